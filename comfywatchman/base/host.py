@@ -1,0 +1,1 @@
+"""What this machine is: awake, and since when."""

@@ -1,0 +1,101 @@
+"""Locks that die with their holder and say who holds them."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import orjson
+
+from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.process import identity_of
+
+_HOLDER_BYTES: Final = 4096
+
+
+class Holder(msgspec.Struct, frozen=True):
+    """Who took a lock.
+
+    Attributes:
+        pid: Process id of the holder.
+        started_ticks: Its start in clock ticks since boot, so that a reused pid is not mistaken for it.
+        boot_id: The boot it runs in.
+        command: What it was started to do, for people.
+        since: When it took the lock, UTC.
+    """
+
+    pid: int
+    started_ticks: int
+    boot_id: str
+    command: str
+    since: str
+
+
+@contextmanager
+def hold(path: Path, *, command: str, clock: Clock) -> Iterator[None]:
+    """Hold an exclusive lock while the block runs; the kernel releases it however the process ends.
+
+    Raises:
+        Failure: `lock-held`, naming the holder; `state-unwritable` when the lock file cannot be made.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise Failure("state-unwritable", f"The lock {path} cannot be made: {error.strerror}.") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise _held(path, read_holder(path)) from error
+        _write_holder(descriptor, command, clock)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def read_holder(path: Path) -> Holder | None:
+    """Return the last process that took a lock; it may have ended since."""
+    try:
+        return msgspec.convert(orjson.loads(path.read_bytes()[:_HOLDER_BYTES]), Holder)
+    except (OSError, ValueError, msgspec.ValidationError):
+        return None
+
+
+def is_held(path: Path) -> bool:
+    """Say whether some process holds the lock now."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _write_holder(descriptor: int, command: str, clock: Clock) -> None:
+    me = identity_of(os.getpid(), boot_id=clock.boot_id())
+    holder = Holder(
+        pid=os.getpid(),
+        started_ticks=me.started_ticks if me else 0,
+        boot_id=clock.boot_id(),
+        command=command,
+        since=to_text(clock.now()),
+    )
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, orjson.dumps(msgspec.to_builtins(holder)) + b"\n", 0)
+
+
+def _held(path: Path, holder: Holder | None) -> Failure:
+    who = f"process {holder.pid} ({holder.command}, since {holder.since})" if holder else "another process"
+    return Failure("lock-held", f"{path.name} is held by {who}.", hint="Wait until it has ended, or stop it.")
