@@ -6,6 +6,7 @@ import contextlib
 import os
 import stat
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -124,6 +125,32 @@ def append_line(path: Path, line: bytes) -> None:
         raise _unwritable(path, error) from error
 
 
+@contextlib.contextmanager
+def open_regular(path: Path) -> Iterator[int]:
+    """Open a regular file for reading and give its descriptor (for `os.pread`), never waiting on a FIFO or device.
+
+    A system error inside the block becomes a `Failure` too; the descriptor is closed at its end.
+
+    Args:
+        path: A file that somebody else may have made.
+
+    Raises:
+        Failure: `file-unreadable` or `file-not-regular`.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise Failure("file-unreadable", f"{show_path(path)} cannot be opened: {_reason(error)}.") from error
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise Failure("file-not-regular", f"{show_path(path)} is not a regular file.")
+        yield descriptor
+    except OSError as error:
+        raise Failure("file-unreadable", f"{show_path(path)} cannot be read: {_reason(error)}.") from error
+    finally:
+        os.close(descriptor)
+
+
 def read_regular(path: Path, *, max_bytes: int) -> bytes:
     """Read a regular file whole, never waiting on a FIFO or device.
 
@@ -134,24 +161,14 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
     Raises:
         Failure: `file-unreadable`, `file-not-regular` or `file-too-large`.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (OSError, ValueError) as error:
-        raise Failure("file-unreadable", f"{show_path(path)} cannot be opened: {_reason(error)}.") from error
-    try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise Failure("file-not-regular", f"{show_path(path)} is not a regular file.")
-        if found.st_size > max_bytes:
-            raise _too_large(path, found.st_size, max_bytes)
+    with open_regular(path) as descriptor:
+        size = os.fstat(descriptor).st_size
+        if size > max_bytes:
+            raise _too_large(path, size, max_bytes)
         content = _read_all(descriptor, max_bytes)
         if len(content) > max_bytes:
             raise _too_large(path, len(content), max_bytes)
         return content
-    except OSError as error:
-        raise Failure("file-unreadable", f"{show_path(path)} cannot be read: {_reason(error)}.") from error
-    finally:
-        os.close(descriptor)
 
 
 def read_state(path: Path, shape: type[T], *, max_bytes: int = 256 << 20) -> T | Damaged | None:
