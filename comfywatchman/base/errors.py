@@ -7,6 +7,7 @@ from typing import Final
 CODES: Final[dict[str, str]] = {
     "config-unknown-key": "A configuration file or variable names a key that does not exist.",
     "config-wrong-type": "A configuration value has the wrong type or is out of range.",
+    "config-secret-exposed": "A configuration file that holds a secret can be read by other users.",
     "config-unreadable": "A configuration file cannot be read or is not TOML.",
     "file-unreadable": "A file cannot be opened or read.",
     "file-not-regular": "A path is not a regular file (a folder, FIFO, socket or device).",

@@ -1,0 +1,66 @@
+"""The structured log: one JSON object a line, rotated by size."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import LogSection
+
+NAME: Final = "comfywatchman"
+
+
+class _QuietHandler(RotatingFileHandler):
+    """A log file whose trouble (a full disk) never becomes the program's."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Drop the record; there is nowhere left to say so."""
+
+    def close(self) -> None:
+        """Close even when the last bytes cannot be written."""
+        with contextlib.suppress(OSError):
+            super().close()
+
+
+def open_log(folder: Path, section: LogSection) -> logging.Logger:
+    """Return the program's logger, writing to `structured.log` in a folder.
+
+    Raises:
+        Failure: `state-unwritable` when the log cannot be opened.
+    """
+    from pythonjsonlogger.orjson import OrjsonFormatter
+
+    logger = logging.getLogger(NAME)
+    for old in list(logger.handlers):
+        logger.removeHandler(old)
+        old.close()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handler = _QuietHandler(
+            folder / "structured.log",
+            maxBytes=int(section.max_mb * (1 << 20)),
+            backupCount=section.backups,
+            encoding="utf-8",
+            errors="backslashreplace",
+        )
+    except OSError as error:
+        raise Failure(
+            "state-unwritable",
+            f"The log in {folder} cannot be written: {error.strerror}.",
+            hint="Fix the permissions of that folder or choose another home with --home.",
+        ) from error
+    handler.setFormatter(
+        OrjsonFormatter(
+            ["asctime", "levelname", "name", "message"],
+            rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
+            datefmt="%Y-%m-%dT%H:%M:%S%z",
+        )
+    )
+    logger.addHandler(handler)
+    logger.setLevel(section.level.upper())
+    logger.propagate = False
+    return logger

@@ -1,0 +1,112 @@
+"""The shape of the configuration: one frozen record for each section of default.toml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Text = Annotated[str, Meta()]
+PathText = Annotated[str, Meta(extra={"path": True})]
+Secret = Annotated[str, Meta(extra={"secret": True})]
+NotNegative = Annotated[float, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of the sections; what each key means stands beside its default in default.toml."""
+
+
+class ComfyUISection(Section, frozen=True):
+    """`[comfyui]`: which installation is watched."""
+
+    root: PathText
+    base_directory: PathText
+    models_directory: PathText
+    extra_model_paths: tuple[PathText, ...]
+    url: Text
+    timeout_seconds: Positive
+
+
+class WorkflowRoot(Section, frozen=True):
+    """One entry of `[[workflows.roots]]`."""
+
+    path: PathText
+    label: Annotated[str, Meta(min_length=1)]
+
+
+class WorkflowsSection(Section, frozen=True):
+    """`[workflows]`: which files are watched."""
+
+    roots: tuple[WorkflowRoot, ...]
+    media: bool
+    max_file_mb: Annotated[int, Meta(ge=1, le=4096)]
+
+
+class ScheduleSection(Section, frozen=True):
+    """`[schedule]`: when cycles run, and what keeps them from running."""
+
+    interval_minutes: Annotated[float, Meta(ge=1)]
+    min_vram_gb: NotNegative
+    gpu_policy: Literal["any", "all", "index"]
+    gpu_index: Count
+    no_gpu: Literal["run", "skip"]
+    unknown_gpu: Literal["run", "skip"]
+    max_gpu_memory_used_percent: Annotated[float, Meta(ge=0, le=100)]
+    resume_grace_seconds: NotNegative
+    cycle_deadline_minutes: Positive
+    grace_minutes: NotNegative
+
+
+class ModelsSection(Section, frozen=True):
+    """`[models]`: work on model files."""
+
+    hash_budget_seconds: NotNegative
+
+
+class NodesSection(Section, frozen=True):
+    """`[nodes]`: who owns a missing node class."""
+
+    ask_registry: bool
+    registry_url: Text
+    registry_budget_seconds: NotNegative
+    class_map: PathText
+    class_map_url: Text
+    class_map_days: Positive
+
+
+class ReportSection(Section, frozen=True):
+    """`[report]`: how much the reports hold."""
+
+    intake_entries: Count
+    history_entries: Annotated[int, Meta(ge=1)]
+
+
+class LogSection(Section, frozen=True):
+    """`[log]`: the structured log."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    max_mb: Positive
+    backups: Count
+
+
+class SecretsSection(Section, frozen=True):
+    """`[secrets]`: keys of the services; never shown, logged or passed on."""
+
+    civitai_api_key: Secret
+    hf_token: Secret
+
+
+class Settings(Section, frozen=True):
+    """The effective configuration."""
+
+    comfyui: ComfyUISection
+    workflows: WorkflowsSection
+    schedule: ScheduleSection
+    models: ModelsSection
+    nodes: NodesSection
+    report: ReportSection
+    log: LogSection
+    secrets: SecretsSection

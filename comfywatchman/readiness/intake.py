@@ -1,0 +1,274 @@
+"""Acknowledging workflow files: what is new, updated, renamed or removed since the last cycle.
+
+The log is the truth: a line is on disk before anything else remembers it. `workflows.json` is the log applied up to
+a byte; what a crash left unapplied is applied at the next start, so a file is acknowledged exactly once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+import msgspec
+import orjson
+
+from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import Damaged, append_line, read_state, show_path, to_json, write_if_changed
+from comfywatchman.readiness.workflows import WorkflowFile
+
+SCHEMA_VERSION: Final = 1
+Kind = Literal["new", "updated", "renamed", "removed"]
+
+
+class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One line of the intake log.
+
+    Attributes:
+        at: When it was acknowledged, UTC.
+        kind: What happened to the file.
+        path: The file; bytes that are no UTF-8 and control characters as escapes.
+        source: Intake source: the label of the configured root, `cli` or `api`.
+        sha256: Hash of the content; of the last known content when removed.
+        cycle: The cycle that saw it.
+        raw_path: The path's bytes in hexadecimal, when `path` had to be escaped.
+        previous_path: Where a renamed file was.
+    """
+
+    at: str
+    kind: Kind
+    path: str
+    source: str
+    sha256: str
+    cycle: str
+    raw_path: str | None = None
+    previous_path: str | None = None
+
+
+class Known(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One acknowledged workflow.
+
+    Attributes:
+        sha256: Hash of the acknowledged content.
+        kind: Last acknowledgement's kind.
+        source: Intake source.
+        acknowledged_at: When, UTC.
+        signature: device, inode, size in bytes and mtime in nanoseconds that belong to the hash; empty after a
+            crash, which means: hash it again.
+        raw_path: The path's bytes in hexadecimal, when its key had to be escaped.
+        last_resolved_at: The last time its set of missing things became empty, UTC.
+        was_missing: Whether something was missing at the last verdict; None before the first.
+    """
+
+    sha256: str
+    kind: Kind
+    source: str
+    acknowledged_at: str
+    signature: tuple[int, ...] = ()
+    raw_path: str | None = None
+    last_resolved_at: str | None = None
+    was_missing: bool | None = None
+
+
+class KnownWorkflows(msgspec.Struct, frozen=True):
+    """`state/workflows.json`.
+
+    Attributes:
+        schema_version: 1.
+        intake_log_bytes: Up to which byte of the intake log this is.
+        workflows: Acknowledged workflows by path.
+    """
+
+    schema_version: Literal[1] = 1
+    intake_log_bytes: int = 0
+    workflows: dict[str, Known] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What a cycle found: hash by path, the acknowledgements it added, and what could not be read (path, reason)."""
+
+    known: Mapping[str, Known]
+    added: tuple[Acknowledgement, ...]
+    unreadable: Mapping[str, str]
+
+
+def load_known(state: Path, log: Path) -> tuple[dict[str, Known], tuple[Damaged, ...]]:
+    """Read what was acknowledged so far: the state file, then the log's lines that it does not hold yet."""
+    read = read_state(state, KnownWorkflows)
+    damaged = (read,) if isinstance(read, Damaged) else ()
+    base = read if isinstance(read, KnownWorkflows) else KnownWorkflows()
+    known = dict(base.workflows)
+    if _size(log) < base.intake_log_bytes:
+        return known, damaged
+    for entry in read_log(log, from_byte=base.intake_log_bytes):
+        _apply(known, entry)
+    return known, damaged
+
+
+def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
+    """Yield the log's entries from a byte on, oldest first; lines that cannot be read are passed over."""
+    try:
+        with log.open("rb") as stream:
+            stream.seek(from_byte)
+            for line in stream:
+                try:
+                    yield msgspec.json.decode(line, type=Acknowledgement)
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    continue
+    except FileNotFoundError:
+        return
+
+
+def last_entries(log: Path, count: int) -> list[Acknowledgement]:
+    """Return the newest entries, newest first, reading the log from its end."""
+    size = _size(log)
+    block = 1 << 16
+    while True:
+        start = max(0, size - block)
+        found = list(read_log(log, from_byte=start))
+        entries = found[1:] if start and len(found) > count else found
+        if start == 0 or len(entries) > count:
+            return entries[::-1][:count]
+        block *= 4
+
+
+def compare(
+    files: Iterable[WorkflowFile],
+    known: Mapping[str, Known],
+    *,
+    hash_file: Callable[[str], str | None],
+    gone: Callable[[str], bool],
+    at: str,
+    cycle: str,
+) -> tuple[dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
+    """Hold the listed files against what is known.
+
+    Args:
+        files: The files of the watched roots.
+        known: What was acknowledged so far, by shown path.
+        hash_file: Returns a file's SHA-256, or None when it cannot be read; called only where the signature changed.
+        gone: Says whether a known path that was not listed is really gone, rather than in a root that cannot be
+            read at the moment (then it stays known).
+        at: Now, for the entries.
+        cycle: Id of the cycle.
+
+    Returns:
+        What is known now, the entries to append (renames first found by equal content), and unreadable paths.
+    """
+    now: dict[str, Known] = {}
+    fresh: list[Acknowledgement] = []
+    unreadable: dict[str, str] = {}
+    for file in files:
+        shown = show_path(file.path)
+        old = known.get(shown)
+        if old is not None and old.signature == file.signature:
+            now[shown] = old
+            continue
+        sha256 = hash_file(file.path)
+        if sha256 is None:
+            unreadable[shown] = "cannot be read"
+            if old is not None:
+                now[shown] = old
+        elif old is not None and old.sha256 == sha256:
+            now[shown] = msgspec.structs.replace(old, signature=file.signature, source=file.source)
+        else:
+            entry = _entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
+            fresh.append(entry)
+            now[shown] = _known(entry, file.signature, old)
+    lost = {path: item for path, item in known.items() if path not in now and path not in unreadable}
+    kept = {path: item for path, item in lost.items() if not gone(_real_path(path, item.raw_path))}
+    lost = {path: item for path, item in lost.items() if path not in kept}
+    fresh = _with_renames(fresh, now, lost)
+    fresh += [
+        Acknowledgement(
+            at=at,
+            kind="removed",
+            path=path,
+            source=item.source,
+            sha256=item.sha256,
+            cycle=cycle,
+            raw_path=item.raw_path,
+        )
+        for path, item in lost.items()
+    ]
+    return {**kept, **now}, tuple(fresh), unreadable
+
+
+def record(log: Path, entries: Iterable[Acknowledgement]) -> None:
+    """Append entries durably.
+
+    Raises:
+        Failure: `state-unwritable`; entries before the failing one are on disk.
+    """
+    for entry in entries:
+        append_line(log, msgspec.json.encode(entry))
+
+
+def save_known(state: Path, log: Path, known: Mapping[str, Known]) -> bool:
+    """Write the state file if it changed; say whether it was written.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    failpoint("cycle.after_intake")
+    return write_if_changed(state, to_json(KnownWorkflows(intake_log_bytes=_size(log), workflows=dict(known))))
+
+
+def _apply(known: dict[str, Known], entry: Acknowledgement) -> None:
+    if entry.kind == "removed":
+        known.pop(entry.path, None)
+        return
+    old = known.pop(entry.previous_path, None) if entry.previous_path else known.get(entry.path)
+    known[entry.path] = _known(entry, (), old)
+
+
+def _known(entry: Acknowledgement, signature: tuple[int, ...], old: Known | None) -> Known:
+    return Known(
+        sha256=entry.sha256,
+        kind=entry.kind,
+        source=entry.source,
+        acknowledged_at=entry.at,
+        signature=signature,
+        raw_path=entry.raw_path,
+        last_resolved_at=old.last_resolved_at if old else None,
+        was_missing=old.was_missing if old else None,
+    )
+
+
+def _entry(file: WorkflowFile, shown: str, kind: Kind, sha256: str, *, at: str, cycle: str) -> Acknowledgement:
+    raw = None if shown == file.path else os.fsencode(file.path).hex()
+    return Acknowledgement(at=at, kind=kind, path=shown, source=file.source, sha256=sha256, cycle=cycle, raw_path=raw)
+
+
+def _with_renames(fresh: list[Acknowledgement], now: dict[str, Known], lost: dict[str, Known]) -> list[Acknowledgement]:
+    by_hash: dict[str, str] = {item.sha256: path for path, item in lost.items()}
+    result = []
+    for entry in fresh:
+        previous = by_hash.pop(entry.sha256, None) if entry.kind == "new" else None
+        if previous is None:
+            result.append(entry)
+            continue
+        old = lost.pop(previous)
+        renamed = msgspec.structs.replace(entry, kind="renamed", previous_path=previous)
+        now[entry.path] = _known(renamed, now[entry.path].signature, old)
+        result.append(renamed)
+    return result
+
+
+def _real_path(shown: str, raw_path: str | None) -> str:
+    return os.fsdecode(bytes.fromhex(raw_path)) if raw_path else shown
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def encode_entries(entries: Iterable[Acknowledgement]) -> bytes:
+    """Return entries as a JSON list, for `--json`."""
+    return orjson.dumps([msgspec.to_builtins(entry) for entry in entries], option=orjson.OPT_INDENT_2)

@@ -1,0 +1,75 @@
+"""Where the readiness area keeps its files, under one home."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfywatchman.base.config import Home
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The files of the readiness area."""
+
+    home: Home
+
+    @property
+    def database(self) -> Path:
+        """Cache of what was read from files; may be deleted at any time."""
+        return self.home.state / "index.sqlite"
+
+    @property
+    def cycle_lock(self) -> Path:
+        """Held while a cycle runs."""
+        return self.home.state / "cycle.lock"
+
+    @property
+    def scheduler_lock(self) -> Path:
+        """Held while a scheduler runs."""
+        return self.home.state / "scheduler.lock"
+
+    @property
+    def scheduler(self) -> Path:
+        """Next run and last outcomes."""
+        return self.home.state / "scheduler.json"
+
+    @property
+    def known_workflows(self) -> Path:
+        """The workflows acknowledged so far."""
+        return self.home.state / "workflows.json"
+
+    @property
+    def intake_log(self) -> Path:
+        """Acknowledgements of new, updated, renamed and removed workflows, append-only."""
+        return self.home.state / "intake_log.jsonl"
+
+    @property
+    def history(self) -> Path:
+        """Metrics of each cycle, one line each."""
+        return self.home.state / "history.jsonl"
+
+    @property
+    def model_cache(self) -> Path:
+        """Models by folder."""
+        return self.home.state / "model_cache.json"
+
+    @property
+    def pack_cache(self) -> Path:
+        """Custom node packs."""
+        return self.home.state / "custom_nodes_cache.json"
+
+    @property
+    def status_json(self) -> Path:
+        """The master status for programs."""
+        return self.home.output / "reports" / "status" / "master_status.json"
+
+    @property
+    def status_markdown(self) -> Path:
+        """The master status for people."""
+        return self.status_json.with_suffix(".md")
+
+    @property
+    def sample(self) -> Path:
+        """The sample host of a first run without a ComfyUI."""
+        return self.home.state / "sample"

@@ -1,0 +1,210 @@
+"""Judging one workflow: each model reference, then the whole. Pure: everything known is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from comfywatchman.comfyui.references import Confidence, Reference
+
+LONGEST_NAME_BYTES = 1024
+
+
+class ModelState(StrEnum):
+    """What this host has for a reference; only `EXACT` is what the server accepts."""
+
+    EXACT = "exact"
+    SEPARATOR = "separator"
+    CASE = "case"
+    SUBFOLDER = "subfolder"
+    WRONG_FOLDER = "wrong_folder"
+    INVALID = "present_but_invalid"
+    UNRESOLVABLE = "unresolvable_value"
+    MISSING = "missing"
+
+
+class Status(StrEnum):
+    """Whether a workflow runs on this host."""
+
+    READY = "READY"
+    MISSING = "MISSING"
+    UNCERTAIN = "UNCERTAIN"
+    INVALID = "INVALID"
+
+
+class Found(Protocol):
+    """A model file of the inventory."""
+
+    @property
+    def folder(self) -> str:
+        """Canonical model folder."""
+
+    @property
+    def name(self) -> str:
+        """Name below the folder, with `/`."""
+
+    @property
+    def path(self) -> str:
+        """Absolute path."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the file cannot be a model, or None."""
+
+
+class Models(Protocol):
+    """What may be asked of an inventory."""
+
+    def exact(self, folder: str, name: str) -> Found | None:
+        """Return the file that ComfyUI would open for this name."""
+
+    def by_basename(self, name_lower: str) -> Sequence[Found]:
+        """Return files of every folder by lower-cased last path segment."""
+
+    def has_folder(self, folder: str) -> bool:
+        """Say whether ComfyUI knows a folder of this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFinding:
+    """One reference held against the inventory.
+
+    Attributes:
+        reference: The place that names the model.
+        state: What the host has.
+        fix: What to do, in words; None when nothing is to be done.
+        path: The file found, if one.
+    """
+
+    reference: Reference
+    state: ModelState
+    fix: str | None = None
+    path: str | None = None
+
+    @property
+    def is_sure(self) -> bool:
+        """Whether what is missing is surely missing (a guess by file ending is not, nor a value of unknown classes)."""
+        return self.reference.confidence != "low" and self.state is not ModelState.UNRESOLVABLE
+
+
+def judge_reference(reference: Reference, models: Models, *, unknown_classes: Sequence[str] = ()) -> ModelFinding:
+    """Say what this host has for one reference.
+
+    Args:
+        reference: The reference.
+        models: The inventory.
+        unknown_classes: Node classes of the same workflow that this host lacks; with one of them missing, promoted
+            values may stand in the wrong place, so a value that is no file name is said to be unresolvable.
+    """
+    if not _is_name(reference.value):
+        return ModelFinding(reference, ModelState.UNRESOLVABLE, _why_unresolvable(unknown_classes))
+    if reference.folder is None:
+        return _judge_without_folder(reference, models)
+    for name in reference.tries:
+        found = models.exact(reference.folder, name)
+        if found is not None:
+            return _exact_or_broken(reference, found)
+    return _judge_near(reference, models, unknown_classes)
+
+
+def judge_workflow(models: Iterable[ModelFinding], *, nodes_missing: bool, nodes_uncertain: bool) -> Status:
+    """Put a readable workflow's findings together; only active references may be given.
+
+    Args:
+        models: Findings of what the workflow requires.
+        nodes_missing: A required node class is surely not usable.
+        nodes_uncertain: For a required node class it is not known.
+    """
+    lacking = [finding for finding in models if finding.state is not ModelState.EXACT]
+    if nodes_missing or any(finding.is_sure for finding in lacking):
+        return Status.MISSING
+    return Status.UNCERTAIN if nodes_uncertain or lacking else Status.READY
+
+
+def confidence_rank(confidence: Confidence) -> int:
+    """Order confidences, the surest first."""
+    return ("high", "medium", "low").index(confidence)
+
+
+def _judge_without_folder(reference: Reference, models: Models) -> ModelFinding:
+    wanted = _posix(reference.value)
+    near = models.by_basename(_basename(wanted).lower())
+    exact = next((found for found in near if found.name == reference.value), None)
+    if exact is not None:
+        return _exact_or_broken(reference, exact)
+    if near:
+        best = near[0]
+        state = ModelState.SEPARATOR if best.name == wanted else ModelState.SUBFOLDER
+        if best.name.lower() == wanted.lower() and state is not ModelState.SEPARATOR:
+            state = ModelState.CASE
+        return ModelFinding(
+            reference, state, f"This host has {best.folder}/{best.name}; choose it in the node.", best.path
+        )
+    return ModelFinding(reference, ModelState.MISSING, "Which folder the node reads is not known; see its pack's page.")
+
+
+def _exact_or_broken(reference: Reference, found: Found) -> ModelFinding:
+    if found.problem is None:
+        return ModelFinding(reference, ModelState.EXACT, path=found.path)
+    return ModelFinding(
+        reference,
+        ModelState.INVALID,
+        f"{found.folder}/{found.name} is there but broken ({found.problem}): delete it and fetch it again.",
+        found.path,
+    )
+
+
+def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[str]) -> ModelFinding:
+    folder = reference.folder or ""
+    names = tuple(_posix(name) for name in reference.tries)
+    near = [found for name in names for found in models.by_basename(_basename(name).lower())]
+    here = [found for found in near if found.folder == folder]
+    for state, matches in (
+        (ModelState.SEPARATOR, [found for found in here if found.name in names]),
+        (ModelState.CASE, [found for found in here if found.name.lower() in {name.lower() for name in names}]),
+        (ModelState.SUBFOLDER, here),
+        (ModelState.WRONG_FOLDER, near),
+    ):
+        if matches:
+            return _near_finding(reference, state, matches)
+    if not models.has_folder(folder) and unknown_classes:
+        return ModelFinding(
+            reference, ModelState.MISSING, f"Install the missing node pack first; then put it into models/{folder}."
+        )
+    return ModelFinding(reference, ModelState.MISSING, f"Put {reference.value} into models/{folder}.")
+
+
+def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Found]) -> ModelFinding:
+    found = next((match for match in matches if match.problem is None), matches[0])
+    if found.problem is not None:
+        return _exact_or_broken(reference, found)
+    if state is ModelState.SUBFOLDER and len(matches) > 1:
+        names = ", ".join(sorted(match.name for match in matches))
+        return ModelFinding(reference, state, f"Choose one of these in the node: {names}.", None)
+    if state is ModelState.WRONG_FOLDER:
+        target = f"models/{reference.folder}/{_posix(reference.value)}"
+        fix = f"A file of this name lies in {found.folder}; if it is the same model, move or link it to {target}."
+    else:
+        fix = f"This host has it as {found.name}; choose that name in the node, or rename the file."
+    return ModelFinding(reference, state, fix, found.path)
+
+
+def _why_unresolvable(unknown_classes: Sequence[str]) -> str:
+    if not unknown_classes:
+        return "The value is no file name; open the workflow and choose a model in this node."
+    named = ", ".join(unknown_classes[:3])
+    return f"The value is no file name, perhaps because node classes are missing ({named}): install those first."
+
+
+def _is_name(value: str) -> bool:
+    return 0 < len(value) <= LONGEST_NAME_BYTES and value.isprintable() and not value.isdigit() and value.strip() != ""
+
+
+def _posix(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _basename(name: str) -> str:
+    return name.rpartition("/")[2]
