@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from scripts.real_comfyui import CannotBuildError, Installed, Server, installed, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def real_comfyui_installed() -> Installed:
+    """A real ComfyUI that can be started; where it cannot be had, its tests are skipped with that reason."""
+    try:
+        return installed()
+    except CannotBuildError as error:
+        pytest.skip(f"no real ComfyUI here: {error}")
+
+
+@pytest.fixture(scope="session")
+def real_comfyui(real_comfyui_installed: Installed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One running ComfyUI with an empty base folder, for all tests that only add files of their own.
+
+    Its log stays in pytest's temporary folder, which keeps the last three sessions.
+    """
+    server = start(real_comfyui_installed, tmp_path_factory.mktemp("real_comfyui"))
+    yield server
+    server.stop()

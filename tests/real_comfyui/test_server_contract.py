@@ -1,0 +1,70 @@
+"""What the product assumes of a ComfyUI server, asked of a real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scripts.real_comfyui import Server
+
+pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
+
+EMPTY_SAFETENSORS = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
+
+
+def model(base: Path, name: str, content: bytes = EMPTY_SAFETENSORS) -> None:
+    path = base / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def options(server: Server, class_type: str, name: str) -> list[Any]:
+    """Return what a combo offers, in either of the two shapes that a server writes."""
+    spec = server.get(f"/object_info/{class_type}")[1][class_type]["input"]["required"][name]
+    return spec[0] if isinstance(spec[0], list) else spec[1]["options"]
+
+
+def test_a_cpu_device_reports_the_memory_of_the_machine_as_its_own(real_comfyui: Server) -> None:
+    device = real_comfyui.get("/system_stats")[1]["devices"][0]
+    assert (device["type"], device["index"]) == ("cpu", None)
+    assert device["vram_total"] == real_comfyui.get("/system_stats")[1]["system"]["ram_total"]
+
+
+def test_aliases_of_folders_are_not_found_and_canonical_names_are(real_comfyui: Server) -> None:
+    answers = {name: real_comfyui.get(f"/models/{name}")[0] for name in ("unet", "clip", "diffusion_models")}
+    assert answers == {"unet": 404, "clip": 404, "diffusion_models": 200}
+
+
+def test_an_unknown_class_is_an_empty_answer_not_an_error(real_comfyui: Server) -> None:
+    assert real_comfyui.get("/object_info/NoSuchClass") == (200, {})
+
+
+def test_a_new_file_is_offered_at_once_by_the_listing_and_by_the_combo(real_comfyui: Server) -> None:
+    model(real_comfyui.base, "models/vae/contract/new.safetensors")
+    assert "contract/new.safetensors" in real_comfyui.get("/models/vae")[1]
+    assert "contract/new.safetensors" in options(real_comfyui, "VAELoader", "vae_name")
+
+
+def test_a_file_in_the_legacy_folder_and_one_in_the_output_folder_are_offered(real_comfyui: Server) -> None:
+    model(real_comfyui.base, "models/unet/contract_legacy.safetensors")
+    model(real_comfyui.base, "output/diffusion_models/contract_output.safetensors")
+    offered = options(real_comfyui, "UNETLoader", "unet_name")
+    assert {"contract_legacy.safetensors", "contract_output.safetensors"} <= set(offered)
+
+
+@pytest.mark.parametrize("spelling", ["sub\\style.safetensors", "Sub/style.safetensors", "style.safetensors"])
+def test_another_separator_case_or_folder_is_refused(real_comfyui: Server, spelling: str) -> None:
+    model(real_comfyui.base, "models/checkpoints/sub/style.safetensors")
+    assert "sub/style.safetensors" in options(real_comfyui, "CheckpointLoaderSimple", "ckpt_name")
+    assert spelling not in options(real_comfyui, "CheckpointLoaderSimple", "ckpt_name")
+
+
+def test_an_empty_file_and_an_html_page_are_offered_although_they_cannot_be_loaded(real_comfyui: Server) -> None:
+    model(real_comfyui.base, "models/loras/empty.safetensors", b"")
+    model(real_comfyui.base, "models/loras/page.safetensors", b"<html>sign in</html>")
+    offered = options(real_comfyui, "LoraLoader", "lora_name")
+    assert {"empty.safetensors", "page.safetensors"} <= set(offered)
