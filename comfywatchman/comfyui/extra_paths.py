@@ -1,0 +1,119 @@
+"""ComfyUI's extra_model_paths.yaml: further folders for models, read by ComfyUI's own rules."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular, show_path
+
+_MAX_BYTES: Final = 1 << 20
+_MAX_MERGED_KEYS: Final = 10_000
+_MAX_ENTRIES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class ExtraPath:
+    """One line of an extra_model_paths.yaml.
+
+    Attributes:
+        folder: The model folder's name as written there, aliases included (`unet`, `clip`).
+        directory: Where to look, absolute and normalised.
+        is_default: Looked at before all others, and written to.
+    """
+
+    folder: str
+    directory: Path
+    is_default: bool
+
+
+class _Wrong(Exception):
+    """What ComfyUI would stumble over, in words."""
+
+
+def read_extra_paths(path: Path) -> tuple[ExtraPath, ...]:
+    """Read one file with the rules of ComfyUI 0.33 (`utils/extra_config.py`).
+
+    `base_path` takes `~` and variables; a relative `base_path`, or a relative entry without one, starts at the file's
+    own folder; a value may hold several lines.
+
+    Raises:
+        Failure: `comfyui-config-invalid` for everything on which ComfyUI refuses to start; nothing of the file counts.
+    """
+    try:
+        document = _load(read_regular(path, max_bytes=_MAX_BYTES))
+        return tuple(_entries(document, path.absolute().parent))
+    except Failure as failure:
+        raise _invalid(path, failure.message) from failure
+    except _Wrong as wrong:
+        raise _invalid(path, f"{wrong}.") from wrong
+
+
+def _load(content: bytes) -> Any:
+    import yaml
+
+    base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+    class Loader(base):  # type: ignore[misc]  # the base is chosen at run time
+        """A safe loader that stops before nested merge keys fill the memory."""
+
+        def flatten_mapping(self, node: Any) -> None:
+            super().flatten_mapping(node)
+            if len(node.value) > _MAX_MERGED_KEYS:
+                raise yaml.YAMLError("it merges more keys than any real file has")
+
+    try:
+        return yaml.load(content.decode("utf-8"), Loader=Loader)  # noqa: S506 - derived from the safe loader
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise _Wrong(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _entries(document: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
+    if not isinstance(document, dict):
+        raise _Wrong("it holds no sections")
+    count = 0
+    for section, settings in document.items():
+        if settings is None:
+            continue
+        for entry in _section(str(section), settings, yaml_folder):
+            count += 1
+            if count > _MAX_ENTRIES:
+                raise _Wrong(f"it names more than {_MAX_ENTRIES} folders")
+            yield entry
+
+
+def _section(name: str, settings: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
+    if not isinstance(settings, dict):
+        raise _Wrong(f"section {name!r} holds no settings")
+    base = _base_folder(name, settings, yaml_folder)
+    is_default = bool(settings.get("is_default", False))
+    for folder, lines in settings.items():
+        if folder in {"base_path", "is_default"}:
+            continue
+        if not isinstance(lines, str) or "\0" in lines:
+            raise _Wrong(f"{folder!r} in section {name!r} is not a path")
+        for line in lines.split("\n"):
+            if line:
+                directory = os.path.normpath(os.path.join(base, line))
+                yield ExtraPath(str(folder), Path(directory), is_default)
+
+
+def _base_folder(section: str, settings: dict[Any, Any], yaml_folder: Path) -> str:
+    if "base_path" not in settings:
+        return str(yaml_folder)
+    base = settings["base_path"]
+    if not isinstance(base, str) or "\0" in base:
+        raise _Wrong(f"base_path in section {section!r} is not a path")
+    return os.path.join(yaml_folder, os.path.expandvars(os.path.expanduser(base)))
+
+
+def _invalid(path: Path, reason: str) -> Failure:
+    return Failure(
+        "comfyui-config-invalid",
+        f"{show_path(path)} cannot be used: {reason}",
+        hint="ComfyUI itself refuses to start on this file; correct or remove it.",
+    )
