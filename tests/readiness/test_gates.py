@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, Literal
+
+import pytest
+
+from comfywatchman.base.gpu import GpuDevice, GpuReading
+from comfywatchman.readiness.gates import GIB, PASSING, GateSettings, HostState, another_cycle, reason_to_skip
+
+Policy = Literal["any", "all", "index"]
+Choice = Literal["run", "skip"]
+
+# Each device is judged against at least 6 GiB free and at most 50 % in use.
+GOOD, LOW, BUSY, UNKNOWN = "good", "vram-low", "gpu-busy", "gpu-unknown"
+MEMORY = {GOOD: (24, 20), LOW: (10, 5), BUSY: (80, 7), UNKNOWN: (None, None)}
+
+
+def device(kind: str = GOOD, *, index: int = 0, **other: Any) -> GpuDevice:
+    total, free = MEMORY[kind]
+    if total is None or free is None:
+        return GpuDevice(index, "GPU-x", "", None, None, None, **other)
+    return GpuDevice(index, "GPU-x", "", total * GIB, free * GIB, (total - free) * GIB, **other)
+
+
+def host(*kinds: str) -> HostState:
+    devices = tuple(device(kind, index=index) for index, kind in enumerate(kinds))
+    return HostState(gpus=GpuReading(status="ok", devices=devices))
+
+
+def settings(**keys: Any) -> GateSettings:
+    return GateSettings(**{"min_vram_gb": 6.0, "max_gpu_memory_used_percent": 50.0, **keys})
+
+
+def code(state: HostState, chosen: GateSettings) -> str | None:
+    reason = reason_to_skip(state, chosen)
+    return reason.code if reason else None
+
+
+def expected_codes(kinds: tuple[str, ...], policy: Policy, index: int, unknown: Choice) -> set[str | None]:
+    """Say by plain counting which answers are right."""
+    asked = (kinds[index],) if policy == "index" else kinds
+    bad = {kind for kind in asked if kind in {LOW, BUSY}}
+    doubtful = UNKNOWN in asked
+    verdict_on_doubt: set[str | None] = {UNKNOWN} if unknown == "skip" else {None}
+    if policy == "all":
+        if bad:
+            return set(bad)
+        return verdict_on_doubt if doubtful else {None}
+    if GOOD in asked:
+        return {None}
+    return verdict_on_doubt if doubtful else set(bad)
+
+
+def test_every_pair_and_triple_of_gpus_is_judged_as_counting_says() -> None:
+    kinds = (GOOD, LOW, BUSY, UNKNOWN)
+    policies: tuple[Policy, ...] = ("any", "all", "index")
+    choices: tuple[Choice, ...] = ("run", "skip")
+    cases = 0
+    for count in (1, 2, 3):
+        for devices, policy, unknown in product(product(kinds, repeat=count), policies, choices):
+            for index in range(count):
+                chosen = settings(gpu_policy=policy, gpu_index=index, unknown_gpu=unknown)
+                right = expected_codes(devices, policy, index, unknown)
+                assert code(host(*devices), chosen) in right, (devices, policy, index, unknown)
+                cases += 1
+    assert cases == (4 + 32 + 192) * 6
+
+
+@pytest.mark.parametrize(
+    ("status", "no_gpu", "unknown", "expected"),
+    [
+        ("none", "run", "skip", None),
+        ("none", "run", "run", None),
+        ("none", "skip", "skip", "no-gpu"),
+        ("none", "skip", "run", "no-gpu"),
+        ("unknown", "run", "skip", "gpu-unknown"),
+        ("unknown", "skip", "skip", "gpu-unknown"),
+        ("unknown", "run", "run", None),
+        ("unknown", "skip", "run", None),
+    ],
+)
+def test_no_gpu_and_an_unknown_gpu_are_two_answers(
+    status: Literal["none", "unknown"], no_gpu: Choice, unknown: Choice, expected: str | None
+) -> None:
+    state = HostState(gpus=GpuReading(status=status))
+    assert code(state, settings(no_gpu=no_gpu, unknown_gpu=unknown)) == expected
+
+
+def test_the_reason_given_by_the_reading_is_passed_on() -> None:
+    state = HostState(gpus=GpuReading(status="unknown", reason="The driver is asleep."))
+    reason = reason_to_skip(state, settings())
+    assert reason is not None
+    assert reason.message == "The driver is asleep."
+
+
+def test_a_gate_set_to_zero_asks_nothing() -> None:
+    off = settings(min_vram_gb=0, max_gpu_memory_used_percent=0)
+    assert not off.asks_gpu
+    assert code(host(LOW), off) is None
+    assert code(HostState(gpus=GpuReading(status="unknown")), off) is None
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [{"min_vram_gb": 1.0}, {"max_gpu_memory_used_percent": 1.0}, {"no_gpu": "skip"}],
+    ids=lambda keys: next(iter(keys)),
+)
+def test_each_gpu_gate_wants_a_reading(keys: dict[str, Any]) -> None:
+    assert settings(**{"min_vram_gb": 0, "max_gpu_memory_used_percent": 0, **keys}).asks_gpu
+
+
+def test_each_memory_gate_works_without_the_other() -> None:
+    assert code(host(LOW), settings(max_gpu_memory_used_percent=0)) == "vram-low"
+    assert code(host(BUSY), settings(max_gpu_memory_used_percent=0)) is None
+    assert code(host(BUSY), settings(min_vram_gb=0)) == "gpu-busy"
+    assert code(host(LOW), settings(min_vram_gb=0)) is None
+
+
+def test_exactly_the_least_memory_and_exactly_the_greatest_share_pass() -> None:
+    exact = GpuDevice(0, "GPU-x", "", 12 * GIB, 6 * GIB, 6 * GIB)
+    state = HostState(gpus=GpuReading(status="ok", devices=(exact,)))
+    assert code(state, settings()) is None
+
+
+def test_one_byte_less_than_the_least_memory_does_not_pass() -> None:
+    short = GpuDevice(0, "GPU-x", "", 12 * GIB, 6 * GIB - 1, 6 * GIB)
+    assert code(HostState(gpus=GpuReading(status="ok", devices=(short,))), settings()) == "vram-low"
+
+
+def test_one_gpu_must_pass_both_gates_by_itself() -> None:
+    assert code(host(LOW, BUSY), settings()) in {"vram-low", "gpu-busy"}
+
+
+def test_the_gpu_that_came_nearest_is_named_with_its_figures() -> None:
+    poorer, nearer = (GpuDevice(index, "", "Card", 24 * GIB, free * GIB, 0) for index, free in ((0, 1), (1, 5)))
+    state = HostState(gpus=GpuReading(status="ok", devices=(poorer, nearer)))
+    reason = reason_to_skip(state, settings())
+    assert reason is not None
+    assert reason.message == "GPU 1 (Card) has 5.00 GiB of free memory; a cycle needs 6 GiB."
+    assert reason.details == {"gpu": 1, "free_gb": 5.0, "min_vram_gb": 6.0}
+
+
+def test_a_busy_gpu_is_named_with_its_share() -> None:
+    reason = reason_to_skip(host(BUSY), settings())
+    assert reason is not None
+    assert reason.message == "GPU 0 has 91.2 % of its memory in use; a cycle starts at 50 % or less."
+    assert reason.details["used_percent"] == 91.2
+
+
+def test_a_gpu_without_a_total_has_no_share_in_use() -> None:
+    odd = GpuDevice(0, "", "", None, 8 * GIB, None)
+    assert code(HostState(gpus=GpuReading(status="ok", devices=(odd,))), settings()) is None
+
+
+def test_an_unknown_gpu_says_why_it_is_unknown() -> None:
+    lost = GpuReading(status="ok", devices=(device(UNKNOWN, problem="GPU is lost", mig=True),))
+    reason = reason_to_skip(HostState(gpus=lost), settings())
+    assert reason is not None
+    assert reason.message == "GPU 0 MIG instance does not say how much memory is free: GPU is lost."
+
+
+def test_a_gpu_index_that_is_not_there_is_unknown_and_not_a_machine_without_gpu() -> None:
+    assert code(host(GOOD), settings(gpu_policy="index", gpu_index=3)) == "gpu-unknown"
+
+
+def test_any_instance_of_a_partitioned_gpu_may_pass_for_its_index() -> None:
+    instances = (device(LOW, index=1, mig=True), device(GOOD, index=1, mig=True), device(LOW, index=0))
+    state = HostState(gpus=GpuReading(status="ok", devices=instances))
+    assert code(state, settings(gpu_policy="index", gpu_index=1)) is None
+
+
+@pytest.mark.parametrize(
+    ("awake", "going", "grace", "expected"),
+    [
+        (None, None, 120.0, None),
+        (None, False, 120.0, None),
+        (None, True, 120.0, "going-to-sleep"),
+        (5.0, True, 120.0, "going-to-sleep"),
+        (0.0, None, 120.0, "just-resumed"),
+        (119.9, False, 120.0, "just-resumed"),
+        (120.0, False, 120.0, None),
+        (0.0, None, 0.0, None),
+    ],
+)
+def test_a_machine_between_sleep_and_waking_is_left_alone(
+    awake: float | None, going: Literal[True, False] | None, grace: float, expected: str | None
+) -> None:
+    state = HostState(gpus=None, seconds_since_resume=awake, going_to_sleep=going)
+    assert code(state, settings(resume_grace_seconds=grace)) == expected
+
+
+def test_sleep_is_asked_before_the_gpu() -> None:
+    state = HostState(gpus=GpuReading(status="unknown"), seconds_since_resume=1.0)
+    reason = reason_to_skip(state, settings())
+    assert reason is not None
+    assert reason.code == "just-resumed"
+    assert reason.details == {"awake_seconds": 1.0, "resume_grace_seconds": 120.0}
+
+
+def test_nobody_asked_the_gpu_and_the_cycle_runs() -> None:
+    assert code(HostState(gpus=None), settings()) is None
+
+
+def test_another_cycle_is_a_reason_of_its_own() -> None:
+    assert another_cycle("cycle.lock is held by process 7.").code == "cycle-running"
+
+
+def test_only_sleep_passes_by_itself() -> None:
+    assert {"going-to-sleep", "just-resumed"} == PASSING
