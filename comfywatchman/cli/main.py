@@ -1,0 +1,146 @@
+"""The command line: options of the readiness cycle, and the commands, each loaded when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+import click
+
+from comfywatchman import __version__
+
+COMMANDS: Final = {
+    "status": "comfywatchman.cli.status:status",
+    "scan": "comfywatchman.cli.scan:scan",
+    "explain": "comfywatchman.cli.scan:explain",
+    "inspect": "comfywatchman.cli.inspect:inspect",
+    "history": "comfywatchman.cli.history:history",
+    "config": "comfywatchman.cli.config:config",
+    "install-service": "comfywatchman.cli.service:install_service",
+}
+
+
+class _Commands(click.Group):
+    """A group whose commands are imported when they are used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
+        place = COMMANDS.get(cmd_name)
+        if place is None:
+            return None
+        module, _, name = place.partition(":")
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
+
+
+SUMMARIES: Final = {
+    "status": "Show the last report.",
+    "scan": "Judge workflow files without touching any state.",
+    "explain": "Show every model and node of one workflow, and why it is or is not ready.",
+    "inspect": "Look into model files: format, header, hashes, warnings.",
+    "history": "Show the last cycles: when, how long, what came of them.",
+    "config": "Show every configuration key, its value and where it came from.",
+    "install-service": "Print or write a systemd user service, or a crontab line.",
+}
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 skipped by a gate, 130 interrupted.",
+)
+@click.option("--run-cycle", is_flag=True, help="Run one readiness cycle now, unless a gate keeps it from starting.")
+@click.option("--scheduler", is_flag=True, help="Run cycles in the background until stopped (every 120 minutes).")
+@click.option(
+    "--list-intake",
+    type=click.IntRange(min=1),
+    is_flag=False,
+    flag_value=20,
+    metavar="[N]",
+    help="Show the last N acknowledged workflow files (20).",
+)
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of state/, output/ and log/.")
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="A configuration file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@click.option(
+    "--trigger",
+    type=click.Choice(["manual", "schedule", "cron"]),
+    default="manual",
+    help="What a cycle is recorded as.",
+)
+@click.version_option(__version__, prog_name="comfywatchman")
+@click.pass_context
+def main(
+    context: click.Context,
+    run_cycle: bool,
+    scheduler: bool,
+    list_intake: int | None,
+    home: Path | None,
+    config_file: Path | None,
+    as_json: bool,
+    trigger: str,
+) -> None:
+    """Keep a ComfyUI host ready: know which workflows run, and what each of the others lacks."""
+    if context.invoked_subcommand is None and not (run_cycle or scheduler or list_intake):
+        click.echo(context.get_help())
+        return
+    from comfywatchman.cli.session import Session
+
+    session = Session(home_option=home, config_option=config_file)
+    context.obj = session
+    if context.invoked_subcommand is not None:
+        return
+    if sum((run_cycle, scheduler, bool(list_intake))) > 1:
+        raise click.UsageError("--run-cycle, --scheduler and --list-intake are three different things; give one.")
+    context.exit(_act(session, run_cycle=run_cycle, list_intake=list_intake, as_json=as_json, trigger=trigger))
+
+
+def _act(session: Any, *, run_cycle: bool, list_intake: int | None, as_json: bool, trigger: str) -> int:
+    if run_cycle:
+        from comfywatchman.cli.cycle import run_cycle_command
+
+        return run_cycle_command(session, as_json=as_json, trigger=trigger)
+    if list_intake:
+        from comfywatchman.cli.history import list_intake_command
+
+        return list_intake_command(session, limit=list_intake, as_json=as_json)
+    from comfywatchman.cli.scheduler import scheduler_command
+
+    return scheduler_command(session)
+
+
+def run() -> None:
+    """Start the program; expected trouble becomes a message and an exit code, never a traceback."""
+    from comfywatchman.base.errors import Failure
+
+    try:
+        status = main.main(standalone_mode=False)
+    except Failure as failure:
+        from comfywatchman.cli.render import exit_code, print_failure
+
+        print_failure(failure)
+        status = exit_code(failure)
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        status = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        status = 1
+    sys.exit(status if isinstance(status, int) else 0)

@@ -1,0 +1,75 @@
+"""What people and programs see: one console, one JSON form, one way to say that something failed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+import msgspec
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import to_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+DONE: Final = 0
+FAILED: Final = 1
+USAGE: Final = 2
+SKIPPED: Final = 75
+INTERRUPTED: Final = 130
+
+JSON_SCHEMA_VERSION: Final = 1
+
+
+def console() -> Console:
+    """Return the console for people; plain when piped or when NO_COLOR is set."""
+    from rich.console import Console
+
+    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+
+def print_json(**facts: Any) -> None:
+    """Print facts as one JSON object with a schema version, keys sorted."""
+    content = to_json({"schema_version": JSON_SCHEMA_VERSION, **msgspec.to_builtins(facts)})
+    click.echo(content.decode("utf-8", "backslashreplace"), nl=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
+    """Print a table; piped, the same cells separated by tabs, without a frame."""
+    if not sys.stdout.isatty():
+        for row in (columns, *rows):
+            click.echo("\t".join(printable(cell) for cell in row))
+        return
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    for row in rows:
+        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
+    console().print(table)
+
+
+def printable(text: str) -> str:
+    """Return text without anything that a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def print_failure(failure: Failure) -> None:
+    """Say on standard error what happened and what to do next."""
+    click.echo(f"{click.style('Error', fg='red')} ({failure.code}): {printable(failure.message)}", err=True)
+    if failure.hint:
+        click.echo(printable(failure.hint), err=True)
+
+
+def exit_code(failure: Failure) -> int:
+    """Return the exit code that belongs to a failure."""
+    if failure.code.startswith("config-"):
+        return USAGE
+    return SKIPPED if failure.code == "lock-held" else FAILED
+
+
+_STYLES: Final = {"READY": "green", "MISSING": "red", "UNCERTAIN": "yellow", "INVALID": "magenta"}

@@ -1,0 +1,106 @@
+"""What every command starts from: configuration, home, clock and log."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from comfywatchman.base import config
+from comfywatchman.base.clock import Clock, SystemClock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import Settings
+from comfywatchman.comfyui.install import Installation, find_installation
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.workflows import Root, default_roots
+
+
+@dataclass
+class Session:
+    """One call of the program.
+
+    Attributes:
+        home_option: Folder of `--home`.
+        config_option: File of `--config`.
+        clock: The clock.
+    """
+
+    home_option: Path | None
+    config_option: Path | None
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def configuration(self) -> config.Configuration:
+        """The effective configuration.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        return config.load(explicit=self.config_option)
+
+    @property
+    def settings(self) -> Settings:
+        """The effective settings."""
+        return self.configuration.settings
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Where state, output and log are."""
+        return Layout(config.find_home(self.home_option))
+
+    @cached_property
+    def log(self) -> logging.Logger:
+        """The structured log, opened at first use.
+
+        Raises:
+            Failure: `state-unwritable`.
+        """
+        from comfywatchman.base.logs import open_log
+
+        return open_log(self.layout.home.log, self.settings.log)
+
+    def installation(self) -> Installation | None:
+        """Find the ComfyUI to watch: the configured one, else ~/ComfyUI, else the current folder.
+
+        Raises:
+            Failure: `comfyui-not-found` when one was configured and is not there.
+        """
+        section = self.settings.comfyui
+        origin = self.configuration.origins["comfyui.root"].label
+        if section.root:
+            found = find_installation([(origin, Path(section.root))], explicit={origin})
+            if found is None:
+                raise Failure(
+                    "comfyui-not-found",
+                    f"There is no ComfyUI in {section.root} (named by {origin}).",
+                    hint="Name the folder that holds ComfyUI's main.py, as COMFYUI_ROOT or as [comfyui] root.",
+                )
+        else:
+            places = [("~/ComfyUI", Path("~/ComfyUI").expanduser()), ("the current folder", Path.cwd())]
+            found = find_installation(places)
+        return _with_settings(found, self.settings) if found else None
+
+    def roots(self, installation: Installation) -> tuple[Root, ...]:
+        """Return the workflow roots: the configured ones, else those of ComfyUI itself."""
+        configured = tuple(Root(Path(root.path), root.label) for root in self.settings.workflows.roots)
+        return configured or tuple(default_roots(installation.base))
+
+
+def _with_settings(found: Installation, settings: Settings) -> Installation:
+    section = settings.comfyui
+    return Installation(
+        root=found.root,
+        version=found.version,
+        base=Path(section.base_directory) if section.base_directory else found.base,
+        models=Path(section.models_directory) if section.models_directory else None,
+        extra_model_paths=tuple(Path(path) for path in section.extra_model_paths),
+        found_by=found.found_by,
+    )
+
+
+def own_command() -> tuple[str, ...]:
+    """Return the command line that starts this program again."""
+    import sys
+
+    return sys.executable, "-m", "comfywatchman"

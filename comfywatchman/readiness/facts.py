@@ -1,0 +1,100 @@
+"""What one workflow names, independent of what this host has; kept by content, so that it is read once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.references import Reference, find_references
+from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
+from comfywatchman.comfyui.workflow.reader import read_workflow
+from comfywatchman.readiness.status import FileProblem
+
+READER_VERSION: Final = 1
+"""Raised when the reading of workflows changes, so that what an older version read is read again."""
+
+
+class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One node class of a workflow.
+
+    Attributes:
+        node_paths: Active nodes of this class; empty when all are muted or bypassed.
+        cnr_id: Comfy Registry id that the file gives for it.
+        aux_id: `owner/repository` that the file gives for it.
+        version: Version that the file gives for its pack.
+    """
+
+    node_paths: tuple[str, ...] = ()
+    cnr_id: str | None = None
+    aux_id: str | None = None
+    version: str | None = None
+
+
+class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one workflow names.
+
+    Attributes:
+        container: `json` or a media type.
+        format: How it is written; None when it could not be read.
+        references: Every model reference, active or not.
+        classes: Node classes, with where they are used.
+        declared: Models the author declared.
+        problems: What was wrong, words included.
+        failure: Why the file holds no workflow; None when it could be read.
+    """
+
+    container: str
+    format: str | None = None
+    references: tuple[Reference, ...] = ()
+    classes: dict[str, ClassUse] = {}
+    declared: tuple[DeclaredModel, ...] = ()
+    problems: tuple[FileProblem, ...] = ()
+    failure: FileProblem | None = None
+
+
+def read_facts(content: bytes, *, container: str, table: LoaderTable) -> Facts:
+    """Read a workflow's text; trouble becomes `failure`, never an exception."""
+    try:
+        workflow = read_workflow(content, container=container, table=table)
+    except Failure as failure:
+        return failed(container, failure)
+    return Facts(
+        container=workflow.container,
+        format=workflow.format.value,
+        references=find_references(workflow, table),
+        classes=_class_uses(workflow.nodes),
+        declared=workflow.declared,
+        problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in workflow.problems),
+    )
+
+
+def failed(container: str, failure: Failure) -> Facts:
+    """Return the facts of a file that holds no readable workflow."""
+    return Facts(container=container, failure=FileProblem(failure.code, failure.message))
+
+
+def knowledge_key(table: LoaderTable) -> str:
+    """Return what the facts depend on besides the content."""
+    return f"{READER_VERSION}:{table.fingerprint}"
+
+
+def _class_uses(nodes: tuple[Node, ...]) -> Mapping[str, ClassUse]:
+    paths: dict[str, list[str]] = {}
+    hints: dict[str, Node] = {}
+    for node in nodes:
+        paths.setdefault(node.class_type, [])
+        if node.active:
+            paths[node.class_type].append(node.path)
+        if node.cnr_id or node.aux_id:
+            hints.setdefault(node.class_type, node)
+    return {name: _class_use(tuple(found), hints.get(name)) for name, found in paths.items()}
+
+
+def _class_use(paths: tuple[str, ...], hint: Node | None) -> ClassUse:
+    if hint is None:
+        return ClassUse(node_paths=paths)
+    return ClassUse(node_paths=paths, cnr_id=hint.cnr_id, aux_id=hint.aux_id, version=hint.version)

@@ -1,0 +1,246 @@
+"""The shape of `master_status.json`; its JSON Schema is made from these records."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from comfywatchman.comfyui.references import Confidence
+from comfywatchman.readiness.verdict import ModelState, Status
+
+SCHEMA_VERSION = 1
+
+
+class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A place from which a missing model may be had; a proposal until its hash was checked.
+
+    Attributes:
+        source: `declared`, `huggingface`, `civitai`, …
+        url: Where it is said to be.
+        name: File name there.
+        sha256: Hash that its source states, if one.
+        reason: What speaks for it.
+    """
+
+    source: str
+    url: str | None = None
+    name: str | None = None
+    sha256: str | None = None
+    reason: str | None = None
+
+
+class MissingModel(msgspec.Struct, frozen=True):
+    """One model reference that the server would not accept as it stands.
+
+    Attributes:
+        name: Exactly as the workflow writes it.
+        folder: Canonical model folder; null when only the file ending gave it away.
+        node_type: Class of the node that names it.
+        node_path: Ids of that node from the outside in, joined by `:`.
+        input: Input that names it.
+        status: What this host has instead.
+        fix: What to do.
+        evidence: What says that this input names a model.
+        confidence: How sure that is.
+        candidates: Where it may be had.
+    """
+
+    name: str
+    folder: str | None
+    node_type: str
+    node_path: str
+    input: str
+    status: ModelState
+    fix: str | None
+    evidence: str
+    confidence: Confidence
+    candidates: tuple[Candidate, ...] = ()
+
+
+class Package(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A custom node package that is said to provide a class.
+
+    Attributes:
+        id: Registry id or repository name.
+        url: Repository, if known.
+        evidence: Who says so.
+    """
+
+    id: str
+    url: str | None = None
+    evidence: str | None = None
+
+
+class MissingNode(msgspec.Struct, frozen=True):
+    """One node class that this host cannot run.
+
+    Attributes:
+        class_type: The class.
+        state: `missing`, `import_failed`, `needs_newer_comfyui` or `unknown`.
+        node_paths: Active nodes of this class.
+        packages: Who provides it; one is certain, several are to be chosen from.
+        fix: What to do.
+        evidence: What was looked at.
+    """
+
+    class_type: str
+    state: str
+    node_paths: tuple[str, ...]
+    packages: tuple[Package, ...] = ()
+    fix: str | None = None
+    evidence: str | None = None
+
+
+class EntryIntake(msgspec.Struct, frozen=True):
+    """How the workflow was last acknowledged: kind, intake source and time (UTC)."""
+
+    kind: str
+    source: str
+    acknowledged_at: str
+
+
+class FileProblem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Something wrong with a file: a stable code, words, and the node it concerns."""
+
+    code: str
+    message: str
+    node_path: str | None = None
+
+
+class InactiveModel(msgspec.Struct, frozen=True):
+    """A model that only muted or bypassed nodes name, and whether this host has it."""
+
+    name: str
+    folder: str | None
+    node_path: str
+    status: ModelState
+
+
+class WorkflowEntry(msgspec.Struct, frozen=True):
+    """One workflow file.
+
+    Attributes:
+        path: Absolute path; bytes that are no UTF-8 and control characters as escapes.
+        source: Label of its root.
+        format: `ui-0.4`, `ui-1` or `api`; null for a file that could not be read.
+        container: `json`, or the media type it was embedded in.
+        sha256: Hash of the file.
+        status: The verdict.
+        models: How many model references active nodes hold.
+        missing_models: References that are not ready.
+        missing_nodes: Node classes that are not ready.
+        inactive_models: What only muted or bypassed nodes name.
+        uncertain_count: Findings of which it is not known whether they are missing.
+        problems: What was wrong with the file.
+        last_resolved_at: The last time its set of missing things became empty, UTC.
+        intake: Its last acknowledgement.
+    """
+
+    path: str
+    source: str
+    format: str | None
+    container: str | None
+    sha256: str | None
+    status: Status
+    models: int
+    missing_models: tuple[MissingModel, ...]
+    missing_nodes: tuple[MissingNode, ...]
+    inactive_models: tuple[InactiveModel, ...]
+    uncertain_count: int
+    problems: tuple[FileProblem, ...]
+    last_resolved_at: str | None
+    intake: EntryIntake | None
+
+
+class CycleFacts(msgspec.Struct, frozen=True):
+    """The cycle that wrote the report; `skipped_reason` names the gate that kept it from looking anew."""
+
+    id: str
+    trigger: str
+    started_at: str
+    duration_seconds: float
+    success: bool
+    skipped_reason: str | None
+    message: str | None = None
+
+
+class GpuFacts(msgspec.Struct, frozen=True):
+    """One GPU: memory in bytes."""
+
+    index: int
+    name: str
+    memory_total_bytes: int
+    memory_free_bytes: int
+
+
+class HostFacts(msgspec.Struct, frozen=True):
+    """The host, as this cycle saw it.
+
+    Attributes:
+        gpus: NVIDIA GPUs; empty when there is none or the driver did not answer (see `gpu_status`).
+        gpu_status: `ok`, `none` or `unknown`.
+        comfyui_root: The watched installation.
+        comfyui_version: Its version; null when it does not say.
+        comfyui_running: Whether a server of this installation answered.
+        sample: Whether this is the sample host of a first run.
+    """
+
+    gpus: tuple[GpuFacts, ...]
+    gpu_status: str
+    comfyui_root: str | None
+    comfyui_version: str | None
+    comfyui_running: bool
+    sample: bool
+
+
+class Summary(msgspec.Struct, frozen=True):
+    """Counts: workflows by verdict, and distinct missing models and node classes over all of them."""
+
+    workflows: int = 0
+    ready: int = 0
+    missing: int = 0
+    uncertain: int = 0
+    invalid: int = 0
+    missing_models: int = 0
+    missing_nodes: int = 0
+
+
+class IntakeEntry(msgspec.Struct, frozen=True):
+    """One recent acknowledgement."""
+
+    at: str
+    kind: str
+    path: str
+    source: str
+    previous_path: str | None
+
+
+class MasterStatus(msgspec.Struct, frozen=True):
+    """`output/reports/status/master_status.json`.
+
+    Attributes:
+        schema_version: 1.
+        generated_at: When this file was written, UTC.
+        checked_at: When the workflows were last looked at, UTC; older than `generated_at` after a skipped cycle.
+        valid_until: After this the watchman is late: what stands here may be out of date. UTC.
+        cycle: The cycle that wrote it.
+        host: The host.
+        summary: Counts.
+        workflows: Every workflow file, in path order.
+        intake: Newest acknowledgements, newest first.
+        environment: The governance checks, or "not configured".
+        problems: What could not be looked at (folders, files), in words.
+    """
+
+    generated_at: str
+    checked_at: str | None
+    valid_until: str
+    cycle: CycleFacts
+    host: HostFacts
+    summary: Summary
+    workflows: tuple[WorkflowEntry, ...]
+    intake: tuple[IntakeEntry, ...]
+    environment: Literal["not configured"]
+    problems: tuple[str, ...]
+    schema_version: Literal[1] = 1
