@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# The whole gate: style, types, architecture, documentation, tests with coverage.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+step() { printf '\n== %s\n' "$*"; "$@"; }
+
+step ruff check .
+step ruff format --check .
+step mypy
+step lint-imports
+rm -f .coverage .coverage.*
+step coverage run -m pytest -n 0 -p no:cacheprovider -m "not torture" "$@"
+step coverage combine --quiet
+step coverage report
+step coverage report --fail-under=100 --include="$(paste -sd, scripts/deciders.txt)"
