@@ -1,0 +1,162 @@
+"""The workflows of the sample host: one for each thing that a report can say."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+Graph = dict[str, Any]
+
+CHECKPOINT: Final = "sample_model.safetensors"
+_MUTED: Final = 2
+_OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "CheckpointLoaderSimple": ("MODEL", "CLIP", "VAE"),
+    "CLIPTextEncode": ("CONDITIONING",),
+    "EmptyLatentImage": ("LATENT",),
+    "KSampler": ("LATENT",),
+    "LoadImage": ("IMAGE", "MASK"),
+    "LoraLoader": ("MODEL", "CLIP"),
+    "UpscaleModelLoader": ("UPSCALE_MODEL",),
+    "VAEDecode": ("IMAGE",),
+}
+NODE_CLASSES: Final = frozenset({*_OUTPUTS, "ImageUpscaleWithModel", "SaveImage"})
+"""The core classes that these workflows use."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    """One node of a graph to be written.
+
+    Attributes:
+        kind: Node class.
+        values: Widget values in their order.
+        inputs: Slot name, then the number of the node that feeds it and its output slot.
+        muted: Whether the author switched it off.
+    """
+
+    kind: str
+    values: Sequence[object] = ()
+    inputs: Sequence[tuple[str, int, int]] = ()
+    muted: bool = False
+
+
+def sample_workflows() -> dict[str, bytes]:
+    """Return file names, which say what each shows, and contents."""
+    plain = text_to_image()
+    graphs = {
+        "01 ready.json": plain,
+        "02 a LoRA is missing.json": text_to_image(lora="sample_missing.safetensors"),
+        "03 written on Windows.json": text_to_image(lora="style\\sample_ink.safetensors"),
+        "04 upper and lower case.json": text_to_image(lora="sample_painting.safetensors"),
+        "05 the model lies in another folder.json": text_to_image(lora="sample_misplaced.safetensors"),
+        "06 the model is broken.json": text_to_image(checkpoint="sample_truncated.safetensors"),
+        "07 a node pack is missing.json": text_to_image(last="SampleNodeOfNoPack"),
+        "08 a node of an installed pack.json": text_to_image(last="SampleNode"),
+        "09 ready, with a switched-off LoRA.json": text_to_image(lora="sample_missing.safetensors", lora_muted=True),
+    }
+    files = {name: _json(graph) for name, graph in graphs.items()}
+    files["10 as sent to the server.json"] = _json(_as_prompt())
+    files["11 inside a picture.png"] = png_with_text("workflow", orjson.dumps(plain))
+    files["12 cut short.json"] = _json(plain)[:400]
+    return files
+
+
+def text_to_image(
+    *, checkpoint: str = CHECKPOINT, lora: str | None = None, lora_muted: bool = False, last: str = "SaveImage"
+) -> Graph:
+    """Return a text-to-image graph as the editor saves it.
+
+    Args:
+        checkpoint: The checkpoint it names.
+        lora: A LoRA between checkpoint and sampler; none when None.
+        lora_muted: The LoRA node is there but switched off, and nothing is linked to it.
+        last: Class of the node that takes the image.
+    """
+    feeds = 8 if lora and not lora_muted else 1
+    nodes = [
+        _Node("CheckpointLoaderSimple", [checkpoint]),
+        _Node("CLIPTextEncode", ["a lighthouse at dusk"], [("clip", feeds, 1)]),
+        _Node("CLIPTextEncode", ["blurry"], [("clip", feeds, 1)]),
+        _Node("EmptyLatentImage", [512, 512, 1]),
+        _Node("KSampler", [42, "fixed", 20, 7.0, "euler", "normal", 1.0], _sampler_inputs(feeds)),
+        _Node("VAEDecode", [], [("samples", 5, 0), ("vae", 1, 2)]),
+        _Node(last, ["sample"], [("images", 6, 0)]),
+    ]
+    if lora:
+        inputs = [] if lora_muted else [("model", 1, 0), ("clip", 1, 1)]
+        nodes.append(_Node("LoraLoader", [lora, 0.8, 0.8], inputs, muted=lora_muted))
+    return _graph(nodes)
+
+
+def png_with_text(keyword: str, text: bytes) -> bytes:
+    """Return a small grey picture that carries a text, as ComfyUI saves its workflow with a picture."""
+    header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(8 * (1 + 8)))
+    chunks = ((b"IHDR", header), (b"tEXt", keyword.encode("latin-1") + b"\0" + text), (b"IDAT", rows), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
+
+
+def _sampler_inputs(model: int) -> list[tuple[str, int, int]]:
+    return [("model", model, 0), ("positive", 2, 0), ("negative", 3, 0), ("latent_image", 4, 0)]
+
+
+def _graph(nodes: Sequence[_Node]) -> Graph:
+    written: list[Graph] = []
+    links: list[tuple[int, int, int, int, int, str]] = []
+    for number, node in enumerate(nodes, start=1):
+        written.append(_write_node(number, node))
+        for place, (name, origin, slot) in enumerate(node.inputs):
+            link = len(links) + 1
+            kind = _OUTPUTS[nodes[origin - 1].kind][slot]
+            links.append((link, origin, slot, number, place, kind))
+            written[-1]["inputs"].append({"name": name, "type": kind, "link": link})
+    for link, origin, slot, *_ in links:
+        written[origin - 1]["outputs"][slot]["links"].append(link)
+    return {
+        "last_node_id": len(nodes),
+        "last_link_id": len(links),
+        "nodes": written,
+        "links": links,
+        "groups": [],
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
+
+
+def _write_node(number: int, node: _Node) -> Graph:
+    return {
+        "id": number,
+        "type": node.kind,
+        "pos": [280 * (number - 1), 100],
+        "size": [260, 120],
+        "flags": {},
+        "order": number - 1,
+        "mode": _MUTED if node.muted else 0,
+        "inputs": [],
+        "outputs": [{"name": kind, "type": kind, "links": []} for kind in _OUTPUTS.get(node.kind, ())],
+        "properties": {"Node name for S&R": node.kind},
+        "widgets_values": list(node.values),
+    }
+
+
+def _as_prompt() -> Graph:
+    return {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
+        "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "sample_upscaler.safetensors"}},
+        "3": {"class_type": "ImageUpscaleWithModel", "inputs": {"upscale_model": ["2", 0], "image": ["1", 0]}},
+        "4": {"class_type": "SaveImage", "inputs": {"images": ["3", 0], "filename_prefix": "sample"}},
+    }
+
+
+def _json(graph: Graph) -> bytes:
+    return orjson.dumps(graph, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
