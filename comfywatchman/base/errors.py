@@ -13,6 +13,7 @@ CODES: Final[dict[str, str]] = {
     "file-not-regular": "A path is not a regular file (a folder, FIFO, socket or device).",
     "file-too-large": "A file is larger than what is read of such a file.",
     "state-unwritable": "A state, report or log file cannot be written.",
+    "index-damaged": "The database of known files was damaged; it was set aside and begun anew.",
     "lock-held": "Another process holds the lock.",
     "child-timeout": "A child process did not end within its time limit.",
     "child-failed": "A child process could not be started or ended with an error.",

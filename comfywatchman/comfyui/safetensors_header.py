@@ -111,16 +111,22 @@ def _span(name: str, tensor: Any) -> tuple[int, int]:
     try:
         start, stop = tensor["data_offsets"]
         shape, dtype = tensor["shape"], tensor["dtype"]
-        # Types come first: the product of texts or of thousands of numbers would take all memory or all day.
-        if len(shape) > _MAX_DIMENSIONS or not {type(start), type(stop), *map(type, shape)} <= _INTEGER:
-            raise TypeError
-        bits = ITEM_BITS.get(dtype)
-        fits = bits is None or math.prod(shape) * bits == (stop - start) * 8
+        fits = _is_whole(start, stop, shape) and _fits(stop - start, shape, ITEM_BITS.get(dtype))
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{name[:80]!r} is no tensor") from error
-    if not 0 <= start <= stop or not fits:
+    if not fits:
         raise ValueError(f"the size of tensor {name[:80]!r} does not fit its shape")
     return start, stop
+
+
+def _is_whole(start: Any, stop: Any, shape: Any) -> bool:
+    """Say whether these are numbers; the product of texts or of thousands of numbers would take all memory."""
+    numbers = len(shape) <= _MAX_DIMENSIONS and {type(start), type(stop), *map(type, shape)} <= _INTEGER
+    return numbers and 0 <= start <= stop
+
+
+def _fits(length: int, shape: list[int], bits: int | None) -> bool:
+    return bits is None or math.prod(shape) * bits == length * 8
 
 
 def _size_fault(expected: int, size: int) -> Fault | None:

@@ -115,12 +115,11 @@ class Inventory:
 
     @cached_property
     def _by_basename(self) -> dict[str, tuple[ModelFile, ...]]:
-        found: dict[str, tuple[ModelFile, ...]] = {}
+        found: dict[str, list[ModelFile]] = {}
         for models in self.folders.values():
             for model in models.values():
-                key = model.name.rpartition("/")[2].lower()
-                found[key] = (*found.get(key, ()), model)
-        return found
+                found.setdefault(model.name.rpartition("/")[2].lower(), []).append(model)
+        return {name: tuple(models) for name, models in found.items()}
 
 
 def build_inventory(

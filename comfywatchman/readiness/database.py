@@ -1,0 +1,167 @@
+"""The SQLite file behind the cycle: a cache that may be lost, never one that may lie."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import set_aside, show_path
+
+MIGRATIONS: Final[tuple[str, ...]] = (
+    """
+    CREATE TABLE header (
+        device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        suffix TEXT NOT NULL, format TEXT NOT NULL, problem TEXT, problem_code TEXT, detail TEXT NOT NULL,
+        unseen_cycles INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (device, inode, size, mtime_ns, suffix)
+    ) WITHOUT ROWID;
+    CREATE TABLE content (
+        device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        sha256 TEXT NOT NULL, autov3 TEXT, blake3 TEXT NOT NULL,
+        unseen_cycles INTEGER NOT NULL DEFAULT 0,
+        PRIMARY KEY (device, inode, size, mtime_ns)
+    ) WITHOUT ROWID;
+    CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
+    """,
+)
+"""Scripts that bring a database from version N to N + 1 (`PRAGMA user_version`); statements end with `;`, and no
+statement holds one inside. New ones are added at the end, old ones never change."""
+
+BUSY_TIMEOUT_SECONDS: Final = 30.0
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_PRIMARY_CODE_MASK: Final = 0xFF
+
+
+class Database:
+    """An open database and what went wrong while opening it.
+
+    Args:
+        path: The file.
+        connection: Autocommit mode; writes go through `transaction`.
+        problems: What a person should hear: `index-damaged` when the file was set aside and begun anew,
+            `state-unwritable` when everything is kept in memory only.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection, problems: tuple[Failure, ...] = ()) -> None:
+        self.path = path
+        self.connection = connection
+        self.problems = problems
+
+    def begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Set a file aside that turned out to be damaged while in use, and go on with an empty one.
+
+        Args:
+            error: What showed the damage; see `is_damage`.
+        """
+        self.connection.close()
+        renewed = _rebuild(self.path, error)
+        self.connection = renewed.connection
+        self.problems = (*self.problems, *renewed.problems)
+
+    def close(self) -> None:
+        """Close the connection; the last one to close folds the write-ahead log into the file."""
+        self.connection.close()
+
+
+def open_database(path: Path) -> Database:
+    """Open the database, making or migrating it as needed; this never fails.
+
+    A damaged file, or one of a later version of this program, is set aside and begun anew; where nothing can be
+    written the work goes on in memory, and `problems` says so.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return Database(path, _connect(path))
+    except sqlite3.DatabaseError as error:
+        return _rebuild(path, error) if is_damage(error) else _in_memory(path, str(error))
+    except OSError as error:
+        return _in_memory(path, error.strerror or str(error))
+
+
+@contextlib.contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Make the enclosed writes happen as one, or not at all when the block raises."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield connection
+        failpoint("index.before_commit")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+    failpoint("index.after_commit")
+
+
+def is_damage(error: sqlite3.DatabaseError) -> bool:
+    """Say whether an error means that the file itself is broken, not that it is busy, full or read-only."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return isinstance(error, _FromLaterVersion) or (code is not None and code & _PRIMARY_CODE_MASK in _DAMAGED)
+
+
+class _FromLaterVersion(sqlite3.DatabaseError):
+    """A file whose version this program does not know."""
+
+
+def _connect(path: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+        _migrate(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Apply what is missing; the version is read again inside, since another process may have been first."""
+    if _version(connection) == len(MIGRATIONS):
+        return
+    with transaction(connection):
+        version = _version(connection)
+        if version > len(MIGRATIONS):
+            raise _FromLaterVersion(f"its version is {version}; this program knows {len(MIGRATIONS)}")
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";"):
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
+
+
+def _rebuild(path: Path, error: sqlite3.DatabaseError) -> Database:
+    kept = set_aside(path)
+    if kept is None:
+        return _in_memory(path, str(error))
+    for suffix in ("-wal", "-shm"):  # left alone they would be replayed into the new file
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
+    problem = Failure(
+        "index-damaged",
+        f"{show_path(path)} could not be used ({error}); it is kept as {show_path(kept.name)} and begun anew.",
+    )
+    try:
+        return Database(path, _connect(path), (problem,))
+    except sqlite3.DatabaseError as again:
+        memory = _in_memory(path, str(again))
+        memory.problems = (problem, *memory.problems)
+        return memory
+
+
+def _in_memory(path: Path, reason: str) -> Database:
+    problem = Failure(
+        "state-unwritable",
+        f"{show_path(path)} cannot be used ({reason}); what is learned in this run is forgotten after it.",
+        hint="Make the state folder writable.",
+    )
+    return Database(path, _connect(":memory:"), (problem,))
