@@ -29,6 +29,18 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) WITHOUT ROWID;
     CREATE TABLE note (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE workflow_facts (
+        sha256 TEXT NOT NULL, knowledge TEXT NOT NULL, facts BLOB NOT NULL, PRIMARY KEY (sha256, knowledge)
+    );
+    CREATE TABLE workflow_verdicts (
+        sha256 TEXT NOT NULL, context TEXT NOT NULL, judged BLOB NOT NULL, PRIMARY KEY (sha256, context)
+    );
+    CREATE TABLE plain_media (
+        device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        PRIMARY KEY (device, inode, size, mtime_ns)
+    ) WITHOUT ROWID
+    """,
 )
 """Scripts that bring a database from version N to N + 1 (`PRAGMA user_version`); statements end with `;`, and no
 statement holds one inside. New ones are added at the end, old ones never change."""

@@ -1,0 +1,123 @@
+"""From what a workflow names and what this host has to its verdict, with what to do about each gap."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+import msgspec
+
+from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.workflow.document import DeclaredModel
+from comfywatchman.readiness.facts import ClassUse, Facts
+from comfywatchman.readiness.status import Candidate, FileProblem, InactiveModel, MissingModel, MissingNode
+from comfywatchman.readiness.verdict import (
+    ModelFinding,
+    Models,
+    ModelState,
+    Status,
+    confidence_rank,
+    judge_reference,
+    judge_workflow,
+)
+
+JUDGE_VERSION: Final = 1
+"""Raised when judging changes, so that kept verdicts are made anew."""
+
+UNKNOWN_STATE: Final = "unknown"
+
+NodeJudge = Callable[[str, ClassUse], MissingNode | None]
+"""Returns what is wrong with a node class, or None when this host runs it."""
+
+
+class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The verdict on one content; see `WorkflowEntry` for the fields."""
+
+    status: Status
+    container: str
+    format: str | None = None
+    models: int = 0
+    missing_models: tuple[MissingModel, ...] = ()
+    missing_nodes: tuple[MissingNode, ...] = ()
+    inactive_models: tuple[InactiveModel, ...] = ()
+    uncertain_count: int = 0
+    problems: tuple[FileProblem, ...] = ()
+
+
+def judge(facts: Facts, models: Models, judge_node: NodeJudge) -> Judged:
+    """Hold one workflow against the host: nodes first, for a missing class makes promoted values doubtful."""
+    if facts.failure is not None:
+        return Judged(status=Status.INVALID, container=facts.container, problems=(facts.failure,))
+    nodes = judge_nodes(facts.classes, judge_node)
+    lacking_classes = tuple(node.class_type for node in nodes)
+    findings = [judge_reference(one, models, unknown_classes=lacking_classes) for one in facts.references]
+    required = [finding for finding in findings if finding.reference.active]
+    lacking = [finding for finding in required if finding.state is not ModelState.EXACT]
+    named = {(finding.reference.folder, finding.reference.value) for finding in required}
+    inactive = [f for f in findings if not f.reference.active and (f.reference.folder, f.reference.value) not in named]
+    unsure = [node for node in nodes if node.state == UNKNOWN_STATE]
+    return Judged(
+        status=judge_workflow(required, nodes_missing=len(unsure) < len(nodes), nodes_uncertain=bool(unsure)),
+        container=facts.container,
+        format=facts.format,
+        models=len(required),
+        missing_models=_missing_models(lacking, facts.declared),
+        missing_nodes=nodes,
+        inactive_models=tuple(_inactive(finding) for finding in inactive),
+        uncertain_count=len(unsure) + sum(not finding.is_sure for finding in lacking),
+        problems=facts.problems,
+    )
+
+
+def judge_nodes(classes: Mapping[str, ClassUse], judge_node: NodeJudge) -> tuple[MissingNode, ...]:
+    """Return what is wrong with the classes of active nodes, in the order of their names."""
+    found = (judge_node(name, use) for name, use in sorted(classes.items()) if use.node_paths)
+    return tuple(node for node in found if node is not None)
+
+
+def candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple[Candidate, ...]:
+    """Return where the workflow's author says that a model is to be had; a proposal, not a fact."""
+    wanted = reference.value.replace("\\", "/").rpartition("/")[2]
+    matching = {
+        (model.url, model.name): model
+        for model in declared
+        if model.name in {wanted, reference.value} and model.directory in {None, "", reference.folder}
+    }
+    return tuple(_candidate(model) for model in matching.values() if model.url)
+
+
+def _candidate(model: DeclaredModel) -> Candidate:
+    is_sha256 = (model.hash_type or "").lower() == "sha256"
+    return Candidate(
+        source="declared",
+        url=model.url,
+        name=model.name,
+        sha256=model.hash if is_sha256 else None,
+        reason="declared by the workflow's author",
+    )
+
+
+def _missing_models(lacking: Sequence[ModelFinding], declared: Sequence[DeclaredModel]) -> tuple[MissingModel, ...]:
+    ordered = sorted(lacking, key=lambda finding: confidence_rank(finding.reference.confidence))
+    return tuple(_missing_model(finding, declared) for finding in ordered)
+
+
+def _missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel]) -> MissingModel:
+    reference = finding.reference
+    return MissingModel(
+        name=reference.value,
+        folder=reference.folder,
+        node_type=reference.node_type,
+        node_path=reference.node_path,
+        input=reference.input,
+        status=finding.state,
+        fix=finding.fix,
+        evidence=reference.evidence,
+        confidence=reference.confidence,
+        candidates=candidates(reference, declared) if finding.state is ModelState.MISSING else (),
+    )
+
+
+def _inactive(finding: ModelFinding) -> InactiveModel:
+    reference = finding.reference
+    return InactiveModel(reference.value, reference.folder, reference.node_path, finding.state)

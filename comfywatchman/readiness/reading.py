@@ -1,0 +1,143 @@
+"""Reading workflow files: each content once, media files only until it is known that they carry nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import open_regular, read_regular
+from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES as MEDIA_SUFFIXES
+from comfywatchman.comfyui.workflow.embedded.extract import extract
+from comfywatchman.readiness.facts import Facts, failed, knowledge_key, read_facts
+from comfywatchman.readiness.workflow_index import Signature, WorkflowIndex, decode_facts
+from comfywatchman.readiness.workflows import WorkflowFile
+
+JSON_SUFFIXES: Final = frozenset({".json"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A workflow's text and what held it; the hash is that of the text, so that a picture and its JSON agree."""
+
+    container: str
+    content: bytes
+
+
+@dataclass(slots=True)
+class WorkflowReader:
+    """Reads what has to be read, and remembers it.
+
+    Attributes:
+        index: What earlier cycles read; None reads everything anew.
+        table: Knowledge of loaders.
+        max_bytes: Size above which a JSON file is not parsed.
+        read: How many files were opened.
+        failures: Why a file could not be opened, by path.
+    """
+
+    index: WorkflowIndex | None
+    table: LoaderTable
+    max_bytes: int
+    read: int = 0
+    failures: dict[str, Failure] = field(default_factory=dict)
+    _stored: dict[str, bytes] = field(default_factory=dict)
+    _fresh: dict[str, Facts] = field(default_factory=dict)
+    _plain: set[Signature] = field(default_factory=set)
+    _fresh_plain: set[Signature] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        if self.index is not None:
+            self._stored = dict(self.index.facts(knowledge_key(self.table)))
+            self._plain = self.index.plain_media()
+
+    def without_plain_media(self, files: Iterable[WorkflowFile], *, known: Iterable[Signature]) -> list[WorkflowFile]:
+        """Leave out media files that carry no workflow; only those not looked at before are opened.
+
+        Args:
+            files: The listed files.
+            known: Signatures of files that are known to be workflows.
+        """
+        workflows = set(known)
+        return [file for file in files if not self._is_plain(file, workflows)]
+
+    def hash_file(self, path: str) -> str | None:
+        """Return the SHA-256 of a file's workflow text, keeping its facts; None when it cannot be opened."""
+        try:
+            text = self._text(path)
+        except Failure as failure:
+            if failure.code == "file-too-large":
+                return self._hash_unparsed(path, failure)
+            if failure.code == "workflow-embedded-invalid":
+                return self._keep(_hash_of(path), failed(_suffix(path).lstrip("."), failure))
+            self.failures[path] = failure
+            return None
+        sha256 = hashlib.sha256(text.content).hexdigest()
+        if sha256 not in self._stored and sha256 not in self._fresh:
+            self._fresh[sha256] = read_facts(text.content, container=text.container, table=self.table)
+        return sha256
+
+    def facts(self, sha256: str, path: str) -> Facts | None:
+        """Return what the workflow of a known hash names, reading the file where nothing is kept of it.
+
+        None when the file has changed or cannot be opened any more.
+        """
+        found = self._fresh.get(sha256) or (decode_facts(self._stored[sha256]) if sha256 in self._stored else None)
+        if found is None and self.hash_file(path) == sha256:
+            found = self._fresh.get(sha256)
+        return found
+
+    def save(self) -> None:
+        """Keep what was read in the index, in one transaction for each kind."""
+        if self.index is None:
+            return
+        if self._fresh:
+            self.index.add_facts(knowledge_key(self.table), self._fresh)
+        if self._fresh_plain:
+            self.index.add_plain_media(self._fresh_plain)
+
+    def _is_plain(self, file: WorkflowFile, workflows: set[Signature]) -> bool:
+        if _suffix(file.path) not in MEDIA_SUFFIXES or file.signature in workflows:
+            return False
+        if file.signature in self._plain:
+            return True
+        self.read += 1
+        try:
+            embedded = extract(Path(file.path))
+        except Failure:
+            return False
+        if embedded is not None:
+            return False
+        self._fresh_plain.add(file.signature)
+        return True
+
+    def _text(self, path: str) -> _Text:
+        self.read += 1
+        if _suffix(path) not in MEDIA_SUFFIXES:
+            return _Text("json", read_regular(Path(path), max_bytes=self.max_bytes))
+        embedded = extract(Path(path))
+        content = (embedded.workflow or embedded.prompt) if embedded else None
+        if embedded is None or content is None:
+            raise Failure("workflow-not-a-workflow", "The file carries no workflow any more.")
+        return _Text(embedded.container, content)
+
+    def _hash_unparsed(self, path: str, failure: Failure) -> str:
+        return self._keep(_hash_of(path), failed("json", failure))
+
+    def _keep(self, sha256: str, facts: Facts) -> str:
+        self._fresh[sha256] = facts
+        return sha256
+
+
+def _hash_of(path: str) -> str:
+    with open_regular(Path(path)) as descriptor, open(descriptor, "rb", closefd=False) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _suffix(path: str) -> str:
+    return os.path.splitext(path)[1].lower()
