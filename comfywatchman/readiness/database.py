@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
@@ -94,6 +94,48 @@ def open_database(path: Path) -> Database:
         return _rebuild(path, error) if is_damage(error) else _in_memory(path, str(error))
     except OSError as error:
         return _in_memory(path, error.strerror or str(error))
+
+
+class Store:
+    """Reading and writing of one area's tables; trouble with the database never stops a cycle.
+
+    A damaged database is begun anew; a full disk means that what was learned is learned again next time.
+
+    Args:
+        database: The open database.
+        name: What a person calls this store, for `problems`.
+    """
+
+    def __init__(self, database: Database, *, name: str) -> None:
+        self._database = database
+        self._name = name
+        self.problems: list[str] = []
+
+    def read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        """Return the rows of a query; none after trouble."""
+        try:
+            return self._database.connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+            return []
+
+    def write(self, work: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> None:
+        """Run statements, each for its rows, in one transaction."""
+        try:
+            with transaction(self._database.connection) as connection:
+                for statement, rows in work:
+                    connection.executemany(statement, rows)
+        except sqlite3.DatabaseError as error:
+            self._recover(error)
+        except OSError as error:
+            self.problems.append(f"the {self._name} could not be written: {error.strerror}")
+
+    def _recover(self, error: sqlite3.DatabaseError) -> None:
+        if is_damage(error):
+            self._database.begin_anew(error)
+            self.problems.append(self._database.problems[-1].message)
+        else:
+            self.problems.append(f"the {self._name} could not be used: {error}")
 
 
 @contextlib.contextmanager
