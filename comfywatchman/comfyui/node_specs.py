@@ -1,0 +1,185 @@
+"""Node classes and model inputs of a pack, read from its source; nothing of it is imported or run."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular
+from comfywatchman.comfyui.loaders import LoaderInput
+from comfywatchman.comfyui.specs.inputs import loader_inputs
+from comfywatchman.comfyui.specs.modules import MAX_SOURCE_BYTES, SourceTree
+from comfywatchman.comfyui.specs.statements import Reader
+from comfywatchman.comfyui.specs.values import (
+    UNKNOWN,
+    ClassRef,
+    Deferred,
+    FuncRef,
+    Import,
+    Instance,
+    Items,
+    Module,
+    Schema,
+    Table,
+    Value,
+)
+
+_MAPPINGS: Final = "NODE_CLASS_MAPPINGS"
+_ENTRY: Final = "comfy_entrypoint"
+_WORDS: Final = re.compile(rb"NODE_CLASS_MAPPINGS|comfy_entrypoint")
+_COMFYUI_NAMES: Final = frozenset(
+    {"nodes", "folder_paths", "comfy", "comfy_api", "comfy_extras", "server", "execution"}
+)
+_MAX_PROBLEMS: Final = 20
+
+
+@dataclass(slots=True)
+class NodeSpecs:
+    """What a pack's source says about its nodes.
+
+    Attributes:
+        classes: Names it surely maps, if it can be imported at all.
+        possible_classes: Names it maps only under a condition that reading cannot decide.
+        loader_inputs: Inputs that take a model name.
+        complete: `classes` and `possible_classes` are all there are; False when names are computed.
+        problems: Files that could not be read, in words.
+    """
+
+    classes: set[str] = field(default_factory=set)
+    possible_classes: set[str] = field(default_factory=set)
+    loader_inputs: list[LoaderInput] = field(default_factory=list)
+    complete: bool = True
+    problems: list[str] = field(default_factory=list)
+
+
+def read_pack_specs(root: Path, sources: Iterable[str], *, label: str) -> NodeSpecs:
+    """Read the source of one pack.
+
+    Args:
+        root: The pack's folder, or the one file of a one-file pack.
+        sources: Paths of its Python files, relative to the folder.
+        label: How the pack is named in the evidence of its inputs.
+    """
+    if root.is_file():
+        tree = SourceTree(root.parent, frozenset())
+        tree.add_file((), root)
+        return _read(tree, [()], [], label)
+    names = sorted(name for name in sources if name.endswith(".py"))
+    tops = {name.partition("/")[0].removesuffix(".py") for name in names}
+    tree = SourceTree(root, frozenset(tops - _COMFYUI_NAMES - sys.stdlib_module_names))
+    return _read(tree, [()], names, label)
+
+
+def read_core_specs(comfyui_root: Path) -> NodeSpecs:
+    """Read the classes of ComfyUI itself: `nodes.py`, `comfy_extras` and `comfy_api_nodes`."""
+    tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras", "comfy_api_nodes"}))
+    roots: list[tuple[str, ...]] = [("nodes",)]
+    for folder in ("comfy_extras", "comfy_api_nodes"):
+        roots.extend((folder, path.stem) for path in sorted((comfyui_root / folder).glob("nodes_*.py")))
+    return _read(tree, roots, [], "ComfyUI")
+
+
+def _read(tree: SourceTree, roots: list[tuple[str, ...]], sources: list[str], label: str) -> NodeSpecs:
+    specs = NodeSpecs(problems=tree.problems)
+    reader = Reader(tree)
+    try:
+        for root in roots:
+            module = tree.module(root)
+            if module is None:
+                specs.complete = False
+                continue
+            _read_module(module, reader, specs, label)
+        if not specs.complete:
+            _read_loose_modules(tree, reader, specs, label, sources)
+    except RecursionError:
+        tree.problems.append("the source is nested too deep to be read in full")
+    specs.complete = specs.complete and not tree.problems
+    specs.possible_classes -= specs.classes
+    del tree.problems[_MAX_PROBLEMS:]
+    return specs
+
+
+def _read_module(module: Module, reader: Reader, specs: NodeSpecs, label: str) -> None:
+    names = reader.run(module).names
+    _settle_calls(module, reader)
+    if _MAPPINGS in names:
+        _read_mappings(reader.settle(module.scope, _MAPPINGS), reader, specs, label)
+    if _ENTRY in names:
+        _read_entry(reader.settle(module.scope, _ENTRY), reader, specs, label)
+
+
+def _settle_calls(module: Module, reader: Reader) -> None:
+    """Follow waiting calls of the pack's own functions: what they put into the mapping counts, not what they give."""
+    names = module.scope.names
+    for name, value in list(names.items()):
+        if isinstance(value, Deferred) and isinstance(value.expression, ast.Call):
+            function = value.expression.func
+            own = names.get(function.id) if isinstance(function, ast.Name) else None
+            if isinstance(own, FuncRef | Import):
+                reader.settle(module.scope, name)
+
+
+def _read_mappings(mappings: Value, reader: Reader, specs: NodeSpecs, label: str) -> None:
+    if not isinstance(mappings, Table):
+        specs.complete = False
+        return
+    specs.complete = specs.complete and not mappings.is_open
+    for name, value in mappings.entries.items():
+        if isinstance(name, str):
+            _add(name, value, reader, specs, label=label, is_doubtful=name in mappings.doubtful)
+
+
+def _add(name: str, value: Value, reader: Reader, specs: NodeSpecs, *, label: str, is_doubtful: bool) -> None:
+    (specs.possible_classes if is_doubtful else specs.classes).add(name)
+    if isinstance(value, ClassRef):
+        schema = _schema(value, reader)
+        specs.loader_inputs.extend(loader_inputs(name, value, schema, reader, f"source of {label}"))
+
+
+def _schema(owner: ClassRef, reader: Reader) -> Schema | None:
+    function = reader.attribute(owner, "define_schema")
+    if not isinstance(function, FuncRef):
+        return None
+    schema = reader.call(function, [] if function.is_bound else [owner], {})
+    return schema if isinstance(schema, Schema) else None
+
+
+def _read_entry(entry: Value, reader: Reader, specs: NodeSpecs, label: str) -> None:
+    extension = reader.call(entry, [], {}) if isinstance(entry, FuncRef) else UNKNOWN
+    listing = reader.attribute(extension, "get_node_list") if isinstance(extension, Instance) else UNKNOWN
+    classes = reader.call(listing, [], {}) if isinstance(listing, FuncRef) else UNKNOWN
+    if not isinstance(classes, Items):
+        specs.complete = False
+        return
+    specs.complete = specs.complete and not classes.is_open
+    for value in classes.values:
+        schema = _schema(value, reader) if isinstance(value, ClassRef) else None
+        if schema is None or not isinstance(schema.node_id, str):
+            specs.complete = False
+        else:
+            _add(schema.node_id, value, reader, specs, label=label, is_doubtful=False)
+
+
+def _read_loose_modules(tree: SourceTree, reader: Reader, specs: NodeSpecs, label: str, sources: list[str]) -> None:
+    """Read the mappings of files that the pack loads in a way reading cannot follow."""
+    for name in sources:
+        parts = tuple(name.removesuffix(".py").removesuffix("/__init__").split("/"))
+        known = tree.modules.get(parts)
+        if parts == ("__init__",) or (known is not None and known.has_run) or not _mentions_nodes(tree.root / name):
+            continue
+        module = tree.module(parts) or tree.add_file(parts, tree.root / name)
+        if module is not None:
+            _read_module(module, reader, specs, label)
+
+
+def _mentions_nodes(path: Path) -> bool:
+    try:
+        return _WORDS.search(read_regular(path, max_bytes=MAX_SOURCE_BYTES)) is not None
+    except Failure:
+        return False

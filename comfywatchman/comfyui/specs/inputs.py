@@ -1,0 +1,136 @@
+"""Which inputs of a class take a model name, and at which place the editor stores them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput
+from comfywatchman.comfyui.specs.expressions import Expressions
+from comfywatchman.comfyui.specs.values import UNKNOWN, ClassRef, FuncRef, InputSpec, Items, Schema, Table, Value
+
+_WIDGETS: Final = frozenset(
+    {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "Int", "Float", "String", "Boolean", "Combo"}
+)
+_UNSURE: Final = frozenset(
+    {"DynamicCombo", "Autogrow", "DynamicSlot", "MultiType", "MultiCombo", "Webcam", "Load3D", "Color", "Curve"}
+)
+_UPLOADS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
+_SEEDS: Final = frozenset({"seed", "noise_seed"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Slot:
+    """One input, in the order of the editor; `width` counts its places in `widgets_values`, None when unsure."""
+
+    name: str
+    folders: frozenset[str]
+    width: int | None
+    others: tuple[str, ...] = ()
+
+
+def loader_inputs(
+    class_type: str, owner: ClassRef, schema: Schema | None, reader: Expressions, evidence: str
+) -> list[LoaderInput]:
+    """Return the inputs of one class that list the files of a model folder."""
+    slots = _v3_slots(schema) if schema is not None else _v1_slots(_input_types(owner, reader))
+    found: list[LoaderInput] = []
+    place: int | None = 0
+    for slot in slots:
+        if slot.folders:
+            first, *rest = sorted(slot.folders)
+            others = tuple(dict.fromkeys((*NOT_FILES, *slot.others)))
+            found.append(
+                LoaderInput(class_type, slot.name, first, place, evidence, "medium", tuple(rest), not_files=others)
+            )
+        place = None if place is None or slot.width is None else place + slot.width
+    return found
+
+
+def _input_types(owner: ClassRef, reader: Expressions) -> Value:
+    function = reader.attribute(owner, "INPUT_TYPES")
+    if not isinstance(function, FuncRef):
+        return UNKNOWN
+    wants_class = not function.is_bound and bool(function.node.args.args)
+    return reader.call(function, [owner] if wants_class else [], {})
+
+
+def _v1_slots(types: Value) -> Iterator[_Slot]:
+    if not isinstance(types, Table):
+        return
+    for group in ("required", "optional"):
+        inputs = types.entries.get(group)
+        if inputs is None and not types.is_open:
+            continue
+        if not isinstance(inputs, Table):
+            yield _Slot("", frozenset(), None)
+            continue
+        for name, spec in inputs.entries.items():
+            width = None if name in inputs.doubtful else _v1_width(str(name), spec)
+            names = _names(spec)
+            yield _Slot(str(name), names.folders, width, _texts(names))
+        if inputs.is_open:
+            yield _Slot("", frozenset(), None)
+
+
+def _names(spec: Value) -> Items:
+    """Return the options of a V1 spec: `(names,)`, `(names, {…})`, or `("COMBO", {"options": names})`."""
+    if not isinstance(spec, Items):
+        return Items()
+    first = spec.values[0] if spec.values else UNKNOWN
+    if isinstance(first, Items):
+        return first
+    if first in {"COMBO", "COMBO_MULTI"} and len(spec.values) > 1 and isinstance(spec.values[1], Table):
+        options = spec.values[1].entries.get("options")
+        return options if isinstance(options, Items) else Items()
+    return Items(folders=spec.folders)
+
+
+def _texts(names: Items) -> tuple[str, ...]:
+    """Return what a list offers beside the files of its folders."""
+    return tuple(value for value in names.values if isinstance(value, str))
+
+
+def _v1_width(name: str, spec: Value) -> int | None:
+    if not isinstance(spec, Items) or not spec.values:
+        return None
+    kind = spec.values[0]
+    options = spec.values[1] if len(spec.values) > 1 else Table()
+    if isinstance(kind, Items):
+        kind = "COMBO"
+    if not isinstance(kind, str) or not isinstance(options, Table) or (options.is_open and kind in _WIDGETS):
+        return None
+    return _width(name, kind, options.entries)
+
+
+def _width(name: str, kind: str, options: dict[Value, Value]) -> int | None:
+    if kind in _UNSURE or options.get("forceInput", False) is UNKNOWN:
+        return None
+    if kind not in _WIDGETS or options.get("forceInput") or options.get("force_input"):
+        return 0
+    control = options.get("control_after_generate")
+    if control is None:
+        control = name in _SEEDS and kind in {"INT", "Int"}
+    if (control and kind in {"COMBO", "Combo"}) or control is UNKNOWN or "remote" in options:
+        return None
+    return 1 + bool(control) + any(options.get(mark) for mark in _UPLOADS)
+
+
+def _v3_slots(schema: Schema) -> Iterator[_Slot]:
+    if not isinstance(schema.inputs, Items):
+        return
+    inputs = [spec for spec in schema.inputs.values if isinstance(spec, InputSpec)]
+    is_whole = len(inputs) == len(schema.inputs.values) and not schema.inputs.is_open
+    for optional in (False, True):
+        for spec in inputs:
+            if bool(spec.keywords.get("optional")) is optional:
+                yield _v3_slot(spec, is_whole=is_whole)
+
+
+def _v3_slot(spec: InputSpec, *, is_whole: bool) -> _Slot:
+    if not isinstance(spec.name, str):
+        return _Slot("", frozenset(), None)
+    names = spec.options if isinstance(spec.options, Items) else Items()
+    width = _width(spec.name, spec.kind, dict(spec.keywords)) if is_whole else None
+    return _Slot(spec.name, names.folders, width, _texts(names))
