@@ -68,7 +68,7 @@ def extract(path: Path) -> Embedded | None:
             reader(source, texts)
         except BrokenMediaError as error:
             if texts.workflow is None:
-                raise _invalid(path, f"as a {container} file it is damaged: {error}") from error
+                raise _invalid(path, f"its {container} structure is damaged, {error}") from error
     if texts.workflow is None and texts.prompt is None:
         return None
     return Embedded(container=container, workflow=texts.workflow, prompt=texts.prompt)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, Embedded, extract
+from tests.comfyui.workflow.embedded import builders as b
+from tests.comfyui.workflow.embedded.samples import BROKEN, GREEDY, PLAIN, PROMPT, SAMPLES, WORKFLOW
+
+
+def write(folder: Path, content: bytes, name: str = "sample") -> Path:
+    path = folder / name
+    path.write_bytes(content)
+    return path
+
+
+def failure_of(path: Path) -> Failure:
+    with pytest.raises(Failure) as caught:
+        extract(path)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_each_kind_of_file_gives_its_workflow_and_prompt(tmp_path: Path, name: str) -> None:
+    container, content = SAMPLES[name]
+    found = extract(write(tmp_path, content))
+    assert found is not None
+    assert found.container == container
+    assert found.workflow is not None
+    assert found.prompt is not None
+    assert json.loads(found.workflow) == json.loads(WORKFLOW)
+    assert json.loads(found.prompt) == json.loads(PROMPT)
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_a_sound_file_without_a_workflow_is_no_error(tmp_path: Path, name: str) -> None:
+    assert extract(write(tmp_path, PLAIN[name])) is None
+
+
+def test_the_kind_is_told_by_content_not_by_suffix(tmp_path: Path) -> None:
+    found = extract(write(tmp_path, SAMPLES["webp"][1], "misnamed.png"))
+    assert found == Embedded(container="webp", workflow=WORKFLOW, prompt=PROMPT)
+
+
+def test_model_files_are_not_media() -> None:
+    assert ".safetensors" not in SUFFIXES
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+
+
+def test_a_file_may_hold_only_the_prompt(tmp_path: Path) -> None:
+    found = extract(write(tmp_path, b.png(b.text_chunk("prompt", PROMPT))))
+    assert found == Embedded(container="png", workflow=None, prompt=PROMPT)
+
+
+def test_latin_1_text_becomes_utf_8(tmp_path: Path) -> None:
+    found = extract(write(tmp_path, b.png(b.text_chunk("workflow", b'{"title": "caf\xe9"}'))))
+    assert found is not None
+    assert found.workflow == '{"title": "café"}'.encode()
+
+
+def test_the_first_of_two_workflows_counts(tmp_path: Path) -> None:
+    found = extract(write(tmp_path, b.png(b.text_chunk("workflow", b'{"a":1}'), b.text_chunk("workflow", b'{"b":2}'))))
+    assert found is not None
+    assert found.workflow == b'{"a":1}'
+
+
+def test_a_file_cut_off_after_its_workflow_still_gives_it(tmp_path: Path) -> None:
+    content = b.png(b.text_chunk("workflow", WORKFLOW))
+    found = extract(write(tmp_path, content[:-20]))
+    assert found == Embedded(container="png", workflow=WORKFLOW, prompt=None)
+
+
+def test_user_comments_in_utf_16_of_either_order_are_read(tmp_path: Path) -> None:
+    for codec in ("utf-16-be", "utf-16-le"):
+        comment = b"UNICODE\0" + ("workflow:" + WORKFLOW.decode()).encode(codec)
+        found = extract(write(tmp_path, b.jpeg(b.exif([], comment=comment))))
+        assert found is not None
+        assert found.workflow == WORKFLOW
+
+
+def test_a_user_comment_without_a_charset_is_read(tmp_path: Path) -> None:
+    found = extract(write(tmp_path, b.jpeg(b.exif([], comment=b"workflow:" + WORKFLOW))))
+    assert found is not None
+    assert found.workflow == WORKFLOW
+
+
+def test_id3_tags_are_read_through_unsynchronisation_compression_and_extended_headers(tmp_path: Path) -> None:
+    text = '{"a": "\u00ff\u0100"}'
+    plain = b"\1" + "workflow\0".encode("utf-16") + text.encode("utf-16")
+    unsync = plain.replace(b"\xff", b"\xff\0")
+    packed = b.packed_chunk("", plain)[10:-4]
+    size = len(plain).to_bytes(4)
+    samples = [
+        b.mp3(b.frame(b"TXXX", unsync, flags=b"\0\2")),
+        b.mp3(b.frame(b"TXXX", b.synchsafe(len(plain)) + packed, flags=b"\0\x09")),
+        b.mp3(b.frame(b"TXXX", unsync, version=3).replace(len(unsync).to_bytes(4), size), version=3, flags=0x80),
+        b.mp3(b.frame(b"TXXX", size + packed, version=3, flags=b"\0\x80"), version=3),
+        b.mp3(b"\0\0\0\6" + bytes(6), b.frame(b"TXXX", plain, version=3), version=3, flags=0x40),
+        b.mp3(b"\0\0\0\6\1\0", b.frame(b"TXXX", plain), flags=0x40),
+    ]
+    for content in samples:
+        found = extract(write(tmp_path, content))
+        assert found is not None
+        assert found.workflow == text.encode()
+
+
+def test_what_pillow_writes_is_read(tmp_path: Path) -> None:
+    image = Image.new("RGB", (8, 8))
+    info = PngInfo()
+    info.add_text("workflow", WORKFLOW.decode())
+    image.save(tmp_path / "a.png", pnginfo=info)
+    exif = image.getexif()
+    exif[0x010F] = "workflow:" + WORKFLOW.decode("utf-8").encode("ascii", "backslashreplace").decode()
+    image.save(tmp_path / "a.webp", exif=exif)
+    image.save(tmp_path / "a.jpg", exif=exif)
+    for name in ("a.png", "a.webp", "a.jpg"):
+        found = extract(tmp_path / name)
+        assert found is not None
+        assert found.workflow is not None
+        assert b'"version": 0.4' in found.workflow
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_damage_where_a_workflow_could_stand_is_a_failure_that_names_the_file(tmp_path: Path, name: str) -> None:
+    failure = failure_of(write(tmp_path, BROKEN[name], "damaged\nfile"))
+    assert failure.code == "workflow-embedded-invalid"
+    assert "damaged\\nfile" in failure.message
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("name", GREEDY)
+def test_no_file_makes_the_reader_work_without_end(tmp_path: Path, name: str) -> None:
+    if name == "a cyclic exif":
+        assert extract(write(tmp_path, GREEDY[name]())) is None
+        return
+    assert failure_of(write(tmp_path, GREEDY[name]())).code == "workflow-embedded-invalid"
+
+
+def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    assert failure_of(tmp_path / "pipe.png").code == "file-not-regular"
+
+
+def test_a_missing_file_is_unreadable(tmp_path: Path) -> None:
+    assert failure_of(tmp_path / "absent.png").code == "file-unreadable"
