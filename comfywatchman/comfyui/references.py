@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput, LoaderTable
+from comfywatchman.comfyui.workflow.document import Node, Workflow
 
 Confidence = Literal["high", "medium", "low"]
 Kind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
+
+MODEL_EXTENSIONS: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
+"""Extensions that ComfyUI lists in its own model folders (`folder_paths.supported_pt_extensions`)."""
+
+_EXTENSION_HINTS: Final = (*MODEL_EXTENSIONS, ".gguf", ".onnx", ".patch", ".engine", ".task", ".torchscript")
+_EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
+_LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")
+_TINY_VAES: Final = frozenset({"taesd", "taesdxl", "taesd3", "taef1", "taef2"})
+_TINY_VIDEO_VAES: Final = ("taehv", "lighttae", "taeltx_2", "taeh3")
+_NUMBERED: Final = ".N."
+_LONGEST_NAME: Final = 400
+_PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
+_MAX_NESTING: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +42,7 @@ class Reference:
         evidence: What says that this input names a model, in words.
         confidence: How sure the recognition is; `low` for the file-extension heuristic.
         tries: File names the server tries in turn for this value; the value alone for most.
+        also_folders: Further folders that the server lists for the same input.
     """
 
     node_path: str
@@ -36,3 +55,260 @@ class Reference:
     evidence: str
     confidence: Confidence
     tries: tuple[str, ...]
+    also_folders: tuple[str, ...] = ()
+
+
+def find_references(
+    workflow: Workflow, table: LoaderTable, *, unknown_classes: frozenset[str] = frozenset()
+) -> tuple[Reference, ...]:
+    """List every place of a workflow that names a model file, in file order.
+
+    Presets, names that a node fetches by itself, values that a node offers beside files, pickers, notes, addresses
+    and prompt text are no references. A loader's value that does not look like a file name is one.
+
+    Args:
+        workflow: The workflow.
+        table: Loader knowledge; live and pack knowledge merged in by the caller wins over nothing here.
+        unknown_classes: Classes that the host does not have; what the table says of them is at most `medium`.
+    """
+    declared = {model.name: model.directory for model in workflow.declared if model.directory}
+    found: list[Reference] = []
+    for node in workflow.nodes:
+        if node.values or node.positional:
+            found.extend(_of_node(node, table, declared, unknown=node.class_type in unknown_classes))
+    return tuple(found)
+
+
+def classes(workflow: Workflow, *, active: bool = True) -> Mapping[str, tuple[str, ...]]:
+    """Give the paths of a workflow's nodes by class.
+
+    Args:
+        workflow: The workflow.
+        active: True for nodes that would run, False for muted and bypassed ones.
+    """
+    found: dict[str, list[str]] = {}
+    for node in workflow.nodes:
+        if node.active is active:
+            found.setdefault(node.class_type, []).append(node.path)
+    return {class_type: tuple(paths) for class_type, paths in found.items()}
+
+
+def _of_node(
+    node: Node, table: LoaderTable, declared: Mapping[str, str | None], *, unknown: bool
+) -> Iterator[Reference]:
+    class_type = node.class_type
+    taken: set[int | str] = set()
+    for known in table.inputs(class_type):
+        for name, place, value in _given(node, known):
+            if name in taken:
+                continue
+            taken.update((name,) if place is None else (name, place))
+            if not _holds_no_file(table, class_type, name, place):
+                yield from _loaded(node, known, name, value, unknown=unknown)
+    listed = _listed_loras(node)
+    names_in_lists = {reference.value for reference in listed}
+    yield from listed
+    for name, place, value in _other_values(node, taken):
+        if isinstance(value, str):
+            in_text = [*_embeddings(node, name, value), *_lora_tags(node, name, value)]
+            yield from (one for one in in_text if one.value not in names_in_lists)
+            if in_text or not _looks_like_file(value):
+                continue
+        elif not isinstance(value, (list, dict)):
+            continue
+        if not _holds_no_file(table, class_type, name, place) and not class_type.startswith(_PLAIN_TEXT_CLASSES):
+            yield from _guessed(node, name, value, declared)
+
+
+def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
+    if table.is_plain(class_type):
+        return False
+    places: tuple[str | int, ...] = (name,) if place is None else (name, place)
+    return table.is_picker(class_type, name) or any(
+        table.is_preset(class_type, one) or table.auto_downloads(class_type, one) for one in places
+    )
+
+
+def _given(node: Node, known: LoaderInput) -> Iterator[tuple[str, int | None, object]]:
+    name, place = known.name, known.widget_index
+    if name in node.values:
+        yield name, place, node.values[name]
+    elif _NUMBERED in name:
+        start, end = name.split(_NUMBERED, 1)
+        pattern = re.compile(rf"{re.escape(start)}\.\d+\.{re.escape(end)}")
+        yield from ((one, None, value) for one, value in node.values.items() if pattern.fullmatch(one))
+    elif place is not None and place < len(node.positional) and name not in node.linked:
+        label = node.widget_names[place] if place < len(node.widget_names) else None
+        if label is None:
+            yield name or f"#{place}", place, node.positional[place]
+        elif not name and label not in node.linked:
+            yield label, place, node.positional[place]
+
+
+def _other_values(node: Node, taken: set[int | str]) -> Iterator[tuple[str, int | None, object]]:
+    names = node.widget_names
+    for name, value in node.values.items():
+        if name not in taken:
+            yield name, names.index(name) if name in names else None, value
+    if node.values and not names:
+        # The two value lists of this node differ in length; the named one, read above, holds everything.
+        return
+    for place, value in enumerate(node.positional):
+        if (place >= len(names) or names[place] is None) and place not in taken:
+            yield f"#{place}", place, value
+
+
+def _loaded(node: Node, known: LoaderInput, name: str, value: object, *, unknown: bool) -> Iterator[Reference]:
+    exact = known.not_files is not NOT_FILES
+    if value in known.not_files if isinstance(value, str) else value is None and not exact:
+        return
+    shown = value if isinstance(value, str) else _as_text(value)
+    for folder, tries in _files(node.class_type, known.folder, shown):
+        yield Reference(
+            node_path=node.path,
+            node_type=node.class_type,
+            input=name,
+            value=shown,
+            folder=folder,
+            active=node.active,
+            kind="loader",
+            evidence=f"{known.evidence}; the host lacks this class" if unknown else known.evidence,
+            confidence="medium" if unknown else known.confidence,
+            tries=tries,
+            also_folders=known.also_folders if folder == known.folder else (),
+        )
+
+
+def _files(class_type: str, folder: str, value: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+    if class_type == "VAELoader" and value in _TINY_VAES:
+        # The server builds these from two files of vae_approx, found by name whatever their extension.
+        for part in ("encoder", "decoder"):
+            yield "vae_approx", tuple(f"{value}_{part}{extension}" for extension in MODEL_EXTENSIONS)
+    elif class_type == "VAELoader" and value.startswith(_TINY_VIDEO_VAES):
+        yield "vae_approx", (value,)
+    elif folder.startswith("ultralytics_") and value.startswith(("bbox/", "segm/")):
+        yield f"ultralytics_{value[:4]}", (value[5:],)
+    else:
+        yield folder, (value,)
+
+
+def _as_text(value: object) -> str:
+    # Containers are not spelled out: they may be nested deeper than the stack allows.
+    if isinstance(value, (list, dict)):
+        return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
+    return (
+        {None: "null", True: "true", False: "false"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
+
+
+def _embeddings(node: Node, name: str, value: str) -> Iterator[Reference]:
+    if "embedding:" not in value:
+        return
+    for one in dict.fromkeys(match.rstrip(".;") for match in _EMBEDDING.findall(value)):
+        yield Reference(
+            node_path=node.path,
+            node_type=node.class_type,
+            input=name,
+            value=one,
+            folder="embeddings",
+            active=node.active,
+            kind="embedding",
+            evidence="embedding: in a text; the server skips one that is missing",
+            confidence="high",
+            tries=(one, f"{one}.safetensors", f"{one}.pt", f"{one}.bin"),
+        )
+
+
+def _lora_tags(node: Node, name: str, value: str) -> Iterator[Reference]:
+    if "<l" not in value:
+        return
+    ignored = node.class_type.startswith(_PLAIN_TEXT_CLASSES)
+    for one in dict.fromkeys(match.strip() for match in _LORA_TAG.findall(value)):
+        yield Reference(
+            node_path=node.path,
+            node_type=node.class_type,
+            input=name,
+            value=one,
+            folder="loras",
+            active=node.active,
+            kind="lora_tag",
+            evidence="<lora:…> in a text, which this class ignores" if ignored else "<lora:…> in a text",
+            confidence="low" if ignored else "medium",
+            tries=_with_extensions(one),
+        )
+
+
+def _with_extensions(value: str) -> tuple[str, ...]:
+    if value.lower().endswith(MODEL_EXTENSIONS):
+        return (value,)
+    return tuple(f"{value}{extension}" for extension in MODEL_EXTENSIONS)
+
+
+def _listed_loras(node: Node) -> list[Reference]:
+    found: list[Reference] = []
+    for name, _, value in _other_values(node, set()):
+        for item in value if isinstance(value, list) else (value,):
+            if isinstance(item, dict):
+                found.extend(_listed_lora(node, name, item))
+    return found
+
+
+def _listed_lora(node: Node, name: str, item: Mapping[str, object]) -> Iterator[Reference]:
+    lora, switch = item.get("lora"), "on"
+    evidence = "an entry of a LoRA list (Power Lora Loader)"
+    if not isinstance(lora, str) and "strength" in item and "active" in item:
+        lora, switch = item.get("name"), "active"
+        evidence = "an entry of a LoRA list (LoRA Manager)"
+    if not isinstance(lora, str) or lora in NOT_FILES:
+        return
+    yield Reference(
+        node_path=node.path,
+        node_type=node.class_type,
+        input=name,
+        value=lora,
+        folder="loras",
+        active=node.active and item.get(switch) is not False,
+        kind="lora_list",
+        evidence=evidence,
+        confidence="high" if "lora" in node.class_type.lower() else "medium",
+        tries=(lora,) if switch == "on" else _with_extensions(lora),
+    )
+
+
+def _looks_like_file(value: str) -> bool:
+    return (
+        len(value) <= _LONGEST_NAME
+        and value.lower().endswith(_EXTENSION_HINTS)
+        and "\n" not in value
+        and "://" not in value
+    )
+
+
+def _guessed(node: Node, name: str, value: object, declared: Mapping[str, str | None]) -> Iterator[Reference]:
+    for one in dict.fromkeys(_file_names(value)):
+        folder = declared.get(one) or declared.get(re.split(r"[\\/]", one)[-1])
+        yield Reference(
+            node_path=node.path,
+            node_type=node.class_type,
+            input=name,
+            value=one,
+            folder=folder,
+            active=node.active,
+            kind="heuristic",
+            evidence="declared by the author" if folder else "the file extension alone",
+            confidence="medium" if folder else "low",
+            tries=(one,),
+        )
+
+
+def _file_names(value: object, depth: int = 0) -> Iterator[str]:
+    if isinstance(value, str):
+        if _looks_like_file(value):
+            yield value
+    elif depth < _MAX_NESTING and isinstance(value, (list, dict)) and not _is_lora_entry(value):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _file_names(item, depth + 1)
+
+
+def _is_lora_entry(value: object) -> bool:
+    return isinstance(value, dict) and (isinstance(value.get("lora"), str) or {"strength", "active"} <= value.keys())

@@ -58,6 +58,7 @@ class Node:
         aux_id: `owner/repository` of an unregistered pack, if the file says.
         version: Version or commit of that pack, if the file says.
         title: What the author called the node, if something else than its class.
+        widget_names: Names of the places of `positional`, None where the file does not tell; may be shorter.
     """
 
     path: str
@@ -70,6 +71,7 @@ class Node:
     aux_id: str | None = None
     version: str | None = None
     title: str | None = None
+    widget_names: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,139 @@
+"""From the editor's graphs to the nodes that a server would get."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.workflow.document import DeclaredModel, Node, Problem
+from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, RawNode, mapping, read_graph, sequence, text
+from comfywatchman.comfyui.workflow.links import Ended, Value, fed
+from comfywatchman.comfyui.workflow.scopes import Definitions, Scope, definitions, overridden_name
+from comfywatchman.comfyui.workflow.widgets import Widgets, stored_widgets
+
+MAX_NODES: Final = 50_000
+"""Most nodes, hosts included, that a workflow may expand to; the largest real ones stay below 2,000."""
+
+
+@dataclass(slots=True)
+class Flat:
+    """What a flattened workflow holds.
+
+    Attributes:
+        nodes: Nodes that would be sent or skipped as inactive.
+        declared: Models the author declared.
+        notes: Text of notes.
+        problems: What was wrong.
+        visited: Nodes looked at, hosts and virtual ones included.
+    """
+
+    nodes: list[Node] = field(default_factory=list)
+    declared: list[DeclaredModel] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    visited: int = 0
+
+
+def flattened(raw: Mapping[str, object], table: LoaderTable) -> Flat:
+    """Flatten a workflow of the editor's format.
+
+    Args:
+        raw: The file's JSON object.
+        table: Loader knowledge, for widget order in files without names.
+
+    Raises:
+        Failure: `workflow-too-deep` when subgraphs multiply to more nodes than any real workflow has.
+    """
+    known = definitions(raw, table)
+    flat = Flat(problems=known.problems)
+    flat.declared.extend(_declared(raw.get("models"), None))
+    _walk(Scope(read_graph(raw, known.problems)), known, flat)
+    return flat
+
+
+def _walk(scope: Scope, known: Definitions, flat: Flat) -> None:
+    flat.visited += len(scope.graph.nodes)
+    if flat.visited > MAX_NODES:
+        raise Failure("workflow-too-deep", f"The workflow's subgraphs multiply to more than {MAX_NODES} nodes.")
+    for node in scope.graph.nodes:
+        if node.class_type in NOTES:
+            flat.notes.extend(_note_texts(node))
+            continue
+        models = node.properties.get("models")
+        if models:
+            flat.declared.extend(_declared(models, scope.prefix + node.id))
+        if node.class_type in VIRTUAL:
+            continue
+        if known.is_host(node):
+            inside = known.inside(scope, node)
+            if inside is not None:
+                _walk(inside, known, flat)
+            continue
+        flat.nodes.append(_effective(scope, node, known))
+
+
+def _effective(scope: Scope, node: RawNode, known: Definitions) -> Node:
+    path = scope.prefix + node.id
+    widgets = stored_widgets(node, known.table, path=path, problems=known.problems)
+    if scope.overrides:
+        _override(scope, node, widgets)
+    linked = _follow_links(scope, node, widgets, known)
+    get = node.properties.get
+    title = node.raw.get("title")
+    return Node(
+        path=path,
+        class_type=node.class_type,
+        active=scope.active and not node.switched_off,
+        values=widgets.by_name,
+        positional=tuple(widgets.by_place),
+        linked=linked,
+        cnr_id=text(get("cnr_id")),
+        aux_id=text(get("aux_id")),
+        version=text(get("ver")),
+        title=title if isinstance(title, str) and title != node.class_type else None,
+        widget_names=widgets.names,
+    )
+
+
+def _override(scope: Scope, node: RawNode, widgets: Widgets) -> None:
+    for (node_id, name), value in scope.overrides.items():
+        if node_id == node.id:
+            widgets.put(overridden_name(name), value)
+
+
+def _follow_links(scope: Scope, node: RawNode, widgets: Widgets, known: Definitions) -> frozenset[str]:
+    linked = set()
+    for name, _, link, widget in node.slots:
+        if link is None:
+            continue
+        if widget is None and name not in widgets.by_name:
+            linked.add(name)
+            continue
+        target = widget or name
+        source = fed(scope, link, known)
+        if isinstance(source, Value):
+            widgets.put(target, source.value)
+        elif source is Ended.NODE:
+            linked.update((name, target))
+            widgets.by_name.pop(target, None)
+    return frozenset(linked)
+
+
+def _note_texts(node: RawNode) -> list[str]:
+    values = node.raw.get("widgets_values")
+    listed = list(values.values()) if isinstance(values, dict) else sequence(values)
+    return [value for value in listed if isinstance(value, str) and value]
+
+
+def _declared(listed: object, path: str | None) -> list[DeclaredModel]:
+    found = []
+    for raw in sequence(listed):
+        get = mapping(raw).get
+        name = text(get("name"))
+        if name is not None:
+            hash_, kind = text(get("hash")), text(get("hash_type"))
+            found.append(DeclaredModel(name, text(get("url")), text(get("directory")), hash_, kind, path))
+    return found

@@ -1,0 +1,237 @@
+"""One graph of the editor's file format: nodes, their slots and links, whatever way they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from comfywatchman.comfyui.workflow.document import Problem
+
+SUBGRAPH_INPUT: Final = "-10"
+"""Node id that stands for a subgraph's own inputs in its links (frontend schema, every version)."""
+
+SUBGRAPH_OUTPUT: Final = "-20"
+"""Node id that stands for a subgraph's own outputs in its links."""
+
+MUTED: Final = 2
+BYPASSED: Final = 4
+
+NOTES: Final = frozenset({"Note", "MarkdownNote"})
+REROUTES: Final = frozenset({"Reroute", "Reroute (rgthree)"})
+GETTERS: Final = frozenset({"GetNode", "easy getNode"})
+SETTERS: Final = frozenset({"SetNode", "easy setNode"})
+PRIMITIVE: Final = "PrimitiveNode"
+VIRTUAL: Final = NOTES | REROUTES | GETTERS | SETTERS | {PRIMITIVE}
+"""Classes that exist in the editor only; the server never gets them."""
+
+LinkId = int | str
+
+
+class Slot(NamedTuple):
+    """One input of a node.
+
+    Attributes:
+        name: Input name.
+        type: Data type, as text; empty when the file does not say.
+        link: Id of the link that ends here, or None.
+        widget: Name of the widget behind the input, or None for an input that takes links only.
+    """
+
+    name: str
+    type: str
+    link: LinkId | None
+    widget: str | None
+
+
+class Link(NamedTuple):
+    """Where a link comes from and goes to; node ids are text."""
+
+    origin: str
+    origin_slot: int
+    target: str
+    target_slot: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawNode:
+    """A node as the file has it."""
+
+    id: str
+    class_type: str
+    mode: int
+    slots: tuple[Slot, ...]
+    raw: Mapping[str, object]
+
+    @property
+    def switched_off(self) -> bool:
+        """Say whether the node itself is muted or bypassed."""
+        return self.mode in (MUTED, BYPASSED)
+
+    @property
+    def properties(self) -> Mapping[str, object]:
+        """The node's `properties`, empty when they are missing or malformed."""
+        return mapping(self.raw.get("properties"))
+
+    def slot(self, name: str) -> Slot | None:
+        """Find an input by its name."""
+        return next((slot for slot in self.slots if slot.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A graph, or the graph inside a subgraph or group.
+
+    Attributes:
+        nodes: Nodes in file order.
+        by_id: The same by id; the first wins when an id stands twice.
+        links: Links by id.
+        inputs: Names of the subgraph's own inputs by slot; empty for the outermost graph.
+        outputs: For each of the subgraph's own outputs, the id of the link that feeds it.
+        setters: SetNode by the name under which it publishes.
+    """
+
+    nodes: tuple[RawNode, ...]
+    by_id: Mapping[str, RawNode]
+    links: Mapping[LinkId, Link]
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[LinkId | None, ...] = ()
+    setters: Mapping[str, RawNode] = field(default_factory=dict)
+
+    def widget_inputs(self) -> tuple[str, ...]:
+        """Name the subgraph's own inputs that feed a widget, in order: those that a host gives values for."""
+        fed = {
+            link.origin_slot for link in self.links.values() if link.origin == SUBGRAPH_INPUT and self._is_widget(link)
+        }
+        return tuple(name for slot, name in enumerate(self.inputs) if slot in fed)
+
+    def _is_widget(self, link: Link) -> bool:
+        target = self.by_id.get(link.target)
+        slots = target.slots if target else ()
+        return 0 <= link.target_slot < len(slots) and slots[link.target_slot].widget is not None
+
+
+def mapping(value: object) -> Mapping[str, object]:
+    """Give the value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: object) -> list[object]:
+    """Give the value if it is a JSON array, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def text(value: object) -> str | None:
+    """Give the value if it is a non-empty text."""
+    return value if isinstance(value, str) and value else None
+
+
+def key(value: object) -> str | None:
+    """Give a node or link id as text; None for anything that cannot be one."""
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def first_text(raw: Mapping[str, object]) -> str | None:
+    """Give a node's first widget value if it is text (the name of a Get or Set node)."""
+    values = raw.get("widgets_values")
+    if isinstance(values, dict):
+        values = list(values.values())
+    return text(values[0]) if isinstance(values, list) and values else None
+
+
+def read_graph(raw: Mapping[str, object], problems: list[Problem]) -> Graph:
+    """Read a graph as far as it goes.
+
+    Args:
+        raw: The workflow itself or a subgraph's definition.
+        problems: Takes what was wrong.
+    """
+    nodes = _nodes(sequence(raw.get("nodes")), problems)
+    links = _links(sequence(raw.get("links")), problems)
+    by_id: dict[str, RawNode] = {}
+    problems.extend(
+        Problem("duplicate-node-id", f"Two nodes have the id {node.id}.", node.id)
+        for node in nodes
+        if by_id.setdefault(node.id, node) is not node
+    )
+    return Graph(
+        nodes=nodes,
+        by_id=by_id,
+        links=links,
+        inputs=tuple(_slot_name(slot) for slot in sequence(raw.get("inputs"))),
+        outputs=_outputs(sequence(raw.get("outputs")), links),
+        setters={name: node for node in nodes if node.class_type in SETTERS and (name := first_text(node.raw))},
+    )
+
+
+def _nodes(listed: list[object], problems: list[Problem]) -> tuple[RawNode, ...]:
+    nodes = []
+    for place, raw in enumerate(listed):
+        class_type = raw.get("type") if isinstance(raw, dict) else None
+        if not isinstance(raw, dict) or not isinstance(class_type, str) or not class_type:
+            problems.append(Problem("node-unreadable", f"Entry {place} of the node list is no node."))
+            continue
+        identity = key(raw.get("id"))
+        if identity is None:
+            identity = f"#{place}"
+            problems.append(Problem("node-without-id", f"A {class_type} node has no usable id.", identity))
+        mode = raw.get("mode")
+        slots = tuple(_slot(slot) for slot in sequence(raw.get("inputs")))
+        nodes.append(RawNode(identity, class_type, mode if isinstance(mode, int) else 0, slots, raw))
+    return tuple(nodes)
+
+
+def _slot(raw: object) -> Slot:
+    # A malformed slot keeps its place: links name slots by number.
+    if not isinstance(raw, dict):
+        return Slot("", "", None, None)
+    get = raw.get
+    name, kind, link, widget = get("name"), get("type"), get("link"), get("widget")
+    widget_name = widget.get("name") if isinstance(widget, dict) else None
+    return Slot(
+        name if isinstance(name, str) else "",
+        kind if isinstance(kind, str) else "",
+        link if isinstance(link, (int, str)) else None,
+        widget_name if isinstance(widget_name, str) else None,
+    )
+
+
+def _slot_name(raw: object) -> str:
+    return text(mapping(raw).get("name")) or ""
+
+
+def _outputs(listed: list[object], links: Mapping[LinkId, Link]) -> tuple[LinkId | None, ...]:
+    fed = {link.target_slot: identity for identity, link in links.items() if link.target == SUBGRAPH_OUTPUT}
+    return tuple(fed.get(slot) for slot in range(len(listed)))
+
+
+def _links(listed: list[object], problems: list[Problem]) -> dict[LinkId, Link]:
+    links: dict[LinkId, Link] = {}
+    for raw in listed:
+        fields = _link_fields(raw)
+        if fields is None:
+            if raw is not None:  # the editor leaves null in the list where a link was removed
+                problems.append(Problem("link-unreadable", "An entry of the link list is no link."))
+            continue
+        identity, link = fields
+        links[identity] = link
+    return links
+
+
+def _link_fields(raw: object) -> tuple[LinkId, Link] | None:
+    if isinstance(raw, list) and len(raw) >= 5:  # noqa: PLR2004 - id, origin, slot, target, slot, then type
+        identity, origin, origin_slot, target, target_slot = raw[:5]
+    elif isinstance(raw, dict):
+        get = raw.get
+        identity, origin, origin_slot = get("id"), get("origin_id"), get("origin_slot")
+        target, target_slot = get("target_id"), get("target_slot")
+    else:
+        return None
+    from_node, to_node = key(origin), key(target)
+    if not isinstance(identity, (int, str)) or from_node is None or to_node is None:
+        return None
+    if not isinstance(origin_slot, int) or not isinstance(target_slot, int):
+        return None
+    return identity, Link(from_node, origin_slot, to_node, target_slot)

@@ -1,0 +1,71 @@
+"""From the bytes of a file to JSON values, as leniently as the graph editor reads them."""
+
+from __future__ import annotations
+
+import json
+
+import orjson
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.workflow.document import Problem
+
+
+def parse(content: bytes) -> tuple[object, tuple[Problem, ...]]:
+    """Give the JSON value that a file holds.
+
+    Bare `NaN` and `Infinity`, which Python writes, become null, as in the graph editor. A byte order mark, UTF-16
+    and UTF-32 are understood; bytes that are no text are replaced and reported.
+
+    Raises:
+        Failure: `workflow-not-json` or `workflow-too-deep`.
+    """
+    try:
+        return orjson.loads(content), ()
+    except orjson.JSONDecodeError:
+        return _parse_leniently(content)
+
+
+def _parse_leniently(content: bytes) -> tuple[object, tuple[Problem, ...]]:
+    text, problems = _decoded(content)
+    try:
+        value = json.loads(text, parse_constant=_no_constant)
+    except RecursionError:
+        raise Failure("workflow-too-deep", "The file nests JSON deeper than any workflow does.") from None
+    except ValueError as error:
+        raise Failure("workflow-not-json", f"The file is not JSON: {error}.") from error
+    return _without_lone_surrogates(value), problems
+
+
+def _no_constant(_name: str) -> None:
+    return None
+
+
+def _decoded(content: bytes) -> tuple[str, tuple[Problem, ...]]:
+    encoding = json.detect_encoding(content)
+    try:
+        return content.decode(encoding), ()
+    except UnicodeDecodeError:
+        problem = Problem("text-not-utf8", f"The file is not valid {encoding}; unreadable bytes were replaced.")
+        return content.decode(encoding, errors="replace"), (problem,)
+
+
+def _without_lone_surrogates(value: object) -> object:
+    # JSON text may hold half a surrogate pair as an escape; no encoder would write such a string again.
+    root: list[object] = [value]
+    pending: list[list[object] | dict[str, object]] = [root]
+    while pending:
+        container = pending.pop()
+        if isinstance(container, list):
+            container[:] = [_clean(item) for item in container]
+            items = container
+        else:
+            cleaned = {str(_clean(name)): _clean(item) for name, item in container.items()}
+            container.clear()
+            container.update(cleaned)
+            items = list(cleaned.values())
+        pending.extend(item for item in items if isinstance(item, (list, dict)))
+    return root[0]
+
+
+def _clean(value: object) -> object:
+    return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if isinstance(value, str) else value

@@ -1,0 +1,143 @@
+"""Follow a link to what it brings: a value that the file holds, or something that only a run can give."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Literal
+
+from comfywatchman.comfyui.workflow.graph import (
+    BYPASSED,
+    GETTERS,
+    MUTED,
+    PRIMITIVE,
+    REROUTES,
+    SETTERS,
+    SUBGRAPH_INPUT,
+    LinkId,
+    RawNode,
+    Slot,
+    first_text,
+)
+from comfywatchman.comfyui.workflow.scopes import Definitions, Scope
+from comfywatchman.comfyui.workflow.widgets import stored_widgets
+
+TEXT_PRIMITIVES: Final = frozenset({"PrimitiveString", "PrimitiveStringMultiline"})
+"""Classes of the server whose only output is the text in their `value` widget."""
+
+_MAX_HOPS: Final = 256
+
+
+class Ended(Enum):
+    """How a link ended that brought no value."""
+
+    NOWHERE = "nowhere"
+    NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value that the file itself holds."""
+
+    value: object
+
+
+Fed = Value | Literal[Ended.NOWHERE, Ended.NODE]
+"""What feeds an input: a value, a node's output, or nothing (then the stored widget value counts)."""
+
+_Next = tuple[Scope, LinkId]
+
+
+def fed(scope: Scope, link: LinkId, known: Definitions) -> Fed:
+    """Say what a link brings to the node at its end.
+
+    Reroutes, Get and Set nodes, bypassed nodes and the borders of subgraphs are followed. A host's own value for
+    an input stands in when the way beyond it leads nowhere.
+    """
+    fallback: Fed = Ended.NOWHERE
+    here: _Next | Fed = (scope, link)
+    for _ in range(_MAX_HOPS):
+        if not isinstance(here, tuple):
+            break
+        inside, identity = here
+        found = inside.graph.links.get(identity)
+        if found is None:
+            return fallback
+        if found.origin == SUBGRAPH_INPUT:
+            name = _own_input(inside, found.origin_slot)
+            if name in inside.promoted:
+                fallback = Value(inside.promoted[name])
+            here = _outward(inside, name)
+        else:
+            origin = inside.graph.by_id.get(found.origin)
+            here = Ended.NOWHERE if origin is None else _through(inside, origin, found.origin_slot, known)
+    else:
+        return Ended.NODE
+    return fallback if here is Ended.NOWHERE else here
+
+
+def _own_input(scope: Scope, slot: int) -> str:
+    return scope.graph.inputs[slot] if 0 <= slot < len(scope.graph.inputs) else ""
+
+
+def _outward(scope: Scope, name: str) -> _Next | Fed:
+    slot = scope.host.slot(name) if scope.host else None
+    if scope.outer is None or slot is None or slot.link is None:
+        return Ended.NOWHERE
+    return scope.outer, slot.link
+
+
+def _through(scope: Scope, origin: RawNode, output: int, known: Definitions) -> _Next | Fed:
+    if origin.mode == MUTED:
+        return Ended.NOWHERE
+    if origin.mode == BYPASSED:
+        return _along(scope, _bypass_slot(origin, output))
+    if origin.class_type in REROUTES or origin.class_type in SETTERS:
+        return _along(scope, origin.slots[0] if origin.slots else None)
+    if origin.class_type in GETTERS:
+        return _published(scope, origin)
+    if origin.class_type == PRIMITIVE or origin.class_type in TEXT_PRIMITIVES:
+        return _primitive(scope, origin, known)
+    return _inward(scope, origin, output, known) if known.is_host(origin) else Ended.NODE
+
+
+def _along(scope: Scope, slot: Slot | None) -> _Next | Fed:
+    return Ended.NOWHERE if slot is None or slot.link is None else (scope, slot.link)
+
+
+def _bypass_slot(node: RawNode, output: int) -> Slot | None:
+    # The editor takes the input at the output's own place if the types agree, else the first of the same type.
+    outputs = node.raw.get("outputs")
+    listed = outputs if isinstance(outputs, list) else []
+    declared = listed[output] if 0 <= output < len(listed) else None
+    wanted = declared.get("type") if isinstance(declared, dict) else None
+    slots = ([node.slots[output]] if 0 <= output < len(node.slots) else []) + list(node.slots)
+    return next((slot for slot in slots if slot.type == wanted), None)
+
+
+def _published(scope: Scope, getter: RawNode) -> _Next | Fed:
+    name = first_text(getter.raw)
+    for around in scope.around():
+        setter = around.graph.setters.get(name) if name else None
+        if setter is not None:
+            return _along(around, setter.slots[0] if setter.slots else None)
+    return Ended.NOWHERE
+
+
+def _primitive(scope: Scope, node: RawNode, known: Definitions) -> _Next | Fed:
+    slot = node.slot("value")
+    if slot is not None and slot.link is not None:
+        return scope, slot.link
+    for (node_id, _), value in scope.overrides.items():
+        if node_id == node.id:
+            return Value(value)
+    stored = stored_widgets(node, known.table, path="", problems=[])
+    values = stored.by_place or list(stored.by_name.values())
+    return Value(values[0]) if values and values[0] is not None else Ended.NOWHERE
+
+
+def _inward(scope: Scope, host: RawNode, output: int, known: Definitions) -> _Next | Fed:
+    inside = known.inside(scope, host)
+    outputs = inside.graph.outputs if inside else ()
+    link = outputs[output] if 0 <= output < len(outputs) else None
+    return Ended.NODE if inside is None or link is None else (inside, link)

@@ -1,0 +1,77 @@
+"""Read a workflow file of any format into the nodes that a server would get."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.workflow.document import Format, Problem, Workflow
+from comfywatchman.comfyui.workflow.flatten import flattened
+from comfywatchman.comfyui.workflow.jsontext import parse
+from comfywatchman.comfyui.workflow.prompt import is_prompt, prompt_nodes
+
+_HINT: Final = "A workflow comes from ComfyUI's menu: Save, Export, or Export (API)."
+
+
+def read_workflow(content: bytes, *, container: str = "json", table: LoaderTable) -> Workflow:
+    """Read a workflow as far as it goes; what was wrong on the way stands in its `problems`.
+
+    Args:
+        content: The JSON text.
+        container: What held it: `json`, or the media type of a file that it was embedded in.
+        table: Loader knowledge, for widget order in files that carry no widget names.
+
+    Raises:
+        Failure: `workflow-not-json`, `workflow-not-a-workflow` or `workflow-too-deep`; nothing else, whatever
+            the bytes are.
+    """
+    raw, problems = parse(content)
+    if not isinstance(raw, dict):
+        kind = "list (an index or a collection)" if isinstance(raw, list) else "single value"
+        raise Failure("workflow-not-a-workflow", f"The file holds a JSON {kind}, not a workflow.", hint=_HINT)
+    if isinstance(raw.get("nodes"), list):
+        return _read_graph_file(raw, container, table, problems)
+    prompt = raw.get("prompt")
+    if is_prompt(prompt):
+        return _read_prompt(prompt, container, problems)
+    if is_prompt(raw):
+        return _read_prompt(raw, container, problems)
+    raise Failure("workflow-not-a-workflow", _why_none(raw), hint=_HINT)
+
+
+def _read_graph_file(
+    raw: dict[str, object], container: str, table: LoaderTable, problems: tuple[Problem, ...]
+) -> Workflow:
+    if not _has_nodes(raw["nodes"]):
+        raise Failure("workflow-not-a-workflow", "None of the entries of its node list is a node.", hint=_HINT)
+    flat = flattened(raw, table)
+    return Workflow(
+        format=Format.UI_V1 if raw.get("version") == 1 else Format.UI,
+        container=container,
+        nodes=tuple(flat.nodes),
+        declared=tuple(flat.declared),
+        notes=tuple(flat.notes),
+        problems=(*problems, *flat.problems),
+    )
+
+
+def _read_prompt(raw: dict[str, object], container: str, problems: tuple[Problem, ...]) -> Workflow:
+    found = list(problems)
+    nodes = tuple(prompt_nodes(raw, found))
+    return Workflow(format=Format.API, container=container, nodes=nodes, problems=tuple(found))
+
+
+def _has_nodes(listed: object) -> bool:
+    # A list without entries is an empty workflow; a list of other things belongs to another program.
+    if not isinstance(listed, list) or not listed:
+        return isinstance(listed, list)
+    return any(isinstance(node, dict) and isinstance(node.get("type"), str) for node in listed)
+
+
+def _why_none(raw: dict[str, object]) -> str:
+    if isinstance(raw.get("templates"), list):
+        return "The file is a collection of saved templates, not a workflow."
+    if "$schema" in raw or "$defs" in raw:
+        return "The file is a JSON schema, not a workflow."
+    return "The file holds neither a graph (`nodes`) nor a prompt (entries with `class_type`)."

@@ -1,0 +1,182 @@
+"""Subgraph and group instances: which graph stands inside a host node, and what the host sets in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.workflow.document import Problem
+from comfywatchman.comfyui.workflow.graph import Graph, RawNode, key, mapping, read_graph, sequence, text
+from comfywatchman.comfyui.workflow.groups import group_definition, group_graph
+
+MAX_DEPTH: Final = 64
+"""Deepest nesting of instances that is followed; real files stay below 6."""
+
+_OWN_INPUT: Final = "-1"
+_NESTED_NAME: Final = re.compile(r"(\d+): (.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A graph at its place in the flattened workflow.
+
+    Attributes:
+        graph: The graph.
+        prefix: Path of the host with a final `:`; empty for the outermost graph.
+        active: False when a host around it is muted or bypassed.
+        outer: The scope that the host stands in, None for the outermost graph.
+        host: The host node, None for the outermost graph.
+        kind: What names the graph's definition, to notice a graph inside itself.
+        promoted: Value that the host gives, by name of the graph's own input.
+        overrides: Value that the host gives straight to an inner node's widget, by node id and widget name.
+        depth: Number of hosts around it.
+    """
+
+    graph: Graph
+    prefix: str = ""
+    active: bool = True
+    outer: Scope | None = None
+    host: RawNode | None = None
+    kind: str = ""
+    promoted: Mapping[str, object] = field(default_factory=dict)
+    overrides: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    depth: int = 0
+
+    def around(self) -> Iterator[Scope]:
+        """Give this scope and every scope around it, inside out."""
+        scope: Scope | None = self
+        while scope is not None:
+            yield scope
+            scope = scope.outer
+
+
+@dataclass(slots=True)
+class Definitions:
+    """What a file defines once and uses by name, and what is wrong with it.
+
+    Attributes:
+        table: Loader knowledge, for widget order.
+        subgraphs: Subgraph definitions by id.
+        groups: Group node definitions by name.
+        problems: What was wrong so far, in the order found.
+    """
+
+    table: LoaderTable
+    subgraphs: dict[str, Mapping[str, object]]
+    groups: Mapping[str, object]
+    problems: list[Problem] = field(default_factory=list)
+    _graphs: dict[str, Graph] = field(default_factory=dict)
+    _inside: dict[str, Scope | None] = field(default_factory=dict)
+
+    def is_host(self, node: RawNode) -> bool:
+        """Say whether the node is an instance of a subgraph or group of this file."""
+        if node.class_type in self.subgraphs:
+            return True
+        return bool(self.groups) and group_definition(node.class_type, self.groups) is not None
+
+    def inside(self, scope: Scope, host: RawNode) -> Scope | None:
+        """Give the scope inside a host node; None when that would be inside itself or too deep."""
+        path = scope.prefix + host.id
+        if path not in self._inside:
+            self._inside[path] = self._entered(scope, host, path)
+        return self._inside[path]
+
+    def _entered(self, scope: Scope, host: RawNode, path: str) -> Scope | None:
+        if scope.depth >= MAX_DEPTH or any(around.kind == host.class_type for around in scope.around()):
+            self.problems.append(Problem("subgraph-cycle", f"The subgraph {host.class_type} contains itself.", path))
+            return None
+        graph = self._graph(host, path)
+        promoted, overrides = self._given(scope, host, graph)
+        return Scope(
+            graph=graph,
+            prefix=f"{path}:",
+            active=scope.active and not host.switched_off,
+            outer=scope,
+            host=host,
+            kind=host.class_type,
+            promoted=promoted,
+            overrides=overrides,
+            depth=scope.depth + 1,
+        )
+
+    def _graph(self, host: RawNode, path: str) -> Graph:
+        definition = self.subgraphs.get(host.class_type)
+        if definition is None:
+            group = group_definition(host.class_type, self.groups) or {}
+            return group_graph(host, group, self.table, path=path, problems=self.problems)
+        graph = self._graphs.get(host.class_type)
+        if graph is None:
+            graph = self._graphs[host.class_type] = read_graph(definition, self.problems)
+        return graph
+
+    def _given(
+        self, scope: Scope, host: RawNode, graph: Graph
+    ) -> tuple[dict[str, object], dict[tuple[str, str], object]]:
+        if host.class_type not in self.subgraphs:
+            return {}, {}
+        promoted, overrides = promoted_values(host, graph)
+        for (node_id, name), value in scope.overrides.items():
+            if node_id != host.id:
+                continue
+            nested = _NESTED_NAME.fullmatch(name)
+            if name not in graph.inputs and nested:
+                overrides[nested[1], nested[2]] = value
+            else:
+                promoted[name] = value
+        return promoted, overrides
+
+
+def definitions(raw: Mapping[str, object], table: LoaderTable) -> Definitions:
+    """Gather the subgraph and group definitions of a workflow, nested ones included."""
+    subgraphs: dict[str, Mapping[str, object]] = {}
+    pending = [raw]
+    while pending:
+        for one in sequence(mapping(pending.pop().get("definitions")).get("subgraphs")):
+            definition = mapping(one)
+            identity = text(definition.get("id"))
+            if identity is not None and identity not in subgraphs:
+                subgraphs[identity] = definition
+                pending.append(definition)
+    return Definitions(table, subgraphs, mapping(mapping(raw.get("extra")).get("groupNodes")))
+
+
+def promoted_values(host: RawNode, graph: Graph) -> tuple[dict[str, object], dict[tuple[str, str], object]]:
+    """Give the values that a subgraph instance sets, by own input name and by (inner node id, widget name).
+
+    Three notations, the newest first: names with values, `proxyWidgets` beside the value list, and the list alone
+    in the order of the inputs that feed a widget. A null means that the inner value stands.
+    """
+    values = host.raw.get("widgets_values")
+    named = mapping(host.raw.get("widgets_values_named")) or mapping(values)
+    if named:
+        return {name: value for name, value in named.items() if value is not None}, {}
+    proxies = host.properties.get("proxyWidgets")
+    if isinstance(proxies, list):
+        return _proxied(proxies, sequence(values))
+    places = zip(graph.widget_inputs(), sequence(values), strict=False) if values else ()
+    return {name: value for name, value in places if value is not None}, {}
+
+
+def _proxied(proxies: list[object], values: list[object]) -> tuple[dict[str, object], dict[tuple[str, str], object]]:
+    promoted: dict[str, object] = {}
+    overrides: dict[tuple[str, str], object] = {}
+    for proxy, value in zip(proxies, values, strict=False):
+        node_id, name = (proxy[0], proxy[1]) if isinstance(proxy, list) and len(proxy) > 1 else (None, None)
+        inner = key(node_id)
+        if value is None or inner is None or not isinstance(name, str):
+            continue
+        if inner == _OWN_INPUT:
+            promoted[name] = value
+        else:
+            overrides[inner, name] = value
+    return promoted, overrides
+
+
+def overridden_name(name: str) -> str:
+    """Give the widget name without the prefixes (`12: ckpt_name`) that older files carry."""
+    while nested := _NESTED_NAME.fullmatch(name):
+        name = nested[2]
+    return name
