@@ -126,7 +126,7 @@ def report(version: Cost, sizes: list[dict[str, Any]]) -> str:
     """Return the figures for people."""
     lines = [f"comfywatchman --version: {version.cpu:.3f} s CPU, {version.peak_mb:.0f} MB", ""]
     for size in sizes:
-        lines += [f"host × {size['scale']}", *_size_lines(size, version.cpu), ""]
+        lines += [f"host x {size['scale']}", *_size_lines(size, version.cpu), ""]
     if len(sizes) > 1:
         lines += ["growth", *_growth_lines(sizes[0], sizes[-1], version.cpu)]
     return "\n".join(lines)
@@ -146,7 +146,7 @@ def ratios(size: dict[str, Any], start_cpu: float) -> dict[str, float]:
 
 def _size_lines(size: dict[str, Any], start_cpu: float) -> list[str]:
     floors = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in size["floors"].items())
-    lines = [f"  floors (CPU): {floors}", f"  {'cycle':<12}{'CPU s':>8}{'wall s':>8}{'MB':>7}{'× floor':>9}"]
+    lines = [f"  floors (CPU): {floors}", f"  {'cycle':<12}{'CPU s':>8}{'wall s':>8}{'MB':>7}{'x floor':>9}"]
     over = ratios(size, start_cpu)
     for name, cost in size["costs"].items():
         lines.append(f"  {name:<12}{cost['cpu']:>8.3f}{cost['wall']:>8.3f}{cost['peak_mb']:>7.0f}{over[name]:>9.2f}")
