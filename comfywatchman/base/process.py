@@ -6,15 +6,20 @@ import contextlib
 import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, Self
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.stop import wait_for_any
 
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT", "XDG_RUNTIME_DIR")
 """The variables a child inherits; secrets are not among them."""
+
+_KILL_SECONDS: Final = 0.3
+"""How long a process may take to vanish after SIGKILL; one that takes longer hangs in a driver."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,126 @@ def identity_of(pid: int, *, boot_id: str) -> Identity | None:
     except OSError:
         return None
     return Identity(boot_id=boot_id, pid=pid, started_ticks=int(fields[19]))
+
+
+class Child:
+    """A program in a process group of its own, watched through its pidfd, its output kept in unnamed files.
+
+    Whatever it leaves behind in its group when it ends is ended with it.
+
+    Args:
+        argv: The program and its arguments.
+        extra_environment: Variables beside those of the whitelist.
+        folder: Where it runs; the caller's folder when None.
+
+    Raises:
+        Failure: `child-failed` when it could not be started.
+    """
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        extra_environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
+        # No context manager: they live as long as the child does, and __exit__ closes them.
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._errors,
+                env=child_environment(extra_environment),
+                cwd=folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._close_files()
+            raise Failure("child-failed", f"{Path(argv[0]).name} could not be started: {error.strerror}.") from error
+        self.pid = self._process.pid
+        self._pidfd = os.pidfd_open(self.pid)
+
+    def wait(self, timeout_seconds: float, *, also: Sequence[int] = ()) -> int | None:
+        """Wait for its end, or until one of the other descriptors can be read.
+
+        Returns:
+            Its exit status (negative: the signal), or None while it runs.
+        """
+        if self._process.returncode is None:
+            ready = wait_for_any([self._pidfd, *also], timeout_seconds)
+            if self._pidfd in ready:
+                # The group is swept before the leader is reaped: until then nobody else can bear its number.
+                self._signal(signal.SIGKILL)
+                self._process.wait()
+        return self._process.returncode
+
+    def end(self, *, grace_seconds: float) -> int | None:
+        """Ask the group to end, then make it.
+
+        Returns:
+            The exit status; None for a process that even SIGKILL does not end (it hangs in a driver) and is left.
+        """
+        for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
+            if self._process.returncode is None:
+                self._signal(number)
+                self.wait(patience)
+        return self._process.returncode
+
+    def output_tail(self, *, max_bytes: int = 64 << 10) -> bytes:
+        """Return the end of what it wrote to its standard output."""
+        return _tail(self._output, max_bytes)
+
+    def errors_tail(self, *, max_bytes: int = 8 << 10) -> bytes:
+        """Return the end of what it wrote to its standard error."""
+        return _tail(self._errors, max_bytes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.end(grace_seconds=0.0)
+        os.close(self._pidfd)
+        self._close_files()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, number)
+
+    def _close_files(self) -> None:
+        self._output.close()
+        self._errors.close()
+
+
+def end_stranger(identity: Identity, *, grace_seconds: float) -> bool:
+    """End a process that an earlier run of this program left behind; never one that merely bears its number now.
+
+    Returns:
+        Whether it ran; False when it had ended already.
+    """
+    try:
+        pidfd = os.pidfd_open(identity.pid)
+    except OSError:
+        return False
+    try:
+        # The descriptor names one process for good, so asking who it is comes after opening it.
+        if identity_of(identity.pid, boot_id=identity.boot_id) != identity:
+            return False
+        for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, number)
+            if wait_for_any([pidfd], patience):
+                break
+    finally:
+        os.close(pidfd)
+    return True
+
+
+def _tail(stream: IO[bytes], max_bytes: int) -> bytes:
+    size = os.fstat(stream.fileno()).st_size
+    return os.pread(stream.fileno(), max_bytes, max(0, size - max_bytes))
 
 
 def _abandon(child: subprocess.Popen[bytes]) -> None:

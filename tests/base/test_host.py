@@ -1,0 +1,221 @@
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jeepney.low_level import HeaderFields, Message, MessageType, Parser
+from jeepney.wrappers import new_error, new_method_return
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import Damaged
+from comfywatchman.base.host import (
+    SleepMark,
+    awake_state,
+    look_and_remember,
+    look_for_sleep,
+    preparing_for_sleep,
+    tell_service_manager,
+)
+from tests.fakes import FakeClock
+
+NO_BUS = Path("/no/such/bus")
+
+
+def seconds_since_resume(clock: FakeClock, mark: SleepMark) -> float | None:
+    return awake_state(clock, mark, bus=NO_BUS).seconds_since_resume
+
+
+def test_a_machine_that_never_slept_has_no_resume() -> None:
+    clock = FakeClock()
+    first = look_for_sleep(clock, None)
+    clock.advance(awake=3600)
+    assert seconds_since_resume(clock, look_for_sleep(clock, first)) is None
+
+
+def test_sleep_under_watch_ends_when_it_is_noticed() -> None:
+    clock = FakeClock()
+    mark = look_for_sleep(clock, None)
+    clock.advance(asleep=7200, awake=30)
+    mark = look_for_sleep(clock, mark)
+    assert seconds_since_resume(clock, mark) == 0
+    clock.advance(awake=45)
+    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) == 45
+
+
+def test_sleep_that_nobody_watched_ended_at_the_last_look_at_the_earliest() -> None:
+    clock = FakeClock()
+    mark = look_for_sleep(clock, None)
+    clock.advance(asleep=14400, awake=7000)
+    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) == 7000
+
+
+def test_a_second_sleep_counts_anew() -> None:
+    clock = FakeClock()
+    mark = look_for_sleep(clock, None)
+    for _ in range(2):
+        clock.advance(asleep=600, awake=30)
+        mark = look_for_sleep(clock, mark)
+    assert seconds_since_resume(clock, mark) == 0
+
+
+def test_setting_the_wall_clock_is_no_sleep() -> None:
+    clock = FakeClock()
+    mark = look_for_sleep(clock, None)
+    clock.shift_wall(8 * 3600)
+    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) is None
+
+
+def test_sleep_of_an_earlier_boot_is_forgotten() -> None:
+    clock = FakeClock()
+    mark = look_for_sleep(clock, None)
+    clock.advance(asleep=600, awake=30)
+    mark = look_for_sleep(clock, mark)
+    clock.reboot()
+    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) is None
+
+
+def test_a_system_that_names_no_boot_never_claims_sleep() -> None:
+    clock = FakeClock(boot="")
+    mark = look_for_sleep(clock, None)
+    clock.advance(asleep=600, awake=30)
+    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) is None
+
+
+def test_what_was_seen_is_remembered_from_one_process_to_the_next(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "awake.json"
+    look_and_remember(path, clock, bus=NO_BUS)
+    clock.advance(asleep=600, awake=50)
+    awake, trouble = look_and_remember(path, clock, bus=NO_BUS)
+    assert (awake.seconds_since_resume, awake.preparing_for_sleep, trouble) == (0, None, None)
+    clock.advance(awake=5)
+    assert look_and_remember(path, clock, bus=NO_BUS)[0].seconds_since_resume == 5
+
+
+def test_a_damaged_memory_is_set_aside_and_reported(tmp_path: Path) -> None:
+    clock, path = FakeClock(), tmp_path / "awake.json"
+    path.write_bytes(b'{"boot_id": 7')
+    awake, trouble = look_and_remember(path, clock, bus=NO_BUS)
+    assert awake.seconds_since_resume is None
+    assert isinstance(trouble, Damaged)
+    assert trouble.kept_as is not None
+    assert trouble.kept_as.read_bytes() == b'{"boot_id": 7'
+    assert look_and_remember(path, clock, bus=NO_BUS)[1] is None
+
+
+def test_a_memory_that_cannot_be_written_is_reported_and_the_answer_stands(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    awake, trouble = look_and_remember(tmp_path / "file" / "awake.json", FakeClock(), bus=NO_BUS)
+    assert awake.seconds_since_resume is None
+    assert isinstance(trouble, Damaged | Failure)
+
+
+class Bus:
+    """A system bus with a logind on it, as far as one question goes."""
+
+    def __init__(self, path: Path, answer: Any) -> None:
+        self.answer = answer
+        self.server = socket.socket(socket.AF_UNIX)
+        self.server.bind(str(path))
+        self.server.listen()
+
+    def serve(self) -> None:
+        connection, _ = self.server.accept()
+        with connection, contextlib.suppress(ConnectionError):
+            self.talk(connection)
+
+    def talk(self, connection: socket.socket) -> None:
+        parser, greeting = Parser(), b""
+        while block := connection.recv(4096):
+            if self.answer == "deaf":
+                continue
+            if b"BEGIN" not in greeting:
+                greeting += block
+                if b"AUTH" in block:
+                    connection.sendall(b"REJECTED\r\n" if self.answer == "rejects" else b"OK 1234\r\n")
+                block = greeting.partition(b"BEGIN\r\n")[2]
+            for number, message in enumerate(parser.feed(block), 1):
+                if self.answer == "hangs up":
+                    return
+                if self.answer != "mute":
+                    connection.sendall(self.serialised(message, number))
+
+    def serialised(self, message: Message, number: int) -> bytes:
+        return b"no D-Bus message" * 4 if self.answer == "garbage" else self.reply(message).serialise(serial=number)
+
+    def reply(self, message: Message) -> Message:
+        if message.header.fields[HeaderFields.member] == "Hello":
+            return new_method_return(message, "s", (":1.1",))
+        assert message.header.message_type == MessageType.method_call
+        assert message.body == ("org.freedesktop.login1.Manager", "PreparingForSleep")
+        if self.answer == "error":
+            return new_error(message, "org.freedesktop.DBus.Error.ServiceUnknown", "s", ("no logind",))
+        return new_method_return(message, "v", (self.answer,))
+
+
+@contextlib.contextmanager
+def bus_that_answers(path: Path, answer: Any) -> Iterator[Path]:
+    bus = Bus(path, answer)
+    thread = threading.Thread(target=bus.serve)
+    thread.start()
+    try:
+        yield path
+    finally:
+        thread.join(5)
+        bus.server.close()
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (("b", True), True),
+        (("b", False), False),
+        (("s", "yes"), None),
+        ("error", None),
+        ("rejects", None),
+        ("hangs up", None),
+        ("garbage", None),
+    ],
+    ids=str,
+)
+def test_logind_is_asked_whether_the_machine_is_about_to_sleep(tmp_path: Path, answer: Any, expected: object) -> None:
+    with bus_that_answers(tmp_path / "bus", answer) as bus:
+        assert preparing_for_sleep(bus=bus, timeout_seconds=5) is expected
+
+
+@pytest.mark.parametrize("answer", ["deaf", "mute"])
+def test_a_bus_that_does_not_answer_costs_a_moment_and_no_more(tmp_path: Path, answer: str) -> None:
+    began = time.monotonic()
+    with bus_that_answers(tmp_path / "bus", answer) as bus:
+        assert preparing_for_sleep(bus=bus, timeout_seconds=0.1) is None
+    assert time.monotonic() - began < 1.5
+
+
+def test_without_a_bus_nobody_can_tell() -> None:
+    assert preparing_for_sleep(bus=NO_BUS) is None
+
+
+def test_a_socket_that_nobody_serves_is_no_bus(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as unserved:
+        unserved.bind(str(tmp_path / "bus"))
+    assert preparing_for_sleep(bus=tmp_path / "bus") is None
+
+
+@pytest.mark.parametrize("abstract", ["", "@"])
+def test_the_service_manager_hears_a_notification(tmp_path: Path, abstract: str) -> None:
+    address = f"{abstract}{tmp_path}/notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(address.replace("@", "\0"))
+        assert tell_service_manager("READY=1\nSTATUS=waiting", address=address)
+        assert listener.recv(100) == b"READY=1\nSTATUS=waiting"
+
+
+@pytest.mark.parametrize("address", [None, "", "/no/such/socket"])
+def test_a_service_manager_that_is_not_there_hears_nothing(address: str | None) -> None:
+    assert not tell_service_manager("READY=1", address=address)
