@@ -91,7 +91,7 @@ def data_bytes(header: dict[str, Any]) -> tuple[int, int]:
         if name == "__metadata__":
             _check_metadata(tensor)
         else:
-            spans.append(_span(name, tensor))
+            spans.append(check_tensor(name, tensor))
     end = 0
     for start, stop in sorted(spans):
         if start != end:
@@ -107,7 +107,12 @@ def _check_metadata(metadata: Any) -> None:
         raise ValueError("__metadata__ holds something else than text")
 
 
-def _span(name: str, tensor: Any) -> tuple[int, int]:
+def check_tensor(name: str, tensor: Any) -> tuple[int, int]:
+    """Return where a tensor's data begins and ends.
+
+    Raises:
+        ValueError: The entry is no tensor, or its size does not fit its shape.
+    """
     try:
         start, stop = tensor["data_offsets"]
         shape, dtype = tensor["shape"], tensor["dtype"]

@@ -1,0 +1,166 @@
+"""`comfywatchman inspect`: what a model file is, told without loading it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+
+from comfywatchman.base.files import show_path
+from comfywatchman.comfyui.model_file import HeaderFacts, check_header
+from comfywatchman.comfyui.model_metadata import ModelMetadata, read_metadata
+
+_SUFFIXES = frozenset(
+    {".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".onnx"}
+)  # fmt: skip
+
+
+class InspectedFile(msgspec.Struct, frozen=True):
+    """One file as `inspect --json` shows it.
+
+    Attributes:
+        path: As it was given, printable.
+        size: In bytes; null when there is no such file.
+        format: See `HeaderFacts.format`.
+        problem: Why ComfyUI could not load it, in words; null when nothing speaks against it.
+        problem_code: The same for programs.
+        warnings: What does not keep it from loading but should be known.
+        header: What a safetensors or GGUF header says; null for other formats.
+        sha256: With `--hash`: of the whole file, lower-case hex.
+        autov2: With `--hash`: Civitai's short form of the SHA-256.
+        autov3: With `--hash`: of what follows a safetensors header.
+        blake3: With `--hash`: of the whole file.
+    """
+
+    path: str
+    size: int | None
+    format: str
+    problem: str | None
+    problem_code: str | None
+    warnings: list[str]
+    header: ModelMetadata | None
+    sha256: str | None = None
+    autov2: str | None = None
+    autov3: str | None = None
+    blake3: str | None = None
+
+
+@click.command("inspect")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
+@click.option("--hash", "with_hashes", is_flag=True, help="Also hash: SHA-256, AutoV2, AutoV3, BLAKE3.")
+@click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def inspect(context: click.Context, paths: tuple[Path, ...], with_hashes: bool, recursive: bool, as_json: bool) -> None:
+    """Look into model files: format, header, hashes, warnings. Nothing in them is ever executed.
+
+    Ends with 1 when a file could not be loaded by ComfyUI.
+    """
+    from comfywatchman.cli.render import DONE, FAILED, print_json
+
+    files = [file for path in paths for file in _files_of(path, recursive=recursive)]
+    inspected = [_with_hashes(look_into(file), file) if with_hashes else look_into(file) for file in files]
+    if as_json:
+        print_json(files=inspected)
+    elif inspected:
+        _print_for_people(inspected)
+    else:
+        click.echo("No model files there. With --recursive, folders below are searched, too.")
+    context.exit(FAILED if any(file.problem for file in inspected) else DONE)
+
+
+def look_into(path: Path) -> InspectedFile:
+    """Read one file's header and say what it is; a file that cannot be read is an answer, too."""
+    try:
+        size: int | None = os.stat(path).st_size
+        facts = check_header(path, size or 0)
+    except (OSError, ValueError) as error:
+        size = None
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        facts = HeaderFacts("unknown", f"cannot be read: {reason}", "unreadable")
+    readable = facts.problem_code not in {"unreadable", "not-regular"}
+    return InspectedFile(
+        path=show_path(path),
+        size=size,
+        format=facts.format,
+        problem=facts.problem,
+        problem_code=facts.problem_code,
+        warnings=_warnings(facts),
+        header=read_metadata(path) if readable else None,
+    )
+
+
+def _warnings(facts: HeaderFacts) -> list[str]:
+    if facts.format in {"pickle", "zip-pickle"}:
+        return ["a pickle can run code when a program loads it; prefer safetensors"]
+    if facts.format == "unknown" and facts.problem is None:
+        return ["a format that is not known here; nothing was checked"]
+    return []
+
+
+def _with_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
+    from comfywatchman.readiness.hashing import Hasher
+
+    if inspected.size is None:
+        return inspected
+    with Hasher() as hasher:
+        answer = hasher.hash_file(os.fspath(path))
+    if isinstance(answer, str):
+        return msgspec.structs.replace(inspected, warnings=[*inspected.warnings, f"not hashed: {answer}"])
+    _, hashes = answer
+    return msgspec.structs.replace(
+        inspected, sha256=hashes.sha256, autov2=hashes.autov2, autov3=hashes.autov3, blake3=hashes.blake3
+    )
+
+
+def _files_of(path: Path, *, recursive: bool) -> Iterator[Path]:
+    """Return a file itself, or the model files in a folder, sorted."""
+    if not os.path.isdir(path):
+        yield path
+        return
+    for folder, below, names in os.walk(path):
+        below[:] = sorted(below) if recursive else []
+        for name in sorted(names):
+            if os.path.splitext(name)[1].lower() in _SUFFIXES:
+                yield Path(folder, name)
+
+
+def _print_for_people(inspected: list[InspectedFile]) -> None:
+    from comfywatchman.cli.render import print_table
+
+    rows = [(_verdict(file), file.path, file.format, _size(file.size), _summary(file)) for file in inspected]
+    print_table(("", "file", "format", "size", "says"), rows)
+    if len(inspected) == 1 and inspected[0].header is not None and inspected[0].header.metadata:
+        print_table(("metadata", "value"), list(inspected[0].header.metadata.items()))
+
+
+def _verdict(file: InspectedFile) -> str:
+    return "broken" if file.problem else "warning" if file.warnings else "ok"
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return "-"
+    value = float(size)
+    for unit in ("B", "KiB", "MiB"):
+        if value < 1024:  # noqa: PLR2004 - the step between binary units
+            return f"{value:.0f} {unit}"
+        value /= 1024
+    return f"{value:.1f} GiB"
+
+
+def _summary(file: InspectedFile) -> str:
+    parts = [file.problem] if file.problem else []
+    header = file.header
+    if header is not None:
+        count = "" if header.parameters is None else f", {header.parameters:,} parameters"
+        parts.append(f"{header.tensors} tensors{count}")
+        parts.extend(f"{number} x {dtype}" for dtype, number in header.dtypes.items())
+        parts.extend([header.family] if header.family else [])
+    parts.extend(file.warnings)
+    if file.sha256:
+        parts.append(f"sha256 {file.sha256}, AutoV2 {file.autov2}, AutoV3 {file.autov3 or '-'}, blake3 {file.blake3}")
+    return "; ".join(parts)
