@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -21,6 +22,7 @@ T = TypeVar("T")
 
 JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _READ_BLOCK: Final = 1 << 20
+_UNDECODED: Final = range(0xDC80, 0xDD00)  # how Python holds the bytes of a name that are no UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +41,11 @@ class Damaged:
 
 
 def show_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as printable text: bytes that are no UTF-8 and control characters become escapes."""
-    text = os.fspath(path)
-    clean = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in clean)
+    """Return a path as printable text: bytes that are no UTF-8 and what cannot be seen become escapes.
+
+    Two different paths never look the same, so a backslash is doubled: the text may stand for the path as a key.
+    """
+    return "".join(c if c.isprintable() and c != "\\" else _path_escape(c) for c in os.fspath(path))
 
 
 def fsync_folder(folder: Path) -> None:
@@ -55,22 +58,24 @@ def fsync_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file as a whole; after a return it survives a power cut, after a raise the old file stands.
+    """Replace a file as a whole; after a return it survives a power cut.
+
+    After a raise the old file stands; only when the folder could not be flushed the new one may, whole as well.
 
     Raises:
         Failure: `state-unwritable`, with the system's reason.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        _make_folder(path.parent)
+        descriptor, name = _open_unfinished(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
                 stream.flush()
                 os.fchmod(stream.fileno(), mode)
                 os.fsync(stream.fileno())
-            failpoint("files.before_rename")
-            os.replace(name, path)
+                failpoint("files.before_rename")
+                os.replace(name, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
@@ -79,6 +84,16 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         failpoint("files.after_rename")
     except OSError as error:
         raise _unwritable(path, error) from error
+
+
+def sweep_unfinished(folder: Path) -> int:
+    """Delete what killed writers left in a folder (never a file that a living one is writing); return how many."""
+    swept = 0
+    with contextlib.suppress(FileNotFoundError):
+        for path in folder.glob(".*.tmp"):
+            with contextlib.suppress(OSError):
+                swept += _delete_unless_held(path)
+    return swept
 
 
 def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
@@ -95,32 +110,71 @@ def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
 
 
 def to_json(value: Any) -> bytes:
-    """Return a value as our state files hold it: sorted keys, two spaces, a final newline."""
-    return orjson.dumps(msgspec.to_builtins(value), option=JSON_OPTIONS)
+    """Return a value as our state files hold it: sorted keys, two spaces, a final newline.
+
+    Half characters (lone surrogates), which UTF-8 cannot hold, become escapes.
+    """
+    built = msgspec.to_builtins(value)
+    try:
+        return orjson.dumps(built, option=JSON_OPTIONS)
+    except orjson.JSONEncodeError:
+        return orjson.dumps(encodable(built), option=JSON_OPTIONS)
+
+
+def encodable(value: Any) -> Any:
+    """Return plain lists, mappings and texts with each lone surrogate as an escape."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {encodable(key): encodable(item) for key, item in value.items()}
+    return [encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def append_line(path: Path, line: bytes) -> None:
-    """Append one line durably; a torn last line of an earlier crash is ended first, so that it cannot swallow ours.
+    """Append one line durably.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    if b"\n" in line:
-        raise ValueError("a line holds no newline")
+    append_lines(path, [line])
+
+
+def append_lines(path: Path, lines: Iterable[bytes]) -> None:
+    """Append lines durably, with one flush for all; other processes may append at the same time.
+
+    A torn last line of an earlier crash is ended first, so that it cannot swallow ours.
+
+    Raises:
+        Failure: `state-unwritable`; some of the lines may be there, the last of them torn.
+    """
+    content = b"".join(_line(line) for line in lines)
+    if not content:
+        return
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
+        _make_folder(path.parent)
+        with _locked(path) as descriptor:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            os.write(descriptor, (b"\n" if torn else b"") + line + b"\n")
+            _write_all(descriptor, b"\n" + content if torn else content)
             os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if is_new:
+        if size == 0:
             fsync_folder(path.parent)
         failpoint("files.after_append")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def keep_last_lines(path: Path, count: int) -> None:
+    """Drop all but the last lines of a file that others may append to meanwhile; none of theirs is lost.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    try:
+        with _locked(path) as descriptor:
+            lines = _read_all(descriptor, os.fstat(descriptor).st_size).splitlines(keepends=True)
+            if len(lines) > count:
+                write_atomic(path, b"".join(lines[-count:]))
     except OSError as error:
         raise _unwritable(path, error) from error
 
@@ -175,14 +229,15 @@ def read_state(path: Path, shape: type[T], *, max_bytes: int = 256 << 20) -> T |
     """Read and validate a JSON state file.
 
     Returns:
-        The value; None when there is no file; `Damaged` when it was set aside as `<name>.damaged-N`.
+        The value; None when there is no file; `Damaged` when it was set aside as `<name>.damaged-N`, whether its
+        content is wrong or it cannot be read at all: the caller will write a new one in its place.
     """
     try:
         content = read_regular(path, max_bytes=max_bytes)
     except Failure as failure:
         if isinstance(failure.__cause__, FileNotFoundError):
             return None
-        return Damaged(path=path, kept_as=None, reason=failure.message)
+        return Damaged(path=path, kept_as=set_aside(path), reason=failure.message)
     try:
         return msgspec.convert(orjson.loads(content), shape)
     except (ValueError, msgspec.ValidationError, RecursionError) as error:
@@ -193,7 +248,7 @@ def set_aside(path: Path) -> Path | None:
     """Move a damaged file to a free name beside it and return that name; None when it could not be moved."""
     for number in range(1, 1000):
         spare = path.with_name(f"{path.name}.damaged-{number}")
-        if spare.exists():
+        if os.path.lexists(spare):
             continue
         try:
             os.rename(path, spare)
@@ -201,6 +256,78 @@ def set_aside(path: Path) -> Path | None:
             return None
         return spare
     return None
+
+
+def _make_folder(folder: Path) -> None:
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    fsync_folder(folder.parent)
+
+
+def _open_unfinished(path: Path) -> tuple[int, str]:
+    # The lock says that the writer lives; a sweeper that came between making and locking has deleted the name.
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        except OSError:
+            return descriptor, name
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)
+
+
+def _delete_unless_held(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.unlink(path)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[int]:
+    # The file may be replaced while we wait for its lock; what is written to the old one would be lost.
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if _is_same(descriptor, path):
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+
+
+def _is_same(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _line(line: bytes) -> bytes:
+    if b"\n" in line:
+        raise ValueError("a line holds no newline")
+    return line + b"\n"
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _path_escape(char: str) -> str:
+    if ord(char) in _UNDECODED:
+        return f"\\x{ord(char) & 0xFF:02x}"
+    escape = char.encode("unicode_escape").decode("ascii")
+    return escape if char.isascii() else escape.replace("\\x", "\\u00")
 
 
 def _read_all(descriptor: int, max_bytes: int) -> bytes:

@@ -1,0 +1,416 @@
+"""Files that are whole or absent, held against kill -9, a full disk and hostile names."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import (
+    Damaged,
+    append_line,
+    append_lines,
+    keep_last_lines,
+    read_regular,
+    read_state,
+    set_aside,
+    show_path,
+    sweep_unfinished,
+    to_json,
+    write_atomic,
+    write_if_changed,
+)
+
+KILLED = -9
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """A state file of these tests."""
+
+    count: int
+
+
+def in_child(code: str, *arguments: str | Path, failpoints: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        env={**os.environ, "COMFYWATCHMAN_FAILPOINTS": failpoints},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import write_atomic
+try:
+    write_atomic(Path(sys.argv[1]), b"new")
+except Failure as failure:
+    print(failure.code, failure.message)
+"""
+
+
+def test_a_writer_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
+    target = tmp_path / "state.json"
+    write_atomic(target, b"old")
+
+    assert in_child(WRITE, target, failpoints="files.before_rename=kill").returncode == KILLED
+
+    assert target.read_bytes() == b"old"
+    assert len(list(tmp_path.glob(".state.json.*.tmp"))) == 1
+
+
+def test_a_writer_killed_after_the_rename_leaves_the_new_file_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "state.json"
+    write_atomic(target, b"old")
+
+    assert in_child(WRITE, target, failpoints="files.after_rename=kill").returncode == KILLED
+
+    assert target.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+@pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EDQUOT"])
+def test_a_full_disk_is_a_failure_and_the_old_file_stands(tmp_path: Path, error: str) -> None:
+    target = tmp_path / "state.json"
+    write_atomic(target, b"old")
+
+    ended = in_child(WRITE, target, failpoints=f"files.before_rename=raise:{error}")
+
+    assert ended.stdout.startswith("state-unwritable")
+    assert target.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["state.json"]
+
+
+def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+    target = tmp_path / "state.json"
+    in_child(WRITE, target, failpoints="files.before_rename=kill")
+    (tmp_path / "kept.tmp").write_bytes(b"not ours")
+
+    assert sweep_unfinished(tmp_path) == 1
+    assert os.listdir(tmp_path) == ["kept.tmp"]
+
+
+def test_the_sweep_leaves_what_a_living_writer_holds(tmp_path: Path) -> None:
+    unfinished = tmp_path / ".state.json.abc.tmp"
+    with unfinished.open("wb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        assert sweep_unfinished(tmp_path) == 0
+    assert unfinished.exists()
+
+
+def test_the_sweep_does_not_wait_for_a_fifo_or_follow_a_link(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"")
+    folder = tmp_path / "state"
+    folder.mkdir()
+    (folder / ".a.tmp").symlink_to(outside)
+    os.mkfifo(folder / ".b.tmp")
+
+    sweep_unfinished(folder)
+
+    assert outside.exists()
+
+
+def test_sweeping_a_folder_that_is_not_there_finds_nothing(tmp_path: Path) -> None:
+    assert sweep_unfinished(tmp_path / "absent") == 0
+
+
+def test_writers_and_sweepers_side_by_side_never_fail(tmp_path: Path) -> None:
+    code = """
+import sys
+from pathlib import Path
+from comfywatchman.base.files import write_atomic, sweep_unfinished
+for number in range(60):
+    write_atomic(Path(sys.argv[1]) / "state.json", b"%d" % number)
+    sweep_unfinished(Path(sys.argv[1]))
+"""
+    children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
+
+    assert [child.wait(60) for child in children] == [0, 0, 0]
+    assert (tmp_path / "state.json").read_bytes() == b"59"
+
+
+def test_missing_folders_are_made(tmp_path: Path) -> None:
+    target = tmp_path / "a" / "b" / "state.json"
+    write_atomic(target, b"new", mode=0o600)
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Failure) as caught:
+        write_atomic(tmp_path / "file" / "state.json", b"new")
+    assert caught.value.code == "state-unwritable"
+    with pytest.raises(Failure) as caught:
+        append_line(tmp_path / "file" / "log", b"new")
+    assert caught.value.code == "state-unwritable"
+
+
+def test_an_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
+    target = tmp_path / "state.json"
+    assert write_if_changed(target, b"one")
+    before = target.stat().st_ino
+    assert not write_if_changed(target, b"one")
+    assert target.stat().st_ino == before
+    assert write_if_changed(target, b"two")
+    assert target.read_bytes() == b"two"
+
+
+def test_a_torn_last_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"a":1}\n{"a":')
+    append_line(log, b'{"a":2}')
+    assert log.read_bytes() == b'{"a":1}\n{"a":\n{"a":2}\n'
+
+
+def test_a_line_holds_no_newline(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="newline"):
+        append_line(tmp_path / "log", b"a\nb")
+    assert not (tmp_path / "log").exists()
+
+
+def test_nothing_to_append_makes_no_file(tmp_path: Path) -> None:
+    append_lines(tmp_path / "log", [])
+    assert not (tmp_path / "log").exists()
+
+
+def test_a_full_disk_while_appending_is_a_failure(tmp_path: Path) -> None:
+    full = tmp_path / "log.jsonl"
+    full.symlink_to("/dev/full")
+    with pytest.raises(Failure) as caught:
+        append_line(full, b"{}")
+    assert caught.value.code == "state-unwritable"
+
+
+def test_a_file_size_limit_while_appending_is_a_failure_and_later_lines_are_whole(tmp_path: Path) -> None:
+    code = """
+import resource, signal, sys
+from pathlib import Path
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import append_line
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10, resource.RLIM_INFINITY))
+try:
+    append_line(Path(sys.argv[1]), b'{"number":12345678}')
+except Failure as failure:
+    print(failure.code)
+"""
+    log = tmp_path / "log.jsonl"
+    assert in_child(code, log).stdout == "state-unwritable\n"
+    assert log.read_bytes() == b'{"number":'
+
+    append_line(log, b'{"number":1}')
+
+    assert log.read_bytes().splitlines()[-1] == b'{"number":1}'
+
+
+APPEND = """
+import sys
+from pathlib import Path
+from comfywatchman.base.files import append_line, keep_last_lines
+log, who, count, keep = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+for number in range(count):
+    append_line(log, b'{"who":"%s","number":%d,"fill":"%s"}' % (who.encode(), number, b"x" * 300))
+    if keep:
+        keep_last_lines(log, keep)
+"""
+
+
+def test_four_processes_append_and_no_line_is_lost_or_torn(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    children = [subprocess.Popen([sys.executable, "-c", APPEND, str(log), str(n), "60", "0"]) for n in range(4)]
+    assert [child.wait(60) for child in children] == [0] * 4
+    entries = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert {(entry["who"], entry["number"]) for entry in entries} == {(str(w), n) for w in range(4) for n in range(60)}
+    assert len(entries) == 240
+
+
+def test_dropping_old_lines_while_others_append_loses_none_of_theirs(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b'{"who":"old","number":0}\n' * 500)
+    children = [subprocess.Popen([sys.executable, "-c", APPEND, str(log), str(n), "40", "150"]) for n in range(3)]
+    assert [child.wait(60) for child in children] == [0] * 3
+    entries = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    assert len(entries) == 150
+    assert sum(entry["who"] != "old" for entry in entries) == 120
+
+
+def test_a_short_file_keeps_all_its_lines(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_bytes(b"1\n2\n3\n")
+    keep_last_lines(log, 3)
+    assert log.read_bytes() == b"1\n2\n3\n"
+    keep_last_lines(log, 2)
+    assert log.read_bytes() == b"2\n3\n"
+
+
+def test_dropping_lines_of_a_folder_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(Failure) as caught:
+        keep_last_lines(tmp_path, 1)
+    assert caught.value.code == "state-unwritable"
+
+
+def test_an_append_killed_right_after_is_durable(tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    assert in_child(APPEND, log, "a", "3", "0", failpoints="files.after_append=kill").returncode == KILLED
+    assert len(log.read_bytes().splitlines()) == 1
+
+
+def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(Failure) as caught:
+        read_regular(tmp_path / "pipe", max_bytes=10)
+    assert caught.value.code == "file-not-regular"
+
+
+def test_an_endless_device_behind_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with pytest.raises(Failure) as caught:
+        read_regular(tmp_path / "zero", max_bytes=10)
+    assert caught.value.code == "file-not-regular"
+
+
+@pytest.mark.parametrize("name", ["absent", "nul\0name"])
+def test_a_file_that_cannot_be_opened_is_unreadable(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Failure) as caught:
+        read_regular(tmp_path / name, max_bytes=10)
+    assert caught.value.code == "file-unreadable"
+
+
+def test_a_link_that_leads_to_itself_is_unreadable(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises(Failure) as caught:
+        read_regular(tmp_path / "loop", max_bytes=10)
+    assert caught.value.code == "file-unreadable"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read files of mode 000, so there is nothing to be refused")
+def test_a_forbidden_file_is_unreadable(tmp_path: Path) -> None:
+    forbidden = tmp_path / "forbidden"
+    forbidden.write_bytes(b"x")
+    forbidden.chmod(0)
+    with pytest.raises(Failure) as caught:
+        read_regular(forbidden, max_bytes=10)
+    assert caught.value.code == "file-unreadable"
+
+
+def test_only_files_up_to_the_limit_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 10)
+    assert read_regular(path, max_bytes=10) == b"x" * 10
+    with pytest.raises(Failure) as caught:
+        read_regular(path, max_bytes=9)
+    assert caught.value.code == "file-too-large"
+
+
+def test_a_file_that_grows_without_saying_so_is_not_read_for_ever() -> None:
+    with pytest.raises(Failure) as caught:
+        read_regular(Path("/proc/self/environ"), max_bytes=3)
+    assert caught.value.code == "file-too-large"
+
+
+def test_absent_state_is_none_and_good_state_is_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    assert read_state(path, Shape) is None
+    write_atomic(path, to_json(Shape(3)))
+    assert read_state(path, Shape) == Shape(3)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"count": "three"}', b"[" * 100_000, b"\xff\xfe", b"null"])
+def test_damaged_state_is_set_aside_and_reported(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "state.json"
+    path.write_bytes(content)
+
+    read = read_state(path, Shape)
+
+    assert isinstance(read, Damaged)
+    assert read.kept_as == tmp_path / "state.json.damaged-1"
+    assert read.kept_as.read_bytes() == content
+    assert read.reason
+    assert not path.exists()
+
+
+def test_state_that_cannot_be_read_is_set_aside_as_well(tmp_path: Path) -> None:
+    large = tmp_path / "large.json"
+    large.write_bytes(b"x" * 100)
+    folder = tmp_path / "folder.json"
+    folder.mkdir()
+
+    for path in (large, folder):
+        read = read_state(path, Shape, max_bytes=10)
+        assert isinstance(read, Damaged)
+        assert read.kept_as is not None
+        assert read.kept_as.exists()
+        assert not path.exists()
+
+
+def test_earlier_damaged_files_are_never_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    (tmp_path / "state.json.damaged-2").symlink_to("nowhere")
+    names = []
+    for content in (b"1", b"2", b"3"):
+        path.write_bytes(content)
+        kept = set_aside(path)
+        assert kept is not None
+        names.append(kept.name)
+    assert names == ["state.json.damaged-1", "state.json.damaged-3", "state.json.damaged-4"]
+    assert (tmp_path / "state.json.damaged-1").read_bytes() == b"1"
+
+
+def test_a_file_that_cannot_be_moved_has_no_new_name(tmp_path: Path) -> None:
+    assert set_aside(tmp_path / "absent") is None
+
+
+def test_when_every_name_is_taken_nothing_is_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    path.write_bytes(b"last")
+    for number in range(1, 1000):
+        (tmp_path / f"s.damaged-{number}").write_bytes(b"")
+    assert set_aside(path) is None
+    assert path.read_bytes() == b"last"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"plain name.json", "plain name.json"),
+        (b"new\nline", r"new\nline"),
+        (b"esc\x1b[2J", r"esc\x1b[2J"),
+        (b"back\\nslash", r"back\\nslash"),
+        (b"\xff\xfe.json", r"\xff\xfe.json"),
+        ("\u202egnp.json".encode(), r"\u202egnp.json"),
+        ("\u00a0\u0085".encode(), r"\u00a0\u0085"),
+        (b"\x85", r"\x85"),
+        ("ÿ 模型 🎨".encode(), "ÿ 模型 🎨"),
+        ("\U000e0041".encode(), r"\U000e0041"),
+    ],
+)
+def test_a_path_is_shown_without_anything_invisible(raw: bytes, shown: str) -> None:
+    assert show_path(Path(os.fsdecode(raw))) == shown
+
+
+@given(st.binary(max_size=12), st.binary(max_size=12))
+def test_two_paths_never_look_the_same(one: bytes, other: bytes) -> None:
+    assert show_path(os.fsdecode(one)).isprintable()
+    assert (show_path(os.fsdecode(one)) == show_path(os.fsdecode(other))) == (one == other)
+
+
+def test_half_characters_become_escapes_in_json() -> None:
+    content = to_json({"b": ["\ud800", 1, None], "a\udcff": {"x": (True, "ok")}})
+    assert orjson.loads(content) == {"a\\udcff": {"x": [True, "ok"]}, "b": ["\\ud800", 1, None]}
+    assert content.index(b"a\\") < content.index(b'"b"')
+    assert content.endswith(b"}\n")
