@@ -37,6 +37,10 @@ SAMPLES: dict[str, tuple[str, bytes]] = {
     "avif in idat": ("avif", b.avif(b.exif(LABELLED, order=">"), in_idat=True)),
     "mp4": ("mp4", b.mp4(b.ilst(TAGS_WITH_OTHERS))),
     "mp4 with media first": ("mp4", b.mp4(b.ilst(BOTH), media_first=True)),
+    "mp4 that ends with an open box": (
+        "mp4",
+        b.box(b"ftyp", b"mp42") + b"\0\0\0\0moov" + b.box(b"meta", b.HDLR + b.ilst(BOTH)),
+    ),
     "mp4 comment": ("mp4", b.mp4(b.ilst({"comment": AS_OBJECT}))),
     "mp4 iTunes comment": (
         "mp4",
