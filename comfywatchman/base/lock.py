@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,11 @@ import orjson
 
 from comfywatchman.base.clock import Clock, to_text
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import show_path
 from comfywatchman.base.process import identity_of
 
 _HOLDER_BYTES: Final = 4096
+_PAUSES_SECONDS: Final = (0.01, 0.03)
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -48,13 +51,15 @@ def hold(path: Path, *, command: str, clock: Clock) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise Failure("state-unwritable", f"The lock {path} cannot be made: {error.strerror}.") from error
+        raise _unwritable(path, error) from error
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(descriptor)
+            _write_holder(descriptor, command, clock)
         except BlockingIOError as error:
             raise _held(path, read_holder(path)) from error
-        _write_holder(descriptor, command, clock)
+        except OSError as error:
+            raise _unwritable(path, error) from error
         yield
     finally:
         os.close(descriptor)
@@ -83,6 +88,18 @@ def is_held(path: Path) -> bool:
     return False
 
 
+def _lock(descriptor: int) -> None:
+    # Who only asks (`is_held`) has it for a moment too; that must not keep a cycle from starting.
+    for pause in _PAUSES_SECONDS:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause)
+        else:
+            return
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 def _write_holder(descriptor: int, command: str, clock: Clock) -> None:
     me = identity_of(os.getpid(), boot_id=clock.boot_id())
     holder = Holder(
@@ -99,3 +116,11 @@ def _write_holder(descriptor: int, command: str, clock: Clock) -> None:
 def _held(path: Path, holder: Holder | None) -> Failure:
     who = f"process {holder.pid} ({holder.command}, since {holder.since})" if holder else "another process"
     return Failure("lock-held", f"{path.name} is held by {who}.", hint="Wait until it has ended, or stop it.")
+
+
+def _unwritable(path: Path, error: OSError) -> Failure:
+    return Failure(
+        "state-unwritable",
+        f"The lock {show_path(path)} cannot be made: {error.strerror}.",
+        hint="Free space or fix the permissions of that folder, then run the command again.",
+    )

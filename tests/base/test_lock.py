@@ -1,0 +1,122 @@
+"""Locks held, lost and asked for, between real processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.lock import hold, is_held, read_holder
+from tests.fakes import FakeClock
+
+HOLD = """
+import sys
+from pathlib import Path
+from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.lock import hold
+with hold(Path(sys.argv[1]), command="a cycle", clock=SystemClock()):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextlib.contextmanager
+def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "held\n"
+        yield child
+        child.kill()
+
+
+def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "cycle.lock"
+    with holder(path) as child:
+        assert is_held(path)
+        with pytest.raises(Failure) as caught, hold(path, command="another", clock=SystemClock()):
+            pass
+        assert caught.value.code == "lock-held"
+        assert f"process {child.pid} (a cycle, since 20" in caught.value.message
+        named = read_holder(path)
+        assert named is not None
+        assert (named.pid, named.boot_id) == (child.pid, SystemClock().boot_id())
+        assert named.started_ticks > 0
+
+
+def test_killing_the_holder_frees_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    with holder(path) as child:
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        assert not is_held(path)
+        with hold(path, command="the next", clock=FakeClock()):
+            assert is_held(path)
+            named = read_holder(path)
+            assert named is not None
+            assert (named.command, named.since, named.pid) == ("the next", "2026-11-20T14:00:00Z", os.getpid())
+    assert not is_held(path)
+
+
+def test_a_lock_whose_file_says_nothing_is_held_by_another_process(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    with holder(path):
+        path.write_bytes(b"{torn")
+        with (
+            pytest.raises(Failure, match="held by another process") as caught,
+            hold(path, command="x", clock=FakeClock()),
+        ):
+            pass
+        assert caught.value.hint
+
+
+def test_a_lock_that_was_never_taken_is_not_held(tmp_path: Path) -> None:
+    assert not is_held(tmp_path / "absent.lock")
+    assert read_holder(tmp_path / "absent.lock") is None
+
+
+def test_an_error_inside_the_block_frees_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    with pytest.raises(KeyError), hold(path, command="x", clock=FakeClock()):
+        raise KeyError
+    assert not is_held(path)
+
+
+def test_somebody_who_only_asks_does_not_keep_a_cycle_from_starting(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    path.write_bytes(b"")
+    stop = threading.Event()
+
+    def ask() -> None:
+        while not stop.is_set():
+            is_held(path)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    try:
+        for _ in range(200):
+            with hold(path, command="x", clock=FakeClock()):
+                pass
+    finally:
+        stop.set()
+        asker.join()
+
+
+def test_a_lock_that_cannot_be_made_or_written_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    (tmp_path / "full.lock").symlink_to("/dev/full")
+    for path in (tmp_path / "file" / "cycle.lock", tmp_path / "full.lock"):
+        with pytest.raises(Failure) as caught, hold(path, command="x", clock=FakeClock()):
+            pass
+        assert caught.value.code == "state-unwritable"
+        assert caught.value.hint

@@ -1,0 +1,111 @@
+"""Children that end, hang, leave others behind, or are not there."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.process import PASSED_ON, identity_of, run_bounded
+
+CANARY = "canary-7d1f"
+
+
+def test_a_child_gives_its_status_and_both_outputs() -> None:
+    ended = run_bounded(
+        [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"],
+        timeout_seconds=30,
+    )
+    assert (ended.status, ended.output, ended.errors) == (3, b"out\n", b"err\n")
+
+
+def test_a_child_that_was_killed_has_a_negative_status() -> None:
+    ended = run_bounded(["sh", "-c", "kill -9 $$"], timeout_seconds=30)
+    assert ended.status == -9
+
+
+def test_a_child_runs_where_it_is_told_and_reads_nothing(tmp_path: Path) -> None:
+    ended = run_bounded(["sh", "-c", "pwd; cat"], timeout_seconds=30, folder=tmp_path)
+    assert ended.output == f"{tmp_path}\n".encode()
+
+
+def test_the_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    script = f"exec 3>{pipe}; echo up >&3; sleep 1000 & sleep 1000"
+    with pytest.raises(Failure) as caught:
+        run_bounded(["sh", "-c", script], timeout_seconds=0.5)
+    assert caught.value.code == "child-timeout"
+    assert "0.5 seconds" in caught.value.message
+    assert os.read(reader, 100) == b"up\n"
+    # Both the shell and its child hold the pipe; its end is seen only when neither lives.
+    assert select.select([reader], [], [], 10)[0]
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_a_grandchild_that_left_the_group_and_holds_the_output_does_not_block() -> None:
+    script = "import os, time; os.fork() or (os.setsid(), time.sleep(5))"
+    started = time.monotonic()
+    with pytest.raises(Failure) as caught:
+        run_bounded([sys.executable, "-c", script], timeout_seconds=0.7)
+    assert caught.value.code == "child-timeout"
+    assert time.monotonic() - started < 3
+
+
+def test_an_interrupt_ends_the_child_too(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    caller = """
+import sys
+from comfywatchman.base.process import run_bounded
+run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], timeout_seconds=1000)
+"""
+    with subprocess.Popen([sys.executable, "-c", caller, str(pipe)], stderr=subprocess.DEVNULL) as child:
+        assert select.select([reader], [], [], 20)[0]
+        assert os.read(reader, 100) == b"up\n"
+        child.send_signal(2)
+        child.wait(10)
+    assert select.select([reader], [], [], 10)[0]
+    assert os.read(reader, 1) == b""
+    os.close(reader)
+
+
+def test_no_secret_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("CIVITAI_API_KEY", "HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN", "ANYTHING_ELSE"):
+        monkeypatch.setenv(name, CANARY)
+
+    ended = run_bounded(["env"], timeout_seconds=30, extra_environment={"OURS": "given"})
+
+    assert CANARY.encode() not in ended.output
+    names = {line.split(b"=")[0].decode() for line in ended.output.splitlines()}
+    assert "OURS" in names
+    assert "PATH" in names
+    assert names - set(PASSED_ON) <= {"OURS", "PWD", "SHLVL", "_", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"}
+
+
+def test_a_program_that_is_not_there_is_a_failure() -> None:
+    with pytest.raises(Failure) as caught:
+        run_bounded(["/no/such/program"], timeout_seconds=1)
+    assert caught.value.code == "child-failed"
+    assert caught.value.message == "program could not be started: No such file or directory."
+
+
+def test_a_process_is_known_by_its_start() -> None:
+    mine = identity_of(os.getpid(), boot_id="boot")
+    assert mine == identity_of(os.getpid(), boot_id="boot")
+    assert mine is not None
+    with subprocess.Popen(["sleep", "1000"]) as child:
+        other = identity_of(child.pid, boot_id="boot")
+        child.kill()
+    assert other is not None
+    assert other.started_ticks >= mine.started_ticks
+    assert identity_of(child.pid, boot_id="boot") is None
