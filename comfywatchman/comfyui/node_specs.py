@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import gc
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -36,7 +38,9 @@ _WORDS: Final = re.compile(rb"NODE_CLASS_MAPPINGS|comfy_entrypoint")
 _COMFYUI_NAMES: Final = frozenset(
     {"nodes", "folder_paths", "comfy", "comfy_api", "comfy_extras", "server", "execution"}
 )
+_CORE_FOLDERS: Final = ("comfy_extras", "comfy_api_nodes")
 _MAX_PROBLEMS: Final = 20
+_HELD_BYTES: Final = 1 << 20
 
 
 @dataclass(slots=True)
@@ -76,33 +80,67 @@ def read_pack_specs(root: Path, sources: Iterable[str], *, label: str) -> NodeSp
     return _read(tree, [()], names, label)
 
 
+def core_files(comfyui_root: Path) -> list[Path]:
+    """Return the files that define ComfyUI's own classes; empty where there is no ComfyUI."""
+    nodes = comfyui_root / "nodes.py"
+    if not nodes.is_file():
+        return []
+    return [nodes, *(path for folder in _CORE_FOLDERS for path in sorted((comfyui_root / folder).glob("nodes_*.py")))]
+
+
 def read_core_specs(comfyui_root: Path) -> NodeSpecs:
     """Read the classes of ComfyUI itself: `nodes.py`, `comfy_extras` and `comfy_api_nodes`."""
-    tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras", "comfy_api_nodes"}))
-    roots: list[tuple[str, ...]] = [("nodes",)]
-    for folder in ("comfy_extras", "comfy_api_nodes"):
-        roots.extend((folder, path.stem) for path in sorted((comfyui_root / folder).glob("nodes_*.py")))
-    return _read(tree, roots, [], "ComfyUI")
+    tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras"}))
+    roots = [path.relative_to(comfyui_root).with_suffix("").parts for path in core_files(comfyui_root)]
+    return _read(tree, roots or [("nodes",)], [], "ComfyUI", keep=frozenset({("nodes",)}))
 
 
-def _read(tree: SourceTree, roots: list[tuple[str, ...]], sources: list[str], label: str) -> NodeSpecs:
+def _read(
+    tree: SourceTree,
+    roots: list[tuple[str, ...]],
+    sources: list[str],
+    label: str,
+    *,
+    keep: Collection[tuple[str, ...]] | None = None,
+) -> NodeSpecs:
     specs = NodeSpecs(problems=tree.problems)
     reader = Reader(tree)
     try:
-        for root in roots:
-            module = tree.module(root)
-            if module is None:
-                specs.complete = False
-                continue
-            _read_module(module, reader, specs, label)
-        if not specs.complete:
-            _read_loose_modules(tree, reader, specs, label, sources)
+        with _without_collection():
+            for root in roots:
+                _read_root(tree, root, reader, specs, label)
+                if keep is not None:
+                    tree.forget(keep)
+            if not specs.complete:
+                _read_loose_modules(tree, reader, specs, label, sources)
     except RecursionError:
         tree.problems.append("the source is nested too deep to be read in full")
+    finally:
+        tree.forget(())
     specs.complete = specs.complete and not tree.problems
     specs.possible_classes -= specs.classes
     del tree.problems[_MAX_PROBLEMS:]
     return specs
+
+
+@contextlib.contextmanager
+def _without_collection() -> Iterator[None]:
+    """Pause the garbage collector: it walks every new syntax tree and makes parsing 2.7 times as slow."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read_root(tree: SourceTree, root: tuple[str, ...], reader: Reader, specs: NodeSpecs, label: str) -> None:
+    module = tree.module(root)
+    if module is None:
+        specs.complete = False
+    else:
+        _read_module(module, reader, specs, label)
 
 
 def _read_module(module: Module, reader: Reader, specs: NodeSpecs, label: str) -> None:
@@ -136,8 +174,9 @@ def _read_mappings(mappings: Value, reader: Reader, specs: NodeSpecs, label: str
 
 
 def _add(name: str, value: Value, reader: Reader, specs: NodeSpecs, *, label: str, is_doubtful: bool) -> None:
+    is_new = name not in specs.classes and name not in specs.possible_classes
     (specs.possible_classes if is_doubtful else specs.classes).add(name)
-    if isinstance(value, ClassRef):
+    if is_new and isinstance(value, ClassRef):
         schema = _schema(value, reader)
         specs.loader_inputs.extend(loader_inputs(name, value, schema, reader, f"source of {label}"))
 
@@ -168,11 +207,13 @@ def _read_entry(entry: Value, reader: Reader, specs: NodeSpecs, label: str) -> N
 
 def _read_loose_modules(tree: SourceTree, reader: Reader, specs: NodeSpecs, label: str, sources: list[str]) -> None:
     """Read the mappings of files that the pack loads in a way reading cannot follow."""
+    followed = {parts for parts, module in tree.modules.items() if module is not None and module.has_run}
     for name in sources:
         parts = tuple(name.removesuffix(".py").removesuffix("/__init__").split("/"))
-        known = tree.modules.get(parts)
-        if parts == ("__init__",) or (known is not None and known.has_run) or not _mentions_nodes(tree.root / name):
+        if parts == ("__init__",) or parts in followed or not _mentions_nodes(tree.root / name):
             continue
+        if tree.held_bytes > _HELD_BYTES:
+            tree.forget(())
         module = tree.module(parts) or tree.add_file(parts, tree.root / name)
         if module is not None:
             _read_module(module, reader, specs, label)

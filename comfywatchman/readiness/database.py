@@ -41,6 +41,11 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (device, inode, size, mtime_ns)
     ) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE pack (
+        path BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, git_fingerprint TEXT NOT NULL, facts BLOB NOT NULL
+    )
+    """,
 )
 """Scripts that bring a database from version N to N + 1 (`PRAGMA user_version`); statements end with `;`, and no
 statement holds one inside. New ones are added at the end, old ones never change."""
@@ -94,6 +99,11 @@ def open_database(path: Path) -> Database:
         return _rebuild(path, error) if is_damage(error) else _in_memory(path, str(error))
     except OSError as error:
         return _in_memory(path, error.strerror or str(error))
+
+
+def memory_database() -> Database:
+    """Open an empty database in memory, for looks at a host that must leave no trace."""
+    return Database(Path(":memory:"), _connect(":memory:"))
 
 
 class Store:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import ast
 import warnings
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, show_path
-from comfywatchman.comfyui.specs.values import ROOT_NAME, Module
+from comfywatchman.comfyui.specs.values import ROOT_NAME, ClassRef, Module, Scope
 
 MAX_SOURCE_BYTES: Final = 2 << 20
 """A larger source file is not read; the largest real node file seen has 0.6 MB."""
 
-MAX_MODULES: Final = 400
-"""More files than this are not parsed for one pack; vendored libraries stop here."""
+MAX_TREE_BYTES: Final = 3 << 20
+"""More source than this is not parsed at once: its syntax trees take about 45 times as much memory."""
 
 
 @dataclass(slots=True)
@@ -28,18 +29,19 @@ class SourceTree:
         own_names: Top-level names that an absolute import may find inside the pack.
         problems: What could not be read, in words.
         modules: What was parsed so far; None where there is no such module.
+        held_bytes: Size of the source whose trees are in memory.
     """
 
     root: Path
     own_names: frozenset[str]
     problems: list[str] = field(default_factory=list)
     modules: dict[tuple[str, ...], Module | None] = field(default_factory=dict)
+    held_bytes: int = 0
 
     def module(self, parts: tuple[str, ...]) -> Module | None:
         """Return the module at a dotted place, parsed at most once; None when there is none."""
         if parts not in self.modules:
-            parsed = sum(module is not None for module in self.modules.values())
-            self.modules[parts] = self._find(parts) if parsed < MAX_MODULES else None
+            self.modules[parts] = self._find(parts)
         return self.modules[parts]
 
     def add_file(self, parts: tuple[str, ...], path: Path) -> Module | None:
@@ -60,6 +62,15 @@ class SourceTree:
             return None
         return self.module(base[: len(base) - level + 1] + parts)
 
+    def forget(self, keep: Collection[tuple[str, ...]]) -> None:
+        """Let go of all trees but those to keep; circles are cut by hand, so that their memory is free at once."""
+        for parts in [parts for parts in self.modules if parts not in keep]:
+            module = self.modules.pop(parts)
+            if module is not None:
+                _cut(module.scope)
+                module.tree.body.clear()
+        self.held_bytes = 0
+
     def _find(self, parts: tuple[str, ...]) -> Module | None:
         if not all(part.isidentifier() for part in parts):
             return None
@@ -77,7 +88,12 @@ class SourceTree:
     def _parse(self, parts: tuple[str, ...], path: Path, *, is_package: bool) -> Module | None:
         name = show_path(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
         try:
-            tree = parse_source(read_regular(path, max_bytes=MAX_SOURCE_BYTES))
+            content = read_regular(path, max_bytes=MAX_SOURCE_BYTES)
+            self.held_bytes += len(content)
+            if self.held_bytes > MAX_TREE_BYTES:
+                self.problems.append(f"{name} was not read: the pack has too much source")
+                return None
+            tree = parse_source(content)
         except Failure as failure:
             self.problems.append(f"{name}: {failure.message}")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -99,6 +115,13 @@ def parse_source(content: bytes) -> ast.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(content)
+
+
+def _cut(scope: Scope) -> None:
+    for value in scope.names.values():
+        if isinstance(value, ClassRef) and value.body is not None:
+            value.body.names.clear()
+    scope.names.clear()
 
 
 def _first_line(error: BaseException) -> str:
