@@ -109,7 +109,7 @@ def _gguf_pairs(content: bytes, pairs: int) -> Iterator[tuple[str, Any]]:
             name, place = _gguf_text(content, place)
             (kind,) = struct.unpack_from("<I", content, place)
             value, place = _gguf_value(content, place + 4, kind)
-        except (struct.error, IndexError, KeyError):
+        except (struct.error, IndexError, KeyError, OverflowError):
             return
         yield name, value
 
