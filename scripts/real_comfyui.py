@@ -19,7 +19,6 @@ import http.client
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -172,10 +171,13 @@ class Server:
             connection.close()
 
     def stop(self) -> int:
-        """End it as a person at its terminal would, by force after 20 seconds; return its exit status."""
-        self.process.send_signal(signal.SIGINT)
+        """End it and return its exit status; by force after 10 seconds.
+
+        SIGTERM, because a SIGINT stays without effect when an ancestor had it ignored (nohup, a background job).
+        """
+        self.process.terminate()
         try:
-            return self.process.wait(20)
+            return self.process.wait(10)
         except subprocess.TimeoutExpired:
             self.process.kill()
             return self.process.wait()

@@ -14,7 +14,8 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, show_path, write_atomic
-from comfywatchman.readiness.sample_workflows import CHECKPOINT, NODE_CLASSES, sample_workflows
+from comfywatchman.comfyui.core_classes import known_core_classes, version_key
+from comfywatchman.readiness.sample_workflows import CHECKPOINT, sample_workflows
 
 VERSION: Final = "0.33.0"
 """What the sample's ComfyUI calls itself: the version whose node classes it claims to have."""
@@ -182,7 +183,7 @@ def _files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
 
 
 def _program_files() -> dict[PurePosixPath, bytes]:
-    classes = "".join(f'    "{name}": None,\n' for name in sorted(NODE_CLASSES))
+    classes = "".join(f'    "{name}": None,\n' for name in _core_classes())
     contents = {
         "main.py": _PROGRAM,
         "folder_paths.py": _PROGRAM,
@@ -192,6 +193,11 @@ def _program_files() -> dict[PurePosixPath, bytes]:
         "custom_nodes/sample-pack/pyproject.toml": _PACK_PROJECT,
     }
     return {PurePosixPath("ComfyUI") / name: text.encode() for name, text in contents.items()}
+
+
+def _core_classes() -> list[str]:
+    newest = version_key(VERSION) or ()
+    return sorted(name for name, since in known_core_classes().items() if (version_key(since) or ()) <= newest)
 
 
 def _model_files() -> dict[PurePosixPath, bytes]:

@@ -24,8 +24,6 @@ _OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
     "UpscaleModelLoader": ("UPSCALE_MODEL",),
     "VAEDecode": ("IMAGE",),
 }
-NODE_CLASSES: Final = frozenset({*_OUTPUTS, "ImageUpscaleWithModel", "SaveImage"})
-"""The core classes that these workflows use."""
 
 
 @dataclass(frozen=True, slots=True)

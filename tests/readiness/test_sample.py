@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.core_classes import known_core_classes
 from comfywatchman.comfyui.install import is_comfyui, read_version
+from comfywatchman.comfyui.node_specs import read_core_specs
 from comfywatchman.readiness import sample
 from comfywatchman.readiness.sample import build_sample, declared_models, installed_templates, safetensors
 from comfywatchman.readiness.sample_workflows import sample_workflows, text_to_image
@@ -48,6 +50,15 @@ def test_the_sample_is_taken_for_comfyui(tmp_path: Path) -> None:
     assert read_version(host.root) == sample.VERSION
     assert (host.workflows, host.templates, host.models) == (12, 0, 6)
     assert "sample" in (tmp_path / "sample" / "README.txt").read_text()
+
+
+def test_its_program_names_the_classes_of_its_version_and_none_of_a_later_one(tmp_path: Path) -> None:
+    names = set(read_core_specs(build_sample(tmp_path / "sample", templates=None).root).classes)
+    used = {node["type"] for node in text_to_image(lora="x.safetensors")["nodes"]}
+    later = {name for name, since in known_core_classes().items() if since == "0.34.0"}
+    assert used <= names
+    assert later
+    assert not names & later
 
 
 def test_the_templates_stand_among_the_workflows_and_a_part_of_their_models_is_there(
