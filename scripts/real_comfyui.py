@@ -19,6 +19,7 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -366,7 +367,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Build or start a real ComfyUI on the CPU.")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("build", help="build the environment under .tools/ unless it is there")
-    begin = commands.add_parser("start", help="start it and stay until Ctrl-C")
+    begin = commands.add_parser("start", help="start it and stay until Ctrl-C or SIGTERM")
     begin.add_argument("--base", type=Path, required=True, help="its base folder (models, custom_nodes, …)")
     begin.add_argument("--port", type=int, help="where to listen; a free port when left out")
     begin.add_argument("arguments", nargs="*", help="more arguments of main.py")
@@ -375,6 +376,7 @@ def main() -> None:
     if options.command == "build":
         print(f"{installed().tree}: ready after {time.monotonic() - began:.1f} s")
         return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with running(options.base.resolve(), arguments=options.arguments, port=options.port) as server:
         print(f"{server.url} pid {server.process.pid}: ready after {server.started_after_seconds:.1f} s")
         with contextlib.suppress(KeyboardInterrupt):

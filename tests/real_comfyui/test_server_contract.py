@@ -68,3 +68,22 @@ def test_an_empty_file_and_an_html_page_are_offered_although_they_cannot_be_load
     model(real_comfyui.base, "models/loras/page.safetensors", b"<html>sign in</html>")
     offered = options(real_comfyui, "LoraLoader", "lora_name")
     assert {"empty.safetensors", "page.safetensors"} <= set(offered)
+
+
+def test_combos_come_in_two_shapes(real_comfyui: Server) -> None:
+    classes = real_comfyui.get("/object_info")[1].values()
+    specs = [spec for one in classes for group in one["input"].values() for spec in group.values() if spec]
+    lists = [spec for spec in specs if isinstance(spec[0], list)]
+    named = [spec for spec in specs if spec[0] == "COMBO" and isinstance(spec[1].get("options"), list)]
+    assert lists
+    assert named
+
+
+def test_a_server_without_node_replacements_says_not_found(real_comfyui: Server) -> None:
+    assert real_comfyui.get("/node_replacements")[0] == 404
+
+
+def test_the_arguments_tell_which_base_folder_a_server_works_with(real_comfyui: Server) -> None:
+    system = real_comfyui.get("/system_stats")[1]["system"]
+    assert f"--base-directory={real_comfyui.base}" in system["argv"]
+    assert system["comfyui_version"].count(".") == 2
