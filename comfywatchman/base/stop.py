@@ -6,7 +6,7 @@ import os
 import select
 import signal
 from types import FrameType
-from typing import Self
+from typing import Any, Self
 
 
 class StopNotice:
@@ -17,6 +17,7 @@ class StopNotice:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._before: dict[int, Any] = {}
         self.signal: int | None = None
 
     def fileno(self) -> int:
@@ -39,9 +40,13 @@ class StopNotice:
         return self.wait(0)
 
     def on_signals(self, *numbers: int) -> None:
-        """Let these signals give the notice; to be called from the main thread."""
+        """Let these signals give the notice until the end of the block; for the main thread.
+
+        A signal that is ignored stays ignored (`nohup`).
+        """
         for number in numbers:
-            signal.signal(number, self._noted)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._noted)
 
     def _noted(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
@@ -51,6 +56,8 @@ class StopNotice:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
         os.close(self._read)
         os.close(self._write)
 

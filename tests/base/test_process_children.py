@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.process import Child, Identity, end_stranger, identity_of
+from comfywatchman.base.stop import StopNotice
+
+READY = "import signal, sys, time; {before}; open(sys.argv[1], 'w').close(); time.sleep(60)"
+DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", code, *arguments]
+
+
+def wait_until(condition: Callable[[], object], *, seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)
+
+
+def gone(pid: int) -> bool:
+    """Say whether a process has ended; a zombie has."""
+    try:
+        return ") Z" in Path(f"/proc/{pid}/stat").read_text("ascii")
+    except OSError:
+        return True
+
+
+@pytest.fixture
+def ready(tmp_path: Path) -> Path:
+    return tmp_path / "ready"
+
+
+def test_a_child_gives_its_status_and_the_end_of_what_it_wrote() -> None:
+    code = "import sys; print('x' * 9 + 'end'); sys.stderr.write('complaint'); sys.exit(75)"
+    with Child(python(code)) as child:
+        assert child.wait(30) == 75
+        assert child.wait(30) == 75
+        assert child.output_tail(max_bytes=4) == b"end\n"
+        assert child.errors_tail() == b"complaint"
+
+
+def test_a_child_that_writes_more_than_a_pipe_holds_is_not_held_up() -> None:
+    with Child(python("print('x' * 3_000_000)")) as child:
+        assert child.wait(30) == 0
+        assert len(child.output_tail()) == 64 << 10
+
+
+def test_a_child_sees_what_it_is_given_and_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HF_TOKEN", "canary")
+    code = "import os; print(os.environ.get('HF_TOKEN'), os.environ['GIVEN'], os.getcwd())"
+    with Child(python(code), extra_environment={"GIVEN": "yes"}, folder=tmp_path) as child:
+        assert child.wait(30) == 0
+        assert child.output_tail().decode().split() == ["None", "yes", str(tmp_path)]
+
+
+def test_a_running_child_has_no_status() -> None:
+    with Child(python("import time; time.sleep(60)")) as child:
+        assert child.wait(0.01) is None
+
+
+def test_a_stop_notice_ends_the_wait_and_not_the_child() -> None:
+    with Child(python("import time; time.sleep(60)")) as child, StopNotice() as stop:
+        stop.give()
+        assert child.wait(60, also=[stop.fileno()]) is None
+        assert not gone(child.pid)
+
+
+def test_leaving_the_block_ends_the_child() -> None:
+    with Child(python("import time; time.sleep(60)")) as child:
+        pass
+    assert gone(child.pid)
+
+
+def test_a_child_that_obeys_ends_by_sigterm(ready: Path) -> None:
+    with Child(python(READY.format(before="pass"), str(ready))) as child:
+        wait_until(ready.exists)
+        assert child.end(grace_seconds=30) == -signal.SIGTERM
+
+
+def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(ready: Path) -> None:
+    with Child(python(READY.format(before=DEAF), str(ready))) as child:
+        wait_until(ready.exists)
+        began = time.monotonic()
+        assert child.end(grace_seconds=0.2) == -signal.SIGKILL
+        assert 0.2 <= time.monotonic() - began < 1
+
+
+def test_what_a_child_leaves_behind_in_its_group_ends_with_it() -> None:
+    code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
+    with Child(python(code)) as child:
+        assert child.wait(30) == 0
+        left = int(child.output_tail())
+        wait_until(lambda: gone(left))
+
+
+def test_a_program_that_is_not_there_is_a_failure() -> None:
+    with pytest.raises(Failure) as raised:
+        Child(["/no/such/program"])
+    assert raised.value.code == "child-failed"
+
+
+def stranger(code: str, ready: Path) -> tuple[subprocess.Popen[bytes], Identity]:
+    process = subprocess.Popen(python(code, str(ready)))
+    wait_until(ready.exists)
+    identity = identity_of(process.pid, boot_id=SystemClock().boot_id())
+    assert identity is not None
+    return process, identity
+
+
+@pytest.mark.parametrize(("before", "status"), [("pass", -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
+def test_a_process_left_by_an_earlier_run_is_ended(ready: Path, before: str, status: int) -> None:
+    process, identity = stranger(READY.format(before=before), ready)
+    assert end_stranger(identity, grace_seconds=0.2)
+    assert process.wait(10) == status
+
+
+def test_a_process_that_merely_bears_the_number_is_left_alone(ready: Path) -> None:
+    process, identity = stranger(READY.format(before="pass"), ready)
+    try:
+        other = Identity(identity.boot_id, identity.pid, identity.started_ticks - 1)
+        assert not end_stranger(other, grace_seconds=0.2)
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_process_that_has_ended_needs_no_ending() -> None:
+    process = subprocess.Popen(python("pass"))
+    process.wait()
+    assert not end_stranger(Identity("boot", process.pid, 1), grace_seconds=0.2)
+
+
+def test_an_unkillable_child_is_left_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process in an uninterruptible wait cannot be made here; one that no signal reaches looks the same."""
+    with Child(python("import time; time.sleep(60)")) as child:
+        monkeypatch.setattr(os, "killpg", lambda _group, _number: None)
+        began = time.monotonic()
+        assert child.end(grace_seconds=0.1) is None
+        assert time.monotonic() - began < 2
+        monkeypatch.undo()
