@@ -179,7 +179,7 @@ def compare(
             fresh.append(entry)
             now[shown] = _known(entry, file.signature, old)
     lost = {path: item for path, item in known.items() if path not in now and path not in unreadable}
-    kept = {path: item for path, item in lost.items() if not gone(_real_path(path, item.raw_path))}
+    kept = {path: item for path, item in lost.items() if not gone(real_path(path, item.raw_path))}
     lost = {path: item for path, item in lost.items() if path not in kept}
     fresh = _with_renames(fresh, now, lost)
     fresh += [
@@ -258,7 +258,8 @@ def _with_renames(fresh: list[Acknowledgement], now: dict[str, Known], lost: dic
     return result
 
 
-def _real_path(shown: str, raw_path: str | None) -> str:
+def real_path(shown: str, raw_path: str | None) -> str:
+    """Return the path that a file can be opened under, from its shown form and its bytes in hexadecimal."""
     return os.fsdecode(bytes.fromhex(raw_path)) if raw_path else shown
 
 

@@ -35,6 +35,16 @@ class Layout:
         return self.home.state / "scheduler.json"
 
     @property
+    def awake(self) -> Path:
+        """What was last known about the machine's sleep."""
+        return self.home.state / "awake.json"
+
+    @property
+    def class_map(self) -> Path:
+        """The fetched copy of ComfyUI-Manager's map from node classes to packages."""
+        return self.home.state / "class_map.json"
+
+    @property
     def known_workflows(self) -> Path:
         """The workflows acknowledged so far."""
         return self.home.state / "workflows.json"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import open_regular, read_regular
+from comfywatchman.base.files import open_regular, read_regular, show_path
 from comfywatchman.comfyui.loaders import LoaderTable
 from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES as MEDIA_SUFFIXES
 from comfywatchman.comfyui.workflow.embedded.extract import extract
@@ -81,6 +81,11 @@ class WorkflowReader:
         if sha256 not in self._stored and sha256 not in self._fresh:
             self._fresh[sha256] = read_facts(text.content, container=text.container, table=self.table)
         return sha256
+
+    def reason(self, shown: str) -> str:
+        """Return why a file could not be opened, by its shown path."""
+        failure = next((one for path, one in self.failures.items() if show_path(path) == shown), None)
+        return failure.message if failure else "The file cannot be read."
 
     def facts(self, sha256: str, path: str) -> Facts | None:
         """Return what the workflow of a known hash names, reading the file where nothing is kept of it.

@@ -166,12 +166,13 @@ class CycleFacts(msgspec.Struct, frozen=True):
 
 
 class GpuFacts(msgspec.Struct, frozen=True):
-    """One GPU: memory in bytes."""
+    """One GPU, or one MIG instance of it: memory in bytes, null where the driver does not say."""
 
     index: int
-    name: str
-    memory_total_bytes: int
-    memory_free_bytes: int
+    name: str | None
+    memory_total_bytes: int | None
+    memory_free_bytes: int | None
+    mig: bool = False
 
 
 class HostFacts(msgspec.Struct, frozen=True):

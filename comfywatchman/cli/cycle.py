@@ -1,0 +1,106 @@
+"""`comfywatchman --run-cycle`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import msgspec
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
+from comfywatchman.cli.session import Session
+from comfywatchman.cli.status import print_report
+from comfywatchman.comfyui.install import Installation, find_installation
+from comfywatchman.readiness.cycle import CycleResult, run_cycle
+from comfywatchman.readiness.run import CycleRequest, Progress
+
+PHASES = {
+    "gates": "Asking the gates",
+    "models": "Looking through the model folders",
+    "nodes": "Looking through the custom nodes",
+    "owners": "Asking who owns missing nodes",
+    "workflows": "Reading workflows",
+    "verdicts": "Judging",
+    "report": "Writing the report",
+    "caches": "Writing caches",
+    "hashing": "Hashing models",
+}
+
+
+def run_cycle_command(session: Session, *, as_json: bool, trigger: str) -> int:
+    """Run one guarded cycle and show what came of it; the exit code says whether it ran."""
+    installation, is_sample = _installation(session, quiet=as_json)
+    with _progress(quiet=as_json) as progress:
+        try:
+            result = run_cycle(
+                CycleRequest(
+                    trigger=trigger,
+                    settings=session.settings,
+                    layout=session.layout,
+                    installation=installation,
+                    roots=session.roots(installation),
+                    sample=is_sample,
+                    clock=session.clock,
+                    log=session.log,
+                    progress=progress,
+                )
+            )
+        except Failure:
+            raise
+        except Exception:  # the edge of the cycle: the traceback belongs in the log, not only on a screen nobody sees
+            session.log.exception("cycle failed")
+            raise
+    _show(session, result, as_json=as_json)
+    if result.record.skipped_reason:
+        return SKIPPED
+    return DONE if result.record.success else FAILED
+
+
+def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]:
+    found = session.installation()
+    if found is not None:
+        if not quiet:
+            click.echo(f"ComfyUI {found.version or ''} in {found.root} (named by {found.found_by}).")
+        return found, False
+    from comfywatchman.readiness.sample import build_sample, installed_templates
+
+    if not quiet:
+        click.echo("No ComfyUI was found, so a sample host is built to show what a report says.")
+        click.echo("Name yours with COMFYUI_ROOT=/path/to/ComfyUI, or as [comfyui] root in config.toml.")
+    sample = build_sample(session.layout.sample, templates=installed_templates())
+    built = find_installation([("the sample host", sample.root)])
+    if built is None:
+        raise Failure("comfyui-not-found", f"The sample host in {sample.root} is not whole.", hint="Delete that folder.")
+    return built, True
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress]:
+    """Show the phase under way on a terminal; say nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _phase: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("Starting") as status:
+        yield lambda phase: status.update(PHASES.get(phase, phase))
+
+
+def _show(session: Session, result: CycleResult, *, as_json: bool) -> None:
+    record, layout = result.record, session.layout
+    if as_json:
+        print_json(
+            cycle=msgspec.to_builtins(record),
+            summary=msgspec.to_builtins(result.status.summary) if result.status else None,
+            report=str(layout.status_json),
+        )
+        return
+    if record.skipped_reason:
+        click.echo(f"Skipped ({record.skipped_reason}): {record.message}")
+    elif result.status is not None:
+        print_report(result.status)
+    if result.status is not None:
+        click.echo(f"\nReport: {layout.status_markdown}")

@@ -1,0 +1,116 @@
+"""`comfywatchman scan` and `comfywatchman explain`: looks that leave no trace."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import show_path
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.session import Session
+from comfywatchman.readiness.facts import Facts
+from comfywatchman.readiness.judging import Judged
+from comfywatchman.readiness.looking import Look, look_at_files
+from comfywatchman.readiness.verdict import ModelFinding, Status, judge_reference
+
+ARGUMENT = click.Path(exists=True, path_type=Path)
+
+
+@click.command()
+@click.argument("paths", nargs=-1, required=True, type=ARGUMENT)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Judge workflow files or folders of them against this host, without touching any state.
+
+    Exits with 1 when one of them is not READY.
+    """
+    look = _look(context.obj, paths)
+    if as_json:
+        print_json(
+            workflows=[
+                {"path": show_path(path), "sha256": sha256, **msgspec.to_builtins(judged)}
+                for path, sha256, _facts, judged in look.workflows
+            ],
+            problems=list(look.problems),
+        )
+    else:
+        columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
+        print_table(columns, [_row(path, judged) for path, _sha256, _facts, judged in look.workflows])
+        for problem in look.problems:
+            click.echo(f"Problem: {printable(problem)}", err=True)
+    ready = all(judged.status is Status.READY for _path, _sha256, _facts, judged in look.workflows)
+    context.exit(DONE if ready and look.workflows else FAILED)
+
+
+@click.command()
+@click.argument("workflow", type=ARGUMENT)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
+    """Show every model reference and node class of one workflow, the evidence, and why it is or is not ready."""
+    look = _look(context.obj, (workflow,))
+    if not look.workflows:
+        raise Failure("workflow-not-a-workflow", f"{show_path(workflow)} holds no workflow.", hint="; ".join(look.problems) or None)
+    path, sha256, facts, judged = look.workflows[0]
+    lacking = tuple(node.class_type for node in judged.missing_nodes)
+    findings = [judge_reference(one, look.host.inventory, unknown_classes=lacking) for one in facts.references]
+    if as_json:
+        print_json(path=show_path(path), sha256=sha256, judged=judged, references=[_finding(f) for f in findings], classes=facts.classes)
+    else:
+        _explain(path, facts, judged, findings)
+    context.exit(DONE if judged.status is Status.READY else FAILED)
+
+
+def _look(session: Session, paths: tuple[Path, ...]) -> Look:
+    installation = session.installation()
+    if installation is None:
+        raise Failure(
+            "comfyui-not-found",
+            "No ComfyUI was found to judge these files against.",
+            hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
+        )
+    return look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
+
+
+def _row(path: str, judged: Judged) -> tuple[str, str, str, str, str]:
+    lacks = [*(node.class_type for node in judged.missing_nodes), *(model.name for model in judged.missing_models)]
+    lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
+    shown = ", ".join(lacks[:3]) + (f" and {len(lacks) - 3} more" if len(lacks) > 3 else "")  # noqa: PLR2004
+    return show_path(path), judged.status.value, str(judged.models), str(len(judged.missing_nodes)), shown
+
+
+def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFinding]) -> None:
+    click.echo(f"{show_path(path)}: {click.style(judged.status.value, bold=True)} ({facts.format or 'unreadable'}, {facts.container})")
+    for problem in judged.problems:
+        click.echo(f"  {printable(problem.message)}")
+    if findings:
+        click.echo("\nModels:")
+        columns = ("Node", "Class", "Input", "Folder", "Name", "State", "Evidence")
+        print_table(columns, [_finding_row(finding) for finding in findings])
+    for finding in findings:
+        if finding.fix:
+            click.echo(f"  {printable(finding.reference.value)}: {printable(finding.fix)}")
+    bad = {node.class_type: node for node in judged.missing_nodes}
+    click.echo("\nNode classes:")
+    rows = []
+    for name, use in sorted(facts.classes.items()):
+        node = bad.get(name)
+        state = node.state.replace("_", " ") if node else "present" if use.node_paths else "inactive"
+        rows.append((name, str(len(use.node_paths)), state, (node.fix or node.evidence or "") if node else ""))
+    print_table(("Class", "Active nodes", "State", "What to do"), rows)
+
+
+def _finding_row(finding: ModelFinding) -> tuple[str, ...]:
+    one = finding.reference
+    state = finding.state.value.replace("_", " ") + ("" if one.active else " (inactive)")
+    return one.node_path, one.node_type, one.input, one.folder or "?", one.value, state, one.evidence
+
+
+def _finding(finding: ModelFinding) -> dict[str, Any]:
+    reference: dict[str, Any] = msgspec.to_builtins(finding.reference)
+    return {**reference, "state": finding.state.value, "fix": finding.fix, "path": finding.path}

@@ -1,0 +1,88 @@
+"""`comfywatchman status`."""
+
+from __future__ import annotations
+
+import click
+import msgspec
+
+from comfywatchman.base.clock import from_text
+from comfywatchman.base.files import Damaged
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.session import Session
+from comfywatchman.readiness.actions import Action, actions
+from comfywatchman.readiness.report import headline, read_report, short_names
+from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+
+SHOWN_WORKFLOWS = 40
+SHOWN_ACTIONS = 10
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--all", "show_all", is_flag=True, help="Show every workflow, not only those that need something.")
+@click.pass_context
+def status(context: click.Context, as_json: bool, show_all: bool) -> None:
+    """Show the last report: which workflows run, and what to do for the others.
+
+    Exits with 1 when there is no report or when it is out of date (the watchman has stopped).
+    """
+    session: Session = context.obj
+    report = read_report(session.layout)
+    if not isinstance(report, MasterStatus):
+        _say_why_not(report, as_json=as_json)
+        context.exit(FAILED)
+    stale = session.clock.now() > from_text(report.valid_until)
+    if as_json:
+        print_json(stale=stale, report=msgspec.to_builtins(report))
+    else:
+        print_report(report, show_all=show_all)
+        click.echo(f"Full report: {session.layout.status_markdown}")
+        if stale:
+            click.echo(f"This report is out of date since {report.valid_until}. Run: comfywatchman --run-cycle", err=True)
+    context.exit(FAILED if stale else DONE)
+
+
+def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
+    """Print a report for people: the headline, what to do, the workflows that need something."""
+    click.echo(click.style(headline(report), bold=True))
+    if report.cycle.skipped_reason:
+        click.echo(f"The last cycle was skipped ({report.cycle.skipped_reason}): {report.cycle.message or ''}")
+    entries = [entry for entry in report.workflows if show_all or entry.status.value != "READY"]
+    names = short_names(entry.path for entry in report.workflows)
+    if entries:
+        columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
+        print_table(columns, [_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
+    if len(entries) > SHOWN_WORKFLOWS:
+        click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
+    print_actions(actions(report.workflows))
+    for problem in report.problems[:SHOWN_ACTIONS]:
+        click.echo(f"Problem: {printable(problem)}", err=True)
+
+
+def print_actions(todo: tuple[Action, ...]) -> None:
+    """Print what to do, most rewarding first."""
+    if todo:
+        click.echo("\nWhat to do:")
+    for number, action in enumerate(todo[:SHOWN_ACTIONS], start=1):
+        count = len(action.workflows)
+        click.echo(f"{number:3}. {printable(action.what)}: {printable(action.instruction)}")
+        click.echo(f"     {printable(action.because)}; needed by {count} workflow{'s' if count != 1 else ''}")
+    if len(todo) > SHOWN_ACTIONS:
+        click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
+
+
+def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
+    lacks = [*(node.class_type for node in entry.missing_nodes), *(model.name for model in entry.missing_models)]
+    lacks += [problem.message for problem in entry.problems] if entry.format is None else []
+    shown = ", ".join(lacks[:2]) + (f" and {len(lacks) - 2} more" if len(lacks) > 2 else "")
+    return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shown
+
+
+def _say_why_not(report: Damaged | MasterStatus | None, *, as_json: bool) -> None:
+    reason = "There is no report yet."
+    if isinstance(report, Damaged):
+        kept = f" It is kept as {report.kept_as}." if report.kept_as else ""
+        reason = f"The report cannot be read: {report.reason}.{kept}"
+    if as_json:
+        print_json(stale=True, report=None, reason=reason)
+    click.echo(f"{reason} Run: comfywatchman --run-cycle", err=True)

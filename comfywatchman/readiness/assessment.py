@@ -1,0 +1,158 @@
+"""The workflows of one cycle: found, acknowledged, read where they changed, judged against the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from comfywatchman.base.files import show_path
+from comfywatchman.readiness import intake
+from comfywatchman.readiness.host_view import HostView
+from comfywatchman.readiness.intake import Acknowledgement, Known
+from comfywatchman.readiness.judging import JUDGE_VERSION, Judged, judge
+from comfywatchman.readiness.reading import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
+from comfywatchman.readiness.run import Run
+from comfywatchman.readiness.status import EntryIntake, FileProblem, WorkflowEntry
+from comfywatchman.readiness.verdict import Status
+from comfywatchman.readiness.workflow_index import WorkflowIndex
+from comfywatchman.readiness.workflows import is_gone, list_workflows
+
+_SIGNATURE_PARTS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a cycle found of its workflows.
+
+    Attributes:
+        entries: One for each file, in path order.
+        added: What was acknowledged in this cycle.
+        read: How many files were opened.
+        resolved: How many workflows lost their last missing thing.
+    """
+
+    entries: tuple[WorkflowEntry, ...]
+    added: tuple[Acknowledgement, ...]
+    read: int
+    resolved: int
+
+
+def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
+    """Find, acknowledge, read and judge the workflows of the request's roots.
+
+    Raises:
+        Failure: `state-unwritable`; what was acknowledged until then is on disk.
+    """
+    layout = run.request.layout
+    reader = WorkflowReader(index, host.table, run.request.settings.workflows.max_file_mb << 20)
+    with run.phase("workflows"):
+        known, added, unreadable = _take_in(run, reader)
+    with run.phase("verdicts"):
+        judged = _judge_all(known, reader, host, index)
+        reader.save()
+        known, resolved = _mark_resolved(known, judged, run.now())
+        intake.save_known(layout.known_workflows, layout.intake_log, known)
+    entries = [_entry(path, item, judged.get(item.sha256)) for path, item in known.items() if path not in unreadable]
+    entries += [_unreadable(path, known.get(path), reason) for path, reason in unreadable.items()]
+    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved)
+
+
+def _take_in(run: Run, reader: WorkflowReader) -> tuple[dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
+    request = run.request
+    suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
+    listing = list_workflows(request.roots, suffixes=suffixes)
+    run.problems += [f"{path}: {reason}" for path, reason in listing.problems]
+    before, damaged = intake.load_known(request.layout.known_workflows, request.layout.intake_log)
+    for one in damaged:
+        run.note(one)
+    signatures = (item.signature for item in before.values() if len(item.signature) == _SIGNATURE_PARTS)
+    files = reader.without_plain_media(listing.files, known=signatures)
+    known, added, unreadable = intake.compare(
+        files,
+        before,
+        hash_file=reader.hash_file,
+        gone=lambda path: is_gone(path, request.roots),
+        at=run.now(),
+        cycle=run.id,
+    )
+    intake.record(request.layout.intake_log, added)
+    listed = {show_path(file.path) for file in files}
+    out_of_reach = {path: "Its folder cannot be read at the moment." for path in known if path not in listed}
+    return known, added, {**out_of_reach, **{path: reader.reason(path) for path in unreadable}}
+
+
+def _judge_all(
+    known: Mapping[str, Known], reader: WorkflowReader, host: HostView, index: WorkflowIndex
+) -> dict[str, Judged]:
+    context = f"{JUDGE_VERSION}:{host.fingerprint}"
+    kept = index.verdicts(context)
+    fresh: dict[str, Judged] = {}
+    for path, item in known.items():
+        if item.sha256 in kept or item.sha256 in fresh:
+            continue
+        facts = reader.facts(item.sha256, intake.real_path(path, item.raw_path))
+        if facts is not None:
+            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node)
+    if fresh:
+        index.add_verdicts(context, fresh)
+    return {**kept, **fresh}
+
+
+def _mark_resolved(known: Mapping[str, Known], judged: Mapping[str, Judged], at: str) -> tuple[dict[str, Known], int]:
+    """Note for each workflow whether it lacks something, and when it last ceased to."""
+    marked = dict(known)
+    resolved = 0
+    for path, item in known.items():
+        verdict = judged.get(item.sha256)
+        if verdict is None or verdict.status is Status.INVALID:
+            continue
+        is_missing = bool(verdict.missing_models or verdict.missing_nodes)
+        if item.was_missing is is_missing:
+            continue
+        resolved += item.was_missing is True
+        marked[path] = msgspec.structs.replace(
+            item, was_missing=is_missing, last_resolved_at=item.last_resolved_at if is_missing else at
+        )
+    return marked, resolved
+
+
+def _entry(path: str, item: Known, judged: Judged | None) -> WorkflowEntry:
+    if judged is None:
+        return _unreadable(path, item, "The file changed while it was read; the next cycle looks again.")
+    return WorkflowEntry(
+        path=path,
+        source=item.source,
+        format=judged.format,
+        container=judged.container,
+        sha256=item.sha256,
+        status=judged.status,
+        models=judged.models,
+        missing_models=judged.missing_models,
+        missing_nodes=judged.missing_nodes,
+        inactive_models=judged.inactive_models,
+        uncertain_count=judged.uncertain_count,
+        problems=judged.problems,
+        last_resolved_at=item.last_resolved_at,
+        intake=EntryIntake(item.kind, item.source, item.acknowledged_at),
+    )
+
+
+def _unreadable(path: str, item: Known | None, reason: str) -> WorkflowEntry:
+    return WorkflowEntry(
+        path=path,
+        source=item.source if item else "",
+        format=None,
+        container=None,
+        sha256=None,
+        status=Status.INVALID,
+        models=0,
+        missing_models=(),
+        missing_nodes=(),
+        inactive_models=(),
+        uncertain_count=0,
+        problems=(FileProblem("file-unreadable", reason),),
+        last_resolved_at=item.last_resolved_at if item else None,
+        intake=EntryIntake(item.kind, item.source, item.acknowledged_at) if item else None,
+    )

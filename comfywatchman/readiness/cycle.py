@@ -1,0 +1,163 @@
+"""One readiness cycle: gates, host, workflows, report, caches. It calls the rooms in order and holds no rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.gpu import GpuReading, read_gpus
+from comfywatchman.base.host import look_and_remember
+from comfywatchman.base.lock import hold
+from comfywatchman.base.settings import ScheduleSection
+from comfywatchman.readiness.assessment import Assessment, assess
+from comfywatchman.readiness.database import Database, open_database
+from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, another_cycle, reason_to_skip
+from comfywatchman.readiness.history import CycleRecord, add_record
+from comfywatchman.readiness.host_view import look_at_host, write_caches
+from comfywatchman.readiness.master import full_status, skipped_status
+from comfywatchman.readiness.report import write_report
+from comfywatchman.readiness.run import CycleRequest, Run
+from comfywatchman.readiness.status import MasterStatus
+from comfywatchman.readiness.workflow_index import WorkflowIndex
+
+
+@dataclass(frozen=True, slots=True)
+class CycleResult:
+    """How a cycle ended: its record, and the report that stands now (None when nothing could be written)."""
+
+    record: CycleRecord
+    status: MasterStatus | None
+
+
+def run_cycle(request: CycleRequest) -> CycleResult:
+    """Run one guarded cycle, or record why it did not start.
+
+    Raises:
+        Failure: `state-unwritable`; the files of earlier cycles stand whole.
+    """
+    run = Run.begin(request)
+    try:
+        with hold(request.layout.cycle_lock, command=f"{request.trigger} cycle", clock=request.clock):
+            return _guarded(run)
+    except Failure as failure:
+        if failure.code == "lock-held":
+            record = _skipped(run, another_cycle(failure.message))
+            _keep(run, record)
+            return CycleResult(record, None)
+        _keep(run, CycleRecord(**_base(run), success=False, message=failure.message))
+        raise
+
+
+def _guarded(run: Run) -> CycleResult:
+    layout = run.request.layout
+    gpus, reason = _ask_gates(run)
+    if reason is not None:
+        status = skipped_status(run, gpus, reason)
+        write_report(layout, status)
+        record = _skipped(run, reason)
+        _keep(run, record)
+        return CycleResult(record, status)
+    failpoint("cycle.after_gates")
+    database = open_database(layout.database)
+    try:
+        return _full(run, gpus, database)
+    finally:
+        database.close()
+
+
+def _ask_gates(run: Run) -> tuple[GpuReading, SkipReason | None]:
+    with run.phase("gates"):
+        awake, trouble = look_and_remember(run.request.layout.awake, run.request.clock)
+        run.note(trouble)
+        gpus = read_gpus()
+        host = HostState(gpus, awake.seconds_since_resume, awake.preparing_for_sleep)
+        return gpus, reason_to_skip(host, gate_settings(run.request.settings.schedule))
+
+
+def gate_settings(schedule: ScheduleSection) -> GateSettings:
+    """Return the part of the configuration that the gates read."""
+    return GateSettings(
+        min_vram_gb=schedule.min_vram_gb,
+        gpu_policy=schedule.gpu_policy,
+        gpu_index=schedule.gpu_index,
+        no_gpu=schedule.no_gpu,
+        unknown_gpu=schedule.unknown_gpu,
+        max_gpu_memory_used_percent=schedule.max_gpu_memory_used_percent,
+        resume_grace_seconds=schedule.resume_grace_seconds,
+    )
+
+
+def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
+    for problem in database.problems:
+        run.note(problem)
+    index = WorkflowIndex(database)
+    host = look_at_host(run, database)
+    assessment = assess(run, host, index)
+    failpoint("cycle.after_workflows")
+    run.problems += [*host.problems, *index.problems]
+    with run.phase("report"):
+        status = full_status(run, gpus, host, assessment)
+        write_report(run.request.layout, status)
+    with run.phase("caches"):
+        hashed = write_caches(run, host)
+    record = _done(run, status, assessment, hashed)
+    _keep(run, record)
+    return CycleResult(record, status)
+
+
+def _done(run: Run, status: MasterStatus, assessment: Assessment, hashed: int) -> CycleRecord:
+    summary = status.summary
+    return CycleRecord(
+        **_base(run),
+        success=True,
+        workflows=summary.workflows,
+        read=assessment.read,
+        ready=summary.ready,
+        missing=summary.missing,
+        uncertain=summary.uncertain,
+        invalid=summary.invalid,
+        missing_models=summary.missing_models,
+        missing_nodes=summary.missing_nodes,
+        resolved=assessment.resolved,
+        hashed=hashed,
+        errors=len(run.problems),
+    )
+
+
+def _skipped(run: Run, reason: SkipReason) -> CycleRecord:
+    return CycleRecord(**_base(run), success=False, skipped_reason=reason.code, message=reason.message)
+
+
+def _base(run: Run) -> dict[str, object]:
+    return {
+        "id": run.id,
+        "trigger": run.request.trigger,
+        "started_at": to_text(run.started),
+        "duration_seconds": run.seconds(),
+        "phases": run.phases,
+    }
+
+
+def _keep(run: Run, record: CycleRecord) -> None:
+    """Write the one line of history and the one summary line of the log."""
+    request = run.request
+    add_record(request.layout.history, record, keep=request.settings.report.history_entries)
+    request.log.info(
+        "cycle finished" if record.success else "cycle skipped" if record.skipped_reason else "cycle failed",
+        extra={
+            "cycle": record.id,
+            "trigger": record.trigger,
+            "duration_seconds": record.duration_seconds,
+            "phases": record.phases,
+            "workflows_scanned": record.workflows,
+            "workflows_read": record.read,
+            "ready": record.ready,
+            "resolved": record.resolved,
+            "UNCERTAIN": record.uncertain,
+            "errors": record.errors,
+            "skipped_reason": record.skipped_reason,
+            "problems": run.problems[:20],
+        },
+    )

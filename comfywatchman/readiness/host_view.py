@@ -1,0 +1,1 @@
+"""What this host has, looked at once: models, packs, a running ComfyUI. Everything a verdict is held against."""
