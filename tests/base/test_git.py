@@ -96,7 +96,8 @@ def test_a_repository_with_sha256_names_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_head_that_leads_nowhere_is_no_commit(pack: Path, head: str) -> None:
-    (pack.parent / "secret").write_text("0" * 40)
+    (pack / "secret").write_text("0" * 40)
+    (pack / ".git/secret").write_text("0" * 40)
     (pack / ".git/refs/heads/main").unlink()
     (pack / ".git/refs/heads/loop").write_text("ref: refs/heads/loop")
     (pack / ".git/HEAD").write_text(head)

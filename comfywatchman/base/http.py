@@ -1,0 +1,295 @@
+"""The one door to other servers: bounded answers, tokens that stay with their origin, failures without secrets.
+
+httpx is imported when the first request is made; it costs more start-up time than the rest of the program.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import time
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self, cast
+from urllib.parse import urlsplit
+
+import orjson
+
+from comfywatchman import __version__
+from comfywatchman.base.errors import Failure
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    import httpx
+    import tenacity
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MAX_REDIRECTS: Final = 5
+_PASSING_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+_TOKEN: Final = re.compile(r"[!-~]+")
+_LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|::1")
+_GZIP: Final = zlib.MAX_WBITS | 16
+_OK: Final = range(200, 300)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpAnswer:
+    """What a server answered, whatever the status.
+
+    Attributes:
+        url: The address that answered after redirects, without user information and query: fit to be shown.
+        status: The HTTP status; 3xx only when the redirect was not followed.
+        headers: Header values by lower-case name.
+        body: The whole body, unpacked.
+    """
+
+    url: str
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    def parsed(self) -> object:
+        """Return the body as JSON; bare NaN and Infinity, which ComfyUI's specs hold, are read as Python does.
+
+        Raises:
+            Failure: `http-status` for a status outside 200 to 299, `http-body` for something else than JSON.
+        """
+        if self.status not in _OK:
+            raise Failure("http-status", f"{self.url} answered with status {self.status}.")
+        try:
+            return orjson.loads(self.body)
+        except orjson.JSONDecodeError:
+            pass
+        try:
+            return json.loads(self.body)
+        except (ValueError, RecursionError) as error:
+            raise Failure("http-body", f"{self.url} answered with something else than JSON.") from error
+
+
+class Session:
+    """Connections to servers, kept open from request to request; threads may share one.
+
+    Args:
+        timeout_seconds: Time for one call with its redirects, attempts and waits. A server that drips single header
+            bytes can stretch it; its body cannot.
+        max_bytes: Most that is read of a body, packed or unpacked.
+        attempts: How often a request is tried when the connection fails or the status is 429 or 5xx.
+        first_wait_seconds: Longest wait before the second attempt; it doubles, and `Retry-After` may lengthen it.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_seconds: float,
+        max_bytes: int = 64 << 20,
+        attempts: int = 1,
+        first_wait_seconds: float = 0.5,
+    ) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._max_bytes = max_bytes
+        self._attempts = attempts
+        self._first_wait_seconds = first_wait_seconds
+        self._clients: dict[tuple[bool, bool], httpx.Client] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._clients:
+            self._clients.popitem()[1].close()
+
+    def get_json(self, url: str, *, token: str | None = None) -> object:
+        """Return the JSON that a server gives for an address.
+
+        Args:
+            url: An http or https address.
+            token: Sent as Bearer to this address's origin, and to no other that it redirects to.
+
+        Raises:
+            Failure: `http-unreachable`, `http-status` or `http-body`.
+        """
+        return self.get(url, token=token).parsed()
+
+    def get(self, url: str, *, token: str | None = None, headers: Mapping[str, str] | None = None) -> HttpAnswer:
+        """Return a server's answer, also when its status is an error: the way for callers who tell statuses apart.
+
+        Redirects are followed, never from https to http; token and headers stay with the origin of `url`.
+
+        Raises:
+            Failure: `http-unreachable`, or `http-body` when the body is cut off, too large or packed in a strange way.
+        """
+        own = {**(headers or {}), **_authorization(token)}
+        deadline = time.monotonic() + self._timeout_seconds
+        if self._attempts <= 1:
+            return self._follow(url, own, deadline)
+        return self._retrying()(self._follow, url, own, deadline)
+
+    def _retrying(self) -> tenacity.Retrying:
+        import tenacity
+
+        backoff = tenacity.wait_random_exponential(multiplier=self._first_wait_seconds, max=30)
+        return tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._attempts) | tenacity.stop_before_delay(self._timeout_seconds),
+            wait=lambda state: max(backoff(state), _asked_wait_seconds(state)),
+            retry=tenacity.retry_if_result(_passing) | tenacity.retry_if_exception(_unreachable),
+            retry_error_callback=_last_answer,
+        )
+
+    def _follow(self, url: str, own: dict[str, str], deadline: float) -> HttpAnswer:
+        import httpx
+
+        try:
+            place = start = httpx.URL(url)
+            for _ in range(_MAX_REDIRECTS):
+                answer = self._exchange(place, own if _origin(place) == _origin(start) else {}, deadline)
+                target = _target(place, answer)
+                if target is None:
+                    return answer
+                place = target
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise Failure("http-unreachable", f"{show_url(url)} leads to no http or https address.") from error
+        return answer
+
+    def _exchange(self, url: httpx.URL, own: dict[str, str], deadline: float) -> HttpAnswer:
+        import httpx
+
+        shown = show_url(str(url))
+        headers = {"User-Agent": f"comfywatchman/{__version__}", "Accept-Encoding": "gzip", **own}
+        timeout = httpx.Timeout(max(0.001, deadline - time.monotonic()))
+        answered = False
+        try:
+            with self._client(url).stream("GET", url, headers=headers, timeout=timeout) as response:
+                answered = True
+                return HttpAnswer(shown, response.status_code, response.headers, self._body(response, shown, deadline))
+        except httpx.UnsupportedProtocol:
+            raise
+        except httpx.TimeoutException as error:
+            raise _too_slow(shown, self._timeout_seconds) from error
+        except httpx.TransportError as error:
+            if answered:
+                raise Failure("http-body", f"{shown} ended its answer early.") from error
+            # Other errors of the library may quote a header.
+            reason = f": {error}" if isinstance(error, httpx.ConnectError) else ""
+            raise Failure("http-unreachable", f"{shown} did not answer{reason}.") from error
+
+    def _client(self, url: httpx.URL) -> httpx.Client:
+        import httpx
+
+        # Loading certificates costs 70 ms, and a proxy is no way to a server on this machine.
+        plain, local = url.scheme == "http", _LOOPBACK.fullmatch(url.host) is not None
+        if (plain, local) not in self._clients:
+            self._clients[plain, local] = httpx.Client(verify=not plain, trust_env=not local)
+        return self._clients[plain, local]
+
+    def _body(self, response: httpx.Response, shown: str, deadline: float) -> bytes:
+        packing = response.headers.get("content-encoding", "identity").strip().lower()
+        if packing not in {"identity", "gzip"}:
+            raise Failure("http-body", f"{shown} answered in a packing that was not asked for.")
+        unpacker = zlib.decompressobj(_GZIP) if packing == "gzip" else None
+        body = bytearray()
+        for part in response.iter_raw():
+            body += part if unpacker is None else _unpacked(unpacker, part, self._max_bytes + 1 - len(body), shown)
+            if len(body) > self._max_bytes:
+                raise Failure("http-body", f"{shown} answered with more than {self._max_bytes} bytes.")
+            if time.monotonic() > deadline:
+                raise _too_slow(shown, self._timeout_seconds)
+        if unpacker is not None and body and not unpacker.eof:
+            raise Failure("http-body", f"{shown} ended its answer early.")
+        return bytes(body)
+
+
+def get_json(
+    url: str, *, timeout_seconds: float, max_bytes: int = 64 << 20, token: str | None = None, attempts: int = 1
+) -> object:
+    """Return the JSON that a server gives for an address, over a connection of its own.
+
+    Args:
+        url: An http or https address.
+        timeout_seconds: Time for the whole call.
+        max_bytes: Most that is read of the body.
+        token: Sent as Bearer to this address's origin only.
+        attempts: How often to try while the connection fails or the status is 429 or 5xx.
+
+    Raises:
+        Failure: `http-unreachable`, `http-status` or `http-body`.
+    """
+    with Session(timeout_seconds=timeout_seconds, max_bytes=max_bytes, attempts=attempts) as session:
+        return session.get_json(url, token=token)
+
+
+def is_listening(host: str, port: int, *, timeout_seconds: float = 0.2) -> bool:
+    """Say whether somebody accepts connections at a port; cheap enough to ask before every request."""
+    try:
+        with socket.create_connection((host, port), timeout=timeout_seconds):
+            return True
+    except (OSError, OverflowError, UnicodeError):
+        return False
+
+
+def show_url(url: str) -> str:
+    """Return an address fit for messages: without user information, query and fragment, which may hold secrets."""
+    try:
+        parts = urlsplit(url)
+        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    except ValueError:
+        return "an unreadable address"
+    return shown if shown.isprintable() else ascii(shown)
+
+
+def _authorization(token: str | None) -> dict[str, str]:
+    if not token:
+        return {}
+    if not _TOKEN.fullmatch(token):
+        # Said here, because the library's own complaint would quote the token.
+        raise Failure("http-unreachable", "The access token holds characters that no HTTP header can carry.")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _target(place: httpx.URL, answer: HttpAnswer) -> httpx.URL | None:
+    """Return where an answer redirects to, or None when it does not or must not be followed."""
+    location = answer.headers.get("location")
+    if answer.status not in _REDIRECTS or not location:
+        return None
+    target = place.join(location)
+    return None if place.scheme == "https" and target.scheme == "http" else target
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port
+
+
+def _unpacked(unpacker: zlib._Decompress, part: bytes, max_bytes: int, shown: str) -> bytes:
+    try:
+        return unpacker.decompress(part, max_bytes)
+    except zlib.error as error:
+        raise Failure("http-body", f"{shown} answered with a damaged gzip body.") from error
+
+
+def _too_slow(shown: str, timeout_seconds: float) -> Failure:
+    return Failure("http-unreachable", f"{shown} did not answer within {timeout_seconds:g} seconds.")
+
+
+def _passing(answer: HttpAnswer) -> bool:
+    return answer.status in _PASSING_STATUSES
+
+
+def _unreachable(error: BaseException) -> bool:
+    return isinstance(error, Failure) and error.code == "http-unreachable"
+
+
+def _asked_wait_seconds(state: tenacity.RetryCallState) -> float:
+    outcome = state.outcome
+    if outcome is None or outcome.failed:
+        return 0
+    text = outcome.result().headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdigit() else 0
+
+
+def _last_answer(state: tenacity.RetryCallState) -> HttpAnswer:
+    # tenacity asks for it only after an attempt, which has an outcome.
+    return cast("HttpAnswer", cast("tenacity.Future", state.outcome).result())

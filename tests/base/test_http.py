@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import contextlib
+import gzip
+import socket
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler
+
+import httpx
+import pytest
+
+from comfywatchman import __version__
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.http import HttpAnswer, Session, _target, get_json, is_listening, show_url
+from tests.servers.base import Asked, LocalServer, Reply
+
+TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every message
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+def failure_of(url: str, *, token: str | None = None, timeout_seconds: float = 5, max_bytes: int = 1 << 20) -> Failure:
+    with pytest.raises(Failure) as caught:
+        get_json(url, timeout_seconds=timeout_seconds, max_bytes=max_bytes, token=token)
+    return caught.value
+
+
+def closed_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def test_json_is_returned_and_the_program_names_itself(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(b'{"x": [1, null]}')
+    assert get_json(f"{server.url}/a?q=1", timeout_seconds=5) == {"x": [1, None]}
+    assert server.asked[0].path == "/a?q=1"
+    assert server.asked[0].headers["user-agent"] == f"comfywatchman/{__version__}"
+    assert "authorization" not in server.asked[0].headers
+
+
+def test_numbers_that_json_does_not_know_are_read(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(b'{"max": Infinity}')
+    assert get_json(f"{server.url}/a", timeout_seconds=5) == {"max": float("inf")}
+
+
+def test_a_packed_answer_is_unpacked(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(gzip.compress(b'{"x": 1}'), headers={"Content-Encoding": "gzip"})
+    assert get_json(f"{server.url}/a", timeout_seconds=5) == {"x": 1}
+
+
+def test_the_token_travels_in_its_header(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(b"1")
+    assert get_json(f"{server.url}/a", timeout_seconds=5, token=TOKEN) == 1
+    assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_the_token_and_headers_stay_with_their_origin(server: LocalServer, status: int) -> None:
+    with LocalServer({"/b": Reply(b'"moved"')}) as other:
+        server.pages["/a"] = Reply(status=status, headers={"Location": "/near"})
+        server.pages["/near"] = Reply(status=status, headers={"Location": f"{other.url}/b"})
+        with Session(timeout_seconds=5) as session:
+            assert session.get(f"{server.url}/a", token=TOKEN, headers={"X-Key": TOKEN}).parsed() == "moved"
+        assert [asked.headers["authorization"] for asked in server.asked] == [f"Bearer {TOKEN}"] * 2
+        assert TOKEN not in repr(other.asked)
+
+
+def test_redirects_without_end_or_without_an_address_are_answers(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(status=302, headers={"Location": "/a"})
+    server.pages["/b"] = Reply(status=302)
+    for path in ("/a", "/b"):
+        assert failure_of(server.url + path).code == "http-status"
+    assert len(server.asked) == 6
+
+
+@pytest.mark.parametrize("target", ["ftp://127.0.0.1/a", "file:///etc/passwd", "http://[broken"])
+def test_a_redirect_to_something_else_than_http_is_refused(server: LocalServer, target: str) -> None:
+    server.pages["/a"] = Reply(status=302, headers={"Location": target})
+    assert failure_of(f"{server.url}/a").code == "http-unreachable"
+
+
+def test_a_redirect_never_leads_out_of_encryption() -> None:
+    answer = HttpAnswer("https://h/a", 302, {"location": "http://h/b"}, b"")
+    assert _target(httpx.URL("https://h/a"), answer) is None
+    assert _target(httpx.URL("http://h/a"), answer) == httpx.URL("http://h/b")
+
+
+@pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
+def test_a_status_can_be_told_apart_by_the_caller(server: LocalServer, status: int) -> None:
+    server.pages["/a"] = Reply(b"<html>", status, {"X-Reason": "because"})
+    with Session(timeout_seconds=5) as session:
+        answer = session.get(f"{server.url}/a?key={TOKEN}")
+        assert (answer.status, answer.body, answer.headers["x-reason"]) == (status, b"<html>", "because")
+        assert TOKEN not in repr(answer)
+        with pytest.raises(Failure, match=str(status)) as caught:
+            answer.parsed()
+    assert caught.value.code == "http-status"
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b"[" * 100_000])
+def test_an_answer_that_is_no_json_is_a_failure(server: LocalServer, body: bytes) -> None:
+    server.pages["/a"] = Reply(body)
+    assert failure_of(f"{server.url}/a").code == "http-body"
+
+
+def test_a_body_that_ends_early_is_a_failure(server: LocalServer) -> None:
+    def cut(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1, 2]")
+
+    server.pages["/cut"] = cut
+    server.pages["/packed"] = Reply(gzip.compress(b"[1, 2]")[:-9], headers={"Content-Encoding": "gzip"})
+    for path in ("/cut", "/packed"):
+        failure = failure_of(server.url + path)
+        assert failure.code == "http-body"
+        assert "early" in failure.message
+
+
+def test_a_body_beyond_the_limit_is_not_read_to_its_end(server: LocalServer) -> None:
+    written: list[int] = []
+
+    def endless(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not server.leave.is_set():
+                written.append(handler.wfile.write(bytes(1 << 16)))
+
+    server.pages["/endless"] = endless
+    server.pages["/bomb"] = Reply(gzip.compress(bytes(50 << 20)), headers={"Content-Encoding": "gzip"})
+    for path in ("/endless", "/bomb"):
+        failure = failure_of(server.url + path, max_bytes=100_000)
+        assert failure.code == "http-body"
+        assert "more than 100000 bytes" in failure.message
+
+
+def test_a_strange_or_damaged_packing_is_a_failure(server: LocalServer) -> None:
+    server.pages["/layers"] = Reply(b"", headers={"Content-Encoding": "gzip, gzip"})
+    server.pages["/damaged"] = Reply(b"no gzip", headers={"Content-Encoding": "gzip"})
+    for path in ("/layers", "/damaged"):
+        assert failure_of(server.url + path).code == "http-body"
+
+
+@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n\r\n["])
+def test_a_server_that_stops_talking_is_left_after_the_timeout(server: LocalServer, start: bytes) -> None:
+    def stall(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(start)
+        handler.wfile.flush()
+        server.leave.wait(10)
+
+    server.pages["/a"] = stall
+    failure = failure_of(f"{server.url}/a", timeout_seconds=0.2)
+    assert failure.code == "http-unreachable"
+    assert "0.2 seconds" in failure.message
+
+
+def test_a_body_that_drips_cannot_outlast_the_timeout(server: LocalServer) -> None:
+    def drip(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        with contextlib.suppress(OSError):
+            while not server.leave.wait(0.02):
+                handler.wfile.write(b" ")
+                handler.wfile.flush()
+
+    server.pages["/a"] = drip
+    assert failure_of(f"{server.url}/a", timeout_seconds=0.2).code == "http-unreachable"
+
+
+def test_a_refused_connection_says_so() -> None:
+    failure = failure_of(f"http://user:{TOKEN}@127.0.0.1:{closed_port()}/a?key={TOKEN}#{TOKEN}", token=TOKEN)
+    assert failure.code == "http-unreachable"
+    assert "refused" in failure.message
+
+
+def test_an_answer_that_is_no_http_is_unreachable(server: LocalServer) -> None:
+    def babble(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
+
+    server.pages["/a"] = babble
+    assert failure_of(f"{server.url}/a").code == "http-unreachable"
+
+
+@pytest.mark.parametrize("url", ["", "no address", "ftp://h/a", "http://", "http://[::1", "http://h:99999/", "\0"])
+def test_an_address_that_is_none_is_unreachable(url: str) -> None:
+    assert failure_of(url).code == "http-unreachable"
+
+
+def test_no_message_or_traceback_holds_a_secret(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(status=500)
+    secret_url = server.url.replace("//", f"//user:{TOKEN}@") + f"/a?token={TOKEN}"
+    failures = [failure_of(secret_url, token=TOKEN), failure_of(f"{server.url}/a", token=f"{TOKEN}\nX: y")]
+    for failure in failures:
+        assert TOKEN not in "".join(traceback.format_exception(failure))
+    assert len(server.asked) == 1
+
+
+def test_a_passing_error_is_tried_again_over_one_connection(server: LocalServer) -> None:
+    statuses = [500, 429, 200]
+
+    def recover(_asked: Asked, _handler: BaseHTTPRequestHandler) -> Reply:
+        return Reply(b"[]", statuses.pop(0), {"Retry-After": "0"})
+
+    server.pages["/a"] = recover
+    with Session(timeout_seconds=5, attempts=3, first_wait_seconds=0.001) as session:
+        assert session.get_json(f"{server.url}/a") == []
+    assert len(server.asked) == 3
+
+
+def test_attempts_end_with_the_last_answer_or_failure(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(status=503)
+    with Session(timeout_seconds=5, attempts=2, first_wait_seconds=0.001) as session:
+        assert session.get(f"{server.url}/a").status == 503
+        assert len(server.asked) == 2
+        with pytest.raises(Failure, match="refused"):
+            session.get(f"http://127.0.0.1:{closed_port()}/")
+
+
+def test_a_wait_longer_than_the_time_left_is_not_begun(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(status=429, headers={"Retry-After": "3600"})
+    with Session(timeout_seconds=5, attempts=9) as session:
+        assert session.get(f"{server.url}/a").status == 429
+    assert len(server.asked) == 1
+
+
+def test_an_error_that_does_not_pass_is_not_tried_again(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(status=404)
+    with Session(timeout_seconds=5, attempts=3) as session:
+        assert session.get(f"{server.url}/a").status == 404
+    assert len(server.asked) == 1
+
+
+def test_threads_may_share_a_session(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(b"[]")
+    with Session(timeout_seconds=5) as session:
+        threads = [threading.Thread(target=session.get, args=(f"{server.url}/a",)) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(server.asked) == 8
+
+
+def test_a_local_server_is_asked_past_any_proxy(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
+    server.pages["/a"] = Reply(b"[]")
+    assert get_json(f"{server.url}/a", timeout_seconds=5) == []
+
+
+def test_a_port_is_found_listening_or_not(server: LocalServer) -> None:
+    assert is_listening("127.0.0.1", server.port)
+    assert not is_listening("127.0.0.1", closed_port())
+    assert not is_listening("127.0.0.1", 1 << 20)
+    assert not is_listening("." * 300, 80)
+
+
+def test_asking_for_a_listener_needs_no_http_library() -> None:
+    code = "import sys; from comfywatchman.base.http import is_listening; is_listening('127.0.0.1', 1)"
+    check = "; sys.exit('httpx' in sys.modules or 'tenacity' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code + check], check=False, timeout=30).returncode == 0
+
+
+def test_addresses_are_shown_without_secrets() -> None:
+    assert show_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
+    assert show_url("http://[broken") == "an unreadable address"
+    assert show_url("http://h/\x1b") == r"'http://h/\x1b'"
