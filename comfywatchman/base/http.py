@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 import time
 import zlib
 from collections.abc import Mapping
@@ -93,6 +94,7 @@ class Session:
         self._attempts = attempts
         self._first_wait_seconds = first_wait_seconds
         self._clients: dict[tuple[bool, bool], httpx.Client] = {}
+        self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -182,9 +184,10 @@ class Session:
 
         # Loading certificates costs 70 ms, and a proxy is no way to a server on this machine.
         plain, local = url.scheme == "http", _LOOPBACK.fullmatch(url.host) is not None
-        if (plain, local) not in self._clients:
-            self._clients[plain, local] = httpx.Client(verify=not plain, trust_env=not local)
-        return self._clients[plain, local]
+        with self._opening:
+            if (plain, local) not in self._clients:
+                self._clients[plain, local] = httpx.Client(verify=not plain, trust_env=not local)
+            return self._clients[plain, local]
 
     def _body(self, response: httpx.Response, shown: str, deadline: float) -> bytes:
         packing = response.headers.get("content-encoding", "identity").strip().lower()
