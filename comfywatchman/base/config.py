@@ -87,12 +87,12 @@ def load(
         Failure: `config-unreadable`, `config-unknown-key`, `config-wrong-type` or `config-secret-exposed`.
     """
     environment = os.environ if environment is None else environment
-    folder = folder or Path.cwd()
+    folder = folder or _current_folder()
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     for origin, layer in _layers(explicit, folder, environment):
         for key, value in layer.items():
-            values[key] = _checked(key, value, origin)
+            values[key] = _checked(key, value, origin, environment)
             origins[key] = origin
     nested: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -107,23 +107,24 @@ def find_home(
     """Choose the home: `--home`, COMFYWATCHMAN_HOME, the current folder when it is one, else the user's data folder.
 
     The current folder is a home when it holds a config.toml or is a checkout of this repository.
+
+    Raises:
+        Failure: `config-wrong-type` when the named home begins with the `~` of nobody.
     """
     environment = os.environ if environment is None else environment
-    folder = folder or Path.cwd()
+    folder = folder or _current_folder()
     named = explicit or (Path(environment["COMFYWATCHMAN_HOME"]) if environment.get("COMFYWATCHMAN_HOME") else None)
     if named is not None:
-        return Home((folder / named.expanduser()).resolve())
+        return Home((folder / _expanded(str(named), environment)).resolve())
     if (folder / "config.toml").is_file() or _is_checkout(folder):
         return Home(folder.resolve())
-    data = environment.get("XDG_DATA_HOME") or str(_user_home(environment) / ".local" / "share")
-    return Home(Path(data) / "comfywatchman")
+    return Home(_xdg_folder(environment, "XDG_DATA_HOME", ".local/share") / "comfywatchman")
 
 
 def user_file(environment: Mapping[str, str] | None = None) -> Path:
     """Return the place of the user's own configuration file."""
     environment = os.environ if environment is None else environment
-    base = environment.get("XDG_CONFIG_HOME") or str(_user_home(environment) / ".config")
-    return Path(base) / "comfywatchman" / "config.toml"
+    return _xdg_folder(environment, "XDG_CONFIG_HOME", ".config") / "comfywatchman" / "config.toml"
 
 
 def default_text() -> str:
@@ -131,8 +132,36 @@ def default_text() -> str:
     return resources.files("comfywatchman.base").joinpath("default.toml").read_text("utf-8")
 
 
+def _current_folder() -> Path:
+    try:
+        return Path.cwd()
+    except OSError as error:
+        raise Failure(
+            "config-unreadable",
+            f"The current folder cannot be used: {error.strerror}.",
+            hint="Change to another folder.",
+        ) from error
+
+
 def _user_home(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("HOME") or "/")
+
+
+def _xdg_folder(environment: Mapping[str, str], name: str, default: str) -> Path:
+    # The specification wants relative values ignored.
+    named = Path(environment.get(name) or "")
+    return named if named.is_absolute() else _user_home(environment) / default
+
+
+def _expanded(text: str, environment: Mapping[str, str]) -> Path:
+    if text == "~" or text.startswith("~/"):
+        return _user_home(environment) / text[2:]
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise Failure(
+            "config-wrong-type", f"{text!r} begins with the home folder of nobody on this machine."
+        ) from error
 
 
 def _is_checkout(folder: Path) -> bool:
@@ -146,7 +175,7 @@ def _layers(
     files = [(user_file(environment), False), (folder / "config.toml", False)]
     files += [(explicit, True)] if explicit else []
     for path, needed in files:
-        if needed or path.is_file():
+        if needed or _is_there(path):
             yield _from_file(path)
     for name, key in SHORTHANDS.items():
         if environment.get(name):
@@ -154,6 +183,13 @@ def _layers(
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in RESERVED:
             yield Origin(f"environment {name}", folder), _from_variable(name, environment[name])
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:
+        return True  # reading it will say why not
 
 
 def _from_file(path: Path) -> tuple[Origin, dict[str, Any]]:
@@ -190,8 +226,10 @@ def _flat(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     sections = {key.split(".")[0] for key in _key_types()}
     for section, content in tree.items():
-        if section not in sections or not isinstance(content, dict):
+        if section not in sections:
             raise _unknown(section, source, sorted(sections))
+        if not isinstance(content, dict):
+            raise Failure("config-wrong-type", f"{section} in {source} is no table.", hint=f"Write [{section}].")
         for name, value in content.items():
             key = f"{section}.{name}"
             if key not in _key_types():
@@ -200,33 +238,34 @@ def _flat(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
     return flat
 
 
-def _checked(key: str, value: Any, origin: Origin) -> Any:
+def _checked(key: str, value: Any, origin: Origin, environment: Mapping[str, str]) -> Any:
     kind = _key_types()[key]
     try:
         typed = msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+        return _absolute(msgspec.to_builtins(typed), kind, origin.folder, environment)
+    except (msgspec.ValidationError, Failure) as error:
         shown = MASK if _has_extra(kind, "secret") else value
+        reason = error.message if isinstance(error, Failure) else f"{error}."
         raise Failure(
             "config-wrong-type",
-            f"{key} in {origin.label} is {shown!r}: {str(error)[:1].lower()}{str(error)[1:]}.",
+            f"{key} in {origin.label} is {shown!r}: {reason[:1].lower()}{reason[1:]}",
             hint="`comfywatchman config --defaults` shows each key with its unit and default.",
         ) from error
-    return _absolute(msgspec.to_builtins(typed), kind, origin.folder)
 
 
-def _absolute(value: Any, kind: Any, folder: Path) -> Any:
+def _absolute(value: Any, kind: Any, folder: Path, environment: Mapping[str, str]) -> Any:
     info = types.type_info(kind)
     if isinstance(value, str):
-        return str(folder / Path(value).expanduser()) if value and _has_extra(kind, "path") else value
+        return str(folder / _expanded(value, environment)) if value and _has_extra(kind, "path") else value
     if isinstance(info, types.VarTupleType) and isinstance(value, (list, tuple)):
-        return [_absolute_item(item, info.item_type, folder) for item in value]
+        return [_absolute_item(item, folder, environment) for item in value]
     return value
 
 
-def _absolute_item(item: Any, info: types.Type, folder: Path) -> Any:
-    if isinstance(info, types.StructType):
-        return {**item, "path": str(folder / Path(item["path"]).expanduser())}
-    return str(folder / Path(item).expanduser())
+def _absolute_item(item: Any, folder: Path, environment: Mapping[str, str]) -> Any:
+    if isinstance(item, dict):
+        return {**item, "path": str(folder / _expanded(item["path"], environment))}
+    return str(folder / _expanded(item, environment))
 
 
 def _has_extra(kind: Any, name: str) -> bool:

@@ -122,7 +122,9 @@ def to_json(value: Any) -> bytes:
 
 
 def encodable(value: Any) -> Any:
-    """Return plain lists, mappings and texts with each lone surrogate as an escape."""
+    """Return plain lists, mappings, paths and texts with each lone surrogate as an escape."""
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):

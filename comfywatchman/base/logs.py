@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import encodable
 from comfywatchman.base.settings import LogSection
 
 NAME: Final = "comfywatchman"
@@ -32,8 +34,6 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
     Raises:
         Failure: `state-unwritable` when the log cannot be opened.
     """
-    from pythonjsonlogger.orjson import OrjsonFormatter
-
     logger = logging.getLogger(NAME)
     for old in list(logger.handlers):
         logger.removeHandler(old)
@@ -42,7 +42,7 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
         folder.mkdir(parents=True, exist_ok=True)
         handler = _QuietHandler(
             folder / "structured.log",
-            maxBytes=int(section.max_mb * (1 << 20)),
+            maxBytes=max(1, int(section.max_mb * (1 << 20))),
             backupCount=section.backups,
             encoding="utf-8",
             errors="backslashreplace",
@@ -53,14 +53,28 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
             f"The log in {folder} cannot be written: {error.strerror}.",
             hint="Fix the permissions of that folder or choose another home with --home.",
         ) from error
-    handler.setFormatter(
-        OrjsonFormatter(
-            ["asctime", "levelname", "name", "message"],
-            rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
-            datefmt="%Y-%m-%dT%H:%M:%S%z",
-        )
-    )
+    handler.setFormatter(_formatter())
     logger.addHandler(handler)
     logger.setLevel(section.level.upper())
     logger.propagate = False
     return logger
+
+
+def _formatter() -> logging.Formatter:
+    from pythonjsonlogger.orjson import OrjsonFormatter
+
+    class Formatter(OrjsonFormatter):
+        # UTC, as every time in our files; a path that is no UTF-8 does not cost us the line.
+        converter = staticmethod(time.gmtime)
+
+        def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
+            try:
+                return super().jsonify_log_record(log_data)
+            except TypeError:
+                return super().jsonify_log_record(encodable(log_data))
+
+    return Formatter(
+        ["asctime", "levelname", "name", "message"],
+        rename_fields={"asctime": "timestamp", "levelname": "level", "name": "logger"},
+        datefmt="%Y-%m-%dT%H:%M:%SZ",
+    )

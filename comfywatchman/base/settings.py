@@ -8,10 +8,12 @@ import msgspec
 from msgspec import Meta
 
 Text = Annotated[str, Meta()]
-PathText = Annotated[str, Meta(extra={"path": True})]
+PathText = Annotated[str, Meta(extra={"path": True}, pattern=r"^[^\x00]*$")]
+NeededPath = Annotated[str, Meta(extra={"path": True}, pattern=r"^[^\x00]+$")]
 Secret = Annotated[str, Meta(extra={"secret": True})]
-NotNegative = Annotated[float, Meta(ge=0)]
-Positive = Annotated[float, Meta(gt=0)]
+A_YEAR_IN_SECONDS = 366 * 86400.0
+NotNegative = Annotated[float, Meta(ge=0, le=A_YEAR_IN_SECONDS)]
+Positive = Annotated[float, Meta(gt=0, le=A_YEAR_IN_SECONDS)]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -25,7 +27,7 @@ class ComfyUISection(Section, frozen=True):
     root: PathText
     base_directory: PathText
     models_directory: PathText
-    extra_model_paths: tuple[PathText, ...]
+    extra_model_paths: tuple[NeededPath, ...]
     url: Text
     timeout_seconds: Positive
 
@@ -33,7 +35,7 @@ class ComfyUISection(Section, frozen=True):
 class WorkflowRoot(Section, frozen=True):
     """One entry of `[[workflows.roots]]`."""
 
-    path: PathText
+    path: NeededPath
     label: Annotated[str, Meta(min_length=1)]
 
 
@@ -48,7 +50,7 @@ class WorkflowsSection(Section, frozen=True):
 class ScheduleSection(Section, frozen=True):
     """`[schedule]`: when cycles run, and what keeps them from running."""
 
-    interval_minutes: Annotated[float, Meta(ge=1)]
+    interval_minutes: Annotated[float, Meta(ge=1, le=A_YEAR_IN_SECONDS / 60)]
     min_vram_gb: NotNegative
     gpu_policy: Literal["any", "all", "index"]
     gpu_index: Count

@@ -1,0 +1,396 @@
+"""Configuration: which layer wins, where a value came from, and what is refused how."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from comfywatchman.base import config
+from comfywatchman.base.config import Configuration, default_text, find_home, load, user_file
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import SecretsSection, Settings
+
+CHECKOUT = Path(__file__).parents[2]
+CANARY = "canary-2f9c"
+
+
+class Host:
+    """A user's home folder and a current folder, both empty at first."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "user"
+        self.current = folder / "current"
+        self.home.mkdir()
+        self.current.mkdir()
+        self.environment = {"HOME": str(self.home)}
+
+    def user_config(self, text: str) -> Path:
+        return write(user_file(self.environment), text)
+
+    def current_config(self, text: str) -> Path:
+        return write(self.current / "config.toml", text)
+
+    def load(self, explicit: Path | None = None, **variables: str) -> Configuration:
+        return load(explicit=explicit, folder=self.current, environment={**self.environment, **variables})
+
+    def refuse(self, explicit: Path | None = None, **variables: str) -> Failure:
+        with pytest.raises(Failure) as caught:
+            self.load(explicit, **variables)
+        return caught.value
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def write(path: Path, text: str, mode: int = 0o600) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, "utf-8")
+    path.chmod(mode)
+    return path
+
+
+def default_keys() -> dict[str, Any]:
+    tree = tomllib.loads(default_text())
+    return {f"{section}.{name}": value for section, content in tree.items() for name, value in content.items()}
+
+
+def settings_keys() -> list[str]:
+    return [
+        f"{section.name}.{field.name}"
+        for section in msgspec.structs.fields(Settings)
+        for field in msgspec.structs.fields(section.type)
+    ]
+
+
+def test_the_documented_file_is_the_shipped_file() -> None:
+    documented = CHECKOUT / "config" / "default.toml"
+    assert documented.read_bytes() == (CHECKOUT / "comfywatchman" / "base" / "default.toml").read_bytes()
+    assert documented.read_text("utf-8") == default_text()
+
+
+def test_every_setting_has_a_default_in_the_same_order_and_every_default_is_a_setting() -> None:
+    assert list(default_keys()) == settings_keys()
+
+
+def test_every_default_stands_under_a_comment() -> None:
+    lines = default_text().splitlines()
+    bare = [line for above, line in pairwise(lines) if is_key(line) and not above.startswith("# ")]
+    assert bare == []
+    assert sum(is_key(line) for line in lines) == len(settings_keys())
+
+
+def is_key(line: str) -> bool:
+    return " = " in line and not line.startswith(("#", "["))
+
+
+def test_with_nothing_configured_every_value_is_the_default(host: Host) -> None:
+    configuration = host.load()
+    assert {origin.label for origin in configuration.origins.values()} == {"default"}
+    assert configuration.settings.schedule.min_vram_gb == 6.0
+    assert [key for key, _, _ in configuration.rows()] == settings_keys()
+
+
+def test_each_layer_wins_over_the_one_before(host: Host, tmp_path: Path) -> None:
+    text = "[schedule]\nmin_vram_gb = {}\n"
+    layers: list[tuple[str, Callable[[], Any]]] = [
+        (str(user_file(host.environment)), lambda: host.user_config(text.format(1))),
+        (str(host.current / "config.toml"), lambda: host.current_config(text.format(2))),
+    ]
+    for value, (label, add) in enumerate(layers, start=1):
+        add()
+        configuration = host.load()
+        assert configuration.settings.schedule.min_vram_gb == value
+        assert configuration.origins["schedule.min_vram_gb"].label == label
+        assert configuration.origins["schedule.gpu_index"].label == "default"
+    explicit = write(tmp_path / "given.toml", text.format(3))
+    assert host.load(explicit).settings.schedule.min_vram_gb == 3
+    assert host.load(explicit).origins["schedule.min_vram_gb"].label == str(explicit)
+    variable = {"COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB": "4"}
+    last = host.load(explicit, **variable)
+    assert last.settings.schedule.min_vram_gb == 4
+    assert last.origins["schedule.min_vram_gb"].label == "environment COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB"
+
+
+def test_the_long_variable_wins_over_the_shorthand(host: Host) -> None:
+    host.current_config('[comfyui]\nroot = "/file"\n')
+    assert host.load(COMFYUI_ROOT="/short").settings.comfyui.root == "/short"
+    both = host.load(COMFYUI_ROOT="/short", COMFYWATCHMAN_COMFYUI__ROOT="/long")
+    assert both.settings.comfyui.root == "/long"
+    assert host.load(COMFYUI_ROOT="").settings.comfyui.root == "/file"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "expected"),
+    [
+        ("COMFYUI__URL", "http://host:1", "http://host:1"),
+        ("COMFYUI__URL", "", ""),
+        ("COMFYUI__URL", "8188", "8188"),
+        ("COMFYUI__URL", "true", "true"),
+        ("COMFYUI__URL", "[1]", "[1]"),
+        ("COMFYUI__ROOT", "2024", "{current}/2024"),
+        ("COMFYUI__ROOT", "~/ComfyUI", "{home}/ComfyUI"),
+        ("COMFYUI__ROOT", "~", "{home}"),
+        ("COMFYUI__ROOT", "/with space", "/with space"),
+        ("COMFYUI__TIMEOUT_SECONDS", "3", 3.0),
+        ("COMFYUI__TIMEOUT_SECONDS", "2.5", 2.5),
+        ("WORKFLOWS__MEDIA", "false", False),
+        ("WORKFLOWS__MAX_FILE_MB", "7", 7),
+        ("COMFYUI__EXTRA_MODEL_PATHS", '["a.yaml", "/b.yaml", "~/c"]', ("{current}/a.yaml", "/b.yaml", "{home}/c")),
+        ("SCHEDULE__GPU_POLICY", "all", "all"),
+        ("SCHEDULE__GPU_POLICY", '"all"', "all"),
+    ],
+)
+def test_a_variable_gives_each_type_of_key(host: Host, variable: str, text: str, expected: Any) -> None:
+    def placed(value: Any) -> Any:
+        return value.format(current=host.current, home=host.home) if isinstance(value, str) else value
+
+    wanted = tuple(map(placed, expected)) if isinstance(expected, tuple) else placed(expected)
+    configuration = host.load(None, **{f"COMFYWATCHMAN_{variable}": text})
+    section, name = variable.lower().split("__")
+    assert getattr(getattr(configuration.settings, section), name) == wanted
+
+
+def test_a_variable_gives_workflow_roots(host: Host) -> None:
+    found = host.load(COMFYWATCHMAN_WORKFLOWS__ROOTS='[{path = "~/w", label = "mine"}]').settings.workflows.roots
+    assert [(root.path, root.label) for root in found] == [(f"{host.home}/w", "mine")]
+
+
+def test_relative_paths_of_a_file_start_at_its_own_folder(host: Host, tmp_path: Path) -> None:
+    text = '[comfyui]\nroot = "ComfyUI"\nextra_model_paths = ["x.yaml"]\n[[workflows.roots]]\npath = "w"\nlabel = "a"\n'
+    explicit = write(tmp_path / "elsewhere" / "given.toml", text)
+    settings = host.load(explicit).settings
+    assert settings.comfyui.root == str(tmp_path / "elsewhere" / "ComfyUI")
+    assert settings.comfyui.extra_model_paths == (str(tmp_path / "elsewhere" / "x.yaml"),)
+    assert settings.workflows.roots[0].path == str(tmp_path / "elsewhere" / "w")
+
+
+def test_an_unknown_key_is_named_with_its_file_and_the_nearest_known(host: Host) -> None:
+    path = host.current_config("[schedule]\nmin_vram = 3\n")
+    failure = host.refuse()
+    assert failure.code == "config-unknown-key"
+    assert failure.message == f"'schedule.min_vram' in {path} is no configuration key."
+    assert failure.hint == "The nearest known one is 'schedule.min_vram_gb'."
+
+
+def test_an_unknown_section_is_named(host: Host) -> None:
+    host.user_config("[shedule]\nmin_vram_gb = 3\n")
+    failure = host.refuse()
+    assert failure.code == "config-unknown-key"
+    assert failure.hint == "The nearest known one is 'schedule'."
+
+
+def test_a_section_that_is_no_table_is_said_to_be_none(host: Host) -> None:
+    host.current_config("schedule = 3\n")
+    failure = host.refuse()
+    assert failure.code == "config-wrong-type"
+    assert failure.hint == "Write [schedule]."
+
+
+def test_an_unknown_variable_is_named(host: Host) -> None:
+    failure = host.refuse(COMFYWATCHMAN_SCHEDULE__MIN_VRAM="3")
+    assert failure.code == "config-unknown-key"
+    assert "'COMFYWATCHMAN_SCHEDULE__MIN_VRAM' in the environment" in failure.message
+    assert failure.hint == "The nearest known one is 'COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB'."
+    assert host.refuse(COMFYWATCHMAN_HOM="x").hint == "The nearest known one is 'COMFYWATCHMAN_HOME'."
+
+
+def test_the_variables_that_are_no_keys_are_let_be(host: Host) -> None:
+    assert host.load(COMFYWATCHMAN_HOME="/x", COMFYWATCHMAN_FAILPOINTS="").settings == host.load().settings
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[schedule]\nmin_vram_gb = "much"',
+        "[schedule]\nmin_vram_gb = -1",
+        "[schedule]\nmin_vram_gb = nan",
+        "[schedule]\ninterval_minutes = inf",
+        "[schedule]\ninterval_minutes = 1e300",
+        "[schedule]\ninterval_minutes = 0.5",
+        "[schedule]\ngpu_index = true",
+        "[schedule]\ngpu_index = 1.0",
+        '[schedule]\ngpu_policy = "some"',
+        "[workflows]\nmedia = 1",
+        "[workflows]\nmax_file_mb = 0",
+        '[workflows]\nroots = ["just/a/path"]',
+        '[[workflows.roots]]\npath = ""\nlabel = "x"',
+        '[[workflows.roots]]\npath = "x"\nlabel = ""',
+        '[[workflows.roots]]\npath = "x"',
+        '[[workflows.roots]]\npath = "x"\nlabel = "y"\nrecursive = true',
+        '[comfyui]\nextra_model_paths = "one.yaml"',
+        '[comfyui]\nextra_model_paths = [""]',
+        '[comfyui]\nroot = "nul\\u0000"',
+        '[comfyui]\nroot = "~nobody-of-this-name/x"',
+        "[comfyui]\nurl = 8188",
+        "[log]\nmax_mb = 0",
+        "[report]\nhistory_entries = 0",
+    ],
+)
+def test_a_wrong_value_is_named_with_its_key_and_file(host: Host, text: str) -> None:
+    path = host.current_config(text)
+    failure = host.refuse()
+    assert failure.code == "config-wrong-type"
+    key = text.splitlines()[1].split(" ")[0]
+    assert (f".{key} in " if "roots" not in text else "workflows.roots in ") in failure.message
+    assert str(path) in failure.message
+    assert failure.hint
+
+
+@pytest.mark.parametrize("variable", ["SCHEDULE__MIN_VRAM_GB", "WORKFLOWS__MEDIA", "COMFYUI__EXTRA_MODEL_PATHS"])
+@pytest.mark.parametrize("text", ["", "words", "[", "2024-01-01"])
+def test_a_wrong_variable_is_named(host: Host, variable: str, text: str) -> None:
+    failure = host.refuse(None, **{f"COMFYWATCHMAN_{variable}": text})
+    assert failure.code == "config-wrong-type"
+    assert f"in environment COMFYWATCHMAN_{variable}" in failure.message
+    assert variable.lower().replace("__", ".") in failure.message
+
+
+def test_a_file_that_is_no_toml_is_unreadable(host: Host) -> None:
+    path = host.current_config("[schedule\n")
+    failure = host.refuse()
+    assert failure.code == "config-unreadable"
+    assert str(path) in failure.message
+
+
+def test_a_file_that_is_no_text_is_unreadable(host: Host) -> None:
+    host.current_config("").write_bytes(b"\xff\xfe")
+    assert host.refuse().code == "config-unreadable"
+
+
+def test_an_explicit_file_must_be_there(host: Host, tmp_path: Path) -> None:
+    assert host.refuse(tmp_path / "absent.toml").code == "config-unreadable"
+    assert host.refuse(tmp_path).code == "config-unreadable"
+
+
+def test_a_name_that_cannot_be_looked_up_is_unreadable_not_ignored(host: Host) -> None:
+    assert host.refuse(XDG_CONFIG_HOME="/" + "y" * 300).code == "config-unreadable"
+
+
+def test_a_current_folder_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    code = """
+import os, sys
+from comfywatchman.base.config import load
+from comfywatchman.base.errors import Failure
+os.mkdir(sys.argv[1]); os.chdir(sys.argv[1]); os.rmdir(sys.argv[1])
+try:
+    load()
+except Failure as failure:
+    print(failure.code)
+"""
+    ended = subprocess.run([sys.executable, "-c", code, str(gone)], capture_output=True, text=True, check=False)
+    assert ended.stdout == "config-unreadable\n"
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
+def test_a_secret_in_a_file_that_others_can_read_is_refused(host: Host, mode: int) -> None:
+    path = host.current_config(f'[secrets]\nhf_token = "{CANARY}"\n')
+    path.chmod(mode)
+    failure = host.refuse()
+    assert failure.code == "config-secret-exposed"
+    assert failure.hint == f"Run: chmod 600 {path}"
+    assert CANARY not in str(failure)
+    path.chmod(0o600)
+    assert host.load().settings.secrets.hf_token == CANARY
+
+
+def test_an_empty_secret_may_stand_in_an_open_file(host: Host) -> None:
+    host.current_config('[secrets]\nhf_token = ""\n').chmod(0o644)
+    assert host.load().settings.secrets.hf_token == ""
+
+
+def test_secrets_are_masked_wherever_they_come_from(host: Host) -> None:
+    configuration = host.load(CIVITAI_API_KEY=CANARY, COMFYWATCHMAN_SECRETS__HF_TOKEN=CANARY)
+    assert configuration.settings.secrets.civitai_api_key == CANARY
+    assert CANARY not in str(list(configuration.rows()))
+    shown = {key: (value, origin) for key, value, origin in configuration.rows()}
+    assert shown["secrets.civitai_api_key"] == (config.MASK, "environment CIVITAI_API_KEY")
+    assert {key: value for key, value, _ in host.load().rows()}["secrets.hf_token"] == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'[secrets]\nhf_token = ["{CANARY}"]',
+        f'[secrets.hf_token]\nvalue = "{CANARY}"',
+        f'secrets = "{CANARY}"',
+        f'[secrets]\nhf_tokn = "{CANARY}"',
+        f"[secrets]\nhf_token = {CANARY}",
+        f'[secrets]\nhf_token = "{CANARY}',
+    ],
+)
+def test_no_error_shows_a_secret(host: Host, text: str) -> None:
+    host.current_config(text)
+    failure = host.refuse()
+    assert CANARY not in str(failure)
+    assert CANARY not in str(failure.__cause__)
+
+
+def test_a_number_given_as_a_secret_is_text(host: Host) -> None:
+    for name in ("HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN"):
+        assert host.load(None, **{name: "12345"}).settings.secrets == SecretsSection("", "12345")
+
+
+def test_the_home_is_the_one_named_by_the_option(host: Host) -> None:
+    variables = {**host.environment, "COMFYWATCHMAN_HOME": "/elsewhere"}
+    found = find_home(Path("here"), folder=host.current, environment=variables)
+    assert found.folder == host.current / "here"
+    assert (found.state, found.output, found.log) == tuple(
+        host.current / "here" / n for n in ("state", "output", "log")
+    )
+
+
+def test_the_home_is_the_one_named_by_the_variable(host: Host) -> None:
+    host.current_config("")
+    for text, wanted in (("~/x", host.home / "x"), ("/abs", Path("/abs")), ("rel", host.current / "rel")):
+        variables = {**host.environment, "COMFYWATCHMAN_HOME": text}
+        assert find_home(None, folder=host.current, environment=variables).folder == wanted
+
+
+def test_the_home_of_nobody_is_refused(host: Host) -> None:
+    with pytest.raises(Failure) as caught:
+        find_home(Path("~nobody-of-this-name"), folder=host.current, environment=host.environment)
+    assert caught.value.code == "config-wrong-type"
+
+
+def test_the_current_folder_is_the_home_when_it_holds_a_configuration(host: Host) -> None:
+    host.current_config("")
+    variables = {**host.environment, "COMFYWATCHMAN_HOME": ""}
+    assert find_home(None, folder=host.current, environment=variables).folder == host.current
+
+
+def test_the_current_folder_is_the_home_when_it_is_a_checkout(host: Host) -> None:
+    assert find_home(None, folder=CHECKOUT, environment=host.environment).folder == CHECKOUT
+
+
+@pytest.mark.parametrize(
+    ("named", "wanted"), [(None, ".local/share"), ("", ".local/share"), ("relative", ".local/share"), ("/d", "/d")]
+)
+def test_else_the_home_lies_in_the_users_data_folder(host: Host, named: str | None, wanted: str) -> None:
+    variables = {**host.environment, **({} if named is None else {"XDG_DATA_HOME": named})}
+    found = find_home(None, folder=host.current, environment=variables)
+    assert found.folder == host.home / wanted / "comfywatchman"
+
+
+def test_the_users_file_lies_where_the_platform_says(host: Host) -> None:
+    assert user_file({**host.environment, "XDG_CONFIG_HOME": "/c"}) == Path("/c/comfywatchman/config.toml")
+    assert user_file(host.environment) == host.home / ".config" / "comfywatchman" / "config.toml"
+
+
+def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+    monkeypatch.chdir(host.current)
+    monkeypatch.setattr(os, "environ", {"HOME": str(host.home), "COMFYUI_ROOT": "rel"})
+    assert load().settings.comfyui.root == str(host.current / "rel")
+    assert find_home(None).folder == host.home / ".local/share/comfywatchman"
+    assert user_file() == host.home / ".config/comfywatchman/config.toml"

@@ -1,0 +1,130 @@
+"""The structured log: whole JSON lines, bounded, and never the program's trouble."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+
+from comfywatchman.base.clock import from_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.logs import NAME, open_log
+from comfywatchman.base.settings import LogSection
+
+SMALL = LogSection(level="info", max_mb=0.001, backups=2)
+LARGE = LogSection(level="info", max_mb=10.0, backups=5)
+
+
+@pytest.fixture(autouse=True)
+def _closed_afterwards() -> Iterator[None]:
+    yield
+    logger = logging.getLogger(NAME)
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
+
+
+def lines(folder: Path) -> list[dict[str, object]]:
+    return [orjson.loads(line) for line in (folder / "structured.log").read_bytes().splitlines()]
+
+
+def test_each_line_is_one_json_object_with_the_facts_as_fields(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", LARGE)
+    log.info("cycle skipped", extra={"reason": "vram\nlow", "path": Path("/x")})
+    (line,) = lines(tmp_path / "log")
+    written = from_text(str(line.pop("timestamp")))
+    assert written.utcoffset() == timedelta(0)
+    assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
+    assert line == {
+        "level": "INFO",
+        "logger": NAME,
+        "message": "cycle skipped",
+        "reason": "vram\nlow",
+        "path": line["path"],
+    }
+    assert "/x" in str(line["path"])
+
+
+def test_a_name_that_is_no_utf8_does_not_cost_the_line(tmp_path: Path) -> None:
+    log = open_log(tmp_path, LARGE)
+    log.info("read", extra={"path": "bad\udcff.json", "all": ["\ud800"], "as_path": Path("bad\udcff")})
+    log.info("bad\udcff message")
+    first, second = lines(tmp_path)
+    assert first["path"] == "bad\\udcff.json"
+    assert first["all"] == ["\\ud800"]
+    assert second["message"] == "bad\\udcff message"
+
+
+def test_an_exception_is_one_line(tmp_path: Path) -> None:
+    log = open_log(tmp_path, LARGE)
+    try:
+        orjson.loads(b"{")
+    except ValueError:
+        log.exception("cycle failed")
+    (line,) = lines(tmp_path)
+    assert "JSONDecodeError" in str(line["exc_info"])
+
+
+def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
+    log = open_log(tmp_path, LogSection(level="warning", max_mb=1.0, backups=1))
+    log.info("no")
+    log.warning("yes")
+    assert [line["message"] for line in lines(tmp_path)] == ["yes"]
+
+
+def test_the_log_is_rotated_and_bounded(tmp_path: Path) -> None:
+    log = open_log(tmp_path, SMALL)
+    for number in range(100):
+        log.info("line", extra={"number": number, "fill": "x" * 100})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "structured.log",
+        "structured.log.1",
+        "structured.log.2",
+    ]
+    assert all(path.stat().st_size < 1200 for path in tmp_path.iterdir())
+    assert lines(tmp_path)[-1]["number"] == 99
+
+
+def test_the_smallest_size_still_rotates(tmp_path: Path) -> None:
+    log = open_log(tmp_path, LogSection(level="info", max_mb=1e-9, backups=1))
+    for _ in range(5):
+        log.info("line")
+    assert len(lines(tmp_path)) == 1
+
+
+def test_a_full_disk_never_becomes_the_programs_trouble(tmp_path: Path) -> None:
+    (tmp_path / "structured.log").symlink_to("/dev/full")
+    log = open_log(tmp_path, LARGE)
+    log.info("lost")
+    log.error("lost too")
+    open_log(tmp_path / "other", LARGE).info("kept")
+    assert [line["message"] for line in lines(tmp_path / "other")] == ["kept"]
+
+
+def test_a_rotation_that_is_refused_never_becomes_the_programs_trouble(tmp_path: Path) -> None:
+    log = open_log(tmp_path, SMALL)
+    (tmp_path / "structured.log.1").mkdir()
+    (tmp_path / "structured.log.1" / "in the way").mkdir()
+    (tmp_path / "structured.log.2").mkdir()
+    (tmp_path / "structured.log.2" / "in the way").mkdir()
+    for _ in range(50):
+        log.info("line", extra={"fill": "x" * 100})
+    assert (tmp_path / "structured.log").exists()
+
+
+def test_opening_it_again_writes_each_line_once(tmp_path: Path) -> None:
+    open_log(tmp_path, LARGE)
+    open_log(tmp_path, LARGE).info("once")
+    assert len(lines(tmp_path)) == 1
+
+
+def test_a_log_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(Failure) as caught:
+        open_log(tmp_path / "file", LARGE)
+    assert caught.value.code == "state-unwritable"
+    assert caught.value.hint
