@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+from comfywatchman.cli.inspect import inspect
+from tests.model_files import put, safetensors
+
+
+def run(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(inspect, [str(argument) for argument in arguments])
+
+
+def facts(*arguments: str | Path) -> list[dict[str, Any]]:
+    answer = json.loads(run(*arguments, "--json").stdout)
+    assert answer["schema_version"] == 1
+    files: list[dict[str, Any]] = answer["files"]
+    return files
+
+
+class Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (os.system, (f"touch {self.marker}",))
+
+
+def test_a_whole_file_is_described_and_ends_well(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.safetensors", safetensors(3, metadata={"format": "pt"}))
+    ended = run(path)
+    assert ended.exit_code == 0
+    assert "ok\t" in ended.output
+    assert "3 tensors, 24 parameters; 3 x F16" in ended.output
+    assert "format\tpt" in ended.output
+    assert facts(path)[0]["header"]["dtypes"] == {"F16": 3}
+
+
+def test_a_broken_file_ends_with_one(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.safetensors", safetensors(3)[:-1])
+    ended = run(path)
+    assert ended.exit_code == 1
+    assert "broken\t" in ended.output
+    assert "cut off" in ended.output
+    assert facts(path)[0]["problem_code"] == "truncated"
+
+
+def test_a_missing_file_is_an_answer(tmp_path: Path) -> None:
+    (found,) = facts(tmp_path / "gone.safetensors", "--hash")
+    assert (found["size"], found["problem_code"], found["sha256"]) == (None, "unreadable", None)
+    assert run(tmp_path / "gone.safetensors").exit_code == 1
+
+
+def test_a_pickle_is_warned_of_and_never_executed(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.ckpt", pickle.dumps(Payload(tmp_path / "PWN")))
+    ended = run(path, "--hash")
+    assert ended.exit_code == 0
+    assert "a pickle can run code" in ended.output
+    assert not (tmp_path / "PWN").exists()
+
+
+def test_an_unknown_format_is_said_to_be_unknown(tmp_path: Path) -> None:
+    (found,) = facts(put(tmp_path / "a.xyz", b"hello"))
+    assert (found["format"], found["problem"]) == ("unknown", None)
+    assert "not known" in found["warnings"][0]
+
+
+def test_hashes_are_shown_when_asked_for(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.safetensors", safetensors(3))
+    (found,) = facts(path, "--hash")
+    assert found["sha256"] == hashlib.sha256(safetensors(3)).hexdigest()
+    assert found["autov2"] == found["sha256"][:10]
+    assert f"AutoV3 {found['autov3']}" in run(path, "--hash").output
+
+
+def test_what_cannot_be_hashed_is_a_warning(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo.safetensors")
+    (found,) = facts(tmp_path / "fifo.safetensors", "--hash")
+    assert found["problem_code"] == "not-regular"
+    assert found["warnings"] == ["not hashed: not a regular file"]
+
+
+def test_a_folder_shows_its_models_and_those_below_when_asked(tmp_path: Path) -> None:
+    put(tmp_path / "b.safetensors", safetensors())
+    put(tmp_path / "a.txt", b"x")
+    put(tmp_path / "sub/c.safetensors", safetensors())
+    assert [Path(f["path"]).name for f in facts(tmp_path)] == ["b.safetensors"]
+    assert [Path(f["path"]).name for f in facts(tmp_path, "--recursive")] == ["b.safetensors", "c.safetensors"]
+
+
+def test_a_folder_without_models_says_so(tmp_path: Path) -> None:
+    ended = run(tmp_path)
+    assert ended.exit_code == 0
+    assert "No model files there" in ended.output
+
+
+def test_sizes_are_shown_in_units_of_people(tmp_path: Path) -> None:
+    path = tmp_path / "a.bin"
+    for size, text in ((5, "5 B"), (5000, "5 KiB"), (5 << 20, "5 MiB"), (3 << 30, "3.0 GiB")):
+        with path.open("wb") as stream:
+            stream.truncate(size)
+        assert f"\t{text}\t" in run(path).output
+
+
+def test_names_with_control_characters_obey_nothing(tmp_path: Path) -> None:
+    path = put(tmp_path / "a\x1b[31m\n.safetensors", safetensors())
+    ended = run(path)
+    assert "\x1b" not in ended.output
+    assert "\\x1b" in ended.output
