@@ -44,7 +44,7 @@ EDITOR_ONLY: Final = frozenset(
 
 @cache
 def known_core_classes() -> Mapping[str, str]:
-    """Return each known class of ComfyUI with the lowest version in which it was seen; it may be older than that."""
+    """Return each known class of ComfyUI with the lowest version in which it was seen; it may be older."""
     by_version: dict[str, list[str]] = orjson.loads(_FILE.read_bytes())["classes"]
     return MappingProxyType({name: version for version, names in by_version.items() for name in names})
 
