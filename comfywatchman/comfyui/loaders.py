@@ -31,7 +31,7 @@ class LoaderInput:
 
     Attributes:
         class_type: Node class.
-        name: Input name; empty when only the place is known.
+        name: Input name; empty when the place counts whatever its name is.
             `loras.N.lora_name` stands for every number in the place of `N`.
         folder: Canonical model folder.
         widget_index: Place in the editor's `widgets_values` list; None when only the name is known.
@@ -126,11 +126,10 @@ class LoaderTable:
             widget_names: Names by place, for classes that this table has no full list of.
             override: True lets the new inputs and names win (live `/object_info` of the running server).
         """
-        own = {(known.class_type, known.name): known for listed in self._inputs.values() for known in listed}
+        own = {_identity(known): known for listed in self._inputs.values() for known in listed}
         for new in inputs:
-            key = (new.class_type, new.name)
-            if override or key not in own:
-                own[key] = new
+            if override or _identity(new) not in own:
+                own[_identity(new)] = new
         names = (
             {**self._widget_names, **(widget_names or {})}
             if override
@@ -211,6 +210,10 @@ def _packaged_input(raw: _Packaged, class_type: str, evidence: int, row: _Row) -
         also_folders=tuple(row[3]) if len(row) > 3 else (),  # noqa: PLR2004 - the fourth field is optional
         not_files=tuple(raw["not_files"].get(class_type, ())) if exact else NOT_FILES,
     )
+
+
+def _identity(known: LoaderInput) -> tuple[str, str | int | None]:
+    return known.class_type, known.name or known.widget_index
 
 
 def _by_class(inputs: Iterable[LoaderInput]) -> dict[str, tuple[LoaderInput, ...]]:

@@ -100,7 +100,7 @@ def _of_node(
     taken: set[int | str] = set()
     for known in table.inputs(class_type):
         for name, place, value in _given(node, known):
-            if name in taken:
+            if name in taken or place in taken:
                 continue
             taken.update((name,) if place is None else (name, place))
             if not _holds_no_file(table, class_type, name, place):

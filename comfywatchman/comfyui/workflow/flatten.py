@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -16,6 +17,8 @@ from comfywatchman.comfyui.workflow.widgets import Widgets, stored_widgets
 
 MAX_NODES: Final = 50_000
 """Most nodes, hosts included, that a workflow may expand to; the largest real ones stay below 2,000."""
+
+_SUBGRAPH_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -72,6 +75,9 @@ def _walk(scope: Scope, known: Definitions, flat: Flat) -> None:
             if inside is not None:
                 _walk(inside, known, flat)
             continue
+        if _SUBGRAPH_ID.fullmatch(node.class_type):
+            message = f"The file holds no definition of the subgraph {node.class_type}."
+            flat.problems.append(Problem("subgraph-missing", message, scope.prefix + node.id))
         flat.nodes.append(_effective(scope, node, known))
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Final
 
 import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.workflow.document import Problem
+
+_LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse(content: bytes) -> tuple[object, tuple[Problem, ...]]:
@@ -68,4 +72,4 @@ def _without_lone_surrogates(value: object) -> object:
 
 
 def _clean(value: object) -> object:
-    return value.encode("utf-8", "surrogatepass").decode("utf-8", "replace") if isinstance(value, str) else value
+    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value

@@ -70,7 +70,7 @@ def _resolved(given: object, prompt: Mapping[str, object]) -> tuple[bool, object
             return True, _unwrapped(given)
         source = mapping(prompt.get(origin))
         inputs = mapping(source.get("inputs"))
-        if source.get("class_type") not in TEXT_PRIMITIVES or "value" not in inputs:
+        if _class_type(source) not in TEXT_PRIMITIVES or "value" not in inputs:
             return False, None
         given = inputs["value"]
     return False, None

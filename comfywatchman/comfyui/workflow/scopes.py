@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders import LoaderTable
 from comfywatchman.comfyui.workflow.document import Problem
 from comfywatchman.comfyui.workflow.graph import Graph, RawNode, key, mapping, read_graph, sequence, text
@@ -69,7 +70,7 @@ class Definitions:
     groups: Mapping[str, object]
     problems: list[Problem] = field(default_factory=list)
     _graphs: dict[str, Graph] = field(default_factory=dict)
-    _inside: dict[str, Scope | None] = field(default_factory=dict)
+    _inside: dict[tuple[str, str], Scope | None] = field(default_factory=dict)
 
     def is_host(self, node: RawNode) -> bool:
         """Say whether the node is an instance of a subgraph or group of this file."""
@@ -78,16 +79,23 @@ class Definitions:
         return bool(self.groups) and group_definition(node.class_type, self.groups) is not None
 
     def inside(self, scope: Scope, host: RawNode) -> Scope | None:
-        """Give the scope inside a host node; None when that would be inside itself or too deep."""
+        """Give the scope inside a host node; None when the graph would stand inside itself.
+
+        Raises:
+            Failure: `workflow-too-deep`.
+        """
         path = scope.prefix + host.id
-        if path not in self._inside:
-            self._inside[path] = self._entered(scope, host, path)
-        return self._inside[path]
+        key_ = (path, host.class_type)
+        if key_ not in self._inside:
+            self._inside[key_] = self._entered(scope, host, path)
+        return self._inside[key_]
 
     def _entered(self, scope: Scope, host: RawNode, path: str) -> Scope | None:
-        if scope.depth >= MAX_DEPTH or any(around.kind == host.class_type for around in scope.around()):
+        if any(around.kind == host.class_type for around in scope.around()):
             self.problems.append(Problem("subgraph-cycle", f"The subgraph {host.class_type} contains itself.", path))
             return None
+        if scope.depth >= MAX_DEPTH:
+            raise Failure("workflow-too-deep", f"The workflow nests subgraphs deeper than {MAX_DEPTH} levels.")
         graph = self._graph(host, path)
         promoted, overrides = self._given(scope, host, graph)
         return Scope(

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from tests.comfyui.workflow import samples
+from tests.comfyui.workflow.samples import INNER, SUB, graph, link, node, slot, subgraph, with_subgraph
+
+
+@pytest.mark.parametrize(("mode", "active"), [(0, True), (1, True), (3, True), (2, False), (4, False), ("4", True)])
+def test_a_muted_or_bypassed_node_is_kept_as_inactive(mode: object, active: bool) -> None:  # noqa: FBT001
+    assert samples.nodes_of(graph(node(1, "VAELoader", ["a"], mode=mode)))["1"].active is active
+
+
+@pytest.mark.parametrize("mode", [2, 4])
+def test_nodes_inside_an_inactive_host_are_inactive_at_every_depth(mode: int) -> None:
+    raw = samples.nested_subgraphs()
+    raw["nodes"][0]["mode"] = mode
+    assert samples.nodes_of(raw)["1:3:7"].active is False
+
+
+def test_virtual_nodes_are_left_out() -> None:
+    assert list(samples.nodes_of(samples.primitive_into_loader())) == ["3"]
+    assert list(samples.nodes_of(samples.get_and_set())) == ["1", "4"]
+
+
+def test_two_instances_of_a_subgraph_have_their_own_values() -> None:
+    raw = samples.promoted_checkpoint(widgets_values=["one.safetensors"])
+    raw["nodes"].append(node(3, SUB, ["two.safetensors"], mode=4))
+    found = samples.nodes_of(raw)
+    assert {path: (one.values["ckpt_name"], one.active) for path, one in found.items()} == {
+        "2:5": ("one.safetensors", True),
+        "3:5": ("two.safetensors", False),
+    }
+
+
+def test_definitions_nested_in_definitions_are_found() -> None:
+    inner = subgraph(node(7, "VAELoader", ["deep"])) | {"id": INNER}
+    outer = subgraph(node(3, INNER), definitions={"subgraphs": [inner]})
+    assert list(samples.nodes_of(with_subgraph(node(1, SUB), outer))) == ["1:3:7"]
+
+
+def test_an_instance_without_definition_stays_a_node_of_its_own_and_is_reported() -> None:
+    found = samples.read(graph(node(1, SUB, ["a"])))
+    assert [one.class_type for one in found.nodes] == [SUB]
+    assert [(problem.code, problem.node_path) for problem in found.problems] == [("subgraph-missing", "1")]
+
+
+def test_a_subgraph_inside_itself_is_reported_and_not_followed() -> None:
+    found = samples.read(with_subgraph(node(1, SUB), subgraph(node(2, SUB), node(3, "VAELoader", ["a"]))))
+    assert [one.path for one in found.nodes] == ["1:3"]
+    assert [(problem.code, problem.node_path) for problem in found.problems] == [("subgraph-cycle", "1:2")]
+
+
+def numbered(place: int) -> str:
+    return f"{place:08x}-0000-4000-8000-000000000000"
+
+
+def test_subgraphs_that_multiply_beyond_any_real_workflow_are_a_failure() -> None:
+    chain = [subgraph(node(1, numbered(n + 1)), node(2, numbered(n + 1))) | {"id": numbered(n)} for n in range(40)]
+    with pytest.raises(Failure) as caught:
+        samples.read(with_subgraph(node(1, numbered(0)), *chain))
+    assert caught.value.code == "workflow-too-deep"
+
+
+def test_subgraphs_nested_beyond_any_real_workflow_are_a_failure() -> None:
+    chain = [subgraph(node(1, numbered(n + 1))) | {"id": numbered(n)} for n in range(100)]
+    with pytest.raises(Failure) as caught:
+        samples.read(with_subgraph(node(1, numbered(0)), *chain))
+    assert caught.value.code == "workflow-too-deep"
+
+
+def test_a_linked_input_has_no_value() -> None:
+    raw = graph(
+        node(1, "SomeSource"),
+        node(2, "LoraLoader", ["stored", 1, 1], inputs=[slot("model", 2, widget=False), slot("lora_name", 1)]),
+        links=[[1, 1, 0, 2, 1, "COMBO"], [2, 1, 1, 2, 0, "MODEL"]],
+    )
+    found = samples.nodes_of(raw)["2"]
+    assert found.values == {"strength_model": 1, "strength_clip": 1}
+    assert found.linked == {"model", "lora_name"}
+
+
+def test_a_converted_widget_that_nothing_feeds_keeps_its_stored_value() -> None:
+    loader = node(2, "VAELoader", ["stored"], inputs=[slot("vae_name", 99)])
+    assert samples.nodes_of(graph(loader))["2"].values == {"vae_name": "stored"}
+
+
+def test_links_of_an_input_in_a_definition_are_objects() -> None:
+    definition = subgraph(
+        node(5, "SomeSource"), node(6, "VAELoader", ["stored"], inputs=[slot("vae_name", 1)]), links=[link(1, 5, 6)]
+    )
+    assert samples.nodes_of(with_subgraph(node(1, SUB), definition))["1:6"].linked == {"vae_name"}

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.comfyui.workflow import samples
+from tests.comfyui.workflow.samples import Json, graph, node, slot
+
+SAMPLER = [1, "fixed", 20, 8, "euler", "normal", 1]
+
+
+def test_the_values_of_the_instance_replace_those_of_the_definition() -> None:
+    found = samples.nodes_of(samples.grouped(["new.safetensors", *SAMPLER, "new-lora.safetensors", 0.5, 1]))
+    assert found["4:0"].values == {"ckpt_name": "new.safetensors"}
+    assert found["4:2"].values["lora_name"] == "new-lora.safetensors"
+    assert found["4:2"].values["strength_model"] == 0.5
+
+
+@pytest.mark.parametrize("class_type", ["workflow>Loaders", "workflow/Loaders", "Loaders"])
+def test_an_instance_is_known_by_each_form_of_its_name(class_type: str) -> None:
+    raw = samples.grouped([])
+    raw["nodes"][0]["type"] = class_type
+    assert list(samples.nodes_of(raw)) == ["4:0", "4:1", "4:2"]
+
+
+def test_the_node_managers_name_form_is_known() -> None:
+    raw = samples.grouped([])
+    raw["extra"]["groupNodes"] = {"## Loaders [aa11]": raw["extra"]["groupNodes"]["Loaders"]}
+    raw["nodes"][0]["type"] = "workflow>## Loaders [aa11]"
+    assert list(samples.nodes_of(raw)) == ["4:0", "4:1", "4:2"]
+
+
+def test_values_that_do_not_fit_leave_the_definitions_and_are_reported() -> None:
+    found = samples.read(samples.grouped(["new.safetensors", 1]))
+    assert found.nodes[0].values == {"ckpt_name": "old.safetensors"}
+    assert [(problem.code, problem.node_path) for problem in found.problems] == [("group-values-unmapped", "4")]
+
+
+def test_a_null_of_the_instance_leaves_the_value_of_the_definition() -> None:
+    found = samples.nodes_of(samples.grouped([None, *SAMPLER, "new-lora.safetensors", 1, 1]))
+    assert found["4:0"].values == {"ckpt_name": "old.safetensors"}
+
+
+def test_names_of_the_definitions_values_go_with_the_instances_values() -> None:
+    raw = samples.grouped(["new", *SAMPLER, "new-lora", 1, 1])
+    inner = raw["extra"]["groupNodes"]["Loaders"]["nodes"][0]
+    inner["type"] = "Unknown"
+    inner["widgets_values_named"] = {"which": "old.safetensors"}
+    assert samples.nodes_of(raw)["4:0"].values == {"which": "new"}
+
+
+def converted(host_inputs: list[Json], host_values: list[object], links: list[object]) -> Json:
+    loader = node(0, "LoraLoader", ["old", 1, 1], inputs=[slot("lora_name", 77)], index=0)
+    definition = {"nodes": [loader], "links": [], "external": []}
+    host = node(4, "workflow>g", host_values, inputs=host_inputs)
+    source = node(1, "PrimitiveString", ["outside"])
+    return graph(source, host, links=links, extra={"groupNodes": {"g": definition}})
+
+
+@pytest.mark.parametrize("name", ["lora_name", "LoraLoader lora_name"])
+def test_a_converted_widget_gets_what_feeds_the_instance(name: str) -> None:
+    raw = converted([slot(name, 5)], [0.25, 1], [[5, 1, 0, 4, 0, "STRING"]])
+    found = samples.nodes_of(raw)["4:0"]
+    assert found.values == {"lora_name": "outside", "strength_model": 0.25, "strength_clip": 1}
+
+
+def test_an_input_listed_for_a_widget_that_nothing_feeds_still_has_a_value() -> None:
+    found = samples.nodes_of(converted([], ["new", 1, 1], []))["4:0"]
+    assert found.values["lora_name"] == "new"
+
+
+def test_a_text_inside_the_group_that_feeds_a_loader_takes_the_instances_value() -> None:
+    source = node(0, "PrimitiveString", ["inside"], index=0)
+    loader = node(0, "VAELoader", ["old"], inputs=[slot("vae_name", 3)], index=1)
+    definition = {"nodes": [source, loader, 5], "links": [[0, 0, 1, 0, 3, "STRING"], [None, 0], 7, [None, 0, 1, 0]]}
+    raw = graph(node(4, "workflow>g", ["typed"]), extra={"groupNodes": {"g": definition}})
+    assert samples.nodes_of(raw)["4:1"].values == {"vae_name": "typed"}
+
+
+def test_groups_inside_groups_are_flattened_and_a_group_inside_itself_ends() -> None:
+    inner = {"nodes": [node(0, "VAELoader", ["a"])], "links": []}
+    outer = {"nodes": [node(0, "workflow>inner"), node(1, "workflow>outer")], "links": []}
+    found = samples.read(graph(node(4, "workflow>outer"), extra={"groupNodes": {"inner": inner, "outer": outer}}))
+    assert [one.path for one in found.nodes] == ["4:0:0"]
+    assert [problem.code for problem in found.problems] == ["subgraph-cycle"]
+
+
+@pytest.mark.parametrize("definition", [None, 7, {}, {"nodes": 5}])
+def test_an_instance_without_usable_definition_stays_a_node(definition: object) -> None:
+    raw = graph(node(4, "workflow>g", ["a"]), extra={"groupNodes": {"g": definition}})
+    assert [one.class_type for one in samples.read(raw).nodes] == ["workflow>g"]

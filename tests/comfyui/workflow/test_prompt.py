@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from comfywatchman.comfyui.workflow.document import Format
+from tests.comfyui.workflow import samples
+
+
+def test_a_prompt_gives_values_and_linked_inputs_by_name() -> None:
+    found = samples.nodes_of(samples.prompt())
+    assert found["2:7"].values == {"lora_name": "b.safetensors"}
+    assert found["2:7"].linked == {"model"}
+    assert found["1"].title == "A"
+    assert all(one.active and one.positional == () for one in found.values())
+
+
+def test_the_body_of_a_queue_request_is_a_prompt() -> None:
+    wrapped = samples.read({"prompt": samples.prompt(), "client_id": "x"})
+    assert (wrapped.format, wrapped.nodes) == (Format.API, samples.read(samples.prompt()).nodes)
+
+
+def test_a_text_node_supplies_the_value_it_is_linked_to() -> None:
+    assert samples.nodes_of(samples.prompt())["5"].values == {"vae_name": "c.safetensors"}
+
+
+def test_text_nodes_are_followed_through_each_other_and_a_circle_ends() -> None:
+    chain = {str(n): {"class_type": "PrimitiveString", "inputs": {"value": [n + 1, 0]}} for n in range(3)}
+    raw = {**chain, "3": {"class_type": "PrimitiveString", "inputs": {"value": "end"}}}
+    assert samples.nodes_of(raw)["0"].values == {"value": "end"}
+    circle = {"1": {"class_type": "PrimitiveString", "inputs": {"value": ["1", 0]}}}
+    assert samples.nodes_of(circle)["1"].linked == {"value"}
+
+
+def test_a_wrapped_list_is_a_value_and_an_unwrapped_pair_of_other_things_too() -> None:
+    raw = {
+        "1": {
+            "class_type": "X",
+            "inputs": {"a": {"__value__": ["1", 0]}, "b": ["x", "y"], "c": ["1", True], "d": [1, 0]},
+        }
+    }
+    found = samples.nodes_of(raw)["1"]
+    assert found.values == {"a": ["1", 0], "b": ["x", "y"], "c": ["1", True]}
+    assert found.linked == {"d"}
+
+
+def test_an_entry_that_is_no_node_is_reported_and_the_rest_is_read() -> None:
+    found = samples.read({"1": {"class_type": "X", "inputs": 5}, "2": {"inputs": {}}, "meta": 7})
+    assert [one.path for one in found.nodes] == ["1"]
+    assert [(problem.code, problem.node_path) for problem in found.problems] == [
+        ("node-unreadable", "2"),
+        ("node-unreadable", "meta"),
+    ]
+
+
+def test_the_pack_that_saved_a_node_is_kept() -> None:
+    meta = {"title": "X", "cnr_id": "pack", "aux_id": "o/r", "ver": "1.0"}
+    found = samples.nodes_of({"1": {"class_type": "X", "inputs": {}, "_meta": meta}})["1"]
+    assert (found.cnr_id, found.aux_id, found.version, found.title) == ("pack", "o/r", "1.0", None)
