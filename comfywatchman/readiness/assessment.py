@@ -73,7 +73,7 @@ def _take_in(run: Run, reader: WorkflowReader) -> tuple[dict[str, Known], tuple[
         files,
         before,
         hash_file=reader.hash_file,
-        gone=lambda path: is_gone(path, request.roots),
+        gone=lambda path, device: is_gone(path, request.roots, device=device),
         at=run.now(),
         cycle=run.id,
     )

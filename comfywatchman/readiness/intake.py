@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Final, Literal
 
 import msgspec
-import orjson
 
+from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import Damaged, append_line, read_state, show_path, to_json, write_if_changed
+from comfywatchman.base.files import Damaged, append_lines, read_state, show_path, to_json, write_if_changed
 from comfywatchman.readiness.workflows import WorkflowFile
 
 SCHEMA_VERSION: Final = 1
@@ -96,20 +96,33 @@ class Intake:
 
 
 def load_known(state: Path, log: Path) -> tuple[dict[str, Known], tuple[Damaged, ...]]:
-    """Read what was acknowledged so far: the state file, then the log's lines that it does not hold yet."""
+    """Read what was acknowledged so far: the state file, then the log's lines that it does not hold yet.
+
+    Without a usable state file the whole log is applied: nothing is acknowledged twice, but when a workflow last
+    became complete is not in the log and begins anew. A log that somebody shortened gives only its lines that are
+    newer than all the state file holds.
+
+    Raises:
+        Failure: `file-unreadable`: the log is there and cannot be read.
+    """
     read = read_state(state, KnownWorkflows)
     damaged = (read,) if isinstance(read, Damaged) else ()
     base = read if isinstance(read, KnownWorkflows) else KnownWorkflows()
     known = dict(base.workflows)
-    if _size(log) < base.intake_log_bytes:
-        return known, damaged
-    for entry in read_log(log, from_byte=base.intake_log_bytes):
-        _apply(known, entry)
+    shortened = _size(log) < base.intake_log_bytes
+    newest = max((item.acknowledged_at for item in known.values()), default="") if shortened else ""
+    for entry in read_log(log, from_byte=0 if shortened else base.intake_log_bytes):
+        if entry.at > newest:
+            _apply(known, entry)
     return known, damaged
 
 
 def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
-    """Yield the log's entries from a byte on, oldest first; lines that cannot be read are passed over."""
+    """Yield the log's entries from a byte on, oldest first; lines that cannot be read are passed over.
+
+    Raises:
+        Failure: `file-unreadable`: the log is there and cannot be read.
+    """
     try:
         with log.open("rb") as stream:
             stream.seek(from_byte)
@@ -120,6 +133,8 @@ def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
                     continue
     except FileNotFoundError:
         return
+    except OSError as error:
+        raise Failure("file-unreadable", f"{show_path(log)} cannot be read: {error.strerror}.") from error
 
 
 def last_entries(log: Path, count: int) -> list[Acknowledgement]:
@@ -140,7 +155,7 @@ def compare(
     known: Mapping[str, Known],
     *,
     hash_file: Callable[[str], str | None],
-    gone: Callable[[str], bool],
+    gone: Callable[[str, int | None], bool],
     at: str,
     cycle: str,
 ) -> tuple[dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
@@ -150,8 +165,8 @@ def compare(
         files: The files of the watched roots.
         known: What was acknowledged so far, by shown path.
         hash_file: Returns a file's SHA-256, or None when it cannot be read; called only where the signature changed.
-        gone: Says whether a known path that was not listed is really gone, rather than in a root that cannot be
-            read at the moment (then it stays known).
+        gone: Says of a known path that was not listed, and the device it was on (None: not known), whether it is
+            really gone, rather than in a root that cannot be read at the moment (then it stays known).
         at: Now, for the entries.
         cycle: Id of the cycle.
 
@@ -179,7 +194,7 @@ def compare(
             fresh.append(entry)
             now[shown] = _known(entry, file.signature, old)
     lost = {path: item for path, item in known.items() if path not in now and path not in unreadable}
-    kept = {path: item for path, item in lost.items() if not gone(real_path(path, item.raw_path))}
+    kept = {path: item for path, item in lost.items() if not gone(real_path(path, item.raw_path), _device(item))}
     lost = {path: item for path, item in lost.items() if path not in kept}
     fresh = _with_renames(fresh, now, lost)
     fresh += [
@@ -198,13 +213,12 @@ def compare(
 
 
 def record(log: Path, entries: Iterable[Acknowledgement]) -> None:
-    """Append entries durably.
+    """Append entries durably, all with one flush.
 
     Raises:
-        Failure: `state-unwritable`; entries before the failing one are on disk.
+        Failure: `state-unwritable`; some of the entries may be on disk, and then count as acknowledged.
     """
-    for entry in entries:
-        append_line(log, msgspec.json.encode(entry))
+    append_lines(log, [msgspec.json.encode(entry) for entry in entries])
 
 
 def save_known(state: Path, log: Path, known: Mapping[str, Known]) -> bool:
@@ -244,18 +258,28 @@ def _entry(file: WorkflowFile, shown: str, kind: Kind, sha256: str, *, at: str, 
 
 
 def _with_renames(fresh: list[Acknowledgement], now: dict[str, Known], lost: dict[str, Known]) -> list[Acknowledgement]:
-    by_hash: dict[str, str] = {item.sha256: path for path, item in lost.items()}
+    by_hash: dict[str, list[str]] = {}
+    for path, item in lost.items():
+        by_hash.setdefault(item.sha256, []).append(path)
     result = []
     for entry in fresh:
-        previous = by_hash.pop(entry.sha256, None) if entry.kind == "new" else None
-        if previous is None:
+        candidates = by_hash.get(entry.sha256) if entry.kind == "new" else None
+        if not candidates:
             result.append(entry)
             continue
+        # Of several files with this content, the one that kept its own name most likely moved.
+        name = os.path.basename(entry.path)
+        previous = next((path for path in candidates if os.path.basename(path) == name), candidates[0])
+        candidates.remove(previous)
         old = lost.pop(previous)
         renamed = msgspec.structs.replace(entry, kind="renamed", previous_path=previous)
         now[entry.path] = _known(renamed, now[entry.path].signature, old)
         result.append(renamed)
     return result
+
+
+def _device(item: Known) -> int | None:
+    return item.signature[0] if item.signature else None
 
 
 def real_path(shown: str, raw_path: str | None) -> str:
@@ -268,8 +292,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def encode_entries(entries: Iterable[Acknowledgement]) -> bytes:
-    """Return entries as a JSON list, for `--json`."""
-    return orjson.dumps([msgspec.to_builtins(entry) for entry in entries], option=orjson.OPT_INDENT_2)

@@ -153,3 +153,53 @@ def default_roots(base: Path) -> Iterator[Root]:
         folder = users / name / "workflows"
         if folder.is_dir():
             yield Root(folder, "comfyui" if name == "default" else f"comfyui:{name}")
+
+
+def is_gone(path: str, roots: Iterable[Root], *, device: int | None = None) -> bool:
+    """Say of a known file that a walk over the roots did not list whether it is really no watched workflow any more.
+
+    What cannot be looked at is not gone: a root or folder that is missing or unreadable, a link that leads nowhere,
+    an empty folder where a disk was mounted. A path under no root, or one that is there but holds no workflow any
+    more (turned into a folder, of an ending that is not read), is gone.
+
+    Args:
+        path: Absolute path as the walk gave it.
+        roots: What is watched now.
+        device: The device that the file was on, if known.
+    """
+    root = next((root.path for root in roots if Path(path).is_relative_to(root.path)), None)
+    if root is None:
+        return True
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return not os.path.islink(path) and _is_seen_to_be_absent(Path(path), root, device)
+    except OSError:
+        return False
+    return _can_be_listed(Path(path).parent)
+
+
+def _is_seen_to_be_absent(path: Path, root: Path, device: int | None) -> bool:
+    for folder in path.parents:
+        if os.path.lexists(folder):
+            return _can_be_listed(folder) and not _lost_its_disk(folder, device)
+        if root in (path, folder):
+            break
+    return False
+
+
+def _can_be_listed(folder: Path) -> bool:
+    try:
+        os.scandir(folder).close()
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _lost_its_disk(folder: Path, device: int | None) -> bool:
+    if device is None or not folder.is_dir() or folder.stat().st_dev == device or os.path.ismount(folder):
+        return False
+    with os.scandir(folder) as entries:
+        return next(entries, None) is None
