@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from comfywatchman.comfyui.model_file import HeaderFacts
-from comfywatchman.readiness.database import Database, is_damage, transaction
+from comfywatchman.readiness.database import Database, Store
 from comfywatchman.readiness.inventory import FileKey, HeaderKey
 
 _WRAP: Final = 1 << 64
@@ -48,11 +47,15 @@ class ModelIndex:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self._store = Store(database, name="model index")
         self._headers: dict[HeaderKey, HeaderFacts] | None = None
         self._hashes: dict[FileKey, Hashes] | None = None
         self._unseen: dict[str, set[tuple[Any, ...]]] = {"header": set(), "content": set()}
-        self.problems: list[str] = [problem.message for problem in database.problems]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Tell what went wrong with the database since it was opened."""
+        return tuple(self._store.problems)
 
     def headers(self) -> Mapping[HeaderKey, HeaderFacts]:
         """Return the facts of all headers ever read, but for those that were pruned."""
@@ -70,14 +73,14 @@ class ModelIndex:
             for key, fact in facts.items()
             if _fits(key)
         ]
-        self._write([("INSERT OR REPLACE INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", rows)])
+        self._store.write([("INSERT OR REPLACE INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", rows)])
 
     def remember_hashes(self, hashes: Mapping[FileKey, Hashes]) -> None:
         """Keep hashes, in one transaction that also moves `hash_revision` on."""
         self._known_hashes().update(hashes)
         rows = [(*_stored(key), h.sha256, h.autov3, h.blake3) for key, h in hashes.items() if _fits(key)]
         revision = (_REVISION, str(int(self.hash_revision()) + 1))
-        self._write(
+        self._store.write(
             [
                 ("INSERT OR REPLACE INTO content VALUES (?, ?, ?, ?, ?, ?, ?, 0)", rows),
                 ("INSERT OR REPLACE INTO note VALUES (?, ?)", [revision]),
@@ -90,12 +93,12 @@ class ModelIndex:
 
     def note(self, name: str) -> str | None:
         """Return a small text kept from cycle to cycle, or None."""
-        rows = self._read("SELECT value FROM note WHERE name = ?", (name,))
+        rows = self._store.read("SELECT value FROM note WHERE name = ?", (name,))
         return str(rows[0][0]) if rows else None
 
     def set_note(self, name: str, value: str) -> None:
         """Keep a small text from cycle to cycle."""
-        self._write([("INSERT OR REPLACE INTO note VALUES (?, ?)", [(name, value)])])
+        self._store.write([("INSERT OR REPLACE INTO note VALUES (?, ?)", [(name, value)])])
 
     def prune(self, seen: Collection[HeaderKey], *, keep_cycles: int) -> None:
         """Count one more cycle for what was not seen, and forget what was not seen for more than `keep_cycles`.
@@ -113,7 +116,7 @@ class ModelIndex:
             *self._prune_work("content", self.hashes().keys(), seen_files, keep_cycles),
         ]
         if work:
-            self._write(work)
+            self._store.write(work)
             self._headers = self._hashes = None
             self._unseen = {"header": set(), "content": set()}
 
@@ -135,7 +138,9 @@ class ModelIndex:
         if self._headers is not None:
             return self._headers
         known = self._headers = {}
-        for device, inode, size, mtime_ns, suffix, kind, problem, code, detail, unseen in self._read(_ALL_HEADERS):
+        for device, inode, size, mtime_ns, suffix, kind, problem, code, detail, unseen in self._store.read(
+            _ALL_HEADERS
+        ):
             key = (device % _WRAP, inode % _WRAP, size, mtime_ns, suffix)
             known[key] = HeaderFacts(kind, problem, code, detail)
             if unseen:
@@ -146,36 +151,12 @@ class ModelIndex:
         if self._hashes is not None:
             return self._hashes
         known = self._hashes = {}
-        for device, inode, size, mtime_ns, sha256, autov3, blake3, unseen in self._read(_ALL_HASHES):
+        for device, inode, size, mtime_ns, sha256, autov3, blake3, unseen in self._store.read(_ALL_HASHES):
             key = (device % _WRAP, inode % _WRAP, size, mtime_ns)
             known[key] = Hashes(sha256, autov3, blake3)
             if unseen:
                 self._unseen["content"].add(key)
         return known
-
-    def _read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        try:
-            return self._database.connection.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
-            self._recover(error)
-            return []
-
-    def _write(self, work: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> None:
-        try:
-            with transaction(self._database.connection) as connection:
-                for statement, rows in work:
-                    connection.executemany(statement, rows)
-        except sqlite3.DatabaseError as error:
-            self._recover(error)
-        except OSError as error:
-            self.problems.append(f"the model index could not be written: {error.strerror}")
-
-    def _recover(self, error: sqlite3.DatabaseError) -> None:
-        if is_damage(error):
-            self._database.begin_anew(error)
-            self.problems.append(self._database.problems[-1].message)
-        else:
-            self.problems.append(f"the model index could not be used: {error}")
 
 
 def _stored(key: tuple[Any, ...]) -> tuple[Any, ...]:

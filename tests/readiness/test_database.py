@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import resource
 import sqlite3
 import subprocess
 import sys
@@ -9,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.readiness.database import MIGRATIONS, Database, is_damage, open_database, transaction
+from comfywatchman.readiness.database import (
+    MIGRATIONS,
+    Database,
+    is_damage,
+    memory_database,
+    open_database,
+    transaction,
+)
 
 WRITE = "INSERT INTO note VALUES ('a', 'b')"
 
@@ -120,6 +128,26 @@ def test_a_damaged_file_that_cannot_be_moved_is_left_and_memory_used(tmp_path: P
     database = open_database(tmp_path / "i")
     assert [problem.code for problem in database.problems] == ["state-unwritable"]
     assert notes(database) == 0
+    database.close()
+
+
+def test_a_damaged_file_on_a_full_disk_is_set_aside_and_memory_used(tmp_path: Path) -> None:
+    (tmp_path / "i").write_bytes(b"no database, but a file")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        database = open_database(tmp_path / "i")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert [problem.code for problem in database.problems] == ["index-damaged", "state-unwritable"]
+    assert notes(database) == 0
+    database.close()
+
+
+def test_a_look_without_a_trace_has_a_database_in_memory() -> None:
+    database = memory_database()
+    assert notes(database) == 0
+    assert database.problems == ()
     database.close()
 
 
