@@ -144,11 +144,6 @@ class CycleLoop:
         self._last_beat = clock.monotonic()
         self.busy = False
 
-    @property
-    def state(self) -> ScheduleState:
-        """What the scheduler remembers now."""
-        return self._state
-
     def silent_seconds(self) -> float:
         """Return the waking time since a tick last began or ended."""
         return self._clock.monotonic() - self._last_beat

@@ -77,8 +77,9 @@ class Ticker:
         closing = threading.Thread(target=self._shut_down, daemon=True)
         closing.start()
         closing.join(timeout_seconds)
-        self._thread.join(0.1)
-        return not self._thread.is_alive()
+        if self.alive:
+            self._thread.join(0.1)
+        return not self.alive
 
     def _shut_down(self) -> None:
         if self._scheduler.running:
