@@ -39,7 +39,7 @@ EDITOR_ONLY: Final = frozenset(
         "Reroute (rgthree)",
     }
 )
-"""Nodes that the editor draws and never sends to the server, so that nothing has to be installed to run without them."""
+"""Nodes that the editor draws and never sends to the server: nothing has to be installed to run without them."""
 
 
 @cache

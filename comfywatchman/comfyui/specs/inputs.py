@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput
 from comfywatchman.comfyui.specs.expressions import Expressions
@@ -15,6 +15,7 @@ _WIDGETS: Final = frozenset(
 )
 _UNSURE: Final = frozenset(
     {"DynamicCombo", "Autogrow", "DynamicSlot", "MultiType", "MultiCombo", "Webcam", "Load3D", "Color", "Curve"}
+    | {"COLOR", "CURVE", "WEBCAM", "LOAD_3D", "LOAD_3D_ANIMATION", "BOUNDING_BOX", "IMAGECOMPARE", "AUDIO_RECORD"}
 )
 _UPLOADS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
@@ -101,11 +102,20 @@ def _v1_width(name: str, spec: Value) -> int | None:
         kind = "COMBO"
     if not isinstance(kind, str) or not isinstance(options, Table) or (options.is_open and kind in _WIDGETS):
         return None
-    return _width(name, kind, options.entries)
+    return widget_width(name, kind, options.entries)
 
 
-def _width(name: str, kind: str, options: dict[Value, Value]) -> int | None:
-    if kind in _UNSURE or options.get("forceInput", False) is UNKNOWN:
+def widget_width(name: str, kind: str, options: Mapping[Any, Any]) -> int | None:
+    """Return how many places an input takes in the editor's `widgets_values`; None when that cannot be told.
+
+    Links take none; a seed brings its "control after generate", an upload its button.
+
+    Args:
+        name: Input name.
+        kind: Type as the server (`INT`, `COMBO`) or a V3 source (`Int`, `Combo`) names it.
+        options: What the input states beside its type.
+    """
+    if kind in _UNSURE or kind.startswith("COMFY_") or options.get("forceInput", False) is UNKNOWN:
         return None
     if kind not in _WIDGETS or options.get("forceInput") or options.get("force_input"):
         return 0
@@ -132,5 +142,5 @@ def _v3_slot(spec: InputSpec, *, is_whole: bool) -> _Slot:
     if not isinstance(spec.name, str):
         return _Slot("", frozenset(), None)
     names = spec.options if isinstance(spec.options, Items) else Items()
-    width = _width(spec.name, spec.kind, dict(spec.keywords)) if is_whole else None
+    width = widget_width(spec.name, spec.kind, spec.keywords) if is_whole else None
     return _Slot(spec.name, names.folders, width, _texts(names))
