@@ -127,6 +127,19 @@ def user_file(environment: Mapping[str, str] | None = None) -> Path:
     return _xdg_folder(environment, "XDG_CONFIG_HOME", ".config") / "comfywatchman" / "config.toml"
 
 
+def variables_for_children(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables that this program itself reads, secrets among them, for a child that is this program."""
+    environment = os.environ if environment is None else environment
+    names = {*SHORTHANDS, "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
+    return {name: text for name, text in environment.items() if name in names or name.startswith(PREFIX)}
+
+
+def service_manager_address(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return where systemd listens for what a service says of itself; None outside a service."""
+    environment = os.environ if environment is None else environment
+    return environment.get("NOTIFY_SOCKET") or None
+
+
 def default_text() -> str:
     """Return default.toml as shipped."""
     return resources.files("comfywatchman.base").joinpath("default.toml").read_text("utf-8")

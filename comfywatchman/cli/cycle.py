@@ -16,6 +16,7 @@ from comfywatchman.cli.status import print_report
 from comfywatchman.comfyui.install import Installation, find_installation
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.run import CycleRequest, Progress
+from comfywatchman.readiness.schedule_state import CycleNote
 
 PHASES = {
     "gates": "Asking the gates",
@@ -30,30 +31,29 @@ PHASES = {
 }
 
 
-def run_cycle_command(session: Session, *, as_json: bool, trigger: str) -> int:
+def run_cycle_command(session: Session, *, as_json: bool, as_note: bool, trigger: str) -> int:
     """Run one guarded cycle and show what came of it; the exit code says whether it ran."""
-    installation, is_sample = _installation(session, quiet=as_json)
-    with _progress(quiet=as_json) as progress:
-        try:
-            result = run_cycle(
-                CycleRequest(
-                    trigger=trigger,
-                    settings=session.settings,
-                    layout=session.layout,
-                    installation=installation,
-                    roots=session.roots(installation),
-                    sample=is_sample,
-                    clock=session.clock,
-                    log=session.log,
-                    progress=progress,
-                )
+    is_quiet = as_json or as_note
+    installation, is_sample = _installation(session, quiet=is_quiet)
+    with _progress(quiet=is_quiet) as progress:
+        result = run_cycle(
+            CycleRequest(
+                trigger=trigger,
+                settings=session.settings,
+                layout=session.layout,
+                installation=installation,
+                roots=session.roots(installation),
+                sample=is_sample,
+                clock=session.clock,
+                log=session.log,
+                progress=progress,
             )
-        except Failure:
-            raise
-        except Exception:  # the edge of the cycle: the traceback belongs in the log, not only on a screen nobody sees
-            session.log.exception("cycle failed")
-            raise
-    _show(session, result, as_json=as_json)
+        )
+    if as_note:
+        note = CycleNote(result.record.id, result.record.skipped_reason, result.record.message)
+        click.echo(msgspec.json.encode(note).decode("ascii", "backslashreplace"))
+    else:
+        _show(session, result, as_json=as_json)
     if result.record.skipped_reason:
         return SKIPPED
     return DONE if result.record.success else FAILED
@@ -73,7 +73,8 @@ def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]
     sample = build_sample(session.layout.sample, templates=installed_templates())
     built = find_installation([("the sample host", sample.root)])
     if built is None:
-        raise Failure("comfyui-not-found", f"The sample host in {sample.root} is not whole.", hint="Delete that folder.")
+        place = session.layout.sample
+        raise Failure("comfyui-not-found", f"The sample host in {place} is not whole.", hint=f"Delete {place}.")
     return built, True
 
 

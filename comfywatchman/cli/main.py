@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from comfywatchman import __version__
+
+if TYPE_CHECKING:
+    from comfywatchman.cli.session import Session
 
 COMMANDS: Final = {
     "status": "comfywatchman.cli.status:status",
@@ -78,10 +81,11 @@ SUMMARIES: Final = {
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.option(
     "--trigger",
-    type=click.Choice(["manual", "schedule", "cron"]),
+    type=click.Choice(["manual", "first", "schedule", "cron"]),
     default="manual",
     help="What a cycle is recorded as.",
 )
+@click.option("--note", "as_note", is_flag=True, hidden=True, help="End with one line for the scheduler.")
 @click.version_option(__version__, prog_name="comfywatchman")
 @click.pass_context
 def main(
@@ -93,6 +97,7 @@ def main(
     config_file: Path | None,
     as_json: bool,
     trigger: str,
+    as_note: bool,
 ) -> None:
     """Keep a ComfyUI host ready: know which workflows run, and what each of the others lacks."""
     if context.invoked_subcommand is None and not (run_cycle or scheduler or list_intake):
@@ -106,14 +111,14 @@ def main(
         return
     if sum((run_cycle, scheduler, bool(list_intake))) > 1:
         raise click.UsageError("--run-cycle, --scheduler and --list-intake are three different things; give one.")
-    context.exit(_act(session, run_cycle=run_cycle, list_intake=list_intake, as_json=as_json, trigger=trigger))
-
-
-def _act(session: Any, *, run_cycle: bool, list_intake: int | None, as_json: bool, trigger: str) -> int:
     if run_cycle:
         from comfywatchman.cli.cycle import run_cycle_command
 
-        return run_cycle_command(session, as_json=as_json, trigger=trigger)
+        context.exit(run_cycle_command(session, as_json=as_json, as_note=as_note, trigger=trigger))
+    context.exit(_act(session, list_intake=list_intake, as_json=as_json))
+
+
+def _act(session: Session, *, list_intake: int | None, as_json: bool) -> int:
     if list_intake:
         from comfywatchman.cli.history import list_intake_command
 
@@ -142,5 +147,10 @@ def run() -> None:
         status = 130
     except BrokenPipeError:
         sys.stderr.close()
+        status = 1
+    except Exception as error:  # noqa: BLE001 - the edge of the program: a person gets a sentence, not a traceback
+        from comfywatchman.cli.render import print_unexpected
+
+        print_unexpected(error)
         status = 1
     sys.exit(status if isinstance(status, int) else 0)

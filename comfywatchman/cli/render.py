@@ -58,11 +58,26 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
+def shortened(names: Sequence[str], *, most: int = 2) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def print_failure(failure: Failure) -> None:
     """Say on standard error what happened and what to do next."""
     click.echo(f"{click.style('Error', fg='red')} ({failure.code}): {printable(failure.message)}", err=True)
     if failure.hint:
         click.echo(printable(failure.hint), err=True)
+
+
+def print_unexpected(error: BaseException) -> None:
+    """Say that the program itself broke, and where; the traceback follows for whoever repairs it."""
+    import traceback
+
+    click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
+    click.echo(f"{click.style('Error', fg='red')}: comfywatchman broke ({type(error).__name__}).", err=True)
+    click.echo("State files are whole. Please report the lines above; log/structured.log may say more.", err=True)
 
 
 def exit_code(failure: Failure) -> int:

@@ -10,7 +10,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.judging import Judged
@@ -55,12 +55,22 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     """Show every model reference and node class of one workflow, the evidence, and why it is or is not ready."""
     look = _look(context.obj, (workflow,))
     if not look.workflows:
-        raise Failure("workflow-not-a-workflow", f"{show_path(workflow)} holds no workflow.", hint="; ".join(look.problems) or None)
+        raise Failure(
+            "workflow-not-a-workflow",
+            f"{show_path(workflow)} holds no workflow.",
+            hint="; ".join(look.problems) or "Save one from ComfyUI's menu, as a file or within a picture.",
+        )
     path, sha256, facts, judged = look.workflows[0]
     lacking = tuple(node.class_type for node in judged.missing_nodes)
     findings = [judge_reference(one, look.host.inventory, unknown_classes=lacking) for one in facts.references]
     if as_json:
-        print_json(path=show_path(path), sha256=sha256, judged=judged, references=[_finding(f) for f in findings], classes=facts.classes)
+        print_json(
+            path=show_path(path),
+            sha256=sha256,
+            judged=judged,
+            references=[_finding(finding) for finding in findings],
+            classes=facts.classes,
+        )
     else:
         _explain(path, facts, judged, findings)
     context.exit(DONE if judged.status is Status.READY else FAILED)
@@ -80,12 +90,12 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
 def _row(path: str, judged: Judged) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in judged.missing_nodes), *(model.name for model in judged.missing_models)]
     lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
-    shown = ", ".join(lacks[:3]) + (f" and {len(lacks) - 3} more" if len(lacks) > 3 else "")  # noqa: PLR2004
-    return show_path(path), judged.status.value, str(judged.models), str(len(judged.missing_nodes)), shown
+    return show_path(path), judged.status.value, str(judged.models), str(len(judged.missing_nodes)), shortened(lacks)
 
 
 def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFinding]) -> None:
-    click.echo(f"{show_path(path)}: {click.style(judged.status.value, bold=True)} ({facts.format or 'unreadable'}, {facts.container})")
+    how = f"{facts.format or 'unreadable'}, {facts.container}"
+    click.echo(f"{show_path(path)}: {click.style(judged.status.value, bold=True)} ({how})")
     for problem in judged.problems:
         click.echo(f"  {printable(problem.message)}")
     if findings:

@@ -7,7 +7,7 @@ import msgspec
 
 from comfywatchman.base.clock import from_text
 from comfywatchman.base.files import Damaged
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.actions import Action, actions
 from comfywatchman.readiness.report import headline, read_report, short_names
@@ -38,7 +38,8 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
         print_report(report, show_all=show_all)
         click.echo(f"Full report: {session.layout.status_markdown}")
         if stale:
-            click.echo(f"This report is out of date since {report.valid_until}. Run: comfywatchman --run-cycle", err=True)
+            click.echo(f"This report is out of date since {report.valid_until}.", err=True)
+            click.echo("Run: comfywatchman --run-cycle", err=True)
     context.exit(FAILED if stale else DONE)
 
 
@@ -74,8 +75,7 @@ def print_actions(todo: tuple[Action, ...]) -> None:
 def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in entry.missing_nodes), *(model.name for model in entry.missing_models)]
     lacks += [problem.message for problem in entry.problems] if entry.format is None else []
-    shown = ", ".join(lacks[:2]) + (f" and {len(lacks) - 2} more" if len(lacks) > 2 else "")
-    return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shown
+    return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shortened(lacks)
 
 
 def _say_why_not(report: Damaged | MasterStatus | None, *, as_json: bool) -> None:

@@ -19,8 +19,6 @@ from comfywatchman.readiness.verdict import Status
 from comfywatchman.readiness.workflow_index import WorkflowIndex
 from comfywatchman.readiness.workflows import is_gone, list_workflows
 
-_SIGNATURE_PARTS = 4
-
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
@@ -67,7 +65,7 @@ def _take_in(run: Run, reader: WorkflowReader) -> tuple[dict[str, Known], tuple[
     before, damaged = intake.load_known(request.layout.known_workflows, request.layout.intake_log)
     for one in damaged:
         run.note(one)
-    signatures = (item.signature for item in before.values() if len(item.signature) == _SIGNATURE_PARTS)
+    signatures = (item.signature for item in before.values())
     files = reader.without_plain_media(listing.files, known=signatures)
     known, added, unreadable = intake.compare(
         files,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
+
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
@@ -46,7 +48,11 @@ def run_cycle(request: CycleRequest) -> CycleResult:
             record = _skipped(run, another_cycle(failure.message))
             _keep(run, record)
             return CycleResult(record, None)
-        _keep(run, CycleRecord(**_base(run), success=False, message=failure.message))
+        _keep(run, msgspec.structs.replace(_record(run), message=failure.message))
+        raise
+    except Exception as error:  # the edge of a cycle: whatever broke, the tick leaves a record; the caller hears of it
+        request.log.exception("cycle broke", extra={"cycle": run.id})
+        _keep(run, msgspec.structs.replace(_record(run), message=f"{type(error).__name__}: {error}"))
         raise
 
 
@@ -109,8 +115,8 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
 
 def _done(run: Run, status: MasterStatus, assessment: Assessment, hashed: int) -> CycleRecord:
     summary = status.summary
-    return CycleRecord(
-        **_base(run),
+    return msgspec.structs.replace(
+        _record(run),
         success=True,
         workflows=summary.workflows,
         read=assessment.read,
@@ -127,17 +133,18 @@ def _done(run: Run, status: MasterStatus, assessment: Assessment, hashed: int) -
 
 
 def _skipped(run: Run, reason: SkipReason) -> CycleRecord:
-    return CycleRecord(**_base(run), success=False, skipped_reason=reason.code, message=reason.message)
+    return msgspec.structs.replace(_record(run), skipped_reason=reason.code, message=reason.message)
 
 
-def _base(run: Run) -> dict[str, object]:
-    return {
-        "id": run.id,
-        "trigger": run.request.trigger,
-        "started_at": to_text(run.started),
-        "duration_seconds": run.seconds(),
-        "phases": run.phases,
-    }
+def _record(run: Run) -> CycleRecord:
+    return CycleRecord(
+        id=run.id,
+        trigger=run.request.trigger,
+        started_at=to_text(run.started),
+        duration_seconds=run.seconds(),
+        success=False,
+        phases=run.phases,
+    )
 
 
 def _keep(run: Run, record: CycleRecord) -> None:

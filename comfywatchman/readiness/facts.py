@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -82,7 +81,7 @@ def knowledge_key(table: LoaderTable) -> str:
     return f"{READER_VERSION}:{table.fingerprint}"
 
 
-def _class_uses(nodes: tuple[Node, ...]) -> Mapping[str, ClassUse]:
+def _class_uses(nodes: tuple[Node, ...]) -> dict[str, ClassUse]:
     paths: dict[str, list[str]] = {}
     hints: dict[str, Node] = {}
     for node in nodes:

@@ -1,1 +1,170 @@
-"""What this host has, looked at once: models, packs, a running ComfyUI. Everything a verdict is held against."""
+"""What this host has, looked at once: models, node packs, a running ComfyUI. Verdicts are held against it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from comfywatchman.base.failpoints import failpoint
+from comfywatchman.comfyui.core_classes import known_core_classes
+from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
+from comfywatchman.comfyui.install import Installation
+from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
+from comfywatchman.comfyui.pack_facts import Pack
+from comfywatchman.comfyui.packs import PackListing, walk_packs
+from comfywatchman.readiness.caches import write_model_cache
+from comfywatchman.readiness.database import Database
+from comfywatchman.readiness.facts import knowledge_key
+from comfywatchman.readiness.hashing import hash_some
+from comfywatchman.readiness.inventory import Inventory, ModelFile, build_inventory, header_keys
+from comfywatchman.readiness.judging import NodeJudge
+from comfywatchman.readiness.listing import walk_models
+from comfywatchman.readiness.model_index import ModelIndex
+from comfywatchman.readiness.node_facts import NodeFacts
+from comfywatchman.readiness.owners import Owners, node_judge
+from comfywatchman.readiness.pack_cache import write_pack_cache
+from comfywatchman.readiness.pack_index import PackIndex
+from comfywatchman.readiness.run import Run
+
+KEPT_CYCLES = 100
+"""Cycles for which what is known of a model outlives its absence (an unplugged disk)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostView:
+    """One look at the host.
+
+    Attributes:
+        inventory: Its models.
+        table: Knowledge of loaders, what installed packs and a running server say included.
+        judge_node: Judges one node class against its packs and its ComfyUI.
+        packs: Its custom node packs.
+        models: The store of what is known of models.
+        fingerprint: Changes with anything that a verdict depends on.
+        comfyui_version: What a running server or the source says.
+        comfyui_running: Whether a server of this installation answered.
+        problems: What could not be looked at, in words.
+    """
+
+    inventory: Inventory
+    table: LoaderTable
+    judge_node: NodeJudge
+    packs: tuple[Pack, ...]
+    models: ModelIndex
+    fingerprint: str
+    comfyui_version: str | None
+    comfyui_running: bool
+    problems: tuple[str, ...]
+
+
+def look_at_host(run: Run, database: Database) -> HostView:
+    """Look at models, packs and a running server of the request's installation.
+
+    Args:
+        run: The cycle under way.
+        database: What earlier cycles read.
+    """
+    installation = run.request.installation
+    folders, failures = resolve_folders(installation)
+    models = ModelIndex(database)
+    with run.phase("nodes"):
+        packs, listings, index = _look_at_packs(folders, database)
+        facts = _node_facts(installation, packs, index)
+        table = builtin_table().extended(_loader_inputs(packs, facts.core))
+    failpoint("cycle.after_nodes")
+    with run.phase("models"):
+        known_folders = folders.with_names(one.folder for one in _loader_inputs(packs, facts.core))
+        listing = walk_models(known_folders)
+        inventory = build_inventory(listing, models)
+        models.prune(header_keys(listing), keep_cycles=KEPT_CYCLES)
+    failpoint("cycle.after_inventory")
+    owners = Owners(run, folders.custom_nodes)
+    return HostView(
+        inventory=inventory,
+        table=table,
+        judge_node=node_judge(facts, owners),
+        packs=packs,
+        models=models,
+        fingerprint=_fingerprint(
+            inventory.fingerprint,
+            knowledge_key(table),
+            *_listing_parts(listings),
+            _core_part(facts),
+            owners.fingerprint,
+        ),
+        comfyui_version=installation.version,
+        comfyui_running=facts.live is not None,
+        problems=(
+            *(failure.message for failure in failures),
+            *(f"{problem.path}: {problem.reason}" for problem in inventory.problems),
+            *index.problems,
+            *models.problems,
+        ),
+    )
+
+
+def write_caches(run: Run, host: HostView) -> int:
+    """Write the caches for people, then hash models within the time budget; say how many were hashed.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    layout, request = run.request.layout, run.request
+    write_pack_cache(layout.pack_cache, host.packs)
+    write_model_cache(layout.model_cache, host.inventory, host.models)
+    budget = request.settings.models.hash_budget_seconds
+    if budget <= 0:
+        return 0
+    with run.phase("hashing"):
+        progress = hash_some(
+            _all_models(host.inventory), host.models, budget_seconds=budget, monotonic=request.clock.monotonic
+        )
+    if progress.hashed:
+        write_model_cache(layout.model_cache, host.inventory, host.models)
+    return progress.hashed
+
+
+def _look_at_packs(
+    folders: ModelFolders, database: Database
+) -> tuple[tuple[Pack, ...], tuple[PackListing, ...], PackIndex]:
+    listings = walk_packs(folders.custom_nodes)
+    index = PackIndex(database)
+    return index.packs(listings), listings, index
+
+
+def _node_facts(installation: Installation, packs: tuple[Pack, ...], index: PackIndex) -> NodeFacts:
+    return NodeFacts(
+        live=None,
+        replaced=frozenset(),
+        core=index.core(installation.root, installation.version),
+        known_core=known_core_classes(),
+        packs=packs,
+    )
+
+
+def _loader_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[LoaderInput]:
+    if core is not None:
+        yield from core.loader_inputs
+    for pack in packs:
+        if pack.enabled:
+            yield from pack.loader_inputs
+
+
+def _all_models(inventory: Inventory) -> Iterator[ModelFile]:
+    for models in inventory.folders.values():
+        yield from models.values()
+
+
+def _fingerprint(*parts: str) -> str:
+    return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+
+
+def _listing_parts(listings: tuple[PackListing, ...]) -> Iterator[str]:
+    for listing in listings:
+        yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
+
+
+def _core_part(facts: NodeFacts) -> str:
+    core = facts.core
+    return "" if core is None else f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)}"

@@ -141,7 +141,7 @@ def build_inventory(
     for folder, entries in listing.folders.items():
         models = folders[folder] = {}
         for name, entry in entries.items():
-            key = _header_key(folder, entry)
+            key = header_key(folder, entry)
             facts = known.get(key) or fresh.get(key)
             if facts is None:
                 facts = _facts(folder, entry, check)
@@ -153,7 +153,13 @@ def build_inventory(
     return Inventory(folders, listing.problems, read_headers=len(fresh))
 
 
-def _header_key(folder: str, entry: Entry) -> HeaderKey:
+def header_keys(listing: Listing) -> set[HeaderKey]:
+    """Return under which keys the index knows the listed files."""
+    return {header_key(folder, entry) for folder, entries in listing.folders.items() for entry in entries.values()}
+
+
+def header_key(folder: str, entry: Entry) -> HeaderKey:
+    """Return under which key the index knows one file of a folder."""
     suffix = DIFFUSERS if folder == DIFFUSERS else suffix_of(entry.name)
     return (entry.device, entry.inode, entry.size, entry.mtime_ns, suffix)
 

@@ -64,7 +64,7 @@ def judge(facts: Facts, models: Models, judge_node: NodeJudge) -> Judged:
         missing_models=_missing_models(lacking, facts.declared),
         missing_nodes=nodes,
         inactive_models=tuple(_inactive(finding) for finding in inactive),
-        uncertain_count=len(unsure) + sum(not finding.is_sure for finding in lacking),
+        uncertain_count=sum(_is_uncertain(node) for node in nodes) + sum(not finding.is_sure for finding in lacking),
         problems=facts.problems,
     )
 
@@ -73,6 +73,11 @@ def judge_nodes(classes: Mapping[str, ClassUse], judge_node: NodeJudge) -> tuple
     """Return what is wrong with the classes of active nodes, in the order of their names."""
     found = (judge_node(name, use) for name, use in sorted(classes.items()) if use.node_paths)
     return tuple(node for node in found if node is not None)
+
+
+def _is_uncertain(node: MissingNode) -> bool:
+    """Say whether it is open if the class is missing, or which of several packages brings it."""
+    return node.state == UNKNOWN_STATE or len(node.packages) > 1
 
 
 def candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple[Candidate, ...]:

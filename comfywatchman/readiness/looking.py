@@ -35,9 +35,7 @@ class Look:
     problems: tuple[str, ...]
 
 
-def look_at_files(
-    paths: Iterable[Path], *, installation: Installation, settings: Settings, layout: Layout
-) -> Look:
+def look_at_files(paths: Iterable[Path], *, installation: Installation, settings: Settings, layout: Layout) -> Look:
     """Judge workflow files, or all that are in the given folders, against a host."""
     roots = tuple(Root(path.absolute(), "cli") for path in paths)
     request = CycleRequest(
@@ -53,7 +51,7 @@ def look_at_files(
     run = Run.begin(request)
     database = memory_database()
     try:
-        host = look_at_host(run, database, keep=False)
+        host = look_at_host(run, database)
     finally:
         database.close()
     reader = WorkflowReader(None, host.table, settings.workflows.max_file_mb << 20)

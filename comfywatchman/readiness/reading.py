@@ -12,13 +12,13 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular, read_regular, show_path
 from comfywatchman.comfyui.loaders import LoaderTable
-from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES as MEDIA_SUFFIXES
-from comfywatchman.comfyui.workflow.embedded.extract import extract
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, extract
 from comfywatchman.readiness.facts import Facts, failed, knowledge_key, read_facts
 from comfywatchman.readiness.workflow_index import Signature, WorkflowIndex, decode_facts
 from comfywatchman.readiness.workflows import WorkflowFile
 
 JSON_SUFFIXES: Final = frozenset({".json"})
+MEDIA_SUFFIXES: Final = SUFFIXES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,9 @@ class WorkflowReader:
             self._stored = dict(self.index.facts(knowledge_key(self.table)))
             self._plain = self.index.plain_media()
 
-    def without_plain_media(self, files: Iterable[WorkflowFile], *, known: Iterable[Signature]) -> list[WorkflowFile]:
+    def without_plain_media(
+        self, files: Iterable[WorkflowFile], *, known: Iterable[tuple[int, ...]]
+    ) -> list[WorkflowFile]:
         """Leave out media files that carry no workflow; only those not looked at before are opened.
 
         Args:
@@ -106,7 +108,7 @@ class WorkflowReader:
         if self._fresh_plain:
             self.index.add_plain_media(self._fresh_plain)
 
-    def _is_plain(self, file: WorkflowFile, workflows: set[Signature]) -> bool:
+    def _is_plain(self, file: WorkflowFile, workflows: set[tuple[int, ...]]) -> bool:
         if _suffix(file.path) not in MEDIA_SUFFIXES or file.signature in workflows:
             return False
         if file.signature in self._plain:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -63,8 +63,9 @@ class Models(Protocol):
     def by_basename(self, name_lower: str) -> Sequence[Found]:
         """Return files of every folder by lower-cased last path segment."""
 
-    def has_folder(self, folder: str) -> bool:
-        """Say whether ComfyUI knows a folder of this name."""
+    @property
+    def folders(self) -> Mapping[str, object]:
+        """The model folders that ComfyUI knows, by canonical name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ class ModelFinding:
 
 
 def judge_reference(reference: Reference, models: Models, *, unknown_classes: Sequence[str] = ()) -> ModelFinding:
-    """Say what this host has for one reference.
+    """Say what this host has for one reference; what the server would open is exact, however odd its name.
 
     Args:
         reference: The reference.
@@ -98,14 +99,13 @@ def judge_reference(reference: Reference, models: Models, *, unknown_classes: Se
         unknown_classes: Node classes of the same workflow that this host lacks; with one of them missing, promoted
             values may stand in the wrong place, so a value that is no file name is said to be unresolvable.
     """
+    found = _exact(reference, models)
+    if found is not None:
+        return _exact_or_broken(reference, found)
     if not _is_name(reference.value):
         return ModelFinding(reference, ModelState.UNRESOLVABLE, _why_unresolvable(unknown_classes))
     if reference.folder is None:
         return _judge_without_folder(reference, models)
-    for name in reference.tries:
-        found = models.exact(reference.folder, name)
-        if found is not None:
-            return _exact_or_broken(reference, found)
     return _judge_near(reference, models, unknown_classes)
 
 
@@ -128,14 +128,25 @@ def confidence_rank(confidence: Confidence) -> int:
     return ("high", "medium", "low").index(confidence)
 
 
+def _exact(reference: Reference, models: Models) -> Found | None:
+    if reference.folder is not None:
+        tried = (models.exact(reference.folder, name) for name in reference.tries if name)
+        return next((found for found in tried if found is not None), None)
+    near = models.by_basename(_basename(reference.value).lower()) if reference.value else ()
+    return _best([found for found in near if found.name == reference.value])
+
+
+def _best(matches: Sequence[Found]) -> Found | None:
+    return next((match for match in matches if match.problem is None), matches[0] if matches else None)
+
+
 def _judge_without_folder(reference: Reference, models: Models) -> ModelFinding:
     wanted = _posix(reference.value)
     near = models.by_basename(_basename(wanted).lower())
-    exact = next((found for found in near if found.name == reference.value), None)
-    if exact is not None:
-        return _exact_or_broken(reference, exact)
-    if near:
-        best = near[0]
+    best = _best([found for found in near if found.name == wanted]) or _best(near)
+    if best is not None:
+        if best.problem is not None:
+            return _exact_or_broken(reference, best)
         state = ModelState.SEPARATOR if best.name == wanted else ModelState.SUBFOLDER
         if best.name.lower() == wanted.lower() and state is not ModelState.SEPARATOR:
             state = ModelState.CASE
@@ -169,7 +180,7 @@ def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[
     ):
         if matches:
             return _near_finding(reference, state, matches)
-    if not models.has_folder(folder) and unknown_classes:
+    if folder not in models.folders and unknown_classes:
         return ModelFinding(
             reference, ModelState.MISSING, f"Install the missing node pack first; then put it into models/{folder}."
         )
@@ -177,7 +188,7 @@ def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[
 
 
 def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Found]) -> ModelFinding:
-    found = next((match for match in matches if match.problem is None), matches[0])
+    found = _best(matches) or matches[0]
     if found.problem is not None:
         return _exact_or_broken(reference, found)
     if state is ModelState.SUBFOLDER and len(matches) > 1:
@@ -199,7 +210,12 @@ def _why_unresolvable(unknown_classes: Sequence[str]) -> str:
 
 
 def _is_name(value: str) -> bool:
-    return 0 < len(value) <= LONGEST_NAME_BYTES and value.isprintable() and not value.isdigit() and value.strip() != ""
+    return (
+        len(value.encode("utf-8", "replace")) <= LONGEST_NAME_BYTES
+        and value.isprintable()
+        and not value.isdigit()
+        and value.strip() != ""
+    )
 
 
 def _posix(name: str) -> str:

@@ -101,7 +101,7 @@ def load_class_map(folder: Path, *, cache: Path, source: str) -> ClassMap:
     Raises:
         Failure: The map cannot be read or is not a map.
     """
-    stamp = _stamp(folder)
+    stamp = map_stamp(folder)
     kept = _cached(cache, stamp, source)
     if kept is not None:
         return kept
@@ -157,7 +157,8 @@ def _cached(cache: Path, stamp: str, source: str) -> ClassMap | None:
     return kept if (kept.stamp, kept.source, kept.format) == (stamp, source, _FORMAT) else None
 
 
-def _stamp(folder: Path) -> str:
+def map_stamp(folder: Path) -> str:
+    """Return a text that changes with the files of a folder's map."""
     parts = [str(folder)]
     for name in (MAP_NAME, LIST_NAME):
         try:

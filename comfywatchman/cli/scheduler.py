@@ -1,0 +1,38 @@
+"""`comfywatchman --scheduler`."""
+
+from __future__ import annotations
+
+import click
+
+from comfywatchman.base.config import service_manager_address, variables_for_children
+from comfywatchman.cli.session import Session, own_command
+from comfywatchman.readiness.loop import CycleCommand, SchedulePaths, ScheduleSettings
+from comfywatchman.readiness.schedule import run_scheduler
+
+SECONDS_PER_MINUTE = 60
+
+
+def scheduler_command(session: Session) -> int:
+    """Run cycles until stopped; the exit code is that of the scheduler."""
+    schedule, layout = session.settings.schedule, session.layout
+    click.echo(f"A cycle every {schedule.interval_minutes:g} minutes, the first one now. Stop with Ctrl-C.")
+    click.echo(f"Report: {layout.status_markdown}")
+    return run_scheduler(
+        ScheduleSettings(
+            interval_seconds=schedule.interval_minutes * SECONDS_PER_MINUTE,
+            cycle_deadline_seconds=schedule.cycle_deadline_minutes * SECONDS_PER_MINUTE,
+            resume_grace_seconds=schedule.resume_grace_seconds,
+        ),
+        paths=SchedulePaths(state=layout.scheduler, lock=layout.scheduler_lock, awake=layout.awake),
+        clock=session.clock,
+        command=lambda trigger: _cycle(session, trigger),
+        log=session.log,
+        notify_address=service_manager_address(),
+    )
+
+
+def _cycle(session: Session, trigger: str) -> CycleCommand:
+    argv = [*own_command(), "--run-cycle", "--trigger", trigger, "--note", "--home", str(session.layout.home.folder)]
+    if session.config_option is not None:
+        argv += ["--config", str(session.config_option.absolute())]
+    return CycleCommand(argv=argv, environment=variables_for_children())
