@@ -24,6 +24,9 @@ NOT_FILES: Final = (
 )
 """What custom nodes offer in a model list beside files (measured over 625 community workflows)."""
 
+_FETCHING: Final = "DownloadAndLoad"
+"""How many packs name the nodes that fetch their models by themselves."""
+
 
 @dataclass(frozen=True, slots=True)
 class LoaderInput:
@@ -60,9 +63,19 @@ class LoaderTable:
         pickers: Inputs that insert a name into a text and hold no choice of their own.
         presets: Places and names of inputs that take a preset, not a file.
         auto_downloads: Places and names of inputs whose files the node fetches by itself.
+        displays: Classes that show a value and store the one of their last run.
     """
 
-    __slots__ = ("_auto_downloads", "_fingerprint", "_inputs", "_names", "_pickers", "_presets", "_widget_names")
+    __slots__ = (
+        "_auto_downloads",
+        "_displays",
+        "_fingerprint",
+        "_inputs",
+        "_names",
+        "_pickers",
+        "_presets",
+        "_widget_names",
+    )
 
     def __init__(
         self,
@@ -72,12 +85,14 @@ class LoaderTable:
         pickers: Mapping[str, Sequence[str]] | None = None,
         presets: Mapping[str, Sequence[str | int]] | None = None,
         auto_downloads: Mapping[str, Sequence[str | int]] | None = None,
+        displays: Iterable[str] = (),
     ) -> None:
         self._inputs = _by_class(inputs)
         self._widget_names = {name: tuple(names) for name, names in (widget_names or {}).items()}
         self._pickers = {name: frozenset(places) for name, places in (pickers or {}).items()}
         self._presets = {name: frozenset(places) for name, places in (presets or {}).items()}
         self._auto_downloads = {name: frozenset(places) for name, places in (auto_downloads or {}).items()}
+        self._displays = frozenset(displays)
         self._names: dict[str, tuple[str | None, ...]] = {}
         self._fingerprint: str | None = None
 
@@ -106,11 +121,16 @@ class LoaderTable:
 
     def auto_downloads(self, class_type: str, place: int | str) -> bool:
         """Say whether the node itself fetches what this input, by name or widget place, names."""
-        return place in self._auto_downloads.get(class_type, ())
+        return class_type.startswith(_FETCHING) or place in self._auto_downloads.get(class_type, ())
+
+    def is_display(self, class_type: str) -> bool:
+        """Say whether the class only shows a value; what it stores is the value of an earlier run."""
+        return class_type in self._displays
 
     def is_plain(self, class_type: str) -> bool:
         """Say whether the class has no pickers, presets or self-fetched inputs."""
-        return not (class_type in self._pickers or class_type in self._presets or class_type in self._auto_downloads)
+        special = (self._pickers, self._presets, self._auto_downloads)
+        return not (class_type.startswith(_FETCHING) or any(class_type in one for one in special))
 
     def extended(
         self,
@@ -141,6 +161,7 @@ class LoaderTable:
             pickers={name: tuple(places) for name, places in self._pickers.items()},
             presets={name: tuple(places) for name, places in self._presets.items()},
             auto_downloads={name: tuple(places) for name, places in self._auto_downloads.items()},
+            displays=self._displays,
         )
 
     @property
@@ -155,7 +176,7 @@ class LoaderTable:
             {class_type: sorted(map(str, listed)) for class_type, listed in one.items()}
             for one in (self._pickers, self._presets, self._auto_downloads)
         ]
-        return [self._inputs, self._widget_names, places]
+        return [self._inputs, self._widget_names, places, sorted(self._displays)]
 
     def _gathered_names(self, class_type: str) -> tuple[str | None, ...]:
         names = list(self._widget_names.get(class_type, ()))
@@ -181,6 +202,7 @@ def builtin_table() -> LoaderTable:
         pickers=raw["pickers"],
         presets=raw["presets"],
         auto_downloads=raw["auto_downloads"],
+        displays=raw["displays"],
     )
 
 
@@ -196,6 +218,7 @@ class _Packaged(TypedDict):
     pickers: dict[str, list[str]]
     presets: dict[str, list[str | int]]
     auto_downloads: dict[str, list[str | int]]
+    displays: list[str]
 
 
 def _packaged_input(raw: _Packaged, class_type: str, evidence: int, row: _Row) -> LoaderInput:

@@ -21,6 +21,8 @@ _EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
 _LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")
 _TINY_VAES: Final = frozenset({"taesd", "taesdxl", "taesd3", "taef1", "taef2"})
 _TINY_VIDEO_VAES: Final = ("taehv", "lighttae", "taeltx_2", "taeh3")
+_NO_NAME: Final = re.compile(r'[*?"|^$]|^\\')
+_VAE_LOADERS: Final = frozenset({"VAELoader", "VAELoaderKJ"})
 _NUMBERED: Final = ".N."
 _LONGEST_NAME: Final = 400
 _PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
@@ -74,7 +76,7 @@ def find_references(
     declared = {model.name: model.directory for model in workflow.declared if model.directory}
     found: list[Reference] = []
     for node in workflow.nodes:
-        if node.values or node.positional:
+        if (node.values or node.positional) and not table.is_display(node.class_type):
             found.extend(_of_node(node, table, declared, unknown=node.class_type in unknown_classes))
     return tuple(found)
 
@@ -105,6 +107,7 @@ def _of_node(
             taken.update((name,) if place is None else (name, place))
             if not _holds_no_file(table, class_type, name, place):
                 yield from _loaded(node, known, name, value, unknown=unknown)
+    unplaced = _only_unplaced_folder(table.inputs(class_type), taken)
     listed = _listed_loras(node)
     names_in_lists = {reference.value for reference in listed}
     yield from listed
@@ -117,7 +120,7 @@ def _of_node(
         elif not isinstance(value, (list, dict)):
             continue
         if not _holds_no_file(table, class_type, name, place) and not class_type.startswith(_PLAIN_TEXT_CLASSES):
-            yield from _guessed(node, name, value, declared)
+            yield from _guessed(node, name, value, declared, unplaced if name not in node.values else None)
 
 
 def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
@@ -180,11 +183,11 @@ def _loaded(node: Node, known: LoaderInput, name: str, value: object, *, unknown
 
 
 def _files(class_type: str, folder: str, value: str) -> Iterator[tuple[str, tuple[str, ...]]]:
-    if class_type == "VAELoader" and value in _TINY_VAES:
+    if class_type in _VAE_LOADERS and value in _TINY_VAES:
         # The server builds these from two files of vae_approx, found by name whatever their extension.
         for part in ("encoder", "decoder"):
             yield "vae_approx", tuple(f"{value}_{part}{extension}" for extension in MODEL_EXTENSIONS)
-    elif class_type == "VAELoader" and value.startswith(_TINY_VIDEO_VAES):
+    elif class_type in _VAE_LOADERS and value.startswith(_TINY_VIDEO_VAES):
         yield "vae_approx", (value,)
     elif folder.startswith("ultralytics_") and value.startswith(("bbox/", "segm/")):
         yield f"ultralytics_{value[:4]}", (value[5:],)
@@ -223,7 +226,8 @@ def _lora_tags(node: Node, name: str, value: str) -> Iterator[Reference]:
     if "<l" not in value:
         return
     ignored = node.class_type.startswith(_PLAIN_TEXT_CLASSES)
-    for one in dict.fromkeys(match.strip() for match in _LORA_TAG.findall(value)):
+    tags = (match.strip() for match in _LORA_TAG.findall(value))
+    for one in dict.fromkeys(tag for tag in tags if not _NO_NAME.search(tag)):
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
@@ -281,12 +285,24 @@ def _looks_like_file(value: str) -> bool:
         and value.lower().endswith(_EXTENSION_HINTS)
         and "\n" not in value
         and "://" not in value
+        and "|" not in value
     )
 
 
-def _guessed(node: Node, name: str, value: object, declared: Mapping[str, str | None]) -> Iterator[Reference]:
+def _only_unplaced_folder(known: tuple[LoaderInput, ...], taken: set[int | str]) -> str | None:
+    # The class takes a file of this folder, but neither the file nor the table tells in which place.
+    folders = {one.folder for one in known if one.widget_index is None and one.name not in taken}
+    return folders.pop() if len(folders) == 1 else None
+
+
+def _guessed(
+    node: Node, name: str, value: object, declared: Mapping[str, str | None], unplaced: str | None
+) -> Iterator[Reference]:
     for one in dict.fromkeys(_file_names(value)):
         folder = declared.get(one) or declared.get(re.split(r"[\\/]", one)[-1])
+        evidence = "declared by the author" if folder else "the file extension alone"
+        if folder is None and unplaced is not None:
+            folder, evidence = unplaced, f"the file extension, in a class that takes one of {unplaced}"
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
@@ -295,7 +311,7 @@ def _guessed(node: Node, name: str, value: object, declared: Mapping[str, str | 
             folder=folder,
             active=node.active,
             kind="heuristic",
-            evidence="declared by the author" if folder else "the file extension alone",
+            evidence=evidence,
             confidence="medium" if folder else "low",
             tries=(one,),
         )

@@ -267,3 +267,27 @@ def test_classes_are_listed_with_the_nodes_that_use_them() -> None:
     )
     assert classes(workflow) == {"A": ("1", "3")}
     assert classes(workflow, active=False) == {"B": ("2",), "A": ("5",)}
+
+
+def test_the_one_folder_of_a_class_is_taken_for_a_value_whose_name_is_unknown() -> None:
+    (found,) = references(node(1, "MelBandRoFormerModelLoader", ["a.safetensors"]))
+    assert (found.folder, found.kind, found.confidence) == ("diffusion_models", "heuristic", "medium")
+
+
+def test_a_node_that_shows_values_of_an_earlier_run_names_nothing() -> None:
+    assert references(node(1, "ShowText|pysssss", ["a.safetensors"]), node(2, "PreviewAny", ["embedding:x"])) == []
+
+
+@pytest.mark.parametrize("text", ["<lora:[^>]+:1>", "<lora:\\1:1>", "<lora:*:1>"])
+def test_a_pattern_for_lora_tags_is_no_lora(text: str) -> None:
+    assert references(node(1, "RegexReplace", [text])) == []
+
+
+def test_a_choice_of_a_repository_and_a_file_is_fetched_by_the_node() -> None:
+    assert references(node(1, "TIPO", ["KBlueLeaf/TIPO-200M-ft2 | TIPO-200M-ft2-F16.gguf"])) == []
+
+
+@pytest.mark.parametrize("class_type", ["DownloadAndLoadSAM2Model", "DownloadAndLoadAnything"])
+def test_nodes_that_download_and_load_need_no_file(class_type: str) -> None:
+    assert references(node(1, class_type, ["a.safetensors", "video"])) == []
+    assert api(class_type, model="a.safetensors") == []

@@ -43,7 +43,8 @@ def test_json_that_holds_no_workflow_is_not_taken_for_an_empty_one(raw: object) 
 
 def test_the_refusal_names_what_the_file_is_instead() -> None:
     messages = []
-    for raw in ({"templates": []}, {"$defs": {}}, [], 1, {}):
+    refused: tuple[object, ...] = ({"templates": []}, {"$defs": {}}, [], 1, {})
+    for raw in refused:
         with pytest.raises(Failure) as caught:
             samples.read(raw)
         messages.append(caught.value.message)
