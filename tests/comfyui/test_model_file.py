@@ -48,6 +48,7 @@ class Payload:
         ("a.pt", torch_zip(), "zip-pickle"),
         ("a.bin", b"\x1f\x8b whatever a bin may be", "unknown"),
         ("a.pkl", b"(dp0\n.", "unknown"),
+        ("a.bin", b"error" * 20_000, "unknown"),
         ("a.onnx", b"\x08\x07\x12\x04test", "onnx"),
         ("a.onnx", b"something else", "unknown"),
         ("weights", b"anything", "unknown"),

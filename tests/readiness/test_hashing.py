@@ -106,6 +106,17 @@ def test_a_file_that_grows_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> N
     assert answer == "changed while it was hashed"
 
 
+def test_a_file_that_is_touched_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.ckpt", os.urandom(3 * BLOCK_BYTES))
+
+    def touch() -> bool:
+        os.utime(path, ns=(1, 1))
+        return True
+
+    with Hasher() as hasher:
+        assert hasher.hash_file(str(path), may_go_on=touch) == "changed while it was hashed"
+
+
 def test_what_cannot_be_hashed_says_why(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     path = put(tmp_path / "a.ckpt", b"x")
