@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,17 @@ def test_no_file_makes_the_reader_work_without_end(tmp_path: Path, name: str) ->
         assert extract(write(tmp_path, GREEDY[name]())) is None
         return
     assert failure_of(write(tmp_path, GREEDY[name]())).code == "workflow-embedded-invalid"
+
+
+@pytest.mark.parametrize("name", ["a png bomb", "an ogg packet without end", "a long exif text", "a long svg"])
+def test_memory_is_bounded_by_the_limits(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, GREEDY[name]())
+    tracemalloc.start()
+    try:
+        assert failure_of(path).code == "workflow-embedded-invalid"
+        assert tracemalloc.get_traced_memory()[1] < 160 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_fifo_is_refused_without_waiting(tmp_path: Path) -> None:
