@@ -20,6 +20,7 @@ CODES: Final[dict[str, str]] = {
     "http-unreachable": "A server did not answer.",
     "http-status": "A server answered with an error status.",
     "http-body": "A server answered with something else than what was asked for.",
+    "service-impossible": "A systemd unit or a crontab line cannot express what was asked for.",
     "comfyui-not-found": "No ComfyUI installation was found.",
     "sample-not-ours": "The folder meant for the sample host holds something else.",
     "comfyui-config-invalid": "ComfyUI's extra_model_paths.yaml cannot be read.",
