@@ -166,8 +166,13 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
         raise _unwritable(path, error) from error
 
 
-def keep_last_lines(path: Path, count: int) -> None:
+def keep_last_lines(path: Path, count: int, *, above: int) -> None:
     """Drop all but the last lines of a file that others may append to meanwhile; none of theirs is lost.
+
+    Args:
+        path: The file.
+        count: How many lines stay.
+        above: Up to how many lines nothing is dropped, so that not every call writes.
 
     Raises:
         Failure: `state-unwritable`.
@@ -175,7 +180,7 @@ def keep_last_lines(path: Path, count: int) -> None:
     try:
         with _locked(path) as descriptor:
             lines = _read_all(descriptor, os.fstat(descriptor).st_size).splitlines(keepends=True)
-            if len(lines) > count:
+            if len(lines) > above:
                 write_atomic(path, b"".join(lines[-count:]))
     except OSError as error:
         raise _unwritable(path, error) from error

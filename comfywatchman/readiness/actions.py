@@ -39,6 +39,7 @@ class _Group:
     first: Action
     workflows: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    is_sure: bool = False
 
     def action(self) -> Action:
         because = self.first.because
@@ -52,7 +53,7 @@ class _Group:
             workflows=tuple(dict.fromkeys(self.workflows)),
             candidates=self.first.candidates,
             packages=self.first.packages,
-            is_sure=self.first.is_sure,
+            is_sure=self.is_sure,
         )
 
 
@@ -78,6 +79,7 @@ def _add(
 ) -> None:
     group = groups.setdefault(key, _Group(first))
     group.workflows.append(path)
+    group.is_sure |= first.is_sure
     if class_type is not None:
         group.classes.append(class_type)
 

@@ -7,10 +7,12 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import append_line, write_atomic
+from comfywatchman.base.files import append_line, keep_last_lines, read_regular
 
 _SLACK: Final = 2
+_MAX_BYTES: Final = 256 << 20
 
 
 class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -67,19 +69,21 @@ def add_record(path: Path, record: CycleRecord, *, keep: int) -> None:
     """
     append_line(path, msgspec.json.encode(record))
     failpoint("cycle.after_history")
-    if path.stat().st_size < keep * 256:
-        return
-    lines = path.read_bytes().splitlines(keepends=True)
-    if len(lines) > keep * _SLACK:
-        write_atomic(path, b"".join(lines[-keep:]))
+    keep_last_lines(path, keep, above=keep * _SLACK)
 
 
 def read_records(path: Path, *, limit: int) -> list[CycleRecord]:
-    """Return the newest records, newest first; lines that cannot be read are passed over."""
+    """Return the newest records, newest first; lines that cannot be read are passed over.
+
+    Raises:
+        Failure: `file-unreadable`, `file-not-regular` or `file-too-large`.
+    """
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
+        lines = read_regular(path, max_bytes=_MAX_BYTES).splitlines()
+    except Failure as failure:
+        if isinstance(failure.__cause__, FileNotFoundError):
+            return []
+        raise
     records: list[CycleRecord] = []
     for line in reversed(lines):
         if len(records) == limit:

@@ -226,7 +226,7 @@ log, who, count, keep = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sy
 for number in range(count):
     append_line(log, b'{"who":"%s","number":%d,"fill":"%s"}' % (who.encode(), number, b"x" * 300))
     if keep:
-        keep_last_lines(log, keep)
+        keep_last_lines(log, keep, above=keep)
 """
 
 
@@ -252,15 +252,15 @@ def test_dropping_old_lines_while_others_append_loses_none_of_theirs(tmp_path: P
 def test_a_short_file_keeps_all_its_lines(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(b"1\n2\n3\n")
-    keep_last_lines(log, 3)
+    keep_last_lines(log, 2, above=3)
     assert log.read_bytes() == b"1\n2\n3\n"
-    keep_last_lines(log, 2)
+    keep_last_lines(log, 2, above=2)
     assert log.read_bytes() == b"2\n3\n"
 
 
 def test_dropping_lines_of_a_folder_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
-        keep_last_lines(tmp_path, 1)
+        keep_last_lines(tmp_path, 1, above=1)
     assert caught.value.code == "state-unwritable"
 
 

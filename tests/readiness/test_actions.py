@@ -1,0 +1,140 @@
+"""What to do: one action for each cause, the most rewarding first."""
+
+from __future__ import annotations
+
+from comfywatchman.comfyui.references import Confidence
+from comfywatchman.readiness.actions import actions
+from comfywatchman.readiness.status import (
+    Candidate,
+    FileProblem,
+    MissingModel,
+    MissingNode,
+    Package,
+    WorkflowEntry,
+)
+from comfywatchman.readiness.verdict import ModelState, Status
+
+
+def model(
+    name: str = "a.pt",
+    *,
+    folder: str | None = "loras",
+    state: ModelState = ModelState.MISSING,
+    confidence: Confidence = "high",
+    fix: str | None = "Put it there.",
+    candidates: tuple[Candidate, ...] = (),
+) -> MissingModel:
+    return MissingModel(name, folder, "LoraLoader", "1", "lora_name", state, fix, "table", confidence, candidates)
+
+
+def node(class_type: str, *packages: str, state: str = "missing", fix: str | None = "Install it.") -> MissingNode:
+    return MissingNode(class_type, state, ("1",), tuple(Package(id=one) for one in packages), fix)
+
+
+def entry(
+    path: str,
+    *,
+    status: Status = Status.MISSING,
+    models: tuple[MissingModel, ...] = (),
+    nodes: tuple[MissingNode, ...] = (),
+    problems: tuple[FileProblem, ...] = (),
+) -> WorkflowEntry:
+    return WorkflowEntry(
+        path=path,
+        source="mine",
+        format="ui-1",
+        container="json",
+        sha256="0" * 64,
+        status=status,
+        models=len(models),
+        missing_models=models,
+        missing_nodes=nodes,
+        inactive_models=(),
+        uncertain_count=0,
+        problems=problems,
+        last_resolved_at=None,
+        intake=None,
+    )
+
+
+def test_with_nothing_missing_there_is_nothing_to_do() -> None:
+    assert actions([]) == ()
+    assert actions([entry("/a", status=Status.READY)]) == ()
+
+
+def test_a_model_that_several_workflows_lack_is_one_action() -> None:
+    (one,) = actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
+    assert (one.kind, one.what, one.instruction) == ("model", "a.pt", "Put it there.")
+    assert one.because == "missing in loras"
+    assert one.workflows == ("/a", "/b")
+
+
+def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action() -> None:
+    found = actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
+    assert {one.because for one in found} == {"missing in loras", "missing in vae", "missing in an unknown folder"}
+    assert "" in {one.instruction for one in found}
+
+
+def test_classes_of_one_package_are_one_action_that_names_them() -> None:
+    (one,) = actions(
+        [entry("/a", nodes=(node("B", "pack"), node("A", "pack"))), entry("/b", nodes=(node("A", "pack"),))]
+    )
+    assert (one.kind, one.what, one.because) == ("node", "pack", "missing node classes: A, B")
+    assert one.workflows == ("/a", "/b")
+
+
+def test_a_class_of_several_packages_is_its_own_action_with_the_choice() -> None:
+    found = actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
+    assert [one.what for one in found] == ["A", "B"]
+    assert [package.id for package in found[0].packages] == ["p", "q"]
+
+
+def test_all_classes_of_a_newer_comfyui_are_one_action() -> None:
+    state = "needs_newer_comfyui"
+    (one,) = actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
+    assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
+
+
+def test_a_class_of_unknown_origin_is_to_be_looked_at() -> None:
+    (one,) = actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
+    assert (one.what, one.instruction, one.is_sure) == ("A", "Find the package that provides it.", False)
+    assert one.because == "node classes of unknown origin: A"
+
+
+def test_a_pack_whose_import_failed_says_so() -> None:
+    (one,) = actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
+    assert one.because == "its import failed: A"
+
+
+def test_what_one_workflow_names_for_sure_is_sure() -> None:
+    unsure = entry("/a", models=(model(confidence="low"),))
+    assert [one.is_sure for one in actions([unsure])] == [False]
+    assert [one.is_sure for one in actions([unsure, entry("/b", models=(model(),))])] == [True]
+    unresolvable = model(state=ModelState.UNRESOLVABLE)
+    assert [one.is_sure for one in actions([entry("/a", models=(unresolvable,))])] == [False]
+
+
+def test_an_invalid_file_is_an_action_with_its_first_problem() -> None:
+    problems = (FileProblem("workflow-not-json", "It is no JSON."), FileProblem("x", "y"))
+    found = actions([entry("/a", status=Status.INVALID, problems=problems), entry("/b", status=Status.INVALID)])
+    assert [(one.kind, one.what, one.because) for one in found] == [
+        ("file", "/a", "It is no JSON."),
+        ("file", "/b", "cannot be read"),
+    ]
+
+
+def test_sure_things_first_then_nodes_models_files_then_what_blocks_most() -> None:
+    found = actions(
+        [
+            entry("/1", models=(model("once"), model("twice"), model("guess", confidence="low"))),
+            entry("/2", models=(model("twice"),), nodes=(node("N", "pack"), node("U", state="unknown"))),
+            entry("/3", status=Status.INVALID),
+        ]
+    )
+    assert [one.what for one in found] == ["pack", "twice", "once", "/3", "U", "guess"]
+
+
+def test_candidates_come_along() -> None:
+    candidate = Candidate(source="civitai", url="https://civitai.com/1")
+    (one,) = actions([entry("/a", models=(model(candidates=(candidate,)),))])
+    assert one.candidates == (candidate,)

@@ -1,0 +1,79 @@
+"""The history: newest first, bounded, and readable whatever lies in the file."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.readiness.history import CycleRecord, add_record, read_records
+
+
+def record(number: int, **facts: object) -> CycleRecord:
+    return CycleRecord(
+        id=f"c{number}",
+        trigger="manual",
+        started_at="2026-11-20T14:00:00Z",
+        duration_seconds=0.5,
+        success=True,
+        **facts,  # type: ignore[arg-type]
+    )
+
+
+def ids(path: Path, limit: int = 1000) -> list[str]:
+    return [one.id for one in read_records(path, limit=limit)]
+
+
+def test_records_come_back_newest_first(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "history.jsonl"
+    first = record(1, phases={"gates": 0.1}, message="a\nb", ready=3)
+    add_record(path, first, keep=10)
+    add_record(path, record(2), keep=10)
+    assert read_records(path, limit=10) == [record(2), first]
+    assert ids(path, limit=1) == ["c2"]
+
+
+def test_without_a_file_there_is_no_history(tmp_path: Path) -> None:
+    assert read_records(tmp_path / "absent", limit=5) == []
+
+
+def test_a_file_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(Failure) as caught:
+        read_records(tmp_path, limit=5)
+    assert caught.value.code == "file-not-regular"
+
+
+@pytest.mark.parametrize("keep", [1, 3, 10])
+def test_the_history_is_bounded_and_always_holds_what_is_wanted(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "history.jsonl"
+    for number in range(1, 50):
+        add_record(path, record(number), keep=keep)
+        assert ids(path, limit=keep) == [f"c{n}" for n in range(number, max(0, number - keep), -1)]
+        assert len(path.read_bytes().splitlines()) <= 2 * keep
+
+
+def test_lines_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    add_record(path, record(1), keep=10)
+    with path.open("ab") as stream:
+        stream.write(b'\xff\xfe\n\n{"id": 7}\n[]\n{"id":"torn')
+    add_record(path, record(2), keep=10)
+    assert ids(path) == ["c2", "c1"]
+    assert ids(path, limit=1) == ["c2"]
+
+
+def test_two_processes_keep_all_their_records(tmp_path: Path) -> None:
+    path = tmp_path / "history.jsonl"
+    code = """
+import sys
+from pathlib import Path
+from comfywatchman.readiness.history import CycleRecord, add_record
+for number in range(40):
+    add_record(Path(sys.argv[1]), CycleRecord(f"{sys.argv[2]}{number}", "cron", "t", 0.1, False), keep=45)
+"""
+    children = [subprocess.Popen([sys.executable, "-c", code, str(path), who]) for who in "ab"]
+    assert [child.wait(60) for child in children] == [0, 0]
+    assert sorted(ids(path)) == sorted(f"{who}{number}" for who in "ab" for number in range(40))
