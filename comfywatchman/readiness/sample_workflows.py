@@ -53,7 +53,7 @@ def sample_workflows() -> dict[str, bytes]:
         "04 upper and lower case.json": text_to_image(lora="sample_painting.safetensors"),
         "05 the model lies in another folder.json": text_to_image(lora="sample_misplaced.safetensors"),
         "06 the model is broken.json": text_to_image(checkpoint="sample_truncated.safetensors"),
-        "07 a node pack is missing.json": text_to_image(last="SampleNodeOfNoPack"),
+        "07 a node that nobody knows.json": text_to_image(last="SampleNodeOfNoPack"),
         "08 a node of an installed pack.json": text_to_image(last="SampleNode"),
         "09 ready, with a switched-off LoRA.json": text_to_image(lora="sample_missing.safetensors", lora_muted=True),
     }

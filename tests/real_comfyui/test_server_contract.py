@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from comfywatchman.comfyui.node_specs import read_core_specs
+
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from scripts.real_comfyui import Server
+    from scripts.real_comfyui import Installed, Server
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 
@@ -68,6 +70,15 @@ def test_an_empty_file_and_an_html_page_are_offered_although_they_cannot_be_load
     model(real_comfyui.base, "models/loras/page.safetensors", b"<html>sign in</html>")
     offered = options(real_comfyui, "LoraLoader", "lora_name")
     assert {"empty.safetensors", "page.safetensors"} <= set(offered)
+
+
+def test_the_source_of_the_core_gives_away_nearly_every_class_and_none_that_is_not_there(
+    real_comfyui: Server, real_comfyui_installed: Installed
+) -> None:
+    theirs = real_comfyui.get("/object_info")[1].keys()
+    ours = read_core_specs(real_comfyui_installed.tree).classes
+    assert set(ours) <= theirs
+    assert len(theirs - set(ours)) <= 2
 
 
 def test_combos_come_in_two_shapes(real_comfyui: Server) -> None:
