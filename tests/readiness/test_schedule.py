@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -262,3 +263,18 @@ def test_a_real_shift_of_the_boot_clock_is_seen_as_sleep_and_missed_cycles(tmp_p
     mark = json.loads((tmp_path / "awake.json").read_bytes())
     assert mark["slept_seconds"] >= 19_999
     assert mark["resumed_monotonic"] is not None
+
+
+@pytest.mark.slow
+def test_a_scheduler_killed_at_any_moment_leaves_a_state_that_can_be_read(tmp_path: Path) -> None:
+    moments = random.Random(4)  # noqa: S311 - the moments of the kills, the same ones each time
+    for _ in range(25):
+        with scheduler(tmp_path, interval=0.05) as process:
+            wait_until(lambda: state(tmp_path) is not None)
+            time.sleep(moments.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+        assert not list(tmp_path.glob("*.damaged-*"))
+    found = state(tmp_path)
+    assert found is not None
+    assert len(found.last_outcomes) > 20
