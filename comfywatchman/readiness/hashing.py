@@ -21,6 +21,9 @@ _BLOCKS: Final = 6
 
 _BATCH_FILES: Final = 256
 _BATCH_SECONDS: Final = 5.0
+AUTOV3_FOLDERS: Final = frozenset({"loras"})
+"""Where AutoV3 is made in the background: LoRAs are what pictures name by it, and their headers get edited."""
+
 OVERRUN_SECONDS: Final = 120.0
 """How long a file begun within the budget may go on beyond it; the first one always gets at least this."""
 
@@ -73,12 +76,15 @@ class Hasher:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def hash_file(self, path: str, *, may_go_on: Callable[[], bool] = lambda: True) -> tuple[FileKey, Hashes] | str:
+    def hash_file(
+        self, path: str, *, may_go_on: Callable[[], bool] = lambda: True, with_autov3: bool = True
+    ) -> tuple[FileKey, Hashes] | str:
         """Hash a file whole in one pass.
 
         Args:
             path: A regular file.
             may_go_on: Asked before each block; False gives the file up.
+            with_autov3: Whether to make AutoV3 too: a second SHA-256 over nearly the same bytes.
 
         Returns:
             The file's identity and hashes, or why there are none, in words (unreadable, changed meanwhile, given up).
@@ -88,17 +94,19 @@ class Hasher:
         except OSError as error:
             return f"cannot be opened: {error.strerror}"
         try:
-            return self._hash_open(descriptor, may_go_on)
+            return self._hash_open(descriptor, may_go_on, with_autov3=with_autov3)
         except OSError as error:
             return f"cannot be read: {error.strerror}"
         finally:
             os.close(descriptor)
 
-    def _hash_open(self, descriptor: int, may_go_on: Callable[[], bool]) -> tuple[FileKey, Hashes] | str:
+    def _hash_open(
+        self, descriptor: int, may_go_on: Callable[[], bool], *, with_autov3: bool
+    ) -> tuple[FileKey, Hashes] | str:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             return "not a regular file"
-        lanes = self._lanes(data_start(os.pread(descriptor, 9, 0), before.st_size))
+        lanes = self._lanes(data_start(os.pread(descriptor, 9, 0), before.st_size) if with_autov3 else None)
         length = self._feed(descriptor, lanes, may_go_on)
         if length is None:
             return "given up: the time for hashing is over"
@@ -198,7 +206,9 @@ class _Run:
         """Hash the next file; what stands in the way is noted."""
         model = self.queue[self._next]
         last_moment = self._started + self._budget + OVERRUN_SECONDS
-        answer = hasher.hash_file(model.path, may_go_on=lambda: self._monotonic() < last_moment)
+        answer = hasher.hash_file(
+            model.path, may_go_on=lambda: self._monotonic() < last_moment, with_autov3=model.folder in AUTOV3_FOLDERS
+        )
         self._next += 1
         if isinstance(answer, str):
             self._skipped.append(f"{show_path(model.path)}: {answer}")
