@@ -426,6 +426,17 @@ def test_a_state_that_cannot_be_written_is_logged_and_written_later(
     assert host.on_disk().interval_seconds == INTERVAL
 
 
+def test_a_state_that_somebody_removed_or_spoiled_is_there_again_after_a_tick(host: Host) -> None:
+    host.loop.tick()
+    rightly = host.paths.state.read_bytes()
+    host.paths.state.unlink()
+    host.live(60)
+    assert host.paths.state.read_bytes() == rightly
+    host.paths.state.write_bytes(b"{")
+    host.live(60)
+    assert host.paths.state.read_bytes() == rightly
+
+
 def test_only_the_last_outcomes_are_kept(host: Host) -> None:
     now = host.clock.now()
     many = tuple(Outcome("ran", "schedule", now, now, now, cycle_id=str(n)) for n in range(OUTCOMES_KEPT))
