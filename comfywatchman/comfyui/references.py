@@ -28,6 +28,9 @@ _LONGEST_NAME: Final = 400
 _PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
 _MAX_NESTING: Final = 3
 
+_Given = tuple[str, int | None, object]
+"""Input name, place among the widgets if known, and value."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reference:
@@ -107,20 +110,34 @@ def _of_node(
             taken.update((name,) if place is None else (name, place))
             if not _holds_no_file(table, class_type, name, place):
                 yield from _loaded(node, known, name, value, unknown=unknown)
-    unplaced = _only_unplaced_folder(table.inputs(class_type), taken)
-    listed = _listed_loras(node)
+    rest = [given for given in _other_values(node, taken) if isinstance(given[2], (str, list, dict))]
+    if rest:
+        unplaced = _only_unplaced_folder(table.inputs(class_type), taken)
+        yield from _of_other_values(node, table, rest, declared, unplaced)
+
+
+def _of_other_values(
+    node: Node,
+    table: LoaderTable,
+    rest: list[_Given],
+    declared: Mapping[str, str | None],
+    unplaced: str | None,
+) -> Iterator[Reference]:
+    listed = _listed_loras(node, rest)
     names_in_lists = {reference.value for reference in listed}
     yield from listed
-    for name, place, value in _other_values(node, taken):
+    for name, place, value in rest:
         if isinstance(value, str):
             in_text = [*_embeddings(node, name, value), *_lora_tags(node, name, value)]
             yield from (one for one in in_text if one.value not in names_in_lists)
             if in_text or not _looks_like_file(value):
                 continue
-        elif not isinstance(value, (list, dict)):
-            continue
-        if not _holds_no_file(table, class_type, name, place) and not class_type.startswith(_PLAIN_TEXT_CLASSES):
+        if not _holds_no_file(table, node.class_type, name, place) and not _is_plain_text(node):
             yield from _guessed(node, name, value, declared, unplaced if name not in node.values else None)
+
+
+def _is_plain_text(node: Node) -> bool:
+    return node.class_type.startswith(_PLAIN_TEXT_CLASSES)
 
 
 def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
@@ -132,7 +149,7 @@ def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | 
     )
 
 
-def _given(node: Node, known: LoaderInput) -> Iterator[tuple[str, int | None, object]]:
+def _given(node: Node, known: LoaderInput) -> Iterator[_Given]:
     name, place = known.name, known.widget_index
     if name in node.values:
         yield name, place, node.values[name]
@@ -148,7 +165,7 @@ def _given(node: Node, known: LoaderInput) -> Iterator[tuple[str, int | None, ob
             yield label, place, node.positional[place]
 
 
-def _other_values(node: Node, taken: set[int | str]) -> Iterator[tuple[str, int | None, object]]:
+def _other_values(node: Node, taken: set[int | str]) -> Iterator[_Given]:
     names = node.widget_names
     for name, value in node.values.items():
         if name not in taken:
@@ -225,7 +242,7 @@ def _embeddings(node: Node, name: str, value: str) -> Iterator[Reference]:
 def _lora_tags(node: Node, name: str, value: str) -> Iterator[Reference]:
     if "<l" not in value:
         return
-    ignored = node.class_type.startswith(_PLAIN_TEXT_CLASSES)
+    ignored = _is_plain_text(node)
     tags = (match.strip() for match in _LORA_TAG.findall(value))
     for one in dict.fromkeys(tag for tag in tags if not _NO_NAME.search(tag)):
         yield Reference(
@@ -248,9 +265,9 @@ def _with_extensions(value: str) -> tuple[str, ...]:
     return tuple(f"{value}{extension}" for extension in MODEL_EXTENSIONS)
 
 
-def _listed_loras(node: Node) -> list[Reference]:
+def _listed_loras(node: Node, rest: list[_Given]) -> list[Reference]:
     found: list[Reference] = []
-    for name, _, value in _other_values(node, set()):
+    for name, _, value in rest:
         for item in value if isinstance(value, list) else (value,):
             if isinstance(item, dict):
                 found.extend(_listed_lora(node, name, item))

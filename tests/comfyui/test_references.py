@@ -291,3 +291,15 @@ def test_a_choice_of_a_repository_and_a_file_is_fetched_by_the_node() -> None:
 def test_nodes_that_download_and_load_need_no_file(class_type: str) -> None:
     assert references(node(1, class_type, ["a.safetensors", "video"])) == []
     assert api(class_type, model="a.safetensors") == []
+
+
+def test_a_place_that_was_read_by_its_name_is_not_read_again() -> None:
+    named = {"switch": "On", "lora_name": "a.safetensors", "model": 1}
+    one = node(1, "CR Load LoRA", ["On", "a.safetensors", 1, 1, 5], widgets_values_named=named)
+    assert short(one) == [("lora_name", "a.safetensors", "loras", True)]
+
+
+def test_a_linked_input_known_to_a_later_table_only_names_nothing() -> None:
+    table = LoaderTable([LoaderInput("X", "which", "vae", 0, "a test", "medium")])
+    one = node(2, "X", ["stale", 1], inputs=[slot("which", 1)])
+    assert references(node(1, "Source"), one, links=[[1, 1, 0, 2, 0, "*"]], table=table) == []

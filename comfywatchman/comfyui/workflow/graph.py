@@ -128,9 +128,9 @@ def text(value: object) -> str | None:
 
 def key(value: object) -> str | None:
     """Give a node or link id as text; None for anything that cannot be one."""
-    if isinstance(value, str):
-        return value
-    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
+    if type(value) is int:
+        return str(value)
+    return value if isinstance(value, str) else None
 
 
 def first_text(raw: Mapping[str, object]) -> str | None:

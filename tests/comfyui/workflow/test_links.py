@@ -122,3 +122,38 @@ def test_a_link_from_an_own_input_that_does_not_exist_leaves_the_stored_value(or
     )
     raw = graph(node(1, SUB, inputs=[slot("x", 3)]), definitions={"subgraphs": [definition]})
     assert samples.nodes_of(raw)["1:5"].values == {"vae_name": "stored"}
+
+
+def test_a_getter_that_stores_its_name_by_name_is_followed() -> None:
+    setter = node(2, "SetNode", {"Constant": "name"}, inputs=[slot("", 1)])
+    getter = node(3, "GetNode", {"Constant": "name"})
+    assert loaded(TEXT, setter, getter, links=[[1, 1, 0, 2, 0, "*"], [9, 3, 0, 9, 0, "*"]]) == "text.safetensors"
+
+
+def test_a_malformed_input_keeps_its_place_among_the_others() -> None:
+    raw = node(2, "Anything", mode=4, outputs=[{}, {"type": "STRING"}])
+    raw["inputs"] = [7, slot("text", 1, kind="STRING")]
+    assert loaded(TEXT, raw, links=[[1, 1, 0, 2, 1, "STRING"], [9, 2, 1, 9, 0, "STRING"]]) == "text.safetensors"
+
+
+@pytest.mark.parametrize("places", [("0", 0), (0, None), (0.5, 0)])
+def test_a_link_between_no_places_is_none(places: tuple[object, object]) -> None:
+    assert loaded(TEXT, links=[[9, 1, places[0], 9, places[1], "STRING"]]) == "stored"
+
+
+def test_only_the_text_that_a_proxy_names_is_set_by_it() -> None:
+    definition = subgraph(
+        node(4, "PrimitiveString", ["stored"]),
+        node(5, "VAELoader", ["other"], inputs=[slot("vae_name", 1)]),
+        links=[link(1, 4, 5)],
+    )
+    host = node(1, SUB, ["host"], properties={"proxyWidgets": [["3", "value"]]})
+    raw = graph(host, definitions={"subgraphs": [definition]})
+    assert samples.nodes_of(raw)["1:5"].values == {"vae_name": "stored"}
+
+
+def test_a_bypassed_node_prefers_the_input_at_the_place_of_its_output() -> None:
+    inputs = [slot("first", 2, kind="STRING"), slot("second", 1, kind="STRING")]
+    through = node(2, "Anything", mode=4, inputs=inputs, outputs=[{"type": "STRING"}, {"type": "STRING"}])
+    links = [[1, 1, 0, 2, 1, "STRING"], [2, 3, 0, 2, 0, "STRING"], [9, 2, 1, 9, 0, "STRING"]]
+    assert loaded(TEXT, node(3, "PrimitiveString", ["other"]), through, links=links) == "text.safetensors"

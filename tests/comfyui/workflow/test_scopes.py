@@ -114,3 +114,11 @@ def test_a_proxy_sets_a_text_that_feeds_a_loader() -> None:
 def test_a_definition_without_a_usable_id_is_ignored() -> None:
     raw = graph(node(1, "VAELoader", ["a"]), definitions={"subgraphs": [{"id": 5}, 7, None]})
     assert list(samples.nodes_of(raw)) == ["1"]
+
+
+def test_a_proxy_of_one_host_leaves_the_other_hosts_alone() -> None:
+    loader = node(7, "LoraLoaderModelOnly", ["deep", 1.0], inputs=[slot("lora_name", 1)])
+    inner = subgraph(loader, inputs=("lora",), links=[link(1, -10, 7)]) | {"id": INNER}
+    host = node(1, SUB, ["outer"], properties={"proxyWidgets": [["3", "lora"]]})
+    found = samples.nodes_of(with_subgraph(host, subgraph(node(3, INNER), node(4, INNER)), inner))
+    assert {path: one.values["lora_name"] for path, one in found.items()} == {"1:3:7": "outer", "1:4:7": "deep"}
