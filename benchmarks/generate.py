@@ -21,7 +21,7 @@ from typing import Any, Final
 
 import orjson
 
-from comfywatchman.readiness.sample import installed_templates
+from comfywatchman.readiness.sample import installed_templates, program_files
 from comfywatchman.readiness.sample_workflows import png_with_text
 
 MODELS: Final = 2_000
@@ -89,9 +89,8 @@ def generate_host(folder: Path, *, scale: int = 1) -> GeneratedHost:
 
 def _program(folder: Path) -> None:
     folder.mkdir(parents=True)
-    for name in ("main.py", "nodes.py", "folder_paths.py"):
-        (folder / name).write_text('"""Part of a generated host; it starts nothing."""\n')
-    (folder / "comfyui_version.py").write_text('__version__ = "0.33.0"\n')
+    for name, content in program_files().items():
+        (folder / name).write_bytes(content)
 
 
 def _models(folder: Path, count: int, chance: random.Random) -> dict[str, list[str]]:

@@ -24,9 +24,11 @@ MARKER: Final = ".comfywatchman-sample"
 _TEMPLATES_PACKAGE: Final = "comfyui_workflow_templates_json"
 _MAX_TEMPLATE_BYTES: Final = 32 << 20
 _ONE_IN: Final = 3
-_WORKFLOWS: Final = PurePosixPath("ComfyUI/user/default/workflows")
+_ROOT: Final = PurePosixPath("ComfyUI")
+_WORKFLOWS: Final = _ROOT / "user" / "default" / "workflows"
 _TEMPLATES: Final = _WORKFLOWS / "templates"
-_MODELS: Final = PurePosixPath("ComfyUI/models")
+_MODELS: Final = _ROOT / "models"
+_PACK_FOLDER: Final = _ROOT / "custom_nodes" / "sample-pack"
 
 _README: Final = """\
 This is a sample, made by comfywatchman for a first run on a machine where it found no ComfyUI.
@@ -134,6 +136,18 @@ def build_sample(folder: Path, *, templates: Path | None) -> SampleHost:
     return _host(folder, facts)
 
 
+def program_files() -> dict[str, bytes]:
+    """Return the files by which a folder is taken for a ComfyUI of `VERSION`, with the node classes of that version."""
+    classes = "".join(f'    "{name}": None,\n' for name in _core_classes())
+    contents = {
+        "main.py": _PROGRAM,
+        "folder_paths.py": _PROGRAM,
+        "nodes.py": f"{_PROGRAM}NODE_CLASS_MAPPINGS = {{\n{classes}}}\n",
+        "comfyui_version.py": f'{_PROGRAM}__version__ = "{VERSION}"\n',
+    }
+    return {name: text.encode() for name, text in contents.items()}
+
+
 def safetensors(*, missing_bytes: int = 0) -> bytes:
     """Return a valid small safetensors file, or one whose tensor lacks bytes at the end.
 
@@ -168,7 +182,10 @@ def _declared_here(models: object) -> Iterator[PurePosixPath]:
 
 
 def _files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
-    files = {PurePosixPath("README.txt"): _README.encode(), **_program_files(), **_model_files()}
+    files = {PurePosixPath("README.txt"): _README.encode(), **_model_files()}
+    files.update((_ROOT / name, content) for name, content in program_files().items())
+    files[_PACK_FOLDER / "__init__.py"] = _PACK.encode()
+    files[_PACK_FOLDER / "pyproject.toml"] = _PACK_PROJECT.encode()
     for name, content in sample_workflows().items():
         files[_WORKFLOWS / "sample" / name] = content
     for template in templates:
@@ -180,19 +197,6 @@ def _files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
         if _gets_its_models(template.name):
             files.update((_MODELS / model, safetensors()) for model in declared_models(graph))
     return files
-
-
-def _program_files() -> dict[PurePosixPath, bytes]:
-    classes = "".join(f'    "{name}": None,\n' for name in _core_classes())
-    contents = {
-        "main.py": _PROGRAM,
-        "folder_paths.py": _PROGRAM,
-        "nodes.py": f"{_PROGRAM}NODE_CLASS_MAPPINGS = {{\n{classes}}}\n",
-        "comfyui_version.py": f'{_PROGRAM}__version__ = "{VERSION}"\n',
-        "custom_nodes/sample-pack/__init__.py": _PACK,
-        "custom_nodes/sample-pack/pyproject.toml": _PACK_PROJECT,
-    }
-    return {PurePosixPath("ComfyUI") / name: text.encode() for name, text in contents.items()}
 
 
 def _core_classes() -> list[str]:
