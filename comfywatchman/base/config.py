@@ -134,6 +134,11 @@ def variables_for_children(environment: Mapping[str, str] | None = None) -> dict
     return {name: text for name, text in environment.items() if name in names or name.startswith(PREFIX)}
 
 
+def service_folder(environment: Mapping[str, str] | None = None) -> Path:
+    """Return where systemd looks for the user's own units."""
+    return user_file(environment).parents[1] / "systemd" / "user"
+
+
 def service_manager_address(environment: Mapping[str, str] | None = None) -> str | None:
     """Return where systemd listens for what a service says of itself; None outside a service."""
     environment = os.environ if environment is None else environment

@@ -78,6 +78,7 @@ SUMMARIES: Final = {
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="A configuration file.",
 )
+@click.option("--comfyui", type=click.Path(path_type=Path), help="Folder of ComfyUI, instead of the configured one.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.option(
     "--trigger",
@@ -95,6 +96,7 @@ def main(
     list_intake: int | None,
     home: Path | None,
     config_file: Path | None,
+    comfyui: Path | None,
     as_json: bool,
     trigger: str,
     as_note: bool,
@@ -105,7 +107,7 @@ def main(
         return
     from comfywatchman.cli.session import Session
 
-    session = Session(home_option=home, config_option=config_file)
+    session = Session(home_option=home, config_option=config_file, comfyui_option=comfyui)
     context.obj = session
     if context.invoked_subcommand is not None:
         return

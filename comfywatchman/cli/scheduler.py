@@ -6,6 +6,7 @@ import click
 
 from comfywatchman.base.config import service_manager_address, variables_for_children
 from comfywatchman.cli.session import Session, own_command
+from comfywatchman.comfyui.install import find_installation
 from comfywatchman.readiness.loop import CycleCommand, SchedulePaths, ScheduleSettings
 from comfywatchman.readiness.schedule import run_scheduler
 
@@ -32,7 +33,6 @@ def scheduler_command(session: Session) -> int:
 
 
 def _cycle(session: Session, trigger: str) -> CycleCommand:
-    argv = [*own_command(), "--run-cycle", "--trigger", trigger, "--note", "--home", str(session.layout.home.folder)]
-    if session.config_option is not None:
-        argv += ["--config", str(session.config_option.absolute())]
+    installation = find_installation([("--comfyui", session.comfyui_option)]) if session.comfyui_option else None
+    argv = [*own_command(), *session.arguments(installation), "--run-cycle", "--trigger", trigger, "--note"]
     return CycleCommand(argv=argv, environment=variables_for_children())

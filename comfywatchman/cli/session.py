@@ -23,11 +23,13 @@ class Session:
     Attributes:
         home_option: Folder of `--home`.
         config_option: File of `--config`.
+        comfyui_option: Folder of `--comfyui`.
         clock: The clock.
     """
 
     home_option: Path | None
     config_option: Path | None
+    comfyui_option: Path | None = None
     clock: Clock = field(default_factory=SystemClock)
 
     @cached_property
@@ -66,20 +68,32 @@ class Session:
         Raises:
             Failure: `comfyui-not-found` when one was configured and is not there.
         """
-        section = self.settings.comfyui
-        origin = self.configuration.origins["comfyui.root"].label
-        if section.root:
-            found = find_installation([(origin, Path(section.root))], explicit={origin})
+        named, origin = self._named_root()
+        if named is not None:
+            found = find_installation([(origin, named)], explicit={origin})
             if found is None:
                 raise Failure(
                     "comfyui-not-found",
-                    f"There is no ComfyUI in {section.root} (named by {origin}).",
-                    hint="Name the folder that holds ComfyUI's main.py, as COMFYUI_ROOT or as [comfyui] root.",
+                    f"There is no ComfyUI in {named} (named by {origin}).",
+                    hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
                 )
         else:
             places = [("~/ComfyUI", Path("~/ComfyUI").expanduser()), ("the current folder", Path.cwd())]
             found = find_installation(places)
         return _with_settings(found, self.settings) if found else None
+
+    def _named_root(self) -> tuple[Path | None, str]:
+        if self.comfyui_option is not None:
+            return self.comfyui_option.expanduser().absolute(), "--comfyui"
+        root = self.settings.comfyui.root
+        return (Path(root) if root else None), self.configuration.origins["comfyui.root"].label
+
+    def arguments(self, installation: Installation | None) -> tuple[str, ...]:
+        """Return the options that make another call of this program work on the same home, settings and ComfyUI."""
+        home = ("--home", str(self.layout.home.folder))
+        config_file = ("--config", str(self.config_option.absolute())) if self.config_option else ()
+        comfyui = ("--comfyui", str(installation.root)) if installation else ()
+        return (*home, *config_file, *comfyui)
 
     def roots(self, installation: Installation) -> tuple[Root, ...]:
         """Return the workflow roots: the configured ones, else those of ComfyUI itself."""

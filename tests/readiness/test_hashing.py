@@ -4,6 +4,7 @@ import hashlib
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from blake3 import blake3
 
@@ -203,3 +204,13 @@ def test_what_was_done_is_kept_from_time_to_time(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         hash_some(found, index(tmp_path), budget_seconds=1000, monotonic=Watch(3), progress=stop)
     assert len(index(tmp_path).hashes()) >= 1
+
+
+def test_the_cycle_makes_autov3_for_loras_only(tmp_path: Path) -> None:
+    lora = model(put(tmp_path / "lora.safetensors", safetensors()))
+    other = model(put(tmp_path / "model.safetensors", safetensors()))
+    checkpoint = msgspec.structs.replace(other, folder="checkpoints")
+    known = index(tmp_path)
+    run([lora, checkpoint], known)
+    assert known.hashes()[lora.key].autov3 is not None
+    assert known.hashes()[checkpoint.key].autov3 is None

@@ -1,0 +1,84 @@
+"""`comfywatchman install-service`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from comfywatchman.base.config import service_folder
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.render import print_json
+from comfywatchman.cli.session import Session, own_command
+from comfywatchman.readiness.service import UnitFile, activation, cron_line, scheduler_unit, timer_units, write_units
+
+
+@click.command("install-service")
+@click.option("--timer", is_flag=True, help="A systemd timer that starts one cycle each time, instead of a scheduler.")
+@click.option("--cron", is_flag=True, help="A line for crontab instead of systemd units.")
+@click.option("--write", is_flag=True, help="Write the units into ~/.config/systemd/user instead of printing them.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_obj
+def install_service(session: Session, timer: bool, cron: bool, write: bool, as_json: bool) -> None:
+    """Print or write a systemd user service (or timer), or print a crontab line, for this home and configuration."""
+    if cron and (timer or write):
+        raise click.UsageError("--cron prints one line for `crontab -e`; it goes with neither --timer nor --write.")
+    schedule = session.settings.schedule
+    if cron:
+        line = cron_line(_cycle(session, "cron"), interval_minutes=schedule.interval_minutes)
+        if as_json:
+            print_json(crontab=line)
+        else:
+            click.echo(line)
+            click.echo("Add this line with: crontab -e", err=True)
+        return
+    units = _units(session, timer=timer)
+    if write:
+        paths = write_units(units, service_folder())
+        _tell_written(paths, units, as_json=as_json)
+        return
+    if as_json:
+        print_json(units=[{"name": unit.name, "text": unit.text} for unit in units], activation=list(activation(units)))
+        return
+    for unit in units:
+        click.echo(f"# {unit.name}\n{unit.text}")
+    click.echo("Run again with --write to put this into ~/.config/systemd/user.", err=True)
+
+
+def _units(session: Session, *, timer: bool) -> tuple[UnitFile, ...]:
+    schedule = session.settings.schedule
+    if not timer:
+        return (scheduler_unit(_program(session, "--scheduler")),)
+    return timer_units(
+        _cycle(session, "schedule"),
+        interval_minutes=schedule.interval_minutes,
+        deadline_minutes=schedule.cycle_deadline_minutes,
+    )
+
+
+def _tell_written(paths: tuple[Path, ...], units: tuple[UnitFile, ...], *, as_json: bool) -> None:
+    if as_json:
+        print_json(written=[str(path) for path in paths], activation=list(activation(units)))
+        return
+    for path in paths:
+        click.echo(f"Written: {path}")
+    click.echo("Now run:")
+    for command in activation(units):
+        click.echo(f"  {command}")
+
+
+def _cycle(session: Session, trigger: str) -> tuple[str, ...]:
+    return _program(session, "--run-cycle", "--trigger", trigger)
+
+
+def _program(session: Session, *arguments: str) -> tuple[str, ...]:
+    """Return the command line that does this again from anywhere: home, configuration and ComfyUI named."""
+    home = ("--home", str(session.layout.home.folder))
+    config = ("--config", str(session.config_option.absolute())) if session.config_option else ()
+    if session.installation() is None:
+        raise Failure(
+            "comfyui-not-found",
+            "No ComfyUI was found, so there is nothing to install a service for.",
+            hint='Name it in ~/.config/comfywatchman/config.toml: [comfyui] root = "/path/to/ComfyUI"',
+        )
+    return (*own_command(), *home, *config, *arguments)
