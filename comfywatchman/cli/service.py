@@ -73,12 +73,11 @@ def _cycle(session: Session, trigger: str) -> tuple[str, ...]:
 
 def _program(session: Session, *arguments: str) -> tuple[str, ...]:
     """Return the command line that does this again from anywhere: home, configuration and ComfyUI named."""
-    home = ("--home", str(session.layout.home.folder))
-    config = ("--config", str(session.config_option.absolute())) if session.config_option else ()
-    if session.installation() is None:
+    installation = session.installation()
+    if installation is None:
         raise Failure(
             "comfyui-not-found",
             "No ComfyUI was found, so there is nothing to install a service for.",
-            hint='Name it in ~/.config/comfywatchman/config.toml: [comfyui] root = "/path/to/ComfyUI"',
+            hint="Name it: comfywatchman --comfyui /path/to/ComfyUI install-service",
         )
-    return (*own_command(), *home, *config, *arguments)
+    return (*own_command(), *session.arguments(installation), *arguments)
