@@ -116,8 +116,9 @@ class Expressions(ABC):
         self.depth += 1
         try:
             names = self.run(module)
-            if name in names.names:
-                return self.settle(names, name)
+            value = self.settle(names, name) if name in names.names else UNKNOWN
+            if value is not UNKNOWN:
+                return value
             below = self.tree.module((*module.parts, name)) if module.is_package else None
             return ModuleRef(below) if below is not None else UNKNOWN
         finally:

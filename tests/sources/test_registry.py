@@ -1,0 +1,71 @@
+"""Asking the Comfy Registry, over real sockets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from comfywatchman.base.http import Session
+from comfywatchman.sources.registry import registry_owner
+from tests.servers.base import LocalServer, Reply
+
+NODE = {
+    "id": "comfyui-impact-pack",
+    "name": "ComfyUI Impact Pack",
+    "repository": "https://github.com/ltdrdata/ComfyUI-Impact-Pack",
+    "status": "NodeStatusActive",
+}
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session(timeout_seconds=5) as opened:
+        yield opened
+
+
+def test_the_owner_of_a_class_is_named(session: Session) -> None:
+    with LocalServer({"/comfy-nodes/Some%20Node%20%2F%20x/node": Reply(json.dumps(NODE).encode())}) as server:
+        answer = registry_owner(session, server.url + "/", "Some Node / x")
+    assert answer.failure is None
+    assert answer.package is not None
+    assert (answer.package.id, answer.package.title) == ("comfyui-impact-pack", "ComfyUI Impact Pack")
+    assert answer.package.evidence == "listed in the Comfy Registry"
+
+
+def test_a_class_that_the_registry_does_not_know_is_an_answer(session: Session) -> None:
+    with LocalServer({"/comfy-nodes/X/node": Reply(b'{"message":"Node not found"}', 404)}) as server:
+        answer = registry_owner(session, server.url, "X")
+    assert (answer.package, answer.failure) == (None, None)
+
+
+@pytest.mark.parametrize("status", ["NodeStatusBanned", "NodeStatusDeleted"])
+def test_a_withdrawn_package_is_not_proposed(status: str, session: Session) -> None:
+    with LocalServer({"/comfy-nodes/X/node": Reply(json.dumps({**NODE, "status": status}).encode())}) as server:
+        answer = registry_owner(session, server.url, "X")
+    assert (answer.package, answer.failure) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply(b"<html>not found</html>", 404), "http-body"),
+        (Reply(b"{}", 500), "http-status"),
+        (Reply(b"<html>"), "http-body"),
+        (Reply(b"[]"), "http-body"),
+        (Reply(b'{"id": 3}'), "http-body"),
+    ],
+)
+def test_trouble_is_not_taken_for_an_unknown_class(reply: Reply, code: str, session: Session) -> None:
+    with LocalServer({"/comfy-nodes/X/node": reply}) as server:
+        answer = registry_owner(session, server.url, "X")
+    assert answer.package is None
+    assert answer.failure is not None
+    assert answer.failure.code == code
+
+
+def test_a_registry_out_of_reach_is_a_failure(session: Session) -> None:
+    answer = registry_owner(session, "http://127.0.0.1:9", "X")
+    assert answer.failure is not None
+    assert answer.failure.code == "http-unreachable"
