@@ -9,6 +9,7 @@ import msgspec
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import sweep_unfinished
 from comfywatchman.base.gpu import GpuReading, read_gpus
 from comfywatchman.base.host import look_and_remember
 from comfywatchman.base.lock import hold
@@ -96,6 +97,8 @@ def gate_settings(schedule: ScheduleSection) -> GateSettings:
 
 
 def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
+    for folder in (run.request.layout.home.state, run.request.layout.status_json.parent):
+        sweep_unfinished(folder)
     for problem in database.problems:
         run.note(problem)
     index = WorkflowIndex(database)

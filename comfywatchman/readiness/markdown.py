@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_SPECIAL: Final = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$&@:^=])")
-_INVISIBLE: Final = re.compile("[\u0000-\u001f\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+# Escaped is only what means something where it stands, so that the report also reads well without a viewer:
+# entities, images, addresses (`https://`, `www.`), emoji codes and an underscore that is not inside a word.
+_INLINE: Final = re.compile(
+    r"[\\`*\[\]<>|~$@#]|&(?=[#A-Za-z])|!(?=\[|$)|:(?=[A-Za-z/])|(?<=[Ww]{3})\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+)
+_AT_START: Final = re.compile(r"^([-+=:]|[0-9]{1,9}(?=[.)](?: |$)))")
 
 
 class Safe(str):
@@ -16,21 +20,36 @@ class Safe(str):
 
 
 def visible(text: str) -> str:
-    """Replace control, bidirectional and lone surrogate characters by their escapes."""
-    return _INVISIBLE.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text)
+    """Replace what cannot be seen (control, bidirectional, zero-width characters, odd spaces) by its escape."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
+
+
+def sentence(text: str) -> str:
+    """Return text with its first letter as a capital and the rest as it is."""
+    return text[:1].upper() + text[1:]
 
 
 def escape(text: object) -> Safe:
     """Return text that Markdown shows as it stands; `Safe` text is returned unchanged."""
-    return text if isinstance(text, Safe) else Safe(_SPECIAL.sub(r"\\\1", visible(str(text))))
+    if isinstance(text, Safe):
+        return text
+    escaped = _INLINE.sub(r"\\\g<0>", visible(str(text)))
+    return Safe(_AT_START.sub(lambda match: _start(match.group()), escaped))
 
 
 def code(text: object) -> Safe:
-    """Return a code span that holds the text, fit for a table cell as well."""
-    shown = visible(str(text)).replace("|", "\u2502")
+    """Return a code span that holds the text, fit for a table cell as well.
+
+    A table knows no way to write every text with a `|` inside a code span; such a text comes back escaped instead.
+    """
+    shown = visible(str(text))
+    if "|" in shown:
+        return escape(shown)
     longest = max((len(run) for run in re.findall(r"`+", shown)), default=0)
     fence = "`" * (longest + 1)
-    pad = " " if shown.startswith("`") or shown.endswith("`") or not shown.strip() else ""
+    pad = " " if _loses_its_ends(shown) else ""
     return Safe(f"{fence}{pad}{shown}{pad}{fence}")
 
 
@@ -39,3 +58,14 @@ def link(url: str, text: str) -> Safe:
     if re.fullmatch(r"https://[A-Za-z0-9._~/?=&%+,@:-]+", url):
         return Safe(f"[{escape(text)}]({url})")
     return code(url)
+
+
+def _start(found: str) -> str:
+    # A backslash before a digit is shown; the full stop or bracket after the number is what makes it a list.
+    return f"{found}\\" if found.isdigit() else f"\\{found}"
+
+
+def _loses_its_ends(shown: str) -> bool:
+    # CommonMark 0.31, section 6.1: one space is taken from both ends unless all is spaces; backticks join the fence.
+    touches_fence = shown.startswith("`") or shown.endswith("`")
+    return not shown or touches_fence or (shown.startswith(" ") and shown.endswith(" ") and shown.strip(" ") != "")

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.base import files
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import Damaged, read_state, write_atomic
 from comfywatchman.readiness import markdown
@@ -58,7 +59,7 @@ def read_report(layout: Layout) -> MasterStatus | Damaged | None:
 
 def to_json(status: MasterStatus) -> bytes:
     """Return the report as JSON: sorted keys, two spaces, a final newline."""
-    return msgspec.json.format(msgspec.json.encode(status, order="sorted"), indent=2) + b"\n"
+    return files.to_json(status)
 
 
 def to_markdown(status: MasterStatus) -> str:
@@ -73,6 +74,7 @@ def to_markdown(status: MasterStatus) -> str:
         finalize=markdown.escape,
     )
     environment.filters["code"] = markdown.code
+    environment.filters["sentence"] = markdown.sentence
     environment.filters["link"] = lambda url: markdown.link(url, url)
     template = environment.from_string(
         resources.files("comfywatchman.readiness").joinpath("templates", "master_status.md.j2").read_text("utf-8")
@@ -94,6 +96,8 @@ def headline(status: MasterStatus) -> str:
         return "This ComfyUI host has not been checked yet"
     if summary.workflows == 0:
         return "This ComfyUI host has no workflows"
+    if summary.ready == summary.workflows == 1:
+        return "The only workflow is ready"
     if summary.ready == summary.workflows:
         return f"All {summary.workflows} workflows are ready"
     return f"{summary.ready} of {summary.workflows} workflows are ready"
