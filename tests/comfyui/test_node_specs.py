@@ -55,12 +55,12 @@ SHAPES = {
     "a function with a default": "def make(more={'B': B}):\n    return {'A': A, **more}\nNODE_CLASS_MAPPINGS = make()",
     "a function that fills it": "NODE_CLASS_MAPPINGS = {}\ndef fill(m):\n    m['A'] = A\n    m['B'] = B\n"
     "fill(NODE_CLASS_MAPPINGS)",
-    "a kept function result": "NODE_CLASS_MAPPINGS = {}\ndef fill():\n    NODE_CLASS_MAPPINGS.update({'A': A, 'B': B})\n"
-    "    return 1\ndone = fill()",
+    "a kept function result": "NODE_CLASS_MAPPINGS = {}\ndef fill():\n"
+    "    NODE_CLASS_MAPPINGS.update({'A': A, 'B': B})\n    return 1\ndone = fill()",
     "a global of a function": "NODE_CLASS_MAPPINGS = {}\ndef fill():\n    global NODE_CLASS_MAPPINGS\n"
     "    NODE_CLASS_MAPPINGS = {'A': A, 'B': B}\nfill()",
-    "a decorator": "NODE_CLASS_MAPPINGS = {}\ndef node(name):\n    def mark(c):\n        NODE_CLASS_MAPPINGS[name] = c\n"
-    "        return c\n    return mark\n@node('A')\nclass D: pass\n@node(name='B')\nclass E: pass",
+    "a decorator": "NODE_CLASS_MAPPINGS = {}\ndef node(name):\n    def mark(c):\n"
+    "        NODE_CLASS_MAPPINGS[name] = c\n        return c\n    return mark\n@node('A')\nclass D: pass\n@node(name='B')\nclass E: pass",
     "format": "def name(x):\n    return '{}{}'.format(x, '')\nNODE_CLASS_MAPPINGS = {name('A'): A, name('B'): B}",
     "f-strings": "S = ''\nNODE_CLASS_MAPPINGS = {f'A{S}': A, f'B{S}': B}",
     "percent": "NODE_CLASS_MAPPINGS = {'%s' % 'A': A, 'B' + '': B}",
@@ -95,8 +95,8 @@ INCOMPLETE = {
     "a computed key": "import elsewhere\nNODE_CLASS_MAPPINGS = {'A': A, elsewhere.name(): B}",
     "an unknown method": "NODE_CLASS_MAPPINGS = {'A': A}\nNODE_CLASS_MAPPINGS.__ior__({'B': B})",
     "a width that could be a bomb": "NODE_CLASS_MAPPINGS = {'A': A, '{:>999999999}'.format('B'): B}",
-    "text that grows without end": "t = 'x' * 3\nfor i in range(1000):\n    t = 'y'\nfor i in range(60):\n    t = t + t\n"
-    "NODE_CLASS_MAPPINGS = {'A': A, t: B}",
+    "text that grows without end": "t = 'x' * 3\nfor i in range(1000):\n    t = 'y'\n"
+    "for i in range(60):\n    t = t + t\nNODE_CLASS_MAPPINGS = {'A': A, t: B}",
 }
 
 
@@ -247,7 +247,8 @@ def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> N
             def INPUT_TYPES(cls):
                 types = super().INPUT_TYPES()
                 types["required"]["second"] = (choices("checkpoints", ["auto"]),)
-                types["optional"] = {"third": (names_of(cls.KIND),), "both": (names_of("clip") + names_of("clip_gguf"),)}
+                types["optional"] = {"third": (names_of(cls.KIND),)}
+                types["optional"].update(both=(names_of("clip") + names_of("clip_gguf"),))
                 return types
         class New:
             def INPUT_TYPES():
@@ -343,10 +344,12 @@ def test_a_pack_that_cannot_be_read_says_so(evil: str, tmp_path: Path) -> None:
 
 LOOPING = {
     "recursion": "def f(x):\n    return f(x) or f(x)\nNODE_CLASS_MAPPINGS = {'A': A, **f(1)}",
-    "mutual recursion": "def f():\n    return g()\ndef g():\n    return f()\nX = f()\nNODE_CLASS_MAPPINGS = {'A': A, **X}",
+    "mutual recursion": "def f():\n    return g()\ndef g():\n    return f()\nX = f()\n"
+    "NODE_CLASS_MAPPINGS = {'A': A, **X}",
     "a class that is its own base": "class Z(Z): pass\nclass Y(Z): pass\nZ = Y\n"
     "NODE_CLASS_MAPPINGS = {'A': A, Y.NAME: Y}",
-    "a list that doubles": "l = [1]\nfor i in range(1000):\n    l += l\nNODE_CLASS_MAPPINGS = {'A': A, **{x: A for x in l}}",
+    "a list that doubles": "l = [1]\nfor i in range(1000):\n    l += l\n"
+    "NODE_CLASS_MAPPINGS = {'A': A, **{x: A for x in l}}",
     "endless": "NODE_CLASS_MAPPINGS = {'A': A}\nwhile True:\n    NODE_CLASS_MAPPINGS[input()] = A",
     "many rounds": "NODE_CLASS_MAPPINGS = {'A': A}\nr = range(1000)\nfor a in r:\n  for b in r:\n    for c in r:\n"
     "      NODE_CLASS_MAPPINGS['x'] = [a, b, c]",
