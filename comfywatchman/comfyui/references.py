@@ -110,7 +110,8 @@ def _of_node(
             taken.update((name,) if place is None else (name, place))
             if not _holds_no_file(table, class_type, name, place):
                 yield from _loaded(node, known, name, value, unknown=unknown)
-    rest = [given for given in _other_values(node, taken) if isinstance(given[2], (str, list, dict))]
+    others = _other_values(node, taken, placed=not table.is_plain(class_type))
+    rest = [given for given in others if isinstance(given[2], (str, list, dict))]
     if rest:
         unplaced = _only_unplaced_folder(table.inputs(class_type), taken)
         yield from _of_other_values(node, table, rest, declared, unplaced)
@@ -143,7 +144,7 @@ def _is_plain_text(node: Node) -> bool:
 def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
     if table.is_plain(class_type):
         return False
-    places: tuple[str | int, ...] = (name,) if place is None else (name, place)
+    places: list[str | int] = [name] if place is None else [name, place]
     return table.is_picker(class_type, name) or any(
         table.is_preset(class_type, one) or table.auto_downloads(class_type, one) for one in places
     )
@@ -165,13 +166,14 @@ def _given(node: Node, known: LoaderInput) -> Iterator[_Given]:
             yield label, place, node.positional[place]
 
 
-def _other_values(node: Node, taken: set[int | str]) -> Iterator[_Given]:
+def _other_values(node: Node, taken: set[int | str], *, placed: bool) -> Iterator[_Given]:
     names = node.widget_names
+    places = {name: place for place, name in enumerate(names)} if placed else {}
     for name, value in node.values.items():
         if name not in taken:
-            yield name, names.index(name) if name in names else None, value
-    if node.values and not names:
-        # The two value lists of this node differ in length; the named one, read above, holds everything.
+            yield name, places.get(name), value
+    if not names and len(node.values) >= len(node.positional):
+        # Every widget without a name is fed from outside; what it stores is stale.
         return
     for place, value in enumerate(node.positional):
         if (place >= len(names) or names[place] is None) and place not in taken:

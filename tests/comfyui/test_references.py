@@ -303,3 +303,9 @@ def test_a_linked_input_known_to_a_later_table_only_names_nothing() -> None:
     table = LoaderTable([LoaderInput("X", "which", "vae", 0, "a test", "medium")])
     one = node(2, "X", ["stale", 1], inputs=[slot("which", 1)])
     assert references(node(1, "Source"), one, links=[[1, 1, 0, 2, 0, "*"]], table=table) == []
+
+
+def test_an_unnamed_value_beside_a_fed_one_is_still_looked_at() -> None:
+    one = node(2, "Unknown", ["a.gguf", "b.gguf", 5], inputs=[slot("which", 1)])
+    found = references(node(1, "PrimitiveString", ["c.gguf"]), one, links=[[1, 1, 0, 2, 0, "STRING"]])
+    assert [one.value for one in found] == ["c.gguf", "a.gguf", "b.gguf"]

@@ -84,8 +84,8 @@ def _walk(scope: Scope, known: Definitions, flat: Flat) -> None:
 def _effective(scope: Scope, node: RawNode, known: Definitions) -> Node:
     path = scope.prefix + node.id
     widgets = stored_widgets(node, known.table, path=path, problems=known.problems)
-    if scope.overrides:
-        _override(scope, node, widgets)
+    for name, value in scope.overrides.get(node.id, {}).items():
+        widgets.put(overridden_name(name), value)
     linked = _follow_links(scope, node, widgets, known)
     get = node.properties.get
     title = node.raw.get("title")
@@ -102,12 +102,6 @@ def _effective(scope: Scope, node: RawNode, known: Definitions) -> Node:
         title=title if isinstance(title, str) and title != node.class_type else None,
         widget_names=widgets.names,
     )
-
-
-def _override(scope: Scope, node: RawNode, widgets: Widgets) -> None:
-    for (node_id, name), value in scope.overrides.items():
-        if node_id == node.id:
-            widgets.put(overridden_name(name), value)
 
 
 def _follow_links(scope: Scope, node: RawNode, widgets: Widgets, known: Definitions) -> frozenset[str]:

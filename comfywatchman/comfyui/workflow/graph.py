@@ -89,6 +89,7 @@ class Graph:
         inputs: Names of the subgraph's own inputs by slot; empty for the outermost graph.
         outputs: For each of the subgraph's own outputs, the id of the link that feeds it.
         setters: SetNode by the name under which it publishes.
+        widget_inputs: Names of the subgraph's own inputs that feed a widget, in order: a host gives values for those.
     """
 
     nodes: tuple[RawNode, ...]
@@ -97,18 +98,7 @@ class Graph:
     inputs: tuple[str, ...] = ()
     outputs: tuple[LinkId | None, ...] = ()
     setters: Mapping[str, RawNode] = field(default_factory=dict)
-
-    def widget_inputs(self) -> tuple[str, ...]:
-        """Name the subgraph's own inputs that feed a widget, in order: those that a host gives values for."""
-        fed = {
-            link.origin_slot for link in self.links.values() if link.origin == SUBGRAPH_INPUT and self._is_widget(link)
-        }
-        return tuple(name for slot, name in enumerate(self.inputs) if slot in fed)
-
-    def _is_widget(self, link: Link) -> bool:
-        target = self.by_id.get(link.target)
-        slots = target.slots if target else ()
-        return 0 <= link.target_slot < len(slots) and slots[link.target_slot].widget is not None
+    widget_inputs: tuple[str, ...] = ()
 
 
 def mapping(value: object) -> Mapping[str, object]:
@@ -156,14 +146,31 @@ def read_graph(raw: Mapping[str, object], problems: list[Problem]) -> Graph:
         for node in nodes
         if by_id.setdefault(node.id, node) is not node
     )
+    inputs = tuple(_slot_name(slot) for slot in sequence(raw.get("inputs")))
     return Graph(
         nodes=nodes,
         by_id=by_id,
         links=links,
-        inputs=tuple(_slot_name(slot) for slot in sequence(raw.get("inputs"))),
+        inputs=inputs,
         outputs=_outputs(sequence(raw.get("outputs")), links),
         setters={name: node for node in nodes if node.class_type in SETTERS and (name := first_text(node.raw))},
+        widget_inputs=_widget_inputs(inputs, links, by_id),
     )
+
+
+def _widget_inputs(
+    inputs: tuple[str, ...], links: Mapping[LinkId, Link], by_id: Mapping[str, RawNode]
+) -> tuple[str, ...]:
+    if not inputs:
+        return ()
+    own = [link for link in links.values() if link.origin == SUBGRAPH_INPUT]
+    fed = {link.origin_slot for link in own if _is_widget(by_id.get(link.target), link.target_slot)}
+    return tuple(name for slot, name in enumerate(inputs) if slot in fed)
+
+
+def _is_widget(target: RawNode | None, slot: int) -> bool:
+    slots = target.slots if target else ()
+    return 0 <= slot < len(slots) and slots[slot].widget is not None
 
 
 def _nodes(listed: list[object], problems: list[Problem]) -> tuple[RawNode, ...]:

@@ -128,9 +128,9 @@ def _primitive(scope: Scope, node: RawNode, known: Definitions) -> _Next | Fed:
     slot = node.slot("value")
     if slot is not None and slot.link is not None:
         return scope, slot.link
-    for (node_id, _), value in scope.overrides.items():
-        if node_id == node.id:
-            return Value(value)
+    given = scope.overrides.get(node.id)
+    if given:
+        return Value(next(iter(given.values())))
     stored = stored_widgets(node, known.table, path="", problems=[])
     values = stored.by_place or list(stored.by_name.values())
     return Value(values[0]) if values and values[0] is not None else Ended.NOWHERE

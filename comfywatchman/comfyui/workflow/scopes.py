@@ -19,6 +19,8 @@ MAX_DEPTH: Final = 64
 _OWN_INPUT: Final = "-1"
 _NESTED_NAME: Final = re.compile(r"(\d+): (.+)", re.DOTALL)
 
+Overrides = dict[str, dict[str, object]]
+
 
 @dataclass(frozen=True, slots=True)
 class Scope:
@@ -32,7 +34,7 @@ class Scope:
         host: The host node, None for the outermost graph.
         kind: What names the graph's definition, to notice a graph inside itself.
         promoted: Value that the host gives, by name of the graph's own input.
-        overrides: Value that the host gives straight to an inner node's widget, by node id and widget name.
+        overrides: Values that the host gives straight to an inner node's widgets: by node id, then widget name.
         depth: Number of hosts around it.
     """
 
@@ -43,7 +45,7 @@ class Scope:
     host: RawNode | None = None
     kind: str = ""
     promoted: Mapping[str, object] = field(default_factory=dict)
-    overrides: Mapping[tuple[str, str], object] = field(default_factory=dict)
+    overrides: Overrides = field(default_factory=dict)
     depth: int = 0
 
     def around(self) -> Iterator[Scope]:
@@ -120,18 +122,14 @@ class Definitions:
             graph = self._graphs[host.class_type] = read_graph(definition, self.problems)
         return graph
 
-    def _given(
-        self, scope: Scope, host: RawNode, graph: Graph
-    ) -> tuple[dict[str, object], dict[tuple[str, str], object]]:
+    def _given(self, scope: Scope, host: RawNode, graph: Graph) -> tuple[dict[str, object], Overrides]:
         if host.class_type not in self.subgraphs:
             return {}, {}
         promoted, overrides = promoted_values(host, graph)
-        for (node_id, name), value in scope.overrides.items():
-            if node_id != host.id:
-                continue
+        for name, value in scope.overrides.get(host.id, {}).items():
             nested = _NESTED_NAME.fullmatch(name)
             if name not in graph.inputs and nested:
-                overrides[nested[1], nested[2]] = value
+                overrides.setdefault(nested[1], {})[nested[2]] = value
             else:
                 promoted[name] = value
         return promoted, overrides
@@ -151,8 +149,8 @@ def definitions(raw: Mapping[str, object], table: LoaderTable) -> Definitions:
     return Definitions(table, subgraphs, mapping(mapping(raw.get("extra")).get("groupNodes")))
 
 
-def promoted_values(host: RawNode, graph: Graph) -> tuple[dict[str, object], dict[tuple[str, str], object]]:
-    """Give the values that a subgraph instance sets, by own input name and by (inner node id, widget name).
+def promoted_values(host: RawNode, graph: Graph) -> tuple[dict[str, object], Overrides]:
+    """Give the values that a subgraph instance sets: by own input name, and straight on inner nodes.
 
     Three notations, the newest first: names with values, `proxyWidgets` beside the value list, and the list alone
     in the order of the inputs that feed a widget. A null means that the inner value stands.
@@ -164,13 +162,13 @@ def promoted_values(host: RawNode, graph: Graph) -> tuple[dict[str, object], dic
     proxies = host.properties.get("proxyWidgets")
     if isinstance(proxies, list):
         return _proxied(proxies, sequence(values))
-    places = zip(graph.widget_inputs(), sequence(values), strict=False) if values else ()
+    places = zip(graph.widget_inputs, sequence(values), strict=False)
     return {name: value for name, value in places if value is not None}, {}
 
 
-def _proxied(proxies: list[object], values: list[object]) -> tuple[dict[str, object], dict[tuple[str, str], object]]:
+def _proxied(proxies: list[object], values: list[object]) -> tuple[dict[str, object], Overrides]:
     promoted: dict[str, object] = {}
-    overrides: dict[tuple[str, str], object] = {}
+    overrides: Overrides = {}
     for proxy, value in zip(proxies, values, strict=False):
         node_id, name = (proxy[0], proxy[1]) if isinstance(proxy, list) and len(proxy) > 1 else (None, None)
         inner = key(node_id)
@@ -179,7 +177,7 @@ def _proxied(proxies: list[object], values: list[object]) -> tuple[dict[str, obj
         if inner == _OWN_INPUT:
             promoted[name] = value
         else:
-            overrides[inner, name] = value
+            overrides.setdefault(inner, {})[name] = value
     return promoted, overrides
 
 

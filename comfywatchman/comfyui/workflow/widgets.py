@@ -22,19 +22,23 @@ class Widgets:
 
     Attributes:
         by_name: Value by widget name.
-        by_place: Values in widget order; empty when the file gives names only.
+        by_place: Values in widget order; empty when only names can be trusted.
         names: Name by place, None where nothing tells; empty when no name is known.
+        places: Place by name, made when first asked for.
     """
 
     by_name: dict[str, object]
     by_place: list[object] = field(default_factory=list)
     names: tuple[str | None, ...] = ()
+    places: dict[str | None, int] | None = None
 
     def put(self, name: str, value: object) -> None:
         """Let a value from outside replace the stored one."""
         self.by_name[name] = value
-        if name in self.names:
-            self.by_place[self.names.index(name)] = value
+        if self.places is None:
+            self.places = {known: place for place, known in enumerate(self.names)}
+        if name in self.places:
+            self.by_place[self.places[name]] = value
 
 
 def stored_widgets(node: RawNode, table: LoaderTable, *, path: str, problems: list[Problem]) -> Widgets:
@@ -57,7 +61,7 @@ def stored_widgets(node: RawNode, table: LoaderTable, *, path: str, problems: li
         return Widgets(dict(named))
     if named and len(named) != len(values):
         problems.append(_disagreement(node, path))
-        return Widgets(dict(named), list(values))
+        return Widgets(dict(named))
     if named and _differ(values, named):
         problems.append(_disagreement(node, path))
     names = tuple(named) if named else _names(node, values, table)

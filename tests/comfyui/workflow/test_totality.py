@@ -164,3 +164,24 @@ def test_a_chain_of_many_reroutes_ends() -> None:
     nodes.append(samples.node(count, "VAELoader", ["a"], inputs=[samples.slot("vae_name", count)]))
     links = [[n, n - 1, 0, n, 0, "*"] for n in range(1, count + 1)]
     assert outcome(json.dumps(samples.graph(*nodes, links=links)).encode()) == "read"
+
+
+def test_a_file_made_to_be_slow_is_read_in_time() -> None:
+    many = 20_000
+    names = {f"n{n}": "x.gguf" for n in range(many)}
+    inputs = [samples.slot(name, n) for n, name in enumerate(names)]
+    links = [[n, 1, 0, 2, n, "*"] for n in range(many)]
+    wide = samples.graph(
+        samples.node(1, "PrimitiveString", ["a.gguf"]),
+        samples.node(2, "RIFE VFI", list(names.values()), widgets_values_named=names, inputs=inputs),
+        links=links,
+    )
+    loaders = [samples.node(n, "VAELoader", ["a"]) for n in range(many)]
+    proxies = [[str(n), "vae_name"] for n in range(many)]
+    host = samples.node(1, samples.SUB, ["b"] * many, properties={"proxyWidgets": proxies})
+    many_overrides = samples.with_subgraph(host, samples.subgraph(*loaders))
+    for raw in (wide, many_overrides):
+        content = json.dumps(raw).encode()
+        start = time.process_time()
+        assert outcome(content) == "read"
+        assert time.process_time() - start < 5
