@@ -60,7 +60,8 @@ SHAPES = {
     "a global of a function": "NODE_CLASS_MAPPINGS = {}\ndef fill():\n    global NODE_CLASS_MAPPINGS\n"
     "    NODE_CLASS_MAPPINGS = {'A': A, 'B': B}\nfill()",
     "a decorator": "NODE_CLASS_MAPPINGS = {}\ndef node(name):\n    def mark(c):\n"
-    "        NODE_CLASS_MAPPINGS[name] = c\n        return c\n    return mark\n@node('A')\nclass D: pass\n@node(name='B')\nclass E: pass",
+    "        NODE_CLASS_MAPPINGS[name] = c\n        return c\n    return mark\n"
+    "@node('A')\nclass D: pass\n@node(name='B')\nclass E: pass",
     "format": "def name(x):\n    return '{}{}'.format(x, '')\nNODE_CLASS_MAPPINGS = {name('A'): A, name('B'): B}",
     "f-strings": "S = ''\nNODE_CLASS_MAPPINGS = {f'A{S}': A, f'B{S}': B}",
     "percent": "NODE_CLASS_MAPPINGS = {'%s' % 'A': A, 'B' + '': B}",

@@ -117,17 +117,17 @@ def combine(left: Value, operator: ast.operator, right: Value) -> Value:
 
 
 def _bool(reader: Expressions, node: ast.BoolOp, scope: Scope) -> Value:
+    """Read `a or b` as what it may give; of `a and b` only what it surely gives."""
     stops_at = isinstance(node.op, ast.Or)
-    seen: list[Value] = []
+    possible: list[Value] = []
     for part in node.values:
         value = reader.evaluate(part, scope)
         truth = truth_of(value)
+        if truth is not (not stops_at) or part is node.values[-1]:
+            possible.append(value)
         if truth is stops_at:
-            return value if not seen else UNKNOWN
-        if truth is None:
-            seen.append(value)
-        last = value
-    return last if not seen else join(seen) if stops_at else UNKNOWN
+            break
+    return join(possible) if stops_at or len(possible) == 1 else UNKNOWN
 
 
 def _choice(reader: Expressions, node: ast.IfExp, scope: Scope) -> Value:
