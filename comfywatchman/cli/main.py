@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -134,6 +136,7 @@ def run() -> None:
     """Start the program; expected trouble becomes a message and an exit code, never a traceback."""
     from comfywatchman.base.errors import Failure
 
+    _print_any_name()
     try:
         status = main.main(standalone_mode=False)
     except Failure as failure:
@@ -148,11 +151,27 @@ def run() -> None:
         click.echo("Interrupted.", err=True)
         status = 130
     except BrokenPipeError:
-        sys.stderr.close()
         status = 1
     except Exception as error:  # noqa: BLE001 - the edge of the program: a person gets a sentence, not a traceback
         from comfywatchman.cli.render import print_unexpected
 
         print_unexpected(error)
         status = 1
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(_flushed(status if isinstance(status, int) else 0))
+
+
+def _print_any_name() -> None:
+    # A name that the terminal's encoding does not hold is shown as an escape, not as a traceback.
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _flushed(status: int) -> int:
+    # What could not be written is tried again when Python ends, with a complaint and a status of its own.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return status or 1
+    return status

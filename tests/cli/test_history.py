@@ -1,0 +1,92 @@
+"""`comfywatchman history` and `--list-intake`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from comfywatchman.base.config import Home
+from comfywatchman.cli.main import main
+from comfywatchman.readiness.history import CycleRecord, add_record
+from comfywatchman.readiness.intake import Acknowledgement, record
+from comfywatchman.readiness.layout import Layout
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(Home(tmp_path))
+
+
+def run(layout: Layout, *arguments: str) -> Result:
+    environment = {"HOME": str(layout.home.folder), "XDG_CONFIG_HOME": None}
+    return CliRunner().invoke(
+        main, ["--home", str(layout.home.folder), *arguments], env=environment, catch_exceptions=False
+    )
+
+
+def add_cycles(layout: Layout) -> None:
+    for one in (
+        CycleRecord("c1", "manual", "T1", 0.254, success=True, read=7, ready=1, missing=2, uncertain=3, invalid=4),
+        CycleRecord("c2", "cron", "T2", 0.0, success=False, skipped_reason="low-vram"),
+        CycleRecord("c3", "schedule", "T3", 1.0, success=False, message="disk full"),
+    ):
+        add_record(layout.history, one, keep=100)
+
+
+def test_cycles_are_listed_newest_first(layout: Layout) -> None:
+    add_cycles(layout)
+    lines = run(layout, "history").output.splitlines()
+    assert lines[0].split("\t")[:4] == ["Started", "Trigger", "Outcome", "Seconds"]
+    assert [line.split("\t") for line in lines[1:]] == [
+        ["T3", "schedule", "failed", "1.00", "", "", "", "", ""],
+        ["T2", "cron", "skipped: low-vram", "0.00", "", "", "", "", ""],
+        ["T1", "manual", "done", "0.25", "7", "1", "2", "3", "4"],
+    ]
+
+
+def test_only_as_many_cycles_as_wanted_are_listed(layout: Layout) -> None:
+    add_cycles(layout)
+    assert [one["id"] for one in json.loads(run(layout, "history", "-n", "2", "--json").output)["cycles"]] == [
+        "c3",
+        "c2",
+    ]
+
+
+def test_before_the_first_cycle_the_next_step_is_said(layout: Layout) -> None:
+    assert run(layout, "history").output == "No cycle has run yet. Start one: comfywatchman --run-cycle\n"
+    assert json.loads(run(layout, "history", "--json").output) == {"schema_version": 1, "cycles": []}
+
+
+def add_intake(layout: Layout, count: int = 30) -> None:
+    entries = [Acknowledgement(f"T{n}", "new", f"/w/{n}.json", "mine", "0" * 64, "c") for n in range(count)]
+    renamed = Acknowledgement("T", "renamed", "/w/b.json", "mine", "0" * 64, "c", previous_path="/w/a\x1b.json")
+    record(layout.intake_log, [*entries, renamed])
+
+
+@pytest.mark.parametrize(("arguments", "count"), [(["--list-intake"], 20), (["--list-intake", "3"], 3)])
+def test_acknowledgements_are_listed_newest_first(layout: Layout, arguments: list[str], count: int) -> None:
+    add_intake(layout)
+    lines = run(layout, *arguments).output.splitlines()
+    assert lines[1] == "T\trenamed\tmine\t/w/a\\x1b.json -> /w/b.json"
+    assert lines[2] == "T29\tnew\tmine\t/w/29.json"
+    assert len(lines) == count + 1
+
+
+def test_acknowledgements_are_given_as_json(layout: Layout) -> None:
+    add_intake(layout, 1)
+    facts = json.loads(run(layout, "--list-intake", "--json").output)
+    assert [entry["kind"] for entry in facts["intake"]] == ["renamed", "new"]
+    assert facts["intake"][0]["previous_path"] == "/w/a\x1b.json"
+
+
+def test_before_the_first_acknowledgement_the_next_step_is_said(layout: Layout) -> None:
+    assert run(layout, "--list-intake").output.startswith("No workflow has been acknowledged yet. Run:")
+
+
+def test_looking_makes_no_folder(layout: Layout) -> None:
+    run(layout, "history")
+    run(layout, "--list-intake")
+    assert list(layout.home.folder.iterdir()) == []

@@ -1,0 +1,162 @@
+"""The command line as a person meets it: help, exit codes, errors in words, and how fast it starts."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from comfywatchman import __version__
+from comfywatchman.base.errors import CODES, Failure
+from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
+from comfywatchman.cli.render import exit_code
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+def comfywatchman(
+    folder: Path, *arguments: str | bytes, stdout: int = subprocess.PIPE, **variables: str
+) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [sys.executable, "-m", "comfywatchman", *arguments],
+        cwd=folder,
+        env={"PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(CHECKOUT), **variables},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_without_arguments_the_help_is_shown() -> None:
+    result = CliRunner().invoke(main, [])
+    assert result.exit_code == 0
+    assert result.output.startswith("Usage:")
+    for name in COMMANDS:
+        assert f"\n  {name} " in result.output
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_names_the_options_and_the_exit_codes(flag: str) -> None:
+    result = CliRunner().invoke(main, [flag], terminal_width=100)
+    assert result.exit_code == 0
+    for words in ("--run-cycle", "--scheduler", "--list-intake", "--home", "--config", "75 skipped by a gate"):
+        assert words in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_and_a_summary(name: str) -> None:
+    result = CliRunner().invoke(main, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(f"Usage: main {name}")
+    assert SUMMARIES.keys() == COMMANDS.keys()
+
+
+def test_the_version_is_the_packages() -> None:
+    result = CliRunner().invoke(main, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"comfywatchman, version {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--no-such-option"],
+        ["no-such-command"],
+        ["--run-cycle", "--scheduler"],
+        ["--run-cycle", "--list-intake"],
+        ["--scheduler", "--list-intake", "3"],
+        ["--list-intake", "0"],
+        ["--list-intake", "many"],
+        ["--config", "absent.toml", "--run-cycle"],
+        ["--config", ".", "config"],
+        ["--run-cycle", "--trigger", "moon"],
+        ["history", "--limit", "0"],
+    ],
+)
+def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
+    ended = comfywatchman(tmp_path, *arguments)
+    assert ended.returncode == 2
+    assert ended.stdout == b""
+    assert b"Traceback" not in ended.stderr
+    assert ended.stderr.count(b"\n") >= 1
+
+
+@pytest.mark.parametrize("arguments", [["config"], ["--run-cycle"]])
+def test_a_configuration_error_ends_with_2_and_names_the_key(tmp_path: Path, arguments: list[str]) -> None:
+    (tmp_path / "config.toml").write_text("[schedule]\nmin_vram = 3\n")
+    ended = comfywatchman(tmp_path, *arguments)
+    assert ended.returncode == 2, ended.stderr
+    assert b"Error (config-unknown-key): 'schedule.min_vram' in " in ended.stderr
+    assert b"The nearest known one is 'schedule.min_vram_gb'." in ended.stderr
+    assert b"Traceback" not in ended.stderr
+
+
+def test_an_explicit_configuration_file_is_read(tmp_path: Path) -> None:
+    (tmp_path / "given.toml").write_text('[schedule]\ngpu_policy = "some"\n')
+    ended = comfywatchman(tmp_path, "--config", "given.toml", "config")
+    assert ended.returncode == 2
+    assert b"schedule.gpu_policy in given.toml is 'some'" in ended.stderr
+
+
+def test_an_error_shows_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('"\\u001b[2Jx" = 1\n')
+    ended = comfywatchman(tmp_path, "config")
+    assert ended.returncode == 2
+    assert b"\x1b" not in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
+def test_any_name_can_be_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+    root = os.fsdecode("/模".encode() + b"\xff")
+    for arguments in (["config"], ["config", "--json"]):
+        ended = comfywatchman(tmp_path, *arguments, COMFYUI_ROOT=root, PYTHONIOENCODING=encoding)
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        assert b"udcff" in ended.stdout
+
+
+def test_a_reader_that_went_away_is_no_trouble(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = comfywatchman(tmp_path, "config", stdout=writer)
+    finally:
+        os.close(writer)
+    assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_a_full_disk_behind_the_output_is_said_and_ends_with_1(tmp_path: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        ended = comfywatchman(tmp_path, "config", stdout=full.fileno())
+    assert ended.returncode == 1
+    assert ended.stderr.count(b"No space left") == 1
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_each_failure_has_its_exit_code(code: str) -> None:
+    expected = 2 if code.startswith("config-") else 75 if code == "lock-held" else 1
+    assert exit_code(Failure(code, "words")) == expected
+
+
+def test_a_code_that_is_not_registered_is_refused() -> None:
+    with pytest.raises(ValueError, match="unregistered failure code 'made-up'"):
+        Failure("made-up", "words")
+    assert str(Failure("lock-held", "words.", hint="Wait.")) == "words. Wait."
+    assert str(Failure("lock-held", "words.")) == "words."
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
+def test_it_starts_fast(tmp_path: Path, arguments: list[str]) -> None:
+    comfywatchman(tmp_path, *arguments)
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert comfywatchman(tmp_path, *arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.15
