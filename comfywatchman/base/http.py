@@ -13,7 +13,7 @@ import time
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Self, cast
+from typing import TYPE_CHECKING, Final, Literal, Self, cast
 from urllib.parse import urlsplit
 
 import orjson
@@ -34,6 +34,9 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 _LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|::1")
 _GZIP: Final = zlib.MAX_WBITS | 16
 _OK: Final = range(200, 300)
+
+Redirects = Literal["any", "origin", "none"]
+"""Which redirects are followed: any but out of encryption, those that stay with the first origin, or none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,18 @@ class HttpAnswer:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
             raise Failure("http-body", f"{self.url} answered with something else than JSON.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """One request with what goes only to the first origin (`own`) and what goes along every redirect (`shared`)."""
+
+    method: Literal["GET", "HEAD", "POST"]
+    url: str
+    redirects: Redirects
+    own: Mapping[str, str] = field(repr=False)
+    shared: Mapping[str, str] = field(default_factory=dict)
+    content: bytes | None = field(default=None, repr=False)
 
 
 class Session:
@@ -117,19 +132,62 @@ class Session:
         """
         return self.get(url, token=token).parsed()
 
-    def get(self, url: str, *, token: str | None = None, headers: Mapping[str, str] | None = None) -> HttpAnswer:
+    def get(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        byte_range: tuple[int, int] | None = None,
+        redirects: Redirects = "any",
+    ) -> HttpAnswer:
         """Return a server's answer, also when its status is an error: the way for callers who tell statuses apart.
 
-        Redirects are followed, never from https to http; token and headers stay with the origin of `url`.
+        Redirects are never followed from https to http; token and headers stay with the origin of `url`.
+
+        Args:
+            url: An http or https address.
+            token: Sent as Bearer.
+            headers: Further headers.
+            byte_range: First and last byte wanted; asked for along every redirect, unpacked. The status is 206 when
+                the server keeps to it.
+            redirects: Which are followed; the answer to return is the redirect itself where one is not.
 
         Raises:
             Failure: `http-unreachable`, or `http-body` when the body is cut off, too large or packed in a strange way.
         """
         own = {**(headers or {}), **_authorization(token)}
+        shared: dict[str, str] = {}
+        if byte_range is not None:
+            shared = {"Range": f"bytes={byte_range[0]}-{byte_range[1]}", "Accept-Encoding": "identity"}
+        return self._answer(_Request("GET", url, redirects, own, shared))
+
+    def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpAnswer:
+        """Return the headers that a server gives for an address; sizes are those of the unpacked content.
+
+        A redirect to another origin is returned and not followed, unless `redirects` says otherwise.
+
+        Raises:
+            Failure: `http-unreachable`.
+        """
+        return self._answer(_Request("HEAD", url, redirects, _authorization(token), {"Accept-Encoding": "identity"}))
+
+    def post_json(self, url: str, payload: object, *, token: str | None = None) -> HttpAnswer:
+        """Send a value as JSON and return the answer, whatever its status; a redirect is returned, not followed.
+
+        The request is repeated like any other (see `attempts`), so it must be one that may arrive twice.
+
+        Raises:
+            Failure: `http-unreachable` or `http-body`.
+        """
+        own = {"Content-Type": "application/json", **_authorization(token)}
+        return self._answer(_Request("POST", url, "none", own, content=orjson.dumps(payload)))
+
+    def _answer(self, request: _Request) -> HttpAnswer:
         deadline = time.monotonic() + self._timeout_seconds
         if self._attempts <= 1:
-            return self._follow(url, own, deadline)
-        return self._retrying()(self._follow, url, own, deadline)
+            return self._follow(request, deadline)
+        return self._retrying()(self._follow, request, deadline)
 
     def _retrying(self) -> tenacity.Retrying:
         import tenacity
@@ -142,30 +200,33 @@ class Session:
             retry_error_callback=_last_answer,
         )
 
-    def _follow(self, url: str, own: dict[str, str], deadline: float) -> HttpAnswer:
+    def _follow(self, request: _Request, deadline: float) -> HttpAnswer:
         import httpx
 
         try:
-            place = start = httpx.URL(url)
+            place = start = httpx.URL(request.url)
             for _ in range(_MAX_REDIRECTS):
-                answer = self._exchange(place, own if _origin(place) == _origin(start) else {}, deadline)
-                target = _target(place, answer)
-                if target is None:
+                answer = self._exchange(request, place, at_home=_origin(place) == _origin(start), deadline=deadline)
+                target = None if request.redirects == "none" else _target(place, answer)
+                if target is None or (request.redirects == "origin" and _origin(target) != _origin(start)):
                     return answer
                 place = target
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise Failure("http-unreachable", f"{show_url(url)} leads to no http or https address.") from error
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
+            raise Failure("http-unreachable", f"{show_url(request.url)} leads to no http or https address.") from error
         return answer
 
-    def _exchange(self, url: httpx.URL, own: dict[str, str], deadline: float) -> HttpAnswer:
+    def _exchange(self, request: _Request, url: httpx.URL, *, at_home: bool, deadline: float) -> HttpAnswer:
         import httpx
 
         shown = show_url(str(url))
-        headers = {"User-Agent": f"comfywatchman/{__version__}", "Accept-Encoding": "gzip", **own}
+        own = request.own if at_home else {}
+        headers = {"User-Agent": f"comfywatchman/{__version__}", "Accept-Encoding": "gzip", **request.shared, **own}
         timeout = httpx.Timeout(max(0.001, deadline - time.monotonic()))
         answered = False
         try:
-            with self._client(url).stream("GET", url, headers=headers, timeout=timeout) as response:
+            with self._client(url).stream(
+                request.method, url, headers=headers, timeout=timeout, content=request.content
+            ) as response:
                 answered = True
                 return HttpAnswer(shown, response.status_code, response.headers, self._body(response, shown, deadline))
         except httpx.UnsupportedProtocol:

@@ -200,7 +200,9 @@ def test_an_answer_that_is_no_http_is_unreachable(server: LocalServer) -> None:
     assert failure_of(f"{server.url}/a").code == "http-unreachable"
 
 
-@pytest.mark.parametrize("url", ["", "no address", "ftp://h/a", "http://", "http://[::1", "http://h:99999/", "\0"])
+@pytest.mark.parametrize(
+    "url", ["", "no address", "ftp://h/a", "http://", "http://[::1", "http://h:99999/", "\0", "http://xn--a/"]
+)
 def test_an_address_that_is_none_is_unreachable(url: str) -> None:
     assert failure_of(url).code == "http-unreachable"
 
@@ -283,3 +285,46 @@ def test_addresses_are_shown_without_secrets() -> None:
     assert show_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
     assert show_url("http://[broken") == "an unreadable address"
     assert show_url("http://h/\x1b") == r"'http://h/\x1b'"
+
+
+def test_headers_alone_are_asked_for_with_the_size_of_the_unpacked_content(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(headers={"Content-Length": "123456789", "X-Linked-Size": "7"})
+    with Session(timeout_seconds=5) as session:
+        answer = session.head(f"{server.url}/a", token=TOKEN)
+    assert (answer.status, answer.body, answer.headers["x-linked-size"]) == (200, b"", "7")
+    asked = server.asked[0]
+    assert (asked.method, asked.headers["accept-encoding"]) == ("HEAD", "identity")
+    assert asked.headers["authorization"] == f"Bearer {TOKEN}"
+
+
+def test_a_redirect_to_another_origin_is_returned_and_not_followed_unless_wanted(server: LocalServer) -> None:
+    with LocalServer({"/b": Reply(b"there")}) as other:
+        server.pages["/a"] = Reply(status=302, headers={"Location": "/near"})
+        server.pages["/near"] = Reply(status=302, headers={"Location": f"{other.url}/b"})
+        with Session(timeout_seconds=5) as session:
+            assert session.head(f"{server.url}/a").headers["location"] == f"{other.url}/b"
+            assert session.get(f"{server.url}/a", redirects="origin").status == 302
+            assert session.get(f"{server.url}/a", redirects="none").headers["location"] == "/near"
+            assert other.asked == []
+            assert session.head(f"{server.url}/a", redirects="any").status == 200
+
+
+def test_a_value_is_posted_as_json_and_never_to_where_a_redirect_points(server: LocalServer) -> None:
+    server.pages["/a"] = Reply(b"[1]")
+    server.pages["/moved"] = Reply(status=307, headers={"Location": "/a"})
+    with Session(timeout_seconds=5) as session:
+        assert session.post_json(f"{server.url}/a", ["x"], token=TOKEN).parsed() == [1]
+        assert session.post_json(f"{server.url}/moved", ["x"]).status == 307
+    first = server.asked[0]
+    assert (first.method, first.body, first.headers["content-type"]) == ("POST", b'["x"]', "application/json")
+    assert len(server.asked) == 2
+
+
+def test_a_part_of_a_file_is_asked_for_also_where_a_redirect_leads(server: LocalServer) -> None:
+    with LocalServer({"/b": Reply(b"0123", 206)}) as other:
+        server.pages["/a"] = Reply(status=302, headers={"Location": f"{other.url}/b"})
+        with Session(timeout_seconds=5) as session:
+            assert session.get(f"{server.url}/a", token=TOKEN, byte_range=(0, 3)).body == b"0123"
+        assert other.asked[0].headers["range"] == "bytes=0-3"
+        assert other.asked[0].headers["accept-encoding"] == "identity"
+        assert "authorization" not in other.asked[0].headers
