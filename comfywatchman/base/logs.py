@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -18,6 +19,16 @@ NAME: Final = "comfywatchman"
 
 class _QuietHandler(RotatingFileHandler):
     """A log file whose trouble (a full disk) never becomes the program's."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, into the new file when another process has rotated the old one away."""
+        try:
+            if self.stream is not None and os.fstat(self.stream.fileno()).st_ino != os.stat(self.baseFilename).st_ino:
+                self.stream.close()
+                self.stream = self._open()
+        except OSError:
+            self.handleError(record)
+        super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         """Drop the record; there is nowhere left to say so."""

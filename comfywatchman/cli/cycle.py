@@ -22,7 +22,7 @@ PHASES = {
     "gates": "Asking the gates",
     "models": "Looking through the model folders",
     "nodes": "Looking through the custom nodes",
-    "owners": "Asking who owns missing nodes",
+    "server": "Asking the running ComfyUI",
     "workflows": "Reading workflows",
     "verdicts": "Judging",
     "report": "Writing the report",

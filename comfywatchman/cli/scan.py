@@ -13,9 +13,9 @@ from comfywatchman.base.files import show_path
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.facts import Facts
-from comfywatchman.readiness.judging import Judged
+from comfywatchman.readiness.judging import Judged, judge_references
 from comfywatchman.readiness.looking import Look, look_at_files
-from comfywatchman.readiness.verdict import ModelFinding, Status, judge_reference
+from comfywatchman.readiness.verdict import ModelFinding, Status
 
 ARGUMENT = click.Path(exists=True, path_type=Path)
 
@@ -62,7 +62,7 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
         )
     path, sha256, facts, judged = look.workflows[0]
     lacking = tuple(node.class_type for node in judged.missing_nodes)
-    findings = [judge_reference(one, look.host.inventory, unknown_classes=lacking) for one in facts.references]
+    findings = judge_references(facts.references, look.host.inventory, lacking, look.host.choices)
     if as_json:
         print_json(
             path=show_path(path),

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from comfywatchman.readiness.status import Candidate, MissingModel, MissingNode, Package, WorkflowEntry
-from comfywatchman.readiness.verdict import Status
+from comfywatchman.readiness.verdict import OPEN_STATES, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def _model_action(model: MissingModel) -> Action:
         because=f"{model.status.value.replace('_', ' ')} in {model.folder or 'an unknown folder'}",
         workflows=(),
         candidates=model.candidates,
-        is_sure=model.confidence != "low" and model.status.value != "unresolvable_value",
+        is_sure=model.confidence != "low" and model.status not in OPEN_STATES,
     )
 
 

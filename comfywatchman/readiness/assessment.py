@@ -92,7 +92,7 @@ def _judge_all(
             continue
         facts = reader.facts(item.sha256, intake.real_path(path, item.raw_path))
         if facts is not None:
-            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node)
+            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node, host.choices)
     if fresh:
         index.add_verdicts(context, fresh)
     return {**kept, **fresh}

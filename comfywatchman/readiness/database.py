@@ -46,6 +46,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         path BLOB PRIMARY KEY, fingerprint TEXT NOT NULL, git_fingerprint TEXT NOT NULL, facts BLOB NOT NULL
     )
     """,
+    """
+    CREATE TABLE registry_answer (class_type TEXT PRIMARY KEY, asked_at REAL NOT NULL, answer BLOB NOT NULL)
+    """,
 )
 """Scripts that bring a database from version N to N + 1 (`PRAGMA user_version`); statements end with `;`, and no
 statement holds one inside. New ones are added at the end, old ones never change."""

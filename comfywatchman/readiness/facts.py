@@ -13,7 +13,7 @@ from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 
-READER_VERSION: Final = 1
+READER_VERSION: Final = 2
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
 
 

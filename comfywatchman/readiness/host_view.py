@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.comfyui.core_classes import known_core_classes
 from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
-from comfywatchman.comfyui.install import Installation
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
 from comfywatchman.comfyui.packs import PackListing, walk_packs
@@ -18,8 +17,9 @@ from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.facts import knowledge_key
 from comfywatchman.readiness.hashing import hash_some
 from comfywatchman.readiness.inventory import Inventory, ModelFile, build_inventory, header_keys
-from comfywatchman.readiness.judging import NodeJudge
+from comfywatchman.readiness.judging import Choices, NodeJudge
 from comfywatchman.readiness.listing import walk_models
+from comfywatchman.readiness.live import ask_server
 from comfywatchman.readiness.model_index import ModelIndex
 from comfywatchman.readiness.node_facts import NodeFacts
 from comfywatchman.readiness.owners import Owners, node_judge
@@ -39,6 +39,7 @@ class HostView:
         inventory: Its models.
         table: Knowledge of loaders, what installed packs and a running server say included.
         judge_node: Judges one node class against its packs and its ComfyUI.
+        choices: What a running server offers for an input.
         packs: Its custom node packs.
         models: The store of what is known of models.
         fingerprint: Changes with anything that a verdict depends on.
@@ -50,6 +51,7 @@ class HostView:
     inventory: Inventory
     table: LoaderTable
     judge_node: NodeJudge
+    choices: Choices
     packs: tuple[Pack, ...]
     models: ModelIndex
     fingerprint: str
@@ -70,16 +72,22 @@ def look_at_host(run: Run, database: Database) -> HostView:
     models = ModelIndex(database)
     with run.phase("nodes"):
         packs, listings, index = _look_at_packs(folders, database)
-        facts = _node_facts(installation, packs, index)
-        table = builtin_table().extended(_loader_inputs(packs, facts.core))
+        core = index.core(installation.root, installation.version)
+        read_inputs = tuple(_loader_inputs(packs, core))
     failpoint("cycle.after_nodes")
     with run.phase("models"):
-        known_folders = folders.with_names(one.folder for one in _loader_inputs(packs, facts.core))
+        known_folders = folders.with_names(one.folder for one in read_inputs)
         listing = walk_models(known_folders)
         inventory = build_inventory(listing, models)
         models.prune(header_keys(listing), keep_cycles=KEPT_CYCLES)
     failpoint("cycle.after_inventory")
-    owners = Owners(run, folders.custom_nodes)
+    with run.phase("server"):
+        live = ask_server(run, inventory.folders)
+    table = builtin_table().extended(read_inputs)
+    if live.nodes is not None:
+        table = table.extended(live.nodes.loader_inputs, override=True)
+    facts = NodeFacts(live.classes, live.replaced, core, known_core_classes(), packs)
+    owners = Owners(run, folders.custom_nodes, database)
     return HostView(
         inventory=inventory,
         table=table,
@@ -90,11 +98,13 @@ def look_at_host(run: Run, database: Database) -> HostView:
             inventory.fingerprint,
             knowledge_key(table),
             *_listing_parts(listings),
-            _core_part(facts),
+            _core_part(core),
+            live.fingerprint,
             owners.fingerprint,
         ),
-        comfyui_version=installation.version,
-        comfyui_running=facts.live is not None,
+        choices=live.choices,
+        comfyui_version=live.version or installation.version,
+        comfyui_running=live.nodes is not None,
         problems=(
             *(failure.message for failure in failures),
             *(f"{problem.path}: {problem.reason}" for problem in inventory.problems),
@@ -133,16 +143,6 @@ def _look_at_packs(
     return index.packs(listings), listings, index
 
 
-def _node_facts(installation: Installation, packs: tuple[Pack, ...], index: PackIndex) -> NodeFacts:
-    return NodeFacts(
-        live=None,
-        replaced=frozenset(),
-        core=index.core(installation.root, installation.version),
-        known_core=known_core_classes(),
-        packs=packs,
-    )
-
-
 def _loader_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[LoaderInput]:
     if core is not None:
         yield from core.loader_inputs
@@ -165,6 +165,5 @@ def _listing_parts(listings: tuple[PackListing, ...]) -> Iterator[str]:
         yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
 
 
-def _core_part(facts: NodeFacts) -> str:
-    core = facts.core
+def _core_part(core: Pack | None) -> str:
     return "" if core is None else f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)}"

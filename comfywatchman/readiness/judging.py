@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -44,13 +44,21 @@ class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
     problems: tuple[FileProblem, ...] = ()
 
 
-def judge(facts: Facts, models: Models, judge_node: NodeJudge) -> Judged:
+Choices = Callable[[str, str], Collection[str] | None]
+"""Returns what the running server offers for an input of a node class, or None when that is not known."""
+
+
+def no_choices(_class_type: str, _input: str) -> None:
+    """Say that no server runs that would offer anything."""
+
+
+def judge(facts: Facts, models: Models, judge_node: NodeJudge, choices: Choices = no_choices) -> Judged:
     """Hold one workflow against the host: nodes first, for a missing class makes promoted values doubtful."""
     if facts.failure is not None:
         return Judged(status=Status.INVALID, container=facts.container, problems=(facts.failure,))
     nodes = judge_nodes(facts.classes, judge_node)
     lacking_classes = tuple(node.class_type for node in nodes)
-    findings = [judge_reference(one, models, unknown_classes=lacking_classes) for one in facts.references]
+    findings = judge_references(facts.references, models, lacking_classes, choices)
     required = [finding for finding in findings if finding.reference.active]
     lacking = [finding for finding in required if finding.state is not ModelState.EXACT]
     named = {(finding.reference.folder, finding.reference.value) for finding in required}
@@ -67,6 +75,16 @@ def judge(facts: Facts, models: Models, judge_node: NodeJudge) -> Judged:
         uncertain_count=sum(_is_uncertain(node) for node in nodes) + sum(not finding.is_sure for finding in lacking),
         problems=facts.problems,
     )
+
+
+def judge_references(
+    references: Iterable[Reference], models: Models, lacking_classes: Sequence[str], choices: Choices = no_choices
+) -> list[ModelFinding]:
+    """Judge every reference of one workflow, active or not."""
+    return [
+        judge_reference(one, models, unknown_classes=lacking_classes, choices=choices(one.node_type, one.input))
+        for one in references
+    ]
 
 
 def judge_nodes(classes: Mapping[str, ClassUse], judge_node: NodeJudge) -> tuple[MissingNode, ...]:

@@ -41,8 +41,13 @@ class Layout:
 
     @property
     def class_map(self) -> Path:
-        """The fetched copy of ComfyUI-Manager's map from node classes to packages."""
-        return self.home.state / "class_map.json"
+        """The map from node classes to packages in compact form, made from ComfyUI-Manager's."""
+        return self.home.state / "class_map.msgpack"
+
+    @property
+    def map_copy(self) -> Path:
+        """The folder of a fetched copy of ComfyUI-Manager's map."""
+        return self.home.state / "class_map"
 
     @property
     def known_workflows(self) -> Path:

@@ -64,5 +64,5 @@ def look_at_files(paths: Iterable[Path], *, installation: Installation, settings
         if sha256 is None or facts is None:
             problems.append(reader.reason(file.path))
         else:
-            found.append((file.path, sha256, facts, judge(facts, host.inventory, host.judge_node)))
+            found.append((file.path, sha256, facts, judge(facts, host.inventory, host.judge_node, host.choices)))
     return Look(host, tuple(found), tuple(problems))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -20,9 +20,14 @@ class ModelState(StrEnum):
     CASE = "case"
     SUBFOLDER = "subfolder"
     WRONG_FOLDER = "wrong_folder"
+    FOLDER_UNKNOWN = "folder_unknown"
     INVALID = "present_but_invalid"
     UNRESOLVABLE = "unresolvable_value"
     MISSING = "missing"
+
+
+OPEN_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
+"""States in which it is not known whether something is missing."""
 
 
 class Status(StrEnum):
@@ -87,10 +92,16 @@ class ModelFinding:
     @property
     def is_sure(self) -> bool:
         """Whether what is missing is surely missing (a guess by file ending is not, nor a value of unknown classes)."""
-        return self.reference.confidence != "low" and self.state is not ModelState.UNRESOLVABLE
+        return self.reference.confidence != "low" and self.state not in OPEN_STATES
 
 
-def judge_reference(reference: Reference, models: Models, *, unknown_classes: Sequence[str] = ()) -> ModelFinding:
+def judge_reference(
+    reference: Reference,
+    models: Models,
+    *,
+    unknown_classes: Sequence[str] = (),
+    choices: Collection[str] | None = None,
+) -> ModelFinding:
     """Say what this host has for one reference; what the server would open is exact, however odd its name.
 
     Args:
@@ -98,8 +109,25 @@ def judge_reference(reference: Reference, models: Models, *, unknown_classes: Se
         models: The inventory.
         unknown_classes: Node classes of the same workflow that this host lacks; with one of them missing, promoted
             values may stand in the wrong place, so a value that is no file name is said to be unresolvable.
+        choices: What the running server offers for this input; None when none runs or it has no list for it. The
+            server decides what it accepts, the file whether it can be loaded.
     """
+    finding = _judge_by_files(reference, models, unknown_classes)
+    if choices is None:
+        return finding
+    if reference.value in choices:
+        is_broken = finding.state is ModelState.INVALID
+        return finding if is_broken else ModelFinding(reference, ModelState.EXACT, path=finding.path)
+    if finding.state is not ModelState.EXACT:
+        return finding
+    fix = "The file is there, but the running ComfyUI does not offer it: restart it, or see which folders it reads."
+    return ModelFinding(reference, ModelState.MISSING, fix, finding.path)
+
+
+def _judge_by_files(reference: Reference, models: Models, unknown_classes: Sequence[str]) -> ModelFinding:
     found = _exact(reference, models)
+    if found is not None and reference.folder is None and found.problem is None:
+        return _of_unknown_folder(reference, found)
     if found is not None:
         return _exact_or_broken(reference, found)
     if not _is_name(reference.value):
@@ -130,7 +158,8 @@ def confidence_rank(confidence: Confidence) -> int:
 
 def _exact(reference: Reference, models: Models) -> Found | None:
     if reference.folder is not None:
-        tried = (models.exact(reference.folder, name) for name in reference.tries if name)
+        folders = (reference.folder, *reference.also_folders)
+        tried = (models.exact(folder, name) for folder in folders for name in reference.tries if name)
         return next((found for found in tried if found is not None), None)
     near = models.by_basename(_basename(reference.value).lower()) if reference.value else ()
     return _best([found for found in near if found.name == reference.value])
@@ -156,6 +185,16 @@ def _judge_without_folder(reference: Reference, models: Models) -> ModelFinding:
     return ModelFinding(reference, ModelState.MISSING, "Which folder the node reads is not known; see its pack's page.")
 
 
+def _of_unknown_folder(reference: Reference, found: Found) -> ModelFinding:
+    return ModelFinding(
+        reference,
+        ModelState.FOLDER_UNKNOWN,
+        f"{found.folder}/{found.name} is there, but it is not known which folder this node reads. "
+        "Start ComfyUI and run the check again: the running server says what the node offers.",
+        found.path,
+    )
+
+
 def _exact_or_broken(reference: Reference, found: Found) -> ModelFinding:
     if found.problem is None:
         return ModelFinding(reference, ModelState.EXACT, path=found.path)
@@ -171,7 +210,7 @@ def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[
     folder = reference.folder or ""
     names = tuple(_posix(name) for name in reference.tries)
     near = [found for name in names for found in models.by_basename(_basename(name).lower())]
-    here = [found for found in near if found.folder == folder]
+    here = [found for found in near if found.folder in {folder, *reference.also_folders}]
     for state, matches in (
         (ModelState.SEPARATOR, [found for found in here if found.name in names]),
         (ModelState.CASE, [found for found in here if found.name.lower() in {name.lower() for name in names}]),
