@@ -197,11 +197,13 @@ def _read_entry(entry: Value, reader: Reader, specs: NodeSpecs, label: str) -> N
         specs.complete = False
         return
     specs.complete = specs.complete and not classes.is_open
+    seen: set[str] = set()
     for value in classes.values:
         schema = _schema(value, reader) if isinstance(value, ClassRef) else None
-        if schema is None or not isinstance(schema.node_id, str):
+        if schema is None or not isinstance(schema.node_id, str) or schema.node_id in seen:
             specs.complete = False
         else:
+            seen.add(schema.node_id)
             _add(schema.node_id, value, reader, specs, label=label, is_doubtful=False)
 
 

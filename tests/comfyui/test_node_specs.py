@@ -206,6 +206,57 @@ def test_v3_nodes_are_read_from_their_schemas(tmp_path: Path) -> None:
     assert (unet.name, unet.folder, unet.widget_index) == ("unet", "diffusion_models", 3)
 
 
+def test_a_schema_that_is_changed_after_it_was_made_is_read_as_changed(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        import folder_paths
+        from comfy_api.latest import io
+        class Base(io.ComfyNode):
+            @classmethod
+            def define_schema(cls):
+                return io.Schema(node_id="Base", inputs=[])
+        class Child(Base):
+            @classmethod
+            def define_schema(cls):
+                schema = super().define_schema()
+                schema.node_id = "Child of " + schema.node_id
+                schema.display_name = "x"
+                schema.inputs.append(io.Combo.Input("vae", options=folder_paths.get_filename_list("vae")))
+                return schema
+        class Named(Base): pass
+        Named.KIND = "vae"
+        class Extension:
+            async def get_node_list(self):
+                return [Base, Child]
+        def comfy_entrypoint():
+            return Extension()
+        NODE_CLASS_MAPPINGS = {Named.KIND: Named}
+        """,
+    )
+    assert (specs.classes, specs.complete) == ({"Base", "Child of Base", "vae"}, True)
+    assert [(i.class_type, i.name) for i in specs.loader_inputs] == [("Child of Base", "vae")]
+
+
+def test_two_nodes_with_one_id_mean_that_an_id_was_not_understood(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        from comfy_api.latest import io
+        class Base:
+            def define_schema():
+                return io.Schema(node_id="Base")
+        class Child(Base): pass
+        class Extension:
+            async def get_node_list(self):
+                return [Base, Child]
+        def comfy_entrypoint():
+            return Extension()
+        """,
+    )
+    assert (specs.classes, specs.complete) == ({"Base"}, False)
+
+
 @pytest.mark.parametrize(
     "listing",
     [

@@ -22,9 +22,11 @@ from comfywatchman.comfyui.specs.values import (
     Method,
     Module,
     ModuleRef,
+    Schema,
     Scope,
     Table,
     Value,
+    join,
 )
 
 MAX_STEPS: Final = 300_000
@@ -38,6 +40,9 @@ _BUILTINS: Final = frozenset(
     | {"len", "print", "isinstance", "hasattr", "getattr", "setattr", "type", "id", "str", "repr", "bool", "max", "min"}
     | {"super", "globals", "locals", "vars", "dir"}
 )
+
+
+_SCHEMA_PARTS: Final = frozenset({"node_id", "inputs"})
 
 
 class Expressions(ABC):
@@ -136,7 +141,7 @@ class Expressions(ABC):
             return self._bind(self.class_attribute(owner.of, name), owner, is_object=True)
         if isinstance(owner, Items | Table | str):
             return Method(owner, name)
-        return UNKNOWN
+        return getattr(owner, name) if isinstance(owner, Schema) and name in _SCHEMA_PARTS else UNKNOWN
 
     def class_attribute(self, owner: ClassRef, name: str) -> Value:
         """Return what a class or its first base that has it says under a name; UNKNOWN when none does."""
@@ -218,6 +223,14 @@ class Expressions(ABC):
                 owner.put(self.evaluate(target.slice, scope), value, certain=self.certain)
             elif isinstance(owner, Items):
                 owner.is_open = True
+        elif isinstance(target, ast.Attribute):
+            self._assign_attribute(self.evaluate(target.value, scope), target.attr, value)
+
+    def _assign_attribute(self, owner: Value, name: str, value: Value) -> None:
+        if isinstance(owner, Schema) and name in _SCHEMA_PARTS:
+            setattr(owner, name, value if self.certain else join([getattr(owner, name), value]))
+        elif isinstance(owner, ClassRef):
+            self.body_of(owner).names[name] = value if self.certain else UNKNOWN
 
 
 def truth_of(value: Value) -> bool | None:
