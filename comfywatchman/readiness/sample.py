@@ -231,9 +231,7 @@ def _gets_its_models(name: str) -> bool:
 
 
 def _template_files(folder: Path | None) -> list[Path]:
-    if folder is None:
-        return []
-    return sorted(path for path in folder.glob("*.json") if not path.name.startswith("index"))
+    return sorted(folder.glob("*.json")) if folder else []
 
 
 def _fingerprint(templates: Iterable[Path]) -> str:
