@@ -74,6 +74,35 @@ def state(value: str, *models: Model, folder: str | None = "loras") -> ModelStat
     return judge_reference(reference(value, folder=folder), Inventory(*models)).state
 
 
+def test_a_file_that_the_server_does_not_offer_is_not_ready() -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt")), choices=["b.pt"])
+    assert (finding.state, finding.path) == (ModelState.MISSING, "/models/loras/a.pt")
+    assert finding.fix is not None
+    assert "does not offer it" in finding.fix
+
+
+def test_what_the_server_offers_is_ready_wherever_it_lies() -> None:
+    assert judge_reference(reference("a.pt"), Inventory(), choices=["a.pt"]).state is ModelState.EXACT
+    unknown = judge_reference(reference("a.pt", folder=None), Inventory(Model("vae", "a.pt")), choices=["a.pt"])
+    assert unknown.state is ModelState.EXACT
+
+
+def test_a_broken_file_is_not_ready_though_the_server_offers_it() -> None:
+    broken = Inventory(Model("loras", "a.pt", "empty file"))
+    assert judge_reference(reference("a.pt"), broken, choices=["a.pt"]).state is ModelState.INVALID
+
+
+def test_what_neither_server_nor_disk_has_keeps_its_near_miss() -> None:
+    finding = judge_reference(reference("A.pt"), Inventory(Model("loras", "a.pt")), choices=["a.pt"])
+    assert finding.state is ModelState.CASE
+
+
+def test_a_loader_may_read_several_folders() -> None:
+    both = replace(reference("a.gguf"), also_folders=("vae",))
+    assert judge_reference(both, Inventory(Model("vae", "a.gguf"))).state is ModelState.EXACT
+    assert judge_reference(both, Inventory(Model("vae", "A.gguf"))).state is ModelState.CASE
+
+
 LONG = "x" * 250 + ".safetensors"
 
 
@@ -175,7 +204,7 @@ def test_a_model_of_an_unknown_folder_waits_for_its_pack() -> None:
 @pytest.mark.parametrize(
     ("value", "there", "expected"),
     [
-        ("a.pt", "a.pt", ModelState.EXACT),
+        ("a.pt", "a.pt", ModelState.FOLDER_UNKNOWN),
         ("sub\\a.pt", "sub/a.pt", ModelState.SEPARATOR),
         ("A.pt", "a.pt", ModelState.CASE),
         ("a.pt", "sub/a.pt", ModelState.SUBFOLDER),
@@ -188,7 +217,7 @@ def test_without_a_folder_all_folders_are_looked_at(value: str, there: str, expe
 
 def test_without_a_folder_a_whole_file_comes_before_a_broken_one() -> None:
     broken, whole = Model("loras", "a.pt", "empty file"), Model("vae", "a.pt")
-    assert state("a.pt", broken, whole, folder=None) is ModelState.EXACT
+    assert state("a.pt", broken, whole, folder=None) is ModelState.FOLDER_UNKNOWN
     assert state("a.pt", broken, folder=None) is ModelState.INVALID
     assert state("A.pt", broken, folder=None) is ModelState.INVALID
     assert state("A.pt", broken, whole, folder=None) is ModelState.CASE
@@ -204,7 +233,7 @@ def test_every_state_and_confidence_has_its_verdict(
     model_state: ModelState, confidence: Confidence, *, nodes_missing: bool, nodes_uncertain: bool
 ) -> None:
     one = finding(model_state, confidence)
-    sure = confidence != "low" and model_state is not ModelState.UNRESOLVABLE
+    sure = confidence != "low" and model_state not in {ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN}
     lacking = model_state is not ModelState.EXACT
     expected = Status.READY
     if nodes_uncertain or lacking:
@@ -230,7 +259,7 @@ def test_ready_is_all_exact_and_no_node_trouble(found: list[ModelFinding], missi
 def test_any_name_against_any_files_is_exact_only_when_it_is_there(value: str, there: list[str]) -> None:
     models = [Model("loras", name) for name in there]
     assert (state(value, *models) is ModelState.EXACT) == (value in there)
-    assert (state(value, *models, folder=None) is ModelState.EXACT) == (value in there)
+    assert (state(value, *models, folder=None) is ModelState.FOLDER_UNKNOWN) == (value in there)
 
 
 def test_the_surest_comes_first() -> None:

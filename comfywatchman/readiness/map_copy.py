@@ -1,0 +1,57 @@
+"""A fetched copy of ComfyUI-Manager's class map, for hosts without a Manager."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import to_json, write_atomic
+from comfywatchman.readiness.run import Run
+from comfywatchman.sources.class_map import MAP_NAME, MAX_MAP_BYTES
+
+_DAY_SECONDS: Final = 86400.0
+_RETRY_SECONDS: Final = _DAY_SECONDS
+_TRIED: Final = "last-try"
+
+
+def fetched_map(run: Run) -> tuple[Path | None, str]:
+    """Return the folder of the copy and what the evidence calls it, fetching it when it is old or absent.
+
+    At most one try a day goes out; a try that fails leaves the copy of before in use, with its age.
+    """
+    section = run.request.settings.nodes
+    folder = run.request.layout.map_copy
+    age = _age_seconds(folder / MAP_NAME, run)
+    is_due = age is None or age > section.class_map_days * _DAY_SECONDS
+    tried = _age_seconds(folder / _TRIED, run)
+    if section.class_map_url and is_due and (tried is None or tried > _RETRY_SECONDS):
+        _fetch(run, section.class_map_url, folder)
+    if not (folder / MAP_NAME).is_file():
+        return None, ""
+    fetched_at = datetime.fromtimestamp((folder / MAP_NAME).stat().st_mtime, UTC)
+    return folder, f"ComfyUI-Manager's map, fetched {to_text(fetched_at)}"
+
+
+def _fetch(run: Run, url: str, folder: Path) -> None:
+    from comfywatchman.base.http import get_json
+
+    try:
+        write_atomic(folder / _TRIED, run.now().encode())
+        content = get_json(url, timeout_seconds=run.request.settings.comfyui.timeout_seconds, max_bytes=MAX_MAP_BYTES)
+    except Failure as failure:
+        run.note(f"The map of node classes could not be fetched ({failure.message}); the next try is in a day.")
+        return
+    if isinstance(content, dict):
+        write_atomic(folder / MAP_NAME, to_json(content))
+    else:
+        run.note(f"{url} is no map of node classes; the next try is in a day.")
+
+
+def _age_seconds(path: Path, run: Run) -> float | None:
+    try:
+        return run.request.clock.now().timestamp() - path.stat().st_mtime
+    except OSError:
+        return None
