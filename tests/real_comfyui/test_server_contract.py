@@ -72,13 +72,12 @@ def test_an_empty_file_and_an_html_page_are_offered_although_they_cannot_be_load
     assert {"empty.safetensors", "page.safetensors"} <= set(offered)
 
 
-def test_the_source_of_the_core_gives_away_nearly_every_class_and_none_that_is_not_there(
+def test_the_source_of_the_core_gives_away_the_classes_that_the_server_lists(
     real_comfyui: Server, real_comfyui_installed: Installed
 ) -> None:
     theirs = real_comfyui.get("/object_info")[1].keys()
     ours = read_core_specs(real_comfyui_installed.tree).classes
-    assert set(ours) <= theirs
-    assert len(theirs - set(ours)) <= 2
+    assert set(ours) == set(theirs)
 
 
 def test_combos_come_in_two_shapes(real_comfyui: Server) -> None:
