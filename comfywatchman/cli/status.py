@@ -10,7 +10,8 @@ from comfywatchman.base.files import Damaged
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.actions import Action, actions
-from comfywatchman.readiness.report import headline, read_report, short_names
+from comfywatchman.readiness.report import read_report
+from comfywatchman.readiness.report_text import headline, short_names
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
 
 SHOWN_WORKFLOWS = 40

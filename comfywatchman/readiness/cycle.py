@@ -108,7 +108,7 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
     run.problems += [*host.problems, *index.problems]
     with run.phase("report"):
         status = full_status(run, gpus, host, assessment)
-        write_report(run.request.layout, status)
+        write_report(run.request.layout, status, host.models)
     with run.phase("caches"):
         hashed = write_caches(run, host)
     record = _done(run, status, assessment, hashed)

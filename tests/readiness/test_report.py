@@ -20,16 +20,8 @@ from markdown_it import MarkdownIt
 from comfywatchman.base.config import Home
 from comfywatchman.base.files import Damaged
 from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.report import (
-    headline,
-    json_schema,
-    read_report,
-    short_names,
-    summarise,
-    to_json,
-    to_markdown,
-    write_report,
-)
+from comfywatchman.readiness.report import json_schema, read_report, summarise, to_json, write_report
+from comfywatchman.readiness.report_text import headline, remembered_markdown, short_names, to_markdown
 from comfywatchman.readiness.status import (
     Candidate,
     CycleFacts,
@@ -297,3 +289,37 @@ def test_names_are_shown_without_the_folders_they_share() -> None:
     assert short_names(["/a", "/b/c"]) == {"/a": "a", "/b/c": "b/c"}
     assert short_names(["rel/a", "/b"]) == {"rel/a": "rel/a", "/b": "/b"}
     assert short_names([]) == {}
+
+
+class Notes:
+    """A memory that counts how often something new is kept."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, str] = {}
+        self.writes = 0
+
+    def note(self, name: str) -> str | None:
+        return self.kept.get(name)
+
+    def set_note(self, name: str, value: str) -> None:
+        self.kept[name] = value
+        self.writes += 1
+
+
+def test_an_unchanged_host_is_rendered_once_and_shows_the_new_times() -> None:
+    notes = Notes()
+    first = mixed()
+    second = msgspec.structs.replace(first, checked_at="2031-01-01T00:00:00Z", valid_until="2031-01-01T02:15:00Z")
+    assert remembered_markdown(first, notes) == to_markdown(first)
+    assert remembered_markdown(second, notes) == to_markdown(second)
+    assert "2031-01-01T02:15:00Z" in remembered_markdown(second, notes)
+    assert notes.writes == 1
+
+
+def test_a_changed_host_is_rendered_again() -> None:
+    notes = Notes()
+    first = mixed()
+    changed = msgspec.structs.replace(first, problems=(*first.problems, "a disk is gone"))
+    remembered_markdown(first, notes)
+    assert "a disk is gone" in remembered_markdown(changed, notes)
+    assert notes.writes == 2

@@ -1,0 +1,142 @@
+"""The master status as Markdown: rendered by Jinja2, kept while nothing changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Final, Protocol
+
+import msgspec
+
+from comfywatchman import __version__
+from comfywatchman.readiness import markdown
+from comfywatchman.readiness.actions import actions
+from comfywatchman.readiness.status import HostFacts, MasterStatus
+from comfywatchman.readiness.verdict import Status
+
+_NOTE: Final = "master status as Markdown"
+# Marks in the kept text for what differs in each cycle; letters and digits only, so that escaping leaves them whole.
+_CHECKED_AT: Final = "cwCheckedAt90d1"
+_VALID_UNTIL: Final = "cwValidUntil90d1"
+_GPUS: Final = "cwGpuLines90d1"
+_ORDER: Final = {Status.INVALID: 0, Status.MISSING: 1, Status.UNCERTAIN: 2, Status.READY: 3}
+
+
+class Memory(Protocol):
+    """Keeps small texts from cycle to cycle; what it loses is made again."""
+
+    def note(self, name: str) -> str | None:
+        """Return a text, or None."""
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a text."""
+
+
+def to_markdown(status: MasterStatus) -> str:
+    """Return the report as Markdown; every text that comes from files is escaped."""
+    still, moving = _parted(status)
+    return _joined(_render(still), moving)
+
+
+def remembered_markdown(status: MasterStatus, memory: Memory | None) -> str:
+    """Return the report as Markdown, rendered only when something else than times and free memory has changed."""
+    if memory is None:
+        return to_markdown(status)
+    still, moving = _parted(status)
+    digest = hashlib.blake2b(msgspec.msgpack.encode(still), digest_size=16)
+    digest.update(_template().encode())
+    digest.update(__version__.encode())
+    key, _, text = (memory.note(_NOTE) or "").partition("\n")
+    if key != digest.hexdigest():
+        text = _render(still)
+        memory.set_note(_NOTE, f"{digest.hexdigest()}\n{text}")
+    return _joined(text, moving)
+
+
+def _parted(status: MasterStatus) -> tuple[MasterStatus, Mapping[str, str]]:
+    """Return the report with marks in the place of what differs in each cycle, and what belongs in their place."""
+    moving = {_VALID_UNTIL: status.valid_until, _GPUS: _gpu_lines(status.host)}
+    if status.checked_at is not None:
+        moving[_CHECKED_AT] = status.checked_at
+    still = msgspec.structs.replace(
+        status,
+        generated_at="",
+        checked_at=_CHECKED_AT if status.checked_at is not None else None,
+        valid_until=_VALID_UNTIL,
+        cycle=msgspec.structs.replace(status.cycle, id="", trigger="", started_at="", duration_seconds=0.0),
+        host=msgspec.structs.replace(status.host, gpus=(), gpu_status=""),
+    )
+    return still, moving
+
+
+def _joined(text: str, moving: Mapping[str, str]) -> str:
+    for mark, content in moving.items():
+        text = text.replace(mark, content)
+    return text
+
+
+def _gpu_lines(host: HostFacts) -> str:
+    said = {"none": "no NVIDIA GPU", "unknown": "the driver did not answer"}
+    lines = [
+        f"- GPU {gpu.index} {markdown.escape(gpu.name or '')}: {_gib(gpu.memory_free_bytes)} of "
+        f"{_gib(gpu.memory_total_bytes)} GiB free"
+        for gpu in host.gpus
+    ]
+    return "\n".join(lines) or f"- GPU: {said.get(host.gpu_status, 'none')}"
+
+
+def _gib(count: int | None) -> str:
+    return "?" if count is None else f"{count / (1 << 30):.1f}"
+
+
+def _template() -> str:
+    return resources.files("comfywatchman.readiness").joinpath("templates", "master_status.md.j2").read_text("utf-8")
+
+
+def _render(status: MasterStatus) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 - the output is Markdown; `finalize` escapes it as such
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=markdown.escape,
+    )
+    environment.filters["code"] = markdown.code
+    environment.filters["sentence"] = markdown.sentence
+    environment.filters["link"] = lambda url: markdown.link(url, url)
+    template = environment.from_string(_template())
+    entries = sorted(status.workflows, key=lambda entry: (_ORDER[entry.status], entry.path))
+    return template.render(
+        status=status,
+        headline=headline(status),
+        actions=actions(status.workflows),
+        entries=entries,
+        names=short_names(entry.path for entry in status.workflows),
+        gpu_lines=markdown.Safe(_GPUS),
+    )
+
+
+def headline(status: MasterStatus) -> str:
+    """Return the one line that says how the host stands."""
+    summary = status.summary
+    if status.checked_at is None:
+        return "This ComfyUI host has not been checked yet"
+    if summary.workflows == 0:
+        return "This ComfyUI host has no workflows"
+    if summary.ready == summary.workflows == 1:
+        return "The only workflow is ready"
+    if summary.ready == summary.workflows:
+        return f"All {summary.workflows} workflows are ready"
+    return f"{summary.ready} of {summary.workflows} workflows are ready"
+
+
+def short_names(paths: Iterable[str]) -> Mapping[str, str]:
+    """Return each path without the folders that all of them share."""
+    listed = list(paths)
+    folders = {os.path.dirname(path) for path in listed}
+    common = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else ""
+    return {path: os.path.relpath(path, common) if common else path for path in listed}
