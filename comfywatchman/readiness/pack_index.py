@@ -100,8 +100,6 @@ def _present(listing: PackListing, before: _Kept | None) -> Pack:
         return read_pack(listing, git_facts(listing))
     if before.git_fingerprint != listing.git_fingerprint:
         return renewed(before.pack, listing, git_facts(listing))
-    if before.pack.enabled != listing.enabled:
-        return msgspec.structs.replace(before.pack, enabled=listing.enabled)
     return before.pack
 
 

@@ -148,6 +148,7 @@ def test_a_class_of_a_later_comfyui_needs_an_update(class_type: str, target: str
     verdict = judge(class_type, host(), claims=Claims(owners=(owner("Impostor"),)))
     assert (verdict.state, verdict.packages) == (NodeState.NEEDS_NEWER, ())
     assert verdict.fix == f"Update ComfyUI to {target}."
+    assert verdict.evidence == f"ComfyUI {KNOWN[class_type]} has it; the installed 0.33.0 does not."
 
 
 def test_a_class_that_the_workflow_takes_for_core_needs_an_update() -> None:
@@ -188,6 +189,8 @@ def test_a_named_pack_whose_class_moved_into_comfyui_is_not_certain() -> None:
     verdict = judge("Newer", host(), Hints(cnr_id="reg-id"))
     assert (verdict.state, verdict.certain) == (NodeState.MISSING, False)
     assert "0.36.0" in verdict.evidence
+    assert "newer ComfyUI" in (verdict.fix or "")
+    assert "newer ComfyUI" not in (judge("X", host(), Hints(cnr_id="reg-id")).fix or "")
 
 
 def test_catalogues_are_wanted_only_when_nothing_else_speaks() -> None:
@@ -231,7 +234,9 @@ def test_a_class_that_nobody_brings_is_unknown_and_says_who_was_asked() -> None:
     assert verdict.state is NodeState.UNKNOWN
     for said in ("the map of today", "the registry (no network)", "Thing"):
         assert said in verdict.evidence
+    assert (verdict.fix or "").startswith("Start ComfyUI")
     alive = judge("X", host(pack(complete=False), live={"KSampler"}), claims=claims)
+    assert (alive.fix or "").startswith("Search")
     assert "does not list it" in alive.evidence
     assert "Thing" not in alive.evidence
 

@@ -54,7 +54,7 @@ def test_only_a_changed_pack_is_read_again(tmp_path: Path, database: Database) -
     assert look(tmp_path, database) == found
 
 
-def test_a_disabled_pack_is_not_read_again_but_known_as_disabled(tmp_path: Path, database: Database) -> None:
+def test_a_pack_that_was_disabled_since_is_known_as_disabled(tmp_path: Path, database: Database) -> None:
     folder = add(tmp_path, "one")
     look(tmp_path, database)
     folder.rename(folder.with_name("one.disabled"))
