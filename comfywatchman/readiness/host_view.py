@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import show_path
 from comfywatchman.comfyui.core_classes import known_core_classes
 from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
+from comfywatchman.comfyui.install import Installation
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
 from comfywatchman.comfyui.packs import PackListing, walk_packs
@@ -78,7 +80,8 @@ def look_at_host(run: Run, database: Database) -> HostView:
     with run.phase("models"):
         known_folders = folders.with_names(one.folder for one in read_inputs)
         listing = walk_models(known_folders)
-        inventory = build_inventory(listing, models)
+        targets = _targets(known_folders, installation)
+        inventory = build_inventory(listing, models, targets=targets)
         models.prune(header_keys(listing), keep_cycles=KEPT_CYCLES)
     failpoint("cycle.after_inventory")
     with run.phase("server"):
@@ -99,6 +102,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
             knowledge_key(table),
             *_listing_parts(listings),
             _core_part(core),
+            repr(targets),
             live.fingerprint,
             owners.fingerprint,
         ),
@@ -141,6 +145,13 @@ def _look_at_packs(
     listings = walk_packs(folders.custom_nodes)
     index = PackIndex(database)
     return index.packs(listings), listings, index
+
+
+def _targets(folders: ModelFolders, installation: Installation) -> dict[str, str]:
+    """Return where new models belong, in folders that are not `models/<name>` below the base directory."""
+    usual = installation.base / "models"
+    places = {name: folders.target_directory(name) for name in folders.names()}
+    return {name: show_path(place) for name, place in places.items() if place != usual / name}
 
 
 def _loader_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[LoaderInput]:

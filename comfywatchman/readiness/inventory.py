@@ -71,6 +71,7 @@ class Inventory:
         folders: Models by canonical folder name and relative name.
         problems: Places that could not be listed.
         read_headers: How many files had to be opened for this.
+        targets: Where a new model of a folder belongs, where that is not `models/<folder>`.
     """
 
     def __init__(
@@ -79,14 +80,20 @@ class Inventory:
         problems: tuple[ListingProblem, ...] = (),
         *,
         read_headers: int = 0,
+        targets: Mapping[str, str] | None = None,
     ) -> None:
         self.folders = folders
+        self._targets = targets or {}
         self.problems = problems
         self.read_headers = read_headers
 
     def exact(self, folder: str, name: str) -> ModelFile | None:
         """Return the model of this very name, letter case and separators included; None when there is none."""
         return self.in_folder(folder).get(name)
+
+    def target(self, folder: str) -> str:
+        """Return where a new model of a folder belongs, as a person would write it."""
+        return self._targets.get(folder, f"models/{folder}")
 
     def in_folder(self, folder: str) -> Mapping[str, ModelFile]:
         """Return a folder's models by relative name, sorted; empty for a folder that nobody has named."""
@@ -127,6 +134,7 @@ def build_inventory(
     memory: HeaderMemory,
     *,
     check: Callable[[str, int], HeaderFacts] = check_header,
+    targets: Mapping[str, str] | None = None,
 ) -> Inventory:
     """Join a listing with what is known of the files' headers; only new and changed files are opened.
 
@@ -134,6 +142,7 @@ def build_inventory(
         listing: From `walk_models`.
         memory: Header facts of earlier cycles; what is read now is handed to it in one batch.
         check: Reads one header: path and size.
+        targets: Where a new model of a folder belongs, where that is not `models/<folder>`.
     """
     known = memory.headers()
     fresh: dict[HeaderKey, HeaderFacts] = {}
@@ -150,7 +159,7 @@ def build_inventory(
             models[name] = _model(folder, entry, facts)
     if fresh:
         memory.remember_headers(fresh)
-    return Inventory(folders, listing.problems, read_headers=len(fresh))
+    return Inventory(folders, listing.problems, read_headers=len(fresh), targets=targets)
 
 
 def header_keys(listing: Listing) -> set[HeaderKey]:

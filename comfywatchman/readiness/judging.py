@@ -21,7 +21,7 @@ from comfywatchman.readiness.verdict import (
     judge_workflow,
 )
 
-JUDGE_VERSION: Final = 1
+JUDGE_VERSION: Final = 2
 """Raised when judging changes, so that kept verdicts are made anew."""
 
 UNKNOWN_STATE: Final = "unknown"

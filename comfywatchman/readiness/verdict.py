@@ -68,6 +68,9 @@ class Models(Protocol):
     def by_basename(self, name_lower: str) -> Sequence[Found]:
         """Return files of every folder by lower-cased last path segment."""
 
+    def target(self, folder: str) -> str:
+        """Return where a new model of a folder belongs, as a person would write it."""
+
     @property
     def folders(self) -> Mapping[str, object]:
         """The model folders that ComfyUI knows, by canonical name."""
@@ -218,15 +221,14 @@ def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[
         (ModelState.WRONG_FOLDER, near),
     ):
         if matches:
-            return _near_finding(reference, state, matches)
+            return _near_finding(reference, state, matches, models.target(folder))
     if folder not in models.folders and unknown_classes:
-        return ModelFinding(
-            reference, ModelState.MISSING, f"Install the missing node pack first; then put it into models/{folder}."
-        )
-    return ModelFinding(reference, ModelState.MISSING, f"Put {reference.value} into models/{folder}.")
+        fix = f"Install the missing node pack first; then put the file into {models.target(folder)}."
+        return ModelFinding(reference, ModelState.MISSING, fix)
+    return ModelFinding(reference, ModelState.MISSING, f"Put the file into {models.target(folder)}.")
 
 
-def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Found]) -> ModelFinding:
+def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Found], target: str) -> ModelFinding:
     found = _best(matches) or matches[0]
     if found.problem is not None:
         return _exact_or_broken(reference, found)
@@ -234,8 +236,8 @@ def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Fou
         names = ", ".join(sorted(match.name for match in matches))
         return ModelFinding(reference, state, f"Choose one of these in the node: {names}.", None)
     if state is ModelState.WRONG_FOLDER:
-        target = f"models/{reference.folder}/{_posix(reference.value)}"
-        fix = f"A file of this name lies in {found.folder}; if it is the same model, move or link it to {target}."
+        wanted = f"{target}/{_posix(reference.value)}"
+        fix = f"A file of this name lies in {found.folder}; if it is the same model, move or link it to {wanted}."
     else:
         fix = f"This host has it as {found.name}; choose that name in the node, or rename the file."
     return ModelFinding(reference, state, fix, found.path)

@@ -48,6 +48,9 @@ class Inventory:
     def folders(self) -> Mapping[str, object]:
         return {"loras": {}, "vae": {}}
 
+    def target(self, folder: str) -> str:
+        return f"/data/{folder}"
+
     def exact(self, folder: str, name: str) -> Model | None:
         return next((one for one in self.models if (one.folder, one.name) == (folder, name)), None)
 
@@ -154,7 +157,7 @@ def test_a_file_of_another_folder_is_not_here() -> None:
     assert finding.state is ModelState.WRONG_FOLDER
     assert finding.path == "/models/vae/sub/a.pt"
     assert finding.fix is not None
-    assert "models/loras/a.pt" in finding.fix
+    assert "/data/loras/a.pt" in finding.fix
 
 
 @pytest.mark.parametrize("there", ["a.pt", "sub/a.pt", "A.pt"])
@@ -196,7 +199,7 @@ def test_missing_classes_are_named_where_a_value_makes_no_sense() -> None:
 def test_a_model_of_an_unknown_folder_waits_for_its_pack() -> None:
     wanted = reference("a.pt", folder="sams")
     assert "node pack first" in (judge_reference(wanted, Inventory(), unknown_classes=("A",)).fix or "")
-    assert judge_reference(wanted, Inventory()).fix == "Put a.pt into models/sams."
+    assert judge_reference(wanted, Inventory()).fix == "Put the file into /data/sams."
     known = judge_reference(reference("a.pt"), Inventory(), unknown_classes=("A",))
     assert known.fix == "Put a.pt into models/loras."
 
