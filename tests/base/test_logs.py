@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -32,6 +33,16 @@ def lines(folder: Path) -> list[dict[str, object]]:
     return [orjson.loads(line) for line in (folder / "structured.log").read_bytes().splitlines()]
 
 
+@pytest.fixture
+def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Kolkata")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_far_from_utc")
 def test_each_line_is_one_json_object_with_the_facts_as_fields(tmp_path: Path) -> None:
     log = open_log(tmp_path / "log", LARGE)
     log.info("cycle skipped", extra={"reason": "vram\nlow", "path": Path("/x")})

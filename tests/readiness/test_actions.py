@@ -109,7 +109,9 @@ def test_a_pack_whose_import_failed_says_so() -> None:
 def test_what_one_workflow_names_for_sure_is_sure() -> None:
     unsure = entry("/a", models=(model(confidence="low"),))
     assert [one.is_sure for one in actions([unsure])] == [False]
-    assert [one.is_sure for one in actions([unsure, entry("/b", models=(model(),))])] == [True]
+    sure = entry("/b", models=(model(),))
+    assert [one.is_sure for one in actions([unsure, sure])] == [True]
+    assert [one.is_sure for one in actions([sure, unsure])] == [True]
     unresolvable = model(state=ModelState.UNRESOLVABLE)
     assert [one.is_sure for one in actions([entry("/a", models=(unresolvable,))])] == [False]
 

@@ -90,6 +90,30 @@ def test_any_text_in_a_code_span_is_shown_as_it_stands(text: str) -> None:
     check_code(text)
 
 
+def test_a_link_after_any_text_stays_a_link() -> None:
+    (children,) = inline(PARSER.parse(f"{escape('look!')}{link('https://x.example', 'x')}"))
+    assert [child.type for child in children if child.type in {"image", "link_open"}] == ["link_open"]
+
+
+def test_what_websites_make_links_and_pictures_of_is_broken_up() -> None:
+    assert escape("https://x.example") == "https\\://x.example"
+    assert escape("www.x.example WWW.x") == "www\\.x.example WWW\\.x"
+    assert escape(":-") == "\\:-"
+    assert escape(":smile: @me #1 $x$") == "\\:smile: \\@me \\#1 \\$x\\$"
+
+
+@given(TEXTS)
+@example("===")
+@example("---")
+@example(":-")
+@example("1. x")
+def test_any_text_below_another_line_belongs_to_its_paragraph(text: str) -> None:
+    trimmed = text.strip(" ")
+    if trimmed:
+        tokens = PARSER.parse(f"above\n{escape(trimmed)}\n")
+        assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+
+
 def check_escaped(text: str) -> None:
     shown = visible(text)
     for before, kind in (("", "paragraph"), ("x: ", "paragraph"), ("- ", "bullet_list"), ("### ", "heading")):
