@@ -201,7 +201,7 @@ def test_a_model_of_an_unknown_folder_waits_for_its_pack() -> None:
     assert "node pack first" in (judge_reference(wanted, Inventory(), unknown_classes=("A",)).fix or "")
     assert judge_reference(wanted, Inventory()).fix == "Put the file into /data/sams."
     known = judge_reference(reference("a.pt"), Inventory(), unknown_classes=("A",))
-    assert known.fix == "Put a.pt into models/loras."
+    assert known.fix == "Put the file into /data/loras."
 
 
 @pytest.mark.parametrize(
