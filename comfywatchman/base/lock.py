@@ -19,7 +19,8 @@ from comfywatchman.base.files import show_path
 from comfywatchman.base.process import identity_of
 
 _HOLDER_BYTES: Final = 4096
-_PAUSES_SECONDS: Final = (0.01, 0.03)
+_ATTEMPTS: Final = 200
+_PAUSE_SECONDS: Final = 0.001
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -89,12 +90,15 @@ def is_held(path: Path) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    # Who only asks (`is_held`) has it for a moment too; that must not keep a cycle from starting.
-    for pause in _PAUSES_SECONDS:
+    # Who only asks (`is_held`) shares the lock for a moment; that must not keep a cycle from starting. A holder does
+    # not share it, and is told apart at once.
+    for _ in range(_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            time.sleep(pause)
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+            time.sleep(_PAUSE_SECONDS)
         else:
             return
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

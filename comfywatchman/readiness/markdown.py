@@ -6,7 +6,8 @@ import re
 from typing import Final
 
 # Escaped is only what means something where it stands, so that the report also reads well without a viewer: entities,
-# an exclamation mark before a link of ours, addresses (`https://`, `www.`), emoji codes, an underscore at a word's edge.
+# an exclamation mark before a link of ours, addresses (`https://`, `www.`), emoji codes, an underscore that is not
+# inside a word.
 _INLINE: Final = re.compile(
     r"[\\`*\[\]<>|~$@#]|&(?=[#A-Za-z])|!$|:(?=[A-Za-z/])|(?<=[Ww]{3})\.|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
 )
