@@ -66,7 +66,7 @@ def shortened(names: Sequence[str], *, most: int = 2) -> str:
 
 def print_failure(failure: Failure) -> None:
     """Say on standard error what happened and what to do next."""
-    click.echo(f"{click.style('Error', fg='red')} ({failure.code}): {printable(failure.message)}", err=True)
+    click.echo(f"Error ({failure.code}): {printable(failure.message)}", err=True)
     if failure.hint:
         click.echo(printable(failure.hint), err=True)
 
@@ -76,7 +76,7 @@ def print_unexpected(error: BaseException) -> None:
     import traceback
 
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    click.echo(f"{click.style('Error', fg='red')}: comfywatchman broke ({type(error).__name__}).", err=True)
+    click.echo(f"Error: comfywatchman broke ({type(error).__name__}).", err=True)
     click.echo("State files are whole. Please report the lines above; log/structured.log may say more.", err=True)
 
 

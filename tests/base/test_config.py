@@ -388,6 +388,17 @@ def test_the_users_file_lies_where_the_platform_says(host: Host) -> None:
     assert user_file(host.environment) == host.home / ".config" / "comfywatchman" / "config.toml"
 
 
+def test_a_child_that_is_this_program_gets_what_this_program_reads() -> None:
+    given = {"HF_TOKEN": "t", "COMFYWATCHMAN_HOME": "/h", "XDG_DATA_HOME": "/d", "OTHER": "x"}
+    assert config.variables_for_children(given) == {key: given[key] for key in given if key != "OTHER"}
+
+
+def test_systemd_is_found_where_it_looks(host: Host) -> None:
+    assert config.service_folder(host.environment) == host.home / ".config" / "systemd" / "user"
+    assert config.service_manager_address({"NOTIFY_SOCKET": "/n"}) == "/n"
+    assert config.service_manager_address({"NOTIFY_SOCKET": ""}) is None
+
+
 def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     monkeypatch.chdir(host.current)
     monkeypatch.setattr(os, "environ", {"HOME": str(host.home), "COMFYUI_ROOT": "rel"})

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from comfywatchman import __version__
 from comfywatchman.base.errors import CODES, Failure
 from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
-from comfywatchman.cli.render import exit_code
+from comfywatchman.cli.render import exit_code, print_unexpected
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -160,3 +160,47 @@ def test_it_starts_fast(tmp_path: Path, arguments: list[str]) -> None:
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.15
+
+
+def on_a_terminal(folder: Path, *arguments: str, **variables: str) -> bytes:
+    """Return what the program shows on a terminal, standard error included."""
+    ours, theirs = os.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "comfywatchman", *arguments],
+        cwd=folder,
+        env={"PATH": os.defpath, "HOME": str(folder), "PYTHONPATH": str(CHECKOUT), "TERM": "xterm", **variables},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+    ):
+        os.close(theirs)
+        shown = b"".join(iter(lambda: read_terminal(ours), b""))
+    os.close(ours)
+    return shown
+
+
+def read_terminal(descriptor: int) -> bytes:
+    try:
+        return os.read(descriptor, 65536)
+    except OSError:
+        return b""  # how Linux says that the other side is closed
+
+
+def test_a_terminal_shows_a_table_and_without_colour_no_colour(tmp_path: Path) -> None:
+    shown = on_a_terminal(tmp_path, "config", NO_COLOR="1", COLUMNS="160", COMFYUI_ROOT="/a\x1b[31m")
+    assert "─".encode() in shown
+    assert rb"/a\x1b[31m" in shown
+    assert b"\x1b[3" not in shown
+
+
+def test_an_error_on_a_terminal_without_colour_has_none(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("x = 1\n")
+    shown = on_a_terminal(tmp_path, "config", NO_COLOR="1")
+    assert shown.startswith(b"Error (config-unknown-key)")
+    assert b"\x1b" not in shown
+
+
+def test_a_traceback_is_followed_by_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    print_unexpected(KeyError("x"))
+    shown = capsys.readouterr().err
+    assert shown.startswith("KeyError: 'x'\nError: comfywatchman broke (KeyError).")
