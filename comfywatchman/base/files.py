@@ -45,7 +45,10 @@ def show_path(path: str | os.PathLike[str]) -> str:
 
     Two different paths never look the same, so a backslash is doubled: the text may stand for the path as a key.
     """
-    return "".join(c if c.isprintable() and c != "\\" else _path_escape(c) for c in os.fspath(path))
+    text = os.fspath(path)
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(c if c.isprintable() and c != "\\" else _path_escape(c) for c in text)
 
 
 def fsync_folder(folder: Path) -> None:

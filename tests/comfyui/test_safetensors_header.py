@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfywatchman.comfyui.safetensors_header import MAX_CHECKED_BYTES, check_safetensors
+from comfywatchman.comfyui.safetensors_header import MAX_CHECKED_BYTES, check_safetensors, check_tensor, data_bytes
 from tests.model_files import safetensors, with_header
 
 
@@ -168,3 +168,37 @@ def test_a_file_is_healthy_exactly_when_it_has_the_length_its_header_says(sizes:
     skew = max(skew, -end)
     code, _ = check(with_header(json.dumps(header).encode(), bytes(end + skew)))
     assert code == (None if skew == 0 else "truncated" if skew < 0 else "trailing-bytes")
+
+
+OFFSETS = st.tuples(st.integers(-1, 12), st.integers(-1, 12)).map(list)
+TENSORS = st.fixed_dictionaries(
+    {
+        "dtype": st.sampled_from(["F16", "U8", "F4", "NEW"]),
+        "shape": st.lists(st.one_of(st.integers(0, 3), st.just("x"), st.booleans()), max_size=3),
+        "data_offsets": st.one_of(OFFSETS, OFFSETS, st.just([0])),
+    }
+)
+
+
+def one_by_one(header: dict[str, object]) -> tuple[int, int] | None:
+    """Return what looking at each tensor alone says; None for a fault."""
+    end = 0
+    try:
+        spans = sorted(check_tensor(name, tensor) for name, tensor in header.items())
+    except ValueError:
+        return None
+    for start, stop in spans:
+        if start != end:
+            return None
+        end = stop
+    return end, len(spans)
+
+
+@settings(max_examples=400)
+@given(st.dictionaries(st.sampled_from("abcd"), TENSORS, max_size=4))
+def test_looking_at_all_tensors_at_once_says_the_same_as_one_by_one(header: dict[str, object]) -> None:
+    try:
+        together = data_bytes(header)
+    except ValueError:
+        together = None
+    assert together == one_by_one(header)
