@@ -27,6 +27,9 @@ NAMES: Final[frozenset[str]] = frozenset(
         "cycle.after_intake",
         "cycle.after_report",
         "cycle.after_history",
+        "download.before_publish",
+        "download.after_publish",
+        "download.write",
         "index.before_commit",
         "index.after_commit",
     }
