@@ -97,13 +97,25 @@ def check_header(path: str | os.PathLike[str], size: int) -> HeaderFacts:
     except (OSError, ValueError) as error:
         return HeaderFacts("unknown", f"cannot be opened: {_reason(error)}", "unreadable")
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return HeaderFacts("unknown", "not a regular file", "not-regular")
-        return _check(descriptor, suffix_of(os.fspath(path)), size)
-    except OSError as error:
-        return HeaderFacts("unknown", f"cannot be read: {_reason(error)}", "unreadable")
+        return check_descriptor(descriptor, os.fspath(path), size)
     finally:
         os.close(descriptor)
+
+
+def check_descriptor(descriptor: int, name: str, size: int) -> HeaderFacts:
+    """Do the same for an open file that may not have its name yet.
+
+    Args:
+        descriptor: Open for reading.
+        name: The name that it has or is to have; its suffix counts.
+        size: Its size in bytes.
+    """
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return HeaderFacts("unknown", "not a regular file", "not-regular")
+        return _check(descriptor, suffix_of(name), size)
+    except OSError as error:
+        return HeaderFacts("unknown", f"cannot be read: {_reason(error)}", "unreadable")
 
 
 def _check(descriptor: int, suffix: str, size: int) -> HeaderFacts:
