@@ -21,7 +21,8 @@ PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
 def _options() -> Iterator[tuple[str, str]]:
     context = click.Context(main)
     for option in main.params:
-        yield "comfywatchman", max(option.opts, key=len)
+        if not getattr(option, "hidden", False):
+            yield "comfywatchman", max(option.opts, key=len)
     for name in COMMANDS:
         command = main.get_command(context, name)
         assert command is not None

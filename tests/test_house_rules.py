@@ -1,0 +1,61 @@
+"""What import-linter cannot see: doors that are attributes, and the measures of docs and CONTRIBUTING."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "comfywatchman"
+DOORS = {
+    "os.environ": {"base/config.py", "base/process.py"},
+    "os.getenv": set(),
+    "datetime.now": {"base/clock.py"},
+    "time.time": {"base/clock.py"},
+}
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 60
+BROAD_EXCEPTS = 6
+
+
+def _modules() -> Iterator[tuple[str, str, ast.Module]]:
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text("utf-8")
+        yield path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_each_outside_thing_has_its_one_door(door: str) -> None:
+    users = {
+        name
+        for name, _text, tree in _modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute) and ast.unparse(node) == door
+    }
+    assert users <= DOORS[door]
+
+
+def test_files_and_functions_stay_short() -> None:
+    long = []
+    for name, text, tree in _modules():
+        if text.count("\n") > LONGEST_FILE:
+            long.append(name)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None:
+                if node.end_lineno - node.lineno >= LONGEST_FUNCTION:
+                    long.append(f"{name}:{node.lineno} {node.name}")
+    assert long == []
+
+
+def test_broad_excepts_stand_only_at_the_edges() -> None:
+    broad = [
+        f"{name}:{node.lineno}"
+        for name, _text, tree in _modules()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ExceptHandler)
+        and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
+        and not any(isinstance(one, ast.Raise) and one.exc is None for one in ast.walk(node))
+    ]
+    assert len(broad) <= BROAD_EXCEPTS, broad
