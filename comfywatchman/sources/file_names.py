@@ -1,0 +1,168 @@
+"""What the name of a model file tells: its words, how two names differ, whether it could be the name of anything."""
+
+from __future__ import annotations
+
+import re
+from difflib import SequenceMatcher
+from itertools import zip_longest
+from typing import Final
+
+PICKLE_EXTENSIONS: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
+"""Formats that may run code when they are opened."""
+
+MODEL_EXTENSIONS: Final = PICKLE_EXTENSIONS | {
+    ".safetensors",
+    ".sft",
+    ".gguf",
+    ".onnx",
+    ".patch",
+    ".engine",
+    ".task",
+    ".torchscript",
+    ".yaml",
+}
+"""Extensions that a workflow's models have; a name with another one is no model file."""
+
+_PRECISION: Final = (
+    r"(?:(?:nv|mx)?(?:fp|float)(?:32|16|8|4)(?:[-_.]?e\dm\d(?:fn(?:uz)?)?)?(?:[-_.](?:scaled|mixed|fast|pure))*"
+    r"|e\dm\d(?:fn(?:uz)?)?(?:[-_.](?:scaled|fast))*"
+    r"|bf16|f16|f32|tf32|nf4|int8|int4|i?q\d(?:[-_.](?:k|xxs|xs|nl|xl|s|m|l|0|1))*)"
+)
+_WHOLE_PRECISION: Final = re.compile(_PRECISION, re.IGNORECASE)
+_TOKEN: Final = re.compile(rf"(?<![^\W_]){_PRECISION}(?![^\W_])|(?:(?<=\d)\.(?=\d)|[^\W_])+", re.IGNORECASE)
+_CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
+_GENERIC: Final = re.compile(
+    r"(?:.*[-_.])?\d{5}-of-\d{5}"
+    r"|(?:open_clip_|clip_)?(?:diffusion_)?pytorch_(?:model|lora_weights)(?:[-_.].*)?"
+    r"|(?:adapter|consolidated|open_clip|text_encoder|image_encoder|vision|flow|tf|flax)_?model(?:[-_. ]?\d*)"
+    r"|(?:model|models|weights?|checkpoints?|lora|loras|final|latest|last|best|ema|unet|transformer|encoder|decoder"
+    r"|text_encoder|image_encoder|vae_decoder|vae_encoder|controlnet|upscaler|embedding|embeddings|adapter|default"
+    r"|consolidated|download|untitled|unknown|pytorch|safetensors|motion_module|ip_adapter|epoch|step|epochs|steps)"
+    r"(?:[-_. ]?(?:v?\d+|" + _PRECISION + r"))*",
+    re.IGNORECASE,
+)
+_FEWEST_LETTERS: Final = 6
+_SHORTEST_TERM: Final = 3
+_MOST_WORDS: Final = 10
+_MOST_BYTES: Final = 255
+_RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
+_FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
+
+
+def base_name(value: str) -> str:
+    """Return the last segment of a name as a workflow writes it, with either kind of slash."""
+    return value.replace("\\", "/").rpartition("/")[2]
+
+
+def extension(name: str) -> str:
+    """Return the lower-case suffix with its dot; empty for a name without one."""
+    stem, dot, end = name.rpartition(".")
+    return f".{end.lower()}" if dot and stem else ""
+
+
+def same_name(one: str, other: str) -> bool:
+    """Say whether two file names are equal but for upper and lower case."""
+    return one.lower() == other.lower()
+
+
+def tokens(name: str) -> tuple[str, ...]:
+    """Return the words and numbers of a file name in lower case, its extension last (`.gguf`).
+
+    A precision (`fp8_e4m3fn_scaled`, `Q4_K_M`) and a version (`2.2`) are one token each.
+    """
+    end = extension(name)
+    stem = name[: len(name) - len(end)]
+    found = tuple(match.lower() for match in _TOKEN.findall(stem))
+    return (*found, end) if end else found
+
+
+def differing_tokens(wanted: str, offered: str) -> tuple[tuple[str, str], ...]:
+    """Return where two file names differ, as pairs of tokens in order; empty on a side that has nothing there.
+
+    Names that differ in case and separators only give no pair.
+    """
+    mine, theirs = tokens(wanted), tokens(offered)
+    pairs: list[tuple[str, str]] = []
+    for kind, start, end, other_start, other_end in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+        if kind != "equal":
+            pairs.extend(zip_longest(mine[start:end], theirs[other_start:other_end], fillvalue=""))
+    return tuple(pairs)
+
+
+def is_precision(token: str) -> bool:
+    """Say whether a token names a precision or quantisation (`bf16`, `fp8_scaled`, `q4_k_m`)."""
+    return _WHOLE_PRECISION.fullmatch(token) is not None
+
+
+def is_precision_variant(wanted: str, offered: str) -> bool:
+    """Say whether two names differ in exactly one token and both sides of it are precisions."""
+    pairs = differing_tokens(wanted, offered)
+    return len(pairs) == 1 and is_precision(pairs[0][0]) and is_precision(pairs[0][1])
+
+
+def is_generic(name: str) -> bool:
+    """Say whether so many different models bear a name that the name proves nothing (`model.safetensors`)."""
+    stem = name[: len(name) - len(extension(name))]
+    letters = sum(char.isalpha() for char in stem)
+    few = letters < _FEWEST_LETTERS and not any(char.isdigit() for char in stem)
+    return few or _GENERIC.fullmatch(stem) is not None
+
+
+def reason_no_model_name(value: str) -> str | None:
+    """Say why a value cannot name a model file below a model folder, or None when it can.
+
+    Args:
+        value: As the workflow writes it, perhaps with a folder before the name, with either kind of slash.
+    """
+    if not value.strip() or not value.isprintable():
+        return "it is empty or holds characters that cannot be seen"
+    segments = value.replace("\\", "/").split("/")
+    if "://" in value or ":" in segments[0] or not segments[0]:
+        return "it is an address or an absolute path"
+    for segment in segments:
+        reason = _reason_bad_segment(segment)
+        if reason is not None:
+            return reason
+    if extension(segments[-1]) not in MODEL_EXTENSIONS:
+        return "it does not end like a model file"
+    return None
+
+
+def search_terms(name: str) -> tuple[str, ...]:
+    """Return what to search for where file names are not indexed: words that the model's own name may hold.
+
+    Civitai makes most file names of `model_version`, so the part before the first `_` comes first, with its joined
+    words split; then all words, then all but precisions, split too.
+
+    Args:
+        name: File name with extension.
+    """
+    stem = name[: len(name) - len(extension(name))]
+    words = _TOKEN.findall(stem)
+    ladder = (_spaced(_unprecise(stem.split("_", 1)[0])), _words(words), _spaced(_unprecise(stem)))
+    kept = {term.lower(): term for term in reversed(ladder) if len(term) >= _SHORTEST_TERM}
+    return tuple(dict.fromkeys(kept[term.lower()] for term in ladder if term.lower() in kept))
+
+
+def _unprecise(stem: str) -> list[str]:
+    return [word for word in _TOKEN.findall(stem) if not is_precision(word)]
+
+
+def _spaced(words: list[str]) -> str:
+    return _words([_CAMEL.sub(" ", word) for word in words])
+
+
+def _words(words: list[str]) -> str:
+    return " ".join(" ".join(words).replace("_", " ").split()[:_MOST_WORDS])
+
+
+def _reason_bad_segment(segment: str) -> str | None:
+    if segment in {"", ".", ".."}:
+        return "it points outside its folder"
+    if len(segment.encode("utf-8", "replace")) > _MOST_BYTES:
+        return "it is longer than a file name may be"
+    if segment.startswith(("-", " ")) or segment.endswith((" ", ".")):
+        return "it begins or ends with a character that some systems drop or take for an option"
+    if _FORBIDDEN.search(segment) or _RESERVED.fullmatch(segment):
+        return "some systems do not allow it as a file name"
+    return None
