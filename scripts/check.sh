@@ -9,7 +9,7 @@ step ruff format --check .
 step mypy
 step lint-imports
 rm -f .coverage .coverage.*
-step coverage run -m pytest -n 0 -p no:cacheprovider -m "not torture" "$@"
+step coverage run -m pytest -n 2 -m "not torture" "$@"
 step coverage combine --quiet
 step coverage report
 step coverage report --fail-under=100 --include="$(paste -sd, scripts/deciders.txt)"
