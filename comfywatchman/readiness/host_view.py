@@ -18,7 +18,7 @@ from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.facts import knowledge_key
 from comfywatchman.readiness.hashing import hash_some
-from comfywatchman.readiness.inventory import Inventory, ModelFile, build_inventory, header_keys
+from comfywatchman.readiness.inventory import Inventory, ModelFile, build_inventory
 from comfywatchman.readiness.judging import Choices, NodeJudge
 from comfywatchman.readiness.listing import walk_models
 from comfywatchman.readiness.live import ask_server
@@ -79,10 +79,9 @@ def look_at_host(run: Run, database: Database) -> HostView:
     failpoint("cycle.after_nodes")
     with run.phase("models"):
         known_folders = folders.with_names(one.folder for one in read_inputs)
-        listing = walk_models(known_folders)
         targets = _targets(known_folders, installation)
-        inventory = build_inventory(listing, models, targets=targets)
-        models.prune(header_keys(listing), keep_cycles=KEPT_CYCLES)
+        inventory = build_inventory(walk_models(known_folders), models, targets=targets)
+        models.prune(inventory.header_keys, keep_cycles=KEPT_CYCLES)
     failpoint("cycle.after_inventory")
     with run.phase("server"):
         live = ask_server(run, inventory.folders)

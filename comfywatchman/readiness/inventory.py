@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import cached_property
 from typing import Protocol
 
@@ -70,6 +70,7 @@ class Inventory:
     Args:
         folders: Models by canonical folder name and relative name.
         problems: Places that could not be listed.
+        header_keys: Under which keys the index knows these models.
         read_headers: How many files had to be opened for this.
         targets: Where a new model of a folder belongs, where that is not `models/<folder>`.
     """
@@ -79,12 +80,14 @@ class Inventory:
         folders: Mapping[str, Mapping[str, ModelFile]],
         problems: tuple[ListingProblem, ...] = (),
         *,
+        header_keys: Collection[HeaderKey] = (),
         read_headers: int = 0,
         targets: Mapping[str, str] | None = None,
     ) -> None:
         self.folders = folders
         self._targets = targets or {}
         self.problems = problems
+        self.header_keys = header_keys
         self.read_headers = read_headers
 
     def exact(self, folder: str, name: str) -> ModelFile | None:
@@ -146,11 +149,13 @@ def build_inventory(
     """
     known = memory.headers()
     fresh: dict[HeaderKey, HeaderFacts] = {}
+    seen: set[HeaderKey] = set()
     folders: dict[str, dict[str, ModelFile]] = {}
     for folder, entries in listing.folders.items():
         models = folders[folder] = {}
         for name, entry in entries.items():
-            key = header_key(folder, entry)
+            key = _header_key(folder, entry)
+            seen.add(key)
             facts = known.get(key) or fresh.get(key)
             if facts is None:
                 facts = _facts(folder, entry, check)
@@ -159,16 +164,10 @@ def build_inventory(
             models[name] = _model(folder, entry, facts)
     if fresh:
         memory.remember_headers(fresh)
-    return Inventory(folders, listing.problems, read_headers=len(fresh), targets=targets)
+    return Inventory(folders, listing.problems, header_keys=seen, read_headers=len(fresh), targets=targets)
 
 
-def header_keys(listing: Listing) -> set[HeaderKey]:
-    """Return under which keys the index knows the listed files."""
-    return {header_key(folder, entry) for folder, entries in listing.folders.items() for entry in entries.values()}
-
-
-def header_key(folder: str, entry: Entry) -> HeaderKey:
-    """Return under which key the index knows one file of a folder."""
+def _header_key(folder: str, entry: Entry) -> HeaderKey:
     suffix = DIFFUSERS if folder == DIFFUSERS else suffix_of(entry.name)
     return (entry.device, entry.inode, entry.size, entry.mtime_ns, suffix)
 
