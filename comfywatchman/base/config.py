@@ -24,6 +24,7 @@ SHORTHANDS: Final = {
     "COMFYUI_ROOT": "comfyui.root",
     "CIVITAI_API_KEY": "secrets.civitai_api_key",
     "HF_TOKEN": "secrets.hf_token",
+    "TAVILY_API_KEY": "secrets.tavily_api_key",
 }
 MASK: Final = "********"
 
@@ -276,14 +277,15 @@ def _absolute(value: Any, kind: Any, folder: Path, environment: Mapping[str, str
     if isinstance(value, str):
         return str(folder / _expanded(value, environment)) if value and _has_extra(kind, "path") else value
     if isinstance(info, types.VarTupleType) and isinstance(value, (list, tuple)):
-        return [_absolute_item(item, folder, environment) for item in value]
+        return [_absolute_item(item, info.item_type, folder, environment) for item in value]
     return value
 
 
-def _absolute_item(item: Any, folder: Path, environment: Mapping[str, str]) -> Any:
+def _absolute_item(item: Any, info: types.Type, folder: Path, environment: Mapping[str, str]) -> Any:
     if isinstance(item, dict):
         return {**item, "path": str(folder / _expanded(item["path"], environment))}
-    return str(folder / _expanded(item, environment))
+    is_path = isinstance(info, types.Metadata) and bool((info.extra or {}).get("path"))
+    return str(folder / _expanded(item, environment)) if is_path else item
 
 
 def _has_extra(kind: Any, name: str) -> bool:

@@ -79,6 +79,34 @@ class NodesSection(Section, frozen=True):
     class_map_days: Positive
 
 
+class SearchSection(Section, frozen=True):
+    """`[search]`: where missing models are looked for."""
+
+    backend_order: tuple[Literal["qwen", "civitai", "huggingface", "civarchive"], ...]
+    budget_seconds: NotNegative
+    budget_requests: Count
+    parallel: Annotated[int, Meta(ge=1, le=16)]
+    timeout_seconds: Positive
+    allow_pickle: bool
+    civitai_url: Text
+    civitai_fallback_url: Text
+    huggingface_url: Text
+    civarchive_url: Text
+    web_search: Literal["none", "tavily", "searxng"]
+    web_search_url: Text
+
+
+class LlmSection(Section, frozen=True):
+    """`[llm]`: the language model behind the backend `qwen`."""
+
+    driver: Literal["none", "openai", "qwen-cli"]
+    base_url: Text
+    model: Text
+    command: Text
+    timeout_seconds: Positive
+    rounds: Annotated[int, Meta(ge=1, le=5)]
+
+
 class ReportSection(Section, frozen=True):
     """`[report]`: how much the reports hold."""
 
@@ -99,6 +127,8 @@ class SecretsSection(Section, frozen=True):
 
     civitai_api_key: Secret
     hf_token: Secret
+    llm_api_key: Secret
+    tavily_api_key: Secret
 
 
 class Settings(Section, frozen=True):
@@ -109,6 +139,8 @@ class Settings(Section, frozen=True):
     schedule: ScheduleSection
     models: ModelsSection
     nodes: NodesSection
+    search: SearchSection
+    llm: LlmSection
     report: ReportSection
     log: LogSection
     secrets: SecretsSection

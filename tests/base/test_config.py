@@ -337,9 +337,16 @@ def test_no_error_shows_a_secret(host: Host, text: str) -> None:
     assert CANARY not in str(failure.__cause__)
 
 
+def test_a_list_of_words_stays_a_list_of_words(host: Host) -> None:
+    host.current_config('[search]\nbackend_order = ["huggingface", "qwen"]')
+    assert host.load().settings.search.backend_order == ("huggingface", "qwen")
+    name = "COMFYWATCHMAN_SEARCH__BACKEND_ORDER"
+    assert host.load(None, **{name: '["civitai"]'}).settings.search.backend_order == ("civitai",)
+
+
 def test_a_number_given_as_a_secret_is_text(host: Host) -> None:
     for name in ("HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN"):
-        assert host.load(None, **{name: "12345"}).settings.secrets == SecretsSection("", "12345")
+        assert host.load(None, **{name: "12345"}).settings.secrets == SecretsSection("", "12345", "", "")
 
 
 def test_the_home_is_the_one_named_by_the_option(host: Host) -> None:
