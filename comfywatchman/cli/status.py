@@ -14,7 +14,7 @@ from comfywatchman.readiness.report import read_report
 from comfywatchman.readiness.report_text import headline, short_names
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
 
-SHOWN_WORKFLOWS = 40
+SHOWN_WORKFLOWS = 20
 SHOWN_ACTIONS = 10
 
 
