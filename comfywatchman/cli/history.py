@@ -12,7 +12,9 @@ from comfywatchman.readiness.intake import Acknowledgement, last_entries
 
 
 @click.command()
-@click.option("--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, help="How many cycles.")
+@click.option(
+    "--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many cycles."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_obj
 def history(session: Session, limit: int, as_json: bool) -> None:

@@ -52,12 +52,12 @@ class InspectedFile(msgspec.Struct, frozen=True):
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--hash", "with_hashes", is_flag=True, help="Also hash: SHA-256, AutoV2, AutoV3, BLAKE3.")
 @click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def inspect(context: click.Context, paths: tuple[Path, ...], with_hashes: bool, recursive: bool, as_json: bool) -> None:
     """Look into model files: format, header, hashes, warnings. Nothing in them is ever executed.
 
-    Ends with 1 when a file could not be loaded by ComfyUI.
+    Exits with 1 when a file could not be loaded by ComfyUI.
     """
     from comfywatchman.cli.render import DONE, FAILED, print_json
 

@@ -64,21 +64,25 @@ SUMMARIES: Final = {
     epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 skipped by a gate, 130 interrupted.",
 )
 @click.option("--run-cycle", is_flag=True, help="Run one readiness cycle now, unless a gate keeps it from starting.")
-@click.option("--scheduler", is_flag=True, help="Run cycles in the background until stopped (every 120 minutes).")
+@click.option(
+    "--scheduler",
+    is_flag=True,
+    help="Run cycles until stopped: one now, then one every 120 minutes.",
+)
 @click.option(
     "--list-intake",
     type=click.IntRange(min=1),
     is_flag=False,
     flag_value=20,
     metavar="[N]",
-    help="Show the last N acknowledged workflow files (20).",
+    help="Show the last N workflow files that came, changed or went (20 without N).",
 )
-@click.option("--home", type=click.Path(path_type=Path), help="Folder of state/, output/ and log/.")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder that holds state/, output/ and log/.")
 @click.option(
     "--config",
     "config_file",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A configuration file.",
+    help="A configuration file, read after all others.",
 )
 @click.option("--comfyui", type=click.Path(path_type=Path), help="Folder of ComfyUI, instead of the configured one.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
@@ -86,7 +90,7 @@ SUMMARIES: Final = {
     "--trigger",
     type=click.Choice(["manual", "first", "schedule", "cron"]),
     default="manual",
-    help="What a cycle is recorded as.",
+    help="What the cycle is recorded as in the history; service files set it.",
 )
 @click.option("--note", "as_note", is_flag=True, hidden=True, help="End with one line for the scheduler.")
 @click.version_option(__version__, prog_name="comfywatchman")
