@@ -4,7 +4,7 @@ UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 BIN := .venv/bin
 
-.PHONY: setup run test check torture bench lock clean
+.PHONY: setup run test check torture bench docs lock clean
 
 $(UV):
 	$(PYTHON) -m venv .tools
@@ -32,6 +32,9 @@ torture: setup
 
 bench: setup
 	$(BIN)/python benchmarks/run.py
+
+docs: setup
+	$(BIN)/python -m scripts.docs
 
 lock: $(UV)
 	$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header pyproject.toml -o requirements/runtime.txt

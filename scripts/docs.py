@@ -1,0 +1,60 @@
+"""Write the parts of the documentation that are made from code: the JSON Schemas of the report and the state files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from comfywatchman.base.files import write_if_changed
+from comfywatchman.base.host import SleepMark
+from comfywatchman.base.lock import Holder
+from comfywatchman.readiness.caches import ModelCache
+from comfywatchman.readiness.history import CycleRecord
+from comfywatchman.readiness.intake import Acknowledgement, KnownWorkflows
+from comfywatchman.readiness.pack_cache import PackCache
+from comfywatchman.readiness.report import json_schema
+from comfywatchman.readiness.schedule_state import ScheduleState
+
+REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
+SCHEMAS: Final = REFERENCE / "schemas"
+
+STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
+    "awake": SleepMark,
+    "custom_nodes_cache": PackCache,
+    "history_line": CycleRecord,
+    "intake_line": Acknowledgement,
+    "lock": Holder,
+    "model_cache": ModelCache,
+    "scheduler": ScheduleState,
+    "workflows": KnownWorkflows,
+}
+
+
+def pages() -> dict[Path, bytes]:
+    """Return the content of each generated file."""
+    schemas = {SCHEMAS / f"{name}.schema.json": state_schema(shape) for name, shape in STATE_SHAPES.items()}
+    return {REFERENCE / "master_status.schema.json": json_schema(), **schemas}
+
+
+def state_schema(shape: type[msgspec.Struct]) -> bytes:
+    """Return the JSON Schema of one state file, or of one line of it."""
+    schema: dict[str, Any] = msgspec.json.schema(shape)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"
+
+
+def main() -> None:
+    """Write what has changed, and delete schemas of shapes that are no more."""
+    made = pages()
+    for path in SCHEMAS.glob("*.json"):
+        if path not in made:
+            path.unlink()
+    for path, content in made.items():
+        if write_if_changed(path, content):
+            print(f"Written: {path.relative_to(REFERENCE.parents[1])}")
+
+
+if __name__ == "__main__":
+    main()
