@@ -288,6 +288,7 @@ class _Connection(http.client.HTTPConnection):
         self._may_be_private = may_be_private
         self._tunnel_to: Place | None = None
         self._raw: socket.socket | None = None
+        self._is_cut = False
 
     def tunnel_to(self, place: Place, tls: ssl.SSLContext | None) -> None:
         """Let this connection to a proxy lead to another server."""
@@ -314,9 +315,13 @@ class _Connection(http.client.HTTPConnection):
             yield
         finally:
             late.cancel()
+        if self._is_cut:
+            # http.client takes the end of the connection for the end of the head.
+            raise TimeoutError
 
     def cut(self) -> None:
         """Wake whoever reads from it."""
+        self._is_cut = True
         if self._raw is not None:
             with contextlib.suppress(OSError):
                 # The plain method: that of a TLS socket would let the reader take what is still encrypted for plain.

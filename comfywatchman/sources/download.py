@@ -306,18 +306,9 @@ class _Work:
             )
         finally:
             self._received += self._part.size - before
-        self._end(found, total)
-
-    def _end(self, found: Found, total: int | None) -> None:
-        """Tell a body that is whole from one that was cut off."""
-        if total is None and not found.stream.end_is_marked:
-            self._part.begin_anew()
-            raise Failure(
-                "download-wrong-content",
-                f"{found.stream.place.shown} does not say how long the file is, so a part of it would look whole.",
-            )
+        # A body without an announced length is told whole from cut off by its hash, or by its own end mark.
         if total is not None and self._part.size < total:
-            raise Passing(f"{found.stream.place.shown} broke off after {self._part.size} of {total} bytes.")
+            raise Passing(f"{stream.place.shown} broke off after {self._part.size} of {total} bytes.")
         self._ended = True
 
     def _refuse_early(self, found: Found, total: int | None) -> None:
@@ -330,6 +321,11 @@ class _Work:
         if len(sizes) > 1 or (sizes and max(sizes) > self._patience.most_bytes):
             shown_sizes = " and ".join(str(size) for size in sorted(sizes))
             raise Failure("download-wrong-content", f"{shown} has another file now: its size is {shown_sizes} bytes.")
+        if not sizes and wanted.sha256 is None and not found.stream.end_is_marked:
+            raise Failure(
+                "download-wrong-content",
+                f"{shown} does not say how long the file is, so a part of it would look whole.",
+            )
         if None not in {wanted.sha256, found.sha256} and wanted.sha256 != found.sha256:
             raise Failure("download-wrong-content", f"{shown} has another file now: its SHA-256 is {found.sha256}.")
         if wanted.sha256 is None and found.sha256 is not None:

@@ -1,0 +1,82 @@
+"""Fetching as tests do it: with little patience, from local servers, into a folder of their own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.stream import Connections
+from comfywatchman.comfyui.model_file import check_descriptor
+from comfywatchman.sources.download import Fetch, Fetched, Patience, fetch
+from comfywatchman.sources.flow import Bandwidth, Flow, Room
+from comfywatchman.sources.hops import Allowed
+from tests.model_files import with_header
+
+QUICK: Final = Patience(
+    attempts=4, first_wait_seconds=0.0, longest_wait_seconds=5.0, stall_seconds=0.25, most_bytes=20 << 20
+)
+
+
+def model(size: int = 300_000, *, seed: int = 1) -> bytes:
+    """Return a whole safetensors file of about that size with random bytes."""
+    header = b'{"a":{"dtype":"U8","shape":[%d],"data_offsets":[0,%d]}}' % (size, size)
+    return with_header(header, random.Random(seed).randbytes(size))  # noqa: S311 - bytes of a test file
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def check(descriptor: int, name: str, size: int) -> Failure | None:
+    """Look at a file's header as the program does."""
+    problem = check_descriptor(descriptor, name, size).problem
+    return Failure("download-wrong-content", f"{name}: {problem}.") if problem else None
+
+
+def flow(
+    *,
+    wait: Callable[[float], bool] = lambda _seconds: False,
+    progress: Callable[[int, int | None], None] = lambda _have, _total: None,
+    bytes_per_second: float = 0.0,
+    keep_free_bytes: int = 0,
+) -> Flow:
+    bandwidth = Bandwidth(bytes_per_second, time.monotonic)
+    return Flow(wait, bandwidth, Room(keep_free_bytes), progress, time.monotonic)
+
+
+def fetch_into(
+    folder: Path,
+    wanted: Fetch,
+    *,
+    hosts: frozenset[str],
+    tokens: dict[str, str] | None = None,
+    patience: Patience = QUICK,
+    run: Flow | None = None,
+    connections: Connections | None = None,
+) -> Fetched:
+    """Fetch a file from local servers."""
+    own = connections or Connections(stall_seconds=patience.stall_seconds, may_be_private=hosts.__contains__)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        return fetch(
+            wanted,
+            descriptor,
+            connections=own,
+            allowed=Allowed(local_hosts=hosts, tokens=tokens or {}),
+            patience=patience,
+            check=check,
+            flow=run or flow(),
+            now=lambda: datetime.now(UTC),
+            boot_id="boot-1",
+        )
+    finally:
+        os.close(descriptor)
+        if connections is None:
+            own.close()
