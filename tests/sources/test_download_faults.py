@@ -143,11 +143,6 @@ def test_after_any_trouble_an_honest_server_gives_the_file_at_the_next_call(tmp_
 
 
 KEPT_SECRET: Final = {"bit flip in a whole answer", "bit flip after a cut", "wrong bytes of the right size"}
-    "bit flip in a whole answer",
-    "bit flip after a cut",
-    "wrong bytes of the right size",
-    "endless, chunked",
-}
 """What cannot be told without a hash or a size; the header check or the size limit refuses some of it."""
 
 
