@@ -1,7 +1,8 @@
 """Named places where tests may stop, delay or break the program.
 
 A failpoint does nothing unless `COMFYWATCHMAN_FAILPOINTS` names it, for example
-`report.before_rename=kill,intake.after_append=raise:ENOSPC,cycle.scan=sleep:2`.
+`files.before_rename=kill,files.after_append=raise:ENOSPC,cycle.after_gates=sleep:2`. A number after the name counts
+the passings: `files.before_rename#3=kill` lets two renames happen and kills at the third.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import errno
 import os
 import signal
 import time
+from collections import Counter
 from functools import cache
 from typing import Final
 
@@ -36,11 +38,14 @@ NAMES: Final[frozenset[str]] = frozenset(
 )
 """Every failpoint; a test walks this set and hits each one."""
 
+_passed: Counter[str] = Counter()
+
 
 @cache
-def _armed() -> dict[str, str]:
+def _armed() -> dict[str, tuple[int, str]]:
     text = os.environ.get(VARIABLE, "")
-    armed = dict(part.split("=", 1) for part in text.split(",") if "=" in part)
+    parts = [part.split("=", 1) for part in text.split(",") if "=" in part]
+    armed = {name.partition("#")[0]: (int(name.partition("#")[2] or 0), action) for name, action in parts}
     unknown = armed.keys() - NAMES
     if unknown:
         raise ValueError(f"{VARIABLE} names unknown failpoints: {', '.join(sorted(unknown))}")
@@ -53,8 +58,11 @@ def failpoint(name: str) -> None:
     Raises:
         OSError: The armed error (`raise:ENOSPC`).
     """
-    action = _armed().get(name) if _armed() else None
-    if action is None:
+    if name not in _armed():
+        return
+    turn, action = _armed()[name]
+    _passed[name] += 1
+    if turn not in {0, _passed[name]}:
         return
     verb, _, argument = action.partition(":")
     if verb == "kill":

@@ -95,6 +95,7 @@ class Session:
         max_bytes: Most that is read of a body, packed or unpacked.
         attempts: How often a request is tried when the connection fails or the status is 429 or 5xx.
         first_wait_seconds: Longest wait before the second attempt; it doubles, and `Retry-After` may lengthen it.
+        budget_seconds: Time for all calls together, counted from now; None for no such limit.
     """
 
     def __init__(
@@ -104,8 +105,10 @@ class Session:
         max_bytes: int = 64 << 20,
         attempts: int = 1,
         first_wait_seconds: float = 0.5,
+        budget_seconds: float | None = None,
     ) -> None:
         self._timeout_seconds = timeout_seconds
+        self._until = None if budget_seconds is None else time.monotonic() + budget_seconds
         self._max_bytes = max_bytes
         self._attempts = attempts
         self._first_wait_seconds = first_wait_seconds
@@ -186,6 +189,8 @@ class Session:
 
     def _answer(self, request: _Request) -> HttpAnswer:
         deadline = time.monotonic() + self._timeout_seconds
+        if self._until is not None:
+            deadline = min(deadline, self._until)
         if self._attempts <= 1:
             return self._follow(request, deadline)
         return self._retrying()(self._follow, request, deadline)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
 
 import msgspec
@@ -49,12 +50,25 @@ def run_cycle(request: CycleRequest) -> CycleResult:
             record = _skipped(run, another_cycle(failure.message))
             _keep(run, record)
             return CycleResult(record, None)
-        _keep(run, msgspec.structs.replace(_record(run), message=failure.message))
+        _keep_failed(run, failure.message)
         raise
+    except OSError as error:
+        request.log.exception("cycle broke", extra={"cycle": run.id})
+        trouble = _system_failure(error)
+        _keep_failed(run, trouble.message)
+        raise trouble from error
     except Exception as error:  # the edge of a cycle: whatever broke, the tick leaves a record; the caller hears of it
         request.log.exception("cycle broke", extra={"cycle": run.id})
-        _keep(run, msgspec.structs.replace(_record(run), message=f"{type(error).__name__}: {error}"))
+        _keep_failed(run, f"{type(error).__name__}: {error}")
         raise
+
+
+def _system_failure(error: OSError) -> Failure:
+    return Failure(
+        "state-unwritable",
+        f"The cycle could not go on: {error.strerror or error}.",
+        hint="Free space or fix the permissions of the home folder, then run the command again.",
+    )
 
 
 def _guarded(run: Run) -> CycleResult:
@@ -67,11 +81,8 @@ def _guarded(run: Run) -> CycleResult:
         _keep(run, record)
         return CycleResult(record, status)
     failpoint("cycle.after_gates")
-    database = open_database(layout.database)
-    try:
+    with closing(open_database(layout.database)) as database:
         return _full(run, gpus, database)
-    finally:
-        database.close()
 
 
 def _ask_gates(run: Run) -> tuple[GpuReading, SkipReason | None]:
@@ -103,9 +114,10 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
         run.note(problem)
     index = WorkflowIndex(database)
     host = look_at_host(run, database)
-    assessment = assess(run, host, index)
+    with closing(host.owners):
+        assessment = assess(run, host, index)
     failpoint("cycle.after_workflows")
-    run.problems += [*host.problems, *index.problems]
+    run.problems += [*host.problems, *host.owners.problems, *index.problems]
     with run.phase("report"):
         status = full_status(run, gpus, host, assessment)
         write_report(run.request.layout, status, host.models)
@@ -150,11 +162,25 @@ def _record(run: Run) -> CycleRecord:
     )
 
 
+def _keep_failed(run: Run, message: str) -> None:
+    """Record a cycle that failed; what keeps the record from being written is most likely what broke the cycle."""
+    record = msgspec.structs.replace(_record(run), message=message)
+    try:
+        _keep(run, record)
+    except (Failure, OSError) as error:
+        run.request.log.warning("history not written", extra={"cycle": run.id, "detail": str(error)})
+        _log(run, record)
+
+
 def _keep(run: Run, record: CycleRecord) -> None:
     """Write the one line of history and the one summary line of the log."""
     request = run.request
     add_record(request.layout.history, record, keep=request.settings.report.history_entries)
-    request.log.info(
+    _log(run, record)
+
+
+def _log(run: Run, record: CycleRecord) -> None:
+    run.request.log.info(
         "cycle finished" if record.success else "cycle skipped" if record.skipped_reason else "cycle failed",
         extra={
             "cycle": record.id,

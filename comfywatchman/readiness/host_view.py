@@ -48,6 +48,7 @@ class HostView:
         comfyui_version: What a running server or the source says.
         comfyui_running: Whether a server of this installation answered.
         problems: What could not be looked at, in words.
+        owners: The catalogues that `judge_node` asks; to be closed after the last judgement.
     """
 
     inventory: Inventory
@@ -60,6 +61,7 @@ class HostView:
     comfyui_version: str | None
     comfyui_running: bool
     problems: tuple[str, ...]
+    owners: Owners
 
 
 def look_at_host(run: Run, database: Database) -> HostView:
@@ -114,6 +116,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
             *index.problems,
             *models.problems,
         ),
+        owners=owners,
     )
 
 

@@ -60,7 +60,7 @@ def ask_server(run: Run, folders: Mapping[str, Collection[str]]) -> LiveView:
                 f"Another ComfyUI answers at {section.url}; it is not asked. Set [comfyui] url to this one's address."
             )
             return LiveView()
-        nodes = ask_nodes(running, folders)
+        nodes = ask_nodes(running, folders, timeout_seconds=section.timeout_seconds)
     except Failure as failure:
         run.note(f"The ComfyUI at {section.url} could not be asked: {failure.message}")
         return LiveView()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.files import show_path
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install import Installation
 from comfywatchman.readiness.database import memory_database
@@ -47,22 +49,26 @@ def look_at_files(paths: Iterable[Path], *, installation: Installation, settings
         sample=False,
         clock=SystemClock(),
         log=logging.getLogger("comfywatchman.look"),
+        keeps=False,
     )
     run = Run.begin(request)
-    database = memory_database()
-    try:
+    with closing(memory_database()) as database:
         host = look_at_host(run, database)
-    finally:
-        database.close()
+        with closing(host.owners):
+            return _judge_listed(run, host)
+
+
+def _judge_listed(run: Run, host: HostView) -> Look:
+    settings, roots = run.request.settings, run.request.roots
     reader = WorkflowReader(None, host.table, settings.workflows.max_file_mb << 20)
     listing = list_workflows(roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
     found = []
-    problems = [*run.problems, *host.problems, *(f"{path}: {reason}" for path, reason in listing.problems)]
+    problems = [f"{path}: {reason}" for path, reason in listing.problems]
     for file in reader.without_plain_media(listing.files, known=()):
         sha256 = reader.hash_file(file.path)
         facts = reader.facts(sha256, file.path) if sha256 else None
         if sha256 is None or facts is None:
-            problems.append(reader.reason(file.path))
+            problems.append(reader.reason(show_path(file.path)))
         else:
             found.append((file.path, sha256, facts, judge(facts, host.inventory, host.judge_node, host.choices)))
-    return Look(host, tuple(found), tuple(problems))
+    return Look(host, tuple(found), (*run.problems, *host.problems, *host.owners.problems, *problems))

@@ -14,20 +14,21 @@ from comfywatchman.sources.class_map import MAP_NAME, MAX_MAP_BYTES
 
 _DAY_SECONDS: Final = 86400.0
 _RETRY_SECONDS: Final = _DAY_SECONDS
+_SKEW_SECONDS: Final = 60.0
 _TRIED: Final = "last-try"
 
 
 def fetched_map(run: Run) -> tuple[Path | None, str]:
     """Return the folder of the copy and what the evidence calls it, fetching it when it is old or absent.
 
-    At most one try a day goes out; a try that fails leaves the copy of before in use, with its age.
+    At most one try a day goes out; a try that fails leaves the copy of before in use, with its age. A look that leaves
+    no trace fetches nothing.
     """
     section = run.request.settings.nodes
     folder = run.request.layout.map_copy
-    age = _age_seconds(folder / MAP_NAME, run)
-    is_due = age is None or age > section.class_map_days * _DAY_SECONDS
-    tried = _age_seconds(folder / _TRIED, run)
-    if section.class_map_url and is_due and (tried is None or tried > _RETRY_SECONDS):
+    is_due = _is_older(folder / MAP_NAME, section.class_map_days * _DAY_SECONDS, run)
+    may_try = run.request.keeps and section.class_map_url and _is_older(folder / _TRIED, _RETRY_SECONDS, run)
+    if is_due and may_try:
         _fetch(run, section.class_map_url, folder)
     if not (folder / MAP_NAME).is_file():
         return None, ""
@@ -41,17 +42,18 @@ def _fetch(run: Run, url: str, folder: Path) -> None:
     try:
         write_atomic(folder / _TRIED, run.now().encode())
         content = get_json(url, timeout_seconds=run.request.settings.comfyui.timeout_seconds, max_bytes=MAX_MAP_BYTES)
+        if isinstance(content, dict):
+            write_atomic(folder / MAP_NAME, to_json(content))
+        else:
+            run.note(f"{url} is no map of node classes; the next try is in a day.")
     except Failure as failure:
         run.note(f"The map of node classes could not be fetched ({failure.message}); the next try is in a day.")
-        return
-    if isinstance(content, dict):
-        write_atomic(folder / MAP_NAME, to_json(content))
-    else:
-        run.note(f"{url} is no map of node classes; the next try is in a day.")
 
 
-def _age_seconds(path: Path, run: Run) -> float | None:
+def _is_older(path: Path, seconds: float, run: Run) -> bool:
+    """Say whether a file is older than that; one that is not there, or dated in the future, counts as older."""
     try:
-        return run.request.clock.now().timestamp() - path.stat().st_mtime
+        age = run.request.clock.now().timestamp() - path.stat().st_mtime
     except OSError:
-        return None
+        return True
+    return not -_SKEW_SECONDS <= age <= seconds

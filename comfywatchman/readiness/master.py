@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from comfywatchman.base.clock import to_text
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import Damaged, show_path
 from comfywatchman.base.gpu import GpuReading
 from comfywatchman.comfyui.install import Installation
 from comfywatchman.readiness.assessment import Assessment
@@ -40,6 +40,8 @@ def full_status(run: Run, gpus: GpuReading, host: HostView, assessment: Assessme
 def skipped_status(run: Run, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
     """Return the last report with the reason on top; the verdicts stand as they were last found."""
     last = read_report(run.request.layout)
+    if isinstance(last, Damaged):
+        run.note(last)
     facts = host_facts(run.request.installation, gpus, None, sample=run.request.sample)
     if not isinstance(last, MasterStatus):
         last = MasterStatus(
@@ -60,7 +62,7 @@ def skipped_status(run: Run, gpus: GpuReading, reason: SkipReason) -> MasterStat
         valid_until=_valid_until(run),
         cycle=_cycle_facts(run, reason),
         host=facts,
-        problems=tuple(run.problems),
+        problems=tuple(dict.fromkeys((*run.problems, *last.problems))),
     )
 
 

@@ -17,7 +17,14 @@ from comfywatchman.readiness.node_facts import Claims, Hints, NodeFacts
 from comfywatchman.readiness.nodes import judge_class, missing_node
 from comfywatchman.readiness.run import Run
 from comfywatchman.readiness.status import MissingNode
-from comfywatchman.sources.class_map import ClassMap, PackageRef, find_manager_maps, load_class_map, map_stamp
+from comfywatchman.sources.class_map import (
+    ClassMap,
+    PackageRef,
+    find_manager_maps,
+    load_class_map,
+    map_stamp,
+    read_class_map,
+)
 
 if TYPE_CHECKING:
     from comfywatchman.base.http import Session
@@ -64,6 +71,11 @@ class Owners:
         self._until: float | None = None
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """Return what went wrong with the memory of the registry, in words."""
+        return tuple(self._store.problems)
+
+    @property
     def fingerprint(self) -> str:
         """What a verdict depends on here; it changes when something that is remembered has become too old."""
         asks = self._run.request.settings.nodes.ask_registry
@@ -92,13 +104,17 @@ class Owners:
 
     def _class_map(self) -> ClassMap | None:
         if self._map is None and self._folder is not None and self._trouble is None:
-            cache = self._run.request.layout.class_map
             try:
-                self._map = load_class_map(self._folder, cache=cache, source=self._source)
+                self._map = self._load(self._folder)
             except Failure as failure:
                 self._trouble = failure
                 self._run.note(failure)
         return self._map
+
+    def _load(self, folder: Path) -> ClassMap:
+        if not self._run.request.keeps:
+            return read_class_map(folder, source=self._source)
+        return load_class_map(folder, cache=self._run.request.layout.class_map, source=self._source)
 
     def _registry(self, class_type: str) -> Remembered | None:
         """Return what the registry says, from memory where that is young enough; None when time is up."""
@@ -126,7 +142,8 @@ class Owners:
         if self._session is None:
             from comfywatchman.base.http import Session
 
-            self._session = self._stack.enter_context(Session(timeout_seconds=seconds, max_bytes=1 << 20))
+            session = Session(timeout_seconds=seconds, budget_seconds=seconds, max_bytes=1 << 20)
+            self._session = self._stack.enter_context(session)
         return self._session
 
     def _answers(self) -> dict[str, Remembered]:

@@ -12,13 +12,15 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular, read_regular, show_path
 from comfywatchman.comfyui.loaders import LoaderTable
-from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, extract
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, Embedded, extract
 from comfywatchman.readiness.facts import Facts, failed, knowledge_key, read_facts
 from comfywatchman.readiness.workflow_index import Signature, WorkflowIndex, decode_facts
 from comfywatchman.readiness.workflows import WorkflowFile
 
 JSON_SUFFIXES: Final = frozenset({".json"})
 MEDIA_SUFFIXES: Final = SUFFIXES
+_READABLE: Final = frozenset({"file-too-large", "workflow-embedded-invalid"})
+"""Codes of files that can be opened, but hold no workflow that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,7 @@ class WorkflowReader:
     failures: dict[str, Failure] = field(default_factory=dict)
     _stored: dict[str, bytes] = field(default_factory=dict)
     _fresh: dict[str, Facts] = field(default_factory=dict)
+    _hashes: dict[str, str] = field(default_factory=dict)
     _plain: set[Signature] = field(default_factory=set)
     _fresh_plain: set[Signature] = field(default_factory=set)
 
@@ -70,19 +73,12 @@ class WorkflowReader:
 
     def hash_file(self, path: str) -> str | None:
         """Return the SHA-256 of a file's workflow text, keeping its facts; None when it cannot be opened."""
+        if path in self._hashes:
+            return self._hashes[path]
         try:
-            text = self._text(path)
+            return self._hash_text(self._text(path))
         except Failure as failure:
-            if failure.code == "file-too-large":
-                return self._hash_unparsed(path, failure)
-            if failure.code == "workflow-embedded-invalid":
-                return self._keep(_hash_of(path), failed(_suffix(path).lstrip("."), failure))
-            self.failures[path] = failure
-            return None
-        sha256 = hashlib.sha256(text.content).hexdigest()
-        if sha256 not in self._stored and sha256 not in self._fresh:
-            self._fresh[sha256] = read_facts(text.content, container=text.container, table=self.table)
-        return sha256
+            return self._hash_unparsed(path, failure)
 
     def reason(self, shown: str) -> str:
         """Return why a file could not be opened, by its shown path."""
@@ -95,9 +91,11 @@ class WorkflowReader:
         None when the file has changed or cannot be opened any more.
         """
         found = self._fresh.get(sha256) or (decode_facts(self._stored[sha256]) if sha256 in self._stored else None)
-        if found is None and self.hash_file(path) == sha256:
-            found = self._fresh.get(sha256)
-        return found
+        if found is not None:
+            return found
+        self._stored.pop(sha256, None)  # a damaged row, which must not keep the file from being read again
+        self._hashes.pop(path, None)
+        return self._fresh.get(sha256) if self.hash_file(path) == sha256 else None
 
     def save(self) -> None:
         """Keep what was read in the index, in one transaction for each kind."""
@@ -115,30 +113,50 @@ class WorkflowReader:
             return True
         self.read += 1
         try:
-            embedded = extract(Path(file.path))
-        except Failure:
-            return False
-        if embedded is not None:
-            return False
-        self._fresh_plain.add(file.signature)
-        return True
+            text = _embedded_text(extract(Path(file.path)))
+        except Failure as failure:
+            sha256 = self._hash_unparsed(file.path, failure)
+        else:
+            if text is None:
+                self._fresh_plain.add(file.signature)
+                return True
+            sha256 = self._hash_text(text)
+        if sha256 is not None:
+            self._hashes[file.path] = sha256
+        return False
 
     def _text(self, path: str) -> _Text:
         self.read += 1
         if _suffix(path) not in MEDIA_SUFFIXES:
             return _Text("json", read_regular(Path(path), max_bytes=self.max_bytes))
-        embedded = extract(Path(path))
-        content = (embedded.workflow or embedded.prompt) if embedded else None
-        if embedded is None or content is None:
+        text = _embedded_text(extract(Path(path)))
+        if text is None:
             raise Failure("workflow-not-a-workflow", "The file carries no workflow any more.")
-        return _Text(embedded.container, content)
+        return text
 
-    def _hash_unparsed(self, path: str, failure: Failure) -> str:
-        return self._keep(_hash_of(path), failed("json", failure))
-
-    def _keep(self, sha256: str, facts: Facts) -> str:
-        self._fresh[sha256] = facts
+    def _hash_text(self, text: _Text) -> str:
+        sha256 = hashlib.sha256(text.content).hexdigest()
+        if sha256 not in self._stored and sha256 not in self._fresh:
+            self._fresh[sha256] = read_facts(text.content, container=text.container, table=self.table)
         return sha256
+
+    def _hash_unparsed(self, path: str, failure: Failure) -> str | None:
+        """Return the hash of a whole file that holds no readable workflow; None when it cannot be opened."""
+        if failure.code in _READABLE:
+            try:
+                sha256 = _hash_of(path)
+            except Failure as gone:
+                failure = gone
+            else:
+                self._fresh[sha256] = failed(_suffix(path).lstrip(".") or "json", failure)
+                return sha256
+        self.failures[path] = failure
+        return None
+
+
+def _embedded_text(embedded: Embedded | None) -> _Text | None:
+    content = (embedded.workflow or embedded.prompt) if embedded else None
+    return _Text(embedded.container, content) if embedded and content else None
 
 
 def _hash_of(path: str) -> str:

@@ -35,6 +35,7 @@ class CycleRequest:
         clock: The clock.
         log: The structured log.
         progress: Told of each phase.
+        keeps: Whether anything may be written; False for a look that leaves no trace.
     """
 
     trigger: str
@@ -46,6 +47,7 @@ class CycleRequest:
     clock: Clock
     log: logging.Logger
     progress: Progress = lambda _phase: None
+    keeps: bool = True
 
 
 @dataclass(slots=True)

@@ -1,0 +1,211 @@
+"""Small ComfyUI-shaped hosts on disk, and ways to run the program on them: in this process and as a child."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import orjson
+
+from comfywatchman.base.config import Home, load
+from comfywatchman.comfyui.install import Installation, find_installation
+from comfywatchman.readiness.cycle import CycleResult, run_cycle
+from comfywatchman.readiness.history import CycleRecord, read_records
+from comfywatchman.readiness.intake import Acknowledgement, read_log
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.report import json_schema
+from comfywatchman.readiness.run import CycleRequest
+from comfywatchman.readiness.sample import program_files
+from comfywatchman.readiness.sample_workflows import text_to_image
+from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+from comfywatchman.readiness.workflows import Root, default_roots
+from tests.fakes import FakeClock
+from tests.model_files import put, safetensors
+
+CHECKOUT = Path(__file__).parents[1]
+CHECKPOINT = "sample_model.safetensors"
+QUIET = {
+    "COMFYWATCHMAN_COMFYUI__URL": "",
+    "COMFYWATCHMAN_NODES__ASK_REGISTRY": "false",
+    "COMFYWATCHMAN_NODES__CLASS_MAP_URL": "",
+    "COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB": "0",
+}
+"""Settings with which a cycle asks nobody else and no gate looks at the GPU."""
+
+PACK = """
+class {name}:
+    RETURN_TYPES = ("IMAGE",)
+    FUNCTION = "run"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {{"required": {{"images": ("IMAGE",)}}}}
+NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
+"""
+
+
+def graph(**changes: Any) -> bytes:
+    """Return a text-to-image workflow as the editor saves it; see `text_to_image` for what can be changed."""
+    return orjson.dumps(text_to_image(**changes))
+
+
+@cache
+def schema() -> jsonschema.Draft202012Validator:
+    """Return the schema of the report, ready to hold reports against."""
+    return jsonschema.Draft202012Validator(json.loads(json_schema()))
+
+
+class Host:
+    """A ComfyUI with one checkpoint, a home, and settings as environment variables."""
+
+    def __init__(self, folder: Path, **settings: object) -> None:
+        self.folder = folder
+        self.home = folder / "home"
+        self.comfyui = folder / "ComfyUI"
+        self.workflows = self.comfyui / "user" / "default" / "workflows"
+        self.variables = {**QUIET, "COMFYUI_ROOT": str(self.comfyui)}
+        self.clock = FakeClock(wall=datetime.now(UTC).replace(microsecond=0))
+        self.roots: tuple[Root, ...] | None = None
+        for name, content in program_files().items():
+            put(self.comfyui / name, content)
+        self.model(f"checkpoints/{CHECKPOINT}")
+        (self.comfyui / "custom_nodes").mkdir()
+        self.workflows.mkdir(parents=True)
+        self.home.mkdir()
+        self.set(**settings)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(Home(self.home))
+
+    @property
+    def installation(self) -> Installation:
+        found = find_installation([("the test", self.comfyui)])
+        assert found is not None
+        return found
+
+    def set(self, **settings: object) -> None:
+        """Set configuration keys, written as `section__key`."""
+        for name, value in settings.items():
+            text = json.dumps(value) if isinstance(value, (bool, list)) else str(value)
+            self.variables[f"COMFYWATCHMAN_{name.upper()}"] = text
+
+    def model(self, name: str, content: bytes | None = None) -> Path:
+        """Write a model file, by its path below `models`."""
+        return put(self.comfyui / "models" / name, safetensors() if content is None else content)
+
+    def pack(self, class_type: str) -> Path:
+        """Install a custom node pack that brings one class; return its folder."""
+        folder = self.comfyui / "custom_nodes" / f"pack-{class_type}"
+        put(folder / "__init__.py", PACK.format(name=class_type).encode())
+        return folder
+
+    def write(self, name: str | bytes, content: bytes | None = None, **changes: Any) -> Path:
+        """Write a workflow file; without content one that is ready, but for the named changes."""
+        path = self.workflows / os.fsdecode(name)
+        return put(path, graph(**changes) if content is None else content)
+
+    def request(self, **changes: Any) -> CycleRequest:
+        facts: dict[str, Any] = {
+            "trigger": "manual",
+            "settings": load(folder=self.home, environment={**self.variables, "HOME": str(self.home)}).settings,
+            "layout": self.layout,
+            "installation": self.installation,
+            "roots": self.roots if self.roots is not None else tuple(default_roots(self.comfyui)),
+            "sample": False,
+            "clock": self.clock,
+            "log": logging.getLogger("tests.cycle"),
+        }
+        return CycleRequest(**{**facts, **changes})
+
+    def cycle(self, *, pass_seconds: float = 60.0, **changes: Any) -> CycleResult:
+        """Let time pass and run one cycle in this process; what it reports is checked against the schema."""
+        self.clock.advance(awake=pass_seconds)
+        result = run_cycle(self.request(**changes))
+        if result.status is not None:
+            self.report()
+        return result
+
+    def status(self, **changes: Any) -> MasterStatus:
+        """Run one cycle and return its report."""
+        status = self.cycle(**changes).status
+        assert status is not None
+        return status
+
+    def entry(self, name: str, **changes: Any) -> WorkflowEntry:
+        """Run one cycle and return what the report says of one workflow, by the end of its path."""
+        (entry,) = (one for one in self.status(**changes).workflows if one.path.endswith(f"/{name}"))
+        return entry
+
+    def report(self) -> dict[str, Any]:
+        """Return the report on disk, which must keep to the schema and have its Markdown beside it."""
+        report: dict[str, Any] = json.loads(self.layout.status_json.read_bytes())
+        schema().validate(report)
+        assert self.layout.status_markdown.read_text("utf-8").startswith("# ")
+        return report
+
+    def intake(self) -> list[Acknowledgement]:
+        return list(read_log(self.layout.intake_log))
+
+    def history(self) -> list[CycleRecord]:
+        """Return the records of all cycles, oldest first."""
+        return read_records(self.layout.history, limit=10_000)[::-1]
+
+    def command(self, *arguments: str | bytes) -> list[str | bytes]:
+        return [sys.executable, "-m", "comfywatchman", "--home", str(self.home), *arguments]
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(CHECKOUT)}
+        return {**own, **self.variables, **variables}
+
+    def program(self, *arguments: str | bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
+        """Run the program as a child."""
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(**variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=100,
+            check=False,
+        )
+
+    @contextmanager
+    def started(self, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+        """Start the program as a child that the block may signal; it is killed at the end if it still runs."""
+        process = subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.environment(**variables),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def tree(*folders: Path) -> Mapping[str, tuple[int, int, int, str]]:
+    """Return every name below folders with kind, inode, time of change and content hash."""
+    found = {}
+    for folder in folders:
+        for place, names, files in os.walk(folder):
+            for name in (*names, *files):
+                path = Path(place, name)
+                status = path.lstat()
+                content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+                found[str(path)] = (status.st_mode, status.st_ino, status.st_mtime_ns, content)
+    return found
