@@ -39,8 +39,11 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
             problems=list(look.problems),
         )
     else:
-        columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
-        print_table(columns, [_row(path, judged) for path, _sha256, _facts, judged in look.workflows])
+        if look.workflows:
+            columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
+            print_table(columns, [_row(path, judged) for path, _sha256, _facts, judged in look.workflows])
+        else:
+            click.echo("No workflow was found there.")
         for problem in look.problems:
             click.echo(f"Problem: {printable(problem)}", err=True)
     ready = all(judged.status is Status.READY for _path, _sha256, _facts, judged in look.workflows)
@@ -90,7 +93,13 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
 def _row(path: str, judged: Judged) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in judged.missing_nodes), *(model.name for model in judged.missing_models)]
     lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
-    return show_path(path), judged.status.value, str(judged.models), str(len(judged.missing_nodes)), shortened(lacks)
+    return (
+        show_path(path),
+        judged.status.value,
+        str(len(judged.missing_models)),
+        str(len(judged.missing_nodes)),
+        shortened(lacks),
+    )
 
 
 def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFinding]) -> None:
