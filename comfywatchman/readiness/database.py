@@ -49,6 +49,12 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE registry_answer (class_type TEXT PRIMARY KEY, asked_at REAL NOT NULL, answer BLOB NOT NULL)
     """,
+    """
+    CREATE TABLE search_answer (
+        model TEXT NOT NULL, context TEXT NOT NULL, asked_at REAL NOT NULL, answer BLOB NOT NULL,
+        PRIMARY KEY (model, context)
+    ) WITHOUT ROWID
+    """,
 )
 """Scripts that bring a database from version N to N + 1 (`PRAGMA user_version`); statements end with `;`, and no
 statement holds one inside. New ones are added at the end, old ones never change."""

@@ -75,6 +75,11 @@ class Layout:
         return self.home.state / "custom_nodes_cache.json"
 
     @property
+    def decisions(self) -> Path:
+        """Which candidates a person has chosen for missing models."""
+        return self.home.state / "decisions.json"
+
+    @property
     def status_json(self) -> Path:
         """The master status for programs."""
         return self.home.output / "reports" / "status" / "master_status.json"

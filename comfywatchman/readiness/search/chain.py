@@ -1,0 +1,258 @@
+"""The search for missing models: what is known already, then one backend after the other, within what may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Final, Literal, cast
+
+import msgspec
+
+from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.readiness.search.budget import Budget
+from comfywatchman.readiness.search.cache import Recalled, SearchMemory, digest_of, model_key
+from comfywatchman.readiness.search.claims import Proposal, Wanted
+from comfywatchman.readiness.search.decisions import Decisions
+from comfywatchman.readiness.search.gather import (
+    Hubs,
+    facts_of,
+    search_civarchive,
+    search_civitai,
+    search_hugging_face,
+    verify,
+)
+from comfywatchman.readiness.search.qwen import ModelSearch
+from comfywatchman.readiness.search.result import SearchResult, SearchStatus, merge
+from comfywatchman.readiness.search.verify import Policy, reason_invalid
+
+Backend = Literal["qwen", "civitai", "huggingface", "civarchive"]
+
+BACKENDS: Final[tuple[Backend, ...]] = ("qwen", "civitai", "huggingface", "civarchive")
+NOT_ASKED_YET: Final = "Not asked yet"
+NO_MODEL: Final = "qwen: no language model is configured ([llm] driver)."
+
+Progress = Callable[[int, int], None]
+"""Told how many of how many models have their answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sought:
+    """A missing model with what is known of it before anybody is asked.
+
+    Attributes:
+        wanted: The model.
+        evidence: What workflows, notes and local catalogues propose, the most trusted first.
+        notes: Sentences for the answer's evidence, such as where this host has a file of that name or hash.
+    """
+
+    wanted: Wanted
+    evidence: tuple[Proposal, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """What a search works with.
+
+    Attributes:
+        hubs: Whom it may ask.
+        policy: What may become FOUND.
+        backend_order: Who is asked when the call names nobody.
+        budget: How much it may ask.
+        clock: For the time of each answer.
+        model: The language model behind `qwen`; None while none is configured.
+        memory: Answers of earlier searches; None to remember nothing.
+        decisions: What a person has chosen.
+        configuration: Changes with whom the hubs and the model are; answers are remembered for it.
+        parallel: How many models are looked for at the same time.
+    """
+
+    hubs: Hubs
+    policy: Policy
+    backend_order: tuple[Backend, ...]
+    budget: Budget
+    clock: Clock
+    model: ModelSearch | None = None
+    memory: SearchMemory | None = None
+    decisions: Decisions = field(default_factory=Decisions)
+    configuration: str = ""
+    parallel: int = 4
+
+
+def search_multiple_models(
+    refs: Sequence[Sought],
+    search: Search,
+    *,
+    backends: Sequence[Backend] | None = None,
+    refresh: bool = False,
+    progress: Progress = lambda _done, _all: None,
+) -> list[SearchResult]:
+    """Return an answer for each model, in their order; nobody's trouble raises.
+
+    What nobody could be asked about within the budget says so in its evidence (see `is_not_asked`) and is not
+    remembered, so that the next search goes on there.
+
+    Args:
+        refs: The models; the same one twice is looked for once.
+        search: What to work with.
+        backends: Who is asked in this call, in this order, instead of the configured ones.
+        refresh: Ask again whatever is remembered.
+        progress: Told after each answer.
+    """
+    order = tuple(search.backend_order if backends is None else backends)
+    context = digest_of((order, search.configuration))
+    tasks = {model_key(ref.wanted, ref.evidence): ref for ref in refs}
+    answers: dict[str, SearchResult] = {}
+    with ThreadPoolExecutor(max_workers=search.parallel, thread_name_prefix="search") as pool:
+        try:
+            for key, done in _answers(pool, tasks, search, order, context=context, refresh=refresh):
+                # Only this thread touches the database.
+                if search.memory is not None:
+                    _remember(search.memory, key, context, done)
+                answers[key] = _with_notes(done.answer, tasks[key].notes)
+                progress(len(answers), len(tasks))
+        except BaseException:
+            search.budget.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return [answers[model_key(ref.wanted, ref.evidence)] for ref in refs]
+
+
+def is_not_asked(answer: SearchResult) -> bool:
+    """Say whether an answer only tells that the budget left no room to ask, or not to ask again."""
+    return any(line.startswith(NOT_ASKED_YET) for line in answer.evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Done:
+    """An answer with what the memory makes of it."""
+
+    answer: SearchResult
+    keep: bool = False
+    disproved: bool = False
+
+
+def _answers(
+    pool: ThreadPoolExecutor,
+    tasks: Mapping[str, Sought],
+    search: Search,
+    order: tuple[Backend, ...],
+    *,
+    context: str,
+    refresh: bool,
+) -> Iterator[tuple[str, _Done]]:
+    running: dict[Future[_Done], str] = {}
+    for key, ref in tasks.items():
+        recalled = search.memory.recall(key, context) if search.memory is not None else Recalled()
+        known = _known(ref, recalled, search, refresh=refresh)
+        if known is not None:
+            yield key, _Done(known)
+        else:
+            running[pool.submit(_look_for, ref, recalled, search, order, refresh=refresh)] = key
+    for done in as_completed(running):
+        yield running[done], done.result()
+
+
+def _known(ref: Sought, recalled: Recalled, search: Search, *, refresh: bool) -> SearchResult | None:
+    """Return the answer that needs nobody: an impossible name, a person's choice, or one that is remembered."""
+    now = to_text(search.clock.now())
+    if reason_invalid(ref.wanted) is not None:
+        return verify(ref.wanted, (), search.hubs, policy=search.policy, searched_at=now)
+    chosen = search.decisions.result_for(ref.wanted, search.policy, now)
+    if chosen is not None:
+        return chosen
+    if refresh or recalled.answer is None or recalled.aged:
+        return None
+    return merge([recalled.answer, *recalled.doubts])
+
+
+def _look_for(ref: Sought, recalled: Recalled, search: Search, order: tuple[Backend, ...], *, refresh: bool) -> _Done:
+    now = to_text(search.clock.now())
+    disproved = False
+    if recalled.answer is not None and not refresh:
+        still = _still_there(recalled.answer, ref.wanted, search)
+        if still is not None:
+            return _Done(recalled.answer, keep=still)
+        disproved = True
+    answer = _asked_all(ref, search, order, now)
+    refusal = search.budget.refusal
+    if answer.status is SearchStatus.ERROR:
+        if refusal is not None:
+            return _Done(_not_asked(ref.wanted, recalled, refusal, now), disproved=disproved)
+        # What is known already is not forgotten because nobody answered this time.
+        return _Done(merge([answer, *recalled.doubts]), keep=recalled.answer is None, disproved=disproved)
+    keep = refusal is None or answer.status is SearchStatus.FOUND
+    return _Done(merge([answer, *recalled.doubts]), keep, disproved)
+
+
+def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str) -> SearchResult:
+    """Ask the evidence and then the backends, up to the first FOUND."""
+    if search.budget.refusal is not None:
+        return _error(ref.wanted, search.budget.refusal, now)
+    results = [verify(ref.wanted, ref.evidence, search.hubs, policy=search.policy, searched_at=now)]
+    usable = [backend for backend in order if backend != "qwen" or search.model is not None]
+    for backend in usable:
+        if results[-1].status is SearchStatus.FOUND:
+            break
+        results.append(_ask(backend, ref.wanted, search, now))
+    if not usable:
+        # Nobody was asked, so nothing is known to be missing everywhere.
+        results.append(_error(ref.wanted, "No backend was asked.", now))
+    answer = merge(results)
+    skipped = () if len(usable) == len(order) else (NO_MODEL,)
+    return msgspec.structs.replace(answer, evidence=(*answer.evidence, *skipped))
+
+
+def _ask(backend: Backend, wanted: Wanted, search: Search, now: str) -> SearchResult:
+    hubs, policy = search.hubs, search.policy
+    if backend == "qwen":
+        # Without a model the chain leaves this backend out.
+        answer = cast("ModelSearch", search.model).search(
+            wanted, hubs, policy=policy, searched_at=now, budget=search.budget
+        )
+    elif backend == "civitai":
+        answer = search_civitai(wanted, hubs, policy=policy, searched_at=now)
+    elif backend == "huggingface":
+        answer = search_hugging_face(wanted, hubs, policy=policy, searched_at=now)
+    else:
+        answer = search_civarchive(wanted, hubs, policy=policy, searched_at=now)
+    return msgspec.structs.replace(answer, evidence=(*answer.evidence, f"{backend}: {answer.status.value}."))
+
+
+def _still_there(answer: SearchResult, wanted: Wanted, search: Search) -> bool | None:
+    """Hold an old FOUND against its hub.
+
+    Returns:
+        True when the file still has its hash, False when nobody could be asked, None when it is gone or another one.
+    """
+    claim = Proposal("workflow", "an earlier search", answer.ids, answer.filename, answer.sha256)
+    facts = facts_of(claim, wanted, search.hubs)
+    if any(one.state == "there" and one.sha256 == answer.sha256 for one in facts):
+        return True
+    return False if any(one.state in {"unknown", "unverifiable"} for one in facts) else None
+
+
+def _not_asked(wanted: Wanted, recalled: Recalled, reason: str, now: str) -> SearchResult:
+    old = recalled.outdated
+    if old is None or old.status is SearchStatus.ERROR:
+        return _error(wanted, f"{NOT_ASKED_YET}: {reason}.", now)
+    line = f"{NOT_ASKED_YET} since {old.searched_at}: {reason}."
+    return merge([msgspec.structs.replace(old, evidence=(*old.evidence, line)), *recalled.doubts])
+
+
+def _remember(memory: SearchMemory, key: str, context: str, done: _Done) -> None:
+    if done.disproved:
+        memory.forget(key)
+    if done.keep:
+        memory.remember(key, context, done.answer)
+
+
+def _error(wanted: Wanted, reason: str, now: str) -> SearchResult:
+    return SearchResult(SearchStatus.ERROR, wanted.filename, wanted.folder, now, evidence=(reason,))
+
+
+def _with_notes(answer: SearchResult, notes: tuple[str, ...]) -> SearchResult:
+    if not notes:
+        return answer
+    return msgspec.structs.replace(answer, evidence=tuple(dict.fromkeys((*notes, *answer.evidence))))
