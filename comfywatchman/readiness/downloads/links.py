@@ -1,0 +1,103 @@
+"""The same bytes are on this host already: a link instead of a download."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Final, Literal
+
+from comfywatchman.base.rename import rename_without_replacing
+from comfywatchman.readiness.inventory import FileKey, ModelFile
+from comfywatchman.readiness.model_index import Hashes
+from comfywatchman.sources.download import Check, target_taken
+from comfywatchman.sources.partial import part_name
+
+Way = Literal["hard", "reflink", "symlink", "off"]
+"""How equal files share their bytes: one file with two names, a copy that shares blocks until written to, a pointer."""
+
+_FICLONE: Final = 0x40049409
+
+
+def files_by_hash(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]) -> dict[str, ModelFile]:
+    """Return one healthy file for each hash."""
+    found: dict[str, ModelFile] = {}
+    for file in files:
+        known = hashes.get(file.key)
+        if known is not None and file.problem is None:
+            found.setdefault(known.sha256, file)
+    return found
+
+
+def link_into(source: ModelFile, folder: int, name: str, *, way: Way, check: Check) -> bool:
+    """Give a file of this host a second name, whole or not at all.
+
+    Args:
+        source: The file; it must still be the one that was hashed.
+        folder: Descriptor of the folder of the new name.
+        name: The new name; an existing file of that name stays.
+        way: How.
+        check: Looks at the file as it would be under its new name.
+
+    Returns:
+        Whether it was done; False when this filesystem cannot, or the file is another one by now, so that it has to be
+        downloaded.
+
+    Raises:
+        Failure: `download-target-taken`, or what the check found.
+    """
+    if way == "off":
+        return False
+    try:
+        descriptor = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if _key(descriptor) != source.key:
+            return False
+        failure = check(descriptor, name, source.size)
+        if failure is not None:
+            raise failure
+        return _link(descriptor, source, folder, name, way)
+    finally:
+        os.close(descriptor)
+
+
+def _link(descriptor: int, source: ModelFile, folder: int, name: str, way: Way) -> bool:
+    unfinished = part_name(name, url=f"link:{way}", sha256=None)
+    with suppress(FileNotFoundError):
+        os.unlink(unfinished, dir_fd=folder)
+    try:
+        if way == "hard":
+            # By descriptor, so that what was checked is what gets the name.
+            os.link(f"/proc/self/fd/{descriptor}", unfinished, dst_dir_fd=folder, follow_symlinks=True)
+        elif way == "symlink":
+            os.symlink(os.path.realpath(source.path), unfinished, dir_fd=folder)
+        else:
+            _clone(descriptor, folder, unfinished)
+        rename_without_replacing(unfinished, name, folder=folder)
+        os.fsync(folder)
+    except FileExistsError as error:
+        raise target_taken(name) from error
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            os.unlink(unfinished, dir_fd=folder)
+    return True
+
+
+def _clone(descriptor: int, folder: int, unfinished: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    copy = os.open(unfinished, flags, 0o666, dir_fd=folder)
+    try:
+        fcntl.ioctl(copy, _FICLONE, descriptor)
+        os.fsync(copy)
+    finally:
+        os.close(copy)
+
+
+def _key(descriptor: int) -> FileKey:
+    found = os.fstat(descriptor)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -1,0 +1,147 @@
+"""Plans on disk: JSON for programs, Markdown for people."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import orjson
+
+from comfywatchman.base.config import Home
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular, show_path, to_json, write_if_changed
+from comfywatchman.base.stream import parse_place
+from comfywatchman.readiness.downloads.plan import Plan, PlanItem, will_fetch
+
+_KEPT_PLANS: Final = 20
+_MOST_BYTES: Final = 32 << 20
+_MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
+
+
+def plans_folder(home: Home) -> Path:
+    """Return the folder of the plans."""
+    return home.output / "plans"
+
+
+def write_plan(home: Home, plan: Plan) -> Path:
+    """Write a plan as `<cycle>.json` and `<cycle>.md`, delete the oldest ones, and return the path of the JSON.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    path = plans_folder(home) / f"{plan.cycle}.json"
+    write_if_changed(path.with_suffix(".md"), markdown(plan).encode("utf-8", "backslashreplace"))
+    write_if_changed(path, to_json(plan))
+    for old in _newest_first(home)[_KEPT_PLANS:]:
+        for page in (old, old.with_suffix(".md")):
+            with suppress(OSError):
+                page.unlink()
+    return path
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan that a person may have edited.
+
+    Raises:
+        Failure: `download-plan-invalid`, or one of `read_regular`.
+    """
+    try:
+        return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_MOST_BYTES)), Plan)
+    except (ValueError, RecursionError) as error:
+        raise Failure("download-plan-invalid", f"{show_path(path)} is no download plan: {error}.") from error
+
+
+def newest_plan(home: Home) -> Plan | None:
+    """Return the newest plan; None when there is none.
+
+    Raises:
+        Failure: As `read_plan`.
+    """
+    paths = _newest_first(home)
+    return read_plan(paths[0]) if paths else None
+
+
+def markdown(plan: Plan) -> str:
+    """Return a plan for people; whatever a name or an address holds stays text."""
+    return "\n".join(_lines(plan)) + "\n"
+
+
+def gib(count: int | None) -> str:
+    """Return a size for people."""
+    if count is None:
+        return "unknown"
+    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
+
+
+def _lines(plan: Plan) -> Iterator[str]:
+    fetched = [item for item in plan.items if will_fetch(item)]
+    linked = [item for item in plan.items if item.blocked is None and item.same_as is not None]
+    blocked = [item for item in plan.items if item.blocked is not None]
+    yield f"# Download plan {_text(plan.cycle)}"
+    yield ""
+    yield f"Made at {plan.made_at}. {len(fetched)} files, {gib(plan.total_bytes)} as far as their sizes are known."
+    yield "Nothing was fetched. To fetch all of it, or only some:"
+    yield ""
+    yield f"    comfywatchman download --plan {plan.cycle}.json"
+    yield "    comfywatchman download NAME..."
+    yield from _table("To fetch", fetched)
+    yield from _table("Here already under another name: will be linked", linked)
+    if blocked:
+        yield from ("", "## Not possible as things stand", "")
+        yield from (f"- {_text(item.filename)}: {_text(item.blocked or '')}" for item in blocked)
+    if plan.to_choose:
+        yield from ("", "## To be chosen by a person (`comfywatchman resolve --choose`)", "")
+        yield from (f"- {_text(name)}" for name in plan.to_choose)
+    if plan.disks:
+        yield from ("", "## Disks", "", "| folder | free now | free afterwards |", "|---|---|---|")
+        for disk in plan.disks:
+            yield f"| {_text(disk.folder)} | {gib(disk.free_bytes)} | {_signed(disk.free_after_bytes)} |"
+
+
+def _table(title: str, items: list[PlanItem]) -> Iterator[str]:
+    if not items:
+        return
+    yield from ("", f"## {title}", "", "| model | size | into | from | licence | base model | SHA-256 |")
+    yield "|---|---|---|---|---|---|---|"
+    for item in items:
+        cells = (
+            item.filename,
+            gib(item.size),
+            item.target or "",
+            item.same_as or _place(item),
+            item.licence or "unknown",
+            item.base_model or "unknown",
+            item.sha256 or "not known: only the header is checked",
+        )
+        yield "| " + " | ".join(_text(cell) for cell in cells) + " |"
+
+
+def _place(item: PlanItem) -> str:
+    try:
+        place = parse_place(item.url)
+    except Failure:
+        return "an unreadable address"
+    # Of a query, only Civitai's file id is worth seeing; anything else might be a secret.
+    file_id = re.search(r"\bfileId=(\d+)", place.target)
+    return place.shown + (f"?{file_id[0]}" if file_id else "")
+
+
+def _signed(count: int) -> str:
+    return gib(count) if count >= 0 else f"too little: {gib(-count)} more are needed"
+
+
+def _text(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", show_path(text).replace("\\\\", "\\"))
+
+
+def _newest_first(home: Home) -> list[Path]:
+    try:
+        found = [(entry.stat().st_mtime_ns, entry.name) for entry in os.scandir(plans_folder(home))]
+    except OSError:
+        return []
+    return [plans_folder(home) / name for _, name in sorted(found, reverse=True) if name.endswith(".json")]
