@@ -120,26 +120,28 @@ class Civitai:
         """
         return self._models(base_url or self.base_urls[0], query)[0]
 
-    def find_by_file_name(self, filename: str, *, terms: Sequence[str] = ()) -> NameSearch:
+    def find_by_file_name(self, filename: str, *, also: Sequence[str] = (), terms: Sequence[str] = ()) -> NameSearch:
         """Look through all versions and files of the models that a file name's words lead to.
 
         Every term is searched to its bound also after a hit, because another model may have a file of that name. The
         fallback is searched only when the first server has none.
 
         Args:
-            filename: With extension, without folder.
+            filename: Without folder.
+            also: Other names that would do (`name.pt` beside `name.safetensors`).
             terms: Further search terms, asked first.
 
         Raises:
             Failure: A part of the search failed and no file of that name was found.
         """
-        ladder = tuple(dict.fromkeys((*terms, *search_terms(filename))))
+        names = (filename, *also)
+        ladder = tuple(dict.fromkeys((*terms, *search_terms(names[-1]))))
         complete, failure, variants = True, None, dict[tuple[int, int, str], CivitaiHit]()
         for base_url in self.base_urls:
-            found = self._climb(base_url, ladder, filename)
+            found = self._climb(base_url, ladder, names)
             complete &= found.complete
             failure = failure or found.failure
-            exact = tuple(hit for hit in found.hits.values() if same_name(hit.file.name, filename))
+            exact = tuple(hit for hit in found.hits.values() if _is_named(hit, names))
             variants |= {key: hit for key, hit in found.hits.items() if hit not in exact}
             if exact:
                 return NameSearch(exact, tuple(variants.values()), found.complete, ladder)
@@ -224,7 +226,7 @@ class Civitai:
                 found.setdefault(owner.hash.lower(), owner)
         return {digest: owner for digest, owner in found.items() if digest in set(_sha256s(digests))}
 
-    def _climb(self, base_url: str, ladder: Sequence[str], filename: str) -> _Found:
+    def _climb(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _Found:
         found = _Found()
         for term in ladder:
             try:
@@ -234,7 +236,7 @@ class Civitai:
                 break
             found.complete &= complete
             for hit in _hits(base_url, models):
-                if same_name(hit.file.name, filename) or is_precision_variant(filename, hit.file.name):
+                if _is_named(hit, names) or any(is_precision_variant(name, hit.file.name) for name in names):
                     found.hits[hit.version.id, hit.file.id, hit.file.name] = hit
         return found
 
@@ -305,6 +307,10 @@ def _hits(base_url: str, models: Iterable[CivitaiModel]) -> Iterator[CivitaiHit]
         for version in model.versions:
             for file in version.files:
                 yield CivitaiHit(base_url, version, file)
+
+
+def _is_named(hit: CivitaiHit, names: Sequence[str]) -> bool:
+    return any(same_name(name, hit.file.name) for name in names)
 
 
 def _sha256s(digests: Iterable[str]) -> list[str]:

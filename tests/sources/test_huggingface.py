@@ -1,0 +1,225 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.http import Session
+from comfywatchman.sources.huggingface import Gated, HuggingFace, NotThere, RemoteFile, RepoSummary
+from tests.servers.base import LocalServer, Reply
+from tests.servers.cdn import CdnServer
+from tests.servers.huggingface import COMMIT, HubFile, HuggingFaceServer, Repo
+
+TOKEN = "hf_s3cret"  # noqa: S105 - looked for in every request
+REPO = "Comfy-Org/z_image"
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session(timeout_seconds=10) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server() -> Iterator[HuggingFaceServer]:
+    with CdnServer() as cdn, HuggingFaceServer(cdn=cdn) as running:
+        running.repos[REPO] = Repo(
+            {
+                "split files/ae.safetensors": HubFile(b"bytes of the vae"),
+                "big.safetensors": HubFile(kind="xet", size=23 << 30, sha256="c" * 64),
+                "config.json": HubFile(b"{}", "small"),
+            }
+        )
+        yield running
+
+
+def what(answer: object) -> str:
+    assert isinstance(answer, NotThere)
+    return answer.what
+
+
+def test_a_file_is_known_by_commit_size_and_hash_without_being_fetched(
+    session: Session, server: HuggingFaceServer
+) -> None:
+    hub = HuggingFace(session, server.url, TOKEN)
+    assert server.cdn is not None
+    answer = hub.head_file(REPO, "main", "split files/ae.safetensors")
+    digest = hashlib.sha256(b"bytes of the vae").hexdigest()
+    assert answer == RemoteFile(REPO, COMMIT, "split files/ae.safetensors", 16, digest)
+    assert hub.head_file(REPO, "main", "big.safetensors") == RemoteFile(
+        REPO, COMMIT, "big.safetensors", 23 << 30, "c" * 64
+    )
+    assert {asked.method for asked in server.asked} == {"HEAD"}
+    assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert server.cdn.asked == []
+
+
+def test_a_small_file_has_a_size_and_no_sha256(session: Session, server: HuggingFaceServer) -> None:
+    assert HuggingFace(session, server.url).head_file(REPO, "main", "config.json") == RemoteFile(
+        REPO, COMMIT, "config.json", 2, None
+    )
+
+
+def test_a_renamed_repository_is_followed_inside_the_site(session: Session, server: HuggingFaceServer) -> None:
+    server.repos["old/name"] = Repo(moved_to=REPO)
+    answer = HuggingFace(session, server.url, TOKEN).head_file("old/name", "main", "big.safetensors")
+    assert isinstance(answer, RemoteFile)
+    assert answer.sha256 == "c" * 64
+
+
+def test_what_is_not_there_is_told_apart(session: Session, server: HuggingFaceServer) -> None:
+    server.repos["a/down"] = Repo(disabled=True)
+    server.repos["a/private"] = Repo({"x.safetensors": HubFile(b"x")}, private=True)
+    server.members = {TOKEN}
+    for token in (None, "another"):
+        hub = HuggingFace(session, server.url, token)
+        assert what(hub.head_file("no/body", "main", "x.safetensors")) == "repo"
+        assert what(hub.head_file("a/private", "main", "x.safetensors")) == "repo"
+        assert what(hub.head_file(REPO, "v9", "big.safetensors")) == "revision"
+        assert what(hub.head_file(REPO, "main", "other.safetensors")) == "entry"
+        assert what(hub.head_file("a/down", "main", "x.safetensors")) == "disabled"
+        assert what(hub.repo("no/body")) == "repo"
+        assert what(hub.files("no/body")) == "repo"
+        assert what(hub.file_facts("no/body", "main", "x")) == "repo"
+        assert what(hub.file_facts(REPO, "main", "other.safetensors")) == "entry"
+    inside = HuggingFace(session, server.url, TOKEN).head_file("a/private", "main", "x.safetensors")
+    assert isinstance(inside, RemoteFile)
+
+
+def test_a_gated_repository_says_so_and_opens_to_members(session: Session, server: HuggingFaceServer) -> None:
+    server.repos["a/gated"] = Repo({"x.safetensors": HubFile(b"x")}, gated=True)
+    server.members = {TOKEN}
+    for token in (None, "another"):
+        hub = HuggingFace(session, server.url, token)
+        answer = hub.head_file("a/gated", "main", "x.safetensors")
+        assert isinstance(answer, Gated)
+        assert "terms" in answer.message
+        assert isinstance(hub.files("a/gated"), Gated)
+        about = hub.repo("a/gated")
+        assert isinstance(about, RepoSummary)
+        assert about.gated == "auto"
+    assert isinstance(HuggingFace(session, server.url, TOKEN).head_file("a/gated", "main", "x.safetensors"), RemoteFile)
+
+
+@pytest.mark.parametrize(
+    ("repo", "revision", "path"),
+    [
+        ("../api", "main", "x"),
+        ("a", "main", "x"),
+        ("a/b", "..", "x"),
+        ("a/b", "main", "../x"),
+        ("a/b", "main", ""),
+        ("a/b", "main", "a\\b"),
+        ("a/b", "main", "a\nb"),
+        ("a/b?x", "main", "x"),
+    ],
+)
+def test_what_is_no_address_is_not_asked(
+    session: Session, server: HuggingFaceServer, repo: str, revision: str, path: str
+) -> None:
+    hub = HuggingFace(session, server.url, TOKEN)
+    assert what(hub.head_file(repo, revision, path)) == "address"
+    assert what(hub.file_facts(repo, revision, path)) == "address"
+    assert server.asked == []
+
+
+def test_a_repository_that_is_none_is_not_asked(session: Session, server: HuggingFaceServer) -> None:
+    hub = HuggingFace(session, server.url)
+    assert what(hub.repo("../x")) == "address"
+    assert what(hub.files("a/b/c")) == "address"
+    assert server.asked == []
+
+
+def test_repositories_are_searched_by_their_id_only(session: Session, server: HuggingFaceServer) -> None:
+    server.repos["other/thing"] = Repo()
+    hub = HuggingFace(session, server.url, TOKEN)
+    assert [repo.id for repo in hub.search_repos("Z_IMAGE")] == [REPO]
+    assert hub.search_repos("ae.safetensors") == ()
+    assert hub.search_repos("&limit=0") == ()
+
+
+def test_all_pages_of_a_repository_are_read(session: Session, server: HuggingFaceServer) -> None:
+    server.repos["a/many"] = Repo({f"dir/file_{n}.safetensors": HubFile(b"x%d" % n) for n in range(11)})
+    server.repos["a/many"].files["small.txt"] = HubFile(b"x", "small")
+    files = HuggingFace(session, server.url, TOKEN).files("a/many")
+    assert isinstance(files, tuple)
+    assert len(files) == 12
+    assert files[0].sha256 == hashlib.sha256(b"x0").hexdigest()
+    assert files[-1].sha256 is None
+    assert all(asked.headers["authorization"] == f"Bearer {TOKEN}" for asked in server.asked)
+
+
+def test_one_file_tells_what_scanners_said(session: Session, server: HuggingFaceServer) -> None:
+    server.repos[REPO].files["bad.ckpt"] = HubFile(b"x", safety="unsafe")
+    facts = HuggingFace(session, server.url).file_facts(REPO, "main", "bad.ckpt")
+    assert not isinstance(facts, (NotThere, Gated))
+    assert facts.security_file_status is not None
+    assert facts.security_file_status.status == "unsafe"
+
+
+def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: Session) -> None:
+    with LocalServer({"/x": Reply(b"[]")}) as other, LocalServer() as site:
+        hub = HuggingFace(session, site.url, TOKEN)
+        path = "/api/models/a/b/tree/main"
+        for link in (f'<{other.url}/x>; rel="next"', f"<{path}?recursive=true&expand=true>; rel=next"):
+            site.pages[path] = Reply(b"[]", headers={"Link": link})
+            with pytest.raises(Failure) as caught:
+                hub.files("a/b")
+            assert caught.value.code == "http-body"
+        assert other.asked == []
+        count = iter(range(100))
+        site.pages[path] = lambda _asked, _handler: Reply(
+            b"[]", headers={"Link": f'<{path}?n={next(count)}>; rel="next"'}
+        )
+        with pytest.raises(Failure, match="more files"):
+            hub.files("a/b")
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply(status=404), "http-status"),
+        (Reply(b"<html>", 404), "http-status"),
+        (Reply(status=401), "source-unauthorized"),
+        (Reply(status=403), "source-forbidden"),
+        (Reply(status=403, headers={"X-Error-Code": "Unheard"}), "source-forbidden"),
+        (Reply(status=500), "source-unavailable"),
+        (Reply(status=404, headers={"X-Error-Code": "GatedRepo"}), "http-status"),
+        (Reply(status=500, headers={"X-Error-Code": "EntryNotFound"}), "source-unavailable"),
+        (Reply(b"portal"), "http-body"),
+        (Reply(status=302, headers={"Location": "https://portal.invalid/login"}), "http-body"),
+        (Reply(headers={"X-Repo-Commit": "main"}), "http-body"),
+    ],
+)
+def test_unknown_never_becomes_not_there(session: Session, reply: Reply, code: str) -> None:
+    with LocalServer({"/a/b/resolve/main/x.pt": reply}) as site, pytest.raises(Failure) as caught:
+        HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")
+    assert caught.value.code == code
+
+
+def test_a_limit_says_when_to_ask_again(session: Session, server: HuggingFaceServer) -> None:
+    server.limited = 1
+    with pytest.raises(Failure) as caught:
+        HuggingFace(session, server.url).head_file(REPO, "main", "big.safetensors")
+    assert caught.value.code == "source-rate-limited"
+    assert "120 seconds" in str(caught.value)
+
+
+@pytest.mark.parametrize(("body", "status", "code"), [(b"{}", 200, "http-body"), (b"", 503, "source-unavailable")])
+def test_lists_of_another_form_are_failures(session: Session, body: bytes, status: int, code: str) -> None:
+    reply = Reply(body, status)
+    with LocalServer({"/api/models": reply, "/api/models/a/b": reply}) as site:
+        hub = HuggingFace(session, site.url)
+        for call in (lambda: hub.search_repos("x"), lambda: hub.repo("a/b")):
+            with pytest.raises(Failure) as caught:
+                call()
+            assert caught.value.code == code
+
+
+def test_a_header_without_size_leaves_it_unknown(session: Session) -> None:
+    headers = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": '"no hash"', "Location": "https://cdn.invalid/x"}
+    with LocalServer({"/a/b/resolve/main/x.pt": Reply(status=302, headers=headers)}) as site:
+        answer = HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")
+    assert answer == RemoteFile("a/b", COMMIT, "x.pt", None, None)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from comfywatchman.base.http import Session
+from comfywatchman.sources import civitai_shapes, huggingface
+from tests.servers.civitai import CivitaiServer, file_json, image_json, model_json, sha256_of, version_json
+from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo
+from tests.sources.recorded_fields import (
+    CIVITAI_BY_HASH_IDS,
+    CIVITAI_IMAGE,
+    CIVITAI_MODEL,
+    CIVITAI_SEARCH,
+    CIVITAI_VERSION,
+    FREE_FORM,
+    HF_HEAD,
+    HF_SEARCH,
+    HF_TREE,
+    field_names,
+)
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session(timeout_seconds=10) as opened:
+        yield opened
+
+
+def fields_read(shape: type[msgspec.Struct], *, but: str = "") -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(shape)} - set(but.split())
+
+
+def test_every_field_that_we_read_is_one_that_the_real_answers_hold() -> None:
+    model_files = {name.removeprefix("modelVersions.files.") for name in CIVITAI_MODEL}
+    assert fields_read(civitai_shapes.CivitaiFile) <= model_files
+    assert fields_read(civitai_shapes.FileMetadata) <= {name.removeprefix("metadata.") for name in model_files}
+    assert fields_read(civitai_shapes.CivitaiModel) <= CIVITAI_MODEL
+    # The last one stands in the API's source only.
+    assert fields_read(civitai_shapes.CivitaiVersion, but="availability") <= CIVITAI_VERSION
+    assert fields_read(civitai_shapes.OwnModel) <= {name.removeprefix("model.") for name in CIVITAI_VERSION}
+    assert fields_read(civitai_shapes.PaidAccess) <= {name.removeprefix("paidAccess.") for name in CIVITAI_VERSION}
+    assert fields_read(civitai_shapes.HashOwner) <= CIVITAI_BY_HASH_IDS
+    assert fields_read(huggingface.RepoSummary) <= HF_SEARCH
+    assert fields_read(huggingface.TreeFile) <= HF_TREE
+    assert fields_read(huggingface.Lfs) <= {name.removeprefix("lfs.") for name in HF_TREE}
+
+
+def answered(session: Session, url: str) -> set[str]:
+    content: Any = session.get_json(url)
+    return {name for name in field_names(content) if not any(free in name for free in FREE_FORM)}
+
+
+def test_the_civitai_server_answers_with_the_real_field_names(session: Session) -> None:
+    file = file_json("a_detail.safetensors")
+    version = version_json([file], trainedWords=["detail"])
+    model = model_json("Detail", [version])
+    with CivitaiServer([model, model_json("Detail two", []), model_json("Detail three", [])]) as server:
+        api = f"{server.url}/api/v1"
+        server.feed = [image_json(5)]
+        search = answered(session, f"{api}/models?query=detail&limit=1")
+        assert search <= CIVITAI_SEARCH
+        assert {"items.modelVersions.files.hashes.SHA256", "metadata.nextCursor"} <= search
+        assert answered(session, f"{api}/models/{model['id']}") <= CIVITAI_MODEL
+        one = answered(session, f"{api}/model-versions/{version['id']}")
+        assert one - CIVITAI_VERSION == {"availability"}
+        assert answered(session, f"{api}/model-versions/by-hash/{sha256_of('a_detail.safetensors')}") == one
+        assert answered(session, f"{api}/images?imageId=5") <= CIVITAI_IMAGE
+        ids = session.post_json(f"{api}/model-versions/by-hash/ids", [sha256_of("a_detail.safetensors")])
+        assert set(field_names(ids.parsed())) == CIVITAI_BY_HASH_IDS
+
+
+def test_the_hugging_face_server_answers_with_the_real_field_names(session: Session) -> None:
+    files = {"split/ae.safetensors": HubFile(b"x", "xet"), "README.md": HubFile(b"y", "small")}
+    with HuggingFaceServer({"o/n": Repo(files)}) as server:
+        assert answered(session, f"{server.url}/api/models?search=o") == HF_SEARCH
+        assert answered(session, f"{server.url}/api/models/o/n/tree/main?recursive=true&expand=true") <= HF_TREE
+        head = session.head(f"{server.url}/o/n/resolve/main/split/ae.safetensors")
+        ours = {name for name in head.headers if name not in {"server", "date", "content-length"}}
+        assert ours <= HF_HEAD
+        assert {"x-repo-commit", "x-linked-size", "x-linked-etag", "x-xet-hash", "location"} <= ours

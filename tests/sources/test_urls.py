@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfywatchman.sources.urls import (
+    CivitaiPlace,
+    HuggingFaceFile,
+    addresses_in,
+    civitai_url,
+    hub_place,
+    hugging_face_url,
+    is_hugging_face_file,
+    is_repo,
+    reason_to_refuse,
+)
+
+GOOD = "https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files/vae/ae.safetensors"
+FILE = HuggingFaceFile("Comfy-Org/z_image_turbo", "main", "split_files/vae/ae.safetensors")
+PATH = "/o/n/resolve/main/x.safetensors"
+
+HOSTILE = [
+    f"http://huggingface.co{PATH}",
+    f"ftp://huggingface.co{PATH}",
+    f"file://huggingface.co{PATH}",
+    f"//huggingface.co{PATH}",
+    f"huggingface.co{PATH}",
+    f"javascript:https://huggingface.co{PATH}",
+    f"HTTPS://huggingface.co{PATH}".replace("HTTPS", "https:https"),
+    f"https://evil.example{PATH}",
+    "https://evilcivitai.com/api/download/models/5",
+    "https://civitai.com.evil.example/api/download/models/5",
+    "https://evil.example/civitai.com/api/download/models/5",
+    "https://evil.example/?u=https://civitai.com/api/download/models/5",
+    "https://evil.example#https://civitai.com/api/download/models/5",
+    "https://civitai.com@evil.example/api/download/models/5",
+    "https://user@civitai.com/api/download/models/5",
+    "https://user:secret@civitai.com/api/download/models/5",
+    "https://evil.example\\@civitai.com/api/download/models/5",
+    "https://civitai.com\\.evil.example/api/download/models/5",
+    "https://civitai.com%2eevil.example/api/download/models/5",
+    "https://civitai.com%00.evil.example/api/download/models/5",
+    "https://civitai.com./api/download/models/5",
+    "https://www.civitai.com/api/download/models/5",
+    "https://api.civitai.com/api/download/models/5",
+    "https://sub.huggingface.co" + PATH,
+    "https://hf.co" + PATH,
+    "https://civitai.com:8443/api/download/models/5",
+    "https://civitai.com:0/api/download/models/5",
+    "https://civitai.com:/api/download/models/5",
+    "https://civitai.com:443@evil.example/api/download/models/5",
+    "https://civit\u0430i.com/api/download/models/5",
+    "https://civitai\u3002com/api/download/models/5",
+    "https://xn--civiti-6ya.com/api/download/models/5",
+    "https://CIVITAI.com.evil.example/api/download/models/5",
+    "https://127.0.0.1/api/download/models/5",
+    "https://127.1/api/download/models/5",
+    "https://0x7f.1/api/download/models/5",
+    "https://2130706433/api/download/models/5",
+    "https://0/api/download/models/5",
+    "https://[::1]/api/download/models/5",
+    "https://[::ffff:127.0.0.1]/api/download/models/5",
+    "https://[64:ff9b::7f00:1]/api/download/models/5",
+    "https://[2002:7f00:1::]/api/download/models/5",
+    "https://169.254.169.254/latest/meta-data",
+    "https://localhost/api/download/models/5",
+    "https://civitai.com/api/download/models/5\r\nHost: evil.example",
+    "https://civitai.com/api/download/models/5\n",
+    " https://civitai.com/api/download/models/5",
+    "https://civitai.com/api/download/models/5 ",
+    "https://civitai.com/\tapi/download/models/5",
+    "https://civitai.com/api/download/models/5?token=stolen",
+    "https://civitai.com/api/download/models/5?fileId=1&fileId=2",
+    "https://civitai.com/api/download/models/5?fileId=1;x=y.py",
+    "https://civitai.com/api/download/models/5?x=y.py",
+    "https://civitai.com/api/download/models/5?fileId=../../x",
+    "https://civitai.com/api/download/models/5#fragment",
+    "https://civitai.com/api/download/models/-5",
+    "https://civitai.com/api/download/models/5/../../../login",
+    "https://civitai.com//evil.example/api/download/models/5",
+    "https://civitai.com/api/v1/images/5",
+    "https://civitai.com/login?returnUrl=/api/download/models/5",
+    "https://huggingface.co/o/n/resolve/main/../../../x.safetensors",
+    "https://huggingface.co/o/n/resolve/main/%2e%2e/x.safetensors",
+    "https://huggingface.co/o/n/resolve/main/a%2fb.safetensors",
+    "https://huggingface.co/o/n/resolve/main/a%5cb.safetensors",
+    "https://huggingface.co/o/n/resolve/main/a%00.safetensors",
+    "https://huggingface.co/o/n/resolve/main/a%0ab.safetensors",
+    "https://huggingface.co/o/n/resolve/main/%ff.safetensors",
+    "https://huggingface.co/o/n/resolve/..%2f..%2fx/y.safetensors",
+    "https://huggingface.co/o/n/resolve/main/",
+    "https://huggingface.co/o/n/resolve/main/x.safetensors?x=y.py",
+    "https://huggingface.co/o/n/resolve/main/x.safetensors?download=false",
+    "https://huggingface.co/o/n/delete/main/x.safetensors",
+    "https://huggingface.co/spaces/o/n/resolve/main/x.safetensors",
+    "https://huggingface.co/../o/resolve/main/x.safetensors",
+    "https://huggingface.co/o/.git/resolve/main/x.safetensors",
+    "https://[broken/api/download/models/5",
+    "https://civitai.com/api/download/models/" + "5" * 3000,
+    "",
+]
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_a_hostile_address_is_neither_read_nor_allowed(url: str) -> None:
+    assert hub_place(url) is None
+    assert reason_to_refuse(url) is not None
+
+
+def test_more_than_fifty_hostile_addresses_are_tried() -> None:
+    assert len(set(HOSTILE)) > 50
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        (GOOD, FILE),
+        (GOOD + "?download=true", FILE),
+        (GOOD.replace("/resolve/", "/blob/"), FILE),
+        (
+            "https://huggingface.co/o/n/resolve/main/a%20b.safetensors",
+            HuggingFaceFile("o/n", "main", "a b.safetensors"),
+        ),
+        ("https://civitai.com/api/download/models/5", CivitaiPlace(version_id=5)),
+        ("https://civitai.red/api/download/models/5?fileId=7", CivitaiPlace(version_id=5, file_id=7)),
+        (
+            "https://civitai.com/api/download/models/5?type=Model&format=SafeTensor&size=full&fp=fp16",
+            CivitaiPlace(None, 5),
+        ),
+        ("https://civitai.com/models/12", CivitaiPlace(12)),
+        ("https://civitai.com/models/12/a-name?modelVersionId=34", CivitaiPlace(12, 34)),
+    ],
+)
+def test_an_address_of_a_model_is_read_for_its_ids(url: str, place: object) -> None:
+    assert hub_place(url) == place
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://civitai.com/models/12?fileId=3",
+        "https://civitai.com/api/download/models/5?modelVersionId=3",
+        "https://civitai.com/models/12/a/b",
+    ],
+)
+def test_parameters_in_the_wrong_place_make_an_address_foreign(url: str) -> None:
+    assert hub_place(url) is None
+
+
+def test_only_what_is_written_as_we_write_it_may_be_fetched() -> None:
+    assert reason_to_refuse(GOOD) is None
+    assert reason_to_refuse("https://civitai.com/api/download/models/5?fileId=7") is None
+    for other in (GOOD + "?download=true", GOOD.replace("/resolve/", "/raw/"), GOOD.replace("vae", "%76ae")):
+        assert "written" in (reason_to_refuse(other) or "")
+    assert "version" in (reason_to_refuse("https://civitai.com/models/12") or "")
+
+
+def test_another_host_is_allowed_only_by_name_and_port() -> None:
+    mine = "http://127.0.0.1:8099/api/download/models/5"
+    assert reason_to_refuse(mine) is not None
+    assert reason_to_refuse(mine, extra_hosts=frozenset({"127.0.0.1:8099"})) is None
+    assert reason_to_refuse(f"http://127.0.0.1:8099{PATH}", extra_hosts=frozenset({"127.0.0.1:8099"})) is None
+    assert reason_to_refuse(mine, extra_hosts=frozenset({"127.0.0.1:8098", "127.0.0.1"})) is not None
+    assert reason_to_refuse("http://civitai.com/api/download/models/5", extra_hosts=frozenset({"127.0.0.1:1"}))
+    assert hub_place(f"https://civitai.com{PATH}") is None
+
+
+@given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
+def test_what_is_no_file_is_not_built_into_an_address(repo: str, revision: str, path: str) -> None:
+    file = HuggingFaceFile(repo, revision, path)
+    if not is_hugging_face_file(file):
+        with pytest.raises(ValueError, match="no file"):
+            hugging_face_url("https://huggingface.co", file)
+
+
+_WORD = st.text("ABCabc019._-é %+#?&=;@:~", min_size=1, max_size=12)
+
+
+@given(st.lists(_WORD, min_size=1, max_size=3), st.sampled_from(["main", "a" * 40, "refs/pr/1", "v1.0"]))
+def test_odd_names_survive_the_way_into_an_address_and_back(path: list[str], revision: str) -> None:
+    file = HuggingFaceFile("owner/name", revision, "/".join(path))
+    if is_hugging_face_file(file):
+        url = hugging_face_url("https://huggingface.co", file)
+        assert hub_place(url) == file
+        assert reason_to_refuse(url) is None
+
+
+def test_repository_names_are_owner_and_name() -> None:
+    assert is_repo("Comfy-Org/z_image.turbo_1")
+    for wrong in ("", "a", "a/b/c", "a/..", "a/b--c", "a/b..c", "-a/b", "a/b ", "a/é", "a/b.", f"a/{'b' * 97}"):
+        assert not is_repo(wrong), wrong
+
+
+def test_a_civitai_address_without_file_leaves_the_choice_to_the_site() -> None:
+    assert civitai_url("https://civitai.com/", 5) == "https://civitai.com/api/download/models/5"
+    assert civitai_url("https://civitai.com", 5, 7) == "https://civitai.com/api/download/models/5?fileId=7"
+
+
+def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None:
+    note = (
+        "Model: [ae](https://huggingface.co/a/b/resolve/main/ae.safetensors) and **https://civitai.com/models/12**,\n"
+        "<https://x.example/y>. (see https://en.example/wiki/A_(b)) `https://q.example/z` | https://a.example/1|2\n"
+        "again https://civitai.com/models/12 and http://"
+    )
+    assert addresses_in(note) == (
+        "https://huggingface.co/a/b/resolve/main/ae.safetensors",
+        "https://civitai.com/models/12",
+        "https://x.example/y",
+        "https://en.example/wiki/A_(b)",
+        "https://q.example/z",
+        "https://a.example/1",
+    )
+
+
+def test_no_more_addresses_are_taken_from_a_note_than_a_person_would_write() -> None:
+    assert len(addresses_in(" ".join(f"https://h.example/{n}" for n in range(999)))) == 200
