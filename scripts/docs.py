@@ -16,6 +16,7 @@ from comfywatchman.readiness.intake import Acknowledgement, KnownWorkflows
 from comfywatchman.readiness.pack_cache import PackCache
 from comfywatchman.readiness.report import json_schema
 from comfywatchman.readiness.schedule_state import ScheduleState
+from comfywatchman.readiness.search.decisions import Decisions
 
 REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
 SCHEMAS: Final = REFERENCE / "schemas"
@@ -23,6 +24,7 @@ SCHEMAS: Final = REFERENCE / "schemas"
 STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "awake": SleepMark,
     "custom_nodes_cache": PackCache,
+    "decisions": Decisions,
     "history_line": CycleRecord,
     "intake_line": Acknowledgement,
     "lock": Holder,
