@@ -4,14 +4,24 @@ import re
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import click
+import jsonschema
+import msgspec
+import orjson
 import pytest
 
-from comfywatchman.base.config import default_text
+from comfywatchman.base.config import SHORTHANDS, Home, default_text
 from comfywatchman.base.errors import CODES
-from comfywatchman.cli.main import COMMANDS, main
-from comfywatchman.readiness.report import json_schema
+from comfywatchman.cli import render
+from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
+from comfywatchman.readiness import status
+from comfywatchman.readiness.gates import SkipCode
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.node_facts import NodeState
+from comfywatchman.readiness.verdict import ModelState, Status
+from scripts.docs import SCHEMAS, pages
 
 ROOT = Path(__file__).parents[2]
 REFERENCE = ROOT / "docs" / "reference"
@@ -49,8 +59,101 @@ def test_every_failure_code_is_explained_and_no_other() -> None:
     assert sorted(explained) == sorted(CODES)
 
 
-def test_the_shipped_json_schema_is_that_of_the_report() -> None:
-    assert (REFERENCE / "master_status.schema.json").read_bytes() == json_schema(), "run: make docs"
+def test_every_command_has_its_line_in_the_help_and_a_description_of_its_own() -> None:
+    assert list(SUMMARIES) == list(COMMANDS)
+
+
+def test_every_command_is_shown_with_output() -> None:
+    sections = re.split(r"^## ", (REFERENCE / "commands.md").read_text("utf-8"), flags=re.MULTILINE)
+    for section in sections:
+        if section.startswith("`"):
+            assert "```console\n$ " in section or "```console\n# " in section, section.splitlines()[0]
+
+
+def test_the_reference_names_no_option_that_does_not_exist() -> None:
+    known = set(_options()) | {(command, "--help") for command, _ in _options()}
+    sections = (REFERENCE / "commands.md").read_text("utf-8").split("\n## `")[1:]
+    for section in sections:
+        command = section.split("`")[0]
+        for option in re.findall(r"^\| `(--[\w-]+)", section, re.MULTILINE):
+            assert (command, option) in known, f"{command} has no {option}"
+
+
+def test_every_exit_code_is_explained_and_no_other() -> None:
+    text = (REFERENCE / "commands.md").read_text("utf-8").split("## Exit codes")[1].split("\n## ")[0]
+    explained = [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
+    assert explained == [render.DONE, render.FAILED, render.USAGE, render.SKIPPED, render.INTERRUPTED]
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_what_is_made_from_code_is_up_to_date(path: Path) -> None:
+    assert path.read_bytes() == pages()[path], "run: make docs"
+
+
+@pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
+def test_every_schema_is_one(path: Path) -> None:
+    jsonschema.Draft202012Validator.check_schema(orjson.loads(path.read_bytes()))
+
+
+def test_no_schema_of_a_file_that_is_no_more_is_left() -> None:
+    assert set(SCHEMAS.iterdir()) == {path for path in pages() if path.parent == SCHEMAS}
+
+
+def test_every_file_that_is_written_stands_in_the_reference() -> None:
+    text = (REFERENCE / "state.md").read_text("utf-8")
+    layout = Layout(Home(Path("/home")))
+    names = [name for name, value in vars(Layout).items() if isinstance(value, property)]
+    assert len(names) > 10
+    for name in names:
+        assert f"{getattr(layout, name).name}" in text, f"state.md does not name {name}"
+    for schema in SCHEMAS.iterdir():
+        assert f"](schemas/{schema.name})" in text
+
+
+@pytest.mark.parametrize(
+    "name", [*Status, *ModelState, *NodeState, *get_args(SkipCode)], ids=lambda name: str(getattr(name, "value", name))
+)
+def test_every_state_that_the_report_can_hold_is_explained_in_it(name: str) -> None:
+    assert re.search(rf"^\| `{re.escape(str(name))}` \|", (REFERENCE / "report.md").read_text("utf-8"), re.MULTILINE)
+
+
+def _fields() -> Iterator[tuple[str, str]]:
+    for shape in vars(status).values():
+        if isinstance(shape, type) and issubclass(shape, msgspec.Struct) and shape.__module__ == status.__name__:
+            for name in shape.__struct_fields__:
+                yield shape.__name__, name
+
+
+@pytest.mark.parametrize(("shape", "field"), list(_fields()))
+def test_every_field_of_the_report_is_explained(shape: str, field: str) -> None:
+    assert f"`{field}`" in (REFERENCE / "report.md").read_text("utf-8"), f"{shape}.{field}"
+
+
+def test_every_variable_with_a_name_of_its_own_is_explained() -> None:
+    text = (ROOT / "docs" / "how-to" / "configure.md").read_text("utf-8")
+    for name in (*SHORTHANDS, "COMFYWATCHMAN_HOME"):
+        assert f"`{name}`" in text
+
+
+def test_every_figure_stands_with_a_command_and_a_date() -> None:
+    text = (ROOT / "docs" / "measurements.md").read_text("utf-8")
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
+    assert rows
+    for row in rows:
+        assert len(row) == 4, row
+        assert "`" in row[1], row
+        assert re.fullmatch(r"\d{4}-\d\d-\d\d \|", row[3]), row
+
+
+def test_every_page_can_be_reached_from_the_readme_of_the_project_or_of_the_documentation() -> None:
+    indexes = [ROOT / "README.md", ROOT / "docs" / "README.md"]
+    linked = {
+        (page.parent / target).resolve()
+        for page in indexes
+        for target in re.findall(r"\]\(([^)#\s]+)", page.read_text("utf-8"))
+        if "://" not in target
+    }
+    assert {page for page in ROOT.glob("docs/**/*.md") if page not in indexes} <= linked
 
 
 def test_every_configuration_key_named_in_the_documentation_exists() -> None:
@@ -67,8 +170,8 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_readme_names_only_commands_and_make_targets_that_exist() -> None:
-    text = (ROOT / "README.md").read_text("utf-8")
+def test_the_pages_name_only_commands_and_make_targets_that_exist() -> None:
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
-    assert set(re.findall(r"\bmake ([a-z]+)\b", text)) <= targets
+    assert set(re.findall(r"[`$] ?make ([a-z]+)\b", text)) <= targets
     assert set(re.findall(r"`comfywatchman ([a-z][\w-]*)", text)) <= set(COMMANDS)
