@@ -27,6 +27,7 @@ class ComfyUISection(Section, frozen=True):
     root: PathText
     base_directory: PathText
     models_directory: PathText
+    input_directory: PathText
     extra_model_paths: tuple[NeededPath, ...]
     url: Text
     timeout_seconds: Positive
@@ -45,6 +46,7 @@ class WorkflowsSection(Section, frozen=True):
     roots: tuple[WorkflowRoot, ...]
     media: bool
     max_file_mb: Annotated[int, Meta(ge=1, le=4096)]
+    require_inputs: bool
 
 
 class ScheduleSection(Section, frozen=True):
@@ -107,6 +109,20 @@ class LlmSection(Section, frozen=True):
     rounds: Annotated[int, Meta(ge=1, le=5)]
 
 
+class DownloadsSection(Section, frozen=True):
+    """`[downloads]`: fetching missing models."""
+
+    auto: bool
+    parallel: Annotated[int, Meta(ge=1, le=16)]
+    max_mib_per_second: NotNegative
+    keep_free_gb: NotNegative
+    link: Literal["hard", "reflink", "symlink", "off"]
+    allow_pickle: bool
+    hosts: tuple[Text, ...]
+    local_hosts: tuple[Text, ...]
+    stall_seconds: Positive
+
+
 class ReportSection(Section, frozen=True):
     """`[report]`: how much the reports hold."""
 
@@ -141,6 +157,7 @@ class Settings(Section, frozen=True):
     nodes: NodesSection
     search: SearchSection
     llm: LlmSection
+    downloads: DownloadsSection
     report: ReportSection
     log: LogSection
     secrets: SecretsSection

@@ -1,0 +1,274 @@
+"""Fetching what a plan or the queue holds: several files at once, each outcome written down as it comes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from comfywatchman.base.clock import Clock
+from comfywatchman.base.config import Home
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import show_path
+from comfywatchman.base.lock import hold
+from comfywatchman.base.settings import Settings
+from comfywatchman.base.stop import StopNotice
+from comfywatchman.base.stream import Connections, parse_place
+from comfywatchman.comfyui.folders import ModelFolders
+from comfywatchman.readiness.downloads.links import link_into
+from comfywatchman.readiness.downloads.pickles import file_check
+from comfywatchman.readiness.downloads.plan import PlanItem, PlanRules, judged
+from comfywatchman.readiness.downloads.queue import Outcome, add_items, queue_file, record
+from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder
+from comfywatchman.readiness.inventory import ModelFile
+from comfywatchman.sources.download import Fetch, Patience, already_there, fetch
+from comfywatchman.sources.flow import Bandwidth, Flow, Room
+from comfywatchman.sources.hops import Allowed
+from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
+
+_LOOK_SECONDS: Final = 0.2
+_MIB: Final = 1 << 20
+_GIB: Final = 1 << 30
+
+
+class Watcher(Protocol):
+    """Whoever shows how far downloads are; called from several threads."""
+
+    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+        """Note how many bytes of an item are there, of how many (None when nobody knows)."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Note what came of an item."""
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """What a run of downloads works with.
+
+    Attributes:
+        home: Where queue and locks are kept.
+        settings: The effective settings.
+        folders: The model folders of this ComfyUI.
+        clock: The clock.
+        stop: Given when the person wants to stop.
+        watcher: Shows how far it is.
+        here: Files of this host by SHA-256, to be linked instead of fetched.
+        patience: How long trouble is borne.
+    """
+
+    home: Home
+    settings: Settings
+    folders: ModelFolders
+    clock: Clock
+    stop: StopNotice
+    watcher: Watcher
+    here: Mapping[str, ModelFile] = field(default_factory=dict)
+    patience: Patience | None = None
+
+    @property
+    def rules(self) -> PlanRules:
+        """What plans are held against."""
+        same = {sha256: file.path for sha256, file in self.here.items()}
+        return plan_rules(self.settings, self.folders, same)
+
+
+def allowed_places(settings: Settings) -> Allowed:
+    """Return where downloads may begin, and which key goes where."""
+    section, secrets = settings.downloads, settings.secrets
+    local = set(section.local_hosts)
+    tokens = {f"https://{host}": secrets.civitai_api_key for host in CIVITAI_HOSTS}
+    tokens |= {f"https://{host}": secrets.hf_token for host in HUGGING_FACE_HOSTS}
+    own = (
+        (settings.search.civitai_url, secrets.civitai_api_key),
+        (settings.search.civitai_fallback_url, secrets.civitai_api_key),
+        (settings.search.huggingface_url, secrets.hf_token),
+    )
+    for url, token in own:
+        if not url:
+            continue
+        place = parse_place(url)
+        if place.netloc not in CIVITAI_HOSTS | HUGGING_FACE_HOSTS:
+            # A mirror that the configuration names is trusted like what it stands for.
+            local.add(place.netloc)
+            tokens[place.origin] = token
+    return Allowed(frozenset(section.hosts), frozenset(local), tokens)
+
+
+def plan_rules(settings: Settings, folders: ModelFolders, same_bytes: Mapping[str, str]) -> PlanRules:
+    """Return what plans are held against.
+
+    Args:
+        settings: The effective settings.
+        folders: The model folders of this ComfyUI.
+        same_bytes: Files of this host by SHA-256.
+    """
+    section = settings.downloads
+    return PlanRules(
+        folders=folders,
+        allowed=allowed_places(settings),
+        allow_pickle=section.allow_pickle,
+        same_bytes={} if section.link == "off" else same_bytes,
+        disk_of=disk_of,
+    )
+
+
+def disk_of(directory: Path) -> tuple[str, int]:
+    """Return what equal disks share, and the free bytes, of the nearest folder that exists."""
+    while not directory.exists() and directory != directory.parent:
+        directory = directory.parent
+    found = os.statvfs(directory)
+    return f"{directory.stat().st_dev}", found.f_bavail * found.f_frsize
+
+
+def download(items: Sequence[PlanItem], work: Downloads) -> tuple[Outcome, ...]:
+    """Put items into the queue and fetch them; each outcome is in the queue before the next begins in its place.
+
+    Args:
+        items: What to fetch; each is held against the present rules once more.
+        work: What the run works with.
+
+    Returns:
+        One outcome for each item, in their order. One that was stopped before it began has the code
+        `download-stopped` and stays in the queue like all others that may be continued.
+
+    Raises:
+        Failure: `state-unwritable` when the queue cannot be kept.
+    """
+    distinct = {item.id: item for item in items}
+    path = queue_file(work.home)
+    add_items(path, distinct.values(), clock=work.clock)
+    outcomes: dict[str, Outcome] = {}
+    section = work.settings.downloads
+    patience = work.patience or Patience(stall_seconds=section.stall_seconds)
+    local = allowed_places(work.settings).local_hosts
+    with (
+        Connections(stall_seconds=patience.stall_seconds, may_be_private=local.__contains__) as connections,
+        ThreadPoolExecutor(section.parallel, thread_name_prefix="download") as threads,
+    ):
+        one = _One(work, patience, connections)
+        waiting = {threads.submit(one.outcome, item) for item in distinct.values()}
+        try:
+            while waiting:
+                ended, waiting = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                _note(ended, outcomes, work, path)
+                if work.stop.given():
+                    connections.abort()
+        except BaseException:
+            work.stop.give()
+            connections.abort()
+            raise
+    return tuple(outcomes[key] for key in distinct)
+
+
+def _note(ended: Iterable[Future[Outcome]], outcomes: dict[str, Outcome], work: Downloads, path: Path) -> None:
+    fresh = [future.result() for future in ended]
+    if fresh:
+        record(path, fresh, clock=work.clock)
+        outcomes.update({outcome.id: outcome for outcome in fresh})
+        for outcome in fresh:
+            work.watcher.ended(outcome)
+
+
+class _One:
+    """Fetches single items; used by several threads at once."""
+
+    def __init__(self, work: Downloads, patience: Patience, connections: Connections) -> None:
+        section = work.settings.downloads
+        self._work = work
+        self._patience = patience
+        self._connections = connections
+        self._rules = work.rules
+        self._check = file_check(allow_pickle=section.allow_pickle)
+        self._bandwidth = Bandwidth(section.max_mib_per_second * _MIB, work.clock.monotonic)
+        self._room = Room(int(section.keep_free_gb * _GIB))
+
+    def outcome(self, item: PlanItem) -> Outcome:
+        """Fetch or link one item; whatever is expected to go wrong becomes part of the outcome."""
+        began = self._work.clock.monotonic()
+        try:
+            found = self._placed(item, self._target(item))
+        except Failure as failure:
+            found = Outcome(
+                item.id,
+                item.filename,
+                judged(item, self._rules).target,
+                code=failure.code,
+                message=failure.message,
+                hint=failure.hint,
+            )
+        return msgspec.structs.replace(found, seconds=round(self._work.clock.monotonic() - began, 3))
+
+    def _target(self, item: PlanItem) -> Target:
+        if self._work.stop.given():
+            raise Failure("download-stopped", "The download was not begun before the stop.")
+        now = judged(item, self._rules)
+        if now.blocked is not None:
+            raise Failure(now.code or "download-plan-invalid", now.blocked)
+        return decide_target(item.filename, item.folder, self._work.folders)
+
+    def _placed(self, item: PlanItem, target: Target) -> Outcome:
+        lock = _lock_path(self._work.home, target)
+        with (
+            hold(lock, command=f"download {item.filename[:200]}", clock=self._work.clock),
+            open_folder(target) as folder,
+        ):
+            wanted = Fetch(target.name, item.url, item.size, item.sha256)
+            source = self._rules.same_bytes and self._work.here.get(item.sha256 or "")
+            if source and already_there(wanted, folder, may_go_on=self._may_go_on) is None:
+                way = self._work.settings.downloads.link
+                if link_into(source, folder, target.name, way=way, check=self._check):
+                    return _linked(item, target, source)
+            return self._fetched(item, target, wanted, folder)
+
+    def _fetched(self, item: PlanItem, target: Target, wanted: Fetch, folder: int) -> Outcome:
+        work = self._work
+        got = fetch(
+            wanted,
+            folder,
+            connections=self._connections,
+            allowed=self._rules.allowed,
+            patience=self._patience,
+            check=self._check,
+            flow=Flow(
+                work.stop.wait,
+                self._bandwidth,
+                self._room,
+                lambda have, total: work.watcher.at(item, have, total),
+                work.clock.monotonic,
+            ),
+            now=work.clock.now,
+            boot_id=work.clock.boot_id(),
+        )
+        return Outcome(
+            item.id,
+            item.filename,
+            show_path(target.path),
+            how="there" if got.was_there else "downloaded",
+            size=got.size,
+            sha256=got.sha256,
+            received_bytes=got.received_bytes,
+            resumed_from=got.resumed_from,
+        )
+
+    def _may_go_on(self) -> bool:
+        return not self._work.stop.given()
+
+
+def _linked(item: PlanItem, target: Target, source: ModelFile) -> Outcome:
+    return Outcome(
+        item.id, item.filename, show_path(target.path), how="linked", size=source.size, sha256=item.sha256,
+        message=f"Linked to {show_path(source.path)}.",
+    )  # fmt: skip
+
+
+def _lock_path(home: Home, target: Target) -> Path:
+    """Return the lock of a target: one downloader for each, whatever address it uses and however it is spelt."""
+    place = os.path.realpath(target.directory) + "/" + "/".join((*target.below, target.name))
+    digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:24]
+    return home.state / "downloads" / f"{digest}.lock"
