@@ -51,6 +51,15 @@ def show_path(path: str | os.PathLike[str]) -> str:
     return "".join(c if c.isprintable() and c != "\\" else _path_escape(c) for c in text)
 
 
+def composed(name: str) -> str:
+    """Return a name in composed form (Unicode NFC), so that it can be compared with one written on another system."""
+    if name.isascii():
+        return name
+    from unicodedata import normalize
+
+    return normalize("NFC", name)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

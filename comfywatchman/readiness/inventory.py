@@ -10,6 +10,7 @@ from typing import Protocol
 
 import msgspec
 
+from comfywatchman.base.files import composed
 from comfywatchman.comfyui.folders import DIFFUSERS
 from comfywatchman.comfyui.model_file import HeaderFacts, check_header, suffix_of
 from comfywatchman.readiness.listing import Entry, Listing, ListingProblem
@@ -103,12 +104,12 @@ class Inventory:
         return self.folders.get(folder, {})
 
     def by_basename(self, name_lower: str) -> tuple[ModelFile, ...]:
-        """Return the models of all folders whose last part is this name when letter case is ignored.
+        """Return the models of all folders whose last part is this name, letter case and Unicode form ignored.
 
         Args:
             name_lower: A file name without folders, lower-cased with `str.lower`.
         """
-        return self._by_basename.get(name_lower, ())
+        return self._by_basename.get(composed(name_lower), ())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -128,7 +129,7 @@ class Inventory:
         found: dict[str, list[ModelFile]] = {}
         for models in self.folders.values():
             for model in models.values():
-                found.setdefault(model.name.rpartition("/")[2].lower(), []).append(model)
+                found.setdefault(composed(model.name.rpartition("/")[2].lower()), []).append(model)
         return {name: tuple(models) for name, models in found.items()}
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from comfywatchman.base.files import composed
 from comfywatchman.comfyui.references import Confidence, Reference
 
 LONGEST_NAME_BYTES = 1024
@@ -18,6 +19,7 @@ class ModelState(StrEnum):
     EXACT = "exact"
     SEPARATOR = "separator"
     CASE = "case"
+    NORMALISATION = "normalisation"
     SUBFOLDER = "subfolder"
     WRONG_FOLDER = "wrong_folder"
     FOLDER_UNKNOWN = "folder_unknown"
@@ -28,6 +30,9 @@ class ModelState(StrEnum):
 
 OPEN_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
 """States in which it is not known whether something is missing."""
+
+
+_NAME_DIFFERENCES = (ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE)
 
 
 class Status(StrEnum):
@@ -66,7 +71,7 @@ class Models(Protocol):
         """Return the file that ComfyUI would open for this name."""
 
     def by_basename(self, name_lower: str) -> Sequence[Found]:
-        """Return files of every folder by lower-cased last path segment."""
+        """Return files of every folder by lower-cased last path segment, whatever their Unicode form."""
 
     def target(self, folder: str) -> str:
         """Return where a new model of a folder belongs, as a person would write it."""
@@ -179,9 +184,7 @@ def _judge_without_folder(reference: Reference, models: Models) -> ModelFinding:
     if best is not None:
         if best.problem is not None:
             return _exact_or_broken(reference, best)
-        state = ModelState.SEPARATOR if best.name == wanted else ModelState.SUBFOLDER
-        if best.name.lower() == wanted.lower() and state is not ModelState.SEPARATOR:
-            state = ModelState.CASE
+        state = _name_difference(best.name, (wanted,)) or ModelState.SUBFOLDER
         return ModelFinding(
             reference, state, f"This host has {best.folder}/{best.name}; choose it in the node.", best.path
         )
@@ -214,9 +217,9 @@ def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[
     names = tuple(_posix(name) for name in reference.tries)
     near = [found for name in names for found in models.by_basename(_basename(name).lower())]
     here = [found for found in near if found.folder in {folder, *reference.also_folders}]
+    differences = [(_name_difference(found.name, names), found) for found in here]
     for state, matches in (
-        (ModelState.SEPARATOR, [found for found in here if found.name in names]),
-        (ModelState.CASE, [found for found in here if found.name.lower() in {name.lower() for name in names}]),
+        *((one, [found for state, found in differences if state is one]) for one in _NAME_DIFFERENCES),
         (ModelState.SUBFOLDER, here),
         (ModelState.WRONG_FOLDER, near),
     ):
@@ -226,6 +229,15 @@ def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[
         fix = f"Install the missing node pack first; then put the file into {models.target(folder)}."
         return ModelFinding(reference, ModelState.MISSING, fix)
     return ModelFinding(reference, ModelState.MISSING, f"Put the file into {models.target(folder)}.")
+
+
+def _name_difference(found: str, names: Sequence[str]) -> ModelState | None:
+    """Say in what a file's name differs from the wanted ones (with `/`); None when in more than its spelling."""
+    if found in names:
+        return ModelState.SEPARATOR
+    if composed(found) in map(composed, names):
+        return ModelState.NORMALISATION
+    return ModelState.CASE if composed(found.lower()) in (composed(name.lower()) for name in names) else None
 
 
 def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Found], target: str) -> ModelFinding:
@@ -238,6 +250,11 @@ def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Fou
     if state is ModelState.WRONG_FOLDER:
         wanted = f"{target}/{_posix(reference.value)}"
         fix = f"A file of this name lies in {found.folder}; if it is the same model, move or link it to {wanted}."
+    elif state is ModelState.NORMALISATION:
+        fix = (
+            f"This host has {found.name}, which looks the same but is written with other code points (composed and "
+            "decomposed accents, as on macOS): choose it in the node again, or rename the file."
+        )
     else:
         fix = f"This host has it as {found.name}; choose that name in the node, or rename the file."
     return ModelFinding(reference, state, fix, found.path)
