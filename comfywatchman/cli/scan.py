@@ -13,8 +13,10 @@ from comfywatchman.base.files import show_path
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.facts import Facts
+from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.judging import Judged, judge_references
 from comfywatchman.readiness.looking import Look, look_at_files
+from comfywatchman.readiness.status import MissingInput
 from comfywatchman.readiness.verdict import ModelFinding, Status
 
 ARGUMENT = click.Path(exists=True, path_type=Path)
@@ -33,7 +35,12 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
     if as_json:
         print_json(
             workflows=[
-                {"path": show_path(path), "sha256": sha256, **msgspec.to_builtins(judged)}
+                {
+                    "path": show_path(path),
+                    "sha256": sha256,
+                    **msgspec.to_builtins(judged),
+                    "missing_inputs": look.missing_inputs[sha256],
+                }
                 for path, sha256, _facts, judged in look.workflows
             ],
             problems=list(look.problems),
@@ -41,7 +48,10 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
     else:
         if look.workflows:
             columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
-            print_table(columns, [_row(path, judged) for path, _sha256, _facts, judged in look.workflows])
+            print_table(
+                columns,
+                [_row(path, judged, look.missing_inputs[sha256]) for path, sha256, _facts, judged in look.workflows],
+            )
         else:
             click.echo("No workflow was found there.")
         for problem in look.problems:
@@ -72,10 +82,12 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
             sha256=sha256,
             judged=judged,
             references=[_finding(finding) for finding in findings],
+            missing_inputs=look.missing_inputs[sha256],
             classes=facts.classes,
         )
     else:
         _explain(path, facts, judged, findings)
+        _explain_inputs(judged, look.missing_inputs[sha256])
     context.exit(DONE if judged.status is Status.READY else FAILED)
 
 
@@ -90,9 +102,10 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
     return look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
 
 
-def _row(path: str, judged: Judged) -> tuple[str, str, str, str, str]:
+def _row(path: str, judged: Judged, inputs: tuple[MissingInput, ...]) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in judged.missing_nodes), *(model.name for model in judged.missing_models)]
     lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
+    lacks += [one.name for one in inputs if one.required]
     return (
         show_path(path),
         judged.status.value,
@@ -122,6 +135,20 @@ def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFindin
         state = node.state.replace("_", " ") if node else "present" if use.node_paths else "inactive"
         rows.append((name, str(len(use.node_paths)), state, (node.fix or node.evidence or "") if node else ""))
     print_table(("Class", "Active nodes", "State", "What to do"), rows)
+
+
+def _explain_inputs(judged: Judged, missing: tuple[MissingInput, ...]) -> None:
+    if not judged.inputs:
+        return
+    lacking = {(one.node_path, one.input): one for one in missing}
+    rows = []
+    for one in judged.inputs:
+        found = lacking.get((one.node_path, one.input))
+        rows.append((one.node_path, one.node_type, one.input, one.folder, one.name, found.fix if found else "present"))
+    click.echo("\nFiles of yours:")
+    print_table(("Node", "Class", "Input", "Folder", "Name", "What to do"), rows)
+    if missing:
+        click.echo(f"  Needs {printable(said(missing))}")
 
 
 def _finding_row(finding: ModelFinding) -> tuple[str, ...]:

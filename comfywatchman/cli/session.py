@@ -109,6 +109,7 @@ def _with_settings(found: Installation, settings: Settings) -> Installation:
         base=Path(section.base_directory) if section.base_directory else found.base,
         models=Path(section.models_directory) if section.models_directory else None,
         extra_model_paths=tuple(Path(path) for path in section.extra_model_paths),
+        input=Path(section.input_directory) if section.input_directory else None,
         found_by=found.found_by,
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 import msgspec
 
@@ -10,12 +12,14 @@ from comfywatchman.base.files import Damaged
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.actions import Action, actions
+from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.report import read_report
 from comfywatchman.readiness.report_text import headline, short_names
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
 
 SHOWN_WORKFLOWS = 20
 SHOWN_ACTIONS = 10
+SHOWN_INPUTS = 3
 
 
 @click.command()
@@ -57,6 +61,7 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
     if len(entries) > SHOWN_WORKFLOWS:
         click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
     print_actions(actions(report.workflows))
+    _say_inputs([entry for entry in report.workflows if any(not one.required for one in entry.missing_inputs)], names)
     for problem in report.problems[:SHOWN_ACTIONS]:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
@@ -73,9 +78,17 @@ def print_actions(todo: tuple[Action, ...]) -> None:
         click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
 
 
+def _say_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
+    for entry in needing[:SHOWN_INPUTS]:
+        click.echo(f"{printable(names[entry.path])} needs {printable(said(entry.missing_inputs))}")
+    if len(needing) > SHOWN_INPUTS:
+        click.echo(f"… and {len(needing) - SHOWN_INPUTS} more need pictures or other files of yours; see the report.")
+
+
 def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in entry.missing_nodes), *(model.name for model in entry.missing_models)]
     lacks += [problem.message for problem in entry.problems] if entry.format is None else []
+    lacks += [one.name for one in entry.missing_inputs if one.required]
     return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shortened(lacks)
 
 

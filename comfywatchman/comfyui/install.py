@@ -27,6 +27,7 @@ class Installation:
         models: The model folder of `--models-directory`; None means `models` under `base`.
         extra_model_paths: Further files of `--extra-model-paths-config`, in the order given.
         output: The folder of `--output-directory`; None means `output` under `base`.
+        input: The folder of `--input-directory`; None means `input` under `base`.
         found_by: Where this place was named (`COMFYUI_ROOT`, `the current folder`); empty when built by hand.
     """
 
@@ -36,6 +37,7 @@ class Installation:
     models: Path | None = None
     extra_model_paths: tuple[Path, ...] = ()
     output: Path | None = None
+    input: Path | None = None
     found_by: str = ""
 
     @property
@@ -47,6 +49,16 @@ class Installation:
     def output_directory(self) -> Path:
         """The folder that results are written to."""
         return self.output or self.base / "output"
+
+    @property
+    def input_directory(self) -> Path:
+        """The folder that a person's pictures, sounds and videos lie in."""
+        return self.input or self.base / "input"
+
+    @property
+    def temp_directory(self) -> Path:
+        """The folder that ComfyUI empties at each start."""
+        return self.base / "temp"
 
 
 def is_comfyui(folder: Path) -> bool:

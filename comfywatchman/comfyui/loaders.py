@@ -11,6 +11,8 @@ from typing import Final, Literal, TypedDict
 
 import orjson
 
+from comfywatchman.comfyui.upload_inputs import BUILTIN, FileInput, FileInputs
+
 NOT_FILES: Final = (
     "",
     "None",
@@ -64,6 +66,7 @@ class LoaderTable:
         presets: Places and names of inputs that take a preset, not a file.
         auto_downloads: Places and names of inputs whose files the node fetches by itself.
         displays: Classes that show a value and store the one of their last run.
+        file_inputs: Inputs that take a file of the input folder.
     """
 
     __slots__ = (
@@ -75,6 +78,7 @@ class LoaderTable:
         "_pickers",
         "_presets",
         "_widget_names",
+        "file_inputs",
     )
 
     def __init__(
@@ -86,6 +90,7 @@ class LoaderTable:
         presets: Mapping[str, Sequence[str | int]] | None = None,
         auto_downloads: Mapping[str, Sequence[str | int]] | None = None,
         displays: Iterable[str] = (),
+        file_inputs: FileInputs = BUILTIN,
     ) -> None:
         self._inputs = _by_class(inputs)
         self._widget_names = {name: tuple(names) for name, names in (widget_names or {}).items()}
@@ -93,6 +98,7 @@ class LoaderTable:
         self._presets = {name: frozenset(places) for name, places in (presets or {}).items()}
         self._auto_downloads = {name: frozenset(places) for name, places in (auto_downloads or {}).items()}
         self._displays = frozenset(displays)
+        self.file_inputs = file_inputs
         self._names: dict[str, tuple[str | None, ...]] = {}
         self._fingerprint: str | None = None
 
@@ -138,6 +144,7 @@ class LoaderTable:
         *,
         widget_names: Mapping[str, Sequence[str | None]] | None = None,
         override: bool = False,
+        file_inputs: Iterable[FileInput] = (),
     ) -> LoaderTable:
         """Give a table that also holds later knowledge.
 
@@ -145,6 +152,7 @@ class LoaderTable:
             inputs: Fills what this table lacks: an input that it lists already keeps its folder.
             widget_names: Names by place, for classes that this table has no full list of.
             override: True lets the new inputs and names win (live `/object_info` of the running server).
+            file_inputs: Inputs that take a file of the input folder; what this table knows of them stays.
         """
         own = {_identity(known): known for listed in self._inputs.values() for known in listed}
         for new in inputs:
@@ -162,6 +170,7 @@ class LoaderTable:
             presets={name: tuple(places) for name, places in self._presets.items()},
             auto_downloads={name: tuple(places) for name, places in self._auto_downloads.items()},
             displays=self._displays,
+            file_inputs=self.file_inputs.extended(file_inputs),
         )
 
     @property
@@ -176,7 +185,7 @@ class LoaderTable:
             {class_type: sorted(map(str, listed)) for class_type, listed in one.items()}
             for one in (self._pickers, self._presets, self._auto_downloads)
         ]
-        return [self._inputs, self._widget_names, places, sorted(self._displays)]
+        return [self._inputs, self._widget_names, places, sorted(self._displays), self.file_inputs.by_class]
 
     def _gathered_names(self, class_type: str) -> tuple[str | None, ...]:
         names = list(self._widget_names.get(class_type, ()))

@@ -15,7 +15,7 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.loaders import LoaderInput
-from comfywatchman.comfyui.specs.inputs import loader_inputs
+from comfywatchman.comfyui.specs.inputs import read_inputs
 from comfywatchman.comfyui.specs.modules import MAX_SOURCE_BYTES, SourceTree
 from comfywatchman.comfyui.specs.statements import Reader
 from comfywatchman.comfyui.specs.values import (
@@ -31,6 +31,7 @@ from comfywatchman.comfyui.specs.values import (
     Table,
     Value,
 )
+from comfywatchman.comfyui.upload_inputs import FileInput
 
 _MAPPINGS: Final = "NODE_CLASS_MAPPINGS"
 _ENTRY: Final = "comfy_entrypoint"
@@ -51,6 +52,7 @@ class NodeSpecs:
         classes: Names it surely maps, if it can be imported at all.
         possible_classes: Names it maps only under a condition that reading cannot decide.
         loader_inputs: Inputs that take a model name.
+        file_inputs: Inputs that take a file of the input folder.
         complete: `classes` and `possible_classes` are all there are; False when names are computed.
         problems: Files that could not be read, in words.
     """
@@ -58,6 +60,7 @@ class NodeSpecs:
     classes: set[str] = field(default_factory=set)
     possible_classes: set[str] = field(default_factory=set)
     loader_inputs: list[LoaderInput] = field(default_factory=list)
+    file_inputs: list[FileInput] = field(default_factory=list)
     complete: bool = True
     problems: list[str] = field(default_factory=list)
 
@@ -178,7 +181,9 @@ def _add(name: str, value: Value, reader: Reader, specs: NodeSpecs, *, label: st
     (specs.possible_classes if is_doubtful else specs.classes).add(name)
     if is_new and isinstance(value, ClassRef):
         schema = _schema(value, reader)
-        specs.loader_inputs.extend(loader_inputs(name, value, schema, reader, f"source of {label}"))
+        found = read_inputs(name, value, schema, reader, f"source of {label}")
+        specs.loader_inputs.extend(found.models)
+        specs.file_inputs.extend(found.files)
 
 
 def _schema(owner: ClassRef, reader: Reader) -> Schema | None:

@@ -9,7 +9,8 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput
-from comfywatchman.comfyui.specs.inputs import widget_width
+from comfywatchman.comfyui.specs.inputs import uploaded, widget_width
+from comfywatchman.comfyui.upload_inputs import BUILTIN, NOT_CHOSEN, FileInput
 
 _MODEL_SUFFIXES: Final = frozenset(
     {".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx"}
@@ -23,12 +24,15 @@ class LiveNodes(msgspec.Struct, frozen=True):
     Attributes:
         packs: Every class with the module it comes from (`nodes`, `comfy_extras.…`, `custom_nodes.<folder>`).
         loader_inputs: Inputs whose choices are the files of a model folder.
-        combos: Choices of text by class and input, as the server lists them at this moment.
+        combos: Choices of text by class and input, as the server lists them at this moment; without the lists of
+            the input folder, which change with every upload.
+        file_inputs: Inputs that take a file of the input folder.
     """
 
     packs: dict[str, str]
     loader_inputs: tuple[LoaderInput, ...]
     combos: dict[str, dict[str, tuple[str, ...]]]
+    file_inputs: tuple[FileInput, ...] = ()
 
     @property
     def classes(self) -> frozenset[str]:
@@ -50,11 +54,15 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
     listings = _listings(folders)
     combos: dict[str, dict[str, tuple[str, ...]]] = {}
     found: list[LoaderInput] = []
+    files: list[FileInput] = []
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     for class_type, entry in entries.items():
         place: int | None = 0
         for name, kind, choices, options in _inputs(entry):
-            if choices:
+            upload = uploaded(options) if kind == "COMBO" else None
+            if upload is not None:
+                files.append(FileInput(class_type, name, upload, place, _without_suffix(choices)))
+            elif choices and not BUILTIN.holds(class_type, name):
                 names = shared.setdefault(choices, choices)
                 combos.setdefault(class_type, {})[name] = names
                 tied = _tied(names, listings)
@@ -64,7 +72,7 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
             width = widget_width(name, kind, options)
             place = None if place is None or width is None else place + width
     packs = {name: _module(entry) for name, entry in entries.items()}
-    return LiveNodes(packs=packs, loader_inputs=tuple(found), combos=combos)
+    return LiveNodes(packs=packs, loader_inputs=tuple(found), combos=combos, file_inputs=tuple(files))
 
 
 def _listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
@@ -121,6 +129,11 @@ def _tied(
         return None
     plain = tuple(dict.fromkeys((*NOT_FILES, *(choice for choice in choices if choice in others))))
     return widest[0], tuple(widest[1:]), plain
+
+
+def _without_suffix(choices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the choices that are no names of pictures, sounds or videos."""
+    return (*NOT_CHOSEN, *(choice for choice in choices if "." not in choice and choice not in NOT_CHOSEN))
 
 
 def _module(entry: Any) -> str:

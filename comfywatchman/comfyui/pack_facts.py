@@ -16,8 +16,9 @@ from comfywatchman.base.git import is_dirty, read_head, read_origin
 from comfywatchman.comfyui.loaders import LoaderInput
 from comfywatchman.comfyui.node_specs import NodeSpecs, read_pack_specs
 from comfywatchman.comfyui.packs import PackListing
+from comfywatchman.comfyui.upload_inputs import FileInput
 
-READER_VERSION: Final = 1
+READER_VERSION: Final = 2
 """Raised when the reading of packs changes, so that what an older version read is read again."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0
@@ -63,6 +64,7 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
         classes: Node classes that it maps.
         possible_classes: Node classes that it maps only under a condition that reading cannot decide.
         loader_inputs: Inputs that take a model name.
+        file_inputs: Inputs that take a file of the input folder.
         complete: These are all its classes; False when their names are computed, so that absence proves nothing.
         problems: What could not be read, in words.
     """
@@ -81,6 +83,7 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
     classes: frozenset[str] = frozenset()
     possible_classes: frozenset[str] = frozenset()
     loader_inputs: tuple[LoaderInput, ...] = ()
+    file_inputs: tuple[FileInput, ...] = ()
     complete: bool = True
     problems: tuple[str, ...] = ()
 
@@ -117,6 +120,7 @@ def read_pack(listing: PackListing, git: GitFacts) -> Pack:
         classes=frozenset(specs.classes),
         possible_classes=frozenset(specs.possible_classes),
         loader_inputs=tuple(specs.loader_inputs),
+        file_inputs=tuple(specs.file_inputs),
         complete=specs.complete,
         problems=(*problems, *specs.problems),
     )
@@ -157,6 +161,7 @@ def read_core(specs: NodeSpecs, *, root: Path, version: str | None) -> Pack:
         classes=frozenset(specs.classes),
         possible_classes=frozenset(specs.possible_classes),
         loader_inputs=tuple(specs.loader_inputs),
+        file_inputs=tuple(specs.file_inputs),
         complete=specs.complete,
         problems=tuple(specs.problems),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from comfywatchman.readiness.status import Candidate, MissingModel, MissingNode, Package, WorkflowEntry
+from comfywatchman.readiness.status import Candidate, MissingInput, MissingModel, MissingNode, Package, WorkflowEntry
 from comfywatchman.readiness.verdict import OPEN_STATES, Status
 
 
@@ -14,8 +14,8 @@ class Action:
     """One thing to do.
 
     Attributes:
-        kind: `node`, `model` or `file`.
-        what: Node package, model name or file.
+        kind: `node`, `model`, `input` or `file`.
+        what: Node package, model name, name of an input file, or workflow file.
         instruction: What to do with it.
         because: What is wrong, in words.
         workflows: Paths of the workflows that need it.
@@ -67,8 +67,11 @@ def actions(entries: Iterable[WorkflowEntry]) -> tuple[Action, ...]:
             _add(groups, _node_key(node), _node_action(node), entry.path, node.class_type)
         for model in entry.missing_models:
             _add(groups, ("model", model.folder or "", model.name, model.fix or ""), _model_action(model), entry.path)
+        for one in entry.missing_inputs:
+            if one.required:
+                _add(groups, ("input", one.folder, one.name), _input_action(one), entry.path)
     found = [group.action() for group in groups.values()]
-    order = {"node": 0, "model": 1, "file": 2}
+    order = {"node": 0, "model": 1, "input": 2, "file": 3}
     return tuple(
         sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
     )
@@ -121,6 +124,16 @@ def _model_action(model: MissingModel) -> Action:
         workflows=(),
         candidates=model.candidates,
         is_sure=model.confidence != "low" and model.status not in OPEN_STATES,
+    )
+
+
+def _input_action(one: MissingInput) -> Action:
+    return Action(
+        kind="input",
+        what=one.name,
+        instruction=one.fix,
+        because=f"a {one.kind} that is not in ComfyUI's {one.folder} folder",
+        workflows=(),
     )
 
 

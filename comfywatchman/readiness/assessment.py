@@ -10,11 +10,12 @@ import msgspec
 from comfywatchman.base.files import show_path
 from comfywatchman.readiness import intake
 from comfywatchman.readiness.host_view import HostView
+from comfywatchman.readiness.input_files import input_folders, status_with_inputs
 from comfywatchman.readiness.intake import Acknowledgement, Known
 from comfywatchman.readiness.judging import JUDGE_VERSION, Judged, judge
 from comfywatchman.readiness.reading import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
 from comfywatchman.readiness.run import Run
-from comfywatchman.readiness.status import EntryIntake, FileProblem, WorkflowEntry
+from comfywatchman.readiness.status import EntryIntake, FileProblem, MissingInput, WorkflowEntry
 from comfywatchman.readiness.verdict import Status
 from comfywatchman.readiness.workflow_index import WorkflowIndex
 from comfywatchman.readiness.workflows import is_gone, list_workflows
@@ -50,9 +51,16 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
     with run.phase("verdicts"):
         judged = _judge_all(known, reader, host, index)
         reader.save()
-        known, resolved = _mark_resolved(known, judged, run.now())
+        inputs = _missing_inputs(
+            run, {item.sha256: judged[item.sha256] for item in known.values() if item.sha256 in judged}
+        )
+        known, resolved = _mark_resolved(known, judged, inputs, run.now())
         intake.save_known(layout.known_workflows, layout.intake_log, known)
-    entries = [_entry(path, item, judged.get(item.sha256)) for path, item in known.items() if path not in unreadable]
+    entries = [
+        _entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
+        for path, item in known.items()
+        if path not in unreadable
+    ]
     entries += [_unreadable(path, known.get(path), reason) for path, reason in unreadable.items()]
     return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved)
 
@@ -98,7 +106,18 @@ def _judge_all(
     return {**kept, **fresh}
 
 
-def _mark_resolved(known: Mapping[str, Known], judged: Mapping[str, Judged], at: str) -> tuple[dict[str, Known], int]:
+def _missing_inputs(run: Run, judged: Mapping[str, Judged]) -> dict[str, tuple[MissingInput, ...]]:
+    """Return by content which files of the person's own are not there."""
+    request = run.request
+    folders = input_folders(request.installation, required=request.settings.workflows.require_inputs)
+    missing = {sha256: folders.missing(one.inputs) for sha256, one in judged.items() if one.inputs}
+    run.problems += folders.problems
+    return missing
+
+
+def _mark_resolved(
+    known: Mapping[str, Known], judged: Mapping[str, Judged], inputs: Mapping[str, tuple[MissingInput, ...]], at: str
+) -> tuple[dict[str, Known], int]:
     """Note for each workflow whether it lacks something, and when it last ceased to."""
     marked = dict(known)
     resolved = 0
@@ -106,7 +125,8 @@ def _mark_resolved(known: Mapping[str, Known], judged: Mapping[str, Judged], at:
         verdict = judged.get(item.sha256)
         if verdict is None or verdict.status is Status.INVALID:
             continue
-        is_missing = bool(verdict.missing_models or verdict.missing_nodes)
+        needs_inputs = any(one.required for one in inputs.get(item.sha256, ()))
+        is_missing = bool(verdict.missing_models or verdict.missing_nodes or needs_inputs)
         if item.was_missing is is_missing:
             continue
         resolved += item.was_missing is True
@@ -116,7 +136,7 @@ def _mark_resolved(known: Mapping[str, Known], judged: Mapping[str, Judged], at:
     return marked, resolved
 
 
-def _entry(path: str, item: Known, judged: Judged | None) -> WorkflowEntry:
+def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingInput, ...]) -> WorkflowEntry:
     if judged is None:
         return _unreadable(path, item, "The file changed while it was read; the next cycle looks again.")
     return WorkflowEntry(
@@ -125,7 +145,7 @@ def _entry(path: str, item: Known, judged: Judged | None) -> WorkflowEntry:
         format=judged.format,
         container=judged.container,
         sha256=item.sha256,
-        status=judged.status,
+        status=status_with_inputs(judged.status, inputs),
         models=judged.models,
         missing_models=judged.missing_models,
         missing_nodes=judged.missing_nodes,
@@ -134,6 +154,7 @@ def _entry(path: str, item: Known, judged: Judged | None) -> WorkflowEntry:
         problems=judged.problems,
         last_resolved_at=item.last_resolved_at,
         intake=EntryIntake(item.kind, item.source, item.acknowledged_at),
+        missing_inputs=inputs,
     )
 
 

@@ -7,13 +7,14 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.input_files import InputFile, required_files
 from comfywatchman.comfyui.loaders import LoaderTable
 from comfywatchman.comfyui.references import Reference, find_references
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 
-READER_VERSION: Final = 2
+READER_VERSION: Final = 3
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
 
 
@@ -42,6 +43,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         references: Every model reference, active or not.
         classes: Node classes, with where they are used.
         declared: Models the author declared.
+        inputs: Files of the input, output and temp folders that active nodes name.
         problems: What was wrong, words included.
         failure: Why the file holds no workflow; None when it could be read.
     """
@@ -51,6 +53,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     references: tuple[Reference, ...] = ()
     classes: dict[str, ClassUse] = {}
     declared: tuple[DeclaredModel, ...] = ()
+    inputs: tuple[InputFile, ...] = ()
     problems: tuple[FileProblem, ...] = ()
     failure: FileProblem | None = None
 
@@ -67,6 +70,7 @@ def read_facts(content: bytes, *, container: str, table: LoaderTable) -> Facts:
         references=find_references(workflow, table),
         classes=_class_uses(workflow.nodes),
         declared=workflow.declared,
+        inputs=required_files(workflow, table.file_inputs),
         problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in workflow.problems),
     )
 

@@ -14,6 +14,7 @@ from comfywatchman.comfyui.install import Installation
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
 from comfywatchman.comfyui.packs import PackListing, walk_packs
+from comfywatchman.comfyui.upload_inputs import FileInput
 from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.facts import knowledge_key
@@ -87,9 +88,9 @@ def look_at_host(run: Run, database: Database) -> HostView:
     failpoint("cycle.after_inventory")
     with run.phase("server"):
         live = ask_server(run, inventory.folders)
-    table = builtin_table().extended(read_inputs)
+    table = builtin_table().extended(read_inputs, file_inputs=_file_inputs(packs, core))
     if live.nodes is not None:
-        table = table.extended(live.nodes.loader_inputs, override=True)
+        table = table.extended(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)
     facts = NodeFacts(live.classes, live.replaced, core, known_core_classes(), packs)
     owners = Owners(run, folders.custom_nodes, database)
     return HostView(
@@ -162,6 +163,12 @@ def _loader_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[Loade
     for pack in packs:
         if pack.enabled:
             yield from pack.loader_inputs
+
+
+def _file_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[FileInput]:
+    for pack in (*((core,) if core is not None else ()), *packs):
+        if pack.enabled:
+            yield from pack.file_inputs
 
 
 def _all_models(inventory: Inventory) -> Iterator[ModelFile]:

@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.comfyui.input_files import InputFile
 from comfywatchman.comfyui.references import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import ClassUse, Facts
@@ -21,7 +22,7 @@ from comfywatchman.readiness.verdict import (
     judge_workflow,
 )
 
-JUDGE_VERSION: Final = 2
+JUDGE_VERSION: Final = 3
 """Raised when judging changes, so that kept verdicts are made anew."""
 
 UNKNOWN_STATE: Final = "unknown"
@@ -31,7 +32,10 @@ NodeJudge = Callable[[str, ClassUse], MissingNode | None]
 
 
 class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The verdict on one content; see `WorkflowEntry` for the fields."""
+    """The verdict on one content; see `WorkflowEntry` for the fields.
+
+    `inputs` are the files that a person supplies; whether they are there is asked in each cycle anew.
+    """
 
     status: Status
     container: str
@@ -42,6 +46,7 @@ class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
     inactive_models: tuple[InactiveModel, ...] = ()
     uncertain_count: int = 0
     problems: tuple[FileProblem, ...] = ()
+    inputs: tuple[InputFile, ...] = ()
 
 
 Choices = Callable[[str, str], Collection[str] | None]
@@ -74,6 +79,7 @@ def judge(facts: Facts, models: Models, judge_node: NodeJudge, choices: Choices 
         inactive_models=tuple(_inactive(finding) for finding in inactive),
         uncertain_count=sum(_is_uncertain(node) for node in nodes) + sum(not finding.is_sure for finding in lacking),
         problems=facts.problems,
+        inputs=facts.inputs,
     )
 
 

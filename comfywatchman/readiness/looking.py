@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.files import show_path
@@ -15,10 +17,12 @@ from comfywatchman.comfyui.install import Installation
 from comfywatchman.readiness.database import memory_database
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.host_view import HostView, look_at_host
+from comfywatchman.readiness.input_files import input_folders, status_with_inputs
 from comfywatchman.readiness.judging import Judged, judge
 from comfywatchman.readiness.layout import Layout
 from comfywatchman.readiness.reading import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
 from comfywatchman.readiness.run import CycleRequest, Run
+from comfywatchman.readiness.status import MissingInput
 from comfywatchman.readiness.workflows import Root, list_workflows
 
 
@@ -30,11 +34,13 @@ class Look:
         host: What the files were held against.
         workflows: Path, content hash, what the workflow names, and its verdict, in path order.
         problems: What could not be looked at, in words.
+        missing_inputs: By content hash, the files of the person's own that are not there.
     """
 
     host: HostView
     workflows: tuple[tuple[str, str, Facts, Judged], ...]
     problems: tuple[str, ...]
+    missing_inputs: Mapping[str, tuple[MissingInput, ...]]
 
 
 def look_at_files(paths: Iterable[Path], *, installation: Installation, settings: Settings, layout: Layout) -> Look:
@@ -62,6 +68,8 @@ def _judge_listed(run: Run, host: HostView) -> Look:
     settings, roots = run.request.settings, run.request.roots
     reader = WorkflowReader(None, host.table, settings.workflows.max_file_mb << 20)
     listing = list_workflows(roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
+    inputs = input_folders(run.request.installation, required=settings.workflows.require_inputs)
+    missing: dict[str, tuple[MissingInput, ...]] = {}
     found = []
     problems = [f"{path}: {reason}" for path, reason in listing.problems]
     for file in reader.without_plain_media(listing.files, known=()):
@@ -70,5 +78,9 @@ def _judge_listed(run: Run, host: HostView) -> Look:
         if sha256 is None or facts is None:
             problems.append(reader.reason(show_path(file.path)))
         else:
-            found.append((file.path, sha256, facts, judge(facts, host.inventory, host.judge_node, host.choices)))
-    return Look(host, tuple(found), (*run.problems, *host.problems, *host.owners.problems, *problems))
+            judged = judge(facts, host.inventory, host.judge_node, host.choices)
+            missing[sha256] = inputs.missing(judged.inputs)
+            status = status_with_inputs(judged.status, missing[sha256])
+            found.append((file.path, sha256, facts, msgspec.structs.replace(judged, status=status)))
+    problems = [*run.problems, *host.problems, *host.owners.problems, *inputs.problems, *problems]
+    return Look(host, tuple(found), tuple(problems), missing)

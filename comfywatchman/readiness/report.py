@@ -16,14 +16,16 @@ from comfywatchman.readiness.verdict import Status
 
 
 def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
-    """Count workflows by verdict, and distinct missing models and node classes."""
+    """Count workflows by verdict, and distinct missing models, node classes and input files."""
     by_status = dict.fromkeys(Status, 0)
     models: set[tuple[str | None, str]] = set()
     nodes: set[str] = set()
+    inputs: set[tuple[str, str]] = set()
     for entry in entries:
         by_status[entry.status] += 1
         models |= {(model.folder, model.name) for model in entry.missing_models}
         nodes |= {node.class_type for node in entry.missing_nodes}
+        inputs |= {(one.folder, one.name) for one in entry.missing_inputs}
     return Summary(
         workflows=sum(by_status.values()),
         ready=by_status[Status.READY],
@@ -32,6 +34,7 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
         invalid=by_status[Status.INVALID],
         missing_models=len(models),
         missing_nodes=len(nodes),
+        missing_inputs=len(inputs),
     )
 
 

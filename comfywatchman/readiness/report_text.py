@@ -13,6 +13,7 @@ import msgspec
 from comfywatchman import __version__
 from comfywatchman.readiness import markdown
 from comfywatchman.readiness.actions import actions
+from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.status import HostFacts, MasterStatus
 from comfywatchman.readiness.verdict import Status
 
@@ -107,6 +108,7 @@ def _render(status: MasterStatus) -> str:
     )
     environment.filters["code"] = markdown.code
     environment.filters["sentence"] = markdown.sentence
+    environment.filters["said"] = said
     environment.filters["link"] = lambda url: markdown.link(url, url)
     template = environment.from_string(_template())
     entries = sorted(status.workflows, key=lambda entry: (_ORDER[entry.status], entry.path))

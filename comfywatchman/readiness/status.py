@@ -6,7 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from comfywatchman.comfyui.input_files import Folder
 from comfywatchman.comfyui.references import Confidence
+from comfywatchman.comfyui.upload_inputs import Kind
 from comfywatchman.readiness.verdict import ModelState, Status
 
 SCHEMA_VERSION = 1
@@ -117,6 +119,30 @@ class InactiveModel(msgspec.Struct, frozen=True):
     status: ModelState
 
 
+class MissingInput(msgspec.Struct, frozen=True):
+    """One picture, sound, video or other file of the person's own that a workflow names and that is not there.
+
+    Attributes:
+        name: Exactly as the workflow writes it.
+        folder: Where ComfyUI looks for it: `input`, `output` or `temp`.
+        kind: What it is: `picture`, `video`, `sound`, `latent`, `3D file`, `document` or `folder`.
+        node_type: Class of the node that names it.
+        node_path: Ids of that node from the outside in, joined by `:`.
+        input: Input that names it.
+        fix: What to do.
+        required: Whether it counts for the verdict (`[workflows] require_inputs`).
+    """
+
+    name: str
+    folder: Folder
+    kind: Kind
+    node_type: str
+    node_path: str
+    input: str
+    fix: str
+    required: bool
+
+
 class WorkflowEntry(msgspec.Struct, frozen=True):
     """One workflow file.
 
@@ -135,6 +161,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
         problems: What was wrong with the file.
         last_resolved_at: The last time its set of missing things became empty, UTC.
         intake: Its last acknowledgement.
+        missing_inputs: Files of the person's own that are not there; they do not change `status` unless `required`.
     """
 
     path: str
@@ -151,6 +178,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     problems: tuple[FileProblem, ...]
     last_resolved_at: str | None
     intake: EntryIntake | None
+    missing_inputs: tuple[MissingInput, ...] = ()
 
 
 class CycleFacts(msgspec.Struct, frozen=True):
@@ -196,7 +224,7 @@ class HostFacts(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Counts: workflows by verdict, and distinct missing models and node classes over all of them."""
+    """Counts: workflows by verdict, and distinct missing models, node classes and input files over all of them."""
 
     workflows: int = 0
     ready: int = 0
@@ -205,6 +233,7 @@ class Summary(msgspec.Struct, frozen=True):
     invalid: int = 0
     missing_models: int = 0
     missing_nodes: int = 0
+    missing_inputs: int = 0
 
 
 class IntakeEntry(msgspec.Struct, frozen=True):

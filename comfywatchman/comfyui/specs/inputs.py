@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput
 from comfywatchman.comfyui.specs.expressions import Expressions
-from comfywatchman.comfyui.specs.values import UNKNOWN, ClassRef, FuncRef, InputSpec, Items, Schema, Table, Value
+from comfywatchman.comfyui.specs.values import (
+    UNKNOWN,
+    ClassRef,
+    External,
+    FuncRef,
+    InputSpec,
+    Items,
+    Schema,
+    Table,
+    Value,
+)
+from comfywatchman.comfyui.upload_inputs import NOT_CHOSEN, UPLOADS, FileInput, Kind
 
 _WIDGETS: Final = frozenset(
     {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "Int", "Float", "String", "Boolean", "Combo"}
@@ -18,6 +29,7 @@ _UNSURE: Final = frozenset(
     | {"COLOR", "CURVE", "WEBCAM", "LOAD_3D", "LOAD_3D_ANIMATION", "BOUNDING_BOX", "IMAGECOMPARE", "AUDIO_RECORD"}
 )
 _UPLOADS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
+_V3_UPLOADS: Final[Mapping[str, Kind]] = {"image": "picture", "audio": "sound", "video": "video", "model": "3D file"}
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
 
 
@@ -29,20 +41,37 @@ class _Slot:
     folders: frozenset[str]
     width: int | None
     others: tuple[str, ...] = ()
+    upload: Kind | None = None
 
 
-def loader_inputs(
+@dataclass(slots=True)
+class ReadInputs:
+    """What the source of a class says of its inputs.
+
+    Attributes:
+        models: Inputs that list the files of a model folder.
+        files: Inputs that take a file of the input folder.
+    """
+
+    models: list[LoaderInput] = field(default_factory=list)
+    files: list[FileInput] = field(default_factory=list)
+
+
+def read_inputs(
     class_type: str, owner: ClassRef, schema: Schema | None, reader: Expressions, evidence: str
-) -> list[LoaderInput]:
-    """Return the inputs of one class that list the files of a model folder."""
+) -> ReadInputs:
+    """Return the inputs of one class that take a file: a model, or one that a person puts into the input folder."""
     slots = _v3_slots(schema) if schema is not None else _v1_slots(_input_types(owner, reader))
-    found: list[LoaderInput] = []
+    found = ReadInputs()
     place: int | None = 0
     for slot in slots:
+        if slot.upload is not None and not slot.folders:
+            plain = tuple(dict.fromkeys((*NOT_CHOSEN, *slot.others)))
+            found.files.append(FileInput(class_type, slot.name, slot.upload, place, plain))
         if slot.folders:
             first, *rest = sorted(slot.folders)
             others = tuple(dict.fromkeys((*NOT_FILES, *slot.others)))
-            found.append(
+            found.models.append(
                 LoaderInput(class_type, slot.name, first, place, evidence, "medium", tuple(rest), not_files=others)
             )
         place = None if place is None or slot.width is None else place + slot.width
@@ -70,7 +99,7 @@ def _v1_slots(types: Value) -> Iterator[_Slot]:
         for name, spec in inputs.entries.items():
             width = None if name in inputs.doubtful else _v1_width(str(name), spec)
             names = _names(spec)
-            yield _Slot(str(name), names.folders, width, _texts(names))
+            yield _Slot(str(name), names.folders, width, _texts(names), _v1_upload(spec))
         if inputs.is_open:
             yield _Slot("", frozenset(), None)
 
@@ -91,6 +120,19 @@ def _names(spec: Value) -> Items:
 def _texts(names: Items) -> tuple[str, ...]:
     """Return what a list offers beside the files of its folders."""
     return tuple(value for value in names.values if isinstance(value, str))
+
+
+def _v1_upload(spec: Value) -> Kind | None:
+    if not isinstance(spec, Items) or len(spec.values) < 2:  # noqa: PLR2004 - a type and its options
+        return None
+    kind, options = spec.values[:2]
+    is_list = kind == "COMBO" or kind is UNKNOWN or isinstance(kind, Items)
+    return uploaded(options.entries) if is_list and isinstance(options, Table) else None
+
+
+def uploaded(options: Mapping[Any, Any]) -> Kind | None:
+    """Return what a person uploads for a list of files, by the marks beside its type; None for any other list."""
+    return next((kind for mark, kind in UPLOADS.items() if options.get(mark) is True), None)
 
 
 def _v1_width(name: str, spec: Value) -> int | None:
@@ -143,4 +185,9 @@ def _v3_slot(spec: InputSpec, *, is_whole: bool) -> _Slot:
         return _Slot("", frozenset(), None)
     names = spec.options if isinstance(spec.options, Items) else Items()
     width = widget_width(spec.name, spec.kind, spec.keywords) if is_whole else None
-    return _Slot(spec.name, names.folders, width, _texts(names))
+    return _Slot(spec.name, names.folders, width, _texts(names), _v3_upload(spec))
+
+
+def _v3_upload(spec: InputSpec) -> Kind | None:
+    upload = spec.keywords.get("upload") if spec.kind == "Combo" else None
+    return _V3_UPLOADS.get(upload.name.rpartition("UploadType.")[2]) if isinstance(upload, External) else None

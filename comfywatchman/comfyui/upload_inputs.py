@@ -1,0 +1,95 @@
+"""Which inputs of which node classes take a file that a person puts into ComfyUI's input folder."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Kind = Literal["picture", "video", "sound", "latent", "3D file", "document", "folder"]
+
+UPLOADS: Final[Mapping[str, Kind]] = {
+    "image_upload": "picture",
+    "animated_image_upload": "picture",
+    "video_upload": "video",
+    "audio_upload": "sound",
+    "file_upload": "3D file",
+}
+"""The marks by which a node class says that the editor offers an upload for a list, and what is uploaded."""
+
+NOT_CHOSEN: Final = ("", "none", "None")
+"""What lists of files offer for none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileInput:
+    """One input of a node class that takes a file of the input folder.
+
+    Attributes:
+        class_type: Node class.
+        name: Input name.
+        kind: What the file is; `folder` for a folder of files.
+        widget_index: Place in the editor's `widgets_values` list; None when only the name is known.
+        not_files: Values that the input offers beside files.
+    """
+
+    class_type: str
+    name: str
+    kind: Kind
+    widget_index: int | None = None
+    not_files: tuple[str, ...] = ()
+
+
+# ComfyUI 0.3.75 and 0.33.0 (nodes.py, comfy_extras, comfy_api_nodes): the classes that ask for
+# `exists_annotated_filepath` or open `get_annotated_filepath`; Load3D takes "" and "none" since it is written in V3.
+# ComfyUI-VideoHelperSuite marks no upload in its specs: its editor part adds the button by the name of the class.
+_BUILTIN: Final = (
+    FileInput("LoadImage", "image", "picture", 0),
+    FileInput("LoadImageMask", "image", "picture", 0),
+    FileInput("LoadImageOutput", "image", "picture", 0),
+    FileInput("LoadLatent", "latent", "latent", 0),
+    FileInput("LoadAudio", "audio", "sound", 0),
+    FileInput("LoadVideo", "file", "video", 0),
+    FileInput("Load3D", "model_file", "3D file", 0, ("", "none")),
+    FileInput("Load3DAnimation", "model_file", "3D file", 0, ("", "none")),
+    FileInput("LoadImageDataSetFromFolder", "folder", "folder", 0),
+    FileInput("LoadImageTextDataSetFromFolder", "folder", "folder", 0),
+    FileInput("GeminiInputFiles", "file", "document", 0),
+    FileInput("OpenAIInputFiles", "file", "document", 0),
+    FileInput("VHS_LoadVideo", "video", "video", 0),
+    FileInput("VHS_LoadVideoFFmpeg", "video", "video", 0),
+    FileInput("VHS_LoadAudioUpload", "audio", "sound", 0),
+    FileInput("VHS_LoadImages", "directory", "folder", 0),
+)
+
+
+class FileInputs:
+    """Immutable knowledge of the inputs that take a file; what is known first is kept.
+
+    Args:
+        known: The inputs.
+    """
+
+    __slots__ = ("by_class",)
+
+    def __init__(self, known: Iterable[FileInput]) -> None:
+        found: dict[str, dict[str, FileInput]] = {}
+        for one in known:
+            found.setdefault(one.class_type, {}).setdefault(one.name, one)
+        self.by_class: Mapping[str, Mapping[str, FileInput]] = found
+
+    def of(self, class_type: str) -> Collection[FileInput]:
+        """Return the inputs of a class that take a file."""
+        return self.by_class.get(class_type, {}).values()
+
+    def holds(self, class_type: str, name: str) -> bool:
+        """Say whether an input takes a file."""
+        return name in self.by_class.get(class_type, ())
+
+    def extended(self, new: Iterable[FileInput]) -> FileInputs:
+        """Return a table that also holds the inputs which this one lacks."""
+        return FileInputs((*(one for inputs in self.by_class.values() for one in inputs.values()), *new))
+
+
+BUILTIN: Final = FileInputs(_BUILTIN)
+"""What is known without looking at any pack or server."""
