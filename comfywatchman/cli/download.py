@@ -1,0 +1,149 @@
+"""`comfywatchman download`: fetch what a plan holds, under the names that workflows use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+import msgspec
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.render import DONE, FAILED, INTERRUPTED, print_json, print_table
+from comfywatchman.cli.session import Session
+from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, judged, named_items
+from comfywatchman.readiness.downloads.queue import Outcome
+
+
+@click.command("download")
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Fetch all of this plan.")
+@click.option("--list", "only_list", is_flag=True, help="Show what would be fetched, and fetch nothing.")
+@click.option("--parallel", type=click.IntRange(1, 16), help="How many files at the same time.")
+@click.option("--limit", type=click.FloatRange(min=0), metavar="MIB", help="Most MiB per second, all files together.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON at the end.")
+@click.pass_context
+def download(
+    context: click.Context,
+    names: tuple[str, ...],
+    plan_file: Path | None,
+    only_list: bool,
+    parallel: int | None,
+    limit: float | None,
+    as_json: bool,
+) -> None:
+    """Fetch missing models: all of a plan, some by name, or (without either) what was not finished.
+
+    A cycle writes the plans, into output/plans. Files get their names only when size, SHA-256 and header are right;
+    nothing is ever replaced. Ctrl-C keeps what came; the same command goes on there. Ends with 1 when something failed.
+    """
+    session: Session = context.obj
+    work = _Work(session, parallel=parallel, limit=limit)
+    items = _items(session, names, plan_file, only_list=only_list)
+    if only_list:
+        _print_items([judged(item, work.rules) for item in items], as_json=as_json)
+        context.exit(DONE)
+    if not items:
+        click.echo("There is nothing to download.", err=True)
+    outcomes, stopped = work.fetch(items, as_json=as_json)
+    if as_json:
+        print_json(outcomes=outcomes)
+    if stopped:
+        context.exit(INTERRUPTED)
+    context.exit(FAILED if any(outcome.how is None for outcome in outcomes) else DONE)
+
+
+class _Work:
+    """One call: settings with what its options change, and what this host has."""
+
+    def __init__(self, session: Session, *, parallel: int | None, limit: float | None) -> None:
+        from comfywatchman.comfyui.folders import resolve_folders
+        from comfywatchman.readiness.downloads.here import models_here
+
+        self._session = session
+        installation = session.installation()
+        if installation is None:
+            raise Failure(
+                "comfyui-not-found",
+                "No ComfyUI was found to download models for.",
+                hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
+            )
+        section = session.settings.downloads
+        section = msgspec.structs.replace(
+            section,
+            parallel=section.parallel if parallel is None else parallel,
+            max_mib_per_second=section.max_mib_per_second if limit is None else limit,
+        )
+        self._settings = msgspec.structs.replace(session.settings, downloads=section)
+        self._folders, _failures = resolve_folders(installation)
+        self._here = {} if section.link == "off" else models_here(session.layout.database, self._folders)
+
+    @property
+    def rules(self) -> PlanRules:
+        """What plans are held against."""
+        from comfywatchman.readiness.downloads.run import plan_rules
+
+        return plan_rules(self._settings, self._folders, {key: file.path for key, file in self._here.items()})
+
+    def fetch(self, items: Sequence[PlanItem], *, as_json: bool) -> tuple[tuple[Outcome, ...], bool]:
+        """Fetch items; say what came of them, and whether the person stopped it."""
+        import signal
+
+        from comfywatchman.base.stop import StopNotice
+        from comfywatchman.cli.download_progress import shown_progress
+        from comfywatchman.readiness.downloads.run import Downloads
+        from comfywatchman.readiness.downloads.run import download as fetch_all
+
+        with StopNotice() as stop, shown_progress(as_json=as_json) as watcher:
+            stop.on_signals(signal.SIGINT, signal.SIGTERM)
+            work = Downloads(
+                home=self._session.layout.home,
+                settings=self._settings,
+                folders=self._folders,
+                clock=self._session.clock,
+                stop=stop,
+                watcher=watcher,
+                here=self._here,
+            )
+            return fetch_all(items, work), stop.given()
+
+
+def _items(
+    session: Session, names: tuple[str, ...], plan_file: Path | None, *, only_list: bool
+) -> tuple[PlanItem, ...]:
+    from comfywatchman.readiness.downloads.plan_files import newest_plan, plans_folder, read_plan
+    from comfywatchman.readiness.downloads.queue import queue_file, read_queue
+
+    home = session.layout.home
+    if plan_file is not None:
+        found: Plan | None = read_plan(plan_file if plan_file.exists() else plans_folder(home) / plan_file)
+    elif names or only_list:
+        found = newest_plan(home)
+    else:
+        queue, _damaged = read_queue(queue_file(home))
+        return queue.unfinished()
+    if found is None:
+        raise Failure("download-plan-invalid", "There is no plan yet.", hint="Run: comfywatchman --run-cycle")
+    return named_items(found, names) if names else found.items
+
+
+def _print_items(items: Sequence[PlanItem], *, as_json: bool) -> None:
+    if as_json:
+        print_json(items=items)
+        return
+    from comfywatchman.readiness.downloads.plan_files import gib
+
+    columns = ("Model", "Size", "Into", "From", "Licence", "Base model", "Not possible because")
+    rows = [
+        (
+            item.filename,
+            gib(item.size),
+            item.target or "",
+            item.same_as or item.source or "",
+            item.licence or "unknown",
+            item.base_model or "unknown",
+            item.blocked or "",
+        )
+        for item in items
+    ]
+    print_table(columns, rows)

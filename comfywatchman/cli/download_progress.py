@@ -1,0 +1,165 @@
+"""How far downloads are: bars on a terminal, a line now and then elsewhere, nothing for programs."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from comfywatchman.cli.render import printable
+from comfywatchman.readiness.downloads.plan_files import gib
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from rich.progress import Progress, TaskID
+
+    from comfywatchman.readiness.downloads.plan import PlanItem
+    from comfywatchman.readiness.downloads.queue import Outcome
+    from comfywatchman.readiness.downloads.run import Watcher
+
+_LINE_SECONDS: Final = 10.0
+_BAR_SECONDS: Final = 0.1
+
+
+class Quiet:
+    """Shows nothing."""
+
+    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+        """Pass over it."""
+
+    def ended(self, outcome: Outcome) -> None:
+        """Pass over it."""
+
+
+class Lines:
+    """Prints a line for each file every ten seconds, and one at its end."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._began: dict[str, tuple[float, int]] = {}
+        self._shown: dict[str, float] = {}
+
+    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+        """Print a line when the last one is old enough."""
+        now = time.monotonic()
+        with self._lock:
+            began, first = self._began.setdefault(item.id, (now, have))
+            if now - self._shown.setdefault(item.id, now) < _LINE_SECONDS:
+                return
+            self._shown[item.id] = now
+        click.echo(f"{printable(item.filename)}: {progress_text(have, total, have - first, now - began)}", err=True)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Print what came of it."""
+        click.echo(outcome_text(outcome), err=True)
+
+
+class Bars:
+    """Shows a bar for each file that is under way.
+
+    Args:
+        progress: The display, already running.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._bars: dict[str, TaskID] = {}
+        self._shown: dict[str, float] = {}
+
+    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+        """Move its bar, at most ten times a second."""
+        now = time.monotonic()
+        with self._lock:
+            if item.id not in self._bars:
+                self._bars[item.id] = self._progress.add_task(_escaped(item.filename), total=total, completed=have)
+            elif now - self._shown.get(item.id, 0.0) < _BAR_SECONDS:
+                return
+            self._shown[item.id] = now
+            self._progress.update(self._bars[item.id], completed=have, total=total)
+
+    def ended(self, outcome: Outcome) -> None:
+        """Take its bar away and print what came of it."""
+        with self._lock:
+            bar = self._bars.pop(outcome.id, None)
+        if bar is not None:
+            self._progress.remove_task(bar)
+        self._progress.console.print(outcome_text(outcome), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def shown_progress(*, as_json: bool) -> Iterator[Watcher]:
+    """Give the watcher that fits where the output goes."""
+    if as_json:
+        yield Quiet()
+    elif not sys.stderr.isatty():
+        yield Lines()
+    else:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            DownloadColumn(binary_units=True),
+            TransferSpeedColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+            yield Bars(progress)
+
+
+def progress_text(have: int, total: int | None, came: int, seconds: float) -> str:
+    """Return how far a file is, how fast it comes, and how long it will take.
+
+    Args:
+        have: Bytes that are there.
+        total: Of how many; None when nobody knows.
+        came: Bytes of this run.
+        seconds: What they took.
+    """
+    speed = came / seconds if seconds > 0 else 0.0
+    pace = f"{speed / (1 << 20):.1f} MiB/s"
+    if not total:
+        return f"{gib(have)}, {pace}"
+    left = f", {_duration((total - have) / speed)} left" if speed > 0 else ""
+    return f"{100 * have // total} % of {gib(total)}, {pace}{left}"
+
+
+def outcome_text(outcome: Outcome) -> str:
+    """Return what came of a file, in one line; with what to do when it failed."""
+    name = printable(outcome.filename)
+    if outcome.how is None:
+        hint = f" {printable(outcome.hint)}" if outcome.hint else ""
+        return f"{name}: failed ({outcome.code}): {printable(outcome.message or '')}{hint}"
+    facts = [gib(outcome.size)]
+    if outcome.how == "downloaded" and outcome.seconds > 0:
+        facts.append(f"{outcome.received_bytes / outcome.seconds / (1 << 20):.1f} MiB/s")
+    if outcome.resumed_from:
+        facts.append(f"continued at {gib(outcome.resumed_from)}")
+    words = {"downloaded": "downloaded", "linked": "linked to a file of this host", "there": "was there already"}
+    return f"{name}: {words[outcome.how]} ({', '.join(facts)}) at {printable(outcome.target or '')}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(int(min(seconds, 359_999)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def _escaped(name: str) -> str:
+    from rich.markup import escape
+
+    return escape(printable(name))

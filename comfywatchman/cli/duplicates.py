@@ -1,0 +1,66 @@
+"""`comfywatchman duplicates`: identical models, and what linking them would free."""
+
+from __future__ import annotations
+
+import click
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.render import DONE, print_json, print_table, printable
+from comfywatchman.cli.session import Session
+from comfywatchman.readiness.downloads.duplicates import Duplicates
+
+_FOREVER_SECONDS = 365 * 86400.0
+
+
+@click.command("duplicates")
+@click.option("--hash", "with_hashing", is_flag=True, help="First hash the files that have another one's size.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_context
+def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> None:
+    """List identical models and what linking them would free. Nothing is changed."""
+    groups, waiting = _look(context.obj, with_hashing=with_hashing)
+    linkable = sum(group.linkable_bytes for group in groups)
+    if as_json:
+        print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=waiting)
+        context.exit(DONE)
+    from comfywatchman.readiness.downloads.plan_files import gib
+
+    rows = []
+    for group in groups:
+        for number, copy in enumerate(group.copies):
+            frees = gib(group.linkable_bytes) if number == 0 and group.linkable_bytes else ""
+            rows.append((group.sha256[:12] if number == 0 else "", gib(group.size), copy.path, frees))
+    if rows:
+        print_table(("SHA-256", "Size", "File", "Hard links would free"), rows)
+    click.echo(f"{len(groups)} models are here more than once; hard links would free {gib(linkable)}.")
+    if waiting:
+        click.echo(f"{waiting} more files have the size of another one and no hash yet: add --hash to be sure.")
+
+
+def _look(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplicates, ...], int]:
+    from comfywatchman.comfyui.folders import resolve_folders
+    from comfywatchman.readiness.database import open_database
+    from comfywatchman.readiness.downloads.duplicates import find_duplicates, unhashed_alike
+    from comfywatchman.readiness.downloads.here import all_models
+    from comfywatchman.readiness.hashing import hash_some
+    from comfywatchman.readiness.inventory import build_inventory
+    from comfywatchman.readiness.listing import walk_models
+    from comfywatchman.readiness.model_index import ModelIndex
+
+    installation = session.installation()
+    if installation is None:
+        raise Failure(
+            "comfyui-not-found", "No ComfyUI was found to look into.", hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI"
+        )
+    database = open_database(session.layout.database)
+    try:
+        index = ModelIndex(database)
+        files = list(all_models(build_inventory(walk_models(resolve_folders(installation)[0]), index)))
+        if with_hashing:
+            alike = unhashed_alike(files, index.hashes())
+            done = hash_some(alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic)
+            for reason in done.skipped:
+                click.echo(f"Not hashed: {printable(reason)}", err=True)
+        return find_duplicates(files, index.hashes()), len(unhashed_alike(files, index.hashes()))
+    finally:
+        database.close()
