@@ -11,6 +11,8 @@ from comfywatchman.base.files import write_if_changed
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import Holder
 from comfywatchman.readiness.caches import ModelCache
+from comfywatchman.readiness.downloads.plan import Plan
+from comfywatchman.readiness.downloads.queue import Queue
 from comfywatchman.readiness.history import CycleRecord
 from comfywatchman.readiness.intake import Acknowledgement, KnownWorkflows
 from comfywatchman.readiness.pack_cache import PackCache
@@ -25,10 +27,12 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "awake": SleepMark,
     "custom_nodes_cache": PackCache,
     "decisions": Decisions,
+    "downloads": Queue,
     "history_line": CycleRecord,
     "intake_line": Acknowledgement,
     "lock": Holder,
     "model_cache": ModelCache,
+    "plan": Plan,
     "scheduler": ScheduleState,
     "workflows": KnownWorkflows,
 }
