@@ -19,7 +19,7 @@ from comfywatchman.readiness.search.budget import Budget
 from comfywatchman.readiness.search.claims import Proposal, Wanted
 from comfywatchman.readiness.search.gather import Hubs, verify
 from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus, merge
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.readiness.search.verify import Policy, reason_invalid
 from comfywatchman.sources.civitai_shapes import CivitaiModel
 from comfywatchman.sources.file_names import base_name, differing_tokens, same_name, search_terms
 from comfywatchman.sources.llm import MOST_RESULTS, CandidateProvider, Listed, Question
@@ -96,8 +96,10 @@ class ModelSearch:
             searched_at: The moment of asking.
             budget: Asked before each question to the model; the hubs' requests count themselves.
         """
+        if reason_invalid(wanted) is not None:
+            return verify(wanted, (), hubs, policy=policy, searched_at=searched_at)
         findings = _Findings()
-        terms = search_terms(wanted.names[-1])[:_FIRST_TERMS]
+        terms = search_terms(wanted.names[-1])[:_FIRST_TERMS] or wanted.names[-1:]
         for _ in range(self.rounds):
             self._gather(terms, hubs, policy, findings)
             named = _named(wanted, findings)

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.readiness.search.budget import Budget, BudgetedSession
+from tests.fakes import FakeClock
+from tests.servers.base import LocalServer, Reply
+
+
+def code_of(session: BudgetedSession, url: str) -> str:
+    with pytest.raises(Failure) as caught:
+        session.get(url)
+    return caught.value.code
+
+
+def test_time_ends_a_budget_and_it_stays_ended() -> None:
+    clock = FakeClock()
+    budget = Budget(clock, seconds=20)
+    budget.take()
+    assert budget.refusal is None
+    clock.advance(awake=20)
+    assert budget.refusal == "the time for asking is over"
+    with pytest.raises(Failure, match="time for asking") as caught:
+        budget.take()
+    assert caught.value.code == "search-budget"
+    assert budget.requests == 1
+
+
+def test_no_time_at_all_asks_nobody() -> None:
+    with pytest.raises(Failure):
+        Budget(FakeClock(), seconds=0).check()
+
+
+def test_requests_end_a_budget_when_one_more_is_wanted() -> None:
+    budget = Budget(FakeClock(), requests=2)
+    budget.take()
+    budget.take()
+    assert budget.refusal is None
+    with pytest.raises(Failure, match="number of requests"):
+        budget.take()
+    assert (budget.requests, budget.refusal) == (2, "the number of requests is used up")
+
+
+def test_an_interrupted_search_asks_nobody_any_more() -> None:
+    budget = Budget(FakeClock())
+    budget.stop()
+    with pytest.raises(Failure, match="interrupted"):
+        budget.take()
+
+
+def test_every_kind_of_request_is_counted_and_passed_on() -> None:
+    with LocalServer({"/a": Reply(b"[1]", headers={"X-A": "b"})}) as server:
+        budget = Budget(FakeClock(), requests=3)
+        with BudgetedSession(budget, timeout_seconds=5) as session:
+            assert session.get_json(f"{server.url}/a", token="t") == [1]
+            assert session.head(f"{server.url}/a").headers["x-a"] == "b"
+            assert session.post_json(f"{server.url}/a", {"q": 1}).parsed() == [1]
+            assert code_of(session, f"{server.url}/a") == "search-budget"
+    assert [asked.method for asked in server.asked] == ["GET", "HEAD", "POST"]
+    assert server.asked[0].headers["authorization"] == "Bearer t"
+    assert budget.requests == 3
+
+
+def test_a_server_that_keeps_silent_twice_is_left_alone_and_others_are_not() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with LocalServer({"/a": Reply(b"1")}) as server, BudgetedSession(Budget(FakeClock()), timeout_seconds=5) as session:
+        codes = [code_of(session, f"{silent}/{number}") for number in range(4)]
+        assert codes == ["http-unreachable", "http-unreachable", "search-paused", "search-paused"]
+        assert session.get(f"{server.url}/a").status == 200
+
+
+def test_one_silence_between_answers_is_forgiven() -> None:
+    with LocalServer({"/a": Reply(b"1")}) as server, BudgetedSession(Budget(FakeClock()), timeout_seconds=5) as session:
+        server.pages["/cut"] = lambda _asked, _handler: None
+        for _ in range(3):
+            assert code_of(session, f"{server.url}/cut") == "http-unreachable"
+            assert session.get(f"{server.url}/a").status == 200
+
+
+def test_a_body_that_cannot_be_used_is_no_silence() -> None:
+    with LocalServer({"/a": Reply(b"x" * 2000)}) as server:
+        with BudgetedSession(Budget(FakeClock()), timeout_seconds=5, max_bytes=1000) as session:
+            assert [code_of(session, f"{server.url}/a") for _ in range(4)] == ["http-body"] * 4
+
+
+def test_a_server_that_asks_for_patience_is_left_alone() -> None:
+    with LocalServer({"/a": Reply(b"{}", 429)}) as server:
+        with BudgetedSession(Budget(FakeClock()), timeout_seconds=5) as session:
+            assert session.get(f"{server.url}/a").status == 429
+            assert code_of(session, f"{server.url}/a") == "search-paused"
+    assert len(server.asked) == 1

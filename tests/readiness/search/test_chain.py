@@ -1,0 +1,384 @@
+"""Who is asked in which order, what is remembered, and how far a budget goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfywatchman.readiness.database import Database, open_database
+from comfywatchman.readiness.search.budget import Budget
+from comfywatchman.readiness.search.chain import (
+    NO_MODEL,
+    Backend,
+    Search,
+    Sought,
+    is_not_asked,
+    search_multiple_models,
+)
+from comfywatchman.readiness.search.claims import Proposal, wanted_model
+from comfywatchman.readiness.search.decisions import choose, load_decisions
+from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus
+from tests.readiness.search.searching import World, sought, world
+from tests.servers.base import Reply
+from tests.servers.civitai import file_json, model_json, version_json
+from tests.servers.huggingface import HubFile, Repo
+from tests.servers.llm import picks
+
+NAME = "detail_tweaker.safetensors"
+OTHER = "detail_slider.safetensors"
+FILE = HubFile(b"x" * 4096)
+DAY_SECONDS = 86400.0
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(open_database(tmp_path / "index.sqlite")) as opened:
+        yield opened
+
+
+def on_civitai(*names: str) -> dict[str, Any]:
+    return model_json("detail", [version_json([file_json(name) for name in names])])
+
+
+def one(search: Search, ref: Sought | str = NAME, **options: Any) -> SearchResult:
+    (answer,) = search_multiple_models([sought(ref) if isinstance(ref, str) else ref], search, **options)
+    return answer
+
+
+def statuses(answers: Sequence[SearchResult]) -> list[str]:
+    return [answer.status.value for answer in answers]
+
+
+def declared(repo: str = "a/b", path: str = NAME) -> Proposal:
+    return Proposal("workflow", "the workflow's node 3", Ids(repo=repo, revision="main", path=path), NAME)
+
+
+def test_what_the_workflow_declares_is_verified_before_anybody_is_searched() -> None:
+    with world(picks()) as made, made.search() as search:
+        made.hugging_face.repos = {"a/b": Repo({NAME: FILE})}
+        answer = one(search, sought(NAME, "loras", declared()))
+        assert (answer.status, answer.sha256, answer.type) == (SearchStatus.FOUND, FILE.digest, "loras")
+        assert made.civitai.asked == []
+        assert [asked.method for asked in made.hugging_face.asked] == ["HEAD"]
+
+
+def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
+    with world(picks()) as made:
+        made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
+        with made.search(backend_order=("huggingface", "qwen", "civitai")) as search:
+            answer = one(search)
+        assert (answer.status, answer.source) == (SearchStatus.FOUND, "huggingface")
+        assert made.llm is not None
+        assert (made.llm.chats, made.civitai.asked) == ([], [])
+        made.hugging_face.repos = {}
+        with made.search(backend_order=("qwen", "civitai", "huggingface")) as search:
+            answer = one(search)
+        said = [line for line in answer.evidence if line.endswith("NOT_FOUND.")]
+        assert said == ["qwen: NOT_FOUND.", "civitai: NOT_FOUND.", "huggingface: NOT_FOUND."]
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+def test_other_backends_are_asked_for_one_call_only_also_when_it_breaks(breaks: bool) -> None:
+    def progress(_done: int, _all: int) -> None:
+        if breaks:
+            raise LookupError
+
+    with world(picks()) as made, made.search() as search:
+        try:
+            one(search, backends=["huggingface"], progress=progress)
+        except LookupError:
+            assert breaks
+        assert made.civitai.asked == []
+        assert len(made.hugging_face.asked) > 0
+        assert search.backend_order == ("qwen", "civitai")
+
+
+def test_the_next_call_after_an_override_asks_the_configured_backends() -> None:
+    with world(picks()) as made, made.search() as search:
+        one(search, backends=["huggingface"])
+        one(search)
+        assert made.llm is not None
+        assert len(made.llm.chats) == 1
+        assert len(made.civitai.asked) > 0
+
+
+def test_a_doubt_is_not_taken_back_by_a_later_backend() -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search() as search:
+            answer = one(search)
+    assert answer.status is SearchStatus.UNCERTAIN
+    assert [candidate.name for candidate in answer.candidates] == [OTHER]
+    assert "civitai: NOT_FOUND." in answer.evidence
+
+
+def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
+    with world(Reply(b"", 500)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search() as search:
+            failed = one(search)
+            made.civitai.models = [on_civitai(NAME)]
+            found = one(search)
+    assert (failed.status, found.status) == (SearchStatus.ERROR, SearchStatus.FOUND)
+    assert "civitai: NOT_FOUND." in failed.evidence
+
+
+def test_an_error_of_the_site_is_never_not_found() -> None:
+    with world(picks()) as made, made.search() as search:
+        made.civitai.brown_outs = 99
+        assert one(search).status is SearchStatus.ERROR
+
+
+def test_without_a_language_model_the_other_backends_answer_and_it_is_said() -> None:
+    with world() as made:
+        with made.search() as search:
+            answer = one(search)
+            assert answer.status is SearchStatus.NOT_FOUND
+            assert NO_MODEL in answer.evidence
+            alone = one(search, backends=["qwen"])
+        made.civitai.models = [on_civitai(NAME)]
+        with made.search() as search:
+            assert one(search).status is SearchStatus.FOUND
+    assert alone.status is SearchStatus.ERROR
+    assert NO_MODEL in alone.evidence
+
+
+def test_no_backend_at_all_knows_only_what_is_declared() -> None:
+    with world() as made, made.search(backend_order=()) as search:
+        made.hugging_face.repos = {"a/b": Repo({NAME: FILE})}
+        assert one(search, sought(NAME, "loras", declared())).status is SearchStatus.FOUND
+        assert one(search).status is SearchStatus.ERROR
+
+
+def test_the_archive_of_deleted_models_is_asked_by_hash_when_it_is_named() -> None:
+    with world() as made, made.search() as search:
+        answer = one(search, sought(NAME, sha256="a" * 64), backends=["civarchive"])
+        assert made.evil.asked[0].path == f"/api/sha256/{'a' * 64}"
+        assert answer.status is SearchStatus.ERROR
+
+
+@pytest.mark.parametrize(
+    "name", ["Cute & Fun wow! モデル.safetensors", "XL\\sub\\détail (v1) [x].safetensors", "C4D.pt"]
+)
+def test_odd_names_are_looked_for(name: str) -> None:
+    with world() as made:
+        own = name.rpartition("\\")[2]
+        made.hugging_face.repos = {"a/any": Repo({f"x/{own}": FILE})}
+        with made.search(allow_pickle=True) as search:
+            claim = Proposal("workflow", "w", Ids(repo="a/any", path=f"x/{own}"), own)
+            answer = one(search, sought(name, "loras", claim))
+    assert (answer.status, answer.filename) == (SearchStatus.FOUND, name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x.safetensors", "C:\\x\\y.safetensors", "/etc/x.safetensors", "a\nb.pt", "12"]
+)
+def test_a_name_that_no_file_can_have_is_asked_of_nobody(name: str) -> None:
+    with world(picks()) as made, made.search() as search:
+        assert one(search, name).status is SearchStatus.INVALID_FILENAME
+        assert made.civitai.asked == []
+
+
+def test_answers_come_in_the_order_asked_and_the_same_model_is_looked_for_once() -> None:
+    told: list[tuple[int, int]] = []
+    names = [f"detail_{number}.safetensors" for number in range(12)]
+    with world() as made:
+        made.civitai.models = [on_civitai(*names[::2])]
+        with made.search(parallel=3) as search:
+            refs = [sought(name) for name in (*names, *names)]
+            answers = search_multiple_models(refs, search, progress=lambda *state: told.append(state))
+            alone = len(made.civitai.asked)
+    assert [answer.filename for answer in answers] == [*names, *names]
+    assert statuses(answers) == ["FOUND", "NOT_FOUND"] * 12
+    assert told == [(number, 12) for number in range(1, 13)]
+    assert alone <= 12 * 3
+
+
+def test_nothing_to_look_for_is_nothing_to_do() -> None:
+    with world() as made, made.search() as search:
+        assert search_multiple_models([], search) == []
+
+
+def test_notes_stand_first_in_the_evidence_and_are_not_remembered(database: Database) -> None:
+    note = "This host has a file of that name in vae."
+    with world() as made, made.search(database=database) as search:
+        with_note = one(search, Sought(wanted_model(NAME, "loras"), notes=(note,)))
+        assert with_note.evidence[0] == note
+        assert note not in one(search).evidence
+
+
+def asked_again(made: World, search: Search, **options: Any) -> int:
+    before = len(made.civitai.asked) + len(made.hugging_face.asked)
+    one(search, **options)
+    return len(made.civitai.asked) + len(made.hugging_face.asked) - before
+
+
+def test_an_answer_is_remembered_and_asked_for_again_when_wanted_or_grown_old(database: Database) -> None:
+    with world() as made:
+        for days, again in ((0, True), (6, False), (2, True)):
+            made.clock.advance(asleep=days * DAY_SECONDS)
+            with made.search(database=database) as search:
+                assert (asked_again(made, search) > 0) is again
+        with made.search(database=database) as search:
+            assert asked_again(made, search, refresh=True) > 0
+            assert asked_again(made, search) == 0
+            assert asked_again(made, search, backends=["huggingface"]) > 0
+            assert asked_again(made, search, backends=["huggingface"]) == 0
+
+
+def test_trouble_is_forgotten_after_an_hour(database: Database) -> None:
+    with world() as made:
+        made.civitai.brown_outs = 1
+        for seconds, status in ((0, "ERROR"), (1800, "ERROR"), (1801, "NOT_FOUND")):
+            made.clock.advance(awake=seconds)
+            with made.search(database=database) as search:
+                assert one(search).status.value == status
+
+
+def test_a_doubt_of_other_backends_is_kept_while_it_counts(database: Database) -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search(database=database) as search:
+            assert one(search).status is SearchStatus.UNCERTAIN
+            assert one(search, backends=["huggingface"]).status is SearchStatus.UNCERTAIN
+        made.clock.advance(asleep=2 * DAY_SECONDS)
+        with made.search(database=database) as search:
+            assert one(search, backends=["huggingface"]).status is SearchStatus.NOT_FOUND
+
+
+def test_what_was_found_is_held_against_its_hub_after_a_week(database: Database) -> None:
+    with world() as made:
+        made.civitai.models = [on_civitai(NAME)]
+        with made.search(database=database) as search:
+            first = one(search)
+        made.clock.advance(asleep=8 * DAY_SECONDS)
+        before = len(made.civitai.asked)
+        with made.search(database=database) as search:
+            assert one(search) == first
+            assert [asked.path.split("/")[3] for asked in made.civitai.asked[before:]] == ["model-versions"]
+            assert asked_again(made, search) == 0
+
+
+def test_a_found_file_that_cannot_be_asked_about_stays_found(database: Database) -> None:
+    with world() as made:
+        made.civitai.models = [on_civitai(NAME)]
+        with made.search(database=database) as search:
+            first = one(search)
+        made.clock.advance(asleep=8 * DAY_SECONDS)
+        made.civitai.limited = 9
+        with made.search(database=database) as search:
+            assert one(search) == first
+
+
+@pytest.mark.parametrize("change", ["gone", "other bytes"])
+def test_a_found_file_that_is_gone_or_changed_is_looked_for_again(database: Database, change: str) -> None:
+    with world() as made:
+        made.civitai.models = [on_civitai(NAME)]
+        with made.search(database=database) as search:
+            first = one(search)
+        made.clock.advance(asleep=8 * DAY_SECONDS)
+        if change == "gone":
+            made.civitai.models = []
+        else:
+            made.civitai.models[0]["modelVersions"][0]["files"][0]["hashes"]["SHA256"] = "B" * 64
+        with made.search(database=database) as search:
+            second = one(search)
+            assert one(search) == second
+    assert second.status.value == ("NOT_FOUND" if change == "gone" else "FOUND")
+    assert second.sha256 != first.sha256
+
+
+def test_trouble_while_asking_again_does_not_replace_what_is_known(database: Database) -> None:
+    with world() as made:
+        made.civitai.models = [on_civitai(NAME)]
+        with made.search(database=database) as search:
+            first = one(search)
+        made.civitai.brown_outs = 9
+        with made.search(database=database) as search:
+            assert one(search, refresh=True).status is SearchStatus.ERROR
+        with made.search(database=database) as search:
+            assert one(search) == first
+
+
+def test_another_language_model_is_another_question(database: Database) -> None:
+    with world(picks()) as made:
+        for model, again in (("a", True), ("a", False), ("b", True)):
+            with made.search(database=database, llm={"model": model}) as search:
+                assert (asked_again(made, search) > 0) is again
+
+
+def test_what_the_budget_leaves_open_is_said_and_asked_by_the_next_search(database: Database) -> None:
+    refs = [sought(f"detail_{number}.safetensors") for number in range(6)]
+    with world() as made:
+        with made.search(database=database, budget=Budget(made.clock, requests=4), parallel=1) as search:
+            answers = search_multiple_models(refs, search)
+        assert len(made.civitai.asked) == 4
+        open_ones = [is_not_asked(answer) for answer in answers]
+        assert open_ones == [False, False, True, True, True, True]
+        assert statuses(answers) == ["NOT_FOUND"] * 2 + ["ERROR"] * 4
+        with made.search(database=database) as search:
+            assert statuses(search_multiple_models(refs, search)) == ["NOT_FOUND"] * 6
+        assert len(made.civitai.asked) == 4 + 8
+
+
+def test_an_old_answer_is_better_than_none_when_nobody_may_be_asked(database: Database) -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search(database=database) as search:
+            one(search)
+        made.clock.advance(asleep=2 * DAY_SECONDS)
+        with made.search(database=database, budget=Budget(made.clock, seconds=0)) as search:
+            answer = one(search)
+            assert one(search, sought("unknown_one.safetensors")).status is SearchStatus.ERROR
+    assert answer.status is SearchStatus.UNCERTAIN
+    assert answer.candidates[0].name == OTHER
+    assert is_not_asked(answer)
+    assert "since 2026-11-20T14:00:00Z" in answer.evidence[-1]
+
+
+def test_a_persons_choice_is_the_answer_without_asking_anybody(tmp_path: Path) -> None:
+    path = tmp_path / "decisions.json"
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search() as search:
+            doubt = one(search)
+            choose(path, doubt, "1", policy=search.policy, clock=made.clock)
+        before = len(made.civitai.asked)
+        with made.search(decisions=load_decisions(path)[0]) as search:
+            answer = one(search, refresh=True)
+        assert len(made.civitai.asked) == before
+    assert (answer.status, answer.confidence) == (SearchStatus.FOUND, "chosen")
+    assert (answer.sha256, answer.filename) == (doubt.candidates[0].sha256, NAME)
+
+
+def test_an_interrupted_search_keeps_what_it_learned_and_ends_at_once(database: Database) -> None:
+    refs = [sought(f"detail_{number}.safetensors") for number in range(40)]
+
+    def interrupt(done: int, _all: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with world() as made:
+        with made.search(database=database, parallel=2) as search:
+            with pytest.raises(KeyboardInterrupt):
+                search_multiple_models(refs, search, progress=interrupt)
+            assert search.budget.refusal == "it was interrupted"
+        asked = len(made.civitai.asked)
+        assert asked < 40
+        with made.search(database=database) as search:
+            search_multiple_models(refs, search)
+        assert len(made.civitai.asked) - asked == 2 * (40 - 3)
+
+
+@pytest.mark.parametrize("order", [("qwen",), ("civitai",), ("huggingface",), ("qwen", "civitai", "huggingface")])
+def test_an_unplugged_network_is_an_error_for_everything(order: tuple[Backend, ...]) -> None:
+    with world(picks()) as made:
+        pass
+    with made.search(backend_order=order) as search:
+        answers = search_multiple_models([sought(f"detail_{number}.safetensors") for number in range(8)], search)
+    assert set(statuses(answers)) == {"ERROR"}
+    assert search.budget.requests <= 2 * 3 + 4

@@ -1,0 +1,153 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.lock import hold
+from comfywatchman.readiness.search.claims import wanted_model
+from comfywatchman.readiness.search.decisions import Decisions, candidate_id, choose, load_decisions
+from comfywatchman.readiness.search.result import Candidate, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.verify import Policy
+from tests.fakes import FakeClock
+
+POLICY = Policy()
+SHA256 = "a" * 64
+LATER = "2026-11-21T00:00:00Z"
+ON_CIVITAI = Candidate(
+    "civitai",
+    "other_name.safetensors",
+    Ids(civitai_model=1, civitai_version=2, civitai_file=3),
+    "https://civitai.com/api/download/models/2?fileId=3",
+    1000,
+    SHA256,
+    ("its name is another one",),
+)
+ON_HUGGING_FACE = Candidate(
+    "huggingface",
+    "wan.safetensors",
+    Ids(repo="a/b", revision="c" * 40, path="d/wan.safetensors"),
+    f"https://huggingface.co/a/b/resolve/{'c' * 40}/d/wan.safetensors",
+    2000,
+    "b" * 64,
+)
+WITHOUT_HASH = Candidate("huggingface", "x", Ids(repo="a/b", path="x"), "https://huggingface.co/a/b/resolve/main/x")
+ELSEWHERE = Candidate("evil.example", "wan.safetensors", url="https://evil.example/wan.safetensors", sha256=SHA256)
+UNSEEN = Candidate("civitai", "wan.safetensors", Ids(civitai_version=7), sha256=SHA256)
+
+
+def result(*candidates: Candidate, name: str = "sub\\wan.safetensors") -> SearchResult:
+    return SearchResult(
+        SearchStatus.UNCERTAIN, name, "loras", "2026-11-20T14:00:00Z", candidates=candidates or (ON_CIVITAI,)
+    )
+
+
+ALL = result(ON_CIVITAI, ON_HUGGING_FACE, WITHOUT_HASH, ELSEWHERE, UNSEEN)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "decisions.json"
+
+
+@pytest.mark.parametrize("choice", ["1", "civitai:1/2/3"])
+def test_a_choice_is_the_answer_of_later_searches_and_keeps_its_hash(path: Path, choice: str) -> None:
+    choose(path, ALL, choice, policy=POLICY, clock=FakeClock())
+    known, damaged = load_decisions(path)
+    assert damaged is None
+    found = known.result_for(wanted_model("sub/wan.safetensors", "loras"), POLICY, LATER)
+    assert found is not None
+    assert (found.status, found.confidence, found.sha256) == (SearchStatus.FOUND, "chosen", SHA256)
+    assert (found.filename, found.type, found.searched_at) == ("sub/wan.safetensors", "loras", LATER)
+    assert (found.source, found.url, found.size) == ("civitai", ON_CIVITAI.url, None)
+    assert found.evidence == ("A person chose civitai:1/2/3 (other_name.safetensors) at 2026-11-20T14:00:00Z.",)
+
+
+def test_an_exact_size_is_kept(path: Path) -> None:
+    choose(path, ALL, "huggingface:a/b/d/wan.safetensors", policy=POLICY, clock=FakeClock())
+    found = load_decisions(path)[0].result_for(wanted_model("sub/wan.safetensors", "loras"), POLICY, LATER)
+    assert found is not None
+    assert found.size == 2000
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("wan.safetensors", "loras"), ("sub/wan.safetensors", "vae"), ("sub/wan.safetensors", None)]
+)
+def test_a_choice_is_for_one_model_of_one_folder(path: Path, name: str, folder: str | None) -> None:
+    choose(path, ALL, "1", policy=POLICY, clock=FakeClock())
+    assert load_decisions(path)[0].result_for(wanted_model(name, folder), POLICY, LATER) is None
+
+
+@pytest.mark.parametrize(
+    ("choice", "reason"),
+    [
+        ("3", "no SHA-256"),
+        ("4", "no address"),
+        ("5", "no address"),
+        ("6", "no candidate 6"),
+        ("0", "no candidate"),
+        ("²", "no candidate"),
+        ("https://evil.example/x.safetensors", "no candidate"),
+        ("civitai:1/2", "no candidate"),
+    ],
+)
+def test_what_could_not_be_checked_cannot_be_chosen(path: Path, choice: str, reason: str) -> None:
+    with pytest.raises(Failure, match=reason) as caught:
+        choose(path, ALL, choice, policy=POLICY, clock=FakeClock())
+    assert caught.value.code == "choice-impossible"
+    assert not path.exists()
+
+
+def test_an_answer_without_candidates_says_what_to_do(path: Path) -> None:
+    empty = SearchResult(SearchStatus.NOT_FOUND, "a.safetensors", None, LATER)
+    with pytest.raises(Failure) as caught:
+        choose(path, empty, "1", policy=POLICY, clock=FakeClock())
+    assert "comfywatchman resolve" in str(caught.value.hint)
+
+
+def test_choices_are_added_and_replaced_one_by_one(path: Path) -> None:
+    choose(path, ALL, "1", policy=POLICY, clock=FakeClock())
+    choose(path, result(name="b.safetensors"), "1", policy=POLICY, clock=FakeClock())
+    choose(path, ALL, "2", policy=POLICY, clock=FakeClock())
+    known = load_decisions(path)[0].decisions
+    assert {key: one.candidate for key, one in known.items()} == {
+        "loras/sub/wan.safetensors": ON_HUGGING_FACE,
+        "loras/b.safetensors": ON_CIVITAI,
+    }
+
+
+def test_a_choice_waits_for_nobody_and_says_who_holds_the_file(path: Path) -> None:
+    path.parent.mkdir()
+    clock = FakeClock()
+    with hold(path.with_suffix(".lock"), command="other", clock=clock), pytest.raises(Failure) as caught:
+        choose(path, ALL, "1", policy=POLICY, clock=clock)
+    assert caught.value.code == "lock-held"
+
+
+def test_a_file_that_somebody_spoiled_is_set_aside_and_reported(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_text('{"decisions": 3}')
+    known, damaged = load_decisions(path)
+    assert known == Decisions()
+    assert damaged is not None
+    assert damaged.kept_as is not None
+
+
+def test_an_address_written_into_the_file_by_hand_is_not_used(path: Path) -> None:
+    choose(path, ALL, "1", policy=POLICY, clock=FakeClock())
+    path.write_text(path.read_text().replace("https://civitai.com/", "https://evilcivitai.com/"))
+    assert load_decisions(path)[0].result_for(wanted_model("sub/wan.safetensors", "loras"), POLICY, LATER) is None
+
+
+def test_nothing_is_chosen_where_there_is_no_file(path: Path) -> None:
+    assert load_decisions(path) == (Decisions(), None)
+
+
+def test_every_candidate_has_a_name_for_people() -> None:
+    names = ["civitai:1/2/3", "huggingface:a/b/d/wan.safetensors", "huggingface:a/b/x"]
+    assert [candidate_id(one) for one in ALL.candidates] == [
+        *names,
+        "evil.example:wan.safetensors",
+        "civitai:/7/",
+    ]
