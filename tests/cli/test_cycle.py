@@ -1,0 +1,120 @@
+"""`--run-cycle` and the looks that leave no trace, as a person and a program meet them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.lock import is_held
+from tests.base.test_process_children import wait_until
+from tests.hosts import Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path)
+    host.write("ready.json")
+    host.write("lora.json", lora="absent.safetensors")
+    return host
+
+
+def test_a_cycle_shows_what_needs_something_and_where_the_report_is(host: Host) -> None:
+    ended = host.program("--run-cycle")
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    lines = ended.stdout.decode().splitlines()
+    assert lines[0] == f"ComfyUI 0.33.0 in {host.comfyui} (named by environment COMFYUI_ROOT)."
+    assert lines[1] == "1 of 2 workflows are ready"
+    assert lines[3].split("\t")[:2] == ["lora.json", "MISSING"]
+    assert lines[-1] == f"Report: {host.layout.status_markdown}"
+    assert b"\x1b" not in ended.stdout
+    assert not set("│┃━┏╭") & set(ended.stdout.decode())
+    assert json.loads((host.home / "log/structured.log").read_text().splitlines()[-1])["message"] == "cycle finished"
+
+
+def test_a_cycle_tells_programs_its_record(host: Host) -> None:
+    ended = host.program("--run-cycle", "--json", "--trigger", "cron")
+    facts = json.loads(ended.stdout)
+    assert (facts["schema_version"], facts["cycle"]["trigger"], facts["summary"]["ready"]) == (1, "cron", 1)
+    assert facts["report"] == str(host.layout.status_json)
+    assert facts["cycle"]["id"] == host.history()[0].id
+
+
+def test_a_cycle_tells_the_scheduler_one_line(host: Host) -> None:
+    ended = host.program("--run-cycle", "--note")
+    assert json.loads(ended.stdout) == {"id": host.history()[0].id, "skipped_reason": None, "message": None}
+
+
+def test_an_interrupted_cycle_ends_with_130_and_the_next_one_runs(host: Host) -> None:
+    with host.started("--run-cycle", COMFYWATCHMAN_FAILPOINTS="cycle.after_inventory=sleep:60") as process:
+        wait_until(lambda: is_held(host.layout.cycle_lock), seconds=30)
+        wait_until(host.layout.database.exists, seconds=30)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130, errors
+    assert b"Traceback" not in errors
+    assert b"Interrupted." in errors
+    assert b"Report:" not in output
+    assert host.cycle().record.success
+
+
+def test_without_a_comfyui_a_sample_host_is_built_and_said_so(host: Host) -> None:
+    host.variables.pop("COMFYUI_ROOT")
+    host.comfyui.rename(host.folder / "hidden")
+    ended = host.program("--run-cycle")
+    assert ended.returncode == 0, ended.stderr
+    assert b"No ComfyUI was found, so a sample host is built" in ended.stdout
+    report = host.report()
+    assert report["host"]["sample"] is True
+    assert {one["status"] for one in report["workflows"]} == {"READY", "MISSING", "UNCERTAIN", "INVALID"}
+    assert "**sample host**" in host.layout.status_markdown.read_text("utf-8")
+    os.unlink(host.layout.sample / "ComfyUI" / "main.py")
+    ended = host.program("--run-cycle", "--json")
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert b"comfyui-not-found" in ended.stderr
+    assert b"Delete" in ended.stderr
+
+
+def test_a_named_comfyui_that_is_none_ends_with_1(host: Host) -> None:
+    ended = host.program("--comfyui", str(host.folder / "absent"), "--run-cycle")
+    assert ended.returncode == 1
+    assert b"There is no ComfyUI in" in ended.stderr
+    assert b"(named by --comfyui)" in ended.stderr
+
+
+def test_the_last_words_of_a_broken_program_are_a_sentence(host: Host) -> None:
+    ended = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS="no.such=kill")
+    assert ended.returncode == 1
+    assert b"comfywatchman broke (ValueError)" in ended.stderr
+
+
+def test_a_terminal_shows_a_frame_and_colours_unless_told_not_to(host: Host) -> None:
+    coloured = on_a_terminal(host)
+    assert "\x1b[" in coloured
+    assert "─" in coloured
+    assert "lora.json" in coloured
+    assert "\x1b[3" not in on_a_terminal(host, NO_COLOR="1")
+
+
+def on_a_terminal(host: Host, **variables: str) -> str:
+    """Return what `--run-cycle` writes to a terminal of 120 columns."""
+    ours, theirs = os.openpty()
+    environment = host.environment(TERM="xterm-256color", COLUMNS="120", **variables)
+    with subprocess.Popen(
+        host.command("--run-cycle"), cwd=host.folder, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    ) as process:
+        os.close(theirs)
+        seen = b""
+        try:
+            while block := os.read(ours, 65536):
+                seen += block
+        except OSError:
+            pass  # how Linux says that the other end was closed
+        finally:
+            os.close(ours)
+    assert process.returncode == 0
+    return seen.decode()

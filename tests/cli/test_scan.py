@@ -1,0 +1,166 @@
+"""`scan` and `explain`: the same verdicts as a cycle's, and no trace on disk."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from comfywatchman.cli.main import main
+from comfywatchman.readiness.sample_workflows import png_with_text
+from tests.hosts import Host, graph, tree
+from tests.model_files import put
+from tests.servers.base import LocalServer, Reply
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def run(host: Host, *arguments: str | Path) -> Result:
+    environment = {**host.variables, "HOME": str(host.home), "XDG_CONFIG_HOME": None}
+    return CliRunner().invoke(main, ["--home", str(host.home), *map(str, arguments)], env=environment)
+
+
+def test_a_ready_workflow_ends_with_0(host: Host) -> None:
+    result = run(host, "scan", host.write("a.json"))
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[1].split("\t")[1:] == ["READY", "0", "0", ""]
+
+
+def test_one_that_is_not_ready_ends_with_1_and_says_what_it_lacks(host: Host) -> None:
+    host.write("a.json", lora="absent.safetensors", last="MyNode")
+    host.write("b.json")
+    host.write("broken.json", b"{")
+    result = run(host, "scan", host.workflows)
+    assert result.exit_code == 1
+    rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
+    assert [row[1] for row in rows] == ["MISSING", "READY", "INVALID"]
+    assert rows[0][4] == "MyNode, absent.safetensors"
+    assert rows[2][4]
+
+
+def test_a_scan_agrees_with_a_cycle(host: Host) -> None:
+    host.write("a.json", lora="absent.safetensors")
+    host.write("b.json")
+    host.write("c.png", png_with_text("workflow", graph(last="MyNode")))
+    found = json.loads(run(host, "scan", host.workflows, "--json").stdout)
+    entries = {one["path"]: one for one in host.report_after_cycle()["workflows"]}
+    assert len(found["workflows"]) == len(entries) == 3
+    for one in found["workflows"]:
+        entry = entries[one["path"]]
+        assert (one["status"], one["sha256"]) == (entry["status"], entry["sha256"])
+        assert len(one.get("missing_models", ())) == len(entry["missing_models"])
+
+
+def test_a_folder_without_workflows_ends_with_1(host: Host) -> None:
+    assert run(host, "scan", host.workflows).exit_code == 1
+
+
+def test_what_cannot_be_read_is_a_problem(host: Host) -> None:
+    host.write("a.json")
+    os.mkfifo(host.workflows / "pipe.json")
+    result = run(host, "scan", host.workflows)
+    assert "pipe.json: not a regular file" in result.stderr
+    assert result.exit_code == 0
+    assert "not a regular file" in json.loads(run(host, "scan", host.workflows, "--json").stdout)["problems"][0]
+
+
+def test_a_name_that_is_no_utf8_and_that_a_terminal_would_obey_is_shown_escaped(host: Host) -> None:
+    host.write(b"\xff\x1b[2J\n.json")
+    result = run(host, "scan", host.workflows)
+    assert r"\xff\x1b[2J\n.json" in result.stdout.replace("\\\\", "\\")
+    assert "\x1b" not in result.stdout
+
+
+def test_looks_leave_no_trace_and_ask_the_catalogues_all_the_same(host: Host) -> None:
+    registry = Reply(b'{"id": "my-pack", "name": "My pack", "repository": "https://example.org/my-pack"}')
+    put(host.comfyui / "custom_nodes/ComfyUI-Manager/extension-node-map.json", b'{"https://x/y": [["Other"], {}]}')
+    path = host.write("a.json", last="MyNode", lora="absent.safetensors")
+    host.write("b.png", png_with_text("Author", b"me"))
+    with LocalServer({"/comfy-nodes/MyNode/node": registry, "/map.json": Reply(b"{}")}) as server:
+        host.set(nodes__ask_registry=True, nodes__registry_url=server.url)
+        host.set(nodes__class_map_url=f"{server.url}/map.json")
+        before = tree(host.home, host.comfyui)
+        for command in (["scan"], ["scan", "--json"], ["explain"]):
+            result = run(host, *command, path if command == ["explain"] else host.workflows)
+            assert result.exit_code == 1, result.output
+            assert tree(host.home, host.comfyui) == before
+        assert "My pack" in run(host, "explain", path).stdout
+        assert {asked.path for asked in server.asked} == {"/comfy-nodes/MyNode/node"}
+    ended = host.program("scan", str(host.workflows))
+    assert ended.returncode == 1
+    assert tree(host.home, host.comfyui) == before
+
+
+def test_a_look_fetches_no_map(host: Host) -> None:
+    with LocalServer({"/map.json": Reply(b'{"https://x/y": [["MyNode"], {}]}')}) as server:
+        host.set(nodes__class_map_url=f"{server.url}/map.json")
+        before = tree(host.home, host.comfyui)
+        run(host, "scan", host.write("a.json", last="MyNode").parent)
+        assert server.asked == []
+        host.workflows.joinpath("a.json").unlink()
+        assert tree(host.home).items() <= before.items()
+
+
+def test_an_explanation_shows_every_reference_and_class(host: Host) -> None:
+    path = host.write("a.json", lora="sub\\absent.safetensors", last="MyNode")
+    result = run(host, "explain", path)
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0] == f"{path}: MISSING (ui-0.4, json)"
+    assert any("absent.safetensors" in line and "missing" in line for line in lines)
+    assert any(line.startswith("MyNode\t1\tunknown") for line in lines)
+    assert any(line.startswith("KSampler\t1\tpresent") for line in lines)
+    assert any("Put the file into" in line for line in lines)
+
+
+def test_an_explanation_tells_inactive_nodes_apart(host: Host) -> None:
+    result = run(host, "explain", host.write("a.json", lora="absent.safetensors", lora_muted=True))
+    assert result.exit_code == 0
+    assert "missing (inactive)" in result.stdout
+    assert "LoraLoader\t0\tinactive" in result.stdout
+
+
+def test_an_explanation_is_given_as_json(host: Host) -> None:
+    facts = json.loads(run(host, "explain", "--json", host.write("a.json", lora="absent.safetensors")).stdout)
+    assert {one["value"]: one["state"] for one in facts["references"]} == {
+        "sample_model.safetensors": "exact",
+        "absent.safetensors": "missing",
+    }
+    assert facts["judged"]["status"] == "MISSING"
+    assert "KSampler" in facts["classes"]
+
+
+def test_an_explanation_of_a_broken_file_says_what_is_wrong(host: Host) -> None:
+    result = run(host, "explain", host.write("a.json", b"{"))
+    assert result.exit_code == 1
+    assert "INVALID (unreadable, json)" in result.stdout
+
+
+@pytest.mark.parametrize("command", ["scan", "explain"])
+def test_a_path_that_is_not_there_ends_with_2(host: Host, command: str) -> None:
+    assert run(host, command, host.folder / "absent.json").exit_code == 2
+
+
+def test_a_picture_without_a_workflow_cannot_be_explained(host: Host) -> None:
+    ended = host.program("explain", str(host.write("a.png", png_with_text("Author", b"me"))))
+    assert ended.returncode == 1
+    assert b"workflow-not-a-workflow" in ended.stderr
+    assert b"Save one from ComfyUI's menu" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["scan", "explain"])
+def test_without_a_comfyui_there_is_nothing_to_hold_files_against(host: Host, command: str) -> None:
+    path = host.write("a.json")
+    host.variables.pop("COMFYUI_ROOT")
+    path = path.rename(host.folder / "a.json")
+    host.comfyui.rename(host.folder / "hidden")
+    ended = host.program(command, str(path))
+    assert ended.returncode == 1
+    assert b"comfyui-not-found" in ended.stderr
+    assert b"COMFYUI_ROOT=/path/to/ComfyUI" in ended.stderr

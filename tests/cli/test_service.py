@@ -1,0 +1,105 @@
+"""`install-service`: units and crontab lines for this very home, configuration and ComfyUI."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from comfywatchman.cli.main import main
+from tests.hosts import Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def run(host: Host, *arguments: str, before: tuple[str, ...] = ()) -> Result:
+    environment = {**host.variables, "HOME": str(host.home), "XDG_CONFIG_HOME": None}
+    line = ["--home", str(host.home), *before, "install-service", *arguments]
+    return CliRunner().invoke(main, line, env=environment)
+
+
+def test_a_service_names_the_program_the_home_and_the_comfyui(host: Host) -> None:
+    result = run(host)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("# comfywatchman.service\n")
+    (start,) = (line for line in result.stdout.splitlines() if line.startswith("ExecStart="))
+    words = [sys.executable, "-m", "comfywatchman", "--home", host.home, "--comfyui", host.comfyui, "--scheduler"]
+    assert start == f"ExecStart={' '.join(map(str, words))}"
+    assert "--write" in result.stderr
+
+
+def test_the_configuration_file_goes_along(host: Host) -> None:
+    path = host.folder / "given.toml"
+    path.write_text("[schedule]\ninterval_minutes = 30.0\n")
+    result = run(host, "--timer", before=("--config", str(path)))
+    assert f"--config {path}" in result.stdout
+    assert "--run-cycle --trigger schedule" in result.stdout
+    assert "OnCalendar=*:00/30" in result.stdout
+    assert result.stdout.count("# comfywatchman-cycle.") == 2
+
+
+def test_a_crontab_line_is_one_line(host: Host) -> None:
+    result = run(host, "--cron")
+    assert result.exit_code == 0
+    (line,) = result.stdout.splitlines()
+    assert line.startswith("0 */2 * * * ")
+    words = shlex.split(line.removesuffix(" >/dev/null"))[5:]
+    assert words[-3:] == ["--run-cycle", "--trigger", "cron"]
+    assert json.loads(run(host, "--cron", "--json").stdout)["crontab"] == line
+
+
+@pytest.mark.parametrize("other", ["--timer", "--write"])
+def test_cron_goes_with_nothing_else(host: Host, other: str) -> None:
+    assert run(host, "--cron", other).exit_code == 2
+
+
+def test_an_interval_that_cron_cannot_express_ends_with_1(host: Host) -> None:
+    host.set(schedule__interval_minutes=77)
+    ended = host.program("install-service", "--cron")
+    assert ended.returncode == 1
+    assert b"service-impossible" in ended.stderr
+
+
+def test_units_are_written_where_systemd_looks(host: Host) -> None:
+    result = run(host, "--write", "--timer")
+    assert result.exit_code == 0
+    folder = host.home / ".config" / "systemd" / "user"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "comfywatchman-cycle.service",
+        "comfywatchman-cycle.timer",
+    ]
+    assert f"Written: {folder / 'comfywatchman-cycle.timer'}" in result.stdout
+    assert "  systemctl --user enable --now comfywatchman-cycle.timer" in result.stdout
+    facts = json.loads(run(host, "--write", "--json").stdout)
+    assert facts["written"] == [str(folder / "comfywatchman.service")]
+    assert facts["activation"][0] == "systemctl --user daemon-reload"
+
+
+def test_units_are_given_as_json_and_nothing_is_written(host: Host) -> None:
+    facts = json.loads(run(host, "--json").stdout)
+    assert [unit["name"] for unit in facts["units"]] == ["comfywatchman.service"]
+    assert list(host.home.iterdir()) == []
+
+
+def test_without_a_comfyui_there_is_nothing_to_install(host: Host) -> None:
+    host.variables.pop("COMFYUI_ROOT")
+    host.comfyui.rename(host.folder / "hidden")
+    ended = host.program("install-service")
+    assert ended.returncode == 1
+    assert b"comfyui-not-found" in ended.stderr
+
+
+def test_what_was_installed_starts(host: Host) -> None:
+    line = run(host, "--cron").stdout.strip()
+    words = shlex.split(line.removesuffix(" >/dev/null"))[5:]
+    host.write("a.json")
+    ended = host.program(*words[words.index("--comfyui") :])
+    assert ended.returncode == 0, ended.stderr
+    assert host.history()[0].trigger == "cron"

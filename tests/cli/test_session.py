@@ -1,0 +1,67 @@
+"""What every command starts from: which ComfyUI, which roots, and how to be started again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.session import Session, own_command
+from comfywatchman.readiness.workflows import Root
+from tests.hosts import Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def session(host: Host, text: str = "", **options: Path) -> Session:
+    path = host.folder / "given.toml"
+    path.write_text(text)
+    return Session(home_option=host.home, config_option=path, comfyui_option=options.get("comfyui"))
+
+
+def test_the_option_goes_before_the_configuration(host: Host) -> None:
+    found = session(host, '[comfyui]\nroot = "/nowhere"\n', comfyui=host.comfyui).installation()
+    assert found is not None
+    assert (found.root, found.found_by) == (host.comfyui, "--comfyui")
+
+
+def test_a_configured_comfyui_that_is_none_is_a_failure_that_names_its_place(host: Host) -> None:
+    with pytest.raises(Failure, match=r"/nowhere \(named by .*given.toml\)") as raised:
+        session(host, '[comfyui]\nroot = "/nowhere"\n').installation()
+    assert raised.value.code == "comfyui-not-found"
+
+
+def test_the_folders_it_was_told_to_use_go_with_it(host: Host) -> None:
+    text = '[comfyui]\nbase_directory = "base"\nmodels_directory = "m"\nextra_model_paths = ["a.yaml"]\n'
+    found = session(host, text, comfyui=host.comfyui).installation()
+    assert found is not None
+    assert (found.base, found.models) == (host.folder / "base", host.folder / "m")
+    assert found.extra_model_paths == (host.folder / "a.yaml",)
+
+
+def test_without_configured_roots_comfyuis_own_are_watched(host: Host) -> None:
+    here = session(host, comfyui=host.comfyui)
+    found = here.installation()
+    assert found is not None
+    assert here.roots(found) == (Root(host.workflows, "comfyui"),)
+
+
+def test_configured_roots_stand_alone(host: Host) -> None:
+    here = session(host, '[[workflows.roots]]\npath = "w"\nlabel = "mine"\n', comfyui=host.comfyui)
+    found = here.installation()
+    assert found is not None
+    assert here.roots(found) == (Root(host.folder / "w", "mine"),)
+
+
+def test_another_call_works_on_the_same_home_settings_and_comfyui(host: Host) -> None:
+    here = session(host, comfyui=host.comfyui)
+    found = here.installation()
+    config = host.folder / "given.toml"
+    named = ("--home", str(host.home), "--config", str(config), "--comfyui", str(host.comfyui))
+    assert here.arguments(found) == named
+    assert here.arguments(None) == named[:4]
+    assert own_command()[1:] == ("-m", "comfywatchman")

@@ -1,0 +1,105 @@
+"""`status`: the last report, and whether it can still be trusted."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from comfywatchman.cli.main import main
+from comfywatchman.cli.status import SHOWN_ACTIONS, SHOWN_WORKFLOWS
+from comfywatchman.readiness.workflows import Root
+from tests.hosts import Host
+from tests.nvml.library import build_nvml, write_nvml_state
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def run(host: Host, *arguments: str) -> Result:
+    environment = {**host.variables, "HOME": str(host.home), "XDG_CONFIG_HOME": None}
+    return CliRunner().invoke(main, ["--home", str(host.home), "status", *arguments], env=environment)
+
+
+def test_before_the_first_cycle_the_next_step_is_said(host: Host) -> None:
+    result = run(host)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "There is no report yet. Run: comfywatchman --run-cycle\n"
+    facts = json.loads(run(host, "--json").stdout)
+    assert facts == {"schema_version": 1, "stale": True, "report": None, "reason": "There is no report yet."}
+
+
+def test_a_damaged_report_is_said_with_where_it_is_kept(host: Host) -> None:
+    host.layout.status_json.parent.mkdir(parents=True)
+    host.layout.status_json.write_bytes(b"{")
+    result = run(host)
+    assert result.exit_code == 1
+    assert "The report cannot be read" in result.stderr
+    assert "master_status.json.damaged-1" in result.stderr
+
+
+def test_a_report_shows_what_needs_something_and_what_to_do(host: Host) -> None:
+    host.write("ready.json")
+    host.write("lora.json", lora="absent.safetensors")
+    host.write("broken.json", b"{")
+    host.cycle()
+    result = run(host)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[0] == "1 of 3 workflows are ready"
+    assert [line.split("\t")[0] for line in lines[2:4]] == ["broken.json", "lora.json"]
+    assert "What to do:" in lines
+    assert lines[-1] == f"Full report: {host.layout.status_markdown}"
+    assert len(run(host, "--all").stdout.splitlines()) == len(lines) + 1
+
+
+def test_a_host_where_all_is_well_shows_no_table(host: Host) -> None:
+    host.write("a.json")
+    host.cycle()
+    lines = run(host).stdout.splitlines()
+    assert lines == ["The only workflow is ready", f"Full report: {host.layout.status_markdown}"]
+
+
+def test_a_report_is_given_as_json(host: Host) -> None:
+    report = host.report_after_cycle()
+    facts = json.loads(run(host, "--json").stdout)
+    assert (facts["stale"], facts["report"]) == (False, report)
+
+
+def test_a_report_that_is_out_of_date_ends_with_1(host: Host) -> None:
+    host.clock.shift_wall(-timedelta(hours=3).total_seconds())
+    host.cycle()
+    result = run(host)
+    assert result.exit_code == 1
+    assert "This report is out of date since" in result.stderr
+    assert json.loads(run(host, "--json").stdout)["stale"] is True
+
+
+def test_long_lists_are_cut_and_counted(host: Host) -> None:
+    for n in range(45):
+        host.write(f"{n:02}.json", lora=f"absent{n}.safetensors")
+    host.cycle()
+    output = run(host).stdout
+    assert f"… and {45 - SHOWN_WORKFLOWS} more." in output
+    assert f"… and {45 - SHOWN_ACTIONS} more in the report." in output
+    assert output.count("\tMISSING\t") == SHOWN_WORKFLOWS
+
+
+def test_problems_are_shown_and_nothing_that_a_terminal_obeys(host: Host) -> None:
+    host.roots = (Root(host.folder / "absent\x1b", "x"),)
+    host.cycle()
+    result = run(host)
+    assert "Problem: " in result.stderr
+    assert "\x1b" not in result.stderr
+
+
+def test_a_skipped_cycle_is_shown_with_its_reason(host: Host, tmp_path: Path) -> None:
+    host.set(schedule__min_vram_gb=6.0)
+    write_nvml_state(build_nvml(tmp_path), "init 0", "gpu GPU-a 0 0 24576 3000 400 -1 Card")
+    assert host.program("--run-cycle", LD_LIBRARY_PATH=str(tmp_path)).returncode == 75
+    assert "The last cycle was skipped (vram-low): GPU 0 (Card) has 2.93 GiB" in run(host).stdout

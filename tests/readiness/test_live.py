@@ -1,0 +1,163 @@
+"""A running ComfyUI, asked over a real connection: what it lists decides, but only when it is the watched one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from comfywatchman.readiness.status import MasterStatus
+from tests.hosts import CHECKPOINT, Host
+from tests.model_files import safetensors
+from tests.servers.base import LocalServer, Reply
+
+CORE = ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "SaveImage")
+
+
+def nodes(*more: str, checkpoints: tuple[str, ...] = (CHECKPOINT,)) -> dict[str, Any]:
+    listed: dict[str, Any] = {name: {"input": {}, "python_module": "nodes"} for name in (*CORE, *more)}
+    listed["CheckpointLoaderSimple"]["input"] = {"required": {"ckpt_name": [list(checkpoints), {}]}}
+    return listed
+
+
+class FakeComfyUI(LocalServer):
+    """Answers as ComfyUI does, started as the test says."""
+
+    def start_as(self, *argv: str, version: str = "0.99.0") -> None:
+        system = {"argv": list(argv), "comfyui_version": version}
+        self.answer_with("/system_stats", {"system": system, "devices": [{"type": "cuda", "name": "x"}]})
+
+    def answer_with(self, path: str, payload: object) -> None:
+        self.pages[path] = Reply(orjson.dumps(payload))
+
+
+@pytest.fixture
+def server() -> Iterator[FakeComfyUI]:
+    with FakeComfyUI() as running:
+        running.answer_with("/object_info", nodes())
+        yield running
+
+
+@pytest.fixture
+def host(tmp_path: Path, server: FakeComfyUI) -> Host:
+    host = Host(tmp_path, comfyui__url=server.url)
+    server.start_as(str(host.comfyui / "main.py"))
+    host.write("a.json")
+    return host
+
+
+def test_a_server_of_this_installation_is_said_to_run_with_its_version(host: Host) -> None:
+    status = host.status()
+    assert (status.host.comfyui_running, status.host.comfyui_version) == (True, "0.99.0")
+    assert status.summary.ready == 1
+
+
+def test_a_class_that_the_server_does_not_list_is_not_there(host: Host, server: FakeComfyUI) -> None:
+    assert host.status().summary.ready == 1
+    without = nodes()
+    del without["KSampler"]
+    server.answer_with("/object_info", without)
+    (entry,) = host.status().workflows
+    assert [(one.class_type, one.state) for one in entry.missing_nodes] == [("KSampler", "import_failed")]
+
+
+def test_a_class_that_only_the_server_knows_is_there(host: Host, server: FakeComfyUI) -> None:
+    host.write("a.json", last="MadeAtRunTime")
+    assert host.status().summary.ready == 0
+    server.answer_with("/object_info", nodes("MadeAtRunTime"))
+    assert host.status().summary.ready == 1
+
+
+def test_a_class_that_the_server_replaces_is_there_only_when_its_successor_is(host: Host, server: FakeComfyUI) -> None:
+    host.write("a.json", last="OldNode")
+    server.answer_with("/node_replacements", {"OldNode": [{"new_node_id": "NewNode"}]})
+    assert host.status().summary.ready == 0
+    server.answer_with("/object_info", nodes("NewNode"))
+    assert host.status().summary.ready == 1
+
+
+def test_what_the_server_offers_decides(host: Host, server: FakeComfyUI) -> None:
+    host.model("checkpoints/new.safetensors")
+    host.write("a.json", checkpoint="new.safetensors")
+    (entry,) = host.status().workflows
+    assert entry.status == "MISSING"
+    assert "does not offer it: restart it" in (entry.missing_models[0].fix or "")
+    server.answer_with("/object_info", nodes(checkpoints=(CHECKPOINT, "new.safetensors", "elsewhere.safetensors")))
+    host.write("b.json", checkpoint="elsewhere.safetensors")
+    assert host.status().summary.ready == 2
+
+
+def test_a_broken_file_is_not_ready_though_the_server_offers_it(host: Host) -> None:
+    host.model(f"checkpoints/{CHECKPOINT}", safetensors()[:-4])
+    assert host.status().summary.missing == 1
+
+
+def not_asked(host: Host, status: MasterStatus) -> bool:
+    return not status.host.comfyui_running and status.host.comfyui_version == host.installation.version
+
+
+def test_another_installation_is_not_asked(host: Host, server: FakeComfyUI) -> None:
+    server.start_as("/somewhere/else/main.py")
+    status = host.status()
+    assert not_asked(host, status)
+    assert "Another ComfyUI answers at" in status.problems[0]
+    assert "/object_info" not in {asked.path for asked in server.asked}
+
+
+def test_a_base_directory_decides_which_installation_it_is(host: Host, server: FakeComfyUI) -> None:
+    server.start_as("/opt/comfyui/main.py", "--base-directory", str(host.comfyui))
+    assert host.status().host.comfyui_running
+    server.start_as(str(host.comfyui / "main.py"), "--base-directory=/data")
+    assert not host.status().host.comfyui_running
+
+
+def test_arguments_that_do_not_tell_count_as_this_installation(host: Host, server: FakeComfyUI) -> None:
+    server.start_as("main.py")
+    assert host.status().host.comfyui_running
+
+
+@pytest.mark.parametrize("path", ["/system_stats", "/object_info"])
+@pytest.mark.parametrize("reply", [Reply(b"<html>not me</html>"), Reply(b"[]"), Reply(b"oops", 500)])
+def test_a_server_that_answers_something_else_is_noted_and_not_used(
+    host: Host, server: FakeComfyUI, path: str, reply: Reply
+) -> None:
+    server.pages[path] = reply
+    status = host.status()
+    assert not_asked(host, status)
+    assert f"The ComfyUI at {server.url} could not be asked" in status.problems[0]
+    assert status.summary.ready == 1
+
+
+@pytest.mark.parametrize("path", ["/system_stats", "/object_info", "/node_replacements"])
+def test_a_server_that_hangs_costs_no_more_than_the_timeout(host: Host, server: FakeComfyUI, path: str) -> None:
+    server.pages[path] = lambda *_: Reply() if server.leave.wait(30) else None
+    host.set(comfyui__timeout_seconds=0.3)
+    began = time.monotonic()
+    status = host.status()
+    assert time.monotonic() - began < 2.5
+    assert not_asked(host, status)
+    assert "could not be asked" in status.problems[0]
+
+
+def test_a_stopped_server_is_no_problem(host: Host) -> None:
+    host.set(comfyui__url="http://127.0.0.1:1")
+    status = host.status()
+    assert not_asked(host, status)
+    assert status.problems == ()
+
+
+def test_a_sample_host_asks_no_server(host: Host, server: FakeComfyUI) -> None:
+    host.cycle(sample=True)
+    assert server.asked == []
+
+
+def test_a_server_that_stops_changes_verdicts_back(host: Host, server: FakeComfyUI) -> None:
+    host.write("a.json", last="MadeAtRunTime")
+    server.answer_with("/object_info", nodes("MadeAtRunTime"))
+    assert host.status().summary.ready == 1
+    host.set(comfyui__url="")
+    assert host.status().summary.ready == 0

@@ -1,0 +1,230 @@
+"""Who brings a missing class: the Manager's map, then the Comfy Registry, remembered and bounded."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from comfywatchman.readiness.status import MissingNode, WorkflowEntry
+from tests.hosts import Host
+from tests.model_files import put
+from tests.servers.base import LocalServer, Reply
+
+DAY = 86400.0
+
+
+def asked_path(class_type: str) -> str:
+    return f"/comfy-nodes/{class_type}/node"
+
+
+def known(package: str) -> Reply:
+    return Reply(orjson.dumps({"id": package, "name": "A pack", "repository": f"https://example.org/{package}"}))
+
+
+UNKNOWN = Reply(b'{"message": "not found"}', 404)
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as running:
+        yield running
+
+
+@pytest.fixture
+def host(tmp_path: Path, server: LocalServer) -> Host:
+    host = Host(tmp_path, nodes__ask_registry=True, nodes__registry_url=server.url)
+    host.write("a.json", last="MyNode")
+    return host
+
+
+def node(entry: WorkflowEntry) -> MissingNode:
+    (found,) = entry.missing_nodes
+    return found
+
+
+def test_the_registrys_owner_makes_the_class_missing_with_a_package(host: Host, server: LocalServer) -> None:
+    server.pages[asked_path("MyNode")] = known("my-pack")
+    entry = host.entry("a.json")
+    assert (entry.status, entry.uncertain_count) == ("MISSING", 0)
+    assert [(one.id, one.url) for one in node(entry).packages] == [("my-pack", "https://example.org/my-pack")]
+    assert node(entry).fix == "Install A pack with ComfyUI-Manager and restart ComfyUI."
+
+
+@pytest.mark.parametrize(
+    ("reply", "lifetime"),
+    [(known("my-pack"), 30 * DAY), (UNKNOWN, 7 * DAY), (Reply(b"oops", 500), DAY / 24)],
+    ids=["package", "nobody", "failure"],
+)
+def test_an_answer_is_remembered_for_its_lifetime(
+    host: Host, server: LocalServer, reply: Reply, lifetime: float
+) -> None:
+    server.pages[asked_path("MyNode")] = reply
+    first = host.entry("a.json")
+    assert len(server.asked) == 1
+    assert host.entry("a.json", pass_seconds=60) == first
+    host.cycle(pass_seconds=lifetime - 120)
+    assert len(server.asked) == 1
+    host.cycle(pass_seconds=120)
+    assert len(server.asked) == 2
+    host.cycle(pass_seconds=120)
+    assert len(server.asked) == 2
+
+
+def test_a_class_that_the_registry_does_not_know_is_uncertain(host: Host, server: LocalServer) -> None:
+    server.pages[asked_path("MyNode")] = UNKNOWN
+    entry = host.entry("a.json")
+    assert (entry.status, entry.uncertain_count) == ("UNCERTAIN", 1)
+    assert "the Comfy Registry" in (node(entry).evidence or "")
+
+
+def test_a_failing_registry_is_named_and_leaves_it_open(host: Host, server: LocalServer) -> None:
+    server.pages[asked_path("MyNode")] = Reply(b"oops", 500)
+    entry = host.entry("a.json")
+    assert (entry.status, entry.uncertain_count) == ("UNCERTAIN", 1)
+    assert "status 500" in (node(entry).evidence or "")
+
+
+def test_a_failing_registry_is_asked_once_in_a_cycle(host: Host, server: LocalServer) -> None:
+    host.write("b.json", last="OtherNode")
+    host.cycle()
+    assert len(server.asked) == 1
+    server.pages |= {asked_path("MyNode"): known("my-pack"), asked_path("OtherNode"): known("other-pack")}
+    host.cycle()
+    assert len(server.asked) == 2, "the next cycle goes on with what was not asked"
+    host.cycle(pass_seconds=2 * 3600)
+    assert {asked.path for asked in server.asked} == {asked_path("MyNode"), asked_path("OtherNode")}
+    assert host.report()["summary"]["missing"] == 2
+
+
+def test_a_hanging_registry_costs_no_more_than_the_budget(host: Host, server: LocalServer) -> None:
+    server.pages[asked_path("MyNode")] = lambda *_: Reply() if server.leave.wait(20) else None
+    host.set(nodes__registry_budget_seconds=0.3)
+    for n in range(5):
+        host.write(f"{n}.json", last=f"Other{n}")
+        server.pages[asked_path(f"Other{n}")] = server.pages[asked_path("MyNode")]
+    began = time.monotonic()
+    status = host.status()
+    assert time.monotonic() - began < 3
+    assert status.summary.uncertain == 6
+
+
+def test_slow_answers_share_one_budget(host: Host, server: LocalServer) -> None:
+    """Each answer takes most of the budget: the second question must not get all of it again."""
+    host.set(nodes__registry_budget_seconds=0.8)
+
+    def slowly(*_: object) -> Reply:
+        server.leave.wait(0.5)
+        return UNKNOWN
+
+    for n in range(4):
+        host.write(f"{n}.json", last=f"Other{n}")
+        server.pages[asked_path(f"Other{n}")] = slowly
+    server.pages[asked_path("MyNode")] = slowly
+
+    class RealClock(type(host.clock)):  # type: ignore[misc]
+        def monotonic(self) -> float:
+            return time.monotonic()
+
+    host.clock.__class__ = RealClock
+    began = time.monotonic()
+    host.cycle()
+    assert time.monotonic() - began < 1.4
+    assert len(server.asked) == 2
+
+
+def test_no_budget_asks_nobody(host: Host, server: LocalServer) -> None:
+    host.set(nodes__registry_budget_seconds=0)
+    entry = host.entry("a.json")
+    assert server.asked == []
+    assert "the next cycle goes on" in (node(entry).evidence or "")
+
+
+def test_a_host_that_lacks_no_class_asks_nobody(host: Host, server: LocalServer) -> None:
+    host.write("a.json")
+    host.cycle()
+    assert server.asked == []
+
+
+def test_the_registry_is_not_asked_when_the_settings_say_so(host: Host, server: LocalServer) -> None:
+    host.set(nodes__ask_registry=False)
+    host.cycle()
+    assert server.asked == []
+
+
+def test_a_damaged_memory_is_asked_again(host: Host, server: LocalServer) -> None:
+    server.pages[asked_path("MyNode")] = known("my-pack")
+    host.cycle()
+    with sqlite3.connect(host.layout.database) as connection:
+        connection.execute("UPDATE registry_answer SET answer = x'00'")
+    connection.close()
+    assert host.entry("a.json").status == "MISSING"
+    assert len(server.asked) == 2
+
+
+def install_map(folder: Path, mapped: dict[str, object]) -> Path:
+    return put(folder / "extension-node-map.json", orjson.dumps(mapped))
+
+
+MAP: dict[str, object] = {
+    "https://github.com/x/one": [["OneOwner", "TwoOwners"], {"title_aux": "One"}],
+    "https://github.com/x/two": [["TwoOwners"], {"title_aux": "Two"}],
+}
+
+
+def test_the_installed_managers_map_answers_before_the_registry(host: Host, server: LocalServer) -> None:
+    install_map(host.comfyui / "custom_nodes" / "ComfyUI-Manager", MAP)
+    host.write("a.json", last="OneOwner")
+    entry = host.entry("a.json")
+    assert (entry.status, entry.uncertain_count) == ("MISSING", 0)
+    assert [one.url for one in node(entry).packages] == ["https://github.com/x/one"]
+    assert "installed on this host" in (node(entry).packages[0].evidence or node(entry).evidence or "")
+    assert server.asked == []
+    assert host.layout.class_map.is_file()
+
+
+def test_several_owners_are_uncertain_with_the_list(host: Host) -> None:
+    install_map(host.comfyui / "custom_nodes" / "comfyui-manager", MAP)
+    host.write("a.json", last="TwoOwners")
+    entry = host.entry("a.json")
+    assert entry.uncertain_count == 1
+    assert sorted(one.url or "" for one in node(entry).packages) == [
+        "https://github.com/x/one",
+        "https://github.com/x/two",
+    ]
+
+
+def test_the_managers_map_is_found_among_the_packages_of_comfyuis_own_python(host: Host) -> None:
+    install_map(host.comfyui / ".venv/lib/python3.12/site-packages/comfyui_manager", MAP)
+    host.write("a.json", last="OneOwner")
+    assert host.entry("a.json").status == "MISSING"
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_configured_map_goes_before_an_installed_one(host: Host, *, as_file: bool) -> None:
+    install_map(host.comfyui / "custom_nodes" / "ComfyUI-Manager", {})
+    path = install_map(host.folder / "maps", MAP)
+    host.set(nodes__class_map=path if as_file else path.parent)
+    host.write("a.json", last="OneOwner")
+    assert "the configured class map" in (node(host.entry("a.json")).packages[0].evidence or "")
+
+
+def test_a_new_map_changes_the_verdict(host: Host) -> None:
+    path = install_map(host.folder / "maps", {})
+    host.set(nodes__class_map=path, nodes__ask_registry=False)
+    assert host.entry("a.json").status == "UNCERTAIN"
+    install_map(host.folder / "maps", {"https://github.com/x/one": [["MyNode"], {}]})
+    assert host.entry("a.json").status == "MISSING"
+
+
+def test_a_map_that_is_none_is_a_problem_and_the_registry_is_asked(host: Host, server: LocalServer) -> None:
+    put(host.comfyui / "custom_nodes" / "ComfyUI-Manager" / "extension-node-map.json", b"[]")
+    server.pages[asked_path("MyNode")] = UNKNOWN
+    host.write("b.json", last="OtherNode")
+    status = host.status()
+    assert sum("not a map" in problem for problem in status.problems) == 1
+    assert asked_path("MyNode") in {asked.path for asked in server.asked}
