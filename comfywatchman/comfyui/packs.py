@@ -35,6 +35,7 @@ class PackListing:
         fingerprint: Changes with any of these files (name, size, mtime).
         git_fingerprint: Changes with its git state; empty when it is no repository of its own.
         problems: What could not be looked at, in words.
+        newest_ns: The latest time of change of any of these files, in nanoseconds.
     """
 
     folder: str
@@ -44,6 +45,7 @@ class PackListing:
     fingerprint: str
     git_fingerprint: str
     problems: tuple[str, ...] = ()
+    newest_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -112,6 +114,7 @@ def _listed(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
         fingerprint=_digest(walk.sources),
         git_fingerprint=_git_fingerprint(path),
         problems=tuple(walk.problems[:5]),
+        newest_ns=max((mtime_ns for _, _, mtime_ns in walk.sources), default=0),
     )
 
 

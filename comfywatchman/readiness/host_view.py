@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
+from comfywatchman.base.clock import to_text
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import show_path
 from comfywatchman.comfyui.core_classes import known_core_classes
@@ -14,6 +16,7 @@ from comfywatchman.comfyui.install import Installation
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
 from comfywatchman.comfyui.packs import PackListing, walk_packs
+from comfywatchman.comfyui.start_log import last_start
 from comfywatchman.comfyui.upload_inputs import FileInput
 from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
@@ -91,7 +94,8 @@ def look_at_host(run: Run, database: Database) -> HostView:
     table = builtin_table().extended(read_inputs, file_inputs=_file_inputs(packs, core))
     if live.nodes is not None:
         table = table.extended(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)
-    facts = NodeFacts(live.classes, live.replaced, core, known_core_classes(), packs)
+    failed = _failed_imports(installation, listings) if live.nodes is None else {}
+    facts = NodeFacts(live.classes, live.replaced, core, known_core_classes(), packs, failed)
     owners = Owners(run, folders.custom_nodes, database)
     return HostView(
         inventory=inventory,
@@ -105,6 +109,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
             *_listing_parts(listings),
             _core_part(core),
             repr(targets),
+            repr(sorted(failed)),
             live.fingerprint,
             owners.fingerprint,
         ),
@@ -148,6 +153,16 @@ def _look_at_packs(
     listings = walk_packs(folders.custom_nodes)
     index = PackIndex(database)
     return index.packs(listings), listings, index
+
+
+def _failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
+    """Return packs that the last start could not import, unless they have changed since."""
+    start = last_start(installation.base)
+    if start is None:
+        return {}
+    when = to_text(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
+    evidence = f"its import failed at the last start of ComfyUI (log of {when})"
+    return {one.folder: evidence for one in listings if one.folder in start.failed and one.newest_ns < start.logged_ns}
 
 
 def _targets(folders: ModelFolders, installation: Installation) -> dict[str, str]:

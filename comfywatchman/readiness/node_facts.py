@@ -74,6 +74,8 @@ class NodeFacts:
         core: ComfyUI's own classes as its source has them; None when there is no source.
         known_core: Classes of ComfyUI with the lowest version they were seen in.
         packs: Installed custom node packs, disabled ones too.
+        failed: Folders of packs that the last start could not import and that have not changed since, each with the
+            evidence; only asked when no server runs.
         mapped: Packs by the classes that they map, filled in by itself.
     """
 
@@ -82,6 +84,7 @@ class NodeFacts:
     core: Pack | None
     known_core: Mapping[str, str]
     packs: tuple[Pack, ...]
+    failed: Mapping[str, str] = field(default_factory=dict)
     mapped: Mapping[str, tuple[Pack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

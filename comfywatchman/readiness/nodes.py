@@ -93,6 +93,9 @@ def _of_packs(class_type: str, facts: NodeFacts) -> NodeVerdict | None:
     surely = [pack for pack in enabled if class_type in pack.classes]
     if facts.live is not None:
         return _failed(class_type, surely or enabled, is_conditional=not surely)
+    broken = [pack for pack in surely if pack.folder in facts.failed]
+    if surely and len(broken) == len(surely):
+        return _failed_at_last_start(class_type, broken, facts.failed[broken[0].folder])
     if surely:
         evidence = f"The source of the installed pack {_names(surely)} maps it; ComfyUI is not running to confirm it."
         return NodeVerdict(class_type, NodeState.PRESENT, evidence)
@@ -124,6 +127,17 @@ def _failed(class_type: str, owners: list[Pack], *, is_conditional: bool) -> Nod
         NodeState.IMPORT_FAILED,
         f"The installed pack {_names(owners)} maps it{condition}, but the running ComfyUI does not list it.",
         fix=f"Restart ComfyUI. If the class is still absent, {_names(owners)} could not be imported: {_LOG}.",
+        packages=_installed(owners),
+        certain=len(owners) == 1,
+    )
+
+
+def _failed_at_last_start(class_type: str, owners: list[Pack], evidence: str) -> NodeVerdict:
+    return NodeVerdict(
+        class_type,
+        NodeState.IMPORT_FAILED,
+        f"The installed pack {_names(owners)} maps it, but {evidence}.",
+        fix=f"Start ComfyUI and read why {_names(owners)} cannot be imported: {_LOG}. Often a Python package is missing.",
         packages=_installed(owners),
         certain=len(owners) == 1,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -264,3 +265,18 @@ def test_a_class_that_nothing_maps_is_never_called_present(
         for claims in (None, Claims(), Claims(owners=(owner("Thing"),))):
             facts = host(*installed, live=live, core=core)
             assert judge("Unheard", facts, hints, claims).state is not NodeState.PRESENT
+
+
+def test_a_pack_that_failed_at_the_last_start_does_not_make_its_classes_present() -> None:
+    pack = MAPS_IT
+    facts = replace(host(pack), failed={pack.folder: "its import failed at the last start"})
+    verdict = judge(next(iter(pack.classes)), facts)
+    assert verdict.state is NodeState.IMPORT_FAILED
+    assert "last start" in verdict.evidence
+
+
+def test_a_running_server_knows_better_than_the_last_start() -> None:
+    pack = MAPS_IT
+    name = next(iter(pack.classes))
+    facts = replace(host(pack, live={name}), failed={pack.folder: "its import failed at the last start"})
+    assert judge(name, facts).state is NodeState.PRESENT
