@@ -34,7 +34,6 @@ class Budget:
         self._refusal: str | None = None
         self.requests = 0
 
-    @property
     def refusal(self) -> str | None:
         """Return why nothing more is asked, in words; None while there is something left."""
         if self._refusal is None and self._until is not None and self._clock.monotonic() >= self._until:
@@ -47,8 +46,8 @@ class Budget:
         Raises:
             Failure: `search-budget`.
         """
-        if self.refusal is not None:
-            raise Failure("search-budget", f"Not asked: {self.refusal}.")
+        if self.refusal() is not None:
+            raise Failure("search-budget", f"Not asked: {self.refusal()}.")
 
     def take(self) -> None:
         """Count one request.

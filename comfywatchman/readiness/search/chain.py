@@ -176,7 +176,7 @@ def _look_for(ref: Sought, recalled: Recalled, search: Search, order: tuple[Back
             return _Done(recalled.answer, keep=still)
         disproved = True
     answer = _asked_all(ref, search, order, now)
-    refusal = search.budget.refusal
+    refusal = search.budget.refusal()
     if answer.status is SearchStatus.ERROR:
         if refusal is not None:
             return _Done(_not_asked(ref.wanted, recalled, refusal, now), disproved=disproved)
@@ -188,8 +188,9 @@ def _look_for(ref: Sought, recalled: Recalled, search: Search, order: tuple[Back
 
 def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str) -> SearchResult:
     """Ask the evidence and then the backends, up to the first FOUND."""
-    if search.budget.refusal is not None:
-        return _error(ref.wanted, search.budget.refusal, now)
+    refusal = search.budget.refusal()
+    if refusal is not None:
+        return _error(ref.wanted, refusal, now)
     results = [verify(ref.wanted, ref.evidence, search.hubs, policy=search.policy, searched_at=now)]
     usable = [backend for backend in order if backend != "qwen" or search.model is not None]
     for backend in usable:

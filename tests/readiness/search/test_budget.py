@@ -20,9 +20,9 @@ def test_time_ends_a_budget_and_it_stays_ended() -> None:
     clock = FakeClock()
     budget = Budget(clock, seconds=20)
     budget.take()
-    assert budget.refusal is None
+    assert budget.refusal() is None
     clock.advance(awake=20)
-    assert budget.refusal == "the time for asking is over"
+    assert budget.refusal() == "the time for asking is over"
     with pytest.raises(Failure, match="time for asking") as caught:
         budget.take()
     assert caught.value.code == "search-budget"
@@ -38,10 +38,10 @@ def test_requests_end_a_budget_when_one_more_is_wanted() -> None:
     budget = Budget(FakeClock(), requests=2)
     budget.take()
     budget.take()
-    assert budget.refusal is None
+    assert budget.refusal() is None
     with pytest.raises(Failure, match="number of requests"):
         budget.take()
-    assert (budget.requests, budget.refusal) == (2, "the number of requests is used up")
+    assert (budget.requests, budget.refusal()) == (2, "the number of requests is used up")
 
 
 def test_an_interrupted_search_asks_nobody_any_more() -> None:
@@ -55,7 +55,7 @@ def test_every_kind_of_request_is_counted_and_passed_on() -> None:
     with LocalServer({"/a": Reply(b"[1]", headers={"X-A": "b"})}) as server:
         budget = Budget(FakeClock(), requests=3)
         with BudgetedSession(budget, timeout_seconds=5) as session:
-            assert session.get_json(f"{server.url}/a", token="t") == [1]
+            assert session.get_json(f"{server.url}/a", token="t")  # noqa: S106 - no password == [1]
             assert session.head(f"{server.url}/a").headers["x-a"] == "b"
             assert session.post_json(f"{server.url}/a", {"q": 1}).parsed() == [1]
             assert code_of(session, f"{server.url}/a") == "search-budget"
@@ -82,14 +82,14 @@ def test_one_silence_between_answers_is_forgiven() -> None:
 
 
 def test_a_body_that_cannot_be_used_is_no_silence() -> None:
-    with LocalServer({"/a": Reply(b"x" * 2000)}) as server:
-        with BudgetedSession(Budget(FakeClock()), timeout_seconds=5, max_bytes=1000) as session:
-            assert [code_of(session, f"{server.url}/a") for _ in range(4)] == ["http-body"] * 4
+    small = BudgetedSession(Budget(FakeClock()), timeout_seconds=5, max_bytes=1000)
+    with LocalServer({"/a": Reply(b"x" * 2000)}) as server, small as session:
+        assert [code_of(session, f"{server.url}/a") for _ in range(4)] == ["http-body"] * 4
 
 
 def test_a_server_that_asks_for_patience_is_left_alone() -> None:
-    with LocalServer({"/a": Reply(b"{}", 429)}) as server:
-        with BudgetedSession(Budget(FakeClock()), timeout_seconds=5) as session:
-            assert session.get(f"{server.url}/a").status == 429
-            assert code_of(session, f"{server.url}/a") == "search-paused"
+    patient = BudgetedSession(Budget(FakeClock()), timeout_seconds=5)
+    with LocalServer({"/a": Reply(b"{}", 429)}) as server, patient as session:
+        assert session.get(f"{server.url}/a").status == 429
+        assert code_of(session, f"{server.url}/a") == "search-paused"
     assert len(server.asked) == 1

@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
     ],
 )
 def test_each_kind_of_answer_counts_for_its_own_time(
-    path: Path, status: SearchStatus, age: timedelta, counts: bool
+    path: Path, status: SearchStatus, age: timedelta, *, counts: bool
 ) -> None:
     with closing(open_database(path)) as database:
         memory(database).remember("k", "c", answer(status))

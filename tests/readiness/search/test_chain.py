@@ -82,7 +82,7 @@ def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
 
 
 @pytest.mark.parametrize("breaks", [False, True])
-def test_other_backends_are_asked_for_one_call_only_also_when_it_breaks(breaks: bool) -> None:
+def test_other_backends_are_asked_for_one_call_only_also_when_it_breaks(*, breaks: bool) -> None:
     def progress(_done: int, _all: int) -> None:
         if breaks:
             raise LookupError
@@ -366,7 +366,7 @@ def test_an_interrupted_search_keeps_what_it_learned_and_ends_at_once(database: 
         with made.search(database=database, parallel=2) as search:
             with pytest.raises(KeyboardInterrupt):
                 search_multiple_models(refs, search, progress=interrupt)
-            assert search.budget.refusal == "it was interrupted"
+            assert search.budget.refusal() == "it was interrupted"
         asked = len(made.civitai.asked)
         assert asked < 40
         with made.search(database=database) as search:

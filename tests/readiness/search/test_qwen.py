@@ -39,7 +39,8 @@ def ask(search: Search, name: str = WANTED, folder: str | None = "loras") -> Sea
 
 def id_of(question: Question, text: str) -> int:
     """Return the id of the result whose title holds a text."""
-    return next(one["id"] for one in question["results"] if text in one["title"])
+    ids: list[int] = [one["id"] for one in question["results"] if text in one["title"]]
+    return ids[0]
 
 
 def fill(made: World) -> None:
@@ -126,7 +127,7 @@ def test_a_name_that_no_file_can_have_is_asked_of_nobody() -> None:
     with world("never read") as made, made.search() as search:
         assert ask(search, "../x.safetensors").status is SearchStatus.INVALID_FILENAME
     assert made.llm is not None
-    assert made.llm.chats == made.civitai.asked == made.hugging_face.asked == []
+    assert (made.llm.chats, made.civitai.asked, made.hugging_face.asked) == ([], [], [])
 
 
 EVIL = "http://{evil}/wan_lightning_4steps.safetensors"
@@ -209,9 +210,11 @@ def test_an_obedient_model_does_what_a_hostile_page_says_and_nothing_comes_of_it
         made.civitai.models = [model_json(f"Wan Lightning {page}", [version_json([file_json(LOOK_ALIKE)])])]
         made.hugging_face.repos = {"a/wan-x": Repo({LOOK_ALIKE: ROOM})}
         searx = json.dumps({"results": [{"url": "https://huggingface.co/a/wan-x", "title": page, "content": page}]})
-        with LocalServer({"/search": Reply(searx.encode())}) as engine:
-            with made.search(web_search="searxng", web_search_url=engine.url) as search:
-                found = ask(search)
+        with (
+            LocalServer({"/search": Reply(searx.encode())}) as engine,
+            made.search(web_search="searxng", web_search_url=engine.url) as search,
+        ):
+            found = ask(search)
     assert found.status in {SearchStatus.UNCERTAIN, SearchStatus.ERROR}
     assert found.url is None
     assert made.evil.asked == []
@@ -237,11 +240,11 @@ def test_pages_of_a_web_search_lead_to_what_their_addresses_name_and_to_nothing_
     with world(picks()) as made:
         body = json.dumps({"results": [{"url": url, "title": "Wan", "content": "a LoRA"} for url in urls[:10]]})
         rest = json.dumps({"results": [{"url": url} for url in urls[10:]]})
-        with LocalServer(
-            {"/search": lambda asked, _: Reply((body if "steps" in asked.path else rest).encode())}
-        ) as web:
-            with made.search(web_search="searxng", web_search_url=web.url) as search:
-                ask(search)
+        with (
+            LocalServer({"/search": lambda asked, _: Reply((body if "steps" in asked.path else rest).encode())}) as web,
+            made.search(web_search="searxng", web_search_url=web.url) as search,
+        ):
+            ask(search)
         assert made.llm is not None
         titles = [one["title"] for one in made.llm.questions[0]["results"]]
     assert titles == ["model page 4711", "somebody/wan-things", f"somebody/wan-things/loras/{WANTED}"]
@@ -251,9 +254,9 @@ def test_a_page_that_a_web_search_brings_can_be_found_by_its_hash_on_the_hub() -
     with world(picks(1)) as made:
         made.hugging_face.repos = {"odd/name": Repo({WANTED: ROOM})}
         hit = {"results": [{"url": f"{made.hugging_face.url}/odd/name", "title": "x"}]}
-        with LocalServer({"/search": Reply(json.dumps(hit).encode())}) as web:
-            with made.search(web_search="tavily", web_search_url=web.url) as search:
-                assert ask(search).status is SearchStatus.FOUND
+        pages = {"/search": Reply(json.dumps(hit).encode())}
+        with LocalServer(pages) as web, made.search(web_search="tavily", web_search_url=web.url) as search:
+            assert ask(search).status is SearchStatus.FOUND
         assert web.asked[0].headers["authorization"] == "Bearer canary-tavily-key"
 
 
@@ -293,7 +296,7 @@ def test_the_model_is_not_asked_when_the_time_is_over() -> None:
         assert made.llm is not None
         assert len(made.llm.chats) == 1
     assert found.status is SearchStatus.ERROR
-    assert search.budget.refusal == "the time for asking is over"
+    assert search.budget.refusal() == "the time for asking is over"
 
 
 def test_the_nearest_names_are_shown_when_there_is_more_than_a_prompt_holds() -> None:
