@@ -65,9 +65,8 @@ class InputFolders:
         return self._seen[key]
 
     def _look(self, folder: Folder, relative: str, is_folder: bool) -> bool:  # noqa: FBT001 - the parts of a key
-        base = self.places[folder]
-        path = os.path.normpath(os.path.join(base, relative))
-        if not relative or not path.startswith(base.rstrip("/") + "/"):
+        path = self._path(folder, relative)
+        if path is None:
             return False
         try:
             return stat.S_ISDIR(os.stat(path).st_mode) is is_folder
@@ -78,15 +77,26 @@ class InputFolders:
                 self.problems.append(f"{show_path(path)} cannot be looked at: {error.strerror}")
             return error.errno not in _IMPOSSIBLE
 
+    def _path(self, folder: Folder, relative: str) -> str | None:
+        """Return where a name leads; None outside its folder, where newer versions of ComfyUI refuse to look."""
+        base = self.places[folder]
+        path = os.path.normpath(os.path.join(base, relative))
+        return path if path.startswith(base.rstrip("/") + "/") else None
+
     def _fix(self, one: InputFile) -> str:
         near = next((name for name in _near(one) if self._has(one.folder, name, one.kind)), None)
         if near is not None:
             return f"It is there as {near}; choose that name in the node."
         if not one.relative:
             return f"Choose a {one.kind} in the node."
+        if self._path(one.folder, one.relative) is None:
+            return (
+                f"The name leads out of ComfyUI's {one.folder} folder; choose a {one.kind} of that folder in the node."
+            )
         if one.folder == "temp":
             return f"ComfyUI empties its temp folder at each start; choose a {one.kind} in the node again."
-        return f"Put it into {self.names[one.folder]}, or choose another {one.kind} in the node."
+        place = os.path.join(self.names[one.folder], os.path.dirname(one.relative)).rstrip("/")
+        return f"Put it into {place}, or choose another {one.kind} in the node."
 
 
 def input_folders(installation: Installation, *, required: bool) -> InputFolders:

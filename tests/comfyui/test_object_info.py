@@ -41,7 +41,7 @@ def test_both_shapes_of_a_combo_are_tied_to_their_folder() -> None:
         "New": {"new": ("None", "l.safetensors")},
     }
     first = live.loader_inputs[0]
-    assert (first.evidence, first.confidence) == ("object_info of ComfyUI 0.33.0", "high")
+    assert (first.evidence, first.confidence) == ("the running ComfyUI 0.33.0", "high")
 
 
 def test_choices_that_are_no_files_are_told_from_files() -> None:
@@ -116,3 +116,21 @@ def test_something_else_than_a_map_lists_nothing() -> None:
 def test_what_was_said_survives_being_kept() -> None:
     live = read(Old=node(old=[["a.safetensors", "b.safetensors"]]))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(live), type=LiveNodes) == live
+
+
+def test_inputs_that_take_an_upload_are_told_from_combos_that_a_verdict_depends_on() -> None:
+    live = read(
+        N=node(
+            image=[["a.png", "no picture", "none"], {"image_upload": True}],
+            clip=["COMBO", {"options": [], "video_upload": True}],
+            mode=[["fast", "slow"]],
+        ),
+        LoadLatent=node(latent=[["x.latent"]]),
+        Painter=node(mask=["STRING", {"image_upload": True}]),
+    )
+    assert live.combos == {"N": {"mode": ("fast", "slow")}}
+    assert [(one.name, one.kind, one.widget_index, one.not_files) for one in live.file_inputs] == [
+        ("image", "picture", 0, ("", "none", "None", "no picture")),
+        ("clip", "video", 2, ("", "none", "None")),
+    ]
+    assert live.loader_inputs == ()
