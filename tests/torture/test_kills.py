@@ -1,0 +1,203 @@
+"""kill -9 at any moment of a cycle: whole files, each workflow acknowledged once, and a next cycle that runs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.failpoints import NAMES
+from comfywatchman.readiness.intake import Acknowledgement
+from tests.hosts import Host, graph
+from tests.mutation import repeatable
+
+POINTS = sorted(name for name in NAMES if not name.startswith("download."))
+"""Every place in a cycle at which a test may kill it."""
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    host = Host(tmp_path)
+    for n in range(6):
+        host.write(f"{n}.json", lora=f"absent{n}.safetensors")
+    return host
+
+
+def kill_at(host: Host, point: str) -> bool:
+    """Run a cycle that is killed at a failpoint; say whether it came there."""
+    ended = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS=f"{point}=kill")
+    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
+    return ended.returncode == -signal.SIGKILL
+
+
+def check_whole(host: Host) -> None:
+    """Hold that every file that a cycle writes can be read as it lies, before any other cycle repairs anything."""
+    for path in (host.home / "state").glob("*.json"):
+        json.loads(path.read_bytes())
+    if host.layout.status_json.exists():
+        report = json.loads(host.layout.status_json.read_bytes())
+        assert report["schema_version"] == 1
+    if host.layout.status_markdown.exists():
+        assert host.layout.status_markdown.read_text("utf-8").endswith("\n")
+    for log in (host.layout.intake_log, host.layout.history):
+        for line in whole_lines(log):
+            json.loads(line)
+    if host.layout.database.exists():
+        with contextlib.closing(sqlite3.connect(host.layout.database)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def whole_lines(log: Path) -> list[bytes]:
+    return log.read_bytes().splitlines(keepends=True)[:-1] if log.exists() else []
+
+
+def replay(entries: list[Acknowledgement]) -> dict[str, str]:
+    """Apply the log from its beginning: what it says must follow from what it said before."""
+    known: dict[str, str] = {}
+    for entry in entries:
+        if entry.kind == "new":
+            assert entry.path not in known, "acknowledged twice"
+            known[entry.path] = entry.sha256
+        elif entry.kind == "updated":
+            assert known[entry.path] != entry.sha256, "acknowledged twice"
+            known[entry.path] = entry.sha256
+        elif entry.kind == "renamed":
+            assert entry.previous_path is not None
+            assert known.pop(entry.previous_path) == entry.sha256
+            known[entry.path] = entry.sha256
+        else:
+            assert known.pop(entry.path) == entry.sha256
+    return known
+
+
+def check_recovery(host: Host, before: list[Acknowledgement]) -> None:
+    """Run the next cycle and hold its report and the log against the files; nothing acknowledged before is lost."""
+    result = host.cycle()
+    assert result.record.success
+    assert not [problem for problem in host.report()["problems"] if "damaged" in problem]
+    entries = host.intake()
+    assert entries[: len(before)] == before, "an acknowledged line was lost"
+    files = sorted(str(path) for path in host.workflows.rglob("*.json"))
+    assert sorted(replay(entries)) == files
+    assert [entry["path"] for entry in host.report()["workflows"]] == files
+    assert not list((host.home / "state").glob(".*.tmp"))
+    again = host.cycle()
+    assert (again.record.read, again.record.errors) == (0, 0)
+
+
+def change_files(host: Host, turn: int, rng: random.Random) -> None:
+    """Add, change, rename and remove workflow files, as a person does between and during cycles."""
+    files = sorted(host.workflows.rglob("*.json"))
+    host.write(f"new{turn}.json", lora=f"absent{turn % 7}.safetensors", last=rng.choice(["SaveImage", "NobodyKnows"]))
+    if files and rng.random() < 0.4:
+        rng.choice(files).write_bytes(graph(lora=f"changed{turn}.safetensors"))
+    if len(files) > 4 and rng.random() < 0.4:
+        path = rng.choice(files)
+        path.rename(path.with_name(f"renamed{turn}.json"))
+    if len(files) > 20:
+        rng.choice(sorted(host.workflows.rglob("*.json"))).unlink()
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_failpoint_of_a_cycle_is_survived(host: Host) -> None:
+    hit = set()
+    rng = repeatable(1)
+    for turn, point in enumerate([*POINTS, *POINTS]):
+        change_files(host, turn, rng)
+        before = host.intake()
+        if kill_at(host, point):
+            hit.add(point)
+        check_whole(host)
+        check_recovery(host, before)
+    assert hit == set(POINTS)
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_single_write_of_a_cycle_is_survived(host: Host) -> None:
+    """The first cycle of a home makes every file; it is killed at each rename, append and commit in turn."""
+    host.cycle()
+    rng = repeatable(2)
+    kills = 0
+    for point in ("files.before_rename", "files.after_rename", "files.after_append", "index.before_commit"):
+        for count in range(1, 40):
+            change_files(host, 1000 * (POINTS.index(point) + 1) + count, rng)
+            before = host.intake()
+            was_killed = kill_at(host, f"{point}#{count}")
+            check_whole(host)
+            check_recovery(host, before)
+            if not was_killed:
+                break
+            kills += 1
+        assert not was_killed, "there are more writes than this test counts"
+    assert kills >= 12
+
+
+def killed_at_random(host: Host, rng: random.Random, longest: float) -> Iterator[int]:
+    """Start a cycle, change files while it runs, and kill it; yield how it ended."""
+    with host.started("--run-cycle") as process:
+        deadline = time.monotonic() + rng.uniform(0, longest)
+        turn = rng.randrange(1 << 30)
+        while time.monotonic() < deadline and process.poll() is None:
+            change_files(host, turn, rng)
+            turn += 1
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+        yield process.returncode
+
+
+def run_rounds(host: Host, rounds: int) -> dict[str, int]:
+    host.set(models__hash_budget_seconds=0)
+    rng = repeatable(rounds)
+    began = time.monotonic()
+    host.program("--run-cycle")
+    longest = 1.1 * (time.monotonic() - began)
+    figures = {"rounds": rounds, "killed": 0, "in mid-cycle": 0, "acknowledged at the kill": 0}
+    for turn in range(rounds):
+        change_files(host, turn, rng)
+        before, history = host.intake(), len(host.history())
+        for code in killed_at_random(host, rng, longest):
+            figures["killed"] += code == -signal.SIGKILL
+        check_whole(host)
+        figures["in mid-cycle"] += (host.home / "state" / "cycle.lock").exists() and len(host.history()) == history
+        after = host.intake()
+        assert after[: len(before)] == before
+        figures["acknowledged at the kill"] += len(after) > len(before)
+        check_recovery(host, after)
+    return figures
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_are_survived(host: Host) -> None:
+    figures = run_rounds(host, 15)
+    assert figures["killed"] >= 8
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(3000)
+def test_five_hundred_kills_at_random_moments_are_survived(host: Host) -> None:
+    figures = run_rounds(host, 500)
+    print(figures)  # noqa: T201 - figures for whoever runs the torture suite
+    assert figures["killed"] >= 300
+    assert figures["acknowledged at the kill"] >= 20
+
+
+def test_a_second_writer_is_turned_away_while_a_cycle_is_stopped(host: Host) -> None:
+    """A cycle that hangs keeps its lock; one that was killed does not."""
+    with host.started("--run-cycle", COMFYWATCHMAN_FAILPOINTS="cycle.after_intake=sleep:60") as process:
+        while not host.layout.intake_log.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        assert host.program("--run-cycle").returncode == 75
+        process.kill()
+        process.wait()
+        assert isinstance(process, subprocess.Popen)
+    assert host.program("--run-cycle").returncode == 0
