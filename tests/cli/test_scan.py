@@ -164,3 +164,39 @@ def test_without_a_comfyui_there_is_nothing_to_hold_files_against(host: Host, co
     assert ended.returncode == 1
     assert b"comfyui-not-found" in ended.stderr
     assert b"COMFYUI_ROOT=/path/to/ComfyUI" in ended.stderr
+
+
+PICTURE = b'{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}'
+
+
+def test_an_explanation_shows_the_files_that_a_person_supplies(host: Host) -> None:
+    path = host.write("a.json", PICTURE)
+    result = run(host, "explain", path)
+    assert result.exit_code == 0
+    assert "1\tLoadImage\timage\tinput\ta.png\tPut it into input, or choose another picture" in result.stdout
+    assert "  Needs a picture: a.png\n" in result.stdout
+    facts = json.loads(run(host, "explain", path, "--json").stdout)
+    assert [(one["name"], one["required"]) for one in facts["missing_inputs"]] == [("a.png", False)]
+    put(host.comfyui / "input/a.png")
+    result = run(host, "explain", path)
+    assert "1\tLoadImage\timage\tinput\ta.png\tpresent\n" in result.stdout
+    assert "Needs" not in result.stdout
+
+
+def test_a_required_picture_counts_for_a_look_as_for_a_cycle(host: Host) -> None:
+    path = host.write("a.json", PICTURE)
+    assert run(host, "scan", path).exit_code == 0
+    host.set(workflows__require_inputs=True)
+    result = run(host, "scan", path)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[1].split("\t")[1:] == ["MISSING", "0", "0", "a.png"]
+    (found,) = json.loads(run(host, "scan", path, "--json").stdout)["workflows"]
+    assert (found["status"], found["missing_inputs"][0]["name"]) == ("MISSING", "a.png")
+    assert host.entry("a.json").status == "MISSING"
+
+
+def test_a_configured_input_folder_is_the_one_looked_at(host: Host, tmp_path: Path) -> None:
+    path = host.write("a.json", PICTURE)
+    put(tmp_path / "mine/a.png")
+    host.set(comfyui__input_directory=tmp_path / "mine", workflows__require_inputs=True)
+    assert run(host, "scan", path).exit_code == 0

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from comfywatchman.cli.main import main
-from comfywatchman.cli.status import SHOWN_ACTIONS, SHOWN_WORKFLOWS
+from comfywatchman.cli.status import SHOWN_ACTIONS, SHOWN_INPUTS, SHOWN_WORKFLOWS
 from comfywatchman.readiness.workflows import Root
 from tests.hosts import Host
 from tests.nvml.library import build_nvml, write_nvml_state
@@ -103,3 +103,34 @@ def test_a_skipped_cycle_is_shown_with_its_reason(host: Host, tmp_path: Path) ->
     write_nvml_state(build_nvml(tmp_path), "init 0", "gpu GPU-a 0 0 24576 3000 400 -1 Card")
     assert host.program("--run-cycle", LD_LIBRARY_PATH=str(tmp_path)).returncode == 75
     assert "The last cycle was skipped (vram-low): GPU 0 (Card) has 2.93 GiB" in run(host).stdout
+
+
+def picture(name: str) -> bytes:
+    return json.dumps({"1": {"class_type": "LoadImage", "inputs": {"image": name}}}).encode()
+
+
+def test_pictures_that_a_person_supplies_are_named_below(host: Host) -> None:
+    host.write("ready.json", picture("a.png"))
+    host.write("other.json", picture("b.png"))
+    host.cycle()
+    lines = run(host).stdout.splitlines()
+    assert lines[0] == "All 2 workflows are ready"
+    assert {"ready.json needs a picture: a.png", "other.json needs a picture: b.png"} < set(lines)
+
+
+def test_many_needs_are_cut_and_counted(host: Host) -> None:
+    for number in range(SHOWN_INPUTS + 2):
+        host.write(f"{number}.json", picture("a.png"))
+    host.cycle()
+    text = run(host).stdout
+    assert text.count("needs a picture") == SHOWN_INPUTS
+    assert "… and 2 more need pictures or other files of yours; see the report." in text
+
+
+def test_a_required_picture_stands_in_the_table(host: Host) -> None:
+    host.set(workflows__require_inputs=True)
+    host.write("a.json", picture("a.png"))
+    host.cycle()
+    text = run(host).stdout
+    assert "a.json\tMISSING\t0\t0\ta.png\n" in text
+    assert "needs a picture" not in text

@@ -7,6 +7,7 @@ from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.status import (
     Candidate,
     FileProblem,
+    MissingInput,
     MissingModel,
     MissingNode,
     Package,
@@ -38,6 +39,7 @@ def entry(
     models: tuple[MissingModel, ...] = (),
     nodes: tuple[MissingNode, ...] = (),
     problems: tuple[FileProblem, ...] = (),
+    inputs: tuple[MissingInput, ...] = (),
 ) -> WorkflowEntry:
     return WorkflowEntry(
         path=path,
@@ -54,6 +56,7 @@ def entry(
         problems=problems,
         last_resolved_at=None,
         intake=None,
+        missing_inputs=inputs,
     )
 
 
@@ -140,3 +143,28 @@ def test_candidates_come_along() -> None:
     candidate = Candidate(source="civitai", url="https://civitai.com/1")
     (one,) = actions([entry("/a", models=(model(candidates=(candidate,)),))])
     assert one.candidates == (candidate,)
+
+
+def picture(name: str, *, required: bool) -> MissingInput:
+    return MissingInput(name, "input", "picture", "LoadImage", "1", "image", "Put it into input.", required=required)
+
+
+def test_a_required_picture_is_one_action_after_the_models() -> None:
+    found = actions(
+        [
+            entry("/1", inputs=(picture("a.png", required=True),)),
+            entry("/2", inputs=(picture("a.png", required=True),), models=(model(),)),
+            entry("/3", status=Status.INVALID),
+        ]
+    )
+    assert [one.kind for one in found] == ["model", "input", "file"]
+    assert (found[1].what, found[1].instruction, found[1].because, found[1].workflows) == (
+        "a.png",
+        "Put it into input.",
+        "a picture that is not in ComfyUI's input folder",
+        ("/1", "/2"),
+    )
+
+
+def test_a_picture_that_does_not_count_is_no_action() -> None:
+    assert actions([entry("/1", status=Status.READY, inputs=(picture("a.png", required=False),))]) == ()

@@ -137,3 +137,14 @@ def test_the_fingerprint_stands_a_root_that_is_not_utf8(tmp_path: Path) -> None:
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/us\xe9r"))
     put(root / "models/vae/a.safetensors", safetensors())
     assert len(build(root).fingerprint) == 32
+
+
+def test_names_are_found_whatever_their_unicode_form(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/Cafe\u0301.safetensors", safetensors())
+    put(tmp_path / "models/loras/caf\u00e9.pt", safetensors())
+    inventory = build(tmp_path)
+    for spelling in ("cafe\u0301.safetensors", "caf\u00e9.safetensors"):
+        assert [one.name for one in inventory.by_basename(spelling)] == ["Cafe\u0301.safetensors"]
+    assert [one.name for one in inventory.by_basename("cafe\u0301.pt")] == ["caf\u00e9.pt"]
+    assert inventory.exact("loras", "Caf\u00e9.safetensors") is None
+    assert inventory.by_basename("cafe.pt") == ()

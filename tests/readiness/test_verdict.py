@@ -55,7 +55,9 @@ class Inventory:
         return next((one for one in self.models if (one.folder, one.name) == (folder, name)), None)
 
     def by_basename(self, name_lower: str) -> Sequence[Model]:
-        return [one for one in self.models if one.name.rpartition("/")[2].lower() == name_lower]
+        wanted = unicodedata.normalize("NFC", name_lower)
+        names = {one: unicodedata.normalize("NFC", one.name.rpartition("/")[2].lower()) for one in self.models}
+        return [one for one, name in names.items() if name == wanted]
 
 
 def reference(value: str, *, folder: str | None = "loras", tries: tuple[str, ...] | None = None) -> Reference:
@@ -130,8 +132,12 @@ def test_the_very_name_is_exact_however_odd_it_is(name: str) -> None:
         ("a.pt ", "a.pt", ModelState.MISSING),
         (" a.pt", "a.pt", ModelState.MISSING),
         ("a.pt", "a.safetensors", ModelState.MISSING),
-        (unicodedata.normalize("NFC", "é.pt"), unicodedata.normalize("NFD", "é.pt"), ModelState.MISSING),
-        (unicodedata.normalize("NFD", "é.pt"), unicodedata.normalize("NFC", "é.pt"), ModelState.MISSING),
+        ("\u00e9.pt", "e\u0301.pt", ModelState.NORMALISATION),
+        ("e\u0301.pt", "\u00e9.pt", ModelState.NORMALISATION),
+        ("sub\\e\u0301.pt", "sub/\u00e9.pt", ModelState.NORMALISATION),
+        ("E\u0301.pt", "\u00e9.pt", ModelState.CASE),
+        ("e\u0301.pt", "sub/\u00e9.pt", ModelState.SUBFOLDER),
+        ("e.pt", "\u00e9.pt", ModelState.MISSING),
         ("", "a.pt", ModelState.UNRESOLVABLE),
         ("   ", "a.pt", ModelState.UNRESOLVABLE),
         ("42", "a.pt", ModelState.UNRESOLVABLE),
@@ -267,3 +273,18 @@ def test_any_name_against_any_files_is_exact_only_when_it_is_there(value: str, t
 
 def test_the_surest_comes_first() -> None:
     assert sorted(CONFIDENCES, key=confidence_rank) == ["high", "medium", "low"]
+
+
+@pytest.mark.parametrize("folder", ["loras", None])
+def test_a_name_that_looks_the_same_is_said_to_be_written_otherwise(folder: str | None) -> None:
+    finding = judge_reference(reference("e\u0301.pt", folder=folder), Inventory(Model("loras", "\u00e9.pt")))
+    assert (finding.state, finding.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
+    assert finding.fix is not None
+    assert "\u00e9.pt" in finding.fix
+    assert finding.is_sure
+
+
+def test_spelling_is_compared_before_letter_case() -> None:
+    names = ("\u00c9.pt", "\u00e9.pt")
+    found = judge_reference(reference("e\u0301.pt"), Inventory(*(Model("loras", name) for name in names)))
+    assert (found.state, found.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
