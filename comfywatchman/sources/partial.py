@@ -233,10 +233,10 @@ def open_part(folder: int, name: str) -> Part:
 
 def sweep_part(folder: int, name: str) -> None:
     """Delete an unfinished file that nobody needs or writes any more."""
-    with contextlib.suppress(OSError, Failure):
-        if os.stat(name, dir_fd=folder, follow_symlinks=False):
-            with open_part(folder, name) as part:
-                part.discard()
+    # Opening makes the file when it is not there; then a note without a file, which a crash leaves, goes with it.
+    if any(_is_there(folder, one) for one in (name, f"{name}.note")):
+        with contextlib.suppress(OSError, Failure), open_part(folder, name) as part:
+            part.discard()
 
 
 def _opened(folder: int, name: str) -> int:
@@ -262,6 +262,14 @@ def _lock(descriptor: int, name: str) -> None:
         # Some network filesystems have no locks; there, the queue's own lock and the last rename must do.
         if error.errno not in _NO_LOCKS:
             raise
+
+
+def _is_there(folder: int, name: str) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _is_named(descriptor: int, folder: int, name: str) -> bool:
