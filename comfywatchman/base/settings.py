@@ -89,7 +89,6 @@ class SearchSection(Section, frozen=True):
     budget_requests: Count
     parallel: Annotated[int, Meta(ge=1, le=16)]
     timeout_seconds: Positive
-    allow_pickle: bool
     civitai_url: Text
     civitai_fallback_url: Text
     huggingface_url: Text

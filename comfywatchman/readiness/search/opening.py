@@ -12,7 +12,7 @@ import msgspec
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.http import Session
-from comfywatchman.base.settings import SearchSection, Settings
+from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.search.budget import Budget, BudgetedSession
 from comfywatchman.readiness.search.cache import SearchMemory, digest_of
@@ -59,7 +59,7 @@ def open_search(
         session = stack.enter_context(BudgetedSession(budget, timeout_seconds=section.timeout_seconds))
         yield Search(
             hubs=_hubs(settings, session),
-            policy=policy_of(section),
+            policy=policy_of(settings),
             backend_order=section.backend_order,
             budget=budget,
             clock=clock,
@@ -76,12 +76,13 @@ def cycle_budget(settings: Settings, clock: Clock) -> Budget:
     return Budget(clock, seconds=settings.search.budget_seconds, requests=settings.search.budget_requests)
 
 
-def policy_of(section: SearchSection) -> Policy:
+def policy_of(settings: Settings) -> Policy:
     """Return what may become FOUND; hosts that the configuration names are trusted like the sites they stand for."""
+    section = settings.search
     urls = (section.civitai_url, section.civitai_fallback_url, section.huggingface_url)
     hosts = {urlsplit(url).netloc for url in urls if url}
     own = frozenset(host for host in hosts - HUGGING_FACE_HOSTS - CIVITAI_HOSTS if host)
-    return Policy(allow_pickle=section.allow_pickle, extra_hosts=own)
+    return Policy(allow_pickle=settings.downloads.allow_pickle, extra_hosts=own)
 
 
 def _hubs(settings: Settings, session: Session) -> Hubs:
@@ -135,4 +136,5 @@ def _configuration(settings: Settings) -> str:
     for name in ("budget_seconds", "budget_requests", "parallel", "timeout_seconds", "backend_order"):
         search.pop(name, None)
     llm.pop("timeout_seconds", None)
-    return digest_of((_SEARCH_VERSION, search, llm if llm["driver"] != "none" else "none"))
+    model = llm if llm["driver"] != "none" else "none"
+    return digest_of((_SEARCH_VERSION, search, model, settings.downloads.allow_pickle))

@@ -47,7 +47,13 @@ class World:
     llm: ChatServer | None = None
     clock: FakeClock = field(default_factory=FakeClock)
 
-    def settings(self, *, search: dict[str, Any] | None = None, llm: dict[str, Any] | None = None) -> Settings:
+    def settings(
+        self,
+        *,
+        search: dict[str, Any] | None = None,
+        llm: dict[str, Any] | None = None,
+        allow_pickle: bool = False,
+    ) -> Settings:
         """Return settings that lead to these servers."""
         settings = load(folder=Path("/"), environment={}).settings
         places = {
@@ -61,6 +67,7 @@ class World:
             settings,
             search=replace(settings.search, **{**places, **(search or {})}),
             llm=replace(settings.llm, **{**model, **(llm or {})}),
+            downloads=replace(settings.downloads, allow_pickle=allow_pickle),
             secrets=replace(settings.secrets, **CANARIES),
         )
 
@@ -72,10 +79,11 @@ class World:
         decisions: Decisions | None = None,
         budget: Budget | None = None,
         llm: dict[str, Any] | None = None,
+        allow_pickle: bool = False,
         **search: Any,
     ) -> Iterator[Search]:
         """Open a search; keywords are keys of `[search]`."""
-        settings = self.settings(search=search, llm=llm)
+        settings = self.settings(search=search, llm=llm, allow_pickle=allow_pickle)
         allowed = budget or Budget(self.clock)
         with open_search(settings, clock=self.clock, budget=allowed, database=database, decisions=decisions) as opened:
             yield opened
