@@ -40,13 +40,13 @@ class InputFolders:
     names: Mapping[Folder, str]
     required: bool
     problems: list[str] = field(default_factory=list)
-    _seen: dict[tuple[Folder, str, bool], bool] = field(default_factory=dict)
+    _fixes: dict[tuple[str, Kind], str | None] = field(default_factory=dict)
 
     def missing(self, needed: Iterable[InputFile]) -> tuple[MissingInput, ...]:
         """Return what is not there; a file of which that is not known counts as there, and is reported."""
-        return tuple(self._missing(one) for one in needed if not self._has(one.folder, one.relative, one.kind))
+        return tuple(self._finding(one, fix) for one in needed if (fix := self._fix_if_missing(one)) is not None)
 
-    def _missing(self, one: InputFile) -> MissingInput:
+    def _finding(self, one: InputFile, fix: str) -> MissingInput:
         return MissingInput(
             name=one.name,
             folder=one.folder,
@@ -54,22 +54,22 @@ class InputFolders:
             node_type=one.node_type,
             node_path=one.node_path,
             input=one.input,
-            fix=self._fix(one),
+            fix=fix,
             required=self.required,
         )
 
-    def _has(self, folder: Folder, relative: str, kind: Kind) -> bool:
-        key = (folder, relative, kind == "folder")
-        if key not in self._seen:
-            self._seen[key] = self._look(*key)
-        return self._seen[key]
+    def _fix_if_missing(self, one: InputFile) -> str | None:
+        key = (one.name, one.kind)
+        if key not in self._fixes:
+            self._fixes[key] = None if self._has(one.folder, one.relative, one.kind) else self._fix(one)
+        return self._fixes[key]
 
-    def _look(self, folder: Folder, relative: str, is_folder: bool) -> bool:  # noqa: FBT001 - the parts of a key
+    def _has(self, folder: Folder, relative: str, kind: Kind) -> bool:
         path = self._path(folder, relative)
         if path is None:
             return False
         try:
-            return stat.S_ISDIR(os.stat(path).st_mode) is is_folder
+            return stat.S_ISDIR(os.stat(path).st_mode) is (kind == "folder")
         except ValueError:
             return False
         except OSError as error:
