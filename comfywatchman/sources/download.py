@@ -119,24 +119,17 @@ def fetch(
     Raises:
         Failure: A `download-…` code, `lock-held`, or `state-unwritable`.
     """
-    name = part_name(wanted.name, url=wanted.url, sha256=wanted.sha256)
-    there = already_there(wanted, folder, may_go_on=lambda: not flow.wait(0))
-    if there is not None:
-        sweep_part(folder, name)
-        return there
+    work = _Work(wanted, folder, connections, allowed, patience, check, flow, now, boot_id)
     try:
-        with open_part(folder, name) as part:
-            work = _Work(wanted, folder, part, connections, allowed, patience, check, flow, now, boot_id)
-            return work.fetched()
+        return work.there() or work.fetched()
     except FileExistsError as error:
         # Somebody was faster; if it is the same file, all is well.
-        there = already_there(wanted, folder, may_go_on=lambda: not flow.wait(0))
+        there = work.there()
         if there is None:
             raise target_taken(wanted.name) from error
-        sweep_part(folder, name)
         return there
     except OSError as error:
-        raise Failure("state-unwritable", f"{wanted.name} cannot be written: {error.strerror}.") from error
+        raise Failure("state-unwritable", f"{wanted.name[:200]} cannot be written: {error.strerror}.") from error
 
 
 def already_there(wanted: Fetch, folder: int, *, may_go_on: Callable[[], bool]) -> Fetched | None:
@@ -175,13 +168,14 @@ def target_taken(name: str, what: str = "another file") -> Failure:
 
 
 class _Work:
-    """One call of `fetch` on an open unfinished file."""
+    """One call of `fetch`."""
+
+    _part: Part
 
     def __init__(  # noqa: PLR0917 - called once, just above
         self,
         wanted: Fetch,
         folder: int,
-        part: Part,
         connections: Connections,
         allowed: Allowed,
         patience: Patience,
@@ -192,7 +186,7 @@ class _Work:
     ) -> None:
         self._wanted = wanted
         self._folder = folder
-        self._part = part
+        self._part_name = part_name(wanted.name, url=wanted.url, sha256=wanted.sha256)
         self._connections = connections
         self._allowed = allowed
         self._patience = patience
@@ -206,7 +200,19 @@ class _Work:
         self._pieces = 0
         self._received = 0
 
+    def there(self) -> Fetched | None:
+        """Return the right file that has the name already; an unfinished one beside it is needed no more."""
+        found = already_there(self._wanted, self._folder, may_go_on=self._may_go_on)
+        if found is not None:
+            sweep_part(self._folder, self._part_name)
+        return found
+
     def fetched(self) -> Fetched:
+        """Fetch the file."""
+        with open_part(self._folder, self._part_name) as self._part:
+            return self._fetched()
+
+    def _fetched(self) -> Fetched:
         resumed = self._take_up()
         self._receive()
         sha256 = self._part.sha256()
@@ -230,7 +236,7 @@ class _Work:
             return 0
         self._note = note
         self._pieces = 1
-        if not part.take_up(lambda: not self._flow.wait(0)):
+        if not part.take_up(self._may_go_on):
             raise stopped()
         return part.size
 
@@ -330,6 +336,9 @@ class _Work:
             raise Failure("download-wrong-content", f"{shown} has another file now: its SHA-256 is {found.sha256}.")
         if wanted.sha256 is None and found.sha256 is not None:
             self._wanted = replace(wanted, sha256=found.sha256)
+
+    def _may_go_on(self) -> bool:
+        return not self._flow.wait(0)
 
     def _begin_anew(self) -> None:
         self._restarts += 1
