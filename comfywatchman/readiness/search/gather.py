@@ -145,14 +145,7 @@ def _civitai_facts(proposal: Proposal, wanted: Wanted, civitai: Civitai, terms: 
 
 def _on_civitai(proposal: Proposal, civitai: Civitai) -> Iterator[Facts]:
     ids = proposal.ids
-    versions: tuple[CivitaiVersion, ...] = ()
-    base_url = ""
-    if ids.civitai_version is not None:
-        version = civitai.version(ids.civitai_version)
-        base_url, versions = (version[0], (version[1],)) if version else ("", ())
-    elif ids.civitai_model is not None:
-        model = civitai.model(ids.civitai_model)
-        base_url, versions = (model[0], model[1].versions) if model else ("", ())
+    base_url, versions = _civitai_versions(ids, civitai)
     files = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
     meant = [hit for hit in files if ids.civitai_file in {None, hit.file.id}]
     if not meant:
@@ -160,6 +153,14 @@ def _on_civitai(proposal: Proposal, civitai: Civitai) -> Iterator[Facts]:
         yield Facts(proposal, "absent", "civitai", ids=ids, said=f"Civitai has no such file of {what}.")
     for hit in meant:
         yield _civitai_file(proposal, hit)
+
+
+def _civitai_versions(ids: Ids, civitai: Civitai) -> tuple[str, tuple[CivitaiVersion, ...]]:
+    if ids.civitai_version is not None:
+        version = civitai.version(ids.civitai_version)
+        return (version[0], (version[1],)) if version is not None else ("", ())
+    model = civitai.model(ids.civitai_model or 0)
+    return (model[0], model[1].versions) if model is not None else ("", ())
 
 
 def _civitai_file(proposal: Proposal, hit: CivitaiHit) -> Facts:
