@@ -16,7 +16,15 @@ from comfywatchman.comfyui.loaders import builtin_table
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from scripts.real_comfyui import Installed, start
 from tests.real_comfyui.sandbox import FOLDERS, write_model
-from tests.real_comfyui.truth import SENTINEL, ask, corpus, named_models, place_models, with_separators
+from tests.real_comfyui.truth import (
+    SENTINEL,
+    ask,
+    corpus,
+    named_models,
+    place_models,
+    place_pictures,
+    with_separators,
+)
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 
@@ -45,23 +53,33 @@ class Judged:
 
 @pytest.fixture(
     scope="module",
-    params=[(1, 0.6, False), (2, 0.97, False), (1, 0.6, True)],
-    ids=["60 % of the models", "97 % of the models", "60 % of the models, the server asked"],
+    params=[(1, 0.6, False, False), (2, 0.97, False, False), (1, 0.6, True, False), (3, 0.97, False, True)],
+    ids=[
+        "60 % of the models",
+        "97 % of the models",
+        "60 % of the models, the server asked",
+        "97 % of the models, pictures required",
+    ],
 )
 def judged(
     request: pytest.FixtureRequest, real_comfyui_installed: Installed, tmp_path_factory: pytest.TempPathFactory
 ) -> Judged:
-    seed, share, is_asked = request.param
+    seed, share, is_asked, are_required = request.param
     base, home = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("home")
     contents = fill(base, real_comfyui_installed, seed=seed, share=share)
     server = start(real_comfyui_installed, base)
     try:
         truth = ask(server)
-        statuses = verdicts(real_comfyui_installed, base, home, url=server.url if is_asked else "")
+        statuses = verdicts(
+            real_comfyui_installed, base, home, url=server.url if is_asked else "", require_inputs=are_required
+        )
     finally:
         server.stop()
     table = builtin_table()
-    refusals = {name: truth.refusals(read_workflow(content, table=table)) for name, content in contents.items()}
+    read = {name: read_workflow(content, table=table) for name, content in contents.items()}
+    refusals = {name: truth.refusals(workflow) for name, workflow in read.items()}
+    if are_required:
+        refusals = {name: [*why, *truth.input_refusals(read[name])] for name, why in refusals.items()}
     known = {name for name, why in refusals.items() if not any("unknown class" in reason for reason in why)}
     return Judged(statuses, refusals, known)
 
@@ -73,6 +91,7 @@ def fill(base: Path, installed: Installed, *, seed: int, share: float) -> dict[s
     contents = corpus(installed.templates)
     models = named_models(contents.values())
     inner = place_models(base, models, share=share, chance=random.Random(seed))  # noqa: S311 - a repeatable choice
+    place_pictures(base, contents.values(), share=0.6, chance=random.Random(seed))  # noqa: S311 - the same
     workflows = base / "user" / "default" / "workflows"
     workflows.mkdir(parents=True)
     for number, (name, content) in enumerate(contents.items()):
@@ -83,12 +102,13 @@ def fill(base: Path, installed: Installed, *, seed: int, share: float) -> dict[s
     return contents
 
 
-def verdicts(installed: Installed, base: Path, home: Path, *, url: str) -> dict[str, str]:
+def verdicts(installed: Installed, base: Path, home: Path, *, url: str, require_inputs: bool) -> dict[str, str]:
     """Run one cycle as a person would and return the status of each workflow by file name."""
     config = home / "test.toml"
     config.write_text(
         f'[comfyui]\nroot = "{installed.tree}"\nbase_directory = "{base}"\nurl = "{url}"\n'
         '[nodes]\nask_registry = false\nclass_map_url = ""\n[schedule]\nmin_vram_gb = 0.0\n'
+        f"[workflows]\nrequire_inputs = {str(require_inputs).lower()}\n"
     )
     program = Path(sys.executable).with_name("comfywatchman")
     command = [program, "--run-cycle", "--home", home, "--config", config]

@@ -21,7 +21,14 @@ if TYPE_CHECKING:
 SENTINEL: Final = "zz_sentinel_of_a_folder.safetensors"
 """Lies in every model folder of the sandbox: an input that offers it lists that folder."""
 
+INPUT_SENTINELS: Final = frozenset(
+    {*(f"zz_sentinel.{suffix}" for suffix in ("png", "mp4", "wav", "latent", "txt")), "3d/zz_sentinel.glb", "zz_folder"}
+)
+"""Lie in the input folder of the sandbox: a list that offers one of them lists that folder."""
+
 INNER_FOLDER: Final = "inner"
+
+_MEDIA: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".webm", ".mov", ".mp3", ".wav", ".flac", ".m4a")
 
 
 @dataclass(frozen=True)
@@ -38,15 +45,30 @@ class ServerTruth:
         """Return why the server would not run a workflow, model inputs and classes only; empty when it would."""
         return [reason for node in workflow.nodes if node.active for reason in self._of_node(node)]
 
-    def other_refusals(self, workflow: Workflow) -> list[str]:
-        """Return values that the server would not take in inputs that are no model inputs."""
-        active = (node for node in workflow.nodes if node.active and node.class_type in self.classes)
+    def input_refusals(self, workflow: Workflow) -> list[str]:
+        """Return the files of the input folder that the server does not offer, though a workflow names them."""
         return [
-            f"{node.class_type}.{name}: {node.values[name]!r}"
-            for node in active
-            for name, _, options in self._combos(node.class_type)
-            if SENTINEL not in options and name in node.values and node.values[name] not in options
+            f"{node.path} {node.class_type}.{name}: {value!r} is not offered"
+            for node, name, value, options in self._refused(workflow)
+            if INPUT_SENTINELS & set(options)
         ]
+
+    def other_refusals(self, workflow: Workflow) -> list[str]:
+        """Return values that the server does not offer in lists of neither models nor input files."""
+        return [
+            f"{node.class_type}.{name}: {value!r}"
+            for node, name, value, options in self._refused(workflow)
+            if SENTINEL not in options and not INPUT_SENTINELS & set(options)
+        ]
+
+    def _refused(self, workflow: Workflow) -> Iterator[tuple[Node, str, object, list[Any]]]:
+        for node in workflow.nodes:
+            if not node.active or node.class_type not in self.classes:
+                continue
+            for name, _, options in self._combos(node.class_type):
+                value = node.values.get(name, _first(node) if INPUT_SENTINELS & set(options) else None)
+                if value is not None and name not in node.linked and value not in options:
+                    yield node, name, value, options
 
     def _of_node(self, node: Node) -> Iterator[str]:
         if node.class_type not in self.classes:
@@ -69,6 +91,11 @@ class ServerTruth:
                     yield name, group == "required", spec[0]
                 elif spec[0] == "COMBO":
                     yield name, group == "required", spec[1].get("options", [])
+
+
+def _first(node: Node) -> object:
+    """Return the first widget's value where the file gives no names; in each node that lists input files it is it."""
+    return node.positional[0] if node.positional and not any(node.widget_names) else None
 
 
 def ask(server: Server) -> ServerTruth:
@@ -126,6 +153,24 @@ def place_models(base: Path, models: Iterable[tuple[str, str]], *, share: float,
         elif fate == 3:
             write_model(base / "output" / folder / name)
     return inner
+
+
+def place_pictures(base: Path, contents: Iterable[bytes], *, share: float, chance: random.Random) -> None:
+    """Put a share of the pictures, sounds and videos that some workflows name into the input folder."""
+    for name in INPUT_SENTINELS - {"zz_folder"}:
+        write_model(base / "input" / name)
+    (base / "input" / "zz_folder").mkdir()
+    found: set[str] = set()
+    waiting: list[Any] = [json.loads(content) for content in contents]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and value.lower().endswith(_MEDIA) and "/" not in value and len(value) <= 200:
+            found.add(value)
+        elif isinstance(value, (dict, list)):
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+    for name in sorted(found):
+        if chance.random() < share:
+            write_model(base / "input" / name)
 
 
 def with_separators(content: bytes, inner: Iterable[str], *, separator: str) -> bytes:
