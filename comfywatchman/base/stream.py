@@ -219,11 +219,14 @@ class Connections:
             if self._aborted:
                 raise Failure("http-unreachable", f"{place.shown} is not asked any more.")
             self._busy.add(connection)
+        response = None
         try:
             with _speaking_of(place), connection.limited(self._stall_seconds):
                 connection.request("GET", place.target, headers=dict(headers))
                 response = connection.getresponse()
         except BaseException:
+            if response is not None:
+                response.close()
             self._drop(connection)
             raise
         return Stream(place, response, lambda: self._give_back(connection, place, response))

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.stream import Connections, Place, is_public, parse_place
+from tests.servers.base import LocalServer, Reply
+from tests.servers.faults import Fault, FaultServer
+
+
+def anywhere(_netloc: str) -> bool:
+    return True
+
+
+def nowhere(_netloc: str) -> bool:
+    return False
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://A.example/b?c=d#e", Place("https", "a.example", 443, "/b?c=d")),
+        ("http://a.example:8080", Place("http", "a.example", 8080, "/")),
+        ("https://[2001:db8::1]:8443/x y".replace(" ", "%20"), Place("https", "2001:db8::1", 8443, "/x%20y")),
+        ("https://a.example./ä", Place("https", "a.example", 443, "/%C3%A4")),
+    ],
+)
+def test_an_address_is_taken_apart(url: str, place: Place) -> None:
+    assert parse_place(url) == place
+    assert parse_place(place.url) == place
+
+
+def test_a_relative_redirect_is_taken_from_where_it_was() -> None:
+    base = parse_place("https://a.example:444/b/c?d=e")
+    assert parse_place("../x", base=base).url == "https://a.example:444/x"
+    assert parse_place("//b.example/y", base=base).url == "https://b.example/y"
+    assert parse_place("https://[2001:db8::1]:8443/").origin == "https://[2001:db8::1]:8443"
+
+
+BAD = (
+    " // a //a/b gopher://a/ https:// https://a\\b/ https://a@b/ https://a:x/ https://a:0/ https://a:65536/ "
+    "https://-a/ https://[::1/ javascript:x"
+)
+
+
+@pytest.mark.parametrize("url", ["", "https://a b/", "https://a\n/", "https://a/\t", *BAD.split()])
+def test_what_is_no_plain_address_is_refused(url: str) -> None:
+    with pytest.raises(Failure) as raised:
+        parse_place(url)
+    assert raised.value.code == "download-host-refused"
+
+
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::"]
+)
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+PRIVATE = (
+    "127.0.0.1 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 0.0.0.0 100.64.0.1 224.0.0.1 255.255.255.255 198.18.0.1 "
+    "::1 :: fe80::1 fe80::1%eth0 fc00::1 ff02::1 2001:db8::1 ::ffff:127.0.0.1 64:ff9b::7f00:1 2002:7f00:1:: "
+    "2002:a00:1:: 2001:0:4136:e378:8000:63bf:80ff:fffe"
+)
+
+
+@pytest.mark.parametrize("address", PRIVATE.split())
+def test_addresses_of_private_networks_are_not(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1"]
+)
+def test_a_private_address_is_not_connected_to_however_it_is_written(host: str) -> None:
+    with LocalServer() as server, Connections(stall_seconds=1, may_be_private=nowhere) as connections:
+        with pytest.raises(Failure) as raised:
+            connections.open(parse_place(f"http://{host}:{server.port}/"), {})
+        assert raised.value.code == "download-host-refused"
+        assert "local_hosts" in (raised.value.hint or "")
+        assert server.asked == []
+
+
+def test_a_body_is_read_block_by_block_and_the_connection_kept() -> None:
+    with FaultServer(b"0123456789") as server, Connections(stall_seconds=2, may_be_private=anywhere) as connections:
+        for _ in range(2):
+            with connections.open(parse_place(server.url), {"Range": "bytes=2-"}) as stream:
+                assert (stream.status, stream.length, stream.end_is_marked) == (206, 8, True)
+                assert stream.read(3) + stream.read(99) == b"23456789"
+                assert stream.read(99) == b""
+        assert server.connections == 1
+        with connections.open(parse_place(server.url), {}) as stream:
+            stream.read(3)
+        with connections.open(parse_place(server.url), {}) as stream:
+            assert stream.read(99) == b"0123456789"
+        assert server.connections == 2
+
+
+def test_an_end_without_a_mark_is_told() -> None:
+    with (
+        FaultServer(b"x", [Fault("no-length"), Fault("chunked")]) as server,
+        Connections(stall_seconds=2, may_be_private=anywhere) as connections,
+    ):
+        with connections.open(parse_place(server.url), {}) as stream:
+            assert (stream.length, stream.end_is_marked) == (None, False)
+        with connections.open(parse_place(server.url), {}) as stream:
+            assert (stream.length, stream.end_is_marked) == (None, True)
+            assert stream.read(9) == b"x"
+            assert stream.read(9) == b""
+
+
+def test_the_host_header_names_the_port_only_when_it_must() -> None:
+    with (
+        LocalServer({"/": Reply(b"x")}) as server,
+        Connections(stall_seconds=2, may_be_private=anywhere) as connections,
+    ):
+        with connections.open(parse_place(server.url), {}):
+            pass
+        assert server.asked[0].headers["host"] == f"127.0.0.1:{server.port}"
+
+
+@pytest.mark.parametrize("kind", ["head-drips", "hang-up", "garbage"])
+def test_an_answer_that_does_not_come_is_a_failure(kind: str) -> None:
+    began = time.monotonic()
+    with (
+        FaultServer(b"x", [Fault(kind)] * 3) as server,
+        Connections(stall_seconds=0.3, may_be_private=anywhere) as connections,
+        pytest.raises(Failure) as raised,
+    ):
+        connections.open(parse_place(server.url), {})
+    assert raised.value.code == "http-unreachable"
+    assert time.monotonic() - began < 5
+
+
+def test_nobody_at_the_port_or_behind_the_name_is_a_failure() -> None:
+    with LocalServer() as server:
+        port = server.port
+    with Connections(stall_seconds=1, may_be_private=anywhere) as connections:
+        for url in (f"http://127.0.0.1:{port}/", "http://nobody.invalid/"):
+            with pytest.raises(Failure) as raised:
+                connections.open(parse_place(url), {})
+            assert raised.value.code == "http-unreachable"
+
+
+def test_a_reason_is_read_as_far_as_it_comes_soon() -> None:
+    with (
+        FaultServer(b"y" * 100_000, [Fault("stall", 5)]) as server,
+        Connections(stall_seconds=0.2, may_be_private=anywhere) as connections,
+    ):
+        with connections.open(parse_place(server.url), {}) as stream:
+            assert stream.short_text() == b"yyyyy"
+        with connections.open(parse_place(server.url), {}) as stream:
+            assert len(stream.short_text()) == 16 << 10
+
+
+def test_after_an_abort_nothing_is_asked_and_readers_wake() -> None:
+    with (
+        FaultServer(b"y" * 1000, [Fault("stall", 5)]) as server,
+        Connections(stall_seconds=60, may_be_private=anywhere) as connections,
+    ):
+        with connections.open(parse_place(server.url), {}) as stream:
+            assert stream.read(5) == b"yyyyy"
+            threading.Timer(0.05, connections.abort).start()
+            began = time.monotonic()
+            assert stream.read(5) == b""
+            assert time.monotonic() - began < 5
+        with pytest.raises(Failure):
+            connections.open(parse_place(server.url), {})
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
+    files = f"-addext subjectAltName=DNS:localhost -keyout {tmp_path}/key.pem -out {tmp_path}/cert.pem"
+    made = subprocess.run(f"{command} {files}".split(), check=False, capture_output=True)
+    if made.returncode:
+        pytest.skip("no openssl here")
+    return tmp_path / "cert.pem"
+
+
+class TlsServer(LocalServer):
+    """The same over TLS."""
+
+    def __init__(self, certificate: Path) -> None:
+        super().__init__({"/": Reply(b"secret")})
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+
+
+def test_a_certificate_is_checked_against_the_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with TlsServer(certificate) as server:
+        place = parse_place(f"https://localhost:{server.port}/")
+        with Connections(stall_seconds=2, may_be_private=anywhere) as connections:
+            with pytest.raises(Failure) as raised:
+                connections.open(place, {})
+            assert raised.value.code == "download-host-refused"
+            assert "certificate" in raised.value.message
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+        with Connections(stall_seconds=2, may_be_private=anywhere) as connections:
+            with connections.open(place, {}) as stream:
+                assert stream.read(9) == b"secret"
+            with pytest.raises(Failure):
+                connections.open(parse_place(f"https://127.0.0.1:{server.port}/"), {})
+
+
+def test_a_proxy_is_used_for_public_hosts_and_never_leads_to_private_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalServer() as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        monkeypatch.delenv("no_proxy", raising=False)
+        with Connections(stall_seconds=2, may_be_private=nowhere) as connections:
+            with pytest.raises(Failure) as raised:
+                connections.open(parse_place("https://hub.example/x"), {})
+            assert raised.value.code == "http-unreachable"
+            for host in ("169.254.169.254", "router", "nas.local", "[::1]"):
+                with pytest.raises(Failure) as raised:
+                    connections.open(parse_place(f"https://{host}/x"), {})
+                assert raised.value.code == "download-host-refused"
