@@ -17,8 +17,10 @@ from typing import Any
 
 import jsonschema
 import orjson
+from click.testing import CliRunner, Result
 
 from comfywatchman.base.config import Home, load
+from comfywatchman.cli.main import main
 from comfywatchman.comfyui.install import Installation, find_installation
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.history import CycleRecord, read_records
@@ -170,12 +172,26 @@ class Host:
         own = {"PATH": os.environ["PATH"], "HOME": str(self.home), "PYTHONPATH": str(CHECKOUT)}
         return {**own, **self.variables, **variables}
 
+    def measured(self, **variables: str) -> dict[str, str]:
+        """Return an environment in which a child's lines count for coverage; not for one that will be killed."""
+        own = {name: text for name, text in os.environ.items() if name.startswith("COVERAGE_PROCESS_")}
+        return (
+            self.environment(**variables)
+            if "kill" in "".join(variables.values())
+            else self.environment(**own, **variables)
+        )
+
+    def invoke(self, *arguments: str | Path) -> Result:
+        """Call the command line in this process."""
+        environment = {**self.variables, "HOME": str(self.home), "XDG_CONFIG_HOME": None}
+        return CliRunner().invoke(main, ["--home", str(self.home), *map(str, arguments)], env=environment)
+
     def program(self, *arguments: str | bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
         """Run the program as a child."""
         return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(**variables),
+            env=self.measured(**variables),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=100,
@@ -183,12 +199,12 @@ class Host:
         )
 
     @contextmanager
-    def started(self, *arguments: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    def started(self, *arguments: str, measured: bool = False, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         """Start the program as a child that the block may signal; it is killed at the end if it still runs."""
         process = subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.environment(**variables),
+            env=self.measured(**variables) if measured else self.environment(**variables),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

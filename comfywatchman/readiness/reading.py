@@ -148,7 +148,8 @@ class WorkflowReader:
             except Failure as gone:
                 failure = gone
             else:
-                self._fresh[sha256] = failed(_suffix(path).lstrip(".") or "json", failure)
+                suffix = _suffix(path)
+                self._fresh[sha256] = failed(suffix.lstrip(".") if suffix in MEDIA_SUFFIXES else "json", failure)
                 return sha256
         self.failures[path] = failure
         return None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.lock import is_held
+from comfywatchman.base.lock import hold, is_held
 from tests.base.test_process_children import wait_until
 from tests.hosts import Host
 
@@ -37,7 +37,7 @@ def test_a_cycle_shows_what_needs_something_and_where_the_report_is(host: Host) 
 
 
 def test_a_cycle_tells_programs_its_record(host: Host) -> None:
-    ended = host.program("--run-cycle", "--json", "--trigger", "cron")
+    ended = host.invoke("--run-cycle", "--json", "--trigger", "cron")
     facts = json.loads(ended.stdout)
     assert (facts["schema_version"], facts["cycle"]["trigger"], facts["summary"]["ready"]) == (1, "cron", 1)
     assert facts["report"] == str(host.layout.status_json)
@@ -45,8 +45,17 @@ def test_a_cycle_tells_programs_its_record(host: Host) -> None:
 
 
 def test_a_cycle_tells_the_scheduler_one_line(host: Host) -> None:
-    ended = host.program("--run-cycle", "--note")
+    ended = host.invoke("--run-cycle", "--note")
     assert json.loads(ended.stdout) == {"id": host.history()[0].id, "skipped_reason": None, "message": None}
+
+
+def test_a_cycle_that_a_gate_turns_away_ends_with_75(host: Host) -> None:
+    with hold(host.layout.cycle_lock, command="another cycle", clock=host.clock):
+        shown, told, noted = (host.invoke("--run-cycle", *more) for more in ((), ("--json",), ("--note",)))
+    assert {shown.exit_code, told.exit_code, noted.exit_code} == {75}
+    assert "Skipped (cycle-running): cycle.lock is held by process" in shown.stdout
+    assert json.loads(told.stdout)["summary"] is None
+    assert json.loads(noted.stdout)["skipped_reason"] == "cycle-running"
 
 
 def test_an_interrupted_cycle_ends_with_130_and_the_next_one_runs(host: Host) -> None:

@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
-from comfywatchman.cli.main import main
 from comfywatchman.readiness.sample_workflows import png_with_text
 from tests.hosts import Host, graph, tree
 from tests.model_files import put
@@ -21,13 +19,8 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def run(host: Host, *arguments: str | Path) -> Result:
-    environment = {**host.variables, "HOME": str(host.home), "XDG_CONFIG_HOME": None}
-    return CliRunner().invoke(main, ["--home", str(host.home), *map(str, arguments)], env=environment)
-
-
 def test_a_ready_workflow_ends_with_0(host: Host) -> None:
-    result = run(host, "scan", host.write("a.json"))
+    result = host.invoke("scan", host.write("a.json"))
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split("\t")[1:] == ["READY", "0", "0", ""]
 
@@ -36,7 +29,7 @@ def test_one_that_is_not_ready_ends_with_1_and_says_what_it_lacks(host: Host) ->
     host.write("a.json", lora="absent.safetensors", last="MyNode")
     host.write("b.json")
     host.write("broken.json", b"{")
-    result = run(host, "scan", host.workflows)
+    result = host.invoke("scan", host.workflows)
     assert result.exit_code == 1
     rows = [line.split("\t") for line in result.stdout.splitlines()[1:]]
     assert [row[1] for row in rows] == ["MISSING", "READY", "INVALID"]
@@ -48,7 +41,7 @@ def test_a_scan_agrees_with_a_cycle(host: Host) -> None:
     host.write("a.json", lora="absent.safetensors")
     host.write("b.json")
     host.write("c.png", png_with_text("workflow", graph(last="MyNode")))
-    found = json.loads(run(host, "scan", host.workflows, "--json").stdout)
+    found = json.loads(host.invoke("scan", host.workflows, "--json").stdout)
     entries = {one["path"]: one for one in host.report_after_cycle()["workflows"]}
     assert len(found["workflows"]) == len(entries) == 3
     for one in found["workflows"]:
@@ -58,21 +51,21 @@ def test_a_scan_agrees_with_a_cycle(host: Host) -> None:
 
 
 def test_a_folder_without_workflows_ends_with_1(host: Host) -> None:
-    assert run(host, "scan", host.workflows).exit_code == 1
+    assert host.invoke("scan", host.workflows).exit_code == 1
 
 
 def test_what_cannot_be_read_is_a_problem(host: Host) -> None:
     host.write("a.json")
     os.mkfifo(host.workflows / "pipe.json")
-    result = run(host, "scan", host.workflows)
+    result = host.invoke("scan", host.workflows)
     assert "pipe.json: not a regular file" in result.stderr
     assert result.exit_code == 0
-    assert "not a regular file" in json.loads(run(host, "scan", host.workflows, "--json").stdout)["problems"][0]
+    assert "not a regular file" in json.loads(host.invoke("scan", host.workflows, "--json").stdout)["problems"][0]
 
 
 def test_a_name_that_is_no_utf8_and_that_a_terminal_would_obey_is_shown_escaped(host: Host) -> None:
     host.write(b"\xff\x1b[2J\n.json")
-    result = run(host, "scan", host.workflows)
+    result = host.invoke("scan", host.workflows)
     assert r"\xff\x1b[2J\n.json" in result.stdout.replace("\\\\", "\\")
     assert "\x1b" not in result.stdout
 
@@ -87,10 +80,10 @@ def test_looks_leave_no_trace_and_ask_the_catalogues_all_the_same(host: Host) ->
         host.set(nodes__class_map_url=f"{server.url}/map.json")
         before = tree(host.home, host.comfyui)
         for command in (["scan"], ["scan", "--json"], ["explain"]):
-            result = run(host, *command, path if command == ["explain"] else host.workflows)
+            result = host.invoke(*command, path if command == ["explain"] else host.workflows)
             assert result.exit_code == 1, result.output
             assert tree(host.home, host.comfyui) == before
-        assert "My pack" in run(host, "explain", path).stdout
+        assert "My pack" in host.invoke("explain", path).stdout
         assert {asked.path for asked in server.asked} == {"/comfy-nodes/MyNode/node"}
     ended = host.program("scan", str(host.workflows))
     assert ended.returncode == 1
@@ -101,7 +94,7 @@ def test_a_look_fetches_no_map(host: Host) -> None:
     with LocalServer({"/map.json": Reply(b'{"https://x/y": [["MyNode"], {}]}')}) as server:
         host.set(nodes__class_map_url=f"{server.url}/map.json")
         before = tree(host.home, host.comfyui)
-        run(host, "scan", host.write("a.json", last="MyNode").parent)
+        host.invoke("scan", host.write("a.json", last="MyNode").parent)
         assert server.asked == []
         host.workflows.joinpath("a.json").unlink()
         assert tree(host.home).items() <= before.items()
@@ -109,7 +102,7 @@ def test_a_look_fetches_no_map(host: Host) -> None:
 
 def test_an_explanation_shows_every_reference_and_class(host: Host) -> None:
     path = host.write("a.json", lora="sub\\absent.safetensors", last="MyNode")
-    result = run(host, "explain", path)
+    result = host.invoke("explain", path)
     assert result.exit_code == 1
     lines = result.stdout.splitlines()
     assert lines[0] == f"{path}: MISSING (ui-0.4, json)"
@@ -120,14 +113,14 @@ def test_an_explanation_shows_every_reference_and_class(host: Host) -> None:
 
 
 def test_an_explanation_tells_inactive_nodes_apart(host: Host) -> None:
-    result = run(host, "explain", host.write("a.json", lora="absent.safetensors", lora_muted=True))
+    result = host.invoke("explain", host.write("a.json", lora="absent.safetensors", lora_muted=True))
     assert result.exit_code == 0
     assert "missing (inactive)" in result.stdout
     assert "LoraLoader\t0\tinactive" in result.stdout
 
 
 def test_an_explanation_is_given_as_json(host: Host) -> None:
-    facts = json.loads(run(host, "explain", "--json", host.write("a.json", lora="absent.safetensors")).stdout)
+    facts = json.loads(host.invoke("explain", "--json", host.write("a.json", lora="absent.safetensors")).stdout)
     assert {one["value"]: one["state"] for one in facts["references"]} == {
         "sample_model.safetensors": "exact",
         "absent.safetensors": "missing",
@@ -137,14 +130,14 @@ def test_an_explanation_is_given_as_json(host: Host) -> None:
 
 
 def test_an_explanation_of_a_broken_file_says_what_is_wrong(host: Host) -> None:
-    result = run(host, "explain", host.write("a.json", b"{"))
+    result = host.invoke("explain", host.write("a.json", b"{"))
     assert result.exit_code == 1
     assert "INVALID (unreadable, json)" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["scan", "explain"])
 def test_a_path_that_is_not_there_ends_with_2(host: Host, command: str) -> None:
-    assert run(host, command, host.folder / "absent.json").exit_code == 2
+    assert host.invoke(command, host.folder / "absent.json").exit_code == 2
 
 
 def test_a_picture_without_a_workflow_cannot_be_explained(host: Host) -> None:
@@ -171,26 +164,26 @@ PICTURE = b'{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}'
 
 def test_an_explanation_shows_the_files_that_a_person_supplies(host: Host) -> None:
     path = host.write("a.json", PICTURE)
-    result = run(host, "explain", path)
+    result = host.invoke("explain", path)
     assert result.exit_code == 0
     assert "1\tLoadImage\timage\tinput\ta.png\tPut it into input, or choose another picture" in result.stdout
     assert "  Needs a picture: a.png\n" in result.stdout
-    facts = json.loads(run(host, "explain", path, "--json").stdout)
+    facts = json.loads(host.invoke("explain", path, "--json").stdout)
     assert [(one["name"], one["required"]) for one in facts["missing_inputs"]] == [("a.png", False)]
     put(host.comfyui / "input/a.png")
-    result = run(host, "explain", path)
+    result = host.invoke("explain", path)
     assert "1\tLoadImage\timage\tinput\ta.png\tpresent\n" in result.stdout
     assert "Needs" not in result.stdout
 
 
 def test_a_required_picture_counts_for_a_look_as_for_a_cycle(host: Host) -> None:
     path = host.write("a.json", PICTURE)
-    assert run(host, "scan", path).exit_code == 0
+    assert host.invoke("scan", path).exit_code == 0
     host.set(workflows__require_inputs=True)
-    result = run(host, "scan", path)
+    result = host.invoke("scan", path)
     assert result.exit_code == 1
     assert result.stdout.splitlines()[1].split("\t")[1:] == ["MISSING", "0", "0", "a.png"]
-    (found,) = json.loads(run(host, "scan", path, "--json").stdout)["workflows"]
+    (found,) = json.loads(host.invoke("scan", path, "--json").stdout)["workflows"]
     assert (found["status"], found["missing_inputs"][0]["name"]) == ("MISSING", "a.png")
     assert host.entry("a.json").status == "MISSING"
 
@@ -199,4 +192,4 @@ def test_a_configured_input_folder_is_the_one_looked_at(host: Host, tmp_path: Pa
     path = host.write("a.json", PICTURE)
     put(tmp_path / "mine/a.png")
     host.set(comfyui__input_directory=tmp_path / "mine", workflows__require_inputs=True)
-    assert run(host, "scan", path).exit_code == 0
+    assert host.invoke("scan", path).exit_code == 0

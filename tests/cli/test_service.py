@@ -8,9 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from comfywatchman.cli.main import main
 from tests.hosts import Host
 
 
@@ -20,9 +19,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def run(host: Host, *arguments: str, before: tuple[str, ...] = ()) -> Result:
-    environment = {**host.variables, "HOME": str(host.home), "XDG_CONFIG_HOME": None}
-    line = ["--home", str(host.home), *before, "install-service", *arguments]
-    return CliRunner().invoke(main, line, env=environment)
+    return host.invoke(*before, "install-service", *arguments)
 
 
 def test_a_service_names_the_program_the_home_and_the_comfyui(host: Host) -> None:

@@ -7,9 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
-from comfywatchman.cli.main import main
 from comfywatchman.cli.status import SHOWN_ACTIONS, SHOWN_INPUTS, SHOWN_WORKFLOWS
 from comfywatchman.readiness.workflows import Root
 from tests.hosts import Host
@@ -22,8 +21,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def run(host: Host, *arguments: str) -> Result:
-    environment = {**host.variables, "HOME": str(host.home), "XDG_CONFIG_HOME": None}
-    return CliRunner().invoke(main, ["--home", str(host.home), "status", *arguments], env=environment)
+    return host.invoke("status", *arguments)
 
 
 def test_before_the_first_cycle_the_next_step_is_said(host: Host) -> None:

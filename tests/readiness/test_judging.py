@@ -1,0 +1,158 @@
+"""One workflow held against a host: nodes before models, what counts as open, and what the author proposes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import pytest
+
+from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.workflow.document import DeclaredModel
+from comfywatchman.readiness.facts import ClassUse, Facts
+from comfywatchman.readiness.judging import candidates, judge
+from comfywatchman.readiness.status import FileProblem, MissingNode, Package
+from comfywatchman.readiness.verdict import Found
+
+LORA = Reference(
+    node_path="3",
+    node_type="LoraLoader",
+    input="lora_name",
+    value="a.safetensors",
+    folder="loras",
+    active=True,
+    kind="loader",
+    evidence="loader table",
+    confidence="high",
+    tries=("a.safetensors",),
+)
+
+
+class NoModels:
+    """A host without any model."""
+
+    @property
+    def folders(self) -> Mapping[str, object]:
+        return {"loras": {}}
+
+    def target(self, folder: str) -> str:
+        return f"models/{folder}"
+
+    def exact(self, folder: str, name: str) -> Found | None:
+        del folder, name
+        return None
+
+    def by_basename(self, name_lower: str) -> Sequence[Found]:
+        del name_lower
+        return ()
+
+
+def state_of(name: str, use: ClassUse) -> MissingNode | None:
+    """Judge a class by its name: `unknown1` is unknown, `missing2` is missing with two packages."""
+    if name.startswith("Fine"):
+        return None
+    packages = tuple(Package(str(n)) for n in range(int(name[-1])))
+    return MissingNode(name, name[:-1], use.node_paths, packages)
+
+
+def facts(*references: Reference, classes: Sequence[str] = (), **more: object) -> Facts:
+    uses = {name: ClassUse(node_paths=("1",)) for name in classes}
+    return Facts(container="json", format="ui-1", references=references, classes=uses, **more)  # type: ignore[arg-type]
+
+
+def test_what_holds_no_workflow_is_invalid_with_its_reason() -> None:
+    problem = FileProblem("workflow-not-json", "No.")
+    judged = judge(Facts(container="png", failure=problem), NoModels(), state_of)
+    assert (judged.status, judged.container, judged.problems) == ("INVALID", "png", (problem,))
+
+
+def test_a_workflow_that_names_nothing_is_ready() -> None:
+    assert judge(facts(classes=["Fine"]), NoModels(), state_of).status == "READY"
+
+
+@pytest.mark.parametrize(
+    ("classes", "status", "uncertain"),
+    [
+        (["missing1"], "MISSING", 0),
+        (["missing2"], "MISSING", 1),
+        (["missing0"], "MISSING", 0),
+        (["unknown0"], "UNCERTAIN", 1),
+        (["unknown0", "unknown1", "missing1"], "MISSING", 2),
+        (["Fine", "unknown2"], "UNCERTAIN", 1),
+    ],
+)
+def test_what_is_open_is_counted(classes: list[str], status: str, uncertain: int) -> None:
+    judged = judge(facts(classes=classes), NoModels(), state_of)
+    assert (judged.status, judged.uncertain_count) == (status, uncertain)
+
+
+def test_classes_are_named_in_order_and_only_when_an_active_node_has_them() -> None:
+    uses = {"missing1": ClassUse(), "missing0": ClassUse(node_paths=("9",)), "import2": ClassUse(node_paths=("1", "2"))}
+    judged = judge(Facts(container="json", format="api", classes=uses), NoModels(), state_of)
+    assert [(one.class_type, one.node_paths) for one in judged.missing_nodes] == [
+        ("import2", ("1", "2")),
+        ("missing0", ("9",)),
+    ]
+
+
+def test_the_surest_missing_models_come_first_and_guesses_are_uncertain() -> None:
+    guess = replace(LORA, value="b.safetensors", tries=("b.safetensors",), confidence="low")
+    judged = judge(facts(guess, LORA), NoModels(), state_of)
+    assert [one.name for one in judged.missing_models] == ["a.safetensors", "b.safetensors"]
+    assert (judged.status, judged.models, judged.uncertain_count) == ("MISSING", 2, 1)
+    assert judge(facts(guess), NoModels(), state_of).status == "UNCERTAIN"
+
+
+def test_what_only_switched_off_nodes_name_stands_apart_and_once() -> None:
+    off = replace(LORA, active=False, node_path="7")
+    other = replace(off, value="b.safetensors", tries=("b.safetensors",))
+    judged = judge(facts(LORA, off, other), NoModels(), state_of)
+    assert [(one.name, one.node_path) for one in judged.inactive_models] == [("b.safetensors", "7")]
+    assert [one.name for one in judged.missing_models] == ["a.safetensors"]
+    alone = judge(facts(off), NoModels(), state_of)
+    assert (alone.status, alone.models, len(alone.inactive_models)) == ("READY", 0, 1)
+
+
+def test_a_value_that_is_no_name_is_blamed_on_the_missing_classes() -> None:
+    judged = judge(facts(replace(LORA, value="7", tries=("7",)), classes=["missing1"]), NoModels(), state_of)
+    assert "missing1" in (judged.missing_models[0].fix or "")
+
+
+def test_what_the_server_offers_is_ready() -> None:
+    judged = judge(facts(LORA), NoModels(), state_of, lambda _class, name: {"a.safetensors"} if name else None)
+    assert judged.status == "READY"
+
+
+def declared(name: str = "a.safetensors", **changes: str | None) -> DeclaredModel:
+    facts: dict[str, str | None] = {"directory": "loras", "url": "https://x.example/a", "hash": None, "hash_type": None}
+    return DeclaredModel(name=name, node_path=None, **{**facts, **changes})
+
+
+def test_the_authors_proposal_is_a_candidate_of_a_missing_model_only() -> None:
+    (model,) = judge(facts(LORA, declared=(declared(),)), NoModels(), state_of).missing_models
+    assert [(one.source, one.url, one.sha256) for one in model.candidates] == [
+        ("declared", "https://x.example/a", None)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [
+        (declared(), 1),
+        (declared(directory=None), 1),
+        (declared(directory=""), 1),
+        (declared(directory="vae"), 0),
+        (declared(name="other.safetensors"), 0),
+        (declared(url=None), 0),
+        (declared(url=""), 0),
+    ],
+)
+def test_a_proposal_is_for_this_name_and_folder_and_has_an_address(model: DeclaredModel, count: int) -> None:
+    assert len(candidates(replace(LORA, value="sub\\a.safetensors"), [model, model])) == count
+
+
+def test_only_a_sha256_is_taken_as_one() -> None:
+    (found,) = candidates(LORA, [declared(hash="F" * 64, hash_type="SHA256")])
+    assert found.sha256 == "F" * 64
+    (found,) = candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
+    assert found.sha256 is None
