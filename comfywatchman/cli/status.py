@@ -16,6 +16,7 @@ from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.report import read_report
 from comfywatchman.readiness.report_text import headline, short_names
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+from comfywatchman.readiness.verdict import Status
 
 SHOWN_WORKFLOWS = 20
 SHOWN_ACTIONS = 10
@@ -61,7 +62,7 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
     if len(entries) > SHOWN_WORKFLOWS:
         click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
     print_actions(actions(report.workflows))
-    _say_inputs([entry for entry in report.workflows if any(not one.required for one in entry.missing_inputs)], names)
+    _say_inputs([entry for entry in report.workflows if entry.missing_inputs and entry.status is Status.READY], names)
     for problem in report.problems[:SHOWN_ACTIONS]:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
@@ -80,9 +81,10 @@ def print_actions(todo: tuple[Action, ...]) -> None:
 
 def _say_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
     for entry in needing[:SHOWN_INPUTS]:
-        click.echo(f"{printable(names[entry.path])} needs {printable(said(entry.missing_inputs))}")
+        click.echo(f"{printable(names[entry.path])} is ready, but needs {printable(said(entry.missing_inputs))}")
     if len(needing) > SHOWN_INPUTS:
-        click.echo(f"… and {len(needing) - SHOWN_INPUTS} more need pictures or other files of yours; see the report.")
+        count = len(needing) - SHOWN_INPUTS
+        click.echo(f"… and {count} more that are ready need pictures or other files of yours; see the report.")
 
 
 def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:

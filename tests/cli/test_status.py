@@ -113,7 +113,9 @@ def test_pictures_that_a_person_supplies_are_named_below(host: Host) -> None:
     host.cycle()
     lines = run(host).stdout.splitlines()
     assert lines[0] == "All 2 workflows are ready"
-    assert {"ready.json needs a picture: a.png", "other.json needs a picture: b.png"} < set(lines)
+    assert {"ready.json is ready, but needs a picture: a.png", "other.json is ready, but needs a picture: b.png"} < set(
+        lines
+    )
 
 
 def test_many_needs_are_cut_and_counted(host: Host) -> None:
@@ -122,7 +124,7 @@ def test_many_needs_are_cut_and_counted(host: Host) -> None:
     host.cycle()
     text = run(host).stdout
     assert text.count("needs a picture") == SHOWN_INPUTS
-    assert "… and 2 more need pictures or other files of yours; see the report." in text
+    assert "… and 2 more that are ready need pictures or other files of yours; see the report." in text
 
 
 def test_a_required_picture_stands_in_the_table(host: Host) -> None:

@@ -251,6 +251,7 @@ def test_a_workflow_that_lacks_more_shows_its_picture_beside_it(tmp_path: Path) 
     assert entries(host)["both.json"].status is Status.MISSING
     text = host.layout.status_markdown.read_text("utf-8")
     assert "- Needs a picture: `a.png` is not in the input folder (node 99, `LoadImage`). Put it into input" in text
+    assert "Yours to supply" not in text
 
 
 def test_a_pack_and_its_mark_are_enough_to_know_its_pictures(tmp_path: Path) -> None:
