@@ -13,9 +13,13 @@ from comfywatchman.comfyui.references import Reference, find_references
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
+from comfywatchman.sources.urls import addresses_in
 
-READER_VERSION: Final = 3
+READER_VERSION: Final = 4
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
+
+
+_MOST_LINKS: Final = 200
 
 
 class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -43,6 +47,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         references: Every model reference, active or not.
         classes: Node classes, with where they are used.
         declared: Models the author declared.
+        links: Web addresses in its notes, where a model may be had.
         inputs: Files of the input, output and temp folders that active nodes name.
         problems: What was wrong, words included.
         failure: Why the file holds no workflow; None when it could be read.
@@ -53,6 +58,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     references: tuple[Reference, ...] = ()
     classes: dict[str, ClassUse] = {}
     declared: tuple[DeclaredModel, ...] = ()
+    links: tuple[str, ...] = ()
     inputs: tuple[InputFile, ...] = ()
     problems: tuple[FileProblem, ...] = ()
     failure: FileProblem | None = None
@@ -70,6 +76,7 @@ def read_facts(content: bytes, *, container: str, table: LoaderTable) -> Facts:
         references=find_references(workflow, table),
         classes=_class_uses(workflow.nodes),
         declared=workflow.declared,
+        links=_links(workflow.notes),
         inputs=required_files(workflow, table.file_inputs),
         problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in workflow.problems),
     )
@@ -83,6 +90,10 @@ def failed(container: str, failure: Failure) -> Facts:
 def knowledge_key(table: LoaderTable) -> str:
     """Return what the facts depend on besides the content."""
     return f"{READER_VERSION}:{table.fingerprint}"
+
+
+def _links(notes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address for note in notes for address in addresses_in(note)))[:_MOST_LINKS]
 
 
 def _class_uses(nodes: tuple[Node, ...]) -> dict[str, ClassUse]:

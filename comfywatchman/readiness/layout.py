@@ -75,6 +75,11 @@ class Layout:
         return self.home.state / "custom_nodes_cache.json"
 
     @property
+    def model_catalogue(self) -> Path:
+        """What installed templates and the Manager know of models, in compact form."""
+        return self.home.state / "model_catalogue.msgpack"
+
+    @property
     def decisions(self) -> Path:
         """Which candidates a person has chosen for missing models."""
         return self.home.state / "decisions.json"

@@ -92,6 +92,11 @@ class SearchMemory(Store):
             ]
         )
 
+    def answers(self) -> list[SearchResult]:
+        """Return all that is kept, of whatever age, the latest first."""
+        rows = self.read("SELECT answer FROM search_answer ORDER BY asked_at DESC")
+        return [answer for (text,) in rows if (answer := _decoded(text)) is not None]
+
     def forget(self, key: str) -> None:
         """Drop all that is remembered of a model: its file is gone or has changed where it was found."""
         self.write([("DELETE FROM search_answer WHERE model = ?", [(key,)])])

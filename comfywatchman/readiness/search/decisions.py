@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +15,7 @@ from comfywatchman.base.lock import hold
 from comfywatchman.readiness.search.claims import Wanted
 from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.sources.file_names import base_name
 from comfywatchman.sources.urls import reason_to_refuse
 
 CHOSEN: Final = "chosen"
@@ -103,6 +105,45 @@ def choose(path: Path, result: SearchResult, choice: str, *, policy: Policy, clo
         kept = {**known.decisions, _key(result.filename, result.type): decision}
         write_atomic(path, to_json(Decisions(_VERSION, kept)))
     return decision
+
+
+def answer_for(name: str, answers: Iterable[SearchResult]) -> SearchResult:
+    """Return the latest answer about a model, with the candidates of its other answers behind its own. Pure.
+
+    Args:
+        name: As a workflow writes it, or its last part, with or without the model folder before it.
+        answers: What is remembered, the latest first.
+
+    Raises:
+        Failure: `choice-impossible` when no model is called so, or several are.
+    """
+    listed = list(answers)
+    wanted = name.replace("\\", "/")
+    for names in (_full_names, _last_names):
+        matching = {_key(one.filename, one.type): one for one in reversed(listed) if wanted in names(one)}
+        if len(matching) > 1:
+            raise Failure(
+                "choice-impossible",
+                f"Several models are called {name}.",
+                hint=f"Name one of these: {', '.join(sorted(matching))}.",
+            )
+        for key, latest in matching.items():
+            same = [one for one in listed if _key(one.filename, one.type) == key]
+            candidates = dict.fromkeys(candidate for one in same for candidate in one.candidates)
+            return msgspec.structs.replace(latest, candidates=tuple(candidates))
+    raise Failure(
+        "choice-impossible",
+        f"Nothing is known of a missing model {name}.",
+        hint="Look for it first: comfywatchman resolve --all",
+    )
+
+
+def _full_names(answer: SearchResult) -> set[str]:
+    return {answer.filename.replace("\\", "/"), _key(answer.filename, answer.type)}
+
+
+def _last_names(answer: SearchResult) -> set[str]:
+    return {base_name(answer.filename), f"{answer.type or '?'}/{base_name(answer.filename)}"}
 
 
 def candidate_id(candidate: Candidate) -> str:

@@ -1,0 +1,234 @@
+"""`comfywatchman resolve`: where missing models can be had, and a person's choice where that is not certain."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import click
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.session import Session
+from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
+
+if TYPE_CHECKING:
+    from comfywatchman.comfyui.install import Installation
+    from comfywatchman.readiness.database import Database
+    from comfywatchman.readiness.looking import Look
+    from comfywatchman.readiness.search.chain import Backend, Sought
+
+BACKENDS: Final = ("qwen", "civitai", "huggingface", "civarchive")
+_GIB: Final = 1 << 30
+_MIB: Final = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    backends: tuple[Backend, ...] | None
+    refresh: bool
+    as_json: bool
+
+
+def _named_backends(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+    names = tuple(name.strip() for name in text.split(",")) if text is not None else None
+    unknown = [name for name in names or () if name not in BACKENDS]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(BACKENDS)}.")
+    return names
+
+
+@click.command()
+@click.argument("workflows", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[WORKFLOW]...")
+@click.option("--all", "every", is_flag=True, help="Look for what any watched workflow lacks.")
+@click.option("--refresh", is_flag=True, help="Ask again, whatever earlier searches said.")
+@click.option(
+    "--backends",
+    callback=_named_backends,
+    metavar="A,B",
+    help=f"Whom to ask this time, in this order: {', '.join(BACKENDS)}.",
+)
+@click.option(
+    "--choose", nargs=2, metavar="FILE CANDIDATE", help="Take a candidate, by its number or id, as the model."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.pass_context
+def resolve(
+    context: click.Context,
+    workflows: tuple[Path, ...],
+    every: bool,
+    refresh: bool,
+    backends: tuple[str, ...] | None,
+    choose: tuple[str, str] | None,
+    as_json: bool,
+) -> None:
+    """Look for the models that workflows lack, and show for each where it can be had or what is doubtful about it.
+
+    Nothing is downloaded. Exits with 1 when a model was not FOUND.
+    """
+    session: Session = context.obj
+    if choose is not None:
+        if workflows or every or refresh or backends:
+            raise click.UsageError("--choose goes with --json only.")
+        _choose(session, *choose, as_json=as_json)
+        return
+    if every == bool(workflows):
+        raise click.UsageError("Name workflow files or folders, or give --all.")
+    options = _Options(cast("tuple[Backend, ...] | None", backends), refresh, as_json)
+    results, problems = _resolve(session, workflows, options)
+    if as_json:
+        print_json(results=results, problems=problems)
+    else:
+        _show(results, problems)
+    context.exit(DONE if all(one.status is SearchStatus.FOUND for one in results) else FAILED)
+
+
+def _resolve(
+    session: Session, workflows: tuple[Path, ...], options: _Options
+) -> tuple[list[SearchResult], tuple[str, ...]]:
+    from comfywatchman.readiness.database import open_database
+    from comfywatchman.readiness.looking import look_at_files
+
+    installation = session.installation()
+    if installation is None:
+        raise Failure(
+            "comfyui-not-found",
+            "No ComfyUI was found to judge workflows against.",
+            hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
+        )
+    paths = workflows or tuple(root.path for root in session.roots(installation))
+    look = look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
+    with closing(open_database(session.layout.database)) as database:
+        refs = _sought(session, installation, look)
+        return _search(session, refs, database, options), look.problems
+
+
+def _sought(session: Session, installation: Installation, look: Look) -> list[Sought]:
+    from comfywatchman.comfyui.folders import resolve_folders
+    from comfywatchman.readiness.downloads.here import models_here
+    from comfywatchman.readiness.search.opening import policy_of
+    from comfywatchman.readiness.search.seeking import local_catalogue, sought_models
+
+    missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
+    if not missing:
+        return []
+    folders, _failures = resolve_folders(installation)
+    here = models_here(session.layout.database, folders)
+    return sought_models(
+        missing,
+        policy=policy_of(session.settings),
+        catalogue=local_catalogue(installation.root, folders.custom_nodes, cache=session.layout.model_catalogue),
+        here={sha256: file.path for sha256, file in here.items()},
+    )
+
+
+def _search(session: Session, refs: list[Sought], database: Database, options: _Options) -> list[SearchResult]:
+    from comfywatchman.readiness.search.budget import Budget
+    from comfywatchman.readiness.search.chain import search_multiple_models
+    from comfywatchman.readiness.search.decisions import load_decisions
+    from comfywatchman.readiness.search.opening import open_search
+
+    decisions, damaged = load_decisions(session.layout.decisions)
+    if damaged is not None:
+        click.echo(f"Problem: {printable(str(damaged.path))} was damaged: {printable(damaged.reason)}", err=True)
+    budget = Budget(session.clock)
+    with (
+        open_search(
+            session.settings, clock=session.clock, budget=budget, database=database, decisions=decisions
+        ) as search,
+        _progress(quiet=options.as_json) as progress,
+    ):
+        return search_multiple_models(
+            refs, search, backends=options.backends, refresh=options.refresh, progress=progress
+        )
+
+
+def _choose(session: Session, name: str, choice: str, *, as_json: bool) -> None:
+    from comfywatchman.readiness.database import open_database
+    from comfywatchman.readiness.search.cache import SearchMemory
+    from comfywatchman.readiness.search.decisions import answer_for, candidate_id, choose
+    from comfywatchman.readiness.search.opening import policy_of
+
+    with closing(open_database(session.layout.database)) as database:
+        answers = SearchMemory(database, now=session.clock.now()).answers()
+    decision = choose(
+        session.layout.decisions,
+        answer_for(name, answers),
+        choice,
+        policy=policy_of(session.settings),
+        clock=session.clock,
+    )
+    if as_json:
+        print_json(decision=decision)
+        return
+    chosen = decision.candidate
+    click.echo(f"{printable(decision.filename)} is {candidate_id(chosen)} ({printable(chosen.name)}) from now on.")
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    if quiet or not sys.stderr.isatty():
+        yield lambda _done, _all: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task("Looking for missing models", total=None)
+        yield lambda done, every: bars.update(bar, completed=done, total=every)
+
+
+def _show(results: list[SearchResult], problems: tuple[str, ...]) -> None:
+    if not results:
+        click.echo("No model is missing.")
+    else:
+        print_table(("Model", "Folder", "Status", "Size", "Where"), [_row(one) for one in results])
+    for one in results:
+        if one.status is not SearchStatus.FOUND:
+            _show_doubt(one)
+    for problem in problems:
+        click.echo(f"Problem: {printable(problem)}", err=True)
+
+
+def _row(one: SearchResult) -> tuple[str, str, str, str, str]:
+    where = one.url or (f"{len(one.candidates)} candidates" if one.candidates else "")
+    return one.filename, one.type or "?", one.status.value, _size(one.size), where
+
+
+def _show_doubt(one: SearchResult) -> None:
+    from comfywatchman.readiness.search.decisions import candidate_id
+
+    click.echo(f"\n{printable(one.filename)}: {one.status.value}")
+    for line in one.evidence:
+        click.echo(f"  {printable(line)}")
+    for number, candidate in enumerate(one.candidates, 1):
+        click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_about(candidate))}")
+    if any(candidate.sha256 and candidate.url for candidate in one.candidates):
+        click.echo(f"  To take one: comfywatchman resolve --choose {_quoted(one.filename)} NUMBER")
+
+
+def _about(candidate: Candidate) -> str:
+    parts = (
+        candidate.name,
+        _size(candidate.size),
+        candidate.label or "",
+        ", ".join(candidate.differences),
+        "; ".join(candidate.reasons),
+    )
+    return " · ".join(part for part in parts if part)
+
+
+def _size(size: int | None) -> str:
+    if size is None:
+        return ""
+    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{max(size / _MIB, 0.1):.1f} MiB"
+
+
+def _quoted(name: str) -> str:
+    import shlex
+
+    return shlex.quote(printable(name))

@@ -1,0 +1,229 @@
+"""`resolve`: from workflows to answers, choices that last, and what a person sees."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.hosts import Host, graph
+from tests.model_files import put, safetensors
+from tests.readiness.search.searching import World, world
+from tests.servers.civitai import file_json, model_json, sha256_of, version_json
+from tests.servers.huggingface import HubFile, Repo
+from tests.servers.llm import ChatServer, picks
+
+LORA = "detail_tweaker.safetensors"
+OTHER = "detail_slider.safetensors"
+FILE = HubFile(b"x" * 4096)
+
+
+@pytest.fixture
+def made() -> Iterator[World]:
+    with world() as running:
+        yield running
+
+
+@pytest.fixture
+def host(tmp_path: Path, made: World) -> Host:
+    return Host(
+        tmp_path,
+        search__civitai_url=made.civitai.url,
+        search__civitai_fallback_url="",
+        search__huggingface_url=made.hugging_face.url,
+        search__civarchive_url=made.evil.url,
+    )
+
+
+def on_civitai(*names: str) -> dict[str, Any]:
+    return model_json("detail", [version_json([file_json(name) for name in names])])
+
+
+def results(host: Host, *arguments: str | Path) -> list[dict[str, Any]]:
+    found = json.loads(host.invoke("resolve", *arguments, "--json").stdout)
+    listed: list[dict[str, Any]] = found["results"]
+    return listed
+
+
+def test_every_missing_model_gets_its_answer(host: Host, made: World) -> None:
+    made.civitai.models = [on_civitai(LORA)]
+    host.write("a.json", lora=LORA)
+    host.write("b.json", lora="XL\\" + LORA)
+    host.write("c.json", lora="nowhere_at_all.safetensors")
+    host.write("ready.json")
+    found = {one["filename"]: one for one in results(host, "--all")}
+    assert {name: one["status"] for name, one in found.items()} == {
+        LORA: "FOUND",
+        "XL\\" + LORA: "FOUND",
+        "nowhere_at_all.safetensors": "NOT_FOUND",
+    }
+    assert found[LORA]["type"] == "loras"
+    assert found[LORA]["sha256"] == sha256_of(LORA).lower()
+    assert found[LORA]["url"].startswith(made.civitai.url)
+
+
+@pytest.mark.parametrize(("names", "code"), [((LORA,), 0), ((LORA, OTHER), 1), ((), 0)])
+def test_the_exit_code_says_whether_everything_was_found(
+    host: Host, made: World, names: tuple[str, ...], code: int
+) -> None:
+    made.civitai.models = [on_civitai(LORA)]
+    host.write("ready.json")
+    for name in names:
+        host.write(f"{name}.json", lora=name)
+    ended = host.invoke("resolve", host.workflows)
+    assert ended.exit_code == code, ended.output
+    assert ("No model is missing." in ended.output) is (not names)
+
+
+def test_what_the_workflow_declares_and_what_its_notes_link_to_is_looked_at_first(host: Host, made: World) -> None:
+    made.hugging_face.repos = {"a/b": Repo({f"x/{LORA}": FILE}), "c/d": Repo({OTHER: FILE})}
+    base = made.hugging_face.url
+    declaring = json.loads(graph(lora=LORA))
+    url = f"{base}/a/b/resolve/main/x/{LORA}?download=true"
+    declaring["models"] = [{"name": LORA, "url": url, "directory": "loras"}]
+    host.write("declares.json", json.dumps(declaring).encode())
+    noting = json.loads(graph(lora=OTHER))
+    text = f"Get it [here]({base}/c/d/blob/main/{OTHER})."
+    noting["nodes"].append({"id": 90, "type": "Note", "widgets_values": [text], "pos": [0, 0], "mode": 0})
+    host.write("notes.json", json.dumps(noting).encode())
+    found = {one["filename"]: one for one in results(host, "--all")}
+    assert [found[name]["source"] for name in (LORA, OTHER)] == ["huggingface", "huggingface"]
+    assert made.civitai.asked == []
+
+
+def test_installed_catalogues_are_believed_after_the_workflow(host: Host, made: World) -> None:
+    made.hugging_face.repos = {"a/b": Repo({LORA: FILE})}
+    entry = {"filename": LORA, "url": f"{made.hugging_face.url}/a/b/resolve/main/{LORA}", "save_path": "loras"}
+    manager = host.comfyui / "custom_nodes" / "ComfyUI-Manager"
+    put(manager / "model-list.json", json.dumps({"models": [entry]}).encode())
+    host.write("a.json", lora=LORA)
+    (found,) = results(host, "--all")
+    assert (found["status"], found["source"]) == ("FOUND", "huggingface")
+    assert "ComfyUI-Manager" in found["candidates"][0]["proposed_by"]
+
+
+def test_bytes_that_lie_here_under_another_name_are_noted(host: Host, made: World) -> None:
+    content = safetensors(3)
+    host.model("vae/renamed.safetensors", content)
+    host.cycle()
+    declaring = json.loads(graph(lora=LORA))
+    declared = {"name": LORA, "url": f"{made.hugging_face.url}/a/b/resolve/main/{LORA}", "hash_type": "SHA256"}
+    declaring["models"] = [{**declared, "hash": sha256_of(content), "directory": "loras"}]
+    host.write("a.json", json.dumps(declaring).encode())
+    (found,) = results(host, "--all")
+    assert "vae/renamed.safetensors" in found["evidence"][0]
+
+
+def test_an_answer_is_remembered_until_it_is_asked_for_again(host: Host, made: World) -> None:
+    host.write("a.json", lora=LORA)
+    assert results(host, "--all")[0]["status"] == "NOT_FOUND"
+    made.civitai.models = [on_civitai(LORA)]
+    assert results(host, "--all")[0]["status"] == "NOT_FOUND"
+    assert results(host, "--all", "--refresh")[0]["status"] == "FOUND"
+
+
+def test_other_backends_may_be_named_for_one_call(host: Host, made: World) -> None:
+    made.hugging_face.repos = {"a/detail": Repo({LORA: FILE})}
+    host.write("a.json", lora=LORA)
+    assert results(host, "--all")[0]["status"] == "NOT_FOUND"
+    assert results(host, "--all", "--backends", "huggingface, civitai")[0]["status"] == "FOUND"
+    unknown = host.invoke("resolve", "--all", "--backends", "google")
+    assert unknown.exit_code == 2
+    assert "'google' is none of qwen" in unknown.output
+
+
+def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: World) -> None:
+    made.civitai.models = [on_civitai(OTHER, "detail_other.safetensors")]
+    host.write("a.json", lora=LORA)
+    with ChatServer(picks(1, 2)) as llm:
+        host.set(llm__driver="openai", llm__base_url=llm.base_url)
+        shown = host.invoke("resolve", host.workflows / "a.json")
+    assert shown.exit_code == 1
+    (version,) = made.civitai.models[0]["modelVersions"]
+    model, file = made.civitai.models[0]["id"], version["files"][0]
+    name = f"civitai:{model}/{version['id']}/{file['id']}"
+    assert f"1. {name}  {OTHER}" in shown.output
+    assert "tweaker ≠ slider" in shown.output
+    assert f"--choose {LORA} NUMBER" in shown.output
+    chosen = host.invoke("resolve", "--choose", LORA, name)
+    assert chosen.output == f"{LORA} is {name} ({OTHER}) from now on.\n"
+    (found,) = results(host, "--all", "--refresh")
+    assert (found["status"], found["confidence"], found["sha256"]) == ("FOUND", "chosen", sha256_of(OTHER).lower())
+    again = json.loads(host.invoke("resolve", "--choose", f"loras/{LORA}", "2", "--json").stdout)
+    assert again["decision"]["candidate"]["name"] == "detail_other.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "Name workflow files"),
+        (("--all", "--choose", "a", "1"), "--choose goes with --json only"),
+        (("--all", "a.json"), "does not exist"),
+    ],
+)
+def test_a_call_that_means_nothing_is_refused(host: Host, arguments: tuple[str, ...], words: str) -> None:
+    ended = host.invoke("resolve", *arguments)
+    assert ended.exit_code == 2
+    assert words in ended.output
+
+
+def test_naming_workflows_and_all_is_refused(host: Host) -> None:
+    assert host.invoke("resolve", "--all", host.write("a.json")).exit_code == 2
+
+
+def test_a_choice_about_nothing_known_says_what_to_do(host: Host) -> None:
+    ended = host.program("resolve", "--choose", LORA, "1")
+    assert ended.returncode == 1
+    assert b"choice-impossible" in ended.stderr
+    assert b"comfywatchman resolve --all" in ended.stderr
+
+
+def test_damaged_choices_are_set_aside_and_the_search_goes_on(host: Host) -> None:
+    put(host.layout.decisions, b"{broken")
+    host.write("a.json", lora=LORA)
+    ended = host.invoke("resolve", "--all")
+    assert ended.exit_code == 1
+    assert "was damaged" in ended.stderr
+    assert not host.layout.decisions.exists()
+
+
+def test_what_cannot_be_read_is_a_problem(host: Host) -> None:
+    host.workflows.joinpath("gone.json").symlink_to("/nowhere")
+    host.write("ready.json")
+    assert "Problem: " in host.invoke("resolve", host.workflows).stderr
+
+
+def test_without_a_comfyui_there_is_nothing_to_judge_against(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.write("a.json")
+    host.variables.pop("COMFYUI_ROOT")
+    host.comfyui.rename(tmp_path / "elsewhere")
+    ended = host.program("resolve", str(tmp_path / "elsewhere" / "user"))
+    assert ended.returncode == 1
+    assert b"comfyui-not-found" in ended.stderr
+
+
+def test_names_with_control_characters_obey_nothing(host: Host, made: World) -> None:
+    host.write("a.json", lora="a\x1b[31m.safetensors")
+    made.civitai.models = [on_civitai("x\x1b[2J.safetensors")]
+    ended = host.invoke("resolve", "--all")
+    assert "\x1b" not in ended.output
+
+
+def test_no_key_is_shown_or_kept(host: Host, made: World) -> None:
+    for name in ("civitai_api_key", "hf_token", "llm_api_key", "tavily_api_key"):
+        host.set(**{f"secrets__{name}": "canary-key"})
+    made.civitai.models = [on_civitai(OTHER)]
+    host.write("a.json", lora=LORA)
+    with ChatServer(picks(1)) as llm:
+        host.set(llm__driver="openai", llm__base_url=llm.base_url)
+        ended = host.program("resolve", "--all", "--json")
+        assert "canary" not in json.dumps(llm.chats)
+    assert made.civitai.asked[0].headers["authorization"] == "Bearer canary-key"
+    assert b"canary" not in ended.stdout + ended.stderr
+    kept = [path.read_bytes() for path in host.home.rglob("*") if path.is_file()]
+    assert kept
+    assert not [content for content in kept if b"canary" in content]
