@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import sys
 from typing import Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.process import run_bounded
 from comfywatchman.comfyui.model_file import check_descriptor, suffix_of
 from comfywatchman.sources.download import Check
 from comfywatchman.sources.file_names import PICKLE_EXTENSIONS
 
 _PICKLES: Final = frozenset({"pickle", "zip-pickle"})
+_SCAN_SECONDS: Final = 900.0
+_SCAN: Final = """
+import sys
+from picklescan.scanner import scan_bytes
+with open(sys.argv[1], "rb") as stream:
+    found = scan_bytes(stream, "model", sys.argv[2])
+if found.scan_err or not found.scanned_files:
+    sys.exit(2)
+bad = {f"{one.module}.{one.name}" for one in found.globals if one.safety.value == "dangerous"}
+sys.stdout.buffer.write(" ".join(["bad" if found.issues_count else "clean", *sorted(bad)]).encode("utf-8", "replace"))
+"""
 
 
 def file_check(*, allow_pickle: bool) -> Check:
@@ -44,20 +58,23 @@ def _not_allowed(name: str) -> Failure:
 
 
 def _scanned(descriptor: int, name: str) -> Failure | None:
-    try:
-        from picklescan.scanner import scan_bytes
-    except ImportError:
+    if importlib.util.find_spec("picklescan") is None:
         return Failure(
             "download-pickle-refused",
             f"{name} can run code when it is opened, and there is no picklescan to look for that.",
             hint='Install it: pip install "comfywatchman[picklescan]"',
         )
-    with os.fdopen(os.dup(descriptor), "rb") as stream:
-        stream.seek(0)
-        found = scan_bytes(stream, name, suffix_of(name))
-    if found.issues_count or found.infected_files:
-        bad = sorted({f"{one.module}.{one.name}" for one in found.globals if one.safety.value == "dangerous"})
-        return Failure("download-pickle-refused", f"{name} would run code when it is opened: {', '.join(bad)[:300]}.")
-    if found.scan_err or not found.scanned_files:
+    path = f"/proc/{os.getpid()}/fd/{descriptor}"
+    # A child, because what a scanner reads here may be made to break it.
+    command = (sys.executable, "-I", "-c", _SCAN, path, suffix_of(name))
+    try:
+        ended = run_bounded(command, timeout_seconds=_SCAN_SECONDS)
+    except Failure as failure:
+        return Failure("download-pickle-refused", f"{name} could not be searched for code: {failure.message}")
+    found = ended.output.decode("utf-8", "replace").split()
+    if ended.status or not found:
         return Failure("download-pickle-refused", f"{name} could not be searched for code that it would run.")
+    if found[0] != "clean":
+        bad = ", ".join(found[1:])[:300]
+        return Failure("download-pickle-refused", f"{name} would run code when it is opened: {bad or 'unknown'}.")
     return None
