@@ -244,8 +244,16 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
         return content
 
 
-def read_state(path: Path, shape: type[T], *, max_bytes: int = 256 << 20) -> T | Damaged | None:
+def read_state(
+    path: Path, shape: type[T], *, max_bytes: int = 256 << 20, only_look: bool = False
+) -> T | Damaged | None:
     """Read and validate a JSON state file.
+
+    Args:
+        path: The file.
+        shape: What it should hold.
+        max_bytes: The size above which it counts as damaged.
+        only_look: Leave a damaged file where it is: the caller writes nothing in its place.
 
     Returns:
         The value; None when there is no file; `Damaged` when it was set aside as `<name>.damaged-N`, whether its
@@ -256,11 +264,11 @@ def read_state(path: Path, shape: type[T], *, max_bytes: int = 256 << 20) -> T |
     except Failure as failure:
         if isinstance(failure.__cause__, FileNotFoundError):
             return None
-        return Damaged(path=path, kept_as=set_aside(path), reason=failure.message)
+        return Damaged(path=path, kept_as=None if only_look else set_aside(path), reason=failure.message)
     try:
         return msgspec.convert(orjson.loads(content), shape)
     except (ValueError, msgspec.ValidationError, RecursionError) as error:
-        return Damaged(path=path, kept_as=set_aside(path), reason=str(error))
+        return Damaged(path=path, kept_as=None if only_look else set_aside(path), reason=str(error))
 
 
 def set_aside(path: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import sys
@@ -16,6 +17,7 @@ from comfywatchman import __version__
 if TYPE_CHECKING:
     from comfywatchman.cli.session import Session
 
+BEFORE_THE_COMMAND: Final = frozenset({"--home", "--config", "--comfyui"})
 COMMANDS: Final = {
     "status": "comfywatchman.cli.status:status",
     "scan": "comfywatchman.cli.scan:scan",
@@ -43,6 +45,14 @@ class _Commands(click.Group):
         module, _, name = place.partition(":")
         command: click.Command = getattr(import_module(module), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
         with formatter.section("Commands"):
@@ -155,6 +165,8 @@ def run() -> None:
         print_failure(failure)
         status = exit_code(failure)
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption) and error.option_name in BEFORE_THE_COMMAND:
+            click.echo(f"{error.option_name} stands before the command: comfywatchman {error.option_name} …", err=True)
         error.show()
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):

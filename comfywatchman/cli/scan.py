@@ -61,7 +61,7 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 
 
 @click.command()
-@click.argument("workflow", type=ARGUMENT)
+@click.argument("workflow", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
 @click.pass_context
 def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
@@ -128,13 +128,14 @@ def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFindin
         if finding.fix:
             click.echo(f"  {printable(finding.reference.value)}: {printable(finding.fix)}")
     bad = {node.class_type: node for node in judged.missing_nodes}
-    click.echo("\nNode classes:")
     rows = []
     for name, use in sorted(facts.classes.items()):
         node = bad.get(name)
         state = node.state.replace("_", " ") if node else "present" if use.node_paths else "inactive"
         rows.append((name, str(len(use.node_paths)), state, (node.fix or node.evidence or "") if node else ""))
-    print_table(("Class", "Active nodes", "State", "What to do"), rows)
+    if rows:
+        click.echo("\nNode classes:")
+        print_table(("Class", "Active nodes", "State", "What to do"), rows)
 
 
 def _explain_inputs(judged: Judged, missing: tuple[MissingInput, ...]) -> None:

@@ -33,7 +33,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
     Exits with 1 when there is no report or when it is out of date (the watchman has stopped).
     """
     session: Session = context.obj
-    report = read_report(session.layout)
+    report = read_report(session.layout, only_look=True)
     if not isinstance(report, MasterStatus):
         _say_why_not(report, as_json=as_json)
         context.exit(FAILED)

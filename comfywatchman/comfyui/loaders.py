@@ -40,7 +40,7 @@ class LoaderInput:
             `loras.N.lora_name` stands for every number in the place of `N`.
         folder: Canonical model folder.
         widget_index: Place in the editor's `widgets_values` list; None when only the name is known.
-        evidence: What says so, in words (`object_info of ComfyUI 0.33.0`).
+        evidence: What says so, in words (`loader table (ComfyUI 0.33.0)`).
         confidence: `high` for probed or live knowledge, `medium` for a static reading of a pack's source.
         also_folders: Further folders whose files the same input lists.
         not_files: Values that the input offers beside files.

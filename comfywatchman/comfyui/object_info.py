@@ -50,7 +50,7 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
         version: The server's version, for the evidence.
     """
     entries = payload if isinstance(payload, dict) else {}
-    evidence = f"object_info of ComfyUI {version or 'of unknown version'}"
+    evidence = f"the running ComfyUI {version or 'of unknown version'}"
     listings = _listings(folders)
     combos: dict[str, dict[str, tuple[str, ...]]] = {}
     found: list[LoaderInput] = []

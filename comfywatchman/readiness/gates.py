@@ -132,7 +132,8 @@ def _asked(devices: tuple[GpuDevice, ...], settings: GateSettings) -> tuple[GpuD
 
 
 def _no_gpu(message: str, settings: GateSettings) -> SkipReason | None:
-    return SkipReason("no-gpu", message) if settings.no_gpu == "skip" else None
+    advice = 'Set [schedule] no_gpu = "run" to have cycles without one.'
+    return SkipReason("no-gpu", f"{message} {advice}") if settings.no_gpu == "skip" else None
 
 
 def _unless_run(reason: SkipReason | None, settings: GateSettings) -> SkipReason | None:

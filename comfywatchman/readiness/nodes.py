@@ -137,7 +137,7 @@ def _failed_at_last_start(class_type: str, owners: list[Pack], evidence: str) ->
         class_type,
         NodeState.IMPORT_FAILED,
         f"The installed pack {_names(owners)} maps it, but {evidence}.",
-        fix=f"Start ComfyUI and read why {_names(owners)} cannot be imported: {_LOG}. Often a Python package is missing.",
+        fix=f"Start ComfyUI and see why {_names(owners)} cannot be imported: {_LOG}. Often a Python package lacks.",
         packages=_installed(owners),
         certain=len(owners) == 1,
     )

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 REGISTRY: Final = "the Comfy Registry"
 DAY_SECONDS: Final = 86400.0
+_ANY_CLASS: Final = ""
+"""Where it is remembered that the registry could not be asked: an hour without it, not a try for each class."""
+
 _MANAGER_FOLDERS: Final = ("ComfyUI-Manager", "comfyui-manager")
 _SITE_PACKAGES: Final = ("venv", ".venv")
 
@@ -118,12 +121,13 @@ class Owners:
 
     def _registry(self, class_type: str) -> Remembered | None:
         """Return what the registry says, from memory where that is young enough; None when time is up."""
-        kept = self._answers().get(class_type)
+        kept = self._answers().get(class_type) or self._answers().get(_ANY_CLASS)
         if kept is not None:
             return kept
         from comfywatchman.sources.registry import registry_owner
 
         section, monotonic = self._run.request.settings.nodes, self._run.request.clock.monotonic
+        is_first = self._until is None
         if self._until is None:
             self._until = monotonic() + section.registry_budget_seconds
         left = self._until - monotonic()
@@ -131,10 +135,11 @@ class Owners:
             return None
         answer = registry_owner(self._connected(left), section.registry_url, class_type)
         fresh = Remembered(answer.package, answer.failure.message if answer.failure else None)
-        if fresh.failed:
-            self._until = monotonic()
-        self._answers()[class_type] = fresh
-        row = (class_type, self._now, msgspec.json.encode(fresh))
+        if fresh.failed and not is_first and monotonic() >= self._until:
+            return None  # the registry answers, but there was no time left for this one
+        place = _ANY_CLASS if fresh.failed else class_type
+        self._answers()[place] = fresh
+        row = (place, self._now, msgspec.json.encode(fresh))
         self._store.write([("INSERT OR REPLACE INTO registry_answer VALUES (?, ?, ?)", [row])])
         return fresh
 

@@ -54,9 +54,14 @@ def write_report(layout: Layout, status: MasterStatus, memory: Memory | None = N
     failpoint("cycle.after_report")
 
 
-def read_report(layout: Layout) -> MasterStatus | Damaged | None:
-    """Read the last report back; None when there is none yet."""
-    return read_state(layout.status_json, MasterStatus)
+def read_report(layout: Layout, *, only_look: bool = False) -> MasterStatus | Damaged | None:
+    """Read the last report back; None when there is none yet.
+
+    Args:
+        layout: Where it is.
+        only_look: Leave a damaged report where it is.
+    """
+    return read_state(layout.status_json, MasterStatus, only_look=only_look)
 
 
 def to_json(status: MasterStatus) -> bytes:

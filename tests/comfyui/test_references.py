@@ -33,7 +33,7 @@ def test_a_loader_of_the_table_names_a_file_of_its_folder() -> None:
             folder="clip_vision",
             active=True,
             kind="loader",
-            evidence="object_info of ComfyUI 0.33.0",
+            evidence="loader table (ComfyUI 0.33.0)",
             confidence="high",
             tries=("sub\\vision.safetensors",),
         )
