@@ -97,8 +97,7 @@ def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
 def _say_why_not(report: Damaged | MasterStatus | None, *, as_json: bool) -> None:
     reason = "There is no report yet."
     if isinstance(report, Damaged):
-        kept = f" It is kept as {report.kept_as}." if report.kept_as else ""
-        reason = f"The report cannot be read: {report.reason}.{kept}"
+        reason = f"The report cannot be read: {report.reason}."
     if as_json:
         print_json(stale=True, report=None, reason=reason)
     click.echo(f"{reason} Run: comfywatchman --run-cycle", err=True)
