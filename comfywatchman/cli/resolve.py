@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import Damaged, show_path
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
@@ -19,8 +20,10 @@ from comfywatchman.readiness.search.result import Candidate, SearchResult, Searc
 if TYPE_CHECKING:
     from comfywatchman.comfyui.install import Installation
     from comfywatchman.readiness.database import Database
-    from comfywatchman.readiness.looking import Look
-    from comfywatchman.readiness.search.chain import Backend, Sought
+    from comfywatchman.readiness.search.chain import Backend
+    from comfywatchman.readiness.search.resolving import SearchRequest
+
+Progress = Callable[[int, int], None]
 
 BACKENDS: Final = ("qwen", "civitai", "huggingface", "civarchive")
 _GIB: Final = 1 << 30
@@ -89,9 +92,10 @@ def resolve(
 
 def _resolve(
     session: Session, workflows: tuple[Path, ...], options: _Options
-) -> tuple[list[SearchResult], tuple[str, ...]]:
+) -> tuple[tuple[SearchResult, ...], tuple[str, ...]]:
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.looking import look_at_files
+    from comfywatchman.readiness.search.resolving import resolve_missing
 
     installation = session.installation()
     if installation is None:
@@ -102,49 +106,44 @@ def _resolve(
         )
     paths = workflows or tuple(root.path for root in session.roots(installation))
     look = look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
-    with closing(open_database(session.layout.database)) as database:
-        refs = _sought(session, installation, look)
-        return _search(session, refs, database, options), look.problems
+    missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
+    with closing(open_database(session.layout.database)) as database, _progress(quiet=options.as_json) as progress:
+        found = resolve_missing(missing, _request(session, installation, database, options, progress))
+    return found.results, (*look.problems, *(_words(one) for one in found.problems))
 
 
-def _sought(session: Session, installation: Installation, look: Look) -> list[Sought]:
+def _request(
+    session: Session, installation: Installation, database: Database, options: _Options, progress: Progress
+) -> SearchRequest:
     from comfywatchman.comfyui.folders import resolve_folders
     from comfywatchman.readiness.downloads.here import models_here
-    from comfywatchman.readiness.search.opening import policy_of
-    from comfywatchman.readiness.search.seeking import local_catalogue, sought_models
+    from comfywatchman.readiness.search.budget import Budget
+    from comfywatchman.readiness.search.resolving import SearchRequest
 
-    missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
-    if not missing:
-        return []
     folders, _failures = resolve_folders(installation)
-    here = models_here(session.layout.database, folders)
-    return sought_models(
-        missing,
-        policy=policy_of(session.settings),
-        catalogue=local_catalogue(installation.root, folders.custom_nodes, cache=session.layout.model_catalogue),
-        here={sha256: file.path for sha256, file in here.items()},
+
+    def here() -> dict[str, str]:
+        return {sha256: file.path for sha256, file in models_here(session.layout.database, folders).items()}
+
+    return SearchRequest(
+        settings=session.settings,
+        layout=session.layout,
+        root=installation.root,
+        custom_nodes=folders.custom_nodes,
+        clock=session.clock,
+        database=database,
+        budget=Budget(session.clock),
+        here=here,
+        backends=options.backends,
+        refresh=options.refresh,
+        progress=progress,
     )
 
 
-def _search(session: Session, refs: list[Sought], database: Database, options: _Options) -> list[SearchResult]:
-    from comfywatchman.readiness.search.budget import Budget
-    from comfywatchman.readiness.search.chain import search_multiple_models
-    from comfywatchman.readiness.search.decisions import load_decisions
-    from comfywatchman.readiness.search.opening import open_search
-
-    decisions, damaged = load_decisions(session.layout.decisions)
-    if damaged is not None:
-        click.echo(f"Problem: {printable(str(damaged.path))} was damaged: {printable(damaged.reason)}", err=True)
-    budget = Budget(session.clock)
-    with (
-        open_search(
-            session.settings, clock=session.clock, budget=budget, database=database, decisions=decisions
-        ) as search,
-        _progress(quiet=options.as_json) as progress,
-    ):
-        return search_multiple_models(
-            refs, search, backends=options.backends, refresh=options.refresh, progress=progress
-        )
+def _words(problem: str | Damaged) -> str:
+    if isinstance(problem, str):
+        return problem
+    return f"{show_path(problem.path)} was damaged ({problem.reason}) and set aside"
 
 
 def _choose(session: Session, name: str, choice: str, *, as_json: bool) -> None:
@@ -170,19 +169,19 @@ def _choose(session: Session, name: str, choice: str, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(*, quiet: bool) -> Iterator[Progress]:
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _all: None
         return
+    from rich import progress
     from rich.console import Console
-    from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    with progress.Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task("Looking for missing models", total=None)
         yield lambda done, every: bars.update(bar, completed=done, total=every)
 
 
-def _show(results: list[SearchResult], problems: tuple[str, ...]) -> None:
+def _show(results: tuple[SearchResult, ...], problems: tuple[str, ...]) -> None:
     if not results:
         click.echo("No model is missing.")
     else:

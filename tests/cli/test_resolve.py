@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -227,3 +229,24 @@ def test_no_key_is_shown_or_kept(host: Host, made: World) -> None:
     kept = [path.read_bytes() for path in host.home.rglob("*") if path.is_file()]
     assert kept
     assert not [content for content in kept if b"canary" in content]
+
+
+def test_a_person_at_a_terminal_sees_how_far_it_is(host: Host) -> None:
+    host.write("a.json", lora=LORA)
+    master, slave = os.openpty()
+    ended = subprocess.run(
+        host.command("resolve", "--all"),
+        cwd=host.folder,
+        env={**host.measured(), "TERM": "xterm", "COLUMNS": "120"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=slave,
+        timeout=100,
+        check=False,
+    )
+    os.close(slave)
+    shown = os.read(master, 1 << 16)
+    os.close(master)
+    assert ended.returncode == 1
+    assert b"Looking for missing models" in shown
+    assert b"Looking for" not in ended.stdout

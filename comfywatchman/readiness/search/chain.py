@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ Backend = Literal["qwen", "civitai", "huggingface", "civarchive"]
 BACKENDS: Final[tuple[Backend, ...]] = ("qwen", "civitai", "huggingface", "civarchive")
 NOT_ASKED_YET: Final = "Not asked yet"
 NO_MODEL: Final = "qwen: no language model is configured ([llm] driver)."
+
+_log = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
 """Told how many of how many models have their answer."""
@@ -201,6 +204,8 @@ def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str
         # Nobody was asked, so nothing is known to be missing everywhere.
         results.append(_error(ref.wanted, "No backend was asked.", now))
     answer = merge(results)
+    facts = {"model": answer.filename, "folder": answer.type, "status": answer.status.value, "asked": usable}
+    _log.info("missing model searched", extra=facts)
     skipped = () if len(usable) == len(order) else (NO_MODEL,)
     return msgspec.structs.replace(answer, evidence=(*answer.evidence, *skipped))
 

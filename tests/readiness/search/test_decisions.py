@@ -7,7 +7,7 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.lock import hold
 from comfywatchman.readiness.search.claims import wanted_model
-from comfywatchman.readiness.search.decisions import Decisions, candidate_id, choose, load_decisions
+from comfywatchman.readiness.search.decisions import Decisions, answer_for, candidate_id, choose, load_decisions
 from comfywatchman.readiness.search.result import Candidate, Ids, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import Policy
 from tests.fakes import FakeClock
@@ -151,3 +151,30 @@ def test_every_candidate_has_a_name_for_people() -> None:
         "evil.example:wan.safetensors",
         "civitai:/7/",
     ]
+
+
+def test_the_latest_answer_about_a_name_is_meant_with_the_candidates_of_all() -> None:
+    later = result(ON_HUGGING_FACE)
+    for name in ("sub\\wan.safetensors", "sub/wan.safetensors", "loras/sub/wan.safetensors", "wan.safetensors"):
+        found = answer_for(name, [later, result(ON_CIVITAI, ON_HUGGING_FACE)])
+        assert found.candidates == (ON_HUGGING_FACE, ON_CIVITAI)
+        assert found.filename == later.filename
+
+
+def test_a_full_name_goes_before_a_last_part() -> None:
+    below, above = result(name="sub/wan.safetensors"), result(ON_HUGGING_FACE, name="wan.safetensors")
+    assert answer_for("wan.safetensors", [below, above]) == above
+    assert answer_for("loras/wan.safetensors", [below, above]) == above
+    assert answer_for("sub/wan.safetensors", [below, above]) == below
+
+
+def test_a_name_that_several_models_bear_must_be_written_out() -> None:
+    two = [result(name="a/wan.safetensors"), result(name="b/wan.safetensors")]
+    with pytest.raises(Failure, match="Several models") as caught:
+        answer_for("wan.safetensors", two)
+    assert "loras/a/wan.safetensors, loras/b/wan.safetensors" in str(caught.value.hint)
+
+
+def test_a_name_that_nobody_looked_for_is_not_known() -> None:
+    with pytest.raises(Failure, match="Nothing is known"):
+        answer_for("other.safetensors", [result()])

@@ -1,0 +1,90 @@
+"""One call from what workflows lack to an answer for each model, for cycles and the command line alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from comfywatchman.base.clock import Clock
+from comfywatchman.base.files import Damaged
+from comfywatchman.base.settings import Settings
+from comfywatchman.readiness.database import Database
+from comfywatchman.readiness.facts import Facts
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.search.budget import Budget
+from comfywatchman.readiness.search.chain import Backend, search_multiple_models
+from comfywatchman.readiness.search.decisions import load_decisions
+from comfywatchman.readiness.search.opening import open_search, policy_of
+from comfywatchman.readiness.search.result import SearchResult
+from comfywatchman.readiness.search.seeking import local_catalogue, sought_models
+from comfywatchman.readiness.status import MissingModel
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What a search for missing models works on.
+
+    Attributes:
+        settings: The effective settings, keys included.
+        layout: Where decisions and caches are.
+        root: ComfyUI's folder.
+        custom_nodes: Where its node packs are.
+        clock: The clock.
+        database: Keeps the answers.
+        budget: How much may be asked.
+        here: Returns files of this host by SHA-256; called only when something is missing.
+        backends: Whom to ask this time; the configured order when None.
+        refresh: Ask again whatever is remembered.
+        progress: Told how many of how many models have their answer.
+    """
+
+    settings: Settings
+    layout: Layout
+    root: Path
+    custom_nodes: tuple[Path, ...]
+    clock: Clock
+    database: Database
+    budget: Budget
+    here: Callable[[], Mapping[str, str]] = dict
+    backends: Sequence[Backend] | None = None
+    refresh: bool = False
+    progress: Callable[[int, int], None] = lambda _done, _all: None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What came of a search.
+
+    Attributes:
+        results: One for each missing model, by `filename` and `type`; none for what only a person can mend here.
+        problems: What went wrong beside the search.
+    """
+
+    results: tuple[SearchResult, ...] = ()
+    problems: tuple[str | Damaged, ...] = ()
+
+
+def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: SearchRequest) -> Resolved:
+    """Return an answer for each model that is missing or broken; nobody's trouble raises.
+
+    Args:
+        missing: What a workflow names, and one model that it lacks.
+        request: What to work on.
+    """
+    listed = list(missing)
+    if not listed:
+        return Resolved()
+    settings, layout = request.settings, request.layout
+    catalogue = local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
+    refs = sought_models(listed, policy=policy_of(settings), catalogue=catalogue, here=request.here())
+    decisions, damaged = load_decisions(layout.decisions)
+    with open_search(
+        settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
+    ) as search:
+        results = search_multiple_models(
+            refs, search, backends=request.backends, refresh=request.refresh, progress=request.progress
+        )
+        store_problems = search.memory.problems if search.memory is not None else []
+    problems = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
+    return Resolved(tuple(results), problems)
