@@ -139,7 +139,7 @@ def _hashed(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
 
 
 def _id_text(value: object) -> str:
-    return str(value).strip() if isinstance(value, (int, str)) and not isinstance(value, bool) else repr(value)
+    return str(value).strip() if isinstance(value, (int, str)) else repr(value)
 
 
 def _is_number(value: object) -> bool:

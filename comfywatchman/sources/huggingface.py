@@ -227,7 +227,7 @@ class HuggingFace:
         if match is None:
             return None
         following: str = urljoin(url or "", match[1])
-        if urlsplit(following)[:2] != urlsplit(self.base_url)[:2] or following == url:
+        if urlsplit(following)[:2] != urlsplit(self.base_url)[:2]:
             raise _strange(answer)
         return following
 

@@ -175,6 +175,22 @@ def test_refusals_are_told_apart(session: Session, server: CivitaiServer, status
         assert code != "source-rate-limited" or "30 seconds" in str(failure)
 
 
+@pytest.mark.parametrize(("status", "asked_too"), [(401, 0), (403, 0), (429, 0), (502, 1)])
+def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
+    session: Session, server: CivitaiServer, status: int, asked_too: int
+) -> None:
+    server.pages["/api/v1/models/1"] = Reply(b"{}", status)
+    with CivitaiServer([model_json("Thing", [], id=1)]) as red:
+        civitai = client(session, server, fallback=red)
+        if asked_too:
+            found = civitai.model(1)
+            assert found is not None
+            assert found[0] == red.url
+        else:
+            failure_of(civitai.model, 1)
+        assert len(red.asked) == asked_too
+
+
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"items": 5}', b"5"])
 def test_a_search_answer_of_another_form_is_no_empty_result(
     session: Session, server: CivitaiServer, body: bytes
