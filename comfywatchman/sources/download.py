@@ -324,7 +324,9 @@ class _Work:
         if reason is not None:
             raise Failure("download-wrong-content", f"{shown} sends {reason} instead of {wanted.name}.")
         sizes = {size for size in (wanted.size, found.size, total) if size is not None}
-        if len(sizes) > 1 or (sizes and max(sizes) > self._patience.most_bytes):
+        if sizes and max(sizes) > self._patience.most_bytes:
+            raise Failure("download-wrong-content", f"{shown} has {max(sizes)} bytes, more than any model.")
+        if len(sizes) > 1:
             shown_sizes = " and ".join(str(size) for size in sorted(sizes))
             raise Failure("download-wrong-content", f"{shown} has another file now: its size is {shown_sizes} bytes.")
         if not sizes and wanted.sha256 is None and not found.stream.end_is_marked:
@@ -362,7 +364,8 @@ class _Work:
             raise stopped() from passing
 
     def _is_right(self, sha256: str) -> bool:
-        return self._wanted.sha256 in {None, sha256} and self._wanted.size in {None, self._part.size}
+        on_disk = os.fstat(self._part.descriptor).st_size
+        return self._wanted.sha256 in {None, sha256} and on_disk == self._part.size == (self._wanted.size or on_disk)
 
     def _refuse_wrong(self, sha256: str) -> None:
         failure = None

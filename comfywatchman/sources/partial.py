@@ -44,12 +44,15 @@ class Note(msgspec.Struct, frozen=True):
 def part_name(name: str, *, url: str, sha256: str | None) -> str:
     """Return the name of a file's unfinished form: hidden, no model's suffix, and another one for every other origin.
 
+    Every host has its own, because locks between hosts cannot be relied on (NFS, Lustre).
+
     Args:
         name: File name of the target.
         url: Where it comes from.
         sha256: The hash it must have; two addresses of the same bytes share their unfinished form.
     """
-    digest = hashlib.sha256((sha256 or url).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    origin = f"{os.uname().nodename} {sha256 or url}"
+    digest = hashlib.sha256(origin.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     stem = os.fsdecode(os.fsencode(name)[:_LONGEST_STEM_BYTES])
     return f".{stem}.{digest}.part"
 
