@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
@@ -227,21 +227,22 @@ class Civitai:
         return {digest: owner for digest, owner in found.items() if digest in set(_sha256s(digests))}
 
     def _climb(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _Found:
-        found = _Found()
+        found, seen = _Found(), set[int]()
         for term in ladder:
             try:
-                models, complete = self._models(base_url, term)
+                models, complete = self._models(base_url, term, but=seen)
             except Failure as failure:
                 found.failure, found.complete = failure, False
                 break
             found.complete &= complete
+            seen.update(model.id for model in models)
             for hit in _hits(base_url, models):
                 if _is_named(hit, names) or any(is_precision_variant(name, hit.file.name) for name in names):
                     found.hits[hit.version.id, hit.file.id, hit.file.name] = hit
         return found
 
-    def _models(self, base_url: str, query: str) -> tuple[tuple[CivitaiModel, ...], bool]:
-        """Return models for words, and whether there were no more."""
+    def _models(self, base_url: str, query: str, *, but: Collection[int] = ()) -> tuple[tuple[CivitaiModel, ...], bool]:
+        """Return models for words, but those with these ids, and whether there were no more."""
         cursor: str | None = None
         seen: set[str] = set()
         models: list[CivitaiModel] = []
@@ -251,7 +252,8 @@ class Civitai:
                 f"{base_url}/api/v1/models?{urlencode(parameters)}", token=self._token, redirects="origin"
             )
             items, cursor = _page(answer)
-            models.extend(model for model in map(model_of, items) if model is not None)
+            fresh = (item for item in items if _id(item) not in but)
+            models.extend(model for model in map(model_of, fresh) if model is not None)
             if not cursor or cursor in seen:
                 return tuple(models), True
             seen.add(cursor)
@@ -290,6 +292,11 @@ def _page(answer: HttpAnswer) -> tuple[list[Any], str | None]:
     metadata = content.get("metadata")
     cursor = metadata.get("nextCursor") if isinstance(metadata, dict) else None
     return items, str(cursor) if cursor else None
+
+
+def _id(item: object) -> int | None:
+    found = item.get("id") if isinstance(item, dict) else None
+    return found if isinstance(found, int) else None
 
 
 def _required(value: T | None, answer: HttpAnswer) -> T:

@@ -96,7 +96,10 @@ def is_precision(token: str) -> bool:
 
 def is_precision_variant(wanted: str, offered: str) -> bool:
     """Say whether two names differ in exactly one token and both sides of it are precisions."""
-    pairs = differing_tokens(wanted, offered)
+    mine, theirs = tokens(wanted), tokens(offered)
+    if len(mine) != len(theirs):
+        return False
+    pairs = [pair for pair in zip(mine, theirs, strict=True) if pair[0] != pair[1]]
     return len(pairs) == 1 and is_precision(pairs[0][0]) and is_precision(pairs[0][1])
 
 

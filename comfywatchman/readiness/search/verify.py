@@ -112,7 +112,7 @@ def reasons_against(wanted: Wanted, facts: Facts, policy: Policy) -> tuple[str, 
 def differences(wanted: Wanted, name: str) -> tuple[str, ...]:
     """Say where a name differs from the one wanted, for people (`8steps ≠ 4steps`)."""
     nearest = min((differing_tokens(one, name) for one in wanted.names), key=len, default=())
-    return tuple(f"{mine or '–'} ≠ {theirs or '–'}" for mine, theirs in nearest)  # noqa: RUF001 - for people
+    return tuple(f"{mine or 'nothing'} ≠ {theirs or 'nothing'}" for mine, theirs in nearest)
 
 
 def _against_address(facts: Facts, policy: Policy) -> str | None:
@@ -207,11 +207,14 @@ def _candidates(wanted: Wanted, judged: Sequence[tuple[Facts, tuple[str, ...]]])
 
 
 def _is_shown(wanted: Wanted, facts: Facts) -> bool:
-    """Look-alikes that our own searches met are no candidates, nor is what the hub says does not exist."""
+    """Say whether a person should see it: it exists, and bears the name or was claimed to be this very model.
+
+    A look-alike that our own search met, or that a note links to for another model, was not.
+    """
     if facts.state == "absent":
         return False
     named = any(same_name(name, facts.name) or is_precision_variant(name, facts.name) for name in wanted.names)
-    return named or facts.proposal.by != "search"
+    return named or facts.proposal.by not in {"search", "note"}
 
 
 def _candidate(wanted: Wanted, facts: Facts, reasons: tuple[str, ...]) -> Candidate:

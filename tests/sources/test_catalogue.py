@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfywatchman.sources.catalogue import (
+    CatalogueEntry,
+    catalogue_stamp,
+    find_model_list,
+    find_templates,
+    load_catalogue,
+    read_catalogue,
+)
+from comfywatchman.sources.urls import HuggingFaceFile, hub_place
+from tests.accuracy.templates import template_files
+
+AE = "https://huggingface.co/o/n/resolve/main/ae.safetensors"
+DIGEST = "ab" * 32
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    folder = tmp_path / "site-packages" / "comfyui_workflow_templates_json" / "templates"
+    folder.mkdir(parents=True)
+    models = [
+        {"name": "ae.safetensors", "url": AE, "directory": "vae", "hash": DIGEST.upper(), "hash_type": "SHA256"},
+        {"name": "no_address.safetensors"},
+        {"url": AE},
+        5,
+    ]
+    inner = {"definitions": {"subgraphs": [{"nodes": [{"properties": {"models": models}}]}]}}
+    write(folder / "one.json", inner)
+    write(folder / "two.json", {"models": [{"name": "AE.safetensors", "url": AE + "?download=true"}], "nodes": 5})
+    return folder
+
+
+@pytest.fixture
+def model_list(tmp_path: Path) -> Path:
+    path = tmp_path / "ComfyUI-Manager" / "model-list.json"
+    path.parent.mkdir()
+    entry = {"name": "VAE", "base": "FLUX", "save_path": "vae/FLUX", "filename": "flux_vae.safetensors", "url": AE}
+    odd = {"filename": "x1.pth", "url": "<huggingface>", "save_path": "default"}
+    write(path, {"models": [entry, odd, {"filename": "y1.pth", "url": "https://github.com/a/y1.pth"}, None]})
+    return path
+
+
+def write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content))
+
+
+def test_models_are_listed_wherever_a_template_declares_them(templates: Path) -> None:
+    catalogue = read_catalogue([templates], None)
+    found = catalogue.named(["ae.SAFETENSORS", "ae.safetensors"])
+    assert [(one.name, one.url, one.directory, one.sha256) for one in found] == [
+        ("ae.safetensors", AE, "vae", DIGEST),
+        ("AE.safetensors", AE + "?download=true", None, None),
+    ]
+    assert list(catalogue.entries) == ["ae.safetensors"]
+    assert catalogue.named(["other.safetensors"]) == ()
+
+
+def test_the_managers_list_names_files_and_addresses(model_list: Path) -> None:
+    catalogue = read_catalogue([], model_list)
+    (entry,) = catalogue.named(["flux_vae.safetensors"])
+    assert (entry.url, entry.directory, entry.base_model) == (AE, "vae", "FLUX")
+    assert catalogue.named(["x1.pth"]) == ()
+    assert catalogue.named(["y1.pth"])[0].directory is None
+
+
+def test_a_damaged_file_is_told_of_and_hides_no_other(templates: Path, tmp_path: Path) -> None:
+    (templates / "broken.json").write_text("{")
+    write(templates / "list.json", [])
+    catalogue = read_catalogue([templates, tmp_path / "absent"], tmp_path / "absent.json")
+    assert len(catalogue.problems) == 2
+    assert catalogue.named(["ae.safetensors"])
+    contents: list[Any] = [[], {"models": 5}, 5]
+    for content in contents:
+        write(tmp_path / "list.json", content)
+        assert read_catalogue([], tmp_path / "list.json").entries == {}
+
+
+def test_deep_nesting_is_no_trouble(templates: Path) -> None:
+    (templates / "deep.json").write_text("[" * 900 + "]" * 900)
+    assert read_catalogue([templates], None).problems == ()
+
+
+def test_the_compact_copy_is_used_until_a_file_changes(templates: Path, model_list: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "catalogue.msgpack"
+    first = load_catalogue([templates], model_list, cache=cache)
+    written = cache.stat().st_mtime_ns
+    assert load_catalogue([templates], model_list, cache=cache) == first
+    assert cache.stat().st_mtime_ns == written
+    write(templates / "three.json", {"models": [{"name": "new_1.safetensors", "url": AE}]})
+    assert load_catalogue([templates], model_list, cache=cache).named(["new_1.safetensors"])
+    assert load_catalogue([templates], None, cache=cache).stamp != first.stamp
+
+
+@pytest.mark.parametrize("content", [b"", b"\x81\xa1x\x01", b"\xff" * 20])
+def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(
+    templates: Path, tmp_path: Path, content: bytes
+) -> None:
+    cache = tmp_path / "catalogue.msgpack"
+    cache.write_bytes(content)
+    assert load_catalogue([templates], None, cache=cache).named(["ae.safetensors"])
+    (tmp_path / "file").write_text("in the way")
+    assert load_catalogue([templates], None, cache=tmp_path / "file" / "c").named(["ae.safetensors"])
+
+
+def test_the_stamp_notices_a_list_that_is_gone(templates: Path, model_list: Path) -> None:
+    before = catalogue_stamp([templates], model_list)
+    model_list.unlink()
+    assert catalogue_stamp([templates], model_list) != before
+
+
+def test_catalogues_are_found_where_they_are_installed(templates: Path, model_list: Path, tmp_path: Path) -> None:
+    assert find_templates([tmp_path, tmp_path / "site-packages"]) == (templates,)
+    assert find_model_list([tmp_path, model_list.parent]) == model_list
+    assert find_model_list([tmp_path]) is None
+
+
+def test_every_address_of_the_official_templates_is_read(tmp_path: Path) -> None:
+    for name, content in template_files().items():
+        (tmp_path / name).write_bytes(content)
+    catalogue = read_catalogue([tmp_path], None)
+    entries: list[CatalogueEntry] = [one for same in catalogue.entries.values() for one in same]
+    assert len(catalogue.entries) > 250
+    assert all(isinstance(hub_place(entry.url), HuggingFaceFile) for entry in entries)
+    assert catalogue.problems == ()
