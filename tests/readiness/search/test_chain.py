@@ -250,6 +250,40 @@ def test_a_doubt_of_other_backends_is_kept_while_it_counts(database: Database) -
             assert one(search, backends=["huggingface"]).status is SearchStatus.NOT_FOUND
 
 
+def test_a_doubt_that_other_backends_have_since_counts_for_a_remembered_answer(database: Database) -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search(database=database) as search:
+            assert one(search, backends=["huggingface"]).status is SearchStatus.NOT_FOUND
+            assert one(search).status is SearchStatus.UNCERTAIN
+            assert one(search, backends=["huggingface"]).status is SearchStatus.UNCERTAIN
+            assert asked_again(made, search, backends=["huggingface"]) == 0
+
+
+def test_what_other_backends_found_is_forgotten_when_it_is_gone(database: Database) -> None:
+    with world() as made:
+        made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
+        with made.search(database=database) as search:
+            assert one(search, backends=["huggingface"]).status is SearchStatus.FOUND
+        made.clock.advance(asleep=8 * DAY_SECONDS)
+        made.hugging_face.repos = {}
+        with made.search(database=database) as search:
+            assert one(search).status is SearchStatus.NOT_FOUND
+            assert asked_again(made, search) == 0
+
+
+def test_a_doubt_is_asked_on_by_the_next_search_when_the_budget_cut_it_short(database: Database) -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        # Two searches on each site for the language model, one look at its pick; nothing is left for Civitai.
+        with made.search(database=database, budget=Budget(made.clock, requests=5)) as search:
+            assert one(search).status is SearchStatus.UNCERTAIN
+            assert search.budget.refusal() is not None
+        with made.search(database=database) as search:
+            assert asked_again(made, search) > 0
+            assert asked_again(made, search) == 0
+
+
 def test_what_was_found_is_held_against_its_hub_after_a_week(database: Database) -> None:
     with world() as made:
         made.civitai.models = [on_civitai(NAME)]

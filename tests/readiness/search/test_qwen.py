@@ -284,6 +284,25 @@ def test_a_model_that_fails_again_and_again_is_left_alone() -> None:
     assert any("left alone" in line for line in answers[-1].evidence)
 
 
+def test_one_success_between_failures_is_enough_to_be_asked_on() -> None:
+    scripts: list[Script] = [Reply(b"{}", 500), Reply(b"{}", 500), picks(), Reply(b"{}", 500), Reply(b"{}", 500), picks()]
+    with world(*scripts) as made, made.search() as search:
+        answers = [ask(search, f"wan_number_{number}.safetensors") for number in range(6)]
+        assert made.llm is not None
+        assert len(made.llm.chats) == 6
+    assert answers[-1].status is SearchStatus.NOT_FOUND
+
+
+def test_a_name_that_many_models_bear_is_not_found_because_a_model_picks_it() -> None:
+    name = "diffusion_pytorch_model.safetensors"
+    with world(picking("a/diffusion")) as made:
+        made.hugging_face.repos = {"a/diffusion": Repo({f"unet/{name}": ROOM})}
+        with made.search() as search:
+            found = ask(search, name, "diffusion_models")
+    assert found.status is SearchStatus.UNCERTAIN
+    assert "so many models bear this name that it proves nothing" in found.candidates[0].reasons
+
+
 def test_the_model_is_not_asked_when_the_time_is_over() -> None:
     clock = FakeClock()
 
