@@ -61,6 +61,16 @@ def test_a_model_a_pack_a_version_or_a_map_changes_it(host: Host) -> None:
     assert len(set(seen)) == len(seen)
 
 
+def test_where_new_models_belong_changes_it(host: Host) -> None:
+    yaml = host.comfyui / "extra_model_paths.yaml"
+    (host.folder / "disk").mkdir()
+    seen = set()
+    for line in ("", "  is_default: true\n"):
+        yaml.write_text(f"x:\n  base_path: {host.folder / 'disk'}\n{line}  loras: l\n")
+        seen.add(fingerprint(host))
+    assert len(seen) == 2
+
+
 def test_folders_of_loaders_that_packs_bring_are_looked_into(host: Host) -> None:
     folder = host.pack("MyNode")
     source = (

@@ -115,10 +115,10 @@ def test_a_hanging_registry_costs_no_more_than_the_budget(host: Host, server: Lo
 
 def test_slow_answers_share_one_budget(host: Host, server: LocalServer) -> None:
     """Each answer takes most of the budget: the second question must not get all of it again."""
-    host.set(nodes__registry_budget_seconds=0.8)
+    host.set(nodes__registry_budget_seconds=1.0)
 
     def slowly(*_: object) -> Reply:
-        server.leave.wait(0.5)
+        server.leave.wait(0.8)
         return UNKNOWN
 
     for n in range(4):
@@ -133,7 +133,7 @@ def test_slow_answers_share_one_budget(host: Host, server: LocalServer) -> None:
     host.clock.__class__ = RealClock
     began = time.monotonic()
     host.cycle()
-    assert time.monotonic() - began < 1.4
+    assert time.monotonic() - began < 1.5
     assert len(server.asked) == 2
 
 

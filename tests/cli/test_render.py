@@ -1,0 +1,53 @@
+"""What people and programs see: nothing that a terminal obeys, nothing that JSON cannot hold."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable, shortened
+
+
+def test_what_a_terminal_obeys_becomes_an_escape() -> None:
+    assert printable("a\x1b[2J\n\u202e\udcffü模") == r"a\x1b[2J\n\u202e\udcffü模"
+
+
+def test_a_table_that_is_piped_is_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(("A", "B"), [("x\ty", "1\n2"), ("\x1b[31m", "")])
+    assert capsys.readouterr().out == "A\tB\nx\\ty\t1\\n2\n\\x1b[31m\t\n"
+
+
+def test_a_failure_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    print_failure(Failure("lock-held", "It is\x1b held.", hint="Wait."))
+    print_failure(Failure("lock-held", "It is held."))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err == "Error (lock-held): It is\\x1b held.\nWait.\nError (lock-held): It is held.\n"
+
+
+def test_what_nobody_thought_of_has_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        int("x")
+    except ValueError as error:
+        print_unexpected(error)
+    text = capsys.readouterr().err
+    assert text.startswith("Traceback")
+    assert "comfywatchman broke (ValueError)" in text
+
+
+def test_json_has_a_version_sorted_keys_and_no_half_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json(b="\udcff", a=1)
+    text = capsys.readouterr().out
+    assert list(json.loads(text)) == ["a", "b", "schema_version"]
+    assert text.endswith("}\n")
+
+
+def test_long_lists_are_shortened() -> None:
+    assert [shortened(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c", "d"])] == [
+        "",
+        "a",
+        "a, b",
+        "a, b and 2 more",
+    ]
