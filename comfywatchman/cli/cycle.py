@@ -5,11 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import click
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import Settings
 from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import print_report
@@ -31,15 +33,32 @@ PHASES = {
 }
 
 
-def run_cycle_command(session: Session, *, as_json: bool, as_note: bool, trigger: str) -> int:
+@dataclass(frozen=True, slots=True)
+class CycleOptions:
+    """How one cycle is run and shown.
+
+    Attributes:
+        as_json: Print facts as JSON.
+        as_note: Print one line for the scheduler.
+        trigger: What it is recorded as.
+        auto_download: Fetch what is found and proved, whatever the configuration says.
+    """
+
+    as_json: bool
+    as_note: bool
+    trigger: str
+    auto_download: bool
+
+
+def run_cycle_command(session: Session, how: CycleOptions) -> int:
     """Run one guarded cycle and show what came of it; the exit code says whether it ran."""
-    is_quiet = as_json or as_note
+    is_quiet = how.as_json or how.as_note
     installation, is_sample = _installation(session, quiet=is_quiet)
     with _progress(quiet=is_quiet) as progress:
         result = run_cycle(
             CycleRequest(
-                trigger=trigger,
-                settings=session.settings,
+                trigger=how.trigger,
+                settings=_settings(session, how),
                 layout=session.layout,
                 installation=installation,
                 roots=session.roots(installation),
@@ -49,14 +68,21 @@ def run_cycle_command(session: Session, *, as_json: bool, as_note: bool, trigger
                 progress=progress,
             )
         )
-    if as_note:
+    if how.as_note:
         note = CycleNote(result.record.id, result.record.skipped_reason, result.record.message)
         click.echo(msgspec.json.encode(note).decode("ascii", "backslashreplace"))
     else:
-        _show(session, result, as_json=as_json)
+        _show(session, result, as_json=how.as_json)
     if result.record.skipped_reason:
         return SKIPPED
     return DONE if result.record.success else FAILED
+
+
+def _settings(session: Session, how: CycleOptions) -> Settings:
+    settings = session.settings
+    if not how.auto_download:
+        return settings
+    return msgspec.structs.replace(settings, downloads=msgspec.structs.replace(settings.downloads, auto=True))
 
 
 def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]:

@@ -101,6 +101,7 @@ SUMMARIES: Final = {
     help="A configuration file, read after all others.",
 )
 @click.option("--comfyui", type=click.Path(path_type=Path), help="Folder of ComfyUI, instead of the configured one.")
+@click.option("--auto-download", is_flag=True, help="With --run-cycle: fetch what is FOUND, each proved by its hash.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.option(
     "--trigger",
@@ -119,6 +120,7 @@ def main(
     home: Path | None,
     config_file: Path | None,
     comfyui: Path | None,
+    auto_download: bool,
     as_json: bool,
     trigger: str,
     as_note: bool,
@@ -136,9 +138,10 @@ def main(
     if sum((run_cycle, scheduler, bool(list_intake))) > 1:
         raise click.UsageError("--run-cycle, --scheduler and --list-intake are three different things; give one.")
     if run_cycle:
-        from comfywatchman.cli.cycle import run_cycle_command
+        from comfywatchman.cli.cycle import CycleOptions, run_cycle_command
 
-        context.exit(run_cycle_command(session, as_json=as_json, as_note=as_note, trigger=trigger))
+        how = CycleOptions(as_json=as_json, as_note=as_note, trigger=trigger, auto_download=auto_download)
+        context.exit(run_cycle_command(session, how))
     context.exit(_act(session, list_intake=list_intake, as_json=as_json))
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from comfywatchman.base.files import show_path
 from comfywatchman.readiness import intake
+from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.host_view import HostView
 from comfywatchman.readiness.input_files import input_folders, status_with_inputs
 from comfywatchman.readiness.intake import Acknowledgement, Known
@@ -29,6 +30,7 @@ class Assessment:
         entries: One for each file, in path order.
         added: What was acknowledged in this cycle.
         read: How many files were opened.
+        reader: Knows what each of them names.
         resolved: How many workflows lost their last missing thing.
     """
 
@@ -36,6 +38,11 @@ class Assessment:
     added: tuple[Acknowledgement, ...]
     read: int
     resolved: int
+    reader: WorkflowReader
+
+    def facts(self, entry: WorkflowEntry) -> Facts | None:
+        """Return what an entry's workflow names; None when it has changed since."""
+        return self.reader.facts(entry.sha256, entry.path) if entry.sha256 else None
 
 
 def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
@@ -62,7 +69,7 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
         if path not in unreadable
     ]
     entries += [_unreadable(path, known.get(path), reason) for path, reason in unreadable.items()]
-    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved)
+    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved, reader)
 
 
 def _take_in(run: Run, reader: WorkflowReader) -> tuple[dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -15,14 +15,16 @@ from comfywatchman.base.gpu import GpuReading, read_gpus
 from comfywatchman.base.host import look_and_remember
 from comfywatchman.base.lock import hold
 from comfywatchman.base.settings import ScheduleSection
+from comfywatchman.readiness.answers import ask, kept_answers, with_answers
 from comfywatchman.readiness.assessment import Assessment, assess
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, another_cycle, reason_to_skip
 from comfywatchman.readiness.history import CycleRecord, add_record
-from comfywatchman.readiness.host_view import look_at_host, write_caches
+from comfywatchman.readiness.host_view import HostView, look_at_host, write_caches
 from comfywatchman.readiness.master import full_status, skipped_status
 from comfywatchman.readiness.report import write_report
 from comfywatchman.readiness.run import CycleRequest, Run
+from comfywatchman.readiness.search.result import SearchResult
 from comfywatchman.readiness.status import MasterStatus
 from comfywatchman.readiness.workflow_index import WorkflowIndex
 
@@ -118,14 +120,29 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
         assessment = assess(run, host, index)
     failpoint("cycle.after_workflows")
     run.problems += [*host.problems, *host.owners.problems, *index.problems]
-    with run.phase("report"):
-        status = full_status(run, gpus, host, assessment)
-        write_report(run.request.layout, status, host.models)
+    status = _report(run, gpus, host, assessment, kept_answers(host).results)
     with run.phase("caches"):
         hashed = write_caches(run, host)
+    answers = ask(run, host, assessment, database)
+    if answers.are_new:
+        from comfywatchman.readiness.fetching import plan_downloads
+
+        status = _report(run, gpus, host, assessment, answers.results)
+        plan_downloads(run, host, answers.results)
     record = _done(run, status, assessment, hashed)
     _keep(run, record)
     return CycleResult(record, status)
+
+
+def _report(
+    run: Run, gpus: GpuReading, host: HostView, assessment: Assessment, results: tuple[SearchResult, ...]
+) -> MasterStatus:
+    """Write the report; the first one of a cycle waits for no network, a second one follows new answers."""
+    with run.phase("report"):
+        entries = with_answers(assessment.entries, results)
+        status = full_status(run, gpus, host, replace(assessment, entries=entries))
+        write_report(run.request.layout, status, host.models)
+    return status
 
 
 def _done(run: Run, status: MasterStatus, assessment: Assessment, hashed: int) -> CycleRecord:

@@ -42,6 +42,7 @@ class HostView:
     """One look at the host.
 
     Attributes:
+        folders: Where its models are.
         inventory: Its models.
         table: Knowledge of loaders, what installed packs and a running server say included.
         judge_node: Judges one node class against its packs and its ComfyUI.
@@ -55,6 +56,7 @@ class HostView:
         owners: The catalogues that `judge_node` asks; to be closed after the last judgement.
     """
 
+    folders: ModelFolders
     inventory: Inventory
     table: LoaderTable
     judge_node: NodeJudge
@@ -66,6 +68,11 @@ class HostView:
     comfyui_running: bool
     problems: tuple[str, ...]
     owners: Owners
+
+    def all_models(self) -> Iterator[ModelFile]:
+        """Yield the models of all folders."""
+        for models in self.inventory.folders.values():
+            yield from models.values()
 
 
 def look_at_host(run: Run, database: Database) -> HostView:
@@ -98,6 +105,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
     facts = NodeFacts(live.classes, live.replaced, core, known_core_classes(), packs, failed)
     owners = Owners(run, folders.custom_nodes, database)
     return HostView(
+        folders=known_folders,
         inventory=inventory,
         table=table,
         judge_node=node_judge(facts, owners),
@@ -139,9 +147,7 @@ def write_caches(run: Run, host: HostView) -> int:
     if budget <= 0:
         return 0
     with run.phase("hashing"):
-        progress = hash_some(
-            _all_models(host.inventory), host.models, budget_seconds=budget, monotonic=request.clock.monotonic
-        )
+        progress = hash_some(host.all_models(), host.models, budget_seconds=budget, monotonic=request.clock.monotonic)
     if progress.hashed:
         write_model_cache(layout.model_cache, host.inventory, host.models)
     return progress.hashed
@@ -184,11 +190,6 @@ def _file_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[FileInp
     for pack in (*((core,) if core is not None else ()), *packs):
         if pack.enabled:
             yield from pack.file_inputs
-
-
-def _all_models(inventory: Inventory) -> Iterator[ModelFile]:
-    for models in inventory.folders.values():
-        yield from models.values()
 
 
 def _fingerprint(*parts: str) -> str:

@@ -12,6 +12,7 @@ from comfywatchman.comfyui.upload_inputs import Kind
 from comfywatchman.readiness.verdict import ModelState, Status
 
 SCHEMA_VERSION = 1
+Answer = Literal["FOUND", "UNCERTAIN", "INVALID_FILENAME", "ERROR", "NOT_FOUND"]
 
 
 class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -46,6 +47,7 @@ class MissingModel(msgspec.Struct, frozen=True):
         evidence: What says that this input names a model.
         confidence: How sure that is.
         candidates: Where it may be had.
+        answer: What the search says: FOUND, UNCERTAIN, NOT_FOUND, …; null when nobody was asked.
     """
 
     name: str
@@ -58,6 +60,7 @@ class MissingModel(msgspec.Struct, frozen=True):
     evidence: str
     confidence: Confidence
     candidates: tuple[Candidate, ...] = ()
+    answer: Answer | None = None
 
 
 class Package(msgspec.Struct, frozen=True, omit_defaults=True):
