@@ -121,7 +121,7 @@ def configure(host: Host, *, hash_budget_seconds: float) -> None:
     """Write the configuration of a host's home."""
     host.config.write_text(
         f'[comfyui]\nroot = "{host.root}"\nurl = ""\n'
-        '[nodes]\nask_registry = false\nclass_map_url = ""\n'
+        '[nodes]\nask_registry = false\nclass_map_url = ""\n[search]\nbudget_seconds = 0.0\n'
         "[schedule]\nmin_vram_gb = 0.0\nresume_grace_seconds = 0.0\n"
         f"[models]\nhash_budget_seconds = {hash_budget_seconds:.1f}\n"
     )

@@ -41,6 +41,7 @@ QUIET = {
     "COMFYWATCHMAN_COMFYUI__URL": "",
     "COMFYWATCHMAN_NODES__ASK_REGISTRY": "false",
     "COMFYWATCHMAN_NODES__CLASS_MAP_URL": "",
+    "COMFYWATCHMAN_SEARCH__BUDGET_SECONDS": "0",
     "COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB": "0",
 }
 """Settings with which a cycle asks nobody else and no gate looks at the GPU."""
