@@ -283,6 +283,20 @@ def test_an_unfinished_file_under_a_link_or_a_fifo_is_not_written_to(tmp_path: P
     assert (tmp_path / NAME).read_bytes() == MODEL
 
 
+def test_one_unfinished_file_is_written_by_one_download(tmp_path: Path) -> None:
+    codes: list[str] = []
+    with FaultServer(MODEL) as server:
+
+        def second(_have: int, _total: int | None) -> None:
+            if not codes:
+                codes.append(code_of(tmp_path, wanted(server), server))
+
+        fetch_into(tmp_path, wanted(server), hosts=frozenset({server.host}), run=flow(progress=second))
+        assert len(server.asked) == 1
+    assert codes == ["lock-held"]
+    assert (tmp_path / NAME).read_bytes() == MODEL
+
+
 def test_patience_without_progress_ends(tmp_path: Path) -> None:
     waits: list[float] = []
     with FaultServer(MODEL, [Fault("cut", 10)] * 50) as server:

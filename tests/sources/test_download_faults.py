@@ -71,6 +71,7 @@ SCENARIOS: Final = (
         unproved="right-changed",
     ),
     Scenario("no entity tag", (CUT, CUT), etag=None),
+    Scenario("changed without a tag", (CUT, Fault("changed")), WRONG, etag=None, unproved="right-changed"),
     Scenario("weak entity tag", (CUT, CUT), etag='W/"v1"'),
     Scenario("bit flip in a whole answer", (Fault("flip", 150_000),), WRONG, unproved="?"),
     Scenario("bit flip after a cut", (CUT, Fault("flip", 50_000)), unproved="?"),
