@@ -136,6 +136,7 @@ def _request(
         here=here,
         backends=options.backends,
         refresh=options.refresh,
+        retry_errors=True,
         progress=progress,
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -13,7 +14,9 @@ from comfywatchman.base.http import HttpAnswer, Redirects, Session
 if TYPE_CHECKING:
     from comfywatchman.base.clock import Clock
 
+_OK: Final = 200
 _TOO_MANY: Final = 429
+_MOST_KEPT_BYTES: Final = 32 << 20
 _SILENCES: Final = 2
 
 
@@ -69,7 +72,8 @@ class Budget:
 class BudgetedSession(Session):
     """Connections whose every request is counted, and which leave a troubled server alone.
 
-    A server that kept silent twice in a row, or once asked for patience (429), is not asked again by this session.
+    A server that kept silent twice in a row, or once asked for patience (429), is not asked again by this session. What
+    one answered is kept while the session lives, up to 32 MiB: models of one family lead to the same searches.
 
     Args:
         budget: What is left.
@@ -82,6 +86,9 @@ class BudgetedSession(Session):
         self._budget = budget
         self._silences: dict[str, int] = {}
         self._paused: dict[str, str] = {}
+        self._kept: dict[str, HttpAnswer] = {}
+        self._kept_bytes = 0
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(
         self,
@@ -98,9 +105,17 @@ class BudgetedSession(Session):
             Failure: `search-budget` or `search-paused` when it is not asked, else as `Session.get`.
         """
         ask = super().get
-        return self._counted(
-            url, lambda: ask(url, token=token, headers=headers, byte_range=byte_range, redirects=redirects)
-        )
+        if byte_range is not None or headers is not None:
+            return self._counted(
+                url, lambda: ask(url, token=token, headers=headers, byte_range=byte_range, redirects=redirects)
+            )
+        # Threads with the same question wait for the first one's answer.
+        with self._turns[url]:
+            if url not in self._kept:
+                answer = self._counted(url, lambda: ask(url, token=token, redirects=redirects))
+                self._keep(url, answer)
+                return answer
+            return self._kept[url]
 
     def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpAnswer:
         """Return an answer's headers; see `Session.head`.
@@ -119,6 +134,12 @@ class BudgetedSession(Session):
         """
         ask = super().post_json
         return self._counted(url, lambda: ask(url, payload, token=token))
+
+    def _keep(self, url: str, answer: HttpAnswer) -> None:
+        # Threads that count at the same time may keep a little more than the limit.
+        if answer.status == _OK and self._kept_bytes + len(answer.body) <= _MOST_KEPT_BYTES:
+            self._kept_bytes += len(answer.body)
+            self._kept[url] = answer
 
     def _counted(self, url: str, ask: Callable[[], HttpAnswer]) -> HttpAnswer:
         origin = urlsplit(url).netloc

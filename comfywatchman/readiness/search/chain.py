@@ -89,6 +89,7 @@ def search_multiple_models(
     *,
     backends: Sequence[Backend] | None = None,
     refresh: bool = False,
+    retry_errors: bool = False,
     progress: Progress = lambda _done, _all: None,
 ) -> list[SearchResult]:
     """Return an answer for each model, in their order; nobody's trouble raises.
@@ -101,15 +102,17 @@ def search_multiple_models(
         search: What to work with.
         backends: Who is asked in this call, in this order, instead of the configured ones.
         refresh: Ask again whatever is remembered.
+        retry_errors: Ask again where the answer was an error, also within its hour: a person is waiting.
         progress: Told after each answer.
     """
     order = tuple(search.backend_order if backends is None else backends)
     context = digest_of((order, search.configuration))
+    again = frozenset(SearchStatus) if refresh else frozenset({SearchStatus.ERROR}) if retry_errors else frozenset()
     tasks = {model_key(ref.wanted, ref.evidence): ref for ref in refs}
     answers: dict[str, SearchResult] = {}
     with ThreadPoolExecutor(max_workers=search.parallel, thread_name_prefix="search") as pool:
         try:
-            for key, done in _answers(pool, tasks, search, order, context=context, refresh=refresh):
+            for key, done in _answers(pool, tasks, search, order, context=context, again=again):
                 # Only this thread touches the database.
                 if search.memory is not None:
                     _remember(search.memory, key, context, done)
@@ -143,21 +146,21 @@ def _answers(
     order: tuple[Backend, ...],
     *,
     context: str,
-    refresh: bool,
+    again: frozenset[SearchStatus],
 ) -> Iterator[tuple[str, _Done]]:
     running: dict[Future[_Done], str] = {}
     for key, ref in tasks.items():
         recalled = search.memory.recall(key, context) if search.memory is not None else Recalled()
-        known = _known(ref, recalled, search, refresh=refresh)
+        known = _known(ref, recalled, search, again)
         if known is not None:
             yield key, _Done(known)
         else:
-            running[pool.submit(_look_for, ref, recalled, search, order, refresh=refresh)] = key
+            running[pool.submit(_look_for, ref, recalled, search, order, again)] = key
     for done in as_completed(running):
         yield running[done], done.result()
 
 
-def _known(ref: Sought, recalled: Recalled, search: Search, *, refresh: bool) -> SearchResult | None:
+def _known(ref: Sought, recalled: Recalled, search: Search, again: frozenset[SearchStatus]) -> SearchResult | None:
     """Return the answer that needs nobody: an impossible name, a person's choice, or one that is remembered."""
     now = to_text(search.clock.now())
     if reason_invalid(ref.wanted) is not None:
@@ -165,15 +168,17 @@ def _known(ref: Sought, recalled: Recalled, search: Search, *, refresh: bool) ->
     chosen = search.decisions.result_for(ref.wanted, search.policy, now)
     if chosen is not None:
         return chosen
-    if refresh or recalled.answer is None or recalled.aged:
+    if recalled.answer is None or recalled.aged or recalled.answer.status in again:
         return None
     return merge([recalled.answer, *recalled.doubts])
 
 
-def _look_for(ref: Sought, recalled: Recalled, search: Search, order: tuple[Backend, ...], *, refresh: bool) -> _Done:
+def _look_for(
+    ref: Sought, recalled: Recalled, search: Search, order: tuple[Backend, ...], again: frozenset[SearchStatus]
+) -> _Done:
     now = to_text(search.clock.now())
     disproved = False
-    if recalled.answer is not None and not refresh:
+    if recalled.answer is not None and recalled.answer.status not in again:
         still = _still_there(recalled.answer, ref.wanted, search)
         if still is not None:
             return _Done(recalled.answer, keep=still)
@@ -184,9 +189,13 @@ def _look_for(ref: Sought, recalled: Recalled, search: Search, order: tuple[Back
         if refusal is not None:
             return _Done(_not_asked(ref.wanted, recalled, refusal, now), disproved=disproved)
         # What is known already is not forgotten because nobody answered this time.
-        return _Done(merge([answer, *recalled.doubts]), keep=recalled.answer is None, disproved=disproved)
+        return _Done(merge([answer, *recalled.doubts]), keep=_is_nothing(recalled.answer), disproved=disproved)
     keep = refusal is None or answer.status is SearchStatus.FOUND
     return _Done(merge([answer, *recalled.doubts]), keep, disproved)
+
+
+def _is_nothing(known: SearchResult | None) -> bool:
+    return known is None or known.status is SearchStatus.ERROR
 
 
 def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str) -> SearchResult:

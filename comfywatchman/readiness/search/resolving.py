@@ -36,6 +36,7 @@ class SearchRequest:
         here: Returns files of this host by SHA-256; called only when something is missing.
         backends: Whom to ask this time; the configured order when None.
         refresh: Ask again whatever is remembered.
+        retry_errors: Ask again where the answer was an error, because a person is waiting.
         progress: Told how many of how many models have their answer.
     """
 
@@ -49,6 +50,7 @@ class SearchRequest:
     here: Callable[[], Mapping[str, str]] = dict
     backends: Sequence[Backend] | None = None
     refresh: bool = False
+    retry_errors: bool = False
     progress: Callable[[int, int], None] = lambda _done, _all: None
 
 
@@ -83,7 +85,12 @@ def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: Sear
         settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
     ) as search:
         results = search_multiple_models(
-            refs, search, backends=request.backends, refresh=request.refresh, progress=request.progress
+            refs,
+            search,
+            backends=request.backends,
+            refresh=request.refresh,
+            retry_errors=request.retry_errors,
+            progress=request.progress,
         )
         store_problems = search.memory.problems if search.memory is not None else []
     problems = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))

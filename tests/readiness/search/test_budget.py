@@ -58,10 +58,31 @@ def test_every_kind_of_request_is_counted_and_passed_on() -> None:
             assert session.get_json(f"{server.url}/a", token="t")  # noqa: S106 - no password == [1]
             assert session.head(f"{server.url}/a").headers["x-a"] == "b"
             assert session.post_json(f"{server.url}/a", {"q": 1}).parsed() == [1]
-            assert code_of(session, f"{server.url}/a") == "search-budget"
+            assert code_of(session, f"{server.url}/b") == "search-budget"
     assert [asked.method for asked in server.asked] == ["GET", "HEAD", "POST"]
     assert server.asked[0].headers["authorization"] == "Bearer t"
     assert budget.requests == 3
+
+
+def test_the_same_question_is_asked_once_unless_it_was_refused_or_is_about_a_part() -> None:
+    budget = Budget(FakeClock())
+    with LocalServer({"/a": Reply(b"[1]")}) as server, BudgetedSession(budget, timeout_seconds=5) as session:
+        answers = [session.get(f"{server.url}/{path}").body for path in ("a", "a", "a?q=1")]
+        assert [session.get(f"{server.url}/none").status for _ in range(2)] == [404, 404]
+        session.get(f"{server.url}/a", byte_range=(0, 1))
+        session.get(f"{server.url}/a", headers={"X-Own": "1"})
+    assert answers == [b"[1]"] * 3
+    assert [asked.path for asked in server.asked] == ["/a", "/a?q=1", "/none", "/none", "/a", "/a"]
+    assert budget.requests == 6
+
+
+def test_what_is_kept_of_answers_is_bounded() -> None:
+    large = Reply(bytes(12 << 20))
+    keeping = BudgetedSession(Budget(FakeClock()), timeout_seconds=30)
+    with LocalServer({"/1": large, "/2": large, "/3": large}) as server, keeping as session:
+        for path in "123123":
+            session.get(f"{server.url}/{path}")
+    assert [asked.path for asked in server.asked] == ["/1", "/2", "/3", "/3"]
 
 
 def test_a_server_that_keeps_silent_twice_is_left_alone_and_others_are_not() -> None:

@@ -95,3 +95,5 @@ def test_answers_belong_to_whom_was_asked_and_not_to_how_patiently(settings: Set
         replace(settings, downloads=replace(settings.downloads, allow_pickle=True)),
     ]
     assert len({configuration(one) for one in (settings, *others)}) == 5
+    patient = replace(others[1], llm=replace(others[1].llm, timeout_seconds=1.0))
+    assert configuration(patient) == configuration(others[1])
