@@ -19,6 +19,7 @@ from comfywatchman.readiness.downloads.queue import Outcome
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Fetch all of this plan.")
 @click.option("--list", "only_list", is_flag=True, help="Show what would be fetched, and fetch nothing.")
+@click.option("--forget", is_flag=True, help="Fetch nothing; take these, or all that is unfinished, off the list.")
 @click.option("--parallel", type=click.IntRange(1, 16), help="How many files at the same time.")
 @click.option("--limit", type=click.FloatRange(min=0), metavar="MIB", help="Most MiB per second, all files together.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON at the end.")
@@ -28,6 +29,7 @@ def download(
     names: tuple[str, ...],
     plan_file: Path | None,
     only_list: bool,
+    forget: bool,
     parallel: int | None,
     limit: float | None,
     as_json: bool,
@@ -38,6 +40,8 @@ def download(
     nothing is ever replaced. Ctrl-C keeps what came; the same command goes on there. Ends with 1 when something failed.
     """
     session: Session = context.obj
+    if forget:
+        context.exit(_forget(session, names, as_json=as_json))
     work = _Work(session, parallel=parallel, limit=limit)
     items = _items(session, names, plan_file, only_list=only_list)
     if only_list:
@@ -125,6 +129,20 @@ def _items(
     if found is None:
         raise Failure("download-plan-invalid", "There is no plan yet.", hint="Run: comfywatchman --run-cycle")
     return named_items(found, names) if names else found.items
+
+
+def _forget(session: Session, names: tuple[str, ...], *, as_json: bool) -> int:
+    from comfywatchman.readiness.downloads.queue import drop, queue_file, read_queue
+
+    path = queue_file(session.layout.home)
+    unfinished = read_queue(path)[0].unfinished()
+    gone = [item for item in unfinished if not names or item.filename in names]
+    drop(path, [item.id for item in gone])
+    if as_json:
+        print_json(forgotten=[item.filename for item in gone])
+    else:
+        click.echo(f"{len(gone)} downloads are forgotten; unfinished files (.part) stay until you delete them.")
+    return DONE
 
 
 def _print_items(items: Sequence[PlanItem], *, as_json: bool) -> None:

@@ -151,6 +151,18 @@ def test_what_failed_is_told_with_its_reason_and_ends_with_one(host: Host) -> No
     assert host.queue().unfinished() == ()
 
 
+def test_what_is_not_wanted_any_more_is_forgotten(host: Host) -> None:
+    with FaultServer(model(), [Fault("status", 429, {"retry-after": "900"})] * 2) as server:
+        host.hosts = (server.host,)
+        host.plan(item(server), item(server, "b.safetensors"), cycle="c7")
+        status, answer = host.run_json("download", "--plan", "c7.json")
+        assert (status, [one["code"] for one in answer["outcomes"]]) == (1, ["download-later"] * 2)
+        assert host.run_json("download", "--forget", "b.safetensors")[1]["forgotten"] == ["b.safetensors"]
+        assert [one.filename for one in host.queue().unfinished()] == ["wan/a.safetensors"]
+        assert host.run("download", "--forget")[0] == 0
+        assert host.queue().unfinished() == ()
+
+
 def test_without_a_comfyui_nothing_is_fetched(host: Host) -> None:
     (host.root / "ComfyUI" / "main.py").unlink()
     status, _output, errors = host.run("download")
