@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -156,6 +157,23 @@ def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: Worl
     assert (found["status"], found["confidence"], found["sha256"]) == ("FOUND", "chosen", sha256_of(OTHER).lower())
     again = json.loads(host.invoke("resolve", "--choose", f"loras/{LORA}", "2", "--json").stdout)
     assert again["decision"]["candidate"]["name"] == "detail_other.safetensors"
+
+
+def test_the_qwen_command_line_is_asked_where_the_configuration_names_it(host: Host, made: World) -> None:
+    made.civitai.models = [on_civitai(OTHER)]
+    host.write("a.json", lora=LORA)
+    answer = json.dumps({"type": "result", "is_error": False, "structured_result": json.loads(picks(1))})
+    program = put(host.folder / "qwen", f"#!{sys.executable}\nprint({answer!r})\n".encode())
+    program.chmod(0o755)
+    host.set(llm__driver="qwen-cli", llm__command=program, llm__model="qwen-max")
+    (found,) = results(host, "--all")
+    assert found["status"] == "UNCERTAIN"
+    assert found["candidates"][0]["name"] == OTHER
+    assert any("qwen-max (qwen command line) was shown" in line for line in found["evidence"])
+    host.set(llm__command=host.folder / "nowhere")
+    (found,) = results(host, "--all", "--refresh")
+    assert found["status"] == "ERROR"
+    assert any("nowhere could not be started" in line for line in found["evidence"])
 
 
 @pytest.mark.parametrize(

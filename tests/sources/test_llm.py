@@ -4,6 +4,8 @@ import json
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.sources.llm import (
@@ -94,6 +96,29 @@ def test_only_ids_of_the_question_are_kept_and_each_once() -> None:
 def test_ids_without_a_reason_are_understood() -> None:
     found = read_proposal('{"picks": [2, "1", {"id": "3"}, [4], null]}', results=5)
     assert found == Proposal((Pick(2), Pick(1), Pick(3)), (), 2)
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(),
+            st.sampled_from(["{", "}", '{"picks": [', "]}", "```json", '"id": 1', ",", GOOD, "<think>", "</think>"]),
+            st.recursive(st.none() | st.integers() | st.text(), lambda inner: st.lists(inner, max_size=3)).map(
+                json.dumps
+            ),
+        ),
+        max_size=12,
+    )
+)
+def test_whatever_is_said_comes_out_bounded_or_as_a_failure(parts: list[str]) -> None:
+    try:
+        found = read_proposal("".join(parts), results=3)
+    except Failure:
+        return
+    ids = [pick.id for pick in found.picks]
+    assert set(ids) <= {1, 2, 3}
+    assert len(ids) == len(set(ids))
+    assert all(text.isprintable() for text in (*found.queries, *(pick.why for pick in found.picks)))
 
 
 def test_results_that_the_prompt_did_not_hold_cannot_be_picked() -> None:

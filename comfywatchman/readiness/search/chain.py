@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Final, Literal, TypeGuard, cast
 
 import msgspec
 
@@ -132,7 +132,13 @@ def is_not_asked(answer: SearchResult) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Done:
-    """An answer with what the memory makes of it."""
+    """An answer with what the memory makes of it.
+
+    Attributes:
+        answer: The answer.
+        keep: Whether it is remembered.
+        disproved: Whether all that was remembered of the model before is dropped.
+    """
 
     answer: SearchResult
     keep: bool = False
@@ -185,17 +191,21 @@ def _look_for(
         disproved = True
     answer = _asked_all(ref, search, order, now)
     refusal = search.budget.refusal()
+    refreshed = SearchStatus.UNCERTAIN in again
+    doubts = () if refreshed else recalled.doubts
     if answer.status is SearchStatus.ERROR:
         if refusal is not None:
             return _Done(_not_asked(ref.wanted, recalled, refusal, now), disproved=disproved)
-        # What is known already is not forgotten because nobody answered this time.
-        return _Done(merge([answer, *recalled.doubts]), keep=_is_nothing(recalled.answer), disproved=disproved)
+        # What is known already is neither forgotten nor taken back because nobody answered this time.
+        known = recalled.answer or recalled.outdated
+        doubts += (known,) if not refreshed and _is(known, SearchStatus.UNCERTAIN) else ()
+        return _Done(merge([answer, *doubts]), known is None or _is(known, SearchStatus.ERROR), disproved)
     keep = refusal is None or answer.status is SearchStatus.FOUND
-    return _Done(merge([answer, *recalled.doubts]), keep, disproved)
+    return _Done(merge([answer, *doubts]), keep, disproved or (keep and refreshed))
 
 
-def _is_nothing(known: SearchResult | None) -> bool:
-    return known is None or known.status is SearchStatus.ERROR
+def _is(known: SearchResult | None, status: SearchStatus) -> TypeGuard[SearchResult]:
+    return known is not None and known.status is status
 
 
 def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str) -> SearchResult:

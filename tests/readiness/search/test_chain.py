@@ -355,6 +355,32 @@ def test_trouble_while_asking_again_does_not_replace_what_is_known(database: Dat
             assert one(search) == first
 
 
+def test_asking_anew_puts_earlier_doubts_of_other_backends_aside(database: Database) -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search(database=database) as search:
+            assert one(search).status is SearchStatus.UNCERTAIN
+        with made.search(database=database) as search:
+            assert one(search, backends=["civitai"], refresh=True).status is SearchStatus.NOT_FOUND
+            assert one(search, backends=["civitai"]).status is SearchStatus.NOT_FOUND
+
+
+def test_an_old_doubt_is_not_taken_back_by_an_error(database: Database) -> None:
+    with world(picks(1)) as made:
+        made.civitai.models = [on_civitai(OTHER)]
+        with made.search(database=database) as search:
+            first = one(search)
+        made.clock.advance(asleep=2 * DAY_SECONDS)
+        made.civitai.limited = 1
+        with made.search(database=database) as search:
+            answer = one(search)
+        assert answer.status is SearchStatus.UNCERTAIN
+        assert answer.candidates == first.candidates
+        assert any("asked too often" in line for line in answer.evidence)
+        with made.search(database=database) as search:
+            assert asked_again(made, search) > 0
+
+
 def test_another_language_model_is_another_question(database: Database) -> None:
     with world(picks()) as made:
         for model, again in (("a", True), ("a", False), ("b", True)):
