@@ -23,7 +23,7 @@ from comfywatchman.sources.answers import (
 )
 from comfywatchman.sources.flow import Flow
 from comfywatchman.sources.hops import Allowed, Found, follow, pinned
-from comfywatchman.sources.partial import BLOCK_BYTES, Digest, Note, Part, open_part, part_name, sweep_part
+from comfywatchman.sources.partial import Note, Part, open_part, part_name, sha256_of, sweep_part
 from comfywatchman.sources.transfer import stopped, take_body
 
 _ATTEMPTS_IN_ALL: Final = 1000
@@ -150,7 +150,9 @@ def already_there(wanted: Fetch, folder: int, *, may_go_on: Callable[[], bool]) 
             raise target_taken(wanted.name, "no regular file")
         if wanted.sha256 is None or found.st_size != (wanted.size or found.st_size):
             raise target_taken(wanted.name, f"a file of {found.st_size} bytes")
-        sha256 = _hash(descriptor, may_go_on)
+        sha256 = sha256_of(descriptor, may_go_on)
+        if sha256 is None:
+            raise stopped()
         if sha256 != wanted.sha256:
             raise target_taken(wanted.name, f"a file with SHA-256 {sha256[:12]}…")
         return Fetched(found.st_size, sha256, 0, 0, was_there=True)
@@ -283,7 +285,7 @@ class _Work:
     def _take(self, found: Found, have: int) -> None:
         stream, wanted = found.stream, self._wanted
         if stream.status not in {OK, PARTIAL, RANGE_REFUSED}:
-            raise refusal(stream.status, stream.headers, stream.short_text(), stream.place.shown, now=self._now())
+            raise self._refusal(found)
         begin = how_to_begin(stream.status, stream.headers, stream.length, have=have, expected=wanted.size)
         if begin is None:
             self._begin_anew()
@@ -316,6 +318,14 @@ class _Work:
         if total is not None and self._part.size < total:
             raise Passing(f"{stream.place.shown} broke off after {self._part.size} of {total} bytes.")
         self._ended = True
+
+    def _refusal(self, found: Found) -> Failure:
+        stream = found.stream
+        failure = refusal(stream.status, stream.headers, stream.short_text(), stream.place.shown, now=self._now())
+        if found.is_elsewhere and failure.code == "download-no-access":
+            # The hub signed the address of its storage; a signature that is over is had anew with the next attempt.
+            return Passing(failure.message, code=failure.code)
+        return failure
 
     def _refuse_early(self, found: Found, total: int | None) -> None:
         """Look at what can be told before a body is taken."""
@@ -379,15 +389,3 @@ class _Work:
         if failure is not None:
             self._part.discard()
             raise failure
-
-
-def _hash(descriptor: int, may_go_on: Callable[[], bool]) -> str:
-    digest = Digest()
-    try:
-        while block := os.read(descriptor, 4 * BLOCK_BYTES):
-            if not may_go_on():
-                raise stopped()
-            digest.update(block)
-        return digest.hexdigest()
-    finally:
-        digest.close()

@@ -43,12 +43,14 @@ class Found:
         sha256: The hub's own hash of the file; None when it says none.
         size: The hub's own size of the file; None when it says none.
         commit: The commit that the hub took the file from; None when it says none.
+        is_elsewhere: Whether it is another origin than the one that was asked.
     """
 
     stream: Stream
     sha256: str | None
     size: int | None
     commit: str | None
+    is_elsewhere: bool
 
 
 def reason_to_refuse_start(url: str, allowed: Allowed) -> str | None:
@@ -98,7 +100,7 @@ def follow(url: str, headers: Mapping[str, str], *, connections: Connections, al
             said |= {name: value for name, value in stream.headers.items() if name.startswith("x-")}
         location = stream.headers.get("location")
         if stream.status not in _REDIRECTS or not location:
-            return _found(stream, said)
+            return _found(stream, said, is_elsewhere=place.origin != start.origin)
         with stream:
             stream.short_text()
             place = _next(place, location, allowed)
@@ -136,11 +138,12 @@ def _authorization(place: Place, allowed: Allowed) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _found(stream: Stream, said: Mapping[str, str]) -> Found:
+def _found(stream: Stream, said: Mapping[str, str], *, is_elsewhere: bool) -> Found:
     size = said.get("x-linked-size", "")
     return Found(
         stream,
         sha256=linked_sha256(said),
         size=int(size) if size.isascii() and size.isdigit() else None,
         commit=said.get("x-repo-commit"),
+        is_elsewhere=is_elsewhere,
     )

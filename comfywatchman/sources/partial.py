@@ -90,6 +90,19 @@ class Digest:
             self._thread.shutdown(cancel_futures=True)
 
 
+def sha256_of(descriptor: int, may_go_on: Callable[[], bool]) -> str | None:
+    """Hash an open file from where it stands to its end; None when it was not allowed to go on."""
+    digest = Digest()
+    try:
+        while block := os.read(descriptor, 4 * BLOCK_BYTES):
+            if not may_go_on():
+                return None
+            digest.update(block)
+        return digest.hexdigest()
+    finally:
+        digest.close()
+
+
 class Part:
     """An unfinished file, open and locked.
 

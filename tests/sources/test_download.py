@@ -200,6 +200,21 @@ def test_a_civitai_like_server_gives_its_file_by_id_with_a_key(tmp_path: Path) -
         assert civitai.asked[-1].path.endswith("?fileId=2")
 
 
+def test_a_signature_that_is_over_is_had_anew(tmp_path: Path) -> None:
+    with CdnServer() as cdn, LocalServer({"/m": Reply(b"", 302, {"Location": "/"})}) as hub:
+        blob = cdn.put("k", MODEL)
+        hub.pages["/m"] = Reply(b"", 302, {"Location": cdn.signed_url("k")})
+        hosts = frozenset({f"127.0.0.1:{cdn.port}", f"127.0.0.1:{hub.port}"})
+        blob.faults += ["cut", "forbidden"]
+        fetch_into(tmp_path, Fetch(NAME, f"{hub.url}/m", len(MODEL), sha256(MODEL)), hosts=hosts)
+        assert len(hub.asked) == 3
+        blob.forever = "forbidden"
+        with pytest.raises(Failure) as raised:
+            fetch_into(tmp_path, Fetch("b.safetensors", f"{hub.url}/m"), hosts=hosts)
+        assert raised.value.code == "download-no-access"
+    assert names(tmp_path) == [NAME]
+
+
 def test_a_page_of_a_private_host_is_not_reached_by_a_redirect(tmp_path: Path) -> None:
     with FaultServer(MODEL) as private, FaultServer(MODEL, [Fault("redirect")], elsewhere=private.url) as server:
         assert code_of(tmp_path, wanted(server), server) == "download-host-refused"
