@@ -69,10 +69,16 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: bool = True) -> None:
     """Replace a file as a whole; after a return it survives a power cut.
 
     After a raise the old file stands; only when the folder could not be flushed the new one may, whole as well.
+
+    Args:
+        path: The file.
+        content: What it is to hold.
+        mode: Its permissions.
+        is_lasting: Whether it must survive a power cut; a mark that is worth little then costs no flush of the disk.
 
     Raises:
         Failure: `state-unwritable`, with the system's reason.
@@ -85,14 +91,16 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644) -> None:
                 stream.write(content)
                 stream.flush()
                 os.fchmod(stream.fileno(), mode)
-                os.fsync(stream.fileno())
+                if is_lasting:
+                    os.fsync(stream.fileno())
                 failpoint("files.before_rename")
                 os.replace(name, path)
         except BaseException:
             with contextlib.suppress(OSError):
                 os.unlink(name)
             raise
-        fsync_folder(path.parent)
+        if is_lasting:
+            fsync_folder(path.parent)
         failpoint("files.after_rename")
     except OSError as error:
         raise _unwritable(path, error) from error

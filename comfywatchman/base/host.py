@@ -11,7 +11,7 @@ import msgspec
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_state, to_json, write_if_changed
+from comfywatchman.base.files import Damaged, read_state, to_json, write_atomic
 
 SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
 
@@ -106,7 +106,7 @@ def remember_sleep(path: Path, mark: SleepMark) -> None:
     Raises:
         Failure: `state-unwritable`.
     """
-    write_if_changed(path, to_json(mark))
+    write_atomic(path, to_json(mark), is_lasting=False)
 
 
 def preparing_for_sleep(*, bus: Path = SYSTEM_BUS, timeout_seconds: float = 0.3) -> bool | None:

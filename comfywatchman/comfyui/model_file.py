@@ -78,7 +78,8 @@ class HeaderFacts(msgspec.Struct, frozen=True, gc=False):
 
 def suffix_of(name: str) -> str:
     """Return a file name's suffix as ComfyUI compares it: lower-case, with the dot, empty for `.hidden`."""
-    return os.path.splitext(name)[1].lower()
+    stem, dot, ending = name.rpartition(".")
+    return f".{ending}".lower() if dot and "/" not in ending and stem.rpartition("/")[2].strip(".") else ""
 
 
 def check_header(path: str | os.PathLike[str], size: int) -> HeaderFacts:

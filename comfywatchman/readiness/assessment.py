@@ -54,7 +54,7 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
     layout = run.request.layout
     reader = WorkflowReader(index, host.table, run.request.settings.workflows.max_file_mb << 20)
     with run.phase("workflows"):
-        known, added, unreadable = _take_in(run, reader)
+        before, known, added, unreadable = _take_in(run, reader)
     with run.phase("verdicts"):
         judged = _judge_all(known, reader, host, index)
         reader.save()
@@ -62,7 +62,8 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
             run, {item.sha256: judged[item.sha256] for item in known.values() if item.sha256 in judged}
         )
         known, resolved = _mark_resolved(known, judged, inputs, run.now())
-        intake.save_known(layout.known_workflows, layout.intake_log, known)
+        if added or known != before or not layout.known_workflows.exists():
+            intake.save_known(layout.known_workflows, layout.intake_log, known)
     entries = [
         _entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
         for path, item in known.items()
@@ -72,7 +73,10 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
     return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved, reader)
 
 
-def _take_in(run: Run, reader: WorkflowReader) -> tuple[dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
+def _take_in(
+    run: Run, reader: WorkflowReader
+) -> tuple[dict[str, Known], dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
+    """Return what was known before and what is known now, what was added, and why files could not be read."""
     request = run.request
     suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
     listing = list_workflows(request.roots, suffixes=suffixes)
@@ -93,7 +97,7 @@ def _take_in(run: Run, reader: WorkflowReader) -> tuple[dict[str, Known], tuple[
     intake.record(request.layout.intake_log, added)
     listed = {show_path(file.path) for file in files}
     out_of_reach = {path: "Its folder cannot be read at the moment." for path in known if path not in listed}
-    return known, added, {**out_of_reach, **{path: reader.reason(path) for path in unreadable}}
+    return before, known, added, {**out_of_reach, **{path: reader.reason(path) for path in unreadable}}
 
 
 def _judge_all(

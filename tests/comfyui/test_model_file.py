@@ -7,6 +7,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comfywatchman.comfyui.model_file import HeaderFacts, check_header, suffix_of
 from tests.model_files import gguf, put, safetensors, with_header
@@ -162,3 +164,8 @@ def test_a_read_error_is_unreadable_not_a_crash() -> None:
 )
 def test_suffixes_are_those_that_comfyui_compares(name: str, suffix: str) -> None:
     assert suffix_of(name) == suffix
+
+
+@given(st.text("a./S", max_size=10))
+def test_a_suffix_is_what_the_standard_library_says_in_lower_case(name: str) -> None:
+    assert suffix_of(name) == os.path.splitext(name)[1].lower()
