@@ -29,6 +29,8 @@ from comfywatchman.sources.transfer import stopped, take_body
 _ATTEMPTS_IN_ALL: Final = 1000
 _RESTARTS: Final = 3
 _COUNTS_AS_PROGRESS_BYTES: Final = 1 << 20
+_SMALL_BYTES: Final = 1 << 20
+"""Up to this size, a second file beside the first costs more than fetching it again."""
 
 Check = Callable[[int, str, int], Failure | None]
 """Looks at a finished file before it gets its name: descriptor, name and size; a `Failure` says what is wrong."""
@@ -298,8 +300,9 @@ class _Work:
             self._begin_anew()
         if not self._part.size:
             self._note = Note(validator_of(stream.headers), found.commit, self._boot_id)
-            self._part.remember(self._note)
         total = wanted.size if wanted.size is not None else begin.total
+        if not self._part.size and (total is None or total > _SMALL_BYTES):
+            self._part.remember(self._note)
         before = self._part.size
         self._pieces += 1
         try:
