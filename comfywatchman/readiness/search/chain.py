@@ -198,7 +198,7 @@ def _look_for(
             return _Done(_not_asked(ref.wanted, recalled, refusal, now), disproved=disproved)
         # What is known already is neither forgotten nor taken back because nobody answered this time.
         known = recalled.answer or recalled.outdated
-        doubts += (known,) if not refreshed and _is(known, SearchStatus.UNCERTAIN) else ()
+        doubts += (known,) if _is(known, SearchStatus.UNCERTAIN) else ()
         return _Done(merge([answer, *doubts]), known is None or _is(known, SearchStatus.ERROR), disproved)
     keep = refusal is None or answer.status is SearchStatus.FOUND
     return _Done(merge([answer, *doubts]), keep, disproved or (keep and refreshed))

@@ -365,20 +365,21 @@ def test_asking_anew_puts_earlier_doubts_of_other_backends_aside(database: Datab
             assert one(search, backends=["civitai"]).status is SearchStatus.NOT_FOUND
 
 
-def test_an_old_doubt_is_not_taken_back_by_an_error(database: Database) -> None:
+@pytest.mark.parametrize(("days", "refresh"), [(2, False), (0, True)])
+def test_a_doubt_is_not_taken_back_by_an_error(database: Database, days: int, *, refresh: bool) -> None:
     with world(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
             first = one(search)
-        made.clock.advance(asleep=2 * DAY_SECONDS)
+        made.clock.advance(asleep=days * DAY_SECONDS)
         made.civitai.limited = 1
         with made.search(database=database) as search:
-            answer = one(search)
+            answer = one(search, refresh=refresh)
         assert answer.status is SearchStatus.UNCERTAIN
         assert answer.candidates == first.candidates
         assert any("asked too often" in line for line in answer.evidence)
         with made.search(database=database) as search:
-            assert asked_again(made, search) > 0
+            assert asked_again(made, search, refresh=refresh) > 0
 
 
 def test_another_language_model_is_another_question(database: Database) -> None:
