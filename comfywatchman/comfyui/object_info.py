@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput
+from comfywatchman.comfyui.loaders import LoaderInput
 from comfywatchman.comfyui.specs.inputs import uploaded, widget_width
 from comfywatchman.comfyui.upload_inputs import BUILTIN, NOT_CHOSEN, FileInput
 
@@ -61,8 +61,8 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
         for name, kind, choices, options in _inputs(entry):
             upload = uploaded(options) if kind == "COMBO" else None
             if upload is not None:
-                files.append(FileInput(class_type, name, upload, place, _without_suffix(choices)))
-            elif choices and not BUILTIN.holds(class_type, name):
+                files.append(FileInput(class_type, name, upload, place, _without_suffix(choices or ())))
+            elif choices is not None and not BUILTIN.holds(class_type, name):
                 names = shared.setdefault(choices, choices)
                 combos.setdefault(class_type, {})[name] = names
                 tied = _tied(names, listings)
@@ -84,8 +84,8 @@ def _listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str
     return {folder: files for folder, files in names.items() if counts[files] == 1}
 
 
-def _inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...], Mapping[str, Any]]]:
-    """Yield name, type, choices and options of each input, in the editor's order."""
+def _inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...] | None, Mapping[str, Any]]]:
+    """Yield name, type, choices (None: not listed here) and options of each input, in the editor's order."""
     groups = entry.get("input") if isinstance(entry, dict) else None
     order = entry.get("input_order") if isinstance(entry, dict) else None
     for group in ("required", "optional"):
@@ -98,21 +98,26 @@ def _inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...], Mapping[str
                 yield (name, *_spec(inputs[name]))
 
 
-def _spec(spec: Any) -> tuple[str, tuple[str, ...], Mapping[str, Any]]:
+def _spec(spec: Any) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any]]:
     """Return type, choices and options of one input of either shape: `[[…], {…}]` or `["COMBO", {"options": […]}]`."""
     if not isinstance(spec, list) or not spec:
-        return "COMFY_UNKNOWN", (), {}
+        return "COMFY_UNKNOWN", None, {}
     options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
     kind = spec[0]
     if isinstance(kind, list):
-        return "COMBO", _texts(kind), options
+        return "COMBO", _texts(kind, options), options
     if not isinstance(kind, str):
-        return "COMFY_UNKNOWN", (), options
-    return kind, _texts(options.get("options")) if kind in _COMBOS else (), options
+        return "COMFY_UNKNOWN", None, options
+    return kind, _texts(options.get("options"), options) if kind in _COMBOS else None, options
 
 
-def _texts(choices: Any) -> tuple[str, ...]:
-    return tuple(choice for choice in choices if isinstance(choice, str)) if isinstance(choices, list) else ()
+def _texts(choices: Any, options: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the choices of text; None for choices of another kind, or that the editor fetches from elsewhere."""
+    if not isinstance(choices, list):
+        return None
+    texts = tuple(choice for choice in choices if isinstance(choice, str))
+    is_known = texts or (not choices and "remote" not in options)
+    return texts if is_known else None
 
 
 def _tied(
@@ -127,7 +132,8 @@ def _tied(
     others = offered.difference(*(held[folder] for folder in widest))
     if any(PurePosixPath(other).suffix.lower() in _MODEL_SUFFIXES for other in others):
         return None
-    plain = tuple(dict.fromkeys((*NOT_FILES, *(choice for choice in choices if choice in others))))
+    # The server refuses whatever it does not list, so no word that other nodes offer is let through here.
+    plain = tuple(dict.fromkeys(choice for choice in choices if choice in others))
     return widest[0], tuple(widest[1:]), plain
 
 

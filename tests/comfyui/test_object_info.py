@@ -50,6 +50,16 @@ def test_choices_that_are_no_files_are_told_from_files() -> None:
     assert "l.safetensors" not in found.not_files
 
 
+def test_a_word_that_the_server_does_not_list_is_no_choice_of_it() -> None:
+    (found,) = read(N=node(x=[["None", "l.safetensors"]])).loader_inputs
+    assert found.not_files == ("None",)
+
+
+def test_an_empty_list_offers_nothing_unless_the_editor_fills_it() -> None:
+    live = read(Old=node(x=[[]]), New=node(x=["COMBO", {"options": []}], y=["COMBO", {"options": [], "remote": {}}]))
+    assert live.combos == {"Old": {"x": ()}, "New": {"x": ()}}
+
+
 def test_a_list_over_two_folders_names_both() -> None:
     assert tied(read(N=node(x=[["t.gguf", "t.safetensors"]]))) == {"x": ("clip_gguf", ("text_encoders",), 0)}
 
