@@ -14,7 +14,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
 from comfywatchman.cli.session import Session
-from comfywatchman.cli.status import print_report
+from comfywatchman.cli.status import print_plan, print_report
 from comfywatchman.comfyui.install import Installation, find_installation
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.run import CycleRequest, Progress
@@ -30,6 +30,9 @@ PHASES = {
     "report": "Writing the report",
     "caches": "Writing caches",
     "hashing": "Hashing models",
+    "search": "Searching for missing models",
+    "plan": "Planning downloads",
+    "downloads": "Downloading",
 }
 
 
@@ -122,6 +125,7 @@ def _show(session: Session, result: CycleResult, *, as_json: bool) -> None:
         print_json(
             cycle=msgspec.to_builtins(record),
             summary=msgspec.to_builtins(result.status.summary) if result.status else None,
+            plan=msgspec.to_builtins(result.status.plan) if result.status else None,
             report=str(layout.status_json),
         )
         return
@@ -131,3 +135,4 @@ def _show(session: Session, result: CycleResult, *, as_json: bool) -> None:
         print_report(result.status)
     if result.status is not None:
         click.echo(f"\nReport: {layout.status_markdown}")
+        print_plan(result.status.plan)

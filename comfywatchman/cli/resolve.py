@@ -93,6 +93,7 @@ def resolve(
 def _resolve(
     session: Session, workflows: tuple[Path, ...], options: _Options
 ) -> tuple[tuple[SearchResult, ...], tuple[str, ...]]:
+    from comfywatchman.readiness.answers import expire_answers
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.looking import look_at_files
     from comfywatchman.readiness.search.resolving import resolve_missing
@@ -109,6 +110,7 @@ def _resolve(
     missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
     with closing(open_database(session.layout.database)) as database, _progress(quiet=options.as_json) as progress:
         found = resolve_missing(missing, _request(session, installation, database, options, progress))
+        expire_answers(database)
     return found.results, (*look.problems, *(_words(one) for one in found.problems))
 
 

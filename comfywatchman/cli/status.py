@@ -11,11 +11,11 @@ from comfywatchman.base.clock import from_text
 from comfywatchman.base.files import Damaged
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.actions import Action, actions
+from comfywatchman.readiness.actions import Action, actions, plan_command, size_words
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.report import read_report
 from comfywatchman.readiness.report_text import headline, short_names
-from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+from comfywatchman.readiness.status import MasterStatus, PlanFacts, WorkflowEntry
 from comfywatchman.readiness.verdict import Status
 
 SHOWN_WORKFLOWS = 20
@@ -43,6 +43,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
     else:
         print_report(report, show_all=show_all)
         click.echo(f"Full report: {session.layout.status_markdown}")
+        print_plan(report.plan)
         if stale:
             click.echo(f"This report is out of date since {report.valid_until}.", err=True)
             click.echo("Run: comfywatchman --run-cycle", err=True)
@@ -61,7 +62,7 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
         print_table(columns, [_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
     if len(entries) > SHOWN_WORKFLOWS:
         click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
-    print_actions(actions(report.workflows))
+    print_actions(actions(report.workflows, report.plan))
     _say_inputs([entry for entry in report.workflows if entry.missing_inputs and entry.status is Status.READY], names)
     for problem in report.problems[:SHOWN_ACTIONS]:
         click.echo(f"Problem: {printable(problem)}", err=True)
@@ -77,6 +78,27 @@ def print_actions(todo: tuple[Action, ...]) -> None:
         click.echo(f"     {printable(action.because)}; needed by {count} workflow{'s' if count != 1 else ''}")
     if len(todo) > SHOWN_ACTIONS:
         click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
+
+
+def print_plan(plan: PlanFacts | None) -> None:
+    """Name the plan of downloads, and the command that fetches it; nothing without one."""
+    if plan is None:
+        return
+    click.echo(f"Plan:   {plan.file.removesuffix('.json')}.md")
+    if plan.fetched:
+        click.echo(f"{plan.fetched} of {_files(plan.downloads)} fetched; the next cycle judges them.")
+    elif plan.downloads:
+        size = f" ({size_words(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
+        click.echo(f"To fetch {_files(plan.downloads)}{size}: {plan_command(plan)}")
+    if plan.blocked:
+        click.echo(f"Found, but not to be fetched as things stand: {len(plan.blocked)}")
+    if plan.to_choose:
+        models = f"{plan.to_choose} model{'s are' if plan.to_choose != 1 else ' is'}"
+        click.echo(f"{models} uncertain and need your eye: comfywatchman resolve --all shows the candidates")
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'s' if count != 1 else ''}"
 
 
 def _say_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:

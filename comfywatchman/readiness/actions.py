@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from comfywatchman.readiness.status import Candidate, MissingInput, MissingModel, MissingNode, Package, WorkflowEntry
-from comfywatchman.readiness.verdict import OPEN_STATES, Status
+from comfywatchman.readiness.status import (
+    Candidate,
+    MissingInput,
+    MissingModel,
+    MissingNode,
+    Package,
+    PlanFacts,
+    WorkflowEntry,
+)
+from comfywatchman.readiness.verdict import OPEN_STATES, ModelState, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +22,15 @@ class Action:
     """One thing to do.
 
     Attributes:
-        kind: `node`, `model`, `input` or `file`.
-        what: Node package, model name, name of an input file, or workflow file.
+        kind: `node`, `download`, `model`, `input` or `file`.
+        what: Node package, how many models, model name, name of an input file, or workflow file.
         instruction: What to do with it.
         because: What is wrong, in words.
         workflows: Paths of the workflows that need it.
         candidates: Where a model may be had.
         packages: Who provides a node, when that is not certain.
         is_sure: False when it is not known whether something is really missing.
+        models: What one download of all that was found brings.
     """
 
     kind: str
@@ -32,6 +41,7 @@ class Action:
     candidates: tuple[Candidate, ...] = ()
     packages: tuple[Package, ...] = ()
     is_sure: bool = True
+    models: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -39,26 +49,35 @@ class _Group:
     first: Action
     workflows: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     is_sure: bool = False
 
     def action(self) -> Action:
         because = self.first.because
         if self.classes:
             because = f"{because}: {', '.join(sorted(set(self.classes)))}"
+        models = tuple(sorted(set(self.models)))
         return Action(
             kind=self.first.kind,
-            what=self.first.what,
+            what=f"{len(models)} models" if models else self.first.what,
             instruction=self.first.instruction,
             because=because,
             workflows=tuple(dict.fromkeys(self.workflows)),
             candidates=self.first.candidates,
             packages=self.first.packages,
             is_sure=self.is_sure,
+            models=models,
         )
 
 
-def actions(entries: Iterable[WorkflowEntry]) -> tuple[Action, ...]:
-    """Return what to do for all workflows together: nodes before models, what blocks most workflows first."""
+def actions(entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None) -> tuple[Action, ...]:
+    """Return what to do for all workflows together: nodes before models, what blocks most workflows first.
+
+    Args:
+        entries: The verdicts.
+        plan: What can be downloaded; when that is more than one file, one action fetches all of it.
+    """
+    fetched = _fetched_together(entries := tuple(entries), plan)
     groups: dict[tuple[str, ...], _Group] = {}
     for entry in entries:
         if entry.status is Status.INVALID:
@@ -66,25 +85,51 @@ def actions(entries: Iterable[WorkflowEntry]) -> tuple[Action, ...]:
         for node in entry.missing_nodes:
             _add(groups, _node_key(node), _node_action(node), entry.path, node.class_type)
         for model in entry.missing_models:
-            _add(groups, ("model", model.folder or "", model.name, model.fix or ""), _model_action(model), entry.path)
+            if plan is not None and (model.folder, model.name) in fetched:
+                _add(groups, ("download",), _download_action(plan), entry.path, model=model.name)
+            else:
+                key = ("model", model.folder or "", model.name, model.fix or "")
+                _add(groups, key, _model_action(model), entry.path)
         for one in entry.missing_inputs:
             if one.required:
                 _add(groups, ("input", one.folder, one.name), _input_action(one), entry.path)
     found = [group.action() for group in groups.values()]
-    order = {"node": 0, "model": 1, "input": 2, "file": 3}
+    order = {"node": 0, "download": 1, "model": 2, "input": 3, "file": 4}
     return tuple(
         sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
     )
 
 
 def _add(
-    groups: dict[tuple[str, ...], _Group], key: tuple[str, ...], first: Action, path: str, class_type: str | None = None
+    groups: dict[tuple[str, ...], _Group],
+    key: tuple[str, ...],
+    first: Action,
+    path: str,
+    class_type: str | None = None,
+    *,
+    model: str | None = None,
 ) -> None:
     group = groups.setdefault(key, _Group(first))
     group.workflows.append(path)
     group.is_sure |= first.is_sure
     if class_type is not None:
         group.classes.append(class_type)
+    if model is not None:
+        group.models.append(model)
+
+
+def _fetched_together(entries: Iterable[WorkflowEntry], plan: PlanFacts | None) -> frozenset[tuple[str | None, str]]:
+    """Return the models that the plan fetches, by folder and name; none when each may as well be fetched alone."""
+    if plan is None:
+        return frozenset()
+    blocked = {(one.folder, one.name) for one in plan.blocked}
+    found = {
+        (model.folder, model.name)
+        for entry in entries
+        for model in entry.missing_models
+        if model.answer == "FOUND" and model.status is ModelState.MISSING
+    }
+    return frozenset(found - blocked) if len(found - blocked) > 1 else frozenset()
 
 
 def _node_key(node: MissingNode) -> tuple[str, ...]:
@@ -113,6 +158,27 @@ def _node_action(node: MissingNode) -> Action:
         packages=node.packages,
         is_sure=node.state != "unknown",
     )
+
+
+def _download_action(plan: PlanFacts) -> Action:
+    size = f" ({size_words(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
+    return Action(
+        kind="download",
+        what="",
+        instruction=f"Fetch all of them{size}: {plan_command(plan)}",
+        because="found, each proved by its hash",
+        workflows=(),
+    )
+
+
+def plan_command(plan: PlanFacts) -> str:
+    """Return the command that fetches a plan."""
+    return f"comfywatchman download --plan {plan.file.rpartition('/')[2]}"
+
+
+def size_words(count: int) -> str:
+    """Return a number of bytes for people."""
+    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 29 else f"{count / (1 << 20):.1f} MiB"
 
 
 def _model_action(model: MissingModel) -> Action:

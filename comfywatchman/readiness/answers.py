@@ -1,143 +1,141 @@
-"""Where a cycle's missing models can be had: asked when something is missing, kept for the report, planned."""
+"""Where a cycle's missing models can be had: asked when something is missing, and kept for the cycles after."""
 
 from __future__ import annotations
 
 import hashlib
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import msgspec
 
+from comfywatchman.base.clock import from_text, to_text
 from comfywatchman.base.files import Damaged
+from comfywatchman.readiness.answered import SOUGHT
 from comfywatchman.readiness.assessment import Assessment
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.host_view import HostView
+from comfywatchman.readiness.model_index import ModelIndex
 from comfywatchman.readiness.run import Run
-from comfywatchman.readiness.search.result import Candidate as Proposed
 from comfywatchman.readiness.search.result import SearchResult, SearchStatus
-from comfywatchman.readiness.status import Candidate, MissingModel, WorkflowEntry
-from comfywatchman.readiness.verdict import ModelState
+from comfywatchman.readiness.status import MissingModel, PlanFacts, WorkflowEntry
 
 HOUR_SECONDS: Final = 3600.0
 _NOTE: Final = "answers of the search"
-_SOUGHT: Final = frozenset({ModelState.MISSING, ModelState.INVALID})
-_UNTIL: Final = {
-    SearchStatus.ERROR: HOUR_SECONDS,
+_LIFETIMES: Final = {
     SearchStatus.UNCERTAIN: 24 * HOUR_SECONDS,
     SearchStatus.INVALID_FILENAME: 24 * HOUR_SECONDS,
 }
-_UNTIL_OTHERS: Final = 7 * 24 * HOUR_SECONDS
+_LIFETIME_OF_OTHERS: Final = 7 * 24 * HOUR_SECONDS
 
 
-class Kept(msgspec.Struct, frozen=True):
-    """The answers of the last search.
+class Answers(msgspec.Struct, frozen=True):
+    """What is known of missing models.
 
     Attributes:
-        digest: What was missing then, and whom the configuration let ask.
-        ask_again_at: When the first of them counts no longer, as a POSIX time.
-        results: The answers.
+        digest: What was missing when they were asked for, and whom the configuration let ask.
+        asked_at: When that was, as a POSIX time.
+        lifetime_seconds: How long all of them count.
+        results: One for each model that was asked about.
+        plan: The plan that was made of them.
     """
 
     digest: str = ""
-    ask_again_at: float = 0.0
+    asked_at: float = 0.0
+    lifetime_seconds: float = 0.0
     results: tuple[SearchResult, ...] = ()
+    plan: PlanFacts | None = None
+
+    @property
+    def ask_again_at(self) -> str:
+        """When the first of them counts no longer, UTC; empty when the next cycle asks again anyway."""
+        if self.lifetime_seconds <= 0:
+            return ""
+        return to_text(datetime.fromtimestamp(self.asked_at + self.lifetime_seconds, UTC))
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What is known of the missing models.
+class Known:
+    """The answers of the last search, as a cycle finds them.
 
     Attributes:
-        results: One for each that was asked about.
-        are_new: Whether they were asked for in this cycle.
+        answers: The answers; their plan only where it is about what is missing now.
+        digest: What is missing now, and whom the configuration lets ask.
+        must_ask: Whether they do not tell all that can be told.
     """
 
-    results: tuple[SearchResult, ...] = ()
-    are_new: bool = False
+    answers: Answers
+    digest: str
+    must_ask: bool
 
 
-def kept_answers(host: HostView) -> Kept:
-    """Return the answers of the last search; empty ones before the first, or when what was kept is damaged."""
-    text = host.models.note(_NOTE)
-    try:
-        return msgspec.json.decode(text, type=Kept) if text else Kept()
-    except msgspec.MsgspecError:
-        return Kept()
-
-
-def ask(run: Run, host: HostView, assessment: Assessment, database: Database) -> Answers:
-    """Ask where missing models can be had, unless the last answers still count; nobody's trouble raises."""
-    missing = _sought(assessment.entries)
-    section, now = run.request.settings.search, run.request.clock.now().timestamp()
+def known_answers(run: Run, host: HostView, assessment: Assessment) -> Known:
+    """Return what the last search said, and whether it must be asked again; nothing is asked."""
+    missing = [(entry, model) for entry in assessment.entries for model in _sought(entry)]
+    if not missing:
+        return Known(Answers(), "", must_ask=False)
+    kept = _kept(host.models)
     digest = _digest(missing, run)
-    kept = kept_answers(host)
-    if not missing or section.budget_seconds <= 0 or (kept.digest == digest and now < kept.ask_again_at):
-        return Answers(kept.results)
+    is_same = kept.digest == digest
+    counts = 0 <= run.request.clock.now().timestamp() - kept.asked_at < kept.lifetime_seconds
+    answers = kept if is_same else msgspec.structs.replace(kept, plan=None)
+    may_ask = run.request.settings.search.budget_seconds > 0
+    return Known(answers, digest, must_ask=may_ask and not (is_same and counts))
+
+
+def ask(run: Run, host: HostView, assessment: Assessment, database: Database, digest: str) -> Answers:
+    """Ask where the missing models can be had; nobody's trouble raises.
+
+    Args:
+        run: The cycle.
+        host: The host.
+        assessment: The verdicts.
+        database: Keeps what each was told.
+        digest: From `known_answers`.
+    """
+    now = run.request.clock.now().timestamp()
     with run.phase("search"):
         results, problems = _resolve(run, host, assessment, database)
     for problem in problems:
         run.note(problem)
-    fresh = Kept(digest, now + _lifetime_seconds(results), results)
-    host.models.set_note(_NOTE, msgspec.json.encode(fresh).decode())
-    return Answers(results, are_new=True)
+    return Answers(digest, now, _lifetime_seconds(results, now), results)
 
 
-def with_answers(entries: Sequence[WorkflowEntry], results: Iterable[SearchResult]) -> tuple[WorkflowEntry, ...]:
-    """Return the entries with what the search says of each missing model; an UNCERTAIN answer counts as uncertain."""
-    answers = {(result.type, result.filename): result for result in results}
-    return tuple(_with_answers(entry, answers) for entry in entries) if answers else tuple(entries)
+def keep(host: HostView, answers: Answers) -> None:
+    """Keep answers for the cycles after this one."""
+    host.models.set_note(_NOTE, msgspec.json.encode(answers).decode())
 
 
-def _with_answers(entry: WorkflowEntry, answers: Mapping[tuple[str | None, str], SearchResult]) -> WorkflowEntry:
-    if not entry.missing_models:
-        return entry
-    models = tuple(_answered(model, answers.get((model.folder, model.name))) for model in entry.missing_models)
-    doubtful = sum(
-        new.answer == "UNCERTAIN" and old.answer is None for new, old in zip(models, entry.missing_models, strict=True)
-    )
-    return msgspec.structs.replace(entry, missing_models=models, uncertain_count=entry.uncertain_count + doubtful)
+def expire_answers(database: Database) -> None:
+    """Let the next cycle look at the answers anew: a person has searched or chosen meanwhile."""
+    models = ModelIndex(database)
+    kept = _kept(models)
+    if kept.digest:
+        models.set_note(_NOTE, msgspec.json.encode(msgspec.structs.replace(kept, digest="")).decode())
 
 
-def _answered(model: MissingModel, result: SearchResult | None) -> MissingModel:
-    if result is None or model.status not in _SOUGHT:
-        return model
-    fix = model.fix
-    if result.status is SearchStatus.FOUND:
-        fix = f"Fetch it from {result.source}: comfywatchman download {_word(model.name)}"
-    elif result.status is SearchStatus.UNCERTAIN and result.candidates:
-        fix = (
-            f"{model.fix or ''} To take a candidate: comfywatchman resolve --choose {_word(model.name)} NUMBER".strip()
-        )
-    candidates = tuple(_candidate(one) for one in result.candidates) or model.candidates
-    return msgspec.structs.replace(model, answer=result.status.value, fix=fix, candidates=candidates)
-
-
-def _candidate(found: Proposed) -> Candidate:
-    said = (*found.reasons, *found.differences, *((found.label,) if found.label else ()))
-    return Candidate(
-        source=found.source,
-        url=found.url,
-        name=found.name,
-        sha256=found.sha256,
-        reason="; ".join(said) or ("verified" if found.verified else found.proposed_by) or None,
-    )
+def _kept(models: ModelIndex) -> Answers:
+    text = models.note(_NOTE)
+    try:
+        return msgspec.json.decode(text, type=Answers) if text else Answers()
+    except msgspec.MsgspecError:
+        return Answers()
 
 
 def _resolve(
     run: Run, host: HostView, assessment: Assessment, database: Database
 ) -> tuple[tuple[SearchResult, ...], tuple[str | Damaged, ...]]:
     from comfywatchman.readiness.downloads.links import files_by_hash
-    from comfywatchman.readiness.search.budget import Budget
+    from comfywatchman.readiness.search.opening import cycle_budget
     from comfywatchman.readiness.search.resolving import SearchRequest, resolve_missing
 
-    request, section = run.request, run.request.settings.search
+    request = run.request
     lacking = [
         (facts, model)
         for entry in assessment.entries
-        for model in entry.missing_models
-        if model.status in _SOUGHT and (facts := assessment.facts(entry)) is not None
+        for model in _sought(entry)
+        if (facts := assessment.facts(entry)) is not None
     ]
     resolved = resolve_missing(
         lacking,
@@ -148,7 +146,7 @@ def _resolve(
             custom_nodes=host.folders.custom_nodes,
             clock=request.clock,
             database=database,
-            budget=Budget(request.clock, seconds=section.budget_seconds, requests=section.budget_requests),
+            budget=cycle_budget(request.settings, request.clock),
             here=lambda: {key: one.path for key, one in files_by_hash(host.all_models(), host.models.hashes()).items()},
             progress=lambda done, of: request.progress(f"Searching for missing models: {done} of {of}"),
         ),
@@ -156,24 +154,40 @@ def _resolve(
     return resolved.results, resolved.problems
 
 
-def _sought(entries: Iterable[WorkflowEntry]) -> list[MissingModel]:
-    return [model for entry in entries for model in entry.missing_models if model.status in _SOUGHT]
+def _sought(entry: WorkflowEntry) -> list[MissingModel]:
+    return [model for model in entry.missing_models if model.status in SOUGHT]
 
 
-def _digest(missing: Sequence[MissingModel], run: Run) -> str:
+def _digest(missing: Iterable[tuple[WorkflowEntry, MissingModel]], run: Run) -> str:
+    """Return what changes with anything that a search or a plan depends on, but for the sites themselves."""
     settings = run.request.settings
-    wanted = sorted({(model.folder or "", model.name, repr(model.candidates)) for model in missing})
-    asked = msgspec.json.encode([settings.search, settings.llm, bool(settings.secrets.civitai_api_key)])
-    return hashlib.blake2b(msgspec.json.encode(wanted) + asked, digest_size=16).hexdigest()
+    # A workflow's own words are evidence, so its hash counts.
+    wanted = sorted({(model.folder or "", model.name, entry.sha256 or "") for entry, model in missing})
+    keys = [bool(key) for key in (settings.secrets.civitai_api_key, settings.secrets.hf_token)]
+    downloads = msgspec.structs.replace(settings.downloads, auto=False)
+    text = msgspec.json.encode([wanted, settings.search, settings.llm, downloads, keys, _choices(run)])
+    return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def _lifetime_seconds(results: Iterable[SearchResult]) -> float:
+def _choices(run: Run) -> tuple[int, int]:
+    try:
+        found = run.request.layout.decisions.stat()
+    except OSError:
+        return (0, 0)
+    return (found.st_mtime_ns, found.st_size)
+
+
+def _lifetime_seconds(results: Iterable[SearchResult], now: float) -> float:
     """Return after how long the first of these answers must be asked for again; 0 when not all could be asked."""
+    return min((_left_seconds(one, now) for one in results), default=_LIFETIME_OF_OTHERS)
+
+
+def _left_seconds(result: SearchResult, now: float) -> float:
     from comfywatchman.readiness.search.chain import is_not_asked
 
-    lifetimes = [0.0 if is_not_asked(one) else _UNTIL.get(one.status, _UNTIL_OTHERS) for one in results]
-    return min(lifetimes, default=_UNTIL_OTHERS)
-
-
-def _word(name: str) -> str:
-    return shlex.quote(name)
+    if is_not_asked(result):
+        return 0.0
+    if result.status is not SearchStatus.ERROR:
+        return _LIFETIMES.get(result.status, _LIFETIME_OF_OTHERS)
+    # An error that is only remembered is no fresh one: it counts from when somebody was really asked.
+    return max(0.0, from_text(result.searched_at).timestamp() + HOUR_SECONDS + 1 - now)

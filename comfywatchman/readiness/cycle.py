@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import msgspec
 
@@ -15,7 +17,8 @@ from comfywatchman.base.gpu import GpuReading, read_gpus
 from comfywatchman.base.host import look_and_remember
 from comfywatchman.base.lock import hold
 from comfywatchman.base.settings import ScheduleSection
-from comfywatchman.readiness.answers import ask, kept_answers, with_answers
+from comfywatchman.readiness.answered import with_answers
+from comfywatchman.readiness.answers import Answers, Known, ask, keep, known_answers
 from comfywatchman.readiness.assessment import Assessment, assess
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, another_cycle, reason_to_skip
@@ -24,8 +27,8 @@ from comfywatchman.readiness.host_view import HostView, look_at_host, write_cach
 from comfywatchman.readiness.master import full_status, skipped_status
 from comfywatchman.readiness.report import write_report
 from comfywatchman.readiness.run import CycleRequest, Run
-from comfywatchman.readiness.search.result import SearchResult
-from comfywatchman.readiness.status import MasterStatus
+from comfywatchman.readiness.search.result import SearchStatus
+from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
 from comfywatchman.readiness.workflow_index import WorkflowIndex
 
 
@@ -120,27 +123,44 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
         assessment = assess(run, host, index)
     failpoint("cycle.after_workflows")
     run.problems += [*host.problems, *host.owners.problems, *index.problems]
-    status = _report(run, gpus, host, assessment, kept_answers(host).results)
+    known = known_answers(run, host, assessment)
+    # The first report waits for no network; the models' words in it are those of the last search.
+    status = _report(run, gpus, host, assessment, known.answers)
     with run.phase("caches"):
         hashed = write_caches(run, host)
-    answers = ask(run, host, assessment, database)
-    if answers.are_new:
-        from comfywatchman.readiness.fetching import plan_downloads
-
-        status = _report(run, gpus, host, assessment, answers.results)
-        plan_downloads(run, host, answers.results)
+    for answers in _newer_answers(run, host, assessment, database, known):
+        status = _report(run, gpus, host, assessment, answers)
     record = _done(run, status, assessment, hashed)
-    _keep(run, record)
+    _keep(run, record, status)
     return CycleResult(record, status)
 
 
-def _report(
-    run: Run, gpus: GpuReading, host: HostView, assessment: Assessment, results: tuple[SearchResult, ...]
-) -> MasterStatus:
-    """Write the report; the first one of a cycle waits for no network, a second one follows new answers."""
+def _newer_answers(
+    run: Run, host: HostView, assessment: Assessment, database: Database, known: Known
+) -> Iterator[Answers]:
+    """Ask and plan where that is due, then fetch where nobody needs to be asked; each step gives a report's answers."""
+    answers = known.answers
+    if known.must_ask:
+        from comfywatchman.readiness.fetching import plan_downloads
+
+        answers = ask(run, host, assessment, database, known.digest)
+        answers = msgspec.structs.replace(answers, plan=plan_downloads(run, host, answers.results))
+        keep(host, answers)
+        yield answers
+    found = [result for result in answers.results if result.status is SearchStatus.FOUND]
+    if run.request.settings.downloads.auto and answers.plan is not None and found:
+        from comfywatchman.readiness.fetching import fetch_at_once
+
+        fetched = sum(outcome.how is not None for outcome in fetch_at_once(run, host, found))
+        yield msgspec.structs.replace(answers, plan=msgspec.structs.replace(answers.plan, fetched=fetched))
+
+
+def _report(run: Run, gpus: GpuReading, host: HostView, assessment: Assessment, answers: Answers) -> MasterStatus:
     with run.phase("report"):
-        entries = with_answers(assessment.entries, results)
-        status = full_status(run, gpus, host, replace(assessment, entries=entries))
+        entries = with_answers(
+            assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
+        )
+        status = full_status(run, gpus, host, replace(assessment, entries=entries), answers.plan)
         write_report(run.request.layout, status, host.models)
     return status
 
@@ -189,14 +209,25 @@ def _keep_failed(run: Run, message: str) -> None:
         _log(run, record)
 
 
-def _keep(run: Run, record: CycleRecord) -> None:
+def _keep(run: Run, record: CycleRecord, status: MasterStatus | None = None) -> None:
     """Write the one line of history and the one summary line of the log."""
     request = run.request
     add_record(request.layout.history, record, keep=request.settings.report.history_entries)
-    _log(run, record)
+    _log(run, record, status)
 
 
-def _log(run: Run, record: CycleRecord) -> None:
+def _doubts(entries: Iterable[WorkflowEntry]) -> Mapping[str, list[str]]:
+    """Return the models of which it is not certain which file is meant, with the files that it could be."""
+    doubtful = {
+        f"{model.folder or '?'}/{model.name}": [f"{one.source}: {one.name or one.url}" for one in model.candidates]
+        for entry in entries
+        for model in entry.missing_models
+        if model.answer == "UNCERTAIN"
+    }
+    return dict(islice(doubtful.items(), 20))
+
+
+def _log(run: Run, record: CycleRecord, status: MasterStatus | None = None) -> None:
     run.request.log.info(
         "cycle finished" if record.success else "cycle skipped" if record.skipped_reason else "cycle failed",
         extra={
@@ -209,6 +240,7 @@ def _log(run: Run, record: CycleRecord) -> None:
             "ready": record.ready,
             "resolved": record.resolved,
             "UNCERTAIN": record.uncertain,
+            "uncertain_models": _doubts(status.workflows if status is not None else ()),
             "errors": record.errors,
             "skipped_reason": record.skipped_reason,
             "problems": run.problems[:20],

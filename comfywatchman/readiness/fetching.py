@@ -2,21 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import show_path
 from comfywatchman.base.stop import StopNotice
 from comfywatchman.readiness.downloads.automatic import download_automatically
 from comfywatchman.readiness.downloads.links import files_by_hash
-from comfywatchman.readiness.downloads.plan import Plan, PlanItem, make_plan
-from comfywatchman.readiness.downloads.plan_files import newest_plan, write_plan
+from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, item_of, make_plan
+from comfywatchman.readiness.downloads.plan_files import newest_plan, plans_folder, write_plan
 from comfywatchman.readiness.downloads.queue import Outcome
 from comfywatchman.readiness.downloads.run import Downloads
 from comfywatchman.readiness.host_view import HostView
 from comfywatchman.readiness.run import Run
 from comfywatchman.readiness.search.result import SearchResult
+from comfywatchman.readiness.status import Blocked, PlanFacts
+
+
+def plan_downloads(run: Run, host: HostView, results: Sequence[SearchResult]) -> PlanFacts | None:
+    """Write a plan where it differs from the newest one, and return what it holds; None when there is nothing to plan.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    with run.phase("plan"), _downloads(run, host) as work:
+        rules = work.rules
+        plan = make_plan(results, rules, cycle=run.id, made_at=run.now())
+        if not plan.items and not plan.to_choose:
+            return None
+        name = _name_of_the_same(run, plan)
+        if name is None:
+            name = write_plan(run.request.layout.home, plan).name
+        return PlanFacts(
+            file=show_path(plans_folder(run.request.layout.home) / name),
+            downloads=sum(item.blocked is None for item in plan.items),
+            total_bytes=plan.total_bytes,
+            to_choose=len(plan.to_choose),
+            blocked=tuple(_blocked(results, rules)),
+        )
+
+
+def fetch_at_once(run: Run, host: HostView, results: Sequence[SearchResult]) -> tuple[Outcome, ...]:
+    """Fetch what is proved by a hash and needs no person; what does not come is noted in the cycle.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    with run.phase("downloads"), _downloads(run, host) as work:
+        return download_automatically(make_plan(results, work.rules, cycle=run.id, made_at=run.now()), work)
 
 
 class _Told:
@@ -34,17 +70,14 @@ class _Told:
             self._run.note(f"{outcome.filename} was not fetched: {outcome.message}")
 
 
-def plan_downloads(run: Run, host: HostView, results: Sequence[SearchResult]) -> None:
-    """Write a plan when it differs from the newest one; with `[downloads] auto`, fetch what is proved by a hash.
-
-    Raises:
-        Failure: `state-unwritable`.
-    """
+@contextmanager
+def _downloads(run: Run, host: HostView) -> Iterator[Downloads]:
     request = run.request
-    link = request.settings.downloads.link
-    here = {} if link == "off" else files_by_hash(host.all_models(), host.models.hashes())
+    here = {}
+    if request.settings.downloads.link != "off":
+        here = files_by_hash(host.all_models(), host.models.hashes())
     with StopNotice() as stop:
-        work = Downloads(
+        yield Downloads(
             home=request.layout.home,
             settings=request.settings,
             folders=host.folders,
@@ -53,22 +86,23 @@ def plan_downloads(run: Run, host: HostView, results: Sequence[SearchResult]) ->
             watcher=_Told(run),
             here=here,
         )
-        with run.phase("plan"):
-            plan = make_plan(results, work.rules, cycle=run.id, made_at=run.now())
-            if (plan.items or plan.to_choose) and not _is_known(run, plan):
-                write_plan(request.layout.home, plan)
-        if request.settings.downloads.auto:
-            with run.phase("downloads"):
-                download_automatically(plan, work)
 
 
-def _is_known(run: Run, plan: Plan) -> bool:
-    """Say whether the newest plan says the same; a damaged one says nothing."""
+def _name_of_the_same(run: Run, plan: Plan) -> str | None:
+    """Return the file name of the newest plan when it says the same; a damaged one says nothing."""
     try:
         newest = newest_plan(run.request.layout.home)
     except Failure as failure:
         run.note(failure)
-        return False
+        return None
     if newest is None:
-        return False
-    return plan == msgspec.structs.replace(newest, cycle=plan.cycle, made_at=plan.made_at, disks=plan.disks)
+        return None
+    same = msgspec.structs.replace(newest, cycle=plan.cycle, made_at=plan.made_at, disks=plan.disks)
+    return f"{newest.cycle}.json" if plan == same else None
+
+
+def _blocked(results: Sequence[SearchResult], rules: PlanRules) -> Iterator[Blocked]:
+    for result in results:
+        item = item_of(result, rules)
+        if item is not None and item.blocked is not None:
+            yield Blocked(result.filename, result.type, item.blocked)

@@ -17,10 +17,20 @@ from comfywatchman.readiness.host_view import HostView
 from comfywatchman.readiness.intake import last_entries
 from comfywatchman.readiness.report import read_report, summarise
 from comfywatchman.readiness.run import Run
-from comfywatchman.readiness.status import CycleFacts, GpuFacts, HostFacts, IntakeEntry, MasterStatus, Summary
+from comfywatchman.readiness.status import (
+    CycleFacts,
+    GpuFacts,
+    HostFacts,
+    IntakeEntry,
+    MasterStatus,
+    PlanFacts,
+    Summary,
+)
 
 
-def full_status(run: Run, gpus: GpuReading, host: HostView, assessment: Assessment) -> MasterStatus:
+def full_status(
+    run: Run, gpus: GpuReading, host: HostView, assessment: Assessment, plan: PlanFacts | None = None
+) -> MasterStatus:
     """Return the report of a cycle that looked at everything."""
     now = run.now()
     return MasterStatus(
@@ -34,6 +44,7 @@ def full_status(run: Run, gpus: GpuReading, host: HostView, assessment: Assessme
         intake=_intake(run),
         environment="not configured",
         problems=tuple(run.problems),
+        plan=plan,
     )
 
 

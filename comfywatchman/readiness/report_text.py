@@ -12,7 +12,8 @@ import msgspec
 
 from comfywatchman import __version__
 from comfywatchman.readiness import markdown
-from comfywatchman.readiness.actions import actions
+from comfywatchman.readiness.actions import actions, plan_command
+from comfywatchman.readiness.answered import site
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.status import HostFacts, MasterStatus
 from comfywatchman.readiness.verdict import Status
@@ -109,16 +110,19 @@ def _render(status: MasterStatus) -> str:
     environment.filters["code"] = markdown.code
     environment.filters["sentence"] = markdown.sentence
     environment.filters["said"] = said
+    environment.filters["site"] = site
     environment.filters["link"] = lambda url: markdown.link(url, url)
     template = environment.from_string(_template())
     entries = sorted(status.workflows, key=lambda entry: (_ORDER[entry.status], entry.path))
     return template.render(
         status=status,
         headline=headline(status),
-        actions=actions(status.workflows),
+        actions=actions(status.workflows, status.plan),
         entries=entries,
         names=short_names(entry.path for entry in status.workflows),
         gpu_lines=markdown.Safe(_GPUS),
+        plan_command=plan_command(status.plan) if status.plan else "",
+        plan_page=f"{status.plan.file.removesuffix('.json')}.md" if status.plan else "",
     )
 
 

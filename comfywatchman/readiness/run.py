@@ -77,13 +77,14 @@ class Run:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase and tell of it."""
+        """Time a phase and tell of it; one that comes twice counts with both."""
         self.request.progress(name)
         begun = self.request.clock.monotonic()
         try:
             yield
         finally:
-            self.phases[name] = round(self.request.clock.monotonic() - begun, 4)
+            took = self.request.clock.monotonic() - begun
+            self.phases[name] = round(self.phases.get(name, 0.0) + took, 4)
 
     def seconds(self) -> float:
         """Return how long the cycle has taken so far."""

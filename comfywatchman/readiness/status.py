@@ -63,6 +63,34 @@ class MissingModel(msgspec.Struct, frozen=True):
     answer: Answer | None = None
 
 
+class Blocked(msgspec.Struct, frozen=True):
+    """A model that was found and cannot be fetched as things stand: as the workflow names it, and why."""
+
+    name: str
+    folder: str | None
+    reason: str
+
+
+class PlanFacts(msgspec.Struct, frozen=True):
+    """The plan of downloads for what is missing now.
+
+    Attributes:
+        file: Its JSON, an absolute path; the Markdown lies beside it.
+        downloads: How many files it would fetch or link.
+        total_bytes: Of what it would fetch, as far as sizes are known.
+        to_choose: How many models wait for a person's choice among candidates.
+        blocked: What was found and cannot be fetched.
+        fetched: How many were fetched in this cycle, with `[downloads] auto`; the next cycle judges them.
+    """
+
+    file: str
+    downloads: int
+    total_bytes: int
+    to_choose: int
+    blocked: tuple[Blocked, ...] = ()
+    fetched: int = 0
+
+
 class Package(msgspec.Struct, frozen=True, omit_defaults=True):
     """A custom node package that is said to provide a class.
 
@@ -264,6 +292,7 @@ class MasterStatus(msgspec.Struct, frozen=True):
         intake: Newest acknowledgements, newest first.
         environment: The governance checks, or "not configured".
         problems: What could not be looked at (folders, files), in words.
+        plan: What can be downloaded; null when nothing was found for what is missing now.
     """
 
     generated_at: str
@@ -277,3 +306,4 @@ class MasterStatus(msgspec.Struct, frozen=True):
     environment: Literal["not configured"]
     problems: tuple[str, ...]
     schema_version: Literal[1] = 1
+    plan: PlanFacts | None = None

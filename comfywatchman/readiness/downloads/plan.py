@@ -15,7 +15,7 @@ from comfywatchman.base.files import show_path
 from comfywatchman.comfyui.folders import ModelFolders
 from comfywatchman.readiness.downloads.target import decide_target
 from comfywatchman.readiness.search.result import NO_IDS, Ids, SearchResult, SearchStatus
-from comfywatchman.sources.file_names import PICKLE_EXTENSIONS, extension
+from comfywatchman.sources.file_names import MODEL_EXTENSIONS, PICKLE_EXTENSIONS, extension
 from comfywatchman.sources.hops import Allowed, reason_to_refuse_start
 
 SCHEMA_VERSION: Final = 1
@@ -29,6 +29,7 @@ class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
         folder: What its loader reads; decides the directory.
         url: Where it is fetched from.
         size: In bytes; null when its hub does not say it exactly.
+        about_bytes: About how large it is, where that is all that its hub says.
         sha256: Lower-case hex; null when nobody gave it, and then only its header is checked.
         source: `huggingface`, `civitai`, or another host.
         ids: What names it on its hub.
@@ -53,6 +54,12 @@ class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
     same_as: str | None = None
     blocked: str | None = None
     code: str | None = None
+    about_bytes: int | None = None
+
+    @property
+    def likely_bytes(self) -> int:
+        """How much room it takes, as far as that is known."""
+        return self.size or self.about_bytes or 0
 
     @property
     def id(self) -> str:
@@ -126,7 +133,7 @@ def make_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, 
         cycle=cycle,
         made_at=made_at,
         items=items,
-        total_bytes=sum(item.size or 0 for item in items if will_fetch(item)),
+        total_bytes=sum(item.likely_bytes for item in items if will_fetch(item)),
         disks=_disks(items, rules),
         to_choose=tuple(sorted({one.filename for one in answers if one.status is SearchStatus.UNCERTAIN})),
     )
@@ -136,8 +143,9 @@ def item_of(result: SearchResult, rules: PlanRules) -> PlanItem | None:
     """Return the item of one answer; None unless it is FOUND at an address."""
     if result.status is not SearchStatus.FOUND or result.url is None:
         return None
+    best = next((one for one in result.candidates if one.sha256 == result.sha256), None)
     item = PlanItem(
-        filename=result.filename,
+        filename=_file_name(result.filename, best.name if best is not None else ""),
         folder=result.type,
         url=result.url,
         size=result.size,
@@ -145,6 +153,7 @@ def item_of(result: SearchResult, rules: PlanRules) -> PlanItem | None:
         source=result.source,
         ids=result.ids,
         base_model=result.base_model,
+        about_bytes=best.size if best is not None and result.size is None else None,
     )
     return judged(item, rules)
 
@@ -189,7 +198,7 @@ def named_items(plan: Plan, names: Sequence[str]) -> tuple[PlanItem, ...]:
     """
     found: dict[str, PlanItem] = {}
     for name in names:
-        matching = [item for item in plan.items if name in {item.filename, _base(item.filename)}]
+        matching = [item for item in plan.items if name in _names(item)]
         if not matching:
             raise Failure(
                 "download-plan-invalid",
@@ -211,9 +220,22 @@ def _disks(items: Iterable[PlanItem], rules: PlanRules) -> tuple[Disk, ...]:
     for item in filter(will_fetch, items):
         directory = decide_target(item.filename, item.folder, rules.folders).directory
         disk, free_bytes = rules.disk_of(directory)
-        needed[disk] = needed.get(disk, 0) + (item.size or 0)
+        needed[disk] = needed.get(disk, 0) + item.likely_bytes
         free.setdefault(disk, (show_path(directory), free_bytes))
     return tuple(Disk(free[disk][0], free[disk][1], free[disk][1] - needed[disk]) for disk in sorted(needed))
+
+
+def _file_name(name: str, there: str) -> str:
+    """Return the name of a file that a workflow names without its ending, as it does with embeddings."""
+    known = extension(name) in MODEL_EXTENSIONS or extension(there) not in MODEL_EXTENSIONS
+    return name if known else name + extension(there)
+
+
+def _names(item: PlanItem) -> set[str]:
+    names = {item.filename, _base(item.filename)}
+    if item.folder == "embeddings":
+        names |= {name.removesuffix(extension(name)) for name in names}
+    return names
 
 
 def _base(filename: str) -> str:

@@ -78,13 +78,19 @@ def gib(count: int | None) -> str:
     return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
 
 
+def size_words(item: PlanItem) -> str:
+    """Return how large an item is, for people."""
+    about = item.size is None and item.about_bytes is not None
+    return f"about {gib(item.about_bytes)}" if about else gib(item.size)
+
+
 def _lines(plan: Plan) -> Iterator[str]:
     fetched = [item for item in plan.items if will_fetch(item)]
     linked = [item for item in plan.items if item.blocked is None and item.same_as is not None]
     blocked = [item for item in plan.items if item.blocked is not None]
     yield f"# Download plan {_text(plan.cycle)}"
     yield ""
-    yield f"Made at {plan.made_at}. {len(fetched)} files, {gib(plan.total_bytes)} as far as their sizes are known."
+    yield f"Made at {plan.made_at}. {len(fetched)} {'file' if len(fetched) == 1 else 'files'}, {_total(fetched)}."
     yield "Nothing was fetched. To fetch all of it, or only some:"
     yield ""
     yield f"    comfywatchman download --plan {plan.cycle}.json"
@@ -103,6 +109,12 @@ def _lines(plan: Plan) -> Iterator[str]:
             yield f"| {_text(disk.folder)} | {gib(disk.free_bytes)} | {_signed(disk.free_after_bytes)} |"
 
 
+def _total(items: list[PlanItem]) -> str:
+    unknown = sum(item.likely_bytes == 0 for item in items)
+    known = gib(sum(item.likely_bytes for item in items))
+    return f"{known} and {unknown} of unknown size" if unknown else f"about {known}"
+
+
 def _table(title: str, items: list[PlanItem]) -> Iterator[str]:
     if not items:
         return
@@ -111,7 +123,7 @@ def _table(title: str, items: list[PlanItem]) -> Iterator[str]:
     for item in items:
         cells = (
             item.filename,
-            gib(item.size),
+            size_words(item),
             item.target or "",
             item.same_as or _place(item),
             item.licence or "unknown",

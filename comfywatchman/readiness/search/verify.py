@@ -207,14 +207,15 @@ def _candidates(wanted: Wanted, judged: Sequence[tuple[Facts, tuple[str, ...]]])
 
 
 def _is_shown(wanted: Wanted, facts: Facts) -> bool:
-    """Say whether a person should see it: it exists, and bears the name or was claimed to be this very model.
+    """Say whether a person should see it: it exists, and bears the name or hash or was claimed to be this very model.
 
     A look-alike that our own search met, or that a note links to for another model, was not.
     """
     if facts.state == "absent":
         return False
     named = any(same_name(name, facts.name) or is_precision_variant(name, facts.name) for name in wanted.names)
-    return named or facts.proposal.by not in {"search", "note"}
+    same_bytes = wanted.sha256 is not None and facts.sha256 == wanted.sha256
+    return named or same_bytes or facts.proposal.by not in {"search", "note"}
 
 
 def _candidate(wanted: Wanted, facts: Facts, reasons: tuple[str, ...]) -> Candidate:
