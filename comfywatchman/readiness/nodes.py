@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from comfywatchman.comfyui.core_classes import EDITOR_ONLY, version_key
@@ -12,6 +12,7 @@ from comfywatchman.readiness.status import MissingNode, Package
 from comfywatchman.sources.class_map import PackageRef
 
 _LOG: Final = "its log says why, below “Import times for custom nodes”"
+_START: Final = "Start ComfyUI and run the check again: the running server says which classes it has."
 _NAMED_PACKS: Final = 3
 
 
@@ -71,7 +72,7 @@ def _of_core(class_type: str, facts: NodeFacts) -> NodeVerdict | None:
             class_type,
             NodeState.UNKNOWN,
             "ComfyUI's own source has it only under a condition.",
-            fix="Start ComfyUI and run the check again: the running server says which classes it has.",
+            fix=_START,
         )
     return NodeVerdict(
         class_type,
@@ -89,7 +90,7 @@ def _of_packs(class_type: str, facts: NodeFacts) -> NodeVerdict | None:
     if not owners:
         return None
     if not enabled:
-        return _disabled(class_type, owners)
+        return _disabled(class_type, owners, f"The pack {_names(owners)} maps it, but is disabled.")
     surely = [pack for pack in enabled if class_type in pack.classes]
     if facts.live is not None:
         return _failed(class_type, surely or enabled, is_conditional=not surely)
@@ -99,48 +100,31 @@ def _of_packs(class_type: str, facts: NodeFacts) -> NodeVerdict | None:
     if surely:
         evidence = f"The source of the installed pack {_names(surely)} maps it; ComfyUI is not running to confirm it."
         return NodeVerdict(class_type, NodeState.PRESENT, evidence)
-    return NodeVerdict(
-        class_type,
-        NodeState.UNKNOWN,
-        f"The installed pack {_names(enabled)} maps it only under a condition.",
-        fix="Start ComfyUI and run the check again: the running server says which classes it has.",
-        packages=_installed(enabled),
-        certain=len(enabled) == 1,
-    )
+    evidence = f"The installed pack {_names(enabled)} maps it only under a condition."
+    return _by_owners(class_type, NodeState.UNKNOWN, enabled, evidence, fix=_START)
 
 
-def _disabled(class_type: str, owners: tuple[Pack, ...]) -> NodeVerdict:
-    return NodeVerdict(
-        class_type,
-        NodeState.MISSING,
-        f"The pack {_names(owners)} maps it, but is disabled.",
-        fix=f"Enable {_names(owners)} (ComfyUI-Manager, or take “.disabled” away) and restart ComfyUI.",
-        packages=_installed(owners),
-        certain=len(owners) == 1,
-    )
+def _disabled(class_type: str, owners: Sequence[Pack], evidence: str) -> NodeVerdict:
+    fix = f"Enable {_names(owners)} (ComfyUI-Manager, or take “.disabled” away) and restart ComfyUI."
+    return _by_owners(class_type, NodeState.MISSING, owners, evidence, fix=fix)
 
 
-def _failed(class_type: str, owners: list[Pack], *, is_conditional: bool) -> NodeVerdict:
+def _failed(class_type: str, owners: Sequence[Pack], *, is_conditional: bool) -> NodeVerdict:
     condition = " under a condition" if is_conditional else ""
-    return NodeVerdict(
-        class_type,
-        NodeState.IMPORT_FAILED,
-        f"The installed pack {_names(owners)} maps it{condition}, but the running ComfyUI does not list it.",
-        fix=f"Restart ComfyUI. If the class is still absent, {_names(owners)} could not be imported: {_LOG}.",
-        packages=_installed(owners),
-        certain=len(owners) == 1,
-    )
+    evidence = f"The installed pack {_names(owners)} maps it{condition}, but the running ComfyUI does not list it."
+    fix = f"Restart ComfyUI. If the class is still absent, {_names(owners)} could not be imported: {_LOG}."
+    return _by_owners(class_type, NodeState.IMPORT_FAILED, owners, evidence, fix=fix)
 
 
-def _failed_at_last_start(class_type: str, owners: list[Pack], evidence: str) -> NodeVerdict:
-    return NodeVerdict(
-        class_type,
-        NodeState.IMPORT_FAILED,
-        f"The installed pack {_names(owners)} maps it, but {evidence}.",
-        fix=f"Start ComfyUI and see why {_names(owners)} cannot be imported: {_LOG}. Often a Python package lacks.",
-        packages=_installed(owners),
-        certain=len(owners) == 1,
-    )
+def _failed_at_last_start(class_type: str, owners: Sequence[Pack], why: str) -> NodeVerdict:
+    evidence = f"The installed pack {_names(owners)} maps it, but {why}."
+    fix = f"Start ComfyUI and see why {_names(owners)} cannot be imported: {_LOG}. Often a Python package lacks."
+    return _by_owners(class_type, NodeState.IMPORT_FAILED, owners, evidence, fix=fix)
+
+
+def _by_owners(class_type: str, state: NodeState, owners: Sequence[Pack], evidence: str, *, fix: str) -> NodeVerdict:
+    """Judge a class by the installed packs that have it; of several, nobody knows whose the workflow means."""
+    return NodeVerdict(class_type, state, evidence, fix=fix, packages=_installed(owners), certain=len(owners) == 1)
 
 
 def _of_hinted_pack(class_type: str, hints: Hints, facts: NodeFacts) -> NodeVerdict | None:
@@ -155,39 +139,20 @@ def _of_installed(
     """Judge a class that somebody says an installed pack brings, though its source does not show it."""
     enabled = [pack for pack in owners if pack.enabled]
     if not enabled:
-        return _disabled_by_word(class_type, owners, said_by)
+        evidence = f"It belongs to the pack {_names(owners)} ({said_by} says so), which is disabled."
+        return _disabled(class_type, owners, evidence)
     unclear = any(not pack.complete for pack in enabled)
     if unclear and facts.live is None:
-        return NodeVerdict(
-            class_type,
-            NodeState.UNKNOWN,
-            f"It belongs to the installed pack {_names(enabled)} ({said_by} says so), which computes its class names.",
-            fix="Start ComfyUI and run the check again: the running server says which classes it has.",
-            packages=_installed(enabled),
-            certain=len(enabled) == 1,
+        evidence = (
+            f"It belongs to the installed pack {_names(enabled)} ({said_by} says so), which computes its class names."
         )
+        return _by_owners(class_type, NodeState.UNKNOWN, enabled, evidence, fix=_START)
     if unclear:
         return _failed(class_type, enabled, is_conditional=False)
-    saved_with = f" The workflow was saved with version {version}." if version else ""
-    return NodeVerdict(
-        class_type,
-        NodeState.MISSING,
-        f"It belongs to {_names(enabled)} ({said_by} says so), but the installed version does not have it.{saved_with}",
-        fix=f"Update {_names(enabled)} and restart ComfyUI.",
-        packages=_installed(enabled),
-        certain=len(enabled) == 1,
-    )
-
-
-def _disabled_by_word(class_type: str, owners: list[Pack], said_by: str) -> NodeVerdict:
-    return NodeVerdict(
-        class_type,
-        NodeState.MISSING,
-        f"It belongs to the pack {_names(owners)} ({said_by} says so), which is disabled.",
-        fix=f"Enable {_names(owners)} (ComfyUI-Manager, or take “.disabled” away) and restart ComfyUI.",
-        packages=_installed(owners),
-        certain=len(owners) == 1,
-    )
+    evidence = f"It belongs to {_names(enabled)} ({said_by} says so), but the installed version does not have it."
+    evidence += f" The workflow was saved with version {version}." if version else ""
+    fix = f"Update {_names(enabled)} and restart ComfyUI."
+    return _by_owners(class_type, NodeState.MISSING, enabled, evidence, fix=fix)
 
 
 def _of_later_core(class_type: str, hints: Hints, facts: NodeFacts) -> NodeVerdict | None:
@@ -284,7 +249,7 @@ def _unclaimed(class_type: str, facts: NodeFacts, claims: Claims | None) -> Node
     if facts.live is not None:
         said.insert(0, "The running ComfyUI does not list it.")
     fix = (
-        "Start ComfyUI and run the check again: the running server says which classes it has."
+        _START
         if unclear
         else "Search for the class name in ComfyUI-Manager or ask the workflow's author for the package."
     )
