@@ -15,7 +15,7 @@ from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import addresses_in
 
-READER_VERSION: Final = 4
+READER_VERSION: Final = 5
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
 
 

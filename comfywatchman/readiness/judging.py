@@ -22,10 +22,13 @@ from comfywatchman.readiness.verdict import (
     judge_workflow,
 )
 
-JUDGE_VERSION: Final = 3
+JUDGE_VERSION: Final = 4
 """Raised when judging changes, so that kept verdicts are made anew."""
 
 UNKNOWN_STATE: Final = "unknown"
+
+UNREAD: Final = frozenset({"node-unreadable", "subgraph-cycle", "group-values-unmapped", "link-to-nowhere"})
+"""Problems of a file that leave open what it asks for, or for which the server refuses it."""
 
 NodeJudge = Callable[[str, ClassUse], MissingNode | None]
 """Returns what is wrong with a node class, or None when this host runs it."""
@@ -69,15 +72,16 @@ def judge(facts: Facts, models: Models, judge_node: NodeJudge, choices: Choices 
     named = {(finding.reference.folder, finding.reference.value) for finding in required}
     inactive = [f for f in findings if not f.reference.active and (f.reference.folder, f.reference.value) not in named]
     unsure = [node for node in nodes if node.state == UNKNOWN_STATE]
+    unread = sum(problem.code in UNREAD for problem in facts.problems)
     return Judged(
-        status=judge_workflow(required, nodes_missing=len(unsure) < len(nodes), nodes_uncertain=bool(unsure)),
+        status=judge_workflow(required, nodes_missing=len(unsure) < len(nodes), nodes_uncertain=bool(unsure or unread)),
         container=facts.container,
         format=facts.format,
         models=len(required),
         missing_models=_missing_models(lacking, facts.declared),
         missing_nodes=nodes,
         inactive_models=tuple(_inactive(finding) for finding in inactive),
-        uncertain_count=sum(_is_uncertain(node) for node in nodes) + sum(not finding.is_sure for finding in lacking),
+        uncertain_count=sum(map(_is_uncertain, nodes)) + sum(not finding.is_sure for finding in lacking) + unread,
         problems=facts.problems,
         inputs=facts.inputs,
     )

@@ -86,6 +86,17 @@ def test_what_is_open_is_counted(classes: list[str], status: str, uncertain: int
     assert (judged.status, judged.uncertain_count) == (status, uncertain)
 
 
+@pytest.mark.parametrize("code", ["node-unreadable", "subgraph-cycle", "group-values-unmapped", "link-to-nowhere"])
+def test_a_workflow_that_was_not_read_whole_is_never_ready(code: str) -> None:
+    judged = judge(facts(classes=["Fine"], problems=(FileProblem(code, "No."),)), NoModels(), state_of)
+    assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
+
+
+def test_a_problem_that_hides_nothing_keeps_nobody_from_being_ready() -> None:
+    judged = judge(facts(problems=(FileProblem("duplicate-node-id", "No."),)), NoModels(), state_of)
+    assert (judged.status, judged.uncertain_count) == ("READY", 0)
+
+
 def test_classes_are_named_in_order_and_only_when_an_active_node_has_them() -> None:
     uses = {"missing1": ClassUse(), "missing0": ClassUse(node_paths=("9",)), "import2": ClassUse(node_paths=("1", "2"))}
     judged = judge(Facts(container="json", format="api", classes=uses), NoModels(), state_of)

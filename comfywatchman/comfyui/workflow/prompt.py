@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final, TypeGuard
 
 from comfywatchman.comfyui.workflow.document import Node, Problem
@@ -22,7 +22,7 @@ def prompt_nodes(raw: Mapping[str, object], problems: list[Problem]) -> list[Nod
 
     Args:
         raw: The prompt.
-        problems: Takes entries that are no nodes.
+        problems: Takes entries that are no nodes, and links to nodes that are not there: the server refuses both.
     """
     nodes = []
     for identity, entry in raw.items():
@@ -31,7 +31,16 @@ def prompt_nodes(raw: Mapping[str, object], problems: list[Problem]) -> list[Nod
             problems.append(Problem("node-unreadable", f"The entry {identity!r:.80} is no node.", identity))
             continue
         nodes.append(_node(identity, class_type, mapping(entry), raw))
+        problems.extend(_dangling(identity, mapping(entry), raw))
     return nodes
+
+
+def _dangling(identity: str, entry: Mapping[str, object], prompt: Mapping[str, object]) -> Iterator[Problem]:
+    for name, given in mapping(entry.get("inputs")).items():
+        # The server looks the id up as it stands: a number finds nothing.
+        if isinstance(given, list) and _link_origin(given) and _class_type(prompt.get(given[0])) is None:
+            message = f"The input {name!r:.80} is linked to a node that the prompt does not hold."
+            yield Problem("link-to-nowhere", message, identity)
 
 
 def _class_type(entry: object) -> str | None:

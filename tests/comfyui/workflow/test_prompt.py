@@ -54,3 +54,14 @@ def test_the_pack_that_saved_a_node_is_kept() -> None:
     meta = {"title": "X", "cnr_id": "pack", "aux_id": "o/r", "ver": "1.0"}
     found = samples.nodes_of({"1": {"class_type": "X", "inputs": {}, "_meta": meta}})["1"]
     assert (found.cnr_id, found.aux_id, found.version, found.title) == ("pack", "o/r", "1.0", None)
+
+
+def test_a_link_to_a_node_that_is_not_there_is_reported() -> None:
+    inputs = {"a": ["9", 0], "b": ["2", 0], "c": [1, 0], "d": ["1", 0], "e": "9"}
+    found = samples.read({"1": {"class_type": "X", "inputs": inputs}, "2": {"inputs": {}}})
+    assert [(one.code, one.node_path, one.message[:13]) for one in found.problems] == [
+        ("link-to-nowhere", "1", "The input 'a'"),
+        ("link-to-nowhere", "1", "The input 'b'"),
+        ("link-to-nowhere", "1", "The input 'c'"),
+        ("node-unreadable", "2", "The entry '2'"),
+    ]
