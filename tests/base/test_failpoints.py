@@ -62,3 +62,8 @@ def test_an_unknown_failpoint_is_refused(setting: str) -> None:
     ended = run(setting)
     assert ended.returncode == 1
     assert "names unknown failpoints" in ended.stderr
+
+
+def test_a_number_after_the_name_counts_the_passings() -> None:
+    assert run("files.before_rename#2=kill").stdout == "went on\n"
+    assert run("files.before_rename#1=kill").returncode == -9
