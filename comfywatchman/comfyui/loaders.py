@@ -106,10 +106,6 @@ class LoaderTable:
         """List the model inputs of a class; empty for a class without one and for an unknown class."""
         return self._inputs.get(class_type, ())
 
-    def knows(self, class_type: str) -> bool:
-        """Say whether the table lists model inputs of the class."""
-        return class_type in self._inputs
-
     def widget_names(self, class_type: str) -> tuple[str | None, ...]:
         """Give the names of a class's widgets by place, None where unknown; empty when nothing is known."""
         names = self._names.get(class_type)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -84,15 +83,6 @@ class KnownWorkflows(msgspec.Struct, frozen=True):
     schema_version: Literal[1] = 1
     intake_log_bytes: int = 0
     workflows: dict[str, Known] = {}
-
-
-@dataclass(frozen=True, slots=True)
-class Intake:
-    """What a cycle found: hash by path, the acknowledgements it added, and what could not be read (path, reason)."""
-
-    known: Mapping[str, Known]
-    added: tuple[Acknowledgement, ...]
-    unreadable: Mapping[str, str]
 
 
 def load_known(state: Path, log: Path) -> tuple[dict[str, Known], tuple[Damaged, ...]]:

@@ -22,7 +22,7 @@ def test_core_loaders_are_known_with_folder_and_place() -> None:
 
 def test_an_unknown_class_has_nothing() -> None:
     table = builtin_table()
-    assert (table.inputs("NoSuch"), table.knows("NoSuch"), table.widget_names("NoSuch")) == ((), False, ())
+    assert (table.inputs("NoSuch"), table.widget_names("NoSuch")) == ((), ())
     assert table.is_plain("NoSuch")
 
 
@@ -57,7 +57,7 @@ def test_later_knowledge_fills_gaps_and_changes_nothing_that_was_known() -> None
     old = LoaderTable([loader("X", "a", "loras")], widget_names={"X": ["a"]})
     new = old.extended([loader("X", "a", "vae"), loader("X", "b", "vae"), loader("Y", "c")], widget_names={"X": ["z"]})
     assert [(one.name, one.folder) for one in new.inputs("X")] == [("a", "loras"), ("b", "vae")]
-    assert new.knows("Y")
+    assert [one.name for one in new.inputs("Y")] == ["c"]
     assert new.widget_names("X") == ("a",)
     assert [one.name for one in old.inputs("X")] == ["a"]
 
