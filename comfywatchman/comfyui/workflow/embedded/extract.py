@@ -63,7 +63,8 @@ def extract(path: Path) -> Embedded | None:
         container, reader = _kind(source.peek(0, _HEAD_BYTES))
         if reader is None:
             raise _invalid(path, "it is no media file of a kind that carries workflows")
-        texts = Texts()
+        # The editor lets a later chunk of a PNG replace an earlier one (its `getFromPngBuffer`).
+        texts = Texts(last_counts=reader is png.read)
         try:
             reader(source, texts)
         except BrokenMediaError as error:

@@ -81,25 +81,30 @@ class Source:
 
 
 class Texts:
-    """The texts found under the keys `workflow` and `prompt`; the first of each counts."""
+    """The texts found under the keys `workflow` and `prompt`.
 
-    __slots__ = ("prompt", "workflow")
+    Args:
+        last_counts: Of several texts under one key, written in lower case, the last counts; else the first.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_last_counts", "prompt", "workflow")
+
+    def __init__(self, *, last_counts: bool = False) -> None:
+        self._last_counts = last_counts
         self.workflow: bytes | None = None
         self.prompt: bytes | None = None
 
     @property
     def complete(self) -> bool:
         """Say whether nothing more needs to be looked for."""
-        return self.workflow is not None and self.prompt is not None
+        return not self._last_counts and self.workflow is not None and self.prompt is not None
 
     def wants(self, key: str) -> bool:
         """Say whether a value under this key (in any letter case) would be kept."""
         name = key.lower()
         if name in _COMMENT_KEYS:
             return not self.complete
-        return name in _KEYS and getattr(self, name) is None
+        return name in _KEYS and (getattr(self, name) is None or (self._last_counts and key == name))
 
     def offer(self, key: str, value: bytes) -> None:
         """Keep a value when its key is `workflow`, `prompt` or the comment that video savers put both into.
@@ -112,7 +117,7 @@ class Texts:
             BrokenMediaError: The text is too long.
         """
         name = key.lower()
-        if not self.wants(name):
+        if not self.wants(key):
             return
         if len(value) > MAX_TEXT_BYTES:
             raise BrokenMediaError(f"its {name} has more than {MAX_TEXT_BYTES} bytes")

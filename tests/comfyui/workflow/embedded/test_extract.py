@@ -54,6 +54,22 @@ def test_model_files_are_not_media() -> None:
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
 
 
+def test_the_last_of_two_workflows_in_a_png_counts_as_in_the_editor(tmp_path: Path) -> None:
+    first, prompt = b.text_chunk("workflow", b'{"nodes": []}'), b.text_chunk("prompt", PROMPT)
+    for content in (
+        b.png(first, prompt, b.text_chunk("workflow", WORKFLOW)),
+        b.png(first, prompt, after_pixels=b.text_chunk("workflow", WORKFLOW)),
+        b.png(b.text_chunk("workflow", WORKFLOW), prompt, b.text_chunk("Workflow", b'{"nodes": []}')),
+    ):
+        assert extract(write(tmp_path, content)) == Embedded(container="png", workflow=WORKFLOW, prompt=PROMPT)
+
+
+def test_the_first_of_two_workflows_elsewhere_counts(tmp_path: Path) -> None:
+    found = extract(write(tmp_path, b.mp3(b.text_frame("workflow", '{"a":1}'), b.text_frame("workflow", '{"b":2}'))))
+    assert found is not None
+    assert found.workflow == b'{"a":1}'
+
+
 def test_a_file_may_hold_only_the_prompt(tmp_path: Path) -> None:
     found = extract(write(tmp_path, b.png(b.text_chunk("prompt", PROMPT))))
     assert found == Embedded(container="png", workflow=None, prompt=PROMPT)
@@ -63,12 +79,6 @@ def test_latin_1_text_becomes_utf_8(tmp_path: Path) -> None:
     found = extract(write(tmp_path, b.png(b.text_chunk("workflow", b'{"title": "caf\xe9"}'))))
     assert found is not None
     assert found.workflow == '{"title": "café"}'.encode()
-
-
-def test_the_first_of_two_workflows_counts(tmp_path: Path) -> None:
-    found = extract(write(tmp_path, b.png(b.text_chunk("workflow", b'{"a":1}'), b.text_chunk("workflow", b'{"b":2}'))))
-    assert found is not None
-    assert found.workflow == b'{"a":1}'
 
 
 def test_a_file_cut_off_after_its_workflow_still_gives_it(tmp_path: Path) -> None:
