@@ -20,6 +20,7 @@ import orjson
 
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_size import MAX_VALUES, holds_too_many_values
 
 if TYPE_CHECKING:
     import ssl
@@ -60,10 +61,12 @@ class HttpAnswer:
         """Return the body as JSON; bare NaN and Infinity, which ComfyUI's specs hold, are read as Python does.
 
         Raises:
-            Failure: `http-status` for a status outside 200 to 299, `http-body` for something else than JSON.
+            Failure: `http-status` for a status outside 200 to 299, `http-body` for anything but JSON.
         """
         if self.status not in _OK:
             raise Failure("http-status", f"{self.url} answered with status {self.status}.")
+        if holds_too_many_values(self.body):
+            raise Failure("http-body", f"{self.url} answered with more than {MAX_VALUES} values.")
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:

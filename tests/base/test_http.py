@@ -17,6 +17,7 @@ import pytest
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Session, _target, get_json, is_listening, show_url
+from comfywatchman.base.json_size import MAX_VALUES
 from tests.servers.base import Asked, LocalServer, Reply
 
 TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every message
@@ -112,6 +113,12 @@ def test_a_status_can_be_told_apart_by_the_caller(server: LocalServer, status: i
 def test_an_answer_that_is_no_json_is_a_failure(server: LocalServer, body: bytes) -> None:
     server.pages["/a"] = Reply(body)
     assert failure_of(f"{server.url}/a").code == "http-body"
+
+
+def test_an_answer_of_millions_of_values_is_not_parsed() -> None:
+    answer = HttpAnswer("http://h/a", 200, {}, b"[" + b"[]," * (MAX_VALUES // 2) + b"0]")
+    with pytest.raises(Failure, match=f"more than {MAX_VALUES} values"):
+        answer.parsed()
 
 
 def test_a_body_that_ends_early_is_a_failure(server: LocalServer) -> None:

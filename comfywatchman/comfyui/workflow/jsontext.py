@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_size import MAX_VALUES, holds_too_many_values
 from comfywatchman.comfyui.workflow.document import Problem
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -23,6 +24,8 @@ def parse(content: bytes) -> tuple[object, tuple[Problem, ...]]:
     Raises:
         Failure: `workflow-not-json` or `workflow-too-deep`.
     """
+    if holds_too_many_values(content):
+        raise Failure("workflow-too-deep", f"The file holds more than {MAX_VALUES} values, which no workflow does.")
     try:
         return orjson.loads(content), ()
     except orjson.JSONDecodeError:

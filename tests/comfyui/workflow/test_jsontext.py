@@ -5,6 +5,7 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_size import MAX_VALUES
 from comfywatchman.comfyui.workflow.jsontext import parse
 
 
@@ -48,3 +49,11 @@ def test_nesting_beyond_the_stack_is_a_failure(content: bytes) -> None:
     with pytest.raises(Failure) as caught:
         parse(content)
     assert caught.value.code == "workflow-too-deep"
+
+
+def test_a_file_of_more_values_than_any_workflow_is_not_parsed() -> None:
+    many = b"[" + b"[]," * (MAX_VALUES // 2) + b"0]"
+    with pytest.raises(Failure) as caught:
+        parse(many)
+    assert caught.value.code == "workflow-too-deep"
+    assert parse(b'["' + b"a" * MAX_VALUES + b'"]')[1] == ()

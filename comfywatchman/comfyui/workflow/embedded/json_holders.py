@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from comfywatchman.base.json_size import holds_too_many_values
 from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
@@ -67,8 +68,11 @@ def read_svg(source: Source, texts: Texts) -> None:
 def _object(source: Source, offset: int, length: int) -> dict[str, object]:
     if length > _MAX_JSON_BYTES:
         raise BrokenMediaError(f"its JSON has {length} bytes")
+    content = source.read(offset, length)
+    if holds_too_many_values(content):
+        raise BrokenMediaError("its JSON holds too many values")
     try:
-        found = json.loads(source.read(offset, length))
+        found = json.loads(content)
     except (ValueError, RecursionError) as error:
         if isinstance(error, BrokenMediaError):
             raise

@@ -6,6 +6,8 @@ import json
 import os
 from typing import Final
 
+from comfywatchman.base.json_size import holds_too_many_values
+
 MAX_TEXT_BYTES: Final = 32 << 20
 """The longest workflow text that is read; real ones stay under 5 MB."""
 
@@ -140,6 +142,8 @@ class Texts:
         """Keep `workflow` and `prompt` of a JSON object; any other text is somebody else's and is passed over."""
         if not text.lstrip().startswith(b"{"):
             return
+        if holds_too_many_values(text):
+            raise BrokenMediaError("a text of it holds too many values")
         try:
             found = json.loads(_utf8(text.strip(b"\0 \t\r\n")))
         except (ValueError, RecursionError):

@@ -173,6 +173,10 @@ GREEDY: dict[str, Callable[[], bytes]] = {
     "a key table of 2 MiB": lambda: b.mp4(b.box(b"keys", bytes(2 << 20)) + b.box(b"ilst", b"")),
     "an item in 65,535 places": lambda: b.avif(b.exif(LABELLED)).replace(ITEM_2, ITEM_2[:-2] + b"\xff\xff"),
     "elements of 2^56 bytes": lambda: b.webm(b"\x12\x54\xc3\x67\x01" + b"\xff" * 6 + b"\xfe"),
+    "a header of millions of values": lambda: b.safetensors({"workflow": [[]] * 3_000_000}),
+    "a comment of millions of values": lambda: b.mp3(
+        b.text_frame("comment", '{"workflow": {}, "x": [' + "[]," * 3_000_000 + "0]}")
+    ),
     "endless elements": lambda: b.webm(b.element(0x1254C367, b.element(0x7373, b"", width=0)), live=True),
     "a million elements": lambda: b.webm(b.element(0xEC, b"", width=1) * 1_000_000),
     "a million comments": lambda: b"fLaC\x84\xff\xff\xff" + b"\0\0\0\0\xff\xff\xff\xff" + bytes((1 << 24) - 9),
