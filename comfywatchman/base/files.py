@@ -17,6 +17,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.words import reason_of
 
 T = TypeVar("T")
 
@@ -221,13 +222,13 @@ def open_regular(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise Failure("file-unreadable", f"{show_path(path)} cannot be opened: {_reason(error)}.") from error
+        raise Failure("file-unreadable", f"{show_path(path)} cannot be opened: {reason_of(error)}.") from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Failure("file-not-regular", f"{show_path(path)} is not a regular file.")
         yield descriptor
     except OSError as error:
-        raise Failure("file-unreadable", f"{show_path(path)} cannot be read: {_reason(error)}.") from error
+        raise Failure("file-unreadable", f"{show_path(path)} cannot be read: {reason_of(error)}.") from error
     finally:
         os.close(descriptor)
 
@@ -374,10 +375,6 @@ def _read_all(descriptor: int, max_bytes: int) -> bytes:
     return b"".join(blocks)
 
 
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-
-
 def _too_large(path: Path, size: int, max_bytes: int) -> Failure:
     return Failure("file-too-large", f"{show_path(path)} has {size} bytes; at most {max_bytes} are read.")
 
@@ -385,6 +382,6 @@ def _too_large(path: Path, size: int, max_bytes: int) -> Failure:
 def _unwritable(path: Path, error: OSError) -> Failure:
     return Failure(
         "state-unwritable",
-        f"{show_path(path)} cannot be written: {_reason(error)}.",
+        f"{show_path(path)} cannot be written: {reason_of(error)}.",
         hint="Free space or fix the permissions of that folder, then run the command again.",
     )

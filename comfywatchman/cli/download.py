@@ -149,13 +149,13 @@ def _print_items(items: Sequence[PlanItem], *, as_json: bool) -> None:
     if as_json:
         print_json(items=items)
         return
-    from comfywatchman.readiness.downloads.plan_files import size_words
+    from comfywatchman.readiness.downloads.plan_files import item_size
 
     columns = ("Model", "Size", "Into", "From", "Licence", "Base model", "Not possible because")
     rows = [
         (
             item.filename,
-            size_words(item),
+            item_size(item),
             item.target or "",
             item.same_as or item.source or "",
             item.licence or "unknown",

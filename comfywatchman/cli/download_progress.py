@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import printable
-from comfywatchman.readiness.downloads.plan_files import gib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,9 +133,9 @@ def progress_text(have: int, total: int | None, came: int, seconds: float) -> st
     speed = came / seconds if seconds > 0 else 0.0
     pace = f"{speed / (1 << 20):.1f} MiB/s"
     if not total:
-        return f"{gib(have)}, {pace}"
+        return f"{size_words(have)}, {pace}"
     left = f", {_duration((total - have) / speed)} left" if speed > 0 else ""
-    return f"{100 * have // total} % of {gib(total)}, {pace}{left}"
+    return f"{100 * have // total} % of {size_words(total)}, {pace}{left}"
 
 
 def outcome_text(outcome: Outcome) -> str:
@@ -144,11 +144,11 @@ def outcome_text(outcome: Outcome) -> str:
     if outcome.how is None:
         hint = f" {printable(outcome.hint)}" if outcome.hint else ""
         return f"{name}: failed ({outcome.code}): {printable(outcome.message or '')}{hint}"
-    facts = [gib(outcome.size)]
+    facts = ["size unknown" if outcome.size is None else size_words(outcome.size)]
     if outcome.how == "downloaded" and outcome.seconds > 0:
         facts.append(f"{outcome.received_bytes / outcome.seconds / (1 << 20):.1f} MiB/s")
     if outcome.resumed_from:
-        facts.append(f"continued at {gib(outcome.resumed_from)}")
+        facts.append(f"continued at {size_words(outcome.resumed_from)}")
     words = {"downloaded": "downloaded", "linked": "linked to a file of this host", "there": "was there already"}
     return f"{name}: {words[outcome.how]} ({', '.join(facts)}) at {printable(outcome.target or '')}"
 

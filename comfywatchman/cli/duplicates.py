@@ -23,16 +23,16 @@ def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> Non
     if as_json:
         print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=waiting)
         context.exit(DONE)
-    from comfywatchman.readiness.downloads.plan_files import gib
+    from comfywatchman.base.words import size_words
 
     rows = []
     for group in groups:
         for number, copy in enumerate(group.copies):
-            frees = gib(group.linkable_bytes) if number == 0 and group.linkable_bytes else ""
-            rows.append((group.sha256[:12] if number == 0 else "", gib(group.size), copy.path, frees))
+            frees = size_words(group.linkable_bytes) if number == 0 and group.linkable_bytes else ""
+            rows.append((group.sha256[:12] if number == 0 else "", size_words(group.size), copy.path, frees))
     if rows:
         print_table(("SHA-256", "Size", "File", "Hard links would free"), rows)
-    click.echo(f"{len(groups)} models are here more than once; hard links would free {gib(linkable)}.")
+    click.echo(f"{len(groups)} models are here more than once; hard links would free {size_words(linkable)}.")
     if waiting:
         click.echo(f"{waiting} more files have the size of another one and no hash yet: add --hash to be sure.")
 

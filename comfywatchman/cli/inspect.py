@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from comfywatchman.base.files import show_path
+from comfywatchman.base.words import size_words
 from comfywatchman.comfyui.model_file import HeaderFacts, check_header
 from comfywatchman.comfyui.model_metadata import ModelMetadata, read_metadata
 
@@ -131,7 +132,10 @@ def _files_of(path: Path, *, recursive: bool) -> Iterator[Path]:
 def _print_for_people(inspected: list[InspectedFile]) -> None:
     from comfywatchman.cli.render import print_table
 
-    rows = [(_verdict(file), file.path, file.format, _size(file.size), _summary(file)) for file in inspected]
+    rows = [
+        (_verdict(file), file.path, file.format, "-" if file.size is None else size_words(file.size), _summary(file))
+        for file in inspected
+    ]
     print_table(("", "file", "format", "size", "says"), rows)
     if len(inspected) == 1 and inspected[0].header is not None and inspected[0].header.metadata:
         print_table(("metadata", "value"), list(inspected[0].header.metadata.items()))
@@ -139,17 +143,6 @@ def _print_for_people(inspected: list[InspectedFile]) -> None:
 
 def _verdict(file: InspectedFile) -> str:
     return "broken" if file.problem else "warning" if file.warnings else "ok"
-
-
-def _size(size: int | None) -> str:
-    if size is None:
-        return "-"
-    value = float(size)
-    for unit in ("B", "KiB", "MiB"):
-        if value < 1024:  # noqa: PLR2004 - the step between binary units
-            return f"{value:.0f} {unit}"
-        value /= 1024
-    return f"{value:.1f} GiB"
 
 
 def _summary(file: InspectedFile) -> str:

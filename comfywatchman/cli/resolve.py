@@ -13,6 +13,7 @@ import click
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import Damaged, show_path
+from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 BACKENDS: Final = ("qwen", "civitai", "huggingface", "civarchive")
-_GIB: Final = 1 << 30
-_MIB: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,9 +224,7 @@ def _about(candidate: Candidate) -> str:
 
 
 def _size(size: int | None) -> str:
-    if size is None:
-        return ""
-    return f"{size / _GIB:.1f} GiB" if size >= _GIB else f"{max(size / _MIB, 0.1):.1f} MiB"
+    return "" if size is None else size_words(size)
 
 
 def _quoted(name: str) -> str:

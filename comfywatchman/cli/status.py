@@ -9,13 +9,14 @@ import msgspec
 
 from comfywatchman.base.clock import from_text
 from comfywatchman.base.files import Damaged
+from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.actions import Action, actions, plan_command, size_words
+from comfywatchman.readiness.actions import Action, actions, plan_command
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.report import read_report
 from comfywatchman.readiness.report_text import headline, short_names
-from comfywatchman.readiness.status import MasterStatus, PlanFacts, WorkflowEntry
+from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanFacts, WorkflowEntry
 from comfywatchman.readiness.verdict import Status
 
 SHOWN_WORKFLOWS = 20
@@ -52,7 +53,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
 
 def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
     """Print a report for people: the headline, what to do, the workflows that need something."""
-    click.echo(click.style(headline(report), bold=True))
+    click.echo(click.style(headline(report), bold=True) + (" (the sample host)" if report.host.sample else ""))
     if report.cycle.skipped_reason:
         click.echo(f"The last cycle was skipped ({report.cycle.skipped_reason}): {report.cycle.message or ''}")
     entries = [entry for entry in report.workflows if show_all or entry.status.value != "READY"]
@@ -110,10 +111,16 @@ def _say_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
 
 
 def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
-    lacks = [*(node.class_type for node in entry.missing_nodes), *(model.name for model in entry.missing_models)]
+    lacks = [*(node.class_type for node in entry.missing_nodes), *(lacked(model) for model in entry.missing_models)]
     lacks += [problem.message for problem in entry.problems] if entry.format is None else []
     lacks += [one.name for one in entry.missing_inputs if one.required]
     return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shortened(lacks)
+
+
+def lacked(model: MissingModel) -> str:
+    """Return a model's name, and what is wrong when it is not simply absent (`ink.safetensors (case)`)."""
+    state = model.status.value.replace("_", " ")
+    return model.name if state == "missing" else f"{model.name} ({state})"
 
 
 def _say_why_not(report: Damaged | MasterStatus | None, *, as_json: bool) -> None:

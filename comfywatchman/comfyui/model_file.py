@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import orjson
 
+from comfywatchman.base.words import reason_of
 from comfywatchman.comfyui.safetensors_header import check_safetensors
 
 HEAD_BYTES: Final = 64 << 10
@@ -96,7 +97,7 @@ def check_header(path: str | os.PathLike[str], size: int) -> HeaderFacts:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        return HeaderFacts("unknown", f"cannot be opened: {_reason(error)}", "unreadable")
+        return HeaderFacts("unknown", f"cannot be opened: {reason_of(error)}", "unreadable")
     try:
         return check_descriptor(descriptor, os.fspath(path), size)
     finally:
@@ -116,7 +117,7 @@ def check_descriptor(descriptor: int, name: str, size: int) -> HeaderFacts:
             return HeaderFacts("unknown", "not a regular file", "not-regular")
         return _check(descriptor, suffix_of(name), size)
     except OSError as error:
-        return HeaderFacts("unknown", f"cannot be read: {_reason(error)}", "unreadable")
+        return HeaderFacts("unknown", f"cannot be read: {reason_of(error)}", "unreadable")
 
 
 def _check(descriptor: int, suffix: str, size: int) -> HeaderFacts:
@@ -231,7 +232,3 @@ def _zip_is_whole(descriptor: int, size: int) -> bool:
     """Look for the end record, which stands in the last 22 bytes unless the archive carries a comment."""
     start = max(0, size - _ZIP_TAIL_BYTES)
     return b"PK\x05\x06" in os.pread(descriptor, _ZIP_TAIL_BYTES, start)
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

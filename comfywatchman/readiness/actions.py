@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from comfywatchman.base.words import size_words
 from comfywatchman.readiness.status import (
     Candidate,
     MissingInput,
@@ -174,11 +175,6 @@ def _download_action(plan: PlanFacts) -> Action:
 def plan_command(plan: PlanFacts) -> str:
     """Return the command that fetches a plan."""
     return f"comfywatchman download --plan {plan.file.rpartition('/')[2]}"
-
-
-def size_words(count: int) -> str:
-    """Return a number of bytes for people."""
-    return f"{count / (1 << 30):.1f} GiB" if count >= 1 << 29 else f"{count / (1 << 20):.1f} MiB"
 
 
 def _model_action(model: MissingModel) -> Action:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.files import show_path
+from comfywatchman.base.words import reason_of
 
 SKIPPED_FOLDERS: Final = frozenset({".git", "__pycache__", "node_modules", ".venv"})
 
@@ -75,7 +76,7 @@ def list_workflows(roots: Iterable[Root], *, suffixes: frozenset[str]) -> Listin
         try:
             status = os.stat(root.path)
         except (OSError, ValueError) as error:
-            walk.problems.append((show_path(root.path), f"workflow root cannot be read: {_reason(error)}"))
+            walk.problems.append((show_path(root.path), f"workflow root cannot be read: {reason_of(error)}"))
             continue
         if stat.S_ISDIR(status.st_mode):
             _walk_folder(os.fspath(root.path), root.label, walk, {(status.st_dev, status.st_ino)})
@@ -89,7 +90,7 @@ def _walk_folder(folder: str, label: str, walk: _Walk, above: set[tuple[int, int
         with os.scandir(folder) as entries:
             listed = list(entries)
     except OSError as error:
-        walk.problems.append((show_path(folder), f"folder cannot be read: {_reason(error)}"))
+        walk.problems.append((show_path(folder), f"folder cannot be read: {reason_of(error)}"))
         return
     for entry in listed:
         if _is_folder(entry):
@@ -104,7 +105,7 @@ def _enter(entry: os.DirEntry[str], label: str, walk: _Walk, above: set[tuple[in
     try:
         status = entry.stat()
     except OSError as error:
-        walk.problems.append((show_path(entry.path), f"folder cannot be read: {_reason(error)}"))
+        walk.problems.append((show_path(entry.path), f"folder cannot be read: {reason_of(error)}"))
         return
     identity = (status.st_dev, status.st_ino)
     if identity in above:
@@ -119,7 +120,7 @@ def _take_entry(entry: os.DirEntry[str], label: str, walk: _Walk) -> None:
     try:
         _take(entry.path, entry.stat(), label, walk)
     except OSError as error:
-        walk.problems.append((show_path(entry.path), f"file cannot be read: {_reason(error)}"))
+        walk.problems.append((show_path(entry.path), f"file cannot be read: {reason_of(error)}"))
 
 
 def _take(path: str, status: os.stat_result, label: str, walk: _Walk) -> None:
@@ -136,10 +137,6 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:
         return False
-
-
-def _reason(error: OSError | ValueError) -> str:
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
 def default_roots(base: Path) -> Iterator[Root]:

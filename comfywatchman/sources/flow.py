@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.words import size_words
 
 _BURST_SECONDS: Final = 0.25
 
@@ -95,10 +96,10 @@ def free_bytes(folder: int) -> int:
 
 def no_space(keep_free_bytes: int, *, needed: int = 0, free: int | None = None) -> Failure:
     """Return the failure of a disk that cannot take a file, with the figures as far as they are known."""
-    figures = "" if free is None else f": {_gib(needed)} are needed, {_gib(max(0, free))} are free"
+    figures = "" if free is None else f": {size_words(needed)} are needed, {size_words(max(0, free))} are free"
     return Failure(
         "download-no-space",
-        f"The disk has no room for it{figures}, and {_gib(keep_free_bytes)} are to stay free.",
+        f"The disk has no room for it{figures}, and {size_words(keep_free_bytes)} are to stay free.",
         hint="Free space, or lower [downloads] keep_free_gb. What came already is kept and will be continued.",
     )
 
@@ -120,7 +121,3 @@ class Flow:
     room: Room
     progress: Callable[[int, int | None], None]
     monotonic: Callable[[], float]
-
-
-def _gib(count: int) -> str:
-    return f"{count / (1 << 30):.2f} GiB"

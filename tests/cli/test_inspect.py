@@ -102,7 +102,7 @@ def test_a_folder_without_models_says_so(tmp_path: Path) -> None:
 
 def test_sizes_are_shown_in_units_of_people(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
-    for size, text in ((5, "5 B"), (5000, "5 KiB"), (5 << 20, "5 MiB"), (3 << 30, "3.0 GiB")):
+    for size, text in ((5, "5 B"), (5000, "5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.00 GiB")):
         with path.open("wb") as stream:
             stream.truncate(size)
         assert f"\t{text}\t" in run(path).output

@@ -16,6 +16,7 @@ from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, show_path, to_json, write_if_changed
 from comfywatchman.base.stream import parse_place
+from comfywatchman.base.words import size_words
 from comfywatchman.readiness.downloads.plan import Plan, PlanItem, will_fetch
 
 _KEPT_PLANS: Final = 20
@@ -71,17 +72,11 @@ def markdown(plan: Plan) -> str:
     return "\n".join(_lines(plan)) + "\n"
 
 
-def gib(count: int | None) -> str:
-    """Return a size for people."""
-    if count is None:
-        return "unknown"
-    return f"{count / (1 << 30):.2f} GiB" if count >= 1 << 28 else f"{count / (1 << 20):.1f} MiB"
-
-
-def size_words(item: PlanItem) -> str:
+def item_size(item: PlanItem) -> str:
     """Return how large an item is, for people."""
-    about = item.size is None and item.about_bytes is not None
-    return f"about {gib(item.about_bytes)}" if about else gib(item.size)
+    if item.size is not None:
+        return size_words(item.size)
+    return "unknown" if item.about_bytes is None else f"about {size_words(item.about_bytes)}"
 
 
 def _lines(plan: Plan) -> Iterator[str]:
@@ -106,12 +101,12 @@ def _lines(plan: Plan) -> Iterator[str]:
     if plan.disks:
         yield from ("", "## Disks", "", "| folder | free now | free afterwards |", "|---|---|---|")
         for disk in plan.disks:
-            yield f"| {_text(disk.folder)} | {gib(disk.free_bytes)} | {_signed(disk.free_after_bytes)} |"
+            yield f"| {_text(disk.folder)} | {size_words(disk.free_bytes)} | {_signed(disk.free_after_bytes)} |"
 
 
 def _total(items: list[PlanItem]) -> str:
     unknown = sum(item.likely_bytes == 0 for item in items)
-    known = gib(sum(item.likely_bytes for item in items))
+    known = size_words(sum(item.likely_bytes for item in items))
     return f"{known} and {unknown} of unknown size" if unknown else f"about {known}"
 
 
@@ -123,7 +118,7 @@ def _table(title: str, items: list[PlanItem]) -> Iterator[str]:
     for item in items:
         cells = (
             item.filename,
-            size_words(item),
+            item_size(item),
             item.target or "",
             item.same_as or _place(item),
             item.licence or "unknown",
@@ -144,7 +139,7 @@ def _place(item: PlanItem) -> str:
 
 
 def _signed(count: int) -> str:
-    return gib(count) if count >= 0 else f"too little: {gib(-count)} more are needed"
+    return size_words(count) if count >= 0 else f"too little: {size_words(-count)} more are needed"
 
 
 def _text(text: str) -> str:

@@ -20,7 +20,14 @@ from comfywatchman.readiness.downloads.plan import (
     named_items,
     reason_not_automatic,
 )
-from comfywatchman.readiness.downloads.plan_files import gib, markdown, newest_plan, plans_folder, read_plan, write_plan
+from comfywatchman.readiness.downloads.plan_files import (
+    item_size,
+    markdown,
+    newest_plan,
+    plans_folder,
+    read_plan,
+    write_plan,
+)
 from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus
 from comfywatchman.sources.hops import Allowed
 from tests.readiness.downloads.test_target import MODELS, folders
@@ -197,4 +204,10 @@ def test_a_page_obeys_no_name_and_shows_no_secret() -> None:
 
 def test_too_little_room_is_visible() -> None:
     assert "too little: 1.00 GiB more are needed" in markdown(plan_of(found(size=11 << 30)))
-    assert (gib(None), gib(5 << 20), gib(3 << 30)) == ("unknown", "5.0 MiB", "3.00 GiB")
+
+
+def test_a_size_that_is_not_sure_is_said_to_be_so() -> None:
+    item = plan_of(found(size=3 << 30)).items[0]
+    unsure = msgspec.structs.replace(item, size=None, about_bytes=5 << 20)
+    unknown = msgspec.structs.replace(unsure, about_bytes=None)
+    assert [item_size(one) for one in (item, unsure, unknown)] == ["3.00 GiB", "about 5.0 MiB", "unknown"]
