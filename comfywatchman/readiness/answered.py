@@ -89,10 +89,15 @@ def _found(model: MissingModel, result: SearchResult, blocked: str | None) -> st
     where = f"Found on {site(result.source or '')}"
     if blocked is not None:
         return f"{where}, but it cannot be fetched as things stand: {blocked}"
-    command = f"comfywatchman download {shlex.quote(model.name)}"
+    command = f"comfywatchman download {_word(model.name)}"
     if model.status is ModelState.INVALID:
         return f"{model.fix or ''} {where}; once the broken file is gone: {command}".strip()
     return f"{where}; fetch it: {command}"
+
+
+def _word(name: str) -> str:
+    """Return a name as a shell takes it for one word, and the program for no option."""
+    return f"-- {shlex.quote(name)}" if name.startswith("-") else shlex.quote(name)
 
 
 def _doubt(model: MissingModel, result: SearchResult) -> str:
