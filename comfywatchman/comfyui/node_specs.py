@@ -15,6 +15,7 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.loaders import LoaderInput
+from comfywatchman.comfyui.specs.import_errors import cannot_be_imported
 from comfywatchman.comfyui.specs.inputs import read_inputs
 from comfywatchman.comfyui.specs.modules import MAX_SOURCE_BYTES, SourceTree
 from comfywatchman.comfyui.specs.statements import Reader
@@ -49,7 +50,7 @@ class NodeSpecs:
     """What a pack's source says about its nodes.
 
     Attributes:
-        classes: Names it surely maps, if it can be imported at all.
+        classes: Names it surely maps, if it can be imported; none when its source shows that it cannot.
         possible_classes: Names it maps only under a condition that reading cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
@@ -108,18 +109,24 @@ def _read(
 ) -> NodeSpecs:
     specs = NodeSpecs(problems=tree.problems)
     reader = Reader(tree)
+    fails = False
     try:
         with _without_collection():
             for root in roots:
                 _read_root(tree, root, reader, specs, label)
                 if keep is not None:
                     tree.forget(keep)
+            fails = keep is None and cannot_be_imported(tree)
             if not specs.complete:
                 _read_loose_modules(tree, reader, specs, label, sources)
     except RecursionError:
         tree.problems.append("the source is nested too deep to be read in full")
     finally:
         tree.forget(())
+    if fails:
+        specs.possible_classes |= specs.classes
+        specs.classes.clear()
+        tree.problems.append("its own source shows that it cannot be imported")
     specs.complete = specs.complete and not tree.problems
     specs.possible_classes -= specs.classes
     del tree.problems[_MAX_PROBLEMS:]

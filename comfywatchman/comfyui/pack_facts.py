@@ -18,7 +18,7 @@ from comfywatchman.comfyui.node_specs import NodeSpecs, read_pack_specs
 from comfywatchman.comfyui.packs import PackListing
 from comfywatchman.comfyui.upload_inputs import FileInput
 
-READER_VERSION: Final = 2
+READER_VERSION: Final = 3
 """Raised when the reading of packs changes, so that what an older version read is read again."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0

@@ -33,6 +33,52 @@ def one(tmp_path: Path, text: str) -> NodeSpecs:
     return read(tmp_path / "pack")
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "raise ImportError('too old')",
+        "assert False",
+        "import sys\nsys.exit(1)",
+        "from .gone import D",
+        "from .broken import D",
+        "del NODE_CLASS_MAPPINGS['A']",
+        "NODE_CLASS_MAPPINGS.clear()",
+        "key = compute()\ndel NODE_CLASS_MAPPINGS[key]",
+    ],
+)
+def test_a_class_is_not_sure_when_the_source_takes_it_away_or_cannot_be_imported(tmp_path: Path, end: str) -> None:
+    write(tmp_path, pack__in__broken="class D: pass\nraise RuntimeError")
+    (tmp_path / "pack" / "__init__.py").write_text(f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}\n{end}\n", "utf-8")
+    specs = read(tmp_path / "pack")
+    assert (specs.classes, specs.possible_classes) == (set(), {"A"})
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "if broken():\n    raise ImportError",
+        "try:\n    from .gone import D\nexcept ImportError:\n    pass",
+        "assert True",
+        "from .compiled import D",
+        "from .circle import D",
+        "from ....above import D",
+        "del NODE_CLASS_MAPPINGS['B'], other['A']",
+    ],
+)
+def test_a_class_is_sure_when_only_a_condition_stands_before_it(tmp_path: Path, end: str) -> None:
+    write(tmp_path, pack__in__circle="from .circle import D")
+    (tmp_path / "pack" / "compiled.cpython-311.so").touch()
+    text = f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A, 'B': B}}\n{end}\n"
+    (tmp_path / "pack" / "__init__.py").write_text(text, "utf-8")
+    assert "A" in read(tmp_path / "pack").classes
+
+
+def test_a_folder_that_python_cannot_import_brings_no_sure_class(tmp_path: Path) -> None:
+    write(tmp_path, pack__in__nodes=f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}")
+    specs = read(tmp_path / "pack")
+    assert (specs.classes, specs.possible_classes, specs.complete) == (set(), {"A"}, False)
+
+
 SHAPES = {
     "a dict": "NODE_CLASS_MAPPINGS = {'A': A, 'B': B}",
     "an annotated dict": "NODE_CLASS_MAPPINGS: dict[str, type] = {'A': A, 'B': B}",

@@ -160,6 +160,8 @@ def _call_table(  # noqa: PLR0911 - one return for each method known
     if name in {"get", "pop", "setdefault"}:
         return _take(table, name, arguments, certain=certain)
     table.is_open = True
+    if name in {"clear", "popitem"}:
+        table.doubtful.update(table.entries)
     return UNKNOWN
 
 

@@ -62,6 +62,13 @@ class SourceTree:
             return None
         return self.module(base[: len(base) - level + 1] + parts)
 
+    def lacks(self, importer: Module, dotted: str, level: int) -> bool:
+        """Say whether a relative import surely names a module that is not in the pack, compiled ones included."""
+        above = importer.package[: len(importer.package) - level + 1]
+        place = self.root.joinpath(*above, *dotted.split("."))
+        is_inside = level - 1 <= len(importer.package)
+        return is_inside and not place.is_dir() and not any(place.parent.glob(f"{place.name}.*"))
+
     def forget(self, keep: Collection[tuple[str, ...]]) -> None:
         """Let go of all trees but those to keep; circles are cut by hand, so that their memory is free at once."""
         for parts in [parts for parts in self.modules if parts not in keep]:

@@ -327,10 +327,13 @@ def _import_all(reader: Reader, module: Module, scope: Scope) -> None:
             scope.names[name] = Import(module, name)
 
 
-def _delete(_reader: Reader, node: ast.Delete, scope: Scope) -> bool:
+def _delete(reader: Reader, node: ast.Delete, scope: Scope) -> bool:
     for target in node.targets:
         if isinstance(target, ast.Name):
             scope.names.pop(target.id, None)
+        elif isinstance(target, ast.Subscript) and isinstance(table := reader.evaluate(target.value, scope), Table):
+            key = reader.evaluate(target.slice, scope)
+            table.doubtful.update((key,) if isinstance(key, str) else table.entries)
     return False
 
 
