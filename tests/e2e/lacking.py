@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -252,7 +253,9 @@ def _here(made: Lacking) -> None:
     digest = sha256_of(content("same_bytes.safetensors"))
     declared = {"url": url, "hash": digest, "hash_type": "SHA256"}
     made.loader("same_bytes.safetensors", "UNETLoader", declared=declared)
-    made.host.model("diffusion_models/its old name.safetensors", content("same_bytes.safetensors"))
+    same = made.host.model("diffusion_models/its old name.safetensors", content("same_bytes.safetensors"))
+    # What was written just now is not hashed yet.
+    os.utime(same, (1_700_000_000, 1_700_000_000))
     made.host.model("checkpoints/in_the_wrong_folder.safetensors", content("wrong folder"))
     made.lora("in_the_wrong_folder.safetensors")
     made.on_civitai("broken_here.safetensors")
