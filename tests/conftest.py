@@ -1,8 +1,25 @@
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
+
+import pytest
+
+OURS = ("COMFYUI_ROOT", "CIVITAI_API_KEY", "HF_TOKEN", "TAVILY_API_KEY", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
 
-def pytest_configure() -> None:
-    """Let children hear SIGINT: a test run started in the background is born ignoring it, and they inherit that."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Give every test, and every child of one, the same start: no user's settings, keys or ComfyUI, signals heard.
+
+    A test run started in the background is born ignoring SIGINT and SIGHUP, and its children inherit that.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    for name in [name for name in os.environ if name in OURS or name.startswith("COMFYWATCHMAN_")]:
+        if name != "COMFYWATCHMAN_TEST_COMFYUI":
+            del os.environ[name]
+    folder = tempfile.TemporaryDirectory(prefix="cw-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["XDG_CONFIG_HOME"] = f"{folder.name}/config"
+    os.environ["XDG_DATA_HOME"] = f"{folder.name}/data"

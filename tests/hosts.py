@@ -79,6 +79,7 @@ class Host:
         self.variables = {**QUIET, "COMFYUI_ROOT": str(self.comfyui)}
         self.clock = FakeClock(wall=datetime.now(UTC).replace(microsecond=0))
         self.roots: tuple[Root, ...] | None = None
+        self.is_sample = False
         for name, content in program_files().items():
             put(self.comfyui / name, content)
         self.model(f"checkpoints/{CHECKPOINT}")
@@ -125,7 +126,7 @@ class Host:
             "layout": self.layout,
             "installation": self.installation,
             "roots": self.roots if self.roots is not None else tuple(default_roots(self.comfyui)),
-            "sample": False,
+            "sample": self.is_sample,
             "clock": self.clock,
             "log": logging.getLogger("tests.cycle"),
         }

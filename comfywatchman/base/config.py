@@ -19,7 +19,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Section, Settings
 
 PREFIX: Final = "COMFYWATCHMAN_"
-RESERVED: Final = frozenset({"COMFYWATCHMAN_HOME", "COMFYWATCHMAN_FAILPOINTS"})
+RESERVED: Final = frozenset({"COMFYWATCHMAN_HOME", "COMFYWATCHMAN_FAILPOINTS", "COMFYWATCHMAN_TEST_COMFYUI"})
 SHORTHANDS: Final = {
     "COMFYUI_ROOT": "comfyui.root",
     "CIVITAI_API_KEY": "secrets.civitai_api_key",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,6 +105,8 @@ def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]
     if built is None:
         place = session.layout.sample
         raise Failure("comfyui-not-found", f"The sample host in {place} is not whole.", hint=f"Delete {place}.")
+    if not quiet:
+        click.echo(f"To try other commands on it: comfywatchman --comfyui {shlex.quote(str(built.root))} scan …")
     return built, True
 
 

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "explain": "comfywatchman.cli.scan:explain",
     "resolve": "comfywatchman.cli.resolve:resolve",
     "inspect": "comfywatchman.cli.inspect:inspect",
+    "image": "comfywatchman.cli.image:image",
     "download": "comfywatchman.cli.download:download",
     "duplicates": "comfywatchman.cli.duplicates:duplicates",
     "history": "comfywatchman.cli.history:history",
@@ -65,6 +66,7 @@ SUMMARIES: Final = {
     "explain": "Show every model and node of one workflow, and why it is or is not ready.",
     "resolve": "Look for missing models, and choose where it is not certain which one is meant.",
     "inspect": "Look into model files: format, header, hashes, warnings.",
+    "image": "Show what a picture on Civitai was made with, and what of it this host has.",
     "download": "Fetch missing models: a reviewed plan, some by name, or what was not finished.",
     "duplicates": "List identical models and what linking them would free.",
     "history": "Show the last cycles: when, how long, what came of them.",
@@ -133,9 +135,12 @@ def main(
 
     session = Session(home_option=home, config_option=config_file, comfyui_option=comfyui)
     context.obj = session
+    acts = sum((run_cycle, scheduler, bool(list_intake)))
     if context.invoked_subcommand is not None:
+        if acts:
+            raise click.UsageError("--run-cycle, --scheduler and --list-intake stand alone, without a command.")
         return
-    if sum((run_cycle, scheduler, bool(list_intake))) > 1:
+    if acts > 1:
         raise click.UsageError("--run-cycle, --scheduler and --list-intake are three different things; give one.")
     if run_cycle:
         from comfywatchman.cli.cycle import CycleOptions, run_cycle_command

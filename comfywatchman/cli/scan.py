@@ -12,6 +12,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
+from comfywatchman.cli.status import lacked
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.judging import Judged, judge_references
@@ -103,7 +104,7 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
 
 
 def _row(path: str, judged: Judged, inputs: tuple[MissingInput, ...]) -> tuple[str, str, str, str, str]:
-    lacks = [*(node.class_type for node in judged.missing_nodes), *(model.name for model in judged.missing_models)]
+    lacks = [*(node.class_type for node in judged.missing_nodes), *(lacked(model) for model in judged.missing_models)]
     lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
     lacks += [one.name for one in inputs if one.required]
     return (

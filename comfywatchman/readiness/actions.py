@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from comfywatchman.base.words import size_words
 from comfywatchman.readiness.status import (
+    OUT_OF_REACH,
     Candidate,
     MissingInput,
     MissingModel,
@@ -15,7 +17,7 @@ from comfywatchman.readiness.status import (
     PlanFacts,
     WorkflowEntry,
 )
-from comfywatchman.readiness.verdict import OPEN_STATES, ModelState, Status
+from comfywatchman.readiness.verdict import FREE_STATES, OPEN_STATES, WORDS, ModelState, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Action:
     """One thing to do.
 
     Attributes:
-        kind: `node`, `download`, `model`, `input` or `file`.
+        kind: `mend` (a model that is here under another name or in another place), `folder` (cannot be read), `node`,
+            `download`, `model`, `input` or `file`.
         what: Node package, how many models, model name, name of an input file, or workflow file.
         instruction: What to do with it.
         because: What is wrong, in words.
@@ -81,6 +84,8 @@ def actions(entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None) -> 
     fetched = _fetched_together(entries := tuple(entries), plan)
     groups: dict[tuple[str, ...], _Group] = {}
     for entry in entries:
+        if any(problem.code == OUT_OF_REACH for problem in entry.problems):
+            _add(groups, ("folder", os.path.dirname(entry.path)), _folder_action(entry), entry.path)
         if entry.status is Status.INVALID:
             _add(groups, ("file", entry.path), _file_action(entry), entry.path)
         for node in entry.missing_nodes:
@@ -95,7 +100,7 @@ def actions(entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None) -> 
             if one.required:
                 _add(groups, ("input", one.folder, one.name), _input_action(one), entry.path)
     found = [group.action() for group in groups.values()]
-    order = {"node": 0, "download": 1, "model": 2, "input": 3, "file": 4}
+    order = {"mend": 0, "folder": 1, "node": 2, "download": 3, "model": 4, "input": 5, "file": 6}
     return tuple(
         sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
     )
@@ -179,10 +184,10 @@ def plan_command(plan: PlanFacts) -> str:
 
 def _model_action(model: MissingModel) -> Action:
     return Action(
-        kind="model",
+        kind="mend" if model.status in FREE_STATES else "model",
         what=model.name,
         instruction=model.fix or "",
-        because=f"{model.status.value.replace('_', ' ')} in {model.folder or 'an unknown folder'}",
+        because=f"a model of {model.folder or 'an unknown folder'}, {WORDS[model.status]}",
         workflows=(),
         candidates=model.candidates,
         is_sure=model.confidence != "low" and model.status not in OPEN_STATES,
@@ -195,6 +200,16 @@ def _input_action(one: MissingInput) -> Action:
         what=one.name,
         instruction=one.fix,
         because=f"a {one.kind} that is not in ComfyUI's {one.folder} folder",
+        workflows=(),
+    )
+
+
+def _folder_action(entry: WorkflowEntry) -> Action:
+    return Action(
+        kind="folder",
+        what=os.path.dirname(entry.path),
+        instruction="Mount its disk or check its permissions; what lies there is judged again once it can be read.",
+        because="a workflow folder that cannot be read at the moment",
         workflows=(),
     )
 

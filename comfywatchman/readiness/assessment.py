@@ -16,7 +16,7 @@ from comfywatchman.readiness.intake import Acknowledgement, Known
 from comfywatchman.readiness.judging import JUDGE_VERSION, Judged, judge
 from comfywatchman.readiness.reading import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
 from comfywatchman.readiness.run import Run
-from comfywatchman.readiness.status import EntryIntake, FileProblem, MissingInput, WorkflowEntry
+from comfywatchman.readiness.status import OUT_OF_REACH, EntryIntake, FileProblem, MissingInput, WorkflowEntry
 from comfywatchman.readiness.verdict import Status
 from comfywatchman.readiness.workflow_index import WorkflowIndex
 from comfywatchman.readiness.workflows import is_gone, list_workflows
@@ -69,13 +69,13 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
         for path, item in known.items()
         if path not in unreadable
     ]
-    entries += [_unreadable(path, known.get(path), reason) for path, reason in unreadable.items()]
+    entries += [_unreadable(path, known.get(path), problem) for path, problem in unreadable.items()]
     return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved, reader)
 
 
 def _take_in(
     run: Run, reader: WorkflowReader
-) -> tuple[dict[str, Known], dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
+) -> tuple[dict[str, Known], dict[str, Known], tuple[Acknowledgement, ...], dict[str, FileProblem]]:
     """Return what was known before and what is known now, what was added, and why files could not be read."""
     request = run.request
     suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
@@ -84,6 +84,9 @@ def _take_in(
     before, damaged = intake.load_known(request.layout.known_workflows, request.layout.intake_log)
     for one in damaged:
         run.note(one)
+    if not request.sample:  # a first run's sample host is gone without a word once there is a real one
+        sample = show_path(request.layout.sample)
+        before = {path: item for path, item in before.items() if not path.startswith(f"{sample}/")}
     signatures = (item.signature for item in before.values())
     files = reader.without_plain_media(listing.files, known=signatures)
     known, added, unreadable = intake.compare(
@@ -96,8 +99,10 @@ def _take_in(
     )
     intake.record(request.layout.intake_log, added)
     listed = {show_path(file.path) for file in files}
-    out_of_reach = {path: "Its folder cannot be read at the moment." for path in known if path not in listed}
-    return before, known, added, {**out_of_reach, **{path: reader.reason(path) for path in unreadable}}
+    away = FileProblem(OUT_OF_REACH, "Its folder cannot be read at the moment.")
+    problems = {path: away for path in known if path not in listed}
+    problems |= {path: FileProblem("file-unreadable", reader.reason(path)) for path in unreadable}
+    return before, known, added, problems
 
 
 def _judge_all(
@@ -149,7 +154,8 @@ def _mark_resolved(
 
 def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingInput, ...]) -> WorkflowEntry:
     if judged is None:
-        return _unreadable(path, item, "The file changed while it was read; the next cycle looks again.")
+        reason = "The file changed while it was read; the next cycle looks again."
+        return _unreadable(path, item, FileProblem("file-changed", reason))
     return WorkflowEntry(
         path=path,
         source=item.source,
@@ -169,20 +175,21 @@ def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingI
     )
 
 
-def _unreadable(path: str, item: Known | None, reason: str) -> WorkflowEntry:
+def _unreadable(path: str, item: Known | None, problem: FileProblem) -> WorkflowEntry:
+    is_known = problem.code == "file-unreadable"
     return WorkflowEntry(
         path=path,
         source=item.source if item else "",
         format=None,
         container=None,
         sha256=None,
-        status=Status.INVALID,
+        status=Status.INVALID if is_known else Status.UNCERTAIN,
         models=0,
         missing_models=(),
         missing_nodes=(),
         inactive_models=(),
-        uncertain_count=0,
-        problems=(FileProblem("file-unreadable", reason),),
+        uncertain_count=0 if is_known else 1,
+        problems=(problem,),
         last_resolved_at=item.last_resolved_at if item else None,
         intake=EntryIntake(item.kind, item.source, item.acknowledged_at) if item else None,
     )

@@ -16,13 +16,16 @@ from comfywatchman.readiness.actions import actions, plan_command
 from comfywatchman.readiness.answered import site
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.status import HostFacts, MasterStatus
-from comfywatchman.readiness.verdict import Status
+from comfywatchman.readiness.verdict import WORDS, Status
 
 _NOTE: Final = "master status as Markdown"
 # Marks in the kept text for what differs in each cycle; letters and digits only, so that escaping leaves them whole.
 _CHECKED_AT: Final = "cwCheckedAt90d1"
 _VALID_UNTIL: Final = "cwValidUntil90d1"
 _GPUS: Final = "cwGpuLines90d1"
+_MOST_ACTIONS: Final = 40
+_MOST_READY: Final = 50
+_MOST_SUPPLIED: Final = 20
 _ORDER: Final = {Status.INVALID: 0, Status.MISSING: 1, Status.UNCERTAIN: 2, Status.READY: 3}
 
 
@@ -111,14 +114,19 @@ def _render(status: MasterStatus) -> str:
     environment.filters["sentence"] = markdown.sentence
     environment.filters["said"] = said
     environment.filters["site"] = site
+    environment.filters["words"] = WORDS.__getitem__
     environment.filters["link"] = lambda url: markdown.link(url, url)
     template = environment.from_string(_template())
     entries = sorted(status.workflows, key=lambda entry: (_ORDER[entry.status], entry.path))
+    ready = [entry for entry in entries if entry.status is Status.READY]
     return template.render(
         status=status,
         headline=headline(status),
         actions=actions(status.workflows, status.plan),
         entries=entries,
+        shown=[entry for entry in entries if entry.status is not Status.READY] + ready[:_MOST_READY],
+        most_actions=_MOST_ACTIONS,
+        most_supplied=_MOST_SUPPLIED,
         names=short_names(entry.path for entry in status.workflows),
         gpu_lines=markdown.Safe(_GPUS),
         plan_command=plan_command(status.plan) if status.plan else "",

@@ -133,6 +133,10 @@ class EntryIntake(msgspec.Struct, frozen=True):
     acknowledged_at: str
 
 
+OUT_OF_REACH = "folder-out-of-reach"
+"""Code of the problem of a file whose folder cannot be read at the moment (an unplugged disk)."""
+
+
 class FileProblem(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something wrong with a file: a stable code, words, and the node it concerns."""
 

@@ -28,6 +28,25 @@ class ModelState(StrEnum):
     MISSING = "missing"
 
 
+WORDS = {
+    ModelState.EXACT: "there",
+    ModelState.SEPARATOR: "there, but written with another separator",
+    ModelState.NORMALISATION: "there, but spelt with other Unicode characters",
+    ModelState.CASE: "there, but in other letter case",
+    ModelState.SUBFOLDER: "there, but in another subfolder",
+    ModelState.WRONG_FOLDER: "not in this folder, but in another",
+    ModelState.FOLDER_UNKNOWN: "there, but perhaps not where the node looks",
+    ModelState.INVALID: "there, but broken",
+    ModelState.UNRESOLVABLE: "not the name of a file",
+    ModelState.MISSING: "missing",
+}
+"""What a person is told of each state, after "is"."""
+
+FREE_STATES = frozenset(
+    {ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE, ModelState.SUBFOLDER, ModelState.WRONG_FOLDER}
+)
+"""States that a person can mend without any download."""
+
 OPEN_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
 """States in which it is not known whether something is missing."""
 

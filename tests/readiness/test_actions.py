@@ -68,13 +68,13 @@ def test_with_nothing_missing_there_is_nothing_to_do() -> None:
 def test_a_model_that_several_workflows_lack_is_one_action() -> None:
     (one,) = actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
     assert (one.kind, one.what, one.instruction) == ("model", "a.pt", "Put it there.")
-    assert one.because == "missing in loras"
+    assert one.because == "a model of loras, missing"
     assert one.workflows == ("/a", "/b")
 
 
 def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action() -> None:
     found = actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
-    assert {one.because for one in found} == {"missing in loras", "missing in vae", "missing in an unknown folder"}
+    assert {one.because for one in found} == {"a model of loras, missing", "a model of vae, missing", "a model of an unknown folder, missing"}
     assert "" in {one.instruction for one in found}
 
 

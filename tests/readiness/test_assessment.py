@@ -49,7 +49,7 @@ def test_a_file_that_changes_before_it_is_judged_anew_waits_for_the_next_cycle(h
         (host.home / "state" / name).unlink(missing_ok=True)
     result = cycle_with(host, lambda: path.write_bytes(graph(lora="x.safetensors")))
     entry = entries(result)["a.json"]
-    assert (entry.status, entry.problems[0].code) == ("INVALID", "file-unreadable")
+    assert (entry.status, entry.problems[0].code) == ("UNCERTAIN", "file-changed")
     assert "changed while it was read" in entry.problems[0].message
     assert host.entry("a.json").status == "MISSING"
 

@@ -15,6 +15,7 @@ from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import hold
+from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.cycle import run_cycle
 from comfywatchman.readiness.run import CycleRequest
 from comfywatchman.readiness.sample_workflows import png_with_text
@@ -297,8 +298,9 @@ def test_an_unmounted_root_neither_removes_workflows_nor_shows_them_ready(host: 
     assert host.status().summary.ready == 1
     root.rename(host.folder / "unmounted")
     status = host.status()
-    assert [(one.status, one.problems[0].code) for one in status.workflows] == [("INVALID", "file-unreadable")]
+    assert [(one.status, one.problems[0].code) for one in status.workflows] == [("UNCERTAIN", "folder-out-of-reach")]
     assert "cannot be read at the moment" in status.workflows[0].problems[0].message
+    assert [(one.kind, one.what) for one in actions(status.workflows)] == [("folder", str(root))]
     assert any("workflow root cannot be read" in problem for problem in status.problems)
     (host.folder / "unmounted").rename(root)
     result = host.cycle()
@@ -568,3 +570,16 @@ def test_a_full_disk_under_the_database_is_a_problem_and_no_failure(host: Host, 
     assert code == 0, errors
     assert len(statuses(host)) == 2
     assert any("No space left" in problem for problem in host.report()["problems"])
+
+
+def test_the_sample_host_of_a_first_run_leaves_without_a_word(host: Host) -> None:
+    sample = host.layout.sample / "workflows"
+    sample.mkdir(parents=True)
+    (sample / "lesson.json").write_bytes(graph())
+    host.roots, host.is_sample = (Root(sample, "comfyui"),), True
+    assert host.status().summary.workflows == 1
+    host.roots, host.is_sample = None, False
+    host.write("mine.json")
+    host.cycle()
+    assert statuses(host) == {"mine.json": "READY"}
+    assert [Path(one.path).name for one in host.intake()] == ["lesson.json", "mine.json"]
