@@ -65,13 +65,7 @@ class _Work:
         from comfywatchman.readiness.downloads.here import models_here
 
         self._session = session
-        installation = session.installation()
-        if installation is None:
-            raise Failure(
-                "comfyui-not-found",
-                "No ComfyUI was found to download models for.",
-                hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
-            )
+        installation = session.needed_installation("to download models for")
         section = session.settings.downloads
         section = msgspec.structs.replace(
             section,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from comfywatchman.base.errors import Failure
 from comfywatchman.cli.render import DONE, print_json, print_table, printable
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.downloads.duplicates import Duplicates
@@ -47,11 +46,7 @@ def _look(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplicates, ..
     from comfywatchman.readiness.listing import walk_models
     from comfywatchman.readiness.model_index import ModelIndex
 
-    installation = session.installation()
-    if installation is None:
-        raise Failure(
-            "comfyui-not-found", "No ComfyUI was found to look into.", hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI"
-        )
+    installation = session.needed_installation("to look into")
     database = open_database(session.layout.database)
     try:
         index = ModelIndex(database)

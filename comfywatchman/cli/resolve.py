@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import Damaged, show_path
 from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
@@ -97,13 +96,7 @@ def _resolve(
     from comfywatchman.readiness.looking import look_at_files
     from comfywatchman.readiness.search.resolving import resolve_missing
 
-    installation = session.installation()
-    if installation is None:
-        raise Failure(
-            "comfyui-not-found",
-            "No ComfyUI was found to judge workflows against.",
-            hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
-        )
+    installation = session.needed_installation("to judge workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
     look = look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
     missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from comfywatchman.base.config import service_folder
-from comfywatchman.base.errors import Failure
 from comfywatchman.cli.render import print_json
 from comfywatchman.cli.session import Session, own_command
 from comfywatchman.readiness.service import UnitFile, activation, cron_line, scheduler_unit, timer_units, write_units
@@ -73,11 +72,5 @@ def _cycle(session: Session, trigger: str) -> tuple[str, ...]:
 
 def _program(session: Session, *arguments: str) -> tuple[str, ...]:
     """Return the command line that does this again from anywhere: home, configuration and ComfyUI named."""
-    installation = session.installation()
-    if installation is None:
-        raise Failure(
-            "comfyui-not-found",
-            "No ComfyUI was found, so there is nothing to install a service for.",
-            hint="Name it: comfywatchman --comfyui /path/to/ComfyUI install-service",
-        )
+    installation = session.needed_installation("to install a service for")
     return (*own_command(), *session.arguments(installation), *arguments)

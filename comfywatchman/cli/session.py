@@ -82,6 +82,21 @@ class Session:
             found = find_installation(places)
         return _with_settings(found, self.settings) if found else None
 
+    def needed_installation(self, purpose: str) -> Installation:
+        """Find the ComfyUI to watch, for a command that can do nothing without one.
+
+        Args:
+            purpose: What it is needed for, as it follows "No ComfyUI was found".
+
+        Raises:
+            Failure: `comfyui-not-found`.
+        """
+        found = self.installation()
+        if found is None:
+            hint = "Name it: COMFYUI_ROOT=/path/to/ComfyUI, or --comfyui /path/to/ComfyUI before the command."
+            raise Failure("comfyui-not-found", f"No ComfyUI was found {purpose}.", hint=hint)
+        return found
+
     def _named_root(self) -> tuple[Path | None, str]:
         if self.comfyui_option is not None:
             return self.comfyui_option.expanduser().absolute(), "--comfyui"
