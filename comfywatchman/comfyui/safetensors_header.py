@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import orjson
 
+from comfywatchman.base.json_size import holds_too_many_values
+
 MAX_HEADER_BYTES: Final = 100_000_000
 """The limit of the safetensors library; a longer header is refused by every loader."""
 
@@ -75,6 +77,8 @@ def read_header(read: Read, head: bytes, length: int) -> dict[str, Any]:
         raw += read(len(head), 8 + length - len(head))
     if len(raw) < length:
         raise ValueError("it could not be read whole")
+    if holds_too_many_values(raw):
+        raise ValueError("it holds more values than any model has")
     header = orjson.loads(raw)
     if not isinstance(header, dict):
         raise ValueError("it is no JSON object")  # noqa: TRY004 - one kind of error for one kind of fault
