@@ -115,6 +115,26 @@ def memory_database() -> Database:
     return Database(Path(":memory:"), _connect(":memory:"))
 
 
+def open_copy(path: Path) -> Database:
+    """Open a copy in memory of what earlier cycles kept; nothing is written, and this never fails.
+
+    It is empty where there is no such file, or none that can be read.
+    """
+    copy = memory_database()
+    if not path.is_file():
+        return copy
+    # Without a log beside it nobody is writing; SQLite would make one even to read.
+    how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as kept:
+            kept.backup(copy.connection)
+        _migrate(copy.connection)
+    except sqlite3.DatabaseError:
+        copy.close()
+        return memory_database()
+    return copy
+
+
 class Store:
     """Reading and writing of one area's tables; trouble with the database never stops a cycle.
 

@@ -8,6 +8,7 @@ picture in it is found to be the one that was asked for.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -16,11 +17,17 @@ from urllib.parse import urlencode
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import Session, show_url
 from comfywatchman.sources.site_answers import content_of
+from comfywatchman.sources.urls import CIVITAI_HOSTS, NO_HOSTS
 
 _log = logging.getLogger(__name__)
 
 _PATH: Final = "/api/v1/images"
 _MOST_IDS_SHOWN: Final = 5
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,14}")
+_ADDRESS: Final = re.compile(r"(?:https?://)?([A-Za-z0-9.:-]+)/images/([1-9][0-9]{0,14})(?:[/?#][!-~]*)?")
+_AIR: Final = re.compile(r"urn:air:[^:]*:([a-z]+):civitai:[0-9]+@([1-9][0-9]{0,14})")
+_LARGEST_ID: Final = 10**15
+_LISTS: Final = (("models", "model"), ("vaes", "vae"), ("controlNets", "controlnet"), ("upscalers", "upscaler"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,20 @@ class ImageResource:
     hash: str | None = None
     version_id: int | None = None
     weight: float | None = None
+
+
+def image_id_of(text: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> int | None:
+    """Return a picture's id from its number or its page's address on Civitai; None for anything else.
+
+    Args:
+        text: What a person gave; of an address only the id is used.
+        extra_hosts: Further hosts, with their port, that the configuration names.
+    """
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    address = _ADDRESS.fullmatch(text)
+    known = CIVITAI_HOSTS | {f"www.{host}" for host in CIVITAI_HOSTS} | extra_hosts
+    return int(address[2]) if address and address[1].lower() in known else None
 
 
 def civitai_image(session: Session, image_id: int, *, base_url: str, token: str | None = None) -> ImageAnswer:
@@ -104,10 +125,8 @@ def resources_of(item: Mapping[str, Any]) -> tuple[ImageResource, ...]:
     Args:
         item: `ImageAnswer.item`; its `meta` may stand one level deeper, as Civitai's older path answers.
     """
-    meta = item.get("meta")
-    inner = meta.get("meta") if isinstance(meta, Mapping) else None
-    meta = inner if isinstance(inner, Mapping) else meta
-    found = [*_named(meta), *_hashed(meta)] if isinstance(meta, Mapping) else []
+    meta = meta_of(item)
+    found = [*_named(meta), *_listed(meta), *_hashed(meta)]
     known = {resource.version_id for resource in found}
     versions = item.get("modelVersionIds")
     used = versions if isinstance(versions, list) else []
@@ -115,19 +134,47 @@ def resources_of(item: Mapping[str, Any]) -> tuple[ImageResource, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def meta_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a validated picture says of its making; empty when it says nothing."""
+    meta = item.get("meta")
+    inner = meta.get("meta") if isinstance(meta, Mapping) else None
+    meta = inner if isinstance(inner, Mapping) else meta
+    return meta if isinstance(meta, Mapping) else {}
+
+
 def _named(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
     for key in ("resources", "civitaiResources"):
         entries = meta.get(key)
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, Mapping):
-                version_id, weight = entry.get("modelVersionId"), entry.get("weight")
+                version_id = entry.get("modelVersionId")
                 yield ImageResource(
                     type=(_text(entry.get("type")) or "model").lower(),
                     name=_text(entry.get("name")) or _text(entry.get("modelName")),
                     hash=_text(entry.get("hash")),
                     version_id=version_id if _is_number(version_id) else None,
-                    weight=float(weight) if isinstance(weight, (int, float)) else None,
+                    weight=_weight(entry.get("weight")),
                 )
+
+
+def _listed(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
+    """Yield what programs write in their own ways: A1111's `Model hash`, file names out of a graph of ComfyUI."""
+    for key, kind in (("Model", "model"), ("VAE", "vae")):
+        name, digest = _text(meta.get(key)), _text(meta.get(f"{key} hash"))
+        if name or digest:
+            yield ImageResource(kind, name, digest)
+    for key, kind in _LISTS:
+        names = meta.get(key)
+        yield from (ImageResource(kind, name) for name in (names if isinstance(names, list) else ()) if _text(name))
+    entries = meta.get("additionalResources")
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, Mapping) and _text(entry.get("name")):
+            name, weight = entry["name"], _weight(entry.get("strength", entry.get("weight")))
+            air = _AIR.fullmatch(name)
+            if air:
+                yield ImageResource(air[1], version_id=int(air[2]), weight=weight)
+            else:
+                yield ImageResource((_text(entry.get("type")) or "model").lower(), name, weight=weight)
 
 
 def _hashed(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
@@ -143,7 +190,13 @@ def _id_text(value: object) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST_ID
+
+
+def _weight(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST_ID:
+        return None
+    return float(value)
 
 
 def _text(value: object) -> str | None:

@@ -13,6 +13,8 @@ from comfywatchman.base.http import Session
 from comfywatchman.sources.civitai_images import (
     ImageResource,
     civitai_image,
+    image_id_of,
+    meta_of,
     resources_of,
     validate_civitai_image_response,
 )
@@ -138,3 +140,87 @@ def test_the_models_of_a_picture_are_listed() -> None:
 @pytest.mark.parametrize("item", [{}, {"meta": None}, {"meta": {"resources": 5, "hashes": []}, "modelVersionIds": 5}])
 def test_a_picture_without_facts_names_no_model(item: dict[str, Any]) -> None:
     assert resources_of(item) == ()
+
+
+def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
+    meta = {
+        "Model": "dreamshaper_8",
+        "Model hash": "F253ABB016",
+        "VAE": "",
+        "VAE hash": 5,
+        "models": ["a.safetensors", 5, ""],
+        "vaes": ["b.pt"],
+        "upscalers": "x",
+        "additionalResources": [
+            {"name": "c.safetensors", "type": "lora", "strength": 0.5},
+            {"name": "urn:air:sdxl:lora:civitai:12@34", "weight": 1},
+            {"name": "urn:air:sdxl:lora:evil:12@34"},
+            {"name": ""},
+            5,
+        ],
+    }
+    assert resources_of({"meta": meta}) == (
+        ImageResource("model", "dreamshaper_8", "F253ABB016"),
+        ImageResource("model", "a.safetensors"),
+        ImageResource("vae", "b.pt"),
+        ImageResource("lora", "c.safetensors", weight=0.5),
+        ImageResource("lora", version_id=34, weight=1.0),
+        ImageResource("model", "urn:air:sdxl:lora:evil:12@34"),
+    )
+
+
+@pytest.mark.parametrize("number", [0, -5, 10**15, 10**400, True, 1.0])
+def test_a_version_that_no_address_can_hold_is_none(number: object) -> None:
+    item = {"meta": {"civitaiResources": [{"modelVersionId": number}]}, "modelVersionIds": [number]}
+    assert resources_of(item) == (ImageResource("model"),)
+
+
+@pytest.mark.parametrize("weight", [True, 10**400, float("nan"), float("inf"), "1", None])
+def test_a_weight_that_is_no_number_is_none(weight: object) -> None:
+    (found,) = resources_of({"meta": {"resources": [{"name": "x", "weight": weight}]}})
+    assert found.weight is None
+
+
+def test_what_a_picture_says_of_its_making_stands_at_two_depths() -> None:
+    assert meta_of({"meta": {"steps": 5}}) == {"steps": 5} == meta_of({"meta": {"id": 1, "meta": {"steps": 5}}})
+    assert meta_of({"meta": None}) == {} == meta_of({"meta": "x"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{WANTED}",
+        f"https://civitai.com/images/{WANTED}",
+        f"http://www.civitai.com/images/{WANTED}/",
+        f"Civitai.red/images/{WANTED}?period=AllTime#x",
+        f"http://127.0.0.1:80/images/{WANTED}",
+    ],
+)
+def test_a_number_or_a_page_of_civitai_names_a_picture(text: str) -> None:
+    assert image_id_of(text, extra_hosts=frozenset({"127.0.0.1:80"})) == WANTED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "-5",
+        "5.0",
+        "\N{ARABIC-INDIC DIGIT FIVE}",
+        "9" * 16,
+        "https://evilcivitai.com/images/5",
+        "https://civitai.com.evil.net/images/5",
+        "https://civitai.com@evil.net/images/5",
+        "https://evil.net/https://civitai.com/images/5",
+        "https://civitai.com:8080/images/5",
+        "https://civitai.com/models/5",
+        "https://civitai.com/images/5x",
+        "https://civitai.com/images/",
+        "ftp://civitai.com/images/5",
+        "https://civitai.com/images/5\n",
+        "5\n",
+    ],
+)
+def test_anything_else_names_none(text: str) -> None:
+    assert image_id_of(text) is None

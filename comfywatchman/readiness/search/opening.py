@@ -85,12 +85,16 @@ def policy_of(settings: Settings) -> Policy:
     return Policy(allow_pickle=settings.downloads.allow_pickle, extra_hosts=own)
 
 
+def civitai_of(settings: Settings, session: Session) -> Civitai:
+    """Return the configured account's view of Civitai."""
+    section, key = settings.search, settings.secrets.civitai_api_key
+    return Civitai(session, section.civitai_url, section.civitai_fallback_url or None, key or None)
+
+
 def _hubs(settings: Settings, session: Session) -> Hubs:
     section, secrets = settings.search, settings.secrets
     return Hubs(
-        civitai=Civitai(
-            session, section.civitai_url, section.civitai_fallback_url or None, secrets.civitai_api_key or None
-        ),
+        civitai=civitai_of(settings, session),
         huggingface=HuggingFace(session, section.huggingface_url, secrets.hf_token or None),
         civarchive=CivArchive(session, section.civarchive_url),
     )

@@ -1,0 +1,164 @@
+"""Asking Civitai for a picture, and holding what it was made with against this host. Nothing is fetched or kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+import msgspec
+
+from comfywatchman.base.clock import Clock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import Settings
+from comfywatchman.comfyui.folders import ModelFolders
+from comfywatchman.readiness.database import open_copy
+from comfywatchman.readiness.inventory import build_inventory
+from comfywatchman.readiness.listing import walk_models
+from comfywatchman.readiness.model_index import ModelIndex
+from comfywatchman.readiness.search.budget import Budget, BudgetedSession
+from comfywatchman.readiness.search.opening import civitai_of
+from comfywatchman.readiness.search.pictured import HostModels, UsedModel, compared, host_models, matched, merged
+from comfywatchman.sources.civitai import Civitai
+from comfywatchman.sources.civitai_images import ImageAnswer, ImageResource, civitai_image, meta_of, resources_of
+from comfywatchman.sources.civitai_shapes import CivitaiVersion
+from comfywatchman.sources.site_answers import one_line
+
+MOST_RESOURCES: Final = 50
+"""How many models of one picture are looked at; each may cost a request."""
+
+_SETTINGS: Final = (
+    "sampler", "scheduler", "Schedule type", "steps", "cfgScale", "denoise", "seed", "Size", "clipSkip", "Clip skip",
+)  # fmt: skip
+_MOST: Final = 1 << 64
+_PASSING: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """What a picture was made with.
+
+    Attributes:
+        id: Its number on Civitai.
+        models: In the picture's order.
+        settings: Sampler, steps and the like, under the names that the picture has.
+        has_metadata: Whether Civitai shows anything of its making.
+        has_workflow: Whether a workflow of ComfyUI is in its metadata.
+    """
+
+    id: int
+    models: tuple[UsedModel, ...]
+    settings: dict[str, str | int | float]
+    has_metadata: bool
+    has_workflow: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLook:
+    """What came of asking for a picture.
+
+    Attributes:
+        answer: Whether Civitai has it.
+        picture: None unless it has.
+        problems: What could not be found out, in words.
+    """
+
+    answer: ImageAnswer
+    picture: Picture | None = None
+    problems: tuple[str, ...] = ()
+
+
+def read_host(database: Path, folders: ModelFolders) -> HostModels:
+    """List the models of this host, with the hashes of earlier cycles; nothing is written.
+
+    Args:
+        database: The index of earlier cycles.
+        folders: The model folders of this ComfyUI.
+    """
+    with closing(open_copy(database)) as copy:
+        index = ModelIndex(copy)
+        inventory = build_inventory(walk_models(folders), index)
+        files = [file for models in inventory.folders.values() for file in models.values()]
+        return host_models(files, index.hashes())
+
+
+def look_at_image(image_id: int, settings: Settings, host: HostModels | None, clock: Clock) -> ImageLook:
+    """Ask Civitai for a picture and hold the models it was made with against this host.
+
+    Args:
+        image_id: The picture.
+        settings: Where Civitai is, and the account's key.
+        host: What this host has; None when there is nothing to compare with.
+        clock: For the patience with a server.
+
+    Raises:
+        Failure: Civitai did not answer for the picture, or refused.
+    """
+    with BudgetedSession(Budget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
+        civitai = civitai_of(settings, session)
+        answer = _ask(session, image_id, civitai.base_urls, settings.secrets.civitai_api_key or None)
+        if answer.item is None:
+            return ImageLook(answer)
+        resources = merged(resources_of(answer.item))
+        problems = [f"The picture names {len(resources)} models; the first {MOST_RESOURCES} are shown."]
+        problems = problems if len(resources) > MOST_RESOURCES else []
+        known = [(one, _version(civitai, one, host, problems)) for one in resources[:MOST_RESOURCES]]
+    models = tuple(compared(one, version, host) for one, version in matched(known))
+    meta = meta_of(answer.item)
+    picture = Picture(image_id, models, _settings(meta), bool(meta), _has_workflow(meta))
+    return ImageLook(answer, picture, tuple(dict.fromkeys(problems)))
+
+
+def _ask(session: BudgetedSession, image_id: int, base_urls: Sequence[str], token: str | None) -> ImageAnswer:
+    """Ask one server after the other; a failed one keeps a picture that no other has from being NOT_FOUND."""
+    failure: Failure | None = None
+    answers = []
+    for base_url in base_urls:
+        try:
+            answer = civitai_image(session, image_id, base_url=base_url, token=token)
+        except Failure as caught:
+            if caught.code not in _PASSING:
+                raise
+            failure = failure or caught
+        else:
+            if answer.item is not None:
+                return answer
+            answers.append(answer)
+    if failure is not None:
+        raise failure
+    return answers[0]
+
+
+def _version(
+    civitai: Civitai, one: ImageResource, host: HostModels | None, problems: list[str]
+) -> CivitaiVersion | None:
+    """Ask for the version of a model, unless it is already known to be here; what fails is told in `problems`."""
+    if host is not None and one.hash in host.by_digest:
+        return None
+    try:
+        if one.version_id is not None:
+            answer = civitai.version(one.version_id)
+            return answer[1] if answer is not None else None
+        named = civitai.by_hash(one.hash) if one.hash else None
+    except Failure as failure:
+        problems.append(failure.message)
+        return None
+    return named.version if named is not None and named.hit is not None else None
+
+
+def _settings(meta: Mapping[str, Any]) -> dict[str, str | int | float]:
+    told = {name: meta.get(name) for name in _SETTINGS}
+    return {
+        name: one_line(value) if isinstance(value, str) else value for name, value in told.items() if _is_told(value)
+    }
+
+
+def _is_told(value: object) -> TypeGuard[str | int | float]:
+    if isinstance(value, (int, float)):
+        return -_MOST < value < _MOST  # neither NaN nor what JSON's readers cannot hold
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _has_workflow(meta: Mapping[str, Any]) -> bool:
+    return bool(meta.get("comfy")) or isinstance(meta.get("workflow"), Mapping)
