@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from comfywatchman.comfyui.references import Confidence
 from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.status import (
+    Blocked,
     Candidate,
     FileProblem,
     MissingInput,
     MissingModel,
     MissingNode,
     Package,
+    PlanFacts,
     WorkflowEntry,
 )
 from comfywatchman.readiness.verdict import ModelState, Status
@@ -74,7 +78,11 @@ def test_a_model_that_several_workflows_lack_is_one_action() -> None:
 
 def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action() -> None:
     found = actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
-    assert {one.because for one in found} == {"a model of loras, missing", "a model of vae, missing", "a model of an unknown folder, missing"}
+    assert {one.because for one in found} == {
+        "a model of loras, missing",
+        "a model of vae, missing",
+        "a model of an unknown folder, missing",
+    }
     assert "" in {one.instruction for one in found}
 
 
@@ -168,3 +176,34 @@ def test_a_required_picture_is_one_action_after_the_models() -> None:
 
 def test_a_picture_that_does_not_count_is_no_action() -> None:
     assert actions([entry("/1", status=Status.READY, inputs=(picture("a.png", required=False),))]) == ()
+
+
+def found(name: str, *, folder: str | None = "loras", state: ModelState = ModelState.MISSING) -> MissingModel:
+    return msgspec.structs.replace(model(name, folder=folder, state=state, fix=f"Fetch {name}."), answer="FOUND")
+
+
+def test_all_that_was_found_is_one_download() -> None:
+    plan = PlanFacts("/home/plans/c1.json", 2, 5 << 30, 0)
+    entries = [entry("/a", models=(found("a.pt"), found("b.pt"), model("c.pt"))), entry("/b", models=(found("a.pt"),))]
+    together, alone = actions(entries, plan)
+    assert (together.kind, together.what, together.models) == ("download", "2 models", ("a.pt", "b.pt"))
+    assert together.instruction == (
+        "Fetch all of them (5.00 GiB as far as sizes are known): comfywatchman download --plan c1.json"
+    )
+    assert (together.because, together.workflows) == ("found, each proved by its hash", ("/a", "/b"))
+    assert (alone.what, alone.kind) == ("c.pt", "model")
+
+
+def test_a_download_of_unknown_size_says_no_size() -> None:
+    entries = [entry("/a", models=(found("a.pt"), found("b.pt")))]
+    (together,) = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
+    assert together.instruction == "Fetch all of them: comfywatchman download --plan c1.json"
+
+
+def test_one_found_model_without_a_plan_or_a_blocked_or_a_broken_one_stands_for_itself() -> None:
+    blocked = PlanFacts("/c1.json", 2, 0, 0, (Blocked("b.pt", "loras", "no"),))
+    two = [entry("/a", models=(found("a.pt"), found("b.pt")))]
+    assert [one.what for one in actions(two)] == ["a.pt", "b.pt"]
+    assert [one.what for one in actions(two, blocked)] == ["a.pt", "b.pt"]
+    broken = [entry("/a", models=(found("a.pt"), found("b.pt", state=ModelState.INVALID)))]
+    assert {one.what for one in actions(broken, PlanFacts("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}

@@ -28,7 +28,7 @@ from comfywatchman.readiness.downloads.plan_files import (
     read_plan,
     write_plan,
 )
-from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.result import Candidate, Ids, SearchResult, SearchStatus
 from comfywatchman.sources.hops import Allowed
 from tests.readiness.downloads.test_target import MODELS, folders
 
@@ -144,6 +144,22 @@ def test_items_are_named_whole_or_without_their_folder() -> None:
     assert len(named_items(plan, ["b.safetensors"])) == 2
     with pytest.raises(Failure, match="not in the plan"):
         named_items(plan, ["c.safetensors"])
+
+
+@pytest.mark.parametrize(
+    ("name", "there", "planned"),
+    [
+        ("soft_negative", "Soft_Negative.safetensors", "soft_negative.safetensors"),
+        ("style.v2", "style.v2.safetensors", "style.v2.safetensors"),
+        ("soft.safetensors", "other.pt", "soft.safetensors"),
+        ("soft_negative", "no ending", "soft_negative"),
+    ],
+)
+def test_an_embedding_is_planned_under_its_whole_name(name: str, there: str, planned: str) -> None:
+    proof = Candidate("civitai", there, size=5_000, sha256=SHA)
+    (item,) = plan_of(found(name, "embeddings", sha256=SHA, size=None, candidates=(proof,))).items
+    assert (item.filename, item.about_bytes) == (planned, 5_000)
+    assert named_items(Plan("c", "t", (item,), 0), [name]) == (item,)
 
 
 def test_a_plan_is_kept_and_read_again_and_old_ones_go(tmp_path: Path) -> None:

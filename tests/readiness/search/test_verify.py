@@ -133,6 +133,14 @@ def test_look_alikes_of_our_own_search_are_not_even_offered() -> None:
     assert (result.status, result.candidates) == (SearchStatus.NOT_FOUND, ())
 
 
+def test_the_declared_bytes_under_another_name_are_shown_whatever_speaks_against_them() -> None:
+    wanted = wanted_model(NAME, "vae", sha256=A)
+    result = judged(facts(name="another_name.safetensors", model_type="LORA"), wanted=wanted)
+    assert (result.status, [one.sha256 for one in result.candidates]) == (SearchStatus.UNCERTAIN, [A])
+    other = judged(facts(name="another_name.safetensors", sha256=B), wanted=wanted)
+    assert (other.status, other.candidates) == (SearchStatus.NOT_FOUND, ())
+
+
 def test_what_a_person_or_a_model_proposes_is_shown_with_what_differs() -> None:
     result = judged(facts("model", name="detail_v2_4steps_fp16.safetensors"))
     assert result.status is SearchStatus.UNCERTAIN
