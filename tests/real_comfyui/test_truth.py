@@ -107,7 +107,8 @@ def verdicts(installed: Installed, base: Path, home: Path, *, url: str, require_
     config = home / "test.toml"
     config.write_text(
         f'[comfyui]\nroot = "{installed.tree}"\nbase_directory = "{base}"\nurl = "{url}"\n'
-        '[nodes]\nask_registry = false\nclass_map_url = ""\n[schedule]\nmin_vram_gb = 0.0\n[search]\nbudget_seconds = 0.0\n'
+        '[nodes]\nask_registry = false\nclass_map_url = ""\n[schedule]\nmin_vram_gb = 0.0\n'
+        "[search]\nbudget_seconds = 0.0\n"
         f"[workflows]\nrequire_inputs = {str(require_inputs).lower()}\n"
     )
     program = Path(sys.executable).with_name("comfywatchman")

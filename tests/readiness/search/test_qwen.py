@@ -285,7 +285,14 @@ def test_a_model_that_fails_again_and_again_is_left_alone() -> None:
 
 
 def test_one_success_between_failures_is_enough_to_be_asked_on() -> None:
-    scripts: list[Script] = [Reply(b"{}", 500), Reply(b"{}", 500), picks(), Reply(b"{}", 500), Reply(b"{}", 500), picks()]
+    scripts: list[Script] = [
+        Reply(b"{}", 500),
+        Reply(b"{}", 500),
+        picks(),
+        Reply(b"{}", 500),
+        Reply(b"{}", 500),
+        picks(),
+    ]
     with world(*scripts) as made, made.search() as search:
         answers = [ask(search, f"wan_number_{number}.safetensors") for number in range(6)]
         assert made.llm is not None
