@@ -122,6 +122,12 @@ class DownloadsSection(Section, frozen=True):
     stall_seconds: Positive
 
 
+class GovernanceSection(Section, frozen=True):
+    """`[governance]`: the Python environment that `gov` changes."""
+
+    root: PathText
+
+
 class ReportSection(Section, frozen=True):
     """`[report]`: how much the reports hold."""
 
@@ -157,6 +163,7 @@ class Settings(Section, frozen=True):
     search: SearchSection
     llm: LlmSection
     downloads: DownloadsSection
+    governance: GovernanceSection
     report: ReportSection
     log: LogSection
     secrets: SecretsSection
