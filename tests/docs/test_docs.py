@@ -163,6 +163,20 @@ def test_every_configuration_key_named_in_the_documentation_exists() -> None:
             assert key in sections.get(section, {}), f"{page.name} names [{section}] {key}"
 
 
+def test_every_dependency_has_its_line_with_a_reason_and_no_other() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    groups = (
+        project["project"]["dependencies"],
+        *project["project"]["optional-dependencies"].values(),
+        *project["dependency-groups"].values(),
+    )
+    wanted = {re.split(r"[<>=\[ ]", one)[0] for group in groups for one in group}
+    text = (ROOT / "docs" / "dependencies.md").read_text("utf-8")
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    assert all(cell.strip() for row in rows for cell in row)
+    assert {name for row in rows for name in row[0].split(", ")} - {"package"} == wanted
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
