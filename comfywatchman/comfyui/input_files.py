@@ -57,9 +57,10 @@ def split_annotation(name: str) -> tuple[Folder, str]:
     name without annotation is one of the input folder, whatever the node is called. The character before the bracket
     is cut off unseen.
     """
-    for folder in _ANNOTATIONS:
-        if name.endswith(f"[{folder}]"):
-            return folder, name[: -len(folder) - 3]
+    if name.endswith("]"):
+        for folder in _ANNOTATIONS:
+            if name.endswith(f"[{folder}]"):
+                return folder, name[: -len(folder) - 3]
     return "input", name
 
 

@@ -153,4 +153,5 @@ def short_names(paths: Iterable[str]) -> Mapping[str, str]:
     listed = list(paths)
     folders = {os.path.dirname(path) for path in listed}
     common = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else ""
-    return {path: os.path.relpath(path, common) if common else path for path in listed}
+    above = f"{common.rstrip('/')}/" if common else ""
+    return {path: path.removeprefix(above) for path in listed}
