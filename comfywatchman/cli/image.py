@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from comfywatchman.base.files import show_path, write_atomic
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
 
@@ -16,16 +19,22 @@ if TYPE_CHECKING:
 
 @click.command("image")
 @click.argument("picture", metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option(
+    "--workflow", "target", type=click.Path(path_type=Path), help="Write its workflow here: a file or folder."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
-def image(context: click.Context, picture: str, as_json: bool) -> None:
+def image(context: click.Context, picture: str, target: Path | None, as_json: bool) -> None:
     """Show what a picture on Civitai was made with, and what of it this host has.
 
-    ID is the picture's number or the address of its page. Nothing is downloaded. Exits with 1 when Civitai has no such
-    picture.
+    ID is the picture's number or the address of its page. No model is downloaded. Exits with 1 when Civitai has no such
+    picture, or has no workflow of it to write.
     """
     session: Session = context.obj
-    look, not_hashed = _look(session, _id(session, picture))
+    image_id = _id(session, picture)
+    target = _new_file(target, image_id) if target is not None else None
+    look, not_hashed = _look(session, image_id)
+    written = _write(target, look) if target is not None else None
     if as_json:
         print_json(
             status=look.answer.status,
@@ -34,10 +43,12 @@ def image(context: click.Context, picture: str, as_json: bool) -> None:
             picture=look.picture,
             not_hashed=not_hashed,
             problems=look.problems,
+            workflow_file=show_path(written) if written is not None else None,
         )
     else:
         _show(look, not_hashed)
-    context.exit(DONE if look.picture is not None else FAILED)
+        _show_workflow(look, target, written)
+    context.exit(FAILED if look.picture is None or written != target else DONE)
 
 
 def _id(session: Session, text: str) -> int:
@@ -48,6 +59,21 @@ def _id(session: Session, text: str) -> int:
     if image_id is None:
         raise click.BadParameter("Give a picture's number, or the address of its page on Civitai.", param_hint="ID")
     return image_id
+
+
+def _new_file(target: Path, image_id: int) -> Path:
+    """Return the file to write; refused before anybody is asked when it is there already."""
+    target = target / f"civitai_{image_id}.json" if target.is_dir() else target
+    if target.exists() or target.is_symlink():
+        raise click.BadParameter(f"{show_path(target)} is there already; nothing is replaced.", param_hint="--workflow")
+    return target
+
+
+def _write(target: Path, look: ImageLook) -> Path | None:
+    if look.workflow is None:
+        return None
+    write_atomic(target, look.workflow)
+    return target
 
 
 def _look(session: Session, image_id: int) -> tuple[ImageLook, int | None]:
@@ -80,12 +106,20 @@ def _show(look: ImageLook, not_hashed: int | None) -> None:
         click.echo(_why_nothing(picture))
     for name, value in picture.settings.items():
         click.echo(f"{name}: {printable(str(value))}")
-    if picture.has_workflow:
-        click.echo("A workflow of ComfyUI is in its metadata; it was not read.")
     if not_hashed and any(one.state != "here" for one in picture.models):
         click.echo(_not_hashed(not_hashed))
     for problem in look.problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
+
+
+def _show_workflow(look: ImageLook, target: Path | None, written: Path | None) -> None:
+    if written is not None:
+        click.echo(f"Workflow written: {show_path(written)}")
+        click.echo(f"What it needs of this host: comfywatchman scan {shlex.quote(show_path(written))}")
+    elif look.workflow is not None:
+        click.echo("Its metadata holds its workflow: add --workflow FILE to write it.")
+    elif look.picture is not None and target is not None:
+        click.echo("Civitai shows no workflow of ComfyUI for this picture, so no file was written.", err=True)
 
 
 def _not_hashed(count: int) -> str:

@@ -17,6 +17,8 @@ from tests.servers.civitai import CivitaiServer, file_json, image_json, model_js
 WANTED = 96712457
 OTHER = 9173928
 LORA = "detail_tweaker.safetensors"
+GRAPH = {"nodes": [{"id": 1, "type": "LoraLoader", "widgets_values": [LORA, 1, 1]}], "links": [], "version": 0.4}
+COMFY = {"prompt": {"1": {"class_type": "LoraLoader", "inputs": {"lora_name": LORA}}}, "workflow": GRAPH}
 
 
 @pytest.fixture
@@ -157,11 +159,11 @@ def test_trouble_with_a_model_is_told_beside_the_picture(host: Host, civitai: Ci
 
 
 def test_a_picture_without_facts_says_which_are_lacking(host: Host, civitai: CivitaiServer) -> None:
-    civitai.feed = [image_json(WANTED) | {"meta": None}, image_json(OTHER, meta={"comfy": '{"workflow": {}}'})]
+    civitai.feed = [image_json(WANTED) | {"meta": None}, image_json(OTHER, meta={"comfy": json.dumps(COMFY)})]
     assert "Civitai shows nothing of how picture" in host.invoke("image", str(WANTED)).output
     ended = host.invoke("image", str(OTHER))
     assert "names no model" in ended.output
-    assert "A workflow of ComfyUI is in its metadata" in ended.output
+    assert "add --workflow FILE to write it" in ended.output
 
 
 def test_names_of_others_obey_nothing(host: Host, civitai: CivitaiServer) -> None:
@@ -209,3 +211,37 @@ def test_the_key_goes_to_civitai_only_and_is_never_shown(host: Host, civitai: Ci
     assert civitai.asked[0].headers["authorization"] == "Bearer canary-key"
     assert ended.returncode == 1
     assert b"canary" not in ended.stdout + ended.stderr
+
+
+def test_its_workflow_is_written_and_can_be_judged(host: Host, civitai: CivitaiServer) -> None:
+    civitai.feed.append(image_json(WANTED, meta={"comfy": json.dumps(COMFY)}))
+    target = host.folder / "of a picture.json"
+    ended = host.invoke("image", str(WANTED), "--workflow", target)
+    assert ended.exit_code == 0, ended.output
+    assert json.loads(target.read_bytes()) == GRAPH
+    assert ended.stdout.splitlines()[-1] == f"What it needs of this host: comfywatchman scan '{target}'"
+    assert LORA in host.invoke("scan", target).stdout
+
+
+def test_into_a_folder_it_is_named_by_the_picture(host: Host, civitai: CivitaiServer) -> None:
+    civitai.feed.append(image_json(WANTED, meta={"comfy": json.dumps(COMFY)}))
+    written = str(host.folder / f"civitai_{WANTED}.json")
+    assert facts(host, str(WANTED), "--workflow", str(host.folder))["workflow_file"] == written
+    assert facts(host, str(WANTED))["workflow_file"] is None
+
+
+def test_no_file_is_ever_replaced_and_nobody_is_asked_for_it(host: Host, civitai: CivitaiServer) -> None:
+    target = host.folder / "mine.json"
+    target.write_text("{}")
+    ended = host.invoke("image", str(WANTED), "--workflow", target)
+    assert (ended.exit_code, target.read_text(), civitai.asked) == (2, "{}", [])
+    assert "is there already; nothing is replaced" in ended.output
+
+
+def test_a_picture_without_a_workflow_leaves_no_file_and_says_so(host: Host, civitai: CivitaiServer) -> None:
+    civitai.feed.append(image_json(WANTED, meta={"comfy": "{", "steps": 20}))
+    target = host.folder / "none.json"
+    ended = host.invoke("image", str(WANTED), "--workflow", target)
+    assert (ended.exit_code, target.exists()) == (1, False)
+    assert "shows no workflow of ComfyUI for this picture" in ended.stderr
+    assert facts(host, str(WANTED), "--workflow", str(target))["workflow_file"] is None

@@ -1,4 +1,4 @@
-"""Asking Civitai for a picture, and holding what it was made with against this host. Nothing is fetched or kept."""
+"""Asking Civitai for a picture, and holding what it was made with against this host. Nothing is kept."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from comfywatchman.readiness.model_index import ModelIndex
 from comfywatchman.readiness.search.budget import Budget, BudgetedSession
 from comfywatchman.readiness.search.opening import civitai_of
 from comfywatchman.readiness.search.pictured import HostModels, UsedModel, compared, host_models, matched, merged
+from comfywatchman.readiness.search.pictured_workflow import workflow_in
 from comfywatchman.sources.civitai import Civitai
 from comfywatchman.sources.civitai_images import ImageAnswer, ImageResource, civitai_image, meta_of, resources_of
 from comfywatchman.sources.civitai_shapes import CivitaiVersion
@@ -44,7 +45,7 @@ class Picture(msgspec.Struct, frozen=True):
         models: In the picture's order.
         settings: Sampler, steps and the like, under the names that the picture has.
         has_metadata: Whether Civitai shows anything of its making.
-        has_workflow: Whether a workflow of ComfyUI is in its metadata.
+        has_workflow: Whether a workflow of ComfyUI that can be read is in its metadata.
     """
 
     id: int
@@ -62,11 +63,13 @@ class ImageLook:
         answer: Whether Civitai has it.
         picture: None unless it has.
         problems: What could not be found out, in words.
+        workflow: The picture's workflow as a file holds it; None without one.
     """
 
     answer: ImageAnswer
     picture: Picture | None = None
     problems: tuple[str, ...] = ()
+    workflow: bytes | None = None
 
 
 def read_host(database: Path, folders: ModelFolders) -> HostModels:
@@ -106,8 +109,9 @@ def look_at_image(image_id: int, settings: Settings, host: HostModels | None, cl
         known = [(one, _version(civitai, one, host, problems)) for one in resources[:MOST_RESOURCES]]
     models = tuple(compared(one, version, host) for one, version in matched(known))
     meta = meta_of(answer.item)
-    picture = Picture(image_id, models, _settings(meta), bool(meta), _has_workflow(meta))
-    return ImageLook(answer, picture, tuple(dict.fromkeys(problems)))
+    workflow = workflow_in(meta)
+    picture = Picture(image_id, models, _settings(meta), bool(meta), workflow is not None)
+    return ImageLook(answer, picture, tuple(dict.fromkeys(problems)), workflow)
 
 
 def _ask(session: BudgetedSession, image_id: int, base_urls: Sequence[str], token: str | None) -> ImageAnswer:
@@ -158,7 +162,3 @@ def _is_told(value: object) -> TypeGuard[str | int | float]:
     if isinstance(value, (int, float)):
         return -_MOST < value < _MOST  # neither NaN nor what JSON's readers cannot hold
     return isinstance(value, str) and bool(value.strip())
-
-
-def _has_workflow(meta: Mapping[str, Any]) -> bool:
-    return bool(meta.get("comfy")) or isinstance(meta.get("workflow"), Mapping)

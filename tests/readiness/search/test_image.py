@@ -63,7 +63,8 @@ def test_a_picture_is_told_with_models_and_settings(made: World) -> None:
 @pytest.mark.parametrize(
     ("meta", "has"),
     [
-        ({"comfy": '{"workflow": {}}'}, True),
+        ({"comfy": '{"workflow": {"nodes": []}}'}, True),
+        ({"comfy": '{"workflow": {}}'}, False),
         ({"workflow": {"nodes": []}}, True),
         ({"workflow": "txt2img"}, False),
         ({"comfy": ""}, False),
