@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import time
@@ -49,10 +50,12 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
     for old in list(logger.handlers):
         logger.removeHandler(old)
         old.close()
+    file = folder / "structured.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _refuse_pipe(file)
         handler = _QuietHandler(
-            folder / "structured.log",
+            file,
             maxBytes=max(1, int(section.max_mb * (1 << 20))),
             backupCount=section.backups,
             encoding="utf-8",
@@ -69,6 +72,12 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
     logger.setLevel(section.level.upper())
     logger.propagate = False
     return logger
+
+
+def _refuse_pipe(file: Path) -> None:
+    # Opening one waits until somebody reads from it.
+    if file.is_fifo():
+        raise OSError(errno.EINVAL, f"{file.name} is a pipe")
 
 
 def _formatter() -> logging.Formatter:

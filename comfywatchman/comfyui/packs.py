@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.base.files import show_path
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import open_regular, show_path
 
 _FACT_FILES: Final = frozenset({"pyproject.toml", "requirements.txt"})
 _SKIPPED: Final = frozenset(
@@ -191,8 +192,8 @@ def _stamps(folder: Path) -> Iterator[tuple[int, int]]:
 def _linked_git_folder(file: Path) -> Path:
     """Follow the one line of a `.git` file (`gitdir: …`), as worktrees and submodules have it."""
     try:
-        with file.open("rb") as stream:
-            line = stream.read(4096)
-    except OSError:
+        with open_regular(file) as descriptor:
+            line = os.pread(descriptor, 4096, 0)
+    except Failure:
         return file
     return file.parent / os.fsdecode(line.removeprefix(b"gitdir:").strip().replace(b"\0", b""))

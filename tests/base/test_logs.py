@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -139,3 +140,10 @@ def test_a_log_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
         open_log(tmp_path / "file", LARGE)
     assert caught.value.code == "state-unwritable"
     assert caught.value.hint
+
+
+def test_a_pipe_in_the_logs_place_is_a_failure_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "structured.log")
+    with pytest.raises(Failure, match="a pipe") as caught:
+        open_log(tmp_path, LARGE)
+    assert caught.value.code == "state-unwritable"

@@ -135,3 +135,9 @@ def test_absent_files_have_a_fingerprint_too(tmp_path: Path) -> None:
     absent = fingerprint_of_files([path])
     path.write_text("", "utf-8")
     assert fingerprint_of_files([path]) != absent
+
+
+def test_a_pipe_in_the_place_of_a_packs_git_folder_is_not_waited_for(tmp_path: Path) -> None:
+    add(tmp_path / "pack" / "__init__.py")
+    os.mkfifo(tmp_path / "pack" / ".git")
+    assert by_folder(tmp_path)["pack"].git_fingerprint
