@@ -7,7 +7,7 @@ import fcntl
 import os
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -70,6 +70,16 @@ def fsync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; after a return their names survive a power cut."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    fsync_folder(folder.parent)
+
+
 def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: bool = True) -> None:
     """Replace a file as a whole; after a return it survives a power cut.
 
@@ -85,7 +95,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
         Failure: `state-unwritable`, with the system's reason.
     """
     try:
-        _make_folder(path.parent)
+        make_folder(path.parent)
         descriptor, name = _open_unfinished(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
@@ -104,7 +114,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
             fsync_folder(path.parent)
         failpoint("files.after_rename")
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def sweep_unfinished(folder: Path) -> int:
@@ -153,60 +163,6 @@ def encodable(value: Any) -> Any:
     return [encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def append_line(path: Path, line: bytes) -> None:
-    """Append one line durably.
-
-    Raises:
-        Failure: `state-unwritable`.
-    """
-    append_lines(path, [line])
-
-
-def append_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Append lines durably, with one flush for all; other processes may append at the same time.
-
-    A torn last line of an earlier crash is ended first, so that it cannot swallow ours.
-
-    Raises:
-        Failure: `state-unwritable`; some of the lines may be there, the last of them torn.
-    """
-    content = b"".join(_line(line) for line in lines)
-    if not content:
-        return
-    try:
-        _make_folder(path.parent)
-        with _locked(path) as descriptor:
-            size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            _write_all(descriptor, b"\n" + content if torn else content)
-            os.fsync(descriptor)
-        if size == 0:
-            fsync_folder(path.parent)
-        failpoint("files.after_append")
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
-def keep_last_lines(path: Path, count: int, *, above: int) -> None:
-    """Drop all but the last lines of a file that others may append to meanwhile; none of theirs is lost.
-
-    Args:
-        path: The file.
-        count: How many lines stay.
-        above: Up to how many lines nothing is dropped, so that not every call writes.
-
-    Raises:
-        Failure: `state-unwritable`.
-    """
-    try:
-        with _locked(path) as descriptor:
-            lines = _read_all(descriptor, os.fstat(descriptor).st_size).splitlines(keepends=True)
-            if len(lines) > above:
-                write_atomic(path, b"".join(lines[-count:]))
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[int]:
     """Open a regular file for reading and give its descriptor (for `os.pread`), never waiting on a FIFO or device.
@@ -247,10 +203,20 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
         size = os.fstat(descriptor).st_size
         if size > max_bytes:
             raise _too_large(path, size, max_bytes)
-        content = _read_all(descriptor, max_bytes)
+        content = read_all(descriptor, max_bytes)
         if len(content) > max_bytes:
             raise _too_large(path, len(content), max_bytes)
         return content
+
+
+def read_all(descriptor: int, max_bytes: int) -> bytes:
+    """Read an open file from where it stands to its end, or to a little beyond the limit; it may grow meanwhile."""
+    blocks: list[bytes] = []
+    total = 0
+    while total <= max_bytes and (block := os.read(descriptor, _READ_BLOCK)):
+        blocks.append(block)
+        total += len(block)
+    return b"".join(blocks)
 
 
 def read_state(
@@ -294,13 +260,13 @@ def set_aside(path: Path) -> Path | None:
     return None
 
 
-def _make_folder(folder: Path) -> None:
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir()
-    fsync_folder(folder.parent)
+def unwritable(path: Path, error: OSError, *, verb: str = "written") -> Failure:
+    """Return the failure of a file or folder that cannot be written (or made, or opened), with the system's reason."""
+    return Failure(
+        "state-unwritable",
+        f"{show_path(path)} cannot be {verb}: {reason_of(error)}.",
+        hint="Free space or fix the permissions of that folder, then run the command again.",
+    )
 
 
 def _open_unfinished(path: Path) -> tuple[int, str]:
@@ -326,39 +292,6 @@ def _delete_unless_held(path: Path) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
-    # The file may be replaced while we wait for its lock; what is written to the old one would be lost.
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_same(descriptor, path):
-                yield descriptor
-                return
-        finally:
-            os.close(descriptor)
-
-
-def _is_same(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def _line(line: bytes) -> bytes:
-    if b"\n" in line:
-        raise ValueError("a line holds no newline")
-    return line + b"\n"
-
-
-def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
-
-
 def _path_escape(char: str) -> str:
     if ord(char) in _UNDECODED:
         return f"\\x{ord(char) & 0xFF:02x}"
@@ -366,22 +299,5 @@ def _path_escape(char: str) -> str:
     return escape if char.isascii() else escape.replace("\\x", "\\u00")
 
 
-def _read_all(descriptor: int, max_bytes: int) -> bytes:
-    blocks: list[bytes] = []
-    total = 0
-    while total <= max_bytes and (block := os.read(descriptor, _READ_BLOCK)):
-        blocks.append(block)
-        total += len(block)
-    return b"".join(blocks)
-
-
 def _too_large(path: Path, size: int, max_bytes: int) -> Failure:
     return Failure("file-too-large", f"{show_path(path)} has {size} bytes; at most {max_bytes} are read.")
-
-
-def _unwritable(path: Path, error: OSError) -> Failure:
-    return Failure(
-        "state-unwritable",
-        f"{show_path(path)} cannot be written: {reason_of(error)}.",
-        hint="Free space or fix the permissions of that folder, then run the command again.",
-    )

@@ -15,7 +15,7 @@ import orjson
 
 from comfywatchman.base.clock import Clock, to_text
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import unwritable
 from comfywatchman.base.process import identity_of
 
 _HOLDER_BYTES: Final = 4096
@@ -52,7 +52,7 @@ def hold(path: Path, *, command: str, clock: Clock) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error, verb="made") from error
     try:
         try:
             _lock(descriptor)
@@ -60,7 +60,7 @@ def hold(path: Path, *, command: str, clock: Clock) -> Iterator[None]:
         except BlockingIOError as error:
             raise _held(path, read_holder(path)) from error
         except OSError as error:
-            raise _unwritable(path, error) from error
+            raise unwritable(path, error, verb="made") from error
         yield
     finally:
         os.close(descriptor)
@@ -120,11 +120,3 @@ def _write_holder(descriptor: int, command: str, clock: Clock) -> None:
 def _held(path: Path, holder: Holder | None) -> Failure:
     who = f"process {holder.pid} ({holder.command}, since {holder.since})" if holder else "another process"
     return Failure("lock-held", f"{path.name} is held by {who}.", hint="Wait until it has ended, or stop it.")
-
-
-def _unwritable(path: Path, error: OSError) -> Failure:
-    return Failure(
-        "state-unwritable",
-        f"The lock {show_path(path)} cannot be made: {error.strerror}.",
-        hint="Free space or fix the permissions of that folder, then run the command again.",
-    )

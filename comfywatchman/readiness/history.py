@@ -9,7 +9,8 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import append_line, keep_last_lines, read_regular
+from comfywatchman.base.files import read_regular
+from comfywatchman.base.lines import append_line, keep_last_lines
 
 _SLACK: Final = 2
 _MAX_BYTES: Final = 256 << 20

@@ -15,7 +15,8 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import Damaged, append_lines, read_state, show_path, to_json, write_if_changed
+from comfywatchman.base.files import Damaged, open_regular, read_state, show_path, to_json, write_if_changed
+from comfywatchman.base.lines import append_lines
 from comfywatchman.readiness.workflows import WorkflowFile
 
 SCHEMA_VERSION: Final = 1
@@ -111,20 +112,19 @@ def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
     """Yield the log's entries from a byte on, oldest first; lines that cannot be read are passed over.
 
     Raises:
-        Failure: `file-unreadable`: the log is there and cannot be read.
+        Failure: `file-unreadable` or `file-not-regular`: the log is there and cannot be read.
     """
     try:
-        with log.open("rb") as stream:
+        with open_regular(log) as descriptor, open(descriptor, "rb", closefd=False) as stream:
             stream.seek(from_byte)
             for line in stream:
                 try:
                     yield msgspec.json.decode(line, type=Acknowledgement)
                 except (msgspec.MsgspecError, UnicodeDecodeError):
                     continue
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise Failure("file-unreadable", f"{show_path(log)} cannot be read: {error.strerror}.") from error
+    except Failure as failure:
+        if not isinstance(failure.__cause__, FileNotFoundError):
+            raise
 
 
 def last_entries(log: Path, count: int) -> list[Acknowledgement]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path, write_atomic
+from comfywatchman.base.files import read_regular, show_path, unwritable, write_atomic
 from comfywatchman.comfyui.core_classes import known_core_classes, version_key
 from comfywatchman.readiness.sample_workflows import CHECKPOINT, sample_workflows
 
@@ -273,4 +273,4 @@ def _write_once(path: Path, content: bytes) -> None:
         if not os.path.lexists(path):
             path.write_bytes(content)
     except OSError as error:
-        raise Failure("state-unwritable", f"{show_path(path)} cannot be written: {error.strerror}.") from error
+        raise unwritable(path, error) from error

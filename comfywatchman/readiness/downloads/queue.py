@@ -13,8 +13,7 @@ import msgspec
 
 from comfywatchman.base.clock import Clock, to_text
 from comfywatchman.base.config import Home
-from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_state, show_path, to_json, write_atomic
+from comfywatchman.base.files import Damaged, read_state, to_json, unwritable, write_atomic
 from comfywatchman.readiness.downloads.plan import PlanItem
 
 _KEPT_ENDED: Final = 500
@@ -166,7 +165,7 @@ def _alone(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise Failure("state-unwritable", f"{show_path(path)} cannot be made: {error.strerror}.") from error
+        raise unwritable(path, error, verb="made") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

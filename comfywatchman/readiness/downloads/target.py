@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import show_path, unwritable
 from comfywatchman.comfyui.folders import DIFFUSERS, ModelFolders
 from comfywatchman.sources.file_names import MODEL_EXTENSIONS, extension, reason_no_model_name
 
@@ -100,7 +100,7 @@ def open_folder(target: Target) -> Iterator[int]:
                 f"{show_path(at)} is a link or no folder; nothing is written through links inside a model folder.",
                 hint="Name the folder it leads to in extra_model_paths.yaml, or make it a real folder.",
             ) from error
-        raise Failure("state-unwritable", f"{show_path(at)} cannot be opened: {error.strerror}.") from error
+        raise unwritable(at, error, verb="opened") from error
     try:
         yield descriptor
     finally:
