@@ -267,11 +267,13 @@ def test_after_a_shortened_log_a_crash_still_acknowledges_once(host: Host) -> No
     assert sorted(map(os.path.basename, host.known())) == ["a.json", "b.json", "d.json"]
 
 
-def test_a_log_that_cannot_be_read_is_a_failure(host: Host) -> None:
-    host.log.mkdir()
-    with pytest.raises(Failure) as caught:
-        host.cycle()
-    assert caught.value.code == "file-unreadable"
+def test_a_log_that_is_a_folder_a_pipe_or_a_device_is_a_failure_and_not_waited_for(host: Host) -> None:
+    for make in (host.log.mkdir, lambda: os.mkfifo(host.log), lambda: host.log.symlink_to("/dev/zero")):
+        make()
+        with pytest.raises(Failure) as caught:
+            host.cycle()
+        assert caught.value.code == "file-not-regular"
+        host.log.rmdir() if host.log.is_dir() else host.log.unlink()
 
 
 def test_torn_and_foreign_lines_are_passed_over(host: Host) -> None:
