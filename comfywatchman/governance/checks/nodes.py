@@ -1,0 +1,103 @@
+"""Checks of the custom node folders against the register. Pure: facts in, result out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from comfywatchman.governance.checks.packages import shortened
+from comfywatchman.governance.records import CheckResult
+
+State = Literal["as-recorded", "moved", "dirty", "gone", "unknown"]
+
+_WORDS: Final[dict[State, str]] = {
+    "gone": "not there",
+    "moved": "at another commit than recorded",
+    "dirty": "with changed files",
+    "unknown": "could not be looked at",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One registered node as its folder is found.
+
+    Attributes:
+        id: Its id.
+        is_there: Whether its folder is there.
+        recorded: The commit it was registered or promoted at; None for one that is no git working copy.
+        commit: The commit its folder is at.
+        is_dirty: Whether tracked files differ from that commit; None when that could not be told.
+    """
+
+    id: str
+    is_there: bool = True
+    recorded: str | None = None
+    commit: str | None = None
+    is_dirty: bool | None = False
+
+
+def state_of(node: NodeFacts) -> State:
+    """Name how a registered node is."""
+    if not node.is_there:
+        return "gone"
+    if node.commit != node.recorded:
+        return "moved"
+    if node.recorded is None or node.is_dirty is False:
+        return "as-recorded"
+    return "unknown" if node.is_dirty is None else "dirty"
+
+
+def nodes_result(nodes: Sequence[NodeFacts]) -> CheckResult:
+    """Judge whether each registered node is the code that was tried."""
+    by_state: dict[State, list[str]] = {}
+    for node in nodes:
+        by_state.setdefault(state_of(node), []).append(node.id)
+    odd = [(words, by_state[state]) for state, words in _WORDS.items() if state in by_state]
+    if not odd:
+        count = f"{len(nodes)} registered node{'s are' if len(nodes) != 1 else ' is'}"
+        evidence = f"{count} at the recorded commit, unchanged." if nodes else "No custom node is registered."
+        return CheckResult(name="nodes", status="ok", evidence=evidence)
+    status: Literal["warn", "fail", "unknown"] = "unknown"
+    if by_state.keys() & {"moved", "dirty"}:
+        status = "warn"
+    if "gone" in by_state:
+        status = "fail"
+    first = next(names[0] for _words, names in odd)
+    return CheckResult(
+        name="nodes",
+        status=status,
+        evidence="; ".join(f"{words}: {shortened(sorted(names))}" for words, names in odd) + ".",
+        action=_action(by_state, first),
+        items=tuple(sorted(name for _words, names in odd for name in names)),
+    )
+
+
+def _action(by_state: dict[State, list[str]], first: str) -> str | None:
+    if "gone" in by_state:
+        return f"gov node remove {by_state['gone'][0]}, or bring its folder back"
+    if by_state.keys() & {"moved", "dirty"}:
+        return f"gov tx run {first}, then gov tx promote TXID: what is there now is tried and recorded"
+    return None
+
+
+def unregistered_result(folders: Sequence[str]) -> CheckResult:
+    """Judge whether custom nodes are installed that nobody registered.
+
+    Args:
+        folders: Their folders in `custom_nodes`.
+    """
+    if not folders:
+        return CheckResult(
+            name="unregistered-nodes", status="ok", evidence="Every custom node that is installed is registered."
+        )
+    count = f"{len(folders)} custom node{'s are' if len(folders) != 1 else ' is'}"
+    names = sorted(folders)
+    return CheckResult(
+        name="unregistered-nodes",
+        status="warn",
+        evidence=f"{count} installed and not registered, so their packages are not governed: {shortened(names)}.",
+        action=f"gov node add --adopt {names[0]}",
+        items=tuple(names),
+    )

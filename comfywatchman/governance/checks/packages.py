@@ -1,0 +1,188 @@
+"""Checks of what is installed: production, the GPU driver, the deny list. Pure: facts in, result out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from comfywatchman.governance.records import CheckResult, Package
+
+REBUILD: Final = "gov init (builds production anew from the lock; nothing else changes)"
+
+OLDEST_DRIVER: Final[dict[int, tuple[int, int]]] = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
+"""The oldest Linux driver for each major version of CUDA.
+
+NVIDIA, "CUDA Compatibility", section "CUDA minor version compatibility": any minor version of a major version runs on
+the driver of that table.
+"""
+
+_LOCAL_CUDA: Final = re.compile(r"\+cu(\d{2})(\d)\b")
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ProductionFacts:
+    """What is known of the environment in production.
+
+    Attributes:
+        generation: The name of the environment that the link leads to; None when it leads nowhere.
+        is_complete: Whether that environment was finished and verified when it was built.
+        is_of_lock: Whether it was built from the lock that is here.
+        absent: What it was built with and has no longer, as `name version`.
+        strange: What was installed into it since, as `name version`.
+        broken: Packages without a list of their files: an installation that was cut off.
+        modified: Files of packages that are not as they were installed.
+        verified: Packages of which every file was verified lately.
+        packages: How many packages it has.
+    """
+
+    generation: str | None
+    is_complete: bool = False
+    is_of_lock: bool = False
+    absent: tuple[str, ...] = ()
+    strange: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    modified: tuple[str, ...] = ()
+    verified: int = 0
+    packages: int = 0
+
+
+def production_result(facts: ProductionFacts) -> CheckResult:
+    """Judge whether production is what the lock says: packages, versions and the content of their files."""
+    if facts.generation is None:
+        return _production("fail", "There is no environment in production: .venv-prod leads nowhere.", REBUILD)
+    if not facts.is_complete:
+        evidence = f"The environment in production ({facts.generation}) was never completed."
+        return _production("fail", evidence, REBUILD)
+    if not facts.is_of_lock:
+        evidence = f"The environment in production ({facts.generation}) was built from another lock than uv.lock."
+        return _production("fail", evidence, REBUILD)
+    faults = _faults(facts)
+    if faults:
+        items = (*facts.absent, *facts.broken, *facts.modified, *facts.strange)
+        status: Literal["warn", "fail"] = "fail" if facts.absent or facts.broken or facts.modified else "warn"
+        return _production(status, f"Production is not what the lock says: {'; '.join(faults)}.", REBUILD, items)
+    if facts.verified < facts.packages:
+        evidence = f"Packages and versions equal the lock; the files of {facts.packages - facts.verified} packages"
+        return _production("unknown", f"{evidence} were not verified lately, for want of time.", "gov check")
+    evidence = f"{facts.packages} packages equal the lock, and their files are as they were installed."
+    return _production("ok", evidence)
+
+
+def _faults(facts: ProductionFacts) -> list[str]:
+    said = (
+        ("not there: ", facts.absent),
+        ("installed by halves: ", facts.broken),
+        ("changed files: ", facts.modified),
+        ("installed outside of gov: ", facts.strange),
+    )
+    return [words + shortened(found) for words, found in said if found]
+
+
+def _production(
+    status: Literal["ok", "warn", "fail", "unknown"],
+    evidence: str,
+    action: str | None = None,
+    items: tuple[str, ...] = (),
+) -> CheckResult:
+    return CheckResult(name="production", status=status, evidence=evidence, action=action, items=tuple(sorted(items)))
+
+
+@dataclass(frozen=True, slots=True)
+class GpuFacts:
+    """What is known of the GPU: `ok`, `none` or `unknown`, and the driver's version when it said."""
+
+    status: Literal["ok", "none", "unknown"]
+    driver: str | None = None
+
+
+def driver_result(packages: Sequence[Package], gpu: GpuFacts) -> CheckResult:
+    """Judge whether the installed torch can use the GPU that is here."""
+    versions = {package.name: package.version for package in packages}
+    torch = versions.get("torch")
+    if torch is None:
+        return _driver("ok", "torch is not installed, so nothing here needs the GPU driver.")
+    build = cuda_of(versions)
+    if gpu.status == "none":
+        return _driver("ok", f"torch {torch}; there is no NVIDIA GPU that it would have to fit.")
+    return _without_cuda(torch, gpu) if build is None else _with_cuda(torch, build, gpu)
+
+
+def _without_cuda(torch: str, gpu: GpuFacts) -> CheckResult:
+    if "+" in torch and gpu.status == "ok":
+        action = "Add an index with the CUDA build of torch to pyproject.toml."
+        return _driver("warn", f"torch {torch} is not built for CUDA; this host has an NVIDIA GPU.", action)
+    return _driver("unknown", f"Whether torch {torch} fits the GPU of this host could not be told.")
+
+
+def _with_cuda(torch: str, build: tuple[int, int], gpu: GpuFacts) -> CheckResult:
+    driver = _numbers(gpu.driver or "")
+    if len(driver) < 2:  # noqa: PLR2004 - major and minor
+        return _driver("unknown", f"torch {torch} is built for CUDA {_dotted(build)}; the GPU driver did not answer.")
+    needed = OLDEST_DRIVER.get(build[0])
+    evidence = f"torch {torch} is built for CUDA {_dotted(build)}; the driver is {gpu.driver}"
+    if needed is None:
+        return _driver("unknown", f"{evidence}, and which driver that CUDA needs is not known here.")
+    if driver[:2] < needed:
+        action = f"Install an NVIDIA driver from {_dotted(needed)} on, or choose a torch for an older CUDA."
+        return _driver("fail", f"{evidence}, but {_dotted(needed)} is the oldest that fits.", action)
+    return _driver("ok", f"{evidence}, which fits.")
+
+
+def cuda_of(versions: dict[str, str]) -> tuple[int, int] | None:
+    """Return the version of CUDA that the installed torch was built for; None when that cannot be told.
+
+    A build from its own index names it (`2.9.1+cu128`); one from PyPI does not, but depends on NVIDIA's runtime.
+    """
+    torch = versions.get("torch", "")
+    if found := _LOCAL_CUDA.search(torch):
+        return int(found[1]), int(found[2])
+    if "+" in torch:
+        return None
+    names = [name for name in versions if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name)]
+    numbers = [_numbers(versions[name]) for name in sorted(names)]
+    return max(((one[0], one[1]) for one in numbers if len(one) > 1), default=None)
+
+
+def _driver(status: Literal["ok", "warn", "fail", "unknown"], evidence: str, action: str | None = None) -> CheckResult:
+    return CheckResult(name="gpu-driver", status=status, evidence=evidence, action=action)
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """One thing that is on the deny list and here: what, why, and the command that takes it away."""
+
+    what: str
+    reason: str
+    action: str
+
+
+def deny_result(found: Sequence[Denied]) -> CheckResult:
+    """Judge whether something is installed that is known to be harmful."""
+    if not found:
+        return CheckResult(name="deny-list", status="ok", evidence="Nothing that is on the deny list is installed.")
+    said = "; ".join(f"{one.what}: {one.reason}" for one in found[:_SHOWN])
+    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+    return CheckResult(
+        name="deny-list",
+        status="fail",
+        evidence=f"{said}{more}",
+        action="; ".join(dict.fromkeys(one.action for one in found)),
+        items=tuple(sorted(one.what for one in found)),
+    )
+
+
+def shortened(names: Sequence[str], *, most: int = _SHOWN) -> str:
+    """Return the first names of a list, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"

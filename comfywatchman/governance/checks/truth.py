@@ -1,0 +1,109 @@
+"""Checks of the truth files: the lock, a commit that was cut off, the filesystem. Pure: facts in, result out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from comfywatchman.governance.records import CheckResult
+
+NETWORK_FILESYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs", "davfs"}
+)
+"""Kinds of filesystems on which another machine may write at the same time, and where flock may not reach it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LockFacts:
+    """What is known of the lock.
+
+    Attributes:
+        declared: Whether pyproject.toml is there.
+        locked: Whether uv.lock is there.
+        changed: Truth files that are not as the last operation left them.
+        agrees: What uv says of the two: whether the lock still answers what is declared; None when it was not asked.
+        why_not_asked: Why uv could not say; empty when it did, or needed not be asked.
+    """
+
+    declared: bool
+    locked: bool
+    changed: tuple[str, ...] = ()
+    agrees: bool | None = None
+    why_not_asked: str = ""
+
+
+def lock_result(facts: LockFacts) -> CheckResult:
+    """Judge whether there is a lock, and whether it is the one of what is declared."""
+    lacking = [name for name, here in (("pyproject.toml", facts.declared), ("uv.lock", facts.locked)) if not here]
+    if lacking:
+        evidence = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there."
+        return _lock("fail", evidence, "gov snapshot list, then gov rollback SNAPSHOT", tuple(lacking))
+    if facts.agrees is False:
+        evidence = "uv.lock does not answer what pyproject.toml declares."
+        return _lock("fail", evidence, "gov snapshot list, then gov rollback SNAPSHOT", facts.changed)
+    if not facts.changed:
+        return _lock("ok", "The lock is the one of what is declared, as the last operation left it.")
+    names = _listed(facts.changed)
+    if facts.agrees is None:
+        evidence = f"{names} changed outside of gov, and uv could not be asked whether the lock still fits"
+        return _lock("unknown", f"{evidence}: {facts.why_not_asked or 'no time'}.", "gov check", facts.changed)
+    evidence = f"{names} changed outside of gov since the last operation; the lock still answers what is declared."
+    return _lock("warn", evidence, "gov rollback SNAPSHOT, or keep it: the next promotion takes it up", facts.changed)
+
+
+def _lock(
+    status: Literal["ok", "warn", "fail", "unknown"],
+    evidence: str,
+    action: str | None = None,
+    items: tuple[str, ...] = (),
+) -> CheckResult:
+    return CheckResult(name="lock", status=status, evidence=evidence, action=action, items=items)
+
+
+def journal_result(*, is_left: bool, is_held: bool, operation: str = "") -> CheckResult:
+    """Judge whether a commit was cut off.
+
+    Args:
+        is_left: Whether there is a journal.
+        is_held: Whether some gov command holds the lock now, so that the commit is merely under way.
+        operation: What the commit does, in words.
+    """
+    if not is_left:
+        return CheckResult(name="journal", status="ok", evidence="No commit was cut off.")
+    if is_held:
+        return CheckResult(name="journal", status="unknown", evidence=f"A commit is under way{_of(operation)}.")
+    return CheckResult(
+        name="journal",
+        status="fail",
+        evidence=f"A commit was cut off{_of(operation)}: truth files and production may not agree.",
+        action="gov status (every gov command finishes it first)",
+    )
+
+
+def filesystem_result(kind: str | None, place: str) -> CheckResult:
+    """Judge the filesystem of the governed root.
+
+    Args:
+        kind: Its kind, as /proc/mounts names it; None when that could not be read.
+        place: The root, fit to be shown.
+    """
+    if kind is None:
+        return CheckResult(name="filesystem", status="unknown", evidence=f"The filesystem of {place} is not known.")
+    if kind.removeprefix("fuse.") not in NETWORK_FILESYSTEMS:
+        return CheckResult(
+            name="filesystem", status="ok", evidence=f"{place} lies on {kind}, a filesystem of this host."
+        )
+    return CheckResult(
+        name="filesystem",
+        status="warn",
+        evidence=f"{place} lies on a network filesystem ({kind}): a lock may not keep another machine out.",
+        action="Set [governance] root in config.toml to a folder on a disk of this machine.",
+    )
+
+
+def _of(operation: str) -> str:
+    return f" ({operation})" if operation else ""
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(names) if len(names) <= 2 else f"{', '.join(names[:-1])} and {names[-1]}"  # noqa: PLR2004
