@@ -14,13 +14,13 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self, cast
-from urllib.parse import urlsplit
 
 import orjson
 
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.json_size import MAX_VALUES, holds_too_many_values
+from comfywatchman.base.place import show_url
 
 if TYPE_CHECKING:
     import ssl
@@ -309,16 +309,6 @@ def is_listening(host: str, port: int, *, timeout_seconds: float = 0.2) -> bool:
             return True
     except (OSError, OverflowError, UnicodeError):
         return False
-
-
-def show_url(url: str) -> str:
-    """Return an address fit for messages: without user information, query and fragment, which may hold secrets."""
-    try:
-        parts = urlsplit(url)
-        shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-    except ValueError:
-        return "an unreadable address"
-    return shown if shown.isprintable() else ascii(shown)
 
 
 def _authorization(token: str | None) -> dict[str, str]:

@@ -9,87 +9,22 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
-import re
 import socket
 import ssl
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final, Self
-from urllib.parse import quote, urljoin, urlsplit
 
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.place import PORTS, Place, parse_place
 
-_PORTS: Final = {"https": 443, "http": 80}
-_HOST: Final = re.compile(r"[a-z0-9_]([a-z0-9_.-]{0,251}[a-z0-9_.])?|[0-9a-f:.]+")
-_SAFE: Final = "%/:=&?~#+!$,;'@()*[]"
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _MOST_IDLE: Final = 8
 _ANSWER_BYTES: Final = 16 << 10
 _ANSWER_SECONDS: Final = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A taken-apart address, as every part of this program understands it.
-
-    Attributes:
-        scheme: `http` or `https`.
-        host: Lower case, without brackets.
-        port: The port, given or usual.
-        target: Path and query as they are sent; may hold a signature, so it is never shown.
-    """
-
-    scheme: str
-    host: str
-    port: int
-    target: str = field(repr=False)
-
-    @property
-    def netloc(self) -> str:
-        """Host and port; the port only when it is not the usual one."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-    @property
-    def origin(self) -> str:
-        """Scheme, host and port: whoever has another one is somebody else."""
-        return f"{self.scheme}://{self.netloc}"
-
-    @property
-    def shown(self) -> str:
-        """The address without its query, which may hold a signature."""
-        return self.origin + self.target.partition("?")[0]
-
-    @property
-    def url(self) -> str:
-        """The whole address; not for messages."""
-        return self.origin + self.target
-
-
-def parse_place(url: str, *, base: Place | None = None) -> Place:
-    """Take an address apart strictly.
-
-    Args:
-        url: An address; relative to `base` when there is one.
-        base: Whose redirect it is.
-
-    Raises:
-        Failure: `download-host-refused` when it is no plain http or https address (user information, odd characters).
-    """
-    try:
-        parts = urlsplit(urljoin(base.url, url) if base else url)
-        host, port = (parts.hostname or "").lower(), parts.port
-    except ValueError as error:
-        raise _no_address() from error
-    plain = url.isprintable() and not set(url) & set(" \\") and "@" not in parts.netloc
-    if not plain or parts.scheme not in _PORTS or not _HOST.fullmatch(host) or port == 0:
-        raise _no_address()
-    target = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
-    return Place(parts.scheme, host.rstrip("."), port or _PORTS[parts.scheme], target)
 
 
 def is_public(address: str) -> bool:
@@ -284,7 +219,7 @@ class _Connection(http.client.HTTPConnection):
     ) -> None:
         super().__init__(place.host, place.port, timeout=timeout_seconds)
         # The Host header names the port unless it is this one; signatures of storage servers cover that header.
-        self.default_port = _PORTS[place.scheme]
+        self.default_port = PORTS[place.scheme]
         self._place = place
         self._tls_name = place.host
         self._tls = tls
@@ -297,7 +232,7 @@ class _Connection(http.client.HTTPConnection):
         """Let this connection to a proxy lead to another server."""
         self.set_tunnel(place.host, place.port)
         self._tunnel_to, self._tls, self._tls_name = place, tls, place.host
-        self.default_port = _PORTS[place.scheme]
+        self.default_port = PORTS[place.scheme]
 
     def connect(self) -> None:
         """Connect to the first address that answers, all of them looked at before."""
@@ -389,7 +324,3 @@ def _private(place: Place) -> Failure:
         f"{place.host} is an address of this machine or of a private network.",
         hint=f"If it is a server of yours, add {place.netloc!r} to [downloads] local_hosts.",
     )
-
-
-def _no_address() -> Failure:
-    return Failure("download-host-refused", "That is no plain http or https address.")

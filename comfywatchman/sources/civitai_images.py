@@ -15,7 +15,8 @@ from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session, show_url
+from comfywatchman.base.http import Session
+from comfywatchman.base.place import show_url
 from comfywatchman.sources.site_answers import content_of
 from comfywatchman.sources.urls import CIVITAI_HOSTS, NO_HOSTS
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections, Place, Stream, parse_place
+from comfywatchman.base.place import Place, parse_place, show_url
+from comfywatchman.base.stream import Connections, Stream
 from comfywatchman.sources.answers import linked_sha256
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS, NO_HOSTS, reason_to_refuse
 
@@ -57,8 +58,8 @@ def reason_to_refuse_start(url: str, allowed: Allowed) -> str | None:
     """Say why a download may not begin at an address; None when it may."""
     try:
         place = parse_place(url)
-    except Failure as failure:
-        return failure.message
+    except Failure:
+        return "it is no plain http or https address"
     if place.netloc in allowed.local_hosts:
         return None
     if place.scheme != "https":
@@ -86,8 +87,8 @@ def follow(url: str, headers: Mapping[str, str], *, connections: Connections, al
     if reason is not None:
         raise Failure(
             "download-host-refused",
-            f"Nothing is fetched from that address: {reason}.",
-            hint="Hosts that you trust go into [downloads] hosts.",
+            f"Nothing is fetched from {show_url(url)}: {reason}.",
+            hint="If you trust that host, add it to [downloads] hosts.",
         )
     place = start = parse_place(url)
     seen: set[str] = set()
@@ -104,7 +105,11 @@ def follow(url: str, headers: Mapping[str, str], *, connections: Connections, al
         with stream:
             stream.short_text()
             place = _next(place, location, allowed)
-    raise Failure("download-host-refused", f"{start.shown} redirects in a circle or too often.")
+    raise Failure(
+        "download-host-refused",
+        f"{start.shown} redirects in a circle, or more than {_MOST_HOPS} times.",
+        hint="Try again later, or take the file from another source: comfywatchman resolve --refresh",
+    )
 
 
 def pinned(url: str, commit: str | None) -> str:
@@ -118,7 +123,11 @@ def pinned(url: str, commit: str | None) -> str:
 def _next(place: Place, location: str, allowed: Allowed) -> Place:
     target = parse_place(location, base=place)
     if target.scheme != "https" and target.netloc not in allowed.local_hosts:
-        raise Failure("download-host-refused", f"{place.shown} redirects out of encryption, to {target.shown}.")
+        raise Failure(
+            "download-host-refused",
+            f"{place.shown} redirects out of encryption, to {target.shown}.",
+            hint="Take the file from another source: comfywatchman resolve --refresh",
+        )
     if "/login" in target.target.partition("?")[0] and target.netloc == place.netloc:
         raise Failure(
             "download-no-access",
@@ -134,7 +143,11 @@ def _authorization(place: Place, allowed: Allowed) -> dict[str, str]:
         return {}
     if not _TOKEN.fullmatch(token):
         # Said here, because the library's own complaint would quote it.
-        raise Failure("download-no-access", f"The key for {place.host} holds characters that no HTTP header can carry.")
+        raise Failure(
+            "download-no-access",
+            f"The key for {place.host} holds characters that no HTTP header can carry.",
+            hint="Copy the key again, without spaces or line breaks.",
+        )
     return {"Authorization": f"Bearer {token}"}
 
 

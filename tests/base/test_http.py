@@ -16,7 +16,7 @@ import pytest
 
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Session, _target, get_json, is_listening, show_url
+from comfywatchman.base.http import HttpAnswer, Session, _target, get_json, is_listening
 from comfywatchman.base.json_size import MAX_VALUES
 from tests.servers.base import Asked, LocalServer, Reply
 
@@ -286,12 +286,6 @@ def test_asking_for_a_listener_needs_no_http_library() -> None:
     code = "import sys; from comfywatchman.base.http import is_listening; is_listening('127.0.0.1', 1)"
     check = "; sys.exit('httpx' in sys.modules or 'tenacity' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code + check], check=False, timeout=30).returncode == 0
-
-
-def test_addresses_are_shown_without_secrets() -> None:
-    assert show_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
-    assert show_url("http://[broken") == "an unreadable address"
-    assert show_url("http://h/\x1b") == r"'http://h/\x1b'"
 
 
 def test_headers_alone_are_asked_for_with_the_size_of_the_unpacked_content(server: LocalServer) -> None:

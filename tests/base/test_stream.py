@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections, Place, is_public, parse_place
+from comfywatchman.base.place import parse_place
+from comfywatchman.base.stream import Connections, is_public
 from tests.servers.base import LocalServer, Reply
 from tests.servers.faults import Fault, FaultServer
 
@@ -20,40 +21,6 @@ def anywhere(_netloc: str) -> bool:
 
 def nowhere(_netloc: str) -> bool:
     return False
-
-
-@pytest.mark.parametrize(
-    ("url", "place"),
-    [
-        ("https://A.example/b?c=d#e", Place("https", "a.example", 443, "/b?c=d")),
-        ("http://a.example:8080", Place("http", "a.example", 8080, "/")),
-        ("https://[2001:db8::1]:8443/x y".replace(" ", "%20"), Place("https", "2001:db8::1", 8443, "/x%20y")),
-        ("https://a.example./ä", Place("https", "a.example", 443, "/%C3%A4")),
-    ],
-)
-def test_an_address_is_taken_apart(url: str, place: Place) -> None:
-    assert parse_place(url) == place
-    assert parse_place(place.url) == place
-
-
-def test_a_relative_redirect_is_taken_from_where_it_was() -> None:
-    base = parse_place("https://a.example:444/b/c?d=e")
-    assert parse_place("../x", base=base).url == "https://a.example:444/x"
-    assert parse_place("//b.example/y", base=base).url == "https://b.example/y"
-    assert parse_place("https://[2001:db8::1]:8443/").origin == "https://[2001:db8::1]:8443"
-
-
-BAD = (
-    " // a //a/b gopher://a/ https:// https://a\\b/ https://a@b/ https://a:x/ https://a:0/ https://a:65536/ "
-    "https://-a/ https://[::1/ javascript:x"
-)
-
-
-@pytest.mark.parametrize("url", ["", "https://a b/", "https://a\n/", "https://a/\t", *BAD.split()])
-def test_what_is_no_plain_address_is_refused(url: str) -> None:
-    with pytest.raises(Failure) as raised:
-        parse_place(url)
-    assert raised.value.code == "download-host-refused"
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import orjson
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, show_path, to_json, write_if_changed
-from comfywatchman.base.stream import parse_place
+from comfywatchman.base.place import parse_place
 from comfywatchman.base.words import size_words
 from comfywatchman.readiness.downloads.plan import Plan, PlanItem, will_fetch
 

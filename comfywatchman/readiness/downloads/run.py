@@ -17,9 +17,10 @@ from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
 from comfywatchman.base.lock import hold
+from comfywatchman.base.place import parse_place
 from comfywatchman.base.settings import Settings
 from comfywatchman.base.stop import StopNotice
-from comfywatchman.base.stream import Connections, parse_place
+from comfywatchman.base.stream import Connections
 from comfywatchman.comfyui.folders import ModelFolders
 from comfywatchman.readiness.downloads.links import link_into
 from comfywatchman.readiness.downloads.pickles import file_check

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from urllib.parse import urlsplit
 
-from comfywatchman.base.http import show_url
+from comfywatchman.base.place import show_url
 from comfywatchman.comfyui.references import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Workflow
 from comfywatchman.readiness.search.claims import Proposal, ProposedBy, Wanted, wanted_model
