@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +14,24 @@ from pathlib import Path
 from typing import IO, Final, Self
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import unwritable
 from comfywatchman.base.stop import wait_for_any
 
 PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT", "XDG_RUNTIME_DIR")
 """The variables a child inherits; secrets are not among them."""
+
+_TIE: Final = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):
+    os._exit(137)
+try:
+    os.execv(sys.argv[2], sys.argv[2:])
+except OSError as error:
+    sys.stderr.write(f"{sys.argv[2]} could not be started: {error.strerror}.\\n")
+    os._exit(127)
+"""
+"""PR_SET_PDEATHSIG (prctl(2)), which survives the program that takes this one's place."""
 
 _KILL_SECONDS: Final = 0.3
 """How long a process may take to vanish after SIGKILL; one that takes longer hangs in a driver."""
@@ -102,9 +117,12 @@ class Child:
         argv: The program and its arguments.
         extra_environment: Variables beside those of the whitelist.
         folder: Where it runs; the caller's folder when None.
+        logs: Files for its standard output and standard error, begun anew; unnamed ones when None.
+        dies_with_us: Whether the kernel ends it when we are killed; a program that cannot be started then ends with
+            status 127 instead of raising.
 
     Raises:
-        Failure: `child-failed` when it could not be started.
+        Failure: `child-failed` when it could not be started, `state-unwritable` when a log could not be opened.
     """
 
     def __init__(
@@ -113,13 +131,13 @@ class Child:
         *,
         extra_environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        logs: tuple[Path, Path] | None = None,
+        dies_with_us: bool = False,
     ) -> None:
-        # No context manager: they live as long as the child does, and __exit__ closes them.
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115
-        self._errors = tempfile.TemporaryFile()  # noqa: SIM115
+        self._output, self._errors = _opened(logs)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
-                argv,
+                [*_tied_to_us(), *argv] if dies_with_us else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
                 stderr=self._errors,
@@ -158,6 +176,10 @@ class Child:
                 self._signal(number)
                 self.wait(patience)
         return self._process.returncode
+
+    def written_bytes(self) -> int:
+        """Return how much it has written to its standard output and standard error."""
+        return sum(os.fstat(stream.fileno()).st_size for stream in (self._output, self._errors))
 
     def output_tail(self, *, max_bytes: int = 64 << 10) -> bytes:
         """Return the end of what it wrote to its standard output."""
@@ -206,6 +228,31 @@ def end_stranger(identity: Identity, *, grace_seconds: float) -> bool:
     finally:
         os.close(pidfd)
     return True
+
+
+def _opened(logs: tuple[Path, Path] | None) -> tuple[IO[bytes], IO[bytes]]:
+    # No context manager: they live as long as the child does, and __exit__ closes them.
+    if logs is None:
+        return tempfile.TemporaryFile(), tempfile.TemporaryFile()
+    output = _begun(logs[0])
+    try:
+        return output, _begun(logs[1])
+    except Failure:
+        output.close()
+        raise
+
+
+def _begun(path: Path) -> IO[bytes]:
+    """Open a log for appending, so that it may be cut while it is written; readable by its owner only."""
+    try:
+        path.unlink(missing_ok=True)
+        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600), "a+b")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def _tied_to_us() -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid())]
 
 
 def _tail(stream: IO[bytes], max_bytes: int) -> bytes:

@@ -152,3 +152,40 @@ def test_an_unkillable_child_is_left_and_not_waited_for(monkeypatch: pytest.Monk
         assert child.end(grace_seconds=0.1) is None
         assert time.monotonic() - began < 2
         monkeypatch.undo()
+
+
+def test_named_logs_hold_what_a_child_wrote_for_its_owner_only(tmp_path: Path) -> None:
+    logs = tmp_path / "out", tmp_path / "err"
+    logs[0].write_text("of an earlier run")
+    with Child(python("import sys; print('said'); sys.stderr.write('bad')"), logs=logs) as child:
+        assert child.wait(30) == 0
+        assert child.written_bytes() == 8
+        assert child.output_tail() == b"said\n"
+    assert [path.read_text() for path in logs] == ["said\n", "bad"]
+    assert {path.stat().st_mode & 0o777 for path in logs} == {0o600}
+
+
+def test_a_log_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="cannot be written") as caught:
+        Child(python("pass"), logs=(tmp_path / "out", tmp_path / "no folder" / "err"))
+    assert caught.value.code == "state-unwritable"
+
+
+def test_a_tied_child_ends_when_we_are_killed(ready: Path) -> None:
+    code = (
+        "import sys; from comfywatchman.base.process import Child\n"
+        "child = Child(sys.argv[1:], dies_with_us=True); print(child.pid, flush=True); child.wait(60)"
+    )
+    sleeper = python(READY.format(before="pass"), str(ready))
+    with subprocess.Popen([sys.executable, "-c", code, *sleeper], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        pid = int(parent.stdout.readline())
+        wait_until(ready.exists)
+        parent.kill()
+    wait_until(lambda: gone(pid))
+
+
+def test_a_tied_program_that_is_not_there_is_said_and_ends_with_127(tmp_path: Path) -> None:
+    with Child([str(tmp_path / "nothing")], dies_with_us=True) as child:
+        assert child.wait(30) == 127
+        assert b"could not be started" in child.errors_tail()
