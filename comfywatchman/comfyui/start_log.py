@@ -13,9 +13,20 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular
 
 _TAIL_BYTES: Final = 4 << 20
-_HEADING: Final = b"Import times for custom nodes:"
+_HEADING: Final = "Import times for custom nodes:"
+_EARLY_HEADING: Final = "Prestartup times for custom nodes:"
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LINE: Final = re.compile(r"\d+\.\d+ seconds( \((?:IMPORT|PRESTARTUP) FAILED\))?: (.+)$")
+_REASONS: Final = (
+    re.compile(r"Cannot import (.+) module for custom nodes: (.*)"),
+    re.compile(r"Skip (.+) module for custom nodes due to (.*)"),
+    re.compile(r"(?<=calling comfy_entrypoint in )(.+?): (.*)"),
+    re.compile(r"comfy_entrypoint in (.+?) (is not .*|did not .*)"),
+    re.compile(r"Failed to execute startup-script: (.+)[\\/]prestartup_script\.py / (.*)"),
+)
+"""What ComfyUI 0.3.64 to 0.33.0 say of a pack that they could not load (read in nodes.py and main.py)."""
+
+_ERROR: Final = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning)\b")
 _NAMES: Final = ("comfyui.log", "user/comfyui.log")
 
 
@@ -58,11 +69,48 @@ def _read(path: Path) -> LastStart | None:
             tail = os.pread(descriptor, _TAIL_BYTES, max(0, facts.st_size - _TAIL_BYTES))
     except Failure:
         return None
-    _before, heading, after = tail.rpartition(_HEADING)
+    told = import_times(tail.decode("utf-8", "replace"))
+    return LastStart(path, facts.st_mtime_ns, *told) if told is not None else None
+
+
+def import_times(text: str) -> tuple[frozenset[str], frozenset[str]] | None:
+    """Return which names in `custom_nodes` failed and which were imported at the last start that a log tells of.
+
+    A pack counts as failed when its prestartup script failed too, which is listed on its own.
+
+    Returns:
+        Both; None when the log has no such list.
+    """
+    before, heading, after = text.rpartition(_HEADING)
     if not heading:
         return None
-    failed, imported = _named(after.decode("utf-8", "replace"))
-    return LastStart(path, facts.st_mtime_ns, failed, imported) if failed or imported else None
+    _earlier, early_heading, early = before.rpartition(_HEADING)[2].rpartition(_EARLY_HEADING)
+    failed, imported = _named(after)
+    failed |= _named(early)[0] if early_heading else frozenset()
+    return (failed, imported - failed) if failed or imported else None
+
+
+def failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:
+    """Return the last line that a log says of each failed import: the error, or why ComfyUI passed the pack over.
+
+    Args:
+        text: The log.
+        failed: Names in `custom_nodes`, as `import_times` gives them.
+    """
+    lines = [_ANSI.sub("", line).strip() for line in text.splitlines()]
+    said: dict[str, str] = {}
+    for place, line in enumerate(lines):
+        for pattern in _REASONS:
+            found = pattern.search(line)
+            if found is not None:
+                said[_name(found.group(1))] = _error_before(lines, place) or found.group(2)
+    return {name: said.get(name, "") for name in failed}
+
+
+def _error_before(lines: list[str], place: int) -> str | None:
+    """Return the line that ends a traceback, when one ends just before this place."""
+    before = [line for line in lines[max(0, place - 3) : place] if line]
+    return before[-1] if before and _ERROR.match(before[-1]) else None
 
 
 def _named(text: str) -> tuple[frozenset[str], frozenset[str]]:
@@ -74,6 +122,9 @@ def _named(text: str) -> tuple[frozenset[str], frozenset[str]]:
             if failed or imported:
                 break
             continue
-        name = re.split(r"[\\/]", found.group(2).strip())[-1].removesuffix(".py")
-        (failed if found.group(1) else imported).add(name)
+        (failed if found.group(1) else imported).add(_name(found.group(2)))
     return frozenset(failed), frozenset(imported)
+
+
+def _name(path: str) -> str:
+    return re.split(r"[\\/]", path.strip())[-1].removesuffix(".py")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.start_log import last_start
+from comfywatchman.comfyui.start_log import failure_reasons, import_times, last_start
 
 START = """\
 [START] something
@@ -74,3 +74,53 @@ def test_without_a_log_nothing_is_known(tmp_path: Path) -> None:
 def test_a_fifo_under_the_name_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "comfyui.log")
     assert last_start(tmp_path) is None
+
+
+REASONS = """\
+Failed to execute startup-script: /c/custom_nodes/early/prestartup_script.py / no such thing
+
+Prestartup times for custom nodes:
+   0.0 seconds: /c/custom_nodes/fine
+   0.0 seconds (PRESTARTUP FAILED): /c/custom_nodes/early
+
+Traceback (most recent call last):
+  File "/c/nodes.py", line 2150, in load_custom_node
+\x1b[31mModuleNotFoundError: No module named 'tiny_ml'\x1b[0m
+
+Cannot import /c/custom_nodes/broken module for custom nodes: No module named 'tiny_ml'
+Skip /c/custom_nodes/empty module for custom nodes due to the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one).
+Error while calling comfy_entrypoint in /c/custom_nodes/third: not today
+
+Import times for custom nodes:
+   0.0 seconds: /c/custom_nodes/fine
+   0.0 seconds: /c/custom_nodes/early
+   0.0 seconds (IMPORT FAILED): /c/custom_nodes/empty
+   0.0 seconds (IMPORT FAILED): /c/custom_nodes/third
+   0.0 seconds (IMPORT FAILED): /c/custom_nodes/broken
+   0.0 seconds (IMPORT FAILED): /c/custom_nodes/silent
+
+"""
+
+
+def test_a_failed_prestartup_script_counts_though_the_pack_was_imported() -> None:
+    told = import_times(REASONS)
+    assert told == (frozenset({"early", "empty", "third", "broken", "silent"}), frozenset({"fine"}))
+
+
+def test_each_failure_is_given_its_reason() -> None:
+    assert failure_reasons(REASONS, ["early", "empty", "third", "broken", "silent"]) == {
+        "early": "no such thing",
+        "empty": "the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one).",
+        "third": "not today",
+        "broken": "ModuleNotFoundError: No module named 'tiny_ml'",
+        "silent": "",
+    }
+
+
+def test_a_log_without_the_list_tells_nothing() -> None:
+    assert import_times("Starting server\n") is None
+
+
+def test_a_prestartup_failure_of_an_earlier_start_does_not_count() -> None:
+    told = import_times(REASONS + "Import times for custom nodes:\n   0.0 seconds: /c/custom_nodes/early\n")
+    assert told == (frozenset(), frozenset({"early"}))
