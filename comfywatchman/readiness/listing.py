@@ -17,10 +17,11 @@ MAX_FOLDERS: Final = 200_000
 """How many directories one walk enters; links that fan out could make more of any small tree."""
 
 _EXCLUDED: Final = frozenset({".git"})
-_UNFINISHED: Final = frozenset(
-    {"part", "partial", "tmp", "temp", "crdownload", "download", "incomplete", "aria2", "lock"}
-)
+_UNFINISHED: Final = frozenset({"part", "partial", "tmp", "temp", "crdownload", "download", "incomplete", "lock"})
 _DIFFUSERS_INDEX: Final = "model_index.json"
+_CONTROL_FILE: Final = ".aria2"
+UNFINISHED: Final = "aria2 has not finished fetching it: its control file lies beside it"
+"""Aria2 gives a file its name and full size before it has the bytes, so that only this tells."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -33,7 +34,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         mtime_ns: Its time of change.
         device: `st_dev`.
         inode: `st_ino`.
-        problem: Why it is no file that can be opened (a link to nowhere, a FIFO); None for a regular file.
+        problem: Why it is no file that can be opened (a link to nowhere, a FIFO), or `UNFINISHED`; None for a regular
+            file that is whole as far as its folder tells.
     """
 
     name: str
@@ -102,7 +104,7 @@ def _files(folder: ModelFolder, walk: _Walk) -> dict[str, Entry]:
 def _take(found: dict[str, Entry], entries: Iterable[Entry]) -> None:
     for entry in entries:
         earlier = found.setdefault(entry.name, entry)
-        if earlier.problem is not None and entry.problem is None:
+        if earlier.problem not in {None, UNFINISHED} and entry.problem is None:
             found[entry.name] = entry
 
 
@@ -142,6 +144,7 @@ class _Walk:
 
     def _list_tree(self, directory: str, wanted: frozenset[str] | None) -> dict[str, list[Entry]]:
         found: dict[str, list[Entry]] = {}
+        unfinished: set[str] = set()
         waiting = [(directory, "")]
         while waiting:
             path, prefix = waiting.pop()
@@ -151,13 +154,13 @@ class _Walk:
                 break
             try:
                 with os.scandir(path) as entries:
-                    self._list_folder(entries, prefix, wanted, found, waiting)
+                    unfinished |= self._list_folder(entries, prefix, wanted, found, waiting)
             except FileNotFoundError:
                 continue
             except OSError as error:
                 if path != directory or not isinstance(error, NotADirectoryError):
                     self._report(path, f"cannot be listed: {error.strerror}")
-        return found
+        return _marked(found, unfinished) if unfinished else found
 
     def _list_folder(
         self,
@@ -166,12 +169,17 @@ class _Walk:
         wanted: frozenset[str] | None,
         found: dict[str, list[Entry]],
         waiting: list[tuple[str, str]],
-    ) -> None:
+    ) -> set[str]:
+        """List one folder; return the names of what aria2 is still fetching in it."""
+        unfinished: set[str] = set()
         for entry in entries:
             name = entry.name
             if _is_directory(entry):
                 if name not in _EXCLUDED and self._may_enter(entry, prefix.count("/")):
                     waiting.append((entry.path, f"{prefix}{name}/"))
+                continue
+            if name.endswith(_CONTROL_FILE):
+                unfinished.add(prefix + name.removesuffix(_CONTROL_FILE))
                 continue
             stem, dot, suffix = name.rpartition(".")
             if not dot or not stem.strip("."):
@@ -185,6 +193,7 @@ class _Walk:
             if not (name.isascii() and name.isprintable()) and not self._is_usable_name(entry):
                 continue
             found.setdefault(suffix, []).append(_read_entry(entry, prefix + name))
+        return unfinished
 
     def _may_enter(self, entry: os.DirEntry[str], depth: int) -> bool:
         """Say whether a directory is new on this path; only a symbolic link can lead back."""
@@ -215,6 +224,16 @@ class _Walk:
 
     def _report(self, path: str, reason: str) -> None:
         self.problems.append(ListingProblem(show_path(path), reason))
+
+
+def _marked(found: dict[str, list[Entry]], unfinished: set[str]) -> dict[str, list[Entry]]:
+    return {
+        suffix: [
+            msgspec.structs.replace(entry, problem=entry.problem or UNFINISHED) if entry.name in unfinished else entry
+            for entry in entries
+        ]
+        for suffix, entries in found.items()
+    }
 
 
 def _is_directory(entry: os.DirEntry[str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from comfywatchman.base.files import composed
 from comfywatchman.comfyui.references import Confidence, Reference
+from comfywatchman.readiness.listing import UNFINISHED
 
 LONGEST_NAME_BYTES = 1024
 
@@ -223,12 +224,11 @@ def _of_unknown_folder(reference: Reference, found: Found) -> ModelFinding:
 def _exact_or_broken(reference: Reference, found: Found) -> ModelFinding:
     if found.problem is None:
         return ModelFinding(reference, ModelState.EXACT, path=found.path)
-    return ModelFinding(
-        reference,
-        ModelState.INVALID,
-        f"{found.folder}/{found.name} is there but broken ({found.problem}): delete it and fetch it again.",
-        found.path,
-    )
+    if found.problem == UNFINISHED:
+        fix = f"{found.folder}/{found.name} is not whole yet ({UNFINISHED}): let aria2 finish, or delete both files."
+    else:
+        fix = f"{found.folder}/{found.name} is there but broken ({found.problem}): delete it and fetch it again."
+    return ModelFinding(reference, ModelState.INVALID, fix, found.path)
 
 
 def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[str]) -> ModelFinding:

@@ -8,7 +8,7 @@ import pytest
 from comfywatchman.comfyui.folders import resolve_folders
 from comfywatchman.comfyui.install import Installation
 from comfywatchman.readiness import listing as listing_module
-from comfywatchman.readiness.listing import Listing, walk_models
+from comfywatchman.readiness.listing import UNFINISHED, Listing, walk_models
 from tests.model_files import put
 
 
@@ -59,6 +59,22 @@ def test_a_folder_that_nobody_knows_takes_every_file_but_unfinished_ones(tmp_pat
         put(tmp_path / "stuff" / name)
     found = walk(tmp_path, f"x:\n  mine: {tmp_path}/stuff\n")
     assert names(found, "mine") == ["a.xyz", "b", "c.safetensors"]
+
+
+def test_what_aria2_has_not_finished_is_broken_and_hides_what_comfyui_would_not_open(tmp_path: Path) -> None:
+    first, second = tmp_path / "models/unet", tmp_path / "models/diffusion_models"
+    put(first / "in/a.safetensors", b"first")
+    put(first / "in/a.safetensors.aria2")
+    put(first / "b.safetensors", b"first")
+    put(first / "in/b.safetensors.aria2")
+    for name in ("in/a", "in/c"):
+        put(second / f"{name}.safetensors", b"second")
+    found = walk(tmp_path).folders["diffusion_models"]
+    assert [(name, entry.size, entry.problem) for name, entry in found.items()] == [
+        ("b.safetensors", 5, None),
+        ("in/a.safetensors", 5, UNFINISHED),
+        ("in/c.safetensors", 6, None),
+    ]
 
 
 def test_the_first_directory_wins_and_all_directories_count(tmp_path: Path) -> None:
