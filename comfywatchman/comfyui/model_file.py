@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import Final
 
@@ -10,7 +11,11 @@ import msgspec
 import orjson
 
 from comfywatchman.base.words import reason_of
+from comfywatchman.comfyui.gguf_header import least_size
 from comfywatchman.comfyui.safetensors_header import check_safetensors
+
+CHECK_VERSION: Final = 2
+"""Raised when a file may be judged differently, so that what an older version made of its header is not kept."""
 
 HEAD_BYTES: Final = 64 << 10
 """How much of a file the first read takes."""
@@ -19,7 +24,7 @@ _TORCH: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
 _SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
 _MODELS: Final = _TORCH | _SAFETENSORS | {".gguf", ".onnx"}
 _TEXTS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".md", ".html", ".htm", ".xml", ".svg", ".csv", ".py"})
-_HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<error")
+_HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<error", b"<!--")
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
 _REFUSALS: Final = (
     b"entry not found",
@@ -32,6 +37,8 @@ _REFUSALS: Final = (
     b"forbidden",
     b"error",
 )
+_TEXT_BYTES: Final = bytes([9, 10, 13, *range(32, 127)])
+_OLDEST_PICKLE: Final = re.compile(rb"[(\]}]|c[\w.]+\n")
 _MAX_ANSWER_BYTES: Final = 64 << 10
 _ZIP_TAIL_BYTES: Final = 22 + 65_535
 _MAGIC: Final = (
@@ -183,7 +190,7 @@ def _other(descriptor: int, head: bytes, suffix: str, size: int) -> HeaderFacts:
     if suffix in _SAFETENSORS:
         return _not_safetensors(container)
     if suffix == ".gguf" or container == "gguf":
-        return _gguf(head, size, container)
+        return _gguf(descriptor, head, size, container)
     if suffix in _TORCH:
         return _torch(descriptor, head, suffix, size, container)
     if suffix == ".onnx" and head[:1] == b"\x08":
@@ -198,7 +205,7 @@ def _not_safetensors(container: str | None) -> HeaderFacts:
     return HeaderFacts(kind, f"{_NAMES.get(container, container)} named as safetensors", "wrong-container")
 
 
-def _gguf(head: bytes, size: int, container: str | None) -> HeaderFacts:
+def _gguf(descriptor: int, head: bytes, size: int, container: str | None) -> HeaderFacts:
     if container != "gguf":
         wrong = "not a GGUF file" if container is None else f"{_NAMES.get(container, container)} named as GGUF"
         return HeaderFacts(container if container in _KNOWN else "unknown", wrong, "wrong-container")
@@ -215,7 +222,18 @@ def _gguf(head: bytes, size: int, container: str | None) -> HeaderFacts:
     least = _GGUF_HEAD_BYTES + tensors * _GGUF_LEAST_TENSOR_BYTES + pairs * _GGUF_LEAST_PAIR_BYTES
     if least > size:
         return HeaderFacts("gguf", f"cut off: {tensors} tensors do not fit into {size} bytes", "truncated")
-    return HeaderFacts("gguf", detail=f"GGUF version {version}, {tensors} tensors")
+    fault = _gguf_fault(descriptor, size, tensors, pairs)
+    return fault or HeaderFacts("gguf", detail=f"GGUF version {version}, {tensors} tensors")
+
+
+def _gguf_fault(descriptor: int, size: int, tensors: int, pairs: int) -> HeaderFacts | None:
+    try:
+        needed = least_size(lambda start, count: os.pread(descriptor, min(count, size), start), tensors, pairs)
+    except ValueError as error:
+        return HeaderFacts("gguf", f"a damaged GGUF header: {error}", "header-invalid")
+    if needed is None or needed <= size:
+        return None
+    return HeaderFacts("gguf", f"cut off: {size} of at least {needed} bytes", "truncated")
 
 
 def _torch(descriptor: int, head: bytes, suffix: str, size: int, container: str | None) -> HeaderFacts:
@@ -223,9 +241,16 @@ def _torch(descriptor: int, head: bytes, suffix: str, size: int, container: str 
         return HeaderFacts("safetensors", f"safetensors named as {suffix}", "wrong-container")
     if container == "zip-pickle" and not _zip_is_whole(descriptor, size):
         return HeaderFacts("zip-pickle", "cut off: the zip archive has no end", "truncated")
+    if container is None and suffix != ".bin" and _is_text(head):
+        return HeaderFacts("unknown", "a text saved under a model's name", "wrong-container")
     if container is None or container in _KNOWN or suffix == ".bin":
         return HeaderFacts(container if container in _KNOWN else "unknown")
     return HeaderFacts("unknown", f"{container} named as {suffix}", "wrong-container")
+
+
+def _is_text(head: bytes) -> bool:
+    """Say whether a file begins like a text; the oldest pickles are texts too, and begin with one of a few signs."""
+    return not head.translate(None, _TEXT_BYTES) and not _OLDEST_PICKLE.match(head)
 
 
 def _zip_is_whole(descriptor: int, size: int) -> bool:

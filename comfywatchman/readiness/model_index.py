@@ -7,13 +7,14 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.comfyui.model_file import HeaderFacts
+from comfywatchman.comfyui.model_file import CHECK_VERSION, HeaderFacts
 from comfywatchman.readiness.database import Database, Store
 from comfywatchman.readiness.inventory import FileKey, HeaderKey
 
 _WRAP: Final = 1 << 64
 _LARGEST: Final = (1 << 63) - 1
 _REVISION: Final = "hash-revision"
+_CHECK: Final = "header-check"
 _ALL_HEADERS: Final = (
     "SELECT device, inode, size, mtime_ns, suffix, format, problem, problem_code, detail, unseen_cycles FROM header"
 )
@@ -66,14 +67,24 @@ class ModelIndex:
         return self._known_hashes()
 
     def remember_headers(self, facts: Mapping[HeaderKey, HeaderFacts]) -> None:
-        """Keep what was read of headers, in one transaction."""
+        """Keep what was read of headers, in one transaction; what an older check read goes with it."""
         self._known_headers().update(facts)
+        outdated = [] if self._is_of_this_check() else [("DELETE FROM header", [()])]
         rows = [
             (*_stored(key), fact.format, fact.problem, fact.problem_code, fact.detail)
             for key, fact in facts.items()
             if _fits(key)
         ]
-        self._store.write([("INSERT OR REPLACE INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", rows)])
+        self._store.write(
+            [
+                *outdated,
+                ("INSERT OR REPLACE INTO header VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)", rows),
+                ("INSERT OR REPLACE INTO note VALUES (?, ?)", [(_CHECK, str(CHECK_VERSION))]),
+            ]
+        )
+
+    def _is_of_this_check(self) -> bool:
+        return self.note(_CHECK) == str(CHECK_VERSION)
 
     def remember_hashes(self, hashes: Mapping[FileKey, Hashes]) -> None:
         """Keep hashes, in one transaction that also moves `hash_revision` on."""
@@ -138,6 +149,8 @@ class ModelIndex:
         if self._headers is not None:
             return self._headers
         known = self._headers = {}
+        if not self._is_of_this_check():
+            return known
         for device, inode, size, mtime_ns, suffix, kind, problem, code, detail, unseen in self._store.read(
             _ALL_HEADERS
         ):

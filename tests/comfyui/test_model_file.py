@@ -50,6 +50,7 @@ class Payload:
         ("a.pt", torch_zip(), "zip-pickle"),
         ("a.bin", b"\x1f\x8b whatever a bin may be", "unknown"),
         ("a.pkl", b"(dp0\n.", "unknown"),
+        ("a.pt", b"ctorch._utils\n_rebuild_tensor_v2\n", "unknown"),
         ("a.bin", b"error" * 20_000, "unknown"),
         ("a.onnx", b"\x08\x07\x12\x04test", "onnx"),
         ("a.onnx", b"something else", "unknown"),
@@ -111,6 +112,9 @@ LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 6938\n
         ("a.gguf", gguf(2, version=9), "header-invalid", "version 9"),
         ("a.gguf", gguf(10_000)[:4096], "truncated", "10000 tensors"),
         ("a.ckpt", torch_zip()[:-2000], "truncated", "no end"),
+        ("a.pt", b"Quota exceeded for this file.\n", "wrong-container", "a text"),
+        ("a.pth", b"c is no sign of a pickle", "wrong-container", "a text"),
+        ("a.ckpt", b"<!-- saved from url --><html>", "html-page", "web page"),
     ],
 )
 def test_what_could_not_be_loaded_says_why(tmp_path: Path, name: str, content: bytes, code: str, words: str) -> None:

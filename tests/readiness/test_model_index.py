@@ -36,6 +36,16 @@ def test_facts_and_hashes_come_back_as_they_were(tmp_path: Path) -> None:
         assert known.problems == ()
 
 
+def test_what_an_older_check_made_of_headers_does_not_count_and_goes(tmp_path: Path) -> None:
+    first = index(tmp_path)
+    first.remember_headers({header(1): FACTS, header(2): FACTS})
+    first.set_note("header-check", "1")
+    later = index(tmp_path)
+    assert later.headers() == {}
+    later.remember_headers({header(1): BROKEN})
+    assert index(tmp_path).headers() == {header(1): BROKEN}
+
+
 def test_autov2_is_the_beginning_of_the_sha256() -> None:
     assert HASHES.autov2 == "ababababab"
 
