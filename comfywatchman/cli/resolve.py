@@ -15,7 +15,7 @@ from comfywatchman.base.files import Damaged, show_path
 from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus, silence_of, silent_sources
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.install import Installation
@@ -197,8 +197,10 @@ def _show_doubt(one: SearchResult) -> None:
     from comfywatchman.readiness.search.decisions import candidate_id
 
     click.echo(f"\n{printable(one.filename)}: {one.status.value}")
+    silences = {silence_of(source) for source in silent_sources(one)}  # said once, below all of them
     for line in one.evidence:
-        click.echo(f"  {printable(line)}")
+        if line not in silences:
+            click.echo(f"  {printable(line)}")
     for number, candidate in enumerate(one.candidates, 1):
         click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_about(candidate))}")
     if any(candidate.sha256 and candidate.url for candidate in one.candidates):
@@ -212,6 +214,7 @@ def _about(candidate: Candidate) -> str:
         candidate.label or "",
         ", ".join(candidate.differences),
         "; ".join(candidate.reasons),
+        (candidate.url or "") if not candidate.sha256 else "",
     )
     return " · ".join(part for part in parts if part)
 

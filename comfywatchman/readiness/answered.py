@@ -9,15 +9,14 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.readiness.search.result import SITES, SearchResult, SearchStatus, silent_sources
 from comfywatchman.readiness.search.result import Candidate as Proposed
-from comfywatchman.readiness.search.result import SearchResult, SearchStatus
 from comfywatchman.readiness.status import Candidate, MissingModel, PlanFacts, WorkflowEntry
 from comfywatchman.readiness.verdict import ModelState
 
 SOUGHT: Final = frozenset({ModelState.MISSING, ModelState.INVALID})
 """States that only another file can mend."""
 
-_SITES: Final = {"qwen": "Qwen", "civitai": "Civitai", "huggingface": "Hugging Face", "civarchive": "CivArchive"}
 _ASKED: Final = re.compile(r"(qwen|civitai|huggingface|civarchive): [A-Z_]+\.")
 _BACKEND_LINE: Final = re.compile(r"[a-z]+: [A-Z_]+\.|qwen: no language model is configured .*")
 
@@ -81,7 +80,9 @@ def _fix(model: MissingModel, result: SearchResult, blocked: str | None, ask_aga
         return f"Not found{who}. {own}".strip()
     if result.status is SearchStatus.ERROR:
         when = f"; it is asked again after {ask_again_at}" if ask_again_at else ""
-        return f"The search could not ask: {_reason(result)}{when}. {own}".strip()
+        silent = " and ".join(map(site, silent_sources(result)))
+        trouble = f"The search got no answer of {silent}" if silent else f"The search could not ask: {_reason(result)}"
+        return f"{trouble}{when}. {own}".strip()
     return f"{_reason(result)}. {own}".strip()
 
 
@@ -128,4 +129,4 @@ def _candidate(found: Proposed) -> Candidate:
 
 def site(source: str) -> str:
     """Return a source as people call it."""
-    return _SITES.get(source, source)
+    return SITES.get(source, source)

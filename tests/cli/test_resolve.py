@@ -16,7 +16,7 @@ from tests.hosts import Host, graph
 from tests.model_files import put, safetensors
 from tests.readiness.search.searching import World, world
 from tests.servers.civitai import file_json, model_json, sha256_of, version_json
-from tests.servers.huggingface import HubFile, Repo
+from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo
 from tests.servers.llm import ChatServer, picks
 
 LORA = "detail_tweaker.safetensors"
@@ -268,3 +268,28 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(host: Host) -> None:
     assert ended.returncode == 1
     assert b"Looking for missing models" in shown
     assert b"Looking for" not in ended.stdout
+
+
+def test_a_silent_site_is_told_once_and_what_it_was_to_verify_is_kept(host: Host) -> None:
+    with HuggingFaceServer() as gone:
+        pass
+    host.set(search__huggingface_url=gone.url, search__backend_order=["civitai"])
+    for number in range(4):
+        name = f"lora_number_{number}.safetensors"
+        declaring = json.loads(graph(lora=name))
+        url = f"https://huggingface.co/owner/repo/resolve/main/{name}"
+        declaring["models"] = [{"name": name, "url": url, "directory": "loras"}]
+        host.write(f"{number}.json", json.dumps(declaring).encode())
+    ended = host.invoke("resolve", "--all")
+    assert ended.exit_code == 1
+    (told,) = [line for line in ended.output.splitlines() if "did not answer" in line]
+    said = "Hugging Face did not answer, so 4 models were not verified there"
+    assert told.startswith(f"Problem: {said} ({gone.url.removeprefix('http://')} did not answer: ")
+    kept = f"lora_number_2.safetensors · not verified · {gone.url}/owner/repo/resolve/main/lora_number_2.safetensors"
+    assert f"  1. huggingface:owner/repo/lora_number_2.safetensors  {kept}" in ended.stdout.splitlines()
+    host.set(search__budget_seconds=60)
+    report = host.report_after_cycle()
+    assert [one for one in report["problems"] if "did not answer" in one] == [f"{said}."]
+    (model,) = report["workflows"][0]["missing_models"]
+    assert model["fix"].startswith("The search got no answer of Hugging Face; it is asked again after ")
+    assert (model["answer"], model["candidates"][0]["reason"]) == ("ERROR", "not verified")

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Redirects, Session
+from comfywatchman.base.place import show_url
 
 if TYPE_CHECKING:
     from comfywatchman.base.clock import Clock
@@ -27,6 +28,10 @@ class Budget:
         clock: Its monotonic time counts.
         seconds: Time from now; None for no limit.
         requests: Most requests; None for no limit.
+
+    Attributes:
+        requests: How many were made.
+        silent: Servers that kept silent (host and port), with what was said of that first.
     """
 
     def __init__(self, clock: Clock, *, seconds: float | None = None, requests: int | None = None) -> None:
@@ -36,6 +41,7 @@ class Budget:
         self._lock = threading.Lock()
         self._refusal: str | None = None
         self.requests = 0
+        self.silent: dict[str, str] = {}
 
     def refusal(self) -> str | None:
         """Return why nothing more is asked, in words; None while there is something left."""
@@ -85,7 +91,7 @@ class BudgetedSession(Session):
         super().__init__(timeout_seconds=timeout_seconds, max_bytes=max_bytes)
         self._budget = budget
         self._silences: dict[str, int] = {}
-        self._paused: dict[str, str] = {}
+        self._paused: dict[str, tuple[str, str]] = {}
         self._kept: dict[str, HttpAnswer] = {}
         self._kept_bytes = 0
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
@@ -144,17 +150,20 @@ class BudgetedSession(Session):
     def _counted(self, url: str, ask: Callable[[], HttpAnswer]) -> HttpAnswer:
         origin = urlsplit(url).netloc
         if origin in self._paused:
-            raise Failure("search-paused", f"{origin} {self._paused[origin]} before, so it is left alone for now.")
+            raise Failure(*self._paused[origin])
         self._budget.take()
         try:
             answer = ask()
         except Failure as failure:
             if failure.code == "http-unreachable":
                 self._silences[origin] = self._silences.get(origin, 0) + 1
+                self._budget.silent.setdefault(origin, f"{origin}{failure.message.removeprefix(show_url(url))}")
                 if self._silences[origin] >= _SILENCES:
-                    self._paused[origin] = "did not answer"
+                    said = f"{origin} did not answer before, so it is left alone for now."
+                    self._paused[origin] = ("http-unreachable", said)
             raise
         self._silences.pop(origin, None)
         if answer.status == _TOO_MANY:
-            self._paused[origin] = "asked for patience"
+            said = f"{origin} asked for patience before, so it is left alone for now."
+            self._paused[origin] = ("search-paused", said)
         return answer

@@ -11,7 +11,7 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.claims import Facts, Proposal, State, Wanted
-from comfywatchman.readiness.search.result import Ids, SearchResult
+from comfywatchman.readiness.search.result import Ids, SearchResult, silence_of
 from comfywatchman.readiness.search.verify import Policy, judge, reason_invalid
 from comfywatchman.sources.civarchive import CivArchive
 from comfywatchman.sources.civitai import Civitai, CivitaiHit
@@ -63,7 +63,7 @@ def facts_of(proposal: Proposal, wanted: Wanted, hubs: Hubs) -> tuple[Facts, ...
         if (ids.civitai_version is not None or ids.civitai_model is not None) and hubs.civitai is not None:
             return tuple(_on_civitai(proposal, hubs.civitai))
     except Failure as failure:
-        return (Facts(proposal, "unknown", _hub(ids), name=proposal.name, ids=ids, said=failure.message),)
+        return (_unanswered(proposal, _hub(ids), failure, _address(ids, hubs)),)
     said = "its host gives no hash before a download, so it cannot be verified"
     if ids != Ids():
         said = "its hub is not to be asked"
@@ -88,7 +88,7 @@ def search_civitai(
     try:
         facts = list(_civitai_facts(proposal, wanted, hubs.civitai, terms))
     except Failure as failure:
-        facts = [Facts(proposal, "unknown", "civitai", said=failure.message)]
+        facts = [_unanswered(proposal, "civitai", failure)]
     return judge(wanted, facts, policy=policy, searched_at=searched_at)
 
 
@@ -116,7 +116,7 @@ def search_hugging_face(
             found = Proposal("search", "Hugging Face's search", Ids(repo=repo))
             facts.extend(one for one in _on_hugging_face(found, wanted, hub) if one.state == "there")
     except Failure as failure:
-        facts.append(Facts(proposal, "unknown", "huggingface", said=failure.message))
+        facts.append(_unanswered(proposal, "huggingface", failure))
     return judge(wanted, facts, policy=policy, searched_at=searched_at)
 
 
@@ -128,7 +128,7 @@ def search_civarchive(wanted: Wanted, hubs: Hubs, *, policy: Policy, searched_at
         try:
             facts.extend(_remembered(proposal, wanted, hubs.civarchive, wanted.sha256))
         except Failure as failure:
-            facts.append(Facts(proposal, "unknown", "civarchive", said=failure.message))
+            facts.append(_unanswered(proposal, "civarchive", failure))
     return judge(wanted, facts, policy=policy, searched_at=searched_at)
 
 
@@ -246,6 +246,22 @@ def _remembered(proposal: Proposal, wanted: Wanted, archive: CivArchive, digest:
             base_model=version.base_model if version is not None else None,
             said=f"CivArchive remembers it with {len(living)} mirrors; look there, and compare the hash.",
         )
+
+
+def _unanswered(proposal: Proposal, source: str, failure: Failure, url: str | None = None) -> Facts:
+    said = silence_of(source) if failure.code == "http-unreachable" else failure.message
+    name = base_name(proposal.ids.path or "") or proposal.name
+    return Facts(proposal, "unknown", source, name=name, ids=proposal.ids, url=url, said=said)
+
+
+def _address(ids: Ids, hubs: Hubs) -> str | None:
+    """Return where a file is that could not be verified, as far as its ids tell."""
+    if ids.repo is not None and ids.path is not None and hubs.huggingface is not None:
+        file = HuggingFaceFile(ids.repo, ids.revision or "main", ids.path)
+        return hugging_face_url(hubs.huggingface.base_url, file)
+    if ids.civitai_version is not None and hubs.civitai is not None:
+        return civitai_url(hubs.civitai.base_urls[0], ids.civitai_version, ids.civitai_file)
+    return None
 
 
 def _could_be(wanted: Wanted, name: str) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.files import Damaged
@@ -16,7 +18,7 @@ from comfywatchman.readiness.search.budget import Budget
 from comfywatchman.readiness.search.chain import Backend, search_multiple_models
 from comfywatchman.readiness.search.decisions import load_decisions
 from comfywatchman.readiness.search.opening import open_search, policy_of
-from comfywatchman.readiness.search.result import SearchResult
+from comfywatchman.readiness.search.result import SearchResult, SearchStatus, silence_of, silent_sources
 from comfywatchman.readiness.search.seeking import local_catalogue, sought_models
 from comfywatchman.readiness.status import MissingModel
 
@@ -93,5 +95,26 @@ def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: Sear
             progress=request.progress,
         )
         store_problems = search.memory.problems if search.memory is not None else []
-    problems = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
-    return Resolved(tuple(results), problems)
+    own = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
+    return Resolved(tuple(results), (*own, *_silences(results, request)))
+
+
+def _silences(results: Sequence[SearchResult], request: SearchRequest) -> Iterator[str]:
+    """Say of each site that kept silent, once, how many models wait for it."""
+    waiting = Counter(
+        source
+        for one in results
+        if one.status in {SearchStatus.ERROR, SearchStatus.UNCERTAIN}
+        for source in silent_sources(one)
+    )
+    section, silent = request.settings.search, request.budget.silent
+    urls = {
+        "civitai": (section.civitai_url, section.civitai_fallback_url),
+        "huggingface": (section.huggingface_url,),
+        "civarchive": (section.civarchive_url,),
+    }
+    for source, count in waiting.items():
+        told = [silent[host].rstrip(".") for url in urls.get(source, ()) if (host := urlsplit(url).netloc) in silent]
+        models = "1 model was" if count == 1 else f"{count} models were"
+        why = f" ({'; '.join(told)})" if told else ""
+        yield f"{silence_of(source).rstrip('.')}, so {models} not verified there{why}."

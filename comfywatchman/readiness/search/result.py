@@ -9,6 +9,9 @@ from typing import Final
 import msgspec
 
 MOST_CANDIDATES: Final = 12
+SITES: Final = {"qwen": "Qwen", "civitai": "Civitai", "huggingface": "Hugging Face", "civarchive": "CivArchive"}
+"""Sources as people call them."""
+
 SEVERAL: Final = "Different files bear this name; their hashes differ, so a person has to choose."
 
 
@@ -52,7 +55,7 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
         source: `huggingface`, `civitai`, `civarchive`, or the host of an address that cannot be verified.
         name: The file's own name there.
         ids: What names it there.
-        url: Where it can be fetched; null while nothing was verified.
+        url: Where it would be fetched; null where nothing may be fetched from, or that is not known.
         size: In bytes; Civitai's is exact to a few bytes only. Null when unknown.
         sha256: Lower-case hex as the hub gives it; null when it gives none.
         reasons: Why it is not simply the answer, in words; empty for one that passed every check.
@@ -118,6 +121,16 @@ _RANK: Final = (
     SearchStatus.ERROR,
     SearchStatus.NOT_FOUND,
 )
+
+
+def silence_of(source: str) -> str:
+    """Return how a site's silence is said: in the same words for every model, so that it can be told once."""
+    return f"{SITES.get(source, source)} did not answer."
+
+
+def silent_sources(result: SearchResult) -> tuple[str, ...]:
+    """Return the sources that kept silent when they were asked about a model."""
+    return tuple(source for source in SITES if silence_of(source) in result.evidence)
 
 
 def merge(results: Sequence[SearchResult]) -> SearchResult:

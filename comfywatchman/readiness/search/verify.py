@@ -19,6 +19,7 @@ from comfywatchman.readiness.search.result import (
     Candidate,
     SearchResult,
     SearchStatus,
+    silence_of,
 )
 from comfywatchman.sources.file_names import (
     PICKLE_EXTENSIONS,
@@ -31,6 +32,7 @@ from comfywatchman.sources.file_names import (
 )
 from comfywatchman.sources.urls import NO_HOSTS, reason_to_refuse
 
+NOT_VERIFIED: Final = "not verified"
 OTHER_PRECISION: Final = "same model, other precision"
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -95,6 +97,8 @@ def reason_invalid(wanted: Wanted) -> str | None:
 
 def reasons_against(wanted: Wanted, facts: Facts, policy: Policy) -> tuple[str, ...]:
     """Say what keeps a proposed file from being the model; nothing when it passes every check."""
+    if facts.state == "unknown":
+        return (NOT_VERIFIED if facts.said == silence_of(facts.source) else f"{NOT_VERIFIED}: {facts.said}",)
     if facts.state != "there":
         return (facts.said or "its hub does not show it",)
     checks = (
@@ -241,7 +245,8 @@ def _suspicious(facts: Facts) -> bool:
 
 
 def _evidence(judged: Iterable[tuple[Facts, tuple[str, ...]]]) -> tuple[str, ...]:
-    lines = (f"{one.proposal.who}: {one.said}" for one, _ in judged if one.state != "there" and one.said)
+    said = [one for one, _ in judged if one.state != "there" and one.said]
+    lines = (one.said if one.state == "unknown" else f"{one.proposal.who}: {one.said}" for one in said)
     return tuple(dict.fromkeys(lines))
 
 

@@ -88,10 +88,22 @@ def test_what_is_kept_of_answers_is_bounded() -> None:
 def test_a_server_that_keeps_silent_twice_is_left_alone_and_others_are_not() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with LocalServer({"/a": Reply(b"1")}) as server, BudgetedSession(Budget(FakeClock()), timeout_seconds=5) as session:
-        codes = [code_of(session, f"{silent}/{number}") for number in range(4)]
-        assert codes == ["http-unreachable", "http-unreachable", "search-paused", "search-paused"]
+    budget = Budget(FakeClock())
+    with LocalServer({"/a": Reply(b"1")}) as server, BudgetedSession(budget, timeout_seconds=5) as session:
+        assert {code_of(session, f"{silent}/{number}") for number in range(4)} == {"http-unreachable"}
+        assert budget.requests == 2
         assert session.get(f"{server.url}/a").status == 200
+
+
+def test_the_silence_of_a_server_is_remembered_with_its_reason_and_without_what_was_asked() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = f"127.0.0.1:{listener.getsockname()[1]}"
+    budget = Budget(FakeClock())
+    with LocalServer({"/a": Reply(b"{}", 500)}) as server, BudgetedSession(budget, timeout_seconds=5) as session:
+        for path in ("secret/one", "two"):
+            code_of(session, f"http://{silent}/{path}?key=x")
+        session.get(f"{server.url}/a")
+    assert budget.silent == {silent: f"{silent} did not answer: [Errno 111] Connection refused."}
 
 
 def test_one_silence_between_answers_is_forgiven() -> None:

@@ -24,7 +24,7 @@ from comfywatchman.readiness.search.decisions import choose, load_decisions
 from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus
 from tests.readiness.search.searching import World, sought, world
 from tests.servers.base import Reply
-from tests.servers.civitai import file_json, model_json, version_json
+from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
 from tests.servers.llm import picks
 
@@ -460,3 +460,16 @@ def test_an_unplugged_network_is_an_error_for_everything(order: tuple[Backend, .
         answers = search_multiple_models([sought(f"detail_{number}.safetensors") for number in range(8)], search)
     assert set(statuses(answers)) == {"ERROR"}
     assert search.budget.requests <= 2 * 3 + 4
+
+
+def test_a_silent_first_address_of_civitai_leaves_the_second_one_to_be_asked() -> None:
+    with CivitaiServer() as gone:
+        pass
+    names = [f"{word}_lora.safetensors" for word in ("red", "green", "blue", "grey")]
+    with (
+        world() as made,
+        made.search(civitai_url=gone.url, civitai_fallback_url=made.civitai.url, parallel=1) as search,
+    ):
+        made.civitai.models = [on_civitai(*names)]
+        answers = search_multiple_models([sought(name) for name in names], search, backends=["civitai"])
+        assert statuses(answers) == ["FOUND"] * 4
