@@ -49,6 +49,23 @@ CODES: Final[dict[str, str]] = {
     "workflow-not-a-workflow": "A file is readable but holds no ComfyUI workflow.",
     "workflow-too-deep": "A workflow file is nested deeper than any real workflow.",
     "workflow-embedded-invalid": "A media file's embedded workflow cannot be read.",
+    "git-missing": "git is not installed, or cannot be started.",
+    "git-failed": "git could not clone or check out what was asked for.",
+    "gov-bad-id": "A text cannot be the id of a node.",
+    "gov-bad-url": "A node cannot be cloned from an address.",
+    "gov-bad-ref": "A text is not the name of a branch, tag or commit.",
+    "gov-denied": "A pack or package is on the deny list.",
+    "gov-node-there": "A node's folder or id is taken.",
+    "gov-node-unknown": "No node of that id is registered.",
+    "gov-pack-unknown": "The Comfy Registry knows no pack of that id, or not where its code is.",
+    "gov-transaction-unknown": "There is no transaction of that id.",
+    "gov-transaction-state": "A transaction's status does not allow what was asked for.",
+    "gov-candidate-failed": "A candidate environment could not be built.",
+    "gov-candidate-stale": "What a candidate was built from has changed since.",
+    "gov-core-approval": "A promotion would change core packages and was not approved.",
+    "gov-torch-builds": "Packages of the torch family are built for different CUDA versions.",
+    "gov-promote-failed": "A promotion failed; production is as it was.",
+    "gov-needs-resolution": "The packages of the nodes cannot be installed together.",
 }
 """Every code that a `Failure` may carry, with what it means (docs/reference/failures.md says what to do)."""
 
