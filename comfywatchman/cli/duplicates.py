@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import click
 
 from comfywatchman.cli.render import DONE, print_json, print_table, printable
@@ -40,22 +42,18 @@ def _look(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplicates, ..
     from comfywatchman.comfyui.folders import resolve_folders
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.downloads.duplicates import find_duplicates, unhashed_alike
-    from comfywatchman.readiness.downloads.here import all_models
     from comfywatchman.readiness.hashing import hash_some
     from comfywatchman.readiness.inventory import build_inventory
     from comfywatchman.readiness.listing import walk_models
     from comfywatchman.readiness.model_index import ModelIndex
 
     installation = session.needed_installation("to look into")
-    database = open_database(session.layout.database)
-    try:
+    with closing(open_database(session.layout.database)) as database:
         index = ModelIndex(database)
-        files = list(all_models(build_inventory(walk_models(resolve_folders(installation)[0]), index)))
+        files = list(build_inventory(walk_models(resolve_folders(installation)[0]), index).all_models())
         if with_hashing:
             alike = unhashed_alike(files, index.hashes())
             done = hash_some(alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic)
             for reason in done.skipped:
                 click.echo(f"Not hashed: {printable(reason)}", err=True)
         return find_duplicates(files, index.hashes()), len(unhashed_alike(files, index.hashes()))
-    finally:
-        database.close()

@@ -137,6 +137,11 @@ def _resolve(
         for model in _sought(entry)
         if (facts := assessment.facts(entry)) is not None
     ]
+
+    def here() -> dict[str, str]:
+        files = files_by_hash(host.inventory.all_models(), host.models.hashes())
+        return {sha256: file.path for sha256, file in files.items()}
+
     resolved = resolve_missing(
         lacking,
         SearchRequest(
@@ -147,7 +152,7 @@ def _resolve(
             clock=request.clock,
             database=database,
             budget=cycle_budget(request.settings, request.clock),
-            here=lambda: {key: one.path for key, one in files_by_hash(host.all_models(), host.models.hashes()).items()},
+            here=here,
             progress=lambda done, of: request.progress(f"Searching for missing models: {done} of {of}"),
         ),
     )

@@ -75,7 +75,7 @@ def _downloads(run: Run, host: HostView) -> Iterator[Downloads]:
     request = run.request
     here = {}
     if request.settings.downloads.link != "off":
-        here = files_by_hash(host.all_models(), host.models.hashes())
+        here = files_by_hash(host.inventory.all_models(), host.models.hashes())
     with StopNotice() as stop:
         yield Downloads(
             home=request.layout.home,

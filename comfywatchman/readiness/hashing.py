@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
 from comfywatchman.base.files import show_path
-from comfywatchman.readiness.inventory import FileKey, ModelFile
+from comfywatchman.readiness.inventory import FileKey, ModelFile, key_of
 from comfywatchman.readiness.model_index import Hashes, ModelIndex
 
 BLOCK_BYTES: Final = 2 << 20
@@ -29,21 +29,17 @@ OVERRUN_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class HashProgress:
-    """How far hashing has come.
+class HashOutcome:
+    """What came of one call.
 
     Attributes:
-        hashed: Files hashed by this call.
-        hashed_bytes: Their size.
+        hashed: Files that were hashed.
         waiting: Files that still have no hashes.
-        waiting_bytes: Their size.
         skipped: Why files could not be hashed now, as printable text.
     """
 
     hashed: int
-    hashed_bytes: int
     waiting: int
-    waiting_bytes: int
     skipped: tuple[str, ...] = ()
 
 
@@ -110,8 +106,8 @@ class Hasher:
         length = self._feed(descriptor, lanes, may_go_on)
         if length is None:
             return "given up: the time for hashing is over"
-        key = _key(before)
-        if length != before.st_size or key != _key(os.fstat(descriptor)):
+        key = key_of(before)
+        if length != before.st_size or key != key_of(os.fstat(descriptor)):
             return "changed while it was hashed"
         sha256, blake3, *rest = [lane.digest.hexdigest() for lane in lanes]
         return key, Hashes(sha256, rest[0][:12] if rest else None, blake3)
@@ -151,8 +147,7 @@ def hash_some(
     *,
     budget_seconds: float,
     monotonic: Callable[[], float],
-    progress: Callable[[HashProgress], None] | None = None,
-) -> HashProgress:
+) -> HashOutcome:
     """Hash files that have no hashes yet, small ones first, until the budget is used up.
 
     A file is begun only when it should fit, at the speed seen so far; the first one is begun in any case, so that every
@@ -163,7 +158,6 @@ def hash_some(
         index: Where hashes are looked up and kept.
         budget_seconds: How long to go on beginning files; 0 or less hashes nothing.
         monotonic: Seconds of a steady clock.
-        progress: Called after each file.
     """
     known = index.hashes()
     waiting = {f.key: f for f in files if f.problem is None and f.format != "diffusers" and f.key not in known}
@@ -172,10 +166,8 @@ def hash_some(
         with Hasher() as hasher:
             while run.may_begin():
                 run.hash_next(hasher)
-                if progress is not None:
-                    progress(run.progress())
             run.keep()
-    return run.progress()
+    return run.outcome()
 
 
 class _Run:
@@ -228,12 +220,9 @@ class _Run:
             self._index.remember_hashes(self._batch)
             self._batch = {}
 
-    def progress(self) -> HashProgress:
-        """Return how far this run is."""
-        waiting_bytes = sum(f.size for f in self.queue) - self._hashed_bytes
-        return HashProgress(
-            self._hashed, self._hashed_bytes, len(self.queue) - self._hashed, waiting_bytes, tuple(self._skipped)
-        )
+    def outcome(self) -> HashOutcome:
+        """Return what came of it."""
+        return HashOutcome(self._hashed, len(self.queue) - self._hashed, tuple(self._skipped))
 
 
 def data_start(head: bytes, size: int) -> int | None:
@@ -255,7 +244,3 @@ def _submit(lane: _Lane, block: memoryview, position: int) -> Future[object]:
 def _wait(work: list[Future[object]]) -> None:
     for future in work:
         future.result()
-
-
-def _key(found: os.stat_result) -> FileKey:
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)

@@ -22,10 +22,10 @@ from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.facts import knowledge_key
 from comfywatchman.readiness.hashing import hash_some
-from comfywatchman.readiness.inventory import Inventory, ModelFile, build_inventory
+from comfywatchman.readiness.inventory import Inventory, build_inventory
 from comfywatchman.readiness.judging import Choices, NodeJudge
 from comfywatchman.readiness.listing import walk_models
-from comfywatchman.readiness.live import ask_server
+from comfywatchman.readiness.live import LiveView, ask_server
 from comfywatchman.readiness.model_index import ModelIndex
 from comfywatchman.readiness.node_facts import NodeFacts
 from comfywatchman.readiness.owners import Owners, node_judge
@@ -69,11 +69,6 @@ class HostView:
     problems: tuple[str, ...]
     owners: Owners
 
-    def all_models(self) -> Iterator[ModelFile]:
-        """Yield the models of all folders."""
-        for models in self.inventory.folders.values():
-            yield from models.values()
-
 
 def look_at_host(run: Run, database: Database) -> HostView:
     """Look at models, packs and a running server of the request's installation.
@@ -84,38 +79,31 @@ def look_at_host(run: Run, database: Database) -> HostView:
     """
     installation = run.request.installation
     folders, failures = resolve_folders(installation)
+    nodes = _look_at_nodes(run, folders, database)
     models = ModelIndex(database)
-    with run.phase("nodes"):
-        packs, listings, index = _look_at_packs(folders, database)
-        core = index.core(installation.root, installation.version)
-        read_inputs = tuple(_loader_inputs(packs, core))
-    failpoint("cycle.after_nodes")
     with run.phase("models"):
-        known_folders = folders.with_names(one.folder for one in read_inputs)
+        known_folders = folders.with_names(one.folder for one in nodes.loader_inputs)
         targets = _targets(known_folders, installation)
         inventory = build_inventory(walk_models(known_folders), models, targets=targets)
         models.prune(inventory.header_keys, keep_cycles=KEPT_CYCLES)
     failpoint("cycle.after_inventory")
     with run.phase("server"):
         live = ask_server(run, inventory.folders)
-    table = builtin_table().extended(read_inputs, file_inputs=_file_inputs(packs, core))
-    if live.nodes is not None:
-        table = table.extended(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)
-    failed = _failed_imports(installation, listings) if live.nodes is None else {}
-    facts = NodeFacts(live.classes, live.replaced, core, known_core_classes(), packs, failed)
+    table = _loader_table(nodes, live)
+    failed = _failed_imports(installation, nodes.listings) if live.nodes is None else {}
+    facts = NodeFacts(live.classes, live.replaced, nodes.core, known_core_classes(), nodes.packs, failed)
     owners = Owners(run, folders.custom_nodes, database)
     return HostView(
         folders=known_folders,
         inventory=inventory,
         table=table,
         judge_node=node_judge(facts, owners),
-        packs=packs,
+        packs=nodes.packs,
         models=models,
         fingerprint=_fingerprint(
             inventory.fingerprint,
             knowledge_key(table),
-            *_listing_parts(listings),
-            _core_part(core),
+            *nodes.fingerprints(),
             repr(targets),
             repr(sorted(failed)),
             live.fingerprint,
@@ -127,7 +115,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
         problems=(
             *(failure.message for failure in failures),
             *(f"{problem.path}: {problem.reason}" for problem in inventory.problems),
-            *index.problems,
+            *nodes.problems,
             *models.problems,
         ),
         owners=owners,
@@ -147,18 +135,66 @@ def write_caches(run: Run, host: HostView) -> int:
     if budget <= 0:
         return 0
     with run.phase("hashing"):
-        progress = hash_some(host.all_models(), host.models, budget_seconds=budget, monotonic=request.clock.monotonic)
-    if progress.hashed:
+        files = host.inventory.all_models()
+        outcome = hash_some(files, host.models, budget_seconds=budget, monotonic=request.clock.monotonic)
+    if outcome.hashed:
         write_model_cache(layout.model_cache, host.inventory, host.models)
-    return progress.hashed
+    return outcome.hashed
 
 
-def _look_at_packs(
-    folders: ModelFolders, database: Database
-) -> tuple[tuple[Pack, ...], tuple[PackListing, ...], PackIndex]:
-    listings = walk_packs(folders.custom_nodes)
-    index = PackIndex(database)
-    return index.packs(listings), listings, index
+@dataclass(frozen=True, slots=True)
+class _Nodes:
+    """What the source of packs and of ComfyUI itself says of nodes.
+
+    Attributes:
+        listings: The packs as they lie there.
+        packs: What was read of them.
+        core: ComfyUI's own classes; None without its source.
+        problems: What went wrong with the index of packs, in words.
+    """
+
+    listings: tuple[PackListing, ...]
+    packs: tuple[Pack, ...]
+    core: Pack | None
+    problems: tuple[str, ...]
+
+    @property
+    def loader_inputs(self) -> tuple[LoaderInput, ...]:
+        return tuple(one for pack in self._enabled() for one in pack.loader_inputs)
+
+    @property
+    def file_inputs(self) -> tuple[FileInput, ...]:
+        return tuple(one for pack in self._enabled() for one in pack.file_inputs)
+
+    def fingerprints(self) -> Iterator[str]:
+        for listing in self.listings:
+            yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
+        core = self.core
+        yield "" if core is None else f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)}"
+
+    def _enabled(self) -> Iterator[Pack]:
+        if self.core is not None:
+            yield self.core
+        yield from (pack for pack in self.packs if pack.enabled)
+
+
+def _look_at_nodes(run: Run, folders: ModelFolders, database: Database) -> _Nodes:
+    installation = run.request.installation
+    with run.phase("nodes"):
+        listings = walk_packs(folders.custom_nodes)
+        index = PackIndex(database)
+        packs = index.packs(listings)
+        core = index.core(installation.root, installation.version)
+    failpoint("cycle.after_nodes")
+    return _Nodes(listings, packs, core, index.problems)
+
+
+def _loader_table(nodes: _Nodes, live: LiveView) -> LoaderTable:
+    """Return the knowledge of loaders: the shipped table, what sources say, and above both what a server says."""
+    table = builtin_table().extended(nodes.loader_inputs, file_inputs=nodes.file_inputs)
+    if live.nodes is None:
+        return table
+    return table.extended(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)
 
 
 def _failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
@@ -178,28 +214,5 @@ def _targets(folders: ModelFolders, installation: Installation) -> dict[str, str
     return {name: show_path(place) for name, place in places.items() if place != usual / name}
 
 
-def _loader_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[LoaderInput]:
-    if core is not None:
-        yield from core.loader_inputs
-    for pack in packs:
-        if pack.enabled:
-            yield from pack.loader_inputs
-
-
-def _file_inputs(packs: tuple[Pack, ...], core: Pack | None) -> Iterator[FileInput]:
-    for pack in (*((core,) if core is not None else ()), *packs):
-        if pack.enabled:
-            yield from pack.file_inputs
-
-
 def _fingerprint(*parts: str) -> str:
     return hashlib.blake2b("\n".join(parts).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-def _listing_parts(listings: tuple[PackListing, ...]) -> Iterator[str]:
-    for listing in listings:
-        yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
-
-
-def _core_part(core: Pack | None) -> str:
-    return "" if core is None else f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from typing import Protocol
 
@@ -20,6 +20,11 @@ HeaderKey = tuple[int, int, int, int, str]
 
 FileKey = tuple[int, int, int, int]
 """Device, inode, size and mtime_ns: what says that a file's content is still the one that was read."""
+
+
+def key_of(found: os.stat_result) -> FileKey:
+    """Return what a file's hashes are kept under."""
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
 
 class ModelFile(msgspec.Struct, frozen=True, gc=False):
@@ -103,6 +108,11 @@ class Inventory:
         """Return a folder's models by relative name, sorted; empty for a folder that nobody has named."""
         return self.folders.get(folder, {})
 
+    def all_models(self) -> Iterator[ModelFile]:
+        """Yield the models of all folders; a file that several folders list comes for each of them."""
+        for models in self.folders.values():
+            yield from models.values()
+
     def by_basename(self, name_lower: str) -> tuple[ModelFile, ...]:
         """Return the models of all folders whose last part is this name, letter case and Unicode form ignored.
 
@@ -127,9 +137,8 @@ class Inventory:
     @cached_property
     def _by_basename(self) -> dict[str, tuple[ModelFile, ...]]:
         found: dict[str, list[ModelFile]] = {}
-        for models in self.folders.values():
-            for model in models.values():
-                found.setdefault(composed(model.name.rpartition("/")[2].lower()), []).append(model)
+        for model in self.all_models():
+            found.setdefault(composed(model.name.rpartition("/")[2].lower()), []).append(model)
         return {name: tuple(models) for name, models in found.items()}
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Final, Literal
 
 from comfywatchman.base.rename import rename_without_replacing
-from comfywatchman.readiness.inventory import FileKey, ModelFile
+from comfywatchman.readiness.inventory import FileKey, ModelFile, key_of
 from comfywatchman.readiness.model_index import Hashes
 from comfywatchman.sources.download import Check, target_taken
 from comfywatchman.sources.partial import part_name
@@ -54,7 +54,7 @@ def link_into(source: ModelFile, folder: int, name: str, *, way: Way, check: Che
     except OSError:
         return False
     try:
-        if _key(descriptor) != source.key:
+        if key_of(os.fstat(descriptor)) != source.key:
             return False
         failure = check(descriptor, name, source.size)
         if failure is not None:
@@ -96,8 +96,3 @@ def _clone(descriptor: int, folder: int, unfinished: str) -> None:
         os.fsync(copy)
     finally:
         os.close(copy)
-
-
-def _key(descriptor: int) -> FileKey:
-    found = os.fstat(descriptor)
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
