@@ -62,12 +62,14 @@ class GpuReading:
         devices: What was found, in NVML's order; a device that could not be read is in it, with its problem.
         reason: Why the status is not `ok`; None when it is.
         driver_version: The driver's version, when it said.
+        cuda_version: The newest CUDA that the driver can serve, major and minor, when it said.
     """
 
     status: Literal["ok", "none", "unknown"]
     devices: tuple[GpuDevice, ...] = ()
     reason: str | None = None
     driver_version: str | None = None
+    cuda_version: tuple[int, int] | None = None
 
 
 class _Device(msgspec.Struct, frozen=True):
@@ -86,6 +88,7 @@ class _Answer(msgspec.Struct, frozen=True):
     code: int = 0
     problem: str | None = None
     driver: str | None = None
+    cuda: int | None = None
     count: int = 0
     devices: tuple[_Device, ...] = ()
 
@@ -162,14 +165,15 @@ def _reading(answer: _Answer, system: Path) -> GpuReading:
         return GpuReading(status="none", reason="The NVIDIA library is installed, but there is no NVIDIA GPU.")
     if answer.problem is not None:
         return _unknown(f"The NVIDIA driver answered: {answer.problem}.")
+    cuda = None if answer.cuda is None else (answer.cuda // 1000, answer.cuda % 1000 // 10)
     if not answer.devices:
         reason = "The GPU is in MIG mode without an instance." if answer.count else "There is no NVIDIA GPU."
-        return GpuReading(status="none", reason=reason, driver_version=answer.driver)
+        return GpuReading(status="none", reason=reason, driver_version=answer.driver, cuda_version=cuda)
     devices = tuple(_device(found, system) for found in answer.devices)
     if all(device.memory_free_bytes is None for device in devices):
         reason = f"No GPU says how much memory it has: {devices[0].problem}."
-        return GpuReading(status="unknown", devices=devices, reason=reason, driver_version=answer.driver)
-    return GpuReading(status="ok", devices=devices, driver_version=answer.driver)
+        return GpuReading("unknown", devices, reason, driver_version=answer.driver, cuda_version=cuda)
+    return GpuReading(status="ok", devices=devices, driver_version=answer.driver, cuda_version=cuda)
 
 
 def _device(found: _Device, system: Path) -> GpuDevice:

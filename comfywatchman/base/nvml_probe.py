@@ -72,8 +72,16 @@ def _driver(nvml: Any) -> str | None:
         return None
 
 
+def _cuda(nvml: Any) -> int | None:
+    """Return the newest CUDA that the driver can serve, as NVML writes it: 12080 is 12.8."""
+    try:
+        return int(nvml.nvmlSystemGetCudaDriverVersion_v2())
+    except nvml.NVMLError:
+        return None
+
+
 def answer(library: str) -> dict[str, Any]:
-    """Return what NVML says: `driver`, `count` and `devices`, or `code` and `problem` when it could not be opened."""
+    """Return what NVML says: `driver`, `cuda`, `count` and `devices`, or `code` and `problem` when it could not be opened."""
     # pynvml opens "libnvidia-ml.so.1" by name; a library of that name that is loaded already is the one it gets.
     ctypes.CDLL(library)
     import pynvml as nvml
@@ -84,7 +92,7 @@ def answer(library: str) -> dict[str, Any]:
     except nvml.NVMLError as error:
         return {"code": error.value, "problem": str(error)}
     devices = [device for index in range(count) for device in _gpu(nvml, index)]
-    return {"driver": _driver(nvml), "count": count, "devices": devices}
+    return {"driver": _driver(nvml), "cuda": _cuda(nvml), "count": count, "devices": devices}
 
 
 if __name__ == "__main__":

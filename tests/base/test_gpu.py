@@ -46,9 +46,14 @@ def probe_under_coverage(library: Path, *lines: str) -> dict[str, Any]:
 
 def test_every_gpu_is_read_with_its_memory(ask: Ask) -> None:
     reading = ask(
-        "init 0", "driver 580.95.05", "gpu GPU-a 0 0 24576 20000 400 -1 NVIDIA RTX 4090", "gpu GPU-b 0 0 8192 1 9 0 Old"
+        "init 0",
+        "driver 580.95.05",
+        "cuda 13000",
+        "gpu GPU-a 0 0 24576 20000 400 -1 NVIDIA RTX 4090",
+        "gpu GPU-b 0 0 8192 1 9 0 Old",
     )
     assert (reading.status, reading.reason, reading.driver_version) == ("ok", None, "580.95.05")
+    assert reading.cuda_version == (13, 0)
     first, second = reading.devices
     assert (first.index, first.uuid, first.name, first.mig) == (0, "GPU-a", "NVIDIA RTX 4090", False)
     assert (first.memory_total_bytes, first.memory_free_bytes) == (24576 * MIB, 20000 * MIB)
@@ -211,7 +216,7 @@ def test_the_probe_answers_as_json_what_it_was_told(library: Path) -> None:
     sound = "gpu GPU-b 0 0 100 60 5 0 Sound"
     partitioned = ("gpu GPU-c 0 0 100 60 5 1 Big", "mig MIG-1 0 10 9")
     answer = probe_under_coverage(library, "init 0", "gpu GPU-a 15 0 1 1 1 -1 Lost", sound, *partitioned)
-    assert (answer["driver"], answer["count"]) == (None, 3)
+    assert (answer["driver"], answer["cuda"], answer["count"]) == (None, None, 3)
     assert [device.get("uuid") for device in answer["devices"]] == [None, "GPU-b", "MIG-1"]
     assert answer["devices"][0]["code"] == 15
 
@@ -224,5 +229,8 @@ def test_the_probe_says_why_the_driver_could_not_be_opened(library: Path) -> Non
 
 
 def test_the_probe_says_which_device_kept_its_memory_to_itself(library: Path) -> None:
-    answer = probe_under_coverage(library, "init 0", "driver 1", "memory_v2 3", "gpu GPU-a 0 4 1 1 1 -1 Shy")
-    assert (answer["driver"], answer["devices"][0]["problem"]) == ("1", "Insufficient Permissions")
+    answer = probe_under_coverage(
+        library, "init 0", "driver 1", "cuda 12080", "memory_v2 3", "gpu GPU-a 0 4 1 1 1 -1 Shy"
+    )
+    assert (answer["driver"], answer["cuda"]) == ("1", 12080)
+    assert answer["devices"][0]["problem"] == "Insufficient Permissions"

@@ -6,6 +6,7 @@
  *   init crash           nvmlInit ends the process with SIGSEGV
  *   init chatter         nvmlInit succeeds and writes a line of its own to standard output
  *   driver TEXT
+ *   cuda NUMBER          what nvmlSystemGetCudaDriverVersion_v2 answers, 12080 for 12.8; "not supported" without it
  *   memory_v2 CODE       what nvmlDeviceGetMemoryInfo_v2 answers
  *   gpu UUID HANDLE_CODE MEMORY_CODE TOTAL_MIB FREE_MIB RESERVED_MIB MIG NAME...
  *   mig UUID MEMORY_CODE TOTAL_MIB FREE_MIB      an instance of the gpu line above it
@@ -33,7 +34,7 @@ typedef struct device {
 
 static device pool[MAX];
 static device *gpus[MAX];
-static int pool_used, gpu_count, init_code, memory_v2_code;
+static int pool_used, gpu_count, init_code, memory_v2_code, cuda;
 static char driver[80], init_action[32];
 
 static void state_path(char *path, size_t size) {
@@ -50,6 +51,7 @@ static void read_line(const char *line) {
     if (sscanf(line, "init %31s", init_action) == 1) {
         if (sscanf(init_action, "%d", &init_code) != 1) init_code = 0;
     } else if (sscanf(line, "driver %79s", driver) == 1) {
+    } else if (sscanf(line, "cuda %d", &cuda) == 1) {
     } else if (sscanf(line, "memory_v2 %d", &memory_v2_code) == 1) {
     } else if (sscanf(line, "gpu %95s %d %d %llu %llu %llu %d %95[^\n]", made->uuid, &made->handle_code,
                       &made->memory_code, &made->total, &made->free, &made->reserved, &made->mig, made->name) == 8) {
@@ -94,6 +96,12 @@ const char *nvmlErrorString(int code) {
 int nvmlSystemGetDriverVersion(char *version, unsigned int size) {
     if (!driver[0]) return NOT_SUPPORTED;
     snprintf(version, size, "%s", driver);
+    return SUCCESS;
+}
+
+int nvmlSystemGetCudaDriverVersion_v2(int *version) {
+    if (!cuda) return NOT_SUPPORTED;
+    *version = cuda;
     return SUCCESS;
 }
 
