@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput, LoaderTable
-from comfywatchman.comfyui.workflow.document import Node, Workflow
+from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput, LoaderTable, builtin_table
+from comfywatchman.comfyui.workflow.document import Format, Node, Problem, Workflow
 
 Confidence = Literal["high", "medium", "low"]
 Kind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
@@ -82,6 +82,38 @@ def find_references(
         if (node.values or node.positional) and not table.is_display(node.class_type):
             found.extend(_of_node(node, table, declared, unknown=node.class_type in unknown_classes))
     return tuple(found)
+
+
+def unnamed_models(workflow: Workflow, table: LoaderTable, found: Iterable[Reference]) -> Iterator[Problem]:
+    """Give the inputs of active loaders for which the file holds no name: left out, or made by another node's run.
+
+    A computed name is passed over where another node of the workflow names a model of the same folder: selectors do,
+    and the loader they feed gets that name. The editor fills in what is left out; the server refuses it.
+
+    Args:
+        workflow: The workflow.
+        table: Loader knowledge.
+        found: Its references.
+    """
+    named = {reference.folder for reference in found if reference.active}
+    for node in workflow.nodes:
+        if not node.active:
+            continue
+        for known in table.inputs(node.class_type):
+            if known.confidence != "high" or not known.name or _NUMBERED in known.name:
+                continue
+            if known.name in node.linked and known.folder not in named:
+                message = f"Which model of {known.folder} {known.name} gets is known only when the workflow runs."
+                yield Problem("model-name-computed", message, node.path)
+            elif workflow.format is Format.API and _is_left_out(node, known):
+                yield Problem("model-name-absent", f"Its required input {known.name} is left out.", node.path)
+
+
+def _is_left_out(node: Node, known: LoaderInput) -> bool:
+    if known.name in node.values or known.name in node.linked:
+        return False
+    # Only of the inputs of ComfyUI's own loaders it is known that all are required.
+    return any(one.name == known.name and one.confidence == "high" for one in builtin_table().inputs(node.class_type))
 
 
 def classes(workflow: Workflow, *, active: bool = True) -> Mapping[str, tuple[str, ...]]:

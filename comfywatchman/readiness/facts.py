@@ -9,13 +9,13 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.input_files import InputFile, required_files
 from comfywatchman.comfyui.loaders import LoaderTable
-from comfywatchman.comfyui.references import Reference, find_references
+from comfywatchman.comfyui.references import Reference, find_references, unnamed_models
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import addresses_in
 
-READER_VERSION: Final = 5
+READER_VERSION: Final = 6
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
 
 
@@ -70,15 +70,17 @@ def read_facts(content: bytes, *, container: str, table: LoaderTable) -> Facts:
         workflow = read_workflow(content, container=container, table=table)
     except Failure as failure:
         return failed(container, failure)
+    references = find_references(workflow, table)
+    problems = (*workflow.problems, *unnamed_models(workflow, table, references))
     return Facts(
         container=workflow.container,
         format=workflow.format.value,
-        references=find_references(workflow, table),
+        references=references,
         classes=_class_uses(workflow.nodes),
         declared=workflow.declared,
         links=_links(workflow.notes),
         inputs=required_files(workflow, table.file_inputs),
-        problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in workflow.problems),
+        problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in problems),
     )
 
 

@@ -22,12 +22,22 @@ from comfywatchman.readiness.verdict import (
     judge_workflow,
 )
 
-JUDGE_VERSION: Final = 4
+JUDGE_VERSION: Final = 5
 """Raised when judging changes, so that kept verdicts are made anew."""
 
 UNKNOWN_STATE: Final = "unknown"
 
-UNREAD: Final = frozenset({"node-unreadable", "subgraph-cycle", "group-values-unmapped", "link-to-nowhere"})
+UNREAD: Final = frozenset(
+    {
+        "node-unreadable",
+        "subgraph-cycle",
+        "group-values-unmapped",
+        "link-to-nowhere",
+        "model-name-absent",
+        "model-name-computed",
+        "widgets-unreadable",
+    }
+)
 """Problems of a file that leave open what it asks for, or for which the server refuses it."""
 
 NodeJudge = Callable[[str, ClassUse], MissingNode | None]

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
-from comfywatchman.comfyui.references import MODEL_EXTENSIONS, Reference, classes, find_references
+from comfywatchman.comfyui.references import MODEL_EXTENSIONS, Reference, classes, find_references, unnamed_models
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
 
@@ -309,3 +309,39 @@ def test_an_unnamed_value_beside_a_fed_one_is_still_looked_at() -> None:
     one = node(2, "Unknown", ["a.gguf", "b.gguf", 5], inputs=[slot("which", 1)])
     found = references(node(1, "PrimitiveString", ["c.gguf"]), one, links=[[1, 1, 0, 2, 0, "STRING"]])
     assert [one.value for one in found] == ["c.gguf", "a.gguf", "b.gguf"]
+
+
+def unnamed(raw: Json, table: LoaderTable | None = None) -> list[tuple[str, str | None]]:
+    workflow, table = samples.read(raw), table or builtin_table()
+    return [(one.code, one.node_path) for one in unnamed_models(workflow, table, find_references(workflow, table))]
+
+
+def prompt(**inputs: object) -> Json:
+    return {"1": {"class_type": "CheckpointLoaderSimple", "inputs": inputs}, "2": {"class_type": "X", "inputs": {}}}
+
+
+def test_a_required_name_that_a_prompt_leaves_out_is_told() -> None:
+    assert unnamed(prompt()) == [("model-name-absent", "1")]
+    assert unnamed({"1": {"class_type": "CheckpointLoaderSimple"}}) == [("model-name-absent", "1")]
+    assert unnamed(prompt(ckpt_name="a.ckpt")) == []
+
+
+def test_what_the_editor_fills_in_or_what_nobody_knows_to_be_required_may_be_left_out() -> None:
+    assert unnamed(graph(node(1, "CheckpointLoaderSimple"))) == []
+    live = [LoaderInput("X", "which", "vae", 0, "a running server", "high")]
+    assert unnamed(prompt(ckpt_name="a.ckpt"), builtin_table().extended(live, override=True)) == []
+
+
+def test_a_name_that_only_a_run_gives_is_told_unless_another_node_names_a_model_of_that_folder() -> None:
+    computed = prompt(ckpt_name=["2", 0])
+    assert unnamed(computed) == [("model-name-computed", "1")]
+    selector = LoaderInput("X", "which", "checkpoints", 0, "a pack", "medium")
+    computed["2"]["inputs"] = {"which": "a.ckpt"}
+    assert unnamed(computed, builtin_table().extended([selector])) == []
+
+
+def test_a_computed_name_of_the_editors_file_is_told_of_active_nodes_only() -> None:
+    loader = node(2, "CheckpointLoaderSimple", ["stale.ckpt"], inputs=[slot("ckpt_name", 1)])
+    links: list[object] = [[1, 1, 0, 2, 0, "COMBO"]]
+    assert unnamed(graph(node(1, "Source"), loader, links=links)) == [("model-name-computed", "2")]
+    assert unnamed(graph(node(1, "Source"), {**loader, "mode": 2}, links=links)) == []

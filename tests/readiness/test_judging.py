@@ -10,7 +10,7 @@ import pytest
 from comfywatchman.comfyui.references import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import ClassUse, Facts
-from comfywatchman.readiness.judging import candidates, judge
+from comfywatchman.readiness.judging import UNREAD, candidates, judge
 from comfywatchman.readiness.status import FileProblem, MissingNode, Package
 from comfywatchman.readiness.verdict import Found
 
@@ -86,7 +86,7 @@ def test_what_is_open_is_counted(classes: list[str], status: str, uncertain: int
     assert (judged.status, judged.uncertain_count) == (status, uncertain)
 
 
-@pytest.mark.parametrize("code", ["node-unreadable", "subgraph-cycle", "group-values-unmapped", "link-to-nowhere"])
+@pytest.mark.parametrize("code", sorted(UNREAD))
 def test_a_workflow_that_was_not_read_whole_is_never_ready(code: str) -> None:
     judged = judge(facts(classes=["Fine"], problems=(FileProblem(code, "No."),)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)

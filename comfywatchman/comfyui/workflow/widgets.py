@@ -57,6 +57,9 @@ def stored_widgets(node: RawNode, table: LoaderTable, *, path: str, problems: li
     named = mapping(node.raw.get("widgets_values_named"))
     if isinstance(values, dict):
         return Widgets(dict(values))
+    if values is not None and not isinstance(values, list) and table.inputs(node.class_type):
+        message = f"The widget values of this {node.class_type} node are neither a list nor a mapping."
+        problems.append(Problem("widgets-unreadable", message, path))
     if not isinstance(values, list) or not values:
         return Widgets(dict(named))
     if named and len(named) != len(values):

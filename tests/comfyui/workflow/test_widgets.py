@@ -73,3 +73,10 @@ def test_deeply_nested_values_are_not_compared() -> None:
         deep = [deep]
     one = node(1, "Unknown", [deep], widgets_values_named={"x": deep})
     assert problems(one) == []
+
+
+@pytest.mark.parametrize("stored", ["a.safetensors", 5, True])
+def test_values_of_another_shape_are_reported_of_a_loader_only(stored: object) -> None:
+    assert problems({**node(1, "VAELoader"), "widgets_values": stored}) == [("widgets-unreadable", "1")]
+    assert problems({**node(1, "Unknown"), "widgets_values": stored}) == []
+    assert problems({**node(1, "VAELoader"), "widgets_values": None}) == []
