@@ -27,6 +27,12 @@ SHORTHANDS: Final = {
     "TAVILY_API_KEY": "secrets.tavily_api_key",
 }
 MASK: Final = "********"
+_NETWORK: Final = frozenset(
+    {
+        *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
+        *("NETRC", "SSH_AUTH_SOCK", "XDG_CACHE_HOME", "UV_CACHE_DIR"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,15 @@ def variables_for_children(environment: Mapping[str, str] | None = None) -> dict
     environment = os.environ if environment is None else environment
     names = {*SHORTHANDS, "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
     return {name: text for name, text in environment.items() if name in names or name.startswith(PREFIX)}
+
+
+def network_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables by which this machine's user reaches the network: proxies and certificates, and uv's cache.
+
+    Both spellings of a proxy variable are in use; programs differ in which one they read.
+    """
+    environment = os.environ if environment is None else environment
+    return {name: text for name, text in environment.items() if name.upper() in _NETWORK and text}
 
 
 def service_folder(environment: Mapping[str, str] | None = None) -> Path:

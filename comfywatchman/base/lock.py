@@ -21,6 +21,7 @@ from comfywatchman.base.process import identity_of
 _HOLDER_BYTES: Final = 4096
 _ATTEMPTS: Final = 200
 _PAUSE_SECONDS: Final = 0.001
+_WAIT_SECONDS: Final = 0.05
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -42,8 +43,17 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def hold(path: Path, *, command: str, clock: Clock) -> Iterator[None]:
+def hold(path: Path, *, command: str, clock: Clock, patience_seconds: float = 0.0) -> Iterator[int]:
     """Hold an exclusive lock while the block runs; the kernel releases it however the process ends.
+
+    Args:
+        path: The lock file.
+        command: What this process does, for people who wait.
+        clock: The clocks of this machine.
+        patience_seconds: How long to wait for another holder.
+
+    Yields:
+        The descriptor; a child that inherits it keeps the lock as long as it runs.
 
     Raises:
         Failure: `lock-held`, naming the holder; `state-unwritable` when the lock file cannot be made.
@@ -55,13 +65,13 @@ def hold(path: Path, *, command: str, clock: Clock) -> Iterator[None]:
         raise unwritable(path, error, verb="made") from error
     try:
         try:
-            _lock(descriptor)
+            _lock_patiently(descriptor, patience_seconds)
             _write_holder(descriptor, command, clock)
         except BlockingIOError as error:
             raise _held(path, read_holder(path)) from error
         except OSError as error:
             raise unwritable(path, error, verb="made") from error
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
@@ -87,6 +97,17 @@ def is_held(path: Path) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+def _lock_patiently(descriptor: int, patience_seconds: float) -> None:
+    until = time.monotonic() + patience_seconds
+    while True:
+        try:
+            return _lock(descriptor)
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(_WAIT_SECONDS)
 
 
 def _lock(descriptor: int) -> None:

@@ -67,10 +67,18 @@ def run_bounded(
     timeout_seconds: float,
     extra_environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
+    pass_on: Sequence[int] = (),
 ) -> Ended:
     """Run a program to its end or to its time limit, even when it cannot be killed.
 
     A child in an uninterruptible wait (a hung driver) survives SIGKILL; it is abandoned, not waited for.
+
+    Args:
+        argv: The program and its arguments.
+        timeout_seconds: When it is killed, with its group.
+        extra_environment: Variables beside those of the whitelist.
+        folder: Where it runs; the caller's folder when None.
+        pass_on: Descriptors that it inherits, such as that of a lock that must last as long as it runs.
 
     Raises:
         Failure: `child-timeout`, or `child-failed` when it could not be started.
@@ -85,6 +93,7 @@ def run_bounded(
             env=child_environment(extra_environment),
             cwd=folder,
             start_new_session=True,
+            pass_fds=pass_on,
         )
     except OSError as error:
         raise Failure("child-failed", f"{name} could not be started: {error.strerror}.") from error
@@ -120,6 +129,7 @@ class Child:
         logs: Files for its standard output and standard error, begun anew; unnamed ones when None.
         dies_with_us: Whether the kernel ends it when we are killed; a program that cannot be started then ends with
             status 127 instead of raising.
+        pass_on: Descriptors that it inherits, such as that of a lock that must last as long as it runs.
 
     Raises:
         Failure: `child-failed` when it could not be started, `state-unwritable` when a log could not be opened.
@@ -133,6 +143,7 @@ class Child:
         folder: Path | None = None,
         logs: tuple[Path, Path] | None = None,
         dies_with_us: bool = False,
+        pass_on: Sequence[int] = (),
     ) -> None:
         self._output, self._errors = _opened(logs)
         try:
@@ -144,6 +155,7 @@ class Child:
                 env=child_environment(extra_environment),
                 cwd=folder,
                 start_new_session=True,
+                pass_fds=pass_on,
             )
         except OSError as error:
             self._close_files()
