@@ -28,6 +28,7 @@ PHASES = {
     "server": "Asking the running ComfyUI",
     "workflows": "Reading workflows",
     "verdicts": "Judging",
+    "environment": "Checking the Python environment",
     "report": "Writing the report",
     "caches": "Writing caches",
     "hashing": "Hashing models",

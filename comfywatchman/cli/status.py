@@ -15,7 +15,7 @@ from comfywatchman.cli.session import Session
 from comfywatchman.readiness.actions import Action, actions, plan_command
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.report import read_report
-from comfywatchman.readiness.report_text import headline, short_names
+from comfywatchman.readiness.report_text import environment_words, headline, short_names
 from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanFacts, WorkflowEntry
 from comfywatchman.readiness.verdict import Status
 
@@ -63,7 +63,9 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
         print_table(columns, [_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
     if len(entries) > SHOWN_WORKFLOWS:
         click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
-    print_actions(actions(report.workflows, report.plan))
+    print_actions(actions(report.workflows, report.plan, report.environment))
+    if report.environment.state not in {"ok", "not governed"}:
+        click.echo(f"Environment: {printable(environment_words(report.environment))}")
     _say_inputs([entry for entry in report.workflows if entry.missing_inputs and entry.status is Status.READY], names)
     for problem in report.problems[:SHOWN_ACTIONS]:
         click.echo(f"Problem: {printable(problem)}", err=True)
@@ -76,7 +78,8 @@ def print_actions(todo: tuple[Action, ...]) -> None:
     for number, action in enumerate(todo[:SHOWN_ACTIONS], start=1):
         count = len(action.workflows)
         click.echo(f"{number:3}. {printable(action.what)}: {printable(action.instruction)}")
-        click.echo(f"     {printable(action.because)}; needed by {count} workflow{'s' if count != 1 else ''}")
+        needed = f"; needed by {count} workflow{'s' if count != 1 else ''}" if count else ""
+        click.echo(f"     {printable(action.because)}{needed}")
     if len(todo) > SHOWN_ACTIONS:
         click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
 

@@ -380,6 +380,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
         evidence: What was seen, in one sentence.
         action: What to do, a command where there is one; None when nothing is to do.
         items: What it is about (nodes, packages, files), sorted.
+        vital: Whether ComfyUI may not run as it should while this fails.
     """
 
     name: str
@@ -387,3 +388,4 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     evidence: str
     action: str | None = None
     items: tuple[str, ...] = ()
+    vital: bool = False

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 
 from comfywatchman.base.words import size_words
 from comfywatchman.readiness.status import (
+    NOT_GOVERNED,
     OUT_OF_REACH,
     Candidate,
+    Environment,
+    EnvironmentCheck,
     MissingInput,
     MissingModel,
     MissingNode,
@@ -25,8 +28,8 @@ class Action:
     """One thing to do.
 
     Attributes:
-        kind: `mend` (a model that is here under another name or in another place), `folder` (cannot be read), `node`,
-            `download`, `model`, `input` or `file`.
+        kind: `environment` (a check of it fails), `mend` (a model that is here under another name or in another place),
+            `folder` (cannot be read), `node`, `download`, `model`, `input` or `file`.
         what: Node package, how many models, model name, name of an input file, or workflow file.
         instruction: What to do with it.
         because: What is wrong, in words.
@@ -74,12 +77,15 @@ class _Group:
         )
 
 
-def actions(entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None) -> tuple[Action, ...]:
+def actions(
+    entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None, environment: Environment = NOT_GOVERNED
+) -> tuple[Action, ...]:
     """Return what to do for all workflows together: nodes before models, what blocks most workflows first.
 
     Args:
         entries: The verdicts.
         plan: What can be downloaded; when that is more than one file, one action fetches all of it.
+        environment: What is said of the Python environment; what fails there comes before everything else.
     """
     fetched = _fetched_together(entries := tuple(entries), plan)
     groups: dict[tuple[str, ...], _Group] = {}
@@ -100,8 +106,9 @@ def actions(entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None) -> 
             if one.required:
                 _add(groups, ("input", one.folder, one.name), _input_action(one), entry.path)
     found = [group.action() for group in groups.values()]
+    failed = tuple(_environment_action(check) for check in environment.checks if check.status == "fail")
     order = {"mend": 0, "folder": 1, "node": 2, "download": 3, "model": 4, "input": 5, "file": 6}
-    return tuple(
+    return failed + tuple(
         sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
     )
 
@@ -180,6 +187,16 @@ def _download_action(plan: PlanFacts) -> Action:
 def plan_command(plan: PlanFacts) -> str:
     """Return the command that fetches a plan."""
     return f"comfywatchman download --plan {plan.file.rpartition('/')[2]}"
+
+
+def _environment_action(check: EnvironmentCheck) -> Action:
+    return Action(
+        kind="environment",
+        what=f"Python environment ({check.name})",
+        instruction=check.action or "gov check says more.",
+        because=check.evidence,
+        workflows=(),
+    )
 
 
 def _model_action(model: MissingModel) -> Action:

@@ -21,10 +21,11 @@ from comfywatchman.readiness.answered import with_answers
 from comfywatchman.readiness.answers import Answers, Known, ask, keep, known_answers
 from comfywatchman.readiness.assessment import Assessment, assess
 from comfywatchman.readiness.database import Database, open_database
+from comfywatchman.readiness.environment import look_at_environment, with_environment
 from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, another_cycle, reason_to_skip
 from comfywatchman.readiness.history import CycleRecord, add_record
 from comfywatchman.readiness.host_view import HostView, look_at_host, write_caches
-from comfywatchman.readiness.master import full_status, skipped_status
+from comfywatchman.readiness.master import Surroundings, full_status, skipped_status
 from comfywatchman.readiness.report import write_report
 from comfywatchman.readiness.run import CycleRequest, Run
 from comfywatchman.readiness.search.result import SearchStatus
@@ -122,14 +123,17 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
     with closing(host.owners):
         assessment = assess(run, host, index)
     failpoint("cycle.after_workflows")
+    around = Surroundings(gpus, look_at_environment(run, gpus))
+    entries = with_environment(assessment.entries, around.environment, is_running=host.comfyui_running)
+    assessment = replace(assessment, entries=entries)
     run.problems += [*host.problems, *host.owners.problems, *index.problems]
     known = known_answers(run, host, assessment)
     # The first report waits for no network; the models' words in it are those of the last search.
-    status = _report(run, gpus, host, assessment, known.answers)
+    status = _report(run, around, host, assessment, known.answers)
     with run.phase("caches"):
         hashed = write_caches(run, host)
     for answers in _newer_answers(run, host, assessment, database, known):
-        status = _report(run, gpus, host, assessment, answers)
+        status = _report(run, around, host, assessment, answers)
     record = _done(run, status, assessment, hashed)
     _keep(run, record, status)
     return CycleResult(record, status)
@@ -155,12 +159,12 @@ def _newer_answers(
         yield msgspec.structs.replace(answers, plan=msgspec.structs.replace(answers.plan, fetched=fetched))
 
 
-def _report(run: Run, gpus: GpuReading, host: HostView, assessment: Assessment, answers: Answers) -> MasterStatus:
+def _report(run: Run, around: Surroundings, host: HostView, assessment: Assessment, answers: Answers) -> MasterStatus:
     with run.phase("report"):
         entries = with_answers(
             assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
         )
-        status = full_status(run, gpus, host, replace(assessment, entries=entries), answers.plan)
+        status = full_status(run, around, host, replace(assessment, entries=entries), answers.plan)
         write_report(run.request.layout, status, host.models)
     return status
 

@@ -21,7 +21,7 @@ from comfywatchman.readiness.input_files import input_folders, status_with_input
 from comfywatchman.readiness.judging import Judged, judge
 from comfywatchman.readiness.layout import Layout
 from comfywatchman.readiness.reading import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
-from comfywatchman.readiness.run import CycleRequest, Run
+from comfywatchman.readiness.run import CycleRequest, EnvironmentChecks, Run
 from comfywatchman.readiness.status import MissingInput
 from comfywatchman.readiness.workflows import Root, list_workflows
 
@@ -43,8 +43,15 @@ class Look:
     missing_inputs: Mapping[str, tuple[MissingInput, ...]]
 
 
-def look_at_files(paths: Iterable[Path], *, installation: Installation, settings: Settings, layout: Layout) -> Look:
-    """Judge workflow files, or all that are in the given folders, against a host."""
+def look_at_files(
+    paths: Iterable[Path],
+    *,
+    installation: Installation,
+    settings: Settings,
+    layout: Layout,
+    environment_checks: EnvironmentChecks | None = None,
+) -> Look:
+    """Judge workflow files, or all that are in the given folders, against a host; its environment is not checked."""
     roots = tuple(Root(path.absolute(), "cli") for path in paths)
     request = CycleRequest(
         trigger="manual",
@@ -56,6 +63,7 @@ def look_at_files(paths: Iterable[Path], *, installation: Installation, settings
         clock=SystemClock(),
         log=logging.getLogger("comfywatchman.look"),
         keeps=False,
+        environment_checks=environment_checks,
     )
     run = Run.begin(request)
     with closing(memory_database()) as database:

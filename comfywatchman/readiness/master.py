@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +19,9 @@ from comfywatchman.readiness.intake import last_entries
 from comfywatchman.readiness.report import read_report, summarise
 from comfywatchman.readiness.run import Run
 from comfywatchman.readiness.status import (
+    NOT_GOVERNED,
     CycleFacts,
+    Environment,
     GpuFacts,
     HostFacts,
     IntakeEntry,
@@ -28,8 +31,16 @@ from comfywatchman.readiness.status import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What workflows run in, beside models and nodes: the GPUs and the Python environment."""
+
+    gpus: GpuReading
+    environment: Environment
+
+
 def full_status(
-    run: Run, gpus: GpuReading, host: HostView, assessment: Assessment, plan: PlanFacts | None = None
+    run: Run, around: Surroundings, host: HostView, assessment: Assessment, plan: PlanFacts | None = None
 ) -> MasterStatus:
     """Return the report of a cycle that looked at everything."""
     now = run.now()
@@ -38,11 +49,11 @@ def full_status(
         checked_at=now,
         valid_until=_valid_until(run),
         cycle=_cycle_facts(run, None),
-        host=host_facts(run.request.installation, gpus, host, sample=run.request.sample),
+        host=host_facts(run.request.installation, around.gpus, host, sample=run.request.sample),
         summary=summarise(assessment.entries),
         workflows=assessment.entries,
         intake=_intake(run),
-        environment="not configured",
+        environment=around.environment,
         problems=tuple(run.problems),
         plan=plan,
     )
@@ -64,7 +75,7 @@ def skipped_status(run: Run, gpus: GpuReading, reason: SkipReason) -> MasterStat
             summary=Summary(),
             workflows=(),
             intake=_intake(run),
-            environment="not configured",
+            environment=NOT_GOVERNED if run.request.environment_checks is None else Environment(state="unknown"),
             problems=(),
         )
     return msgspec.structs.replace(

@@ -76,6 +76,7 @@ class NodeFacts:
         packs: Installed custom node packs, disabled ones too.
         failed: Folders of packs that the last start could not import and that have not changed since, each with the
             evidence; only asked when no server runs.
+        governed: Whether `gov` governs the Python environment, so that it is the one to add nodes with.
         mapped: Packs by the classes that they map, filled in by itself.
     """
 
@@ -85,6 +86,7 @@ class NodeFacts:
     known_core: Mapping[str, str]
     packs: tuple[Pack, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
+    governed: bool = False
     mapped: Mapping[str, tuple[Pack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

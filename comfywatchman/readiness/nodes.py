@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -14,6 +15,7 @@ from comfywatchman.sources.class_map import PackageRef
 _LOG: Final = "its log says why, below “Import times for custom nodes”"
 _START: Final = "Start ComfyUI and run the check again: the running server says which classes it has."
 _NAMED_PACKS: Final = 3
+_ADDRESS: Final = re.compile(r"(https://[A-Za-z0-9.-]+/[A-Za-z0-9._/-]+)|([A-Za-z0-9][A-Za-z0-9._-]*)")
 
 
 def judge_class(class_type: str, hints: Hints, facts: NodeFacts, claims: Claims | None = None) -> NodeVerdict:
@@ -206,7 +208,7 @@ def _of_absent_pack(class_type: str, hints: Hints, facts: NodeFacts) -> NodeVerd
         NodeState.MISSING,
         f"The workflow names the pack {hints.pack}, which is not installed."
         + (f" ComfyUI {also} has a class of this name too." if also else ""),
-        fix=f"Install {hints.pack} with ComfyUI-Manager and restart ComfyUI."
+        fix=_install(hints.pack, package.url or hints.pack, governed=facts.governed and also is None)
         + (" A newer ComfyUI may do instead." if also else ""),
         packages=(package,),
         certain=also is None,
@@ -226,7 +228,7 @@ def _of_catalogues(class_type: str, facts: NodeFacts, claims: Claims | None) -> 
             class_type,
             NodeState.MISSING,
             f"No installed pack has it; {name} does ({packages[0].evidence}).",
-            fix=f"Install {name} with ComfyUI-Manager and restart ComfyUI.",
+            fix=_install(name, packages[0].url or packages[0].id, governed=facts.governed),
             packages=packages,
             certain=True,
         )
@@ -237,6 +239,17 @@ def _of_catalogues(class_type: str, facts: NodeFacts, claims: Claims | None) -> 
         fix="Find out which of them the workflow's author used, install that one and restart ComfyUI.",
         packages=packages,
     )
+
+
+def _install(name: str, address: str, *, governed: bool) -> str:
+    """Say how a pack is installed; where `gov` governs, by the command that tries it aside first.
+
+    The address comes from a workflow or a catalogue and is meant to be pasted into a shell, so that only what can be
+    nothing but an address or an id stands in a command.
+    """
+    if governed and _ADDRESS.fullmatch(address):
+        return f"Try it aside: gov node add {address}"
+    return f"Install {name} with ComfyUI-Manager and restart ComfyUI."
 
 
 def _unclaimed(class_type: str, facts: NodeFacts, claims: Claims | None) -> NodeVerdict:

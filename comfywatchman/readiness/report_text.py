@@ -15,7 +15,7 @@ from comfywatchman.readiness import markdown
 from comfywatchman.readiness.actions import actions, plan_command
 from comfywatchman.readiness.answered import site
 from comfywatchman.readiness.input_files import said
-from comfywatchman.readiness.status import HostFacts, MasterStatus
+from comfywatchman.readiness.status import Environment, HostFacts, MasterStatus
 from comfywatchman.readiness.verdict import WORDS, Status
 
 _NOTE: Final = "master status as Markdown"
@@ -122,7 +122,8 @@ def _render(status: MasterStatus) -> str:
     return template.render(
         status=status,
         headline=headline(status),
-        actions=actions(status.workflows, status.plan),
+        actions=actions(status.workflows, status.plan, status.environment),
+        environment_words=environment_words(status.environment),
         entries=entries,
         shown=[entry for entry in entries if entry.status is not Status.READY] + ready[:_MOST_READY],
         most_actions=_MOST_ACTIONS,
@@ -146,6 +147,19 @@ def headline(status: MasterStatus) -> str:
     if summary.ready == summary.workflows:
         return f"All {summary.workflows} workflows are ready"
     return f"{summary.ready} of {summary.workflows} workflows are ready"
+
+
+def environment_words(environment: Environment) -> str:
+    """Return how the Python environment is, in one line."""
+    if environment.state == "not governed":
+        return "not checked: no governed environment (run gov init)"
+    if environment.state == "unknown" and not environment.checks:
+        return "not checked yet"
+    count = len(environment.checks)
+    odd = [check.name for check in environment.checks if check.status != "ok"]
+    if not odd:
+        return f"{count} check{'s' if count != 1 else ''}, all ok"
+    return f"{environment.state}: {', '.join(odd)} (of {count} checks)"
 
 
 def short_names(paths: Iterable[str]) -> Mapping[str, str]:

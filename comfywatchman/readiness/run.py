@@ -12,13 +12,18 @@ from datetime import datetime
 from comfywatchman.base.clock import Clock, to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import Damaged, show_path
+from comfywatchman.base.gpu import GpuReading
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install import Installation
 from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.status import Environment
 from comfywatchman.readiness.workflows import Root
 
 Progress = Callable[[str], None]
 """Told the name of each phase as it begins."""
+
+EnvironmentChecks = Callable[[GpuReading], Environment]
+"""Looks at the governed Python environment, given the GPUs of this host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class CycleRequest:
         log: The structured log.
         progress: Told of each phase.
         keeps: Whether anything may be written; False for a look that leaves no trace.
+        environment_checks: Looks at the governed environment; None when none is governed.
     """
 
     trigger: str
@@ -48,6 +54,7 @@ class CycleRequest:
     log: logging.Logger
     progress: Progress = lambda _phase: None
     keeps: bool = True
+    environment_checks: EnvironmentChecks | None = None
 
 
 @dataclass(slots=True)

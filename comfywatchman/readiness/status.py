@@ -281,6 +281,46 @@ class IntakeEntry(msgspec.Struct, frozen=True):
     previous_path: str | None
 
 
+EnvironmentState = Literal["not governed", "ok", "warn", "fail", "unknown"]
+
+
+class EnvironmentCheck(msgspec.Struct, frozen=True):
+    """One check of the governed Python environment.
+
+    Attributes:
+        name: Its stable name, such as `lock` or `unregistered-nodes`.
+        status: How it is.
+        evidence: What was seen, in one sentence.
+        action: What to do, a command where there is one; null when nothing is to do.
+        items: What it is about (nodes, packages, files).
+        vital: Whether ComfyUI may not run as it should while this fails.
+    """
+
+    name: str
+    status: Literal["ok", "warn", "fail", "unknown"]
+    evidence: str
+    action: str | None = None
+    items: tuple[str, ...] = ()
+    vital: bool = False
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """How the Python environment of ComfyUI is.
+
+    Attributes:
+        state: `not governed` when there is no governed environment; else the worst of the checks.
+        checks: The checks, in the order in which they are made.
+        root: The folder of the governed environment; null when there is none.
+    """
+
+    state: EnvironmentState
+    checks: tuple[EnvironmentCheck, ...] = ()
+    root: str | None = None
+
+
+NOT_GOVERNED = Environment(state="not governed")
+
+
 class MasterStatus(msgspec.Struct, frozen=True):
     """`output/reports/status/master_status.json`.
 
@@ -294,7 +334,7 @@ class MasterStatus(msgspec.Struct, frozen=True):
         summary: Counts.
         workflows: Every workflow file, in path order.
         intake: Newest acknowledgements, newest first.
-        environment: The governance checks, or "not configured".
+        environment: The checks of the Python environment that `gov` governs.
         problems: What could not be looked at (folders, files), in words.
         plan: What can be downloaded; null when nothing was found for what is missing now.
     """
@@ -307,7 +347,7 @@ class MasterStatus(msgspec.Struct, frozen=True):
     summary: Summary
     workflows: tuple[WorkflowEntry, ...]
     intake: tuple[IntakeEntry, ...]
-    environment: Literal["not configured"]
+    environment: Environment
     problems: tuple[str, ...]
     schema_version: Literal[1] = 1
     plan: PlanFacts | None = None

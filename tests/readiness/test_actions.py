@@ -9,6 +9,8 @@ from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.status import (
     Blocked,
     Candidate,
+    Environment,
+    EnvironmentCheck,
     FileProblem,
     MissingInput,
     MissingModel,
@@ -207,3 +209,15 @@ def test_one_found_model_without_a_plan_or_a_blocked_or_a_broken_one_stands_for_
     assert [one.what for one in actions(two, blocked)] == ["a.pt", "b.pt"]
     broken = [entry("/a", models=(found("a.pt"), found("b.pt", state=ModelState.INVALID)))]
     assert {one.what for one in actions(broken, PlanFacts("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}
+
+
+def test_what_fails_in_the_environment_comes_before_everything_else_and_warnings_do_not_come() -> None:
+    checks = (
+        EnvironmentCheck("nodes", "warn", "x moved.", "gov tx run x"),
+        EnvironmentCheck("production", "fail", "numpy is not there.", "gov init"),
+        EnvironmentCheck("journal", "fail", "A commit was cut off."),
+    )
+    found = actions([entry("/a", models=(model(),))], environment=Environment("fail", checks))
+    assert [one.kind for one in found] == ["environment", "environment", "model"]
+    assert [one.instruction for one in found[:2]] == ["gov init", "gov check says more."]
+    assert found[0].because == "numpy is not there."

@@ -186,6 +186,23 @@ def test_a_pack_that_the_workflow_names_is_to_be_installed() -> None:
     assert judge("X", host(), Hints(cnr_id="reg-id")).packages[0].url is None
 
 
+def test_where_gov_governs_a_certain_owner_gives_the_command_that_tries_it_aside() -> None:
+    governed = replace(host(), governed=True)
+    url = "gov node add https://github.com/someone/Else"
+    assert judge("X", governed, Hints(aux_id="someone/Else")).fix == f"Try it aside: {url}"
+    assert judge("X", governed, Hints(cnr_id="reg-id")).fix == "Try it aside: gov node add reg-id"
+    assert judge("X", governed, claims=Claims(owners=(owner("Else"),))).fix == f"Try it aside: {url}"
+    both = Claims(owners=(owner("One"), owner("Two")))
+    for unsure in (judge("Newer", governed, Hints(cnr_id="reg-id")), judge("X", governed, claims=both)):
+        assert "gov" not in (unsure.fix or "")
+
+
+@pytest.mark.parametrize("name", ["a;b", "-u", "a b", "x$(id)", "a/b;c", "ü", "a\nb"])
+def test_what_is_no_plain_address_never_becomes_a_command(name: str) -> None:
+    for hints in (Hints(cnr_id=name), Hints(aux_id=name)):
+        assert "gov node add" not in (judge("X", replace(host(), governed=True), hints).fix or "")
+
+
 def test_a_named_pack_whose_class_moved_into_comfyui_is_not_certain() -> None:
     verdict = judge("Newer", host(), Hints(cnr_id="reg-id"))
     assert (verdict.state, verdict.certain) == (NodeState.MISSING, False)

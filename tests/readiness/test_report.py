@@ -23,9 +23,12 @@ from comfywatchman.readiness.layout import Layout
 from comfywatchman.readiness.report import json_schema, read_report, summarise, to_json, write_report
 from comfywatchman.readiness.report_text import headline, remembered_markdown, short_names, to_markdown
 from comfywatchman.readiness.status import (
+    NOT_GOVERNED,
     Candidate,
     CycleFacts,
     EntryIntake,
+    Environment,
+    EnvironmentCheck,
     FileProblem,
     GpuFacts,
     HostFacts,
@@ -84,7 +87,7 @@ def status(*entries: WorkflowEntry, text: str = "words", **changes: Any) -> Mast
         "summary": summarise(entries),
         "workflows": entries,
         "intake": (IntakeEntry(TIME, "renamed", text, text, text), IntakeEntry(TIME, "new", text, text, None)),
-        "environment": "not configured",
+        "environment": NOT_GOVERNED,
         "problems": (text,),
     }
     return MasterStatus(**{**facts, **changes})
@@ -97,6 +100,7 @@ def mixed(text: str = "words") -> MasterStatus:
         entry("/w/sub/uncertain.json", Status.UNCERTAIN, text=text, nodes=1),
         entry("/w/broken.json", Status.INVALID, text=text, problems=2),
         text=text,
+        environment=Environment("fail", (EnvironmentCheck(text, "fail", text, text, (text,)),), text),
         host=HostFacts((GpuFacts(0, text, 24 << 30, 20 << 30),), "ok", None, None, comfyui_running=True, sample=True),
         cycle=CycleFacts("c", "cron", TIME, 0.1, success=False, skipped_reason="low-vram", message=text),
     )
@@ -224,6 +228,37 @@ def test_classes_keep_their_letter_case_and_files_are_needed_by_nobody() -> None
     text = text_of(to_markdown(status(missing, broken)))
     assert "Missing node classes: KSamplerXL; needed by 1 workflow: a.json." in text
     assert "Repair the file, or move it out of the workflow folder.\nIt is no JSON." in text
+
+
+def test_what_fails_in_the_environment_comes_first_and_every_odd_check_has_a_row() -> None:
+    checks = (
+        EnvironmentCheck("lock", "ok", "The lock is well."),
+        EnvironmentCheck("production", "fail", "numpy 2.2 is not there.", "gov init", vital=True),
+        EnvironmentCheck("storage", "unknown", "an uncounted size."),
+    )
+    missing = entry("/w/a.json", Status.MISSING, models=1)
+    markdown = to_markdown(status(missing, environment=Environment("fail", checks, "/env")))
+    text = text_of(markdown)
+    assert "Python environment (production): gov init\nNumpy 2.2 is not there.\n" in text
+    assert [line for line in markdown.splitlines() if line.startswith(("| production", "| storage", "| lock"))] == [
+        "| production | fail | numpy 2.2 is not there. | `gov init` |",
+        "| storage | unknown | an uncounted size. |  |",
+    ]
+    assert "Environment: fail: production, storage (of 3 checks)" in text
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        (NOT_GOVERNED, "not checked: no governed environment (run gov init)"),
+        (Environment("unknown"), "not checked yet"),
+        (Environment("ok", (EnvironmentCheck("lock", "ok", "Well."),)), "1 check, all ok"),
+    ],
+)
+def test_an_environment_without_anything_odd_is_one_line_of_the_host(environment: Environment, said: str) -> None:
+    text = text_of(to_markdown(status(environment=environment)))
+    assert f"Environment: {said}" in text
+    assert "What was seen" not in text
 
 
 def test_every_workflow_has_one_row_the_worst_first() -> None:

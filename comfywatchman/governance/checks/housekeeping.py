@@ -116,16 +116,16 @@ class StorageFacts:
 def storage_result(facts: StorageFacts) -> CheckResult:
     """Judge the snapshots and the room that environments take."""
     used = "an uncounted size" if facts.used_bytes is None else size_words(facts.used_bytes)
-    free = "" if facts.free_bytes is None else f", {size_words(facts.free_bytes)} are free"
     evidence = (
         f"{facts.snapshots} snapshot{'s' if facts.snapshots != 1 else ''} (of {facts.retention} kept), "
-        f"{facts.environments} environment{'s' if facts.environments != 1 else ''}, {used}{free}."
+        f"{facts.environments} environment{'s' if facts.environments != 1 else ''}, {used}."
     )
     status: Literal["ok", "warn", "unknown"] = "ok"
     action = None
     if facts.used_bytes is None:
         status, action = "unknown", "gov check"
     if facts.free_bytes is not None and facts.free_bytes < LOW_ROOM_BYTES:
+        evidence = f"Only {size_words(facts.free_bytes)} are free for the next environment. {evidence}"
         status, action = "warn", "Free room, or lower [runtime] keep_generations in the config.toml of the root."
     if facts.damaged:
         status = "warn"

@@ -87,7 +87,9 @@ def _production(
     action: str | None = None,
     items: tuple[str, ...] = (),
 ) -> CheckResult:
-    return CheckResult(name="production", status=status, evidence=evidence, action=action, items=tuple(sorted(items)))
+    return CheckResult(
+        name="production", vital=True, status=status, evidence=evidence, action=action, items=tuple(sorted(items))
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +149,7 @@ def cuda_of(versions: dict[str, str]) -> tuple[int, int] | None:
 
 
 def _driver(status: Literal["ok", "warn", "fail", "unknown"], evidence: str, action: str | None = None) -> CheckResult:
-    return CheckResult(name="gpu-driver", status=status, evidence=evidence, action=action)
+    return CheckResult(name="gpu-driver", vital=True, status=status, evidence=evidence, action=action)
 
 
 @dataclass(frozen=True, slots=True)

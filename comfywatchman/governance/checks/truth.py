@@ -69,11 +69,14 @@ def journal_result(*, is_left: bool, is_held: bool, operation: str = "") -> Chec
         operation: What the commit does, in words.
     """
     if not is_left:
-        return CheckResult(name="journal", status="ok", evidence="No commit was cut off.")
+        return CheckResult(name="journal", vital=True, status="ok", evidence="No commit was cut off.")
     if is_held:
-        return CheckResult(name="journal", status="unknown", evidence=f"A commit is under way{_of(operation)}.")
+        return CheckResult(
+            name="journal", vital=True, status="unknown", evidence=f"A commit is under way{_of(operation)}."
+        )
     return CheckResult(
         name="journal",
+        vital=True,
         status="fail",
         evidence=f"A commit was cut off{_of(operation)}: truth files and production may not agree.",
         action="gov status (every gov command finishes it first)",
