@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,10 +20,10 @@ LONGEST_FUNCTION = 60
 BROAD_EXCEPTS = 6
 
 
-def _modules() -> Iterator[tuple[str, str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        text = path.read_text("utf-8")
-        yield path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)
+@cache
+def _modules() -> tuple[tuple[str, str, ast.Module], ...]:
+    texts = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+    return tuple((path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)) for path, text in texts.items())
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -299,6 +299,7 @@ def test_hostile_names_change_nothing_of_the_structure() -> None:
     check_harmless(HOSTILE)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(st.text(min_size=1, max_size=12).filter(lambda text: text.strip() and "/" not in text))
 def test_no_name_changes_anything_of_the_structure(text: str) -> None:

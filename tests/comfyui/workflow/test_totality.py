@@ -146,6 +146,7 @@ WORKFLOWS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(WORKFLOWS)
 def test_graphs_of_the_right_shape_with_wrong_parts_are_read_or_refused(raw: dict[str, object]) -> None:
@@ -166,6 +167,7 @@ def test_a_chain_of_many_reroutes_ends() -> None:
     assert outcome(json.dumps(samples.graph(*nodes, links=links)).encode()) == "read"
 
 
+@pytest.mark.slow
 def test_a_file_made_to_be_slow_is_read_in_time() -> None:
     many = 20_000
     names = {f"n{n}": "x.gguf" for n in range(many)}

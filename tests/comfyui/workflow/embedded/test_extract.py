@@ -153,6 +153,7 @@ def test_no_file_makes_the_reader_work_without_end(tmp_path: Path, name: str) ->
     assert failure_of(write(tmp_path, GREEDY[name]())).code == "workflow-embedded-invalid"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a png bomb", "an ogg packet without end", "a long exif text", "a long svg"])
 def test_memory_is_bounded_by_the_limits(tmp_path: Path, name: str) -> None:
     path = write(tmp_path, GREEDY[name]())
