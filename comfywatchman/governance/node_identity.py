@@ -71,11 +71,6 @@ def canonical_id(node_id: str) -> str:
     return re.sub(r"[-_.]+", "-", node_id).lower()
 
 
-def group_of(node_id: str) -> str:
-    """Return the name of a node's dependency group."""
-    return f"node-{node_id}"
-
-
 def taken_by(node_id: str, others: Iterable[str]) -> str | None:
     """Return the id among others that cannot stand beside this one, or None."""
     canonical = canonical_id(node_id)
