@@ -164,6 +164,7 @@ def run() -> None:
     """Start the program; expected trouble becomes a message and an exit code, never a traceback."""
     from comfywatchman.base.errors import Failure
 
+    _open_closed_streams()
     _print_any_name()
     try:
         status = main.main(standalone_mode=False)
@@ -188,6 +189,16 @@ def run() -> None:
         print_unexpected(error)
         status = 1
     sys.exit(_flushed(status if isinstance(status, int) else 0))
+
+
+def _open_closed_streams() -> None:
+    # Else the next file that is opened takes the free number, and what is printed, or a child prints, lands in it.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
 def _print_any_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from comfywatchman import __version__
 from comfywatchman.base.errors import CODES, Failure
 from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
 from comfywatchman.cli.render import exit_code, print_unexpected
+from tests.hosts import Host
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -128,6 +130,14 @@ def test_a_reader_that_went_away_is_no_trouble(tmp_path: Path) -> None:
     finally:
         os.close(writer)
     assert (ended.returncode, ended.stderr) == (1, b"")
+
+
+def test_closed_streams_are_no_trouble_and_no_file_takes_their_place(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    closed = "exec 0<&- 1>&- 2>&-; exec " + shlex.join(map(os.fsdecode, host.command("--run-cycle")))
+    ended = subprocess.run(["sh", "-c", closed], env=host.environment(), cwd=host.folder, timeout=100, check=False)
+    assert ended.returncode == 0
+    assert host.report()["cycle"]["success"]
 
 
 def test_a_full_disk_behind_the_output_is_said_and_ends_with_1(tmp_path: Path) -> None:
