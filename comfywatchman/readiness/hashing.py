@@ -19,6 +19,8 @@ BLOCK_BYTES: Final = 2 << 20
 _BLOCKS: Final = 6
 """Blocks that are being read or hashed at one time; bounds the memory to 12 MiB."""
 
+_TELLING_BYTES: Final = 4 << 20
+_ASSUMED_BYTES_PER_SECOND: Final = 100 << 20
 _BATCH_FILES: Final = 256
 _BATCH_SECONDS: Final = 5.0
 AUTOV3_FOLDERS: Final = frozenset({"loras"})
@@ -150,8 +152,9 @@ def hash_some(
 ) -> HashOutcome:
     """Hash files that have no hashes yet, small ones first, until the budget is used up.
 
-    A file is begun only when it should fit, at the speed seen so far; the first one is begun in any case, so that every
-    call gets on. What is done is kept in batches: a kill loses a few seconds of work.
+    A file is begun only when it should fit, at the speed seen so far (100 MiB a second as long as it is not known); the
+    first one is begun in any case, so that every call gets on. What is done is kept in batches: a kill loses a few
+    seconds of work.
 
     Args:
         files: Models of an inventory; broken ones are passed over, hard links hashed once.
@@ -191,7 +194,10 @@ class _Run:
         if self._next >= len(self.queue):
             return False
         elapsed = self._monotonic() - self._started
-        expected = self.queue[self._next].size * elapsed / self._hashed_bytes if self._hashed_bytes else 0.0
+        size = self.queue[self._next].size
+        # Small files tell of threads that start and of folders, not of how fast this disk is read.
+        is_known = self._hashed_bytes >= _TELLING_BYTES
+        expected = size * elapsed / self._hashed_bytes if is_known else size / _ASSUMED_BYTES_PER_SECOND
         return self._next == 0 or elapsed + expected <= self._budget
 
     def hash_next(self, hasher: Hasher) -> None:

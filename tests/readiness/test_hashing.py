@@ -151,9 +151,21 @@ def test_each_call_gets_on_by_one_file_at_least_and_stops_when_the_time_is_up(tm
 
 
 def test_a_file_that_would_not_fit_is_left_for_the_next_time(tmp_path: Path) -> None:
-    found = files(tmp_path, 1000, 1_000_000)
+    found = files(tmp_path, 5 << 20, 60 << 20)
     assert run(found, index(tmp_path), budget=20, step=1).waiting == 1
     assert run(found, index(tmp_path), budget=20, step=1).waiting == 0
+
+
+def test_a_tiny_first_file_tells_nothing_of_the_speed(tmp_path: Path) -> None:
+    found = files(tmp_path, 10, 200_000, 300_000)
+    assert run(found, index(tmp_path), budget=50, step=1) == HashOutcome(3, 0)
+
+
+def test_a_huge_file_behind_a_tiny_one_is_left_for_the_next_time(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.ckpt"
+    huge.touch()
+    os.truncate(huge, 4 << 30)
+    assert run([*files(tmp_path, 10), model(huge)], index(tmp_path), budget=20) == HashOutcome(1, 1)
 
 
 def test_a_file_that_takes_far_too_long_is_given_up(tmp_path: Path) -> None:
