@@ -12,7 +12,7 @@ from comfywatchman.readiness import intake
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.host_view import HostView
 from comfywatchman.readiness.input_files import input_folders, status_with_inputs
-from comfywatchman.readiness.intake import Acknowledgement, Known
+from comfywatchman.readiness.intake import Known
 from comfywatchman.readiness.judging import JUDGE_VERSION, Judged, judge
 from comfywatchman.readiness.reading import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
 from comfywatchman.readiness.run import Run
@@ -28,14 +28,12 @@ class Assessment:
 
     Attributes:
         entries: One for each file, in path order.
-        added: What was acknowledged in this cycle.
         read: How many files were opened.
         reader: Knows what each of them names.
         resolved: How many workflows lost their last missing thing.
     """
 
     entries: tuple[WorkflowEntry, ...]
-    added: tuple[Acknowledgement, ...]
     read: int
     resolved: int
     reader: WorkflowReader
@@ -54,29 +52,41 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
     layout = run.request.layout
     reader = WorkflowReader(index, host.table, run.request.settings.workflows.max_file_mb << 20)
     with run.phase("workflows"):
-        before, known, added, unreadable = _take_in(run, reader)
+        taken = _take_in(run, reader)
     with run.phase("verdicts"):
-        judged = _judge_all(known, reader, host, index)
+        judged = _judge_all(taken.known, reader, host, index)
         reader.save()
-        inputs = _missing_inputs(
-            run, {item.sha256: judged[item.sha256] for item in known.values() if item.sha256 in judged}
-        )
-        known, resolved = _mark_resolved(known, judged, inputs, run.now())
-        if added or known != before or not layout.known_workflows.exists():
+        hashes = [item.sha256 for item in taken.known.values() if item.sha256 in judged]
+        inputs = _missing_inputs(run, {sha256: judged[sha256] for sha256 in hashes})
+        known, resolved = _mark_resolved(taken.known, judged, inputs, run.now())
+        if taken.has_changed or known != taken.known or not layout.known_workflows.exists():
             intake.save_known(layout.known_workflows, layout.intake_log, known)
     entries = [
         _entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
         for path, item in known.items()
-        if path not in unreadable
+        if path not in taken.problems
     ]
-    entries += [_unreadable(path, known.get(path), problem) for path, problem in unreadable.items()]
-    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), added, reader.read, resolved, reader)
+    entries += [_unreadable(path, known.get(path), problem) for path, problem in taken.problems.items()]
+    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), reader.read, resolved, reader)
 
 
-def _take_in(
-    run: Run, reader: WorkflowReader
-) -> tuple[dict[str, Known], dict[str, Known], tuple[Acknowledgement, ...], dict[str, FileProblem]]:
-    """Return what was known before and what is known now, what was added, and why files could not be read."""
+@dataclass(frozen=True, slots=True)
+class _TakenIn:
+    """The files of the roots, acknowledged.
+
+    Attributes:
+        known: What is known now, by shown path.
+        has_changed: Whether that differs from what was known before.
+        problems: Why files could not be read, by shown path.
+    """
+
+    known: dict[str, Known]
+    has_changed: bool
+    problems: dict[str, FileProblem]
+
+
+def _take_in(run: Run, reader: WorkflowReader) -> _TakenIn:
+    """Find the files and acknowledge what is new of them; from then on that is on disk."""
     request = run.request
     suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
     listing = list_workflows(request.roots, suffixes=suffixes)
@@ -89,7 +99,7 @@ def _take_in(
         before = {path: item for path, item in before.items() if not path.startswith(f"{sample}/")}
     signatures = (item.signature for item in before.values())
     files = reader.without_plain_media(listing.files, known=signatures)
-    known, added, unreadable = intake.compare(
+    found = intake.compare(
         files,
         before,
         hash_file=reader.hash_file,
@@ -97,12 +107,12 @@ def _take_in(
         at=run.now(),
         cycle=run.id,
     )
-    intake.record(request.layout.intake_log, added)
+    intake.record(request.layout.intake_log, found.added)
     listed = {show_path(file.path) for file in files}
     away = FileProblem(OUT_OF_REACH, "Its folder cannot be read at the moment.")
-    problems = {path: away for path in known if path not in listed}
-    problems |= {path: FileProblem("file-unreadable", reader.reason(path)) for path in unreadable}
-    return before, known, added, problems
+    problems = {path: away for path in found.known if path not in listed}
+    problems |= {path: FileProblem("file-unreadable", reader.reason(path)) for path in found.unreadable}
+    return _TakenIn(found.known, bool(found.added) or found.known != before, problems)
 
 
 def _judge_all(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -140,6 +141,21 @@ def last_entries(log: Path, count: int) -> list[Acknowledgement]:
         block *= 4
 
 
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What a walk over the roots means, held against what was known before.
+
+    Attributes:
+        known: What is known now, by shown path.
+        added: What to acknowledge, in the order of the files; what was removed comes last.
+        unreadable: Shown paths of files that could not be read; a known one of them stays known.
+    """
+
+    known: dict[str, Known]
+    added: tuple[Acknowledgement, ...]
+    unreadable: tuple[str, ...]
+
+
 def compare(
     files: Iterable[WorkflowFile],
     known: Mapping[str, Known],
@@ -148,7 +164,7 @@ def compare(
     gone: Callable[[str, int | None], bool],
     at: str,
     cycle: str,
-) -> tuple[dict[str, Known], tuple[Acknowledgement, ...], dict[str, str]]:
+) -> Comparison:
     """Hold the listed files against what is known.
 
     Args:
@@ -159,13 +175,10 @@ def compare(
             really gone, rather than in a root that cannot be read at the moment (then it stays known).
         at: Now, for the entries.
         cycle: Id of the cycle.
-
-    Returns:
-        What is known now, the entries to append (renames first found by equal content), and unreadable paths.
     """
     now: dict[str, Known] = {}
     fresh: list[Acknowledgement] = []
-    unreadable: dict[str, str] = {}
+    unreadable: list[str] = []
     for file in files:
         shown = show_path(file.path)
         old = known.get(shown)
@@ -174,32 +187,20 @@ def compare(
             continue
         sha256 = hash_file(file.path)
         if sha256 is None:
-            unreadable[shown] = "cannot be read"
-            if old is not None:
-                now[shown] = old
+            unreadable.append(shown)
+            now |= {shown: old} if old is not None else {}
         elif old is not None and old.sha256 == sha256:
             now[shown] = msgspec.structs.replace(old, signature=file.signature, source=file.source)
         else:
             entry = _entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
             fresh.append(entry)
             now[shown] = _known(entry, file.signature, old)
-    lost = {path: item for path, item in known.items() if path not in now and path not in unreadable}
-    kept = {path: item for path, item in lost.items() if not gone(real_path(path, item.raw_path), _device(item))}
-    lost = {path: item for path, item in lost.items() if path not in kept}
+    absent = {path: item for path, item in known.items() if path not in now}
+    lost = {path: item for path, item in absent.items() if gone(real_path(path, item.raw_path), _device(item))}
+    kept = {path: item for path, item in absent.items() if path not in lost}
     fresh = _with_renames(fresh, now, lost)
-    fresh += [
-        Acknowledgement(
-            at=at,
-            kind="removed",
-            path=path,
-            source=item.source,
-            sha256=item.sha256,
-            cycle=cycle,
-            raw_path=item.raw_path,
-        )
-        for path, item in lost.items()
-    ]
-    return {**kept, **now}, tuple(fresh), unreadable
+    removed = (_removal(path, item, at=at, cycle=cycle) for path, item in lost.items())
+    return Comparison({**kept, **now}, (*fresh, *removed), tuple(unreadable))
 
 
 def record(log: Path, entries: Iterable[Acknowledgement]) -> None:
@@ -245,6 +246,12 @@ def _known(entry: Acknowledgement, signature: tuple[int, ...], old: Known | None
 def _entry(file: WorkflowFile, shown: str, kind: Kind, sha256: str, *, at: str, cycle: str) -> Acknowledgement:
     raw = None if shown == file.path else os.fsencode(file.path).hex()
     return Acknowledgement(at=at, kind=kind, path=shown, source=file.source, sha256=sha256, cycle=cycle, raw_path=raw)
+
+
+def _removal(path: str, item: Known, *, at: str, cycle: str) -> Acknowledgement:
+    return Acknowledgement(
+        at=at, kind="removed", path=path, source=item.source, sha256=item.sha256, cycle=cycle, raw_path=item.raw_path
+    )
 
 
 def _with_renames(fresh: list[Acknowledgement], now: dict[str, Known], lost: dict[str, Known]) -> list[Acknowledgement]:

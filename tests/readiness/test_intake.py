@@ -68,7 +68,7 @@ class Host:
         self.cycles += 1
         roots = [Root(self.root, "mine")]
         before, _ = load_known(self.state_file, self.log)
-        known, added, _ = intake.compare(
+        found = intake.compare(
             list_workflows(roots, suffixes=frozenset({".json"})).files,
             before,
             hash_file=hash_file,
@@ -76,10 +76,10 @@ class Host:
             at=AT.format(self.cycles % 60),
             cycle=f"c{self.cycles}",
         )
-        if not self.crash(added):
-            intake.record(self.log, added)
-            intake.save_known(self.state_file, self.log, known)
-        return [(entry.kind, os.path.basename(entry.path)) for entry in added]
+        if not self.crash(found.added):
+            intake.record(self.log, found.added)
+            intake.save_known(self.state_file, self.log, found.known)
+        return [(entry.kind, os.path.basename(entry.path)) for entry in found.added]
 
     def entries(self) -> list[Acknowledgement]:
         return list(read_log(self.log))
