@@ -17,6 +17,7 @@ from msgspec import inspect as types
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Section, Settings
+from comfywatchman.base.value_words import expected_words
 
 PREFIX: Final = "COMFYWATCHMAN_"
 RESERVED: Final = frozenset({"COMFYWATCHMAN_HOME", "COMFYWATCHMAN_FAILPOINTS", "COMFYWATCHMAN_TEST_COMFYUI"})
@@ -275,16 +276,23 @@ def _flat(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _checked(key: str, value: Any, origin: Origin, environment: Mapping[str, str]) -> Any:
     kind = _key_types()[key]
     try:
-        typed = msgspec.convert(value, kind)
+        typed = msgspec.convert(_with_labels(value) if key == "workflows.roots" else value, kind)
         return _absolute(msgspec.to_builtins(typed), kind, origin.folder, environment)
     except (msgspec.ValidationError, Failure) as error:
         shown = MASK if _has_extra(kind, "secret") else value
-        reason = error.message if isinstance(error, Failure) else f"{error}."
+        reason = error.message if isinstance(error, Failure) else f"it must be {expected_words(kind)}."
         raise Failure(
             "config-wrong-type",
             f"{key} in {origin.label} is {shown!r}: {reason[:1].lower()}{reason[1:]}",
             hint="`comfywatchman config --defaults` shows each key with its unit and default.",
         ) from error
+
+
+def _with_labels(roots: Any) -> Any:
+    """Let a root be a bare path; its label is the path's last name."""
+    if not isinstance(roots, list):
+        return roots
+    return [{"path": root, "label": Path(root).name or root} if isinstance(root, str) else root for root in roots]
 
 
 def _absolute(value: Any, kind: Any, folder: Path, environment: Mapping[str, str]) -> Any:

@@ -34,6 +34,19 @@ NAMES: Final[frozenset[str]] = frozenset(
         "download.write",
         "index.before_commit",
         "index.after_commit",
+        "gov.before_journal",
+        "gov.after_journal",
+        "gov.after_truth",
+        "gov.after_flip",
+        "gov.after_records",
+        "gov.after_snapshot",
+        "gov.after_unlink",
+        "gov.snapshot_before_rename",
+        "gov.snapshot_before_index",
+        "gov.prune_after_index",
+        "gov.prune_after_unmark",
+        "gov.build_after_sync",
+        "gov.build_before_mark",
     }
 )
 """Every failpoint; a test walks this set and hits each one."""

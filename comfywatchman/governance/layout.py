@@ -86,6 +86,11 @@ class Layout:
         return self.root / "state" / "logs"
 
     @property
+    def checks_memory(self) -> Path:
+        """What checks keep from one time to the next; a cache."""
+        return self.root / "state" / "checks.json"
+
+    @property
     def work(self) -> Path:
         """The folder of private copies of the truth files that are being edited."""
         return self.root / "state" / "work"

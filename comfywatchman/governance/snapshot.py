@@ -197,7 +197,9 @@ def _folders(layout: Layout) -> list[Path]:
 
 def _from_folders(layout: Layout) -> tuple[SnapshotMeta, ...]:
     metas = (read_state(folder / _META, SnapshotMeta, only_look=True) for folder in _folders(layout))
-    return tuple(sorted((one for one in metas if isinstance(one, SnapshotMeta)), key=lambda one: (one.created_at, one.id)))
+    return tuple(
+        sorted((one for one in metas if isinstance(one, SnapshotMeta)), key=lambda one: (one.created_at, one.id))
+    )
 
 
 def _damaged(snapshot_id: str, reason: str) -> Failure:

@@ -134,9 +134,7 @@ class Uv:
 
     def check(self, environment: Path) -> tuple[str, ...]:
         """Return what installed packages want and do not have, one line each; empty when all fits."""
-        ended = self._call(
-            ["pip", "check", "--python", str(_interpreter(environment))], timeout_seconds=_QUICK_SECONDS
-        )
+        ended = self._call(["pip", "check", "--python", str(_interpreter(environment))], timeout_seconds=_QUICK_SECONDS)
         lines = (line.strip() for line in f"{ended.output}\n{ended.errors}".splitlines())
         return () if ended.is_well else tuple(line for line in lines if line.startswith("The package"))
 

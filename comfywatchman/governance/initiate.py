@@ -1,0 +1,121 @@
+"""Making a folder a governed root, or making one whole again."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+from typing import Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular, to_json, write_atomic
+from comfywatchman.governance import commit, generation, snapshot, truth, workshop
+from comfywatchman.governance.records import GenerationMark, Operation, Plugins
+from comfywatchman.governance.root import Ground
+from comfywatchman.governance.settings import default_text
+from comfywatchman.governance.uv import UvEnded
+from comfywatchman.governance.workshop import Workshop
+
+_MAX_REQUIREMENTS_BYTES: Final = 1 << 20
+
+
+def init(ground: Ground) -> Operation | None:
+    """Make the layout, resolve what ComfyUI needs, build its environment and put it in production.
+
+    On a governed root it makes what is missing: the lock after an edit of pyproject.toml by hand, an environment that
+    is gone. What is there stays.
+
+    Returns:
+        What was done; None when everything was there.
+
+    Raises:
+        Failure: `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`, `gov-truth-damaged`. No environment
+            goes into production then.
+    """
+    layout = ground.layout
+    started_at = to_text(ground.clock.now())
+    folders = (layout.candidates, layout.snapshots, layout.transactions, layout.operations, layout.conflicts)
+    for folder in (*folders, layout.logs, layout.work, layout.generations):
+        folder.mkdir(parents=True, exist_ok=True)
+    if not layout.config.exists():
+        write_atomic(layout.config, default_text().encode())
+    with workshop.opened(ground) as work:
+        before = work.hashes()
+        _write_truth(ground, work)
+        mark = _environment(ground, work)
+        if work.hashes() == before and generation.current(layout) == mark.key:
+            return None
+        current = generation.current(layout)
+        pre = snapshot.take(layout, ground.clock, reason="init_pre", ref="init", generation=current) if before else None
+        journal = commit.prepare(
+            ground,
+            work,
+            kind="init",
+            ref="init",
+            key=mark.key,
+            pre_snapshot=pre.id if pre else None,
+            started_at=started_at,
+        )
+        return commit.publish(ground, journal)
+
+
+def base_requirements(comfyui: Path) -> tuple[str, ...]:
+    """Return the requirement lines of ComfyUI's own requirements.txt; none when there is no such file.
+
+    Raises:
+        Failure: `file-unreadable` or `gov-lock-failed` for a line that is no requirement.
+    """
+    path = comfyui / "requirements.txt"
+    if not path.is_file():
+        return ()
+    text = read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace")
+    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
+    return tuple(_required(line) for line in lines if line and not line.startswith(("#", "-")))
+
+
+def _required(line: str) -> str:
+    try:
+        Requirement(line)
+    except InvalidRequirement as error:
+        raise Failure(
+            "gov-lock-failed",
+            f"A line of ComfyUI's requirements.txt is no requirement: {line!r}.",
+            hint="Correct the file, then run: gov init",
+        ) from error
+    return line
+
+
+def _write_truth(ground: Ground, work: Workshop) -> None:
+    if not (work.folder / "pyproject.toml").exists():
+        version = generation.python_version(ground.python)
+        work.write_project(
+            truth.new_project(
+                python_version=".".join(version.split(".")[:2]),
+                marker=f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'",
+                base=base_requirements(ground.comfyui),
+            )
+        )
+    if not (work.folder / "plugins.json").exists():
+        write_atomic(work.folder / "plugins.json", to_json(Plugins()))
+    if truth.OVERRIDES_GROUP in truth.groups(work.read_project()):
+        work.edit_project(truth.translated)
+
+
+def _environment(ground: Ground, work: Workshop) -> GenerationMark:
+    ended = work.lock(ground)
+    if not ended.is_well:
+        raise Failure(
+            "gov-lock-failed",
+            f"uv could not resolve the packages: {ended.errors.strip()}",
+            hint="Check the network and pyproject.toml of the governed root, then run: gov init",
+        )
+    built = generation.build(ground, work.folder)
+    if isinstance(built, UvEnded):
+        raise Failure(
+            "gov-environment-failed",
+            f"uv could not build the environment: {built.errors.strip()}",
+            hint="Check the network and the disk (df -h), then run: gov init",
+        )
+    return built

@@ -1,0 +1,162 @@
+"""Whether an environment's files are those that its packages brought.
+
+uv looks at names and versions only. Environments that link to one cache share bytes, so a file that a node changes in
+place changes in every one of them; and an installation that was cut off leaves packages without files.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from packaging.utils import canonicalize_name
+
+from comfywatchman.governance.records import Package
+from comfywatchman.governance.uv import SEEDS
+
+_BLOCK: Final = 1 << 20
+_STARTUP: Final = frozenset({"sitecustomize.py", "usercustomize.py"})
+_UVS_OWN: Final = frozenset({"_virtualenv.pth"})
+
+
+@dataclass(frozen=True, slots=True)
+class IntegrityReport:
+    """What was found in an environment.
+
+    Attributes:
+        status: `verified`; `modified` when something is not as it was installed; `unknown` when time ran out before
+            everything was seen, and what was seen was well.
+        modified_files: Files that changed, are gone, or run at every start and belong to no package; relative to the
+            environment.
+        missing_record: Packages without a RECORD: their installation was cut off.
+        unexpected: Packages that should not be there, or not in that version, as `name==version`.
+        missing: Packages that should be there, as `name==version`.
+        modified_packages: The packages whose files changed.
+    """
+
+    status: Literal["verified", "modified", "unknown"]
+    modified_files: tuple[str, ...] = ()
+    missing_record: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    modified_packages: tuple[str, ...] = ()
+
+    def in_words(self) -> str:
+        """Return what was found, for people."""
+        parts = (
+            ("changed files", self.modified_files),
+            ("packages without a RECORD", self.missing_record),
+            ("unexpected packages", self.unexpected),
+            ("missing packages", self.missing),
+        )
+        return "; ".join(f"{what}: {_some(names)}" for what, names in parts if names) or "nothing changed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Installed:
+    package: Package
+    folder: Path
+
+
+def modified(
+    environment: Path, expected: Iterable[Package] | None, *, budget_seconds: float | None = None
+) -> IntegrityReport:
+    """Compare an environment with what its packages recorded, and with what should be in it.
+
+    Args:
+        environment: The environment's folder.
+        expected: What should be in it; None when that does not matter.
+        budget_seconds: When to stop reading files; None for no end.
+    """
+    until = None if budget_seconds is None else time.monotonic() + budget_seconds
+    places = [place for place in environment.glob("lib/python*/site-packages") if place.is_dir()]
+    installed = [one for place in places for one in _installed(place)]
+    strangers = {str(path.relative_to(environment)) for place in places for path in _startup_files(place, installed)}
+    unexpected, missing = _compared(installed, expected)
+    changed: dict[str, str] = {}
+    out_of_time = False
+    for one in installed:
+        if until is not None and time.monotonic() > until:
+            out_of_time = True
+            break
+        changed |= {os.path.relpath(path, environment): one.package.name for path in _changed_files(one)}
+    broken = tuple(sorted(one.package.name for one in installed if not (one.folder / "RECORD").is_file()))
+    is_modified = bool(changed or strangers or broken or unexpected or missing or not places)
+    return IntegrityReport(
+        status="modified" if is_modified else "unknown" if out_of_time else "verified",
+        modified_files=tuple(sorted(changed.keys() | strangers)),
+        missing_record=broken,
+        unexpected=unexpected,
+        missing=missing,
+        modified_packages=tuple(sorted({*changed.values(), *broken})),
+    )
+
+
+def _installed(place: Path) -> Iterator[_Installed]:
+    for folder in sorted(place.glob("*.dist-info")):
+        name, _, version = folder.name.removesuffix(".dist-info").partition("-")
+        package = Package(canonicalize_name(name), version)
+        if package.name not in SEEDS:
+            yield _Installed(package, folder)
+
+
+def _compared(
+    installed: Iterable[_Installed], expected: Iterable[Package] | None
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    if expected is None:
+        return (), ()
+    here, wanted = {one.package for one in installed}, set(expected)
+    texts = ([f"{one.name}=={one.version}" for one in sorted(group)] for group in (here - wanted, wanted - here))
+    unexpected, missing = map(tuple, texts)
+    return unexpected, missing
+
+
+def _changed_files(one: _Installed) -> Iterator[Path]:
+    for name, digest in _recorded(one.folder):
+        path = one.folder.parent / name
+        if name.endswith(".pyc") or not digest:
+            continue
+        algorithm, _, value = digest.partition("=")
+        if _hash_of(path, algorithm) != value:
+            yield path
+
+
+def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
+    try:
+        text = (folder / "RECORD").read_text("utf-8")
+    except (OSError, UnicodeDecodeError):
+        return
+    for row in csv.reader(text.splitlines()):
+        if len(row) >= 2:  # noqa: PLR2004 - path, hash, size
+            yield row[0], row[1]
+
+
+def _hash_of(path: Path, algorithm: str) -> str | None:
+    try:
+        digest = hashlib.new(algorithm)
+        with path.open("rb", buffering=0) as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    except (OSError, ValueError):
+        return None
+    return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
+
+
+def _startup_files(place: Path, installed: Iterable[_Installed]) -> Iterator[Path]:
+    found = [path for path in place.iterdir() if path.suffix == ".pth" or path.name in _STARTUP]
+    if any(path.name not in _UVS_OWN for path in found):
+        owned = {name for one in installed for name, _digest in _recorded(one.folder)}
+        seeds = {"distutils-precedence.pth"}
+        yield from (path for path in found if path.name not in owned | _UVS_OWN | seeds)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"  # noqa: PLR2004 - what fits a line
