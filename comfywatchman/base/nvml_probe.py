@@ -81,7 +81,7 @@ def _cuda(nvml: Any) -> int | None:
 
 
 def answer(library: str) -> dict[str, Any]:
-    """Return what NVML says: `driver`, `cuda`, `count` and `devices`, or `code` and `problem` when it could not be opened."""
+    """Return what NVML says: `driver`, `cuda`, `count`, `devices`; `code` and `problem` when it could not be opened."""
     # pynvml opens "libnvidia-ml.so.1" by name; a library of that name that is loaded already is the one it gets.
     ctypes.CDLL(library)
     import pynvml as nvml

@@ -75,6 +75,27 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
     return LiveNodes(packs=packs, loader_inputs=tuple(found), combos=combos, file_inputs=tuple(files))
 
 
+def widget_places(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
+    """Return the places of inputs in the editor's `widgets_values`, by class and input; those that are not known lack.
+
+    Args:
+        payload: The parsed answer to `/object_info`.
+        wanted: Input names by class.
+    """
+    entries = payload if isinstance(payload, dict) else {}
+    found: dict[str, dict[str, int]] = {}
+    for class_type, names in wanted.items():
+        place: int | None = 0
+        for name, kind, _choices, options in _inputs(entries.get(class_type)):
+            if place is None:
+                break
+            if name in names:
+                found.setdefault(class_type, {})[name] = place
+            width = widget_width(name, kind, options)
+            place = None if width is None else place + width
+    return found
+
+
 def _listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
     """Return the folders that can be told apart: not empty, and no other holds the very same names."""
     names = {folder: frozenset(files) for folder, files in folders.items() if files}

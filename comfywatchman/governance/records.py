@@ -104,8 +104,10 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
         classes_added: Node classes that the candidate has and the comparison start had not, by pack.
         classes_lost: Node classes that the candidate lacks, by pack.
         import_failures: Packs whose import failed, each with the last line of its traceback.
-        model_folders: Model folder keys that the node was seen to list, by node class and input; feeds what readiness
-            knows of loaders.
+        model_folders: Model folder keys that packs were seen to list, by node class and input; several have commas
+            between. Feeds what readiness knows of loaders.
+        widget_places: Places of those inputs in the editor's list of widget values, by node class and input, as far
+            as they are known.
     """
 
     how: Literal["exit", "server", "none"]
@@ -115,6 +117,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     classes_lost: dict[str, tuple[str, ...]] = {}
     import_failures: dict[str, str] = {}
     model_folders: dict[str, dict[str, str]] = {}
+    widget_places: dict[str, dict[str, int]] = {}
 
 
 class PromotionPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,3 @@ CARD = GpuDevice(0, "GPU-a", "NVIDIA L4", 24, 20, 4)
 )
 def test_the_driver_says_what_it_serves_and_silence_is_not_absence(reading: GpuReading, driver: Driver) -> None:
     assert read_driver(lambda: reading) == driver
-
-
-def test_this_machine_is_asked_unless_told_otherwise() -> None:
-    assert read_driver().present in {True, False, None}
