@@ -220,12 +220,7 @@ def _is_whole(ground: Ground, journal: Journal) -> bool:
 def _return_to(ground: Ground, journal: Journal) -> None:
     layout, pre = ground.layout, journal.operation.pre_snapshot
     try:
-        if pre is None:
-            raise Failure("gov-snapshot-unknown", "It has no snapshot of before.")
-        contents = snapshot.contents_of(layout, pre)
-        key = snapshot.read(layout, pre).generation
-        if key is None or generation.read_mark(layout, key) is None:
-            raise Failure("gov-snapshot-damaged", f"The environment of snapshot {pre} is gone.")
+        contents, key = _whole_snapshot(layout, pre)
     except Failure as failure:
         raise Failure(
             "gov-recovery-impossible",
@@ -237,3 +232,12 @@ def _return_to(ground: Ground, journal: Journal) -> None:
     for name, content in contents.items():
         write_if_changed(layout.truth(name), content)
     generation.put_in_production(layout, key)
+
+
+def _whole_snapshot(layout: Layout, snapshot_id: str | None) -> tuple[dict[str, bytes], str]:
+    if snapshot_id is None:
+        raise Failure("gov-snapshot-unknown", "there was nothing before it.")
+    key = snapshot.read(layout, snapshot_id).generation
+    if key is None or generation.read_mark(layout, key) is None:
+        raise Failure("gov-snapshot-damaged", f"The environment of snapshot {snapshot_id} is gone.")
+    return snapshot.contents_of(layout, snapshot_id), key

@@ -62,7 +62,7 @@ class Uv:
 
     path: Path
     network: Mapping[str, str]
-    options: NetworkTable = NetworkTable()
+    options: NetworkTable
     lock_descriptor: int | None = None
 
     @cached_property

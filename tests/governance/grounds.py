@@ -72,7 +72,7 @@ class Site:
         document = tomlkit.parse(path.read_text("utf-8") if path.exists() else default_text())
         for table, values in tables.items():
             for key, value in values.items():
-                document[table][key] = value  # type: ignore[index] # tomlkit's union of items
+                document[table][key] = value
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(tomlkit.dumps(document), "utf-8")
 
@@ -93,7 +93,7 @@ class Site:
 def made(
     folder: Path, *, requirements: tuple[str, ...] = ("corelet==1.0",), clock: Clock | None = None, init: bool = True
 ) -> Site:
-    """Make a governed root: ComfyUI requires `corelet`; `numlet` 1.0 and 2.0, and four packages on it, are in the index.
+    """Make a governed root; ComfyUI requires `corelet`, and the index has `numlet` 1.0 and 2.0 and four others.
 
     `oldlet` wants numlet<2 and `newlet` wants numlet>=2, so that they clash; `plainlet` wants nothing; `deeplet` wants
     `plainlet` and numlet.
