@@ -38,7 +38,7 @@ CODES: Final[dict[str, str]] = {
     "download-stopped": "A download was stopped by the person; it continues where it was.",
     "download-plan-invalid": "A download plan cannot be read, or does not name what was asked for.",
     "search-budget": "The time or the requests of this search are used up; the rest is asked next time.",
-    "search-paused": "A server that asked for patience, or a language model that failed, is left alone for this search.",
+    "search-paused": "A server that asked for patience, or a model that failed, is left alone for this search.",
     "choice-impossible": "A candidate cannot be chosen for a model.",
     "llm-answer": "A language model answered with something else than what was asked for.",
     "service-impossible": "A systemd unit or a crontab line cannot express what was asked for.",

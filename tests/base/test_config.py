@@ -223,7 +223,9 @@ def test_the_variables_that_are_no_keys_are_let_be(host: Host) -> None:
         '[schedule]\ngpu_policy = "some"',
         "[workflows]\nmedia = 1",
         "[workflows]\nmax_file_mb = 0",
-        '[workflows]\nroots = ["just/a/path"]',
+        '[workflows]\nroots = "just/a/path"',
+        "[workflows]\nroots = [5]",
+        '[workflows]\nroots = [""]',
         '[[workflows.roots]]\npath = ""\nlabel = "x"',
         '[[workflows.roots]]\npath = "x"\nlabel = ""',
         '[[workflows.roots]]\npath = "x"',
@@ -245,6 +247,39 @@ def test_a_wrong_value_is_named_with_its_key_and_file(host: Host, text: str) -> 
     assert (f".{key} in " if "roots" not in text else "workflows.roots in ") in failure.message
     assert str(path) in failure.message
     assert failure.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('[schedule]\nmin_vram_gb = "much"', "is 'much': it must be a number of at least 0."),
+        ("[schedule]\ncycle_deadline_minutes = 0", "it must be a number of more than 0."),
+        ("[schedule]\ngpu_index = 1.5", "is 1.5: it must be a whole number of at least 0."),
+        ("[search]\nparallel = 17", "it must be a whole number of at least 1 and at most 16."),
+        ('[schedule]\ngpu_policy = "some"', "it must be one of 'all', 'any', 'index'."),
+        ("[workflows]\nmedia = 1", "it must be true or false."),
+        ("[comfyui]\nurl = 8188", "it must be a text in quotes."),
+        ("[comfyui]\nroot = 5", "it must be a path in quotes."),
+        ('[comfyui]\nextra_model_paths = "one.yaml"', 'it must be a list of paths such as ["/one", "/two"].'),
+        ('[downloads]\nhosts = "x"', 'it must be a list of texts such as ["one", "two"].'),
+        ('[search]\nbackend_order = ["google"]', "each one of 'civarchive', 'civitai', 'huggingface', 'qwen'."),
+        ("[workflows]\nroots = [5]", 'such as ["~/workflows"], or of tables such as {path = "~/workflows", label ='),
+        ("[secrets]\nhf_token = 5", "is '********': it must be a text in quotes."),
+    ],
+)
+def test_what_a_value_must_be_is_said_in_words(host: Host, text: str, words: str) -> None:
+    host.current_config(text)
+    assert words in host.refuse().message
+
+
+def test_workflow_roots_may_be_bare_paths_whose_last_name_is_the_label(host: Host) -> None:
+    host.current_config('[workflows]\nroots = ["~/mine", "/", {path = "/x", label = "theirs"}]')
+    found = host.load().settings.workflows.roots
+    assert [(root.path, root.label) for root in found] == [
+        (f"{host.home}/mine", "mine"),
+        ("/", "/"),
+        ("/x", "theirs"),
+    ]
 
 
 @pytest.mark.parametrize("variable", ["SCHEDULE__MIN_VRAM_GB", "WORKFLOWS__MEDIA", "COMFYUI__EXTRA_MODEL_PATHS"])
