@@ -1,0 +1,69 @@
+"""A hash over the code in a folder: what would be run, whether git knows of it or not."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+_CODE: Final = frozenset(
+    {".py", ".pyx", ".so", ".pyd", ".pth", ".js", ".mjs", ".cjs", ".html", ".sh", ".bat", ".toml", ".txt", ".cfg"}
+)
+"""What is run, served to browsers, or installed from; others (settings, caches, models) change in use."""
+
+_SKIPPED: Final = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv"})
+_MOST_FILES: Final = 50_000
+_BLOCK: Final = 1 << 20
+
+
+def tree_of(folder: Path) -> str | None:
+    """Return the SHA-256 over names, links, execute bits and contents of a folder's code; None when it cannot be told.
+
+    Links are not followed: where one leads counts, not what is there.
+    """
+    digest = hashlib.sha256()
+    try:
+        if not stat.S_ISDIR(os.stat(folder).st_mode):
+            return None
+        for count, (name, entry) in enumerate(_files(os.fspath(folder), "")):
+            if count >= _MOST_FILES:
+                return None
+            digest.update(_line(name, entry))
+    except OSError:
+        return None
+    return digest.hexdigest()
+
+
+def _files(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    with os.scandir(folder) as entries:
+        listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+    for entry in listed:
+        name = prefix + entry.name
+        if entry.is_symlink():
+            yield name, entry
+        elif entry.is_dir():
+            if entry.name not in _SKIPPED:
+                yield from _files(entry.path, f"{name}/")
+        elif os.path.splitext(entry.name)[1].lower() in _CODE and entry.is_file():
+            yield name, entry
+
+
+def _line(name: str, entry: os.DirEntry[str]) -> bytes:
+    if entry.is_symlink():
+        kind, content = b"link", os.fsencode(os.readlink(entry.path))
+        own = hashlib.sha256(content).hexdigest()
+    else:
+        kind = b"run" if entry.stat().st_mode & stat.S_IXUSR else b"file"
+        own = _hash(entry.path)
+    return b"\0".join((kind, os.fsencode(name), own.encode())) + b"\n"
+
+
+def _hash(path: str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.code_tree import tree_of
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    (tmp_path / "pack/sub").mkdir(parents=True)
+    (tmp_path / "pack/__init__.py").write_text("A = 1\n")
+    (tmp_path / "pack/sub/web.js").write_text("let a\n")
+    (tmp_path / "pack/requirements.txt").write_text("numpy\n")
+    (tmp_path / "pack/settings.json").write_text("{}")
+    return tmp_path / "pack"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pack: (pack / "__init__.py").write_text("A = 2\n"),
+        lambda pack: (pack / "sub/more.py").write_text(""),
+        lambda pack: (pack / "sub/web.js").rename(pack / "web.js"),
+        lambda pack: (pack / "requirements.txt").unlink(),
+        lambda pack: (pack / "__init__.py").chmod(0o755),
+        lambda pack: (pack / "link").symlink_to("elsewhere"),
+        lambda pack: (pack / "payload.so").write_bytes(b"\x7fELF"),
+    ],
+)
+def test_changed_code_changes_the_hash(pack: Path, change: Callable[[Path], object]) -> None:
+    before = tree_of(pack)
+    change(pack)
+    assert tree_of(pack) != before
+
+
+def test_what_running_leaves_behind_does_not_change_the_hash(pack: Path) -> None:
+    before = tree_of(pack)
+    (pack / "settings.json").write_text('{"a": 1}')
+    (pack / "model.safetensors").write_bytes(b"1")
+    for name in ("__pycache__", ".git", "node_modules"):
+        (pack / name).mkdir()
+        (pack / name / "x.py").write_text("")
+    os.utime(pack / "__init__.py", (1, 1))
+    assert tree_of(pack) == before
+    assert before is not None
+
+
+def test_two_copies_have_one_hash(pack: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(pack, tmp_path / "other")
+    assert tree_of(tmp_path / "other") == tree_of(pack)
+
+
+def test_what_is_no_folder_has_no_hash(pack: Path) -> None:
+    assert tree_of(pack / "__init__.py") is None
+    assert tree_of(pack / "absent") is None

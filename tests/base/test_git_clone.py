@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.git import is_dirty, read_head, read_origin
+from comfywatchman.base.git_clone import Repository, clone
+from tests.base.test_git import git, working_copy
+
+HIDDEN = "t0ken"
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Path:
+    """A repository with a branch, a tag, and a commit that no branch has."""
+    pack = working_copy(tmp_path / "pack")
+    for name in ("tagged", "side", "lost"):
+        (pack / "nodes.py").write_text(f"NODES = '{name}'\n")
+        if name == "side":
+            git(pack, "checkout", "-q", "-b", "feature/side")
+        git(pack, "commit", "-q", "-am", name)
+        if name == "tagged":
+            git(pack, "tag", "-a", "v1", "-m", "v1")
+    git(pack, "tag", "lost")
+    git(pack, "update-ref", "refs/hidden/lost", "HEAD")
+    git(pack, "reset", "-q", "--hard", "HEAD~1")
+    git(pack, "tag", "-d", "lost")
+    git(pack, "config", "uploadpack.allowAnySHA1InWant", "true")
+    git(pack, "checkout", "-q", "main")
+    return pack
+
+
+def get(pack: Path | str, folder: Path, ref: str = "", **changes: Any) -> str:
+    facts = {"is_local": True, **changes}
+    return clone(Repository(str(pack), **facts), folder, ref=ref, timeout_seconds=60, progress=lambda _line: None)
+
+
+def test_without_a_ref_the_first_branch_is_checked_out(pack: Path, tmp_path: Path) -> None:
+    commit = get(pack, tmp_path / "new")
+    assert commit == git(pack, "rev-parse", "main") == read_head(tmp_path / "new")
+    assert (tmp_path / "new/nodes.py").read_text() == "NODES = 'tagged'\n"
+    assert read_origin(tmp_path / "new") == str(pack)
+    assert is_dirty(tmp_path / "new", timeout_seconds=30) is False
+
+
+@pytest.mark.parametrize(
+    ("ref", "revision"), [("feature/side", "feature/side"), ("v1", "v1^{commit}"), ("main", "main")]
+)
+def test_branches_and_tags_are_checked_out(pack: Path, tmp_path: Path, ref: str, revision: str) -> None:
+    assert get(pack, tmp_path / "new", ref) == git(pack, "rev-parse", revision)
+
+
+def test_commits_are_checked_out_whole_short_or_of_no_branch(pack: Path, tmp_path: Path) -> None:
+    first = git(pack, "rev-parse", "main~1")
+    lost = git(pack, "rev-parse", "refs/hidden/lost")
+    assert get(pack, tmp_path / "whole", first) == first
+    assert get(pack, tmp_path / "short", first[:8]) == first
+    assert get(f"file://{pack}", tmp_path / "lost", lost) == lost
+
+
+@pytest.mark.parametrize("ref", ["absent", "0" * 40, "deadbeef"])
+def test_a_ref_that_is_not_there_is_said(pack: Path, tmp_path: Path, ref: str) -> None:
+    with pytest.raises(Failure) as caught:
+        get(f"file://{pack}", tmp_path / "new", ref)
+    assert caught.value.code == "git-failed"
+    assert "ls-remote" in str(caught.value) or "not our ref" in str(caught.value)
+
+
+def test_submodules_come_with_their_own(pack: Path, tmp_path: Path) -> None:
+    outer = working_copy(tmp_path / "outer")
+    git(outer, "submodule", "add", "-q", str(pack), "inner")
+    git(outer, "commit", "-q", "-m", "with inner")
+    get(outer, tmp_path / "new")
+    assert read_head(tmp_path / "new/inner") == git(pack, "rev-parse", "main")
+
+
+def test_a_repository_without_a_commit_is_said(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    git(tmp_path / "empty", "init", "-q")
+    with pytest.raises(Failure, match="no commit yet"):
+        get(tmp_path / "empty", tmp_path / "new")
+
+
+def test_what_is_no_repository_is_said_with_gits_own_words(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="fatal:"):
+        get(tmp_path / "absent", tmp_path / "new")
+
+
+@pytest.mark.parametrize("url", ["ext::touch {marker}", "http://127.0.0.1:9/a", "git://127.0.0.1:9/a"])
+def test_helpers_and_open_protocols_are_off_even_when_no_one_checked(tmp_path: Path, url: str) -> None:
+    marker = tmp_path / "ran"
+    address = url.format(marker=marker)
+    repository = Repository(address if "http" not in address else f"https+{address}", is_local=True)
+    with pytest.raises(Failure):
+        clone(repository, tmp_path / "new", ref="", timeout_seconds=30, progress=lambda _line: None)
+    assert not marker.exists()
+
+
+def test_a_submodule_cannot_lead_to_this_machine_or_to_a_helper(pack: Path, tmp_path: Path) -> None:
+    outer = working_copy(tmp_path / "outer")
+    git(outer, "submodule", "add", "-q", str(pack), "inner")
+    git(outer, "commit", "-q", "-m", "with inner")
+    git(outer, "update-server-info")
+    with served(outer / ".git") as (url, _headers), pytest.raises(Failure, match="not allowed"):
+        get(url, tmp_path / "new", is_local=False)
+
+
+def test_neither_hooks_nor_filters_nor_the_users_own_settings_run(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker, home = tmp_path / "ran", tmp_path / "home"
+    (home / "hooks").mkdir(parents=True)
+    (home / "hooks/post-checkout").write_text(f"#!/bin/sh\ntouch {marker}\n")
+    (home / "hooks/post-checkout").chmod(0o755)
+    (home / ".gitconfig").write_text(
+        f'[core]\n\thooksPath = {home}/hooks\n[init]\n\ttemplateDir = {home}\n[filter "x"]\n\tsmudge = touch {marker}\n'
+    )
+    (pack / ".gitattributes").write_text("*.py filter=x\n")
+    git(pack, "add", ".gitattributes")
+    git(pack, "commit", "-q", "-m", "filter")
+    monkeypatch.setenv("HOME", str(home))
+    get(pack, tmp_path / "new")
+    assert not marker.exists()
+    assert not (tmp_path / "new/.git/hooks").exists()
+
+
+@contextmanager
+def served(folder: Path, *, wanted: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Serve a git folder to git's plain protocol; give its address and the Authorization headers that came."""
+    headers: list[str] = []
+
+    class Handler(SimpleHTTPRequestHandler):
+        def send_head(self) -> Any:
+            headers.append(self.headers.get("Authorization", ""))
+            if wanted and headers[-1] != wanted:
+                self.send_error(401)
+                return None
+            return super().send_head()
+
+        def log_message(self, *_arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/", headers
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_password_reaches_the_server_and_no_file_argument_or_message(pack: Path, tmp_path: Path) -> None:
+    git(pack, "update-server-info")
+    wanted = "Basic " + base64.b64encode(f"me:{HIDDEN}".encode()).decode()
+    with served(pack / ".git", wanted=wanted) as (url, headers):
+        get(url, tmp_path / "new", is_local=False, user="me", secret=HIDDEN)
+        assert set(headers) == {wanted}
+        with pytest.raises(Failure) as caught:
+            get(url, tmp_path / "other", is_local=False, user="me", secret=f"wrong-{HIDDEN}")
+    assert HIDDEN not in str(caught.value)
+    kept = [path for path in (tmp_path / "new").rglob("*") if path.is_file()]
+    assert not any(HIDDEN.encode() in path.read_bytes() or wanted.encode() in path.read_bytes() for path in kept)
+
+
+def test_a_server_that_asks_for_a_password_is_not_waited_for(pack: Path, tmp_path: Path) -> None:
+    git(pack, "update-server-info")
+    with served(pack / ".git", wanted="Basic x") as (url, _headers), pytest.raises(Failure) as caught:
+        get(url, tmp_path / "new", is_local=False)
+    assert caught.value.code == "git-failed"
+
+
+def test_a_clone_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    with silent() as url, pytest.raises(Failure) as caught:
+        clone(Repository(url), tmp_path / "new", ref="", timeout_seconds=0.5, progress=lambda _line: None)
+    assert caught.value.code == "child-timeout"
+
+
+@contextmanager
+def silent() -> Iterator[str]:
+    """Give the address of a server that takes connections and says nothing."""
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/pack.git"
+
+
+def test_without_git_it_is_said(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Failure) as caught:
+        get(pack, tmp_path / "new")
+    assert caught.value.code == "git-missing"
+
+
+def test_git_ends_with_the_program_that_asked(tmp_path: Path) -> None:
+    with silent() as url:
+        code = (
+            "import sys\nfrom pathlib import Path\nfrom comfywatchman.base.git_clone import Repository, clone\n"
+            "clone(Repository(sys.argv[1]), Path(sys.argv[2]), ref='', timeout_seconds=60, progress=lambda _: None)\n"
+        )
+        argv = [sys.executable, "-c", code, url, str(tmp_path / "new")]
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+        program = subprocess.Popen(argv, env=own)
+        try:
+            child = _until_git_runs(program.pid)
+        finally:
+            program.kill()
+            program.wait()
+        pidfd = _opened(child)
+        if pidfd is not None:
+            import select
+
+            assert select.select([pidfd], [], [], 10)[0]
+            os.close(pidfd)
+
+
+def _opened(pid: int) -> int | None:
+    try:
+        return os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+
+
+def _until_git_runs(parent: int) -> int:
+    for _ in range(1_000_000):
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            if b"git" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0]:
+                return int(pid)
+    raise AssertionError("git was not started")
