@@ -10,7 +10,7 @@ from comfywatchman.cli.session import Session
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.option("--defaults", is_flag=True, help="Print the documented default configuration instead.")
 @click.pass_obj
 def config(session: Session, as_json: bool, defaults: bool) -> None:

@@ -22,7 +22,7 @@ from comfywatchman.readiness.downloads.queue import Outcome
 @click.option("--forget", is_flag=True, help="Fetch nothing; take these, or all that is unfinished, off the list.")
 @click.option("--parallel", type=click.IntRange(1, 16), help="How many files at the same time.")
 @click.option("--limit", type=click.FloatRange(min=0), metavar="MIB", help="Most MiB per second, all files together.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON at the end.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def download(
     context: click.Context,

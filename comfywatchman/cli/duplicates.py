@@ -15,7 +15,7 @@ _FOREVER_SECONDS = 365 * 86400.0
 
 @click.command("duplicates")
 @click.option("--hash", "with_hashing", is_flag=True, help="First hash the files that have another one's size.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> None:
     """List identical models and what linking them would free. Nothing is changed."""

@@ -15,7 +15,7 @@ from comfywatchman.readiness.intake import Acknowledgement, last_entries
 @click.option(
     "--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many cycles."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_obj
 def history(session: Session, limit: int, as_json: bool) -> None:
     """Show the last cycles, newest first: when, how long, what came of them."""

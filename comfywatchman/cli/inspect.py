@@ -53,7 +53,7 @@ class InspectedFile(msgspec.Struct, frozen=True):
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--hash", "with_hashes", is_flag=True, help="Also hash: SHA-256, AutoV2, AutoV3, BLAKE3.")
 @click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def inspect(context: click.Context, paths: tuple[Path, ...], with_hashes: bool, recursive: bool, as_json: bool) -> None:
     """Look into model files: format, header, hashes, warnings. Nothing in them is ever executed.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import io
+import itertools
 import os
 import sys
 from importlib import import_module
@@ -172,14 +173,17 @@ def run() -> None:
         from comfywatchman.cli.render import exit_code, print_failure
 
         print_failure(failure)
+        _tell_program(failure.code, failure.message, failure.hint)
         status = exit_code(failure)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name in BEFORE_THE_COMMAND:
             click.echo(f"{error.option_name} stands before the command: comfywatchman {error.option_name} …", err=True)
         error.show()
+        _tell_program("usage", error.format_message())
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
+        _tell_program("interrupted", "Interrupted.")
         status = 130
     except BrokenPipeError:
         status = 1
@@ -187,8 +191,17 @@ def run() -> None:
         from comfywatchman.cli.render import print_unexpected
 
         print_unexpected(error)
+        _tell_program("broken", f"comfywatchman broke ({type(error).__name__}).")
         status = 1
     sys.exit(_flushed(status if isinstance(status, int) else 0))
+
+
+def _tell_program(code: str, message: str, hint: str | None = None) -> None:
+    # The options are not at hand: what failed may be their very parsing.
+    if "--json" in itertools.takewhile(lambda argument: argument != "--", sys.argv[1:]):
+        from comfywatchman.cli.render import print_error_json
+
+        print_error_json(code, message, hint)
 
 
 def _open_closed_streams() -> None:

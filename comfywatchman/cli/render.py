@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -71,6 +72,12 @@ def print_failure(failure: Failure) -> None:
     click.echo(f"Error ({failure.code}): {printable(failure.message)}", err=True)
     if failure.hint:
         click.echo(printable(failure.hint), err=True)
+
+
+def print_error_json(code: str, message: str, hint: str | None = None) -> None:
+    """Print on standard output, for programs, what standard error says to people; nobody may be reading any more."""
+    with contextlib.suppress(OSError):
+        print_json(error={"code": code, "message": message, "hint": hint})
 
 
 def print_unexpected(error: BaseException) -> None:

@@ -56,7 +56,7 @@ def _named_backends(_context: click.Context, _option: click.Parameter, text: str
 @click.option(
     "--choose", nargs=2, metavar="FILE CANDIDATE", help="Take a candidate, by its number or id, as the model."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def resolve(
     context: click.Context,

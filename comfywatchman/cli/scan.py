@@ -25,7 +25,7 @@ ARGUMENT = click.Path(exists=True, path_type=Path)
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=ARGUMENT)
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Judge workflow files or folders of them against this host, without touching any state.
@@ -63,7 +63,7 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 
 @click.command()
 @click.argument("workflow", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     """Show every model reference and node class of one workflow, the evidence, and why it is or is not ready."""

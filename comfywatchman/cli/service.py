@@ -16,7 +16,7 @@ from comfywatchman.readiness.service import UnitFile, activation, cron_line, sch
 @click.option("--timer", is_flag=True, help="A systemd timer that starts one cycle each time, instead of a scheduler.")
 @click.option("--cron", is_flag=True, help="A line for crontab instead of systemd units.")
 @click.option("--write", is_flag=True, help="Write the units into ~/.config/systemd/user instead of printing them.")
-@click.option("--json", "as_json", is_flag=True, help="Print as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_obj
 def install_service(session: Session, timer: bool, cron: bool, write: bool, as_json: bool) -> None:
     """Print or write a systemd user service (or timer), or print a crontab line, for this home and configuration."""

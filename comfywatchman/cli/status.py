@@ -25,7 +25,7 @@ SHOWN_INPUTS = 3
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.option("--all", "show_all", is_flag=True, help="Show every workflow, not only those that need something.")
 @click.pass_context
 def status(context: click.Context, as_json: bool, show_all: bool) -> None:

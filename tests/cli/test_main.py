@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shlex
@@ -9,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -214,3 +216,51 @@ def test_a_traceback_is_followed_by_a_sentence(capsys: pytest.CaptureFixture[str
     print_unexpected(KeyError("x"))
     shown = capsys.readouterr().err
     assert shown.startswith("KeyError: 'x'\nError: comfywatchman broke (KeyError).")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "status"),
+    [
+        (["duplicates", "--json"], "comfyui-not-found", 1),
+        (["download", "x", "--json"], "comfyui-not-found", 1),
+        (["--run-cycle", "--json", "--config", "wrong.toml"], "config-wrong-type", 2),
+        (["config", "--json", "--no-such-option"], "usage", 2),
+        (["resolve", "--json"], "usage", 2),
+    ],
+)
+def test_a_failure_is_json_too_where_json_is_asked_for(
+    tmp_path: Path, arguments: list[str], code: str, status: int
+) -> None:
+    (tmp_path / "wrong.toml").write_text("schedule = 3\n")
+    ended = comfywatchman(tmp_path, *arguments)
+    assert ended.returncode == status
+    printed = json.loads(ended.stdout)
+    assert set(printed) == {"schema_version", "error"}
+    assert set(printed["error"]) == {"code", "message", "hint"}
+    assert printed["error"]["code"] == code
+    assert printed["error"]["message"].encode() in ended.stderr
+    assert comfywatchman(tmp_path, *(one for one in arguments if one != "--json")).stdout == b""
+
+
+def test_a_name_that_looks_like_the_option_asks_for_no_json(tmp_path: Path) -> None:
+    assert comfywatchman(tmp_path, "download", "--", "--json").stdout == b""
+
+
+def test_a_failure_that_nobody_reads_is_no_trouble(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        ended = comfywatchman(tmp_path, "duplicates", "--json", stdout=writer)
+    finally:
+        os.close(writer)
+    assert ended.returncode == 1
+    assert b"Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_json_option_is_described_in_the_same_words(name: str) -> None:
+    command = main.get_command(click.Context(main), name)
+    assert command is not None
+    leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]
+    helps = [option.help for leaf in leaves for option in leaf.params if "--json" in option.opts]
+    assert helps == ["Print facts as JSON."] * len(leaves)
