@@ -268,7 +268,12 @@ def test_after_a_shortened_log_a_crash_still_acknowledges_once(host: Host) -> No
 
 
 def test_a_log_that_is_a_folder_a_pipe_or_a_device_is_a_failure_and_not_waited_for(host: Host) -> None:
-    for make in (host.log.mkdir, lambda: os.mkfifo(host.log), lambda: host.log.symlink_to("/dev/zero")):
+    makers: tuple[Callable[[], object], ...] = (
+        host.log.mkdir,
+        lambda: os.mkfifo(host.log),
+        lambda: host.log.symlink_to("/dev/zero"),
+    )
+    for make in makers:
         make()
         with pytest.raises(Failure) as caught:
             host.cycle()
