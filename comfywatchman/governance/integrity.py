@@ -76,9 +76,9 @@ def modified(
         budget_seconds: When to stop reading files; None for no end.
     """
     until = None if budget_seconds is None else time.monotonic() + budget_seconds
-    places = [place for place in environment.glob("lib/python*/site-packages") if place.is_dir()]
+    places = _places(environment)
     installed = [one for place in places for one in _installed(place)]
-    strangers = {str(path.relative_to(environment)) for place in places for path in _startup_files(place, installed)}
+    at_startup = set(strangers(environment))
     unexpected, missing = _compared(installed, expected)
     changed: dict[str, str] = {}
     out_of_time = False
@@ -88,15 +88,43 @@ def modified(
             break
         changed |= {os.path.relpath(path, environment): one.package.name for path in _changed_files(one)}
     broken = tuple(sorted(one.package.name for one in installed if not (one.folder / "RECORD").is_file()))
-    is_modified = bool(changed or strangers or broken or unexpected or missing or not places)
+    is_modified = bool(changed or at_startup or broken or unexpected or missing or not places)
     return IntegrityReport(
         status="modified" if is_modified else "unknown" if out_of_time else "verified",
-        modified_files=tuple(sorted(changed.keys() | strangers)),
+        modified_files=tuple(sorted(changed.keys() | at_startup)),
         missing_record=broken,
         unexpected=unexpected,
         missing=missing,
         modified_packages=tuple(sorted({*changed.values(), *broken})),
     )
+
+
+def installed_in(environment: Path) -> dict[Package, Path]:
+    """Return the packages of an environment, each with its folder of facts; without pip, setuptools and wheel."""
+    return {one.package: one.folder for place in _places(environment) for one in _installed(place)}
+
+
+def changed_files(environment: Path, package: Package, folder: Path) -> tuple[str, ...]:
+    """Return the files of one package that changed or are gone, relative to the environment.
+
+    Args:
+        environment: The environment's folder.
+        package: The package.
+        folder: Its folder of facts (`installed_in`).
+    """
+    return tuple(os.path.relpath(path, environment) for path in _changed_files(_Installed(package, folder)))
+
+
+def strangers(environment: Path) -> tuple[str, ...]:
+    """Return the files that run at every start and belong to no package, relative to the environment."""
+    found = ((place, list(_installed(place))) for place in _places(environment))
+    return tuple(
+        sorted(str(path.relative_to(environment)) for place, here in found for path in _startup_files(place, here))
+    )
+
+
+def _places(environment: Path) -> list[Path]:
+    return [place for place in environment.glob("lib/python*/site-packages") if place.is_dir()]
 
 
 def _installed(place: Path) -> Iterator[_Installed]:

@@ -7,16 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import msgspec
+
+from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import CheckResult, Package
 
 REBUILD: Final = "gov init (builds production anew from the lock; nothing else changes)"
-
-OLDEST_DRIVER: Final[dict[int, tuple[int, int]]] = {11: (450, 80), 12: (525, 60), 13: (580, 65)}
-"""The oldest Linux driver for each major version of CUDA.
-
-NVIDIA, "CUDA Compatibility", section "CUDA minor version compatibility": any minor version of a major version runs on
-the driver of that table.
-"""
 
 _LOCAL_CUDA: Final = re.compile(r"\+cu(\d{2})(\d)\b")
 _SHOWN: Final = 3
@@ -58,7 +54,7 @@ def production_result(facts: ProductionFacts) -> CheckResult:
         return _production("fail", evidence, REBUILD)
     if not facts.is_of_lock:
         evidence = f"The environment in production ({facts.generation}) was built from another lock than uv.lock."
-        return _production("fail", evidence, REBUILD)
+        return msgspec.structs.replace(_production("fail", evidence, REBUILD), vital=False)
     faults = _faults(facts)
     if faults:
         items = (*facts.absent, *facts.broken, *facts.modified, *facts.strange)
@@ -92,45 +88,37 @@ def _production(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class GpuFacts:
-    """What is known of the GPU: `ok`, `none` or `unknown`, and the driver's version when it said."""
+def driver_result(packages: Sequence[Package], driver: Driver) -> CheckResult:
+    """Judge whether the installed torch can use the GPU that is here.
 
-    status: Literal["ok", "none", "unknown"]
-    driver: str | None = None
-
-
-def driver_result(packages: Sequence[Package], gpu: GpuFacts) -> CheckResult:
-    """Judge whether the installed torch can use the GPU that is here."""
+    A driver serves every minor version of the CUDA versions up to its own major one (NVIDIA, "CUDA Compatibility",
+    section "CUDA minor version compatibility").
+    """
     versions = {package.name: package.version for package in packages}
     torch = versions.get("torch")
     if torch is None:
         return _driver("ok", "torch is not installed, so nothing here needs the GPU driver.")
-    build = cuda_of(versions)
-    if gpu.status == "none":
+    if driver.present is False:
         return _driver("ok", f"torch {torch}; there is no NVIDIA GPU that it would have to fit.")
-    return _without_cuda(torch, gpu) if build is None else _with_cuda(torch, build, gpu)
+    build = cuda_of(versions)
+    return _without_cuda(torch, driver) if build is None else _with_cuda(torch, build, driver)
 
 
-def _without_cuda(torch: str, gpu: GpuFacts) -> CheckResult:
-    if "+" in torch and gpu.status == "ok":
+def _without_cuda(torch: str, driver: Driver) -> CheckResult:
+    if "+" in torch and driver.present:
         action = "Add an index with the CUDA build of torch to pyproject.toml."
         return _driver("warn", f"torch {torch} is not built for CUDA; this host has an NVIDIA GPU.", action)
     return _driver("unknown", f"Whether torch {torch} fits the GPU of this host could not be told.")
 
 
-def _with_cuda(torch: str, build: tuple[int, int], gpu: GpuFacts) -> CheckResult:
-    driver = _numbers(gpu.driver or "")
-    if len(driver) < 2:  # noqa: PLR2004 - major and minor
+def _with_cuda(torch: str, build: tuple[int, int], driver: Driver) -> CheckResult:
+    if driver.cuda is None:
         return _driver("unknown", f"torch {torch} is built for CUDA {_dotted(build)}; the GPU driver did not answer.")
-    needed = OLDEST_DRIVER.get(build[0])
-    evidence = f"torch {torch} is built for CUDA {_dotted(build)}; the driver is {gpu.driver}"
-    if needed is None:
-        return _driver("unknown", f"{evidence}, and which driver that CUDA needs is not known here.")
-    if driver[:2] < needed:
-        action = f"Install an NVIDIA driver from {_dotted(needed)} on, or choose a torch for an older CUDA."
-        return _driver("fail", f"{evidence}, but {_dotted(needed)} is the oldest that fits.", action)
-    return _driver("ok", f"{evidence}, which fits.")
+    named = f"the driver{f' {driver.version}' if driver.version else ''} serves CUDA {_dotted(driver.cuda)}"
+    if build[0] > driver.cuda[0]:
+        action = f"Install an NVIDIA driver for CUDA {build[0]}, or choose a torch that is built for an older CUDA."
+        return _driver("fail", f"torch {torch} is built for CUDA {_dotted(build)}, but {named}.", action)
+    return _driver("ok", f"torch {torch} is built for CUDA {_dotted(build)}, and {named}.")
 
 
 def cuda_of(versions: dict[str, str]) -> tuple[int, int] | None:
@@ -154,11 +142,19 @@ def _driver(status: Literal["ok", "warn", "fail", "unknown"], evidence: str, act
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """One thing that is on the deny list and here: what, why, and the command that takes it away."""
+    """One thing that is on the deny list and here.
+
+    Attributes:
+        what: Its name.
+        reason: What it does.
+        action: The command that takes it away.
+        is_blocked: Whether it is known to do harm; False for what is only to be looked at.
+    """
 
     what: str
     reason: str
     action: str
+    is_blocked: bool = True
 
 
 def deny_result(found: Sequence[Denied]) -> CheckResult:
@@ -169,7 +165,7 @@ def deny_result(found: Sequence[Denied]) -> CheckResult:
     more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
     return CheckResult(
         name="deny-list",
-        status="fail",
+        status="fail" if any(one.is_blocked for one in found) else "warn",
         evidence=f"{said}{more}",
         action="; ".join(dict.fromkeys(one.action for one in found)),
         items=tuple(sorted(one.what for one in found)),

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Literal
 
 from comfywatchman.governance.records import CheckResult
-
-NETWORK_FILESYSTEMS: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "lustre", "sshfs", "davfs"}
-)
-"""Kinds of filesystems on which another machine may write at the same time, and where flock may not reach it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,23 +78,19 @@ def journal_result(*, is_left: bool, is_held: bool, operation: str = "") -> Chec
     )
 
 
-def filesystem_result(kind: str | None, place: str) -> CheckResult:
+def filesystem_result(network: str | None, place: str) -> CheckResult:
     """Judge the filesystem of the governed root.
 
     Args:
-        kind: Its kind, as /proc/mounts names it; None when that could not be read.
+        network: The type of the network filesystem that it lies on; None on a disk of this host.
         place: The root, fit to be shown.
     """
-    if kind is None:
-        return CheckResult(name="filesystem", status="unknown", evidence=f"The filesystem of {place} is not known.")
-    if kind.removeprefix("fuse.") not in NETWORK_FILESYSTEMS:
-        return CheckResult(
-            name="filesystem", status="ok", evidence=f"{place} lies on {kind}, a filesystem of this host."
-        )
+    if network is None:
+        return CheckResult(name="filesystem", status="ok", evidence=f"{place} lies on a disk of this host.")
     return CheckResult(
         name="filesystem",
         status="warn",
-        evidence=f"{place} lies on a network filesystem ({kind}): a lock may not keep another machine out.",
+        evidence=f"{place} lies on a network filesystem ({network}): a lock may not keep another machine out.",
         action="Set [governance] root in config.toml to a folder on a disk of this machine.",
     )
 

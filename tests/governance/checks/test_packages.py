@@ -4,16 +4,16 @@ import pytest
 
 from comfywatchman.governance.checks.packages import (
     Denied,
-    GpuFacts,
     ProductionFacts,
     cuda_of,
     deny_result,
     driver_result,
     production_result,
 )
+from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import Package
 
-HERE = GpuFacts("ok", "570.86.15")
+HERE = Driver(present=True, version="570.86.15", cuda=(12, 8))
 
 
 @pytest.mark.parametrize(
@@ -80,23 +80,23 @@ def test_the_cuda_of_torch_is_read_from_its_version_or_from_nvidias_runtime(
 
 
 @pytest.mark.parametrize(
-    ("torch", "gpu", "status"),
+    ("torch", "driver", "status"),
     [
         (None, HERE, "ok"),
-        ("2.9.1+cu128", GpuFacts("none"), "ok"),
+        ("2.9.1+cu128", Driver(present=False), "ok"),
         ("2.9.1+cu128", HERE, "ok"),
         ("2.9.1+cu130", HERE, "fail"),
-        ("2.9.1+cu128", GpuFacts("unknown"), "unknown"),
-        ("2.9.1+cu128", GpuFacts("ok", "N/A"), "unknown"),
-        ("4.0.0+cu150", HERE, "unknown"),
+        ("2.9.1+cu128", Driver(present=None), "unknown"),
+        ("2.9.1+cu129", HERE, "ok"),
+        ("2.9.1+cu130", Driver(present=True, cuda=(13, 0)), "ok"),
         ("2.9.1+cpu", HERE, "warn"),
-        ("2.9.1+cpu", GpuFacts("unknown"), "unknown"),
+        ("2.9.1+cpu", Driver(present=None), "unknown"),
         ("2.9.1", HERE, "unknown"),
     ],
 )
-def test_torch_is_held_against_the_driver(torch: str | None, gpu: GpuFacts, status: str) -> None:
+def test_torch_is_held_against_the_driver(torch: str | None, driver: Driver, status: str) -> None:
     packages = [Package("torch", torch)] if torch else []
-    assert driver_result(packages, gpu).status == status
+    assert driver_result(packages, driver).status == status
 
 
 def test_what_is_on_the_deny_list_fails_with_the_reason_and_the_command() -> None:
@@ -107,4 +107,12 @@ def test_what_is_on_the_deny_list_fails_with_the_reason_and_the_command() -> Non
     assert "and 1 more" in result.evidence
     assert result.action == "gov node remove pack --purge-code"
     assert deny_result([]).status == "ok"
+    flagged = Denied("pack-x", "asks for keys", "gov node remove pack-x", is_blocked=False)
+    assert deny_result([flagged]).status == "warn"
+    assert deny_result([flagged, found[0]]).status == "fail"
     assert "more" not in deny_result(found[:1]).evidence
+
+
+def test_only_an_environment_that_may_not_start_is_vital() -> None:
+    assert production_result(ProductionFacts(generation=None)).vital
+    assert not production_result(ProductionFacts(generation="4f1c", is_complete=True)).vital
