@@ -67,24 +67,13 @@ class CivArchive:
         digest = digest.lower()
         if not _SHA256.fullmatch(digest):
             return None
-        version = self._read(f"{self._base_url}/api/sha256/{digest}")
-        if version is None:
+        answer = self._session.get(f"{self._base_url}/api/sha256/{digest}", redirects="origin")
+        content = content_of(answer, _SITE)
+        if content is None:
             return None
+        version = _version(content, answer)
         bearers = tuple(file for file in version.files if (file.sha256 or "").lower() == digest)
         return msgspec.structs.replace(version, files=bearers) if bearers else None
-
-    def version(self, model_id: int, version_id: int) -> ArchivedVersion | None:
-        """Return a version of a model, with its files; None when it is not remembered.
-
-        Raises:
-            Failure: Nothing is known.
-        """
-        return self._read(f"{self._base_url}/api/models/{model_id}?modelVersionId={version_id}")
-
-    def _read(self, url: str) -> ArchivedVersion | None:
-        answer = self._session.get(url, redirects="origin")
-        content = content_of(answer, _SITE)
-        return None if content is None else _version(content, answer)
 
 
 def _version(content: Any, answer: HttpAnswer) -> ArchivedVersion:

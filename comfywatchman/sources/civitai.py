@@ -16,18 +16,15 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Session
 from comfywatchman.sources.civitai_shapes import (
     CivitaiFile,
-    CivitaiMini,
     CivitaiModel,
     CivitaiVersion,
-    HashOwner,
     model_of,
     version_of,
 )
 from comfywatchman.sources.file_names import is_precision_variant, same_name, search_terms
-from comfywatchman.sources.site_answers import content_of, shape, shapes
+from comfywatchman.sources.site_answers import content_of
 
 HASHES_PER_QUESTION: Final = 100
-IDS_PER_QUESTION: Final = 10_000
 
 _SITE: Final = "Civitai"
 _PAGE: Final = 100
@@ -165,15 +162,6 @@ class Civitai:
         """
         return self._read(f"/api/v1/model-versions/{version_id}", version_of)
 
-    def mini(self, version_id: int, *, file_id: int | None = None) -> tuple[str, CivitaiMini] | None:
-        """Return a version's short form, which alone holds the name that its file was uploaded with.
-
-        Raises:
-            Failure: Nothing is known.
-        """
-        query = f"?{urlencode({'modelFileId': file_id})}" if file_id is not None else ""
-        return self._read(f"/api/v1/model-versions/mini/{version_id}{query}", lambda found: shape(found, CivitaiMini))
-
     def by_hash(self, digest: str) -> HashAnswer | None:
         """Return the version that Civitai names for a hash of any kind; None when it knows none.
 
@@ -212,19 +200,6 @@ class Civitai:
                     bearers = tuple(hit for hit in hits if hit.file.sha256 == digest.lower())
                     found |= {digest: bearers} if bearers else {}
         return found
-
-    def owners(self, digests: Iterable[str]) -> dict[str, HashOwner]:
-        """Return the first version that each SHA-256 hash belongs to, by lower-case hash: cheap, for whole libraries.
-
-        Raises:
-            Failure: Nothing is known.
-        """
-        found: dict[str, HashOwner] = {}
-        for part in _parts(_sha256s(digests), IDS_PER_QUESTION):
-            payload = self._post(f"{self.base_urls[0]}/api/v1/model-versions/by-hash/ids", part)
-            for owner in shapes(payload, HashOwner):
-                found.setdefault(owner.hash.lower(), owner)
-        return {digest: owner for digest, owner in found.items() if digest in set(_sha256s(digests))}
 
     def _climb(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _Found:
         found, seen = _Found(), set[int]()

@@ -16,8 +16,6 @@ class FileMetadata(msgspec.Struct, frozen=True):
     """`metadata` of a file; `format` is `SafeTensor`, `PickleTensor`, `GGUF`."""
 
     format: str | None = None
-    size: str | None = None
-    fp: str | None = None
 
 
 class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
@@ -30,9 +28,8 @@ class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
         type: `Model`, `Pruned Model`, `VAE`, `Text Encoder`, `Training Data`, `Config`, …
         pickle_scan_result: `Success`, `Pending`, `Danger` or `Error`; for safetensors by extension only.
         virus_scan_result: The same words.
-        metadata: Format and precision.
+        metadata: Its format.
         hashes: By kind (`SHA256`, `AutoV2`, …).
-        primary: The one that is offered first.
     """
 
     id: int = 0
@@ -43,7 +40,6 @@ class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
     virus_scan_result: str | None = None
     metadata: FileMetadata | None = None
     hashes: dict[str, str | None] = {}
-    primary: bool | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -64,7 +60,6 @@ class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
 class PaidAccess(msgspec.Struct, frozen=True, rename="camel"):
     """Early access: until `ends_at` only buyers may download."""
 
-    permanent: bool | None = None
     ends_at: str | None = None
 
 
@@ -83,8 +78,6 @@ class CivitaiVersion(msgspec.Struct, frozen=True, rename="camel"):
         model_id: Its model; 0 when the answer leaves it out.
         name: `v1.0`.
         base_model: `SD 1.5`, `Flux.1 D`, …
-        status: `Published`, …
-        availability: `Public`, `EarlyAccess`, …
         usage_control: `Download`, or how else it may be used.
         paid_access: Early access, if any.
         model: Name and type of the model (`LORA`, `Checkpoint`, …).
@@ -95,8 +88,6 @@ class CivitaiVersion(msgspec.Struct, frozen=True, rename="camel"):
     model_id: int = 0
     name: str | None = None
     base_model: str | None = None
-    status: str | None = None
-    availability: str | None = None
     usage_control: str | None = None
     paid_access: PaidAccess | None = None
     model: OwnModel | None = None
@@ -114,35 +105,7 @@ class CivitaiModel(msgspec.Struct, frozen=True, rename="camel"):
     id: int
     name: str | None = None
     type: str | None = None
-    nsfw: bool | None = None
     versions: tuple[CivitaiVersion, ...] = msgspec.field(name="modelVersions", default=())
-
-
-class CivitaiMini(msgspec.Struct, frozen=True, rename="camel"):
-    """The short form of a version: the only answer that holds the name a file was uploaded with.
-
-    `size` is in units of 1024 bytes; the API says so nowhere, its source does.
-    """
-
-    version_name: str | None = None
-    model_name: str | None = None
-    base_model: str | None = None
-    availability: str | None = None
-    size: float | None = None
-    file_type: str | None = None
-    file_name: str | None = None
-    hashes: dict[str, str | None] = {}
-    format: str | None = None
-    require_auth: bool | None = None
-    early_access_ends_at: str | None = None
-
-
-class HashOwner(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of the answer to `by-hash/ids`."""
-
-    model_version_id: int
-    model_id: int
-    hash: str
 
 
 def version_of(payload: Any, model: CivitaiModel | None = None) -> CivitaiVersion | None:

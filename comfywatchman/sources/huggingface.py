@@ -15,8 +15,8 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Session
-from comfywatchman.sources.site_answers import FORBIDDEN, NOT_FOUND, OK, UNAUTHORIZED, refusal, shape, shapes
-from comfywatchman.sources.urls import HuggingFaceFile, hugging_face_url, is_hugging_face_file, is_repo
+from comfywatchman.sources.site_answers import FORBIDDEN, NOT_FOUND, OK, UNAUTHORIZED, refusal, shapes
+from comfywatchman.sources.urls import HuggingFaceFile, hugging_face_url, is_hugging_face_file
 
 _SITE: Final = "Hugging Face"
 _MOST_TREE_PAGES: Final = 20
@@ -27,16 +27,10 @@ _NEXT: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next\b')
 _TAKEN_DOWN: Final = "access to this resource is disabled"
 
 
-class RepoSummary(msgspec.Struct, frozen=True, rename="camel"):
-    """A line of a search for repositories; `gated` is `"auto"` or `"manual"` where somebody must be let in first."""
+class RepoSummary(msgspec.Struct, frozen=True):
+    """A line of a search for repositories."""
 
     id: str
-    author: str | None = None
-    sha: str | None = None
-    gated: bool | str | None = None
-    private: bool | None = None
-    disabled: bool | None = None
-    downloads: int | None = None
     tags: tuple[str, ...] = ()
 
 
@@ -47,13 +41,7 @@ class Lfs(msgspec.Struct, frozen=True):
     size: int | None = None
 
 
-class FileSafety(msgspec.Struct, frozen=True):
-    """What the site's scanners said: `safe`, `unsafe`, `suspicious`, `caution`, `queued`."""
-
-    status: str | None = None
-
-
-class TreeFile(msgspec.Struct, frozen=True, rename="camel"):
+class TreeFile(msgspec.Struct, frozen=True):
     """A file of a repository; `oid` is a git hash and proves nothing of the content by itself."""
 
     path: str
@@ -61,8 +49,6 @@ class TreeFile(msgspec.Struct, frozen=True, rename="camel"):
     oid: str = ""
     size: int | None = None
     lfs: Lfs | None = None
-    xet_hash: str | None = None
-    security_file_status: FileSafety | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -157,37 +143,6 @@ class HuggingFace:
             if url is None:
                 return tuple(found)
         raise Failure("http-body", f"{_SITE} lists more files of {repo} than are read.")
-
-    def repo(self, repo: str) -> RepoSummary | NotThere | Gated:
-        """Return what the site says of a repository.
-
-        Raises:
-            Failure: Nothing is known.
-        """
-        if not is_repo(repo):
-            return NotThere("address", f"{repo!r} is no repository's name.")
-        answer = self._get(f"{self.base_url}/api/models/{repo}")
-        if answer.status != OK:
-            return _absence(answer, repo)
-        found = shape(answer.parsed(), RepoSummary)
-        if found is None:
-            raise _strange(answer)
-        return found
-
-    def file_facts(self, repo: str, revision: str, path: str) -> TreeFile | NotThere | Gated:
-        """Return one file's size, hash and scan results by the API, whose limit is a sixth of `head_file`'s.
-
-        Raises:
-            Failure: Nothing is known.
-        """
-        if not is_hugging_face_file(HuggingFaceFile(repo, revision, path)):
-            return NotThere("address", f"{repo}/{path} is no address of a file.")
-        url = f"{self.base_url}/api/models/{repo}/paths-info/{quote(revision, safe='')}"
-        answer = self._session.post_json(url, {"paths": [path], "expand": True}, token=self._token)
-        if answer.status != OK:
-            return _absence(answer, repo)
-        found = (file for file in shapes(_list(answer), TreeFile) if file.path == path and file.type == "file")
-        return next(found, NotThere("entry", f"{repo} has no file {path}."))
 
     def head_file(self, repo: str, revision: str, path: str) -> RemoteFile | NotThere | Gated:
         """Return a file's commit, size and SHA-256 by asking for its headers; nothing is fetched.

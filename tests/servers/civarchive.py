@@ -1,4 +1,4 @@
-"""A server that speaks CivArchive's two addresses."""
+"""A server that speaks CivArchive's one address that we ask."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import re
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 from tests.servers.base import Asked, LocalServer, Reply
 
@@ -33,12 +32,8 @@ class CivArchiveServer(LocalServer):
         if self.pages:
             return super().answer(asked, handler)
         self.asked.append(asked)
-        parts = urlsplit(asked.path)
         for version in self.versions:
             digests = {file["sha256"] for file in version["files"]}
-            if (match := re.fullmatch(r"/api/sha256/([0-9a-f]{64})", parts.path)) and match[1] in digests:
+            if (match := re.fullmatch(r"/api/sha256/([0-9a-f]{64})", asked.path)) and match[1] in digests:
                 return Reply(json.dumps(version).encode())
-            wanted = parse_qs(parts.query).get("modelVersionId", [""])[-1]
-            if parts.path == f"/api/models/{version['modelId']}" and wanted == str(version["id"]):
-                return Reply(json.dumps({"id": version["modelId"], "version": version}).encode())
         return Reply(b'{"error": "Not found"}', 404)

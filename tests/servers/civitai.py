@@ -218,8 +218,7 @@ class CivitaiServer(LocalServer):
             r"/images": lambda _: self._images(query),
             r"/models/(\d+)": lambda one: _found(next((m for m in self.models if m["id"] == int(one)), None)),
             r"/model-versions/(\d+)": lambda one: _found(self._version(int(one))),
-            r"/model-versions/mini/(\d+)": lambda one: self._mini(int(one), query),
-            r"/model-versions/(by-hash(?:/ids)?)": lambda one: self._batch(asked, ids_only=one.endswith("ids")),
+            r"/model-versions/by-hash": lambda _: self._batch(asked),
             r"/model-versions/by-hash/([^/]+)": lambda one: self._by_hash(one.upper()),
         }
         for pattern, page in routes.items():
@@ -273,18 +272,11 @@ class CivitaiServer(LocalServer):
             shown = [image | {"meta": None} for image in shown]
         return _json({"items": shown, "metadata": {}})
 
-    def _batch(self, asked: Asked, *, ids_only: bool) -> Reply:
+    def _batch(self, asked: Asked) -> Reply:
         hashes = json.loads(asked.body)
-        if len(hashes) > (10_000 if ids_only else 100) or not all(_HEX64.fullmatch(one) for one in hashes):
+        if len(hashes) > 100 or not all(_HEX64.fullmatch(one) for one in hashes):
             return _json({"error": {"name": "ZodError"}}, 400)
         wanted = {one.upper() for one in hashes}
-        if ids_only:
-            owners = [
-                {"modelVersionId": version["id"], "modelId": model["id"], "hash": file["hashes"].get("SHA256")}
-                for model, version, file in self._files()
-                if file["hashes"].get("SHA256") in wanted
-            ]
-            return Reply(json.dumps(owners).encode(), 200, {"Content-Type": "application/json"})
         bearing = {v["id"] for _, v, file in self._files() if file["hashes"].get("SHA256") in wanted}
         return _json([self._version(version_id) for version_id in sorted(bearing)])
 
@@ -296,28 +288,6 @@ class CivitaiServer(LocalServer):
                 if digest in self.by_hash_lies:
                     answer["files"] = [one for one in answer["files"] if one["id"] != file["id"]]
                 return _json(answer)
-        return _json({"error": "Model not found"}, 404)
-
-    def _mini(self, version_id: int, query: Mapping[str, str]) -> Reply:
-        for model, version, file in self._files():
-            if version["id"] == version_id and query.get("modelFileId", str(file["id"])) == str(file["id"]):
-                return _json(
-                    {
-                        "air": f"urn:air:sd1:{model['type'].lower()}:civitai:{model['id']}@{version_id}",
-                        "versionName": version["name"],
-                        "modelName": model["name"],
-                        "baseModel": version["baseModel"],
-                        "availability": version["availability"],
-                        "size": file["sizeKB"],
-                        "fileType": file["type"],
-                        "fileName": file.get("uploadedName", file["name"]),
-                        "hashes": file["hashes"],
-                        "downloadUrls": [file["downloadUrl"]],
-                        "format": file["metadata"]["format"],
-                        "requireAuth": False,
-                        "checkPermission": False,
-                    }
-                )
         return _json({"error": "Model not found"}, 404)
 
     def _download(self, asked: Asked, version_id: int, query: Mapping[str, str]) -> Reply:

@@ -101,8 +101,8 @@ class HuggingFaceServer(LocalServer):
         path = parts.path
         if path == "/api/models":
             return self._search(query)
-        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(tree|paths-info)/([^/]+))?", path):
-            return self._api(asked, match[1], match[2] or "", unquote(match[3] or "main"), query)
+        if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)", path):
+            return self._tree(asked, match[1], unquote(match[2]), query)
         if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
             return self._resolve(asked, match[1], unquote(match[2]), unquote(match[3]))
         return _error(404, "", "Not found")
@@ -132,16 +132,11 @@ class HuggingFaceServer(LocalServer):
             "siblings": [{"rfilename": path} for path in repo.files],
         }
 
-    def _api(self, asked: Asked, name: str, what: str, revision: str, query: Mapping[str, str]) -> Reply:
-        refused = self._refused(asked, name, revision, closed_too=what != "")
+    def _tree(self, asked: Asked, name: str, revision: str, query: Mapping[str, str]) -> Reply:
+        refused = self._refused(asked, name, revision)
         if refused is not None:
             return refused
         repo = self.repos[name]
-        if not what:
-            return _json(self._about(name, repo))
-        if what == "paths-info":
-            wanted = json.loads(asked.body)["paths"]
-            return _json([_entry(path, repo.files[path]) for path in wanted if path in repo.files])
         folders = sorted({path.rpartition("/")[0] for path in repo.files} - {""})
         listed = [{"type": "directory", "oid": "b" * 40, "size": 0, "path": folder} for folder in folders]
         listed += [_entry(path, file) for path, file in repo.files.items()]
@@ -156,7 +151,7 @@ class HuggingFaceServer(LocalServer):
         moved = self.repos[name].moved_to if name in self.repos else None
         if moved:
             return Reply(b"", 307, {"Location": asked.path.replace(name, moved, 1)})
-        refused = self._refused(asked, name, revision, closed_too=True)
+        refused = self._refused(asked, name, revision)
         if refused is not None:
             return refused
         repo = self.repos[name]
@@ -173,7 +168,7 @@ class HuggingFaceServer(LocalServer):
         location = self.cdn.signed_url(_key(name, path)) if self.cdn is not None else "https://cas-bridge.invalid/x"
         return Reply(b"", 302, {**headers, **linked, "Location": location})
 
-    def _refused(self, asked: Asked, name: str, revision: str, *, closed_too: bool) -> Reply | None:
+    def _refused(self, asked: Asked, name: str, revision: str) -> Reply | None:
         token = asked.headers.get("authorization", "").removeprefix("Bearer ")
         repo = self.repos.get(name)
         if repo is None or (repo.private and token not in self.members):
@@ -183,7 +178,7 @@ class HuggingFaceServer(LocalServer):
             return _error(404, "RepoNotFound", "Repository not found")
         if repo.disabled:
             return _error(403, "", "Access to this resource is disabled.")
-        if closed_too and repo.gated and token not in self.members:
+        if repo.gated and token not in self.members:
             said = f"Access to model {name} is restricted."
             return _error(403 if token else 401, "GatedRepo", said)
         if revision not in {"main", repo.commit}:

@@ -35,9 +35,6 @@ files.type files.virusScanMessage files.virusScanResult id images licensingFee m
 model.poi model.type modelId name nsfwLevel paidAccess paidAccess.endsAt paidAccess.permanent publishedAt
 stats status trainedWords trainingDetails trainingStatus updatedAt uploadType usageControl
 """)
-CIVITAI_BY_HASH_IDS: Final = _names("""
-hash modelId modelVersionId
-""")
 CIVITAI_IMAGE: Final = _names("""
 items items.baseModel items.browsingLevel items.createdAt items.hash items.height items.id items.meta
 items.modelVersionIds items.nsfw items.nsfwLevel items.postId items.stats items.type items.url items.username

@@ -34,13 +34,6 @@ def test_a_deleted_file_is_remembered_by_its_hash(archive: CivArchive) -> None:
     assert [mirror.deleted_at is None for mirror in version.files[0].mirrors] == [True, False]
 
 
-def test_a_version_is_remembered_by_its_ids(archive: CivArchive) -> None:
-    version = archive.version(5, 7)
-    assert version is not None
-    assert version.files[0].sha256 == DIGEST
-    assert archive.version(5, 8) is None
-
-
 def test_what_is_not_remembered_or_no_hash_is_none(archive: CivArchive, server: CivArchiveServer) -> None:
     assert archive.by_sha256("0" * 64) is None
     assert archive.by_sha256("../x") is None
@@ -64,7 +57,7 @@ def test_an_answer_of_another_form_is_a_failure(archive: CivArchive, server: Civ
 def test_damaged_files_hide_no_other(archive: CivArchive, server: CivArchiveServer) -> None:
     version = archived_version("gone.safetensors", DIGEST)
     version["files"] = [5, {"sha256": 5}, *version["files"]]
-    server.pages["/api/models/5"] = Reply(json.dumps(version).encode())
-    found = archive.version(5, 7)
+    server.pages[f"/api/sha256/{DIGEST}"] = Reply(json.dumps(version).encode())
+    found = archive.by_sha256(DIGEST)
     assert found is not None
     assert [file.name for file in found.files] == ["gone.safetensors"]

@@ -7,7 +7,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import Session
-from comfywatchman.sources.huggingface import Gated, HuggingFace, NotThere, RemoteFile, RepoSummary
+from comfywatchman.sources.huggingface import Gated, HuggingFace, NotThere, RemoteFile
 from tests.servers.base import LocalServer, Reply
 from tests.servers.cdn import CdnServer
 from tests.servers.huggingface import COMMIT, HubFile, HuggingFaceServer, Repo
@@ -80,10 +80,7 @@ def test_what_is_not_there_is_told_apart(session: Session, server: HuggingFaceSe
         assert what(hub.head_file(REPO, "v9", "big.safetensors")) == "revision"
         assert what(hub.head_file(REPO, "main", "other.safetensors")) == "entry"
         assert what(hub.head_file("a/down", "main", "x.safetensors")) == "disabled"
-        assert what(hub.repo("no/body")) == "repo"
         assert what(hub.files("no/body")) == "repo"
-        assert what(hub.file_facts("no/body", "main", "x")) == "repo"
-        assert what(hub.file_facts(REPO, "main", "other.safetensors")) == "entry"
     inside = HuggingFace(session, server.url, TOKEN).head_file("a/private", "main", "x.safetensors")
     assert isinstance(inside, RemoteFile)
 
@@ -97,9 +94,6 @@ def test_a_gated_repository_says_so_and_opens_to_members(session: Session, serve
         assert isinstance(answer, Gated)
         assert "terms" in answer.message
         assert isinstance(hub.files("a/gated"), Gated)
-        about = hub.repo("a/gated")
-        assert isinstance(about, RepoSummary)
-        assert about.gated == "auto"
     assert isinstance(HuggingFace(session, server.url, TOKEN).head_file("a/gated", "main", "x.safetensors"), RemoteFile)
 
 
@@ -121,13 +115,11 @@ def test_what_is_no_address_is_not_asked(
 ) -> None:
     hub = HuggingFace(session, server.url, TOKEN)
     assert what(hub.head_file(repo, revision, path)) == "address"
-    assert what(hub.file_facts(repo, revision, path)) == "address"
     assert server.asked == []
 
 
 def test_a_repository_that_is_none_is_not_asked(session: Session, server: HuggingFaceServer) -> None:
     hub = HuggingFace(session, server.url)
-    assert what(hub.repo("../x")) == "address"
     assert what(hub.files("a/b/c")) == "address"
     assert server.asked == []
 
@@ -149,14 +141,6 @@ def test_all_pages_of_a_repository_are_read(session: Session, server: HuggingFac
     assert files[0].sha256 == hashlib.sha256(b"x0").hexdigest()
     assert files[-1].sha256 is None
     assert all(asked.headers["authorization"] == f"Bearer {TOKEN}" for asked in server.asked)
-
-
-def test_one_file_tells_what_scanners_said(session: Session, server: HuggingFaceServer) -> None:
-    server.repos[REPO].files["bad.ckpt"] = HubFile(b"x", safety="unsafe")
-    facts = HuggingFace(session, server.url).file_facts(REPO, "main", "bad.ckpt")
-    assert not isinstance(facts, (NotThere, Gated))
-    assert facts.security_file_status is not None
-    assert facts.security_file_status.status == "unsafe"
 
 
 def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: Session) -> None:
@@ -210,9 +194,9 @@ def test_a_limit_says_when_to_ask_again(session: Session, server: HuggingFaceSer
 @pytest.mark.parametrize(("body", "status", "code"), [(b"{}", 200, "http-body"), (b"", 503, "source-unavailable")])
 def test_lists_of_another_form_are_failures(session: Session, body: bytes, status: int, code: str) -> None:
     reply = Reply(body, status)
-    with LocalServer({"/api/models": reply, "/api/models/a/b": reply}) as site:
+    with LocalServer({"/api/models": reply, "/api/models/a/b/tree/main": reply}) as site:
         hub = HuggingFace(session, site.url)
-        for call in (lambda: hub.search_repos("x"), lambda: hub.repo("a/b")):
+        for call in (lambda: hub.search_repos("x"), lambda: hub.files("a/b")):
             with pytest.raises(Failure) as caught:
                 call()
             assert caught.value.code == code
