@@ -94,7 +94,8 @@ def publish(ground: Ground, journal: Journal) -> Operation:
     """Commit a change: from the moment that its journal is on disk it happens, whatever happens to this process.
 
     Raises:
-        Failure: `state-unwritable`. Before the commit point nothing changed; after it, the next command finishes it.
+        Failure: `state-unwritable` before the commit point: nothing changed. `gov-commit-unfinished` after it: the next
+            command finishes what was begun, so it counts as done.
     """
     failpoint("gov.before_journal")
     write_atomic(ground.layout.journal, to_json(journal))
@@ -111,7 +112,7 @@ def recover(ground: Ground) -> str | None:
         What was finished, for people; None when nothing was under way.
 
     Raises:
-        Failure: `gov-recovery-impossible`; `state-unwritable`.
+        Failure: `gov-recovery-impossible`; `gov-commit-unfinished` when it still cannot be finished.
     """
     layout = ground.layout
     journal = read_state(layout.journal, Journal)
@@ -168,10 +169,11 @@ def _finish(ground: Ground, journal: Journal) -> None:
         layout.journal.unlink()
         fsync_folder(layout.journal.parent)
         failpoint("gov.after_unlink")
-    except OSError as error:
+    except (OSError, Failure) as error:
+        reason = error.message if isinstance(error, Failure) else f"{reason_of(error)}."
         raise Failure(
-            "state-unwritable",
-            f"The change {journal.operation.op_id} is decided but not finished: {reason_of(error)}.",
+            "gov-commit-unfinished",
+            f"The {journal.operation.kind} of {journal.operation.ref} is decided but not finished: {reason}",
             hint="Free space or fix the permissions of the governed root; the next gov command finishes it.",
         ) from error
     shutil.rmtree(layout.work / journal.work, ignore_errors=True)

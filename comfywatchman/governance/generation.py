@@ -6,10 +6,12 @@ A folder without `.gov-complete` is an unfinished build, whatever it holds.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import logging
 import os
 import shutil
-from collections.abc import Collection, Iterable
+import stat
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal
 
@@ -28,6 +30,7 @@ from comfywatchman.governance.settings import LinkMode
 from comfywatchman.governance.uv import UvEnded
 
 MARK: Final = ".gov-complete"
+_ISOLATED_BYTES: Final = 1 << 20
 _VERSION_SECONDS: Final = 30.0
 _VERSION_CODE: Final = "import platform; print(platform.python_version())"
 
@@ -52,36 +55,49 @@ def build(ground: Ground, work: Path) -> GenerationMark | UvEnded:
     """
     mode = link_mode(ground)
     version = python_version(ground.python)
+    layout = ground.layout
     key = key_of(work, python=ground.python, version=version, mode=mode)
-    environment = ground.layout.generations / key
-    mark = read_mark(ground.layout, key)
-    if mark is not None:
-        return mark
-    try:
-        shutil.rmtree(environment, ignore_errors=True)
-        environment.parent.mkdir(parents=True, exist_ok=True)
-        built = _built(ground, work, environment, mode)
-        if isinstance(built, UvEnded):
-            shutil.rmtree(environment, ignore_errors=True)
-            return built
-        lock = (work / "uv.lock").read_bytes()
-        mark = GenerationMark(
-            key=key,
-            created_at=to_text(ground.clock.now()),
-            python=version,
-            uv_version=ground.uv.version,
-            lock_sha256=hashlib.sha256(lock).hexdigest(),
-            packages=ground.uv.packages(environment),
-            link_mode=mode,
-        )
-        _complete(environment, mark)
-    except OSError as error:
-        shutil.rmtree(environment, ignore_errors=True)
-        raise _failed(f"it could not be written: {reason_of(error)}") from error
-    except BaseException:
-        shutil.rmtree(environment, ignore_errors=True)
-        raise
-    return mark
+    for name in _names(key):
+        if (mark := read_mark(layout, name)) is None:
+            return _built_anew(ground, work, name, version=version, mode=mode)
+        if is_untouched(layout, mark):
+            return mark
+        if name != current(layout) and name not in in_use(layout):
+            log.warning("environment was modified, built again", extra={"generation": name})
+            _delete(layout.generations / name)
+            return _built_anew(ground, work, name, version=version, mode=mode)
+    raise AssertionError("names have no end")
+
+
+def is_untouched(layout: Layout, mark: GenerationMark) -> bool:
+    """Say whether a complete environment still holds the files that it was made of, going by their times and hashes."""
+    environment = layout.generations / mark.key
+    return integrity.modified(environment, mark.packages, since=environment / MARK).status == "verified"
+
+
+def isolate(environment: Path, *, up_to_bytes: int = _ISOLATED_BYTES) -> int:
+    """Give a linked environment its own copies of its small files, so that changing one in place changes no other.
+
+    Nodes patch source files, which are small; the large libraries stay shared, and `integrity.modified` sees to them.
+
+    Args:
+        environment: An environment that uv made with hard links; no generation.
+        up_to_bytes: The size of the largest file that is copied.
+
+    Returns:
+        How many files were copied.
+    """
+    copied = 0
+    for folder, _folders_below, names in os.walk(environment / "lib"):
+        for name in names:
+            path = os.path.join(folder, name)
+            facts = os.lstat(path)
+            if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1 and facts.st_size <= up_to_bytes:
+                own = f"{path}.gov-own"
+                shutil.copy2(path, own)
+                os.replace(own, path)
+                copied += 1
+    return copied
 
 
 def key_of(work: Path, *, python: Path, version: str, mode: LinkMode) -> str:
@@ -147,11 +163,15 @@ def put_in_production(layout: Layout, key: str) -> None:
     if current(layout) == key:
         return
     target = os.path.join(layout.generations.name, key)
-    fresh = layout.root / f"{layout.production.name}.new"
+    fresh = _fresh_link(layout)
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target, target_is_directory=True)
     fresh.replace(layout.production)
     fsync_folder(layout.root)
+
+
+def _fresh_link(layout: Layout) -> Path:
+    return layout.root / f"{layout.production.name}.new"
 
 
 def in_use(layout: Layout) -> set[str]:
@@ -159,16 +179,17 @@ def in_use(layout: Layout) -> set[str]:
 
     A process that was started through the link to production may use any of them: then all count as in use.
     """
-    prefix = os.fsencode(layout.generations.resolve()) + b"/"
-    link = os.fsencode(layout.production.absolute()) + b"/"
+    roots = {os.fsencode(layout.root.absolute()), os.fsencode(layout.root.resolve())}
+    links = [os.path.join(root, os.fsencode(layout.production.name), b"") for root in roots]
+    prefixes = [os.path.join(root, os.fsencode(layout.generations.name), b"") for root in roots]
     here = {entry.name for entry in _folders(layout)}
     used: set[str] = set()
     for process in Path("/proc").glob("[0-9]*"):
         seen = _traces(process)
-        if link in seen:
+        if any(link in seen for link in links):
             return here
-        used |= {os.fsdecode(part.split(b"/", 1)[0]) for part in seen.split(prefix)[1:]}
-    return {name for name in here if any(found.startswith(name) for found in used)}
+        used |= {name for name in here for prefix in prefixes if prefix + os.fsencode(name) + b"/" in seen}
+    return used
 
 
 def prune(ground: Ground, snapshots: Iterable[SnapshotMeta], *, spare: Collection[str] = ()) -> tuple[str, ...]:
@@ -195,7 +216,8 @@ def prune(ground: Ground, snapshots: Iterable[SnapshotMeta], *, spare: Collectio
 
 
 def sweep(layout: Layout) -> None:
-    """Delete unfinished builds; whoever made them has ended, as the lock of the root is ours."""
+    """Delete unfinished builds and links; whoever made them has ended, as the lock of the root is ours."""
+    _fresh_link(layout).unlink(missing_ok=True)
     for folder in _folders(layout):
         if not (folder / MARK).is_file():
             shutil.rmtree(folder, ignore_errors=True)
@@ -234,6 +256,41 @@ def _traces(process: Path) -> bytes:
         except OSError:
             continue
     return b"\0".join(parts)
+
+
+def _names(key: str) -> Iterator[str]:
+    # One that was modified and is in use can be neither used again nor deleted: its successor gets another name.
+    yield key
+    for number in itertools.count(2):
+        yield f"{key}-{number}"
+
+
+def _built_anew(ground: Ground, work: Path, key: str, *, version: str, mode: LinkMode) -> GenerationMark | UvEnded:
+    environment = ground.layout.generations / key
+    try:
+        shutil.rmtree(environment, ignore_errors=True)
+        environment.parent.mkdir(parents=True, exist_ok=True)
+        built = _built(ground, work, environment, mode)
+        if isinstance(built, UvEnded):
+            shutil.rmtree(environment, ignore_errors=True)
+            return built
+        mark = GenerationMark(
+            key=key,
+            created_at=to_text(ground.clock.now()),
+            python=version,
+            uv_version=ground.uv.version,
+            lock_sha256=hashlib.sha256((work / "uv.lock").read_bytes()).hexdigest(),
+            packages=ground.uv.packages(environment),
+            link_mode=mode,
+        )
+        _complete(environment, mark)
+    except OSError as error:
+        shutil.rmtree(environment, ignore_errors=True)
+        raise _failed(f"it could not be written: {reason_of(error)}") from error
+    except BaseException:
+        shutil.rmtree(environment, ignore_errors=True)
+        raise
+    return mark
 
 
 def _built(ground: Ground, work: Path, environment: Path, mode: LinkMode) -> Literal["built"] | UvEnded:

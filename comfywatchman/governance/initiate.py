@@ -24,8 +24,8 @@ _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
 def init(ground: Ground) -> Operation | None:
     """Make the layout, resolve what ComfyUI needs, build its environment and put it in production.
 
-    On a governed root it makes what is missing: the lock after an edit of pyproject.toml by hand, an environment that
-    is gone. What is there stays.
+    On a governed root it makes what is missing: the base group after ComfyUI was updated, the lock after an edit of
+    pyproject.toml by hand, an environment that is gone or whose files were changed. What is there stays.
 
     Returns:
         What was done; None when everything was there.
@@ -99,6 +99,9 @@ def _write_truth(ground: Ground, work: Workshop) -> None:
         )
     if not (work.folder / "plugins.json").exists():
         write_atomic(work.folder / "plugins.json", to_json(Plugins()))
+    needed = base_requirements(ground.comfyui)
+    if needed and sorted(needed) != sorted(truth.groups(work.read_project()).get(truth.BASE_GROUP, ())):
+        work.edit_project(lambda text: truth.with_group(text, truth.BASE_GROUP, needed))
     if truth.OVERRIDES_GROUP in truth.groups(work.read_project()):
         work.edit_project(truth.translated)
 

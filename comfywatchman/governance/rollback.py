@@ -91,7 +91,9 @@ def _go_to(
 
 def _kept(layout: Layout, snapshot_id: str, lock: bytes) -> str | None:
     mark = generation.read_mark(layout, snapshot.read(layout, snapshot_id).generation)
-    return mark.key if mark and mark.lock_sha256 == hashlib.sha256(lock).hexdigest() else None
+    if mark is None or mark.lock_sha256 != hashlib.sha256(lock).hexdigest():
+        return None
+    return mark.key if generation.is_untouched(layout, mark) else None
 
 
 def _rebuilt(ground: Ground, work: Workshop, snapshot_id: str) -> str:

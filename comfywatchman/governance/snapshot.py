@@ -163,9 +163,9 @@ def prune(layout: Layout, *, retention: int) -> tuple[str, ...]:
 
 
 def mend(layout: Layout) -> None:
-    """Bring list and folders together after a kill: drop unfinished ones, list complete ones that are not listed.
+    """Bring list and folders together after a kill: what is not listed goes, what is listed and gone is not listed.
 
-    Folders that pruning had begun to delete go, as they are older than all that is listed.
+    A folder that is not listed was being pruned, or was taken before a change that never came.
 
     Raises:
         Failure: `state-unwritable`.
@@ -173,16 +173,12 @@ def mend(layout: Layout) -> None:
     for folder in layout.snapshots.glob(f"{_UNFINISHED}-*"):
         shutil.rmtree(folder, ignore_errors=True)
     listed = read_all(layout)
-    here = {one.id: one for one in _from_folders(layout)}
-    standing = [one for one in listed if one.id in here]
-    known = {one.id for one in standing}
-    oldest = standing[0].created_at if standing else ""
-    found = [one for one in here.values() if one.id not in known and one.created_at >= oldest]
-    for folder in _folders(layout):
-        if folder.name not in known and folder.name not in {one.id for one in found}:
-            shutil.rmtree(folder, ignore_errors=True)
-    if [*standing, *found] != list(listed) or (listed and not layout.snapshots_index.is_file()):
-        _write_index(layout, (*standing, *found))
+    here = {folder.name for folder in _folders(layout)}
+    standing = tuple(one for one in listed if one.id in here)
+    if standing != listed or (standing and not layout.snapshots_index.is_file()):
+        _write_index(layout, standing)
+    for name in here - {one.id for one in standing}:
+        shutil.rmtree(layout.snapshots / name, ignore_errors=True)
 
 
 def _write_index(layout: Layout, metas: tuple[SnapshotMeta, ...]) -> None:

@@ -33,8 +33,9 @@ def new_project(*, python_version: str, marker: str, base: Sequence[str]) -> str
         base: Requirement lines of ComfyUI.
     """
     return f"""\
-# The declared truth of the governed environment. `gov` edits the groups of nodes and [tool.uv] override-dependencies;
-# lines of yours stay as you wrote them. After an edit by hand: gov init.
+# The declared truth of the governed environment. `gov` edits the groups of nodes and [tool.uv] override-dependencies,
+# and `gov init` reads the group {BASE_GROUP} from ComfyUI's requirements.txt again. Groups of yours stay as you wrote
+# them; after an edit by hand: gov init.
 
 [project]
 name = "{PROJECT}"
