@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from comfywatchman.governance.records import Finding
@@ -32,18 +32,18 @@ def choose_prompt(classes: Collection[str], mark: str) -> Prompt | None:
     return None
 
 
-def refusal(status: int, answer: object) -> str | None:
+def refusal(status: int, answer: Mapping[str, object]) -> str | None:
     """Say why a server did not take a prompt whole; None when it did.
 
     A 200 with errors of single nodes is a refusal too: ComfyUI drops those outputs and reports success.
     """
-    body = answer if isinstance(answer, dict) else {}
-    error = body.get("error")
+    error = answer.get("error")
     if isinstance(error, dict):
         return f"{error.get('message', '')} {error.get('details', '')}".strip() or f"status {status}"
     if status != 200:  # noqa: PLR2004 - OK
         return f"status {status}"
-    return f"errors in {', '.join(sorted(map(str, body['node_errors'])))}" if body.get("node_errors") else None
+    errors = answer.get("node_errors")
+    return f"errors in {', '.join(sorted(map(str, errors)))}" if isinstance(errors, dict) and errors else None
 
 
 def outcome(entry: object) -> Finding | None:

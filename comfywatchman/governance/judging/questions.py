@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import Session
 from comfywatchman.comfyui.api import MAX_OBJECT_INFO_BYTES
@@ -80,12 +82,12 @@ def _run(
     session: Session, url: str, body: dict[str, object], limit_seconds: float, is_running: Callable[[], bool]
 ) -> Finding:
     answer = session.post_json(f"{url}/prompt", body)
-    told = answer.parsed() if answer.status in {200, 400} and answer.body.startswith(b"{") else None
+    told = _object(answer.body)
     refused = refusal(answer.status, told)
     if refused is not None:
         return Finding(name="probe", status="fail", detail=f"A minimal prompt was refused: {in_words(refused)}.")
     # A server may give the prompt another id than the one that was asked for.
-    prompt_id = str(told.get("prompt_id", body["prompt_id"])) if isinstance(told, dict) else str(body["prompt_id"])
+    prompt_id = str(told.get("prompt_id", body["prompt_id"]))
     deadline = time.monotonic() + limit_seconds
     while is_running() and time.monotonic() < deadline:
         history = session.get_json(f"{url}/history/{prompt_id}")
@@ -95,6 +97,15 @@ def _run(
     session.post_json(f"{url}/interrupt", {"prompt_id": prompt_id})
     detail = f"A minimal prompt did not end within {limit_seconds:g} seconds: the server answers but computes nothing."
     return Finding(name="probe", status="fail", detail=detail)
+
+
+def _object(body: bytes) -> dict[str, object]:
+    """Return an answer that is a JSON object, whatever its status; empty for any other (ComfyUI's 500 is text)."""
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _folders(session: Session, url: str, marks: Marks) -> dict[str, tuple[Path, ...]]:

@@ -150,6 +150,8 @@ def _wait(child: Child, port: int, bench: Bench) -> _Waited:
     while True:
         status = child.wait(_LOOK_SECONDS)
         if status is not None:
+            if status and _is_taken(child.pid, port):
+                return _Waited("port_taken")
             trouble_at_end = _end_in_words("main.py ended", status, child) if status else None
             return _Waited("ended", status, trouble_at_end)
         if child.written_bytes() > bench.max_log_bytes:
