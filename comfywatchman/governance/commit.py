@@ -52,6 +52,7 @@ def prepare(
     pre_snapshot: str | None,
     note: str = "",
     started_at: str | None = None,
+    post_id: str | None = None,
 ) -> Journal:
     """Return the journal of a change whose truth files and environment are complete; nothing is written.
 
@@ -64,12 +65,13 @@ def prepare(
         pre_snapshot: The snapshot of before (`snapshot.take`); what `undo` goes back to.
         note: What it does, for people.
         started_at: When it began; now when None.
+        post_id: The name of the snapshot of after, where the truth files name it themselves; a new one when None.
     """
     before = snapshot.hashes_of(snapshot.read_truth(ground.layout.root, ground.layout))
     after = work.hashes()
     now = to_text(ground.clock.now())
     post = SnapshotMeta(
-        id=new_snapshot_id(ground.clock),
+        id=post_id or new_snapshot_id(ground.clock),
         created_at=now,
         reason="init" if kind == "init" else f"{kind}_post",
         ref=ref,

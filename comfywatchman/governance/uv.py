@@ -106,10 +106,20 @@ class Uv:
         argv = ["venv", "--no-project", *self._index(), "--python", str(python), *(["--seed"] if seed else [])]
         return self._call([*argv, str(folder)], timeout_seconds=_LOCK_SECONDS)
 
-    def install(self, environment: Path, lines: Sequence[str]) -> UvEnded:
-        """Install requirement lines into an environment that is no generation."""
-        argv = ["pip", "install", *self._index(), "--python", str(_interpreter(environment)), "--", *lines]
-        return self._call(argv, timeout_seconds=_SYNC_SECONDS)
+    def install(
+        self, environment: Path, lines: Sequence[str], *, link_mode: LinkMode, constraints: Path | None = None
+    ) -> UvEnded:
+        """Install requirement lines into an environment that is no generation.
+
+        Args:
+            environment: The environment's folder.
+            lines: Requirement lines, addresses of git repositories or files of wheels.
+            link_mode: How files come from the cache.
+            constraints: A file of lines that narrow versions.
+        """
+        argv = ["pip", "install", *self._index(), "--python", str(_interpreter(environment)), "--link-mode", link_mode]
+        argv += [] if constraints is None else ["--constraint", str(constraints)]
+        return self._call([*argv, "--", *lines], timeout_seconds=_SYNC_SECONDS)
 
     def packages(self, environment: Path) -> tuple[Package, ...]:
         """Return what is installed, sorted by normalised name; without pip, setuptools and wheel.
