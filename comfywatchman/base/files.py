@@ -260,7 +260,7 @@ def set_aside(path: Path) -> Path | None:
     return None
 
 
-def unwritable(path: Path, error: OSError, *, verb: str = "written") -> Failure:
+def unwritable(path: str | os.PathLike[str], error: OSError, *, verb: str = "written") -> Failure:
     """Return the failure of a file or folder that cannot be written (or made, or opened), with the system's reason."""
     return Failure(
         "state-unwritable",

@@ -6,7 +6,9 @@ import errno
 from typing import Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import unwritable
 from comfywatchman.base.stream import Stream
+from comfywatchman.base.words import size_words
 from comfywatchman.sources.answers import Passing
 from comfywatchman.sources.flow import Flow, no_space
 from comfywatchman.sources.partial import BLOCK_BYTES, Part
@@ -70,7 +72,11 @@ def take_body(
                 break
             if part.size + len(block) > most_bytes:
                 part.begin_anew()
-                raise Failure("download-wrong-content", f"{stream.place.shown} sends more than {most_bytes} bytes.")
+                raise Failure(
+                    "download-wrong-content",
+                    f"{stream.place.shown} sends more than the {size_words(most_bytes)} that the file may have.",
+                    hint="Search again (comfywatchman resolve --refresh): the file may have been replaced.",
+                )
             _append(part, block)
             flow.progress(part.size, total)
             look_at -= len(block)
@@ -85,7 +91,11 @@ def take_body(
 
 def stopped() -> Failure:
     """Return the failure of a download that the person stopped."""
-    return Failure("download-stopped", "The download was stopped; what came is kept and will be continued.")
+    return Failure(
+        "download-stopped",
+        "The download was stopped; what came of it is kept.",
+        hint="Run the same command again to go on from there.",
+    )
 
 
 def _read(stream: Stream, most_bytes: int, flow: Flow) -> bytes:
@@ -103,4 +113,4 @@ def _append(part: Part, block: bytes) -> None:
     except OSError as error:
         if error.errno in _FULL:
             raise no_space(0) from error
-        raise Failure("state-unwritable", f"The download cannot be written: {error.strerror}.") from error
+        raise unwritable("The unfinished file", error) from error

@@ -10,8 +10,9 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.stream import Connections
-from comfywatchman.sources.download import Fetch, Patience
+from comfywatchman.sources.download import Patience
 from comfywatchman.sources.partial import part_name
+from comfywatchman.sources.wanted import Fetch
 from tests.model_files import put
 from tests.servers.base import Asked, LocalServer, Reply
 from tests.servers.cdn import CdnServer

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.download import Fetch, Patience
+from comfywatchman.sources.download import Patience
 from comfywatchman.sources.flow import Bandwidth, Room, free_bytes
 from comfywatchman.sources.transfer import Pace
+from comfywatchman.sources.wanted import Fetch
 from tests.fakes import FakeClock
 from tests.servers.faults import FaultServer
 from tests.sources.fetching import fetch_into, flow, model, sha256

@@ -11,8 +11,9 @@ from typing import Final, Literal
 from comfywatchman.base.rename import rename_without_replacing
 from comfywatchman.readiness.inventory import FileKey, ModelFile, key_of
 from comfywatchman.readiness.model_index import Hashes
-from comfywatchman.sources.download import Check, target_taken
+from comfywatchman.sources.download import Check
 from comfywatchman.sources.partial import part_name
+from comfywatchman.sources.wanted import target_taken
 
 Way = Literal["hard", "reflink", "symlink", "off"]
 """How equal files share their bytes: one file with two names, a copy that shares blocks until written to, a pointer."""

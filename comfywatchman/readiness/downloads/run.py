@@ -28,10 +28,11 @@ from comfywatchman.readiness.downloads.plan import PlanItem, PlanRules, judged
 from comfywatchman.readiness.downloads.queue import Outcome, add_items, queue_file, record
 from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder
 from comfywatchman.readiness.inventory import ModelFile
-from comfywatchman.sources.download import Fetch, Patience, already_there, fetch
+from comfywatchman.sources.download import Patience, fetch
 from comfywatchman.sources.flow import Bandwidth, Flow, Room
 from comfywatchman.sources.hops import Allowed
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
+from comfywatchman.sources.wanted import Fetch, already_there
 
 _LOOK_SECONDS: Final = 0.2
 _MIB: Final = 1 << 20
