@@ -5,7 +5,7 @@ Times are UTC in ISO 8601; paths are absolute unless a field says otherwise. Eve
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -28,8 +28,9 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
         group: Its dependency group in pyproject.toml: `node-<id>`.
         enabled: Whether ComfyUI loads it.
         managed_deps: Its requirement lines in the group, sorted.
+        overrides: The entries of `[tool.uv] override-dependencies` that came with its promotion; they go with it.
         commit: The commit it was registered or last promoted at; None when it is no git working copy.
-        tree: Hash over its files (`base.git.tree_of`), so that changed code is seen; None when not known.
+        tree: Hash over its code (`base.code_tree.tree_of`), so that changed code is seen; None when not known.
         created_at: When it was registered.
         updated_at: When its record last changed.
         last_txid: The last transaction of it.
@@ -43,6 +44,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     enabled: bool = True
     managed_deps: tuple[str, ...] = ()
+    overrides: tuple[str | dict[str, Any], ...] = ()
     commit: str | None = None
     tree: str | None = None
     created_at: str = ""
@@ -147,6 +149,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
         post_snapshot: The snapshot after.
         error: What failed, with the next step.
         accepted_violations: What `uv pip check` said of pins that were chosen on purpose.
+        differences: Packages that are locked in another version than was tried, each as `name tried -> locked`.
         generation: The environment that was put in production.
     """
 
@@ -156,6 +159,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     post_snapshot: str | None = None
     error: str | None = None
     accepted_violations: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()
     generation: str | None = None
 
 

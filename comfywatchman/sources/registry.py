@@ -1,4 +1,4 @@
-"""The Comfy Registry, asked which package brings a class."""
+"""The Comfy Registry, asked which package brings a class, and where a package is."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WITHDRAWN: Final = frozenset({"NodeStatusBanned", "NodeStatusDeleted"})
 
 @dataclass(frozen=True, slots=True)
 class RegistryAnswer:
-    """What the registry said of one class.
+    """What the registry said of one class or package.
 
     Attributes:
-        package: Who brings it; None when the registry knows nobody, or was not to be had.
+        package: Who brings it, or the package; None when the registry knows nobody, or was not to be had.
         failure: Why the registry gave no answer, so that nothing is known; None when it answered.
     """
 
@@ -37,6 +37,24 @@ def registry_owner(session: Session, base_url: str, class_type: str) -> Registry
         class_type: The class as the workflow writes it.
     """
     url = f"{base_url.rstrip('/')}/comfy-nodes/{quote(class_type, safe='')}/node"
+    try:
+        answer = session.get(url)
+        if answer.status == _NOT_FOUND:
+            return _unknown(answer)
+        return RegistryAnswer(package=_package(answer.parsed(), answer.url))
+    except Failure as failure:
+        return RegistryAnswer(failure=failure)
+
+
+def registry_pack(session: Session, base_url: str, pack_id: str) -> RegistryAnswer:
+    """Ask the registry for a package by its id; one that it does not know is an answer, an error is none.
+
+    Args:
+        session: Bounded connections.
+        base_url: As for `registry_owner`.
+        pack_id: The package's id, such as `comfyui-kjnodes`.
+    """
+    url = f"{base_url.rstrip('/')}/nodes/{quote(pack_id, safe='')}"
     try:
         answer = session.get(url)
         if answer.status == _NOT_FOUND:
