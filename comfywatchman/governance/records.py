@@ -127,14 +127,15 @@ class PromotionPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         direct_additions: Requirement lines for the node's group.
-        override_additions: Entries for `[tool.uv] override-dependencies`.
+        override_additions: Entries for `[tool.uv] override-dependencies`, as `gov resolve` found them to work: a
+            requirement line, or `{package = {name = …}, dependencies = […]}` for what one package asks for.
         runtime_additions: Packages that the node installed by itself and declares nowhere; they are in
             `direct_additions` too.
         unparseable: Lines of its requirements that cannot be governed, each with why.
     """
 
     direct_additions: tuple[str, ...] = ()
-    override_additions: tuple[str, ...] = ()
+    override_additions: tuple[str | dict[str, Any], ...] = ()
     runtime_additions: tuple[str, ...] = ()
     unparseable: tuple[str, ...] = ()
 
@@ -332,6 +333,7 @@ class ConflictReport(msgspec.Struct, frozen=True, kw_only=True):
         summary: What clashes, in one or two sentences.
         clash: The smallest set of requirements found that cannot be met together.
         roots: The requirements of nodes or of the base that uv named.
+        edges: Everything of which uv said that something asks for it, packages between included.
         detected_packages: Packages that take part.
         suggestions: Pins to try, each `package==version`, best first.
         input_hint: How to give pins.
@@ -349,6 +351,7 @@ class ConflictReport(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     clash: tuple[Edge, ...] = ()
     roots: tuple[Edge, ...] = ()
+    edges: tuple[Edge, ...] = ()
     detected_packages: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     input_hint: str = "Use: package==version"
