@@ -17,7 +17,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.words import reason_of
+from comfywatchman.base.words import reason_of, size_words
 
 T = TypeVar("T")
 
@@ -300,4 +300,7 @@ def _path_escape(char: str) -> str:
 
 
 def _too_large(path: Path, size: int, max_bytes: int) -> Failure:
-    return Failure("file-too-large", f"{show_path(path)} has {size} bytes; at most {max_bytes} are read.")
+    return Failure(
+        "file-too-large",
+        f"{show_path(path)} is {size_words(size)} large; at most {size_words(max_bytes)} are read of such a file.",
+    )

@@ -21,6 +21,7 @@ from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.json_size import MAX_VALUES, holds_too_many_values
 from comfywatchman.base.place import show_url
+from comfywatchman.base.words import size_words
 
 if TYPE_CHECKING:
     import ssl
@@ -74,7 +75,11 @@ class HttpAnswer:
         try:
             return json.loads(self.body)
         except (ValueError, RecursionError) as error:
-            raise Failure("http-body", f"{self.url} answered with something else than JSON.") from error
+            raise Failure(
+                "http-body",
+                f"{self.url} answered with something else than JSON.",
+                hint="See that the address is the right one: a login page or another program may answer in its place.",
+            ) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,13 +267,13 @@ class Session:
     def _body(self, response: httpx.Response, shown: str, deadline: float) -> bytes:
         packing = response.headers.get("content-encoding", "identity").strip().lower()
         if packing not in {"identity", "gzip"}:
-            raise Failure("http-body", f"{shown} answered in a packing that was not asked for.")
+            raise Failure("http-body", f"{shown} packed its answer as {packing[:40]!r}, which was not asked for.")
         unpacker = zlib.decompressobj(_GZIP) if packing == "gzip" else None
         body = bytearray()
         for part in response.iter_raw():
             body += part if unpacker is None else _unpacked(unpacker, part, self._max_bytes + 1 - len(body), shown)
             if len(body) > self._max_bytes:
-                raise Failure("http-body", f"{shown} answered with more than {self._max_bytes} bytes.")
+                raise Failure("http-body", f"{shown} answered with more than {size_words(self._max_bytes)}.")
             if time.monotonic() > deadline:
                 raise _too_slow(shown, self._timeout_seconds)
         if unpacker is not None and body and not unpacker.eof:
@@ -316,7 +321,11 @@ def _authorization(token: str | None) -> dict[str, str]:
         return {}
     if not _TOKEN.fullmatch(token):
         # Said here, because the library's own complaint would quote the token.
-        raise Failure("http-unreachable", "The access token holds characters that no HTTP header can carry.")
+        raise Failure(
+            "http-unreachable",
+            "The access token holds characters that no HTTP header can carry.",
+            hint="Copy the key again, without spaces or line breaks.",
+        )
     return {"Authorization": f"Bearer {token}"}
 
 

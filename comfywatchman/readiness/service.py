@@ -107,7 +107,11 @@ def cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
         Failure: `service-impossible` when cron cannot express the interval, or a line break is in an argument.
     """
     if any(character in word for word in argv for character in "\n\r\0"):
-        raise Failure("service-impossible", "A crontab line cannot hold a path with a line break.")
+        raise Failure(
+            "service-impossible",
+            "A crontab line cannot hold a path with a line break.",
+            hint="Rename that folder, or use systemd: comfywatchman install-service",
+        )
     when = _cron_time(interval_minutes)
     if when is None:
         raise Failure(
@@ -143,7 +147,11 @@ def activation(units: Sequence[UnitFile]) -> tuple[str, ...]:
 def _command(argv: Sequence[str]) -> str:
     program, *arguments = argv
     if not program.startswith("/"):
-        raise Failure("service-impossible", f"systemd needs the program by its absolute path, not {program!r}.")
+        raise Failure(
+            "service-impossible",
+            f"systemd needs the program by its absolute path, not {program!r}.",
+            hint="Run this command by the full path of its Python.",
+        )
     # Variables are replaced in arguments only, so only there a dollar must be doubled.
     return " ".join([_quoted(program), *(_quoted(word).replace("$", "$$") for word in arguments)])
 
@@ -153,8 +161,11 @@ def _quoted(word: str) -> str:
     try:
         word.encode()
     except UnicodeEncodeError as error:
-        message = f"systemd holds UTF-8 text only, which {show_path(word)} is not."
-        raise Failure("service-impossible", message) from error
+        raise Failure(
+            "service-impossible",
+            f"systemd holds UTF-8 text only, which {show_path(word)} is not.",
+            hint="Rename that folder, or use cron: comfywatchman install-service --cron",
+        ) from error
     escaped = "".join(_escaped(character) for character in word).replace("%", "%%")
     return escaped if escaped and all(c.isalnum() or c in "/._-=:+@%," for c in escaped) else f'"{escaped}"'
 

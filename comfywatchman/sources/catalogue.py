@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,7 @@ import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, write_if_changed
+from comfywatchman.base.files import read_regular, show_path, write_if_changed
 from comfywatchman.sources.file_names import base_name
 
 TEMPLATE_PACKAGES: Final = ("comfyui_workflow_templates_json", "comfyui_workflow_templates")
@@ -93,10 +94,8 @@ def load_catalogue(templates: Sequence[Path], model_list: Path | None, *, cache:
     if kept is not None and (kept.stamp, kept.format) == (stamp, _FORMAT):
         return kept
     fresh = read_catalogue(templates, model_list, stamp=stamp)
-    try:
+    with suppress(Failure):
         write_if_changed(cache, msgspec.msgpack.encode(fresh))
-    except Failure:
-        return fresh
     return fresh
 
 
@@ -153,7 +152,7 @@ def _content(path: Path, problems: list[str]) -> Any:
     except Failure as failure:
         problems.append(failure.message)
     except orjson.JSONDecodeError:
-        problems.append(f"{path} is not JSON.")
+        problems.append(f"{show_path(path)} is not JSON.")
     return None
 
 

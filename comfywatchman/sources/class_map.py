@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, write_if_changed
+from comfywatchman.base.files import read_regular, show_path, write_if_changed
 
 MAP_NAME: Final = "extension-node-map.json"
 LIST_NAME: Final = "custom-node-list.json"
@@ -106,10 +107,8 @@ def load_class_map(folder: Path, *, cache: Path, source: str) -> ClassMap:
     if kept is not None:
         return kept
     fresh = read_class_map(folder, source=source, stamp=stamp)
-    try:
+    with suppress(Failure):
         write_if_changed(cache, msgspec.msgpack.encode(fresh))
-    except Failure:
-        return fresh
     return fresh
 
 
@@ -121,7 +120,7 @@ def read_class_map(folder: Path, *, source: str, stamp: str = "") -> ClassMap:
     """
     mapped = _read_json(folder / MAP_NAME)
     if not isinstance(mapped, dict):
-        raise Failure("file-unreadable", f"{folder / MAP_NAME} is not a map from repositories to classes.")
+        raise _no_map(folder / MAP_NAME, "is not a map from repositories to classes")
     listed = _listed(folder)
     packages: list[PackageRef] = []
     classes: dict[str, list[int]] = {}
@@ -174,7 +173,12 @@ def _read_json(path: Path) -> Any:
     try:
         return orjson.loads(read_regular(path, max_bytes=MAX_MAP_BYTES))
     except orjson.JSONDecodeError as error:
-        raise Failure("file-unreadable", f"{path} is not JSON: {error}.") from error
+        raise _no_map(path, f"is not JSON: {error}") from error
+
+
+def _no_map(path: Path, reason: str) -> Failure:
+    hint = f"Let [nodes] class_map name ComfyUI-Manager's {MAP_NAME}, or leave it empty."
+    return Failure("file-unreadable", f"{show_path(path)} {reason}.", hint=hint)
 
 
 def _listed(folder: Path) -> Mapping[str, dict[str, Any]]:

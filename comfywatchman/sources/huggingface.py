@@ -142,7 +142,7 @@ class HuggingFace:
             url = self._next(answer, url)
             if url is None:
                 return tuple(found)
-        raise Failure("http-body", f"{_SITE} lists more files of {repo} than are read.")
+        raise Failure("http-body", f"{_SITE} lists more than {_MOST_TREE_PAGES} pages of files of {repo}.")
 
     def head_file(self, repo: str, revision: str, path: str) -> RemoteFile | NotThere | Gated:
         """Return a file's commit, size and SHA-256 by asking for its headers; nothing is fetched.
@@ -216,7 +216,7 @@ def _refused(answer: HttpAnswer) -> Failure:
     failure = refusal(answer, _SITE, said=answer.headers.get("x-error-message", ""))
     reset = next(_reset_seconds(answer.headers.get("ratelimit", "")), None)
     if failure.code == "source-rate-limited" and reset is not None:
-        return Failure(failure.code, failure.message, hint=f"It lets us ask again in {reset} seconds.")
+        return Failure(failure.code, failure.message, hint=f"Try again in {reset} seconds.")
     return failure
 
 

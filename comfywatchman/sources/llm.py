@@ -173,7 +173,11 @@ def read_proposal(text: str, *, results: int) -> Proposal:
         raise Failure("llm-answer", f"The language model answered with more than {LONGEST_ANSWER} characters.")
     answers = [answer for found in _objects(text) if (answer := _shaped(found)) is not None]
     if not answers:
-        raise Failure("llm-answer", "The language model answered with something else than the JSON asked for.")
+        raise Failure(
+            "llm-answer",
+            "The language model answered with something else than the JSON asked for.",
+            hint="Try a larger model: [llm] model.",
+        )
     return _bounded(answers[-1], min(results, MOST_RESULTS))
 
 

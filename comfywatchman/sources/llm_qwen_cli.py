@@ -11,11 +11,13 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import Child
+from comfywatchman.base.words import size_words
 from comfywatchman.sources.llm import SCHEMA, Prompt, Proposal, Question, make_prompt, plain, read_proposal
 
 _BUDGET_EXCEEDED: Final = 55
 _MOST_OUTPUT: Final = 2 << 20
 _MOST_TURNS: Final = 4
+_LONGER: Final = "Raise [llm] timeout_seconds, or take a faster model."
 
 EXCLUDED_TOOLS: Final = (
     *("run_shell_command", "edit", "write_file", "read_file", "read_many_files", "notebook_edit", "list_directory"),
@@ -76,7 +78,7 @@ class QwenCommand:
         prompt = make_prompt(question)
         status, output, errors = self._run(prompt)
         if status == _BUDGET_EXCEEDED:
-            raise Failure("child-timeout", "The qwen command line used up its budget of time or turns.")
+            raise Failure("child-timeout", "The qwen command line used up its time or its turns.", hint=_LONGER)
         answer = _result(output)
         if answer is None or answer.is_error or status != 0:
             said = (answer.result if answer else None) or errors.decode("utf-8", "replace")
@@ -92,10 +94,11 @@ class QwenCommand:
             with self._started(prompt, private, empty) as child:
                 status = child.wait(self._timeout_seconds + self._grace_seconds)
                 if status is None:
-                    raise Failure("child-timeout", f"qwen did not end within {self._timeout_seconds:g} seconds.")
+                    message = f"The qwen command line did not end within {self._timeout_seconds:g} seconds."
+                    raise Failure("child-timeout", message, hint=_LONGER)
                 output = child.output_tail(max_bytes=_MOST_OUTPUT + 1)
                 if len(output) > _MOST_OUTPUT:
-                    raise Failure("llm-answer", f"qwen printed more than {_MOST_OUTPUT} bytes.")
+                    raise Failure("llm-answer", f"The qwen command line printed more than {size_words(_MOST_OUTPUT)}.")
                 return status, output, child.errors_tail()
 
     def _started(self, prompt: Prompt, private: str, empty: Path) -> Child:

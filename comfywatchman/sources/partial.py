@@ -261,19 +261,26 @@ def _opened(folder: int, name: str) -> int:
         descriptor = os.open(name, flags, 0o666, dir_fd=folder)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
-            raise Failure("file-not-regular", f"{name} is not a regular file.") from error
+            raise _not_regular(name) from error
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
-    raise Failure("file-not-regular", f"{name} is not a regular file.")
+    raise _not_regular(name)
+
+
+def _not_regular(name: str) -> Failure:
+    hint = "Move it away; the download needs this name for its unfinished file."
+    return Failure("file-not-regular", f"{name} is not a regular file.", hint=hint)
 
 
 def _lock(descriptor: int, name: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
-        raise Failure("lock-held", f"{name} is being written by another download.") from error
+        raise Failure(
+            "lock-held", f"{name} is being written by another download.", hint="Wait until it has ended, or stop it."
+        ) from error
     except OSError as error:
         # Some network filesystems have no locks; there, the queue's own lock and the last rename must do.
         if error.errno not in _NO_LOCKS:

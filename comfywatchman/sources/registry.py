@@ -37,13 +37,7 @@ def registry_owner(session: Session, base_url: str, class_type: str) -> Registry
         class_type: The class as the workflow writes it.
     """
     url = f"{base_url.rstrip('/')}/comfy-nodes/{quote(class_type, safe='')}/node"
-    try:
-        answer = session.get(url)
-        if answer.status == _NOT_FOUND:
-            return _unknown(answer)
-        return RegistryAnswer(package=_package(answer.parsed(), answer.url))
-    except Failure as failure:
-        return RegistryAnswer(failure=failure)
+    return _asked(session, url)
 
 
 def registry_pack(session: Session, base_url: str, pack_id: str) -> RegistryAnswer:
@@ -55,6 +49,10 @@ def registry_pack(session: Session, base_url: str, pack_id: str) -> RegistryAnsw
         pack_id: The package's id, such as `comfyui-kjnodes`.
     """
     url = f"{base_url.rstrip('/')}/nodes/{quote(pack_id, safe='')}"
+    return _asked(session, url)
+
+
+def _asked(session: Session, url: str) -> RegistryAnswer:
     try:
         answer = session.get(url)
         if answer.status == _NOT_FOUND:

@@ -22,6 +22,7 @@ _GONE: Final = 410
 _TOO_MANY: Final = 429
 _SERVER_ERRORS: Final = range(500, 600)
 _MOST_CHARS_SHOWN: Final = 200
+_KEYS: Final = {"Civitai": "CIVITAI_API_KEY", "Hugging Face": "HF_TOKEN", "Tavily": "TAVILY_API_KEY"}
 
 _log = logging.getLogger(__name__)
 
@@ -59,15 +60,18 @@ def refusal(answer: HttpAnswer, site: str, *, said: str = "") -> Failure:
     said = one_line(said or _own_words(answer.body))
     because = f": {said}" if said else f" (status {answer.status})."
     if answer.status == UNAUTHORIZED:
-        return Failure("source-unauthorized", f"{site} wants a valid key{because}", hint=f"Check the key for {site}.")
+        variable = _KEYS.get(site)
+        hint = f"Give a valid key of your account as {variable}." if variable else f"Check the key for {site}."
+        return Failure("source-unauthorized", f"{site} wants a valid key{because}", hint=hint)
     if answer.status == FORBIDDEN:
-        return Failure("source-forbidden", f"{site} does not allow it{because}")
+        hint = "Open it in a browser with the same account: it may ask for a licence, payment or an age check."
+        return Failure("source-forbidden", f"{site} does not allow it{because}", hint=hint)
     if answer.status == _TOO_MANY:
         wait = answer.headers.get("retry-after", "")
         hint = f"It asks to wait {wait} seconds." if wait.isascii() and wait.isdigit() else "Try again later."
         return Failure("source-rate-limited", f"{site} was asked too often{because}", hint=hint)
     if answer.status in _SERVER_ERRORS:
-        return Failure("source-unavailable", f"{site} has trouble of its own{because}")
+        return Failure("source-unavailable", f"{site} has trouble of its own{because}", hint="Try again later.")
     return Failure("http-status", f"{answer.url} answered with status {answer.status}.")
 
 

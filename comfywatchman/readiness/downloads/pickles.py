@@ -38,7 +38,11 @@ def file_check(*, allow_pickle: bool) -> Check:
     def check(descriptor: int, name: str, size: int) -> Failure | None:
         facts = check_descriptor(descriptor, name, size)
         if facts.problem is not None:
-            return Failure("download-wrong-content", f"{name} is no model that ComfyUI could load: {facts.problem}.")
+            return Failure(
+                "download-wrong-content",
+                f"{name} is no model that ComfyUI could load: {facts.problem}.",
+                hint="Search again (comfywatchman resolve --refresh): there may be a whole one elsewhere.",
+            )
         safe = facts.format == "safetensors" or (
             facts.format not in _PICKLES and suffix_of(name) not in PICKLE_EXTENSIONS
         )
@@ -70,11 +74,15 @@ def _scanned(descriptor: int, name: str) -> Failure | None:
     try:
         ended = run_bounded(command, timeout_seconds=_SCAN_SECONDS)
     except Failure as failure:
-        return Failure("download-pickle-refused", f"{name} could not be searched for code: {failure.message}")
+        return _refused(f"{name} could not be searched for code: {failure.message}")
     found = ended.output.decode("utf-8", "replace").split()
     if ended.status or not found:
-        return Failure("download-pickle-refused", f"{name} could not be searched for code that it would run.")
+        return _refused(f"{name} could not be searched for code that it would run.")
     if found[0] != "clean":
         bad = ", ".join(found[1:])[:300]
-        return Failure("download-pickle-refused", f"{name} would run code when it is opened: {bad or 'unknown'}.")
+        return _refused(f"{name} would run code when it is opened: {bad or 'unknown'}.")
     return None
+
+
+def _refused(message: str) -> Failure:
+    return Failure("download-pickle-refused", message, hint="Look for a safetensors file of the same model.")

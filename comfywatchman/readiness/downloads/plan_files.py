@@ -54,7 +54,11 @@ def read_plan(path: Path) -> Plan:
     try:
         return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_MOST_BYTES)), Plan)
     except (ValueError, RecursionError) as error:
-        raise Failure("download-plan-invalid", f"{show_path(path)} is no download plan: {error}.") from error
+        raise Failure(
+            "download-plan-invalid",
+            f"{show_path(path)} is no download plan: {error}.",
+            hint="Correct the line, or have a new plan written: comfywatchman --run-cycle",
+        ) from error
 
 
 def newest_plan(home: Home) -> Plan | None:

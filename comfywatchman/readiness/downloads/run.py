@@ -208,7 +208,11 @@ class _One:
 
     def _target(self, item: PlanItem) -> Target:
         if self._work.stop.given():
-            raise Failure("download-stopped", "The download was not begun before the stop.")
+            raise Failure(
+                "download-stopped",
+                "The downloads were stopped before this one began; it waits in the queue.",
+                hint="Run the same command again.",
+            )
         now = judged(item, self._rules)
         if now.blocked is not None:
             raise Failure(now.code or "download-plan-invalid", now.blocked)

@@ -98,7 +98,11 @@ def choose(path: Path, result: SearchResult, choice: str, *, policy: Policy, clo
     candidate = _chosen(result, choice)
     reason = _reason_against(candidate, policy)
     if reason is not None:
-        raise Failure("choice-impossible", f"{candidate_id(candidate)} cannot be chosen: {reason}.")
+        raise Failure(
+            "choice-impossible",
+            f"{candidate_id(candidate)} cannot be chosen: {reason}.",
+            hint="Choose another candidate; comfywatchman resolve --all shows them.",
+        )
     decision = Decision(result.filename, result.type, candidate, to_text(clock.now()))
     with hold(path.with_suffix(".lock"), command="resolve --choose", clock=clock):
         known, _damaged = load_decisions(path)
