@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from comfywatchman.base.http import Session
-from comfywatchman.sources.registry import registry_owner
+from comfywatchman.sources.registry import registry_owner, registry_pack
 from tests.servers.base import LocalServer, Reply
 
 NODE = {
@@ -69,3 +69,16 @@ def test_a_registry_out_of_reach_is_a_failure(session: Session) -> None:
     answer = registry_owner(session, "http://127.0.0.1:9", "X")
     assert answer.failure is not None
     assert answer.failure.code == "http-unreachable"
+
+
+def test_a_pack_is_found_by_its_id(session: Session) -> None:
+    with LocalServer({"/nodes/comfyui-impact-pack": Reply(json.dumps(NODE).encode())}) as server:
+        known = registry_pack(session, server.url, "comfyui-impact-pack")
+    assert known.package is not None
+    assert known.package.url == "https://github.com/ltdrdata/ComfyUI-Impact-Pack"
+
+
+def test_a_pack_that_the_registry_does_not_know_is_an_answer(session: Session) -> None:
+    with LocalServer({"/nodes/absent": Reply(b'{"message":"Node not found"}', 404)}) as server:
+        answer = registry_pack(session, server.url, "absent")
+    assert (answer.package, answer.failure) == (None, None)
