@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Final, NoReturn, Self
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import unwritable
@@ -84,28 +84,67 @@ def run_bounded(
         Failure: `child-timeout`, or `child-failed` when it could not be started.
     """
     name = Path(argv[0]).name
+    streams = (subprocess.PIPE, subprocess.PIPE)
+    child = _started(argv, streams, child_environment(extra_environment), folder, pass_on, name=name)
     try:
-        child = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
+        output, errors = child.communicate(timeout=timeout_seconds)
+    except subprocess.TimeoutExpired as error:
+        _abandon(child)
+        raise Failure(
+            "child-timeout",
+            f"{name} did not end within {timeout_seconds:g} seconds.",
+            hint="Run it by hand to see what it waits for.",
+        ) from error
+    except BaseException:
+        _abandon(child)
+        raise
+    return Ended(status=child.returncode, output=output, errors=errors)
+
+
+def become(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None = None, folder: Path) -> NoReturn:
+    """Let another program take this one's place: its process, terminal and signals are then that program's own.
+
+    Args:
+        argv: The program, by its path, and its arguments.
+        extra_environment: Variables beside those of the whitelist.
+        folder: Where it runs.
+
+    Raises:
+        Failure: `child-failed` when it could not be started.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.chdir(folder)
+        os.execve(argv[0], list(argv), child_environment(extra_environment))  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        raise Failure("child-failed", f"{argv[0]} could not be started: {error.strerror}.") from error
+
+
+def _started(
+    argv: Sequence[str],
+    streams: tuple[int | IO[bytes], int | IO[bytes]],
+    environment: Mapping[str, str],
+    folder: Path | None,
+    pass_on: Sequence[int],
+    *,
+    name: str,
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own, with nothing to read; both kinds of children begin here."""
+    try:
+        return subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
             argv,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=child_environment(extra_environment),
+            stdout=streams[0],
+            stderr=streams[1],
+            env=environment,
             cwd=folder,
             start_new_session=True,
             pass_fds=pass_on,
         )
     except OSError as error:
-        raise Failure("child-failed", f"{name} could not be started: {error.strerror}.") from error
-    try:
-        output, errors = child.communicate(timeout=timeout_seconds)
-    except subprocess.TimeoutExpired as error:
-        _abandon(child)
-        raise Failure("child-timeout", f"{name} did not end within {timeout_seconds:g} seconds.") from error
-    except BaseException:
-        _abandon(child)
-        raise
-    return Ended(status=child.returncode, output=output, errors=errors)
+        reason = f"{name} could not be started: {error.strerror}."
+        raise Failure("child-failed", reason, hint="See that it is installed and may be run.") from error
 
 
 def identity_of(pid: int, *, boot_id: str) -> Identity | None:
@@ -146,20 +185,15 @@ class Child:
         pass_on: Sequence[int] = (),
     ) -> None:
         self._output, self._errors = _opened(logs)
+        command = [*_tied_to_us(), *argv] if dies_with_us else argv
+        streams = (self._output, self._errors)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
-                [*_tied_to_us(), *argv] if dies_with_us else argv,
-                stdin=subprocess.DEVNULL,
-                stdout=self._output,
-                stderr=self._errors,
-                env=child_environment(extra_environment),
-                cwd=folder,
-                start_new_session=True,
-                pass_fds=pass_on,
+            self._process = _started(
+                command, streams, child_environment(extra_environment), folder, pass_on, name=Path(argv[0]).name
             )
-        except OSError as error:
+        except Failure:
             self._close_files()
-            raise Failure("child-failed", f"{Path(argv[0]).name} could not be started: {error.strerror}.") from error
+            raise
         self.pid = self._process.pid
         self._pidfd = os.pidfd_open(self.pid)
 

@@ -63,9 +63,7 @@ class Reference:
     also_folders: tuple[str, ...] = ()
 
 
-def find_references(
-    workflow: Workflow, table: LoaderTable, *, unknown_classes: frozenset[str] = frozenset()
-) -> tuple[Reference, ...]:
+def find_references(workflow: Workflow, table: LoaderTable) -> tuple[Reference, ...]:
     """List every place of a workflow that names a model file, in file order.
 
     Presets, names that a node fetches by itself, values that a node offers beside files, pickers, notes, addresses
@@ -73,14 +71,13 @@ def find_references(
 
     Args:
         workflow: The workflow.
-        table: Loader knowledge; live and pack knowledge merged in by the caller wins over nothing here.
-        unknown_classes: Classes that the host does not have; what the table says of them is at most `medium`.
+        table: Loader knowledge, that of packs and of a running server merged in by the caller.
     """
     declared = {model.name: model.directory for model in workflow.declared if model.directory}
     found: list[Reference] = []
     for node in workflow.nodes:
         if (node.values or node.positional) and not table.is_display(node.class_type):
-            found.extend(_of_node(node, table, declared, unknown=node.class_type in unknown_classes))
+            found.extend(_of_node(node, table, declared))
     return tuple(found)
 
 
@@ -116,23 +113,7 @@ def _is_left_out(node: Node, known: LoaderInput) -> bool:
     return any(one.name == known.name and one.confidence == "high" for one in builtin_table().inputs(node.class_type))
 
 
-def classes(workflow: Workflow, *, active: bool = True) -> Mapping[str, tuple[str, ...]]:
-    """Give the paths of a workflow's nodes by class.
-
-    Args:
-        workflow: The workflow.
-        active: True for nodes that would run, False for muted and bypassed ones.
-    """
-    found: dict[str, list[str]] = {}
-    for node in workflow.nodes:
-        if node.active is active:
-            found.setdefault(node.class_type, []).append(node.path)
-    return {class_type: tuple(paths) for class_type, paths in found.items()}
-
-
-def _of_node(
-    node: Node, table: LoaderTable, declared: Mapping[str, str | None], *, unknown: bool
-) -> Iterator[Reference]:
+def _of_node(node: Node, table: LoaderTable, declared: Mapping[str, str | None]) -> Iterator[Reference]:
     class_type = node.class_type
     taken: set[int | str] = set()
     for known in table.inputs(class_type):
@@ -141,7 +122,7 @@ def _of_node(
                 continue
             taken.update((name,) if place is None else (name, place))
             if not _holds_no_file(table, class_type, name, place):
-                yield from _loaded(node, known, name, value, unknown=unknown)
+                yield from _loaded(node, known, name, value)
     others = _other_values(node, taken, placed=not table.is_plain(class_type))
     rest = [given for given in others if isinstance(given[2], (str, list, dict))]
     if rest:
@@ -212,7 +193,7 @@ def _other_values(node: Node, taken: set[int | str], *, placed: bool) -> Iterato
             yield f"#{place}", place, value
 
 
-def _loaded(node: Node, known: LoaderInput, name: str, value: object, *, unknown: bool) -> Iterator[Reference]:
+def _loaded(node: Node, known: LoaderInput, name: str, value: object) -> Iterator[Reference]:
     exact = known.not_files is not NOT_FILES
     if value in known.not_files if isinstance(value, str) else value is None and not exact:
         return
@@ -226,8 +207,8 @@ def _loaded(node: Node, known: LoaderInput, name: str, value: object, *, unknown
             folder=folder,
             active=node.active,
             kind="loader",
-            evidence=f"{known.evidence}; the host lacks this class" if unknown else known.evidence,
-            confidence="medium" if unknown else known.confidence,
+            evidence=known.evidence,
+            confidence=known.confidence,
             tries=tries,
             also_folders=known.also_folders if folder == known.folder else (),
         )

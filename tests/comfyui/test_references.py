@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
-from comfywatchman.comfyui.references import MODEL_EXTENSIONS, Reference, classes, find_references, unnamed_models
+from comfywatchman.comfyui.references import MODEL_EXTENSIONS, Reference, find_references, unnamed_models
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
 
@@ -253,20 +253,6 @@ def test_presets_and_pickers_are_no_references() -> None:
 def test_a_node_with_two_lists_of_different_length_names_each_file_once() -> None:
     one = node(1, "Unknown", ["a.pt", "b", "c"], widgets_values_named={"which": "a.pt", "more": "b"})
     assert short(one) == [("which", "a.pt", None, True)]
-
-
-def test_a_class_that_the_host_lacks_makes_the_table_less_sure() -> None:
-    workflow = samples.read(graph(node(1, "VAELoader", ["a.pt"])))
-    (found,) = find_references(workflow, builtin_table(), unknown_classes=frozenset({"VAELoader"}))
-    assert (found.confidence, "lacks" in found.evidence) == ("medium", True)
-
-
-def test_classes_are_listed_with_the_nodes_that_use_them() -> None:
-    workflow = samples.read(
-        graph(node(1, "A"), node(2, "B", mode=4), node(3, "A"), node(4, "Note"), node(5, "A", mode=2))
-    )
-    assert classes(workflow) == {"A": ("1", "3")}
-    assert classes(workflow, active=False) == {"B": ("2",), "A": ("5",)}
 
 
 def test_the_one_folder_of_a_class_is_taken_for_a_value_whose_name_is_unknown() -> None:
