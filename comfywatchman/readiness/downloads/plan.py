@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -19,6 +19,8 @@ from comfywatchman.sources.file_names import MODEL_EXTENSIONS, PICKLE_EXTENSIONS
 from comfywatchman.sources.hops import Allowed, reason_to_refuse_start
 
 SCHEMA_VERSION: Final = 1
+_Bytes = Annotated[int, msgspec.Meta(ge=0)]
+_Sha256 = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
 
 
 class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -44,8 +46,8 @@ class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
     filename: str
     folder: str | None
     url: str
-    size: int | None = None
-    sha256: str | None = None
+    size: _Bytes | None = None
+    sha256: _Sha256 | None = None
     source: str | None = None
     ids: Ids = NO_IDS
     licence: str | None = None
@@ -54,7 +56,7 @@ class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
     same_as: str | None = None
     blocked: str | None = None
     code: str | None = None
-    about_bytes: int | None = None
+    about_bytes: _Bytes | None = None
 
     @property
     def likely_bytes(self) -> int:
@@ -153,7 +155,7 @@ def item_of(result: SearchResult, rules: PlanRules) -> PlanItem | None:
         source=result.source,
         ids=result.ids,
         base_model=result.base_model,
-        about_bytes=best.size if best is not None and result.size is None else None,
+        about_bytes=max(0, best.size or 0) or None if best is not None and result.size is None else None,
     )
     return judged(item, rules)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from comfywatchman.sources.urls import reason_to_refuse
 
 CHOSEN: Final = "chosen"
 _VERSION: Final = 1
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -179,7 +181,7 @@ def _chosen(result: SearchResult, choice: str) -> Candidate:
 def _reason_against(candidate: Candidate, policy: Policy) -> str | None:
     if candidate.url is None or reason_to_refuse(candidate.url, extra_hosts=policy.extra_hosts) is not None:
         return "it has no address that this program may fetch from"
-    if candidate.sha256 is None:
+    if candidate.sha256 is None or not _SHA256.fullmatch(candidate.sha256):
         return "its hub gives no SHA-256, so what is fetched could not be checked"
     return None
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import orjson
 import pytest
 from markdown_it import MarkdownIt
 
@@ -177,6 +178,21 @@ def test_what_is_no_plan_is_said(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(Failure) as raised:
         read_plan(tmp_path / "x.json")
+    assert raised.value.code == "download-plan-invalid"
+
+
+@pytest.mark.parametrize(
+    "edited", [{"size": -5}, {"about_bytes": -1}, {"sha256": "zz"}, {"sha256": SHA.upper()}, {"sha256": SHA + "\n"}]
+)
+def test_a_size_or_hash_that_no_file_has_is_said_before_anything_is_fetched(
+    tmp_path: Path, edited: dict[str, Any]
+) -> None:
+    path = write_plan(Home(tmp_path), plan_of(found()))
+    plan = orjson.loads(path.read_bytes())
+    plan["items"][0] |= edited
+    path.write_bytes(orjson.dumps(plan))
+    with pytest.raises(Failure, match=next(iter(edited))) as raised:
+        read_plan(path)
     assert raised.value.code == "download-plan-invalid"
 
 

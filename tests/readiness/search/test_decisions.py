@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.lock import hold
@@ -97,6 +98,12 @@ def test_what_could_not_be_checked_cannot_be_chosen(path: Path, choice: str, rea
         choose(path, ALL, choice, policy=POLICY, clock=FakeClock())
     assert caught.value.code == "choice-impossible"
     assert not path.exists()
+
+
+@pytest.mark.parametrize("sha256", ["", "zz", SHA256.upper() + "G", "AB" * 32])
+def test_a_hash_that_is_none_proves_nothing(path: Path, sha256: str) -> None:
+    with pytest.raises(Failure, match="no SHA-256"):
+        choose(path, result(replace(ON_CIVITAI, sha256=sha256)), "1", policy=POLICY, clock=FakeClock())
 
 
 def test_an_answer_without_candidates_says_what_to_do(path: Path) -> None:
