@@ -81,6 +81,7 @@ CODES: Final[dict[str, str]] = {
     "gov-core-approval": "A promotion would change core packages and was not approved.",
     "gov-torch-builds": "Packages of the torch family are built for different CUDA versions.",
     "gov-promote-failed": "A promotion failed; production is as it was.",
+    "gov-bad-pin": "A text is no pin of a package to one version.",
     "gov-needs-resolution": "The packages of the nodes cannot be installed together.",
 }
 """Every code that a `Failure` may carry, with what it means (docs/reference/failures.md says what to do)."""
