@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -13,10 +12,10 @@ from comfywatchman.base.clock import to_text
 from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import is_dirty, read_head
-from comfywatchman.governance import commit, generation, snapshot, truth, workshop
+from comfywatchman.governance import commit, generation, snapshot, workshop
+from comfywatchman.governance.overrides import without_node
 from comfywatchman.governance.records import GenerationMark, Operation, Plugin, Plugins
 from comfywatchman.governance.root import Ground
-from comfywatchman.governance.truth import Override
 from comfywatchman.governance.uv import UvEnded
 from comfywatchman.governance.workshop import Workshop
 
@@ -91,15 +90,13 @@ def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operati
         Failure: `gov-node-unknown`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`. Nothing changed
             then.
     """
-    plugin = required(ground, node_id)
+    required(ground, node_id)
     layout = ground.layout
     started_at = to_text(ground.clock.now())
     with workshop.opened(ground) as work:
-        rest = _without(work.read_plugins(), node_id)
-        work.write_plugins(rest)
-        before = work.read_project()
-        work.edit_project(lambda text: truth.without_group(text, plugin.group))
-        work.edit_project(lambda text: without_overrides(text, plugin, rest.plugins))
+        plugins, before = work.read_plugins(), work.read_project()
+        work.edit_project(lambda text: without_node(text, plugins, node_id))
+        work.write_plugins(_without(plugins, node_id))
         mark = _rebuilt(ground, work, needs_lock=work.read_project() != before)
         pre = snapshot.take(
             layout, ground.clock, reason="remove_pre", ref=node_id, generation=generation.current(layout)
@@ -116,14 +113,6 @@ def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operati
         )
         purged = node_id if purge_code else None
         return commit.publish(ground, msgspec.structs.replace(journal, removed_node=purged))
-
-
-def without_overrides(text: str, plugin: Plugin, others: Mapping[str, Plugin]) -> str:
-    """Return pyproject.toml without the overrides that only this node brought."""
-    still_wanted = [entry for other in others.values() if other.id != plugin.id for entry in other.overrides]
-    gone = [entry for entry in plugin.overrides if entry not in still_wanted]
-    kept: Sequence[Override] = [entry for entry in truth.overrides(text) if entry not in gone]
-    return text if not gone else truth.with_overrides(text, kept)
 
 
 def _without(plugins: Plugins, node_id: str) -> Plugins:
