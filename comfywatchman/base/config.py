@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -33,6 +33,17 @@ _NETWORK: Final = frozenset(
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
         *("NETRC", "SSH_AUTH_SOCK", "XDG_CACHE_HOME", "UV_CACHE_DIR"),
     }
+)
+_UNLOCKING: Final = frozenset({"SSH_AUTH_SOCK", "NETRC"})
+_COMFYUI: Final = frozenset(
+    {
+        *("TERM", "COLORTERM", "USER", "LOGNAME", "SHELL", "TZ", "DISPLAY", "WAYLAND_DISPLAY", "LC_CTYPE"),
+        *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
+    }
+)
+_COMFYUI_PREFIXES: Final = (
+    *("CUDA_", "NVIDIA_", "NCCL_", "HIP_", "ROCM_", "ROCR_", "HSA_", "MIOPEN_", "ONEAPI_", "SYCL_", "ZE_"),
+    *("PYTORCH_", "TORCH_", "TORCHINDUCTOR_", "TRITON_", "OMP_", "MKL_", "NUMBA_"),
 )
 
 
@@ -149,6 +160,25 @@ def network_variables(environment: Mapping[str, str] | None = None) -> dict[str,
     """
     environment = os.environ if environment is None else environment
     return {name: text for name, text in environment.items() if name.upper() in _NETWORK and text}
+
+
+def comfyui_variables(further: Collection[str] = (), environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return what a ComfyUI that we start gets of this environment: the GPU's and the network's variables, no keys.
+
+    What unlocks other machines (`SSH_AUTH_SOCK`, `NETRC`) is not for the code of custom nodes.
+
+    Args:
+        further: Names of more variables that a person wants it to get.
+        environment: The environment; that of this process when None.
+    """
+    environment = os.environ if environment is None else environment
+    usual = {
+        name: text
+        for name, text in environment.items()
+        if name in _COMFYUI or name in further or name.startswith(_COMFYUI_PREFIXES)
+    }
+    network = {name: text for name, text in network_variables(environment).items() if name not in _UNLOCKING}
+    return {**network, **usual}
 
 
 def service_folder(environment: Mapping[str, str] | None = None) -> Path:

@@ -76,9 +76,15 @@ class RollbackTable(_Table, frozen=True):
 
 
 class RunTable(_Table, frozen=True):
-    """`[run]`: arguments for ComfyUI's main.py, before those of the command line."""
+    """`[run]`: how ComfyUI is started.
+
+    Attributes:
+        extra_args: Arguments for its main.py, before those of the command line.
+        environment: Names of further variables that it gets; the usual ones of GPU, network and terminal it has.
+    """
 
     extra_args: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
 
 
 class NetworkTable(_Table, frozen=True):
@@ -173,6 +179,8 @@ snapshot_retention = 50
 [run]
 # Arguments for ComfyUI's main.py, such as: ["--listen", "127.0.0.1"]
 extra_args = []
+# Names of variables that ComfyUI and its nodes get beside the usual ones, such as: ["HF_TOKEN"]
+environment = []
 
 [network]
 # true: uv uses nothing but its cache.

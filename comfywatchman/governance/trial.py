@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+from comfywatchman.base.config import comfyui_variables
 from comfywatchman.base.gpu import GpuReading, read_gpus
 from comfywatchman.governance import generation
 from comfywatchman.governance.judge import judge
@@ -62,7 +63,7 @@ def judge_candidate(
             timeout_seconds=ground.settings.tx.timeout_seconds if timeout_seconds is None else timeout_seconds,
             probe=ground.settings.tx.probe,
             extra_args=ground.settings.run.extra_args,
-            environment=installer_variables(ground),
+            environment={**comfyui_variables(ground.settings.run.environment), **installer_variables(ground)},
             use_cpu=lambda: needs_cpu(read()),
         )
     )
@@ -91,7 +92,7 @@ def needs_cpu(reading: GpuReading) -> bool:
 
 
 def installer_variables(ground: Ground) -> dict[str, str]:
-    """Return the variables with which pip and uv, called by a node, use the root's network and index."""
+    """Return the variables with which pip and uv, called by a node, use the root's index and cache."""
     options = ground.settings.network
     links = " ".join(options.find_links)
     wanted = {
@@ -105,7 +106,6 @@ def installer_variables(ground: Ground) -> dict[str, str]:
         "UV_CACHE_DIR": options.cache_dir,
     }
     return {
-        **ground.uv.network,
         **{name: text for name, text in wanted.items() if text},
         "PIP_DISABLE_PIP_VERSION_CHECK": "1",
         "PIP_NO_INPUT": "1",

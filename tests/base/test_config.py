@@ -447,3 +447,19 @@ def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.Monke
     assert load().settings.comfyui.root == str(host.current / "rel")
     assert find_home(None).folder == host.home / ".local/share/comfywatchman"
     assert user_file() == host.home / ".config/comfywatchman/config.toml"
+
+
+def test_a_comfyui_gets_the_variables_of_gpu_and_network_and_no_keys() -> None:
+    environment = {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "https_proxy": "http://proxy:3128",
+        "TERM": "xterm",
+        "MINE": "yes",
+        "HF_TOKEN": "hf_secret",
+        "SSH_AUTH_SOCK": "/run/agent",
+        "NETRC": "/home/me/.netrc",
+        "PYTHONPATH": "/x",
+    }
+    usual = {"CUDA_VISIBLE_DEVICES": "1", "https_proxy": "http://proxy:3128", "TERM": "xterm"}
+    assert config.comfyui_variables(environment=environment) == usual
+    assert config.comfyui_variables(["MINE"], environment) == {**usual, "MINE": "yes"}

@@ -98,8 +98,6 @@ def environment(python: Path, inherited_path: str, extra: Mapping[str, str]) -> 
         "PATH": f"{folder}:{inherited_path}" if inherited_path else str(folder),
         "VIRTUAL_ENV": str(folder.parent),
         "PYTHONNOUSERSITE": "1",
-        "PYTHONUNBUFFERED": "1",
-        "NO_COLOR": "1",
     }
 
 

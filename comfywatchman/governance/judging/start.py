@@ -26,6 +26,7 @@ _ASK_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 3.0
 _READ_BYTES: Final = 4 << 20
 _KEPT_BYTES: Final = 1 << 20
+_FOR_LOGS: Final = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 _PORTS: Final = 3
 """How many ports are tried when somebody else takes each before ComfyUI does."""
 
@@ -74,7 +75,7 @@ def _start_at(
     try:
         with Child(
             command,
-            extra_environment={**variables, VARIABLE: trial},
+            extra_environment={**variables, **_FOR_LOGS, VARIABLE: trial},
             folder=bench.comfyui,
             logs=logs,
             dies_with_us=True,

@@ -1,0 +1,66 @@
+"""Starting ComfyUI in the production environment, in the foreground: ComfyUI takes the place of this program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from comfywatchman.base.config import comfyui_variables
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import show_path
+from comfywatchman.base.process import become, child_environment
+from comfywatchman.comfyui.install import Installation
+from comfywatchman.governance.judging.command import environment
+from comfywatchman.governance.layout import Layout
+from comfywatchman.governance.settings import RunTable
+from comfywatchman.governance.trial import production_python
+
+
+def run_in_foreground(
+    layout: Layout, installation: Installation, settings: RunTable, given: Sequence[str] = ()
+) -> NoReturn:
+    """Start ComfyUI with production's interpreter, by its real path, and never return.
+
+    ComfyUI takes this process over, so that signals reach it and its exit status is ours; no lock is held meanwhile.
+    A later promotion leaves its environment alone while it runs.
+
+    Args:
+        layout: The governed root.
+        installation: The ComfyUI with its folders.
+        settings: The `[run]` table.
+        given: Further arguments of main.py; they come last and win.
+
+    Raises:
+        Failure: `gov-not-initialised` without a production environment, `comfyui-not-found` without main.py,
+            `child-failed`.
+    """
+    python, main = production_python(layout), installation.root / "main.py"
+    if python is None or not python.is_file():
+        raise Failure(
+            "gov-not-initialised",
+            f"{show_path(layout.root)} has no environment in production.",
+            hint="Run: gov init",
+        )
+    if not main.is_file():
+        raise Failure(
+            "comfyui-not-found",
+            f"{show_path(main)} is not there.",
+            hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
+        )
+    command = [str(python), str(main), *folder_arguments(installation), *settings.extra_args, *given]
+    variables = comfyui_variables(settings.environment)
+    search_path = child_environment().get("PATH", "")
+    become(command, extra_environment=environment(python, search_path, variables), folder=installation.root)
+
+
+def folder_arguments(installation: Installation) -> tuple[str, ...]:
+    """Return the arguments that make ComfyUI use the folders it is known with; none for its own ones."""
+    folders: list[tuple[str, Path | None]] = [
+        ("--base-directory", installation.base if installation.base != installation.root else None),
+        ("--models-directory", installation.models),
+        ("--output-directory", installation.output),
+        ("--input-directory", installation.input),
+        *(("--extra-model-paths-config", path) for path in installation.extra_model_paths),
+    ]
+    return tuple(f"{name}={folder}" for name, folder in folders if folder is not None)
