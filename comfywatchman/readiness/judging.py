@@ -21,8 +21,9 @@ from comfywatchman.readiness.verdict import (
     judge_reference,
     judge_workflow,
 )
+from comfywatchman.sources.urls import without_secrets
 
-JUDGE_VERSION: Final = 5
+JUDGE_VERSION: Final = 6
 """Raised when judging changes, so that kept verdicts are made anew."""
 
 UNKNOWN_STATE: Final = "unknown"
@@ -126,14 +127,14 @@ def candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple
         for model in declared
         if model.name in {wanted, reference.value} and model.directory in {None, "", reference.folder}
     }
-    return tuple(_candidate(model) for model in matching.values() if model.url)
+    return tuple(_candidate(model, model.url) for model in matching.values() if model.url)
 
 
-def _candidate(model: DeclaredModel) -> Candidate:
+def _candidate(model: DeclaredModel, url: str) -> Candidate:
     is_sha256 = (model.hash_type or "").lower() == "sha256"
     return Candidate(
         source="declared",
-        url=model.url,
+        url=without_secrets(url),
         name=model.name,
         sha256=model.hash if is_sha256 else None,
         reason="declared by the workflow's author",

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 
 HUGGING_FACE_HOSTS: Final = frozenset({"huggingface.co"})
 CIVITAI_HOSTS: Final = frozenset({"civitai.com", "civitai.red"})
@@ -20,6 +20,7 @@ _ADDRESS: Final = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 _CLOSING: Final = ".,;:!?'\"*_`>"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 _CIVITAI_CHOICES: Final = frozenset({"type", "format", "size", "fp", "quantType"})
+_SHOWN: Final = _CIVITAI_CHOICES | {"fileId", "modelVersionId", "download"}
 _FILE_ROUTES: Final = frozenset({"resolve", "blob", "raw"})
 
 
@@ -133,6 +134,19 @@ def is_hugging_face_file(file: HuggingFaceFile) -> bool:
         and "\\" not in file.path
         and _stays_below(file.path)
     )
+
+
+def without_secrets(url: str) -> str:
+    """Return an address that somebody else wrote, fit for reports: keys and passwords of its author are left out.
+
+    Of its parameters only those stay that choose a file; an address that cannot be split is given up to its first `?`.
+    """
+    try:
+        parts = urlsplit(url)
+        chosen = [(name, value) for name, value in parse_qsl(parts.query, max_num_fields=32) if name in _SHOWN]
+    except ValueError:
+        return url.partition("?")[0].rpartition("@")[2]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(chosen), ""))
 
 
 def addresses_in(text: str) -> tuple[str, ...]:

@@ -134,6 +134,12 @@ def test_what_the_server_offers_is_ready() -> None:
     assert judged.status == "READY"
 
 
+def test_what_an_author_left_in_an_address_is_not_told() -> None:
+    left = declared(url="https://me:SECRET@x.example/a?token=SECRET")
+    (model,) = judge(facts(LORA, declared=(left,)), NoModels(), state_of).missing_models
+    assert [one.url for one in model.candidates] == ["https://x.example/a"]
+
+
 def declared(name: str = "a.safetensors", **changes: str | None) -> DeclaredModel:
     facts: dict[str, str | None] = {"directory": "loras", "url": "https://x.example/a", "hash": None, "hash_type": None}
     return DeclaredModel(name=name, node_path=None, **{**facts, **changes})

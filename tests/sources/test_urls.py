@@ -14,6 +14,7 @@ from comfywatchman.sources.urls import (
     is_hugging_face_file,
     is_repo,
     reason_to_refuse,
+    without_secrets,
 )
 
 GOOD = "https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files/vae/ae.safetensors"
@@ -215,3 +216,24 @@ def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None
 
 def test_no_more_addresses_are_taken_from_a_note_than_a_person_would_write() -> None:
     assert len(addresses_in(" ".join(f"https://h.example/{n}" for n in range(999)))) == 200
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (
+            "https://civitai.com/api/download/models/1?fileId=2&token=SECRET",
+            "https://civitai.com/api/download/models/1?fileId=2",
+        ),
+        (
+            "https://me:SECRET@huggingface.co/a/b/resolve/main/c.gguf?download=true#SECRET",
+            "https://huggingface.co/a/b/resolve/main/c.gguf?download=true",
+        ),
+        ("https://x.example/a.pt?X-Amz-Signature=SECRET", "https://x.example/a.pt"),
+        ("https://x.example/a b.pt", "https://x.example/a b.pt"),
+        ("https://me:SECRET@[bad/a?token=SECRET", "[bad/a"),
+        ("no address", "no address"),
+    ],
+)
+def test_an_address_is_shown_without_what_its_author_may_have_left_in_it(url: str, shown: str) -> None:
+    assert without_secrets(url) == shown
