@@ -61,6 +61,14 @@ def composed(name: str) -> str:
     return normalize("NFC", name)
 
 
+def is_folder(place: Path | os.DirEntry[str]) -> bool:
+    """Say whether something is a folder, links followed; what cannot be looked at is none."""
+    try:
+        return place.is_dir()
+    except OSError:
+        return False
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

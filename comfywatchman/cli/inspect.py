@@ -10,13 +10,9 @@ import click
 import msgspec
 
 from comfywatchman.base.files import show_path
-from comfywatchman.base.words import size_words
-from comfywatchman.comfyui.model_file import HeaderFacts, check_header
+from comfywatchman.base.words import reason_of, size_words
+from comfywatchman.comfyui.model_file import MODEL_SUFFIXES, HeaderFacts, check_header
 from comfywatchman.comfyui.model_metadata import ModelMetadata, read_metadata
-
-_SUFFIXES = frozenset(
-    {".safetensors", ".sft", ".gguf", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".onnx"}
-)  # fmt: skip
 
 
 class InspectedFile(msgspec.Struct, frozen=True):
@@ -80,8 +76,7 @@ def look_into(path: Path) -> InspectedFile:
         facts = check_header(path, size or 0)
     except (OSError, ValueError) as error:
         size = None
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        facts = HeaderFacts("unknown", f"cannot be read: {reason}", "unreadable")
+        facts = HeaderFacts("unknown", f"cannot be read: {reason_of(error)}", "unreadable")
     readable = facts.problem_code not in {"unreadable", "not-regular"}
     return InspectedFile(
         path=show_path(path),
@@ -125,7 +120,7 @@ def _files_of(path: Path, *, recursive: bool) -> Iterator[Path]:
     for folder, below, names in os.walk(path):
         below[:] = sorted(below) if recursive else []
         for name in sorted(names):
-            if os.path.splitext(name)[1].lower() in _SUFFIXES:
+            if os.path.splitext(name)[1].lower() in MODEL_SUFFIXES:
                 yield Path(folder, name)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular
+from comfywatchman.base.files import is_folder, read_regular
 
 _VERSION_LINE: Final = re.compile(r"^__version__\s*=\s*[\"']([^\"'\s]{1,64})[\"']", re.MULTILINE)
 _MAX_VERSION_FILE_BYTES: Final = 256 << 10
@@ -64,12 +64,12 @@ class Installation:
 def is_comfyui(folder: Path) -> bool:
     """Say whether a folder holds ComfyUI's own program."""
     has_programs = _is_file(folder / "main.py") and _is_file(folder / "nodes.py")
-    return has_programs and (_is_file(folder / "folder_paths.py") or _is_folder(folder / "comfy"))
+    return has_programs and (_is_file(folder / "folder_paths.py") or is_folder(folder / "comfy"))
 
 
 def is_base_directory(folder: Path) -> bool:
     """Say whether a folder looks like what `--base-directory` points at: models and custom nodes, no program."""
-    return _is_folder(folder / "models") and (_is_folder(folder / "custom_nodes") or _is_folder(folder / "user"))
+    return is_folder(folder / "models") and (is_folder(folder / "custom_nodes") or is_folder(folder / "user"))
 
 
 def find_installation(candidates: Sequence[tuple[str, Path]], *, explicit: Collection[str] = ()) -> Installation | None:
@@ -85,6 +85,19 @@ def find_installation(candidates: Sequence[tuple[str, Path]], *, explicit: Colle
                 root = place.absolute()
                 return Installation(root=root, version=read_version(root), base=root, found_by=label)
     return None
+
+
+def site_packages(root: Path) -> tuple[Path, ...]:
+    """Return the package folders of the environments that lie in a ComfyUI folder."""
+    return tuple(
+        site for name in ("venv", ".venv") for site in sorted((root / name).glob("lib/python3*/site-packages"))
+    )
+
+
+def manager_places(root: Path, custom_nodes: Iterable[Path]) -> tuple[Path, ...]:
+    """Return where ComfyUI-Manager may be installed: as a node pack, or as a package; none of them need be there."""
+    packs = (folder / name for folder in custom_nodes for name in ("ComfyUI-Manager", "comfyui-manager"))
+    return (*packs, *(site / "comfyui_manager" for site in site_packages(root)))
 
 
 def read_version(root: Path) -> str | None:
@@ -116,12 +129,5 @@ def _text(path: Path) -> str:
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except OSError:
-        return False
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
     except OSError:
         return False

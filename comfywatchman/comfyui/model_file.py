@@ -22,7 +22,9 @@ HEAD_BYTES: Final = 64 << 10
 
 _TORCH: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
 _SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
-_MODELS: Final = _TORCH | _SAFETENSORS | {".gguf", ".onnx"}
+MODEL_SUFFIXES: Final = _TORCH | _SAFETENSORS | {".gguf", ".onnx"}
+"""Suffixes of files that hold a model's weights."""
+
 _TEXTS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".md", ".html", ".htm", ".xml", ".svg", ".csv", ".py"})
 _HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<error", b"<!--")
 _LFS: Final = b"version https://git-lfs.github.com/spec/"
@@ -152,9 +154,9 @@ def _no_model(head: bytes, suffix: str, size: int) -> HeaderFacts | None:
     start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith(_HTML):
         return HeaderFacts("unknown", "a web page saved under a model's name", "html-page")
-    if suffix in _MODELS and size <= _MAX_ANSWER_BYTES and (answer := _server_answer(head, start)):
+    if suffix in MODEL_SUFFIXES and size <= _MAX_ANSWER_BYTES and (answer := _server_answer(head, start)):
         return HeaderFacts("unknown", f"a server's answer saved under a model's name: {answer}", "server-answer")
-    if suffix in _MODELS and not head.strip(b"\0"):
+    if suffix in MODEL_SUFFIXES and not head.strip(b"\0"):
         return HeaderFacts("unknown", "begins with zeros only; a download that never finished", "zeros")
     return None
 

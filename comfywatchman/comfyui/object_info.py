@@ -9,12 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.comfyui.loaders import LoaderInput
+from comfywatchman.comfyui.model_file import MODEL_SUFFIXES
 from comfywatchman.comfyui.specs.inputs import uploaded, widget_width
 from comfywatchman.comfyui.upload_inputs import BUILTIN, NOT_CHOSEN, FileInput
 
-_MODEL_SUFFIXES: Final = frozenset(
-    {".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".gguf", ".onnx"}
-)
 _COMBOS: Final = frozenset({"COMBO", "COMBO_MULTI"})
 
 
@@ -151,7 +149,7 @@ def _tied(
     if not widest:
         return None
     others = offered.difference(*(held[folder] for folder in widest))
-    if any(PurePosixPath(other).suffix.lower() in _MODEL_SUFFIXES for other in others):
+    if any(PurePosixPath(other).suffix.lower() in MODEL_SUFFIXES for other in others):
         return None
     # The server refuses whatever it does not list, so no word that other nodes offer is let through here.
     plain = tuple(dict.fromkeys(choice for choice in choices if choice in others))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import open_regular, show_path
+from comfywatchman.base.files import is_folder, open_regular, show_path
 
 _FACT_FILES: Final = frozenset({"pyproject.toml", "requirements.txt"})
 _SKIPPED: Final = frozenset(
@@ -140,7 +140,7 @@ def _gather_entry(entry: os.DirEntry[str], prefix: str, depth: int, walk: _Walk)
         found = _regular(entry)
         if found is not None:
             walk.sources.append((prefix + name, found.st_size, found.st_mtime_ns))
-    elif name not in _SKIPPED and depth < _MAX_DEPTH and _is_folder(entry):
+    elif name not in _SKIPPED and depth < _MAX_DEPTH and is_folder(entry):
         _gather(entry.path, f"{prefix}{name}/", depth + 1, walk)
 
 
@@ -150,13 +150,6 @@ def _regular(entry: os.DirEntry[str]) -> os.stat_result | None:
     except OSError:
         return None
     return found if stat.S_ISREG(found.st_mode) else None
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -12,10 +12,7 @@ import msgspec
 from comfywatchman.readiness.search.result import SITES, SearchResult, SearchStatus, silent_sources
 from comfywatchman.readiness.search.result import Candidate as Proposed
 from comfywatchman.readiness.status import Candidate, MissingModel, PlanFacts, WorkflowEntry
-from comfywatchman.readiness.verdict import ModelState
-
-SOUGHT: Final = frozenset({ModelState.MISSING, ModelState.INVALID})
-"""States that only another file can mend."""
+from comfywatchman.readiness.verdict import SOUGHT, ModelState
 
 _ASKED: Final = re.compile(r"(qwen|civitai|huggingface|civarchive): [A-Z_]+\.")
 _BACKEND_LINE: Final = re.compile(r"[a-z]+: [A-Z_]+\.|qwen: no language model is configured .*")

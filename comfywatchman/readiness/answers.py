@@ -12,7 +12,6 @@ import msgspec
 
 from comfywatchman.base.clock import from_text, to_text
 from comfywatchman.base.files import Damaged
-from comfywatchman.readiness.answered import SOUGHT
 from comfywatchman.readiness.assessment import Assessment
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.host_view import HostView
@@ -20,6 +19,7 @@ from comfywatchman.readiness.model_index import ModelIndex
 from comfywatchman.readiness.run import Run
 from comfywatchman.readiness.search.result import SearchResult, SearchStatus
 from comfywatchman.readiness.status import MissingModel, PlanFacts, WorkflowEntry
+from comfywatchman.readiness.verdict import SOUGHT
 
 HOUR_SECONDS: Final = 3600.0
 _NOTE: Final = "answers of the search"

@@ -62,6 +62,7 @@ statement holds one inside. New ones are added at the end, old ones never change
 BUSY_TIMEOUT_SECONDS: Final = 30.0
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _PRIMARY_CODE_MASK: Final = 0xFF
+_WRAP: Final = 1 << 64
 
 
 class Database:
@@ -196,6 +197,16 @@ def is_damage(error: sqlite3.DatabaseError) -> bool:
     """Say whether an error means that the file itself is broken, not that it is busy, full or read-only."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, _FromLaterVersion) or (code is not None and code & _PRIMARY_CODE_MASK in _DAMAGED)
+
+
+def signed(number: int) -> int:
+    """Return an unsigned 64-bit number (a device, an inode) as SQLite can hold it: its integers are signed."""
+    return number - _WRAP if number >= _WRAP // 2 else number
+
+
+def unsigned(number: int) -> int:
+    """Return what `signed` was given."""
+    return number % _WRAP
 
 
 class _FromLaterVersion(sqlite3.DatabaseError):

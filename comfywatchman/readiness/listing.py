@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import is_folder, show_path
 from comfywatchman.comfyui.folders import FOLDER_EXTENSION, ModelFolder, ModelFolders
 
 MAX_FOLDERS: Final = 200_000
@@ -174,7 +174,7 @@ class _Walk:
         unfinished: set[str] = set()
         for entry in entries:
             name = entry.name
-            if _is_directory(entry):
+            if is_folder(entry):
                 if name not in _EXCLUDED and self._may_enter(entry, prefix.count("/")):
                     waiting.append((entry.path, f"{prefix}{name}/"))
                 continue
@@ -234,13 +234,6 @@ def _marked(found: dict[str, list[Entry]], unfinished: set[str]) -> dict[str, li
         ]
         for suffix, entries in found.items()
     }
-
-
-def _is_directory(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def _is_placeholder(name: str) -> bool:

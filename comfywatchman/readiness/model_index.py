@@ -8,10 +8,9 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.comfyui.model_file import CHECK_VERSION, HeaderFacts
-from comfywatchman.readiness.database import Database, Store
+from comfywatchman.readiness.database import Database, Store, signed, unsigned
 from comfywatchman.readiness.inventory import FileKey, HeaderKey
 
-_WRAP: Final = 1 << 64
 _LARGEST: Final = (1 << 63) - 1
 _REVISION: Final = "hash-revision"
 _CHECK: Final = "header-check"
@@ -154,7 +153,7 @@ class ModelIndex:
         for device, inode, size, mtime_ns, suffix, kind, problem, code, detail, unseen in self._store.read(
             _ALL_HEADERS
         ):
-            key = (device % _WRAP, inode % _WRAP, size, mtime_ns, suffix)
+            key = (unsigned(device), unsigned(inode), size, mtime_ns, suffix)
             known[key] = HeaderFacts(kind, problem, code, detail)
             if unseen:
                 self._unseen["header"].add(key)
@@ -165,7 +164,7 @@ class ModelIndex:
             return self._hashes
         known = self._hashes = {}
         for device, inode, size, mtime_ns, sha256, autov3, blake3, unseen in self._store.read(_ALL_HASHES):
-            key = (device % _WRAP, inode % _WRAP, size, mtime_ns)
+            key = (unsigned(device), unsigned(inode), size, mtime_ns)
             known[key] = Hashes(sha256, autov3, blake3)
             if unseen:
                 self._unseen["content"].add(key)
@@ -175,11 +174,7 @@ class ModelIndex:
 def _stored(key: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a key as SQLite can hold it: device and inode are unsigned 64 bit, its integers are signed."""
     device, inode, *rest = key
-    return (_signed(device), _signed(inode), *rest)
-
-
-def _signed(number: int) -> int:
-    return number - _WRAP if number > _LARGEST else number
+    return (signed(device), signed(inode), *rest)
 
 
 def _fits(key: tuple[Any, ...]) -> bool:

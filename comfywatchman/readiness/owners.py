@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.install import manager_places
 from comfywatchman.readiness.database import Database, Store
 from comfywatchman.readiness.facts import ClassUse
 from comfywatchman.readiness.judging import NodeJudge
@@ -33,9 +34,6 @@ REGISTRY: Final = "the Comfy Registry"
 DAY_SECONDS: Final = 86400.0
 _ANY_CLASS: Final = ""
 """Where it is remembered that the registry could not be asked: an hour without it, not a try for each class."""
-
-_MANAGER_FOLDERS: Final = ("ComfyUI-Manager", "comfyui-manager")
-_SITE_PACKAGES: Final = ("venv", ".venv")
 
 
 class Remembered(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -193,12 +191,7 @@ def _map_folder(run: Run, custom_nodes: tuple[Path, ...]) -> tuple[Path | None, 
     if named:
         folder = Path(named).parent if Path(named).suffix == ".json" else Path(named)
         return folder, "the configured class map"
-    root = run.request.installation.root
-    places = [folder / name for folder in custom_nodes for name in _MANAGER_FOLDERS]
-    places += [
-        site / "comfyui_manager" for name in _SITE_PACKAGES for site in (root / name).glob("lib/python3*/site-packages")
-    ]
-    installed = find_manager_maps(places)
+    installed = find_manager_maps(manager_places(run.request.installation.root, custom_nodes))
     if installed is not None:
         return installed, "ComfyUI-Manager's map installed on this host"
     return fetched_map(run)

@@ -48,6 +48,9 @@ FREE_STATES = frozenset(
 )
 """States that a person can mend without any download."""
 
+SOUGHT = frozenset({ModelState.MISSING, ModelState.INVALID})
+"""States that only another file can mend; what lies here under another name or in another folder needs no search."""
+
 OPEN_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
 """States in which it is not known whether something is missing."""
 

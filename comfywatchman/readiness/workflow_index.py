@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Final
 
 import msgspec
 
-from comfywatchman.readiness.database import Database, Store
+from comfywatchman.readiness.database import Database, Store, signed, unsigned
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.judging import Judged
 
 Signature = tuple[int, int, int, int]
-
-_WRAP: Final = 1 << 64
 
 
 class WorkflowIndex(Store):
@@ -44,7 +41,7 @@ class WorkflowIndex(Store):
     def plain_media(self) -> set[Signature]:
         """Return the signatures of media files that carry no workflow."""
         rows = self.read("SELECT device, inode, size, mtime_ns FROM plain_media")
-        return {(device % _WRAP, inode % _WRAP, size, mtime_ns) for device, inode, size, mtime_ns in rows}
+        return {(unsigned(device), unsigned(inode), size, mtime_ns) for device, inode, size, mtime_ns in rows}
 
     def add_facts(self, knowledge: str, facts: Mapping[str, Facts]) -> None:
         """Keep facts, and forget those of any other state of knowledge."""
@@ -70,11 +67,6 @@ class WorkflowIndex(Store):
         """Remember media files that carry no workflow."""
         rows = [(signed(device), signed(inode), size, mtime_ns) for device, inode, size, mtime_ns in signatures]
         self.write([("INSERT OR IGNORE INTO plain_media VALUES (?, ?, ?, ?)", rows)])
-
-
-def signed(number: int) -> int:
-    """Return an unsigned 64 bit number as SQLite can hold it: its integers are signed."""
-    return number - _WRAP if number >= _WRAP // 2 else number
 
 
 def decode_facts(encoded: bytes) -> Facts | None:

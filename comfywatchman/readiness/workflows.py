@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import is_folder, show_path
 from comfywatchman.base.words import reason_of
 
 SKIPPED_FOLDERS: Final = frozenset({".git", "__pycache__", "node_modules", ".venv"})
@@ -93,7 +93,7 @@ def _walk_folder(folder: str, label: str, walk: _Walk, above: set[tuple[int, int
         walk.problems.append((show_path(folder), f"folder cannot be read: {reason_of(error)}"))
         return
     for entry in listed:
-        if _is_folder(entry):
+        if is_folder(entry):
             _enter(entry, label, walk, above)
         elif entry.name.endswith(tuple(walk.suffixes)) or os.path.splitext(entry.name)[1].lower() in walk.suffixes:
             _take_entry(entry, label, walk)
@@ -130,13 +130,6 @@ def _take(path: str, status: os.stat_result, label: str, walk: _Walk) -> None:
     walk.found.setdefault(
         path, WorkflowFile(path, label, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
     )
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False
 
 
 def default_roots(base: Path) -> Iterator[Root]:

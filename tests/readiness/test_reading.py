@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.comfyui.loaders import builtin_table
-from comfywatchman.readiness.database import Database, memory_database, open_database
+from comfywatchman.readiness.database import Database, memory_database, open_database, signed
 from comfywatchman.readiness.facts import knowledge_key
 from comfywatchman.readiness.judging import Judged
 from comfywatchman.readiness.reading import MEDIA_SUFFIXES, WorkflowReader
 from comfywatchman.readiness.sample_workflows import png_with_text
 from comfywatchman.readiness.verdict import Status
-from comfywatchman.readiness.workflow_index import WorkflowIndex, decode_facts, signed
+from comfywatchman.readiness.workflow_index import WorkflowIndex, decode_facts
 from comfywatchman.readiness.workflows import Root, WorkflowFile, list_workflows
 from tests.hosts import graph
 from tests.model_files import put

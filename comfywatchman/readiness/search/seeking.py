@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
 
 from comfywatchman.base.files import show_path
+from comfywatchman.comfyui.install import manager_places, site_packages
 from comfywatchman.comfyui.references import Reference
 from comfywatchman.comfyui.workflow.document import Format, Workflow
 from comfywatchman.readiness.facts import Facts
@@ -16,14 +16,8 @@ from comfywatchman.readiness.search.claims import Proposal, Wanted, wanted_model
 from comfywatchman.readiness.search.declared import proposals_of_catalogue, proposals_of_workflow, wanted_of
 from comfywatchman.readiness.search.verify import Policy
 from comfywatchman.readiness.status import MissingModel
-from comfywatchman.readiness.verdict import ModelState
+from comfywatchman.readiness.verdict import SOUGHT
 from comfywatchman.sources.catalogue import Catalogue, find_model_list, find_templates, load_catalogue
-
-SOUGHT_STATES: Final = frozenset({ModelState.MISSING, ModelState.INVALID})
-"""States that only another file can mend; what lies here under another name or folder needs no search."""
-
-_MANAGER_FOLDERS: Final = ("ComfyUI-Manager", "comfyui-manager")
-_ENVIRONMENTS: Final = ("venv", ".venv")
 
 
 @dataclass(slots=True)
@@ -49,7 +43,7 @@ def sought_models(
     """
     gathered: dict[tuple[str | None, str], _Gathered] = {}
     for facts, model in missing:
-        if model.status in SOUGHT_STATES:
+        if model.status in SOUGHT:
             one = gathered.setdefault((model.folder, model.name), _Gathered())
             says = Workflow(Format.UI, facts.container, (), facts.declared, facts.links)
             wanted = _wanted(facts, model, says)
@@ -66,10 +60,8 @@ def local_catalogue(root: Path, custom_nodes: Iterable[Path], *, cache: Path) ->
         custom_nodes: Where node packs are.
         cache: Where the compact copy is kept.
     """
-    sites = [site for name in _ENVIRONMENTS for site in sorted((root / name).glob("lib/python3*/site-packages"))]
-    folders = [folder / name for folder in custom_nodes for name in _MANAGER_FOLDERS]
-    model_list = find_model_list([*folders, *(site / "comfyui_manager" for site in sites)])
-    return load_catalogue(find_templates(sites), model_list, cache=cache)
+    model_list = find_model_list(manager_places(root, custom_nodes))
+    return load_catalogue(find_templates(site_packages(root)), model_list, cache=cache)
 
 
 def _wanted(facts: Facts, model: MissingModel, says: Workflow) -> Wanted:
