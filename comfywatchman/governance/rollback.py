@@ -68,7 +68,7 @@ def read_operation(layout: Layout, op_id: str) -> Operation:
 def operations(layout: Layout) -> tuple[Operation, ...]:
     """Return the operations that can be read, oldest first."""
     found = (read_state(path, Operation, only_look=True) for path in sorted(layout.operations.glob("*.json")))
-    return tuple(sorted((one for one in found if isinstance(one, Operation)), key=lambda one: one.ended_at or ""))
+    return tuple(sorted((one for one in found if isinstance(one, Operation)), key=lambda one: one.op_id))
 
 
 def _go_to(

@@ -96,16 +96,13 @@ def keep(layout: Layout, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> N
         unfinished.replace(folder)
         fsync_folder(layout.snapshots)
     failpoint("gov.snapshot_before_index")
-    listed = read_all(layout)
-    if all(one.id != meta.id for one in listed):
-        _write_index(layout, (*listed, meta))
+    if meta.id not in {one.id for one in _listed(layout)}:
+        _write_index(layout, (*(one for one in read_all(layout) if one.id != meta.id), meta))
 
 
 def read_all(layout: Layout) -> tuple[SnapshotMeta, ...]:
     """Return the kept snapshots, oldest first; from their folders when the list is lost or damaged."""
-    index = read_state(layout.snapshots_index, SnapshotsIndex, only_look=True)
-    listed = index.snapshots if isinstance(index, SnapshotsIndex) else ()
-    return tuple(one for one in listed if SNAPSHOT_ID.fullmatch(one.id)) or _from_folders(layout)
+    return _listed(layout) or _from_folders(layout)
 
 
 def read(layout: Layout, snapshot_id: str) -> SnapshotMeta:
@@ -175,10 +172,16 @@ def mend(layout: Layout) -> None:
     listed = read_all(layout)
     here = {folder.name for folder in _folders(layout)}
     standing = tuple(one for one in listed if one.id in here)
-    if standing != listed or (standing and not layout.snapshots_index.is_file()):
+    if standing != _listed(layout):
         _write_index(layout, standing)
     for name in here - {one.id for one in standing}:
         shutil.rmtree(layout.snapshots / name, ignore_errors=True)
+
+
+def _listed(layout: Layout) -> tuple[SnapshotMeta, ...]:
+    index = read_state(layout.snapshots_index, SnapshotsIndex, only_look=True)
+    listed = index.snapshots if isinstance(index, SnapshotsIndex) else ()
+    return tuple(one for one in listed if SNAPSHOT_ID.fullmatch(one.id))
 
 
 def _write_index(layout: Layout, metas: tuple[SnapshotMeta, ...]) -> None:
