@@ -21,7 +21,7 @@ from comfywatchman.readiness.search.chain import (
 )
 from comfywatchman.readiness.search.claims import Proposal, wanted_model
 from comfywatchman.readiness.search.decisions import choose, load_decisions
-from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.result import SEVERAL, Ids, SearchResult, SearchStatus
 from tests.readiness.search.searching import World, sought, world
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
@@ -73,12 +73,31 @@ def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
             answer = one(search)
         assert (answer.status, answer.source) == (SearchStatus.FOUND, "huggingface")
         assert made.llm is not None
-        assert (made.llm.chats, made.civitai.asked) == ([], [])
+        assert made.llm.chats == []
         made.hugging_face.repos = {}
         with made.search(backend_order=("qwen", "civitai", "huggingface")) as search:
             answer = one(search)
         said = [line for line in answer.evidence if line.endswith("NOT_FOUND.")]
         assert said == ["qwen: NOT_FOUND.", "civitai: NOT_FOUND.", "huggingface: NOT_FOUND."]
+
+
+@pytest.mark.parametrize("order", [("huggingface", "civitai"), ("civitai", "huggingface")])
+def test_a_name_that_two_hubs_give_to_different_files_is_uncertain(order: tuple[Backend, ...]) -> None:
+    with world() as made, made.search(backend_order=order) as search:
+        made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
+        made.civitai.models = [on_civitai(NAME)]
+        answer = one(search)
+    assert answer.status is SearchStatus.UNCERTAIN
+    assert {candidate.source for candidate in answer.candidates} == {"civitai", "huggingface"}
+    assert SEVERAL in answer.evidence
+
+
+def test_a_file_proved_by_its_declared_hash_is_looked_for_nowhere_else() -> None:
+    with world() as made, made.search(backend_order=("huggingface", "civitai")) as search:
+        made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
+        ref = Sought(wanted_model(NAME, "loras", sha256=FILE.digest))
+        assert one(search, ref).confidence == "hash"
+        assert made.civitai.asked == []
 
 
 @pytest.mark.parametrize("breaks", [False, True])
@@ -465,7 +484,7 @@ def test_an_unplugged_network_is_an_error_for_everything(order: tuple[Backend, .
 def test_a_silent_first_address_of_civitai_leaves_the_second_one_to_be_asked() -> None:
     with CivitaiServer() as gone:
         pass
-    names = [f"{word}_lora.safetensors" for word in ("red", "green", "blue", "grey")]
+    names = [f"detail_{word}.safetensors" for word in ("red", "green", "blue", "grey")]
     with (
         world() as made,
         made.search(civitai_url=gone.url, civitai_fallback_url=made.civitai.url, parallel=1) as search,
