@@ -30,6 +30,7 @@ from comfywatchman.readiness.search.verify import Policy, reason_invalid
 Backend = Literal["qwen", "civitai", "huggingface", "civarchive"]
 
 BACKENDS: Final[tuple[Backend, ...]] = ("qwen", "civitai", "huggingface", "civarchive")
+_CATALOGUES: Final[frozenset[Backend]] = frozenset({"civitai", "huggingface"})
 NOT_ASKED_YET: Final = "Not asked yet"
 NO_MODEL: Final = "qwen: no language model is configured ([llm] driver)."
 
@@ -209,16 +210,21 @@ def _is(known: SearchResult | None, status: SearchStatus) -> TypeGuard[SearchRes
 
 
 def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str) -> SearchResult:
-    """Ask the evidence and then the backends, up to the first FOUND."""
+    """Ask the evidence and then the backends, up to the first FOUND.
+
+    What one catalogue has under the name alone, another may have with other bytes; so that is asked too.
+    """
     refusal = search.budget.refusal()
     if refusal is not None:
         return _error(ref.wanted, refusal, now)
     results = [verify(ref.wanted, ref.evidence, search.hubs, policy=search.policy, searched_at=now)]
     usable = [backend for backend in order if backend != "qwen" or search.model is not None]
     for backend in usable:
-        if results[-1].status is SearchStatus.FOUND:
+        found = [one for one in results if one.status is SearchStatus.FOUND]
+        if results[0] in found or any(one.confidence == "hash" for one in found):
             break
-        results.append(_ask(backend, ref.wanted, search, now))
+        if not found or backend in _CATALOGUES:
+            results.append(_ask(backend, ref.wanted, search, now))
     if not usable:
         # Nobody was asked, so nothing is known to be missing everywhere.
         results.append(_error(ref.wanted, "No backend was asked.", now))
