@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import difflib
 import io
 import itertools
 import os
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from comfywatchman import __version__
+from comfywatchman.cli.lazy import LazyGroup
 
 if TYPE_CHECKING:
     from comfywatchman.cli.session import Session
 
-BEFORE_THE_COMMAND: Final = frozenset({"--home", "--config", "--comfyui"})
+BEFORE_THE_COMMAND: Final = frozenset({"--home", "--config", "--comfyui", "--root"})
 COMMANDS: Final = {
     "status": "comfywatchman.cli.status:status",
     "scan": "comfywatchman.cli.scan:scan",
@@ -31,34 +30,8 @@ COMMANDS: Final = {
     "history": "comfywatchman.cli.history:history",
     "config": "comfywatchman.cli.config:config",
     "install-service": "comfywatchman.cli.service:install_service",
+    "env": "comfywatchman.cli.gov:gov",
 }
-
-
-class _Commands(click.Group):
-    """A group whose commands are imported when they are used."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
-        place = COMMANDS.get(cmd_name)
-        if place is None:
-            return None
-        module, _, name = place.partition(":")
-        command: click.Command = getattr(import_module(module), name)
-        return command
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            ctx.fail(f"No such command {args[0]!r}." + (f" Did you mean {close[0]!r}?" if close else ""))
-        return super().resolve_command(ctx, args)
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, SUMMARIES[name]) for name in COMMANDS])
 
 
 SUMMARIES: Final = {
@@ -73,11 +46,14 @@ SUMMARIES: Final = {
     "history": "Show the last cycles: when, how long, what came of them.",
     "config": "Show every configuration key, its value and where it came from.",
     "install-service": "Print or write a systemd user service, or a crontab line.",
+    "env": "Change the Python environment of ComfyUI as a whole or not at all (the same as gov).",
 }
 
 
 @click.group(
-    cls=_Commands,
+    cls=LazyGroup,
+    places=COMMANDS,
+    summaries=SUMMARIES,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 skipped by a gate, 130 interrupted.",
@@ -162,13 +138,25 @@ def _act(session: Session, *, list_intake: int | None, as_json: bool) -> int:
 
 
 def run() -> None:
-    """Start the program; expected trouble becomes a message and an exit code, never a traceback."""
+    """Start the program."""
+    _run(main, "comfywatchman")
+
+
+def run_gov() -> None:
+    """Start `gov`, which is `comfywatchman env`."""
+    from comfywatchman.cli.gov import gov
+
+    _run(gov, "gov")
+
+
+def _run(command: click.Command, program: str) -> None:
+    """Run a command; expected trouble becomes a message and an exit code, never a traceback."""
     from comfywatchman.base.errors import Failure
 
     _open_closed_streams()
     _print_any_name()
     try:
-        status = main.main(standalone_mode=False)
+        status = command.main(prog_name=program, standalone_mode=False)
     except Failure as failure:
         from comfywatchman.cli.render import exit_code, print_failure
 
@@ -177,7 +165,7 @@ def run() -> None:
         status = exit_code(failure)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name in BEFORE_THE_COMMAND:
-            click.echo(f"{error.option_name} stands before the command: comfywatchman {error.option_name} …", err=True)
+            click.echo(f"{error.option_name} stands before the command: {program} {error.option_name} …", err=True)
         error.show()
         _tell_program("usage", error.format_message())
         status = error.exit_code

@@ -91,9 +91,29 @@ def print_unexpected(error: BaseException) -> None:
 
 def exit_code(failure: Failure) -> int:
     """Return the exit code that belongs to a failure."""
-    if failure.code.startswith("config-"):
+    if failure.code.startswith("config-") or failure.code in _NOT_THERE:
         return USAGE
     return SKIPPED if failure.code == "lock-held" else FAILED
 
 
-_STYLES: Final = {"READY": "green", "MISSING": "red", "UNCERTAIN": "yellow", "INVALID": "magenta"}
+_NOT_THERE: Final = frozenset(
+    {
+        "gov-node-unknown",
+        "gov-transaction-unknown",
+        "gov-snapshot-unknown",
+        "gov-operation-unknown",
+        "gov-needs-resolution",
+    }
+)
+"""What was named is not there, or packages clash: scripts of the first `gov` tell these by the code 2."""
+
+_STYLES: Final = {
+    "READY": "green",
+    "MISSING": "red",
+    "UNCERTAIN": "yellow",
+    "INVALID": "magenta",
+    "ok": "green",
+    "warn": "yellow",
+    "fail": "red",
+    "unknown": "yellow",
+}

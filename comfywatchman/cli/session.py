@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,12 +25,14 @@ class Session:
         home_option: Folder of `--home`.
         config_option: File of `--config`.
         comfyui_option: Folder of `--comfyui`.
+        governed_option: Folder of `gov --root`.
         clock: The clock.
     """
 
     home_option: Path | None
     config_option: Path | None
     comfyui_option: Path | None = None
+    governed_option: Path | None = None
     clock: Clock = field(default_factory=SystemClock)
 
     @cached_property
@@ -61,6 +64,18 @@ class Session:
         from comfywatchman.base.logs import open_log
 
         return open_log(self.layout.home.log, self.settings.log)
+
+    @property
+    def governed_root(self) -> Path:
+        """The folder of the governed environment: the named one, the configured one, else `state/env` under the home.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        if self.governed_option is not None:
+            return self.governed_option.expanduser().absolute()
+        configured = self.settings.governance.root
+        return Path(configured) if configured else self.layout.home.state / "env"
 
     def installation(self) -> Installation | None:
         """Find the ComfyUI to watch: the configured one, else ~/ComfyUI, else the current folder.
@@ -109,6 +124,12 @@ class Session:
         config_file = ("--config", str(self.config_option.absolute())) if self.config_option else ()
         comfyui = ("--comfyui", str(installation.root)) if installation else ()
         return (*home, *config_file, *comfyui)
+
+    def again(self, *arguments: str) -> str:
+        """Return another call of this program as a person types it, on the same home, configuration and ComfyUI."""
+        named = (("--home", self.home_option), ("--config", self.config_option), ("--comfyui", self.comfyui_option))
+        options = [text for option, path in named if path is not None for text in (option, str(path))]
+        return shlex.join(("comfywatchman", *options, *arguments))
 
     def roots(self, installation: Installation) -> tuple[Root, ...]:
         """Return the workflow roots: the configured ones, else those of ComfyUI itself."""

@@ -151,7 +151,9 @@ def test_a_full_disk_behind_the_output_is_said_and_ends_with_1(tmp_path: Path) -
 
 @pytest.mark.parametrize("code", CODES)
 def test_each_failure_has_its_exit_code(code: str) -> None:
-    expected = 2 if code.startswith("config-") else 75 if code == "lock-held" else 1
+    not_there = {f"gov-{what}-unknown" for what in ("node", "transaction", "snapshot", "operation")}
+    is_usage = code.startswith("config-") or code in not_there or code == "gov-needs-resolution"
+    expected = 2 if is_usage else 75 if code == "lock-held" else 1
     assert exit_code(Failure(code, "words")) == expected
 
 

@@ -17,7 +17,7 @@ from comfywatchman.base.filesystem import network_type
 from comfywatchman.base.git import is_dirty, read_head
 from comfywatchman.base.lock import is_held
 from comfywatchman.comfyui.packs import PackListing, walk_packs
-from comfywatchman.governance import generation, integrity, snapshot
+from comfywatchman.governance import generation, integrity, snapshot, workshop
 from comfywatchman.governance.checks.housekeeping import Open, StorageFacts
 from comfywatchman.governance.checks.memory import Budget, Cleanliness, Memory, Verified, stamp
 from comfywatchman.governance.checks.nodes import NodeFacts
@@ -26,7 +26,7 @@ from comfywatchman.governance.checks.truth import LockFacts
 from comfywatchman.governance.deny_list import DenyEntry, deny_list
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.layout import TRUTH, Layout
-from comfywatchman.governance.records import GenerationMark, Journal, Operation, Package, Plugins, Transaction
+from comfywatchman.governance.records import GenerationMark, Journal, Package, Plugins, Transaction
 from comfywatchman.governance.root import Ground
 
 VERIFY_AFTER: Final = timedelta(days=7)
@@ -65,12 +65,9 @@ def lock_facts(look: Look) -> LockFacts:
     layout = look.layout
     found = {name: _sha256(layout.truth(name)) for name in TRUTH}
     declared, locked = found["pyproject.toml"] is not None, found["uv.lock"] is not None
-    last = _last_operation(layout)
-    changed = tuple(
-        name
-        for name in TRUTH
-        if last is not None and name in last.files and last.files[name].post_sha256 != found[name]
-    )
+    # The snapshot after a change holds the truth as the change left it; one before may hold an edit by hand.
+    posts = [one for one in snapshot.read_all(layout) if one.reason == "init" or one.reason.endswith("_post")]
+    changed = tuple(name for name in TRUTH if posts and posts[-1].sha256.get(name) != found[name])
     if not (declared and locked) or not changed:
         return LockFacts(declared, locked, changed)
     agrees, why = _agreement(look, f"{found['pyproject.toml']} {found['uv.lock']}")
@@ -90,16 +87,6 @@ def _agreement(look: Look, key: str) -> tuple[bool | None, str]:
         return None, failure.message
     look.memory.new["fresh"] = {key: ended.is_well}
     return ended.is_well, ""
-
-
-def _last_operation(layout: Layout) -> Operation | None:
-    # Their names begin with the time; only the newest one's hashes are those of now.
-    names = sorted((name for name in _names(layout.operations) if name.endswith(".json")), reverse=True)
-    for name in names:
-        found = read_state(layout.operations / name, Operation, only_look=True)
-        if isinstance(found, Operation):
-            return found
-    return None
 
 
 def journal_facts(look: Look) -> tuple[bool, bool, str]:
@@ -182,7 +169,7 @@ def node_facts(look: Look) -> tuple[tuple[NodeFacts, ...], tuple[str, ...], Plug
     """
     register = read_state(look.layout.plugins, Plugins, only_look=True)
     plugins = register if isinstance(register, Plugins) else Plugins()
-    listings = {one.folder: one for one in walk_packs([look.ground.custom_nodes]) if one.path.is_dir()}
+    listings = _node_folders(look.ground)
     kept: dict[str, Cleanliness] = {}
     facts = tuple(
         NodeFacts(
@@ -196,6 +183,19 @@ def node_facts(look: Look) -> tuple[tuple[NodeFacts, ...], tuple[str, ...], Plug
     )
     look.memory.new["nodes"] = kept
     return facts, tuple(sorted(listings.keys() - plugins.plugins.keys())), plugins
+
+
+def unregistered(ground: Ground) -> tuple[str, ...]:
+    """Return the folders of `custom_nodes` that nobody registered.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    return tuple(sorted(_node_folders(ground).keys() - workshop.plugins_of(ground.layout).plugins.keys()))
+
+
+def _node_folders(ground: Ground) -> dict[str, PackListing]:
+    return {one.folder: one for one in walk_packs([ground.custom_nodes]) if one.path.is_dir()}
 
 
 def _dirty(look: Look, listing: PackListing, kept: dict[str, Cleanliness]) -> bool | None:

@@ -1,0 +1,118 @@
+"""How a governed root stands, in the facts that `gov status` shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import msgspec
+
+from comfywatchman.base.files import read_state, show_path
+from comfywatchman.governance import generation, snapshot
+from comfywatchman.governance.layout import Layout
+from comfywatchman.governance.records import Plugins, Transaction, TransactionStatus
+from comfywatchman.governance.root import Ground
+
+PENDING: Final[frozenset[TransactionStatus]] = frozenset(
+    {"running", "completed", "resolved", "needs_resolution", "promote_failed"}
+)
+"""Statuses of transactions that are not over."""
+
+_RECENT: Final = 8
+
+
+class TransactionLine(msgspec.Struct, frozen=True):
+    """A transaction in a few words."""
+
+    txid: str
+    node_id: str
+    status: TransactionStatus
+    started_at: str
+
+
+class NodeLine(msgspec.Struct, frozen=True):
+    """A registered node in a few words: its requirement lines in production, its commit, its last transaction."""
+
+    id: str
+    enabled: bool
+    requirements: int
+    commit: str | None
+    last_txid: str | None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """What `gov status` says.
+
+    Attributes:
+        root: The governed root.
+        comfyui: The ComfyUI whose environment it is.
+        prod_env_exists: Whether there is an environment in production.
+        lock_exists: Whether there is a lock.
+        generation: The name of the environment in production.
+        environment: Its folder; start programs from there.
+        python: Its interpreter's version.
+        packages: How many packages it has.
+        nodes: The registered nodes.
+        transactions_total: How many transactions there are.
+        pending: How many of them are not over.
+        recent: The newest of them, newest first.
+        snapshots: How many snapshots are kept.
+        note: What a cut-off change needed, or who works now.
+    """
+
+    root: str
+    comfyui: str
+    prod_env_exists: bool
+    lock_exists: bool
+    generation: str | None
+    environment: str | None
+    python: str | None
+    packages: int
+    nodes: tuple[NodeLine, ...]
+    transactions_total: int
+    pending: int
+    recent: tuple[TransactionLine, ...]
+    snapshots: int
+    note: str = ""
+
+
+def status(ground: Ground) -> Status:
+    """Return how a governed root stands."""
+    layout = ground.layout
+    key = generation.current(layout)
+    mark = generation.read_mark(layout, key)
+    lines = sorted(transaction_lines(layout), key=lambda line: line.txid, reverse=True)
+    return Status(
+        root=show_path(layout.root),
+        comfyui=show_path(ground.comfyui),
+        prod_env_exists=mark is not None,
+        lock_exists=layout.lock.is_file(),
+        generation=key,
+        environment=show_path(generation.path_of(layout, key)) if key else None,
+        python=mark.python if mark else None,
+        packages=len(mark.packages) if mark else 0,
+        nodes=node_lines(layout),
+        transactions_total=len(lines),
+        pending=sum(line.status in PENDING for line in lines),
+        recent=tuple(lines[:_RECENT]),
+        snapshots=len(snapshot.read_all(layout)),
+        note=ground.note,
+    )
+
+
+def node_lines(layout: Layout) -> tuple[NodeLine, ...]:
+    """Return the registered nodes, by id."""
+    found = read_state(layout.plugins, Plugins, only_look=True)
+    plugins = found.plugins if isinstance(found, Plugins) else {}
+    return tuple(
+        NodeLine(one.id, one.enabled, len(one.managed_deps), one.commit, one.last_txid)
+        for one in sorted(plugins.values(), key=lambda one: one.id.lower())
+    )
+
+
+def transaction_lines(layout: Layout) -> Iterator[TransactionLine]:
+    """Yield every transaction whose record can be read."""
+    for path in layout.transactions.glob("*.json"):
+        found = read_state(path, Transaction, only_look=True)
+        if isinstance(found, Transaction):
+            yield TransactionLine(found.txid, found.node_id, found.status, found.started_at)
