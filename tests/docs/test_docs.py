@@ -16,6 +16,7 @@ from comfywatchman.base.config import SHORTHANDS, Home, default_text
 from comfywatchman.base.errors import CODES
 from comfywatchman.cli import render
 from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
+from comfywatchman.governance.settings import default_text as governed_default_text
 from comfywatchman.readiness import status
 from comfywatchman.readiness.gates import SkipCode
 from comfywatchman.readiness.layout import Layout
@@ -157,10 +158,26 @@ def test_every_page_can_be_reached_from_the_readme_of_the_project_or_of_the_docu
 
 
 def test_every_configuration_key_named_in_the_documentation_exists() -> None:
-    sections = tomllib.loads(default_text())
+    sections = {**tomllib.loads(default_text()), **tomllib.loads(governed_default_text())}
     for page in PAGES:
         for section, key in re.findall(r"`\[(\w+)\] (\w+)", page.read_text("utf-8")):
             assert key in sections.get(section, {}), f"{page.name} names [{section}] {key}"
+
+
+def test_every_module_has_its_place_in_the_architecture() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = {word for part in re.findall(r"`([^`\n]+)`", text) for word in re.split(r"[./ ]", part)}
+    for area in ("base", "comfyui", "sources", "readiness"):
+        modules = (path for path in (ROOT / "comfywatchman" / area).rglob("*.py") if path.stem != "__init__")
+        assert {path.stem for path in modules} <= named, f"name it in a table of {area}, under Rooms"
+
+
+def test_the_architecture_names_only_modules_that_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for area, rest in re.findall(r"`(base|comfyui|sources|readiness|governance|cli)[./]([\w./]+)`", text):
+        place = ROOT.joinpath("comfywatchman", area, *re.split(r"[./]", rest.removesuffix(".py")))
+        there = place.is_dir() or place.with_suffix(".py").is_file() or (place.parent / place.name).is_file()
+        assert there or (ROOT / "comfywatchman" / area / rest).is_file(), f"{area}.{rest}"
 
 
 def test_every_dependency_has_its_line_with_a_reason_and_no_other() -> None:

@@ -46,7 +46,8 @@ def test_a_register_of_the_first_gov_gets_what_its_nodes_lack(site: Site, *, as_
 
 def test_a_group_of_overrides_becomes_overrides_that_override(site: Site) -> None:
     text = site.layout.pyproject.read_text("utf-8")
-    site.layout.pyproject.write_text(text.replace("\n[tool.uv]\n", 'overrides = ["numlet==1.0"]\n\n[tool.uv]\n'), "utf-8")
+    text = text.replace("\n[tool.uv]\n", 'overrides = ["numlet==1.0"]\n\n[tool.uv]\n')
+    site.layout.pyproject.write_text(text, "utf-8")
     migrated(site)
     assert "override-dependencies" in site.layout.pyproject.read_text("utf-8")
     assert "migrate" in {operation.kind for operation in rollback.operations(site.layout)}

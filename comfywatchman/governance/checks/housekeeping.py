@@ -8,7 +8,8 @@ from typing import Final, Literal
 
 from comfywatchman.base.words import size_words
 from comfywatchman.governance.checks.packages import shortened
-from comfywatchman.governance.records import CheckResult, TransactionStatus
+from comfywatchman.governance.checks.result import CheckResult
+from comfywatchman.governance.records import TransactionStatus
 
 _NEXT: Final[dict[TransactionStatus, tuple[str, str]]] = {
     "needs_resolution": ("waits for pins", "gov resolve {txid}"),

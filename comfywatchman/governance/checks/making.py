@@ -27,10 +27,10 @@ from comfywatchman.governance.checks.look import (
 from comfywatchman.governance.checks.memory import Budget, Memory
 from comfywatchman.governance.checks.nodes import nodes_result, unregistered_result
 from comfywatchman.governance.checks.packages import deny_result, driver_result, production_result
+from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.checks.truth import filesystem_result, journal_result, lock_result
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.listening import exposures
-from comfywatchman.governance.records import CheckResult
 from comfywatchman.governance.root import Ground
 
 Results = tuple[CheckResult, ...]

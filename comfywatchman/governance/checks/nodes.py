@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from comfywatchman.governance.checks.packages import shortened
-from comfywatchman.governance.records import CheckResult
+from comfywatchman.governance.checks.result import CheckResult
 
 State = Literal["as-recorded", "moved", "dirty", "gone", "unknown"]
 

@@ -9,8 +9,9 @@ from typing import Final, Literal
 
 import msgspec
 
+from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.driver import Driver
-from comfywatchman.governance.records import CheckResult, Package
+from comfywatchman.governance.records import Package
 
 REBUILD: Final = "gov init (builds production anew from the lock; nothing else changes)"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from comfywatchman.governance.records import CheckResult
+from comfywatchman.governance.checks.result import CheckResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from comfywatchman.governance.checks import making
 from comfywatchman.governance.checks.look import Look
 from comfywatchman.governance.checks.making import make_checks, worst
 from comfywatchman.governance.checks.memory import Budget, Kept, Memory
+from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import (
-    CheckResult,
     ConflictReport,
     Plugin,
     Plugins,
