@@ -5,10 +5,14 @@ Run as a program it makes one change, so that a test can kill it: `python -m tes
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from comfywatchman.base import failpoints
 from comfywatchman.governance import commit, generation, snapshot, truth, workshop
 from comfywatchman.governance.ground import Ground
 from comfywatchman.governance.records import Operation, OperationKind, Plugin
@@ -16,6 +20,8 @@ from comfywatchman.governance.rollback import operations, rollback, undo
 from comfywatchman.governance.uv import UvEnded
 from comfywatchman.governance.workshop import Workshop
 from tests.governance.grounds import Site
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 def promote(ground: Ground, node_id: str, lines: Sequence[str], *, pins: Sequence[str] = ()) -> Operation:
@@ -59,9 +65,46 @@ def change(
         )
 
 
+def run(site: Site, *change: str, failpoint: str = "") -> int:
+    """Make a change in a process of its own; return its exit status, which is that of a kill or 0."""
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.governance.changes", site.folder, *change],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), failpoints.VARIABLE: failpoint},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
+    return ended.returncode
+
+
+def check_agreement(site: Site) -> None:
+    """Hold that truth files, environment, records and snapshots tell one story, and that production imports."""
+    layout = site.layout
+    key = generation.current(layout)
+    mark = generation.read_mark(layout, key)
+    assert mark is not None
+    hashes = snapshot.hashes_of(snapshot.read_truth(layout.root, layout))
+    assert mark.lock_sha256 == hashes["uv.lock"]
+    registered = {truth.node_group(name) for name in workshop.plugins_of(layout).plugins}
+    assert {name for name in truth.groups(layout.pyproject.read_text()) if name.startswith("node-")} == registered
+    last = operations(layout)[-1]
+    assert {name: change.post_sha256 for name, change in last.files.items()} == hashes
+    metas = snapshot.read_all(layout)
+    assert metas[-1].sha256 == hashes
+    assert metas[-1].generation == key
+    assert {meta.id for meta in metas} == {path.name for path in layout.snapshots.iterdir()}
+    assert not layout.journal.exists()
+    assert list(layout.work.iterdir()) == []
+    modules = [package.name for package in mark.packages]
+    assert site.imported(f"import {', '.join(modules)}; print('well')") == "well"
+
+
 def main() -> None:
     folder, what, *rest = sys.argv[1:]
     with Site(Path(folder)).opened(what) as ground:
+        print("opened", flush=True)  # noqa: T201 - whoever kills waits for it
         if what == "promote":
             promote(ground, rest[0], rest[1:])
         elif what == "remove":

@@ -1,10 +1,7 @@
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,10 +17,11 @@ from comfywatchman.governance.ground import look
 from comfywatchman.governance.layout import TRUTH
 from comfywatchman.governance.records import Journal, Transaction
 from comfywatchman.governance.rollback import operations
+from comfywatchman.governance.uv import UvEnded
 from tests.governance import changes
+from tests.governance.changes import check_agreement, run
 from tests.governance.grounds import Site, made
 
-CHECKOUT = Path(__file__).parents[2]
 STAGES = ("gov.build_", "gov.snapshot_", "gov.before_", "gov.after_", "gov.prune_")
 POINTS = sorted(name for name in failpoints.NAMES if name.startswith(STAGES))
 AFTER = {"gov.after_journal", "gov.after_truth", "gov.after_flip", "gov.after_records", "gov.after_snapshot"}
@@ -33,41 +31,6 @@ COMMITTED = AFTER | {"gov.after_unlink", "gov.prune_after_index", "gov.prune_aft
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return made(tmp_path)
-
-
-def run(site: Site, *change: str, failpoint: str = "") -> int:
-    ended = subprocess.run(
-        [sys.executable, "-m", "tests.governance.changes", site.folder, *change],
-        env={**os.environ, "PYTHONPATH": str(CHECKOUT), failpoints.VARIABLE: failpoint},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
-    return ended.returncode
-
-
-def check_agreement(site: Site) -> None:
-    """Hold that truth files, environment, records and snapshots tell one story, and that production imports."""
-    layout = site.layout
-    key = generation.current(layout)
-    mark = generation.read_mark(layout, key)
-    assert mark is not None
-    hashes = snapshot.hashes_of(snapshot.read_truth(layout.root, layout))
-    assert mark.lock_sha256 == hashes["uv.lock"]
-    registered = {truth.node_group(name) for name in workshop.plugins_of(layout).plugins}
-    assert {name for name in truth.groups(layout.pyproject.read_text()) if name.startswith("node-")} == registered
-    last = operations(layout)[-1]
-    assert {name: change.post_sha256 for name, change in last.files.items()} == hashes
-    metas = snapshot.read_all(layout)
-    assert metas[-1].sha256 == hashes
-    assert metas[-1].generation == key
-    assert {meta.id for meta in metas} == {path.name for path in layout.snapshots.iterdir()}
-    assert not layout.journal.exists()
-    assert list(layout.work.iterdir()) == []
-    modules = [package.name for package in mark.packages]
-    assert site.imported(f"import {', '.join(modules)}; print('well')") == "well"
 
 
 @contextmanager
@@ -183,7 +146,7 @@ def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
         work.edit_project(lambda text: truth.with_group(text, "mine", ["plainlet"]))
         assert work.lock(ground).is_well
         mark = generation.build(ground, work.folder)
-        assert not isinstance(mark, generation.UvEnded)
+        assert not isinstance(mark, UvEnded)
         journal = commit.prepare(ground, work, kind="promote", ref="x", key=mark.key, pre_snapshot=None)
         # The journal itself is the first file that publishing renames.
         turn = failpoints._passed[point] + (2 if point.startswith("files") else 1)

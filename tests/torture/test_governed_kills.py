@@ -1,0 +1,117 @@
+"""kill -9 at any moment of a change of the environment: truth and environment agree, and production imports."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base import failpoints
+from comfywatchman.governance.rollback import operations
+from comfywatchman.governance.workshop import plugins_of
+from tests.governance.changes import CHECKOUT, check_agreement
+from tests.governance.grounds import Site, made
+from tests.mutation import repeatable
+
+KILLS = int(os.environ.get("GOVERNED_KILLS", "1000"))
+STAGES = ("gov.build_", "gov.snapshot_", "gov.before_", "gov.after_", "gov.prune_", "files.before_", "files.after_re")
+POINTS = sorted(name for name in failpoints.NAMES if name.startswith(STAGES))
+NODES = {"a": ["oldlet"], "b": ["deeplet"], "c": ["plainlet"], "d": ["numlet==1.0"], "e": ["corelet"]}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = made(tmp_path)
+    site.configure(rollback={"snapshot_retention": 6}, runtime={"keep_generations": 2})
+    return site
+
+
+def chosen(site: Site, rng: random.Random) -> list[str]:
+    """Choose a change that can be made now."""
+    registered = sorted(plugins_of(site.layout).plugins)
+    what = rng.choice(["promote", "promote", "remove", "rollback", "undo"])
+    if what == "promote" or (what == "remove" and not registered):
+        node = rng.choice(sorted(NODES))
+        return ["promote", node, *NODES[node]]
+    if what == "remove":
+        return ["remove", rng.choice(registered)]
+    return [what, str(rng.randrange(20))]
+
+
+def start(site: Site, change: list[str], failpoint: str = "") -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.governance.changes", str(site.folder), *change],
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT), failpoints.VARIABLE: failpoint},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def is_killed_at_a_point(site: Site, change: list[str], rng: random.Random) -> bool:
+    point = rng.choice(POINTS)
+    turn = rng.randrange(1, 25 if point.startswith("files.") else 4)
+    process = start(site, change, f"{point}#{turn}=kill")
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode in {0, -signal.SIGKILL}, errors
+    return process.returncode != 0
+
+
+def is_killed_within(site: Site, change: list[str], seconds: float) -> bool:
+    """Let a change open the ground, and kill it a moment later; what uv it started goes on by itself."""
+    with start(site, change) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "opened\n"
+        time.sleep(seconds)
+        process.kill()
+        return process.wait() == -signal.SIGKILL
+
+
+def kill_often(site: Site, kills: int) -> dict[str, int]:
+    """Kill changes at fault points and at random moments, and now and then their recovery too; hold all after each."""
+    rng = repeatable(kills)
+    longest = 0.3
+    figures = {"rounds": 0, "killed": 0, "at a point": 0, "killed in recovery": 0, "came through": 0}
+    while figures["killed"] + figures["killed in recovery"] < kills:
+        figures["rounds"] += 1
+        assert figures["rounds"] < 4 * kills, figures
+        before = operations(site.layout)
+        at_point = rng.random() < 0.5
+        change = chosen(site, rng)
+        if at_point:
+            was_killed = is_killed_at_a_point(site, change, rng)
+        else:
+            was_killed = is_killed_within(site, change, rng.uniform(0, longest))
+            longest = 1.05 * longest if was_killed else 0.9 * longest
+        figures["killed"] += was_killed
+        figures["at a point"] += was_killed and at_point
+        while site.layout.journal.exists() and rng.random() < 0.5:
+            figures["killed in recovery"] += is_killed_at_a_point(site, ["recover"], rng)
+        with site.opened():
+            check_agreement(site)
+        after = operations(site.layout)
+        assert [one.op_id for one in after][: len(before)] == [one.op_id for one in before], "an operation was lost"
+        figures["came through"] += was_killed and len(after) > len(before)
+    return figures
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_at_fault_points_and_random_moments_are_survived(site: Site) -> None:
+    figures = kill_often(site, 60)
+    assert figures["at a point"] >= 10
+    assert figures["came through"] >= 3
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+def test_a_thousand_kills_at_fault_points_and_random_moments_are_survived(site: Site) -> None:
+    figures = kill_often(site, KILLS)
+    print(figures)  # noqa: T201 - figures for whoever runs the torture suite
+    assert figures["came through"] >= KILLS // 20
