@@ -1,4 +1,6 @@
-"""The one door to other servers: bounded answers, tokens that stay with their origin, failures without secrets.
+"""The door to other servers for what fits into memory: bounded answers, tokens that stay home, failures without secrets.
+
+Bodies of any size, and addresses that strangers give, go through `base.stream`.
 
 httpx is imported when the first request is made; it costs more start-up time than the rest of the program.
 """

@@ -9,7 +9,7 @@ import click
 from comfywatchman.base.config import service_folder
 from comfywatchman.cli.render import print_json
 from comfywatchman.cli.session import Session, own_command
-from comfywatchman.readiness.service import UnitFile, activation, cron_line, scheduler_unit, timer_units, write_units
+from comfywatchman.readiness.units import UnitFile, activation, cron_line, scheduler_unit, timer_units, write_units
 
 
 @click.command("install-service")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.readiness.service import (
+from comfywatchman.readiness.units import (
     UnitFile,
     activation,
     cron_line,
