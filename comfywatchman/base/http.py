@@ -1,4 +1,4 @@
-"""The door to other servers for what fits into memory: bounded answers, tokens that stay home, failures without secrets.
+"""The door to other servers for what fits into memory: bounded answers, tokens kept home, failures without secrets.
 
 Bodies of any size, and addresses that strangers give, go through `base.stream`.
 
