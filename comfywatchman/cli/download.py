@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,6 +14,9 @@ from comfywatchman.cli.render import DONE, FAILED, INTERRUPTED, print_json, prin
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, judged, named_items
 from comfywatchman.readiness.downloads.queue import Outcome
+
+if TYPE_CHECKING:
+    from comfywatchman.readiness.downloads.no_plan import NoPlan
 
 
 @click.command("download")
@@ -47,8 +51,6 @@ def download(
     if only_list:
         _print_items([judged(item, work.rules) for item in items], as_json=as_json)
         context.exit(DONE)
-    if not items:
-        click.echo("There is nothing to download.", err=True)
     outcomes, stopped = work.fetch(items, as_json=as_json)
     if as_json:
         print_json(outcomes=outcomes)
@@ -114,15 +116,46 @@ def _items(
 
     home = session.layout.home
     if plan_file is not None:
-        found: Plan | None = read_plan(plan_file if plan_file.exists() else plans_folder(home) / plan_file)
-    elif names or only_list:
-        found = newest_plan(home)
-    else:
-        queue, _damaged = read_queue(queue_file(home))
-        return queue.unfinished()
-    if found is None:
-        raise Failure("download-plan-invalid", "There is no plan yet.", hint="Run: comfywatchman --run-cycle")
-    return named_items(found, names) if names else found.items
+        return _named(read_plan(plan_file if plan_file.exists() else plans_folder(home) / plan_file), names)
+    if not (names or only_list):
+        unfinished = read_queue(queue_file(home))[0].unfinished()
+        if not unfinished:
+            _say_nothing_unfinished(session, newest_plan(home))
+        return unfinished
+    newest = newest_plan(home)
+    if newest is not None:
+        return _named(newest, names)
+    missing = _why_no_plan(session)
+    if names or not missing.is_answer:
+        raise Failure("download-no-plan", missing.reason, hint=_next_step(session, missing))
+    click.echo(missing.reason, err=True)
+    return ()
+
+
+def _named(plan: Plan, names: tuple[str, ...]) -> tuple[PlanItem, ...]:
+    return named_items(plan, names) if names else plan.items
+
+
+def _say_nothing_unfinished(session: Session, newest: Plan | None) -> None:
+    if newest is not None and newest.items:
+        step = f"To fetch the newest plan: {session.again('download', '--plan', f'{newest.cycle}.json')}"
+        click.echo(f"No download is unfinished. {step}", err=True)
+        return
+    missing = _why_no_plan(session)
+    click.echo(f"No download is unfinished. {missing.reason}\n{_next_step(session, missing)}", err=True)
+
+
+def _why_no_plan(session: Session) -> NoPlan:
+    from comfywatchman.readiness.downloads.no_plan import why_no_plan
+    from comfywatchman.readiness.report import read_report
+    from comfywatchman.readiness.status import MasterStatus
+
+    report = read_report(session.layout, only_look=True)
+    return why_no_plan(report if isinstance(report, MasterStatus) else None)
+
+
+def _next_step(session: Session, missing: NoPlan) -> str:
+    return f"Run: {session.again('status' if missing.is_answer else '--run-cycle')}"
 
 
 def _forget(session: Session, names: tuple[str, ...], *, as_json: bool) -> int:
@@ -142,6 +175,8 @@ def _forget(session: Session, names: tuple[str, ...], *, as_json: bool) -> int:
 def _print_items(items: Sequence[PlanItem], *, as_json: bool) -> None:
     if as_json:
         print_json(items=items)
+        return
+    if not items:
         return
     from comfywatchman.readiness.downloads.plan_files import item_size
 

@@ -8,7 +8,8 @@ import click
 import msgspec
 
 from comfywatchman.base.clock import from_text
-from comfywatchman.base.files import Damaged
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import Damaged, show_path
 from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
@@ -36,8 +37,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
     session: Session = context.obj
     report = read_report(session.layout, only_look=True)
     if not isinstance(report, MasterStatus):
-        _say_why_not(report, as_json=as_json)
-        context.exit(FAILED)
+        raise _no_report(session, report)
     stale = session.clock.now() > from_text(report.valid_until)
     if as_json:
         print_json(stale=stale, report=msgspec.to_builtins(report))
@@ -47,7 +47,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
         print_plan(report.plan)
         if stale:
             click.echo(f"This report is out of date since {report.valid_until}.", err=True)
-            click.echo("Run: comfywatchman --run-cycle", err=True)
+            click.echo(f"Run: {session.again('--run-cycle')}", err=True)
     context.exit(FAILED if stale else DONE)
 
 
@@ -126,10 +126,10 @@ def lacked(model: MissingModel) -> str:
     return model.name if state == "missing" else f"{model.name} ({state})"
 
 
-def _say_why_not(report: Damaged | MasterStatus | None, *, as_json: bool) -> None:
-    reason = "There is no report yet."
+def _no_report(session: Session, report: Damaged | None) -> Failure:
+    path = session.layout.status_json
     if isinstance(report, Damaged):
-        reason = f"The report cannot be read: {report.reason}."
-    if as_json:
-        print_json(stale=True, report=None, reason=reason)
-    click.echo(f"{reason} Run: comfywatchman --run-cycle", err=True)
+        reason = f"The report {show_path(path)} cannot be read: {report.reason}."
+    else:
+        reason = f"There is no report yet in {show_path(path.parent)}."
+    return Failure("report-unavailable", reason, hint=f"Run: {session.again('--run-cycle')}")

@@ -353,3 +353,31 @@ def test_twenty_kills_at_random_moments_lose_and_spoil_nothing(host: Host) -> No
 @pytest.mark.timeout(3600)
 def test_five_hundred_kills_at_random_moments_lose_and_spoil_nothing(host: Host) -> None:
     _kill_at_random_moments(host, 500)
+
+
+def test_without_a_plan_it_is_said_whether_a_cycle_has_searched(host: Host) -> None:
+    for arguments in (("--list",), ("some.safetensors",)):
+        status, _output, errors = host.run("download", *arguments)
+        assert (status, "Error (download-no-plan): No cycle has judged this host yet" in errors) == (1, True)
+        assert f"Run: comfywatchman --home {host.home.folder} --comfyui {host.root / 'ComfyUI'} --run-cycle" in errors
+    status, output, errors = host.run("download")
+    assert (status, output) == (0, "")
+    assert errors.startswith("No download is unfinished. No cycle has judged this host yet")
+
+
+def test_after_a_cycle_that_lacks_nothing_an_empty_list_is_no_failure(host: Host) -> None:
+    assert host.run("--run-cycle", COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB="0")[0] == 0
+    status, output, errors = host.run("download", "--list")
+    assert (status, output) == (0, "")
+    assert "found no model to be missing, so there is nothing to download." in errors
+    assert host.run_json("download", "--list")[1]["items"] == []
+
+
+def test_with_nothing_unfinished_the_newest_plan_is_named(host: Host) -> None:
+    with FaultServer(model()) as server:
+        host.hosts = (server.host,)
+        path = host.plan(item(server))
+        status, output, errors = host.run("download")
+        assert (status, output, server.asked) == (0, "", [])
+        assert "No download is unfinished. To fetch the newest plan: comfywatchman " in errors
+        assert f"download --plan {Path(path).name}" in errors

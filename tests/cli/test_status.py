@@ -24,20 +24,22 @@ def run(host: Host, *arguments: str) -> Result:
     return host.invoke("status", *arguments)
 
 
-def test_before_the_first_cycle_the_next_step_is_said(host: Host) -> None:
-    result = run(host)
-    assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr == "There is no report yet. Run: comfywatchman --run-cycle\n"
-    facts = json.loads(run(host, "--json").stdout)
-    assert facts == {"schema_version": 1, "stale": True, "report": None, "reason": "There is no report yet."}
+def test_before_the_first_cycle_the_folder_looked_in_and_the_next_step_are_said(host: Host) -> None:
+    ended = host.program("status")
+    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert ended.stderr.decode().splitlines() == [
+        f"Error (report-unavailable): There is no report yet in {host.layout.status_json.parent}.",
+        f"Run: comfywatchman --home {host.home} --run-cycle",
+    ]
+    assert json.loads(host.program("status", "--json").stdout)["error"]["code"] == "report-unavailable"
 
 
 def test_a_damaged_report_is_said_and_left_where_it_is(host: Host) -> None:
     host.layout.status_json.parent.mkdir(parents=True)
     host.layout.status_json.write_bytes(b"{")
-    result = run(host)
-    assert result.exit_code == 1
-    assert "The report cannot be read" in result.stderr
+    ended = host.program("status")
+    assert ended.returncode == 1
+    assert f"The report {host.layout.status_json} cannot be read: " in ended.stderr.decode()
     assert host.layout.status_json.read_bytes() == b"{"
 
 
