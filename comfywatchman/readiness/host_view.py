@@ -91,7 +91,10 @@ def look_at_host(run: Run, database: Database) -> HostView:
         live = ask_server(run, inventory.folders)
     table = _loader_table(nodes, live)
     failed = _failed_imports(installation, nodes.listings) if live.nodes is None else {}
-    facts = NodeFacts(live.classes, live.replaced, nodes.core, known_core_classes(), nodes.packs, failed)
+    governed = run.request.environment_checks is not None
+    facts = NodeFacts(
+        live.classes, live.replaced, nodes.core, known_core_classes(), nodes.packs, failed, governed=governed
+    )
     owners = Owners(run, folders.custom_nodes, database)
     return HostView(
         folders=known_folders,
@@ -108,6 +111,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
             repr(sorted(failed)),
             live.fingerprint,
             owners.fingerprint,
+            "governed" if governed else "",
         ),
         choices=live.choices,
         comfyui_version=live.version or installation.version,
