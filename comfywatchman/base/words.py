@@ -21,3 +21,8 @@ def size_words(size_bytes: int) -> str:
 def reason_of(error: OSError | ValueError) -> str:
     """Return why a file could not be used, without the path and the number that Python's own text begins with."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, which gets an s unless there is one: `1 package`, `2 packages`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -13,6 +13,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
+from comfywatchman.cli.environment import environment_checks
 from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import print_plan, print_report
@@ -71,6 +72,7 @@ def run_cycle_command(session: Session, how: CycleOptions) -> int:
                 clock=session.clock,
                 log=session.log,
                 progress=progress,
+                environment_checks=None if is_sample else environment_checks(session),
             )
         )
     if how.as_note:

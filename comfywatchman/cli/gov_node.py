@@ -29,7 +29,7 @@ _REGISTRY_SECONDS = 20.0
 def add(
     context: click.Context, target: str, ref: str, node_id: str, adopt: bool, allow_local: bool, as_json: bool
 ) -> None:
-    r"""Clone a node into custom_nodes and register it; production does not change yet.
+    """Clone a node into custom_nodes and register it; production does not change yet.
 
     URL is a repository's address, ID an id of the Comfy Registry. Nothing of the node is run, and none of its packages
     installed, until you try it.
@@ -117,7 +117,7 @@ def list_nodes(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool) -> None:
-    r"""Take a node and every package that only it needs away.
+    """Take a node and every package that only it needs away.
 
     The environment without it is built beside production first. Its code stays in custom_nodes, and ComfyUI goes on
     loading it, unless you give --purge-code.

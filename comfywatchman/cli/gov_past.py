@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
-    r"""Make packages and the register of nodes those of SNAPSHOT again.
+    """Make packages and the register of nodes those of SNAPSHOT again.
 
     It takes a blink and needs no network while the snapshot's environment is kept. The code of custom nodes stays as
     it is. A snapshot of now is taken first.
@@ -40,7 +40,7 @@ def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def undo(context: click.Context, operation: str, as_json: bool) -> None:
-    r"""Take OPERATION back, if pyproject.toml, uv.lock and plugins.json are still as it left them.
+    """Take OPERATION back, if pyproject.toml, uv.lock and plugins.json are still as it left them.
 
     \b
     gov op list

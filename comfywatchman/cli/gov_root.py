@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from comfywatchman.base.words import counted
 from comfywatchman.cli.governed import GovCommand, answer, json_option, looked, opened
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
 from comfywatchman.cli.session import Session
@@ -13,7 +14,7 @@ from comfywatchman.cli.session import Session
 @json_option
 @click.pass_context
 def init(context: click.Context, as_json: bool) -> None:
-    r"""Take a ComfyUI's Python environment under governance, or make what is missing of one.
+    """Take a ComfyUI's Python environment under governance, or make what is missing of one.
 
     Reads ComfyUI's requirements.txt, resolves it, builds an environment beside your own and verifies it. Your own
     environment and the folder custom_nodes are not touched. On a root that is governed already it makes what lacks: a
@@ -38,7 +39,9 @@ def init(context: click.Context, as_json: bool) -> None:
         click.echo("Everything is there already; nothing was changed.")
     else:
         click.echo(f"Governed: {printable(found.root)}")
-        click.echo(f"Production: Python {found.python}, {found.packages} packages, all of their files verified.")
+        click.echo(
+            f"Production: Python {found.python}, {counted(found.packages, 'package')}, all of their files verified."
+        )
     click.echo("Next: gov node add URL registers a custom node, gov run starts ComfyUI, gov check looks at everything.")
 
 
@@ -56,7 +59,7 @@ def status(context: click.Context, as_json: bool) -> None:
     click.echo(f"Governed:   {printable(found.root)}")
     click.echo(f"ComfyUI:    {printable(found.comfyui)}")
     if found.prod_env_exists:
-        click.echo(f"Production: {found.generation}, Python {found.python}, {found.packages} packages")
+        click.echo(f"Production: {found.generation}, Python {found.python}, {counted(found.packages, 'package')}")
     else:
         click.echo("Production: none. Run: gov init")
     click.echo(f"Lock:       {'there' if found.lock_exists else 'not there. Run: gov init'}")
@@ -69,7 +72,7 @@ def status(context: click.Context, as_json: bool) -> None:
         print_table(("Node", "Enabled", "Requirements", "Commit"), rows)
     else:
         click.echo("Nodes:      none registered. Register one: gov node add URL")
-    click.echo(f"{found.transactions_total} transactions, {found.pending} of them not over.")
+    click.echo(f"{counted(found.transactions_total, 'transaction')}, {found.pending} of them not over.")
     if found.recent:
         rows = [(one.txid, one.node_id, one.status, one.started_at) for one in found.recent]
         print_table(("Transaction", "Node", "Status", "Started"), rows)
@@ -79,7 +82,7 @@ def status(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def check(context: click.Context, as_json: bool) -> None:
-    r"""Check the whole environment: lock, packages, files, nodes, driver, deny list, room.
+    """Check the whole environment: lock, packages, files, nodes, driver, deny list, room.
 
     Every file of every package is read, which takes seconds on a large environment. The readiness cycle makes the same
     checks within a fraction of a second, and remembers what did not change. Exits with 1 when a check fails.

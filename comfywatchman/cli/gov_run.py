@@ -12,7 +12,7 @@ from comfywatchman.cli.session import Session
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
 def run(context: click.Context, arguments: tuple[str, ...]) -> None:
-    r"""Start ComfyUI in the production environment, in the foreground.
+    """Start ComfyUI in the production environment, in the foreground.
 
     ARGUMENTS go to ComfyUI's main.py, after those of [run] extra_args. Ctrl-C ends it. A promotion or a rollback while
     it runs does not touch the environment it runs in; it gets the new one when you start it again.

@@ -15,8 +15,6 @@ from comfywatchman.cli.render import exit_code, print_failure, print_json, print
 from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from comfywatchman.governance.root import Ground
 
 _ROOM: Final = "comfywatchman.governance"
@@ -82,7 +80,7 @@ def opened(session: Session, command: str, *, is_new: bool = False, words: str =
         _shown(session, words or command) as tell,
         open_ground(
             session.governed_root,
-            comfyui=comfyui_root(session),
+            comfyui=session.comfyui_folder(),
             command=f"gov {command}",
             clock=session.clock,
             network=network_variables(),
@@ -104,16 +102,10 @@ def looked(session: Session) -> Ground:
 
     with _shown(session, "Looking"):
         ground = look(
-            session.governed_root, comfyui=comfyui_root(session), clock=session.clock, network=network_variables()
+            session.governed_root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables()
         )
     _say(ground)
     return ground
-
-
-def comfyui_root(session: Session) -> Path | None:
-    """Return the folder of the watched ComfyUI; None when none was found."""
-    found = session.installation()
-    return found.root if found else None
 
 
 def _say(ground: Ground) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
+from comfywatchman.cli.environment import environment_checks
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import lacked
@@ -100,7 +101,13 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
             "No ComfyUI was found to judge these files against.",
             hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
         )
-    return look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
+    return look_at_files(
+        paths,
+        installation=installation,
+        settings=session.settings,
+        layout=session.layout,
+        environment_checks=environment_checks(session),
+    )
 
 
 def _row(path: str, judged: Judged, inputs: tuple[MissingInput, ...]) -> tuple[str, str, str, str, str]:

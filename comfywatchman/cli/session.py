@@ -97,6 +97,16 @@ class Session:
             found = find_installation(places)
         return _with_settings(found, self.settings) if found else None
 
+    def comfyui_folder(self) -> Path | None:
+        """Return the folder of the watched ComfyUI, whatever it holds when it was named; None when none was found.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        named, origin = self._named_root()
+        found = self.installation() if named is None else find_installation([(origin, named)], explicit={origin})
+        return found.root if found else named
+
     def needed_installation(self, purpose: str) -> Installation:
         """Find the ComfyUI to watch, for a command that can do nothing without one.
 

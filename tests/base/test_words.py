@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from comfywatchman.base.words import reason_of, size_words
+from comfywatchman.base.words import counted, reason_of, size_words
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,7 @@ def test_an_error_is_said_without_its_number() -> None:
     assert reason_of(absent.value) == "No such file or directory"
     assert reason_of(OSError("no number")) == "no number"
     assert reason_of(impossible.value) == str(impossible.value)
+
+
+def test_a_noun_is_plural_unless_there_is_one() -> None:
+    assert [counted(number, "package") for number in (0, 1, 2)] == ["0 packages", "1 package", "2 packages"]

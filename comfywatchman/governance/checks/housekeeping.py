@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from comfywatchman.base.words import size_words
+from comfywatchman.base.words import counted, size_words
 from comfywatchman.governance.checks.packages import shortened
 from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.records import TransactionStatus
@@ -64,7 +64,7 @@ def conflicts_result(transactions: Sequence[Open], reports: Sequence[str]) -> Ch
     return CheckResult(
         name="conflicts",
         status="warn",
-        evidence=f"Packages of {len(pressing)} transaction{'s' if len(pressing) != 1 else ''} cannot be installed "
+        evidence=f"Packages of {counted(len(pressing), 'transaction')} cannot be installed "
         f"together with what is locked: {shortened(pressing)}.",
         action=f"gov tx inspect {pressing[0]}, then gov resolve {pressing[0]}",
         items=tuple(pressing),
@@ -118,8 +118,8 @@ def storage_result(facts: StorageFacts) -> CheckResult:
     """Judge the snapshots and the room that environments take."""
     used = "an uncounted size" if facts.used_bytes is None else size_words(facts.used_bytes)
     evidence = (
-        f"{facts.snapshots} snapshot{'s' if facts.snapshots != 1 else ''} (of {facts.retention} kept), "
-        f"{facts.environments} environment{'s' if facts.environments != 1 else ''}, {used}."
+        f"{counted(facts.snapshots, 'snapshot')} (at most {facts.retention} are kept), "
+        f"{counted(facts.environments, 'environment')}, {used}."
     )
     status: Literal["ok", "warn", "unknown"] = "ok"
     action = None

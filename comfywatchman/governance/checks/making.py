@@ -27,7 +27,7 @@ from comfywatchman.governance.checks.look import (
 from comfywatchman.governance.checks.memory import Budget, Memory
 from comfywatchman.governance.checks.nodes import nodes_result, unregistered_result
 from comfywatchman.governance.checks.packages import deny_result, driver_result, production_result
-from comfywatchman.governance.checks.result import CheckResult
+from comfywatchman.governance.checks.result import CheckResult, Status
 from comfywatchman.governance.checks.truth import filesystem_result, journal_result, lock_result
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.listening import exposures
@@ -52,9 +52,9 @@ def make_checks(ground: Ground, *, driver: Driver, budget_seconds: float | None)
     return results
 
 
-def worst(results: Results) -> str:
+def worst(results: Results) -> Status:
     """Return the status of all checks together: the worst of them, what is unknown coming before what is well."""
-    order = ("fail", "warn", "unknown", "ok")
+    order: tuple[Status, ...] = ("fail", "warn", "unknown", "ok")
     return min((result.status for result in results), key=order.index, default="ok")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from comfywatchman.base.words import counted
 from comfywatchman.governance.checks.packages import shortened
 from comfywatchman.governance.checks.result import CheckResult
 
@@ -56,8 +57,8 @@ def nodes_result(nodes: Sequence[NodeFacts]) -> CheckResult:
         by_state.setdefault(state_of(node), []).append(node.id)
     odd = [(words, by_state[state]) for state, words in _WORDS.items() if state in by_state]
     if not odd:
-        count = f"{len(nodes)} registered node{'s are' if len(nodes) != 1 else ' is'}"
-        evidence = f"{count} at the recorded commit, unchanged." if nodes else "No custom node is registered."
+        count = counted(len(nodes), "registered node")
+        evidence = f"{count}, unchanged since they were recorded." if nodes else "No custom node is registered."
         return CheckResult(name="nodes", status="ok", evidence=evidence)
     status: Literal["warn", "fail", "unknown"] = "unknown"
     if by_state.keys() & {"moved", "dirty"}:
@@ -92,12 +93,11 @@ def unregistered_result(folders: Sequence[str]) -> CheckResult:
         return CheckResult(
             name="unregistered-nodes", status="ok", evidence="Every custom node that is installed is registered."
         )
-    count = f"{len(folders)} custom node{'s are' if len(folders) != 1 else ' is'}"
     names = sorted(folders)
     return CheckResult(
         name="unregistered-nodes",
         status="warn",
-        evidence=f"{count} installed and not registered, so their packages are not governed: {shortened(names)}.",
+        evidence=f"Installed and not registered, so that their packages are not governed: {shortened(names)}.",
         action=f"gov node add --adopt {names[0]}",
         items=tuple(names),
     )

@@ -9,7 +9,8 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.governance.checks.result import CheckResult
+from comfywatchman.base.words import counted
+from comfywatchman.governance.checks.result import CheckResult, Status
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import Package
 
@@ -62,9 +63,10 @@ def production_result(facts: ProductionFacts) -> CheckResult:
         status: Literal["warn", "fail"] = "fail" if facts.absent or facts.broken or facts.modified else "warn"
         return _production(status, f"Production is not what the lock says: {'; '.join(faults)}.", REBUILD, items)
     if facts.verified < facts.packages:
-        evidence = f"Packages and versions equal the lock; the files of {facts.packages - facts.verified} packages"
-        return _production("unknown", f"{evidence} were not verified lately, for want of time.", "gov check")
-    evidence = f"{facts.packages} packages equal the lock, and their files are as they were installed."
+        evidence = "Packages and versions equal the lock; the files of "
+        late = counted(facts.packages - facts.verified, "package")
+        return _production("unknown", f"{evidence}{late} were not verified lately, for want of time.", "gov check")
+    evidence = f"{counted(facts.packages, 'package')} as the lock says, with every file as it was installed."
     return _production("ok", evidence)
 
 
@@ -79,7 +81,7 @@ def _faults(facts: ProductionFacts) -> list[str]:
 
 
 def _production(
-    status: Literal["ok", "warn", "fail", "unknown"],
+    status: Status,
     evidence: str,
     action: str | None = None,
     items: tuple[str, ...] = (),
@@ -137,7 +139,7 @@ def cuda_of(versions: dict[str, str]) -> tuple[int, int] | None:
     return max(((one[0], one[1]) for one in numbers if len(one) > 1), default=None)
 
 
-def _driver(status: Literal["ok", "warn", "fail", "unknown"], evidence: str, action: str | None = None) -> CheckResult:
+def _driver(status: Status, evidence: str, action: str | None = None) -> CheckResult:
     return CheckResult(name="gpu-driver", vital=True, status=status, evidence=evidence, action=action)
 
 

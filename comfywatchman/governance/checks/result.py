@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+Status = Literal["ok", "warn", "fail", "unknown"]
+
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """One governance check, as the report shows it.
@@ -20,7 +22,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    status: Literal["ok", "warn", "fail", "unknown"]
+    status: Status
     evidence: str
     action: str | None = None
     items: tuple[str, ...] = ()

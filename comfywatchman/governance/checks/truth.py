@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from comfywatchman.governance.checks.result import CheckResult
+from comfywatchman.governance.checks.result import CheckResult, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ def lock_result(facts: LockFacts) -> CheckResult:
 
 
 def _lock(
-    status: Literal["ok", "warn", "fail", "unknown"],
+    status: Status,
     evidence: str,
     action: str | None = None,
     items: tuple[str, ...] = (),

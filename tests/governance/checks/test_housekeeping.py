@@ -51,9 +51,13 @@ def test_a_comfyui_that_other_machines_reach_is_a_warning() -> None:
         (
             StorageFacts(1, 50, environments=1, used_bytes=1 << 20),
             "ok",
-            "1 snapshot (of 50 kept), 1 environment, 1.0 MiB",
+            "1 snapshot (at most 50 are kept), 1 environment, 1.0 MiB",
         ),
-        (StorageFacts(2, 50, environments=2), "unknown", "2 snapshots (of 50 kept), 2 environments, an uncounted size"),
+        (
+            StorageFacts(2, 50, environments=2),
+            "unknown",
+            "2 snapshots (at most 50 are kept), 2 environments, an uncounted size",
+        ),
         (StorageFacts(2, 50, used_bytes=0, free_bytes=1 << 30), "warn", "Only 1.00 GiB are free"),
         (StorageFacts(2, 50, used_bytes=0, free_bytes=8 << 30), "ok", "0 environments, 0 B."),
         (StorageFacts(2, 50, damaged=("s1",), used_bytes=0, free_bytes=8 << 30), "warn", "Damaged snapshots: s1"),

@@ -23,7 +23,7 @@ def test_a_registered_node_is_held_against_its_record(node: NodeFacts, state: St
 
 def test_nodes_as_recorded_are_well() -> None:
     assert nodes_result([]).evidence == "No custom node is registered."
-    assert nodes_result([NodeFacts("a")]).evidence.startswith("1 registered node is")
+    assert nodes_result([NodeFacts("a")]).evidence.startswith("1 registered node,")
     assert nodes_result([NodeFacts("a"), NodeFacts("b")]).status == "ok"
 
 
@@ -47,4 +47,3 @@ def test_a_node_that_is_not_as_recorded_is_named_with_what_to_do(
 def test_installed_nodes_that_nobody_registered_are_a_warning_with_the_command() -> None:
     assert unregistered_result([]).status == "ok"
     assert unregistered_result(["b", "a"]).action == "gov node add --adopt a"
-    assert unregistered_result(["b"]).evidence.startswith("1 custom node is")

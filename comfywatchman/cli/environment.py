@@ -1,0 +1,43 @@
+"""The checks of the governed environment, as the readiness cycle takes them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from comfywatchman.cli.session import Session
+
+if TYPE_CHECKING:
+    from comfywatchman.base.gpu import GpuReading
+    from comfywatchman.readiness.run import EnvironmentChecks
+    from comfywatchman.readiness.status import Environment
+
+BUDGET_SECONDS: Final = 0.5
+"""About how long a cycle lets checks take; what did not change since the last one costs a few milliseconds."""
+
+
+def environment_checks(session: Session) -> EnvironmentChecks | None:
+    """Return what looks at the governed environment in a cycle; None when no environment is governed.
+
+    Raises:
+        Failure: A `config-…` code.
+    """
+    root = session.governed_root
+    if not (root / "pyproject.toml").is_file() and not (root / "state" / "journal.json").exists():
+        return None
+
+    def check(gpus: GpuReading) -> Environment:
+        import msgspec
+
+        from comfywatchman.base.config import network_variables
+        from comfywatchman.base.files import show_path
+        from comfywatchman.governance.checks.making import make_checks, worst
+        from comfywatchman.governance.driver import read_driver
+        from comfywatchman.governance.ground import look
+        from comfywatchman.readiness.status import Environment, EnvironmentCheck
+
+        ground = look(root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables())
+        results = make_checks(ground, driver=read_driver(lambda: gpus), budget_seconds=BUDGET_SECONDS)
+        checks = msgspec.convert(msgspec.to_builtins(results), tuple[EnvironmentCheck, ...])
+        return Environment(state=worst(results), checks=checks, root=show_path(root))
+
+    return check

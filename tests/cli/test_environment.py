@@ -1,0 +1,84 @@
+"""The governed environment in the readiness report, through the program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+
+from comfywatchman.governance import generation
+from comfywatchman.readiness.sample_workflows import text_to_image
+from tests.governance.grounds import Site
+from tests.governance.wheels import add_wheel
+from tests.hosts import Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path, governance__root=str(tmp_path / "env"))
+
+
+@pytest.fixture
+def site(host: Host) -> Site:
+    site = Site(host.folder)
+    add_wheel(site.wheels, "corelet", "1.0")
+    (site.comfyui / "requirements.txt").write_text("corelet==1.0\n")
+    site.configure(
+        network={"no_index": True, "find_links": [str(site.wheels)], "cache_dir": str(host.folder / "uv-cache")}
+    )
+    site.init()
+    return site
+
+
+def cycle(host: Host) -> None:
+    assert host.invoke("--run-cycle").exit_code == 0
+
+
+def test_without_a_governed_root_the_report_says_how_to_have_one(host: Host) -> None:
+    host.write("a.json")
+    cycle(host)
+    assert host.report()["environment"]["state"] == "not governed"
+    assert "no governed environment (run gov init)" in host.layout.status_markdown.read_text("utf-8").replace("\\", "")
+
+
+def test_a_governed_environment_that_is_well_is_in_the_report(host: Host, site: Site) -> None:
+    host.write("a.json")
+    cycle(host)
+    report = host.report()
+    assert report["environment"]["state"] == "ok"
+    assert report["environment"]["root"] == str(site.root)
+    assert len(report["environment"]["checks"]) == 12
+    assert report["summary"]["ready"] == 1
+
+
+def test_a_production_that_lacks_packages_takes_ready_away_and_says_so_first(host: Host, site: Site) -> None:
+    host.write("a.json")
+    key = generation.current(site.layout)
+    assert key is not None
+    (facts,) = generation.path_of(site.layout, key).glob("lib/python3*/site-packages/corelet-1.0.dist-info")
+    facts.rename(host.folder / "away")
+    cycle(host)
+    report = host.report()
+    assert (report["environment"]["state"], report["summary"]["ready"]) == ("fail", 0)
+    markdown = host.layout.status_markdown.read_text("utf-8")
+    assert markdown.index("Python environment (production)") < markdown.index("## Workflows")
+
+
+def test_a_missing_node_of_a_certain_owner_is_offered_as_a_command(host: Host, site: Site) -> None:
+    assert site.layout.pyproject.exists()
+    graph = text_to_image(last="DepthNode")
+    graph["nodes"][-1]["properties"] = {"aux_id": "owner/depth-pack"}
+    host.write("a.json", orjson.dumps(graph))
+    cycle(host)
+    (entry,) = host.report()["workflows"]
+    assert entry["missing_nodes"][0]["fix"] == "Try it aside: gov node add https://github.com/owner/depth-pack"
+
+
+def test_a_broken_configuration_of_the_root_is_unknown_and_ends_no_cycle(host: Host, site: Site) -> None:
+    host.write("a.json")
+    site.layout.config.write_text("[paths]\nnonsense = 1\n")
+    cycle(host)
+    environment = host.report()["environment"]
+    assert environment["state"] == "unknown"
+    assert "nonsense" in environment["checks"][0]["evidence"]
