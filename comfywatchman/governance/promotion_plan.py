@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from packaging.markers import UndefinedEnvironmentName
@@ -81,7 +81,7 @@ def plan(
     pre: Sequence[str],
     post: Sequence[str],
     known: Collection[str],
-    pins: Sequence[str] = (),
+    overrides: Sequence[str | dict[str, Any]] = (),
 ) -> PromotionPlan:
     """Say what promotion writes.
 
@@ -90,7 +90,7 @@ def plan(
         pre: The freeze before the node was installed.
         post: The freeze after its run.
         known: The names in the closure of what is declared: they come by themselves.
-        pins: Pins that a person chose, which overrule what packages ask for.
+        overrides: The overrides that the node brought when it was promoted before; they stay until it goes.
     """
     before, after = read_freeze(pre), read_freeze(post)
     declared = [_as_tried(line, after) for line in wanted.lines]
@@ -102,7 +102,7 @@ def plan(
     runtime = [hints.get(one.name, one.line) for one in grown if not _local(one)]
     return PromotionPlan(
         direct_additions=tuple(sorted({*direct, *runtime})),
-        override_additions=tuple(pins),
+        override_additions=tuple(overrides),
         runtime_additions=tuple(sorted(runtime)),
         unparseable=(*wanted.unparseable, *_left_out(wanted.unnamed, named, grown, before, after)),
     )

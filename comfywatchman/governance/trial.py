@@ -16,6 +16,9 @@ from comfywatchman.governance.layout import Layout
 from comfywatchman.governance.records import Judgement, Logs
 from comfywatchman.governance.root import Ground
 
+UV_SETTINGS: Final = "gov-uv.toml"
+"""The file in a candidate that tells a node's own calls of uv what no variable can say."""
+
 _LEAST_FREE_BYTES: Final = 2 << 30
 _MOST_USED_SHARE: Final = 0.25
 """A desktop uses some of a GPU; whoever uses more computes, and a trial must not take memory from it."""
@@ -63,7 +66,11 @@ def judge_candidate(
             timeout_seconds=ground.settings.tx.timeout_seconds if timeout_seconds is None else timeout_seconds,
             probe=ground.settings.tx.probe,
             extra_args=ground.settings.run.extra_args,
-            environment={**comfyui_variables(ground.settings.run.environment), **installer_variables(ground)},
+            environment={
+                **comfyui_variables(ground.settings.run.environment),
+                **installer_variables(ground),
+                "UV_CONFIG_FILE": str(environment / UV_SETTINGS),
+            },
             use_cpu=lambda: needs_cpu(read()),
         )
     )
@@ -101,7 +108,6 @@ def installer_variables(ground: Ground) -> dict[str, str]:
         "PIP_FIND_LINKS": links,
         "UV_FIND_LINKS": ",".join(options.find_links),
         "PIP_NO_INDEX": "1" if options.no_index or options.offline else "",
-        "UV_NO_INDEX": "1" if options.no_index else "",
         "UV_OFFLINE": "1" if options.offline else "",
         "UV_CACHE_DIR": options.cache_dir,
     }

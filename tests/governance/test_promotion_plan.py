@@ -79,8 +79,8 @@ def test_what_cannot_be_locked_and_what_was_removed_is_told() -> None:
     ]
 
 
-def test_pins_of_a_person_are_planned_as_overrides() -> None:
-    assert plan(Requirements(), pre=[], post=[], known=(), pins=["numpy==1.26.4"]).override_additions == (
+def test_the_overrides_of_an_earlier_promotion_stay() -> None:
+    assert plan(Requirements(), pre=[], post=[], known=(), overrides=["numpy==1.26.4"]).override_additions == (
         "numpy==1.26.4",
     )
 
