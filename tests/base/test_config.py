@@ -435,6 +435,12 @@ def test_a_child_that_is_this_program_gets_what_this_program_reads() -> None:
     assert config.variables_for_children(given) == {key: given[key] for key in given if key != "OTHER"}
 
 
+def test_proxies_certificates_and_the_cache_are_how_the_network_is_reached() -> None:
+    reaching = {"HTTPS_PROXY": "http://p", "no_proxy": "x", "SSL_CERT_FILE": "/c", "UV_CACHE_DIR": "/u"}
+    others = {"UV_PYTHON": "/p", "PIP_INDEX_URL": "http://i", "HF_TOKEN": "t", "HTTP_PROXY": ""}
+    assert config.network_variables({**reaching, **others}) == reaching
+
+
 def test_systemd_is_found_where_it_looks(host: Host) -> None:
     assert config.service_folder(host.environment) == host.home / ".config" / "systemd" / "user"
     assert config.service_manager_address({"NOTIFY_SOCKET": "/n"}) == "/n"

@@ -120,3 +120,31 @@ def test_a_lock_that_cannot_be_made_or_written_is_a_failure(tmp_path: Path) -> N
             pass
         assert caught.value.code == "state-unwritable"
         assert caught.value.hint
+
+
+def test_who_has_patience_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    with holder(path) as child:
+        ending = threading.Timer(0.2, child.kill)
+        ending.start()
+        with hold(path, command="the next", clock=SystemClock(), patience_seconds=30.0):
+            assert child.wait(10) == -signal.SIGKILL
+        ending.join()
+
+
+def test_patience_has_an_end(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    patient = hold(path, command="the next", clock=SystemClock(), patience_seconds=0.1)
+    with holder(path), pytest.raises(Failure, match="a cycle"), patient:
+        pass
+
+
+def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
+    path = tmp_path / "cycle.lock"
+    with hold(path, command="a change", clock=SystemClock()) as descriptor:
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[descriptor])
+    with child:
+        assert is_held(path)
+        child.kill()
+        child.wait(10)
+        assert not is_held(path)

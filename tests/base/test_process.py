@@ -35,6 +35,15 @@ def test_a_child_runs_where_it_is_told_and_reads_nothing(tmp_path: Path) -> None
     assert ended.output == f"{tmp_path}\n".encode()
 
 
+def test_a_child_inherits_the_descriptors_that_are_passed_on() -> None:
+    readable, writable = os.pipe()
+    asked = ["sh", "-c", f"test -e /proc/self/fd/{readable}"]
+    assert run_bounded(asked, timeout_seconds=30, pass_on=[readable]).status == 0
+    assert run_bounded(asked, timeout_seconds=30).status == 1
+    os.close(readable)
+    os.close(writable)
+
+
 def test_the_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

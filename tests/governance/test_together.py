@@ -1,0 +1,31 @@
+"""Several commands at the same time: each one's change is there at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.governance import truth
+from comfywatchman.governance.rollback import operations
+from comfywatchman.governance.workshop import plugins_of
+from tests.governance.changes import CHECKOUT, check_agreement
+from tests.governance.grounds import made
+
+
+@pytest.mark.slow
+def test_eight_commands_at_the_same_time_lose_no_change(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    wanted = {f"n{number}": ("plainlet", "oldlet", "deeplet")[number % 3] for number in range(8)}
+    command = [sys.executable, "-m", "tests.governance.changes", str(site.folder), "promote"]
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT)}
+    running = [subprocess.Popen([*command, node, line], env=environment) for node, line in wanted.items()]
+    assert [process.wait(100) for process in running] == [0] * 8
+    groups = truth.groups(site.layout.pyproject.read_text())
+    assert {node: groups[truth.node_group(node)] for node in wanted} == {n: (line,) for n, line in wanted.items()}
+    assert set(plugins_of(site.layout).plugins) == set(wanted)
+    assert len(operations(site.layout)) == 9
+    check_agreement(site)
