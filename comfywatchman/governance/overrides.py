@@ -156,24 +156,24 @@ def accepted(violations: Iterable[str], entries: Sequence[Override]) -> tuple[tu
     return meant, tuple(line for line in lines if line not in meant)
 
 
+def refuses(wanted: Requirement, pin: str) -> bool:
+    """Say whether a requirement is for the package of a pin and not met by its version."""
+    name, _, version = pin.partition("==")
+    if canonicalize_name(wanted.name) != name:
+        return False
+    return wanted.url is not None or not wanted.specifier.contains(version, prereleases=True)
+
+
 def plain(entry: Override) -> str | dict[str, Any]:
     """Return an entry as records hold it."""
     return entry if isinstance(entry, str) else dict(entry)
 
 
 def _offenders(pin: str, edges: Sequence[Edge]) -> list[str]:
-    name, _, version = pin.partition("==")
-    against = [edge for edge in edges if edge.source != PIN and _refuses(edge.requirement, name, version)]
+    against = [edge for edge in edges if edge.source != PIN and refuses(Requirement(edge.requirement), pin)]
     if any(is_root(edge) for edge in against):
         return []
     return sorted({canonicalize_name(Requirement(edge.source).name) for edge in against})
-
-
-def _refuses(line: str, name: str, version: str) -> bool:
-    wanted = Requirement(line)
-    if canonicalize_name(wanted.name) != name:
-        return False
-    return wanted.url is not None or not wanted.specifier.contains(version, prereleases=True)
 
 
 def _with_extras(pin: str, extras: Mapping[str, Collection[str]]) -> str:
