@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from pathlib import Path
 
 import click
 
 from comfywatchman.base.config import service_folder
+from comfywatchman.base.files import show_path
 from comfywatchman.cli.render import print_json
 from comfywatchman.cli.session import Session, own_command
-from comfywatchman.readiness.units import UnitFile, activation, cron_line, scheduler_unit, timer_units, write_units
+from comfywatchman.readiness.units import (
+    UnitFile,
+    activation,
+    cron_line,
+    passing_place,
+    scheduler_unit,
+    timer_units,
+    write_units,
+)
 
 
 @click.command("install-service")
@@ -23,6 +34,7 @@ def install_service(session: Session, timer: bool, cron: bool, write: bool, as_j
     if cron and (timer or write):
         raise click.UsageError("--cron prints one line for `crontab -e`; it goes with neither --timer nor --write.")
     schedule = session.settings.schedule
+    _warn_of_passing_place()
     if cron:
         line = cron_line(_cycle(session, "cron"), interval_minutes=schedule.interval_minutes)
         if as_json:
@@ -42,6 +54,16 @@ def install_service(session: Session, timer: bool, cron: bool, write: bool, as_j
     for unit in units:
         click.echo(f"# {unit.name}\n{unit.text}")
     click.echo("Run again with --write to put this into ~/.config/systemd/user.", err=True)
+
+
+def _warn_of_passing_place() -> None:
+    place = passing_place(Path(sys.prefix), Path(tempfile.gettempdir()))
+    if place is None:
+        return
+    click.echo(f"Warning: this program runs out of {show_path(place)}, which is thrown away before long.", err=True)
+    click.echo(
+        "Such a service stops then. Install comfywatchman for good first: uv tool install, or pipx install.", err=True
+    )
 
 
 def _units(session: Session, *, timer: bool) -> tuple[UnitFile, ...]:

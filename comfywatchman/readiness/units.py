@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from comfywatchman.readiness.loop import SKIPPED_STATUS
 WATCHDOG_SECONDS: Final = 120
 """Silence after which systemd restarts the scheduler, which reports every 5 seconds or oftener."""
 
+_UV_CACHE: Final = re.compile(r"(archive|builds|environments)-v[0-9]+")
 _HOUR: Final = 60
 _DAY: Final = 24 * _HOUR
 _USAGE_STATUS: Final = 2
@@ -121,6 +123,19 @@ def cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
         )
     # cron itself reads an unescaped "%" as a line break, before the shell sees its quotes.
     return f"{when} {shlex.join(argv)} >/dev/null".replace("%", "\\%")
+
+
+def passing_place(prefix: Path, temporary: Path) -> Path | None:
+    """Return the folder of a Python environment that somebody throws away by themselves; None for one that stays.
+
+    `uvx` keeps its environments in uv's cache and `pipx run` in pipx's; both are emptied without asking.
+
+    Args:
+        prefix: The environment.
+        temporary: The folder of temporary files.
+    """
+    in_cache = any(part == ".cache" or _UV_CACHE.fullmatch(part) for part in prefix.parts)
+    return prefix if in_cache or prefix.is_relative_to(temporary) else None
 
 
 def write_units(units: Sequence[UnitFile], folder: Path) -> tuple[Path, ...]:

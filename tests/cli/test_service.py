@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -100,3 +102,15 @@ def test_what_was_installed_starts(host: Host) -> None:
     ended = host.program(*words[words.index("--comfyui") :])
     assert ended.returncode == 0, ended.stderr
     assert host.history()[0].trigger == "cron"
+
+
+def test_a_service_out_of_an_environment_that_is_thrown_away_is_warned_of(host: Host, tmp_path: Path) -> None:
+    environment = tmp_path / ".cache" / "uv" / "archive-v0" / "Zx9"
+    venv.create(environment, symlinks=True)
+    packages = next(environment.glob("lib/python*/site-packages"))
+    (packages / "all.pth").write_text("\n".join(path for path in sys.path if path))
+    command = [environment / "bin" / "python", *host.command("install-service", "--cron")[1:]]
+    ended = subprocess.run(command, env=host.environment(), capture_output=True, check=True, timeout=60)
+    assert f"Warning: this program runs out of {environment}, which is thrown away".encode() in ended.stderr
+    assert b"uv tool install" in ended.stderr
+    assert str(environment).encode() in ended.stdout

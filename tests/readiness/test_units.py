@@ -14,6 +14,7 @@ from comfywatchman.readiness.units import (
     UnitFile,
     activation,
     cron_line,
+    passing_place,
     scheduler_unit,
     timer_units,
     write_units,
@@ -136,3 +137,26 @@ def test_systemd_finds_no_fault_with_the_timer(tmp_path: Path, minutes: float) -
 def test_systemd_would_find_a_fault(tmp_path: Path) -> None:
     unit = UnitFile("comfywatchman.service", "[Service]\nExecStart=/no/such/program\nType=nonsense\n")
     assert complaints([unit], tmp_path) != ""
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    [
+        "/home/you/.cache/uv/archive-v0/Zx9",
+        "/data/uv/archive-v0/Zx9",
+        "/data/uv/environments-v2/tool-1f",
+        "/home/you/.cache/pipx/8a1b",
+        "/home/you/.local/pipx/.cache/8a1b",
+        "/scratch/checkout/.venv",
+    ],
+)
+def test_an_environment_that_is_thrown_away_is_told_from_one_that_stays(prefix: str) -> None:
+    assert passing_place(Path(prefix), Path("/scratch")) == Path(prefix)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["/home/you/.local/share/uv/tools/comfywatchman", "/home/you/comfywatchman/.venv", "/usr", "/scratches/.venv"],
+)
+def test_an_environment_that_stays_is_none(prefix: str) -> None:
+    assert passing_place(Path(prefix), Path("/scratch")) is None
