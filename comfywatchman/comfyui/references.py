@@ -4,63 +4,27 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from comfywatchman.comfyui.loaders import NOT_FILES, LoaderInput, LoaderTable, builtin_table
+from comfywatchman.comfyui.reference import MODEL_EXTENSIONS, Reference
+from comfywatchman.comfyui.text_references import (
+    Given,
+    embeddings,
+    is_lora_entry,
+    is_plain_text,
+    listed_loras,
+    lora_tags,
+)
 from comfywatchman.comfyui.workflow.document import Format, Node, Problem, Workflow
 
-Confidence = Literal["high", "medium", "low"]
-Kind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
-
-MODEL_EXTENSIONS: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
-"""Extensions that ComfyUI lists in its own model folders (`folder_paths.supported_pt_extensions`)."""
-
 _EXTENSION_HINTS: Final = (*MODEL_EXTENSIONS, ".gguf", ".onnx", ".patch", ".engine", ".task", ".torchscript")
-_EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
-_LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")
 _TINY_VAES: Final = frozenset({"taesd", "taesdxl", "taesd3", "taef1", "taef2"})
 _TINY_VIDEO_VAES: Final = ("taehv", "lighttae", "taeltx_2", "taeh3")
-_NO_NAME: Final = re.compile(r'[*?"|^$]|^\\')
 _VAE_LOADERS: Final = frozenset({"VAELoader", "VAELoaderKJ"})
 _NUMBERED: Final = ".N."
 _LONGEST_NAME: Final = 400
-_PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
 _MAX_NESTING: Final = 3
-
-_Given = tuple[str, int | None, object]
-"""Input name, place among the widgets if known, and value."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """One place in a workflow that names a model file.
-
-    Attributes:
-        node_path: Path of the node (`12:5`), as the server names it.
-        node_type: Its class.
-        input: Input name; `text` parts (embeddings, LoRA tags) carry the name of the text input.
-        value: The name exactly as the workflow writes it.
-        folder: Canonical model folder (`loras`), or None when only the file extension gave it away.
-        active: False when only muted or bypassed.
-        kind: How it was recognised.
-        evidence: What says that this input names a model, in words.
-        confidence: How sure the recognition is; `low` for the file-extension heuristic.
-        tries: File names the server tries in turn for this value; the value alone for most.
-        also_folders: Further folders that the server lists for the same input.
-    """
-
-    node_path: str
-    node_type: str
-    input: str
-    value: str
-    folder: str | None
-    active: bool
-    kind: Kind
-    evidence: str
-    confidence: Confidence
-    tries: tuple[str, ...]
-    also_folders: tuple[str, ...] = ()
 
 
 def find_references(workflow: Workflow, table: LoaderTable) -> tuple[Reference, ...]:
@@ -133,25 +97,21 @@ def _of_node(node: Node, table: LoaderTable, declared: Mapping[str, str | None])
 def _of_other_values(
     node: Node,
     table: LoaderTable,
-    rest: list[_Given],
+    rest: list[Given],
     declared: Mapping[str, str | None],
     unplaced: str | None,
 ) -> Iterator[Reference]:
-    listed = _listed_loras(node, rest)
+    listed = listed_loras(node, rest)
     names_in_lists = {reference.value for reference in listed}
     yield from listed
     for name, place, value in rest:
         if isinstance(value, str):
-            in_text = [*_embeddings(node, name, value), *_lora_tags(node, name, value)]
+            in_text = [*embeddings(node, name, value), *lora_tags(node, name, value)]
             yield from (one for one in in_text if one.value not in names_in_lists)
             if in_text or not _looks_like_file(value):
                 continue
-        if not _holds_no_file(table, node.class_type, name, place) and not _is_plain_text(node):
+        if not _holds_no_file(table, node.class_type, name, place) and not is_plain_text(node):
             yield from _guessed(node, name, value, declared, unplaced if name not in node.values else None)
-
-
-def _is_plain_text(node: Node) -> bool:
-    return node.class_type.startswith(_PLAIN_TEXT_CLASSES)
 
 
 def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
@@ -163,7 +123,7 @@ def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | 
     )
 
 
-def _given(node: Node, known: LoaderInput) -> Iterator[_Given]:
+def _given(node: Node, known: LoaderInput) -> Iterator[Given]:
     name, place = known.name, known.widget_index
     if name in node.values:
         yield name, place, node.values[name]
@@ -179,7 +139,7 @@ def _given(node: Node, known: LoaderInput) -> Iterator[_Given]:
             yield label, place, node.positional[place]
 
 
-def _other_values(node: Node, taken: set[int | str], *, placed: bool) -> Iterator[_Given]:
+def _other_values(node: Node, taken: set[int | str], *, placed: bool) -> Iterator[Given]:
     names = node.widget_names
     places = {name: place for place, name in enumerate(names)} if placed else {}
     for name, value in node.values.items():
@@ -236,81 +196,6 @@ def _as_text(value: object) -> str:
     )
 
 
-def _embeddings(node: Node, name: str, value: str) -> Iterator[Reference]:
-    if "embedding:" not in value:
-        return
-    for one in dict.fromkeys(match.rstrip(".;") for match in _EMBEDDING.findall(value)):
-        yield Reference(
-            node_path=node.path,
-            node_type=node.class_type,
-            input=name,
-            value=one,
-            folder="embeddings",
-            active=node.active,
-            kind="embedding",
-            evidence="embedding: in a text; the server skips one that is missing",
-            confidence="high",
-            tries=(one, f"{one}.safetensors", f"{one}.pt", f"{one}.bin"),
-        )
-
-
-def _lora_tags(node: Node, name: str, value: str) -> Iterator[Reference]:
-    if "<l" not in value:
-        return
-    ignored = _is_plain_text(node)
-    tags = (match.strip() for match in _LORA_TAG.findall(value))
-    for one in dict.fromkeys(tag for tag in tags if not _NO_NAME.search(tag)):
-        yield Reference(
-            node_path=node.path,
-            node_type=node.class_type,
-            input=name,
-            value=one,
-            folder="loras",
-            active=node.active,
-            kind="lora_tag",
-            evidence="<lora:…> in a text, which this class ignores" if ignored else "<lora:…> in a text",
-            confidence="low" if ignored else "medium",
-            tries=_with_extensions(one),
-        )
-
-
-def _with_extensions(value: str) -> tuple[str, ...]:
-    if value.lower().endswith(MODEL_EXTENSIONS):
-        return (value,)
-    return tuple(f"{value}{extension}" for extension in MODEL_EXTENSIONS)
-
-
-def _listed_loras(node: Node, rest: list[_Given]) -> list[Reference]:
-    found: list[Reference] = []
-    for name, _, value in rest:
-        for item in value if isinstance(value, list) else (value,):
-            if isinstance(item, dict):
-                found.extend(_listed_lora(node, name, item))
-    return found
-
-
-def _listed_lora(node: Node, name: str, item: Mapping[str, object]) -> Iterator[Reference]:
-    lora, switch = item.get("lora"), "on"
-    evidence = "an entry of a LoRA list (Power Lora Loader)"
-    if not isinstance(lora, str) and "strength" in item and "active" in item:
-        lora, switch = item.get("name"), "active"
-        evidence = "an entry of a LoRA list (LoRA Manager)"
-    if not isinstance(lora, str) or lora in NOT_FILES:
-        return
-    yield Reference(
-        node_path=node.path,
-        node_type=node.class_type,
-        input=name,
-        value=lora,
-        folder="loras",
-        active=node.active and item.get(switch) is not False,
-        kind="lora_list",
-        evidence=evidence,
-        confidence="high" if "lora" in node.class_type.lower() else "medium",
-        tries=(lora,) if switch == "on" else _with_extensions(lora),
-    )
-
-
 def _looks_like_file(value: str) -> bool:
     return (
         len(value) <= _LONGEST_NAME
@@ -353,10 +238,6 @@ def _file_names(value: object, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str):
         if _looks_like_file(value):
             yield value
-    elif depth < _MAX_NESTING and isinstance(value, (list, dict)) and not _is_lora_entry(value):
+    elif depth < _MAX_NESTING and isinstance(value, (list, dict)) and not is_lora_entry(value):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _file_names(item, depth + 1)
-
-
-def _is_lora_entry(value: object) -> bool:
-    return isinstance(value, dict) and (isinstance(value.get("lora"), str) or {"strength", "active"} <= value.keys())

@@ -9,7 +9,8 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.input_files import InputFile, required_files
 from comfywatchman.comfyui.loaders import LoaderTable
-from comfywatchman.comfyui.references import Reference, find_references, unnamed_models
+from comfywatchman.comfyui.reference import Reference
+from comfywatchman.comfyui.references import find_references, unnamed_models
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from comfywatchman.base.clock import to_text
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import show_path
 from comfywatchman.comfyui.core_classes import known_core_classes
 from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
 from comfywatchman.comfyui.install import Installation
-from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
+from comfywatchman.comfyui.loaders import LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
-from comfywatchman.comfyui.packs import PackListing, walk_packs
-from comfywatchman.comfyui.start_log import last_start
-from comfywatchman.comfyui.upload_inputs import FileInput
 from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.facts import knowledge_key
@@ -30,8 +24,8 @@ from comfywatchman.readiness.model_index import ModelIndex
 from comfywatchman.readiness.node_facts import NodeFacts
 from comfywatchman.readiness.owners import Owners, node_judge
 from comfywatchman.readiness.pack_cache import write_pack_cache
-from comfywatchman.readiness.pack_index import PackIndex
 from comfywatchman.readiness.run import Run
+from comfywatchman.readiness.source_nodes import SourceNodes, failed_imports, read_nodes
 
 KEPT_CYCLES = 100
 """Cycles for which what is known of a model outlives its absence (an unplugged disk)."""
@@ -79,7 +73,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
     """
     installation = run.request.installation
     folders, failures = resolve_folders(installation)
-    nodes = _look_at_nodes(run, folders, database)
+    nodes = read_nodes(run, folders, database)
     models = ModelIndex(database)
     with run.phase("models"):
         known_folders = folders.with_names(one.folder for one in nodes.loader_inputs)
@@ -90,7 +84,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
     with run.phase("server"):
         live = ask_server(run, inventory.folders)
     table = _loader_table(nodes, live)
-    failed = _failed_imports(installation, nodes.listings) if live.nodes is None else {}
+    failed = failed_imports(installation, nodes.listings) if live.nodes is None else {}
     governed = run.request.environment_checks is not None
     facts = NodeFacts(
         live.classes, live.replaced, nodes.core, known_core_classes(), nodes.packs, failed, governed=governed
@@ -146,69 +140,12 @@ def write_caches(run: Run, host: HostView) -> int:
     return outcome.hashed
 
 
-@dataclass(frozen=True, slots=True)
-class _Nodes:
-    """What the source of packs and of ComfyUI itself says of nodes.
-
-    Attributes:
-        listings: The packs as they lie there.
-        packs: What was read of them.
-        core: ComfyUI's own classes; None without its source.
-        problems: What went wrong with the index of packs, in words.
-    """
-
-    listings: tuple[PackListing, ...]
-    packs: tuple[Pack, ...]
-    core: Pack | None
-    problems: tuple[str, ...]
-
-    @property
-    def loader_inputs(self) -> tuple[LoaderInput, ...]:
-        return tuple(one for pack in self._enabled() for one in pack.loader_inputs)
-
-    @property
-    def file_inputs(self) -> tuple[FileInput, ...]:
-        return tuple(one for pack in self._enabled() for one in pack.file_inputs)
-
-    def fingerprints(self) -> Iterator[str]:
-        for listing in self.listings:
-            yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
-        core = self.core
-        yield "" if core is None else f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)}"
-
-    def _enabled(self) -> Iterator[Pack]:
-        if self.core is not None:
-            yield self.core
-        yield from (pack for pack in self.packs if pack.enabled)
-
-
-def _look_at_nodes(run: Run, folders: ModelFolders, database: Database) -> _Nodes:
-    installation = run.request.installation
-    with run.phase("nodes"):
-        listings = walk_packs(folders.custom_nodes)
-        index = PackIndex(database)
-        packs = index.packs(listings)
-        core = index.core(installation.root, installation.version)
-    failpoint("cycle.after_nodes")
-    return _Nodes(listings, packs, core, index.problems)
-
-
-def _loader_table(nodes: _Nodes, live: LiveView) -> LoaderTable:
+def _loader_table(nodes: SourceNodes, live: LiveView) -> LoaderTable:
     """Return the knowledge of loaders: the shipped table, what sources say, and above both what a server says."""
     table = builtin_table().extended(nodes.loader_inputs, file_inputs=nodes.file_inputs)
     if live.nodes is None:
         return table
     return table.extended(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)
-
-
-def _failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
-    """Return packs that the last start could not import, unless they have changed since."""
-    start = last_start(installation.base)
-    if start is None:
-        return {}
-    when = to_text(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
-    evidence = f"its import failed at the last start of ComfyUI (log of {when})"
-    return {one.folder: evidence for one in listings if one.folder in start.failed and one.newest_ns < start.logged_ns}
 
 
 def _targets(folders: ModelFolders, installation: Installation) -> dict[str, str]:

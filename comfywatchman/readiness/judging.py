@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from comfywatchman.comfyui.input_files import InputFile
-from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import ClassUse, Facts
 from comfywatchman.readiness.status import Candidate, FileProblem, InactiveModel, MissingModel, MissingNode

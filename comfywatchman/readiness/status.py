@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 from comfywatchman.comfyui.input_files import Folder
-from comfywatchman.comfyui.references import Confidence
+from comfywatchman.comfyui.reference import Confidence
 from comfywatchman.comfyui.upload_inputs import Kind
 from comfywatchman.readiness.verdict import ModelState, Status
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from comfywatchman.base.files import composed
-from comfywatchman.comfyui.references import Confidence, Reference
+from comfywatchman.comfyui.reference import Confidence, Reference
 from comfywatchman.readiness.listing import UNFINISHED
 
 LONGEST_NAME_BYTES = 1024

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable, builtin_table
-from comfywatchman.comfyui.references import MODEL_EXTENSIONS, Reference, find_references, unnamed_models
+from comfywatchman.comfyui.reference import MODEL_EXTENSIONS, Reference
+from comfywatchman.comfyui.references import find_references, unnamed_models
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from comfywatchman.comfyui.references import Confidence
+from comfywatchman.comfyui.reference import Confidence
 from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.status import (
     Blocked,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import ClassUse, Facts
 from comfywatchman.readiness.judging import UNREAD, candidates, judge

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfywatchman.comfyui.references import Confidence, Reference
+from comfywatchman.comfyui.reference import Confidence, Reference
 from comfywatchman.readiness.verdict import (
     ModelFinding,
     ModelState,

@@ -10,7 +10,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from comfywatchman.base.place import show_url
-from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Workflow
 from comfywatchman.readiness.search.claims import Proposal, ProposedBy, Wanted, wanted_model
 from comfywatchman.readiness.search.result import NO_IDS, Ids

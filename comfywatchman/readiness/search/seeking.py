@@ -8,7 +8,7 @@ from pathlib import Path
 
 from comfywatchman.base.files import show_path
 from comfywatchman.comfyui.install import manager_places, site_packages
-from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.workflow.document import Format, Workflow
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.search.chain import Sought

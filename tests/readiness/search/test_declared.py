@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from comfywatchman.base.http import Session
-from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Format, Workflow
 from comfywatchman.readiness.search.claims import wanted_model
 from comfywatchman.readiness.search.declared import proposals_of_catalogue, proposals_of_workflow, wanted_of

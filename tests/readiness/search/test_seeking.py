@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.references import Reference
+from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.search.result import Ids

@@ -1,0 +1,43 @@
+"""A place in a workflow that names a model file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Confidence = Literal["high", "medium", "low"]
+Kind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
+
+MODEL_EXTENSIONS: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
+"""Extensions that ComfyUI lists in its own model folders (`folder_paths.supported_pt_extensions`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One place in a workflow that names a model file.
+
+    Attributes:
+        node_path: Path of the node (`12:5`), as the server names it.
+        node_type: Its class.
+        input: Input name; `text` parts (embeddings, LoRA tags) carry the name of the text input.
+        value: The name exactly as the workflow writes it.
+        folder: Canonical model folder (`loras`), or None when only the file extension gave it away.
+        active: False when only muted or bypassed.
+        kind: How it was recognised.
+        evidence: What says that this input names a model, in words.
+        confidence: How sure the recognition is; `low` for the file-extension heuristic.
+        tries: File names the server tries in turn for this value; the value alone for most.
+        also_folders: Further folders that the server lists for the same input.
+    """
+
+    node_path: str
+    node_type: str
+    input: str
+    value: str
+    folder: str | None
+    active: bool
+    kind: Kind
+    evidence: str
+    confidence: Confidence
+    tries: tuple[str, ...]
+    also_folders: tuple[str, ...] = ()
