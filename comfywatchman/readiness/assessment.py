@@ -19,7 +19,7 @@ from comfywatchman.readiness.run import Run
 from comfywatchman.readiness.status import OUT_OF_REACH, EntryIntake, FileProblem, MissingInput, WorkflowEntry
 from comfywatchman.readiness.verdict import Status
 from comfywatchman.readiness.workflow_index import WorkflowIndex
-from comfywatchman.readiness.workflows import is_gone, list_workflows
+from comfywatchman.readiness.workflows import is_gone, list_workflows, users_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +99,15 @@ def _take_in(run: Run, reader: WorkflowReader) -> _TakenIn:
         before = {path: item for path, item in before.items() if not path.startswith(f"{sample}/")}
     signatures = (item.signature for item in before.values())
     files = reader.without_plain_media(listing.files, known=signatures)
+    watched = request.roots
+    if not request.settings.workflows.roots:
+        # While the disk of ComfyUI's users is away there is no root to tell that their files are only out of reach.
+        watched += (users_root(request.installation.base),)
     found = intake.compare(
         files,
         before,
         hash_file=reader.hash_file,
-        gone=lambda path, device: is_gone(path, request.roots, device=device),
+        gone=lambda path, device: is_gone(path, watched, device=device),
         at=run.now(),
         cycle=run.id,
     )

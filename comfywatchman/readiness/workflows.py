@@ -134,15 +134,20 @@ def _take(path: str, status: os.stat_result, label: str, walk: _Walk) -> None:
 
 def default_roots(base: Path) -> Iterator[Root]:
     """Yield the folders in which ComfyUI itself keeps users' workflows (`user/<name>/workflows`)."""
-    users = base / "user"
+    users = users_root(base).path
     try:
         names = sorted(entry.name for entry in os.scandir(users) if entry.is_dir())
     except OSError:
         return
     for name in names:
         folder = users / name / "workflows"
-        if folder.is_dir():
+        if os.path.isdir(folder):
             yield Root(folder, "comfyui" if name == "default" else f"comfyui:{name}")
+
+
+def users_root(base: Path) -> Root:
+    """Return what holds the folders of all users of a ComfyUI, their workflows among much else."""
+    return Root(base / "user", "comfyui")
 
 
 def is_gone(path: str, roots: Iterable[Root], *, device: int | None = None) -> bool:
@@ -189,7 +194,7 @@ def _can_be_listed(folder: Path) -> bool:
 
 
 def _lost_its_disk(folder: Path, device: int | None) -> bool:
-    if device is None or not folder.is_dir() or folder.stat().st_dev == device or os.path.ismount(folder):
+    if device is None or not os.path.isdir(folder) or folder.stat().st_dev == device or os.path.ismount(folder):
         return False
     with os.scandir(folder) as entries:
         return next(entries, None) is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 from functools import partial
 from pathlib import Path
 
@@ -407,6 +408,31 @@ def test_a_database_that_breaks_in_mid_cycle_is_begun_anew(host: Host) -> None:
     assert result.record.success
     assert (result.record.missing, result.record.errors > 0) == (50, True)
     assert host.cycle().record.errors == 0
+
+
+@pytest.mark.parametrize("away", ["missing", "a link to nowhere"])
+def test_workflows_of_a_users_folder_that_is_away_are_uncertain_and_not_removed(host: Host, away: str) -> None:
+    host.write("a.json")
+    assert host.status().summary.ready == 1
+    users = host.comfyui / "user"
+    users.rename(host.folder / "unplugged")
+    if away != "missing":
+        users.symlink_to(host.folder / "gone")
+    entry = host.entry("a.json")
+    assert (entry.status, entry.problems[0].code) == ("UNCERTAIN", "folder-out-of-reach")
+    if users.is_symlink():
+        users.unlink()
+    (host.folder / "unplugged").rename(users)
+    assert host.status().summary.ready == 1
+    assert [one.kind for one in host.intake()] == ["new"]
+
+
+def test_a_user_who_was_deleted_takes_the_workflows_along(host: Host) -> None:
+    host.write("a.json")
+    host.cycle()
+    shutil.rmtree(host.comfyui / "user" / "default")
+    assert host.status().workflows == ()
+    assert [one.kind for one in host.intake()] == ["new", "removed"]
 
 
 @needs_a_user
