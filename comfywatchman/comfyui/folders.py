@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -131,7 +132,7 @@ def resolve_folders(installation: Installation) -> tuple[ModelFolders, tuple[Fai
         The folders, and one `comfyui-config-invalid` for each yaml file on which ComfyUI would refuse to start.
     """
     default_file = installation.root / "extra_model_paths.yaml"
-    files = ((default_file,) if default_file.is_file() else ()) + installation.extra_model_paths
+    files = ((default_file,) if os.path.isfile(default_file) else ()) + installation.extra_model_paths
     extra: list[ExtraPath] = []
     problems: list[Failure] = []
     for path in files:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import gc
+import os
 import re
 import sys
 from collections.abc import Collection, Iterable, Iterator
@@ -74,7 +75,7 @@ def read_pack_specs(root: Path, sources: Iterable[str], *, label: str) -> NodeSp
         sources: Paths of its Python files, relative to the folder.
         label: How the pack is named in the evidence of its inputs.
     """
-    if root.is_file():
+    if os.path.isfile(root):
         tree = SourceTree(root.parent, frozenset())
         tree.add_file((), root)
         return _read(tree, [()], [], label)
@@ -87,7 +88,7 @@ def read_pack_specs(root: Path, sources: Iterable[str], *, label: str) -> NodeSp
 def core_files(comfyui_root: Path) -> list[Path]:
     """Return the files that define ComfyUI's own classes; empty where there is no ComfyUI."""
     nodes = comfyui_root / "nodes.py"
-    if not nodes.is_file():
+    if not os.path.isfile(nodes):
         return []
     return [nodes, *(path for folder in _CORE_FOLDERS for path in sorted((comfyui_root / folder).glob("nodes_*.py")))]
 

@@ -122,7 +122,7 @@ def open_copy(path: Path) -> Database:
     It is empty where there is no such file, or none that can be read.
     """
     copy = memory_database()
-    if not path.is_file():
+    if not os.path.isfile(path):
         return copy
     # Without a log beside it nobody is writing; SQLite would make one even to read.
     how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"

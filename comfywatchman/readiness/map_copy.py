@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -30,7 +31,7 @@ def fetched_map(run: Run) -> tuple[Path | None, str]:
     may_try = run.request.keeps and section.class_map_url and _is_older(folder / _TRIED, _RETRY_SECONDS, run)
     if is_due and may_try:
         _fetch(run, section.class_map_url, folder)
-    if not (folder / MAP_NAME).is_file():
+    if not os.path.isfile(folder / MAP_NAME):
         return None, ""
     fetched_at = datetime.fromtimestamp((folder / MAP_NAME).stat().st_mtime, UTC)
     return folder, f"ComfyUI-Manager's map, fetched {to_text(fetched_at)}"

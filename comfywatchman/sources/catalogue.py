@@ -73,12 +73,12 @@ class Catalogue(msgspec.Struct, frozen=True):
 def find_templates(site_packages: Iterable[Path]) -> tuple[Path, ...]:
     """Return the folders with official workflow templates below the package folders of a Python environment."""
     places = (folder / package / "templates" for folder in site_packages for package in TEMPLATE_PACKAGES)
-    return tuple(place for place in places if place.is_dir())
+    return tuple(place for place in places if os.path.isdir(place))
 
 
 def find_model_list(folders: Iterable[Path]) -> Path | None:
     """Return the Manager's list from the first of the folders where it may be installed."""
-    return next((folder / MODEL_LIST for folder in folders if (folder / MODEL_LIST).is_file()), None)
+    return next((folder / MODEL_LIST for folder in folders if os.path.isfile(folder / MODEL_LIST)), None)
 
 
 def load_catalogue(templates: Sequence[Path], model_list: Path | None, *, cache: Path) -> Catalogue:

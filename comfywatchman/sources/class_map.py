@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -88,7 +89,7 @@ def find_manager_maps(folders: Iterable[Path]) -> Path | None:
         folders: Where the Manager may be installed: `custom_nodes/ComfyUI-Manager`, and the folder
             `comfyui_manager` of the server's site-packages.
     """
-    return next((folder for folder in folders if (folder / MAP_NAME).is_file()), None)
+    return next((folder for folder in folders if os.path.isfile(folder / MAP_NAME)), None)
 
 
 def load_class_map(folder: Path, *, cache: Path, source: str) -> ClassMap:

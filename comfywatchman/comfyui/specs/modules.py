@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import warnings
 from collections.abc import Collection
 from dataclasses import dataclass, field
@@ -67,7 +68,7 @@ class SourceTree:
         above = importer.package[: len(importer.package) - level + 1]
         place = self.root.joinpath(*above, *dotted.split("."))
         is_inside = level - 1 <= len(importer.package)
-        return is_inside and not place.is_dir() and not any(place.parent.glob(f"{place.name}.*"))
+        return is_inside and not os.path.isdir(place) and not any(place.parent.glob(f"{place.name}.*"))
 
     def forget(self, keep: Collection[tuple[str, ...]]) -> None:
         """Let go of all trees but those to keep; circles are cut by hand, so that their memory is free at once."""
@@ -86,9 +87,9 @@ class SourceTree:
         if parts:
             candidates.append(place.with_name(f"{parts[-1]}.py"))
         for path in candidates:
-            if path.is_file():
+            if os.path.isfile(path):
                 return self._parse(parts, path, is_package=path.name == "__init__.py")
-        if parts and place.is_dir():
+        if parts and os.path.isdir(place):
             return Module(parts=parts, is_package=True, tree=ast.Module(body=[], type_ignores=[]))
         return None
 

@@ -122,7 +122,7 @@ def plan_rules(settings: Settings, folders: ModelFolders, same_bytes: Mapping[st
 
 def disk_of(directory: Path) -> tuple[str, int]:
     """Return what equal disks share, and the free bytes, of the nearest folder that exists."""
-    while not directory.exists() and directory != directory.parent:
+    while not os.path.exists(directory) and directory != directory.parent:
         directory = directory.parent
     found = os.statvfs(directory)
     return f"{directory.stat().st_dev}", found.f_bavail * found.f_frsize
