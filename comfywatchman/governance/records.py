@@ -110,6 +110,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
             between. Feeds what readiness knows of loaders.
         widget_places: Places of those inputs in the editor's list of widget values, by node class and input, as far
             as they are known.
+        model_directories: Where packs keep models of folders that only they have, relative to `models`, by folder key.
     """
 
     how: Literal["exit", "server", "none"]
@@ -120,6 +121,7 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
     import_failures: dict[str, str] = {}
     model_folders: dict[str, dict[str, str]] = {}
     widget_places: dict[str, dict[str, int]] = {}
+    model_directories: dict[str, tuple[str, ...]] = {}
 
 
 class PromotionPlan(msgspec.Struct, frozen=True, kw_only=True):

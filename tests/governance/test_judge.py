@@ -242,6 +242,7 @@ def nodes():
     judgement, _ = room.judged(server(changes))
     assert judgement.model_folders == {"Of_mine": {"name": "odd_things", "vae": "vae"}}
     assert judgement.widget_places == {"Of_mine": {"name": 1, "vae": 2}}
+    assert judgement.model_directories == {"odd_things": ("odd",)}
     assert statuses(judgement)["models"] == "ok"
 
 

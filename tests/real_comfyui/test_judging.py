@@ -94,6 +94,7 @@ def test_a_good_pack_is_well_and_its_model_folders_are_known(judged: Any, tmp_pa
     assert judgement.classes_added == {"mine": ("OddLoader",)}
     assert judgement.model_folders == {"OddLoader": {"odd": "odd_things", "vae": "vae"}}
     assert judgement.widget_places == {"OddLoader": {"odd": 1, "vae": 2}}
+    assert judgement.model_directories == {"odd_things": ("odd",)}
     assert not (tmp_path / "scratch").exists()
     commands = [Path(f"/proc/{pid}/cmdline") for pid in all_pids()]
     assert not [path for path in commands if path.exists() and str(tmp_path) in path.read_text("utf-8", "replace")]

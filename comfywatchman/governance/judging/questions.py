@@ -17,7 +17,7 @@ from comfywatchman.comfyui.api import MAX_OBJECT_INFO_BYTES
 from comfywatchman.comfyui.object_info import read_object_info, widget_places
 from comfywatchman.governance.judging.model_folders import tied_inputs
 from comfywatchman.governance.judging.prompt import choose_prompt, outcome, refusal
-from comfywatchman.governance.judging.scratch import Marks, known_folders, told_folders
+from comfywatchman.governance.judging.scratch import Marks, known_folders, own_directories, told_folders
 from comfywatchman.governance.judging.words import in_words
 from comfywatchman.governance.records import Finding
 
@@ -27,11 +27,19 @@ _LIMIT_SECONDS: Final = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the server says of its nodes: their modules by class, and the model inputs of packs with their places."""
+    """What the server says of its nodes.
+
+    Attributes:
+        packs: Their modules by class.
+        model_folders: The model inputs of packs: folder keys by class and input.
+        widget_places: The places of those inputs among the widgets.
+        model_directories: Where models of folders are that only packs have, relative to the model folder.
+    """
 
     packs: dict[str, str]
     model_folders: dict[str, dict[str, str]] = field(default_factory=dict)
     widget_places: dict[str, dict[str, int]] = field(default_factory=dict)
+    model_directories: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def ask_nodes(url: str, marks: Marks | None) -> Told:
@@ -54,8 +62,8 @@ def ask_nodes(url: str, marks: Marks | None) -> Told:
         return Told(nodes.packs)
     combos = {name: inputs for name, inputs in nodes.combos.items() if nodes.packs.get(name, "").startswith(CUSTOM)}
     tied = tied_inputs(combos, marks.names(folders))
-    places = widget_places(payload, tied)
-    return Told(nodes.packs, tied, places)
+    keys = {key for inputs in tied.values() for listed in inputs.values() for key in listed.split(",")}
+    return Told(nodes.packs, tied, widget_places(payload, tied), own_directories(marks.base, keys, folders))
 
 
 def run_prompt(url: str, packs: dict[str, str], *, limit_seconds: float, is_running: Callable[[], bool]) -> Finding:

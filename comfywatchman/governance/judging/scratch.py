@@ -114,6 +114,18 @@ def told_folders(answer: object) -> dict[str, tuple[Path, ...]]:
     }
 
 
+def own_directories(
+    base: Path, keys: Iterable[str], folders: Mapping[str, Sequence[Path]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the directories of folders that only packs have, relative to the model folder; others are left out."""
+    known, models = known_folders(base), base / "models"
+    return {
+        key: tuple(str(place.relative_to(models)) for place in folders[key])
+        for key in sorted(keys)
+        if key not in known and all(place.is_relative_to(models) for place in folders[key])
+    }
+
+
 def _extensions(base: Path) -> dict[str, frozenset[str]]:
     folders, _ = resolve_folders(Installation(root=base, version=None, base=base))
     return {name: folder.extensions for name, folder in folders.folders.items()}

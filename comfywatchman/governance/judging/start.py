@@ -117,6 +117,7 @@ def _judged(child: Child, waited: _Waited, url: str, marks: Marks, bench: Bench)
         probe=started.probe,
         model_folders=started.model_folders,
         widget_places=started.widget_places,
+        model_directories=started.model_directories,
         unasked=unasked,
     )
 
@@ -137,6 +138,7 @@ def _asked(child: Child, url: str, marks: Marks | None, *, bench: Bench) -> Star
         probe=ran,
         model_folders=told.model_folders,
         widget_places=told.widget_places,
+        model_directories=told.model_directories,
     )
 
 

@@ -27,6 +27,7 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
         probe: How the minimal prompt went; None when it was not run.
         model_folders: Model folder keys by class and input of packs.
         widget_places: Places of those inputs among the widgets of their class.
+        model_directories: Directories of the folders that only packs have, relative to the model folder.
         unasked: Arguments of a trial that this ComfyUI does not know, in words.
     """
 
@@ -39,4 +40,5 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     probe: Finding | None = None
     model_folders: dict[str, dict[str, str]] = {}
     widget_places: dict[str, dict[str, int]] = {}
+    model_directories: dict[str, tuple[str, ...]] = {}
     unasked: str | None = None

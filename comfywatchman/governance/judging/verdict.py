@@ -33,6 +33,7 @@ def judged(node_id: str, after: Started, before: Started | None) -> Judgement:
         import_failures=after.failures,
         model_folders=after.model_folders,
         widget_places=after.widget_places,
+        model_directories=after.model_directories,
     )
 
 
