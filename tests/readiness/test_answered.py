@@ -159,3 +159,10 @@ def test_declared_candidates_stay_where_the_search_has_none() -> None:
 
 def test_a_site_without_a_name_of_its_own_is_called_as_it_is() -> None:
     assert [site(one) for one in ("civitai", "models.example")] == ["Civitai", "models.example"]
+
+
+def test_sites_that_kept_silent_are_named_and_nothing_else_is_said_of_them() -> None:
+    silent = ("Hugging Face did not answer.", "Civitai did not answer.", "civitai: ERROR.")
+    fix = answered(answer("ERROR", evidence=silent), again="2026-11-20T15:00:00Z").fix
+    when = "it is asked again after 2026-11-20T15:00:00Z"
+    assert fix == f"The search got no answer of Civitai and Hugging Face; {when}. Put it there."

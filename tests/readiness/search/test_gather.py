@@ -293,3 +293,26 @@ def test_each_token_goes_to_its_own_site_only(world: World) -> None:
     assert "civitai-token" not in repr(world.huggingface.asked)
     assert not any("token" in asked.path for asked in (*world.civitai.asked, *world.huggingface.asked))
     assert world.cdn.asked == []
+
+
+def test_what_a_silent_hub_was_to_verify_keeps_its_ids_and_the_address_that_they_make() -> None:
+    with HuggingFaceServer() as gone:
+        pass
+    proposals = (
+        Proposal("workflow", "it", Ids(repo="o/n", path="x/a.safetensors")),
+        Proposal("workflow", "it", Ids(repo="o/n"), "a.safetensors"),
+        Proposal("workflow", "it", Ids(civitai_version=5, civitai_file=6), "a.safetensors"),
+        Proposal("workflow", "it", Ids(civitai_model=4), "a.safetensors"),
+    )
+    with Session(timeout_seconds=5) as session:
+        hubs = Hubs(Civitai(session, gone.url, None), HuggingFace(session, gone.url))
+        found = [facts_of(one, wanted_model("a.safetensors", "loras"), hubs)[0] for one in proposals]
+    assert {one.state for one in found} == {"unknown"}
+    assert [one.name for one in found] == ["a.safetensors"] * 4
+    assert [one.said for one in found] == ["Hugging Face did not answer."] * 2 + ["Civitai did not answer."] * 2
+    assert [one.url for one in found] == [
+        f"{gone.url}/o/n/resolve/main/x/a.safetensors",
+        None,
+        f"{gone.url}/api/download/models/5?fileId=6",
+        None,
+    ]

@@ -173,6 +173,17 @@ def test_a_hub_that_cannot_be_asked_is_an_error_and_never_not_found() -> None:
     assert "no answer" in judged(unknown).evidence[0]
 
 
+def test_what_could_not_be_asked_about_is_kept_as_not_verified_and_a_silence_is_said_by_the_evidence_alone() -> None:
+    silence = "Hugging Face did not answer."
+    url = "https://huggingface.co/o/n/resolve/main/x.safetensors"
+    silent = judged(facts(state="unknown", source="huggingface", said=silence, sha256=None, size=None, url=url))
+    assert silent.evidence == (silence,)
+    assert [(one.reasons, one.url) for one in silent.candidates] == [(("not verified",), url)]
+    refused = judged(facts(state="unknown", said="Hugging Face wants a key.", sha256=None))
+    assert refused.candidates[0].reasons == ("not verified: Hugging Face wants a key.",)
+    assert refused.evidence == ("Hugging Face wants a key.",)
+
+
 def test_nothing_proposed_is_not_found() -> None:
     assert judged().status is SearchStatus.NOT_FOUND
 
