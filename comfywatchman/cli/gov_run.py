@@ -25,5 +25,4 @@ def run(context: click.Context, arguments: tuple[str, ...]) -> None:
 
     session: Session = context.obj
     ground = looked(session)
-    installation = session.needed_installation("to start")
-    run_in_foreground(ground.layout, installation, ground.settings.run, arguments)
+    run_in_foreground(ground.layout, session.installation_at(ground.comfyui), ground.settings.run, arguments)

@@ -97,6 +97,12 @@ class Session:
             found = find_installation(places)
         return _with_settings(found, self.settings) if found else None
 
+    def installation_at(self, folder: Path) -> Installation:
+        """Return the ComfyUI in a folder with the configured folders; what is not there fails when it is needed."""
+        found = find_installation([("its folder", folder)])
+        bare = Installation(root=folder, version=None, base=folder, found_by="its folder")
+        return _with_settings(found or bare, self.settings)
+
     def comfyui_folder(self) -> Path | None:
         """Return the folder of the watched ComfyUI, whatever it holds when it was named; None when none was found.
 

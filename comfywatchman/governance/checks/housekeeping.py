@@ -35,8 +35,9 @@ class Open:
 
 
 def transactions_result(transactions: Sequence[Open]) -> CheckResult:
-    """Judge whether transactions wait for somebody."""
-    waiting = [one for one in transactions if one.status in _NEXT and not (one.status == "running" and one.is_alive)]
+    """Judge whether transactions wait for somebody; of a node only the newest does, as it overtakes the others."""
+    newest = {one.node_id: one for one in sorted(transactions, key=lambda one: one.txid)}.values()
+    waiting = [one for one in newest if one.status in _NEXT and not (one.status == "running" and one.is_alive)]
     if not waiting:
         return CheckResult(name="transactions", status="ok", evidence="No transaction waits for anybody.")
     order = list(_NEXT)

@@ -30,6 +30,11 @@ def test_the_most_pressing_transaction_gives_the_command() -> None:
     assert result.items == ("a", "b")
 
 
+def test_a_transaction_that_a_later_one_of_its_node_overtook_waits_for_nobody() -> None:
+    later = [Open("b", "depth", "promoted"), Open("a", "depth", "completed")]
+    assert transactions_result(later).status == "ok"
+
+
 def test_an_open_conflict_is_one_with_a_report_that_nobody_has_resolved() -> None:
     transactions = [Open("a", "x", "needs_resolution"), Open("b", "y", "resolved"), Open("c", "z", "needs_resolution")]
     result = conflicts_result(transactions, ["a", "b"])

@@ -55,7 +55,7 @@ def site_packages(site: Site) -> Path:
 def record(site: Site, txid: str, status: TransactionStatus) -> None:
     write_atomic(
         site.layout.transactions / f"{txid}.json",
-        to_json(Transaction(txid=txid, node_id="depth", started_at="2026-11-20T12:00:00Z", status=status)),
+        to_json(Transaction(txid=txid, node_id=f"node{txid[-1]}", started_at="2026-11-20T12:00:00Z", status=status)),
     )
 
 
