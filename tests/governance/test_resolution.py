@@ -1,0 +1,187 @@
+"""Resolving conflicts, with real trials and promotions over tiny wheels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance import conflict, plugins, promotion, resolution, transaction, truth
+from comfywatchman.governance.adding import Wish, add
+from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
+from tests.governance.grounds import Site, made
+from tests.governance.packs import repository
+from tests.governance.wheels import add_wheel
+
+SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet==1.0"]}
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A root whose ComfyUI wants numlet<2, and a package `midlet` whose second version wants numlet>=2."""
+    site = made(tmp_path, requirements=("corelet==1.0", "numlet<2"))
+    site.configure(tx={"probe": False})
+    add_wheel(site.wheels, "midlet", "1.0", requires=["numlet>=1"])
+    add_wheel(site.wheels, "midlet", "2.0", requires=["numlet[fast]>=2", "plainlet"])
+    for version in ("1.0", "2.0"):
+        add_wheel(site.wheels, "numlet", version, extras={"fast": ["fastlet"]}, files={"numlet/linalg.py": version})
+    add_wheel(site.wheels, "fastlet", "1.0")
+    return site
+
+
+def _tried(site: Site, name: str, *requirements: str) -> Transaction:
+    pack = repository(site.folder / "repositories" / name, *requirements)
+    with site.opened() as ground:
+        add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+        return transaction.run(ground, name)
+
+
+def _promoted(site: Site, txid: str) -> Transaction:
+    with site.opened() as ground:
+        return promotion.promote(ground, txid, promotion.Consent(), report=conflict.report)
+
+
+def _resolved(site: Site, txid: str, *pins: str) -> Transaction:
+    with site.opened() as ground:
+        return resolution.resolve(ground, txid, pins)
+
+
+@pytest.fixture
+def clashed(site: Site) -> Transaction:
+    """A transaction that waits for pins: its node wants midlet>=2."""
+    found = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
+    assert found.status == "needs_resolution"
+    return found
+
+
+def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site, clashed: Transaction) -> None:
+    before = {name: site.layout.truth(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
+    resolved = _resolved(site, clashed.txid, "numlet==1.0")
+    assert (resolved.status, resolved.error, resolved.resolution_pins) == ("resolved", None, ("numlet==1.0",))
+    assert {name: site.layout.truth(name).read_bytes() for name in before} == before
+    promoted = _promoted(site, clashed.txid)
+    assert promoted.status == "promoted"
+    assert site.imported("import numlet, midlet; print(numlet.__version__, midlet.__version__)") == "1.0 2.0"
+    assert promoted.promotion is not None
+    assert [line for line in promoted.promotion.accepted_violations if "numlet[fast]>=2" in line]
+    with site.opened() as ground:
+        plugins.remove(ground, "heavy")
+    assert {name: site.layout.truth(name).read_bytes() for name in before} == before
+
+
+def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
+    site: Site, clashed: Transaction
+) -> None:
+    resolved = _resolved(site, clashed.txid, "NumLet == 1.0")
+    assert resolved.promotion_plan is not None
+    with_extras = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
+    assert resolved.promotion_plan.override_additions == (with_extras,)
+    _promoted(site, clashed.txid)
+    assert truth.overrides(site.layout.pyproject.read_text()) == (with_extras,)
+    assert site.imported("import fastlet, plainlet; print('there')") == "there"
+
+
+def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
+    found = _promoted(site, _tried(site, "plain", "numlet>=2").txid)
+    resolved = _resolved(site, found.txid, "numlet==1.0")
+    assert resolved.status == "resolved"
+    assert resolved.promotion_plan is not None
+    assert resolved.promotion_plan.override_additions == ("numlet==1.0",)
+    assert _promoted(site, found.txid).status == "promoted"
+    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+
+
+def test_pins_that_do_not_help_give_a_new_report(site: Site, clashed: Transaction) -> None:
+    first = (site.layout.conflicts / f"{clashed.txid}.json").read_bytes()
+    failed = _resolved(site, clashed.txid, "plainlet==9")
+    assert (failed.status, failed.resolution_pins) == ("needs_resolution", ("plainlet==9",))
+    assert failed.error
+    assert (site.layout.conflicts / f"{clashed.txid}.json").read_bytes() != first
+    assert (site.layout.logs / f"{clashed.txid}.resolve.lock.log").is_file()
+    mended = _resolved(site, clashed.txid, "plainlet==1.0", "numlet==1.0")
+    assert (mended.status, mended.resolution_pins) == ("resolved", ("numlet==1.0", "plainlet==1.0"))
+
+
+def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
+    site: Site, clashed: Transaction
+) -> None:
+    _resolved(site, clashed.txid, "numlet==1.0")
+    again = _resolved(site, clashed.txid, "numlet==2.0")
+    assert (again.status, again.resolution_pins) == ("resolved", ("numlet==2.0",))
+    assert _promoted(site, clashed.txid).status == "promoted"
+    assert site.imported("import numlet; print(numlet.__version__)") == "2.0"
+
+
+def test_without_pins_it_is_only_tried_again(site: Site, clashed: Transaction) -> None:
+    assert _resolved(site, clashed.txid).status == "needs_resolution"
+    add_wheel(site.wheels, "midlet", "3.0", requires=["numlet"])
+    unpinned = _resolved(site, clashed.txid, "midlet==3.0")
+    assert unpinned.status == "resolved"
+
+
+def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: Site, clashed: Transaction) -> None:
+    _resolved(site, clashed.txid, "numlet==1.0")
+    _promoted(site, clashed.txid)
+    other = _tried(site, "other", "newlet")
+    assert _promoted(site, other.txid).status == "needs_resolution"
+    assert _resolved(site, other.txid, "numlet==1.0").status == "resolved"
+    assert _promoted(site, other.txid).status == "promoted"
+    with site.opened() as ground:
+        plugins.remove(ground, "heavy")
+        assert site.imported("import numlet, newlet; print(numlet.__version__)") == "1.0"
+        plugins.remove(ground, "other")
+    assert truth.overrides(site.layout.pyproject.read_text()) == ()
+
+
+@pytest.mark.parametrize("status", ["running", "completed", "failed", "aborted", "promoted"])
+def test_only_what_met_a_conflict_is_resolved(site: Site, status: TransactionStatus) -> None:
+    found = _tried(site, "calm", "plainlet")
+    with site.opened() as ground:
+        transaction.save(ground, msgspec.structs.replace(found, status=status))
+        with pytest.raises(Failure) as caught:
+            resolution.resolve(ground, found.txid, ["numlet==1.0"])
+        assert caught.value.code == "gov-transaction-state"
+        assert transaction.read(site.layout, found.txid).resolution_pins == ()
+
+
+def test_what_is_no_pin_changes_nothing(site: Site, clashed: Transaction) -> None:
+    with pytest.raises(Failure) as caught:
+        _resolved(site, clashed.txid, "numlet==1.0", "numlet>=2")
+    assert caught.value.code == "gov-bad-pin"
+    with site.opened() as ground:
+        assert transaction.read(ground.layout, clashed.txid) == clashed
+
+
+def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(site: Site, clashed: Transaction) -> None:
+    with site.opened() as ground:
+        transaction.save(ground, msgspec.structs.replace(clashed, promotion_plan=None))
+        with pytest.raises(Failure) as caught:
+            resolution.resolve(ground, clashed.txid, [])
+    assert caught.value.code == "gov-transaction-state"
+
+
+def test_the_choices_say_what_gives_way_to_each(site: Site, clashed: Transaction) -> None:
+    with site.opened() as ground:
+        report = resolution.report_of(ground, clashed.txid)
+        assert resolution.report_of(ground, "20261121T120000Z-00000000") is None
+    assert report is not None
+    found = {one.pin: one.gives_way for one in resolution.choices(report)}
+    assert found["midlet==1.0"] == ("midlet>=2 (node heavy)",)
+    assert "numlet<2 (base)" in found["numlet==2.0"]
+    assert next(iter(found)) == "midlet==1.0"
+
+
+def test_a_line_that_is_no_requirement_gives_way_to_nothing() -> None:
+    report = ConflictReport(
+        txid="t",
+        node_id="n",
+        created_at="",
+        kind="conflict",
+        confidence="unparsed",
+        summary="",
+        clash=(Edge(source="node n", requirement="?"),),
+        suggestions=("a==1",),
+    )
+    assert resolution.choices(report) == (resolution.Choice("a==1", ()),)
