@@ -62,7 +62,7 @@ _SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 
 def gov(
     context: click.Context, root: Path | None, home: Path | None, config_file: Path | None, comfyui: Path | None
 ) -> None:
-    r"""Change the Python environment of ComfyUI as a whole, or not at all.
+    """Change the Python environment of ComfyUI as a whole, or not at all.
 
     A node is tried in a candidate environment beside production; only what was tried and verified is promoted, and
     every step can be taken back.
