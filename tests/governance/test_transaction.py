@@ -93,6 +93,7 @@ def test_an_installer_runs_in_the_candidate_with_its_pip_and_what_it_installs_is
     assert any(one.name == "install" and one.status == "ok" for one in found.judgement.findings)  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_an_installer_that_fails_is_told_and_the_start_decides(site: Site) -> None:
     found = tried(site, "fails-to-install", files={"install.py": "raise SystemExit(3)\n"})
     assert found.status == "completed"
@@ -110,6 +111,7 @@ def test_an_installer_sees_neither_secrets_nor_another_environment(site: Site, m
     assert found.candidate_env in seen
 
 
+@pytest.mark.slow
 def test_what_does_harm_is_refused_before_it_is_installed(site: Site) -> None:
     add_wheel(site.wheels, "ultralytics", "8.3.41")
     add_wheel(site.wheels, "ultralytics", "8.3.40")
@@ -122,6 +124,7 @@ def test_what_does_harm_is_refused_before_it_is_installed(site: Site) -> None:
     assert free.diff.added == ("ultralytics==8.3.40",)
 
 
+@pytest.mark.slow
 def test_what_an_installer_brings_in_that_does_harm_stops_the_trial_before_the_start(site: Site) -> None:
     add_wheel(site.wheels, "lolminer", "1.0")
     script = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'lolminer'])\n"
@@ -138,6 +141,7 @@ def test_what_cannot_be_installed_fails_with_uvs_words_and_a_log(site: Site) -> 
     assert (site.layout.logs / f"{found.txid}.install.uv.log").is_file()
 
 
+@pytest.mark.slow
 def test_a_source_file_that_a_node_changes_changes_no_other_environment(site: Site) -> None:
     before = production(site)
     found = tried(site, "patches", files={"install.py": PATCH.format(module="corelet")})
@@ -148,6 +152,7 @@ def test_a_source_file_that_a_node_changes_changes_no_other_environment(site: Si
     assert clean.integrity == "verified"
 
 
+@pytest.mark.slow
 def test_changed_bytes_that_production_shares_are_taken_out_of_it_and_of_the_cache(tmp_path: Path) -> None:
     site = made(tmp_path, init=False)
     site.configure(tx={"probe": False}, runtime={"link_mode": "hardlink"})
@@ -169,6 +174,7 @@ def test_changed_bytes_that_production_shares_are_taken_out_of_it_and_of_the_cac
     assert not [path for path in Path(clean.candidate_env).rglob("library.py") if "POISON" in path.read_text()]
 
 
+@pytest.mark.slow
 def test_a_core_package_that_would_change_is_named(tmp_path: Path) -> None:
     site = made(tmp_path)
     site.configure(policy={"core_packages": ["Core_let"]}, tx={"probe": False})
@@ -177,6 +183,7 @@ def test_a_core_package_that_would_change_is_named(tmp_path: Path) -> None:
     assert found.core_impact == ("corelet 1.0 -> 2.0", "numlet none -> 2.0")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("main", "code"), [("raise SystemExit(7)\n", 7), (None, 2)])
 def test_the_end_of_main_decides(tmp_path: Path, main: str | None, code: int) -> None:
     site = made(tmp_path)
@@ -242,6 +249,7 @@ def test_a_damaged_record_is_passed_over_and_left(site: Site) -> None:
     path.unlink()
 
 
+@pytest.mark.slow
 def test_a_trial_whose_process_died_stands_as_failed(site: Site) -> None:
     node(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
     code = (
