@@ -13,11 +13,12 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
-from comfywatchman.cli.environment import environment_checks
+from comfywatchman.cli.environment import environment_checks, tried_loaders
 from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import print_plan, print_report
 from comfywatchman.comfyui.install import Installation, find_installation
+from comfywatchman.comfyui.tried_loaders import NOTHING_TRIED
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.run import CycleRequest, Progress
 from comfywatchman.readiness.schedule_state import CycleNote
@@ -73,6 +74,7 @@ def run_cycle_command(session: Session, how: CycleOptions) -> int:
                 log=session.log,
                 progress=progress,
                 environment_checks=None if is_sample else environment_checks(session),
+                tried_loaders=NOTHING_TRIED if is_sample else tried_loaders(session),
             )
         )
     if how.as_note:

@@ -8,6 +8,7 @@ from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.base.gpu import GpuReading
+    from comfywatchman.comfyui.tried_loaders import TriedLoaders
     from comfywatchman.readiness.run import EnvironmentChecks
     from comfywatchman.readiness.status import Environment
 
@@ -22,7 +23,7 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
         Failure: A `config-…` code.
     """
     root = session.governed_root
-    if not (root / "pyproject.toml").is_file() and not (root / "state" / "journal.json").exists():
+    if not _is_governed(session):
         return None
 
     def check(gpus: GpuReading) -> Environment:
@@ -41,3 +42,24 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
         return Environment(state=worst(results), checks=checks, root=show_path(root))
 
     return check
+
+
+def tried_loaders(session: Session) -> TriedLoaders:
+    """Return what trials in the governed environment showed of loaders; nothing when no environment is governed.
+
+    Raises:
+        Failure: A `config-…` code.
+    """
+    from comfywatchman.comfyui.tried_loaders import NOTHING_TRIED
+
+    if not _is_governed(session):
+        return NOTHING_TRIED
+    from comfywatchman.governance.layout import Layout
+    from comfywatchman.governance.loader_facts import tried_loaders as shown
+
+    return shown(Layout(session.governed_root))
+
+
+def _is_governed(session: Session) -> bool:
+    root = session.governed_root
+    return (root / "pyproject.toml").is_file() or (root / "state" / "journal.json").exists()

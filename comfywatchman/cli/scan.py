@@ -10,7 +10,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
-from comfywatchman.cli.environment import environment_checks
+from comfywatchman.cli.environment import environment_checks, tried_loaders
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import lacked
@@ -107,6 +107,7 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
         settings=session.settings,
         layout=session.layout,
         environment_checks=environment_checks(session),
+        tried_loaders=tried_loaders(session),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from comfywatchman.comfyui.folders import ModelFolder, ModelFolders
 from comfywatchman.comfyui.loaders import LoaderInput, LoaderTable
@@ -36,6 +37,9 @@ class TriedLoaders:
             if folders.get(name) is None
         }
         return replace(folders, folders={**folders.folders, **added}) if added else folders
+
+
+NOTHING_TRIED: Final = TriedLoaders()
 
 
 def _is_known(one: LoaderInput, table: LoaderTable) -> bool:

@@ -12,6 +12,7 @@ from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
 from comfywatchman.comfyui.install import Installation
 from comfywatchman.comfyui.loaders import LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
+from comfywatchman.comfyui.tried_loaders import TriedLoaders
 from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.facts import knowledge_key
@@ -71,19 +72,19 @@ def look_at_host(run: Run, database: Database) -> HostView:
         run: The cycle under way.
         database: What earlier cycles read.
     """
-    installation = run.request.installation
+    installation, tried = run.request.installation, run.request.tried_loaders
     folders, failures = resolve_folders(installation)
     nodes = read_nodes(run, folders, database)
     models = ModelIndex(database)
     with run.phase("models"):
-        known_folders = folders.with_names(one.folder for one in nodes.loader_inputs)
+        known_folders = tried.added_folders(folders).with_names(one.folder for one in nodes.loader_inputs)
         targets = _targets(known_folders, installation)
         inventory = build_inventory(walk_models(known_folders), models, targets=targets)
         models.prune(inventory.header_keys, keep_cycles=KEPT_CYCLES)
     failpoint("cycle.after_inventory")
     with run.phase("server"):
         live = ask_server(run, inventory.folders)
-    table = _loader_table(nodes, live)
+    table = _loader_table(nodes, tried, live)
     failed = failed_imports(installation, nodes.listings) if live.nodes is None else {}
     governed = run.request.environment_checks is not None
     facts = NodeFacts(
@@ -140,9 +141,9 @@ def write_caches(run: Run, host: HostView) -> int:
     return outcome.hashed
 
 
-def _loader_table(nodes: SourceNodes, live: LiveView) -> LoaderTable:
-    """Return the knowledge of loaders: the shipped table, what sources say, and above both what a server says."""
-    table = builtin_table().extended(nodes.loader_inputs, file_inputs=nodes.file_inputs)
+def _loader_table(nodes: SourceNodes, tried: TriedLoaders, live: LiveView) -> LoaderTable:
+    """Return the knowledge of loaders: the shipped table and what sources say, above it trials, above all a server."""
+    table = tried.added_to(builtin_table().extended(nodes.loader_inputs, file_inputs=nodes.file_inputs))
     if live.nodes is None:
         return table
     return table.extended(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)

@@ -14,6 +14,7 @@ from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.files import show_path
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install import Installation
+from comfywatchman.comfyui.tried_loaders import NOTHING_TRIED, TriedLoaders
 from comfywatchman.readiness.database import memory_database
 from comfywatchman.readiness.facts import Facts
 from comfywatchman.readiness.host_view import HostView, look_at_host
@@ -50,6 +51,7 @@ def look_at_files(
     settings: Settings,
     layout: Layout,
     environment_checks: EnvironmentChecks | None = None,
+    tried_loaders: TriedLoaders = NOTHING_TRIED,
 ) -> Look:
     """Judge workflow files, or all that are in the given folders, against a host; its environment is not checked."""
     roots = tuple(Root(path.absolute(), "cli") for path in paths)
@@ -64,6 +66,7 @@ def look_at_files(
         log=logging.getLogger("comfywatchman.look"),
         keeps=False,
         environment_checks=environment_checks,
+        tried_loaders=tried_loaders,
     )
     run = Run.begin(request)
     with closing(memory_database()) as database:

@@ -15,6 +15,7 @@ from comfywatchman.base.files import Damaged, show_path
 from comfywatchman.base.gpu import GpuReading
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install import Installation
+from comfywatchman.comfyui.tried_loaders import NOTHING_TRIED, TriedLoaders
 from comfywatchman.readiness.layout import Layout
 from comfywatchman.readiness.status import Environment
 from comfywatchman.readiness.workflows import Root
@@ -42,6 +43,7 @@ class CycleRequest:
         progress: Told of each phase.
         keeps: Whether anything may be written; False for a look that leaves no trace.
         environment_checks: Looks at the governed environment; None when none is governed.
+        tried_loaders: What trials in the governed environment showed of loaders.
     """
 
     trigger: str
@@ -55,6 +57,7 @@ class CycleRequest:
     progress: Progress = lambda _phase: None
     keeps: bool = True
     environment_checks: EnvironmentChecks | None = None
+    tried_loaders: TriedLoaders = NOTHING_TRIED
 
 
 @dataclass(slots=True)

@@ -7,7 +7,9 @@ from pathlib import Path
 import orjson
 import pytest
 
+from comfywatchman.base.files import to_json
 from comfywatchman.governance import generation
+from comfywatchman.governance.records import Judgement, Transaction
 from comfywatchman.readiness.sample_workflows import text_to_image
 from tests.governance.grounds import Site
 from tests.governance.wheels import add_wheel
@@ -82,3 +84,26 @@ def test_a_broken_configuration_of_the_root_is_unknown_and_ends_no_cycle(host: H
     environment = host.report()["environment"]
     assert environment["state"] == "unknown"
     assert "nonsense" in environment["checks"][0]["evidence"]
+
+
+def test_a_cycle_and_a_scan_know_what_a_trial_showed_of_loaders(host: Host, site: Site) -> None:
+    host.pack("OddSave")
+    host.model("odd/thing.onnx", b"x")
+    graph = text_to_image(last="OddSave")
+    graph["nodes"][-1]["widgets_values"] = ["thing.onnx"]
+    workflow = host.write("a.json", orjson.dumps(graph))
+    assert host.invoke("scan", str(workflow)).exit_code == 1
+    judgement = Judgement(
+        how="server",
+        exit_code=0,
+        model_folders={"OddSave": {"odd": "odd_things"}},
+        widget_places={"OddSave": {"odd": 0}},
+        model_directories={"odd_things": ("odd",)},
+    )
+    txid = "20260101T000000Z-00000001"
+    transaction = Transaction(txid=txid, node_id="pack-OddSave", started_at=txid, judgement=judgement)
+    site.layout.transactions.mkdir(parents=True, exist_ok=True)
+    (site.layout.transactions / f"{txid}.json").write_bytes(to_json(transaction))
+    assert host.invoke("scan", str(workflow)).exit_code == 0
+    cycle(host)
+    assert host.report()["summary"]["ready"] == 1
