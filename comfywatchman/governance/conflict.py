@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Explained:
+    edges: tuple[Edge, ...]
     clash: tuple[Line, ...] = ()
     reason: str = ""
     pins: tuple[str, ...] = ()
@@ -74,20 +75,18 @@ def report(
     kind = uv_trouble.classify(ended.status, ended.errors)
     tested = pins_of_tried(tried.post_freeze, but={pin.partition("==")[0] for pin in tried.resolution_pins})
     lines = lines_of(text, tested)
-    in_force = [entry for entry in truth.overrides(text) if isinstance(entry, str)]
-    edges = tuple(spelled(uv_trouble.parse(ended.errors, pins=[*in_force, *tested]), lines))
-    found = _explained(Probe(ground, text), kind, lines, edges, tried)
+    found = _explained(Probe(ground, text), kind, lines, ended.errors, tried)
     answer = ConflictReport(
         txid=tried.txid,
         node_id=tried.node_id,
         created_at=to_text(ground.clock.now()),
         kind=kind,
         confidence="verified" if found.clash else "unparsed",
-        summary=_summary(kind, found, edges, ended.errors),
+        summary=_summary(kind, found, ended.errors),
         clash=tuple(line.edge for line in found.clash),
-        roots=tuple(edge for edge in edges if uv_trouble.is_root(edge)),
-        edges=edges,
-        detected_packages=_packages_of(edges, found.clash),
+        roots=tuple(edge for edge in found.edges if uv_trouble.is_root(edge)),
+        edges=found.edges,
+        detected_packages=_packages_of(found.edges, found.clash),
         suggestions=found.pins,
         raw_log=str(raw),
     )
@@ -96,19 +95,30 @@ def report(
     return answer
 
 
-def _explained(
-    probe: Probe, kind: Kind, lines: Sequence[Line], edges: Sequence[Edge], tried: Transaction
-) -> _Explained:
+def _explained(probe: Probe, kind: Kind, lines: Sequence[Line], words: str, tried: Transaction) -> _Explained:
+    edges = _edges(probe.project, lines, words)
     if kind not in {"conflict", "not_found"}:
-        return _Explained()
+        return _Explained(edges)
     try:
         clash = _clash(probe, lines, named_by(lines, edges))
+        if not clash:
+            return _Explained(edges, reason="resolved again, they fit")
+        # Of the clash alone uv names the packages between; of the whole it may have named tried versions instead.
+        edges = _edges(probe.project, lines, probe.words(clash)) or edges
     except Undecided as undecided:
-        return _Explained(reason=str(undecided))
-    if not clash:
-        return _Explained(reason="resolved again, they fit")
+        return _Explained(edges, reason=str(undecided))
     declared = [line for line in lines if line.owner != PIN]
-    return _Explained(clash, pins=suggestions.found(probe, declared, clash, edges, tried))
+    return _Explained(edges, clash, pins=suggestions.found(probe, declared, clash, edges, tried))
+
+
+def _edges(project: str, lines: Sequence[Line], words: str) -> tuple[Edge, ...]:
+    in_force = [entry for entry in truth.overrides(project) if isinstance(entry, str)]
+    pins = [*in_force, *(line.text for line in lines if line.owner == PIN)]
+    declared = {line.edge for line in lines}
+    return tuple(
+        Edge(source=PIN, requirement=edge.requirement) if edge.requirement in pins and edge not in declared else edge
+        for edge in spelled(uv_trouble.parse(words, pins=pins), lines)
+    )
 
 
 def _clash(probe: Probe, lines: Sequence[Line], named: Sequence[Line]) -> tuple[Line, ...]:
@@ -129,11 +139,11 @@ def _of(lines: Sequence[Line], owners: Sequence[str]) -> list[Line]:
     return [line for line in lines if line.owner in owners]
 
 
-def _summary(kind: Kind, found: _Explained, edges: Sequence[Edge], errors: str) -> str:
+def _summary(kind: Kind, found: _Explained, errors: str) -> str:
     if found.clash:
         asked = " and ".join(f"{line.text} ({_who(line.owner)})" for line in found.clash)
         verb = "does not exist here" if len(found.clash) == 1 and kind == "not_found" else "cannot be met together"
-        return f"{asked} {verb}{_between(found.clash, edges)}."
+        return f"{asked} {verb}{_between(found.clash, found.edges)}."
     said = _telling(errors)
     note = f" Which requirements clash could not be confirmed: {found.reason}." if found.reason else ""
     return f"{_MEANING[kind]}{f': {said}' if said else ''}.{note}"

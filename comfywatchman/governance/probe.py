@@ -38,7 +38,7 @@ class Probe:
     most_resolutions: int = MOST_RESOLUTIONS
     most_seconds: float = MOST_SECONDS
     _asked: int = 0
-    _known: dict[frozenset[Line], dict[str, str] | None] = field(default_factory=dict)
+    _known: dict[frozenset[Line], dict[str, str] | str] = field(default_factory=dict)
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
@@ -58,10 +58,17 @@ class Probe:
         Raises:
             Undecided: As for `fails`.
         """
-        key = frozenset(lines)
-        if key not in self._known:
-            self._known[key] = self._resolved(lines)
-        return self._known[key]
+        found = self._answer(lines)
+        return None if isinstance(found, str) else found
+
+    def words(self, lines: Sequence[Line]) -> str:
+        """Return what uv says of lines that cannot be met; nothing of ones that can.
+
+        Raises:
+            Undecided: As for `fails`.
+        """
+        found = self._answer(lines)
+        return found if isinstance(found, str) else ""
 
     def spend(self) -> None:
         """Count one resolution.
@@ -78,12 +85,18 @@ class Probe:
             raise Undecided("that would take too many resolutions")
         self._asked += 1
 
-    def _resolved(self, lines: Sequence[Line]) -> dict[str, str] | None:
-        self.spend()
+    def _answer(self, lines: Sequence[Line]) -> dict[str, str] | str:
+        key = frozenset(lines)
+        if key not in self._known:
+            self.spend()
+            self._known[key] = self._asked_of_uv(lines)
+        return self._known[key]
+
+    def _asked_of_uv(self, lines: Sequence[Line]) -> dict[str, str] | str:
         found = aside.versions_of(self.ground, part_of(self.project, lines))
         if not isinstance(found, UvEnded):
             return found
         kind = classify(found.status, found.errors)
         if kind not in _UNSOLVABLE:
             raise Undecided(f"uv could not resolve a part of them for another reason ({kind.replace('_', ' ')})")
-        return None
+        return found.errors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -15,13 +16,11 @@ from tests.governance.grounds import Site, made
 from tests.governance.packs import repository
 from tests.governance.wheels import add_wheel
 
-SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet==1.0"]}
+SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
-    """A root whose ComfyUI wants numlet<2, and a package `midlet` whose second version wants numlet>=2."""
-    site = made(tmp_path, requirements=("corelet==1.0", "numlet<2"))
+def _made(folder: Path) -> Site:
+    site = made(folder, requirements=("corelet==1.0", "numlet<2"))
     site.configure(tx={"probe": False})
     add_wheel(site.wheels, "midlet", "1.0", requires=["numlet>=1"])
     add_wheel(site.wheels, "midlet", "2.0", requires=["numlet[fast]>=2", "plainlet"])
@@ -29,6 +28,31 @@ def site(tmp_path: Path) -> Site:
         add_wheel(site.wheels, "numlet", version, extras={"fast": ["fastlet"]}, files={"numlet/linalg.py": version})
     add_wheel(site.wheels, "fastlet", "1.0")
     return site
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    """A root whose ComfyUI wants numlet<2, and a package `midlet` whose second version wants numlet>=2."""
+    return _made(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def still(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Transaction]:
+    """The same root with a transaction that waits for pins; nothing is promoted here."""
+    site = _made(tmp_path_factory.mktemp("site"))
+    return site, _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
+
+
+@pytest.fixture
+def waiting(still: tuple[Site, Transaction]) -> Iterator[tuple[Site, Transaction]]:
+    """`still`, with the transaction and its report put back after the test."""
+    site, clashed = still
+    path = site.layout.conflicts / f"{clashed.txid}.json"
+    report = path.read_bytes()
+    yield still
+    path.write_bytes(report)
+    with site.opened() as ground:
+        transaction.save(ground, clashed)
 
 
 def _tried(site: Site, name: str, *requirements: str) -> Transaction:
@@ -48,15 +72,9 @@ def _resolved(site: Site, txid: str, *pins: str) -> Transaction:
         return resolution.resolve(ground, txid, pins)
 
 
-@pytest.fixture
-def clashed(site: Site) -> Transaction:
-    """A transaction that waits for pins: its node wants midlet>=2."""
-    found = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
-    assert found.status == "needs_resolution"
-    return found
-
-
-def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site, clashed: Transaction) -> None:
+def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site) -> None:
+    clashed = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
+    assert clashed.status == "needs_resolution"
     before = {name: site.layout.truth(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
     resolved = _resolved(site, clashed.txid, "numlet==1.0")
     assert (resolved.status, resolved.error, resolved.resolution_pins) == ("resolved", None, ("numlet==1.0",))
@@ -64,6 +82,8 @@ def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site
     promoted = _promoted(site, clashed.txid)
     assert promoted.status == "promoted"
     assert site.imported("import numlet, midlet; print(numlet.__version__, midlet.__version__)") == "1.0 2.0"
+    assert site.imported("import fastlet, plainlet; print('there')") == "there"
+    assert truth.overrides(site.layout.pyproject.read_text()) == (SCOPED,)
     assert promoted.promotion is not None
     assert [line for line in promoted.promotion.accepted_violations if "numlet[fast]>=2" in line]
     with site.opened() as ground:
@@ -72,17 +92,15 @@ def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site
 
 
 def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
-    site: Site, clashed: Transaction
+    waiting: tuple[Site, Transaction],
 ) -> None:
+    site, clashed = waiting
     resolved = _resolved(site, clashed.txid, "NumLet == 1.0")
     assert resolved.promotion_plan is not None
-    with_extras = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
-    assert resolved.promotion_plan.override_additions == (with_extras,)
-    _promoted(site, clashed.txid)
-    assert truth.overrides(site.layout.pyproject.read_text()) == (with_extras,)
-    assert site.imported("import fastlet, plainlet; print('there')") == "there"
+    assert resolved.promotion_plan.override_additions == (SCOPED,)
 
 
+@pytest.mark.slow
 def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
     found = _promoted(site, _tried(site, "plain", "numlet>=2").txid)
     resolved = _resolved(site, found.txid, "numlet==1.0")
@@ -93,7 +111,8 @@ def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
     assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
 
 
-def test_pins_that_do_not_help_give_a_new_report(site: Site, clashed: Transaction) -> None:
+def test_pins_that_do_not_help_give_a_new_report(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
     first = (site.layout.conflicts / f"{clashed.txid}.json").read_bytes()
     failed = _resolved(site, clashed.txid, "plainlet==9")
     assert (failed.status, failed.resolution_pins) == ("needs_resolution", ("plainlet==9",))
@@ -105,23 +124,24 @@ def test_pins_that_do_not_help_give_a_new_report(site: Site, clashed: Transactio
 
 
 def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
-    site: Site, clashed: Transaction
+    waiting: tuple[Site, Transaction],
 ) -> None:
+    site, clashed = waiting
     _resolved(site, clashed.txid, "numlet==1.0")
     again = _resolved(site, clashed.txid, "numlet==2.0")
     assert (again.status, again.resolution_pins) == ("resolved", ("numlet==2.0",))
-    assert _promoted(site, clashed.txid).status == "promoted"
-    assert site.imported("import numlet; print(numlet.__version__)") == "2.0"
+    assert again.promotion_plan is not None
+    assert again.promotion_plan.override_additions == ("numlet[fast]==2.0",)
 
 
-def test_without_pins_it_is_only_tried_again(site: Site, clashed: Transaction) -> None:
+def test_without_pins_it_is_only_tried_again(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
     assert _resolved(site, clashed.txid).status == "needs_resolution"
-    add_wheel(site.wheels, "midlet", "3.0", requires=["numlet"])
-    unpinned = _resolved(site, clashed.txid, "midlet==3.0")
-    assert unpinned.status == "resolved"
 
 
-def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: Site, clashed: Transaction) -> None:
+@pytest.mark.slow
+def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: Site) -> None:
+    clashed = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
     _resolved(site, clashed.txid, "numlet==1.0")
     _promoted(site, clashed.txid)
     other = _tried(site, "other", "newlet")
@@ -136,17 +156,18 @@ def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: 
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "failed", "aborted", "promoted"])
-def test_only_what_met_a_conflict_is_resolved(site: Site, status: TransactionStatus) -> None:
-    found = _tried(site, "calm", "plainlet")
+def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction], status: TransactionStatus) -> None:
+    site, clashed = waiting
     with site.opened() as ground:
-        transaction.save(ground, msgspec.structs.replace(found, status=status))
+        transaction.save(ground, msgspec.structs.replace(clashed, status=status))
         with pytest.raises(Failure) as caught:
-            resolution.resolve(ground, found.txid, ["numlet==1.0"])
+            resolution.resolve(ground, clashed.txid, ["numlet==1.0"])
         assert caught.value.code == "gov-transaction-state"
-        assert transaction.read(site.layout, found.txid).resolution_pins == ()
+        assert transaction.read(site.layout, clashed.txid).resolution_pins == ()
 
 
-def test_what_is_no_pin_changes_nothing(site: Site, clashed: Transaction) -> None:
+def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
     with pytest.raises(Failure) as caught:
         _resolved(site, clashed.txid, "numlet==1.0", "numlet>=2")
     assert caught.value.code == "gov-bad-pin"
@@ -154,7 +175,8 @@ def test_what_is_no_pin_changes_nothing(site: Site, clashed: Transaction) -> Non
         assert transaction.read(ground.layout, clashed.txid) == clashed
 
 
-def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(site: Site, clashed: Transaction) -> None:
+def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
     with site.opened() as ground:
         transaction.save(ground, msgspec.structs.replace(clashed, promotion_plan=None))
         with pytest.raises(Failure) as caught:
@@ -162,7 +184,8 @@ def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(site: Site, c
     assert caught.value.code == "gov-transaction-state"
 
 
-def test_the_choices_say_what_gives_way_to_each(site: Site, clashed: Transaction) -> None:
+def test_the_choices_say_what_gives_way_to_each(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
     with site.opened() as ground:
         report = resolution.report_of(ground, clashed.txid)
         assert resolution.report_of(ground, "20261121T120000Z-00000000") is None
