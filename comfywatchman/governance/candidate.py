@@ -48,7 +48,8 @@ def make(ground: Ground, environment: Path) -> None:
             ended = ground.uv.sync(work.folder, environment, python=ground.python, link_mode=mode)
             _require(ended, "it could not be filled with the packages of production")
         # After the packages: uv takes away what the lock does not know.
-        ended = ground.uv.install(environment, _bundled(ground.python) or ["pip"], link_mode="copy")
+        pip = _bundled(ground.python) or ["pip"]
+        ended = ground.uv.install(environment, pip, project=ground.layout.root, link_mode="copy")
         _require(ended, "it could not get pip")
         generation.isolate(environment)
         (environment / "bin" / "uv").symlink_to(ground.uv.path)
@@ -76,7 +77,9 @@ def install(ground: Ground, environment: Path, wanted: Requirements, *, constrai
         return
     limits = environment / "gov-constraints.txt"
     limits.write_text("".join(f"{line}\n" for line in constraints), "utf-8")
-    ended = ground.uv.install(environment, lines, link_mode=generation.link_mode(ground), constraints=limits)
+    ended = ground.uv.install(
+        environment, lines, project=ground.layout.root, link_mode=generation.link_mode(ground), constraints=limits
+    )
     if not ended.is_well:
         write_atomic(log, f"{ended.output}\n{ended.errors}".encode(), mode=0o600)
         raise _failed(f"uv could not install what the node declares (see {log}): {_short(ended)}")

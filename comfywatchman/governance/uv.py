@@ -107,19 +107,26 @@ class Uv:
         return self._call([*argv, str(folder)], timeout_seconds=_LOCK_SECONDS)
 
     def install(
-        self, environment: Path, lines: Sequence[str], *, link_mode: LinkMode, constraints: Path | None = None
+        self,
+        environment: Path,
+        lines: Sequence[str],
+        *,
+        project: Path,
+        link_mode: LinkMode,
+        constraints: Path | None = None,
     ) -> UvEnded:
         """Install requirement lines into an environment that is no generation.
 
         Args:
             environment: The environment's folder.
             lines: Requirement lines, addresses of git repositories or files of wheels.
+            project: The folder whose pyproject.toml says what is overridden and where packages come from.
             link_mode: How files come from the cache.
             constraints: A file of lines that narrow versions.
         """
         argv = ["pip", "install", *self._index(), "--python", str(_interpreter(environment)), "--link-mode", link_mode]
         argv += [] if constraints is None else ["--constraint", str(constraints)]
-        return self._call([*argv, "--", *lines], timeout_seconds=_SYNC_SECONDS)
+        return self._call([*argv, "--", *lines], timeout_seconds=_SYNC_SECONDS, folder=project)
 
     def packages(self, environment: Path) -> tuple[Package, ...]:
         """Return what is installed, sorted by normalised name; without pip, setuptools and wheel.

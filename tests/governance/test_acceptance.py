@@ -161,6 +161,20 @@ class TestPromotion:
         assert done.promotion is not None
         assert any("oldlet" in line for line in done.promotion.accepted_violations)
 
+    def test_a_node_that_was_resolved_is_tried_again_with_its_overrides(self, site: Site) -> None:
+        put_in(site, "old", "oldlet")
+        done = promoted(site, tried(site, "new", "newlet").txid)
+        with site.opened() as ground:
+            resolution.resolve(ground, done.txid, ["numlet==1.0"])
+        promoted(site, done.txid)
+        before = everything(site)
+        again = tried(site, "new")
+        assert "newlet==1.0" in again.post_freeze
+        assert "numlet==1.0" in again.post_freeze
+        assert promoted(site, again.txid).status == "promoted"
+        assert everything(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
+        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
+
     def test_core_packages_change_only_with_approval(self, site: Site) -> None:
         site.configure(policy={"core_packages": ["numlet"]})
         done = tried(site, "pack", "numlet")

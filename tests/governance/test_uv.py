@@ -50,7 +50,7 @@ def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
 def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path) -> None:
     with site.opened() as ground:
         assert uv.make_environment(tmp_path / "env", python=ground.python, seed=False).is_well
-    assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], link_mode="copy").is_well
+    assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], project=tmp_path, link_mode="copy").is_well
     next((tmp_path / "env").glob("lib/python*/site-packages/numlet-1.0.dist-info")).rename(tmp_path / "away")
     (said,) = uv.check(tmp_path / "env")
     assert "oldlet" in said
