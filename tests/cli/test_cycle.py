@@ -83,7 +83,7 @@ def test_without_a_comfyui_a_sample_host_is_built_and_said_so(host: Host) -> Non
     assert "**sample host**" in host.layout.status_markdown.read_text("utf-8")
     os.unlink(host.layout.sample / "ComfyUI" / "main.py")
     ended = host.program("--run-cycle", "--json")
-    assert (ended.returncode, ended.stdout) == (1, b"")
+    assert (ended.returncode, json.loads(ended.stdout)["error"]["code"]) == (1, "comfyui-not-found")
     assert b"comfyui-not-found" in ended.stderr
     assert b"Delete" in ended.stderr
 

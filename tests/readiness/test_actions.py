@@ -7,6 +7,7 @@ import msgspec
 from comfywatchman.comfyui.reference import Confidence
 from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.status import (
+    OUT_OF_REACH,
     Blocked,
     Candidate,
     Environment,
@@ -221,3 +222,20 @@ def test_what_fails_in_the_environment_comes_before_everything_else_and_warnings
     assert [one.kind for one in found] == ["environment", "environment", "model"]
     assert [one.instruction for one in found[:2]] == ["gov init", "gov check says more."]
     assert found[0].because == "numpy is not there."
+
+
+def test_each_kind_has_its_turn_however_many_wait_for_the_next() -> None:
+    away = FileProblem(OUT_OF_REACH, "Its folder is away.")
+    together = (found("first.pt"), found("second.pt"))
+    entries = [
+        entry("/broken", status=Status.INVALID),
+        *(entry(f"/{n}", inputs=(picture("a.png", required=True),)) for n in range(6)),
+        *(entry(f"/{n}", models=(model("alone.pt"),)) for n in range(5)),
+        *(entry(f"/{n}", models=together) for n in range(4)),
+        *(entry(f"/{n}", nodes=(node("Lacking", "pack"),)) for n in range(3)),
+        *(entry(f"/away/{n}", problems=(away,)) for n in range(2)),
+        entry("/1", models=(model("misspelt.pt", state=ModelState.CASE),)),
+    ]
+    listed = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
+    assert [one.kind for one in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
+    assert all(one.is_sure for one in listed)
