@@ -10,6 +10,9 @@ import msgspec
 from comfywatchman.base.files import write_if_changed
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import Holder
+from comfywatchman.governance import records
+from comfywatchman.governance.checks.memory import Kept
+from comfywatchman.governance.judge import Baseline
 from comfywatchman.readiness.caches import ModelCache
 from comfywatchman.readiness.downloads.plan import Plan
 from comfywatchman.readiness.downloads.queue import Queue
@@ -28,6 +31,16 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "custom_nodes_cache": PackCache,
     "decisions": Decisions,
     "downloads": Queue,
+    "gov_baseline": Baseline,
+    "gov_checks": Kept,
+    "gov_conflict": records.ConflictReport,
+    "gov_generation": records.GenerationMark,
+    "gov_journal": records.Journal,
+    "gov_operation": records.Operation,
+    "gov_plugins": records.Plugins,
+    "gov_snapshot": records.SnapshotMeta,
+    "gov_snapshots_index": records.SnapshotsIndex,
+    "gov_transaction": records.Transaction,
     "history_line": CycleRecord,
     "intake_line": Acknowledgement,
     "lock": Holder,

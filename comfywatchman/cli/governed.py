@@ -77,7 +77,7 @@ def opened(session: Session, command: str, *, is_new: bool = False, words: str =
     from comfywatchman.governance.ground import open_ground
 
     with (
-        _shown(session, words or command) as tell,
+        shown(session, words or command) as tell,
         open_ground(
             session.governed_root,
             comfyui=session.comfyui_folder(),
@@ -100,7 +100,7 @@ def looked(session: Session) -> Ground:
     from comfywatchman.base.config import network_variables
     from comfywatchman.governance.ground import look
 
-    with _shown(session, "Looking"):
+    with shown(session, "Looking"):
         ground = look(
             session.governed_root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables()
         )
@@ -114,7 +114,7 @@ def _say(ground: Ground) -> None:
 
 
 @contextmanager
-def _shown(session: Session, words: str) -> Iterator[Tell]:
+def shown(session: Session, words: str) -> Iterator[Tell]:
     """Show on a terminal what is going on; elsewhere only that somebody else is waited for."""
     session.log.debug("gov called", extra={"words": words})
     if not sys.stderr.isatty():

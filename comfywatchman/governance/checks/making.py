@@ -119,3 +119,6 @@ _CHECKS: Final[tuple[tuple[tuple[str, ...], Callable[[Look], Results]], ...]] = 
     (("filesystem",), _filesystem),
 )
 """Each check with the names of what it answers; what says that ComfyUI may not start comes first."""
+
+NAMES: Final = tuple(name for names, _ in _CHECKS for name in names)
+"""The checks in the order in which they are made."""

@@ -1,0 +1,95 @@
+"""What governance.md says against what the program has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import get_args
+
+import click
+import pytest
+
+from comfywatchman.cli import render
+from comfywatchman.cli.gov import gov
+from comfywatchman.cli.lazy import LazyGroup
+from comfywatchman.governance.checks.making import NAMES
+from comfywatchman.governance.layout import Layout
+from comfywatchman.governance.records import TransactionStatus
+
+TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "governance.md").read_text("utf-8")
+
+
+def commands(group: LazyGroup = gov, prefix: str = "gov") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.places:
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, LazyGroup):
+            yield from commands(command, f"{prefix} {name}")
+        else:
+            yield f"{prefix} {name}", command
+
+
+COMMANDS = dict(commands())
+
+
+def section(name: str) -> str:
+    parts = re.split(rf"^### `{re.escape(name)}`$", TEXT, flags=re.MULTILINE)
+    assert len(parts) == 2, f"governance.md has no section of {name}"
+    return re.split(r"^##", parts[1], flags=re.MULTILINE)[0]
+
+
+def table(heading: str) -> str:
+    return TEXT.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_a_section_with_output_and_all_of_its_options(name: str) -> None:
+    text = section(name)
+    assert "```console\n$ gov" in text
+    for parameter in COMMANDS[name].params:
+        if isinstance(parameter, click.Option):
+            assert f"| `{max(parameter.opts, key=len)}" in text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_its_first_line_in_the_list(name: str) -> None:
+    assert COMMANDS[name].help
+    assert len(COMMANDS[name].get_short_help_str(200)) > 20
+
+
+def test_no_section_and_no_option_is_of_something_that_does_not_exist() -> None:
+    assert set(re.findall(r"^### `(gov[^`]*)`$", TEXT, re.MULTILINE)) == set(COMMANDS)
+    for name, command in COMMANDS.items():
+        known = {option for parameter in command.params for option in parameter.opts}
+        assert set(re.findall(r"^\| `(--[\w-]+)", section(name), re.MULTILINE)) <= known
+
+
+def test_the_options_before_the_command_are_explained() -> None:
+    before = TEXT.split("### `gov init`", maxsplit=1)[0]
+    for parameter in gov.params:
+        assert f"| `{max(parameter.opts, key=len)}" in before
+
+
+@pytest.mark.parametrize("status", get_args(TransactionStatus))
+def test_every_status_of_a_transaction_is_explained(status: str) -> None:
+    assert f"| `{status}` |" in table("Statuses of a transaction")
+
+
+def test_every_check_is_explained_and_no_other() -> None:
+    assert re.findall(r"^\| `([\w-]+)` \|", table("Checks"), re.MULTILINE) == list(NAMES)
+
+
+def test_every_exit_code_is_explained_and_no_other() -> None:
+    codes = [int(code) for code in re.findall(r"^\| (\d+) \|", table("Exit codes"), re.MULTILINE)]
+    assert codes == [render.DONE, render.FAILED, render.USAGE, render.SKIPPED, render.INTERRUPTED]
+
+
+def test_every_file_of_a_governed_root_is_explained() -> None:
+    root = Path("/env")
+    layout = Layout(root)
+    places = [name for name, value in vars(Layout).items() if isinstance(value, property)]
+    assert len(places) > 10
+    for name in places:
+        assert f"`{getattr(layout, name).relative_to(root)}" in table("Files"), name
