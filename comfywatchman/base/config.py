@@ -18,6 +18,7 @@ from msgspec import inspect as types
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Section, Settings
 from comfywatchman.base.value_words import expected_words
+from comfywatchman.base.words import reason_of
 
 PREFIX: Final = "COMFYWATCHMAN_"
 RESERVED: Final = frozenset({"COMFYWATCHMAN_HOME", "COMFYWATCHMAN_FAILPOINTS", "COMFYWATCHMAN_TEST_COMFYUI"})
@@ -204,7 +205,7 @@ def _current_folder() -> Path:
         raise Failure(
             "config-unreadable",
             f"The current folder cannot be used: {error.strerror}.",
-            hint="Change to another folder.",
+            hint="Change to a folder that exists, then run the command again.",
         ) from error
 
 
@@ -225,7 +226,9 @@ def _expanded(text: str, environment: Mapping[str, str]) -> Path:
         return Path(text).expanduser()
     except RuntimeError as error:
         raise Failure(
-            "config-wrong-type", f"{text!r} begins with the home folder of nobody on this machine."
+            "config-wrong-type",
+            f"{text!r} begins with the home folder of nobody on this machine.",
+            hint="Write the whole path.",
         ) from error
 
 
@@ -263,7 +266,9 @@ def _from_file(path: Path) -> tuple[Origin, dict[str, Any]]:
         exposed = path.stat().st_mode & 0o077
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Failure(
-            "config-unreadable", f"{path} cannot be read: {error}.", hint="Correct the file or leave it out."
+            "config-unreadable",
+            f"{path} cannot be read: {reason_of(error)}.",
+            hint="Correct the file, or leave it out.",
         ) from error
     secret = next((key for key, value in layer.items() if value and _has_extra(_key_types().get(key), "secret")), None)
     if secret and exposed:
@@ -294,7 +299,11 @@ def _flat(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
         if section not in sections:
             raise _unknown(section, source, sorted(sections))
         if not isinstance(content, dict):
-            raise Failure("config-wrong-type", f"{section} in {source} is no table.", hint=f"Write [{section}].")
+            raise Failure(
+                "config-wrong-type",
+                f"{section} in {source} is a single value.",
+                hint=f"It is a section: write [{section}], and its keys below.",
+            )
         for name, value in content.items():
             key = f"{section}.{name}"
             if key not in _key_types():

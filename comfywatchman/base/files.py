@@ -186,13 +186,13 @@ def open_regular(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise Failure("file-unreadable", f"{show_path(path)} cannot be opened: {reason_of(error)}.") from error
+        raise _unreadable(path, "opened", error) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise Failure("file-not-regular", f"{show_path(path)} is not a regular file.")
         yield descriptor
     except OSError as error:
-        raise Failure("file-unreadable", f"{show_path(path)} cannot be read: {reason_of(error)}.") from error
+        raise _unreadable(path, "read", error) from error
     finally:
         os.close(descriptor)
 
@@ -305,6 +305,11 @@ def _path_escape(char: str) -> str:
         return f"\\x{ord(char) & 0xFF:02x}"
     escape = char.encode("unicode_escape").decode("ascii")
     return escape if char.isascii() else escape.replace("\\x", "\\u00")
+
+
+def _unreadable(path: Path, verb: str, error: OSError | ValueError) -> Failure:
+    reason = f"{show_path(path)} cannot be {verb}: {reason_of(error)}."
+    return Failure("file-unreadable", reason, hint="Check its name, its permissions, and that its disk is mounted.")
 
 
 def _too_large(path: Path, size: int, max_bytes: int) -> Failure:

@@ -67,7 +67,8 @@ class HttpAnswer:
             Failure: `http-status` for a status outside 200 to 299, `http-body` for anything but JSON.
         """
         if self.status not in _OK:
-            raise Failure("http-status", f"{self.url} answered with status {self.status}.")
+            hint = "Try again later, or correct the address in the configuration."
+            raise Failure("http-status", f"{self.url} answered with status {self.status}.", hint=hint)
         if holds_too_many_values(self.body):
             raise Failure("http-body", f"{self.url} answered with more than {MAX_VALUES} values.")
         try:

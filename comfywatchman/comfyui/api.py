@@ -67,7 +67,7 @@ def ask_running(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI | 
         stats = session.get_json(_at(url, "system_stats"))
         system = stats.get("system") if isinstance(stats, dict) else None
         if not isinstance(stats, dict) or not isinstance(system, dict):
-            raise Failure("http-body", f"{_at(url, 'system_stats')} did not answer as a ComfyUI does.")
+            raise _no_comfyui(f"{_at(url, 'system_stats')} did not answer as a ComfyUI does.")
         return RunningComfyUI(
             url=url,
             version=_text(system.get("comfyui_version")),
@@ -93,7 +93,7 @@ def ask_nodes(
     with Session(timeout_seconds=timeout_seconds, max_bytes=MAX_OBJECT_INFO_BYTES) as session:
         payload = session.get_json(_at(running.url, "object_info"))
     if not isinstance(payload, dict) or not payload:
-        raise Failure("http-body", f"{_at(running.url, 'object_info')} did not list any node.")
+        raise _no_comfyui(f"{_at(running.url, 'object_info')} did not list any node.")
     return read_object_info(payload, folders, version=running.version)
 
 
@@ -109,6 +109,10 @@ def is_installation(running: RunningComfyUI, installation: Installation) -> bool
     if not program.is_absolute():
         return None
     return _is_same(str(program.parent), installation.root)
+
+
+def _no_comfyui(reason: str) -> Failure:
+    return Failure("http-body", reason, hint="Another program may listen there: correct [comfyui] url.")
 
 
 def _somebody_listens(url: str) -> bool:

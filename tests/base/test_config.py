@@ -194,7 +194,7 @@ def test_a_section_that_is_no_table_is_said_to_be_none(host: Host) -> None:
     host.current_config("schedule = 3\n")
     failure = host.refuse()
     assert failure.code == "config-wrong-type"
-    assert failure.hint == "Write [schedule]."
+    assert failure.hint == "It is a section: write [schedule], and its keys below."
 
 
 def test_an_unknown_variable_is_named(host: Host) -> None:

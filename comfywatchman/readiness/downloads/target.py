@@ -117,4 +117,8 @@ def _step(descriptor: int, segment: str) -> int:
 
 
 def _unsafe(filename: str, reason: str) -> Failure:
-    return Failure("download-name-unsafe", f"{show_path(filename[:300])} cannot be downloaded: {reason}.")
+    return Failure(
+        "download-name-unsafe",
+        f"{show_path(filename[:300])} cannot be downloaded: {reason}.",
+        hint="Choose the model anew in the workflow, or fetch it by hand.",
+    )
