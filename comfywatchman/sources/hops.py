@@ -17,6 +17,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_HOPS: Final = 6
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _RESOLVE: Final = re.compile(r"(https?://[^/]+/[^/]+/[^/]+/resolve/)([^/]+)(/.*)")
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
 _TOKEN: Final = re.compile(r"[!-~]+")
 
 
@@ -156,7 +157,7 @@ def _found(stream: Stream, said: Mapping[str, str], *, is_elsewhere: bool) -> Fo
     return Found(
         stream,
         sha256=linked_sha256(said),
-        size=int(size) if size.isascii() and size.isdigit() else None,
+        size=int(size) if _SIZE.fullmatch(size) else None,
         commit=said.get("x-repo-commit"),
         is_elsewhere=is_elsewhere,
     )

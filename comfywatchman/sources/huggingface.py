@@ -21,6 +21,7 @@ from comfywatchman.sources.urls import HuggingFaceFile, hugging_face_url, is_hug
 _SITE: Final = "Hugging Face"
 _MOST_TREE_PAGES: Final = 20
 _HERE: Final = frozenset({OK, 301, 302, 303, 307, 308})
+_SIZE: Final = re.compile(r"[0-9]{1,18}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _NEXT: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next\b')
@@ -169,7 +170,7 @@ class HuggingFace:
             repo=repo,
             commit=commit,
             path=path,
-            size=int(size) if size.isascii() and size.isdigit() else None,
+            size=int(size) if _SIZE.fullmatch(size) else None,
             sha256=digest if _SHA256.fullmatch(digest) else None,
         )
 

@@ -88,7 +88,11 @@ def test_a_token_comes_back_with_its_origin() -> None:
 def test_what_the_hub_says_on_the_way_is_kept_and_what_others_say_is_not() -> None:
     said = {"X-Repo-Commit": COMMIT, "X-Linked-Size": "5", "X-Linked-Etag": f'"{"a" * 64}"'}
     lies = {"X-Linked-Size": "6", "X-Linked-Etag": f'"{"b" * 64}"'}
-    for headers, kept in ((said, ("a" * 64, 5, COMMIT)), ({}, (None, None, None))):
+    for headers, kept in (
+        (said, ("a" * 64, 5, COMMIT)),
+        ({}, (None, None, None)),
+        ({"X-Linked-Size": "9" * 5000}, (None, None, None)),
+    ):
         with (
             LocalServer({"/blob": Reply(b"bytes", 200, lies)}) as cdn,
             hub(cdn.url, headers) as first,

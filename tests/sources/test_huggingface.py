@@ -202,8 +202,9 @@ def test_lists_of_another_form_are_failures(session: Session, body: bytes, statu
             assert caught.value.code == code
 
 
-def test_a_header_without_size_leaves_it_unknown(session: Session) -> None:
-    headers = {"X-Repo-Commit": COMMIT, "X-Linked-Etag": '"no hash"', "Location": "https://cdn.invalid/x"}
+@pytest.mark.parametrize("size", [{}, {"X-Linked-Size": "9" * 5000}, {"X-Linked-Size": "-1"}, {"X-Linked-Size": "²"}])
+def test_a_header_without_a_sensible_size_leaves_it_unknown(session: Session, size: dict[str, str]) -> None:
+    headers = {**size, "X-Repo-Commit": COMMIT, "X-Linked-Etag": '"no hash"', "Location": "https://cdn.invalid/x"}
     with LocalServer({"/a/b/resolve/main/x.pt": Reply(status=302, headers=headers)}) as site:
         answer = HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")
     assert answer == RemoteFile("a/b", COMMIT, "x.pt", None, None)
