@@ -167,7 +167,7 @@ def test_every_configuration_key_named_in_the_documentation_exists() -> None:
 def test_every_module_has_its_place_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     named = {word for part in re.findall(r"`([^`\n]+)`", text) for word in re.split(r"[./ ]", part)}
-    for area in ("base", "comfyui", "sources", "readiness"):
+    for area in ("base", "comfyui", "sources", "readiness", "governance"):
         modules = (path for path in (ROOT / "comfywatchman" / area).rglob("*.py") if path.stem != "__init__")
         assert {path.stem for path in modules} <= named, f"name it in a table of {area}, under Rooms"
 
