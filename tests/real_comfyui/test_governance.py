@@ -1,0 +1,149 @@
+"""The whole chain of `gov` with a real ComfyUI: add, run, conflict, resolve, promote, start, remove, roll back."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.comfyui.api import ask_nodes, ask_running
+from comfywatchman.governance import conflict, generation, plugins, promotion, resolution, rollback, transaction
+from comfywatchman.governance.adding import Wish, add
+from comfywatchman.governance.listening import free_port
+from comfywatchman.governance.loader_facts import tried_loaders
+from comfywatchman.governance.promotion import Consent
+from comfywatchman.governance.records import Transaction
+from scripts.real_comfyui import Installed
+from tests.governance.grounds import Site, made
+from tests.governance.packs import changed, repository
+from tests.governance.wheels import add_wheel
+
+pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow, pytest.mark.timeout(600)]
+
+NODE = """
+import {package}
+import folder_paths
+class {name}:
+    RETURN_TYPES, FUNCTION, CATEGORY = (), "run", "x"
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {{"required": {{"lora": (folder_paths.get_filename_list("loras"),)}}}}
+NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
+"""
+
+
+@pytest.fixture
+def site(real_comfyui_installed: Installed, tmp_path: Path) -> Site:
+    """A governed root over a copy of the real ComfyUI; what it requires is one wheel that leads to its packages."""
+    what = real_comfyui_installed
+    site = made(tmp_path, requirements=("comfybase==1.0",), init=False)
+    shutil.copytree(what.tree, site.comfyui, dirs_exist_ok=True, ignore=shutil.ignore_patterns("custom_nodes"))
+    (site.comfyui / "requirements.txt").write_text("comfybase==1.0\n")
+    packages = next(what.python.parents[1].glob("lib/python3*/site-packages"))
+    link = {"comfybase.pth": f"import site; site.addsitedir({str(packages)!r})\n"}
+    add_wheel(site.wheels, "comfybase", "1.0", files=link)
+    front_end = ["--front-end-root", str(what.front_end)] if what.front_end else []
+    site.configure(run={"extra_args": front_end})
+    site.init()
+    return site
+
+
+def add_node(site: Site, name: str, class_type: str, package: str, *requirements: str) -> None:
+    files = {"__init__.py": NODE.format(name=class_type, package=package)}
+    pack = repository(site.folder / "repositories" / name, *requirements, files=files)
+    with site.opened() as ground:
+        add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+
+
+def tried(site: Site, name: str) -> Transaction:
+    with site.opened() as ground:
+        return transaction.run(ground, name)
+
+
+def promoted(site: Site, txid: str) -> Transaction:
+    with site.opened() as ground:
+        return promotion.promote(ground, txid, Consent(), report=conflict.report)
+
+
+@contextmanager
+def running(site: Site) -> Iterator[frozenset[str]]:
+    """Run `gov run` and give the classes of the ComfyUI that came up; SIGINT must end it well."""
+    port = free_port()
+    command = [sys.executable, "-m", "comfywatchman", "--home", str(site.folder / "home"), "env"]
+    command += ["--root", str(site.root), "--comfyui", str(site.comfyui), "run", "--"]
+    log = site.folder / "run.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [*command, "--cpu", "--port", str(port), "--disable-auto-launch"],
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            stdout=subprocess.DEVNULL,
+            stderr=stream,
+        )
+    try:
+        deadline = time.monotonic() + 100
+        while (server := ask_running(f"http://127.0.0.1:{port}")) is None:
+            assert process.poll() is None, log.read_text("utf-8", "replace")[-2000:]
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        yield ask_nodes(server, {}).classes
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Site) -> None:
+    add_node(site, "older", "Older", "oldlet", "oldlet")
+    done = tried(site, "older")
+    assert done.status == "completed", (done.error, done.judgement)
+    assert done.judgement is not None
+    assert (done.judgement.how, done.judgement.classes_added) == ("server", {"older": ("Older",)})
+    assert done.diff.added == ("numlet==1.0", "oldlet==1.0")
+    assert promoted(site, done.txid).status == "promoted"
+
+    add_node(site, "newer", "Newer", "newlet")
+    failed = tried(site, "newer")
+    assert failed.status == "failed"
+    assert failed.judgement is not None
+    assert failed.judgement.import_failures == {"newer": "ModuleNotFoundError: No module named 'newlet'"}
+    changed(site.comfyui / "custom_nodes" / "newer", {"requirements.txt": "newlet\n"})
+
+    done = tried(site, "newer")
+    assert done.status == "completed", (done.error, done.judgement)
+    done = promoted(site, done.txid)
+    assert done.status == "needs_resolution"
+    with site.opened() as ground:
+        done = resolution.resolve(ground, done.txid, ["numlet==2.0"])
+    assert done.status == "resolved"
+    done = promoted(site, done.txid)
+    assert done.status == "promoted", done.error
+
+    with running(site) as classes:
+        assert {"Older", "Newer", "KSampler"} <= classes
+        key = generation.current(site.layout)
+        assert key in generation.in_use(site.layout)
+
+    with site.opened() as ground:
+        plugins.remove(ground, "newer", purge_code=True)
+    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+    with running(site) as classes:
+        assert "Older" in classes
+        assert "Newer" not in classes
+
+    assert done.promotion is not None
+    with site.opened() as ground:
+        rollback.rollback(ground, str(done.promotion.post_snapshot))
+    assert site.imported("import newlet, numlet; print(numlet.__version__)") == "2.0"
+    assert {(one.class_type, one.folder) for one in tried_loaders(site.layout).inputs} == {
+        ("Older", "loras"),
+        ("Newer", "loras"),
+    }
