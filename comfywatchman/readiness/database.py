@@ -104,7 +104,8 @@ def open_database(path: Path) -> Database:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        return Database(path, _connect(path))
+        pipe = _pipe_at(path)
+        return Database(path, _connect(path)) if pipe is None else _in_memory(path, f"{pipe} is a pipe")
     except sqlite3.DatabaseError as error:
         return _rebuild(path, error) if is_damage(error) else _in_memory(path, str(error))
     except OSError as error:
@@ -260,6 +261,12 @@ def _rebuild(path: Path, error: sqlite3.DatabaseError) -> Database:
         memory = _in_memory(path, str(again))
         memory.problems = (problem, *memory.problems)
         return memory
+
+
+def _pipe_at(path: Path) -> str | None:
+    """Return the name of a pipe in the place of one of the database's files; SQLite would wait for its other end."""
+    files = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-journal", "-wal", "-shm"))
+    return next((show_path(file.name) for file in files if file.is_fifo()), None)
 
 
 def _in_memory(path: Path, reason: str) -> Database:

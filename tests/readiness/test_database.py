@@ -6,6 +6,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -191,3 +192,11 @@ def test_a_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: s
     assert database.problems == ()
     assert notes(database) == rows
     database.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
+def test_a_pipe_in_the_place_of_one_of_its_files_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"index.sqlite{suffix}")
+    with closing(open_database(tmp_path / "index.sqlite")) as opened:
+        assert "is a pipe" in opened.problems[0].message
+        assert opened.connection.execute("SELECT count(*) FROM note").fetchone() == (0,)
