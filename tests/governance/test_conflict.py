@@ -109,6 +109,13 @@ def test_a_version_that_was_tried_and_cannot_be_locked_is_part_of_the_clash(site
     assert "the version that was tried" in found.summary
 
 
+def test_the_packages_between_are_named_although_tried_versions_hid_them(site: Site) -> None:
+    with site.opened() as ground:
+        found = _reported(ground, {"node-b": ["midlet>=2"]}, tried=["midlet==2.0", "numlet==2.0"])
+    assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node b", "midlet>=2")}
+    assert _edge("midlet>=2.0", "numlet>=2") in found.edges
+
+
 def test_a_constraint_of_a_person_is_no_wish_of_a_package(site: Site) -> None:
     with site.opened() as ground:
         found = _reported(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -127,6 +128,25 @@ def test_what_uv_knows_from_before_is_no_new_requirement() -> None:
 
 def test_no_solution_means_no_edges_where_uv_never_got_so_far() -> None:
     assert parse(TEXTS["refused"]["0.13.9"][1]) == ()
+
+
+def test_a_version_that_is_missing_for_two_askers_is_a_conflict() -> None:
+    missing = "Because there is no version of a==9 and b depends on a==9"
+    text = f"No solution found when resolving\n{missing} and comfy-env:node-x depends on b"
+    assert classify(1, text) == "not_found"
+    assert classify(1, f"{text} and your project depends on a<9, we can conclude that") == "conflict"
+
+
+def test_a_hint_is_no_premise() -> None:
+    text = "No solution found when resolving\nBecause a depends on b\n\nhint: Because c depends on d"
+    assert parse(text) == (Edge(source="a", requirement="b"),)
+
+
+@pytest.mark.parametrize("scene", ["deep", "many_roots"])
+def test_colours_change_no_word(scene: str) -> None:
+    _, text = TEXTS[scene]["0.12.5"]
+    coloured = "".join(f"\x1b[36m{part}\x1b[39m" for part in re.split(r"(\s+)", text))
+    assert (parse(coloured), classify(1, coloured)) == (parse(text), "conflict")
 
 
 def test_what_a_build_printed_does_not_decide() -> None:
