@@ -94,13 +94,7 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
 
 
 def _look(session: Session, paths: tuple[Path, ...]) -> Look:
-    installation = session.installation()
-    if installation is None:
-        raise Failure(
-            "comfyui-not-found",
-            "No ComfyUI was found to judge these files against.",
-            hint="Name it: COMFYUI_ROOT=/path/to/ComfyUI",
-        )
+    installation = session.needed_installation("to judge these files against")
     return look_at_files(
         paths,
         installation=installation,
