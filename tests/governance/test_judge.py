@@ -263,3 +263,20 @@ def test_installers_of_a_node_mean_the_candidate(room: Room) -> None:
     home = Path(sys.executable).parents[1]
     said = Path(logs.stdout).read_text().splitlines()
     assert said == [str(home), f"{home}/bin:{os.environ['PATH']}", "None"]
+
+
+def test_a_server_without_a_class_for_a_prompt_leaves_the_probe_unknown(room: Room) -> None:
+    judgement, _ = room.judged(server("CORE.clear()"))
+    assert (judgement.exit_code, statuses(judgement)["probe"]) == (0, "unknown")
+
+
+def test_a_server_that_answers_a_prompt_with_a_text_is_a_fail(room: Room) -> None:
+    changes = """
+def do_post(self):
+    self.send_response(500)
+    self.end_headers()
+    self.wfile.write(b"500 Internal Server Error")
+Handler.do_POST = do_post
+"""
+    judgement, _ = room.judged(server(changes))
+    assert (judgement.exit_code, details(judgement, "probe")) == (1, "A minimal prompt was refused: status 500.")
