@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 from urllib.parse import urlsplit
 
 from packaging.markers import UndefinedEnvironmentName
@@ -14,8 +14,6 @@ from packaging.utils import canonicalize_name
 from comfywatchman.governance.node_identity import same_origin
 from comfywatchman.governance.records import PromotionPlan
 from comfywatchman.governance.requirements import Requirements
-
-_COMMIT_CHARS: Final = frozenset("0123456789abcdef")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +179,11 @@ def _named(url: str, after: Mapping[str, Frozen]) -> str | None:
 def _is_same_code(declared: str, installed: str) -> bool:
     if not installed.startswith("git+") or not declared.startswith("git+"):
         return False
-    address, _, commit = installed.partition("#")[0].rpartition("@")
-    is_commit = bool(commit) and set(commit) <= _COMMIT_CHARS
+    address = installed.partition("#")[0].rpartition("@")[0]
     parts = urlsplit(declared)
     asked, at, _ref = parts.path.rpartition("@")
     plain = parts._replace(path=asked if at else parts.path, fragment="").geturl()
-    return is_commit and same_origin(plain.removeprefix("git+"), address.removeprefix("git+"))
+    return same_origin(plain.removeprefix("git+"), address.removeprefix("git+"))
 
 
 def _local(one: Frozen) -> bool:

@@ -1,0 +1,394 @@
+"""The acceptance matrix of `gov`, with real uv, real git and wheels made here."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance import (
+    candidate,
+    conflict,
+    generation,
+    plugins,
+    promotion,
+    resolution,
+    rollback,
+    snapshot,
+    transaction,
+    truth,
+    workshop,
+)
+from comfywatchman.governance.adding import Wish, add, adopt
+from comfywatchman.governance.promotion import Consent
+from comfywatchman.governance.records import Transaction
+from tests.governance.grounds import Site, made
+from tests.governance.packs import changed, repository
+from tests.governance.wheels import add_wheel
+
+FIELDS = {
+    *("txid", "node_id", "started_at", "ended_at", "candidate_env", "status", "pre_freeze", "post_freeze", "diff"),
+    *("core_impact", "logs", "conflict_report", "resolution_pins", "promotion_plan", "promotion"),
+}
+"""What a transaction's record holds at the least."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    site = made(tmp_path)
+    site.configure(tx={"probe": False})
+    return site
+
+
+def node(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> str:
+    pack = repository(site.folder / "repositories" / name, *requirements, files=files)
+    with site.opened() as ground:
+        return add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
+
+
+def tried(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
+    if not (site.folder / "repositories" / name).exists():
+        node(site, name, *requirements, files=files)
+    with site.opened() as ground:
+        return transaction.run(ground, name)
+
+
+def promoted(site: Site, txid: str, **consent: bool | str) -> Transaction:
+    with site.opened() as ground:
+        return promotion.promote(ground, txid, Consent(**consent), report=conflict.report)  # type: ignore[arg-type]
+
+
+def put_in(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
+    """Add a node, try it and promote it."""
+    done = promoted(site, tried(site, name, *requirements, files=files).txid)
+    assert done.status == "promoted", done.error
+    return done
+
+
+def everything(site: Site) -> tuple[dict[str, bytes], str | None]:
+    """Return the truth files and the environment in production."""
+    return snapshot.read_truth(site.root, site.layout), generation.current(site.layout)
+
+
+def installed(site: Site) -> dict[str, str]:
+    mark = generation.read_mark(site.layout, generation.current(site.layout))
+    assert mark is not None
+    return {one.name: one.version for one in mark.packages}
+
+
+class TestFirst:
+    """A. Init and trials."""
+
+    def test_init_makes_the_production_environment_and_the_lock(self, site: Site) -> None:
+        assert site.layout.production.is_symlink()
+        assert site.layout.lock.is_file()
+        assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+
+    def test_a_trial_writes_a_record_with_all_fields(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet")
+        written = json.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())
+        assert written.keys() >= FIELDS
+        assert written["diff"] == {"added": ["plainlet==1.0"], "removed": []}
+        assert written["logs"].keys() == {"stdout", "stderr", "run_exit_code"}
+        assert Path(written["candidate_env"]).parent == site.layout.candidates
+
+    def test_inspecting_gives_the_same_every_time(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet")
+        assert transaction.read(site.layout, done.txid) == transaction.read(site.layout, done.txid) == done
+
+    def test_aborting_removes_the_candidate_and_marks_the_status(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet")
+        assert Path(done.candidate_env).is_dir()
+        with site.opened() as ground:
+            transaction.abort(ground, done.txid)
+        assert not Path(done.candidate_env).exists()
+        assert transaction.read(site.layout, done.txid).status == "aborted"
+
+
+@pytest.mark.slow
+class TestPromotion:
+    """B. Promotion and resolution."""
+
+    def test_a_promotion_succeeds_with_snapshots_before_and_after(self, site: Site) -> None:
+        before = everything(site)
+        done = put_in(site, "pack", "newlet", files={"install.py": INSTALLER})
+        assert done.promotion is not None
+        assert snapshot.contents_of(site.layout, done.promotion.pre_snapshot or "")["uv.lock"] == before[0]["uv.lock"]
+        after = everything(site)
+        assert snapshot.contents_of(site.layout, done.promotion.post_snapshot or "") == after[0]
+        assert done.promotion.generation == after[1] != before[1]
+        assert installed(site) == {"corelet": "1.0", "newlet": "1.0", "numlet": "2.0", "plainlet": "1.0"}
+        assert site.imported("import numlet, plainlet; print(numlet.__version__)") == "2.0"
+        plugin = workshop.plugins_of(site.layout).plugins["pack"]
+        assert plugin.managed_deps == ("newlet", "plainlet==1.0")
+        assert (plugin.last_txid, plugin.last_snapshot) == (done.txid, done.promotion.post_snapshot)
+        assert truth.groups(site.layout.pyproject.read_text())["node-pack"] == ("newlet", "plainlet==1.0")
+        assert not Path(done.candidate_env).exists()
+        assert transaction.read(site.layout, done.txid) == done
+
+    def test_what_was_tried_is_what_is_promoted(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet>=1")
+        add_wheel(site.wheels, "plainlet", "2.0")
+        promoted(site, done.txid)
+        assert installed(site)["plainlet"] == "1.0"
+
+    def test_a_conflict_needs_resolution_and_is_reported(self, site: Site) -> None:
+        put_in(site, "old", "oldlet")
+        done = tried(site, "new", "newlet")
+        assert done.status == "completed"
+        before = everything(site)
+        done = promoted(site, done.txid)
+        assert done.status == "needs_resolution"
+        assert done.conflict_report == str(site.layout.conflicts / f"{done.txid}.json")
+        report = json.loads(Path(done.conflict_report).read_bytes())
+        assert (report["txid"], report["node_id"], report["kind"]) == (done.txid, "new", "conflict")
+        assert everything(site) == before
+        assert workshop.plugins_of(site.layout).plugins["new"].managed_deps == ()
+
+    def test_valid_pins_resolve_a_conflict_and_can_be_promoted(self, site: Site) -> None:
+        put_in(site, "old", "oldlet")
+        done = promoted(site, tried(site, "new", "newlet").txid)
+        with site.opened() as ground:
+            done = resolution.resolve(ground, done.txid, ["numlet==2.0"])
+        assert done.status == "resolved"
+        assert done.resolution_pins == ("numlet==2.0",)
+        done = promoted(site, done.txid)
+        assert done.status == "promoted", done.error
+        assert installed(site)["numlet"] == "2.0"
+        assert done.promotion is not None
+        assert any("oldlet" in line for line in done.promotion.accepted_violations)
+
+    def test_a_node_that_was_resolved_is_tried_again_with_its_overrides(self, site: Site) -> None:
+        put_in(site, "old", "oldlet")
+        done = promoted(site, tried(site, "new", "newlet").txid)
+        with site.opened() as ground:
+            resolution.resolve(ground, done.txid, ["numlet==1.0"])
+        promoted(site, done.txid)
+        before = everything(site)
+        again = tried(site, "new")
+        assert "newlet==1.0" in again.post_freeze
+        assert "numlet==1.0" in again.post_freeze
+        assert promoted(site, again.txid).status == "promoted"
+        assert everything(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
+        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
+
+    def test_core_packages_change_only_with_approval(self, site: Site) -> None:
+        site.configure(policy={"core_packages": ["numlet"]})
+        done = tried(site, "pack", "numlet")
+        assert done.core_impact == ("numlet none -> 2.0",)
+        before = everything(site)
+        with pytest.raises(Failure, match="--approve-core") as caught:
+            promoted(site, done.txid)
+        assert caught.value.code == "gov-core-approval"
+        assert everything(site) == before
+        assert transaction.read(site.layout, done.txid).status == "completed"
+        done = promoted(site, done.txid, approve_core=True, reason="it is meant")
+        assert done.status == "promoted"
+        assert done.promotion is not None
+        assert done.promotion.reason == "it is meant"
+
+    def test_a_failed_trial_is_promoted_only_when_that_is_asked_for(self, site: Site) -> None:
+        (site.comfyui / "main.py").write_text("raise SystemExit(1)\n")
+        done = tried(site, "pack", "plainlet")
+        assert done.status == "failed"
+        with pytest.raises(Failure) as caught:
+            promoted(site, done.txid)
+        assert caught.value.code == "gov-transaction-state"
+        assert promoted(site, done.txid, allow_failed_run=True).status == "promoted"
+
+    @pytest.mark.parametrize("status", ["promoted", "aborted"])
+    def test_what_is_over_is_not_promoted(self, site: Site, status: str) -> None:
+        done = tried(site, "pack", "plainlet")
+        if status == "promoted":
+            promoted(site, done.txid)
+        else:
+            with site.opened() as ground:
+                transaction.abort(ground, done.txid)
+        with pytest.raises(Failure) as caught:
+            promoted(site, done.txid, allow_failed_run=True)
+        assert caught.value.code == "gov-transaction-state"
+
+    def test_builds_of_torch_that_disagree_stop_before_anything_is_done(self, site: Site) -> None:
+        add_wheel(site.wheels, "torch", "2.8.0+cu128")
+        add_wheel(site.wheels, "torchvision", "0.23.0+cpu")
+        done = tried(site, "pack", "torch", "torchvision")
+        before = everything(site)
+        with pytest.raises(Failure) as caught:
+            promoted(site, done.txid, approve_core=True)
+        assert caught.value.code == "gov-torch-builds"
+        assert everything(site) == before
+
+    def test_a_trial_of_another_state_of_the_truth_is_not_promoted(self, site: Site) -> None:
+        done = tried(site, "first", "plainlet")
+        put_in(site, "second", "numlet")
+        with pytest.raises(Failure) as caught:
+            promoted(site, done.txid)
+        assert caught.value.code == "gov-candidate-stale"
+        assert "gov tx run first" in str(caught.value)
+        assert promoted(site, tried(site, "first").txid).status == "promoted"
+
+    def test_code_that_changed_since_its_trial_is_not_promoted(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet")
+        (site.comfyui / "custom_nodes/pack/__init__.py").write_text("import os\n")
+        with pytest.raises(Failure) as caught:
+            promoted(site, done.txid)
+        assert caught.value.code == "gov-candidate-stale"
+
+    def test_a_node_that_patches_packages_is_promoted_only_when_that_is_asked_for(self, site: Site) -> None:
+        patch = "import corelet\nopen(corelet.__file__, 'a').write('POISON = 1\\n')\n"
+        done = tried(site, "pack", "plainlet", files={"install.py": patch})
+        assert done.integrity == "modified"
+        with pytest.raises(Failure) as caught:
+            promoted(site, done.txid)
+        assert "corelet/__init__.py" in str(caught.value)
+        assert promoted(site, done.txid, allow_failed_run=True).status == "promoted"
+        assert site.imported("import corelet; print(hasattr(corelet, 'POISON'))") == "False"
+
+
+INSTALLER = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'plainlet'], check=True)\n"
+
+
+@pytest.mark.slow
+class TestGoingBack:
+    """C. Removal and rollback."""
+
+    def test_a_removal_takes_everything_that_only_the_node_needed(self, site: Site) -> None:
+        put_in(site, "pack", "newlet")
+        put_in(site, "other", "plainlet")
+        with site.opened() as ground:
+            operation = plugins.remove(ground, "pack")
+        assert installed(site) == {"corelet": "1.0", "plainlet": "1.0"}
+        assert "pack" not in workshop.plugins_of(site.layout).plugins
+        meta = snapshot.read(site.layout, operation.pre_snapshot or "")
+        assert (meta.reason, meta.ref) == ("remove_pre", "pack")
+        assert (site.comfyui / "custom_nodes/pack").is_dir()
+
+    def test_adding_and_removing_returns_declaration_and_lock_to_the_same_bytes(self, site: Site) -> None:
+        put_in(site, "other", "plainlet")
+        before = everything(site)
+        put_in(site, "pack", "newlet", "deeplet")
+        with site.opened() as ground:
+            plugins.remove(ground, "pack")
+        after = everything(site)
+        assert after[0]["pyproject.toml"] == before[0]["pyproject.toml"]
+        assert after[0]["uv.lock"] == before[0]["uv.lock"]
+        assert after[1] == before[1]
+
+    def test_removing_leaves_no_stray_pins(self, site: Site) -> None:
+        put_in(site, "old", "oldlet")
+        before = everything(site)
+        done = promoted(site, tried(site, "new", "newlet").txid)
+        with site.opened() as ground:
+            resolution.resolve(ground, done.txid, ["numlet==2.0"])
+        promoted(site, done.txid)
+        assert "override-dependencies" in site.layout.pyproject.read_text()
+        with site.opened() as ground:
+            plugins.remove(ground, "new")
+        assert everything(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
+        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
+
+    def test_a_removal_with_its_code_deletes_only_the_nodes_folder(self, site: Site) -> None:
+        node(site, "pack")
+        (site.folder / "elsewhere").mkdir()
+        (site.folder / "elsewhere/kept.py").write_text("kept")
+        (site.comfyui / "custom_nodes/pack/link").symlink_to(site.folder / "elsewhere")
+        with site.opened() as ground:
+            plugins.remove(ground, "pack", purge_code=True)
+        assert list((site.comfyui / "custom_nodes").iterdir()) == []
+        assert (site.folder / "elsewhere/kept.py").read_text() == "kept"
+
+    def test_of_a_linked_node_only_the_link_is_deleted(self, site: Site) -> None:
+        mine = repository(site.folder / "mine")
+        os.symlink(mine, site.comfyui / "custom_nodes/mine")
+        with site.opened() as ground:
+            adopt(ground, "mine")
+            plugins.remove(ground, "mine", purge_code=True)
+        assert list((site.comfyui / "custom_nodes").iterdir()) == []
+        assert (mine / "__init__.py").is_file()
+
+    def test_an_unknown_node_is_not_removed(self, site: Site) -> None:
+        before = everything(site)
+        with site.opened() as ground, pytest.raises(Failure) as caught:
+            plugins.remove(ground, "absent", purge_code=True)
+        assert caught.value.code == "gov-node-unknown"
+        assert everything(site) == before
+
+    def test_a_rollback_restores_truth_and_environment(self, site: Site) -> None:
+        done = put_in(site, "pack", "newlet")
+        assert done.promotion is not None
+        wanted = snapshot.contents_of(site.layout, done.promotion.pre_snapshot or "")
+        with site.opened() as ground:
+            rollback.rollback(ground, done.promotion.pre_snapshot or "")
+        assert everything(site)[0] == wanted
+        assert installed(site) == {"corelet": "1.0"}
+
+    def test_the_newest_snapshots_are_kept(self, site: Site) -> None:
+        site.configure(rollback={"snapshot_retention": 4})
+        pack = repository(site.folder / "repositories/pack")
+        for number in range(4):
+            with site.opened() as ground:
+                add(ground, Wish(str(pack), node_id=f"n{number}", allow_local=True), find_pack=lambda _pack_id: None)
+        kept = snapshot.read_all(site.layout)
+        assert len(kept) == 4
+        assert {path.name for path in site.layout.snapshots.iterdir()} == {one.id for one in kept}
+        assert kept[-1].ref == "n3"
+
+
+@pytest.mark.slow
+class TestFailure:
+    """D. Failure and recovery."""
+
+    def test_a_promotion_whose_environment_cannot_be_built_leaves_everything(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet")
+        before = everything(site)
+        site.configure(tx={"smoke_test_cmd": "python -c 'raise SystemExit(3)'"})
+        done = promoted(site, done.txid)
+        assert done.status == "promote_failed"
+        assert "smoke test" in str(done.error)
+        assert done.promotion is not None
+        assert done.promotion.status == "promote_failed"
+        assert everything(site) == before
+        assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+
+    def test_a_promotion_whose_packages_are_gone_leaves_everything(self, site: Site) -> None:
+        done = tried(site, "pack", "plainlet")
+        before = everything(site)
+        (site.wheels / "plainlet-1.0-py3-none-any.whl").rename(site.folder / "away.whl")
+        done = promoted(site, done.txid)
+        assert done.status == "promote_failed"
+        assert everything(site) == before
+
+    def test_a_damaged_snapshot_is_refused_before_anything_is_touched(self, site: Site) -> None:
+        done = put_in(site, "pack", "newlet")
+        assert done.promotion is not None
+        before = everything(site)
+        (site.layout.snapshots / str(done.promotion.pre_snapshot) / "uv.lock").write_text("damaged")
+        with site.opened() as ground, pytest.raises(Failure) as caught:
+            rollback.rollback(ground, str(done.promotion.pre_snapshot))
+        assert caught.value.code == "gov-snapshot-damaged"
+        assert everything(site) == before
+
+    def test_a_rollback_that_cannot_be_built_leaves_everything(self, site: Site) -> None:
+        done = put_in(site, "pack", "newlet")
+        assert done.promotion is not None
+        with site.opened() as ground:
+            rollback.rollback(ground, str(done.promotion.pre_snapshot))
+        before = everything(site)
+        generated = generation.path_of(site.layout, str(done.promotion.generation))
+        candidate.remove(generated)
+        site.configure(network={"offline": True, "find_links": [], "cache_dir": str(site.folder / "empty")})
+        with site.opened() as ground, pytest.raises(Failure) as caught:
+            rollback.rollback(ground, str(done.promotion.post_snapshot))
+        assert caught.value.code == "gov-environment-failed"
+        assert everything(site) == before
+
+    def test_changed_code_is_tried_and_promoted_again(self, site: Site) -> None:
+        put_in(site, "pack", "plainlet")
+        folder = changed(site.comfyui / "custom_nodes/pack", {"requirements.txt": "numlet<2\n"})
+        done = put_in(site, "pack")
+        assert installed(site) == {"corelet": "1.0", "numlet": "1.0"}
+        assert workshop.plugins_of(site.layout).plugins["pack"].commit == done.node_commit
+        assert (folder / "requirements.txt").is_file()
