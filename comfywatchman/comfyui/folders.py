@@ -47,7 +47,6 @@ class _Row(msgspec.Struct, frozen=True):
     shares: str | None = None
     aliases: tuple[str, ...] = ()
     output: str | None = None
-    custom: bool = False
 
 
 class _Table(msgspec.Struct, frozen=True):
