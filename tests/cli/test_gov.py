@@ -1,0 +1,340 @@
+"""`gov` as a person and a program meet it: what it prints, its exit codes, its one envelope."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from comfywatchman.base.files import to_json, write_atomic
+from comfywatchman.base.lock import hold
+from comfywatchman.cli.gov import COMMANDS, SUMMARIES, gov
+from comfywatchman.cli.main import main
+from comfywatchman.governance import generation
+from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
+from tests.governance.grounds import Site, made
+
+TXID = "20261120T120000Z-0000000a"
+
+
+class Gov:
+    """A governed root, and calls of `gov` on it."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.environment = {
+            "COMFYUI_ROOT": str(site.comfyui),
+            "COMFYWATCHMAN_HOME": str(site.folder / "home"),
+            "COMFYWATCHMAN_GOVERNANCE__ROOT": str(site.root),
+            "HOME": str(site.folder),
+        }
+
+    def __call__(self, *arguments: str, typed: str | None = None) -> Result:
+        return CliRunner().invoke(gov, list(arguments), env=self.environment, input=typed)
+
+    def program(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        """Run it as a child, as the console script does."""
+        code = "from comfywatchman.cli.main import run_gov; run_gov()"
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            env={**self.environment, **own, **variables},
+            cwd=self.site.folder,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def json(self, *arguments: str, code: int = 0) -> Any:
+        """Return what a command answers a program, held against the envelope."""
+        result = self(*arguments, "--json")
+        assert result.exit_code == code, result.output
+        envelope: Mapping[str, Any] = json.loads(result.stdout)
+        assert envelope["schema_version"] == 1
+        assert envelope["command"] == " ".join(arguments[: 1 if arguments[0] in COMMANDS_ALONE else 2])
+        assert envelope.keys() == {"schema_version", "command", "error" if "error" in envelope else "result"}
+        return envelope.get("result", envelope.get("error"))
+
+    def pack(self, name: str, requirement: str = "plainlet") -> None:
+        folder = self.site.comfyui / "custom_nodes" / name
+        folder.mkdir()
+        (folder / "__init__.py").write_text("NODE_CLASS_MAPPINGS = {}\n")
+        (folder / "requirements.txt").write_text(f"{requirement}\n")
+
+    def record(self, status: TransactionStatus, **facts: Any) -> None:
+        transaction = Transaction(txid=TXID, node_id="depth", started_at="2026-11-20T12:00:00Z", status=status, **facts)
+        write_atomic(self.site.layout.transactions / f"{TXID}.json", to_json(transaction))
+
+
+COMMANDS_ALONE = {name for name in COMMANDS if name not in {"node", "tx", "snapshot", "op"}}
+
+
+@pytest.fixture
+def gov_on(tmp_path: Path) -> Gov:
+    return Gov(made(tmp_path))
+
+
+def test_help_names_every_command_and_the_exit_codes() -> None:
+    result = CliRunner().invoke(gov, ["--help"], terminal_width=100)
+    assert result.exit_code == 0
+    assert list(SUMMARIES) == list(COMMANDS)
+    for words in (*(f"\n  {name} " for name in COMMANDS), "Exit codes", "\n  gov init  ", "\n  gov tx promote TXID"):
+        assert words in result.output
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_of_its_own(name: str) -> None:
+    result = CliRunner().invoke(gov, [name, "--help"])
+    assert result.exit_code == 0, result.output
+    command = gov.get_command(click.Context(gov), name)
+    assert isinstance(command, click.Group) or "\n  gov" in result.output or name in {"status", "migrate"}
+
+
+def test_comfywatchman_env_is_the_same_group(gov_on: Gov) -> None:
+    result = CliRunner().invoke(main, ["env", "status", "--json"], env=gov_on.environment)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["result"]["prod_env_exists"] is True
+
+
+def test_options_before_the_command_win(gov_on: Gov) -> None:
+    result = gov_on("--root", str(gov_on.site.folder / "other"), "status", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.stdout)["error"]["code"] == "gov-not-initialised"
+    assert "Run: gov init" in result.stderr
+
+
+def test_a_mistyped_command_is_answered_with_the_nearest_one() -> None:
+    assert "Did you mean 'promote'?" in CliRunner().invoke(gov, ["tx", "promot"]).output
+
+
+def test_init_on_a_governed_root_says_that_nothing_was_to_do(gov_on: Gov) -> None:
+    assert "Everything is there already" in gov_on("init").stdout
+    assert gov_on.json("init")["operation"] is None
+
+
+def test_init_says_what_is_in_production(tmp_path: Path) -> None:
+    fresh = Gov(made(tmp_path, init=False))
+    result = fresh("init")
+    assert result.exit_code == 0, result.output
+    assert "1 package, all of their files verified" in result.stdout
+
+
+def test_status_says_what_the_first_gov_said_and_more(gov_on: Gov) -> None:
+    gov_on.record("completed")
+    found = gov_on.json("status")
+    assert (found["prod_env_exists"], found["lock_exists"]) == (True, True)
+    assert (found["transactions_total"], found["pending"]) == (1, 1)
+    assert [one["txid"] for one in found["recent"]] == [TXID]
+    text = gov_on("status").stdout
+    assert "Nodes:      none registered. Register one: gov node add URL" in text
+    assert TXID in text
+
+
+def test_status_without_production_names_the_command(gov_on: Gov) -> None:
+    gov_on.site.layout.production.unlink()
+    gov_on.site.layout.lock.unlink()
+    assert gov_on("status").stdout.count("Run: gov init") == 2
+
+
+def test_check_ends_with_1_only_when_one_fails(gov_on: Gov) -> None:
+    assert gov_on.json("check")["state"] == "ok"
+    assert "What to do" not in gov_on("check").stdout
+    gov_on.record("needs_resolution")
+    result = gov_on("check")
+    assert (result.exit_code, f"gov resolve {TXID}" in result.stdout) == (0, True)
+    gov_on.site.layout.lock.unlink()
+    assert gov_on.json("check", code=1)["state"] == "fail"
+
+
+def test_a_node_goes_from_a_folder_to_production_and_back(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    assert "gov node add --adopt depth" in gov_on("node", "list").stdout
+    assert "gov tx run depth" in gov_on("node", "add", "--adopt", "depth").stdout
+    tried = gov_on("tx", "run", "depth")
+    assert tried.exit_code == 0, tried.output
+    assert "+ plainlet==1.0" in tried.stdout
+    txid = gov_on.json("tx", "list")["transactions"][0]["txid"]
+    assert f"Next: gov tx promote {txid}" in tried.stdout
+    promoted = gov_on("tx", "promote", txid)
+    assert promoted.exit_code == 0, promoted.output
+    assert "To take this back: gov rollback" in promoted.stdout
+    assert gov_on.site.imported("import plainlet; print(plainlet.__version__)") == "1.0"
+    assert gov_on.json("tx", "inspect", txid)["transaction"]["status"] == "promoted"
+    assert gov_on.json("node", "list")["nodes"][0]["code"] == "as-recorded"
+    removed = gov_on("node", "remove", "depth")
+    assert "ComfyUI loads it" in removed.stdout
+    assert gov_on.json("op", "list")["operations"][0]["kind"] == "remove"
+
+
+def test_going_back_says_how_to_take_that_back(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    gov_on("node", "add", "--adopt", "depth")
+    first = gov_on.json("snapshot", "list")["snapshots"][-1]["id"]
+    result = gov_on("rollback", first)
+    assert result.exit_code == 0, result.output
+    (operation,) = (one for one in gov_on.json("op", "list")["operations"] if one["kind"] == "rollback")
+    assert f"gov undo {operation['op_id']}" in result.stdout
+    assert "plugins.json: changed" in gov_on("op", "inspect", operation["op_id"]).stdout
+    assert gov_on.json("op", "inspect", operation["op_id"])["kind"] == "rollback"
+    assert gov_on.json("undo", operation["op_id"])["kind"] == "undo"
+    assert gov_on.json("undo", operation["op_id"], code=1)["code"] == "gov-undo-refused"
+    assert first in gov_on("snapshot", "list").stdout
+    assert operation["op_id"] in gov_on("op", "list").stdout
+
+
+def test_a_damaged_snapshot_is_said_when_it_is_looked_at(gov_on: Gov) -> None:
+    (snapshot,) = gov_on.json("snapshot", "list")["snapshots"]
+    assert "as they were taken" in gov_on("snapshot", "inspect", snapshot["id"]).stdout
+    (gov_on.site.layout.snapshots / snapshot["id"] / "uv.lock").write_text("changed")
+    assert "uv.lock changed" in gov_on.json("snapshot", "inspect", snapshot["id"], code=1)["trouble"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("tx", "inspect", "nonsense"), "gov-transaction-unknown"),
+        (("tx", "abort", "nonsense"), "gov-transaction-unknown"),
+        (("tx", "promote", "nonsense"), "gov-transaction-unknown"),
+        (("tx", "run", "nobody"), "gov-node-unknown"),
+        (("resolve", "nonsense"), "gov-transaction-unknown"),
+        (("node", "remove", "nobody"), "gov-node-unknown"),
+        (("rollback", "nonsense"), "gov-snapshot-unknown"),
+        (("snapshot", "inspect", "nonsense"), "gov-snapshot-unknown"),
+        (("undo", "nonsense"), "gov-operation-unknown"),
+        (("op", "inspect", "nonsense"), "gov-operation-unknown"),
+    ],
+)
+def test_what_is_not_there_ends_with_2_in_words_and_in_the_envelope(
+    gov_on: Gov, arguments: tuple[str, ...], code: str
+) -> None:
+    error = gov_on.json(*arguments, code=2)
+    assert error["code"] == code
+    result = gov_on(*arguments)
+    assert f"Error ({code})" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("tx", "promote", TXID, "--approve-core"),
+        ("node", "add", "--adopt", "depth", "--ref", "main"),
+        ("tx", "run", "depth", "--timeout", "0"),
+        ("tx", "promote"),
+    ],
+)
+def test_wrong_usage_ends_with_2_before_anything_happens(gov_on: Gov, arguments: tuple[str, ...]) -> None:
+    assert gov_on(*arguments).exit_code == 2
+
+
+def test_a_refused_address_says_what_to_give(gov_on: Gov) -> None:
+    result = gov_on("node", "add", "ext::sh")
+    assert (result.exit_code, "gov-bad-url" in result.stderr) == (1, True)
+
+
+def test_a_registry_that_cannot_be_asked_says_to_give_the_address(gov_on: Gov) -> None:
+    gov_on.environment["COMFYWATCHMAN_NODES__REGISTRY_URL"] = "http://127.0.0.1:9"
+    error = gov_on.json("node", "add", "some-pack", code=1)
+    assert error["code"] == "http-unreachable"
+    assert "gov node add https://" in error["hint"]
+
+
+def test_a_failed_trial_ends_with_1_and_says_where_to_look(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    gov_on("node", "add", "--adopt", "depth")
+    (gov_on.site.comfyui / "main.py").write_text("raise SystemExit(3)\n")
+    result = gov_on("tx", "run", "depth")
+    assert result.exit_code == 1
+    assert "What ComfyUI printed" in result.stdout
+    assert "--allow-failed-run" in result.stdout
+    assert gov_on.json("tx", "list")["transactions"][0]["status"] == "failed"
+
+
+def test_a_conflict_is_shown_with_pins_and_ends_with_2(gov_on: Gov) -> None:
+    for name, requirement in (("old", "oldlet"), ("new", "newlet")):
+        gov_on.pack(name, requirement)
+        gov_on("node", "add", "--adopt", name)
+        gov_on("tx", "run", name)
+        txid = gov_on.json("tx", "list")["transactions"][0]["txid"]
+        result = gov_on("tx", "promote", txid)
+    assert result.exit_code == 2, result.output
+    assert f"Try: gov resolve {txid} --pin numlet==" in result.stdout
+    assert gov_on("resolve", txid, "--pin", "numlet==9.0").exit_code == 2
+    assert "Conflict (" in gov_on("tx", "inspect", txid).stdout
+    solved = gov_on("resolve", txid, "--pin", "numlet==2.0")
+    assert (solved.exit_code, "Resolved with numlet==2.0." in solved.stdout) == (0, True)
+    assert "Accepted, because you pinned it" in gov_on("tx", "promote", txid).stdout
+
+
+def test_aborting_says_that_production_never_changed(gov_on: Gov) -> None:
+    gov_on.record("completed")
+    assert "production never changed" in gov_on("tx", "abort", TXID).stdout
+    assert gov_on.json("tx", "abort", TXID, code=1)["code"] == "gov-transaction-state"
+
+
+def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
+    gov_on.record("needs_resolution", core_impact=("numpy 1.0 -> 2.0",), error="It clashes.")
+    report = ConflictReport(
+        txid=TXID,
+        node_id="depth",
+        created_at="2026-11-20T12:00:00Z",
+        kind="network",
+        confidence="unparsed",
+        summary="No network.",
+        edges=(Edge(source="base", requirement="numpy"),),
+        raw_log="/logs/x",
+    )
+    write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
+    result = gov_on("tx", "inspect", TXID)
+    assert "Conflict (network, unparsed): No network." in result.stdout
+    assert "Core package: numpy 1.0 -> 2.0" in result.stdout
+    assert "It clashes." in result.stderr
+
+
+def test_migrate_says_what_it_did(gov_on: Gov) -> None:
+    assert "Every file is of this version's form." in gov_on("migrate").stdout
+    gov_on.site.layout.plugins.write_text('{"plugins": []}')
+    assert "gov undo" in gov_on("migrate").stdout
+    assert gov_on.json("migrate")["changed"] == []
+
+
+def test_a_change_that_was_cut_off_is_said_by_the_next_command(gov_on: Gov) -> None:
+    gov_on.pack("d")
+    child = gov_on.program("node", "add", "--adopt", "d", COMFYWATCHMAN_FAILPOINTS="gov.after_journal=kill")
+    assert child.returncode == -9
+    assert gov_on.site.layout.journal.exists()
+    result = gov_on("status")
+    assert "was finished" in result.stderr
+    assert "d" in [one["id"] for one in gov_on.json("status")["nodes"]]
+
+
+def test_who_is_waited_for_is_said(gov_on: Gov) -> None:
+    with hold(gov_on.site.layout.lock_file, command="gov tx run depth", clock=gov_on.site.clock):
+        gov_on.site.layout.journal.write_text("{}")
+        result = gov_on("status")
+    assert "gov tx run depth" in result.stderr
+
+
+def test_run_starts_comfyui_from_the_real_folder_of_production(gov_on: Gov) -> None:
+    (gov_on.site.comfyui / "main.py").write_text("import sys; print(sys.prefix, sys.argv[1:]); sys.exit(7)\n")
+    ended = gov_on.program("run", "--", "--port", "8190")
+    key = generation.current(gov_on.site.layout)
+    assert ended.returncode == 7, ended.stderr
+    assert f"/envs/{key} " in ended.stdout
+    assert "['--port', '8190']" in ended.stdout
+
+
+@pytest.mark.slow
+def test_the_scripted_acceptance_passes_and_leaves_nothing(gov_on: Gov) -> None:
+    found = gov_on.json("test")
+    assert [step for step in found["steps"] if not step["ok"]] == []
+    assert found["folder"] is None
