@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.governance.listening import all_pids, free_port
+from tests.base.test_process_children import wait_until
 from tests.governance.judging.programs import Room, details, ports, server, statuses
 
 
@@ -280,3 +282,23 @@ Handler.do_POST = do_post
 """
     judgement, _ = room.judged(server(changes))
     assert (judgement.exit_code, details(judgement, "probe")) == (1, "A minimal prompt was refused: status 500.")
+
+
+JUDGE = """
+import sys
+from pathlib import Path
+from tests.base.test_process_children import wait_until
+from tests.governance.judging.programs import Room
+folder = Path(sys.argv[1]) / "killed"
+folder.mkdir()
+program = f"import time\\nfrom pathlib import Path\\nPath({str(folder / 'up')!r}).touch()\\ntime.sleep(600)"
+Room(folder).judged(program)
+"""
+
+
+def test_when_we_are_killed_comfyui_goes_with_us(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", JUDGE, str(tmp_path)], cwd=Path(__file__).parents[2]) as judging:
+        wait_until((tmp_path / "killed" / "up").exists, seconds=60)
+        judging.kill()
+    main = str(tmp_path / "killed" / "ComfyUI" / "main.py")
+    wait_until(lambda: not [pid for pid in all_pids() if main in _command(pid)])
