@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_CODE: Final = frozenset(
-    {".py", ".pyx", ".so", ".pyd", ".pth", ".js", ".mjs", ".cjs", ".html", ".sh", ".bat", ".toml", ".txt", ".cfg"}
-)
-"""What is run, served to browsers, or installed from; others (settings, caches, models) change in use."""
+_CODE: Final = frozenset({".py", ".pyx", ".so", ".pyd", ".js", ".mjs", ".cjs", ".sh", ".bat"})
+"""What is run or served to browsers; other files (settings, caches, models) change in use."""
 
+_INSTALLED_FROM: Final = re.compile(r"requirements[^/]*\.txt|pyproject\.toml|setup\.cfg")
 _SKIPPED: Final = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv"})
 _MOST_FILES: Final = 50_000
 _BLOCK: Final = 1 << 20
@@ -47,8 +47,12 @@ def _files(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         elif entry.is_dir():
             if entry.name not in _SKIPPED:
                 yield from _files(entry.path, f"{name}/")
-        elif os.path.splitext(entry.name)[1].lower() in _CODE and entry.is_file():
+        elif _is_code(entry.name) and entry.is_file():
             yield name, entry
+
+
+def _is_code(name: str) -> bool:
+    return os.path.splitext(name)[1].lower() in _CODE or _INSTALLED_FROM.fullmatch(name) is not None
 
 
 def _line(name: str, entry: os.DirEntry[str]) -> bytes:

@@ -1,6 +1,6 @@
 """The environment in which a node is tried: production's packages, then whatever the node's installation does to them.
 
-It has pip, because installers of nodes call it, and its own copies of small files, because they patch them.
+It has pip, because installers of nodes call it, and own copies of the files that they patch.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
 from comfywatchman.base.process import Child, child_environment, run_bounded
 from comfywatchman.governance import generation, integrity, workshop
+from comfywatchman.governance.isolation import isolate
+from comfywatchman.governance.judging import leftovers
 from comfywatchman.governance.judging.command import environment as trial_environment
 from comfywatchman.governance.requirements import Requirements
 from comfywatchman.governance.root import Ground
@@ -51,7 +53,7 @@ def make(ground: Ground, environment: Path) -> None:
         pip = _bundled(ground.python) or ["pip"]
         ended = ground.uv.install(environment, pip, project=ground.layout.root, link_mode="copy")
         _require(ended, "it could not get pip")
-        generation.isolate(environment)
+        isolate(environment)
         (environment / "bin" / "uv").symlink_to(ground.uv.path)
         no_index = "no-index = true\n" if ground.settings.network.no_index else ""
         (environment / UV_SETTINGS).write_text(f'{no_index}link-mode = "copy"\n', "utf-8")
@@ -83,13 +85,13 @@ def install(ground: Ground, environment: Path, wanted: Requirements, *, constrai
     if not ended.is_well:
         write_atomic(log, f"{ended.output}\n{ended.errors}".encode(), mode=0o600)
         raise _failed(f"uv could not install what the node declares (see {log}): {_short(ended)}")
-    generation.isolate(environment)
+    isolate(environment)
 
 
 def run_script(ground: Ground, environment: Path, folder: Path, logs: tuple[Path, Path]) -> int | None:
     """Run a node's install.py with the candidate's interpreter; return how it ended, None when there is none.
 
-    It ends with status 124 at the time limit. What it installs goes into the candidate.
+    It ends with status 124 at the time limit. What it installs goes into the candidate; nothing that it started stays.
 
     Raises:
         Failure: `child-failed` or `state-unwritable`.
@@ -100,17 +102,22 @@ def run_script(ground: Ground, environment: Path, folder: Path, logs: tuple[Path
     python = interpreter_in(environment)
     path = child_environment().get("PATH", "")
     variables = trial_environment(python, path, {**ground.uv.network, **installer_variables(ground)})
-    with Child(
-        [str(python), _SCRIPT],
-        extra_environment={**variables, "UV_CONFIG_FILE": str(environment / UV_SETTINGS)},
-        folder=folder,
-        logs=logs,
-        dies_with_us=True,
-    ) as child:
-        status = child.wait(_INSTALL_SECONDS)
-        if status is None:
-            child.end(grace_seconds=2.0)
-        return 124 if status is None else status
+    mark = leftovers.new_mark()
+    own = {"UV_CONFIG_FILE": str(environment / UV_SETTINGS), leftovers.VARIABLE: mark}
+    try:
+        with Child(
+            [str(python), _SCRIPT],
+            extra_environment={**variables, **own},
+            folder=folder,
+            logs=logs,
+            dies_with_us=True,
+        ) as child:
+            status = child.wait(_INSTALL_SECONDS)
+            if status is None:
+                child.end(grace_seconds=2.0)
+            return 124 if status is None else status
+    finally:
+        leftovers.end_marked(mark)
 
 
 def requires_of(environment: Path) -> dict[str, tuple[str, ...]]:

@@ -189,7 +189,7 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
         python: The interpreter's version.
         truth_sha256: Hash of the truth files the candidate was built from.
         node_commit: The node's commit when it ran.
-        node_tree: The node's tree when it ran.
+        node_tree: The node's tree when its run had ended.
         judgement: How the start went.
         integrity: `verified`, `modified` (files of packages were changed) or `unknown`.
         modified_files: The changed files, relative to the environment.

@@ -16,9 +16,11 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, show_path, to_json, write_atomic
 from comfywatchman.base.git import read_head
 from comfywatchman.base.lock import is_held
+from comfywatchman.base.words import reason_of
 from comfywatchman.governance import candidate, generation, initiate, integrity, plugins, requirements, truth
 from comfywatchman.governance.core_gate import core_impact
 from comfywatchman.governance.deny_list import DenyList, deny_list, refuse
+from comfywatchman.governance.isolation import isolate
 from comfywatchman.governance.layout import Layout
 from comfywatchman.governance.names import TRANSACTION_ID, new_transaction_id
 from comfywatchman.governance.promotion_plan import closure, plan, read_freeze
@@ -89,6 +91,10 @@ def run(
         ended = _tried(ground, begun, folder, timeout_seconds=timeout_seconds, judge=judge, progress=progress)
     except Failure as failure:
         ended = _failed(ground, begun, str(failure))
+    except OSError as error:
+        ended = _failed(
+            ground, begun, f"A file could not be written or read: {show_path(error.filename or '')} {reason_of(error)}."
+        )
     except BaseException:
         _write(ground.layout, _failed(ground, begun, _CUT_OFF.format(node_id=node_id)))
         candidate.remove(Path(begun.candidate_env))
@@ -240,7 +246,7 @@ def _tried(
     logs = layout.logs / f"{begun.txid}.install.stdout.log", layout.logs / f"{begun.txid}.install.stderr.log"
     ended = candidate.run_script(ground, environment, folder, logs)
     refuse_packages(ground, uv.freeze(environment))
-    generation.isolate(environment)
+    isolate(environment)
     progress("starting ComfyUI in the candidate")
     judgement, started = judge(
         ground,
@@ -270,6 +276,8 @@ def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Req
     before, after = set(tried.pre_freeze), set(post)
     ended = msgspec.structs.replace(
         tried,
+        # Installers and first starts write into the node's folder: what was there then is what was tried.
+        node_tree=tree_of(ground.custom_nodes / tried.node_id),
         ended_at=to_text(ground.clock.now()),
         status="completed" if is_well else "failed",
         post_freeze=post,

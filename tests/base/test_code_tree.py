@@ -40,7 +40,8 @@ def test_changed_code_changes_the_hash(pack: Path, change: Callable[[Path], obje
 def test_what_running_leaves_behind_does_not_change_the_hash(pack: Path) -> None:
     before = tree_of(pack)
     (pack / "settings.json").write_text('{"a": 1}')
-    (pack / "model.safetensors").write_bytes(b"1")
+    for name in ("model.safetensors", "sam.pth", "log.txt"):
+        (pack / name).write_bytes(b"1")
     for name in ("__pycache__", ".git", "node_modules"):
         (pack / name).mkdir()
         (pack / name / "x.py").write_text("")

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.governance import generation, transaction
@@ -94,6 +95,22 @@ def test_an_installer_runs_in_the_candidate_with_its_pip_and_what_it_installs_is
 
 
 @pytest.mark.slow
+def test_what_an_installer_leaves_running_is_ended_and_what_it_writes_belongs_to_the_trial(site: Site) -> None:
+    script = (
+        "import os, pathlib, subprocess, sys\n"
+        "wait = 'import signal; signal.pause()'\n"
+        "child = subprocess.Popen([sys.executable, '-c', wait], start_new_session=True)\n"
+        "pathlib.Path('pid.txt').write_text(str(child.pid))\n"
+        "pathlib.Path('generated.py').write_text('')\n"
+        "os._exit(0)\n"
+    )
+    found = tried(site, "daemon", files={"install.py": script})
+    folder = site.comfyui / "custom_nodes/daemon"
+    assert not Path(f"/proc/{(folder / 'pid.txt').read_text()}/cwd").exists()
+    assert found.node_tree == tree_of(folder)
+
+
+@pytest.mark.slow
 def test_an_installer_that_fails_is_told_and_the_start_decides(site: Site) -> None:
     found = tried(site, "fails-to-install", files={"install.py": "raise SystemExit(3)\n"})
     assert found.status == "completed"
@@ -161,10 +178,10 @@ def test_changed_bytes_that_production_shares_are_taken_out_of_it_and_of_the_cac
     site.init()
     before = generation.current(site.layout)
     patch = (
-        "import pathlib, corelet, plainlet\n"
+        "import pathlib, subprocess, corelet, plainlet\n"
         "for module in (corelet, plainlet):\n"
-        "    with (pathlib.Path(module.__file__).parent / 'library.py').open('r+') as stream:\n"
-        "        stream.write('POISON')\n"
+        "    library = pathlib.Path(module.__file__).parent / 'library.py'\n"
+        "    subprocess.run(['dd', f'of={library}', 'conv=notrunc'], input=b'POISON', check=True)\n"
     )
     found = tried(site, "patches", "plainlet", files={"install.py": patch})
     assert found.integrity == "modified"
