@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import shutil
-import stat
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal
@@ -30,7 +29,6 @@ from comfywatchman.governance.settings import LinkMode
 from comfywatchman.governance.uv import UvEnded
 
 MARK: Final = ".gov-complete"
-_ISOLATED_BYTES: Final = 1 << 20
 _VERSION_SECONDS: Final = 30.0
 _VERSION_CODE: Final = "import platform; print(platform.python_version())"
 
@@ -73,31 +71,6 @@ def is_untouched(layout: Layout, mark: GenerationMark) -> bool:
     """Say whether a complete environment still holds the files that it was made of, going by their times and hashes."""
     environment = layout.generations / mark.key
     return integrity.modified(environment, mark.packages, since=environment / MARK).status == "verified"
-
-
-def isolate(environment: Path, *, up_to_bytes: int = _ISOLATED_BYTES) -> int:
-    """Give a linked environment its own copies of its small files, so that changing one in place changes no other.
-
-    Nodes patch source files, which are small; the large libraries stay shared, and `integrity.modified` sees to them.
-
-    Args:
-        environment: An environment that uv made with hard links; no generation.
-        up_to_bytes: The size of the largest file that is copied.
-
-    Returns:
-        How many files were copied.
-    """
-    copied = 0
-    for folder, _folders_below, names in os.walk(environment / "lib"):
-        for name in names:
-            path = os.path.join(folder, name)
-            facts = os.lstat(path)
-            if stat.S_ISREG(facts.st_mode) and facts.st_nlink > 1 and facts.st_size <= up_to_bytes:
-                own = f"{path}.gov-own"
-                shutil.copy2(path, own)
-                os.replace(own, path)
-                copied += 1
-    return copied
 
 
 def key_of(work: Path, *, python: Path, version: str, mode: LinkMode) -> str:

@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from packaging.utils import canonicalize_name
 
+from comfywatchman.governance.isolation import is_ours
 from comfywatchman.governance.records import Package
 from comfywatchman.governance.uv import SEEDS
 
@@ -193,6 +194,7 @@ def _hash_of(path: Path, algorithm: str) -> str | None:
 
 def _startup_files(place: Path, installed: Iterable[_Installed]) -> Iterator[Path]:
     found = [path for path in place.iterdir() if path.suffix == ".pth" or path.name in _STARTUP]
+    found = [path for path in found if not is_ours(path)]
     if any(path.name not in _UVS_OWN for path in found):
         owned = {name for one in installed for name, _digest in _recorded(one.folder)}
         seeds = {"distutils-precedence.pth"}

@@ -188,26 +188,6 @@ def test_the_link_leads_to_what_is_in_production(site: Site) -> None:
     assert generation.current(site.layout) is None
 
 
-def test_an_isolated_environment_shares_no_small_file(site: Site) -> None:
-    with working(site, "oldlet") as (ground, folder):
-        candidate = site.layout.candidates / "tx"
-        ground.uv.sync(folder, candidate, python=ground.python, link_mode="hardlink")
-    copied = generation.isolate(candidate)
-    linked = [path for path in (candidate / "lib").rglob("*") if path.is_file() and path.stat().st_nlink > 1]
-    assert copied > 0
-    assert linked == []
-
-
-def test_large_files_stay_shared(tmp_path: Path) -> None:
-    library = tmp_path / "other"
-    library.write_bytes(b"x" * 4096)
-    folder = tmp_path / "env" / "lib"
-    folder.mkdir(parents=True)
-    (folder / "large.so").hardlink_to(library)
-    assert generation.isolate(tmp_path / "env", up_to_bytes=4095) == 0
-    assert generation.isolate(tmp_path / "env") == 1
-
-
 def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 7\n")

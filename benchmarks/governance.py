@@ -1,0 +1,136 @@
+"""What governance costs beside plain uv: the same packages from the same warm cache on this machine, in turns.
+
+    python benchmarks/governance.py [--packages 40] [--files 400] [--rounds 5] [--folder FOLDER] [--json FILE]
+
+The floor is `uv sync --locked --exact` of the set into a new environment, with hard links. A candidate is that with pip
+in it and its small files copied. A promotion locks twice, builds a new environment, hashes every file of it, runs the
+smoke test, flushes the disk and commits. A rollback goes to an environment that is kept. Medians of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from comfywatchman.governance import candidate, workshop
+from comfywatchman.governance.adding import adopt
+from comfywatchman.governance.ground import Ground
+from comfywatchman.governance.promotion import Consent, promote
+from comfywatchman.governance.rollback import rollback
+from comfywatchman.governance.transaction import run
+from tests.governance.grounds import Site, made
+from tests.governance.wheels import add_wheel
+
+_TEXT = "value = 'some text that stands for the lines of a module'\n" * 60
+
+
+def make_site(folder: Path, packages: int, files: int) -> Site:
+    """Make a governed root whose ComfyUI needs some packages of some files each."""
+    names = tuple(f"bulk{number}" for number in range(packages))
+    site = made(folder, requirements=names, init=False)
+    for name in names:
+        add_wheel(
+            site.wheels, name, "1.0", files={f"{name}/part{n}.py": f"{_TEXT}# {name} {n}\n" for n in range(files)}
+        )
+    site.init()
+    return site
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Return how long some work took."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def plain_sync(ground: Ground, environment: Path) -> float:
+    """Make a new environment with uv alone."""
+    with workshop.opened(ground) as work:
+        took = seconds(lambda: ground.uv.sync(work.folder, environment, python=ground.python, link_mode="hardlink"))
+    shutil.rmtree(environment)
+    return took
+
+
+def new_candidate(ground: Ground, environment: Path) -> float:
+    """Make a candidate as a trial does."""
+    took = seconds(lambda: candidate.make(ground, environment))
+    shutil.rmtree(environment)
+    return took
+
+
+def one_round(site: Site, number: int) -> dict[str, float]:
+    """Measure each thing once, on a root that has the nodes of the rounds before."""
+    node_id = f"node{number}"
+    folder = site.comfyui / "custom_nodes" / node_id
+    folder.mkdir()
+    add_wheel(site.wheels, f"wish{number}", "1.0")
+    (folder / "requirements.txt").write_text(f"wish{number}\n")
+    with site.opened("benchmark") as ground:
+        figures = {
+            "uv sync": plain_sync(ground, site.folder / "plain"),
+            "candidate": new_candidate(ground, site.folder / "candidate"),
+        }
+        adopt(ground, node_id)
+        tried = run(ground, node_id)
+        figures["promote"] = seconds(lambda: promoted(ground, tried.txid))
+        pre = max(site.layout.operations.glob("*.json"))
+        snapshot_id = json.loads(pre.read_bytes())["pre_snapshot"]
+        figures["rollback"] = seconds(lambda: rollback(ground, snapshot_id))
+        newest = max(site.layout.operations.glob("*.json"))
+        rollback(ground, json.loads(newest.read_bytes())["pre_snapshot"])
+    return figures
+
+
+def promoted(ground: Ground, txid: str) -> None:
+    """Promote a transaction.
+
+    Raises:
+        SystemExit: It was not promoted; with why.
+    """
+    done = promote(ground, txid, Consent(), report=_unexpected)
+    if done.status != "promoted":
+        raise SystemExit(f"{txid} is {done.status}: {done.error}")
+
+
+def _unexpected(*_facts: object) -> NoReturn:
+    raise SystemExit("the packages cannot be installed together")
+
+
+def measure(folder: Path, *, packages: int, files: int, rounds: int) -> dict[str, float]:
+    """Return the median of each figure, in seconds."""
+    site = make_site(folder, packages, files)
+    with site.opened("benchmark") as ground:
+        plain_sync(ground, folder / "warm")
+    found = [one_round(site, number) for number in range(rounds)]
+    return {name: statistics.median(one[name] for one in found) for name in found[0]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--packages", type=int, default=40, help="how many packages ComfyUI needs")
+    parser.add_argument("--files", type=int, default=400, help="how many modules each has")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--folder", type=Path, help="where to work")
+    parser.add_argument("--json", type=Path, help="also write the figures there")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder, prefix="governance-benchmark-") as name:
+        figures = measure(Path(name), packages=options.packages, files=options.files, rounds=options.rounds)
+    print(f"{options.packages} packages of {options.files} modules")
+    for what, took in figures.items():
+        print(f"  {what:<10}{took:>8.3f} s{took / figures['uv sync']:>8.2f} x uv sync")
+    if options.json:
+        options.json.write_text(json.dumps(figures, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()
