@@ -26,6 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = made(tmp_path_factory.mktemp("site"), requirements=("corelet==1.0", "numlet<2"))
     add_wheel(site.wheels, "midlet", "1.0", requires=["numlet>=1"])
     add_wheel(site.wheels, "midlet", "2.0", requires=["numlet>=2"])
+    add_wheel(site.wheels, "hardlet", "1.0", requires=["numlet>=2", "corelet==2.0"])
     return site
 
 
@@ -54,6 +55,7 @@ def test_a_node_that_clashes_with_comfyui_is_named_with_the_package_between(site
     assert (found.kind, found.confidence) == ("conflict", "verified")
     assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node My_Pack", "midlet>=2")}
     assert _edge("midlet>=2.0", "numlet>=2") in found.edges
+    assert set(found.roots) == set(found.clash)
     assert found.detected_packages == ("midlet", "numlet")
     assert "midlet>=2 (node My_Pack)" in found.summary
     assert "numlet<2 (ComfyUI)" in found.summary
@@ -64,6 +66,13 @@ def test_what_is_suggested_gives_way_in_the_node_first(site: Site) -> None:
     with site.opened() as ground:
         found = _reported(ground, {"node-b": ["midlet>=2"]})
     assert found.suggestions == ("midlet==1.0", "numlet==1.0", "numlet==2.0")
+
+
+def test_a_pin_that_leaves_another_clash_is_not_suggested(site: Site) -> None:
+    with site.opened() as ground:
+        found = _reported(ground, {"node-b": ["hardlet"]})
+    assert found.confidence == "verified"
+    assert found.suggestions == ()
 
 
 def test_two_nodes_that_clash_are_both_named(site: Site) -> None:

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance import conflict, plugins, promotion, resolution, transaction, truth
+from comfywatchman.governance import aside, conflict, plugins, promotion, resolution, transaction, truth
 from comfywatchman.governance.adding import Wish, add
 from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
 from tests.governance.grounds import Site, made
@@ -20,13 +20,15 @@ SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
 
 
 def _made(folder: Path) -> Site:
-    site = made(folder, requirements=("corelet==1.0", "numlet<2"))
+    site = made(folder, requirements=("corelet==1.0", "numlet<2", "weblet"), init=False)
     site.configure(tx={"probe": False})
     add_wheel(site.wheels, "midlet", "1.0", requires=["numlet>=1"])
     add_wheel(site.wheels, "midlet", "2.0", requires=["numlet[fast]>=2", "plainlet"])
     for version in ("1.0", "2.0"):
         add_wheel(site.wheels, "numlet", version, extras={"fast": ["fastlet"]}, files={"numlet/linalg.py": version})
-    add_wheel(site.wheels, "fastlet", "1.0")
+    add_wheel(site.wheels, "fastlet", "1.0", extras={"more": ["corelet"]})
+    add_wheel(site.wheels, "weblet", "1.0", requires=["fastlet[more]"])
+    site.init()
     return site
 
 
@@ -100,6 +102,13 @@ def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
     assert resolved.promotion_plan.override_additions == (SCOPED,)
 
 
+def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tuple[Site, Transaction]) -> None:
+    site, _ = waiting
+    with site.opened() as ground:
+        assert aside.extras_of(ground, "", environment="") == {"fastlet": {"more"}}
+        assert aside.extras_of(ground, "", environment=str(site.folder / "gone")) == {"fastlet": {"more"}}
+
+
 @pytest.mark.slow
 def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
     found = _promoted(site, _tried(site, "plain", "numlet>=2").txid)
@@ -121,6 +130,7 @@ def test_pins_that_do_not_help_give_a_new_report(waiting: tuple[Site, Transactio
     assert (site.layout.logs / f"{clashed.txid}.resolve.lock.log").is_file()
     mended = _resolved(site, clashed.txid, "plainlet==1.0", "numlet==1.0")
     assert (mended.status, mended.resolution_pins) == ("resolved", ("numlet==1.0", "plainlet==1.0"))
+    assert _resolved(site, clashed.txid).resolution_pins == ("numlet==1.0", "plainlet==1.0")
 
 
 def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
