@@ -40,11 +40,14 @@ def add(
     gov node add --adopt FOLDER
     """
     from comfywatchman.governance import adding
+    from comfywatchman.governance.node_identity import shown_url
 
     if adopt and (ref or node_id or allow_local):
         raise click.UsageError("--adopt takes a folder as it is: without --ref, --id and --allow-local.")
     session: Session = context.obj
-    with opened(session, f"node add {target}", words=f"Adding {target}") as (ground, tell):
+    # What is done stands in the lock and on the terminal; a token in an address must not.
+    shown = shown_url(target)
+    with opened(session, f"node add {shown}", words=f"Adding {shown}") as (ground, tell):
         if adopt:
             plugin = adding.adopt(ground, target)
         else:

@@ -162,6 +162,10 @@ def _say_promoted(done: Transaction) -> None:
     promotion = done.promotion
     for line in promotion.accepted_violations if promotion else ():
         click.echo(f"Accepted, because you pinned it: {printable(line)}")
+    for line in promotion.violations if promotion else ():
+        click.echo(f"Does not fit, and nobody pinned it: {printable(line)}")
+    for line in promotion.differences if promotion else ():
+        click.echo(f"Locked in another version than was tried: {printable(line)}")
     if promotion is not None and promotion.pre_snapshot:
         click.echo(f"To take this back: gov rollback {promotion.pre_snapshot}")
     click.echo("A ComfyUI that is running gets it when it is started again: gov run")

@@ -152,6 +152,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
         post_snapshot: The snapshot after.
         error: What failed, with the next step.
         accepted_violations: What `uv pip check` said of pins that were chosen on purpose.
+        violations: What `uv pip check` said beside that.
         differences: Packages that are locked in another version than was tried, each as `name tried -> locked`.
         generation: The environment that was put in production.
     """
@@ -162,6 +163,7 @@ class Promotion(msgspec.Struct, frozen=True, kw_only=True):
     post_snapshot: str | None = None
     error: str | None = None
     accepted_violations: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
     differences: tuple[str, ...] = ()
     generation: str | None = None
 
