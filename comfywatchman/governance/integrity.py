@@ -154,9 +154,11 @@ def _compared(
     return unexpected, missing
 
 
-def _changed_files(one: _Installed, after: int | None = None) -> Iterator[Path]:
+def _changed_files(one: _Installed, after: int | None = None) -> Iterator[str]:
+    # Paths are texts here: an environment has tens of thousands of files.
+    place = str(one.folder.parent)
     for name, digest in _recorded(one.folder):
-        path = one.folder.parent / name
+        path = os.path.join(place, name)
         if name.endswith(".pyc") or not digest or (after is not None and _is_older(path, after)):
             continue
         algorithm, _, value = digest.partition("=")
@@ -164,9 +166,9 @@ def _changed_files(one: _Installed, after: int | None = None) -> Iterator[Path]:
             yield path
 
 
-def _is_older(path: Path, moment: int) -> bool:
+def _is_older(path: str, moment: int) -> bool:
     try:
-        return path.stat().st_mtime_ns <= moment
+        return os.stat(path).st_mtime_ns <= moment
     except OSError:
         return False
 
@@ -181,10 +183,10 @@ def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
             yield row[0], row[1]
 
 
-def _hash_of(path: Path, algorithm: str) -> str | None:
+def _hash_of(path: str, algorithm: str) -> str | None:
     try:
         digest = hashlib.new(algorithm)
-        with path.open("rb", buffering=0) as stream:
+        with open(path, "rb", buffering=0) as stream:
             while block := stream.read(_BLOCK):
                 digest.update(block)
     except (OSError, ValueError):
