@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
+import resource
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import click
+import jsonschema
+import orjson
 import pytest
 from click.testing import CliRunner, Result
 
@@ -22,6 +27,7 @@ from comfywatchman.governance import generation
 from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
 from tests.governance.grounds import Site, made
 
+SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 TXID = "20261120T120000Z-0000000a"
 
 
@@ -37,22 +43,48 @@ class Gov:
             "HOME": str(site.folder),
         }
 
-    def __call__(self, *arguments: str, typed: str | None = None) -> Result:
-        return CliRunner().invoke(gov, list(arguments), env=self.environment, input=typed)
+    def __call__(self, *arguments: str) -> Result:
+        return CliRunner().invoke(gov, list(arguments), env=self.environment)
 
     def program(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         """Run it as a child, as the console script does."""
-        code = "from comfywatchman.cli.main import run_gov; run_gov()"
-        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
         return subprocess.run(
-            [sys.executable, "-c", code, *arguments],
-            env={**self.environment, **own, **variables},
+            self.command(*arguments),
+            env=self.child_environment(**variables),
             cwd=self.site.folder,
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-c", "from comfywatchman.cli.main import run_gov; run_gov()", *arguments]
+
+    def child_environment(self, **variables: str) -> dict[str, str]:
+        own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}
+        return {**self.environment, **own, **variables}
+
+    def on_a_terminal(self, *arguments: str, typed: str) -> str:
+        """Run it on a terminal on which a person types; return what is on the screen afterwards."""
+        near, far = pty.openpty()
+        os.write(near, typed.encode())
+        child = subprocess.Popen(
+            self.command(*arguments),
+            env=self.child_environment(TERM="xterm", COLUMNS="120"),
+            stdin=far,
+            stdout=far,
+            stderr=far,
+            cwd=self.site.folder,
+        )
+        os.close(far)
+        screen = b""
+        with contextlib.suppress(OSError):  # the kernel's word for "nobody writes there any more"
+            while block := os.read(near, 65536):
+                screen += block
+        os.close(near)
+        child.wait(timeout=60)
+        return screen.decode()
 
     def json(self, *arguments: str, code: int = 0) -> Any:
         """Return what a command answers a program, held against the envelope."""
@@ -275,6 +307,44 @@ def test_a_conflict_is_shown_with_pins_and_ends_with_2(gov_on: Gov) -> None:
     assert "Accepted, because you pinned it" in gov_on("tx", "promote", txid).stdout
 
 
+def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
+    gov_on.record("needs_resolution")
+    report = ConflictReport(
+        txid=TXID,
+        node_id="depth",
+        created_at="2026-11-20T12:00:00Z",
+        kind="conflict",
+        confidence="verified",
+        summary="They clash.",
+        clash=(Edge(source="node old", requirement="numlet<2"), Edge(source="node new", requirement="numlet>=2")),
+        suggestions=("numlet==2.0",),
+    )
+    write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
+    screen = gov_on.on_a_terminal("resolve", TXID, typed="7\n1\n\n")
+    assert "node old wants numlet<2" in screen
+    assert "1: numlet==2.0; gives way: numlet<2 (node old)" in screen
+    assert "There is no 7." in screen
+    assert "gov-transaction-state" in screen
+
+
+def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(gov_on: Gov) -> None:
+    screen = gov_on.on_a_terminal("init", typed="")
+    assert "Building the environment" in screen
+    assert "Everything is there already" in screen
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tx", "--help"]])
+def test_gov_starts_fast(gov_on: Gov, arguments: list[str]) -> None:
+    gov_on.program(*arguments)
+    seconds = []
+    for _ in range(5):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert gov_on.program(*arguments).returncode == 0
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(seconds) < 0.15
+
+
 def test_aborting_says_that_production_never_changed(gov_on: Gov) -> None:
     gov_on.record("completed")
     assert "production never changed" in gov_on("tx", "abort", TXID).stdout
@@ -311,7 +381,8 @@ def test_a_change_that_was_cut_off_is_said_by_the_next_command(gov_on: Gov) -> N
     gov_on.pack("d")
     child = gov_on.program("node", "add", "--adopt", "d", COMFYWATCHMAN_FAILPOINTS="gov.after_journal=kill")
     assert child.returncode == -9
-    assert gov_on.site.layout.journal.exists()
+    schema = orjson.loads((SCHEMAS / "gov_journal.schema.json").read_bytes())
+    jsonschema.Draft202012Validator(schema).validate(orjson.loads(gov_on.site.layout.journal.read_bytes()))
     result = gov_on("status")
     assert "was finished" in result.stderr
     assert "d" in [one["id"] for one in gov_on.json("status")["nodes"]]

@@ -1,0 +1,66 @@
+"""The files that governance writes keep to the schemas that are shipped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import jsonschema
+import orjson
+import pytest
+
+from comfywatchman.governance import adding, conflict, ground, promotion, rollback, snapshot, transaction
+from comfywatchman.governance.checks.making import make_checks
+from comfywatchman.governance.driver import Driver
+from tests.governance.grounds import made
+
+SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
+PLACES: Mapping[str, str] = {
+    "gov_plugins": "state/plugins.json",
+    "gov_transaction": "state/transactions/*.json",
+    "gov_conflict": "state/conflicts/*.json",
+    "gov_operation": "state/operations/*.json",
+    "gov_snapshot": "snapshots/*/meta.json",
+    "gov_snapshots_index": "state/snapshots_index.json",
+    "gov_generation": "envs/*/.gov-complete",
+    "gov_checks": "state/checks.json",
+    "lock": "state/.lock",
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a governed root with every kind of file: nodes tried, promoted, in conflict, and gone back."""
+    site = made(tmp_path_factory.mktemp("schemas"))
+    for name, requirement in (("old", "oldlet"), ("new", "newlet")):
+        folder = site.comfyui / "custom_nodes" / name
+        folder.mkdir()
+        (folder / "requirements.txt").write_text(requirement)
+        with site.opened() as opened:
+            adding.adopt(opened, name)
+            tried = transaction.run(opened, name)
+            promotion.promote(opened, tried.txid, promotion.Consent(), report=conflict.report)
+    with site.opened() as opened:
+        operation = rollback.rollback(opened, snapshot.read_all(opened.layout)[0].id)
+        rollback.undo(opened, operation.op_id)
+    looked = ground.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    make_checks(looked, driver=Driver(present=False), budget_seconds=None)
+    return site.root
+
+
+def validator(name: str) -> jsonschema.Draft202012Validator:
+    return jsonschema.Draft202012Validator(orjson.loads((SCHEMAS / f"{name}.schema.json").read_bytes()))
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_what_is_written_keeps_to_its_schema(root: Path, name: str) -> None:
+    files = sorted(root.glob(PLACES[name]))
+    assert files
+    for file in files:
+        validator(name).validate(orjson.loads(file.read_bytes()))
+
+
+def test_every_json_file_of_a_root_has_its_schema(root: Path) -> None:
+    known = {file for place in PLACES.values() for file in root.glob(place)}
+    written = {*root.glob("state/**/*.json"), *root.glob("snapshots/**/*.json"), *root.glob("envs/*/.gov-complete")}
+    assert {file for file in written if file.name not in {"baseline.json", "plugins.json"}} <= known
