@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,8 +57,9 @@ def lines_of(project: str, constraints: Iterable[str] = ()) -> tuple[Line, ...]:
     Raises:
         Failure: `gov-truth-damaged`.
     """
+    grouped = groups(project)
     found = [Line(BASE_GROUP, text) for text in _project_lines(project)]
-    for group, texts in sorted(groups(project).items(), key=lambda item: item[0] != BASE_GROUP):
+    for group, texts in sorted(grouped.items(), key=lambda item: item[0] != BASE_GROUP):
         found += [Line(_owner(group), text, group) for text in texts]
     return (*found, *(Line(PIN, text) for text in constraints))
 
@@ -109,8 +111,6 @@ def _name(text: str) -> str:
 
 
 def _project_lines(project: str) -> list[str]:
-    import tomllib
-
     found = tomllib.loads(project).get("project", {}).get("dependencies", [])
     return [text for text in found if isinstance(text, str)]
 

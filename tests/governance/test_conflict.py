@@ -13,6 +13,7 @@ from comfywatchman.governance.declared import lines_of
 from comfywatchman.governance.ground import Ground
 from comfywatchman.governance.probe import Probe, Undecided
 from comfywatchman.governance.records import ConflictReport, Edge, Transaction
+from comfywatchman.governance.suggestions import found
 from comfywatchman.governance.uv import UvEnded
 from tests.governance.grounds import Site, made
 from tests.governance.wheels import add_wheel
@@ -197,6 +198,16 @@ def test_questions_end_with_their_budget(site: Site) -> None:
             probe.fails(lines[:1])
         with pytest.raises(Undecided, match="too many"):
             Probe(ground, text, most_seconds=0).fails(lines)
+
+
+def test_suggestions_end_with_the_budget_and_keep_what_was_found(site: Site) -> None:
+    with site.opened() as ground:
+        text = truth.with_group(site.layout.pyproject.read_text(), "node-b", ["midlet>=2"])
+        lines = lines_of(text)
+        clash = [line for line in lines if line.name in {"numlet", "midlet"}]
+        probe = Probe(ground, text, most_resolutions=3)
+        pins = found(probe, lines, clash, [], Transaction(txid=TXID, node_id="b", started_at=""))
+    assert pins == ("midlet==1.0",)
 
 
 def test_a_part_that_fails_for_another_reason_blames_nobody(site: Site) -> None:

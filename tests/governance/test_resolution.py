@@ -107,6 +107,10 @@ def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tup
     with site.opened() as ground:
         assert aside.extras_of(ground, "", environment="") == {"fastlet": {"more"}}
         assert aside.extras_of(ground, "", environment=str(site.folder / "gone")) == {"fastlet": {"more"}}
+        locked = site.layout.lock.read_bytes()
+        site.layout.lock.write_text("[[[")
+        assert aside.extras_of(ground, "", environment="") == {}
+        site.layout.lock.write_bytes(locked)
 
 
 @pytest.mark.slow
