@@ -19,7 +19,7 @@ from comfywatchman.base.lock import is_held
 from comfywatchman.comfyui.packs import PackListing, walk_packs
 from comfywatchman.governance import generation, integrity, snapshot, workshop
 from comfywatchman.governance.checks.housekeeping import Open, StorageFacts
-from comfywatchman.governance.checks.memory import Budget, Cleanliness, Memory, Verified, stamp
+from comfywatchman.governance.checks.memory import Budget, Cleanliness, Memory, Startup, Verified, stamp
 from comfywatchman.governance.checks.nodes import NodeFacts
 from comfywatchman.governance.checks.packages import Denied, ProductionFacts
 from comfywatchman.governance.checks.truth import LockFacts
@@ -129,10 +129,20 @@ def production_facts(look: Look) -> tuple[ProductionFacts, tuple[Package, ...]]:
         broken=tuple(
             f"{one.name} {one.version}" for one, place in installed.items() if not (place / "RECORD").is_file()
         ),
-        modified=tuple(sorted({*modified, *integrity.strangers(environment)})),
+        modified=tuple(sorted({*modified, *_strangers(look, environment)})),
         verified=verified,
         packages=len(expected),
     ), tuple(sorted(installed))
+
+
+def _strangers(look: Look, environment: Path) -> tuple[str, ...]:
+    """Return the files that run at every start and belong to nobody; a file that comes or goes changes its folder."""
+    mark = stamp(environment.glob("lib/python3*/site-packages"))
+    known = look.memory.kept.startup
+    if known is None or known.stamp != mark or look.budget.is_endless:
+        known = Startup(mark, integrity.strangers(environment))
+    look.memory.new["startup"] = known
+    return known.strangers
 
 
 def _named(package: Package) -> str:

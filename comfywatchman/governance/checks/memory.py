@@ -22,6 +22,13 @@ class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
     modified: tuple[str, ...] = ()
 
 
+class Startup(msgspec.Struct, frozen=True):
+    """Files that run at every start of Python and belong to no package, as of a state of the package folders."""
+
+    stamp: str
+    strangers: tuple[str, ...]
+
+
 class Cleanliness(msgspec.Struct, frozen=True):
     """Whether a node's tracked files were changed, as of a state of its files."""
 
@@ -35,6 +42,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         generation: The environment that `packages` speaks of.
         packages: What is known of the files of each package of it.
+        startup: What is known of files that run at every start in it.
         nodes: What is known of each registered node.
         sizes: Bytes of each environment, by its folder.
         transactions: Node and status of each transaction, by the stamp of its file.
@@ -45,6 +53,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int = 1
     generation: str = ""
     packages: dict[str, Verified] = {}
+    startup: Startup | None = None
     nodes: dict[str, Cleanliness] = {}
     sizes: dict[str, int] = {}
     transactions: dict[str, tuple[str, str, str]] = {}

@@ -126,6 +126,14 @@ def test_packages_that_came_or_went_outside_of_gov_are_named(site: Site) -> None
     assert checks(site)["production"].items == ("corelet 1.0", "stranger 1.0")
 
 
+def test_a_file_that_runs_at_every_start_and_belongs_to_nobody_is_found_at_once(site: Site) -> None:
+    assert checks(site)["production"].status == "ok"
+    (site_packages(site) / "evil.pth").write_text("import os\n")
+    assert checks(site)["production"].items == (
+        (site_packages(site) / "evil.pth").relative_to(environment(site)).as_posix(),
+    )
+
+
 def test_an_installation_that_was_cut_off_is_named(site: Site) -> None:
     (site_packages(site) / "corelet-1.0.dist-info" / "RECORD").unlink()
     result = checks(site)["production"]
