@@ -5,6 +5,7 @@ It has pip, because installers of nodes call it, and own copies of the files tha
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from comfywatchman.governance.requirements import Requirements
 from comfywatchman.governance.root import Ground
 from comfywatchman.governance.trial import UV_SETTINGS, installer_variables, interpreter_in
 from comfywatchman.governance.uv import UvEnded
+
+log = logging.getLogger(__name__)
 
 _INSTALL_SECONDS: Final = 1800.0
 _QUICK_SECONDS: Final = 60.0
@@ -52,7 +55,8 @@ def make(ground: Ground, environment: Path) -> None:
         # After the packages: uv takes away what the lock does not know.
         pip = _bundled(ground.python) or ["pip"]
         ended = ground.uv.install(environment, pip, project=ground.layout.root, link_mode="copy")
-        _require(ended, "it could not get pip")
+        if not ended.is_well:
+            log.warning("candidate without pip", extra={"reason": _short(ended)})
         isolate(environment)
         (environment / "bin" / "uv").symlink_to(ground.uv.path)
         no_index = "no-index = true\n" if ground.settings.network.no_index else ""
