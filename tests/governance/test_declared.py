@@ -37,7 +37,8 @@ def test_a_part_declares_only_its_lines_and_everything_else_stays() -> None:
 
 
 def test_all_lines_declare_the_same_as_before() -> None:
-    assert tomllib.loads(part_of(WITH_OWN, lines_of(WITH_OWN))) == tomllib.loads(WITH_OWN)
+    for text in (WITH_OWN, PROJECT):
+        assert tomllib.loads(part_of(text, lines_of(text))) == tomllib.loads(text)
 
 
 def test_a_project_without_groups_has_a_part_too() -> None:
@@ -74,6 +75,10 @@ def test_lines_are_found_by_the_names_that_uv_writes() -> None:
 def test_a_line_without_bounds_keeps_its_extras_and_marker(text: str, free: str | None) -> None:
     found = Line("base", text, "base").with_any_version()
     assert (None if found is None else found.text) == free
+
+
+def test_records_hold_a_line_as_who_asks_for_what() -> None:
+    assert Line("node a", "numpy<2", "node-a").edge == Edge(source="node a", requirement="numpy<2")
 
 
 def test_a_line_that_is_no_requirement_has_no_name() -> None:
