@@ -11,11 +11,22 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from comfywatchman.base import failpoints
-from comfywatchman.governance import commit, generation, snapshot, truth, workshop
+from comfywatchman.governance import (
+    commit,
+    generation,
+    plugins,
+    promotion,
+    snapshot,
+    transaction,
+    truth,
+    workshop,
+)
+from comfywatchman.governance.adding import adopt
 from comfywatchman.governance.ground import Ground
-from comfywatchman.governance.records import Operation, OperationKind, Plugin
+from comfywatchman.governance.records import Operation, OperationKind, Plugin, Plugins, Transaction
 from comfywatchman.governance.rollback import operations, rollback, undo
 from comfywatchman.governance.uv import UvEnded
 from comfywatchman.governance.workshop import Workshop
@@ -31,8 +42,8 @@ def promote(ground: Ground, node_id: str, lines: Sequence[str], *, pins: Sequenc
 
     def edit(work: Workshop) -> None:
         work.edit_project(lambda text: truth.with_group(text, group, lines))
-        plugins = work.read_plugins()
-        work.write_plugins(type(plugins)(plugins={**plugins.plugins, node_id: plugin}))
+        known = work.read_plugins().plugins
+        work.write_plugins(Plugins(plugins={**known, node_id: plugin}))
 
     return change(ground, edit, kind="promote", ref=node_id, pins=pins)
 
@@ -42,8 +53,8 @@ def remove(ground: Ground, node_id: str) -> Operation:
 
     def edit(work: Workshop) -> None:
         work.edit_project(lambda text: truth.without_group(text, truth.node_group(node_id)))
-        plugins = work.read_plugins()
-        work.write_plugins(type(plugins)(plugins={k: v for k, v in plugins.plugins.items() if k != node_id}))
+        known = work.read_plugins().plugins
+        work.write_plugins(Plugins(plugins={name: one for name, one in known.items() if name != node_id}))
 
     return change(ground, edit, kind="remove", ref=node_id)
 
@@ -63,6 +74,21 @@ def change(
         return commit.publish(
             ground, commit.prepare(ground, work, kind=kind, ref=ref, key=mark.key, pre_snapshot=pre.id)
         )
+
+
+def chain(ground: Ground, node_id: str) -> Transaction:
+    """Register a node whose folder is there, try it, and promote it: what `gov node add`, `tx run`, `tx promote` do."""
+    if node_id not in workshop.plugins_of(ground.layout).plugins:
+        adopt(ground, node_id)
+    tried = transaction.run(ground, node_id)
+    assert tried.status == "completed", tried.error
+    done = promotion.promote(ground, tried.txid, promotion.Consent(), report=_unexpected)
+    assert done.status == "promoted", done.error
+    return done
+
+
+def _unexpected(*_facts: object) -> NoReturn:
+    raise AssertionError("the packages can be installed together")
 
 
 def run(site: Site, *change: str, failpoint: str = "") -> int:
@@ -88,7 +114,7 @@ def check_agreement(site: Site) -> None:
     hashes = snapshot.hashes_of(snapshot.read_truth(layout.root, layout))
     assert mark.lock_sha256 == hashes["uv.lock"]
     registered = {truth.node_group(name) for name in workshop.plugins_of(layout).plugins}
-    assert {name for name in truth.groups(layout.pyproject.read_text()) if name.startswith("node-")} == registered
+    assert {name for name in truth.groups(layout.pyproject.read_text()) if name.startswith("node-")} <= registered
     last = operations(layout)[-1]
     assert {name: change.post_sha256 for name, change in last.files.items()} == hashes
     metas = snapshot.read_all(layout)
@@ -97,6 +123,9 @@ def check_agreement(site: Site) -> None:
     assert {meta.id for meta in metas} == {path.name for path in layout.snapshots.iterdir()}
     assert not layout.journal.exists()
     assert list(layout.work.iterdir()) == []
+    assert [path.name for path in layout.generations.iterdir() if not generation.read_mark(layout, path.name)] == []
+    promoted = {one.ref for one in operations(layout) if one.kind == "promote"}
+    assert {one.txid for one in transaction.read_all(layout) if one.status == "promoted"} <= promoted
     modules = [package.name for package in mark.packages]
     assert site.imported(f"import {', '.join(modules)}; print('well')") == "well"
 
@@ -109,6 +138,10 @@ def main() -> None:
             promote(ground, rest[0], rest[1:])
         elif what == "remove":
             remove(ground, rest[0])
+        elif what == "chain":
+            chain(ground, rest[0])
+        elif what == "drop":
+            plugins.remove(ground, rest[0])
         elif what == "rollback":
             metas = snapshot.read_all(ground.layout)
             rollback(ground, metas[int(rest[0]) % len(metas)].id)

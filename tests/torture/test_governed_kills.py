@@ -28,19 +28,24 @@ NODES = {"a": ["oldlet"], "b": ["deeplet"], "c": ["plainlet"], "d": ["numlet==1.
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     site = made(tmp_path)
-    site.configure(rollback={"snapshot_retention": 6}, runtime={"keep_generations": 2})
+    site.configure(rollback={"snapshot_retention": 6}, runtime={"keep_generations": 2}, tx={"probe": False})
+    for node, lines in NODES.items():
+        folder = site.comfyui / "custom_nodes" / node
+        folder.mkdir()
+        (folder / "requirements.txt").write_text("\n".join(lines))
     return site
 
 
-def chosen(site: Site, rng: random.Random) -> list[str]:
-    """Choose a change that can be made now."""
+def chosen(site: Site, rng: random.Random, *, by_commands: bool) -> list[str]:
+    """Choose a change that can be made now, at the level of the commit or at that of the commands."""
+    put, take = ("chain", "drop") if by_commands else ("promote", "remove")
     registered = sorted(plugins_of(site.layout).plugins)
-    what = rng.choice(["promote", "promote", "remove", "rollback", "undo"])
-    if what == "promote" or (what == "remove" and not registered):
+    what = rng.choice([put, put, take, "rollback", "undo"])
+    if what == put or (what == take and not registered):
         node = rng.choice(sorted(NODES))
-        return ["promote", node, *NODES[node]]
-    if what == "remove":
-        return ["remove", rng.choice(registered)]
+        return [put, node, *NODES[node]]
+    if what == take:
+        return [take, rng.choice(registered)]
     return [what, str(rng.randrange(20))]
 
 
@@ -73,7 +78,7 @@ def is_killed_within(site: Site, change: list[str], seconds: float) -> bool:
         return process.wait() == -signal.SIGKILL
 
 
-def kill_often(site: Site, kills: int) -> dict[str, int]:
+def kill_often(site: Site, kills: int, *, by_commands: bool = False) -> dict[str, int]:
     """Kill changes at fault points and at random moments, and now and then their recovery too; hold all after each."""
     rng = repeatable(kills)
     longest = 0.3
@@ -83,7 +88,7 @@ def kill_often(site: Site, kills: int) -> dict[str, int]:
         assert figures["rounds"] < 4 * kills, figures
         before = operations(site.layout)
         at_point = rng.random() < 0.5
-        change = chosen(site, rng)
+        change = chosen(site, rng, by_commands=by_commands)
         if at_point:
             was_killed = is_killed_at_a_point(site, change, rng)
         else:
@@ -107,6 +112,21 @@ def test_kills_at_fault_points_and_random_moments_are_survived(site: Site) -> No
     figures = kill_often(site, 60)
     assert figures["at a point"] >= 10
     assert figures["came through"] >= 3
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_kills_of_whole_commands_are_survived(site: Site) -> None:
+    figures = kill_often(site, 20, by_commands=True)
+    assert figures["came through"] >= 1
+
+
+@pytest.mark.torture
+@pytest.mark.timeout(7200)
+def test_kills_of_whole_commands_are_survived_many_times(site: Site) -> None:
+    figures = kill_often(site, KILLS // 4, by_commands=True)
+    print(figures)  # noqa: T201 - figures for whoever runs the torture suite
+    assert figures["came through"] >= KILLS // 80
 
 
 @pytest.mark.torture
