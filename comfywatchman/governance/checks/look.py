@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.clock import from_text, to_text
+from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, show_path
 from comfywatchman.base.filesystem import network_type
@@ -26,7 +27,7 @@ from comfywatchman.governance.checks.truth import LockFacts
 from comfywatchman.governance.deny_list import DenyEntry, deny_list
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.layout import TRUTH, Layout
-from comfywatchman.governance.records import GenerationMark, Journal, Package, Plugins, Transaction
+from comfywatchman.governance.records import GenerationMark, Journal, Package, Plugin, Plugins, Transaction
 from comfywatchman.governance.root import Ground
 
 VERIFY_AFTER: Final = timedelta(days=7)
@@ -187,7 +188,7 @@ def node_facts(look: Look) -> tuple[tuple[NodeFacts, ...], tuple[str, ...], Plug
             is_there=one.id in listings,
             recorded=one.commit,
             commit=read_head(listings[one.id].path) if one.id in listings else None,
-            is_dirty=_dirty(look, listings[one.id], kept) if one.id in listings and one.commit else False,
+            is_dirty=_dirty(look, one, listings[one.id], kept) if one.id in listings else False,
         )
         for one in plugins.plugins.values()
     )
@@ -208,18 +209,25 @@ def _node_folders(ground: Ground) -> dict[str, PackListing]:
     return {one.folder: one for one in walk_packs([ground.custom_nodes]) if one.path.is_dir()}
 
 
-def _dirty(look: Look, listing: PackListing, kept: dict[str, Cleanliness]) -> bool | None:
-    mark = f"{listing.fingerprint} {listing.git_fingerprint}"
-    known = look.memory.kept.nodes.get(listing.folder)
-    if known is None or known.stamp != mark or look.budget.is_endless:
-        if not look.budget.is_left:
-            return None
-        dirty = is_dirty(listing.path, timeout_seconds=_GIT_SECONDS)
-        if dirty is None:
-            return None
-        known = Cleanliness(mark, dirty)
-    kept[listing.folder] = known
+def _dirty(look: Look, plugin: Plugin, listing: PackListing, kept: dict[str, Cleanliness]) -> bool | None:
+    """Say whether a node's code is not what was recorded; what the quick look at its files does not see, once a day."""
+    mark, day = f"{listing.fingerprint} {listing.git_fingerprint} {plugin.tree}", f"{look.ground.clock.now():%Y-%m-%d}"
+    known = look.memory.kept.nodes.get(plugin.id)
+    if known is not None and known.stamp != mark:
+        known = None
+    if look.budget.is_endless or (look.budget.is_left and (known is None or known.day != day)):
+        dirty = _differs(plugin, listing.path)
+        known = None if dirty is None else Cleanliness(mark, day, dirty)
+    if known is None:
+        return None
+    kept[plugin.id] = known
     return known.is_dirty
+
+
+def _differs(plugin: Plugin, folder: Path) -> bool | None:
+    if plugin.tree is not None and (tree := tree_of(folder)) is not None:
+        return tree != plugin.tree
+    return is_dirty(folder, timeout_seconds=_GIT_SECONDS) if plugin.commit else False
 
 
 def transaction_facts(look: Look) -> tuple[tuple[Open, ...], tuple[str, ...]]:

@@ -30,9 +30,10 @@ class Startup(msgspec.Struct, frozen=True):
 
 
 class Cleanliness(msgspec.Struct, frozen=True):
-    """Whether a node's tracked files were changed, as of a state of its files."""
+    """Whether a node's code is not what was recorded, as of a state of its files, and the day it was looked at."""
 
     stamp: str
+    day: str
     is_dirty: bool
 
 

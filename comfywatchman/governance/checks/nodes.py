@@ -29,7 +29,7 @@ class NodeFacts:
         is_there: Whether its folder is there.
         recorded: The commit it was registered or promoted at; None for one that is no git working copy.
         commit: The commit its folder is at.
-        is_dirty: Whether tracked files differ from that commit; None when that could not be told.
+        is_dirty: Whether its code is not what was recorded; None when that could not be told.
     """
 
     id: str
@@ -45,9 +45,9 @@ def state_of(node: NodeFacts) -> State:
         return "gone"
     if node.commit != node.recorded:
         return "moved"
-    if node.recorded is None or node.is_dirty is False:
-        return "as-recorded"
-    return "unknown" if node.is_dirty is None else "dirty"
+    if node.is_dirty is None:
+        return "unknown"
+    return "dirty" if node.is_dirty else "as-recorded"
 
 
 def nodes_result(nodes: Sequence[NodeFacts]) -> CheckResult:

@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, to_json, write_atomic
 from comfywatchman.base.lock import hold
-from comfywatchman.governance import generation
+from comfywatchman.governance import adding, generation, rollback, snapshot, workshop
 from comfywatchman.governance import ground as grounds
 from comfywatchman.governance.checks import making
 from comfywatchman.governance.checks.look import Look
@@ -20,6 +21,7 @@ from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import (
     ConflictReport,
+    Journal,
     Plugin,
     Plugins,
     Transaction,
@@ -27,6 +29,7 @@ from comfywatchman.governance.records import (
 )
 from tests.fakes import FakeClock
 from tests.governance.grounds import Site, made
+from tests.governance.packs import changed, repository
 
 NO_GPU = Driver(present=False)
 
@@ -157,6 +160,55 @@ def test_nodes_are_held_against_the_register(site: Site) -> None:
     assert (results["nodes"].status, results["nodes"].items) == ("fail", ("gone",))
     assert results["unregistered-nodes"].items == ("stranger",)
     assert results["lock"].items == ("plugins.json",)
+
+
+def adopted(site: Site, node_id: str = "depth") -> Path:
+    """Register a repository in custom_nodes, and return its folder."""
+    folder = repository(site.comfyui / "custom_nodes" / node_id, files={"web/a.js": "1"})
+    with site.opened() as opened:
+        adding.adopt(opened, node_id)
+    return folder
+
+
+def test_a_registered_node_is_looked_at_again_only_when_its_files_changed_or_a_day_has_passed(site: Site) -> None:
+    assert isinstance(site.clock, FakeClock)
+    folder = adopted(site)
+    assert checks(site)["nodes"].status == "ok"
+    (folder / "web" / "a.js").write_text("2")
+    assert checks(site)["nodes"].status == "ok"
+    site.clock.advance(awake=timedelta(days=1).total_seconds())
+    assert checks(site, budget_seconds=0.0)["nodes"].status == "ok"
+    assert "with changed files: depth" in checks(site)["nodes"].evidence
+    (folder / "__init__.py").write_text("changed = 1")
+    assert checks(site, budget_seconds=0.0)["nodes"].status == "unknown"
+
+
+def test_a_node_at_another_commit_than_recorded_has_moved(site: Site) -> None:
+    changed(adopted(site), {"new.py": ""})
+    result = checks(site)["nodes"]
+    assert result.evidence == "at another commit than recorded: depth."
+    assert result.action is not None
+    assert result.action.startswith("gov tx run depth")
+
+
+def test_a_node_without_a_recorded_tree_is_asked_of_git(site: Site) -> None:
+    folder = adopted(site)
+    plugins = workshop.plugins_of(site.layout)
+    bare = msgspec.structs.replace(plugins.plugins["depth"], tree=None)
+    write_atomic(site.layout.plugins, to_json(Plugins(plugins={"depth": bare})))
+    assert checks(site)["nodes"].status == "ok"
+    (folder / "__init__.py").write_text("changed = 1")
+    assert checks(site)["nodes"].status == "warn"
+
+
+def test_a_commit_under_way_is_unknown_and_named(site: Site) -> None:
+    looked = grounds.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    operation = rollback.operations(site.layout)[0]
+    journal = Journal(operation=operation, work="w", generation=None, post_snapshot=snapshot.read_all(site.layout)[0])
+    with hold(site.layout.lock_file, command="gov init", clock=site.clock):
+        write_atomic(site.layout.journal, to_json(journal))
+        results = make_checks(looked, driver=NO_GPU, budget_seconds=0.5)
+    assert (results[0].status, results[0].evidence) == ("unknown", "A commit is under way (init of init).")
 
 
 def test_open_transactions_and_conflicts_are_named(site: Site) -> None:

@@ -14,7 +14,8 @@ from comfywatchman.governance.checks.nodes import NodeFacts, State, nodes_result
         (NodeFacts("a", recorded="1" * 40, commit="1" * 40), "as-recorded"),
         (NodeFacts("a", recorded="1" * 40, commit="1" * 40, is_dirty=True), "dirty"),
         (NodeFacts("a", recorded="1" * 40, commit="1" * 40, is_dirty=None), "unknown"),
-        (NodeFacts("a", is_dirty=None), "as-recorded"),
+        (NodeFacts("a", is_dirty=True), "dirty"),
+        (NodeFacts("a"), "as-recorded"),
     ],
 )
 def test_a_registered_node_is_held_against_its_record(node: NodeFacts, state: State) -> None:
