@@ -75,8 +75,8 @@ def promote(
         Production is as it was but for the first.
 
     Raises:
-        Failure: `gov-transaction-unknown`, `gov-transaction-state`, `gov-core-approval`, `gov-torch-builds`,
-            `gov-candidate-stale`, `gov-denied`, `gov-node-unknown`: the transaction is as it was then.
+        Failure: `gov-transaction-unknown`, `gov-transaction-state`, `gov-core-approval`, `gov-candidate-stale`,
+            `gov-denied`, `gov-node-unknown`: the transaction is as it was then.
             `gov-commit-unfinished`: the next command finishes the promotion.
     """
     transaction.settle(ground)
@@ -120,8 +120,6 @@ def _allowed(ground: Ground, tried: Transaction, consent: Consent) -> Plugin:
     refuse(denied.pack(plugin.id, plugin.git_url), f"The pack {plugin.id}")
     if tried.core_impact and not consent.approve_core:
         raise _needs_approval(tried.txid, tried.core_impact)
-    if trouble := torch_builds(_packages(tried.post_freeze)):
-        raise _torn(tried.txid, trouble)
     transaction.refuse_packages(ground, tried.post_freeze)
     if tried.truth_sha256 != transaction.truth_sha256(ground.layout):
         raise _stale(tried, "the declared packages or the lock changed since the trial")
@@ -166,6 +164,9 @@ def _promoted(
 ) -> Transaction:
     started_at = to_text(ground.clock.now())
     assert tried.promotion_plan is not None  # noqa: S101 - `_require_status` looked
+    if not tried.resolution_pins and (trouble := torch_builds(_packages(tried.post_freeze))):
+        # With pins it is what they lead to that counts, see `_hold_locked`.
+        raise _torn(tried.txid, trouble)
     write_plan(work, plugin.id, tried.promotion_plan)
     progress("locking")
     ended = lock_as_tried(ground, work, tried)

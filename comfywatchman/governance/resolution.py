@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -12,6 +13,8 @@ from packaging.requirements import InvalidRequirement, Requirement
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state
 from comfywatchman.governance import aside, conflict, overrides, plugins, promotion, transaction, workshop
+from comfywatchman.governance.core_gate import core_impact
+from comfywatchman.governance.lock_file import packages_in
 from comfywatchman.governance.records import ConflictReport, Edge, PromotionPlan, Transaction
 from comfywatchman.governance.root import Ground
 from comfywatchman.governance.truth import Override
@@ -72,7 +75,7 @@ def resolve(ground: Ground, txid: str, pins: Sequence[str]) -> Transaction:
         promotion.write_plan(work, tried.node_id, planned)
         ended = promotion.lock_as_tried(ground, work, pinned)
         if ended.is_well:
-            return _resolved(ground, pinned, planned)
+            return _resolved(ground, pinned, planned, work)
         report = conflict.report(ground, pinned, ended, work.folder, step="resolve")
     return _unresolved(ground, pinned, report)
 
@@ -113,8 +116,18 @@ def _entries(ground: Ground, work: Workshop, pinned: Transaction, plan: Promotio
     return overrides.in_step((), (), [earlier, entries])
 
 
-def _resolved(ground: Ground, pinned: Transaction, plan: PromotionPlan) -> Transaction:
-    return transaction.save(ground, msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, error=None))
+def _resolved(ground: Ground, pinned: Transaction, plan: PromotionPlan, work: Workshop) -> Transaction:
+    """Keep what was found; which core packages change is now told by the lock, no longer by the trial."""
+    before, after = (_frozen(path) for path in (ground.layout.lock, work.folder / "uv.lock"))
+    impact = core_impact(before, after, ground.settings.policy.core_packages)
+    return transaction.save(
+        ground,
+        msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, core_impact=impact, error=None),
+    )
+
+
+def _frozen(lock: Path) -> tuple[str, ...]:
+    return tuple(f"{one.name}=={one.version}" for one in packages_in(lock.read_text("utf-8")))
 
 
 def _unresolved(ground: Ground, pinned: Transaction, report: ConflictReport) -> Transaction:

@@ -169,6 +169,27 @@ def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: 
     assert truth.overrides(site.layout.pyproject.read_text()) == ()
 
 
+def test_a_resolution_tells_anew_which_core_packages_change(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
+    site.configure(policy={"core_packages": ["numlet", "midlet"]})
+    assert _resolved(site, clashed.txid, "numlet==1.0").core_impact == ("midlet none -> 2.0",)
+    assert "numlet 1.0 -> 2.0" in _resolved(site, clashed.txid, "numlet==2.0").core_impact
+
+
+@pytest.mark.slow
+def test_builds_of_torch_that_disagree_stop_a_promotion_until_they_are_pinned_to_one(site: Site) -> None:
+    for name, version in (("torch", "2.8.0+cu128"), ("torchvision", "0.23.0+cu128"), ("torchvision", "0.23.0+cu121")):
+        add_wheel(site.wheels, name, version)
+    found = _tried(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
+    consent = promotion.Consent(approve_core=True, reason="a test")
+    with site.opened() as ground:
+        failed = promotion.promote(ground, found.txid, consent, report=conflict.report)
+    assert (failed.status, "cu121" in str(failed.error)) == ("promote_failed", True)
+    assert _resolved(site, found.txid, "torchvision==0.23.0+cu128").status == "resolved"
+    with site.opened() as ground:
+        assert promotion.promote(ground, found.txid, consent, report=conflict.report).status == "promoted"
+
+
 @pytest.mark.parametrize("status", ["running", "completed", "failed", "aborted", "promoted"])
 def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction], status: TransactionStatus) -> None:
     site, clashed = waiting
