@@ -99,15 +99,17 @@ def _ground(
         clock=clock,
         comfyui=place,
         custom_nodes=place / "custom_nodes",
-        python=interpreter_for(settings.runtime.python, place),
+        python=interpreter_for(settings.runtime.python, place, layout.production),
         lock_descriptor=descriptor,
     )
 
 
-def interpreter_for(configured: str, comfyui: Path) -> Path:
-    """Return the interpreter for new environments: the configured one, ComfyUI's, else the one that runs this program.
+def interpreter_for(configured: str, comfyui: Path, production: Path) -> Path:
+    """Return the interpreter for new environments.
 
-    An environment's `python` is followed to the installation behind it, as the environment may be deleted.
+    The configured one; else that of production, so that nothing changes with the environment that runs this program;
+    else that of ComfyUI's own environment; else the one that runs this program. An environment's `python` is followed
+    to the installation behind it, as the environment may be deleted.
 
     Raises:
         Failure: `gov-python-missing` when the configured one is not there.
@@ -121,8 +123,8 @@ def interpreter_for(configured: str, comfyui: Path) -> Path:
                 hint="Name an interpreter, such as /usr/bin/python3.12, or leave it empty.",
             )
         return chosen.resolve()
-    own = (comfyui / folder / "bin" / "python" for folder in (".venv", "venv"))
-    return next((path.resolve() for path in own if os.access(path, os.X_OK)), Path(sys.executable).resolve())
+    known = (folder / "bin" / "python" for folder in (production, comfyui / ".venv", comfyui / "venv"))
+    return next((path.resolve() for path in known if os.access(path, os.X_OK)), Path(sys.executable).resolve())
 
 
 def _comfyui(layout: Layout, settings: GovernedSettings, given: Path | None) -> Path:

@@ -88,15 +88,16 @@ def _required(line: str) -> str:
 
 
 def _write_truth(ground: Ground, work: Workshop) -> None:
+    version = ".".join(generation.python_version(ground.python).split(".")[:2])
     if not (work.folder / "pyproject.toml").exists():
-        version = generation.python_version(ground.python)
         work.write_project(
             truth.new_project(
-                python_version=".".join(version.split(".")[:2]),
+                python_version=version,
                 marker=f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'",
                 base=base_requirements(ground.comfyui),
             )
         )
+    work.edit_project(lambda text: truth.with_python(text, version))
     if not (work.folder / "plugins.json").exists():
         write_atomic(work.folder / "plugins.json", to_json(Plugins()))
     needed = base_requirements(ground.comfyui)

@@ -37,7 +37,8 @@ class RuntimeTable(_Table, frozen=True):
     """`[runtime]`: how environments are made.
 
     Attributes:
-        python: The interpreter; empty for that of ComfyUI's own environment, else the one that runs this program.
+        python: The interpreter; empty for that of production, before the first one that of ComfyUI's own environment,
+            else the one that runs this program.
         link_mode: How files come from uv's cache; `auto` clones where the filesystem can, else links.
         keep_generations: How many environments of the newest snapshots stay on disk.
     """
@@ -148,7 +149,8 @@ def default_text() -> str:
 comfyui_dir = ""
 
 [runtime]
-# The Python that environments are made with; empty: that of ComfyUI's own environment, else the one that runs gov.
+# The Python that environments are made with; empty: that of production, before the first one that of ComfyUI's own
+# environment, else the one that runs gov.
 python = ""
 # auto (clone where the filesystem can, else hardlink), clone, hardlink or copy.
 link_mode = "auto"

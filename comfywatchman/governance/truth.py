@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -19,6 +20,8 @@ NODE_PREFIX: Final = "node-"
 PROJECT: Final = "comfy-env"
 OVERRIDES_GROUP: Final = "overrides"
 """A group of this name overrides nothing for uv; its lines are moved to where they do."""
+
+_NARROW: Final = re.compile(r"==\d+\.\d+\.\*")
 
 Override = str | Mapping[str, Any]
 """An entry of `override-dependencies`: a requirement line, or `{package = {name = …}, dependencies = […]}`."""
@@ -51,6 +54,21 @@ package = false
 required-version = ">=0.12"
 environments = [{tomlkit.string(marker).as_string()}]
 """
+
+
+def with_python(text: str, version: str) -> str:
+    """Return the text for another Python, major and minor version; a range that a person wrote stays.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    document = _parse(text)
+    project = document.get("project", {})
+    if not _NARROW.fullmatch(str(project.get("requires-python", ""))):
+        return text
+    if project["requires-python"] != f"=={version}.*":
+        project["requires-python"] = f"=={version}.*"
+    return tomlkit.dumps(document)
 
 
 def node_group(node_id: str) -> str:

@@ -97,15 +97,16 @@ def test_comfyuis_own_interpreter_is_preferred_and_followed_to_what_is_behind_it
     real.write_text("#!/bin/sh\n")
     real.chmod(0o755)
     own.symlink_to(real)
-    assert interpreter_for("", tmp_path) == real
-    assert interpreter_for("", tmp_path / "nowhere") == Path(sys.executable).resolve()
+    assert interpreter_for("", tmp_path, tmp_path / "prod") == real
+    assert interpreter_for("", tmp_path / "nowhere", tmp_path / "venv") == real
+    assert interpreter_for("", tmp_path / "nowhere", tmp_path / "prod") == Path(sys.executable).resolve()
 
 
 def test_the_configured_interpreter_must_be_an_absolute_program(tmp_path: Path) -> None:
-    assert interpreter_for(sys.executable, tmp_path) == Path(sys.executable).resolve()
+    assert interpreter_for(sys.executable, tmp_path, tmp_path) == Path(sys.executable).resolve()
     for wrong in ("python3", "/nonexistent/python", str(tmp_path / "x")):
         with pytest.raises(Failure) as caught:
-            interpreter_for(wrong, tmp_path)
+            interpreter_for(wrong, tmp_path, tmp_path)
         assert caught.value.code == "gov-python-missing"
 
 

@@ -95,3 +95,12 @@ def test_a_file_that_is_no_toml_is_refused() -> None:
     with pytest.raises(Failure) as caught:
         truth.groups("[project")
     assert caught.value.code == "gov-truth-damaged"
+
+
+def test_another_python_narrows_anew_unless_a_person_chose_a_range() -> None:
+    other = truth.with_python(PROJECT, "3.12")
+    assert tomllib.loads(other)["project"]["requires-python"] == "==3.12.*"
+    assert truth.with_python(other, "3.11") == PROJECT
+    assert truth.with_python(PROJECT, "3.11") == PROJECT
+    own = PROJECT.replace("==3.11.*", ">=3.10")
+    assert truth.with_python(own, "3.12") == own
