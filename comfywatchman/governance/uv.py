@@ -6,6 +6,7 @@ work on another environment than the one that is meant.
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,8 @@ _LOCK_SECONDS: Final = 900.0
 _SYNC_SECONDS: Final = 7200.0
 _QUICK_SECONDS: Final = 120.0
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,7 @@ class Uv:
 
     def lock(self, project: Path, *, python: Path) -> UvEnded:
         """Resolve a project folder's pyproject.toml into its uv.lock; nothing is installed."""
+        log.info("resolving packages")
         argv = ["lock", *self._index(), "--python", str(python), "--project", str(project)]
         return self._call(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
 
@@ -96,6 +100,7 @@ class Uv:
         """
         if environment.is_symlink():
             raise ValueError(f"{environment} is a link")
+        log.info("installing packages")
         argv = ["sync", "--locked", "--exact", "--all-groups", *self._index(), "--python", str(python)]
         argv += ["--link-mode", link_mode, "--project", str(project), *(["--check"] if only_check else [])]
         variables = {"UV_PROJECT_ENVIRONMENT": str(environment)}
@@ -124,6 +129,7 @@ class Uv:
             link_mode: How files come from the cache.
             constraints: A file of lines that narrow versions.
         """
+        log.info("installing packages")
         argv = ["pip", "install", *self._index(), "--python", str(_interpreter(environment)), "--link-mode", link_mode]
         argv += [] if constraints is None else ["--constraint", str(constraints)]
         return self._call([*argv, "--", *lines], timeout_seconds=_SYNC_SECONDS, folder=project)

@@ -329,7 +329,7 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
 
 def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(gov_on: Gov) -> None:
     screen = gov_on.on_a_terminal("init", typed="")
-    assert "Building the environment" in screen
+    assert "Resolving packages" in screen
     assert "Everything is there already" in screen
 
 
