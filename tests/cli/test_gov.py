@@ -118,6 +118,7 @@ def gov_on(tmp_path: Path) -> Gov:
 def test_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(gov, ["--help"], terminal_width=100)
     assert result.exit_code == 0
+    assert CliRunner().invoke(gov, [], terminal_width=100).output == result.output
     assert list(SUMMARIES) == list(COMMANDS)
     for words in (*(f"\n  {name} " for name in COMMANDS), "Exit codes", "\n  gov init  ", "\n  gov tx promote TXID"):
         assert words in result.output
