@@ -141,7 +141,12 @@ def without_node(text: str, plugins: Plugins, node_id: str) -> str:
 def _in_step(text: str, plugins: Plugins, after: Iterable[Sequence[Override]]) -> str:
     current = overrides(text)
     wanted = in_step(current, [one.overrides for one in plugins.plugins.values()], after)
-    return text if wanted == current else with_overrides(text, wanted)
+    return text if wanted == current else with_overrides(text, [_readable(entry) for entry in wanted])
+
+
+def _readable(entry: Override) -> Override:
+    # Records sort their keys; a person wants to read first whose wishes are overruled.
+    return entry if isinstance(entry, str) else dict(sorted(entry.items(), key=lambda item: item[0] != "package"))
 
 
 def accepted(violations: Iterable[str], entries: Sequence[Override]) -> tuple[tuple[str, ...], tuple[str, ...]]:
