@@ -62,4 +62,4 @@ def tried_loaders(session: Session) -> TriedLoaders:
 
 def _is_governed(session: Session) -> bool:
     root = session.governed_root
-    return (root / "pyproject.toml").is_file() or (root / "state" / "journal.json").exists()
+    return (root / "pyproject.toml").is_file() or (root / "snapshots").is_dir()

@@ -141,7 +141,9 @@ def _comfyui(layout: Layout, settings: GovernedSettings, given: Path | None) -> 
 
 
 def _require_root(layout: Layout) -> None:
-    if not layout.pyproject.is_file() and not layout.journal.exists():
+    # Where pyproject.toml was lost, the snapshots are the way back.
+    has_past = layout.journal.exists() or any(layout.snapshots.glob("*/meta.json"))
+    if not layout.pyproject.is_file() and not has_past:
         raise Failure(
             "gov-not-initialised",
             f"{show_path(layout.root)} is no governed root yet: it has no pyproject.toml.",

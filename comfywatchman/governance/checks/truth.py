@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from comfywatchman.governance.checks.result import CheckResult, Status
+
+_BACK: Final = "gov snapshot list, then gov rollback SNAPSHOT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,12 @@ def lock_result(facts: LockFacts) -> CheckResult:
     lacking = [name for name, here in (("pyproject.toml", facts.declared), ("uv.lock", facts.locked)) if not here]
     if lacking:
         evidence = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there."
-        return _lock("fail", evidence, "gov snapshot list, then gov rollback SNAPSHOT", tuple(lacking))
+        return _lock(
+            "fail", evidence, _BACK if not facts.declared else f"gov init locks anew; or {_BACK}", tuple(lacking)
+        )
     if facts.agrees is False:
         evidence = "uv.lock does not answer what pyproject.toml declares."
-        return _lock("fail", evidence, "gov snapshot list, then gov rollback SNAPSHOT", facts.changed)
+        return _lock("fail", evidence, f"gov init takes it up; or {_BACK}", facts.changed)
     if not facts.changed:
         return _lock("ok", "The lock is the one of what is declared, as the last operation left it.")
     names = _listed(facts.changed)
@@ -42,7 +47,7 @@ def lock_result(facts: LockFacts) -> CheckResult:
         evidence = f"{names} changed outside of gov, and uv could not be asked whether the lock still fits"
         return _lock("unknown", f"{evidence}: {facts.why_not_asked or 'no time'}.", "gov check", facts.changed)
     evidence = f"{names} changed outside of gov since the last operation; the lock still answers what is declared."
-    return _lock("warn", evidence, "gov rollback SNAPSHOT, or keep it: the next promotion takes it up", facts.changed)
+    return _lock("warn", evidence, f"gov init takes it up; or {_BACK}", facts.changed)
 
 
 def _lock(

@@ -81,12 +81,13 @@ def test_a_second_look_writes_nothing_and_takes_little_time(site: Site) -> None:
     assert site.layout.checks_memory.stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
-def test_a_truth_file_that_is_gone_fails(site: Site, name: str) -> None:
+@pytest.mark.parametrize(("name", "action"), [("pyproject.toml", "gov snapshot list"), ("uv.lock", "gov init")])
+def test_a_truth_file_that_is_gone_fails_and_names_the_way_back(site: Site, name: str, action: str) -> None:
     site.layout.truth(name).rename(site.folder / "away")
-    if name == "uv.lock":
-        assert checks(site)["lock"].status == "fail"
-        assert not checks(site)["production"].vital
+    results = checks(site)
+    assert results["lock"].status == "fail"
+    assert (results["lock"].action or "").startswith(action)
+    assert not results["production"].vital or results["production"].status == "ok"
 
 
 def test_an_edit_by_hand_is_unknown_in_a_cycle_until_a_check_has_asked_uv(site: Site) -> None:
