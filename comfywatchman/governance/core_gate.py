@@ -9,8 +9,7 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from comfywatchman.governance.checks.packages import cuda_of, driver_result
-from comfywatchman.governance.driver import Driver
+from comfywatchman.governance.checks.packages import cuda_of
 from comfywatchman.governance.promotion_plan import Frozen, read_freeze
 from comfywatchman.governance.records import Package
 
@@ -37,23 +36,21 @@ def core_impact(pre: Iterable[str], post: Iterable[str], patterns: Sequence[str]
     return tuple(f"{name} {_shown(before, name)} -> {_shown(after, name)}" for name in sorted(core))
 
 
-def torch_builds(packages: Iterable[Package], driver: Driver | None = None) -> tuple[str, ...]:
-    """Return why the torch family cannot work together or with the driver, each as a sentence; empty when it can.
+def torch_builds(packages: Iterable[Package]) -> tuple[str, ...]:
+    """Return why the torch family cannot work together, each as a sentence; empty when it can.
 
     Package metadata says none of this: `torchvision 0.23.0+cpu` asks for `torch==2.8.0`, which any build satisfies.
+    Whether the GPU driver serves the build is a check of its own (`checks.packages.driver_result`).
 
     Args:
         packages: What is installed, or would be.
-        driver: The GPU driver; None leaves it out.
     """
     installed = tuple(packages)
     versions = {one.name: one.version for one in installed if one.name in _FAMILY}
     if "torch" not in versions:
         return ()
-    found = [*_other_builds(versions, cuda_of({one.name: one.version for one in installed})), *_other_pair(versions)]
-    if driver is not None and (fit := driver_result(installed, driver)).status == "fail":
-        found.append(fit.evidence)
-    return tuple(found)
+    cuda = cuda_of({one.name: one.version for one in installed})
+    return (*_other_builds(versions, cuda), *_other_pair(versions))
 
 
 def _other_builds(versions: Mapping[str, str], cuda: tuple[int, int] | None) -> list[str]:

@@ -5,7 +5,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.governance.core_gate import core_impact, torch_builds
-from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import Package
 from comfywatchman.governance.settings import CORE_PACKAGES
 
@@ -97,10 +96,3 @@ def test_what_agrees_or_cannot_be_told_is_no_error(versions: dict[str, str]) -> 
 def test_a_torchvision_of_another_torch_is_an_error() -> None:
     found = torch_builds(_installed(torch="2.8.0", torchvision="0.22.0"))
     assert found == ("torchvision 0.22.0 is not built for torch 2.8.0, which needs torchvision 0.23.",)
-
-
-def test_a_torch_that_the_driver_cannot_serve_is_an_error() -> None:
-    old = Driver(present=True, version="550.54", cuda=(12, 4), devices=("GPU",))
-    assert "CUDA 13.0" in torch_builds(_installed(torch="2.9.0+cu130"), old)[0]
-    assert torch_builds(_installed(torch="2.8.0+cu128"), old) == ()
-    assert torch_builds(_installed(torch="2.8.0+cu128"), Driver(present=None)) == ()
