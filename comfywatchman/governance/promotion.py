@@ -234,6 +234,7 @@ def _register(ground: Ground, work: Workshop, tried: Transaction, plugin: Plugin
     record = msgspec.structs.replace(
         plugin,
         managed_deps=tried.promotion_plan.direct_additions,
+        runtime_deps=tried.promotion_plan.runtime_additions,
         overrides=tried.promotion_plan.override_additions,
         commit=read_head(folder),
         tree=tree_of(folder),

@@ -79,6 +79,7 @@ def plan(
     pre: Sequence[str],
     post: Sequence[str],
     known: Collection[str],
+    earlier: Sequence[str] = (),
     overrides: Sequence[str | dict[str, Any]] = (),
 ) -> PromotionPlan:
     """Say what promotion writes.
@@ -88,6 +89,8 @@ def plan(
         pre: The freeze before the node was installed.
         post: The freeze after its run.
         known: The names in the closure of what is declared: they come by themselves.
+        earlier: Lines of what the node installed by itself before it was promoted last; production has it now, so that
+            an installer that only looks leaves no trace of it.
         overrides: The overrides that the node brought when it was promoted before; they stay until it goes.
     """
     before, after = read_freeze(pre), read_freeze(post)
@@ -98,6 +101,10 @@ def plan(
     hints: dict[str, str] = {canonicalize_name(Requirement(line).name): line for line in reversed(wanted.hints)}
     grown = [one for name, one in after.items() if name not in covered and before.get(name) != one]
     runtime = [hints.get(one.name, one.line) for one in grown if not _local(one)]
+    settled = {*covered, *(one.name for one in grown)}
+    runtime += [
+        line for line in earlier if (name := canonicalize_name(Requirement(line).name)) in after and name not in settled
+    ]
     return PromotionPlan(
         direct_additions=tuple(sorted({*direct, *runtime})),
         override_additions=tuple(overrides),

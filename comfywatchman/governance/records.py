@@ -28,6 +28,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
         group: Its dependency group in pyproject.toml: `node-<id>`.
         enabled: Whether ComfyUI loads it.
         managed_deps: Its requirement lines in the group, sorted.
+        runtime_deps: Those of `managed_deps` that it declares nowhere: it installed them by itself.
         overrides: The entries of `[tool.uv] override-dependencies` that came with its promotion; they go with it.
         commit: The commit it was registered or last promoted at; None when it is no git working copy.
         tree: Hash over its code (`base.code_tree.tree_of`), so that changed code is seen; None when not known.
@@ -44,6 +45,7 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     enabled: bool = True
     managed_deps: tuple[str, ...] = ()
+    runtime_deps: tuple[str, ...] = ()
     overrides: tuple[str | dict[str, Any], ...] = ()
     commit: str | None = None
     tree: str | None = None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
+from packaging.utils import canonicalize_name
 
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.code_tree import tree_of
@@ -269,10 +270,10 @@ def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Req
     is_well = judgement is not None and judgement.exit_code == 0
     if not is_well and error is None:
         error = _words(judgement)
-    known = closure(
-        _declared(ground, wanted), candidate.requires_of(environment), candidate.marker_values(tried.python)
-    )
     plugin = plugins.required(ground, tried.node_id)
+    known = closure(
+        _declared(ground, plugin, wanted), candidate.requires_of(environment), candidate.marker_values(tried.python)
+    )
     before, after = set(tried.pre_freeze), set(post)
     ended = msgspec.structs.replace(
         tried,
@@ -283,7 +284,14 @@ def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Req
         post_freeze=post,
         diff=Diff(added=tuple(sorted(after - before)), removed=tuple(sorted(before - after))),
         core_impact=core_impact(tried.pre_freeze, post, ground.settings.policy.core_packages),
-        promotion_plan=plan(wanted, pre=tried.pre_freeze, post=post, known=known, overrides=plugin.overrides),
+        promotion_plan=plan(
+            wanted,
+            pre=tried.pre_freeze,
+            post=post,
+            known=known,
+            earlier=plugin.runtime_deps,
+            overrides=plugin.overrides,
+        ),
         integrity=report.status,
         modified_files=report.modified_files,
         error=error,
@@ -295,10 +303,11 @@ def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Req
     return ended
 
 
-def _declared(ground: Ground, wanted: Requirements) -> list[str]:
-    """Return the lines whose packages come by themselves: what the node declares, and all that is declared now."""
+def _declared(ground: Ground, plugin: Plugin, wanted: Requirements) -> list[str]:
+    """Return the lines whose packages come by themselves: what the node declares, and what is declared for others."""
     groups = truth.groups(ground.layout.pyproject.read_text("utf-8"))
-    return [*wanted.lines, *(line for lines in groups.values() for line in lines)]
+    others = (lines for name, lines in groups.items() if canonicalize_name(name) != canonicalize_name(plugin.group))
+    return [*wanted.lines, *(line for lines in others for line in lines)]
 
 
 def _refuse_pins(ground: Ground, wanted: Requirements) -> None:

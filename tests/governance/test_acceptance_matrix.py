@@ -385,6 +385,14 @@ class TestFailure:
         assert caught.value.code == "gov-environment-failed"
         assert everything(site) == before
 
+    def test_what_an_installer_brought_stays_when_the_node_is_promoted_again(self, site: Site) -> None:
+        put_in(site, "pack", "newlet", files={"install.py": INSTALLER})
+        before = everything(site)
+        changed(site.comfyui / "custom_nodes/pack", {"more.py": ""})
+        put_in(site, "pack")
+        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
+        assert installed(site)["plainlet"] == "1.0"
+
     def test_changed_code_is_tried_and_promoted_again(self, site: Site) -> None:
         put_in(site, "pack", "plainlet")
         folder = changed(site.comfyui / "custom_nodes/pack", {"requirements.txt": "numlet<2\n"})

@@ -31,6 +31,19 @@ def test_what_the_node_installed_by_itself_is_planned_in_the_version_that_was_tr
     assert found.direct_additions == found.runtime_additions
 
 
+def test_what_the_node_installed_by_itself_before_stays_while_it_is_there() -> None:
+    now = ["kept==1.0", "moved==2.0", "numpy==2.0"]
+    found = plan(
+        Requirements(lines=("numpy",)),
+        pre=["kept==1.0", "moved==1.0", "numpy==2.0", "gone==1.0"],
+        post=now,
+        known={"numpy"},
+        earlier=["Kept==1.0", "moved==1.0", "gone==1.0", "numpy==2.0"],
+    )
+    assert found.runtime_additions == ("Kept==1.0", "moved==2.0")
+    assert found.direct_additions == ("Kept==1.0", "moved==2.0", "numpy")
+
+
 def test_another_requirement_file_of_the_node_gives_the_bounds_of_what_it_installed_by_itself() -> None:
     found = plan(
         Requirements(hints=("onnxruntime-gpu>=1.18", "unused")), pre=[], post=["onnxruntime_gpu==1.20"], known=()
