@@ -161,25 +161,6 @@ class Uv:
         lines = (line.strip() for line in f"{ended.output}\n{ended.errors}".splitlines())
         return () if ended.is_well else tuple(line for line in lines if line.startswith("The package"))
 
-    def compile(
-        self,
-        lines: Sequence[str],
-        *,
-        python: Path,
-        folder: Path,
-        overrides: Sequence[str] = (),
-        timeout_seconds: float = _LOCK_SECONDS,
-    ) -> UvEnded:
-        """Resolve requirement lines alone, with nothing written; the folder gets the lists as files."""
-        listed = folder / "requirements.in"
-        listed.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-        argv = ["pip", "compile", "--quiet", "--no-header", *self._index(), "--python", str(python), str(listed)]
-        if overrides:
-            over = folder / "overrides.txt"
-            over.write_text("".join(f"{line}\n" for line in overrides), "utf-8")
-            argv += ["--override", str(over)]
-        return self._call(argv, timeout_seconds=timeout_seconds, folder=folder)
-
     def forget(self, packages: Sequence[str]) -> UvEnded:
         """Drop packages from uv's cache, so that the next environment gets them anew from their source."""
         return self._call(["cache", "clean", "--", *packages], timeout_seconds=_LOCK_SECONDS)

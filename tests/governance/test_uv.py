@@ -57,17 +57,6 @@ def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path
     assert "numlet" in said
 
 
-def test_requirement_lines_are_resolved_alone(site: Site, uv: Uv, tmp_path: Path) -> None:
-    with site.opened() as ground:
-        python = ground.python
-    well = uv.compile(["oldlet"], python=python, folder=tmp_path)
-    assert "numlet==1.0" in well.output
-    clash = uv.compile(["oldlet", "newlet"], python=python, folder=tmp_path)
-    assert not clash.is_well
-    assert "numlet" in clash.errors
-    assert uv.compile(["oldlet", "newlet"], python=python, folder=tmp_path, overrides=["numlet==2.0"]).is_well
-
-
 def test_the_persons_own_uv_settings_do_not_reach_it(
     site: Site, uv: Uv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
