@@ -149,7 +149,8 @@ def promote(
 
 def show_conflict(report: ConflictReport, *, with_suggestions: bool = True) -> None:
     """Print a conflict report: what clashes, who wants it, what to try."""
-    click.echo(f"Conflict ({report.kind}, {report.confidence}): {printable(report.summary)}")
+    kind = report.kind.replace("_", " ")
+    click.echo(f"Conflict ({kind}, {report.confidence}): {printable(report.summary)}")
     for edge in report.clash:
         click.echo(f"  {printable(edge.source)} wants {printable(edge.requirement)}")
     for pin in report.suggestions if with_suggestions else ():

@@ -358,7 +358,7 @@ def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
         txid=TXID,
         node_id="depth",
         created_at="2026-11-20T12:00:00Z",
-        kind="network",
+        kind="offline_cache_miss",
         confidence="unparsed",
         summary="No network.",
         edges=(Edge(source="base", requirement="numpy"),),
@@ -366,7 +366,7 @@ def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
     )
     write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
     result = gov_on("tx", "inspect", TXID)
-    assert "Conflict (network, unparsed): No network." in result.stdout
+    assert "Conflict (offline cache miss, unparsed): No network." in result.stdout
     assert "Core package: numpy 1.0 -> 2.0" in result.stdout
     assert "It clashes." in result.stderr
 
