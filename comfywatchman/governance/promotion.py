@@ -121,12 +121,21 @@ def _allowed(ground: Ground, tried: Transaction, consent: Consent) -> Plugin:
     if tried.core_impact and not consent.approve_core:
         raise _needs_approval(tried.txid, tried.core_impact)
     transaction.refuse_packages(ground, tried.post_freeze)
+    require_fresh(ground, tried)
+    return plugin
+
+
+def require_fresh(ground: Ground, tried: Transaction) -> None:
+    """Refuse a trial that no longer shows what promotion would give.
+
+    Raises:
+        Failure: `gov-candidate-stale`.
+    """
     if tried.truth_sha256 != transaction.truth_sha256(ground.layout):
         raise _stale(tried, "the declared packages or the lock changed since the trial")
     folder = ground.custom_nodes / tried.node_id
     if tried.node_tree is not None and tree_of(folder) != tried.node_tree:
         raise _stale(tried, "the node's code changed since the trial, or is gone")
-    return plugin
 
 
 def _require_status(tried: Transaction, consent: Consent) -> None:

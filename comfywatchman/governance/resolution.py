@@ -61,12 +61,13 @@ def resolve(ground: Ground, txid: str, pins: Sequence[str]) -> Transaction:
         The transaction: `resolved`, or `needs_resolution` with a new conflict report.
 
     Raises:
-        Failure: `gov-bad-pin`, `gov-transaction-unknown`, `gov-transaction-state`, `gov-node-unknown`: the transaction
-            is as it was then.
+        Failure: `gov-bad-pin`, `gov-transaction-unknown`, `gov-transaction-state`, `gov-node-unknown`,
+            `gov-candidate-stale`: the transaction is as it was then.
     """
     tried = transaction.read(ground.layout, txid)
     plan = _resolvable(tried)
     plugins.required(ground, tried.node_id)
+    promotion.require_fresh(ground, tried)
     chosen = overrides.merged_pins(tried.resolution_pins, pins)
     pinned = msgspec.structs.replace(tried, resolution_pins=chosen)
     with workshop.opened(ground) as work:

@@ -210,6 +210,15 @@ def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> No
         assert transaction.read(ground.layout, clashed.txid) == clashed
 
 
+def test_a_trial_of_another_truth_is_not_resolved(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
+    with site.opened() as ground:
+        transaction.save(ground, msgspec.structs.replace(clashed, truth_sha256="0" * 64))
+        with pytest.raises(Failure) as caught:
+            resolution.resolve(ground, clashed.txid, ["numlet==1.0"])
+    assert caught.value.code == "gov-candidate-stale"
+
+
 def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as ground:
