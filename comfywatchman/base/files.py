@@ -69,6 +69,15 @@ def is_folder(place: Path | os.DirEntry[str]) -> bool:
         return False
 
 
+def fsync_file(path: Path) -> None:
+    """Make what another program wrote into a file survive a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -17,11 +17,13 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
     Damaged,
+    fsync_file,
     fsync_folder,
     read_state,
     show_path,
     sweep_unfinished,
     to_json,
+    unwritable,
     write_atomic,
     write_if_changed,
 )
@@ -99,7 +101,7 @@ def publish(ground: Ground, journal: Journal) -> Operation:
         Failure: `state-unwritable` before the commit point: nothing changed. `gov-commit-unfinished` after it: the next
             command finishes what was begun, so it counts as done.
     """
-    failpoint("gov.before_journal")
+    _make_durable(ground.layout.work / journal.work)
     write_atomic(ground.layout.journal, to_json(journal))
     failpoint("gov.after_journal")
     _finish(ground, journal)
@@ -152,6 +154,18 @@ def tidy(ground: Ground) -> None:
         log.warning("old snapshots or environments not pruned", extra={"reason": str(error)})
 
 
+def _make_durable(folder: Path) -> None:
+    # uv renames its lock into place without flushing it (traced: no fsync anywhere).
+    try:
+        for name in TRUTH:
+            if (folder / name).exists():
+                fsync_file(folder / name)
+        fsync_folder(folder)
+        failpoint("gov.before_journal")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
 def _finish(ground: Ground, journal: Journal) -> None:
     layout = ground.layout
     try:
@@ -194,7 +208,7 @@ def _write_records(layout: Layout, journal: Journal) -> None:
 
 
 def _remove_code(ground: Ground, node_id: str | None) -> None:
-    if not node_id or Path(node_id).name != node_id:
+    if not node_id or node_id in {".", ".."} or "/" in node_id:
         return
     folder = ground.custom_nodes / node_id
     if folder.is_symlink():

@@ -18,6 +18,7 @@ from comfywatchman.base.files import (
     read_state,
     show_path,
     to_json,
+    unwritable,
     write_atomic,
     write_if_changed,
 )
@@ -92,9 +93,13 @@ def keep(layout: Layout, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> N
             write_atomic(unfinished / name, content)
         # A folder with meta.json is complete; until its rename nothing looks into it.
         write_atomic(unfinished / _META, to_json(meta))
-        failpoint("gov.snapshot_before_rename")
-        unfinished.replace(folder)
-        fsync_folder(layout.snapshots)
+        try:
+            failpoint("gov.snapshot_before_rename")
+            shutil.rmtree(folder, ignore_errors=True)
+            unfinished.replace(folder)
+            fsync_folder(layout.snapshots)
+        except OSError as error:
+            raise unwritable(folder, error) from error
     failpoint("gov.snapshot_before_index")
     if meta.id not in {one.id for one in _listed(layout)}:
         _write_index(layout, (*(one for one in read_all(layout) if one.id != meta.id), meta))

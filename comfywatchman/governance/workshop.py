@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_regular, read_state, show_path, to_json, write_atomic
+from comfywatchman.base.files import Damaged, read_regular, read_state, to_json, unwritable, write_atomic
 from comfywatchman.governance import truth
 from comfywatchman.governance.layout import Layout
 from comfywatchman.governance.records import Plugins
@@ -100,24 +100,28 @@ def opened(ground: Ground, *, contents: Mapping[str, bytes] | None = None) -> It
     Args:
         ground: The ground; its lock must be held.
         contents: Use these in place of the root's truth files, such as those of a snapshot.
+
+    Raises:
+        Failure: `state-unwritable`.
     """
     layout = ground.layout
     folder = layout.work / secrets.token_hex(6)
     files = read_truth(layout.root, layout) if contents is None else contents
     try:
-        folder.mkdir(parents=True)
-        for name, content in files.items():
-            write_atomic(folder / name, content)
+        _fill(folder, files)
         yield Workshop(folder)
-    except OSError as error:
-        raise Failure(
-            "state-unwritable",
-            f"{show_path(folder)} cannot be written: {error.strerror}.",
-            hint="Free space or fix the permissions of that folder, then run the command again.",
-        ) from error
     finally:
         if not layout.journal.exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    for name, content in files.items():
+        write_atomic(folder / name, content)
 
 
 def plugins_of(layout: Layout) -> Plugins:

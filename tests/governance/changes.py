@@ -26,6 +26,7 @@ from comfywatchman.governance import (
 )
 from comfywatchman.governance.adding import adopt
 from comfywatchman.governance.ground import Ground
+from comfywatchman.governance.initiate import init
 from comfywatchman.governance.records import Operation, OperationKind, Plugin, Plugins, Transaction
 from comfywatchman.governance.rollback import operations, rollback, undo
 from comfywatchman.governance.uv import UvEnded
@@ -134,7 +135,9 @@ def main() -> None:
     folder, what, *rest = sys.argv[1:]
     with Site(Path(folder)).opened(what) as ground:
         print("opened", flush=True)  # noqa: T201 - whoever kills waits for it
-        if what == "promote":
+        if what == "init":
+            init(ground)
+        elif what == "promote":
             promote(ground, rest[0], rest[1:])
         elif what == "remove":
             remove(ground, rest[0])

@@ -53,6 +53,16 @@ def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, p
     assert changed == (point in COMMITTED)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
+    site = made(tmp_path, init=False)
+    run(site, "init", failpoint=f"{point}=kill")
+    site.init()
+    check_agreement(site)
+    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+
+
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) -> None:
     assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
@@ -110,7 +120,7 @@ def test_the_transaction_and_the_undone_operation_are_written_with_the_commit(si
     assert operations(site.layout)[-2].status == "undone"
 
 
-@pytest.mark.parametrize("kind", ["folder", "link", "outside", "gone"])
+@pytest.mark.parametrize("kind", ["folder", "link", "outside", "parent", "gone"])
 def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(site: Site, kind: str) -> None:
     nodes = site.comfyui / "custom_nodes"
     precious = site.folder / "precious"
@@ -122,10 +132,11 @@ def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(s
     with site.opened() as ground, workshop.opened(ground) as work:
         key = generation.current(ground.layout) or ""
         journal = commit.prepare(ground, work, kind="remove", ref="a", key=key, pre_snapshot=None)
-        name = "../../precious" if kind == "outside" else "a"
+        name = {"outside": "../../precious", "parent": ".."}.get(kind, "a")
         commit.publish(ground, msgspec.structs.replace(journal, removed_node=name))
     assert list(nodes.iterdir()) == []
     assert precious.is_dir()
+    assert (site.comfyui / "main.py").is_file()
 
 
 def test_a_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
