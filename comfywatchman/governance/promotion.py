@@ -180,6 +180,7 @@ def _promoted(
     progress("locking")
     ended = lock_as_tried(ground, work, tried)
     if not ended.is_well:
+        progress("finding out which requirements clash")
         return _clashed(ground, tried, consent, report(ground, tried, ended, work.folder))
     _hold_locked(ground, tried, consent, work)
     progress("building the environment")
