@@ -15,7 +15,7 @@ from comfywatchman.readiness.status import Candidate, MissingModel, PlanFacts, W
 from comfywatchman.readiness.verdict import SOUGHT, ModelState
 
 _ASKED: Final = re.compile(r"(qwen|civitai|huggingface|civarchive): [A-Z_]+\.")
-_BACKEND_LINE: Final = re.compile(r"[a-z]+: [A-Z_]+\.|qwen: no language model is configured .*")
+_BACKEND_LINE: Final = re.compile(r"[a-z]+: [A-Z_]+\.|(qwen: no language model|civarchive: no hash) is .*")
 
 
 def with_answers(

@@ -60,26 +60,37 @@ class HashAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelList:
+    """What a search for words brought.
+
+    Attributes:
+        models: In the order of the site.
+        complete: False when the site has more than are read.
+    """
+
+    models: tuple[CivitaiModel, ...]
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
 class NameSearch:
     """What a search for one file name brought.
 
     Attributes:
         exact: Files of that name, upper and lower case aside, in all versions of all models seen.
         variants: Files whose names differ in one precision only.
-        complete: False when there was more than the bound, or a part of the search failed.
-        terms: What was searched for.
+        cut: Search terms for which the site has more models than were looked through.
     """
 
     exact: tuple[CivitaiHit, ...]
     variants: tuple[CivitaiHit, ...]
-    complete: bool
-    terms: tuple[str, ...]
+    cut: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class _Found:
     hits: dict[tuple[int, int, str], CivitaiHit] = field(default_factory=dict)
-    complete: bool = True
+    cut: list[str] = field(default_factory=list)
     failure: Failure | None = None
 
 
@@ -109,13 +120,13 @@ class Civitai:
         self._max_pages = max_pages
         self.base_urls = tuple(url.rstrip("/") for url in dict.fromkeys((base_url, fallback)) if url)
 
-    def search(self, query: str, *, base_url: str | None = None) -> tuple[CivitaiModel, ...]:
+    def search(self, query: str, *, base_url: str | None = None) -> ModelList:
         """Return models for words (not file names: those are not indexed), mature ones too, up to the bound.
 
         Raises:
             Failure: Nothing is known.
         """
-        return self._models(base_url or self.base_urls[0], query)[0]
+        return self._models(base_url or self.base_urls[0], query)
 
     def find_by_file_name(self, filename: str, *, also: Sequence[str] = (), terms: Sequence[str] = ()) -> NameSearch:
         """Look through all versions and files of the models that a file name's words lead to.
@@ -133,18 +144,18 @@ class Civitai:
         """
         names = (filename, *also)
         ladder = tuple(dict.fromkeys((*terms, *search_terms(names[-1]))))
-        complete, failure, variants = True, None, dict[tuple[int, int, str], CivitaiHit]()
+        failure, cut, variants = None, dict[str, None](), dict[tuple[int, int, str], CivitaiHit]()
         for base_url in self.base_urls:
             found = self._climb(base_url, ladder, names)
-            complete &= found.complete
+            cut |= dict.fromkeys(found.cut)
             failure = failure or found.failure
             exact = tuple(hit for hit in found.hits.values() if _is_named(hit, names))
             variants |= {key: hit for key, hit in found.hits.items() if hit not in exact}
             if exact:
-                return NameSearch(exact, tuple(variants.values()), found.complete, ladder)
+                return NameSearch(exact, tuple(variants.values()), tuple(cut))
         if failure is not None:
             raise failure
-        return NameSearch((), tuple(variants.values()), complete, ladder)
+        return NameSearch((), tuple(variants.values()), tuple(cut))
 
     def model(self, model_id: int) -> tuple[str, CivitaiModel] | None:
         """Return a model with all its versions and the server that told it; None when there is none.
@@ -205,19 +216,19 @@ class Civitai:
         found, seen = _Found(), set[int]()
         for term in ladder:
             try:
-                models, complete = self._models(base_url, term, but=seen)
+                listed = self._models(base_url, term, but=seen)
             except Failure as failure:
-                found.failure, found.complete = failure, False
+                found.failure = failure
                 break
-            found.complete &= complete
-            seen.update(model.id for model in models)
-            for hit in _hits(base_url, models):
+            found.cut.extend(() if listed.complete else (term,))
+            seen.update(model.id for model in listed.models)
+            for hit in _hits(base_url, listed.models):
                 if _is_named(hit, names) or any(is_precision_variant(name, hit.file.name) for name in names):
                     found.hits[hit.version.id, hit.file.id, hit.file.name] = hit
         return found
 
-    def _models(self, base_url: str, query: str, *, but: Collection[int] = ()) -> tuple[tuple[CivitaiModel, ...], bool]:
-        """Return models for words, but those with these ids, and whether there were no more."""
+    def _models(self, base_url: str, query: str, *, but: Collection[int] = ()) -> ModelList:
+        """Return models for words, but those with these ids."""
         cursor: str | None = None
         seen: set[str] = set()
         models: list[CivitaiModel] = []
@@ -230,9 +241,10 @@ class Civitai:
             fresh = (item for item in items if _id(item) not in but)
             models.extend(model for model in map(model_of, fresh) if model is not None)
             if not cursor or cursor in seen:
-                return tuple(models), True
+                # A cursor that comes again leads nowhere; whether it stood at the end, an empty page says.
+                return ModelList(tuple(models), complete=not cursor or not items)
             seen.add(cursor)
-        return tuple(models), False
+        return ModelList(tuple(models), complete=False)
 
     def _read(self, path: str, reader: Callable[[Any], T | None]) -> tuple[str, T] | None:
         """Ask one server after the other; unknown to all is None, and one that failed keeps it from being None."""

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from comfywatchman.readiness.answered import site, with_answers
+from comfywatchman.readiness.search.chain import NO_HASH, NO_MODEL
 from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
 from comfywatchman.readiness.status import Blocked, MissingModel, PlanFacts, WorkflowEntry
 from comfywatchman.readiness.verdict import ModelState
@@ -88,6 +89,7 @@ def test_a_doubt_with_a_candidate_that_can_be_taken_shows_the_choice() -> None:
         ({"candidates": (replace(CHOOSABLE, sha256=None, reasons=()),), "evidence": ("It said so.",)}, "It said so. "),
         ({"evidence": ("civitai: UNCERTAIN.", "Two hashes.")}, "Not certain: Two hashes. "),
         ({"evidence": ("civitai: UNCERTAIN.",)}, "Not certain: nobody said why. "),
+        ({"evidence": (NO_MODEL, NO_HASH, "Civitai has more.")}, "Not certain: Civitai has more. "),
     ],
 )
 def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str) -> None:
@@ -103,7 +105,7 @@ def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str
         ((), "Not found. Put it there."),
         (("civitai: NOT_FOUND.", "huggingface: NOT_FOUND."), "Not found (asked: Civitai, Hugging Face). Put it there."),
         (
-            ("qwen: no language model is configured ([llm] driver).", "civitai: NOT_FOUND."),
+            (NO_MODEL, NO_HASH, "civitai: NOT_FOUND."),
             "Not found (asked: Civitai)",
         ),
     ],

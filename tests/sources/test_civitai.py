@@ -42,7 +42,7 @@ def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(session: 
     server.models = [model_json("Add detail", [version_json([file_json("addDetail_v2.safetensors")]), old])]
     found = client(session, server).find_by_file_name("add_detail.safetensors")
     assert [(hit.file.name, hit.version.id) for hit in found.exact] == [("Add_Detail.safetensors", old["id"])]
-    assert found.complete
+    assert found.cut == ()
     assert found.exact[0].version.model_type == "LORA"
     assert found.exact[0].base_url == server.url
 
@@ -57,7 +57,7 @@ def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(session: 
 
 def test_a_search_shows_mature_models_and_never_mixes_words_with_pages(session: Session, server: CivitaiServer) -> None:
     server.models = [model_json("Night detail", [version_json([file_json("night.safetensors")])], nsfwLevel=16)]
-    assert [model.name for model in client(session, server).search("night")] == ["Night detail"]
+    assert [model.name for model in client(session, server).search("night").models] == ["Night detail"]
     assert all("nsfw=true" in asked.path and "page=" not in asked.path for asked in server.asked)
 
 
@@ -68,18 +68,23 @@ def test_a_search_follows_cursors_to_its_bound_and_says_when_there_was_more(
         model_json(f"Detail {n}", [version_json([file_json(f"detail_{n}.safetensors")])]) for n in range(450)
     ]
     civitai = client(session, server)
-    assert len(civitai.search("detail")) == 300
+    listed = civitai.search("detail")
+    assert (len(listed.models), listed.complete) == (300, False)
     assert [hit.file.name for hit in civitai.find_by_file_name("detail_299.safetensors").exact] == [
         "detail_299.safetensors"
     ]
     missed = civitai.find_by_file_name("detail_449x.safetensors")
-    assert (missed.exact, missed.complete) == ((), False)
+    assert (missed.exact, missed.cut) == ((), ("detail", "detail 449x"))
 
 
 def test_a_cursor_that_comes_again_ends_the_search(session: Session, server: CivitaiServer) -> None:
     server.pages["/api/v1/models"] = Reply(b'{"items": [], "metadata": {"nextCursor": 7}}')
-    assert client(session, server).find_by_file_name("abcdef.safetensors").complete
+    assert client(session, server).search("abcdef").complete
     assert len(server.asked) == 2
+    model = model_json("Other", [])
+    server.pages["/api/v1/models"] = Reply(json.dumps({"items": [model], "metadata": {"nextCursor": 7}}).encode())
+    assert not client(session, server).search("abcdef").complete
+    assert len(server.asked) == 4
 
 
 def test_further_terms_are_asked_first(session: Session, server: CivitaiServer) -> None:
@@ -87,10 +92,11 @@ def test_further_terms_are_asked_first(session: Session, server: CivitaiServer) 
     server.models = [model_json("Quite another name", [version_json([file])])]
     civitai = client(session, server)
     assert civitai.find_by_file_name("zzz_q7.safetensors").exact == ()
-    assert civitai.find_by_file_name("zzz_q7.safetensors", terms=["another name"]).terms[0] == "another name"
+    server.asked.clear()
     assert [hit.file.id for hit in civitai.find_by_file_name("zzz_q7.safetensors", terms=["another"]).exact] == [
         file["id"]
     ]
+    assert "query=another&" in server.asked[0].path
 
 
 def test_any_of_several_names_will_do(session: Session, server: CivitaiServer) -> None:
@@ -202,14 +208,13 @@ def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: Sess
     server.pages["/api/v1/models"] = lambda _asked, _handler: answers.pop(0)
     found = client(session, server).find_by_file_name("add_more.safetensors")
     assert len(found.exact) == 1
-    assert not found.complete
 
 
 def test_a_brown_out_is_waited_for(server: CivitaiServer) -> None:
     server.brown_outs, server.limited = 1, 1
     server.models = [model_json("Detail", [])]
     with Session(timeout_seconds=10, attempts=3, first_wait_seconds=0.001) as patient:
-        assert len(client(patient, server).search("detail")) == 1
+        assert len(client(patient, server).search("detail").models) == 1
 
 
 def test_a_hash_of_any_kind_leads_to_the_file_that_bears_it(session: Session, server: CivitaiServer) -> None:

@@ -130,6 +130,7 @@ def make_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, 
     """
     answers = list(results)
     found = {item.id: item for item in (item_of(one, rules) for one in answers) if item is not None}
+    doubted = [one.filename for one in answers if one.status is SearchStatus.UNCERTAIN and one.candidates]
     items = tuple(sorted(found.values(), key=lambda item: (item.folder or "", item.filename)))
     return Plan(
         cycle=cycle,
@@ -137,7 +138,7 @@ def make_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, 
         items=items,
         total_bytes=sum(item.likely_bytes for item in items if will_fetch(item)),
         disks=_disks(items, rules),
-        to_choose=tuple(sorted({one.filename for one in answers if one.status is SearchStatus.UNCERTAIN})),
+        to_choose=tuple(sorted(set(doubted))),
     )
 
 

@@ -33,6 +33,7 @@ BACKENDS: Final[tuple[Backend, ...]] = ("qwen", "civitai", "huggingface", "civar
 _CATALOGUES: Final[frozenset[Backend]] = frozenset({"civitai", "huggingface"})
 NOT_ASKED_YET: Final = "Not asked yet"
 NO_MODEL: Final = "qwen: no language model is configured ([llm] driver)."
+NO_HASH: Final = "civarchive: no hash is declared, and it is asked by hash only."
 
 _log = logging.getLogger(__name__)
 
@@ -218,7 +219,8 @@ def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str
     if refusal is not None:
         return _error(ref.wanted, refusal, now)
     results = [verify(ref.wanted, ref.evidence, search.hubs, policy=search.policy, searched_at=now)]
-    usable = [backend for backend in order if backend != "qwen" or search.model is not None]
+    left_out = {backend: reason for backend in order if (reason := _reason_to_leave_out(backend, ref.wanted, search))}
+    usable = [backend for backend in order if backend not in left_out]
     for backend in usable:
         found = [one for one in results if one.status is SearchStatus.FOUND]
         if results[0] in found or any(one.confidence == "hash" for one in found):
@@ -231,8 +233,13 @@ def _asked_all(ref: Sought, search: Search, order: tuple[Backend, ...], now: str
     answer = merge(results)
     facts = {"model": answer.filename, "folder": answer.type, "status": answer.status.value, "asked": usable}
     _log.info("missing model searched", extra=facts)
-    skipped = () if len(usable) == len(order) else (NO_MODEL,)
-    return msgspec.structs.replace(answer, evidence=(*answer.evidence, *skipped))
+    return msgspec.structs.replace(answer, evidence=(*answer.evidence, *left_out.values()))
+
+
+def _reason_to_leave_out(backend: Backend, wanted: Wanted, search: Search) -> str | None:
+    if backend == "qwen" and search.model is None:
+        return NO_MODEL
+    return NO_HASH if backend == "civarchive" and wanted.sha256 is None else None
 
 
 def _ask(backend: Backend, wanted: Wanted, search: Search, now: str) -> SearchResult:

@@ -11,7 +11,7 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.claims import Facts, Proposal, State, Wanted
-from comfywatchman.readiness.search.result import Ids, SearchResult, silence_of
+from comfywatchman.readiness.search.result import Ids, SearchResult, doubted, left_unseen, silence_of
 from comfywatchman.readiness.search.verify import Policy, judge, reason_invalid
 from comfywatchman.sources.civarchive import CivArchive
 from comfywatchman.sources.civitai import Civitai, CivitaiHit
@@ -48,10 +48,12 @@ def verify(
         searched_at: The moment of asking, as state files write it.
     """
     facts: list[Facts] = []
-    if reason_invalid(wanted) is None:
-        for proposal in list(dict.fromkeys(proposals))[:MOST_PROPOSALS]:
-            facts.extend(facts_of(proposal, wanted, hubs))
-    return judge(wanted, facts, policy=policy, searched_at=searched_at)
+    claims = list(dict.fromkeys(proposals)) if reason_invalid(wanted) is None else []
+    for proposal in claims[:MOST_PROPOSALS]:
+        facts.extend(facts_of(proposal, wanted, hubs))
+    left = len(claims) - MOST_PROPOSALS
+    unseen = (f"Of {len(claims)} proposals, the last {left} were not looked into.",) if left > 0 else ()
+    return doubted(judge(wanted, facts, policy=policy, searched_at=searched_at), unseen)
 
 
 def facts_of(proposal: Proposal, wanted: Wanted, hubs: Hubs) -> tuple[Facts, ...]:
@@ -85,11 +87,14 @@ def search_civitai(
     proposal = Proposal("search", "Civitai's search")
     if hubs.civitai is None or reason_invalid(wanted) is not None:
         return judge(wanted, (), policy=policy, searched_at=searched_at)
+    cut: tuple[str, ...] = ()
     try:
-        facts = list(_civitai_facts(proposal, wanted, hubs.civitai, terms))
+        hits, cut = _civitai_hits(wanted, hubs.civitai, terms)
+        facts = [_civitai_file(proposal, hit) for hit in hits]
     except Failure as failure:
         facts = [_unanswered(proposal, "civitai", failure)]
-    return judge(wanted, facts, policy=policy, searched_at=searched_at)
+    answer = judge(wanted, facts, policy=policy, searched_at=searched_at)
+    return doubted(answer, left_unseen("civitai", cut))
 
 
 def search_hugging_face(
@@ -109,15 +114,21 @@ def search_hugging_face(
     if hub is None or reason_invalid(wanted) is not None:
         return judge(wanted, (), policy=policy, searched_at=searched_at)
     facts: list[Facts] = []
+    cut: list[str] = []
+    closed: list[str] = []
     try:
         ladder = tuple(dict.fromkeys((*terms, *search_terms(wanted.names[-1]))))[: _TERMS + len(terms)]
-        repos = dict.fromkeys(one.id for term in ladder for one in hub.search_repos(term, limit=_REPOS_PER_TERM))
-        for repo in repos:
+        for repo in _repos(hub, ladder, cut):
             found = Proposal("search", "Hugging Face's search", Ids(repo=repo))
-            facts.extend(one for one in _on_hugging_face(found, wanted, hub) if one.state == "there")
+            for one in _on_hugging_face(found, wanted, hub):
+                if one.state == "gated" and one.ids.path is None:
+                    closed.append(one.said)
+                elif one.state != "absent":
+                    facts.append(one)
     except Failure as failure:
         facts.append(_unanswered(proposal, "huggingface", failure))
-    return judge(wanted, facts, policy=policy, searched_at=searched_at)
+    answer = judge(wanted, facts, policy=policy, searched_at=searched_at)
+    return doubted(answer, (*left_unseen("huggingface", cut), *closed))
 
 
 def search_civarchive(wanted: Wanted, hubs: Hubs, *, policy: Policy, searched_at: str) -> SearchResult:
@@ -132,15 +143,26 @@ def search_civarchive(wanted: Wanted, hubs: Hubs, *, policy: Policy, searched_at
     return judge(wanted, facts, policy=policy, searched_at=searched_at)
 
 
-def _civitai_facts(proposal: Proposal, wanted: Wanted, civitai: Civitai, terms: Sequence[str]) -> Iterator[Facts]:
+def _civitai_hits(
+    wanted: Wanted, civitai: Civitai, terms: Sequence[str]
+) -> tuple[tuple[CivitaiHit, ...], tuple[str, ...]]:
+    """Return files, and the search terms for which there was more than was looked through."""
     if wanted.sha256 is not None:
         known = civitai.by_hash(wanted.sha256)
         if known is not None and known.hit is not None:
-            yield _civitai_file(proposal, known.hit)
-            return
+            return (known.hit,), ()
     found = civitai.find_by_file_name(wanted.names[0], also=wanted.names[1:], terms=terms)
-    for hit in (*found.exact, *found.variants):
-        yield _civitai_file(proposal, hit)
+    return (*found.exact, *found.variants), found.cut
+
+
+def _repos(hub: HuggingFace, ladder: Sequence[str], cut: list[str]) -> tuple[str, ...]:
+    """Return the repositories that search terms lead to; terms that lead to more are added to `cut`."""
+    repos: dict[str, None] = {}
+    for term in ladder:
+        listed = hub.search_repos(term, limit=_REPOS_PER_TERM + 1)
+        cut.extend([term] if len(listed) > _REPOS_PER_TERM else [])
+        repos |= dict.fromkeys(one.id for one in listed[:_REPOS_PER_TERM])
+    return tuple(repos)
 
 
 def _on_civitai(proposal: Proposal, civitai: Civitai) -> Iterator[Facts]:
@@ -204,6 +226,8 @@ def _on_hugging_face(proposal: Proposal, wanted: Wanted, hub: HuggingFace) -> It
         yield _not_there(proposal, listed, ids)
         return
     named = [file.path for file in listed if _could_be(wanted, base_name(file.path))]
+    # A repository may hold the same model in a dozen precisions.
+    named.sort(key=lambda path: not _is_named(wanted, base_name(path)))
     for path in named[:_MOST_FILES_OF_A_REPO]:
         yield _hugging_face_file(proposal, hub, HuggingFaceFile(repo, revision, path))
     if not named:
@@ -265,7 +289,11 @@ def _address(ids: Ids, hubs: Hubs) -> str | None:
 
 
 def _could_be(wanted: Wanted, name: str) -> bool:
-    return any(same_name(one, name) or is_precision_variant(one, name) for one in wanted.names)
+    return _is_named(wanted, name) or any(is_precision_variant(one, name) for one in wanted.names)
+
+
+def _is_named(wanted: Wanted, name: str) -> bool:
+    return any(same_name(one, name) for one in wanted.names)
 
 
 def _hub(ids: Ids) -> str:

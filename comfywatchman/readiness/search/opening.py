@@ -30,7 +30,7 @@ from comfywatchman.sources.llm_qwen_cli import QwenCommand
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
 from comfywatchman.sources.web_search import TAVILY_URL, WebSearch, searxng, tavily
 
-_SEARCH_VERSION: Final = 1
+_SEARCH_VERSION: Final = 2
 """Raised when searching changes, so that what an older version did not find is asked again."""
 
 _LONGEST_COMPLETION: Final = 1 << 20

@@ -7,7 +7,7 @@ whatever it was talked into, it cannot name an address, a file or a repository t
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
@@ -18,7 +18,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.budget import Budget
 from comfywatchman.readiness.search.claims import Proposal, Wanted
 from comfywatchman.readiness.search.gather import Hubs, verify
-from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus, merge
+from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus, doubted, left_unseen, merge
 from comfywatchman.readiness.search.verify import Policy, reason_invalid
 from comfywatchman.sources.civitai_shapes import CivitaiModel
 from comfywatchman.sources.file_names import base_name, differing_tokens, same_name, search_terms
@@ -43,6 +43,14 @@ class _Item:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """The results of one search, and a sentence when there are more than were read."""
+
+    items: Sequence[_Item] = ()
+    unseen: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class _Findings:
     """What came of the search for one model so far.
@@ -53,6 +61,7 @@ class _Findings:
         picked: What the model chose.
         said: What it did, a sentence for each time it was asked.
         troubles: What could not be asked, or not understood.
+        unseen: What the searches left out, in sentences.
     """
 
     items: dict[Ids, _Item] = field(default_factory=dict)
@@ -60,14 +69,18 @@ class _Findings:
     picked: dict[Ids, Proposal] = field(default_factory=dict)
     said: list[str] = field(default_factory=list)
     troubles: list[str] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
 
-    def add(self, fetch: Callable[[], Iterable[_Item]]) -> None:
+    def add(self, fetch: Callable[[], _Fetched]) -> None:
         """Take in the results of one search, or why it gave none."""
         try:
-            for item in fetch():
-                self.items.setdefault(item.ids, item)
+            fetched = fetch()
         except Failure as failure:
             self.troubles.append(failure.message)
+            return
+        for item in fetched.items:
+            self.items.setdefault(item.ids, item)
+        self.unseen.extend(fetched.unseen)
 
 
 @dataclass(slots=True)
@@ -166,10 +179,12 @@ def _named(wanted: Wanted, findings: _Findings) -> list[Proposal]:
     ]
 
 
-def _from_civitai(term: str, hubs: Hubs) -> Iterator[_Item]:
-    if hubs.civitai is not None:
-        for model in hubs.civitai.search(term):
-            yield from _files_of(model)
+def _from_civitai(term: str, hubs: Hubs) -> _Fetched:
+    if hubs.civitai is None:
+        return _Fetched()
+    listed = hubs.civitai.search(term)
+    files = [item for model in listed.models for item in _files_of(model)]
+    return _Fetched(files, left_unseen("civitai", () if listed.complete else (term,)))
 
 
 def _files_of(model: CivitaiModel) -> Iterator[_Item]:
@@ -181,18 +196,21 @@ def _files_of(model: CivitaiModel) -> Iterator[_Item]:
             yield _Item(Listed("civitai", title, text), ids, file.name)
 
 
-def _from_hugging_face(term: str, hubs: Hubs) -> Iterator[_Item]:
-    if hubs.huggingface is not None:
-        for repo in hubs.huggingface.search_repos(term, limit=_REPOS_PER_TERM):
-            if is_repo(repo.id):
-                yield _Item(Listed("huggingface", repo.id, ", ".join(repo.tags[:8])), Ids(repo=repo.id))
+def _from_hugging_face(term: str, hubs: Hubs) -> _Fetched:
+    if hubs.huggingface is None:
+        return _Fetched()
+    listed = hubs.huggingface.search_repos(term, limit=_REPOS_PER_TERM + 1)
+    repos = [
+        _Item(Listed("huggingface", repo.id, ", ".join(repo.tags[:8])), Ids(repo=repo.id))
+        for repo in listed[:_REPOS_PER_TERM]
+        if is_repo(repo.id)
+    ]
+    return _Fetched(repos, left_unseen("huggingface", (term,) if len(listed) > _REPOS_PER_TERM else ()))
 
 
-def _from_web(web: WebSearch, term: str, policy: Policy) -> Iterator[_Item]:
-    for hit in web(term):
-        item = _page(hit, policy)
-        if item is not None:
-            yield item
+def _from_web(web: WebSearch, term: str, policy: Policy) -> _Fetched:
+    pages = (_page(hit, policy) for hit in web(term))
+    return _Fetched([page for page in pages if page is not None])
 
 
 def _page(hit: WebHit, policy: Policy) -> _Item | None:
@@ -229,8 +247,9 @@ def _shown(wanted: Wanted, findings: _Findings) -> list[_Item]:
 
 
 def _with_account(answer: SearchResult, findings: _Findings) -> SearchResult:
-    """Add what the model did; trouble keeps "not found" from being certain and takes nothing else back."""
+    """Add what the model did; trouble, and what was left out, keep "not found" from being certain and no more."""
     told = msgspec.structs.replace(answer, evidence=tuple(dict.fromkeys((*answer.evidence, *findings.said))))
+    told = doubted(told, findings.unseen)
     if not findings.troubles:
         return told
     troubles = tuple(dict.fromkeys(findings.troubles))

@@ -133,16 +133,36 @@ def silent_sources(result: SearchResult) -> tuple[str, ...]:
     return tuple(source for source in SITES if silence_of(source) in result.evidence)
 
 
+def left_unseen(source: str, terms: Iterable[str]) -> tuple[str, ...]:
+    """Say that a site has more for some search terms than was looked through; nothing when there are none."""
+    words = ", ".join(f'"{term}"' for term in terms)
+    return (f"{SITES.get(source, source)} has more for {words} than was looked through.",) if words else ()
+
+
+def doubted(result: SearchResult, unseen: Iterable[str]) -> SearchResult:
+    """Return an answer with what was not looked through, which keeps "not found" from being certain and nothing else.
+
+    Args:
+        result: The answer.
+        unseen: A sentence for each thing.
+    """
+    evidence = tuple(dict.fromkeys(unseen))
+    if not evidence or result.status is SearchStatus.FOUND:
+        return result
+    return merge([result, msgspec.structs.replace(_uncertain(result), evidence=evidence)])
+
+
 def merge(results: Sequence[SearchResult]) -> SearchResult:
     """Put the answers of several sources about one model together.
 
     The surest status stands: what one source found or doubts, no later source's "not found" or error takes back, and
     an error keeps "not found" from being certain. Where verified files differ in their hash, the answer is UNCERTAIN.
+    A doubt without any candidate is less than an error: who could not be asked is to be asked again soon.
 
     Args:
         results: At least one, all for the same name and folder, in the order of the sources.
     """
-    best = min(results, key=lambda result: _RANK.index(result.status))
+    best = min(results, key=_rank)
     candidates = _distinct(candidate for result in results for candidate in result.candidates)
     evidence = tuple(dict.fromkeys(line for result in results for line in result.evidence))
     hashes = {candidate.sha256 for candidate in candidates if candidate.verified}
@@ -151,13 +171,18 @@ def merge(results: Sequence[SearchResult]) -> SearchResult:
     if len(hashes) > 1 and best.status in {SearchStatus.FOUND, SearchStatus.UNCERTAIN}:
         found = False
         evidence = tuple(dict.fromkeys((*evidence, SEVERAL)))
-        best = _doubted(best)
+        best = _uncertain(best)
     searched_at = max(result.searched_at for result in results)
     kept = tuple(candidate for candidate in candidates if not found or candidate.verified)
     return msgspec.structs.replace(best, candidates=kept[:MOST_CANDIDATES], evidence=evidence, searched_at=searched_at)
 
 
-def _doubted(result: SearchResult) -> SearchResult:
+def _rank(result: SearchResult) -> tuple[int, bool]:
+    is_empty = result.status is SearchStatus.UNCERTAIN and not result.candidates
+    return _RANK.index(SearchStatus.ERROR if is_empty else result.status), is_empty
+
+
+def _uncertain(result: SearchResult) -> SearchResult:
     return SearchResult(
         status=SearchStatus.UNCERTAIN, filename=result.filename, type=result.type, searched_at=result.searched_at
     )

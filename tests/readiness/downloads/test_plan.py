@@ -63,7 +63,8 @@ def test_what_was_found_becomes_an_item_with_its_place_and_size() -> None:
         found(base_model="Wan"),
         found(),
         found("b.safetensors", "unet", size=None),
-        found("c.safetensors", status=SearchStatus.UNCERTAIN),
+        found("c.safetensors", status=SearchStatus.UNCERTAIN, candidates=(Candidate("civitai", "x.safetensors"),)),
+        found("more.safetensors", status=SearchStatus.UNCERTAIN),
         found("d.safetensors", status=SearchStatus.NOT_FOUND),
         found("e.safetensors", url=None),
     )
@@ -203,7 +204,7 @@ def test_the_page_for_people_says_what_from_where_how_large_and_into_which_folde
             found(base_model="Wan 2.2"),
             found("c.safetensors", url=civitai, sha256="c" * 64, size=None, source="civitai"),
             found("b.ckpt"),
-            found("d.safetensors", status=SearchStatus.UNCERTAIN),
+            found("d.safetensors", status=SearchStatus.UNCERTAIN, candidates=(Candidate("civitai", "x"),)),
         )
     )
     html = MarkdownIt().enable("table").render(page)

@@ -12,6 +12,7 @@ import pytest
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.search.budget import Budget
 from comfywatchman.readiness.search.chain import (
+    NO_HASH,
     NO_MODEL,
     Backend,
     Search,
@@ -165,6 +166,16 @@ def test_without_a_language_model_the_other_backends_answer_and_it_is_said() -> 
             assert one(search).status is SearchStatus.FOUND
     assert alone.status is SearchStatus.ERROR
     assert NO_MODEL in alone.evidence
+
+
+def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
+    with world() as made, made.search() as search:
+        alone = one(search, backends=["civarchive"])
+        both = one(search, backends=["civarchive", "civitai"])
+        assert made.evil.asked == []
+    assert (alone.status, both.status) == (SearchStatus.ERROR, SearchStatus.NOT_FOUND)
+    assert NO_HASH in alone.evidence
+    assert "civarchive: NOT_FOUND." not in both.evidence
 
 
 def test_no_backend_at_all_knows_only_what_is_declared() -> None:

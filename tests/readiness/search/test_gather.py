@@ -191,6 +191,9 @@ def test_trouble_with_one_hub_hides_no_answer_of_the_other(world: World) -> None
 def test_no_more_proposals_are_looked_into_than_the_bound(world: World) -> None:
     world.verify(*(says(Ids(civitai_version=n)) for n in range(1, 200)))
     assert len(world.civitai.asked) == 40
+    result = world.verify(*(says(Ids(civitai_version=n)) for n in range(1, 42)))
+    assert result.status is SearchStatus.UNCERTAIN
+    assert result.evidence[-1] == "Of 41 proposals, the last 1 were not looked into."
     world.civitai.asked.clear()
     world.verify(*(says(Ids(civitai_version=7)) for _ in range(9)))
     assert len(world.civitai.asked) == 1
@@ -253,11 +256,54 @@ def test_a_search_that_fails_is_an_error(world: World) -> None:
     assert world.hugging_face_search().status is SearchStatus.ERROR
 
 
+def test_a_name_among_more_models_than_are_read_is_a_doubt_and_never_not_found(world: World) -> None:
+    models = [model_json(f"Wan {n}", [version_json([file_json(f"other_{n}.safetensors")])]) for n in range(301)]
+    models[-1]["modelVersions"][0]["files"][0]["name"] = NAME
+    world.civitai.models = models
+    result = world.civitai_search()
+    assert (result.status, result.candidates) == (SearchStatus.UNCERTAIN, ())
+    terms = '"wan", "wan i2v high fp8 scaled", "wan i2v high"'
+    assert result.evidence == (f"Civitai has more for {terms} than was looked through.",)
+    world.civitai.models = models[:300]
+    assert world.civitai_search().status is SearchStatus.NOT_FOUND
+    world.civitai.models = models[1:]
+    assert world.civitai_search().status is SearchStatus.FOUND
+
+
+def test_a_name_in_one_of_more_repositories_than_are_read_is_a_doubt(world: World) -> None:
+    repos = {f"o/wan-{n}": Repo({"x.safetensors": HubFile(b"x")}) for n in range(5)}
+    world.huggingface.repos = {**repos, "o/wan-last": Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})}
+    result = world.hugging_face_search()
+    assert (result.status, result.evidence) == (
+        SearchStatus.UNCERTAIN,
+        ('Hugging Face has more for "wan" than was looked through.',),
+    )
+    world.huggingface.repos = dict(repos)
+    assert world.hugging_face_search().status is SearchStatus.NOT_FOUND
+
+
+def test_a_repository_that_was_closed_to_the_search_may_hold_it(world: World) -> None:
+    world.huggingface.repos["o/wan-closed"] = Repo({NAME: HubFile(b"x")}, gated=True)
+    result = world.hugging_face_search()
+    assert result.status is SearchStatus.UNCERTAIN
+    assert "o/wan-closed is gated" in result.evidence[0]
+
+
+def test_of_many_precisions_in_a_repository_the_one_wanted_is_asked_for_first(world: World) -> None:
+    kinds = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_0", "Q4_K_M", "Q5_K_M")
+    wanted = wanted_model("flux1-dev-Q8_0.gguf", "diffusion_models")
+    files = {f"flux1-dev-{kind}.gguf": HubFile(size=5 << 30, sha256=sha256_of(kind).lower()) for kind in kinds}
+    files[wanted.filename] = HubFile(size=5 << 30, sha256=DIGEST)
+    world.huggingface.repos["o/flux1-dev-gguf"] = Repo(files)
+    assert world.hugging_face_search(wanted, terms=["flux1-dev"]).sha256 == DIGEST
+
+
 def test_hugging_face_is_searched_by_repository(world: World) -> None:
     world.huggingface.repos["kijai/wan-i2v"] = Repo({f"x/{NAME}": HubFile(size=5 << 30, sha256=DIGEST)})
     world.huggingface.repos["kijai/wan-closed"] = Repo({NAME: HubFile(b"x")}, gated=True)
     assert world.hugging_face_search().status is SearchStatus.FOUND
     assert world.hugging_face_search(terms=["kijai"]).status is SearchStatus.FOUND
+    del world.huggingface.repos["kijai/wan-closed"]
     absent = wanted_model("wan_of_nobody_9.safetensors", "loras")
     assert world.hugging_face_search(absent).status is SearchStatus.NOT_FOUND
 

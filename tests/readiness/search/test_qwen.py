@@ -123,6 +123,22 @@ def test_a_model_that_rejects_everything_is_named_in_the_evidence() -> None:
     assert "qwen-max was shown 4 results and picked 0." in found.evidence
 
 
+def test_results_that_were_left_out_keep_not_found_from_being_certain() -> None:
+    with world(picks()) as made:
+        made.hugging_face.repos = {f"owner/wan-{n}": Repo({"x.safetensors": ROOM}) for n in range(9)}
+        with made.search() as search:
+            assert ask(search).status is SearchStatus.UNCERTAIN
+        made.hugging_face.repos.popitem()
+        made.civitai.models = [model_json(f"wan {n}", []) for n in range(301)]
+        with made.search() as search:
+            found = ask(search)
+        made.civitai.models.pop()
+        with made.search() as search:
+            assert ask(search).status is SearchStatus.NOT_FOUND
+    assert (found.status, found.candidates) == (SearchStatus.UNCERTAIN, ())
+    assert any(line.startswith("Civitai has more for") for line in found.evidence)
+
+
 def test_a_name_that_no_file_can_have_is_asked_of_nobody() -> None:
     with world("never read") as made, made.search() as search:
         assert ask(search, "../x.safetensors").status is SearchStatus.INVALID_FILENAME

@@ -11,6 +11,8 @@ from comfywatchman.readiness.search.result import (
     Ids,
     SearchResult,
     SearchStatus,
+    doubted,
+    left_unseen,
     merge,
 )
 
@@ -56,6 +58,19 @@ def test_an_error_hides_no_answer_and_keeps_not_found_open() -> None:
     assert "said NOT_FOUND" in merge([result(ERROR), result(NOT_FOUND)]).evidence
 
 
+def test_what_was_not_looked_through_doubts_not_found_and_nothing_else() -> None:
+    (line,) = left_unseen("civitai", ["wan", "wan i2v"])
+    assert line == 'Civitai has more for "wan", "wan i2v" than was looked through.'
+    assert left_unseen("civitai", ()) == ()
+    doubt = doubted(result(NOT_FOUND), [line, line])
+    assert (doubt.status, doubt.candidates, doubt.evidence) == (UNCERTAIN, (), ("said NOT_FOUND", line))
+    assert doubted(result(NOT_FOUND), ()).status is NOT_FOUND
+    assert doubted(found("a" * 64), [line]) == found("a" * 64)
+    assert doubted(result(UNCERTAIN, candidate()), [line]).candidates == (candidate(),)
+    assert merge([doubt, result(NOT_FOUND)]).status is UNCERTAIN
+    assert merge([doubt, result(ERROR)]).status is merge([result(ERROR), doubt]).status is ERROR
+
+
 def test_different_hashes_are_a_doubt_and_equal_ones_are_not() -> None:
     merged = merge([found("a" * 64), found("b" * 64)])
     assert merged.status is UNCERTAIN
@@ -92,11 +107,9 @@ def test_a_result_survives_its_file() -> None:
     assert msgspec.json.decode(written, type=SearchResult) == found("a" * 64)
 
 
-_RESULTS = st.sampled_from([*SearchStatus, "a", "b"]).map(
-    lambda one: (
-        result(one, candidate(one)) if isinstance(one, SearchStatus) and one is not FOUND else found(one[0] * 64)
-    )
-)
+_EMPTY = [result(status) for status in SearchStatus if status is not FOUND]
+_FULL = [result(status, candidate(status)) for status in (UNCERTAIN, ERROR)]
+_RESULTS = st.sampled_from([*_EMPTY, *_FULL, found("a" * 64), found("b" * 64)])
 
 
 @given(st.lists(_RESULTS, min_size=1, max_size=5), st.lists(_RESULTS, min_size=1, max_size=5))
