@@ -18,7 +18,7 @@ _NEXT: Final = {
     "resolved": "Next: gov tx promote {txid}",
     "failed": "Look: gov tx inspect {txid}. To promote it all the same: gov tx promote {txid} --allow-failed-run",
     "needs_resolution": "Next: gov resolve {txid}, or with --pin PACKAGE==VERSION; then gov tx promote {txid}",
-    "promote_failed": "Production is as it was. When that is mended: gov tx promote {txid}",
+    "promote_failed": "Production is as it was. When that is mended: gov resolve {txid}, then gov tx promote {txid}",
 }
 
 
