@@ -152,7 +152,7 @@ class Uv:
             Failure: `gov-uv-failed`.
         """
         argv = ["pip", "freeze", "--python", str(_interpreter(environment))]
-        lines = (_CREDENTIALS.sub("", line.strip()) for line in self._answer(argv).splitlines())
+        lines = (line.strip() for line in self._answer(argv).splitlines())
         return tuple(sorted(line for line in lines if line and _name_of(line) not in SEEDS))
 
     def check(self, environment: Path) -> tuple[str, ...]:

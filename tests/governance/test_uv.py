@@ -57,20 +57,28 @@ def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path
     assert "numlet" in said
 
 
-def test_the_persons_own_uv_settings_do_not_reach_it(
-    site: Site, uv: Uv, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    for name, value in {
-        "UV_PYTHON": "/nonexistent",
-        "UV_PROJECT_ENVIRONMENT": str(tmp_path / "stray"),
-        "VIRTUAL_ENV": str(tmp_path / "stray"),
-        "PYTHONPATH": str(tmp_path),
-        "CONDA_PREFIX": str(tmp_path),
-        "UV_INDEX_URL": "http://127.0.0.1:9/",
-        "PIP_INDEX_URL": "http://127.0.0.1:9/",
-    }.items():
-        monkeypatch.setenv(name, value)
-    assert uv.packages(site.layout.production.resolve()) != ()
+def talking(folder: Path, says: str) -> Path:
+    """A program in uv's place that says something."""
+    talker = folder / "uv"
+    talker.write_text(f"#!/bin/sh\n{says}\n")
+    talker.chmod(0o755)
+    return talker
+
+
+def test_the_persons_own_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = ("UV_PYTHON", "UV_INDEX_URL", "PIP_INDEX_URL", "VIRTUAL_ENV", "PYTHONPATH", "CONDA_PREFIX", "HF_TOKEN")
+    for name in names:
+        monkeypatch.setenv(name, "stray")
+    said = Uv(talking(tmp_path, "env"), {}, NetworkTable()).lock(tmp_path, python=Path("/py")).output
+    assert "PATH=" in said
+    assert "stray" not in said
+
+
+def test_it_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        asked = talking(tmp_path, f"test -e /proc/self/fd/{lock.fileno()}")
+        assert Uv(asked, {}, NetworkTable(), lock.fileno()).lock(tmp_path, python=Path("/py")).is_well
+        assert not Uv(asked, {}, NetworkTable()).lock(tmp_path, python=Path("/py")).is_well
 
 
 def test_the_link_to_production_is_never_synced(site: Site, uv: Uv) -> None:
@@ -85,18 +93,14 @@ def test_what_is_no_environment_is_told(uv: Uv, tmp_path: Path) -> None:
 
 
 def test_credentials_are_left_out_of_what_uv_says(tmp_path: Path) -> None:
-    talker = tmp_path / "uv"
-    talker.write_text('#!/bin/sh\necho "numlet @ git+https://me:secret@host/x"\necho "https://tok@host/y failed" >&2\n')
-    talker.chmod(0o755)
-    uv = Uv(talker, {}, NetworkTable())
+    says = 'echo "numlet @ git+https://me:secret@host/x"; echo "https://tok@host/y failed" >&2'
+    uv = Uv(talking(tmp_path, says), {}, NetworkTable())
     assert uv.freeze(tmp_path) == ("numlet @ git+https://host/x",)
     assert "tok" not in uv.lock(tmp_path, python=Path("/usr/bin/python3")).errors
 
 
 def test_the_roots_network_reaches_it(tmp_path: Path) -> None:
-    talker = tmp_path / "uv"
-    talker.write_text('#!/bin/sh\necho "$@"; env\n')
-    talker.chmod(0o755)
+    talker = talking(tmp_path, 'echo "$@"; env')
     options = NetworkTable(
         offline=True, cache_dir="/c", index_url="https://host/i", no_index=True, find_links=("/a b", "/c")
     )
