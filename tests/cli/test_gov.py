@@ -35,9 +35,9 @@ TXID = "20261120T120000Z-0000000a"
 class Gov:
     """A governed root, and calls of `gov` on it."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site, *, measures: bool = True) -> None:
         self.site = site
-        self.measures = True
+        self.measures = measures
         self.environment = {
             "COMFYUI_ROOT": str(site.comfyui),
             "COMFYWATCHMAN_HOME": str(site.folder / "home"),
@@ -119,6 +119,12 @@ def gov_on(tmp_path: Path) -> Gov:
     return Gov(made(tmp_path))
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Gov:
+    """Return one root for every test that changes nothing of it."""
+    return Gov(made(tmp_path_factory.mktemp("shared")))
+
+
 def test_help_names_every_command_and_the_exit_codes() -> None:
     result = CliRunner().invoke(gov, ["--help"], terminal_width=100)
     assert result.exit_code == 0
@@ -136,14 +142,14 @@ def test_every_command_has_help_of_its_own(name: str) -> None:
     assert isinstance(command, click.Group) or "\n  gov" in result.output or name in {"status", "migrate"}
 
 
-def test_comfywatchman_env_is_the_same_group(gov_on: Gov) -> None:
-    result = CliRunner().invoke(main, ["env", "status", "--json"], env=gov_on.environment)
+def test_comfywatchman_env_is_the_same_group(shared: Gov) -> None:
+    result = CliRunner().invoke(main, ["env", "status", "--json"], env=shared.environment)
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["result"]["prod_env_exists"] is True
 
 
-def test_options_before_the_command_win(gov_on: Gov) -> None:
-    result = gov_on("--root", str(gov_on.site.folder / "other"), "status", "--json")
+def test_options_before_the_command_win(shared: Gov) -> None:
+    result = shared("--root", str(shared.site.folder / "other"), "status", "--json")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["error"]["code"] == "gov-not-initialised"
     assert "Run: gov init" in result.stderr
@@ -153,9 +159,9 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one() -> None:
     assert "Did you mean 'promote'?" in CliRunner().invoke(gov, ["tx", "promot"]).output
 
 
-def test_init_on_a_governed_root_says_that_nothing_was_to_do(gov_on: Gov) -> None:
-    assert "Everything is there already" in gov_on("init").stdout
-    assert gov_on.json("init")["operation"] is None
+def test_init_on_a_governed_root_says_that_nothing_was_to_do(shared: Gov) -> None:
+    assert "Everything is there already" in shared("init").stdout
+    assert shared.json("init")["operation"] is None
 
 
 def test_init_says_what_is_in_production(tmp_path: Path) -> None:
@@ -251,11 +257,11 @@ def test_a_damaged_snapshot_is_said_when_it_is_looked_at(gov_on: Gov) -> None:
     ],
 )
 def test_what_is_not_there_ends_with_2_in_words_and_in_the_envelope(
-    gov_on: Gov, arguments: tuple[str, ...], code: str
+    shared: Gov, arguments: tuple[str, ...], code: str
 ) -> None:
-    error = gov_on.json(*arguments, code=2)
+    error = shared.json(*arguments, code=2)
     assert error["code"] == code
-    result = gov_on(*arguments)
+    result = shared(*arguments)
     assert f"Error ({code})" in result.stderr
     assert result.stdout == ""
 
@@ -269,12 +275,12 @@ def test_what_is_not_there_ends_with_2_in_words_and_in_the_envelope(
         ("tx", "promote"),
     ],
 )
-def test_wrong_usage_ends_with_2_before_anything_happens(gov_on: Gov, arguments: tuple[str, ...]) -> None:
-    assert gov_on(*arguments).exit_code == 2
+def test_wrong_usage_ends_with_2_before_anything_happens(shared: Gov, arguments: tuple[str, ...]) -> None:
+    assert shared(*arguments).exit_code == 2
 
 
-def test_a_refused_address_says_what_to_give(gov_on: Gov) -> None:
-    result = gov_on("node", "add", "ext::sh")
+def test_a_refused_address_says_what_to_give(shared: Gov) -> None:
+    result = shared("node", "add", "ext::sh")
     assert (result.exit_code, "gov-bad-url" in result.stderr) == (1, True)
 
 
@@ -332,20 +338,20 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
     assert "gov-transaction-state" in screen
 
 
-def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(gov_on: Gov) -> None:
-    screen = gov_on.on_a_terminal("init", typed="")
+def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(shared: Gov) -> None:
+    screen = shared.on_a_terminal("init", typed="")
     assert "Resolving packages" in screen
     assert "Everything is there already" in screen
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tx", "--help"]])
-def test_gov_starts_fast(gov_on: Gov, arguments: list[str]) -> None:
-    gov_on.measures = False
-    gov_on.program(*arguments)
+def test_gov_starts_fast(shared: Gov, arguments: list[str]) -> None:
+    unmeasured = Gov(shared.site, measures=False)
+    unmeasured.program(*arguments)
     seconds = []
     for _ in range(5):
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert gov_on.program(*arguments).returncode == 0
+        assert unmeasured.program(*arguments).returncode == 0
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
         seconds.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(seconds) < 0.15
