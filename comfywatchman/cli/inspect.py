@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,6 +14,11 @@ from comfywatchman.base.files import show_path
 from comfywatchman.base.words import reason_of, size_words
 from comfywatchman.comfyui.model_file import MODEL_SUFFIXES, HeaderFacts, check_header
 from comfywatchman.comfyui.model_metadata import ModelMetadata, read_metadata
+
+if TYPE_CHECKING:
+    from comfywatchman.base.errors import Failure
+    from comfywatchman.cli.session import Session
+    from comfywatchman.readiness.search.identify import Identity
 
 
 class InspectedFile(msgspec.Struct, frozen=True):
@@ -26,10 +32,13 @@ class InspectedFile(msgspec.Struct, frozen=True):
         problem_code: The same for programs.
         warnings: What does not keep it from loading but should be known.
         header: What a safetensors or GGUF header says; null for other formats.
-        sha256: With `--hash`: of the whole file, lower-case hex.
-        autov2: With `--hash`: Civitai's short form of the SHA-256.
-        autov3: With `--hash`: of what follows a safetensors header.
-        blake3: With `--hash`: of the whole file.
+        sha256: With `--hash` and `--identify`: of the whole file, lower-case hex.
+        autov2: With `--hash` and `--identify`: Civitai's short form of the SHA-256.
+        autov3: With `--hash` and `--identify`: of what follows a safetensors header.
+        blake3: With `--hash` and `--identify`: of the whole file.
+        civitai: With `--identify`: the files there that have the same SHA-256. Empty when Civitai answered that it
+            knows none; null when it was not asked or did not answer.
+        same_name: With `--identify`: whether one of them is called as this file is; null when there are none.
     """
 
     path: str
@@ -43,30 +52,47 @@ class InspectedFile(msgspec.Struct, frozen=True):
     autov2: str | None = None
     autov3: str | None = None
     blake3: str | None = None
+    civitai: tuple[Identity, ...] | None = None
+    same_name: bool | None = None
 
 
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
 @click.option("--hash", "with_hashes", is_flag=True, help="Also hash: SHA-256, AutoV2, AutoV3, BLAKE3.")
+@click.option("--identify", is_flag=True, help="Also ask Civitai, by SHA-256, what the files are.")
 @click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
-def inspect(context: click.Context, paths: tuple[Path, ...], with_hashes: bool, recursive: bool, as_json: bool) -> None:
+def inspect(
+    context: click.Context,
+    paths: tuple[Path, ...],
+    with_hashes: bool,
+    identify: bool,
+    recursive: bool,
+    as_json: bool,
+) -> None:
     """Look into model files: format, header, hashes, warnings. Nothing in them is ever executed.
 
-    Exits with 1 when a file could not be loaded by ComfyUI.
+    Exits with 1 when a file could not be loaded by ComfyUI, or Civitai did not say what it is.
     """
     from comfywatchman.cli.render import DONE, FAILED, print_json
 
     files = [file for path in paths for file in _files_of(path, recursive=recursive)]
-    inspected = [_with_hashes(look_into(file), file) if with_hashes else look_into(file) for file in files]
+    hashing = with_hashes or identify
+    inspected = [_with_hashes(look_into(file), file) if hashing else look_into(file) for file in files]
+    failure = None
+    if identify:
+        inspected, failure = _identified(context.obj, inspected, files)
+    problems = [] if failure is None else [_no_answer(failure)]
     if as_json:
-        print_json(files=inspected)
+        print_json(files=inspected, problems=problems)
     elif inspected:
         _print_for_people(inspected)
     else:
         click.echo("No model files there. With --recursive, folders below are searched, too.")
-    context.exit(FAILED if any(file.problem for file in inspected) else DONE)
+    if identify and not as_json:
+        _print_identities(inspected, problems)
+    context.exit(FAILED if problems or any(file.problem for file in inspected) else DONE)
 
 
 def look_into(path: Path) -> InspectedFile:
@@ -112,6 +138,31 @@ def _with_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
     )
 
 
+def _identified(
+    session: Session, inspected: list[InspectedFile], files: list[Path]
+) -> tuple[list[InspectedFile], Failure | None]:
+    from comfywatchman.readiness.search.identify import ask_what_they_are
+
+    digests = [one.sha256 for one in inspected if one.sha256 is not None]
+    answer = ask_what_they_are(digests, session.settings, session.clock)
+    told = []
+    for one, file in zip(inspected, files, strict=True):
+        known = answer.known.get(one.sha256 or "")
+        if known is not None:
+            same_name = any(identity.name == file.name for identity in known)
+            told.append(msgspec.structs.replace(one, civitai=known, same_name=same_name))
+        elif one.sha256 is not None and answer.failure is None:
+            told.append(msgspec.structs.replace(one, civitai=()))
+        else:
+            told.append(one)
+    return told, answer.failure
+
+
+def _no_answer(failure: Failure) -> str:
+    hint = f" {failure.hint}" if failure.hint else ""
+    return f"Civitai did not tell of every file, so what it might know of them is open: {failure.message}{hint}"
+
+
 def _files_of(path: Path, *, recursive: bool) -> Iterator[Path]:
     """Return a file itself, or the model files in a folder, sorted."""
     if not os.path.isdir(path):
@@ -134,6 +185,28 @@ def _print_for_people(inspected: list[InspectedFile]) -> None:
     print_table(("", "file", "format", "size", "says"), rows)
     if len(inspected) == 1 and inspected[0].header is not None and inspected[0].header.metadata:
         print_table(("metadata", "value"), list(inspected[0].header.metadata.items()))
+
+
+def _print_identities(inspected: list[InspectedFile], problems: list[str]) -> None:
+    from comfywatchman.cli.render import print_table, printable
+
+    rows = [row for file in inspected for row in _identity_rows(file)]
+    if rows:
+        print_table(("file", "on Civitai", "type", "base model", "called there", "page"), rows)
+    for problem in problems:
+        click.echo(f"Problem: {printable(problem)}", err=True)
+
+
+def _identity_rows(file: InspectedFile) -> Iterator[tuple[str, ...]]:
+    if not file.civitai:
+        why = "not hashed, so not asked" if file.sha256 is None else "no answer"
+        yield file.path, why if file.civitai is None else "not known there", "", "", "", ""
+        return
+    own = os.path.basename(file.path)
+    for one in file.civitai:
+        title = " / ".join(part for part in (one.model, one.version) if part) or f"version {one.version_id}"
+        name = "the same" if one.name == own else one.name
+        yield file.path, title, one.type or "", one.base_model or "", name, one.page or ""
 
 
 def _verdict(file: InspectedFile) -> str:

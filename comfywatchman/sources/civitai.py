@@ -60,6 +60,19 @@ class HashAnswer:
 
 
 @dataclass(frozen=True, slots=True)
+class BearersByHash:
+    """What Civitai said of many hashes.
+
+    Attributes:
+        hits: The files that bear them, by lower-case SHA-256; a hash that nobody bears is left out.
+        failure: What kept one of its servers from telling of those that were left out; None when they are unknown.
+    """
+
+    hits: dict[str, tuple[CivitaiHit, ...]]
+    failure: Failure | None
+
+
+@dataclass(frozen=True, slots=True)
 class ModelList:
     """What a search for words brought.
 
@@ -194,23 +207,18 @@ class Civitai:
             _log.debug("civitai named a version without the hash", extra={"hash": digest, "version": version.id})
         return HashAnswer(version, hit)
 
-    def identify(self, digests: Iterable[str]) -> dict[str, tuple[CivitaiHit, ...]]:
-        """Return the files that bear SHA-256 hashes, by lower-case hash; a hash that nobody bears is left out.
-
-        Raises:
-            Failure: Nothing is known.
-        """
-        open_digests = _sha256s(digests)
-        found: dict[str, tuple[CivitaiHit, ...]] = {}
+    def identify(self, digests: Iterable[str]) -> BearersByHash:
+        """Return the files that bear SHA-256 hashes; nobody's trouble raises."""
+        wanted = _sha256s(digests)
+        hits: dict[str, tuple[CivitaiHit, ...]] = {}
+        failure: Failure | None = None
         for base_url in self.base_urls:
-            for part in _parts([one for one in open_digests if one not in found], HASHES_PER_QUESTION):
-                payload = self._post(f"{base_url}/api/v1/model-versions/by-hash", part)
-                versions = [version_of(entry) for entry in payload]
-                hits = [CivitaiHit(base_url, one, file) for one in versions if one for file in one.files]
-                for digest in part:
-                    bearers = tuple(hit for hit in hits if hit.file.sha256 == digest.lower())
-                    found |= {digest: bearers} if bearers else {}
-        return found
+            try:
+                for part in _parts([one for one in wanted if one not in hits], HASHES_PER_QUESTION):
+                    hits |= self._bearers(base_url, part)
+            except Failure as caught:
+                failure = failure or caught
+        return BearersByHash(hits, failure if len(hits) < len(wanted) else None)
 
     def _climb(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _Found:
         found, seen = _Found(), set[int]()
@@ -263,12 +271,16 @@ class Civitai:
             raise failure
         return None
 
-    def _post(self, url: str, digests: Sequence[str]) -> list[Any]:
+    def _bearers(self, base_url: str, digests: Sequence[str]) -> dict[str, tuple[CivitaiHit, ...]]:
+        url = f"{base_url}/api/v1/model-versions/by-hash"
         answer = self._session.post_json(url, [digest.upper() for digest in digests], token=self._token)
         content = content_of(answer, _SITE)
         if not isinstance(content, list):
             raise _strange(answer)
-        return content
+        versions = filter(None, map(version_of, content))
+        files = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
+        found = {digest: tuple(hit for hit in files if hit.file.sha256 == digest) for digest in digests}
+        return {digest: hits for digest, hits in found.items() if hits}
 
 
 def _page(answer: HttpAnswer) -> tuple[list[Any], str | None]:

@@ -116,6 +116,11 @@ def civitai_url(base_url: str, version_id: int, file_id: int | None = None) -> s
     return f"{base_url.rstrip('/')}/api/download/models/{version_id}{query}"
 
 
+def civitai_page(base_url: str, model_id: int, version_id: int) -> str:
+    """Return the address of a version's page, for people."""
+    return f"{base_url.rstrip('/')}/models/{model_id}?{urlencode({'modelVersionId': version_id})}"
+
+
 def is_repo(repo: str) -> bool:
     """Say whether a text can be a repository's id (`owner/name`)."""
     segments = repo.split("/")

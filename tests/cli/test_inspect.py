@@ -4,13 +4,18 @@ import hashlib
 import json
 import os
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 
 from comfywatchman.cli.inspect import inspect
+from tests.hosts import Host, tree
 from tests.model_files import put, safetensors
+from tests.servers.base import Reply
+from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
 
 
 def run(*arguments: str | Path) -> Result:
@@ -113,3 +118,92 @@ def test_names_with_control_characters_obey_nothing(tmp_path: Path) -> None:
     ended = run(path)
     assert "\x1b" not in ended.output
     assert "\\x1b" in ended.output
+
+
+@pytest.fixture
+def civitai() -> Iterator[CivitaiServer]:
+    with CivitaiServer() as server:
+        yield server
+
+
+@pytest.fixture
+def host(tmp_path: Path, civitai: CivitaiServer) -> Host:
+    return Host(tmp_path, search__civitai_url=civitai.url, search__civitai_fallback_url="")
+
+
+def on_civitai(name: str, content: bytes) -> dict[str, Any]:
+    version = version_json([file_json("other.safetensors"), file_json(name, content=content)], baseModel="SD 1.5")
+    return model_json("Detail Tweaker", [version], type="LORA")
+
+
+def identified(host: Host, *paths: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(host.invoke("inspect", *paths, "--identify", "--json").stdout)
+    return answer
+
+
+def test_files_are_identified_by_their_hashes_with_one_request(host: Host, civitai: CivitaiServer) -> None:
+    renamed = host.model("loras/renamed.safetensors", safetensors(3))
+    kept = host.model("loras/kept.safetensors", safetensors(4))
+    own = host.model("loras/own.safetensors", safetensors(5))
+    civitai.models = [on_civitai("add_detail.safetensors", safetensors(3)), on_civitai(kept.name, safetensors(4))]
+    before = tree(host.folder)
+    ended = host.invoke("inspect", renamed, kept, own, "--identify")
+    assert ended.exit_code == 0, ended.output
+    pages = [f"{civitai.url}/models/{m['id']}?modelVersionId={m['modelVersions'][0]['id']}" for m in civitai.models]
+    assert ended.stdout.splitlines()[-4:] == [
+        "file\ton Civitai\ttype\tbase model\tcalled there\tpage",
+        f"{renamed}\tDetail Tweaker / v1.0\tLORA\tSD 1.5\tadd_detail.safetensors\t{pages[0]}",
+        f"{kept}\tDetail Tweaker / v1.0\tLORA\tSD 1.5\tthe same\t{pages[1]}",
+        f"{own}\tnot known there\t\t\t\t",
+    ]
+    assert [(asked.method, asked.path) for asked in civitai.asked] == [("POST", "/api/v1/model-versions/by-hash")]
+    assert tree(host.folder) == before
+
+
+def test_what_civitai_says_of_a_file_is_told_to_programs(host: Host, civitai: CivitaiServer) -> None:
+    path = host.model("loras/renamed.safetensors", safetensors(3))
+    civitai.models = [on_civitai("add_detail.safetensors", safetensors(3))]
+    answer = identified(host, path, host.model("loras/own.safetensors", safetensors(5)))
+    known, unknown = answer["files"]
+    assert (answer["problems"], unknown["civitai"], unknown["same_name"]) == ([], [], None)
+    model = civitai.models[0]
+    assert known["same_name"] is False
+    assert known["civitai"] == [
+        {
+            "name": "add_detail.safetensors",
+            "model": "Detail Tweaker",
+            "version": "v1.0",
+            "type": "LORA",
+            "base_model": "SD 1.5",
+            "page": f"{civitai.url}/models/{model['id']}?modelVersionId={model['modelVersions'][0]['id']}",
+            "model_id": model["id"],
+            "version_id": model["modelVersions"][0]["id"],
+        }
+    ]
+
+
+def test_a_version_whose_files_bear_another_hash_identifies_nothing(host: Host, civitai: CivitaiServer) -> None:
+    path = host.model("loras/a.safetensors", safetensors(3))
+    lie = on_civitai("add_detail.safetensors", safetensors(9))["modelVersions"]
+    civitai.pages["/api/v1/model-versions/by-hash"] = Reply(json.dumps(lie).encode())
+    (found,) = identified(host, path)["files"]
+    assert found["civitai"] == []
+
+
+def test_a_civitai_that_does_not_answer_leaves_open_what_a_file_is(host: Host) -> None:
+    path = host.model("loras/a.safetensors", safetensors(3))
+    with CivitaiServer() as gone:
+        host.set(search__civitai_url=gone.url)
+    ended = host.invoke("inspect", path, "--identify")
+    assert ended.exit_code == 1
+    assert f"{path}\tno answer\t" in ended.stdout
+    assert "Problem: Civitai did not tell of every file" in ended.stderr
+    answer = identified(host, path)
+    assert len(answer["problems"]) == 1
+    assert answer["files"][0]["civitai"] is None
+
+
+def test_what_cannot_be_hashed_is_asked_of_nobody(host: Host, civitai: CivitaiServer) -> None:
+    ended = host.invoke("inspect", host.folder / "gone.safetensors", "--identify")
+    assert "gone.safetensors\tnot hashed, so not asked\t" in ended.stdout
+    assert civitai.asked == []

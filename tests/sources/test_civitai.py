@@ -7,7 +7,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import Session
-from comfywatchman.sources.civitai import Civitai
+from comfywatchman.sources.civitai import BearersByHash, Civitai
 from comfywatchman.sources.civitai_shapes import model_of, version_of
 from tests.servers.base import LocalServer, Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, sha256_of, version_json
@@ -240,7 +240,7 @@ def test_a_hash_whose_file_is_not_in_the_answer_proves_nothing(session: Session,
 
 def test_what_is_no_hash_is_not_asked(session: Session, server: CivitaiServer) -> None:
     assert client(session, server).by_hash("../models/5") is None
-    assert client(session, server).identify(["x", "A" * 10]) == {}
+    assert client(session, server).identify(["x", "A" * 10]) == BearersByHash({}, None)
     assert server.asked == []
 
 
@@ -249,7 +249,7 @@ def test_many_files_are_identified_a_hundred_at_a_time(session: Session, server:
     server.models = [model_json(name, [version_json([file_json(name), file_json(f"other {name}")])]) for name in names]
     digests = [sha256_of(name) for name in names]
     with CivitaiServer() as red:
-        found = client(session, server, fallback=red).identify([*digests, sha256_of("nobody's")])
+        found = client(session, server, fallback=red).identify([*digests, sha256_of("nobody's")]).hits
         assert {hits[0].file.name for hits in found.values()} == set(names)
         assert set(found) == {digest.lower() for digest in digests}
         assert [len(json.loads(asked.body)) for asked in (*server.asked, *red.asked)] == [100, 21, 1]
@@ -257,7 +257,19 @@ def test_many_files_are_identified_a_hundred_at_a_time(session: Session, server:
 
 def test_a_batch_answer_of_another_form_is_a_failure(session: Session, server: CivitaiServer) -> None:
     server.pages["/api/v1/model-versions/by-hash"] = Reply(b"{}")
-    assert failure_of(client(session, server).identify, ["A" * 64]).code == "http-body"
+    failure = client(session, server).identify(["A" * 64]).failure
+    assert failure is not None
+    assert failure.code == "http-body"
+
+
+def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: Session, server: CivitaiServer) -> None:
+    server.pages["/api/v1/model-versions/by-hash"] = Reply(b"", 503)
+    with CivitaiServer([model_json("a", [version_json([file_json("a")])])]) as red:
+        civitai = client(session, server, fallback=red)
+        assert civitai.identify([sha256_of("a")]).failure is None
+        partly = civitai.identify([sha256_of("a"), sha256_of("b")])
+    assert list(partly.hits) == [sha256_of("a").lower()]
+    assert partly.failure is not None
 
 
 def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: Session, server: CivitaiServer) -> None:
