@@ -95,7 +95,7 @@ def add(
         shutil.rmtree(unfinished, ignore_errors=True)
     try:
         return _register(ground, node_id, origin.url, ref, note=f"{node_id} was added from {origin.url}")
-    except Failure:
+    except (Failure, OSError):
         # Until the commit point the folder is only ours; after it, recovery registers it.
         if not ground.layout.journal.exists():
             shutil.rmtree(folder, ignore_errors=True)

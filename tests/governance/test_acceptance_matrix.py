@@ -24,7 +24,9 @@ from comfywatchman.governance import (
 )
 from comfywatchman.governance.adding import Wish, add, adopt
 from comfywatchman.governance.promotion import Consent
-from comfywatchman.governance.records import Transaction
+from comfywatchman.governance.records import GenerationMark, Transaction
+from comfywatchman.governance.root import Ground
+from comfywatchman.governance.uv import UvEnded
 from tests.governance.grounds import Site, made
 from tests.governance.packs import changed, repository
 from tests.governance.wheels import add_wheel
@@ -216,9 +218,10 @@ class TestPromotion:
         add_wheel(site.wheels, "torchvision", "0.23.0+cpu")
         done = tried(site, "pack", "torch", "torchvision")
         before = everything(site)
-        with pytest.raises(Failure) as caught:
-            promoted(site, done.txid, approve_core=True)
-        assert caught.value.code == "gov-torch-builds"
+        done = promoted(site, done.txid, approve_core=True)
+        assert done.status == "promote_failed"
+        assert "torchvision 0.23.0+cpu is built for cpu" in str(done.error)
+        assert "gov resolve" in str(done.error)
         assert everything(site) == before
 
     def test_a_trial_of_another_state_of_the_truth_is_not_promoted(self, site: Site) -> None:
@@ -359,6 +362,25 @@ class TestFailure:
         (site.wheels / "plainlet-1.0-py3-none-any.whl").rename(site.folder / "away.whl")
         done = promoted(site, done.txid)
         assert done.status == "promote_failed"
+        assert everything(site) == before
+
+    def test_a_package_that_vanishes_after_the_lock_leaves_everything(
+        self, site: Site, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done = tried(site, "pack", "plainlet")
+        before = everything(site)
+        own = generation.build
+        wheel = site.wheels / "plainlet-1.0-py3-none-any.whl"
+
+        def build(ground: Ground, work: Path) -> GenerationMark | UvEnded:
+            wheel.rename(site.folder / "away.whl")
+            ground.uv.forget(["plainlet"])
+            return own(ground, work)
+
+        monkeypatch.setattr(generation, "build", build)
+        done = promoted(site, done.txid)
+        assert done.status == "promote_failed"
+        assert "could not build the environment" in str(done.error)
         assert everything(site) == before
 
     def test_a_damaged_snapshot_is_refused_before_anything_is_touched(self, site: Site) -> None:

@@ -204,3 +204,39 @@ def test_adding_can_be_undone(site: Site, tmp_path: Path) -> None:
         assert operation.kind == "node_add"
         rollback.undo(ground, operation.op_id)
     assert registered(site) == {}
+
+
+def test_a_node_that_cannot_be_registered_leaves_no_folder(site: Site, tmp_path: Path) -> None:
+    pack = repository(tmp_path / "pack")
+    aside = site.folder / "aside"
+    site.layout.snapshots.rename(aside)
+    site.layout.snapshots.write_text("in the way")
+    try:
+        with site.opened() as ground, pytest.raises(Failure) as caught:
+            add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+    finally:
+        site.layout.snapshots.unlink()
+        aside.rename(site.layout.snapshots)
+    assert caught.value.code == "state-unwritable"
+    assert registered(site) == {}
+    assert list((site.comfyui / "custom_nodes").iterdir()) == []
+
+
+def test_a_root_without_an_environment_registers_nothing(tmp_path: Path) -> None:
+    site = made(tmp_path / "site")
+    site.layout.production.unlink()
+    pack = repository(tmp_path / "pack")
+    with pytest.raises(Failure) as caught:
+        added(site, pack)
+    assert caught.value.code == "gov-not-initialised"
+    assert list((site.comfyui / "custom_nodes").iterdir()) == []
+
+
+def test_a_file_in_place_of_custom_nodes_is_said(tmp_path: Path) -> None:
+    site = made(tmp_path / "site")
+    (site.comfyui / "custom_nodes").rmdir()
+    (site.comfyui / "custom_nodes").write_text("in the way")
+    with pytest.raises(Failure) as caught:
+        added(site, repository(tmp_path / "pack"))
+    assert caught.value.code == "state-unwritable"
+    assert registered(site) == {}

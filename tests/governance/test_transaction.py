@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,10 +14,10 @@ import pytest
 from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json, write_atomic
-from comfywatchman.governance import generation, transaction
+from comfywatchman.governance import candidate, generation, transaction
 from comfywatchman.governance.adding import Wish, add
 from comfywatchman.governance.names import new_transaction_id
-from comfywatchman.governance.records import Transaction
+from comfywatchman.governance.records import Judgement, Logs, Transaction
 from tests.governance.grounds import Site, made
 from tests.governance.packs import repository
 from tests.governance.wheels import add_wheel
@@ -223,6 +224,47 @@ def test_an_unknown_node_and_one_whose_folder_is_gone_cannot_be_tried(site: Site
     with site.opened() as ground, pytest.raises(Failure) as caught:
         transaction.run(ground, "vanishes")
     assert caught.value.code == "gov-node-unknown"
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "x")])
+def test_a_trial_that_is_broken_off_stands_as_failed(site: Site, error: BaseException) -> None:
+    name = f"broken-off-by-{type(error).__name__}"
+    node(site, name)
+
+    def judge(*_arguments: object, **_facts: object) -> tuple[Judgement, Logs]:
+        raise error
+
+    with site.opened() as ground, contextlib.suppress(KeyboardInterrupt):
+        transaction.run(ground, name, judge=judge)
+    (found,) = (one for one in transaction.read_all(site.layout) if one.node_id == name)
+    assert found.status == "failed"
+    assert "cut off" in str(found.error) or "No space left" in str(found.error)
+
+
+def test_where_there_is_no_pip_a_node_is_tried_without(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidate, "_BUNDLED", "raise SystemExit(1)")
+    found = tried(site, "without-pip", "plainlet")
+    assert (found.status, found.diff.added) == ("completed", ("plainlet==1.0",))
+    assert not list(Path(found.candidate_env).glob("lib/python*/site-packages/pip"))
+
+
+def test_an_installer_that_takes_too_long_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidate, "_INSTALL_SECONDS", 0.5)
+    found = tried(site, "takes-too-long", files={"install.py": "import signal\nsignal.pause()\n"})
+    assert found.judgement is not None
+    assert "install.py ended with status 124" in found.judgement.findings[0].detail
+
+
+def test_a_requirement_file_in_utf_16_and_with_options_is_read_and_what_is_left_out_is_told(site: Site) -> None:
+    node(site, "odd")
+    text = "--extra-index-url https://me:s3cret@example.org/simple\r\nplainlet==1.0  # tiny\r\n-e .\r\n"
+    (site.comfyui / "custom_nodes/odd/requirements.txt").write_bytes(text.encode("utf-16"))
+    with site.opened() as ground:
+        found = transaction.run(ground, "odd")
+    assert found.promotion_plan is not None
+    assert found.promotion_plan.direct_additions == ("plainlet==1.0",)
+    assert len(found.promotion_plan.unparseable) == 2
+    assert "s3cret" not in (site.layout.transactions / f"{found.txid}.json").read_text()
 
 
 def record(site: Site, **changes: Any) -> Transaction:
