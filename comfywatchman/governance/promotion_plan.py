@@ -175,22 +175,32 @@ def _as_tried(line: str, after: Mapping[str, Frozen]) -> str:
     found = after.get(canonicalize_name(requirement.name))
     if found is None or not requirement.url or not _is_same_code(requirement.url, found.url):
         return line
-    requirement.url = found.url
+    requirement.url = _at_commit(requirement.url, found.url)
     return str(requirement)
 
 
 def _named(url: str, after: Mapping[str, Frozen]) -> str | None:
-    return next((one.line for one in after.values() if _is_same_code(url, one.url)), None)
+    found = next((one for one in after.values() if _is_same_code(url, one.url)), None)
+    return None if found is None else f"{found.name} @ {_at_commit(url, found.url)}"
 
 
 def _is_same_code(declared: str, installed: str) -> bool:
     if not installed.startswith("git+") or not declared.startswith("git+"):
         return False
-    address = installed.partition("#")[0].rpartition("@")[0]
-    parts = urlsplit(declared)
-    asked, at, _ref = parts.path.rpartition("@")
-    plain = parts._replace(path=asked if at else parts.path, fragment="").geturl()
-    return same_origin(plain.removeprefix("git+"), address.removeprefix("git+"))
+    return same_origin(*(_without_ref(url).removeprefix("git+") for url in (declared, installed)))
+
+
+def _without_ref(url: str) -> str:
+    parts = urlsplit(url)
+    before, at, _ref = parts.path.rpartition("@")
+    return parts._replace(path=before if at else parts.path, fragment="").geturl()
+
+
+def _at_commit(declared: str, installed: str) -> str:
+    """Return a declared address at the commit that was installed; the freeze has lost the user name that ssh needs."""
+    parts = urlsplit(installed)
+    fragment = f"#{parts.fragment}" if parts.fragment else ""
+    return f"{_without_ref(declared)}@{parts.path.rpartition('@')[2]}{fragment}"
 
 
 def _local(one: Frozen) -> bool:

@@ -63,11 +63,22 @@ def test_a_branch_is_planned_as_the_commit_that_was_tried() -> None:
     )
     found = plan(wanted, pre=[], post=post, known=())
     assert found.direct_additions == (
-        f"bee[extra] @ git+https://github.com/a/b@{COMMIT}#subdirectory=x",
+        f"bee[extra] @ git+https://github.com/a/b.git@{COMMIT}#subdirectory=x",
         f"sam-2 @ git+https://github.com/facebookresearch/sam2@{COMMIT}",
     )
     assert found.runtime_additions == ()
     assert [line.split(" (")[0] for line in found.unparseable] == ["git+https://github.com/a/absent"]
+
+
+def test_the_user_that_ssh_needs_is_kept() -> None:
+    wanted = Requirements(
+        lines=("bee @ git+ssh://git@github.com/a/b@main",), unnamed=("git+ssh://git@github.com/a/Sea.git",)
+    )
+    post = [f"bee @ git+ssh://github.com/a/b@{COMMIT}", f"sea @ git+ssh://github.com/a/Sea.git@{COMMIT}"]
+    assert plan(wanted, pre=[], post=post, known=()).direct_additions == (
+        f"bee @ git+ssh://git@github.com/a/b@{COMMIT}",
+        f"sea @ git+ssh://git@github.com/a/Sea.git@{COMMIT}",
+    )
 
 
 def test_a_package_that_another_repository_brought_keeps_its_declared_address() -> None:
