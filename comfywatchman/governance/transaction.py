@@ -86,7 +86,7 @@ def run(
             hint=f"Bring it back, or forget the node: gov node remove {node_id}.",
         )
     settle(ground)
-    begun = _begun(ground, plugin, folder)
+    begun, was_whole = _begun(ground, plugin, folder), _is_production_whole(ground)
     _write(ground.layout, begun)
     try:
         ended = _tried(ground, begun, folder, timeout_seconds=timeout_seconds, judge=judge, progress=progress)
@@ -100,6 +100,8 @@ def run(
         _write(ground.layout, _failed(ground, begun, _CUT_OFF.format(node_id=node_id)))
         candidate.remove(Path(begun.candidate_env))
         raise
+    if was_whole:
+        ended = _with_whole_production(ground, ended)
     _write(ground.layout, ended)
     tidy(ground)
     return ended
@@ -264,7 +266,8 @@ def _tried(
 
 def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Requirements) -> Transaction:
     post = ground.uv.freeze(environment)
-    report = integrity.modified(environment, None)
+    mark = generation.read_mark(ground.layout, generation.current(ground.layout))
+    report = integrity.modified(environment, None, known=mark.unverifiable if mark else ())
     error = _healed(ground, environment, report)
     judgement = tried.judgement
     is_well = judgement is not None and judgement.exit_code == 0
@@ -333,6 +336,28 @@ def _healed(ground: Ground, environment: Path, report: integrity.IntegrityReport
             f"built anew: {failure} Run `gov init` when that is mended."
         )
     return None
+
+
+def _is_production_whole(ground: Ground) -> bool:
+    mark = generation.read_mark(ground.layout, generation.current(ground.layout))
+    return mark is not None and generation.is_untouched(ground.layout, mark)
+
+
+def _with_whole_production(ground: Ground, ended: Transaction) -> Transaction:
+    """Put an untouched environment in the place of production where a trial wrote into it, and tell that."""
+    if _is_production_whole(ground):
+        return ended
+    log.warning("a trial wrote into production", extra={"txid": ended.txid})
+    what = f"While {ended.node_id} was tried, production's environment was changed"
+    if truth_sha256(ground.layout) != ended.truth_sha256:
+        error = f"{what}, and so were pyproject.toml or uv.lock. Look at them (`gov check`), or go back: gov rollback."
+    else:
+        try:
+            initiate.init(ground)
+            error = f"{what}; it was built anew. It would happen again in production: look at its install.py."
+        except Failure as failure:
+            error = f"{what}, and it could not be built anew: {failure} Run `gov init` when that is mended."
+    return msgspec.structs.replace(ended, status="failed", error=error)
 
 
 def _with_script(judgement: Judgement, status: int | None, logs: tuple[Path, Path]) -> Judgement:

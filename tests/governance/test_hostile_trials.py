@@ -1,0 +1,69 @@
+"""Nodes whose installers reach beyond their candidate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.governance import generation, transaction
+from comfywatchman.governance.adding import Wish, add
+from comfywatchman.governance.records import Transaction
+from tests.governance.grounds import Site, made
+from tests.governance.packs import repository
+
+ROOT = (
+    "import glob, os, subprocess, sys\nroot = os.path.abspath(os.path.join(sys.executable, '..', '..', '..', '..'))\n"
+)
+
+
+def tried(site: Site, installer: str, *requirements: str) -> Transaction:
+    """Register a node with this install.py, and try it."""
+    pack = repository(site.folder / "repositories" / "hostile", *requirements, files={"install.py": ROOT + installer})
+    with site.opened() as ground:
+        add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+        return transaction.run(ground, "hostile")
+
+
+def is_whole(site: Site) -> bool:
+    mark = generation.read_mark(site.layout, generation.current(site.layout))
+    return mark is not None and generation.is_untouched(site.layout, mark)
+
+
+@pytest.mark.parametrize(
+    "installer",
+    [
+        "subprocess.run(['uv', 'pip', 'install', '--python', root + '/.venv-prod/bin/python', 'numlet'], check=True)",
+        "[open(place + '/sitecustomize.py', 'w').close() for place in glob.glob(root + '/envs/*/lib/*/site-packages')]",
+        "[os.remove(mark) for mark in glob.glob(root + '/envs/*/.gov-complete')]",
+    ],
+    ids=["installs-there", "runs-at-every-start", "takes-the-mark"],
+)
+def test_production_that_a_trial_wrote_into_is_built_anew_and_the_trial_failed(tmp_path: Path, installer: str) -> None:
+    site = made(tmp_path)
+    ended = tried(site, installer)
+    assert (ended.status, is_whole(site)) == ("failed", True)
+    assert "production's environment was changed; it was built anew" in (ended.error or "")
+
+
+def test_production_that_was_changed_before_a_trial_is_not_blamed_on_it(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    key = generation.current(site.layout)
+    assert key is not None
+    place = next(generation.path_of(site.layout, key).glob("lib/*/site-packages"))
+    (place / "sitecustomize.py").touch()
+    ended = tried(site, "")
+    assert (ended.status, is_whole(site)) == ("completed", False)
+
+
+def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    before = site.layout.lock.read_bytes()
+    installer = (
+        "open(root + '/pyproject.toml', 'a').write('[dependency-groups.more]\\n')\n"
+        "os.remove(glob.glob(root + '/envs/*/.gov-complete')[0])"
+    )
+    ended = tried(site, installer)
+    assert ended.status == "failed"
+    assert "so were pyproject.toml or uv.lock" in (ended.error or "")
+    assert site.layout.lock.read_bytes() == before
