@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
@@ -22,6 +22,7 @@ from comfywatchman.base.filesystem import can_clone, flush_filesystem
 from comfywatchman.base.process import run_bounded
 from comfywatchman.base.words import reason_of
 from comfywatchman.governance import integrity
+from comfywatchman.governance.integrity import IntegrityReport
 from comfywatchman.governance.layout import Layout
 from comfywatchman.governance.records import GenerationMark, SnapshotMeta
 from comfywatchman.governance.root import Ground
@@ -255,6 +256,7 @@ def _built_anew(ground: Ground, work: Path, key: str, *, version: str, mode: Lin
             lock_sha256=hashlib.sha256((work / "uv.lock").read_bytes()).hexdigest(),
             packages=ground.uv.packages(environment),
             link_mode=mode,
+            unverifiable=built,
         )
         _complete(environment, mark)
     except OSError as error:
@@ -266,28 +268,40 @@ def _built_anew(ground: Ground, work: Path, key: str, *, version: str, mode: Lin
     return mark
 
 
-def _built(ground: Ground, work: Path, environment: Path, mode: LinkMode) -> Literal["built"] | UvEnded:
+def _built(ground: Ground, work: Path, environment: Path, mode: LinkMode) -> tuple[str, ...] | UvEnded:
+    """Install and verify an environment; return the files that can never be verified."""
     ended = ground.uv.sync(work, environment, python=ground.python, link_mode=mode)
     failpoint("gov.build_after_sync")
     if not ended.is_well:
         return ended
     report = integrity.modified(environment, None)
+    unverifiable: tuple[str, ...] = ()
     if report.modified_packages:
         # uv's cache holds changed files, from a node that wrote into a linked environment: get them anew, once.
         log.warning("packages in uv's cache were modified", extra={"packages": report.modified_packages})
         shutil.rmtree(environment)
-        ground.uv.forget(report.modified_packages)
+        forgotten = ground.uv.forget(report.modified_packages)
+        if not forgotten.is_well:
+            return forgotten
         ended = ground.uv.sync(work, environment, python=ground.python, link_mode=mode)
-        report = integrity.modified(environment, None) if ended.is_well else report
-    if not ended.is_well:
-        return ended
-    if report.status != "verified":
+        if not ended.is_well:
+            return ended
+        unverifiable = _published_so(report, report := integrity.modified(environment, None))
+    if report.status != "verified" and not unverifiable:
         raise _failed(f"it is not as it was installed: {report.in_words()}")
     checked = ground.uv.sync(work, environment, python=ground.python, link_mode=mode, only_check=True)
     if not checked.is_well:
         raise _failed(f"it is not as its lock says: {checked.errors.strip()}")
     _smoke(ground, environment)
-    return "built"
+    return unverifiable
+
+
+def _published_so(before: IntegrityReport, after: IntegrityReport) -> tuple[str, ...]:
+    # What differs in the same way after it was fetched anew was not changed here.
+    same = before.modified_files == after.modified_files and not after.missing_record
+    if same and after.modified_packages:
+        log.warning("packages are not as their own lists say", extra={"packages": after.modified_packages})
+    return after.modified_files if same else ()
 
 
 def _smoke(ground: Ground, environment: Path) -> None:

@@ -11,7 +11,7 @@ import csv
 import hashlib
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -72,6 +72,7 @@ def modified(
     *,
     budget_seconds: float | None = None,
     since: Path | None = None,
+    known: Collection[str] = (),
 ) -> IntegrityReport:
     """Compare an environment with what its packages recorded, and with what should be in it.
 
@@ -81,6 +82,7 @@ def modified(
         budget_seconds: When to stop reading files; None for no end.
         since: Read only files that were written after this one, such as the mark of a generation; a second where
             reading everything takes ten. Who sets back the time of a file that he changed is not seen.
+        known: Files that do not count, relative to the environment (`GenerationMark.unverifiable`).
     """
     after = None if since is None else since.stat().st_mtime_ns
     until = None if budget_seconds is None else time.monotonic() + budget_seconds
@@ -95,6 +97,7 @@ def modified(
             out_of_time = True
             break
         changed |= {os.path.relpath(path, environment): one.package.name for path in _changed_files(one, after)}
+    changed = {path: name for path, name in changed.items() if path not in known}
     broken = tuple(sorted(one.package.name for one in installed if not (one.folder / "RECORD").is_file()))
     is_modified = bool(changed or at_startup or broken or unexpected or missing or not places)
     return IntegrityReport(

@@ -375,6 +375,8 @@ class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
         lock_sha256: The lock that it was built from.
         packages: What is in it.
         link_mode: How files came there: `clone`, `hardlink` or `copy`.
+        unverifiable: Files that were never as their own package says, relative to the environment: the package was
+            published so.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -385,3 +387,4 @@ class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
     lock_sha256: str
     packages: tuple[Package, ...] = ()
     link_mode: str = "hardlink"
+    unverifiable: tuple[str, ...] = ()

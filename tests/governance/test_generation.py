@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import os
 import subprocess
 import sys
@@ -10,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance import generation, truth, workshop
+from comfywatchman.governance import generation, integrity, truth, workshop
 from comfywatchman.governance.ground import Ground
 from comfywatchman.governance.records import GenerationMark, SnapshotMeta
 from comfywatchman.governance.uv import UvEnded
 from tests.governance.grounds import Site, made
+from tests.governance.wheels import add_wheel
 
 
 @pytest.fixture
@@ -102,6 +104,27 @@ def test_a_cache_with_changed_files_is_healed(site: Site) -> None:
         stream.write("poison = True\n")
     second = build(site, "oldlet", "plainlet")
     assert "poison" not in module(site, second.key).read_text()
+
+
+def test_a_package_that_was_published_with_a_wrong_list_is_used_all_the_same(site: Site) -> None:
+    add_wheel(site.wheels, "sloppy", "1.0", files={"sloppy/x.py": "x = 1\n"}, misrecorded=["sloppy/x.py"])
+    mark = build(site, "sloppy")
+    assert mark.unverifiable == ("lib/python3.11/site-packages/sloppy/x.py",)
+    assert generation.is_untouched(site.layout, mark)
+    environment = site.layout.generations / mark.key
+    assert integrity.modified(environment, mark.packages).status == "modified"
+    assert integrity.modified(environment, mark.packages, known=mark.unverifiable).status == "verified"
+
+
+def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(site: Site) -> None:
+    poisoned = module(site, build(site, "oldlet").key)
+    with poisoned.open("a") as stream:
+        stream.write("poison = True\n")
+    with working(site, "oldlet", "plainlet") as (ground, folder):
+        uv = dataclasses.replace(ground.uv, path=site.folder / "uv")
+        uv.path.write_text(f'#!/bin/sh\ncase " $* " in *" cache clean "*) exit 2;; esac\nexec {ground.uv.path} "$@"\n')
+        uv.path.chmod(0o755)
+        assert isinstance(generation.build(dataclasses.replace(ground, uv=uv), folder), UvEnded)
 
 
 def test_a_modified_environment_is_built_again_unless_a_process_uses_it(site: Site) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +22,7 @@ def add_wheel(
     files: Mapping[str, str] | None = None,
     extras: Mapping[str, Sequence[str]] | None = None,
     scripts: Mapping[str, str] | None = None,
+    misrecorded: Collection[str] = (),
 ) -> Path:
     """Build a pure wheel and return it; the same arguments give the same bytes.
 
@@ -33,6 +34,7 @@ def add_wheel(
         files: Further files, by path in site-packages.
         extras: Requirement lines of its extras.
         scripts: Console scripts by name, each `module:function`.
+        misrecorded: Files whose hash in the RECORD is wrong, as some published wheels have them.
     """
     module = name.replace("-", "_")
     info = f"{module}-{version}.dist-info"
@@ -42,7 +44,9 @@ def add_wheel(
     if scripts:
         lines = [f"{script} = {target}" for script, target in scripts.items()]
         content[f"{info}/entry_points.txt"] = "\n".join(["[console_scripts]", *lines, ""])
-    content[f"{info}/RECORD"] = "".join([*map(_row, content.items()), f"{info}/RECORD,,\n"])
+    content[f"{info}/RECORD"] = "".join(
+        [*(_row(path, text + "?" * (path in misrecorded)) for path, text in content.items()), f"{info}/RECORD,,\n"]
+    )
     folder.mkdir(parents=True, exist_ok=True)
     wheel = folder / f"{module}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(wheel, "w") as archive:
@@ -60,7 +64,6 @@ def _metadata(name: str, version: str, requires: Sequence[str], extras: Mapping[
     return "\n".join([*lines, "", ""])
 
 
-def _row(item: tuple[str, str]) -> str:
-    path, text = item
+def _row(path: str, text: str) -> str:
     digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
     return f"{path},sha256={digest},{len(text.encode())}\n"

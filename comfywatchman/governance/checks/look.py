@@ -165,7 +165,7 @@ def _verified(
         if is_due and look.budget.is_left:
             known[one.name] = Verified(to_text(now), integrity.changed_files(environment, one, installed[one]))
     look.memory.new |= {"generation": mark.key, "packages": known}
-    modified = tuple(sorted(name for one in known.values() for name in one.modified))
+    modified = tuple(sorted({name for one in known.values() for name in one.modified} - set(mark.unverifiable)))
     lately = (
         one for one in mark.packages if one.name in known and now - from_text(known[one.name].at) < VERIFIED_LATELY
     )
