@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 from collections.abc import Sequence
 from email.parser import HeaderParser
@@ -33,7 +34,7 @@ _INSTALL_SECONDS: Final = 1800.0
 _QUICK_SECONDS: Final = 60.0
 _SCRIPT: Final = "install.py"
 _BUNDLED: Final = (
-    "import ensurepip, pathlib; print(*pathlib.Path(ensurepip.__file__).parent.glob('_bundled/*.whl'), sep=chr(10))"
+    "import ensurepip, pathlib; print(*pathlib.Path(ensurepip.__file__).parent.glob('_bundled/pip-*.whl'), sep=chr(10))"
 )
 """CPython brings a wheel of pip (library reference, ensurepip); a distributor may leave it out."""
 
@@ -58,7 +59,7 @@ def make(ground: Ground, environment: Path) -> None:
         if not ended.is_well:
             log.warning("candidate without pip", extra={"reason": _short(ended)})
         isolate(environment)
-        (environment / "bin" / "uv").symlink_to(ground.uv.path)
+        _give_uv(ground.uv.path, environment / "bin" / "uv")
         no_index = "no-index = true\n" if ground.settings.network.no_index else ""
         (environment / UV_SETTINGS).write_text(f'{no_index}link-mode = "copy"\n', "utf-8")
     except OSError as error:
@@ -177,6 +178,13 @@ def _changed(environment: Path, name: str) -> tuple[str, ...]:
     installed = integrity.installed_in(environment).items()
     found = (integrity.changed_files(environment, one, folder) for one, folder in installed if one.name == name)
     return tuple(file for files in found for file in files)
+
+
+def _give_uv(ours: Path, place: Path) -> None:
+    """Let installers call uv, by a script: through a link, an installation of uv would write over the one we use."""
+    if not place.exists():
+        place.write_text(f'#!/bin/sh\nexec {shlex.quote(str(ours))} "$@"\n', "utf-8")
+        place.chmod(0o755)
 
 
 def _bundled(python: Path) -> list[str]:

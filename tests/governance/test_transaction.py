@@ -96,6 +96,30 @@ def test_an_installer_runs_in_the_candidate_with_its_pip_and_what_it_installs_is
 
 
 @pytest.mark.slow
+def test_setuptools_stay_as_production_has_them(tmp_path: Path) -> None:
+    site = made(tmp_path, init=False, requirements=("setuptools",))
+    add_wheel(site.wheels, "setuptools", "99.0")
+    site.configure(tx={"probe": False})
+    site.init()
+    found = tried(site, "pack")
+    assert [path.name for path in Path(found.candidate_env).glob("lib/python*/site-packages/setuptools-*")] == [
+        "setuptools-99.0.dist-info"
+    ]
+
+
+@pytest.mark.slow
+def test_a_node_that_installs_uv_does_not_write_over_ours(site: Site) -> None:
+    add_wheel(site.wheels, "uv", "0.0.1", scripts={"uv": "uv:__version__.strip"})
+    with site.opened() as ground:
+        uv = ground.uv.path
+    ours = uv.read_bytes()
+    found = tried(site, "brings-uv", "uv")
+    assert found.error is None
+    assert "__version__" in (Path(found.candidate_env) / "bin/uv").read_text()
+    assert uv.read_bytes() == ours
+
+
+@pytest.mark.slow
 def test_what_an_installer_leaves_running_is_ended_and_what_it_writes_belongs_to_the_trial(site: Site) -> None:
     script = (
         "import os, pathlib, subprocess, sys\n"
