@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -16,6 +17,7 @@ from comfywatchman.cli.lazy import LazyGroup
 from comfywatchman.governance.checks.making import NAMES
 from comfywatchman.governance.layout import Layout
 from comfywatchman.governance.records import TransactionStatus
+from comfywatchman.governance.settings import default_text
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "governance.md").read_text("utf-8")
 
@@ -84,6 +86,16 @@ def test_every_check_is_explained_and_no_other() -> None:
 def test_every_exit_code_is_explained_and_no_other() -> None:
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", table("Exit codes"), re.MULTILINE)]
     assert codes == [render.DONE, render.FAILED, render.USAGE, render.SKIPPED, render.INTERRUPTED]
+
+
+def test_every_key_of_its_configuration_is_explained_with_its_default_and_no_other() -> None:
+    rows = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (.+?) \|", TEXT, re.MULTILINE)
+    explained = {(section, key): default.strip("`") for section, key, default in rows}
+    tree = tomllib.loads(default_text())
+    assert explained.keys() == {(section, key) for section, keys in tree.items() for key in keys}
+    for (section, key), default in explained.items():
+        if key != "core_packages":
+            assert tomllib.loads(f"key = {default}")["key"] == tree[section][key], key
 
 
 def test_every_file_of_a_governed_root_is_explained() -> None:

@@ -330,11 +330,12 @@ def denied_things(look: Look, packages: tuple[Package, ...], plugins: Plugins) -
         for one in packages
         if (entry := listed.package(one.name, one.version))
     ]
-    for name in _names(look.ground.custom_nodes):
+    for folder in _names(look.ground.custom_nodes):
+        name = folder.removesuffix(".disabled")
         plugin = plugins.plugins.get(name)
         entry = listed.pack(name, plugin.git_url if plugin else "")
         if entry is not None:
-            away = f"gov node remove {name} --purge-code" if plugin else f"Delete custom_nodes/{name}."
+            away = f"gov node remove {name} --purge-code" if plugin else f"Delete custom_nodes/{folder}."
             found.append(_denied(f"node {name}", entry, away))
     return tuple(found)
 

@@ -247,10 +247,10 @@ def test_room_that_nobody_had_time_to_count_is_unknown(site: Site) -> None:
 
 def test_what_is_denied_is_found_in_production_and_among_the_nodes(site: Site) -> None:
     site.configure(policy={"deny": ["corelet==1.0", "pack:evil"]})
-    (site.comfyui / "custom_nodes" / "evil").mkdir()
+    (site.comfyui / "custom_nodes" / "evil.disabled").mkdir()
     result = checks(site)["deny-list"]
     assert (result.status, result.items) == ("fail", ("corelet 1.0", "node evil"))
-    assert "Delete custom_nodes/evil." in (result.action or "")
+    assert "Delete custom_nodes/evil.disabled." in (result.action or "")
 
 
 @pytest.mark.parametrize("error", [Failure("state-unwritable", "It is full."), PermissionError(13, "It is full.")])
