@@ -14,6 +14,7 @@ from comfywatchman.base.words import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.actions import Action, actions, plan_command
+from comfywatchman.readiness.environment import ENVIRONMENT_FAILED
 from comfywatchman.readiness.input_files import said
 from comfywatchman.readiness.report import read_report
 from comfywatchman.readiness.report_text import environment_words, headline, short_names
@@ -117,6 +118,7 @@ def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in entry.missing_nodes), *(lacked(model) for model in entry.missing_models)]
     lacks += [problem.message for problem in entry.problems] if entry.format is None else []
     lacks += [one.name for one in entry.missing_inputs if one.required]
+    lacks += ["a sound Python environment" for problem in entry.problems if problem.code == ENVIRONMENT_FAILED]
     return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shortened(lacks)
 
 

@@ -63,6 +63,9 @@ def test_a_production_that_lacks_packages_takes_ready_away_and_says_so_first(hos
     cycle(host)
     report = host.report()
     assert (report["environment"]["state"], report["summary"]["ready"]) == ("fail", 0)
+    shown = host.invoke("status").output
+    assert "a.json\tUNCERTAIN\t0\t0\ta sound Python environment" in shown
+    assert "1. Python environment (production): gov init" in shown
     markdown = host.layout.status_markdown.read_text("utf-8")
     assert markdown.index("Python environment (production)") < markdown.index("## Workflows")
 
