@@ -132,7 +132,11 @@ def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
     status = _report(run, around, host, assessment, known.answers)
     with run.phase("caches"):
         hashed = write_caches(run, host)
+    answers = known.answers
     for answers in _newer_answers(run, host, assessment, database, known):
+        status = _report(run, around, host, assessment, answers)
+    if len(run.problems) > len(status.problems):
+        # What went wrong after the last report is to be read in it, too.
         status = _report(run, around, host, assessment, answers)
     record = _done(run, status, assessment, hashed)
     _keep(run, record, status)

@@ -494,6 +494,28 @@ def test_a_failure_that_cannot_be_recorded_is_still_the_one_that_is_told(
     assert "history not written" in caplog.text
 
 
+def test_a_model_that_cannot_be_hashed_is_told_in_the_report(host: Host) -> None:
+    path = host.model("loras/a.safetensors")
+    result = host.cycle(progress=lambda phase: path.unlink() if phase == "hashing" else None)
+    assert (result.record.hashed, result.record.errors) == (1, 1)
+    assert host.report()["problems"] == [
+        f"A model could not be hashed: {path}: cannot be opened: No such file or directory"
+    ]
+    assert host.report_after_cycle()["problems"] == []
+
+
+def test_of_several_models_that_cannot_be_hashed_one_is_named(host: Host) -> None:
+    paths = [host.model(f"loras/{name}.safetensors") for name in ("a", "b")]
+
+    def lose(phase: str) -> None:
+        for path in paths if phase == "hashing" else ():
+            path.unlink()
+
+    (problem,) = host.status(progress=lose).problems
+    assert problem.startswith("2 models could not be hashed: ")
+    assert problem.endswith("No such file or directory; …")
+
+
 def test_models_are_hashed_within_the_budget_and_shown_in_the_next_cycle(host: Host) -> None:
     assert host.cycle().record.hashed == 1
     host.cycle()
