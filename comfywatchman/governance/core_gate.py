@@ -18,6 +18,9 @@ ABSENT: Final = "none"
 
 _FAMILY: Final = ("torch", "torchvision", "torchaudio")
 _VISION_AHEAD: Final = 15
+_FIRST_LASTING_VISION: Final = 29
+"""torchvision 0.29.2 asks for `torch>=2.14.0` (its metadata): from there on one build serves later torches too."""
+
 """torchvision 0.N is built for torch 2.(N-15), from torch 2.0 on (its README, table "Installation")."""
 
 
@@ -67,7 +70,8 @@ def _other_pair(versions: Mapping[str, str]) -> list[str]:
     if torch is None or vision is None or torch[0] != 2 or vision[0] != 0:  # noqa: PLR2004 - the numbering of 2.x
         return []
     wanted = torch[1] + _VISION_AHEAD
-    if vision[1] == wanted:
+    is_lasting = vision[1] >= _FIRST_LASTING_VISION and wanted > vision[1]
+    if vision[1] == wanted or is_lasting:
         return []
     have = f"torchvision {versions['torchvision']} is not built for torch {versions['torch']}"
     return [f"{have}, which needs torchvision 0.{wanted}."]

@@ -82,6 +82,7 @@ def test_a_torch_without_a_build_tag_is_known_by_the_runtime_that_it_brought() -
         {"torch": "2.8.0", "torchvision": "0.23.0+cpu"},
         {"torch": "2.8.0+git1234", "torchvision": "0.23.0+cu128"},
         {"torch": "2.10.0", "torchvision": "0.25.0"},
+        {"torch": "2.15.0", "torchvision": "0.29.2"},
         {"torch": "1.13.1", "torchvision": "0.14.1"},
         {"torch": "2", "torchvision": "0.23.0"},
         {"torch": "2.8.0"},
@@ -96,3 +97,4 @@ def test_what_agrees_or_cannot_be_told_is_no_error(versions: dict[str, str]) -> 
 def test_a_torchvision_of_another_torch_is_an_error() -> None:
     found = torch_builds(_installed(torch="2.8.0", torchvision="0.22.0"))
     assert found == ("torchvision 0.22.0 is not built for torch 2.8.0, which needs torchvision 0.23.",)
+    assert torch_builds(_installed(torch="2.13.0", torchvision="0.29.2")) != ()
