@@ -1,6 +1,6 @@
 """What governance costs beside plain uv: the same packages from the same warm cache on this machine, in turns.
 
-    python benchmarks/governance.py [--packages 40] [--files 400] [--rounds 5] [--folder FOLDER] [--json FILE]
+    python benchmarks/governance.py [--packages 40] [--files 400] [--requirements FILE] [--rounds 5] [--folder FOLDER]
 
 The floor is `uv sync --locked --exact` of the set into a new environment, with hard links. A candidate is that with pip
 in it and its small files copied. A promotion locks twice, builds a new environment, hashes every file of it, runs the
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import statistics
 import sys
@@ -22,6 +23,7 @@ from typing import NoReturn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from comfywatchman.base.config import network_variables
 from comfywatchman.governance import candidate, workshop
 from comfywatchman.governance.adding import adopt
 from comfywatchman.governance.ground import Ground
@@ -32,6 +34,16 @@ from tests.governance.grounds import Site, made
 from tests.governance.wheels import add_wheel
 
 _TEXT = "value = 'some text that stands for the lines of a module'\n" * 60
+
+
+def real_site(folder: Path, requirements: Path) -> Site:
+    """Make a governed root whose ComfyUI needs packages of the index."""
+    lines = requirements.read_text("utf-8").splitlines()
+    site = made(folder, requirements=tuple(lines), init=False)
+    site.configure(network={"no_index": False})
+    site.network = network_variables()
+    site.init()
+    return site
 
 
 def make_site(folder: Path, packages: int, files: int) -> Site:
@@ -106,11 +118,10 @@ def _unexpected(*_facts: object) -> NoReturn:
     raise SystemExit("the packages cannot be installed together")
 
 
-def measure(folder: Path, *, packages: int, files: int, rounds: int) -> dict[str, float]:
+def measure(site: Site, rounds: int) -> dict[str, float]:
     """Return the median of each figure, in seconds."""
-    site = make_site(folder, packages, files)
     with site.opened("benchmark") as ground:
-        plain_sync(ground, folder / "warm")
+        plain_sync(ground, site.folder / "warm")
     found = [one_round(site, number) for number in range(rounds)]
     return {name: statistics.median(one[name] for one in found) for name in found[0]}
 
@@ -119,13 +130,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--packages", type=int, default=40, help="how many packages ComfyUI needs")
     parser.add_argument("--files", type=int, default=400, help="how many modules each has")
+    parser.add_argument("--requirements", type=Path, help="real packages instead, of the index, as lines of this file")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--folder", type=Path, help="where to work")
     parser.add_argument("--json", type=Path, help="also write the figures there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="governance-benchmark-") as name:
-        figures = measure(Path(name), packages=options.packages, files=options.files, rounds=options.rounds)
-    print(f"{options.packages} packages of {options.files} modules")
+        if options.requirements:
+            site = real_site(Path(name), options.requirements)
+        else:
+            site = make_site(Path(name), options.packages, options.files)
+        figures = measure(site, options.rounds)
+        count = sum(len(names) for _folder, _below, names in os.walk(site.layout.production.resolve()))
+    print(f"an environment of {count} files")
     for what, took in figures.items():
         print(f"  {what:<10}{took:>8.3f} s{took / figures['uv sync']:>8.2f} x uv sync")
     if options.json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,10 +27,12 @@ class Site:
     Attributes:
         folder: Everything lies below it.
         clock: The clock of commands.
+        network: How the network is reached; not at all as a rule.
     """
 
     folder: Path
     clock: Clock = field(default_factory=SystemClock)
+    network: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def root(self) -> Path:
@@ -60,7 +62,7 @@ class Site:
             comfyui=self.comfyui,
             command=command,
             clock=self.clock,
-            network={},
+            network=self.network,
             is_new=True,
             patience_seconds=patience_seconds,
         ) as ground:
