@@ -17,6 +17,7 @@ from comfywatchman.base.files import show_path
 from comfywatchman.base.filesystem import network_type
 from comfywatchman.base.lock import hold, is_held, read_holder
 from comfywatchman.governance import commit
+from comfywatchman.governance.judging.leftovers import end_holders
 from comfywatchman.governance.layout import Layout
 from comfywatchman.governance.root import Ground
 from comfywatchman.governance.settings import GovernedSettings, read_settings
@@ -64,8 +65,11 @@ def open_ground(
     if is_held(layout.lock_file):
         log.info("waiting for another command", extra={"holder": _holder(layout)})
     with hold(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
-        ground = _ground(layout, comfyui, clock, network, descriptor)
-        yield replace(ground, note=commit.recover(ground) or "")
+        try:
+            ground = _ground(layout, comfyui, clock, network, descriptor)
+            yield replace(ground, note=commit.recover(ground) or "")
+        finally:
+            end_holders(layout.lock_file)
 
 
 def look(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> Ground:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.lock import is_held
+from comfywatchman.base.lock import hold, is_held
 from comfywatchman.governance.ground import interpreter_for, look, open_ground
 from tests.governance.grounds import Site, made
 
@@ -34,21 +34,44 @@ def test_a_second_command_is_told_who_is_at_work(site: Site) -> None:
     assert caught.value.code == "lock-held"
 
 
-def test_a_second_command_waits_for_the_first(site: Site) -> None:
-    code = "import sys; print('holds', flush=True); sys.stdin.read()"
-    with site.opened() as ground:
-        child = subprocess.Popen(
-            [sys.executable, "-c", code], stdin=-1, stdout=-1, pass_fds=ground.pass_on, close_fds=True
-        )
-        assert child.stdout
-        assert child.stdin
-        assert child.stdout.readline() == b"holds\n"
+CHILD = "import sys; print('runs', flush=True); sys.stdin.read()"
+
+
+def child_with(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Start a program that inherits descriptors and ends with its standard input."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=-1, stdout=-1, pass_fds=descriptors, start_new_session=True
+    )
+    assert child.stdout
+    assert child.stdout.readline() == b"runs\n"
+    return child
+
+
+def test_a_second_command_waits_for_what_a_killed_one_started(site: Site) -> None:
+    with hold(site.layout.lock_file, command="first", clock=site.clock) as descriptor:
+        child = child_with((descriptor,))
     with child:
-        # The first command has ended, but its child lives: the lock is the child's now.
+        # The first command is gone without its end, but its child lives: the lock is the child's now.
         assert is_held(site.layout.lock_file)
+        assert child.stdin
         child.stdin.close()
         with site.opened("second", patience_seconds=30.0):
             assert child.wait(10) == 0
+
+
+def test_what_a_command_leaves_running_does_not_keep_the_lock(site: Site) -> None:
+    with site.opened() as ground:
+        child = child_with(ground.pass_on)
+        reader = os.open(site.layout.lock_file, os.O_RDONLY)
+        waiting = child_with((reader,))
+    os.close(reader)
+    with child, waiting:
+        assert child.wait(10) < 0
+        assert not is_held(site.layout.lock_file)
+        # It has the file open, too, but never had the lock.
+        assert waiting.poll() is None
+        assert waiting.stdin
+        waiting.stdin.close()
 
 
 def test_a_root_that_was_not_made_is_told(site: Site) -> None:
