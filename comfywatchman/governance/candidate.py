@@ -9,6 +9,7 @@ import logging
 import os
 import shlex
 import shutil
+import time
 from collections.abc import Sequence
 from email.parser import HeaderParser
 from pathlib import Path
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 
 _INSTALL_SECONDS: Final = 1800.0
 _QUICK_SECONDS: Final = 60.0
+_LOOK_SECONDS: Final = 0.2
+_MOST_PRINTED_BYTES: Final = 64 << 20
 _SCRIPT: Final = "install.py"
 _BUNDLED: Final = (
     "import ensurepip, pathlib; print(*pathlib.Path(ensurepip.__file__).parent.glob('_bundled/pip-*.whl'), sep=chr(10))"
@@ -96,7 +99,8 @@ def install(ground: Ground, environment: Path, wanted: Requirements, *, constrai
 def run_script(ground: Ground, environment: Path, folder: Path, logs: tuple[Path, Path]) -> int | None:
     """Run a node's install.py with the candidate's interpreter; return how it ended, None when there is none.
 
-    It ends with status 124 at the time limit. What it installs goes into the candidate; nothing that it started stays.
+    It ends with status 124 at the time limit, or when it prints more than 64 MiB. What it installs goes into the
+    candidate; nothing that it started stays.
 
     Raises:
         Failure: `child-failed` or `state-unwritable`.
@@ -117,7 +121,7 @@ def run_script(ground: Ground, environment: Path, folder: Path, logs: tuple[Path
             logs=logs,
             dies_with_us=True,
         ) as child:
-            status = child.wait(_INSTALL_SECONDS)
+            status = _waited(child)
             if status is None:
                 child.end(grace_seconds=2.0)
             return 124 if status is None else status
@@ -185,6 +189,14 @@ def _give_uv(ours: Path, place: Path) -> None:
     if not place.exists():
         place.write_text(f'#!/bin/sh\nexec {shlex.quote(str(ours))} "$@"\n', "utf-8")
         place.chmod(0o755)
+
+
+def _waited(child: Child) -> int | None:
+    until = time.monotonic() + _INSTALL_SECONDS
+    while (status := child.wait(max(0.0, min(_LOOK_SECONDS, until - time.monotonic())))) is None:
+        if time.monotonic() >= until or child.written_bytes() > _MOST_PRINTED_BYTES:
+            return None
+    return status
 
 
 def _bundled(python: Path) -> list[str]:

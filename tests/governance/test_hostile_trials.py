@@ -67,3 +67,11 @@ def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Pat
     assert ended.status == "failed"
     assert "so were pyproject.toml or uv.lock" in (ended.error or "")
     assert site.layout.lock.read_bytes() == before
+
+
+def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    ended = tried(site, "while True:\n    print('x' * (1 << 20))")
+    assert ended.judgement
+    assert "install.py ended with status 124" in " ".join(one.detail for one in ended.judgement.findings)
+    assert (site.layout.logs / f"{ended.txid}.install.stdout.log").stat().st_size < 2 << 30
