@@ -1,4 +1,4 @@
-"""A running ComfyUI, asked over HTTP: who it is, what it runs on, which nodes it has."""
+"""A running ComfyUI, asked over HTTP: who it is, and which nodes it has."""
 
 from __future__ import annotations
 
@@ -19,20 +19,6 @@ _BASE_FLAG: Final = "--base-directory"
 _PORTS: Final = {"http": 80, "https": 443}
 
 
-class Device(msgspec.Struct, frozen=True):
-    """One device that the server computes on; memory in bytes, which for `cpu` is the machine's memory."""
-
-    type: str
-    name: str
-    total_bytes: int
-    free_bytes: int
-
-    @property
-    def is_gpu(self) -> bool:
-        """Say whether it is a GPU; a CPU reports system memory as if it were video memory."""
-        return self.type != "cpu"
-
-
 class RunningComfyUI(msgspec.Struct, frozen=True):
     """A server that answered.
 
@@ -40,14 +26,12 @@ class RunningComfyUI(msgspec.Struct, frozen=True):
         url: Its address.
         version: What it calls itself; None when it does not say.
         argv: The arguments that it was started with.
-        devices: What it computes on, the primary first.
         replacements: Old class names, each with the class that the server puts in its place.
     """
 
     url: str
     version: str | None
     argv: tuple[str, ...]
-    devices: tuple[Device, ...]
     replacements: dict[str, str]
 
     def replaced(self, classes: Collection[str]) -> frozenset[str]:
@@ -72,7 +56,6 @@ def ask_running(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI | 
             url=url,
             version=_text(system.get("comfyui_version")),
             argv=tuple(part for part in _list(system.get("argv")) if isinstance(part, str)),
-            devices=tuple(_device(entry) for entry in _list(stats.get("devices")) if isinstance(entry, dict)),
             replacements=_replacements(session, url),
         )
 
@@ -146,15 +129,6 @@ def _replacements(session: Session, url: str) -> dict[str, str]:
     return found
 
 
-def _device(entry: Mapping[str, Any]) -> Device:
-    return Device(
-        type=_text(entry.get("type")) or "unknown",
-        name=_text(entry.get("name")) or "",
-        total_bytes=_count(entry.get("vram_total")),
-        free_bytes=_count(entry.get("vram_free")),
-    )
-
-
 def _flag(argv: Sequence[str], name: str) -> str | None:
     for place, part in enumerate(argv):
         if part.startswith(f"{name}="):
@@ -177,7 +151,3 @@ def _list(value: Any) -> list[Any]:
 
 def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
-
-
-def _count(value: Any) -> int:
-    return value if isinstance(value, int) and value > 0 else 0
