@@ -18,10 +18,10 @@ ABSENT: Final = "none"
 
 _FAMILY: Final = ("torch", "torchvision", "torchaudio")
 _VISION_AHEAD: Final = 15
+"""torchvision 0.N is built for torch 2.(N-15), from torch 2.0 on (its README, table "Installation")."""
+
 _FIRST_LASTING_VISION: Final = 29
 """torchvision 0.29.2 asks for `torch>=2.14.0` (its metadata): from there on one build serves later torches too."""
-
-"""torchvision 0.N is built for torch 2.(N-15), from torch 2.0 on (its README, table "Installation")."""
 
 
 def core_impact(pre: Iterable[str], post: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
