@@ -10,19 +10,25 @@ import base64
 import csv
 import hashlib
 import os
+import stat
 import time
 from collections.abc import Collection, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from packaging.utils import canonicalize_name
 
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular
 from comfywatchman.governance.isolation import is_ours
 from comfywatchman.governance.records import Package
 from comfywatchman.governance.uv import SEEDS
 
 _BLOCK: Final = 1 << 20
+_MOST_RECORD_BYTES: Final = 64 << 20
+_WORKERS: Final = 8
 _STARTUP: Final = frozenset({"sitecustomize.py", "usercustomize.py"})
 _UVS_OWN: Final = frozenset({"_virtualenv.pth"})
 
@@ -90,14 +96,18 @@ def modified(
     installed = [one for place in places for one in _installed(place)]
     at_startup = set(strangers(environment))
     unexpected, missing = _compared(installed, expected)
-    changed: dict[str, str] = {}
-    out_of_time = False
-    for one in installed:
+
+    def seen(one: _Installed) -> list[str] | None:
         if until is not None and time.monotonic() > until:
-            out_of_time = True
-            break
-        changed |= {os.path.relpath(path, environment): one.package.name for path in _changed_files(one, after)}
-    changed = {path: name for path, name in changed.items() if path not in known}
+            return None
+        return [os.path.relpath(path, environment) for path in _changed_files(one, after)]
+
+    # Hashing runs beside Python: the libraries of a CUDA build are gigabytes.
+    with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
+        paths = list(pool.map(seen, installed))
+    named = ((path, one.package.name) for one, found in zip(installed, paths, strict=True) for path in found or ())
+    changed = {path: name for path, name in named if path not in known}
+    out_of_time = None in paths
     broken = tuple(sorted(one.package.name for one in installed if not (one.folder / "RECORD").is_file()))
     is_modified = bool(changed or at_startup or broken or unexpected or missing or not places)
     return IntegrityReport(
@@ -178,8 +188,8 @@ def _is_older(path: str, moment: int) -> bool:
 
 def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
     try:
-        text = (folder / "RECORD").read_text("utf-8")
-    except (OSError, UnicodeDecodeError):
+        text = read_regular(folder / "RECORD", max_bytes=_MOST_RECORD_BYTES).decode("utf-8")
+    except (Failure, UnicodeDecodeError):
         return
     for row in csv.reader(text.splitlines()):
         if len(row) >= 2:  # noqa: PLR2004 - path, hash, size
@@ -189,7 +199,11 @@ def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
 def _hash_of(path: str, algorithm: str) -> str | None:
     try:
         digest = hashlib.new(algorithm)
-        with open(path, "rb", buffering=0) as stream:
+        # A pipe or device in a file's place is never waited for.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return None
             while block := stream.read(_BLOCK):
                 digest.update(block)
     except (OSError, ValueError):
