@@ -11,7 +11,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.base.files import write_if_changed
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import read_regular, write_if_changed
 
 _NAME: Final = "_gov_own_copies"
 _HOOK: Final = f"import {_NAME}\n".encode()
@@ -67,8 +68,8 @@ def is_ours(path: Path) -> bool:
     try:
         return (
             path.name == f"{_NAME}.pth"
-            and path.read_bytes() == _HOOK
-            and path.with_suffix(".py").read_bytes() == _MODULE
+            and read_regular(path, max_bytes=len(_HOOK)) == _HOOK
+            and read_regular(path.with_suffix(".py"), max_bytes=len(_MODULE)) == _MODULE
         )
-    except OSError:
+    except Failure:
         return False

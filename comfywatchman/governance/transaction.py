@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_state, show_path, to_json, write_atomic
+from comfywatchman.base.files import read_regular, read_state, show_path, to_json, write_atomic
 from comfywatchman.base.git import read_head
 from comfywatchman.base.lock import is_held
 from comfywatchman.base.words import reason_of
@@ -28,6 +28,7 @@ from comfywatchman.governance.promotion_plan import closure, plan, read_freeze
 from comfywatchman.governance.records import Diff, Finding, Judgement, Logs, Plugin, Transaction, TransactionStatus
 from comfywatchman.governance.requirements import Requirements
 from comfywatchman.governance.root import Ground
+from comfywatchman.governance.snapshot import MAX_TRUTH_BYTES
 from comfywatchman.governance.trial import judge_candidate
 
 _KEPT: Final = 200
@@ -168,11 +169,9 @@ def truth_sha256(layout: Layout) -> str:
     digest = hashlib.sha256()
     for path in (layout.pyproject, layout.lock):
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError as error:
-            raise Failure(
-                "gov-not-initialised", f"{show_path(path)} cannot be read: {error.strerror}.", hint="Run: gov init"
-            ) from error
+            digest.update(hashlib.sha256(read_regular(path, max_bytes=MAX_TRUTH_BYTES)).digest())
+        except Failure as failure:
+            raise Failure("gov-not-initialised", failure.message, hint="Run: gov init") from failure
     return digest.hexdigest()
 
 

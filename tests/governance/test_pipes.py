@@ -1,0 +1,62 @@
+"""A pipe in the place of a file is never waited for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance import generation, ground, integrity, transaction
+from comfywatchman.governance.checks.making import make_checks
+from comfywatchman.governance.driver import Driver
+from comfywatchman.governance.isolation import is_ours
+from tests.governance.grounds import Site, made
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return made(tmp_path)
+
+
+def piped(path: Path) -> Path:
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    return path
+
+
+def package_files(site: Site) -> Path:
+    key = generation.current(site.layout)
+    assert key is not None
+    return next(generation.path_of(site.layout, key).glob("lib/*/site-packages"))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "plugins.json"])
+def test_checks_tell_of_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
+    looked = ground.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    piped(site.layout.truth(name))
+    results = make_checks(looked, driver=Driver(present=False), budget_seconds=None)
+    assert {one.status for one in results} - {"ok"}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
+def test_no_trial_begins_with_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
+    piped(site.layout.truth(name))
+    with pytest.raises(Failure, match="not a regular file"):
+        transaction.truth_sha256(site.layout)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["corelet/__init__.py", "corelet-1.0.dist-info/RECORD"])
+def test_a_file_of_a_package_that_is_a_pipe_is_modified(site: Site, name: str) -> None:
+    place = package_files(site)
+    piped(place / name)
+    assert integrity.modified(place.parents[2], None).status == "modified"
+
+
+@pytest.mark.timeout(20)
+def test_a_hook_that_is_a_pipe_is_a_stranger(tmp_path: Path) -> None:
+    assert not is_ours(piped(tmp_path / "_gov_own_copies.pth"))
