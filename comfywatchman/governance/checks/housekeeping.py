@@ -14,8 +14,8 @@ from comfywatchman.governance.records import TransactionStatus
 _NEXT: Final[dict[TransactionStatus, tuple[str, str]]] = {
     "needs_resolution": ("waits for pins", "gov resolve {txid}"),
     "promote_failed": ("could not be promoted", "gov tx inspect {txid}"),
-    "completed": ("waits to be promoted", "gov tx promote {txid}, or gov tx abort {txid}"),
-    "resolved": ("waits to be promoted", "gov tx promote {txid}, or gov tx abort {txid}"),
+    "completed": ("waits to be promoted", "gov tx promote {txid}"),
+    "resolved": ("waits to be promoted", "gov tx promote {txid}"),
     "running": ("was cut off while it ran", "gov tx abort {txid}"),
 }
 """Statuses in which a transaction waits for somebody, most pressing first: how that is said, and what to do."""
@@ -67,7 +67,7 @@ def conflicts_result(transactions: Sequence[Open], reports: Sequence[str]) -> Ch
         status="warn",
         evidence=f"Packages of {counted(len(pressing), 'transaction')} cannot be installed "
         f"together with what is locked: {shortened(pressing)}.",
-        action=f"gov tx inspect {pressing[0]}, then gov resolve {pressing[0]}",
+        action=f"gov resolve {pressing[0]}",
         items=tuple(pressing),
     )
 
@@ -131,8 +131,8 @@ def storage_result(facts: StorageFacts) -> CheckResult:
         status, action = "warn", "Free room, or lower [runtime] keep_generations in the config.toml of the root."
     if facts.damaged:
         status = "warn"
-        evidence = f"Damaged snapshots: {shortened(facts.damaged)}. {evidence}"
-        action = f"gov snapshot inspect {facts.damaged[0]} says what is wrong; a rollback to it is refused."
+        evidence = f"Damaged snapshots, to which no rollback is possible: {shortened(facts.damaged)}. {evidence}"
+        action = f"gov snapshot inspect {facts.damaged[0]}"
     return CheckResult(
         name="storage", status=status, evidence=evidence, action=action, items=tuple(sorted(facts.damaged))
     )

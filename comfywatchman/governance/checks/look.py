@@ -13,7 +13,7 @@ from typing import Final
 from comfywatchman.base.clock import from_text, to_text
 from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_state, show_path
+from comfywatchman.base.files import read_regular, read_state, show_path
 from comfywatchman.base.filesystem import network_type
 from comfywatchman.base.git import is_dirty, read_head
 from comfywatchman.base.lock import is_held
@@ -326,7 +326,7 @@ def denied_things(look: Look, packages: tuple[Package, ...], plugins: Plugins) -
     policy = look.ground.settings.policy
     listed = deny_list(policy.deny, policy.allow)
     found = [
-        _denied(f"{one.name} {one.version}", entry, "gov rollback SNAPSHOT, to one from before it came")
+        _denied(f"{one.name} {one.version}", entry, "gov snapshot list")
         for one in packages
         if (entry := listed.package(one.name, one.version))
     ]
@@ -353,7 +353,6 @@ def _names(folder: Path) -> list[str]:
 
 def _sha256(path: Path) -> str | None:
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
+        return hashlib.sha256(read_regular(path, max_bytes=snapshot.MAX_TRUTH_BYTES)).hexdigest()
+    except Failure:
         return None

@@ -77,9 +77,9 @@ def nodes_result(nodes: Sequence[NodeFacts]) -> CheckResult:
 
 def _action(by_state: dict[State, list[str]], first: str) -> str | None:
     if "gone" in by_state:
-        return f"gov node remove {by_state['gone'][0]}, or bring its folder back"
+        return f"gov node remove {by_state['gone'][0]}"
     if by_state.keys() & {"moved", "dirty"}:
-        return f"gov tx run {first}, then gov tx promote TXID: what is there now is tried and recorded"
+        return f"gov tx run {first}"
     return None
 
 

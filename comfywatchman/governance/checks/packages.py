@@ -14,7 +14,8 @@ from comfywatchman.governance.checks.result import CheckResult, Status
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.records import Package
 
-REBUILD: Final = "gov init (builds production anew from the lock; nothing else changes)"
+REBUILD: Final = "gov init"
+"""It builds production anew from the lock; nothing else changes."""
 
 _LOCAL_CUDA: Final = re.compile(r"\+cu(\d{2})(\d)\b")
 _SHOWN: Final = 3

@@ -7,7 +7,11 @@ from typing import Final
 
 from comfywatchman.governance.checks.result import CheckResult, Status
 
-_BACK: Final = "gov snapshot list, then gov rollback SNAPSHOT"
+_BACK: Final = "gov snapshot list"
+"""It shows what `gov rollback` can go back to."""
+
+_TAKE_UP: Final = "gov init"
+"""It locks anew what is declared, and builds that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +38,10 @@ def lock_result(facts: LockFacts) -> CheckResult:
     lacking = [name for name, here in (("pyproject.toml", facts.declared), ("uv.lock", facts.locked)) if not here]
     if lacking:
         evidence = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there."
-        return _lock(
-            "fail", evidence, _BACK if not facts.declared else f"gov init locks anew; or {_BACK}", tuple(lacking)
-        )
+        return _lock("fail", evidence, _TAKE_UP if facts.declared else _BACK, tuple(lacking))
     if facts.agrees is False:
         evidence = "uv.lock does not answer what pyproject.toml declares."
-        return _lock("fail", evidence, f"gov init takes it up; or {_BACK}", facts.changed)
+        return _lock("fail", evidence, _TAKE_UP, facts.changed)
     if not facts.changed:
         return _lock("ok", "The lock is the one of what is declared, as the last operation left it.")
     names = _listed(facts.changed)
@@ -47,7 +49,7 @@ def lock_result(facts: LockFacts) -> CheckResult:
         evidence = f"{names} changed outside of gov, and uv could not be asked whether the lock still fits"
         return _lock("unknown", f"{evidence}: {facts.why_not_asked or 'no time'}.", "gov check", facts.changed)
     evidence = f"{names} changed outside of gov since the last operation; the lock still answers what is declared."
-    return _lock("warn", evidence, f"gov init takes it up; or {_BACK}", facts.changed)
+    return _lock("warn", evidence, _TAKE_UP, facts.changed)
 
 
 def _lock(
@@ -77,8 +79,8 @@ def journal_result(*, is_left: bool, is_held: bool, operation: str = "") -> Chec
         name="journal",
         vital=True,
         status="fail",
-        evidence=f"A commit was cut off{_of(operation)}: truth files and production may not agree.",
-        action="gov status (every gov command finishes it first)",
+        evidence=f"A commit was cut off{_of(operation)}: the next gov command finishes it, whichever it is.",
+        action="gov status",
     )
 
 

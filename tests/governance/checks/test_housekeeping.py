@@ -65,7 +65,7 @@ def test_a_comfyui_that_other_machines_reach_is_a_warning() -> None:
         ),
         (StorageFacts(2, 50, used_bytes=0, free_bytes=1 << 30), "warn", "Only 1.00 GiB are free"),
         (StorageFacts(2, 50, used_bytes=0, free_bytes=8 << 30), "ok", "0 environments, 0 B."),
-        (StorageFacts(2, 50, damaged=("s1",), used_bytes=0, free_bytes=8 << 30), "warn", "Damaged snapshots: s1"),
+        (StorageFacts(2, 50, damaged=("s1",), used_bytes=0, free_bytes=8 << 30), "warn", "no rollback is possible: s1"),
     ],
 )
 def test_what_is_kept_is_counted(facts: StorageFacts, status: str, said: str) -> None:
