@@ -107,7 +107,7 @@ class Hasher:
         lanes = self._lanes(data_start(os.pread(descriptor, 9, 0), before.st_size) if with_autov3 else None)
         length = self._feed(descriptor, lanes, may_go_on)
         if length is None:
-            return "given up: the time for hashing is over"
+            return "given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds"
         key = key_of(before)
         if length != before.st_size or key != key_of(os.fstat(descriptor)):
             return "changed while it was hashed"

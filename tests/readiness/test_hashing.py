@@ -126,7 +126,10 @@ def test_what_cannot_be_hashed_says_why(tmp_path: Path) -> None:
         assert hasher.hash_file(str(tmp_path / "fifo")) == "not a regular file"
         assert hasher.hash_file(str(tmp_path)) == "not a regular file"
         assert str(hasher.hash_file("/proc/self/mem")).startswith("cannot be read: ")
-        assert hasher.hash_file(str(path), may_go_on=lambda: False) == "given up: the time for hashing is over"
+        assert (
+            hasher.hash_file(str(path), may_go_on=lambda: False)
+            == "given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds"
+        )
 
 
 def test_everything_is_hashed_once_small_files_first(tmp_path: Path) -> None:
@@ -172,7 +175,9 @@ def test_a_file_that_takes_far_too_long_is_given_up(tmp_path: Path) -> None:
     found = files(tmp_path, 4 * BLOCK_BYTES)
     done = run(found, index(tmp_path), budget=1, step=OVERRUN_SECONDS / 2)
     assert done.waiting == 1
-    assert done.skipped == (f"{found[0].path}: given up: the time for hashing is over",)
+    assert done.skipped == (
+        f"{found[0].path}: given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds",
+    )
 
 
 def test_broken_files_folders_and_second_names_are_passed_over(tmp_path: Path) -> None:
