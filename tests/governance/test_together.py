@@ -29,3 +29,17 @@ def test_eight_commands_at_the_same_time_lose_no_change(tmp_path: Path) -> None:
     assert set(plugins_of(site.layout).plugins) == set(wanted)
     assert len(operations(site.layout)) == 9
     check_agreement(site)
+
+
+@pytest.mark.slow
+def test_eight_commands_of_a_person_at_the_same_time_lose_no_node(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    wanted = [f"n{number}" for number in range(8)]
+    for node in wanted:
+        (site.comfyui / "custom_nodes" / node).mkdir()
+    gov = [sys.executable, "-m", "comfywatchman", "env", "--root", str(site.root), "--comfyui", str(site.comfyui)]
+    running = [subprocess.Popen([*gov, "node", "add", "--adopt", node], stdout=subprocess.DEVNULL) for node in wanted]
+    assert [process.wait(100) for process in running] == [0] * 8
+    assert sorted(plugins_of(site.layout).plugins) == wanted
+    assert len(operations(site.layout)) == 9
+    check_agreement(site)
