@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,7 +11,7 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, to_json, write_atomic
+from comfywatchman.base.files import read_regular, to_json, unwritable, write_atomic
 from comfywatchman.governance import commit, generation, snapshot, truth, workshop
 from comfywatchman.governance.records import GenerationMark, Operation, Plugins
 from comfywatchman.governance.root import Ground
@@ -19,6 +20,8 @@ from comfywatchman.governance.uv import UvEnded
 from comfywatchman.governance.workshop import Workshop
 
 _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
+_DAMAGED_LOCK: Final = "Failed to parse `uv.lock`"
+"""uv's words (0.13). A new lock could move every version, so it is not made behind a person's back."""
 
 
 def init(ground: Ground) -> Operation | None:
@@ -38,11 +41,15 @@ def init(ground: Ground) -> Operation | None:
     started_at = to_text(ground.clock.now())
     folders = (layout.candidates, layout.snapshots, layout.transactions, layout.operations, layout.conflicts)
     for folder in (*folders, layout.logs, layout.work, layout.generations):
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(folder, error, verb="made") from error
     if not layout.config.exists():
         write_atomic(layout.config, default_text().encode())
     with workshop.opened(ground) as work:
         before = work.hashes()
+        _refuse_a_gap(before)
         _write_truth(ground, work)
         mark = _environment(ground, work)
         if work.hashes() == before and generation.current(layout) == mark.key:
@@ -73,6 +80,18 @@ def base_requirements(comfyui: Path) -> tuple[str, ...]:
     text = read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace")
     lines = (line.partition(" #")[0].strip() for line in text.splitlines())
     return tuple(_required(line) for line in lines if line and not line.startswith(("#", "-")))
+
+
+def _refuse_a_gap(there: Mapping[str, str]) -> None:
+    # A fresh file in the place of a lost one would know nothing of the nodes that the others still name.
+    needed = {"pyproject.toml": bool(there), "plugins.json": "uv.lock" in there}
+    lost = next((name for name, is_needed in needed.items() if is_needed and name not in there), None)
+    if lost:
+        raise Failure(
+            "gov-truth-damaged",
+            f"{lost} of the governed root is gone.",
+            hint="Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT.",
+        )
 
 
 def _required(line: str) -> str:
@@ -113,7 +132,9 @@ def _environment(ground: Ground, work: Workshop) -> GenerationMark:
         raise Failure(
             "gov-lock-failed",
             f"uv could not resolve the packages: {ended.errors.strip()}",
-            hint="Check the network and pyproject.toml of the governed root, then run: gov init",
+            hint="uv.lock is damaged. Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT."
+            if _DAMAGED_LOCK in ended.errors
+            else "Check the network and pyproject.toml of the governed root, then run: gov init",
         )
     built = generation.build(ground, work.folder)
     if isinstance(built, UvEnded):

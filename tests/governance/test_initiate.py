@@ -129,3 +129,13 @@ def test_a_line_that_is_no_requirement_is_told(tmp_path: Path) -> None:
     site = made(tmp_path, requirements=("corelet ==== 1",), init=False)
     with pytest.raises(Failure, match="corelet ==== 1"):
         init(site)
+
+
+@pytest.mark.parametrize("name", ["pyproject.toml", "plugins.json"])
+def test_a_lost_truth_file_is_not_replaced_by_one_that_knows_no_nodes(tmp_path: Path, name: str) -> None:
+    site = made(tmp_path)
+    site.layout.truth(name).unlink()
+    with pytest.raises(Failure, match=r"gone.*gov rollback") as caught:
+        init(site)
+    assert caught.value.code == "gov-truth-damaged"
+    assert not site.layout.truth(name).exists()
