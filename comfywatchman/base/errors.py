@@ -48,6 +48,7 @@ CODES: Final[dict[str, str]] = {
     "sample-not-ours": "The folder meant for the sample host holds something else.",
     "comfyui-config-invalid": "ComfyUI's extra_model_paths.yaml cannot be read.",
     "gov-not-initialised": "A folder is no governed root yet.",
+    "gov-root-misplaced": "The governed root lies where ComfyUI keeps its own files.",
     "gov-uv-missing": "uv was not found.",
     "gov-uv-failed": "uv did not answer a question about an environment.",
     "gov-python-missing": "The interpreter that environments are to be made with is not there, or does not answer.",

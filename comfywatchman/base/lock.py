@@ -15,7 +15,7 @@ import orjson
 
 from comfywatchman.base.clock import Clock, to_text
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import unwritable
+from comfywatchman.base.files import read_regular, unwritable
 from comfywatchman.base.process import identity_of
 
 _HOLDER_BYTES: Final = 4096
@@ -79,15 +79,15 @@ def hold(path: Path, *, command: str, clock: Clock, patience_seconds: float = 0.
 def read_holder(path: Path) -> Holder | None:
     """Return the last process that took a lock; it may have ended since."""
     try:
-        return msgspec.convert(orjson.loads(path.read_bytes()[:_HOLDER_BYTES]), Holder)
-    except (OSError, ValueError, msgspec.ValidationError):
+        return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_HOLDER_BYTES)), Holder)
+    except (Failure, ValueError, msgspec.ValidationError):
         return None
 
 
 def is_held(path: Path) -> bool:
     """Say whether some process holds the lock now."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
         return False
     try:

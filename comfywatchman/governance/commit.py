@@ -148,7 +148,8 @@ def sweep(ground: Ground) -> None:
 def tidy(ground: Ground) -> None:
     """Keep no more snapshots and environments than the settings say; trouble with that is noted, not raised."""
     try:
-        snapshot.prune(ground.layout, retention=ground.settings.rollback.snapshot_retention)
+        # The newest two stay whatever is configured: the last change can be undone.
+        snapshot.prune(ground.layout, retention=max(2, ground.settings.rollback.snapshot_retention))
         generation.prune(ground, snapshot.read_all(ground.layout))
     except (Failure, OSError) as error:
         log.warning("old snapshots or environments not pruned", extra={"reason": str(error)})

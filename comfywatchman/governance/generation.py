@@ -140,8 +140,16 @@ def put_in_production(layout: Layout, key: str) -> None:
     fresh = _fresh_link(layout)
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(target, target_is_directory=True)
+    if layout.production.is_dir() and not layout.production.is_symlink():
+        # Somebody's own environment in the place of the link: it is not ours to delete.
+        layout.production.rename(_free_name(layout.production))
     fresh.replace(layout.production)
     fsync_folder(layout.root)
+
+
+def _free_name(path: Path) -> Path:
+    names = (path.with_name(f"{path.name}.aside-{number}") for number in itertools.count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _fresh_link(layout: Layout) -> Path:

@@ -54,12 +54,13 @@ def open_ground(
         patience_seconds: How long to wait for another command.
 
     Raises:
-        Failure: `lock-held` after the wait, `gov-not-initialised`, `comfyui-not-found`, `gov-uv-missing`,
-            `gov-python-missing`, a `config-…` of the root's config.toml, or `gov-recovery-impossible`.
+        Failure: `lock-held` after the wait, `gov-not-initialised`, `gov-root-misplaced`, `comfyui-not-found`,
+            `gov-uv-missing`, `gov-python-missing`, a `config-…` of the root's config.toml, or `gov-recovery-impossible`.
     """
     layout = Layout(root.absolute())
     if not is_new:
         _require_root(layout)
+    _require_place(layout, _comfyui(layout, read_settings(layout.config), comfyui).resolve())
     if kind := network_type(_first_existing(layout.root)):
         log.warning("governed root on a network filesystem, locks may not hold", extra={"type": kind})
     if is_held(layout.lock_file):
@@ -152,6 +153,16 @@ def _require_root(layout: Layout) -> None:
             "gov-not-initialised",
             f"{show_path(layout.root)} is no governed root yet: it has no pyproject.toml.",
             hint="Run: gov init",
+        )
+
+
+def _require_place(layout: Layout, comfyui: Path) -> None:
+    root = layout.root.resolve()
+    if root == comfyui or (comfyui / "custom_nodes") in (root, *root.parents):
+        raise Failure(
+            "gov-root-misplaced",
+            f"{show_path(layout.root)} cannot be a governed root: ComfyUI keeps its own files there.",
+            hint="Choose another folder: --root, or [governance] root in the configuration.",
         )
 
 

@@ -86,7 +86,9 @@ def check_url(url: str, *, allow_local: bool = False) -> Origin:
     Raises:
         Failure: `gov-bad-url`; its text holds no secret.
     """
-    if len(url) > _MOST_CHARS or not url.isascii() or not url.isprintable() or re.search(r"[\s\\]", url):
+    is_folder = allow_local and url.startswith("/") and url.isprintable()
+    is_odd = not url.isascii() or not url.isprintable() or re.search(r"[\s\\]", url)
+    if len(url) > _MOST_CHARS or (is_odd and not is_folder):
         raise _bad_url(url, "it holds spaces, control characters or others that no address has, or is too long")
     if not url or url.startswith("-"):
         raise _bad_url(url, "it begins as an option of git does" if url else "it is empty")

@@ -109,6 +109,13 @@ def test_a_folder_of_this_machine_is_taken_only_where_it_is_allowed(url: str) ->
             check_url(other, allow_local=True)
 
 
+def test_a_folder_of_this_machine_may_have_any_name() -> None:
+    assert check_url("/srv/my nodes/ünï", allow_local=True).url == "/srv/my nodes/ünï"
+    for other in ("/srv/my nodes", "/srv/a\nb"):
+        with pytest.raises(Failure):
+            check_url(other, allow_local=other.endswith("b"))
+
+
 def test_a_web_page_of_one_branch_is_refused_with_the_command_that_is_meant() -> None:
     with pytest.raises(Failure) as caught:
         check_url(f"https://me:{HIDDEN}@github.com/a/b/tree/v2")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.lock import is_held, read_holder
 from comfywatchman.governance import generation, ground, integrity, transaction
 from comfywatchman.governance.checks.making import make_checks
 from comfywatchman.governance.driver import Driver
@@ -60,3 +61,10 @@ def test_a_file_of_a_package_that_is_a_pipe_is_modified(site: Site, name: str) -
 @pytest.mark.timeout(20)
 def test_a_hook_that_is_a_pipe_is_a_stranger(tmp_path: Path) -> None:
     assert not is_ours(piped(tmp_path / "_gov_own_copies.pth"))
+
+
+@pytest.mark.timeout(20)
+def test_a_lock_file_that_is_a_pipe_is_held_by_nobody(site: Site) -> None:
+    piped(site.layout.lock_file)
+    assert not is_held(site.layout.lock_file)
+    assert read_holder(site.layout.lock_file) is None

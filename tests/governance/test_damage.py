@@ -1,0 +1,82 @@
+"""What becomes of a governed root whose files are damaged, or that lies in the wrong place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance import generation, initiate, rollback, snapshot
+from comfywatchman.governance.adding import Wish, add
+from comfywatchman.governance.ground import open_ground
+from tests.governance.grounds import Site, made
+from tests.governance.packs import repository
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return made(tmp_path)
+
+
+def test_an_environment_in_the_place_of_the_link_is_set_aside(site: Site) -> None:
+    site.layout.production.unlink()
+    for number in (1, 2):
+        site.layout.production.mkdir()
+        (site.layout.production / "mine").touch()
+        site.init()
+        assert site.layout.production.is_symlink()
+        assert (site.root / f".venv-prod.aside-{number}" / "mine").exists()
+        site.layout.production.unlink()
+
+
+def test_a_damaged_lock_is_not_replaced_by_one_with_other_versions(site: Site) -> None:
+    (kept,) = snapshot.read_all(site.layout)
+    before = site.layout.lock.read_bytes()
+    site.layout.lock.write_bytes(b"")
+    with pytest.raises(Failure) as caught:
+        site.init()
+    assert "gov rollback" in (caught.value.hint or "")
+    with site.opened() as ground:
+        rollback.rollback(ground, kept.id)
+    assert site.layout.lock.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["work", "logs", "transactions"])
+def test_a_file_in_the_place_of_a_folder_is_told(site: Site, name: str) -> None:
+    folder = site.root / "state" / name
+    if folder.is_dir():
+        folder.rmdir()
+    folder.touch()
+    with pytest.raises(Failure) as caught:
+        site.init()
+    assert caught.value.code == "state-unwritable"
+
+
+def test_the_last_change_can_be_undone_however_few_snapshots_are_kept(site: Site) -> None:
+    site.configure(rollback={"snapshot_retention": 1})
+    with site.opened() as ground:
+        add(ground, Wish(str(repository(site.folder / "n1")), allow_local=True), find_pack=lambda _pack_id: None)
+        last = rollback.operations(site.layout)[-1]
+        rollback.undo(ground, last.op_id)
+    assert len(snapshot.read_all(site.layout)) == 2
+
+
+@pytest.mark.parametrize("place", ["", "custom_nodes", "custom_nodes/env"])
+def test_no_root_is_made_among_comfyuis_own_files(site: Site, place: str) -> None:
+    opening = open_ground(
+        site.comfyui / place, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True
+    )
+    with pytest.raises(Failure) as caught, opening as ground:
+        initiate.init(ground)
+    assert caught.value.code == "gov-root-misplaced"
+    assert {path.name for path in site.comfyui.rglob("*")} == {"custom_nodes", "main.py", "requirements.txt"}
+
+
+def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
+    root = site.comfyui / "env"
+    (root / "state").mkdir(parents=True)
+    (root / "config.toml").write_bytes(site.layout.config.read_bytes())
+    with open_ground(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as ground:
+        initiate.init(ground)
+        assert generation.current(ground.layout)
