@@ -55,7 +55,8 @@ def open_ground(
 
     Raises:
         Failure: `lock-held` after the wait, `gov-not-initialised`, `gov-root-misplaced`, `comfyui-not-found`,
-            `gov-uv-missing`, `gov-python-missing`, a `config-…` of the root's config.toml, or `gov-recovery-impossible`.
+            `gov-uv-missing`, `gov-python-missing`, a `config-…` of the root's config.toml, or
+            `gov-recovery-impossible`.
     """
     layout = Layout(root.absolute())
     if not is_new:
