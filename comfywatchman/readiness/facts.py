@@ -11,12 +11,13 @@ from comfywatchman.comfyui.input_files import InputFile, required_files
 from comfywatchman.comfyui.loaders import LoaderTable
 from comfywatchman.comfyui.reference import Reference
 from comfywatchman.comfyui.references import find_references, unnamed_models
+from comfywatchman.comfyui.wiring import Wired, wired_nodes
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import addresses_in
 
-READER_VERSION: Final = 6
+READER_VERSION: Final = 7
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
 
 
@@ -50,6 +51,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
         declared: Models the author declared.
         links: Web addresses in its notes, where a model may be had.
         inputs: Files of the input, output and temp folders that active nodes name.
+        wiring: Its active nodes, for what a server checks of their inputs.
         problems: What was wrong, words included.
         failure: Why the file holds no workflow; None when it could be read.
     """
@@ -61,6 +63,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     declared: tuple[DeclaredModel, ...] = ()
     links: tuple[str, ...] = ()
     inputs: tuple[InputFile, ...] = ()
+    wiring: tuple[Wired, ...] = ()
     problems: tuple[FileProblem, ...] = ()
     failure: FileProblem | None = None
 
@@ -81,6 +84,7 @@ def read_facts(content: bytes, *, container: str, table: LoaderTable) -> Facts:
         declared=workflow.declared,
         links=_links(workflow.notes),
         inputs=required_files(workflow, table.file_inputs),
+        wiring=wired_nodes(workflow, {(one.node_path, one.input) for one in references}),
         problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in problems),
     )
 

@@ -59,6 +59,8 @@ class Node:
         version: Version or commit of that pack, if the file says.
         title: What the author called the node, if something else than its class.
         widget_names: Names of the places of `positional`, None where the file does not tell; may be shorter.
+        sources: Paths of the nodes that feed it.
+        unfed: Names of inputs without a widget that surely get nothing: not linked, or linked to what is not sent.
     """
 
     path: str
@@ -72,6 +74,8 @@ class Node:
     version: str | None = None
     title: str | None = None
     widget_names: tuple[str | None, ...] = ()
+    sources: tuple[str, ...] = ()
+    unfed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

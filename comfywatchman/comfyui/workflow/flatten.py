@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders import LoaderTable
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node, Problem
 from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, RawNode, mapping, read_graph, sequence, text
-from comfywatchman.comfyui.workflow.links import Ended, Value, fed
+from comfywatchman.comfyui.workflow.links import Ended, Fed, Source, Value, fed
 from comfywatchman.comfyui.workflow.scopes import Definitions, Scope, definitions, overridden_name
 from comfywatchman.comfyui.workflow.widgets import Widgets, stored_widgets
 
@@ -54,6 +54,9 @@ def flattened(raw: Mapping[str, object], table: LoaderTable) -> Flat:
     flat = Flat(problems=known.problems)
     flat.declared.extend(_declared(raw.get("models"), None))
     _walk(Scope(read_graph(raw, known.problems)), known, flat)
+    if mapping(raw.get("extra")).get("ue_links"):
+        # The pack "Use Everywhere" feeds inputs without a link when the workflow is sent, and lists them here.
+        flat.nodes = [replace(node, unfed=()) for node in flat.nodes]
     return flat
 
 
@@ -86,7 +89,7 @@ def _effective(scope: Scope, node: RawNode, known: Definitions) -> Node:
     widgets = stored_widgets(node, known.table, path=path, problems=known.problems)
     for name, value in scope.overrides.get(node.id, {}).items():
         widgets.put(overridden_name(name), value)
-    linked = _follow_links(scope, node, widgets, known)
+    links = _follow_links(scope, node, widgets, known)
     get = node.properties.get
     title = node.raw.get("title")
     return Node(
@@ -95,31 +98,46 @@ def _effective(scope: Scope, node: RawNode, known: Definitions) -> Node:
         active=scope.active and not node.switched_off,
         values=widgets.by_name,
         positional=tuple(widgets.by_place),
-        linked=linked,
+        linked=frozenset(links.linked),
         cnr_id=text(get("cnr_id")),
         aux_id=text(get("aux_id")),
         version=text(get("ver")),
         title=title if isinstance(title, str) and title != node.class_type else None,
         widget_names=widgets.names,
+        sources=tuple(dict.fromkeys(links.sources)),
+        unfed=tuple(links.unfed),
     )
 
 
-def _follow_links(scope: Scope, node: RawNode, widgets: Widgets, known: Definitions) -> frozenset[str]:
-    linked = set()
+@dataclass(slots=True)
+class _Links:
+    """What the links of one node bring; see `Node`."""
+
+    linked: set[str] = field(default_factory=set)
+    sources: list[str] = field(default_factory=list)
+    unfed: list[str] = field(default_factory=list)
+
+
+def _follow_links(scope: Scope, node: RawNode, widgets: Widgets, known: Definitions) -> _Links:
+    links = _Links()
     for name, _, link, widget in node.slots:
+        takes_links_only = widget is None and name not in widgets.by_name
+        source: Fed = Ended.NOWHERE if link is None else fed(scope, link, known)
+        if isinstance(source, Source):
+            links.sources.append(source.path)
+        if takes_links_only:
+            links.linked.update(() if link is None else (name,))
+            links.unfed.extend((name,) if source is Ended.NOWHERE else ())
+            continue
         if link is None:
             continue
-        if widget is None and name not in widgets.by_name:
-            linked.add(name)
-            continue
         target = widget or name
-        source = fed(scope, link, known)
         if isinstance(source, Value):
             widgets.put(target, source.value)
-        elif source is Ended.NODE:
-            linked.update((name, target))
+        elif isinstance(source, Source) or source is Ended.NODE:
+            links.linked.update((name, target))
             widgets.by_name.pop(target, None)
-    return frozenset(linked)
+    return links
 
 
 def _note_texts(node: RawNode) -> list[str]:

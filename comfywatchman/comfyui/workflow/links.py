@@ -26,13 +26,22 @@ TEXT_PRIMITIVES: Final = frozenset({"PrimitiveString", "PrimitiveStringMultiline
 """Classes of the server whose only output is the text in their `value` widget."""
 
 _MAX_HOPS: Final = 256
+_ANY: Final = frozenset({"", "*"})
 
 
 class Ended(Enum):
-    """How a link ended that brought no value."""
+    """How a link ended that brought no value; `UNSURE` where the editor may find a way that we do not."""
 
     NOWHERE = "nowhere"
+    UNSURE = "unsure"
     NODE = "node"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A node that the server gets and that feeds the link, by its path."""
+
+    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +51,9 @@ class Value:
     value: object
 
 
-Fed = Value | Literal[Ended.NOWHERE, Ended.NODE]
-"""What feeds an input: a value, a node's output, or nothing (then the stored widget value counts)."""
+Fed = Value | Source | Literal[Ended.NOWHERE, Ended.UNSURE, Ended.NODE]
+"""What feeds an input: a value, a node's output (which node's, where that is known), or nothing (then the stored
+widget value counts)."""
 
 _Next = tuple[Scope, LinkId]
 
@@ -70,6 +80,8 @@ def fed(scope: Scope, link: LinkId, known: Definitions) -> Fed:
             here = _outward(inside, name)
         else:
             origin = inside.graph.by_id.get(found.origin)
+            if origin is not None and fallback is Ended.NOWHERE and _is_loose(origin):
+                fallback = Ended.UNSURE
             here = Ended.NOWHERE if origin is None else _through(inside, origin, found.origin_slot, known)
     else:
         return Ended.NODE
@@ -98,7 +110,17 @@ def _through(scope: Scope, origin: RawNode, output: int, known: Definitions) -> 
         return _published(scope, origin)
     if origin.class_type == PRIMITIVE or origin.class_type in TEXT_PRIMITIVES:
         return _primitive(scope, origin, known)
-    return _inward(scope, origin, output, known) if known.is_host(origin) else Ended.NODE
+    return _inward(scope, origin, output, known) if known.is_host(origin) else Source(scope.prefix + origin.id)
+
+
+def _is_loose(origin: RawNode) -> bool:
+    """Say whether the editor may go on from here by another way than ours: through a type that fits several."""
+    if origin.class_type in GETTERS or origin.class_type == PRIMITIVE:
+        return True
+    outputs = origin.raw.get("outputs")
+    given = [slot.get("type") for slot in outputs if isinstance(slot, dict)] if isinstance(outputs, list) else []
+    kinds = [*given, *(slot.type for slot in origin.slots)]
+    return origin.mode == BYPASSED and any(not isinstance(kind, str) or kind in _ANY or "," in kind for kind in kinds)
 
 
 def _along(scope: Scope, slot: Slot | None) -> _Next | Fed:

@@ -50,8 +50,12 @@ def _class_type(entry: object) -> str | None:
 def _node(identity: str, class_type: str, entry: Mapping[str, object], prompt: Mapping[str, object]) -> Node:
     values: dict[str, object] = {}
     linked = set()
+    sources = []
     for name, given in mapping(entry.get("inputs")).items():
         fed, value = _resolved(given, prompt)
+        origin = _link_origin(given)
+        if origin is not None:
+            sources.append(origin)
         if fed:
             values[name] = value
         else:
@@ -68,6 +72,7 @@ def _node(identity: str, class_type: str, entry: Mapping[str, object], prompt: M
         aux_id=text(meta.get("aux_id")),
         version=text(meta.get("ver")),
         title=title if title != class_type else None,
+        sources=tuple(dict.fromkeys(sources)),
     )
 
 
