@@ -17,7 +17,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.loaders import LoaderInput
 from comfywatchman.comfyui.specs.import_errors import cannot_be_imported
-from comfywatchman.comfyui.specs.inputs import read_inputs
+from comfywatchman.comfyui.specs.inputs import checks_inputs, read_inputs
 from comfywatchman.comfyui.specs.modules import MAX_SOURCE_BYTES, SourceTree
 from comfywatchman.comfyui.specs.statements import Reader
 from comfywatchman.comfyui.specs.values import (
@@ -55,6 +55,7 @@ class NodeSpecs:
         possible_classes: Names it maps only under a condition that reading cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
+        own_checks: Those of the classes that check some input by themselves, or may.
         complete: `classes` and `possible_classes` are all there are; False when names are computed.
         problems: Files that could not be read, in words.
     """
@@ -63,6 +64,7 @@ class NodeSpecs:
     possible_classes: set[str] = field(default_factory=set)
     loader_inputs: list[LoaderInput] = field(default_factory=list)
     file_inputs: list[FileInput] = field(default_factory=list)
+    own_checks: set[str] = field(default_factory=set)
     complete: bool = True
     problems: list[str] = field(default_factory=list)
 
@@ -187,6 +189,8 @@ def _read_mappings(mappings: Value, reader: Reader, specs: NodeSpecs, label: str
 def _add(name: str, value: Value, reader: Reader, specs: NodeSpecs, *, label: str, is_doubtful: bool) -> None:
     is_new = name not in specs.classes and name not in specs.possible_classes
     (specs.possible_classes if is_doubtful else specs.classes).add(name)
+    if not isinstance(value, ClassRef) or checks_inputs(value, reader):
+        specs.own_checks.add(name)
     if is_new and isinstance(value, ClassRef):
         schema = _schema(value, reader)
         found = read_inputs(name, value, schema, reader, f"source of {label}")

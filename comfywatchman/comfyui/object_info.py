@@ -10,6 +10,7 @@ import msgspec
 
 from comfywatchman.comfyui.loaders import LoaderInput
 from comfywatchman.comfyui.model_file import MODEL_SUFFIXES
+from comfywatchman.comfyui.server_rules import NO_RULES, ServerRules, read_rules
 from comfywatchman.comfyui.specs.inputs import uploaded, widget_width
 from comfywatchman.comfyui.upload_inputs import BUILTIN, NOT_CHOSEN, FileInput
 
@@ -25,12 +26,14 @@ class LiveNodes(msgspec.Struct, frozen=True):
         combos: Choices of text by class and input, as the server lists them at this moment; without the lists of
             the input folder, which change with every upload.
         file_inputs: Inputs that take a file of the input folder.
+        rules: What it refuses in a prompt.
     """
 
     packs: dict[str, str]
     loader_inputs: tuple[LoaderInput, ...]
     combos: dict[str, dict[str, tuple[str, ...]]]
     file_inputs: tuple[FileInput, ...] = ()
+    rules: ServerRules = NO_RULES
 
     @property
     def classes(self) -> frozenset[str]:
@@ -70,7 +73,7 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
             width = widget_width(name, kind, options)
             place = None if place is None or width is None else place + width
     packs = {name: _module(entry) for name, entry in entries.items()}
-    return LiveNodes(packs=packs, loader_inputs=tuple(found), combos=combos, file_inputs=tuple(files))
+    return LiveNodes(packs, tuple(found), combos, tuple(files), read_rules(entries, version))
 
 
 def widget_places(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:

@@ -18,7 +18,7 @@ from comfywatchman.comfyui.node_specs import NodeSpecs, read_pack_specs
 from comfywatchman.comfyui.packs import PackListing
 from comfywatchman.comfyui.upload_inputs import FileInput
 
-READER_VERSION: Final = 3
+READER_VERSION: Final = 4
 """Raised when the reading of packs changes, so that what an older version read is read again."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0
@@ -65,6 +65,7 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
         possible_classes: Node classes that it maps only under a condition that reading cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
+        own_checks: Those of the classes that check some input by themselves, or may.
         complete: These are all its classes; False when their names are computed, so that absence proves nothing.
         problems: What could not be read, in words.
     """
@@ -84,6 +85,7 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
     possible_classes: frozenset[str] = frozenset()
     loader_inputs: tuple[LoaderInput, ...] = ()
     file_inputs: tuple[FileInput, ...] = ()
+    own_checks: frozenset[str] = frozenset()
     complete: bool = True
     problems: tuple[str, ...] = ()
 
@@ -121,6 +123,7 @@ def read_pack(listing: PackListing, git: GitFacts) -> Pack:
         possible_classes=frozenset(specs.possible_classes),
         loader_inputs=tuple(specs.loader_inputs),
         file_inputs=tuple(specs.file_inputs),
+        own_checks=frozenset(specs.own_checks),
         complete=specs.complete,
         problems=(*problems, *specs.problems),
     )
@@ -162,6 +165,7 @@ def read_core(specs: NodeSpecs, *, root: Path, version: str | None) -> Pack:
         possible_classes=frozenset(specs.possible_classes),
         loader_inputs=tuple(specs.loader_inputs),
         file_inputs=tuple(specs.file_inputs),
+        own_checks=frozenset(specs.own_checks),
         complete=specs.complete,
         problems=tuple(specs.problems),
     )

@@ -531,3 +531,26 @@ def test_without_a_core_nothing_is_claimed(tmp_path: Path) -> None:
 def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
     one(tmp_path, "NODE_CLASS_MAPPINGS = {}")
     assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("source", "checks"),
+    [
+        ("class N:\n    pass", False),
+        ("class N(object):\n    pass", False),
+        ("from comfy_api.latest import io\nclass N(io.ComfyNode):\n    pass", False),
+        ("class N:\n    def VALIDATE_INPUTS(cls, mode): return True", True),
+        ("class N:\n    VALIDATE_INPUTS = None", True),
+        ("class P:\n    def VALIDATE_INPUTS(cls): return True\nclass N(P):\n    pass", True),
+        ("import nodes\nclass N(nodes.LoadImage):\n    pass", True),
+        ("from somewhere import Base\nclass N(Base):\n    pass", True),
+        ("@mystery\nclass N:\n    pass", True),
+        ("def N(): pass", True),
+        ("class N(P):\n    pass\nclass P(N):\n    pass", True),
+    ],
+)
+def test_a_class_checks_inputs_by_itself_unless_its_source_shows_that_it_does_not(
+    tmp_path: Path, source: str, *, checks: bool
+) -> None:
+    specs = one(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
+    assert (specs.own_checks == {"N"}) is checks

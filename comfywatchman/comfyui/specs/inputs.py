@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -30,6 +31,9 @@ _UNSURE: Final = frozenset(
 )
 _UPLOADS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
 _V3_UPLOADS: Final[Mapping[str, Kind]] = {"image": "picture", "audio": "sound", "video": "video", "model": "3D file"}
+_CHECKS: Final = frozenset({"VALIDATE_INPUTS", "validate_inputs"})
+_PLAIN_BASES: Final = frozenset({"ComfyNode", "ComfyNodeABC", "object"})
+_MAX_BASES: Final = 16
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
 
 
@@ -76,6 +80,26 @@ def read_inputs(
             )
         place = None if place is None or slot.width is None else place + slot.width
     return found
+
+
+def checks_inputs(owner: ClassRef, reader: Expressions, *, depth: int = 0) -> bool:
+    """Say whether a class checks inputs by a function of its own, which the server then leaves to it; or may."""
+    if depth > _MAX_BASES or owner.node.decorator_list or not _CHECKS.isdisjoint(reader.body_of(owner).names):
+        return True
+    for base in owner.node.bases:
+        found = reader.evaluate(base, owner.scope)
+        if isinstance(found, ClassRef):
+            if checks_inputs(found, reader, depth=depth + 1):
+                return True
+        elif not _is_plain_base(base, found):
+            return True
+    return False
+
+
+def _is_plain_base(base: ast.expr, found: Value) -> bool:
+    if isinstance(found, External):
+        return found.name.rpartition(".")[2] in _PLAIN_BASES
+    return isinstance(base, ast.Name) and base.id == "object"
 
 
 def _input_types(owner: ClassRef, reader: Expressions) -> Value:
@@ -167,6 +191,13 @@ def widget_width(name: str, kind: str, options: Mapping[Any, Any]) -> int | None
     if (control and kind in {"COMBO", "Combo"}) or control is UNKNOWN or "remote" in options:
         return None
     return 1 + bool(control) + any(options.get(mark) for mark in _UPLOADS)
+
+
+def is_socket(kind: str, options: Mapping[Any, Any]) -> bool:
+    """Say whether only a link can feed an input: its type has no widget, or the class wants none."""
+    if options.get("forceInput") or options.get("force_input"):
+        return True
+    return kind not in _WIDGETS | _UNSURE and not kind.startswith("COMFY_") and options.get("socketless") is not True
 
 
 def _v3_slots(schema: Schema) -> Iterator[_Slot]:
