@@ -108,6 +108,7 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
 def _row(path: str, judged: Judged, inputs: tuple[MissingInput, ...]) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in judged.missing_nodes), *(lacked(model) for model in judged.missing_models)]
     lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
+    lacks += [f"{one.node_type}: {one.input}" for one in judged.refused_inputs]
     lacks += [one.name for one in inputs if one.required]
     return (
         show_path(path),
@@ -123,6 +124,9 @@ def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFindin
     click.echo(f"{show_path(path)}: {click.style(judged.status.value, bold=True)} ({how})")
     for problem in judged.problems:
         click.echo(f"  {printable(problem.message)}")
+    for one in judged.refused_inputs:
+        gets = "gets nothing" if one.value is None else f"is {one.value!r}"
+        click.echo(f"  Node {one.node_path}: {one.input} of {one.node_type} {printable(gets)}. {printable(one.fix)}")
     if findings:
         click.echo("\nModels:")
         columns = ("Node", "Class", "Input", "Folder", "Name", "State", "Evidence")

@@ -117,6 +117,7 @@ def _say_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
 def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
     lacks = [*(node.class_type for node in entry.missing_nodes), *(lacked(model) for model in entry.missing_models)]
     lacks += [problem.message for problem in entry.problems] if entry.format is None else []
+    lacks += [f"{one.node_type}: {one.input}" for one in entry.refused_inputs]
     lacks += [one.name for one in entry.missing_inputs if one.required]
     lacks += ["a sound Python environment" for problem in entry.problems if problem.code == ENVIRONMENT_FAILED]
     return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shortened(lacks)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from comfywatchman.base.words import size_words
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
+    NOTHING_TO_RUN,
     OUT_OF_REACH,
     Candidate,
     Environment,
@@ -18,6 +19,7 @@ from comfywatchman.readiness.status import (
     MissingNode,
     Package,
     PlanFacts,
+    RefusedInput,
     WorkflowEntry,
 )
 from comfywatchman.readiness.verdict import FREE_STATES, OPEN_STATES, WORDS, ModelState, Status
@@ -29,7 +31,8 @@ class Action:
 
     Attributes:
         kind: `environment` (a check of it fails), `mend` (a model that is here under another name or in another place),
-            `folder` (cannot be read), `node`, `download`, `model`, `input` or `file`.
+            `folder` (cannot be read), `node`, `download`, `model`, `choice` (an input that the server refuses), `input`
+            or `file`.
         what: Node package, how many models, model name, name of an input file, or workflow file.
         instruction: What to do with it.
         because: What is wrong, in words.
@@ -102,12 +105,15 @@ def actions(
             else:
                 key = ("model", model.folder or "", model.name, model.fix or "")
                 _add(groups, key, _model_action(model), entry.path)
+        for refused in entry.refused_inputs:
+            key = ("choice", refused.node_type, refused.input, refused.value or "")
+            _add(groups, key, _choice_action(refused), entry.path)
         for one in entry.missing_inputs:
             if one.required:
                 _add(groups, ("input", one.folder, one.name), _input_action(one), entry.path)
     found = [group.action() for group in groups.values()]
     failed = tuple(_environment_action(check) for check in environment.checks if check.status == "fail")
-    order = {"mend": 0, "folder": 1, "node": 2, "download": 3, "model": 4, "input": 5, "file": 6}
+    order = {"mend": 0, "folder": 1, "node": 2, "download": 3, "model": 4, "choice": 5, "input": 6, "file": 7}
     return failed + tuple(
         sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
     )
@@ -211,6 +217,16 @@ def _model_action(model: MissingModel) -> Action:
     )
 
 
+def _choice_action(one: RefusedInput) -> Action:
+    return Action(
+        kind="choice",
+        what=f"{one.node_type}: {one.input}",
+        instruction=one.fix,
+        because="nothing feeds this input" if one.value is None else f"its value is {one.value}",
+        workflows=(),
+    )
+
+
 def _input_action(one: MissingInput) -> Action:
     return Action(
         kind="input",
@@ -233,10 +249,13 @@ def _folder_action(entry: WorkflowEntry) -> Action:
 
 def _file_action(entry: WorkflowEntry) -> Action:
     reason = entry.problems[0].message if entry.problems else "cannot be read"
+    instruction = "Repair the file, or move it out of the workflow folder."
+    if any(problem.code == NOTHING_TO_RUN for problem in entry.problems):
+        instruction = "Add a node that saves or shows the result, or move the file out of the workflow folder."
     return Action(
         kind="file",
         what=entry.path,
-        instruction="Repair the file, or move it out of the workflow folder.",
+        instruction=instruction,
         because=reason,
         workflows=(),
     )

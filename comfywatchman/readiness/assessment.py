@@ -130,7 +130,7 @@ def _judge_all(
             continue
         facts = reader.facts(item.sha256, intake.real_path(path, item.raw_path))
         if facts is not None:
-            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node, host.choices)
+            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node, host.choices, host.rules)
     if fresh:
         index.add_verdicts(context, fresh)
     return {**kept, **fresh}
@@ -156,7 +156,7 @@ def _mark_resolved(
         if verdict is None or verdict.status is Status.INVALID:
             continue
         needs_inputs = any(one.required for one in inputs.get(item.sha256, ()))
-        is_missing = bool(verdict.missing_models or verdict.missing_nodes or needs_inputs)
+        is_missing = bool(verdict.missing_models or verdict.missing_nodes or verdict.refused_inputs or needs_inputs)
         if item.was_missing is is_missing:
             continue
         resolved += item.was_missing is True
@@ -186,6 +186,7 @@ def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingI
         last_resolved_at=item.last_resolved_at,
         intake=EntryIntake(item.kind, item.source, item.acknowledged_at),
         missing_inputs=inputs,
+        refused_inputs=judged.refused_inputs,
     )
 
 

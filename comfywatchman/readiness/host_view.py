@@ -13,6 +13,7 @@ from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
 from comfywatchman.comfyui.install import Installation
 from comfywatchman.comfyui.loaders import LoaderTable, builtin_table
 from comfywatchman.comfyui.pack_facts import Pack
+from comfywatchman.comfyui.server_rules import ServerRules
 from comfywatchman.comfyui.tried_loaders import TriedLoaders
 from comfywatchman.readiness.caches import write_model_cache
 from comfywatchman.readiness.database import Database
@@ -43,6 +44,7 @@ class HostView:
         table: Knowledge of loaders, what installed packs and a running server say included.
         judge_node: Judges one node class against its packs and its ComfyUI.
         choices: What a running server offers for an input.
+        rules: What a running server refuses in a prompt.
         packs: Its custom node packs.
         models: The store of what is known of models.
         fingerprint: Changes with anything that a verdict depends on.
@@ -57,6 +59,7 @@ class HostView:
     table: LoaderTable
     judge_node: NodeJudge
     choices: Choices
+    rules: ServerRules
     packs: tuple[Pack, ...]
     models: ModelIndex
     fingerprint: str
@@ -110,6 +113,7 @@ def look_at_host(run: Run, database: Database) -> HostView:
             "governed" if governed else "",
         ),
         choices=live.choices,
+        rules=live.rules(nodes.enabled()),
         comfyui_version=live.version or installation.version,
         comfyui_running=live.nodes is not None,
         problems=(

@@ -7,11 +7,21 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.comfyui.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.input_files import InputFile
 from comfywatchman.comfyui.reference import Reference
+from comfywatchman.comfyui.server_rules import NO_RULES, Refusal, ServerRules, has_no_output, refused
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import ClassUse, Facts
-from comfywatchman.readiness.status import Candidate, FileProblem, InactiveModel, MissingModel, MissingNode
+from comfywatchman.readiness.status import (
+    NOTHING_TO_RUN,
+    Candidate,
+    FileProblem,
+    InactiveModel,
+    MissingModel,
+    MissingNode,
+    RefusedInput,
+)
 from comfywatchman.readiness.verdict import (
     ModelFinding,
     Models,
@@ -23,10 +33,11 @@ from comfywatchman.readiness.verdict import (
 )
 from comfywatchman.sources.urls import without_secrets
 
-JUDGE_VERSION: Final = 6
+JUDGE_VERSION: Final = 7
 """Raised when judging changes, so that kept verdicts are made anew."""
 
 UNKNOWN_STATE: Final = "unknown"
+_NAMED_CHOICES: Final = 8
 
 UNREAD: Final = frozenset(
     {
@@ -61,6 +72,7 @@ class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
     uncertain_count: int = 0
     problems: tuple[FileProblem, ...] = ()
     inputs: tuple[InputFile, ...] = ()
+    refused_inputs: tuple[RefusedInput, ...] = ()
 
 
 Choices = Callable[[str, str], Collection[str] | None]
@@ -71,7 +83,13 @@ def no_choices(_class_type: str, _input: str) -> None:
     """Say that no server runs that would offer anything."""
 
 
-def judge(facts: Facts, models: Models, judge_node: NodeJudge, choices: Choices = no_choices) -> Judged:
+def judge(
+    facts: Facts,
+    models: Models,
+    judge_node: NodeJudge,
+    choices: Choices = no_choices,
+    rules: ServerRules = NO_RULES,
+) -> Judged:
     """Hold one workflow against the host: nodes first, for a missing class makes promoted values doubtful."""
     if facts.failure is not None:
         return Judged(status=Status.INVALID, container=facts.container, problems=(facts.failure,))
@@ -84,8 +102,17 @@ def judge(facts: Facts, models: Models, judge_node: NodeJudge, choices: Choices 
     inactive = [f for f in findings if not f.reference.active and (f.reference.folder, f.reference.value) not in named]
     unsure = [node for node in nodes if node.state == UNKNOWN_STATE]
     unread = sum(problem.code in UNREAD for problem in facts.problems)
+    nothing = () if unread else _nothing_to_run(facts, rules)
+    refusing = refused(facts.wiring, rules)
+    refusals = tuple(map(_refused_input, refusing.inputs))
+    status = judge_workflow(
+        required,
+        nodes_missing=len(unsure) < len(nodes),
+        nodes_uncertain=bool(unsure or unread),
+        is_refused=refusing.is_whole,
+    )
     return Judged(
-        status=judge_workflow(required, nodes_missing=len(unsure) < len(nodes), nodes_uncertain=bool(unsure or unread)),
+        status=Status.INVALID if nothing else status,
         container=facts.container,
         format=facts.format,
         models=len(required),
@@ -93,9 +120,46 @@ def judge(facts: Facts, models: Models, judge_node: NodeJudge, choices: Choices 
         missing_nodes=nodes,
         inactive_models=tuple(_inactive(finding) for finding in inactive),
         uncertain_count=sum(map(_is_uncertain, nodes)) + sum(not finding.is_sure for finding in lacking) + unread,
-        problems=facts.problems,
+        problems=(*nothing, *facts.problems, *(() if refusing.is_whole else map(_left_out, refusals))),
         inputs=facts.inputs,
+        refused_inputs=refusals if refusing.is_whole else (),
     )
+
+
+def _nothing_to_run(facts: Facts, rules: ServerRules) -> tuple[FileProblem, ...]:
+    """Return why the server would have nothing to run, if that is sure; it refuses such a prompt."""
+    sent = [name for name, use in facts.classes.items() if use.node_paths and name not in EDITOR_ONLY]
+    if not sent and not any(reference.active for reference in facts.references):
+        why = "all its nodes are muted, bypassed or notes" if facts.classes else "it holds no node"
+        return (FileProblem(NOTHING_TO_RUN, f"There is nothing to run: {why}."),)
+    if has_no_output(facts.wiring, rules):
+        why = "none of its active nodes is an output (one that saves or shows something)"
+        return (FileProblem(NOTHING_TO_RUN, f"There is nothing to run: {why}."),)
+    return ()
+
+
+def _refused_input(refusal: Refusal) -> RefusedInput:
+    node = refusal.node
+    if refusal.value is None:
+        fix = "Link something to it; if it is linked, a node on the way is muted."
+    else:
+        more = len(refusal.offered) - _NAMED_CHOICES
+        named = ", ".join(refusal.offered[:_NAMED_CHOICES]) + (f" or {more} more" if more > 0 else "")
+        fix = f"The running ComfyUI does not offer it; choose one of these in the node: {named}."
+    return RefusedInput(
+        input=refusal.input,
+        value=refusal.value,
+        node_type=node.class_type,
+        node_path=node.path,
+        reason="not_given" if refusal.value is None else "not_offered",
+        fix=fix,
+    )
+
+
+def _left_out(one: RefusedInput) -> FileProblem:
+    gets = "gets nothing" if one.value is None else f"is {one.value!r}"
+    message = f"ComfyUI will run its other outputs only: {one.input} of this {one.node_type} {gets}. {one.fix}"
+    return FileProblem("output-left-out", message, one.node_path)
 
 
 def judge_references(

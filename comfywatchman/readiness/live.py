@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
+import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.object_info import LiveNodes
+from comfywatchman.comfyui.pack_facts import Pack
+from comfywatchman.comfyui.server_rules import NO_RULES, ServerRules, without_own_checks
 from comfywatchman.readiness.run import Run
 
 
@@ -37,6 +40,20 @@ class LiveView:
     def choices(self, class_type: str, name: str) -> Collection[str] | None:
         """Return what it offers for an input, or None when it has no list for it."""
         return None if self.nodes is None else self.nodes.combos.get(class_type, {}).get(name)
+
+    def rules(self, sources: Iterable[Pack]) -> ServerRules:
+        """Return what it refuses in a prompt; none when there is no server.
+
+        Args:
+            sources: What the source of ComfyUI and of its packs says, for what the server does not.
+        """
+        if self.nodes is None:
+            return NO_RULES
+        read, own = set[str](), set[str]()
+        for pack in sources:
+            read |= pack.classes | pack.possible_classes
+            own |= pack.own_checks
+        return without_own_checks(self.nodes.rules, read - own)
 
 
 def ask_server(run: Run, folders: Mapping[str, Collection[str]]) -> LiveView:
@@ -66,4 +83,5 @@ def ask_server(run: Run, folders: Mapping[str, Collection[str]]) -> LiveView:
         return LiveView()
     replaced = running.replaced(nodes.classes)
     facts = orjson.dumps([sorted(nodes.classes), sorted(replaced), nodes.combos], option=orjson.OPT_SORT_KEYS)
+    facts += msgspec.json.encode(nodes.rules, order="deterministic")
     return LiveView(nodes, replaced, running.version, hashlib.blake2b(facts, digest_size=16).hexdigest())

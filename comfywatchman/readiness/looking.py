@@ -89,7 +89,7 @@ def _judge_listed(run: Run, host: HostView) -> Look:
         if sha256 is None or facts is None:
             problems.append(reader.reason(show_path(file.path)))
         else:
-            judged = judge(facts, host.inventory, host.judge_node, host.choices)
+            judged = judge(facts, host.inventory, host.judge_node, host.choices, host.rules)
             missing[sha256] = inputs.missing(judged.inputs)
             status = status_with_inputs(judged.status, missing[sha256])
             found.append((file.path, sha256, facts, msgspec.structs.replace(judged, status=status)))

@@ -39,21 +39,23 @@ class SourceNodes:
     @property
     def loader_inputs(self) -> tuple[LoaderInput, ...]:
         """Inputs of all that ComfyUI would load which take a model."""
-        return tuple(one for pack in self._enabled() for one in pack.loader_inputs)
+        return tuple(one for pack in self.enabled() for one in pack.loader_inputs)
 
     @property
     def file_inputs(self) -> tuple[FileInput, ...]:
         """Inputs of all that ComfyUI would load which take a file of the person's own."""
-        return tuple(one for pack in self._enabled() for one in pack.file_inputs)
+        return tuple(one for pack in self.enabled() for one in pack.file_inputs)
 
     def fingerprints(self) -> Iterator[str]:
         """Yield texts that change with anything that was read."""
         for listing in self.listings:
             yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
         core = self.core
-        yield "" if core is None else f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)}"
+        if core is not None:
+            yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
 
-    def _enabled(self) -> Iterator[Pack]:
+    def enabled(self) -> Iterator[Pack]:
+        """Yield ComfyUI itself and the packs that it would load."""
         if self.core is not None:
             yield self.core
         yield from (pack for pack in self.packs if pack.enabled)

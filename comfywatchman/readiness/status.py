@@ -137,6 +137,10 @@ OUT_OF_REACH = "folder-out-of-reach"
 """Code of the problem of a file whose folder cannot be read at the moment (an unplugged disk)."""
 
 
+NOTHING_TO_RUN = "nothing-to-run"
+"""Code of the problem of a workflow in which the server finds nothing to run."""
+
+
 class FileProblem(msgspec.Struct, frozen=True, omit_defaults=True):
     """Something wrong with a file: a stable code, words, and the node it concerns."""
 
@@ -178,6 +182,26 @@ class MissingInput(msgspec.Struct, frozen=True):
     required: bool
 
 
+class RefusedInput(msgspec.Struct, frozen=True):
+    """One input for which the running server refuses a workflow that has all its models and nodes.
+
+    Attributes:
+        input: Input name.
+        value: What the workflow gives, exactly; null where nothing feeds the input.
+        node_type: Class of the node.
+        node_path: Ids of that node from the outside in, joined by `:`.
+        reason: `not_offered` (the value is not in the server's list) or `not_given` (nothing feeds the input).
+        fix: What to do.
+    """
+
+    input: str
+    value: str | None
+    node_type: str
+    node_path: str
+    reason: Literal["not_offered", "not_given"]
+    fix: str
+
+
 class WorkflowEntry(msgspec.Struct, frozen=True):
     """One workflow file.
 
@@ -197,6 +221,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
         last_resolved_at: The last time its set of missing things became empty, UTC.
         intake: Its last acknowledgement.
         missing_inputs: Files of the person's own that are not there; they do not change `status` unless `required`.
+        refused_inputs: Inputs for which the running server refuses it.
     """
 
     path: str
@@ -214,6 +239,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     last_resolved_at: str | None
     intake: EntryIntake | None
     missing_inputs: tuple[MissingInput, ...] = ()
+    refused_inputs: tuple[RefusedInput, ...] = ()
 
 
 class CycleFacts(msgspec.Struct, frozen=True):

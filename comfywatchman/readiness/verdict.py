@@ -168,16 +168,19 @@ def _judge_by_files(reference: Reference, models: Models, unknown_classes: Seque
     return _judge_near(reference, models, unknown_classes)
 
 
-def judge_workflow(models: Iterable[ModelFinding], *, nodes_missing: bool, nodes_uncertain: bool) -> Status:
+def judge_workflow(
+    models: Iterable[ModelFinding], *, nodes_missing: bool, nodes_uncertain: bool, is_refused: bool = False
+) -> Status:
     """Put a readable workflow's findings together; only active references may be given.
 
     Args:
         models: Findings of what the workflow requires.
         nodes_missing: A required node class is surely not usable.
         nodes_uncertain: For a required node class it is not known.
+        is_refused: The running server surely refuses it for another reason.
     """
     lacking = [finding for finding in models if finding.state is not ModelState.EXACT]
-    if nodes_missing or any(finding.is_sure for finding in lacking):
+    if nodes_missing or is_refused or any(finding.is_sure for finding in lacking):
         return Status.MISSING
     return Status.UNCERTAIN if nodes_uncertain or lacking else Status.READY
 

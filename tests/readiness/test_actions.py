@@ -7,6 +7,7 @@ import msgspec
 from comfywatchman.comfyui.reference import Confidence
 from comfywatchman.readiness.actions import actions
 from comfywatchman.readiness.status import (
+    NOTHING_TO_RUN,
     OUT_OF_REACH,
     Blocked,
     Candidate,
@@ -18,6 +19,7 @@ from comfywatchman.readiness.status import (
     MissingNode,
     Package,
     PlanFacts,
+    RefusedInput,
     WorkflowEntry,
 )
 from comfywatchman.readiness.verdict import ModelState, Status
@@ -47,6 +49,7 @@ def entry(
     nodes: tuple[MissingNode, ...] = (),
     problems: tuple[FileProblem, ...] = (),
     inputs: tuple[MissingInput, ...] = (),
+    refused: tuple[RefusedInput, ...] = (),
 ) -> WorkflowEntry:
     return WorkflowEntry(
         path=path,
@@ -64,6 +67,7 @@ def entry(
         last_resolved_at=None,
         intake=None,
         missing_inputs=inputs,
+        refused_inputs=refused,
     )
 
 
@@ -239,3 +243,19 @@ def test_each_kind_has_its_turn_however_many_wait_for_the_next() -> None:
     listed = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
     assert [one.kind for one in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
     assert all(one.is_sure for one in listed)
+
+
+def test_an_input_that_the_server_refuses_is_one_action_for_all_workflows_with_that_value() -> None:
+    one = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
+    bare = RefusedInput("model", None, "KSampler", "3", "not_given", "Link something to it.")
+    first, second = actions([entry("/a", refused=(one, bare)), entry("/b", refused=(one,))])
+    assert (first.kind, first.what, first.instruction) == ("choice", "KSampler: sampler_name", "Choose another.")
+    assert (first.because, first.workflows) == ("its value is no_such", ("/a", "/b"))
+    assert (second.because, second.workflows) == ("nothing feeds this input", ("/a",))
+
+
+def test_a_workflow_with_nothing_to_run_needs_an_output_not_a_repair() -> None:
+    problem = FileProblem(NOTHING_TO_RUN, "There is nothing to run: it holds no node.")
+    (found,) = actions([entry("/a", status=Status.INVALID, problems=(problem,))])
+    assert (found.kind, found.because) == ("file", problem.message)
+    assert found.instruction.startswith("Add a node that saves or shows")

@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from comfywatchman.comfyui.reference import Reference
+from comfywatchman.comfyui.server_rules import ServerRules
+from comfywatchman.comfyui.wiring import Wired
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.facts import ClassUse, Facts
 from comfywatchman.readiness.judging import UNREAD, candidates, judge
@@ -93,7 +95,8 @@ def test_a_workflow_that_was_not_read_whole_is_never_ready(code: str) -> None:
 
 
 def test_a_problem_that_hides_nothing_keeps_nobody_from_being_ready() -> None:
-    judged = judge(facts(problems=(FileProblem("duplicate-node-id", "No."),)), NoModels(), state_of)
+    problem = FileProblem("duplicate-node-id", "No.")
+    judged = judge(facts(classes=["Fine"], problems=(problem,)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("READY", 0)
 
 
@@ -120,7 +123,7 @@ def test_what_only_switched_off_nodes_name_stands_apart_and_once() -> None:
     judged = judge(facts(LORA, off, other), NoModels(), state_of)
     assert [(one.name, one.node_path) for one in judged.inactive_models] == [("b.safetensors", "7")]
     assert [one.name for one in judged.missing_models] == ["a.safetensors"]
-    alone = judge(facts(off), NoModels(), state_of)
+    alone = judge(facts(off, classes=["Fine"]), NoModels(), state_of)
     assert (alone.status, alone.models, len(alone.inactive_models)) == ("READY", 0, 1)
 
 
@@ -173,3 +176,59 @@ def test_only_a_sha256_is_taken_as_one() -> None:
     assert found.sha256 == "F" * 64
     (found,) = candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
     assert found.sha256 is None
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        ({}, "it holds no node"),
+        ({"KSampler": ClassUse()}, "muted, bypassed or notes"),
+        ({"Label (rgthree)": ClassUse(node_paths=("1",))}, "muted, bypassed or notes"),
+    ],
+)
+def test_a_workflow_without_a_node_that_runs_is_invalid(classes: dict[str, ClassUse], said: str) -> None:
+    judged = judge(Facts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: None)
+    assert (judged.status, judged.format) == ("INVALID", "ui-1")
+    (problem,) = judged.problems
+    assert problem.code == "nothing-to-run"
+    assert said in problem.message
+
+
+def test_a_workflow_that_was_not_read_whole_is_not_said_to_be_empty() -> None:
+    judged = judge(facts(problems=(FileProblem("node-unreadable", "No."),)), NoModels(), state_of)
+    assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
+
+
+RULES = ServerRules(
+    outputs={"FineLoad": False, "FineSave": True},
+    core=frozenset({"FineLoad", "FineSave"}),
+    required={"FineSave": {"images": True}},
+    lists={"FineSave": {"format": tuple("abcdefghij")}},
+)
+
+
+def test_a_workflow_without_an_output_is_invalid_once_the_server_says_so() -> None:
+    what = facts(classes=["FineLoad"], wiring=(Wired("1", "FineLoad"),))
+    assert judge(what, NoModels(), state_of).status == "READY"
+    judged = judge(what, NoModels(), state_of, rules=RULES)
+    assert (judged.status, judged.problems[0].code) == ("INVALID", "nothing-to-run")
+    assert "none of its active nodes is an output" in judged.problems[0].message
+
+
+def test_what_the_server_refuses_is_not_ready_and_says_how_to_mend_it() -> None:
+    save = Wired("1", "FineSave", texts={"format": "x"}, unfed=("images",))
+    judged = judge(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of, rules=RULES)
+    assert (judged.status, judged.uncertain_count) == ("MISSING", 0)
+    open_, choice = judged.refused_inputs
+    assert (open_.input, open_.value, open_.reason, open_.node_path) == ("images", None, "not_given", "1")
+    assert (choice.input, choice.value, choice.reason, choice.node_type) == ("format", "x", "not_offered", "FineSave")
+    assert "choose one of these in the node: a, b, c, d, e, f, g, h or 2 more." in choice.fix
+    assert judge(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of).status == "READY"
+
+
+def test_a_workflow_of_which_the_server_runs_another_output_is_ready_and_says_what_is_left_out() -> None:
+    nodes = (Wired("1", "FineSave", unfed=("images",)), Wired("2", "FineSave"))
+    judged = judge(facts(classes=["FineSave"], wiring=nodes), NoModels(), state_of, rules=RULES)
+    assert (judged.status, judged.refused_inputs) == ("READY", ())
+    (problem,) = judged.problems
+    assert (problem.code, problem.node_path) == ("output-left-out", "1")

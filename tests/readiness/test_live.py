@@ -12,7 +12,7 @@ import pytest
 
 from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import CHECKPOINT, Host
-from tests.model_files import safetensors
+from tests.model_files import put, safetensors
 from tests.servers.base import LocalServer, Reply
 
 CORE = ("CheckpointLoaderSimple", "CLIPTextEncode", "EmptyLatentImage", "KSampler", "VAEDecode", "SaveImage")
@@ -161,3 +161,55 @@ def test_a_server_that_stops_changes_verdicts_back(host: Host, server: FakeComfy
     assert host.status().summary.ready == 1
     host.set(comfyui__url="")
     assert host.status().summary.ready == 0
+
+
+SAMPLER: dict[str, Any] = {
+    "model": ["MODEL", {}],
+    "seed": ["INT", {"control_after_generate": True}],
+    "steps": ["INT", {}],
+    "cfg": ["FLOAT", {}],
+    "sampler_name": None,
+    "scheduler": [["normal"], {}],
+    "denoise": ["FLOAT", {}],
+}
+SOURCE = b"""
+class Sampler:
+    RETURN_TYPES = ("LATENT",)
+class Save:
+    pass
+NODE_CLASS_MAPPINGS = {"KSampler": Sampler, "SaveImage": Save}
+"""
+
+
+def saving(info: dict[str, Any], *, output: bool = True) -> dict[str, Any]:
+    for name, one in info.items():
+        one["output_node"] = output and name == "SaveImage"
+    return info
+
+
+def test_a_choice_that_the_server_does_not_offer_is_not_ready(host: Host, server: FakeComfyUI) -> None:
+    source = (host.comfyui / "nodes.py").read_bytes()
+    put(host.comfyui / "nodes.py", source + SOURCE)
+    info = saving(nodes())
+    info["KSampler"]["input"] = {"required": SAMPLER | {"sampler_name": [["euler", "dpmpp_2m"], {}]}}
+    server.answer_with("/object_info", info)
+    (entry,) = host.status().workflows
+    assert (entry.status, entry.refused_inputs) == ("READY", ())
+    info["KSampler"]["input"] = {"required": SAMPLER | {"sampler_name": [["other"], {}]}}
+    server.answer_with("/object_info", info)
+    (entry,) = host.status().workflows
+    assert entry.status == "MISSING"
+    assert [(one.input, one.value, one.node_type) for one in entry.refused_inputs] == [
+        ("sampler_name", "euler", "KSampler")
+    ]
+    report = host.layout.status_markdown.read_text()
+    assert "choose one of these in the node: other." in report
+    assert "Nothing: every workflow" not in report
+    put(host.comfyui / "nodes.py", source + SOURCE.replace(b"RETURN_TYPES", b"VALIDATE_INPUTS"))
+    assert host.status().summary.ready == 1
+
+
+def test_a_workflow_without_an_output_has_nothing_to_run(host: Host, server: FakeComfyUI) -> None:
+    server.answer_with("/object_info", saving(nodes(), output=False))
+    (entry,) = host.status().workflows
+    assert (entry.status, entry.problems[0].code) == ("INVALID", "nothing-to-run")
