@@ -8,7 +8,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final, NoReturn, Self
@@ -132,19 +133,39 @@ def _started(
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, with nothing to read; both kinds of children begin here."""
     try:
-        return subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=streams[0],
-            stderr=streams[1],
-            env=environment,
-            cwd=folder,
-            start_new_session=True,
-            pass_fds=pass_on,
-        )
+        with _interrupts_held() as held:
+            child = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=streams[0],
+                stderr=streams[1],
+                env=environment,
+                cwd=folder,
+                start_new_session=True,
+                pass_fds=pass_on,
+            )
     except OSError as error:
         reason = f"{name} could not be started: {error.strerror}."
         raise Failure("child-failed", reason, hint="See that it is installed and may be run.") from error
+    if held:
+        _abandon(child)
+        raise KeyboardInterrupt
+    return child
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[list[int]]:
+    """Note Ctrl-C instead of raising: a child that runs before `Popen` has returned would be left behind unknown."""
+    held: list[int] = []
+    is_ours = threading.current_thread() is threading.main_thread()
+    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield held
+        return
+    signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
+    try:
+        yield held
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def identity_of(pid: int, *, boot_id: str) -> Identity | None:

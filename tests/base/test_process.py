@@ -88,6 +88,31 @@ run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], time
     os.close(reader)
 
 
+def test_an_interrupt_while_a_child_is_being_started_ends_it_too(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    caller = """
+import os, signal, subprocess, sys
+from comfywatchman.base.process import run_bounded
+class Interrupted(subprocess.Popen):
+    def _execute_child(self, *arguments):
+        super()._execute_child(*arguments)
+        os.kill(os.getpid(), signal.SIGINT)
+subprocess.Popen = Interrupted
+run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], timeout_seconds=1000)
+"""
+    ended = subprocess.run([sys.executable, "-c", caller, str(pipe)], stderr=subprocess.PIPE, check=False, timeout=30)
+    assert b"KeyboardInterrupt" in ended.stderr
+    said = b"?"
+    while said:  # nothing once nobody holds the pipe any more, whether or not it was killed before it opened it
+        try:
+            said = os.read(reader, 100)
+        except BlockingIOError:
+            assert select.select([reader], [], [], 10)[0]
+    os.close(reader)
+
+
 def test_no_secret_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CIVITAI_API_KEY", "HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN", "ANYTHING_ELSE"):
         monkeypatch.setenv(name, CANARY)
