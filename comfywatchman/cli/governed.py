@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import show_path
+from comfywatchman.base.words import reason_of
 from comfywatchman.cli.render import exit_code, print_failure, print_json, printable
 from comfywatchman.cli.session import Session
 
@@ -28,13 +31,26 @@ class GovCommand(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run it; a failure becomes words on standard error, an envelope on standard output, and an exit code."""
         try:
-            return super().invoke(ctx)
+            return self._invoked(ctx)
         except Failure as failure:
             print_failure(failure)
             if ctx.params.get("as_json"):
                 error = {"code": failure.code, "message": failure.message, "hint": failure.hint}
                 print_json(command=command_name(ctx), error=error)
             ctx.exit(exit_code(failure))
+
+    def _invoked(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            place = show_path(os.fsdecode(error.filename))
+            raise Failure(
+                "file-unreadable",
+                f"{place} cannot be read or written: {reason_of(error)}.",
+                hint="See the permissions (ls -l) of the governed root and of ComfyUI; nothing was half done.",
+            ) from error
 
 
 def json_option(command: Any) -> Any:

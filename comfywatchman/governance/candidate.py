@@ -174,8 +174,15 @@ def heal(ground: Ground, environment: Path, report: integrity.IntegrityReport) -
 
 
 def _shares_changes(environment: Path, name: str) -> bool:
-    changed = (environment / file for file in _changed(environment, name))
-    return any(path.is_file() and path.stat().st_nlink > 1 for path in changed)
+    return any(_is_shared(environment / file) for file in _changed(environment, name))
+
+
+def _is_shared(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_nlink > 1
+    except OSError:
+        # A folder that keeps its owner out: what lies in it may be shared.
+        return True
 
 
 def _changed(environment: Path, name: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
 from comfywatchman.base.filesystem import network_type
 from comfywatchman.base.lock import hold, is_held, read_holder
+from comfywatchman.base.words import reason_of
 from comfywatchman.governance import commit
 from comfywatchman.governance.judging.leftovers import end_holders
 from comfywatchman.governance.layout import Layout
@@ -81,9 +82,13 @@ def look(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str
         Failure: As `open_ground`, but never `lock-held`: the note then says who works.
     """
     layout = Layout(root.absolute())
-    _require_root(layout)
+    try:
+        _require_root(layout)
+        is_cut_off = layout.journal.exists()
+    except OSError as error:
+        raise Failure("file-unreadable", f"{show_path(layout.root)} cannot be read: {reason_of(error)}.") from error
     ground = _ground(layout, comfyui, clock, network, None)
-    if not layout.journal.exists():
+    if not is_cut_off:
         return ground
     try:
         with hold(layout.lock_file, command="finish a change that was cut off", clock=clock):

@@ -181,7 +181,8 @@ def _changed_files(one: _Installed, after: int | None = None) -> Iterator[str]:
 
 def _is_older(path: str, moment: int) -> bool:
     try:
-        return os.stat(path).st_mtime_ns <= moment
+        facts = os.stat(path)
+        return facts.st_mtime_ns <= moment and bool(facts.st_mode & stat.S_IRUSR)
     except OSError:
         return False
 
@@ -202,7 +203,9 @@ def _hash_of(path: str, algorithm: str) -> str | None:
         # A pipe or device in a file's place is never waited for.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            mode = os.fstat(descriptor).st_mode
+            # What its owner may not read, only root reads: uv installs no such file.
+            if not (stat.S_ISREG(mode) and mode & stat.S_IRUSR):
                 return None
             while block := stream.read(_BLOCK):
                 digest.update(block)

@@ -75,3 +75,13 @@ def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
     assert ended.judgement
     assert "install.py ended with status 124" in " ".join(one.detail for one in ended.judgement.findings)
     assert (site.layout.logs / f"{ended.txid}.install.stdout.log").stat().st_size < 2 << 30
+
+
+def test_files_that_a_trial_closed_to_their_owner_are_opened_again(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    assert tried(site, "import corelet\nos.chmod(corelet.__file__, 0)").integrity == "modified"
+    assert is_whole(site)
+    key = generation.current(site.layout)
+    assert key is not None
+    place = next(generation.path_of(site.layout, key).glob("lib/*/site-packages/corelet/__init__.py"))
+    assert place.stat().st_mode & 0o400

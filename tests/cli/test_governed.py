@@ -1,0 +1,39 @@
+"""A governed root that the system does not let us look into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.gov import gov
+from comfywatchman.governance.ground import look
+from tests.governance.grounds import Site, made
+
+# Longer than a name may be: asking for it fails for root, too, as a folder without permission does for others.
+UNSEEN = "a" * 300
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return made(tmp_path, init=False)
+
+
+@pytest.mark.parametrize("command", [["status"], ["check"], ["node", "list"], ["tx", "run", "x"]])
+def test_what_cannot_be_looked_into_is_told(site: Site, command: list[str]) -> None:
+    root = site.folder / UNSEEN / "env"
+    called = ["--root", str(root), "--home", str(site.folder / "home"), "--comfyui", str(site.comfyui)]
+    ended = CliRunner().invoke(gov, [*called, *command, "--json"])
+    assert ended.exit_code == 1
+    error = orjson.loads(ended.stdout)["error"]
+    assert error["code"] == "file-unreadable"
+    assert UNSEEN in error["message"]
+
+
+def test_a_root_that_cannot_be_looked_into_is_a_failure_for_the_cycle(site: Site) -> None:
+    with pytest.raises(Failure) as caught:
+        look(site.folder / UNSEEN, comfyui=site.comfyui, clock=site.clock, network={})
+    assert caught.value.code == "file-unreadable"
