@@ -40,8 +40,8 @@ class IntegrityReport:
     Attributes:
         status: `verified`; `modified` when something is not as it was installed; `unknown` when time ran out before
             everything was seen, and what was seen was well.
-        modified_files: Files that changed, are gone, or run at every start and belong to no package; relative to the
-            environment.
+        modified_files: Files that changed, are gone, or run at every start and belong to no package, and what no
+            environment starts without; relative to the environment.
         missing_record: Packages without a RECORD: their installation was cut off.
         unexpected: Packages that should not be there, or not in that version, as `name==version`.
         missing: Packages that should be there, as `name==version`.
@@ -94,7 +94,7 @@ def modified(
     until = None if budget_seconds is None else time.monotonic() + budget_seconds
     places = _places(environment)
     installed = [one for place in places for one in _installed(place)]
-    at_startup = set(strangers(environment))
+    others = {*strangers(environment), *fallen(environment)}
     unexpected, missing = _compared(installed, expected)
 
     def seen(one: _Installed) -> list[str] | None:
@@ -109,10 +109,10 @@ def modified(
     changed = {path: name for path, name in named if path not in known}
     out_of_time = None in paths
     broken = tuple(sorted(one.package.name for one in installed if not (one.folder / "RECORD").is_file()))
-    is_modified = bool(changed or at_startup or broken or unexpected or missing or not places)
+    is_modified = bool(changed or others or broken or unexpected or missing or not places)
     return IntegrityReport(
         status="modified" if is_modified else "unknown" if out_of_time else "verified",
-        modified_files=tuple(sorted(changed.keys() | at_startup)),
+        modified_files=tuple(sorted(changed.keys() | others)),
         missing_record=broken,
         unexpected=unexpected,
         missing=missing,
@@ -134,6 +134,17 @@ def changed_files(environment: Path, package: Package, folder: Path) -> tuple[st
         folder: Its folder of facts (`installed_in`).
     """
     return tuple(os.path.relpath(path, environment) for path in _changed_files(_Installed(package, folder)))
+
+
+def fallen(environment: Path) -> tuple[str, ...]:
+    """Return what an environment needs to start and is gone: its interpreter, which a link leads to, or its settings.
+
+    The interpreter goes when the Python of the system is replaced by another version.
+    """
+    has_python = os.access(environment / "bin" / "python", os.X_OK)
+    has_settings = os.path.isfile(environment / "pyvenv.cfg")
+    named = ((has_python, "bin/python"), (has_settings, "pyvenv.cfg"))
+    return tuple(name for is_there, name in named if not is_there)
 
 
 def strangers(environment: Path) -> tuple[str, ...]:

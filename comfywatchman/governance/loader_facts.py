@@ -29,7 +29,12 @@ def tried_loaders(layout: Layout) -> TriedLoaders:
 
 
 def _judgements(layout: Layout) -> Iterator[Judgement]:
-    for path in sorted(layout.transactions.glob("*.json")):
+    try:
+        paths = sorted(layout.transactions.glob("*.json"))
+    except OSError:
+        # A folder that may not be looked into tells nothing; the checks of the environment say so.
+        return
+    for path in paths:
         found = read_state(path, Transaction, only_look=True)
         if isinstance(found, Transaction) and found.judgement is not None:
             yield found.judgement

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance import generation, initiate, rollback, snapshot
 from comfywatchman.governance.adding import Wish, add
-from comfywatchman.governance.ground import open_ground
-from tests.governance.grounds import Site, made
+from comfywatchman.governance.checks.making import make_checks
+from comfywatchman.governance.driver import Driver
+from comfywatchman.governance.ground import look, open_ground
+from tests.governance.grounds import KeptSite, Site
 from tests.governance.packs import repository
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 def test_an_environment_in_the_place_of_the_link_is_set_aside(site: Site) -> None:
@@ -80,3 +80,16 @@ def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
     with open_ground(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as ground:
         initiate.init(ground)
         assert generation.current(ground.layout)
+
+
+@pytest.mark.parametrize("name", ["bin/python", "pyvenv.cfg"])
+def test_an_environment_that_cannot_start_is_seen_and_built_anew(site: Site, name: str) -> None:
+    key = generation.current(site.layout)
+    assert key is not None
+    (generation.path_of(site.layout, key) / name).unlink()
+    looked = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    results = {one.name: one for one in make_checks(looked, driver=Driver(present=False), budget_seconds=0.5)}
+    production = results["production"]
+    assert (production.status, production.vital, name in production.evidence) == ("fail", True, True)
+    site.init()
+    assert site.imported("print('starts')") == "starts"

@@ -48,3 +48,7 @@ def test_a_damaged_transaction_tells_nothing_and_stays(tmp_path: Path) -> None:
 
 def test_a_root_without_trials_tells_nothing(tmp_path: Path) -> None:
     assert tried_loaders(Layout(tmp_path)).inputs == ()
+
+
+def test_a_folder_that_cannot_be_looked_into_tells_nothing(tmp_path: Path) -> None:
+    assert tried_loaders(Layout(tmp_path / ("a" * 300))).inputs == ()

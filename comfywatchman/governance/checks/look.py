@@ -130,7 +130,7 @@ def production_facts(look: Look) -> tuple[ProductionFacts, tuple[Package, ...]]:
         broken=tuple(
             f"{one.name} {one.version}" for one, place in installed.items() if not (place / "RECORD").is_file()
         ),
-        modified=tuple(sorted({*modified, *_strangers(look, environment)})),
+        modified=tuple(sorted({*modified, *_strangers(look, environment), *integrity.fallen(environment)})),
         verified=verified,
         packages=len(expected),
     ), tuple(sorted(installed))
