@@ -148,6 +148,8 @@ def test_the_servers_own_format_has_to_give_every_required_input() -> None:
         "3": {"class_type": "Save", "inputs": {"images": ["2", 0]}},
     }
     assert said(wired_nodes(read(prompt), ()), rules()) == [("2", "steps", None)]
+    growing = {"Sample": entry(model=["MODEL", {}], images=["COMFY_AUTOGROW_V3", {}])}
+    assert said(wired_nodes(read(prompt), ()), rules(**growing)) == []
 
 
 def test_while_one_output_is_whole_the_server_runs_that_one() -> None:

@@ -195,6 +195,7 @@ def test_a_choice_that_the_server_does_not_offer_is_not_ready(host: Host, server
     server.answer_with("/object_info", info)
     (entry,) = host.status().workflows
     assert (entry.status, entry.refused_inputs) == ("READY", ())
+    first_ready = entry.last_resolved_at
     info["KSampler"]["input"] = {"required": SAMPLER | {"sampler_name": [["other"], {}]}}
     server.answer_with("/object_info", info)
     (entry,) = host.status().workflows
@@ -206,10 +207,14 @@ def test_a_choice_that_the_server_does_not_offer_is_not_ready(host: Host, server
     assert "choose one of these in the node: other." in report
     assert "Nothing: every workflow" not in report
     put(host.comfyui / "nodes.py", source + SOURCE.replace(b"RETURN_TYPES", b"VALIDATE_INPUTS"))
-    assert host.status().summary.ready == 1
+    (entry,) = host.status().workflows
+    assert entry.status == "READY"
+    assert (entry.last_resolved_at or "") > (first_ready or "")
 
 
 def test_a_workflow_without_an_output_has_nothing_to_run(host: Host, server: FakeComfyUI) -> None:
+    server.answer_with("/object_info", saving(nodes()))
+    assert host.status().summary.ready == 1
     server.answer_with("/object_info", saving(nodes(), output=False))
     (entry,) = host.status().workflows
     assert (entry.status, entry.problems[0].code) == ("INVALID", "nothing-to-run")
