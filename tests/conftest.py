@@ -3,8 +3,12 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.governance.grounds import KeptSite
 
 OURS = ("COMFYUI_ROOT", "CIVITAI_API_KEY", "HF_TOKEN", "TAVILY_API_KEY", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
@@ -23,3 +27,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(folder.cleanup)
     os.environ["XDG_CONFIG_HOME"] = f"{folder.name}/config"
     os.environ["XDG_DATA_HOME"] = f"{folder.name}/data"
+
+
+@pytest.fixture(scope="session")
+def kept_root(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
+    """Return the governed root that every test may have as `gov init` leaves it; see `KeptSite.restored`."""
+    from tests.governance.grounds import KeptSite, made
+
+    return KeptSite.of(made(tmp_path_factory.mktemp("governed")))

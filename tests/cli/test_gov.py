@@ -26,7 +26,7 @@ from comfywatchman.cli.gov import COMMANDS, SUMMARIES, gov
 from comfywatchman.cli.main import main
 from comfywatchman.governance import generation
 from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site, made
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 TXID = "20261120T120000Z-0000000a"
@@ -115,8 +115,8 @@ COMMANDS_ALONE = {name for name in COMMANDS if name not in {"node", "tx", "snaps
 
 
 @pytest.fixture
-def gov_on(tmp_path: Path) -> Gov:
-    return Gov(made(tmp_path))
+def gov_on(kept_root: KeptSite) -> Gov:
+    return Gov(kept_root.restored())
 
 
 @pytest.fixture(scope="module")

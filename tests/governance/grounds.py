@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -90,6 +91,37 @@ class Site:
         python = generation.path_of(self.layout, key) / "bin" / "python"
         ended = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
         return ended.stdout.strip()
+
+
+@dataclass(frozen=True)
+class KeptSite:
+    """A root that is made once and brought back for each test, in its own place: an environment cannot be moved.
+
+    Attributes:
+        made: The root as it was made; use what `restored` returns.
+        copy: A copy of its whole folder.
+    """
+
+    made: Site
+    copy: Path
+
+    @classmethod
+    def of(cls, site: Site) -> KeptSite:
+        """Keep a root as it is now."""
+        copy = site.folder.with_name(f"{site.folder.name}-kept")
+        _copied(site.folder, copy)
+        return cls(site, copy)
+
+    def restored(self) -> Site:
+        """Bring it back as it was, whatever was done to it."""
+        shutil.rmtree(self.made.folder)
+        _copied(self.copy, self.made.folder)
+        return Site(self.made.folder, self.made.clock)
+
+
+def _copied(folder: Path, copy: Path) -> None:
+    # `cp` keeps files one that are linked to each other, as those of an environment and of uv's cache are.
+    subprocess.run(["cp", "-a", folder, copy], check=True, timeout=60)
 
 
 def made(

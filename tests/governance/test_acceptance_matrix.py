@@ -27,7 +27,7 @@ from comfywatchman.governance.promotion import Consent
 from comfywatchman.governance.records import GenerationMark, Transaction
 from comfywatchman.governance.root import Ground
 from comfywatchman.governance.uv import UvEnded
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site
 from tests.governance.packs import changed, repository
 from tests.governance.wheels import add_wheel
 
@@ -39,8 +39,8 @@ FIELDS = {
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    site = made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    site = kept_root.restored()
     site.configure(tx={"probe": False})
     return site
 

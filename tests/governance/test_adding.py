@@ -6,28 +6,17 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
-from comfywatchman.governance import plugins, rollback, workshop
+from comfywatchman.governance import rollback, workshop
 from comfywatchman.governance.adding import Wish, add, adopt
 from comfywatchman.governance.records import Plugin
 from tests.base.test_git import git
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site, made
 from tests.governance.packs import changed, repository
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return made(tmp_path_factory.mktemp("site"))
-
-
 @pytest.fixture
-def site(template: Site) -> Site:
-    """One governed root for all tests here; each begins with no node."""
-    with template.opened() as ground:
-        for node_id in workshop.plugins_of(ground.layout).plugins:
-            plugins.remove(ground, node_id)
-    for path in (template.comfyui / "custom_nodes").iterdir():
-        path.rename(template.folder / f"away-{len(list(template.folder.iterdir()))}")
-    return template
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 def added(site: Site, target: str | Path, **wish: str) -> Plugin:

@@ -20,7 +20,7 @@ from comfywatchman.governance.rollback import operations
 from comfywatchman.governance.uv import UvEnded
 from tests.governance import changes
 from tests.governance.changes import check_agreement, run
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site, made
 
 STAGES = ("gov.build_", "gov.snapshot_", "gov.before_", "gov.after_", "gov.prune_")
 POINTS = sorted(name for name in failpoints.NAMES if name.startswith(STAGES))
@@ -29,8 +29,8 @@ COMMITTED = AFTER | {"gov.after_unlink", "gov.prune_after_index", "gov.prune_aft
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 @contextmanager
@@ -40,6 +40,7 @@ def half_done(site: Site) -> Iterator[Journal]:
     yield msgspec.convert(orjson.loads(site.layout.journal.read_bytes()), Journal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, point: str) -> None:
     site.configure(rollback={"snapshot_retention": 2}, runtime={"keep_generations": 1})

@@ -15,13 +15,13 @@ from comfywatchman.governance import generation, integrity, truth, workshop
 from comfywatchman.governance.ground import Ground
 from comfywatchman.governance.records import GenerationMark, SnapshotMeta
 from comfywatchman.governance.uv import UvEnded
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site
 from tests.governance.wheels import add_wheel
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 @contextmanager

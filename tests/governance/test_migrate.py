@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 
@@ -10,12 +9,12 @@ from comfywatchman.base.files import read_state
 from comfywatchman.governance import generation, rollback, workshop
 from comfywatchman.governance.migrate import migrate
 from comfywatchman.governance.records import Transaction
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 def migrated(site: Site) -> tuple[str, ...]:

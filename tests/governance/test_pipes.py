@@ -13,12 +13,12 @@ from comfywatchman.governance import generation, ground, integrity, transaction
 from comfywatchman.governance.checks.making import make_checks
 from comfywatchman.governance.driver import Driver
 from comfywatchman.governance.isolation import is_ours
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 def piped(path: Path) -> Path:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 
 import pytest
 
@@ -10,17 +9,22 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.governance import generation, snapshot
 from comfywatchman.governance.rollback import operations, read_operation, rollback, undo
 from tests.governance import changes
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site, made
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Site:
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
     """A root with the nodes `a` (on numlet 1.0) and `b`, one after the other."""
-    site = made(tmp_path)
+    site = made(tmp_path_factory.mktemp("site"))
     with site.opened() as ground:
         changes.promote(ground, "a", ["oldlet"])
         changes.promote(ground, "b", ["plainlet"])
-    return site
+    return KeptSite.of(site)
+
+
+@pytest.fixture
+def site(two_nodes: KeptSite) -> Site:
+    return two_nodes.restored()
 
 
 def first(site: Site) -> str:

@@ -28,6 +28,9 @@ PLACES: Mapping[str, str] = {
 }
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a governed root with every kind of file: nodes tried, promoted, in conflict, and gone back."""

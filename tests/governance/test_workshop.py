@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance import truth, workshop
 from comfywatchman.governance.records import Plugin, Plugins
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path)
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
 
 
 def test_edits_stay_in_the_copy_and_the_copy_goes(site: Site) -> None:

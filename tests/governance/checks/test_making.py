@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -28,15 +29,20 @@ from comfywatchman.governance.records import (
     TransactionStatus,
 )
 from tests.fakes import FakeClock
-from tests.governance.grounds import Site, made
+from tests.governance.grounds import KeptSite, Site, made
 from tests.governance.packs import changed, repository
 
 NO_GPU = Driver(present=False)
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
+    return KeptSite.of(made(tmp_path_factory.mktemp("site"), clock=FakeClock()))
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return made(tmp_path, clock=FakeClock())
+def site(kept: KeptSite) -> Site:
+    return dataclasses.replace(kept.restored(), clock=FakeClock())
 
 
 def checks(site: Site, *, budget_seconds: float | None = 5.0) -> Mapping[str, CheckResult]:
