@@ -302,6 +302,7 @@ def test_a_failed_trial_ends_with_1_and_says_where_to_look(gov_on: Gov) -> None:
     assert gov_on.json("tx", "list")["transactions"][0]["status"] == "failed"
 
 
+@pytest.mark.slow
 def test_a_conflict_is_shown_with_pins_and_ends_with_2(gov_on: Gov) -> None:
     for name, requirement in (("old", "oldlet"), ("new", "newlet")):
         gov_on.pack(name, requirement)

@@ -74,6 +74,7 @@ def _resolved(site: Site, txid: str, *pins: str) -> Transaction:
         return resolution.resolve(ground, txid, pins)
 
 
+@pytest.mark.slow
 def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site) -> None:
     clashed = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
     assert clashed.status == "needs_resolution"

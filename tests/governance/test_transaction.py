@@ -81,6 +81,7 @@ def test_a_node_is_tried_with_what_it_declares(site: Site) -> None:
     assert transaction.read(site.layout, found.txid) == found
 
 
+@pytest.mark.slow
 def test_an_installer_runs_in_the_candidate_with_its_pip_and_what_it_installs_is_planned(site: Site) -> None:
     script = (
         "import subprocess, sys\n"
