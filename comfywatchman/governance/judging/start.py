@@ -24,6 +24,8 @@ from comfywatchman.governance.listening import holders, listeners, session_pids
 _LOOK_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 3.0
+_DYING_SECONDS: Final = 1.0
+"""How long a process that broke a connection off may take until it can be seen to have ended."""
 _READ_BYTES: Final = 4 << 20
 _KEPT_BYTES: Final = 1 << 20
 _FOR_LOGS: Final = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
@@ -105,7 +107,8 @@ def _judged(child: Child, waited: _Waited, url: str, marks: Marks, bench: Bench)
     marked = marks if bench.probe and unasked is None else None
     started = _asked(child, url, marked, bench=bench)
     failures, imported = _imports(child)
-    ended = child.wait(0.0)
+    is_lost = started.trouble is not None or (started.probe is not None and started.probe.status == "fail")
+    ended = child.wait(_DYING_SECONDS if is_lost else 0.0)
     child.end(grace_seconds=_GRACE_SECONDS)
     return Started(
         how="server",
