@@ -39,7 +39,7 @@ def checked_pin(text: str) -> str:
         wanted = Requirement(f"{name.strip()}=={Version(version.strip())}")
     except (InvalidRequirement, InvalidVersion) as error:
         raise Failure("gov-bad-pin", f"{text!r} is no pin.", hint=PIN_HINT) from error
-    if wanted.extras:
+    if wanted.extras or wanted.url:
         raise Failure("gov-bad-pin", f"{text!r} is no pin: it says more than a name and a version.", hint=PIN_HINT)
     return f"{canonicalize_name(wanted.name)}{wanted.specifier}"
 

@@ -54,7 +54,13 @@ def test_a_pin_is_a_name_and_one_version(text: str, pin: str) -> None:
     "text",
     [
         *("", "numpy", "numpy>=1", "numpy==", "==1", "numpy==1.*", "numpy===1", "numpy==1,<2", "numpy[x]==1", "-r==1"),
-        *("numpy==1; sys_platform == 'win32'", "numpy @ https://127.0.0.1/x", "numpy==1\nx==2", "numpy==one"),
+        *(
+            "numpy==1; sys_platform == 'win32'",
+            "numpy @ https://127.0.0.1/x",
+            "a @ https://x==1",
+            "numpy==1\nx==2",
+            "numpy==one",
+        ),
     ],
 )
 def test_anything_else_is_refused_with_the_form_to_use(text: str) -> None:
