@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -55,12 +56,13 @@ def wired_nodes(workflow: Workflow, models: Collection[tuple[str, str]]) -> tupl
 def _wired(node: Node, models: Collection[tuple[str, str]], *, is_api: bool) -> Wired:
     places = 0 if any(node.widget_names) else len(node.positional)
     texts = {f"#{place}": value for place, value in enumerate(node.positional)} if places else node.values
+    # The same few names recur in all nodes of all workflows: each is held once.
     return Wired(
-        path=node.path,
-        class_type=node.class_type,
-        sources=node.sources,
+        path=intern(node.path),
+        class_type=intern(node.class_type),
+        sources=tuple(map(intern, node.sources)),
         texts={
-            name: value
+            intern(name): intern(value)
             for name, value in texts.items()
             if isinstance(value, str)
             and len(value) <= _LONGEST_CHOICE
