@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from comfywatchman.comfyui.loaders import builtin_table
 from comfywatchman.comfyui.references import find_references
 from comfywatchman.comfyui.workflow.document import Workflow
@@ -58,6 +60,7 @@ def test_the_servers_format_names_what_the_editors_format_names_on_active_nodes(
             assert reread({"prompt": prompt}) == reread(prompt)
 
 
+@pytest.mark.slow
 def test_declarations_and_ids_of_packs_do_not_decide_what_is_found() -> None:
     for before, raw in raw_templates():
         for node in raw_nodes(raw):
@@ -66,6 +69,7 @@ def test_declarations_and_ids_of_packs_do_not_decide_what_is_found() -> None:
         assert reread(raw) == before
 
 
+@pytest.mark.slow
 def test_bypassing_every_node_leaves_nothing_required() -> None:
     for before, raw in raw_templates():
         for node in raw["nodes"]:
@@ -75,6 +79,7 @@ def test_bypassing_every_node_leaves_nothing_required() -> None:
         assert len(after) >= len(before)
 
 
+@pytest.mark.slow
 def test_windows_paths_are_kept_as_they_are_written() -> None:
     for before, raw in raw_templates():
         for node in raw_nodes(raw):

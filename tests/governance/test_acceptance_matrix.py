@@ -97,10 +97,12 @@ class TestFirst:
         assert written["logs"].keys() == {"stdout", "stderr", "run_exit_code"}
         assert Path(written["candidate_env"]).parent == site.layout.candidates
 
+    @pytest.mark.slow
     def test_inspecting_gives_the_same_every_time(self, site: Site) -> None:
         done = tried(site, "pack", "plainlet")
         assert transaction.read(site.layout, done.txid) == transaction.read(site.layout, done.txid) == done
 
+    @pytest.mark.slow
     def test_aborting_removes_the_candidate_and_marks_the_status(self, site: Site) -> None:
         done = tried(site, "pack", "plainlet")
         assert Path(done.candidate_env).is_dir()

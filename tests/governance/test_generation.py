@@ -162,6 +162,7 @@ def snapshots(*keys: str | None) -> list[SnapshotMeta]:
     return [SnapshotMeta(id="", created_at="", reason="", ref="", generation=key) for key in keys]
 
 
+@pytest.mark.slow
 def test_pruning_keeps_production_those_in_use_and_those_of_the_newest_snapshots(site: Site) -> None:
     site.configure(runtime={"keep_generations": 2})
     production = generation.current(site.layout)

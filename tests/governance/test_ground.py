@@ -148,6 +148,7 @@ def _count_up(folder: str) -> None:
         counter.write_text(str(int(counter.read_text()) + 1))
 
 
+@pytest.mark.slow
 def test_commands_at_the_same_time_come_one_after_the_other(site: Site) -> None:
     (site.folder / "counter").write_text("0")
     context = multiprocessing.get_context("spawn")

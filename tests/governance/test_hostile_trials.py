@@ -30,6 +30,7 @@ def is_whole(site: Site) -> bool:
     return mark is not None and generation.is_untouched(site.layout, mark)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "installer",
     [
@@ -46,6 +47,7 @@ def test_production_that_a_trial_wrote_into_is_built_anew_and_the_trial_failed(t
     assert "production's environment was changed; it was built anew" in (ended.error or "")
 
 
+@pytest.mark.slow
 def test_production_that_was_changed_before_a_trial_is_not_blamed_on_it(tmp_path: Path) -> None:
     site = made(tmp_path)
     key = generation.current(site.layout)
@@ -56,6 +58,7 @@ def test_production_that_was_changed_before_a_trial_is_not_blamed_on_it(tmp_path
     assert (ended.status, is_whole(site)) == ("completed", False)
 
 
+@pytest.mark.slow
 def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Path) -> None:
     site = made(tmp_path)
     before = site.layout.lock.read_bytes()
@@ -69,6 +72,7 @@ def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Pat
     assert site.layout.lock.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
     site = made(tmp_path)
     ended = tried(site, "while True:\n    print('x' * (1 << 20))")
@@ -77,6 +81,7 @@ def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
     assert (site.layout.logs / f"{ended.txid}.install.stdout.log").stat().st_size < 2 << 30
 
 
+@pytest.mark.slow
 def test_files_that_a_trial_closed_to_their_owner_are_opened_again(tmp_path: Path) -> None:
     site = made(tmp_path)
     assert tried(site, "import corelet\nos.chmod(corelet.__file__, 0)").integrity == "modified"

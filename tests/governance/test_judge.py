@@ -124,6 +124,7 @@ def test_a_failed_import_of_another_pack_counts_only_when_it_is_new(room: Room, 
     assert room.compared(server(f"FAILED = {failed}")).exit_code == code
 
 
+@pytest.mark.slow
 def test_the_comparison_start_is_kept_while_nothing_has_changed(room: Room) -> None:
     changes = "open(os.path.join(os.path.dirname(BASE), '..', 'starts'), 'a').write(' '.join(PACKS) + '\\n')"
     room.compared(server(changes), baseline_key="one")

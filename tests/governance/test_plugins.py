@@ -81,6 +81,7 @@ def test_a_node_that_was_never_promoted_is_removed_without_a_new_lock(site: Site
     ) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["lock", "environment"])
 def test_a_removal_that_cannot_be_built_changes_nothing(tmp_path: Path, missing: str) -> None:
     site = made(tmp_path)

@@ -273,6 +273,7 @@ def test_where_there_is_no_pip_a_node_is_tried_without(site: Site, monkeypatch: 
     assert not list(Path(found.candidate_env).glob("lib/python*/site-packages/pip"))
 
 
+@pytest.mark.slow
 def test_an_installer_that_takes_too_long_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidate, "_INSTALL_SECONDS", 0.5)
     found = tried(site, "takes-too-long", files={"install.py": "import signal\nsignal.pause()\n"})
@@ -280,6 +281,7 @@ def test_an_installer_that_takes_too_long_is_ended(site: Site, monkeypatch: pyte
     assert "install.py ended with status 124" in found.judgement.findings[0].detail
 
 
+@pytest.mark.slow
 def test_a_requirement_file_in_utf_16_and_with_options_is_read_and_what_is_left_out_is_told(site: Site) -> None:
     node(site, "odd")
     text = "--extra-index-url https://me:s3cret@example.org/simple\r\nplainlet==1.0  # tiny\r\n-e .\r\n"

@@ -78,6 +78,7 @@ def test_the_time_limit_is_the_configured_one(tmp_path: Path) -> None:
     assert production_python(site.layout) == environment / "bin" / "python"
 
 
+@pytest.mark.slow
 def test_code_that_changed_makes_another_comparison_needed(tmp_path: Path) -> None:
     site = made(tmp_path)
     (site.comfyui / "main.py").write_text(server("open(BASE + '/../../../../starts', 'a').write(f'{len(PACKS)}\\n')"))

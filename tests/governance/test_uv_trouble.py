@@ -204,6 +204,7 @@ def test_a_torn_text_never_invents_a_root(data: st.DataObject) -> None:
     assert {edge.source for edge in parse(whole) if is_root(edge)} <= told
 
 
+@pytest.mark.slow
 def test_a_huge_text_is_read_in_linear_time() -> None:
     started = time.process_time()
     parse("No solution found when resolving\nBecause " + "numpy depends on a{ and " * 100_000)

@@ -44,6 +44,7 @@ def test_damaged_samples_are_read_or_refused() -> None:
     assert seen >= {"read", "workflow-not-json", "workflow-not-a-workflow"}
 
 
+@pytest.mark.slow
 def test_damaged_templates_are_read_or_refused_in_time() -> None:
     # Small templates keep this short; the torture suite takes them all.
     files = sorted((content for content in template_files().values() if len(content) < 30_000), key=len)

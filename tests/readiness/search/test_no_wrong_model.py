@@ -102,6 +102,7 @@ def test_the_absent_names_are_many_and_each_has_look_alikes() -> None:
     assert all(look_alikes(name) for name in ALL[1::2])
 
 
+@pytest.mark.slow
 def test_a_sample_of_absent_names_is_never_found_and_present_ones_are(catalogue: Catalogue) -> None:
     assert found(map(catalogue.on_civitai, ABSENT[::60])) == []
     results = [catalogue.on_civitai(name) for name in PRESENT[::60]]

@@ -64,6 +64,7 @@ def test_the_absent_names_are_many_and_differ_in_one_word_from_what_is_there() -
     assert not set(ABSENT) & set(PRESENT)
 
 
+@pytest.mark.slow
 def test_a_sample_of_absent_names_stays_a_doubt_whatever_the_model_swears(made: World) -> None:
     answers = searched(made, ABSENT[::120])
     assert found(answers) == []
