@@ -221,6 +221,12 @@ def test_the_markdown_says_what_matters(name: str, expected: list[str]) -> None:
         assert words in text
 
 
+def test_nothing_to_do_is_not_said_of_a_workflow_that_is_not_ready() -> None:
+    text = text_of(to_markdown(status(entry("/w/a.json"), entry("/w/b.json", Status.UNCERTAIN))))
+    assert "Nothing: every workflow" not in text
+    assert "why a workflow is not READY stands with it below" in text
+
+
 def test_classes_keep_their_letter_case_and_files_are_needed_by_nobody() -> None:
     node = MissingNode("KSamplerXL", "missing", ("1",), (Package("Pack"),), "Install Pack.")
     missing = msgspec.structs.replace(entry("/w/a.json", Status.MISSING), missing_nodes=(node,))
