@@ -33,7 +33,8 @@ def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> Non
             rows.append((group.sha256[:12] if number == 0 else "", size_words(group.size), copy.path, frees))
     if rows:
         print_table(("SHA-256", "Size", "File", "Hard links would free"), rows)
-    click.echo(f"{len(groups)} models are here more than once; hard links would free {size_words(linkable)}.")
+    are = "model is" if len(groups) == 1 else "models are"
+    click.echo(f"{len(groups)} {are} here more than once; hard links would free {size_words(linkable)}.")
     if waiting:
         click.echo(f"{waiting} more files have the size of another one and no hash yet: add --hash to be sure.")
 

@@ -78,7 +78,7 @@ def list_snapshots(context: click.Context, as_json: bool) -> None:
     for one in found:
         is_kept = generation.read_mark(ground.layout, one.generation) is not None
         rows.append((one.id, one.created_at, one.reason, one.ref, "kept" if is_kept else "to be built again"))
-    print_table(("Snapshot", "Taken", "Reason", "For", "Environment"), rows)
+    print_table(("Snapshot", "Taken", "Reason", "For", "Environment"), rows, whole="Snapshot", spare=("Taken",))
     click.echo("To go back: gov rollback SNAPSHOT")
 
 
@@ -121,7 +121,8 @@ def list_operations(context: click.Context, as_json: bool) -> None:
         answer(context, {"operations": found})
         return
     rows = [(one.op_id, one.kind, one.ref, one.status, one.ended_at or "", one.note) for one in found]
-    print_table(("Operation", "Kind", "Of", "Status", "Ended", "Note"), rows)
+    columns = ("Operation", "Kind", "Of", "Status", "Ended", "Note")
+    print_table(columns, rows, whole="Operation", spare=("Ended",))
 
 
 @click.command("inspect", cls=GovCommand)

@@ -25,10 +25,13 @@ def init(context: click.Context, as_json: bool) -> None:
     gov --comfyui ~/ComfyUI init
     """
     from comfywatchman.governance.initiate import init as make
+    from comfywatchman.governance.initiate import remember_comfyui
 
     session: Session = context.obj
     with opened(session, "init", is_new=True, words="Building the environment") as (ground, _tell):
         operation = make(ground)
+        if session.comfyui_option is not None:
+            remember_comfyui(ground)  # so that the commands that follow need not name it again
         from comfywatchman.governance.status import status as status_of
 
         found = status_of(ground)
@@ -75,7 +78,7 @@ def status(context: click.Context, as_json: bool) -> None:
     click.echo(f"{counted(found.transactions_total, 'transaction')}, {found.pending} of them not over.")
     if found.recent:
         rows = [(one.txid, one.node_id, one.status, one.started_at) for one in found.recent]
-        print_table(("Transaction", "Node", "Status", "Started"), rows)
+        print_table(("Transaction", "Node", "Status", "Started"), rows, whole="Transaction", spare=("Started",))
 
 
 @click.command(cls=GovCommand)

@@ -68,7 +68,8 @@ def list_transactions(context: click.Context, as_json: bool) -> None:
         click.echo("No node was tried yet. Try one: gov tx run NODE")
         return
     rows = [(one.txid, one.node_id, one.status, one.started_at, shortened(one.diff.added)) for one in found]
-    print_table(("Transaction", "Node", "Status", "Started", "Came"), rows)
+    columns = ("Transaction", "Node", "Status", "Started", "Came")
+    print_table(columns, rows, whole="Transaction", spare=("Started",))
 
 
 @click.command(cls=GovCommand)

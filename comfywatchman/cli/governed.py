@@ -103,7 +103,7 @@ def opened(session: Session, command: str, *, is_new: bool = False, words: str =
             is_new=is_new,
         ) as ground,
     ):
-        _say(ground)
+        _say(session, ground)
         yield ground, tell
 
 
@@ -120,13 +120,20 @@ def looked(session: Session) -> Ground:
         ground = look(
             session.governed_root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables()
         )
-    _say(ground)
+    _say(session, ground)
     return ground
 
 
-def _say(ground: Ground) -> None:
+def _say(session: Session, ground: Ground) -> None:
     if ground.note:
         click.echo(printable(ground.note), err=True)
+    named = session.comfyui_option
+    if named is not None and named.expanduser().resolve() != ground.comfyui.resolve():
+        click.echo(
+            f"--comfyui is not used: this root governs {printable(str(ground.comfyui))} (comfyui_dir in its "
+            "config.toml). To govern another ComfyUI, give it a root of its own: gov --root FOLDER.",
+            err=True,
+        )
 
 
 @contextmanager

@@ -27,7 +27,9 @@ def history(session: Session, limit: int, as_json: bool) -> None:
         click.echo("No cycle has run yet. Start one: comfywatchman --run-cycle")
         return
     columns = ("Started", "Trigger", "Outcome", "Seconds", "Read", "Ready", "Missing", "Uncertain", "Invalid")
-    print_table(columns, [_row(record) for record in records])
+    print_table(
+        columns, [_row(record) for record in records], whole="Started", spare=("Read", "Seconds", "Trigger", "Invalid")
+    )
 
 
 def list_intake_command(session: Session, *, limit: int, as_json: bool) -> int:
@@ -36,7 +38,7 @@ def list_intake_command(session: Session, *, limit: int, as_json: bool) -> int:
     if as_json:
         print_json(intake=[msgspec.to_builtins(entry) for entry in entries])
     elif entries:
-        print_table(("At", "Kind", "Source", "Workflow"), [_intake_row(entry) for entry in entries])
+        print_table(("At", "Kind", "Source", "Workflow"), [_intake_row(entry) for entry in entries], whole="At")
     else:
         click.echo("No workflow has been acknowledged yet. Run: comfywatchman --run-cycle")
     return DONE

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from comfywatchman.base.files import show_path
-from comfywatchman.base.words import reason_of, size_words
+from comfywatchman.base.words import counted, reason_of, size_words
 from comfywatchman.comfyui.model_file import MODEL_SUFFIXES, HeaderFacts, check_header
 from comfywatchman.comfyui.model_metadata import ModelMetadata, read_metadata
 
@@ -218,7 +218,7 @@ def _summary(file: InspectedFile) -> str:
     header = file.header
     if header is not None:
         count = "" if header.parameters is None else f", {header.parameters:,} parameters"
-        parts.append(f"{header.tensors} tensors{count}")
+        parts.append(f"{counted(header.tensors, 'tensor')}{count}")
         parts.extend(f"{number} x {dtype}" for dtype, number in header.dtypes.items())
         parts.extend([header.family] if header.family else [])
     parts.extend(file.warnings)

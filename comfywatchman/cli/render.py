@@ -38,22 +38,47 @@ def print_json(**facts: Any) -> None:
     click.echo(content.decode("utf-8", "backslashreplace"), nl=False)
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str | None = None) -> None:
-    """Print a table; piped, the same cells separated by tabs, without a frame."""
+def print_table(
+    columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: str = "", spare: Sequence[str] = ()
+) -> None:
+    """Print a table; piped, the same cells separated by tabs, without a frame.
+
+    Args:
+        columns: The name of each column.
+        rows: The cells of each row.
+        whole: A column whose cells a person copies: they stay on one line.
+        spare: Columns that a terminal too narrow for all of them goes without, the first one first.
+    """
+    shown = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
-        for row in (columns, *rows):
-            click.echo("\t".join(printable(cell) for cell in row))
+        for row in (columns, *shown):
+            click.echo("\t".join(row))
         return
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")  # a name or hash that is cut off cannot be copied
-    for row in rows:
-        table.add_row(*(Text(printable(cell), style=_STYLES.get(cell, "")) for cell in row))
-    console().print(table)
+    out = console()
+    kept = _fitting(columns, shown, spare, out.width)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for at in kept:  # a name or hash that is cut off cannot be copied
+        table.add_column(columns[at], overflow="fold", no_wrap=columns[at] == whole)
+    for row in shown:
+        table.add_row(*(Text(row[at], style=_STYLES.get(row[at], "")) for at in kept))
+    out.print(table)
+
+
+def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
+    """Return the places of the columns to show within so many characters."""
+    from rich.cells import cell_len
+
+    widths = [max(cell_len(row[at]) for row in (columns, *rows)) for at in range(len(columns))]
+    kept = list(range(len(columns)))
+    for name in spare:
+        if sum(widths[at] + _GAP for at in kept) <= width:
+            break
+        kept.remove(columns.index(name))
+    return kept
 
 
 def printable(text: str) -> str:
@@ -106,6 +131,9 @@ _NOT_THERE: Final = frozenset(
     }
 )
 """What was named is not there, or packages clash: scripts of the first `gov` tell these by the code 2."""
+
+_GAP: Final = 2
+"""What stands between two columns."""
 
 _STYLES: Final = {
     "READY": "green",

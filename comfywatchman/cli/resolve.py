@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from comfywatchman.base.files import Damaged, show_path
-from comfywatchman.base.words import size_words
+from comfywatchman.base.words import counted, size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus, silence_of, silent_sources
@@ -189,7 +189,7 @@ def _show(results: tuple[SearchResult, ...], problems: tuple[str, ...]) -> None:
 
 
 def _row(one: SearchResult) -> tuple[str, str, str, str, str]:
-    where = one.url or (f"{len(one.candidates)} candidates" if one.candidates else "")
+    where = one.url or (counted(len(one.candidates), "candidate") if one.candidates else "")
     return one.filename, one.type or "?", one.status.value, _size(one.size), where
 
 
@@ -197,7 +197,8 @@ def _show_doubt(one: SearchResult) -> None:
     from comfywatchman.readiness.search.decisions import candidate_id
 
     click.echo(f"\n{printable(one.filename)}: {one.status.value}")
-    silences = {silence_of(source) for source in silent_sources(one)}  # said once, below all of them
+    silent = silent_sources(one)  # said once, below all of them
+    silences = {words for source in silent for words in (silence_of(source), f"{source}: ERROR.")}
     for line in one.evidence:
         if line not in silences:
             click.echo(f"  {printable(line)}")

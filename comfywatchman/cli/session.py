@@ -125,6 +125,9 @@ class Session:
         found = self.installation()
         if found is None:
             hint = "Name it: COMFYUI_ROOT=/path/to/ComfyUI, or --comfyui /path/to/ComfyUI before the command."
+            sample = self.layout.sample / "ComfyUI"
+            if sample.is_dir():
+                hint += f" The sample host of the first run is --comfyui {shlex.quote(str(sample))}."
             raise Failure("comfyui-not-found", f"No ComfyUI was found {purpose}.", hint=hint)
         return found
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+import tomlkit
 from packaging.requirements import InvalidRequirement, Requirement
 
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, to_json, unwritable, write_atomic
+from comfywatchman.base.files import read_regular, show_path, to_json, unwritable, write_atomic
 from comfywatchman.governance import commit, generation, snapshot, truth, workshop
 from comfywatchman.governance.records import GenerationMark, Operation, Plugins
 from comfywatchman.governance.root import Ground
@@ -34,10 +35,11 @@ def init(ground: Ground) -> Operation | None:
         What was done; None when everything was there.
 
     Raises:
-        Failure: `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`, `gov-truth-damaged`. No environment
-            goes into production then.
+        Failure: `comfyui-not-found`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`,
+            `gov-truth-damaged`. No environment goes into production then.
     """
     layout = ground.layout
+    _refuse_no_comfyui(ground.comfyui)
     started_at = to_text(ground.clock.now())
     folders = (layout.candidates, layout.snapshots, layout.transactions, layout.operations, layout.conflicts)
     for folder in (*folders, layout.logs, layout.work, layout.generations):
@@ -68,6 +70,20 @@ def init(ground: Ground) -> Operation | None:
         return commit.publish(ground, journal)
 
 
+def remember_comfyui(ground: Ground) -> None:
+    """Write into the governed root's `config.toml` which ComfyUI it governs, unless that stands there.
+
+    Raises:
+        Failure: `file-unreadable` or `file-unwritable`.
+    """
+    path = ground.layout.config
+    document = tomlkit.parse(read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode())
+    paths = document.setdefault("paths", tomlkit.table())
+    if not paths.get("comfyui_dir"):
+        paths["comfyui_dir"] = str(ground.comfyui)
+        write_atomic(path, tomlkit.dumps(document).encode())
+
+
 def base_requirements(comfyui: Path) -> tuple[str, ...]:
     """Return the requirement lines of ComfyUI's own requirements.txt; none when there is no such file.
 
@@ -80,6 +96,16 @@ def base_requirements(comfyui: Path) -> tuple[str, ...]:
     text = read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace")
     lines = (line.partition(" #")[0].strip() for line in text.splitlines())
     return tuple(_required(line) for line in lines if line and not line.startswith(("#", "-")))
+
+
+def _refuse_no_comfyui(folder: Path) -> None:
+    # A folder that is not there, or whose disk is not mounted, would else ask for no packages at all.
+    if not (folder / "main.py").is_file():
+        raise Failure(
+            "comfyui-not-found",
+            f"There is no ComfyUI in {show_path(folder)}: it has no main.py.",
+            hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
+        )
 
 
 def _refuse_a_gap(there: Mapping[str, str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import orjson
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.gov import gov
@@ -31,6 +31,27 @@ def test_what_cannot_be_looked_into_is_told(site: Site, command: list[str]) -> N
     error = orjson.loads(ended.stdout)["error"]
     assert error["code"] == "file-unreadable"
     assert UNSEEN in error["message"]
+
+
+def call(site: Site, *arguments: str) -> Result:
+    """Run `gov` on the site's root, with no ComfyUI configured."""
+    environment = {"HOME": str(site.folder), "COMFYUI_ROOT": None}
+    named = ["--root", str(site.root), "--home", str(site.folder / "home")]
+    return CliRunner().invoke(gov, [*named, *arguments], env=environment)
+
+
+def test_a_comfyui_that_init_was_told_need_not_be_named_again(site: Site) -> None:
+    assert call(site, "status").exit_code == 1
+    assert call(site, "--comfyui", str(site.comfyui), "init").exit_code == 0
+    ended = call(site, "status")
+    assert ended.exit_code == 0, ended.output
+    assert str(site.comfyui) in ended.stdout
+
+
+def test_another_comfyui_than_the_governed_one_is_told_not_to_count(site: Site) -> None:
+    call(site, "--comfyui", str(site.comfyui), "init")
+    assert "--comfyui" not in call(site, "--comfyui", str(site.comfyui), "status").stderr
+    assert "--comfyui is not used" in call(site, "--comfyui", str(site.folder / "other"), "status").stderr
 
 
 def test_a_root_that_cannot_be_looked_into_is_a_failure_for_the_cycle(site: Site) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 
+import click
 import pytest
 
 from comfywatchman.base.errors import Failure
@@ -17,6 +21,34 @@ def test_what_a_terminal_obeys_becomes_an_escape() -> None:
 def test_a_table_that_is_piped_is_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("A", "B"), [("x\ty", "1\n2"), ("\x1b[31m", "")])
     assert capsys.readouterr().out == "A\tB\nx\\ty\t1\\n2\n\\x1b[31m\t\n"
+
+
+def test_on_a_narrow_terminal_spare_columns_go_and_what_is_copied_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    seen = on_a_terminal(("Id", "Taken", "Note"), [("20260101T120000Z-snap-0a1b2c", "2026-01-01T12:00:00Z", "q" * 50)])
+    assert "20260101T120000Z-snap-0a1b2c" in seen
+    assert "Taken" not in seen
+    assert seen.count("q") == 50
+    assert max(len(line) for line in seen.splitlines()) <= 60
+
+
+def test_on_a_wide_terminal_every_column_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    seen = on_a_terminal(("Id", "Taken", "Note"), [("1", "2026-01-01T12:00:00Z", "q" * 50)])
+    assert "2026-01-01T12:00:00Z" in seen
+
+
+def on_a_terminal(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return what a person sees of a table whose first column is whole and whose second is spare."""
+    terminal, end = pty.openpty()
+    with (
+        os.fdopen(terminal, "rb", buffering=0) as screen,
+        open(end, "w", encoding="utf-8") as out,
+        contextlib.redirect_stdout(out),
+    ):
+        print_table(columns, rows, whole=columns[0], spare=columns[1:2])
+        out.flush()
+        return click.unstyle(screen.read(65536).decode())
 
 
 def test_a_failure_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:

@@ -35,6 +35,18 @@ def test_a_configured_comfyui_that_is_none_is_a_failure_that_names_its_place(hos
     assert raised.value.code == "comfyui-not-found"
 
 
+def test_without_a_comfyui_the_sample_host_of_the_first_run_is_offered(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(host.folder / "nobody"))
+    for is_built in (False, True):
+        if is_built:
+            (host.home / "state" / "sample" / "ComfyUI").mkdir(parents=True)
+        with pytest.raises(Failure) as raised:
+            session(host).needed_installation("to look at")
+        assert ("sample host" in (raised.value.hint or "")) == is_built
+
+
 def test_the_folders_it_was_told_to_use_go_with_it(host: Host) -> None:
     text = '[comfyui]\nbase_directory = "base"\nmodels_directory = "m"\nextra_model_paths = ["a.yaml"]\n'
     found = session(host, text, comfyui=host.comfyui).installation()

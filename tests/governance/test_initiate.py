@@ -2,17 +2,24 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance import generation, initiate, snapshot, truth
 from comfywatchman.governance.records import Operation, Plugins
-from comfywatchman.governance.settings import default_text
+from comfywatchman.governance.settings import GovernedSettings, default_text, read_settings
 from comfywatchman.governance.workshop import plugins_of
 from tests.governance import changes
 from tests.governance.grounds import Site, made
+
+
+def replace_paths(settings: GovernedSettings) -> GovernedSettings:
+    """Return settings without what they say of folders."""
+    return msgspec.structs.replace(settings, paths=GovernedSettings().paths)
 
 
 def init(site: Site) -> Operation | None:
@@ -56,6 +63,34 @@ def test_a_comfyui_without_requirements_gives_an_empty_environment(tmp_path: Pat
     (site.comfyui / "requirements.txt").unlink()
     init(site)
     assert truth.groups(site.layout.pyproject.read_text()) == {"base": ()}
+
+
+def test_a_folder_without_comfyui_is_not_governed(tmp_path: Path) -> None:
+    site = made(tmp_path, init=False)
+    (site.comfyui / "main.py").unlink()
+    with pytest.raises(Failure, match="no ComfyUI") as caught:
+        init(site)
+    assert caught.value.code == "comfyui-not-found"
+    assert not site.layout.pyproject.exists()
+
+
+def test_an_environment_outlives_a_comfyui_that_is_not_mounted(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    shutil.rmtree(site.comfyui)
+    with pytest.raises(Failure, match="no ComfyUI"):
+        init(site)
+    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+
+
+def test_the_governed_comfyui_is_remembered_once_beside_what_else_is_configured(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    before = read_settings(site.layout.config)
+    with site.opened("init") as ground:
+        initiate.remember_comfyui(ground)
+        initiate.remember_comfyui(replace(ground, comfyui=tmp_path / "other"))
+    after = read_settings(site.layout.config)
+    assert after.paths.comfyui_dir == str(site.comfyui)
+    assert replace_paths(after) == replace_paths(before)
 
 
 def test_an_updated_comfyui_is_followed(tmp_path: Path) -> None:
