@@ -11,10 +11,8 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance import (
     candidate,
-    conflict,
     generation,
     plugins,
-    promotion,
     resolution,
     rollback,
     snapshot,
@@ -23,11 +21,11 @@ from comfywatchman.governance import (
     workshop,
 )
 from comfywatchman.governance.adding import Wish, add, adopt
-from comfywatchman.governance.promotion import Consent
 from comfywatchman.governance.records import GenerationMark, Transaction
 from comfywatchman.governance.root import Ground
 from comfywatchman.governance.uv import UvEnded
 from tests.governance.grounds import KeptSite, Site
+from tests.governance.nodes import promoted, registered, tried
 from tests.governance.packs import changed, repository
 from tests.governance.wheels import add_wheel
 
@@ -43,24 +41,6 @@ def site(kept_root: KeptSite) -> Site:
     site = kept_root.restored()
     site.configure(tx={"probe": False})
     return site
-
-
-def node(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> str:
-    pack = repository(site.folder / "repositories" / name, *requirements, files=files)
-    with site.opened() as ground:
-        return add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
-
-
-def tried(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
-    if not (site.folder / "repositories" / name).exists():
-        node(site, name, *requirements, files=files)
-    with site.opened() as ground:
-        return transaction.run(ground, name)
-
-
-def promoted(site: Site, txid: str, **consent: bool | str) -> Transaction:
-    with site.opened() as ground:
-        return promotion.promote(ground, txid, Consent(**consent), report=conflict.report)  # type: ignore[arg-type]
 
 
 def put_in(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
@@ -296,7 +276,7 @@ class TestGoingBack:
         assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
 
     def test_a_removal_with_its_code_deletes_only_the_nodes_folder(self, site: Site) -> None:
-        node(site, "pack")
+        registered(site, "pack")
         (site.folder / "elsewhere").mkdir()
         (site.folder / "elsewhere/kept.py").write_text("kept")
         (site.comfyui / "custom_nodes/pack/link").symlink_to(site.folder / "elsewhere")

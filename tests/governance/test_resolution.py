@@ -10,10 +10,9 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance import aside, conflict, plugins, promotion, resolution, transaction, truth
-from comfywatchman.governance.adding import Wish, add
 from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
 from tests.governance.grounds import Site, made
-from tests.governance.packs import repository
+from tests.governance.nodes import promoted, tried
 from tests.governance.wheels import add_wheel
 
 SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
@@ -42,7 +41,7 @@ def site(tmp_path: Path) -> Site:
 def still(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Transaction]:
     """The same root with a transaction that waits for pins; nothing is promoted here."""
     site = _made(tmp_path_factory.mktemp("site"))
-    return site, _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
+    return site, promoted(site, tried(site, "heavy", "midlet>=2").txid)
 
 
 @pytest.fixture
@@ -57,18 +56,6 @@ def waiting(still: tuple[Site, Transaction]) -> Iterator[tuple[Site, Transaction
         transaction.save(ground, clashed)
 
 
-def _tried(site: Site, name: str, *requirements: str) -> Transaction:
-    pack = repository(site.folder / "repositories" / name, *requirements)
-    with site.opened() as ground:
-        add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
-        return transaction.run(ground, name)
-
-
-def _promoted(site: Site, txid: str) -> Transaction:
-    with site.opened() as ground:
-        return promotion.promote(ground, txid, promotion.Consent(), report=conflict.report)
-
-
 def _resolved(site: Site, txid: str, *pins: str) -> Transaction:
     with site.opened() as ground:
         return resolution.resolve(ground, txid, pins)
@@ -76,19 +63,19 @@ def _resolved(site: Site, txid: str, *pins: str) -> Transaction:
 
 @pytest.mark.slow
 def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site) -> None:
-    clashed = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
+    clashed = promoted(site, tried(site, "heavy", "midlet>=2").txid)
     assert clashed.status == "needs_resolution"
     before = {name: site.layout.truth(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
     resolved = _resolved(site, clashed.txid, "numlet==1.0")
     assert (resolved.status, resolved.error, resolved.resolution_pins) == ("resolved", None, ("numlet==1.0",))
     assert {name: site.layout.truth(name).read_bytes() for name in before} == before
-    promoted = _promoted(site, clashed.txid)
-    assert promoted.status == "promoted"
+    done = promoted(site, clashed.txid)
+    assert done.status == "promoted"
     assert site.imported("import numlet, midlet; print(numlet.__version__, midlet.__version__)") == "1.0 2.0"
     assert site.imported("import fastlet, plainlet; print('there')") == "there"
     assert truth.overrides(site.layout.pyproject.read_text()) == (SCOPED,)
-    assert promoted.promotion is not None
-    assert [line for line in promoted.promotion.accepted_violations if "numlet[fast]>=2" in line]
+    assert done.promotion is not None
+    assert [line for line in done.promotion.accepted_violations if "numlet[fast]>=2" in line]
     with site.opened() as ground:
         plugins.remove(ground, "heavy")
     assert {name: site.layout.truth(name).read_bytes() for name in before} == before
@@ -116,12 +103,12 @@ def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tup
 
 @pytest.mark.slow
 def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
-    found = _promoted(site, _tried(site, "plain", "numlet>=2").txid)
+    found = promoted(site, tried(site, "plain", "numlet>=2").txid)
     resolved = _resolved(site, found.txid, "numlet==1.0")
     assert resolved.status == "resolved"
     assert resolved.promotion_plan is not None
     assert resolved.promotion_plan.override_additions == ("numlet==1.0",)
-    assert _promoted(site, found.txid).status == "promoted"
+    assert promoted(site, found.txid).status == "promoted"
     assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
 
 
@@ -156,13 +143,13 @@ def test_without_pins_it_is_only_tried_again(waiting: tuple[Site, Transaction]) 
 
 @pytest.mark.slow
 def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: Site) -> None:
-    clashed = _promoted(site, _tried(site, "heavy", "midlet>=2").txid)
+    clashed = promoted(site, tried(site, "heavy", "midlet>=2").txid)
     _resolved(site, clashed.txid, "numlet==1.0")
-    _promoted(site, clashed.txid)
-    other = _tried(site, "other", "newlet")
-    assert _promoted(site, other.txid).status == "needs_resolution"
+    promoted(site, clashed.txid)
+    other = tried(site, "other", "newlet")
+    assert promoted(site, other.txid).status == "needs_resolution"
     assert _resolved(site, other.txid, "numlet==1.0").status == "resolved"
-    assert _promoted(site, other.txid).status == "promoted"
+    assert promoted(site, other.txid).status == "promoted"
     with site.opened() as ground:
         plugins.remove(ground, "heavy")
         assert site.imported("import numlet, newlet; print(numlet.__version__)") == "1.0"
@@ -181,7 +168,7 @@ def test_a_resolution_tells_anew_which_core_packages_change(waiting: tuple[Site,
 def test_builds_of_torch_that_disagree_stop_a_promotion_until_they_are_pinned_to_one(site: Site) -> None:
     for name, version in (("torch", "2.8.0+cu128"), ("torchvision", "0.23.0+cu128"), ("torchvision", "0.23.0+cu121")):
         add_wheel(site.wheels, name, version)
-    found = _tried(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
+    found = tried(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
     consent = promotion.Consent(approve_core=True, reason="a test")
     with site.opened() as ground:
         failed = promotion.promote(ground, found.txid, consent, report=conflict.report)

@@ -15,11 +15,10 @@ from comfywatchman.base.code_tree import tree_of
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.governance import candidate, generation, transaction
-from comfywatchman.governance.adding import Wish, add
 from comfywatchman.governance.names import new_transaction_id
 from comfywatchman.governance.records import Judgement, Logs, Transaction
 from tests.governance.grounds import Site, made
-from tests.governance.packs import repository
+from tests.governance.nodes import registered, tried
 from tests.governance.wheels import add_wheel
 
 PATCH = """
@@ -36,20 +35,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     site = made(tmp_path_factory.mktemp("site"))
     site.configure(tx={"probe": False})
     return site
-
-
-def node(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> str:
-    """Register a node of this name."""
-    pack = repository(site.folder / "repositories" / name, *requirements, files=files)
-    with site.opened() as ground:
-        return add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
-
-
-def tried(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
-    """Register a node of this name and try it."""
-    node(site, name, *requirements, files=files)
-    with site.opened() as ground:
-        return transaction.run(ground, name)
 
 
 def production(site: Site) -> dict[str, str]:
@@ -244,7 +229,7 @@ def test_an_unknown_node_and_one_whose_folder_is_gone_cannot_be_tried(site: Site
     with site.opened() as ground, pytest.raises(Failure) as caught:
         transaction.run(ground, "absent")
     assert caught.value.code == "gov-node-unknown"
-    node(site, "vanishes")
+    registered(site, "vanishes")
     (site.comfyui / "custom_nodes/vanishes").rename(site.folder / "vanished")
     with site.opened() as ground, pytest.raises(Failure) as caught:
         transaction.run(ground, "vanishes")
@@ -254,7 +239,7 @@ def test_an_unknown_node_and_one_whose_folder_is_gone_cannot_be_tried(site: Site
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "x")])
 def test_a_trial_that_is_broken_off_stands_as_failed(site: Site, error: BaseException) -> None:
     name = f"broken-off-by-{type(error).__name__}"
-    node(site, name)
+    registered(site, name)
 
     def judge(*_arguments: object, **_facts: object) -> tuple[Judgement, Logs]:
         raise error
@@ -283,7 +268,7 @@ def test_an_installer_that_takes_too_long_is_ended(site: Site, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_a_requirement_file_in_utf_16_and_with_options_is_read_and_what_is_left_out_is_told(site: Site) -> None:
-    node(site, "odd")
+    registered(site, "odd")
     text = "--extra-index-url https://me:s3cret@example.org/simple\r\nplainlet==1.0  # tiny\r\n-e .\r\n"
     (site.comfyui / "custom_nodes/odd/requirements.txt").write_bytes(text.encode("utf-16"))
     with site.opened() as ground:
@@ -338,7 +323,7 @@ def test_a_damaged_record_is_passed_over_and_left(site: Site) -> None:
 
 @pytest.mark.slow
 def test_a_trial_whose_process_died_stands_as_failed(site: Site) -> None:
-    node(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
+    registered(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.governance.grounds import Site\n"
         "from comfywatchman.governance import transaction\n"
