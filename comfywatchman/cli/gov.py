@@ -100,7 +100,7 @@ def _inner(name: str, text: str, commands: dict[str, tuple[str, str]]) -> LazyGr
 
 node = _inner(
     "node",
-    "Add, list and remove custom nodes.",
+    SUMMARIES["node"],
     {
         "add": ("comfywatchman.cli.gov_node:add", "Clone a node and register it; production does not change yet."),
         "list": ("comfywatchman.cli.gov_node:list_nodes", "List the registered nodes, and folders that are not."),
@@ -109,7 +109,7 @@ node = _inner(
 )
 tx = _inner(
     "tx",
-    "Try a node in a candidate environment; look at it, promote it, or throw it away.",
+    SUMMARIES["tx"],
     {
         "run": ("comfywatchman.cli.gov_tx:run", "Try a node: build a candidate environment and start ComfyUI in it."),
         "list": ("comfywatchman.cli.gov_tx:list_transactions", "List transactions, newest first."),
@@ -128,7 +128,7 @@ snapshot = _inner(
 )
 op = _inner(
     "op",
-    "List and inspect operations: every change that was made.",
+    SUMMARIES["op"],
     {
         "list": ("comfywatchman.cli.gov_past:list_operations", "List operations, newest first."),
         "inspect": ("comfywatchman.cli.gov_past:inspect_operation", "Show what one operation changed."),

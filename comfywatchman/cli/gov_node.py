@@ -14,7 +14,6 @@ from comfywatchman.cli.session import Session
 if TYPE_CHECKING:
     from comfywatchman.governance.adding import FindPack
 
-_STATES = {"as-recorded": "as recorded", "changed": "changed", "gone": "gone"}
 _REGISTRY_SECONDS = 20.0
 
 
@@ -100,7 +99,7 @@ def list_nodes(context: click.Context, as_json: bool) -> None:
         rows = [
             (
                 one.plugin.id,
-                _STATES[one.code] + (", with changed files" if one.is_dirty else ""),
+                one.code.replace("-", " ") + (", with changed files" if one.is_dirty else ""),
                 (one.commit or "")[:12],
                 str(len(one.plugin.managed_deps)),
                 one.plugin.git_url,

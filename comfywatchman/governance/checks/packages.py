@@ -176,10 +176,10 @@ def deny_result(found: Sequence[Denied]) -> CheckResult:
     )
 
 
-def shortened(names: Sequence[str], *, most: int = _SHOWN) -> str:
+def shortened(names: Sequence[str]) -> str:
     """Return the first names of a list, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _numbers(version: str) -> tuple[int, ...]:

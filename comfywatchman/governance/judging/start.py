@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+import msgspec
+
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import Child, child_environment
 from comfywatchman.comfyui.api import ask_running
@@ -110,19 +112,11 @@ def _judged(child: Child, waited: _Waited, url: str, marks: Marks, bench: Bench)
     is_lost = started.trouble is not None or (started.probe is not None and started.probe.status == "fail")
     ended = child.wait(_DYING_SECONDS if is_lost else 0.0)
     child.end(grace_seconds=_GRACE_SECONDS)
-    return Started(
-        how="server",
-        exit_code=0 if ended is None else ended or 1,
-        trouble=started.trouble if ended is None else _end_in_words("It ended while it was asked", ended, child),
-        packs=started.packs,
-        failures=failures,
-        imported=imported,
-        probe=started.probe,
-        model_folders=started.model_folders,
-        widget_places=started.widget_places,
-        model_directories=started.model_directories,
-        unasked=unasked,
-    )
+    started = msgspec.structs.replace(started, failures=failures, imported=imported, unasked=unasked)
+    if ended is None:
+        return started
+    trouble = _end_in_words("It ended while it was asked", ended, child)
+    return msgspec.structs.replace(started, exit_code=ended or 1, trouble=trouble)
 
 
 def _asked(child: Child, url: str, marks: Marks | None, *, bench: Bench) -> Started:
