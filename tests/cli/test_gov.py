@@ -24,7 +24,7 @@ from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.base.lock import hold
 from comfywatchman.cli.gov import COMMANDS, SUMMARIES, gov
 from comfywatchman.cli.main import main
-from comfywatchman.governance import generation
+from comfywatchman.governance import acceptance, generation
 from comfywatchman.governance.records import ConflictReport, Edge, Transaction, TransactionStatus
 from tests.governance.grounds import KeptSite, Site, made
 
@@ -427,3 +427,16 @@ def test_the_scripted_acceptance_passes_and_touches_nothing_of_the_root(gov_on: 
     assert (folder / "env" / "uv.lock").exists()
     shutil.rmtree(folder)
     assert list(gov_on.site.layout.transactions.iterdir()) == []
+
+
+def test_an_acceptance_that_fails_ends_with_1_and_leaves_nothing(shared: Gov, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = []
+
+    def fail(folder: Path, **_facts: object) -> tuple[acceptance.Step, ...]:
+        folders.append(folder)
+        return (acceptance.Step("init", ok=False, detail="no disk"), acceptance.Step("tx run", ok=None, detail=""))
+
+    monkeypatch.setattr(acceptance, "accept", fail)
+    assert [step["ok"] for step in shared.json("test", code=1)["steps"]] == [False, None]
+    assert "not tried" in shared("test").stdout
+    assert [folder for folder in folders if folder.exists()] == []
