@@ -98,7 +98,9 @@ def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]
     found = session.installation()
     if found is not None:
         if not quiet:
-            click.echo(f"ComfyUI {found.version or ''} in {found.root} (named by {found.found_by}).")
+            click.echo(
+                f"ComfyUI{f' {found.version}' if found.version else ''} in {found.root} (named by {found.found_by})."
+            )
         return found, False
     from comfywatchman.readiness.sample import build_sample, installed_templates
 

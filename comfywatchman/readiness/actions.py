@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from comfywatchman.base.words import size_words
+from comfywatchman.comfyui.core_classes import version_key
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
     NOTHING_TO_RUN,
@@ -23,6 +25,8 @@ from comfywatchman.readiness.status import (
     WorkflowEntry,
 )
 from comfywatchman.readiness.verdict import FREE_STATES, OPEN_STATES, WORDS, ModelState, Status
+
+_NEWER_COMFYUI: Final = ("node", "needs_newer_comfyui")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +133,8 @@ def _add(
     model: str | None = None,
 ) -> None:
     group = groups.setdefault(key, _Group(first))
+    if key == _NEWER_COMFYUI:
+        group.first = max(group.first, first, key=_demanded_version)  # an update that is too small helps nobody
     group.workflows.append(path)
     group.is_sure |= first.is_sure
     if class_type is not None:
@@ -155,8 +161,14 @@ def _node_key(node: MissingNode) -> tuple[str, ...]:
     if len(node.packages) == 1:
         return ("node", node.state, node.packages[0].id)
     if node.state == "needs_newer_comfyui":
-        return ("node", node.state)
+        return _NEWER_COMFYUI
     return ("node", node.state, node.class_type, *(package.id for package in node.packages))
+
+
+def _demanded_version(action: Action) -> tuple[bool, tuple[int, ...]]:
+    """Return what updates of ComfyUI are compared by; one that names no version asks for the newest."""
+    named = [key for word in action.instruction.split() if (key := version_key(word))]
+    return not named, max(named, default=())
 
 
 def _node_action(node: MissingNode) -> Action:

@@ -113,6 +113,14 @@ def test_all_classes_of_a_newer_comfyui_are_one_action() -> None:
     assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
 
 
+def test_one_update_of_comfyui_is_enough_for_all_its_classes() -> None:
+    wanted = [f"Update ComfyUI to {version}." for version in ("0.3.28 or later", "0.33.0 or later", "0.3.75 or later")]
+    nodes = [node(fix, state="needs_newer_comfyui", fix=fix) for fix in wanted]
+    assert actions([entry("/a", nodes=tuple(nodes))])[0].instruction == wanted[1]
+    newest = node("Z", state="needs_newer_comfyui", fix="Update ComfyUI to the newest version.")
+    assert actions([entry("/a", nodes=(newest, *nodes))])[0].instruction == newest.fix
+
+
 def test_a_class_of_unknown_origin_is_to_be_looked_at() -> None:
     (one,) = actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
     assert (one.what, one.instruction, one.is_sure) == ("A", "Find the package that provides it.", False)
