@@ -73,9 +73,6 @@ def gov(
     gov tx run PACK                             try it aside
     gov tx promote TXID                         put it in production
     """
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help())
-        return
     from comfywatchman.cli.session import Session
 
     outer = context.obj if isinstance(context.obj, Session) else None
