@@ -312,7 +312,8 @@ def test_a_conflict_is_shown_with_pins_and_ends_with_2(gov_on: Gov) -> None:
         result = gov_on("tx", "promote", txid)
     assert result.exit_code == 2, result.output
     assert f"Try: gov resolve {txid} --pin numlet==" in result.stdout
-    assert gov_on("resolve", txid, "--pin", "numlet==9.0").exit_code == 2
+    unsolved = gov_on.json("resolve", txid, "--pin", "numlet==9.0", code=2)
+    assert (unsolved["transaction"]["status"], unsolved["conflict"]["txid"]) == ("needs_resolution", txid)
     assert "Conflict (" in gov_on("tx", "inspect", txid).stdout
     solved = gov_on("resolve", txid, "--pin", "numlet==2.0")
     assert (solved.exit_code, "Resolved with numlet==2.0." in solved.stdout) == (0, True)
@@ -337,6 +338,11 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
     assert "1: numlet==2.0; gives way: numlet<2 (node old)" in screen
     assert "There is no 7." in screen
     assert "gov-transaction-state" in screen
+
+
+def test_on_a_terminal_resolve_tells_that_there_is_no_report(gov_on: Gov) -> None:
+    gov_on.record("needs_resolution")
+    assert "no conflict report" in gov_on.on_a_terminal("resolve", TXID, typed="")
 
 
 def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(shared: Gov) -> None:
