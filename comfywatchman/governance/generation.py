@@ -17,7 +17,7 @@ from typing import Final
 from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import fsync_folder, read_state, to_json, write_atomic
+from comfywatchman.base.files import fsync_folder, read_state, show_path, to_json, write_atomic
 from comfywatchman.base.filesystem import can_clone, flush_filesystem
 from comfywatchman.base.process import run_bounded
 from comfywatchman.base.words import reason_of
@@ -92,9 +92,9 @@ def python_version(python: Path) -> str:
     try:
         ended = run_bounded([str(python), "-I", "-c", _VERSION_CODE], timeout_seconds=_VERSION_SECONDS)
     except Failure as failure:
-        raise Failure("gov-python-missing", f"The interpreter {python} does not answer: {failure.message}") from failure
+        raise _no_python(python, f"does not answer: {failure.message}") from failure
     if ended.status:
-        raise Failure("gov-python-missing", f"The interpreter {python} ended with status {ended.status}.")
+        raise _no_python(python, f"ended with status {ended.status}.")
     return ended.output.decode("ascii", "replace").strip()
 
 
@@ -336,6 +336,14 @@ def _complete(environment: Path, mark: GenerationMark) -> None:
     failpoint("gov.build_before_mark")
     write_atomic(environment / MARK, to_json(mark))
     fsync_folder(environment.parent)
+
+
+def _no_python(python: Path, what: str) -> Failure:
+    return Failure(
+        "gov-python-missing",
+        f"The interpreter {show_path(python)} {what}",
+        hint="Correct [runtime] python in config.toml of the governed root.",
+    )
 
 
 def _failed(reason: str) -> Failure:

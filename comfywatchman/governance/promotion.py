@@ -187,7 +187,11 @@ def _promoted(
     mark = generation.build(ground, work.folder)
     if isinstance(mark, UvEnded):
         words = mark.errors.strip() or mark.output.strip()
-        raise Failure("gov-promote-failed", f"uv could not build the environment: {words}", hint="Try again later.")
+        raise Failure(
+            "gov-promote-failed",
+            f"uv could not build the environment: {words}",
+            hint=f"Check the network and the disk (df -h), then: gov resolve {tried.txid}, and promote it again.",
+        )
     return _committed(ground, tried, plugin, work, mark, consent=consent, started_at=started_at)
 
 

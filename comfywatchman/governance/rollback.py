@@ -61,7 +61,7 @@ def read_operation(layout: Layout, op_id: str) -> Operation:
     if OPERATION_ID.fullmatch(op_id):
         found = read_state(layout.operations / f"{op_id}.json", Operation, only_look=True)
     if not isinstance(found, Operation):
-        raise Failure("gov-operation-unknown", f"There is no operation {op_id!r}.", hint="See: gov status")
+        raise Failure("gov-operation-unknown", f"There is no operation {op_id!r}.", hint="See: gov op list")
     return found
 
 

@@ -175,7 +175,11 @@ class Uv:
         ended = self._call(argv, timeout_seconds=_QUICK_SECONDS)
         if not ended.is_well:
             what = " ".join(argv[:2])
-            raise Failure("gov-uv-failed", f"uv {what} ended with status {ended.status}: {_last_line(ended.errors)}")
+            raise Failure(
+                "gov-uv-failed",
+                f"uv {what} ended with status {ended.status}: {_last_line(ended.errors)}",
+                hint="If the environment is damaged, this builds it again: gov init",
+            )
         return ended.output
 
     def _call(

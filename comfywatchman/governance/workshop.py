@@ -43,7 +43,9 @@ class Workshop:
             return read_regular(self.folder / _PROJECT, max_bytes=MAX_TRUTH_BYTES).decode("utf-8")
         except (Failure, UnicodeDecodeError) as error:
             raise Failure(
-                "gov-truth-damaged", f"pyproject.toml of the governed root cannot be read: {error}."
+                "gov-truth-damaged",
+                f"pyproject.toml of the governed root cannot be read: {error}.",
+                hint="Correct the file, or go back to a snapshot: gov snapshot list.",
             ) from error
 
     def edit_project(self, edit: Callable[[str], str]) -> None:
