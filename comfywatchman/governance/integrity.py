@@ -155,6 +155,24 @@ def strangers(environment: Path) -> tuple[str, ...]:
     )
 
 
+def gone(environment: Path, *, known: Collection[str] = ()) -> tuple[str, ...]:
+    """Return the folders and modules at the top of site-packages that packages brought and that are there no longer.
+
+    Args:
+        environment: The environment's folder.
+        known: Files that do not count, relative to the environment (`GenerationMark.unverifiable`).
+    """
+    found: set[str] = set()
+    for place in _places(environment):
+        here = set(os.listdir(place))
+        for name in (name for one in _installed(place) for name, digest in _recorded(one.folder) if digest):
+            top = name.partition("/")[0]
+            if top not in here and top != ".." and not name.endswith(".pyc"):
+                path = str((place / name).relative_to(environment))
+                found |= set() if path in known else {str((place / top).relative_to(environment))}
+    return tuple(sorted(found))
+
+
 def _places(environment: Path) -> list[Path]:
     return [place for place in environment.glob("lib/python*/site-packages") if place.is_dir()]
 

@@ -34,6 +34,17 @@ def packages_of(environment: Path) -> Path:
     return next(environment.glob("lib/python*/site-packages"))
 
 
+def test_what_is_gone_from_the_top_is_named_but_no_script_bytecode_or_file_that_never_came(tmp_path: Path) -> None:
+    place = tmp_path / "lib" / "python3.11" / "site-packages"
+    (place / "alet-1.0.dist-info").mkdir(parents=True)
+    names = ("alet/__init__.py", "one.py", "__pycache__/one.pyc", "../../../bin/alet", "tests/never.py", "there/a.py")
+    (place / "there").mkdir()
+    (place / "alet-1.0.dist-info" / "RECORD").write_text("".join(f"{name},sha256=x,1\n" for name in names))
+    never = "lib/python3.11/site-packages/tests/never.py"
+    found = integrity.gone(tmp_path, known=[never])
+    assert found == ("lib/python3.11/site-packages/alet", "lib/python3.11/site-packages/one.py")
+
+
 def test_an_environment_as_it_was_installed_is_verified(environment: Path) -> None:
     assert integrity.modified(environment, HERE) == integrity.IntegrityReport("verified")
     assert integrity.modified(environment, None).in_words() == "nothing changed"

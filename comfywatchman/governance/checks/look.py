@@ -130,20 +130,24 @@ def production_facts(look: Look) -> tuple[ProductionFacts, tuple[Package, ...]]:
         broken=tuple(
             f"{one.name} {one.version}" for one, place in installed.items() if not (place / "RECORD").is_file()
         ),
-        modified=tuple(sorted({*modified, *_strangers(look, environment), *integrity.fallen(environment)})),
+        modified=tuple(sorted({*modified, *_at_the_top(look, mark, environment), *integrity.fallen(environment)})),
         verified=verified,
         packages=len(expected),
     ), tuple(sorted(installed))
 
 
-def _strangers(look: Look, environment: Path) -> tuple[str, ...]:
-    """Return the files that run at every start and belong to nobody; a file that comes or goes changes its folder."""
-    mark = stamp(environment.glob("lib/python3*/site-packages"))
+def _at_the_top(look: Look, mark: GenerationMark, environment: Path) -> tuple[str, ...]:
+    """Return what came and what is gone at the top of site-packages; either changes that folder, so it is seen at once.
+
+    What came: files that run at every start and belong to nobody. What is gone: folders and modules of packages.
+    """
+    now = stamp(environment.glob("lib/python3*/site-packages"))
     known = look.memory.kept.startup
-    if known is None or known.stamp != mark or look.budget.is_endless:
-        known = Startup(mark, integrity.strangers(environment))
+    if known is None or known.stamp != now or look.budget.is_endless:
+        gone = integrity.gone(environment, known=mark.unverifiable)
+        known = Startup(now, integrity.strangers(environment), gone)
     look.memory.new["startup"] = known
-    return known.strangers
+    return (*known.strangers, *known.gone)
 
 
 def _named(package: Package) -> str:

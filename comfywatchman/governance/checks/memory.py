@@ -23,10 +23,17 @@ class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Startup(msgspec.Struct, frozen=True):
-    """Files that run at every start of Python and belong to no package, as of a state of the package folders."""
+    """What came and went at the top of the package folders, as of a state of them.
+
+    Attributes:
+        stamp: That state.
+        strangers: Files that run at every start of Python and belong to no package.
+        gone: Folders and modules that packages brought and that are there no longer.
+    """
 
     stamp: str
     strangers: tuple[str, ...]
+    gone: tuple[str, ...]
 
 
 class Cleanliness(msgspec.Struct, frozen=True):
@@ -43,7 +50,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         generation: The environment that `packages` speaks of.
         packages: What is known of the files of each package of it.
-        startup: What is known of files that run at every start in it.
+        startup: What is known of the top of its package folders.
         nodes: What is known of each registered node.
         sizes: Bytes of each environment, by its folder.
         transactions: Node and status of each transaction, by the stamp of its file.

@@ -144,6 +144,20 @@ def test_a_file_that_runs_at_every_start_and_belongs_to_nobody_is_found_at_once(
     )
 
 
+@pytest.mark.parametrize("seconds", [0.0, 5.0, None])
+def test_a_folder_of_a_package_that_is_gone_fails_at_once_and_as_long_as_it_is_gone(
+    site: Site, seconds: float | None
+) -> None:
+    checks(site)
+    gone = (site_packages(site) / "corelet").rename(site.folder / "away")
+    for _ in range(2):
+        result = checks(site, budget_seconds=seconds)["production"]
+        assert (result.vital, result.status, result.action) == (True, "fail", "gov init")
+        assert (site_packages(site) / "corelet").relative_to(environment(site)).as_posix() in result.items
+    gone.rename(site_packages(site) / "corelet")
+    assert checks(site, budget_seconds=None)["production"].status == "ok"
+
+
 def test_an_installation_that_was_cut_off_is_named(site: Site) -> None:
     (site_packages(site) / "corelet-1.0.dist-info" / "RECORD").unlink()
     result = checks(site)["production"]
