@@ -20,10 +20,17 @@ _FOREVER_SECONDS = 365 * 86400.0
 def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> None:
     """List identical models and what linking them would free. Nothing is changed."""
     groups, waiting = _look(context.obj, with_hashing=with_hashing)
-    linkable = sum(group.linkable_bytes for group in groups)
     if as_json:
+        linkable = sum(group.linkable_bytes for group in groups)
         print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=waiting)
         context.exit(DONE)
+    _show(groups)
+    if waiting:
+        are = "file has" if waiting == 1 else "files have"
+        click.echo(f"{waiting} more {are} the size of another one and no hash yet: add --hash to be sure.")
+
+
+def _show(groups: tuple[Duplicates, ...]) -> None:
     from comfywatchman.base.words import size_words
 
     rows = []
@@ -33,10 +40,12 @@ def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> Non
             rows.append((group.sha256[:12] if number == 0 else "", size_words(group.size), copy.path, frees))
     if rows:
         print_table(("SHA-256", "Size", "File", "Hard links would free"), rows)
+    if not groups:
+        click.echo("No model is known to be here more than once.")
+        return
     are = "model is" if len(groups) == 1 else "models are"
+    linkable = sum(group.linkable_bytes for group in groups)
     click.echo(f"{len(groups)} {are} here more than once; hard links would free {size_words(linkable)}.")
-    if waiting:
-        click.echo(f"{waiting} more files have the size of another one and no hash yet: add --hash to be sure.")
 
 
 def _look(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplicates, ...], int]:

@@ -246,6 +246,7 @@ def test_what_fails_in_the_environment_comes_first_and_every_odd_check_has_a_row
     markdown = to_markdown(status(missing, environment=Environment("fail", checks, "/env")))
     text = text_of(markdown)
     assert "Python environment (production): gov init\nNumpy 2.2 is not there.\n" in text
+    assert "**Python environment (production)**: `gov init`" in markdown
     assert [line for line in markdown.splitlines() if line.startswith(("| production", "| storage", "| lock"))] == [
         "| production | fail | numpy 2.2 is not there. | `gov init` |",
         "| storage | unknown | an uncounted size. |  |",

@@ -47,4 +47,5 @@ def why_no_plan(report: MasterStatus | None) -> NoPlan:
     if "FOUND" in answers:
         return NoPlan(f"{when} wrote a plan, but it is no longer there.", is_answer=False)
     told = ", ".join(f"{count} {answer}" for answer, count in sorted(answers.items()))
-    return NoPlan(f"{when} searched for {models} and found nothing to download ({told}).", is_answer=True)
+    again = " ERROR: a site did not answer; `comfywatchman resolve --all` asks again." if "ERROR" in answers else ""
+    return NoPlan(f"{when} searched for {models} and found nothing to download ({told}).{again}", is_answer=True)

@@ -57,6 +57,13 @@ def test_what_a_search_said_is_counted_once_for_each_model(report: MasterStatus)
     assert found.reason == f"The cycle of {report.checked_at} {said}"
 
 
+def test_where_a_site_did_not_answer_the_next_step_is_said(report: MasterStatus) -> None:
+    found = why_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "ERROR"))
+    assert found.reason.endswith(
+        "(1 ERROR, 1 NOT_FOUND). ERROR: a site did not answer; `comfywatchman resolve --all` asks again."
+    )
+
+
 def test_a_plan_that_somebody_deleted_is_no_answer(report: MasterStatus) -> None:
     found = why_no_plan(answered(report, "FOUND", "FOUND", "NOT_FOUND"))
     assert (found.is_answer, found.reason.endswith("wrote a plan, but it is no longer there.")) == (False, True)
