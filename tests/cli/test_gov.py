@@ -291,6 +291,7 @@ def test_a_registry_that_cannot_be_asked_says_to_give_the_address(gov_on: Gov) -
     assert "gov node add https://" in error["hint"]
 
 
+@pytest.mark.slow
 def test_a_failed_trial_ends_with_1_and_says_where_to_look(gov_on: Gov) -> None:
     gov_on.pack("depth")
     gov_on("node", "add", "--adopt", "depth")

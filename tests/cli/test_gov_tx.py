@@ -44,6 +44,7 @@ def test_aborting_answers_a_program_with_the_record(gov_on: Gov) -> None:
     assert gov_on.json("tx", "abort", TXID)["status"] == "aborted"
 
 
+@pytest.mark.slow
 def test_a_promotion_that_fails_ends_with_1_and_says_what_is_next(gov_on: Gov) -> None:
     gov_on.pack("depth")
     gov_on("node", "add", "--adopt", "depth")

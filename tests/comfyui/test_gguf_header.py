@@ -95,6 +95,7 @@ def test_a_header_that_no_version_describes_is_damaged(tmp_path: Path, content: 
     assert code(tmp_path, content) == "header-invalid"
 
 
+@pytest.mark.slow
 def test_a_long_header_is_read_on_and_one_without_end_is_not_judged() -> None:
     long = whole(("a", (1,), F16, 2), pairs=(pair("tokens", 9, strings(*["word"] * (READ_BYTES[0] // 8))),))
     assert least_size(lambda start, count: long[start : start + count], 1, 1) == len(long)

@@ -194,6 +194,7 @@ def one_by_one(header: dict[str, object]) -> tuple[int, int] | None:
     return end, len(spans)
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(st.dictionaries(st.sampled_from("abcd"), TENSORS, max_size=4))
 def test_looking_at_all_tensors_at_once_says_the_same_as_one_by_one(header: dict[str, object]) -> None:

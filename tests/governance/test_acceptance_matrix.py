@@ -69,6 +69,7 @@ class TestFirst:
         assert site.layout.lock.is_file()
         assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
 
+    @pytest.mark.slow
     def test_a_trial_writes_a_record_with_all_fields(self, site: Site) -> None:
         done = tried(site, "pack", "plainlet")
         written = json.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())

@@ -94,6 +94,7 @@ def test_removing_a_node_returns_every_truth_file_to_the_same_bytes(site: Site) 
     assert generation.current(site.layout) == key
 
 
+@pytest.mark.slow
 def test_what_was_tested_is_what_is_locked(site: Site) -> None:
     with site.opened() as ground:
         changes.promote(ground, "a", ["deeplet"], pins=["numlet==1.0"])

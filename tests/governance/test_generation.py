@@ -127,6 +127,7 @@ def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(si
         assert isinstance(generation.build(dataclasses.replace(ground, uv=uv), folder), UvEnded)
 
 
+@pytest.mark.slow
 def test_a_modified_environment_is_built_again_unless_a_process_uses_it(site: Site) -> None:
     mark = build(site, "oldlet")
     module(site, mark.key).write_text("poison = True\n")

@@ -102,6 +102,7 @@ def test_an_updated_comfyui_is_followed(tmp_path: Path) -> None:
     assert site.imported("import corelet; print(corelet.__version__)") == "2.0"
 
 
+@pytest.mark.slow
 def test_nodes_stay_when_comfyui_is_updated(tmp_path: Path) -> None:
     site = made(tmp_path)
     with site.opened() as ground:
@@ -120,6 +121,7 @@ def test_an_edit_by_hand_is_locked_and_built(tmp_path: Path) -> None:
     assert site.imported("import plainlet; print('well')") == "well"
 
 
+@pytest.mark.slow
 def test_a_group_named_overrides_is_made_to_override(tmp_path: Path) -> None:
     site = made(tmp_path)
     text = truth.with_group(site.layout.pyproject.read_text(), "node-a", ["oldlet", "newlet"])
@@ -129,6 +131,7 @@ def test_a_group_named_overrides_is_made_to_override(tmp_path: Path) -> None:
     assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", ["gone", "modified"])
 def test_an_environment_that_came_to_harm_is_built_again(tmp_path: Path, harm: str) -> None:
     site = made(tmp_path)

@@ -236,6 +236,7 @@ def test_an_unknown_node_and_one_whose_folder_is_gone_cannot_be_tried(site: Site
     assert caught.value.code == "gov-node-unknown"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "x")])
 def test_a_trial_that_is_broken_off_stands_as_failed(site: Site, error: BaseException) -> None:
     name = f"broken-off-by-{type(error).__name__}"
@@ -251,6 +252,7 @@ def test_a_trial_that_is_broken_off_stands_as_failed(site: Site, error: BaseExce
     assert "cut off" in str(found.error) or "No space left" in str(found.error)
 
 
+@pytest.mark.slow
 def test_where_there_is_no_pip_a_node_is_tried_without(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidate, "_BUNDLED", "raise SystemExit(1)")
     found = tried(site, "without-pip", "plainlet")

@@ -38,6 +38,7 @@ def test_a_trial_leaves_a_gpu_alone_that_somebody_uses(reading: GpuReading, *, c
     assert needs_cpu(reading) is cpu
 
 
+@pytest.mark.slow
 def test_a_candidate_is_judged_against_production_with_the_roots_own_settings(tmp_path: Path) -> None:
     site = made(tmp_path)
     site.configure(run={"extra_args": ["--fast"]})

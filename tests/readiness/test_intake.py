@@ -405,6 +405,7 @@ def crash_while_recording(host: Host, percent: int) -> None:
     host.crash = lambda _: False
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.lists(STEPS, max_size=25))
 def test_whatever_happens_the_log_tells_exactly_what_is_there(steps: list[tuple[str, str, str | int]]) -> None:

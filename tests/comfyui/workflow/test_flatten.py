@@ -56,6 +56,7 @@ def numbered(place: int) -> str:
     return f"{place:08x}-0000-4000-8000-000000000000"
 
 
+@pytest.mark.slow
 def test_subgraphs_that_multiply_beyond_any_real_workflow_are_a_failure() -> None:
     chain = [subgraph(node(1, numbered(n + 1)), node(2, numbered(n + 1))) | {"id": numbered(n)} for n in range(40)]
     with pytest.raises(Failure) as caught:

@@ -38,6 +38,7 @@ def test_a_file_cut_at_any_byte_gives_an_answer(tmp_path: Path, name: str) -> No
     assert answers <= {Embedded, Failure, type(None)}
 
 
+@pytest.mark.slow
 @settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(SAMPLES)), edits=EDITS, evil=st.tuples(st.integers(0, 1 << 20), EVIL))
 def test_a_file_with_any_bytes_changed_gives_an_answer(
