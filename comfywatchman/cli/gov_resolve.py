@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 @click.option(
     "--pin", "pins", multiple=True, metavar="PACKAGE==VERSION", help="One version that is to hold; repeatable."
 )
+@click.option(
+    "--drop", "drop", multiple=True, metavar="PACKAGE", help="Take the pin of a package away again; repeatable."
+)
 @json_option
 @click.pass_context
-def resolve(context: click.Context, txid: str, pins: tuple[str, ...], as_json: bool) -> None:
+def resolve(context: click.Context, txid: str, pins: tuple[str, ...], drop: tuple[str, ...], as_json: bool) -> None:
     """Solve the conflict of the transaction TXID with pins; they are tried aside, and production stays as it is.
 
     On a terminal without --pin it shows what clashes and asks. Elsewhere, without --pin it only looks whether what
@@ -35,10 +38,10 @@ def resolve(context: click.Context, txid: str, pins: tuple[str, ...], as_json: b
     """
     from comfywatchman.governance import resolution
 
-    if not pins and not as_json and sys.stdin.isatty() and sys.stdout.isatty():
+    if not (pins or drop or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
         pins = _asked(looked(context.obj), txid)
     with opened(context.obj, f"resolve {txid}", words="Trying the pins") as (ground, _tell):
-        done = resolution.resolve(ground, txid, pins)
+        done = resolution.resolve(ground, txid, pins, drop=drop)
         report = resolution.report_of(ground, txid) if done.status == "needs_resolution" else None
     if as_json:
         answer(context, {"transaction": done, "conflict": report})

@@ -51,6 +51,7 @@ class _Explained:
     clash: tuple[Line, ...] = ()
     reason: str = ""
     pins: tuple[str, ...] = ()
+    is_pin: bool = False
 
 
 def report(
@@ -76,13 +77,14 @@ def report(
     tested = pins_of_tried(tried.post_freeze, but={pin.partition("==")[0] for pin in tried.resolution_pins})
     lines = lines_of(text, tested)
     found = _explained(Probe(ground, text), kind, lines, ended.errors, tried)
+    kind = "not_found" if found.is_pin else kind
     answer = ConflictReport(
         txid=tried.txid,
         node_id=tried.node_id,
         created_at=to_text(ground.clock.now()),
         kind=kind,
         confidence="verified" if found.clash else "unparsed",
-        summary=_summary(kind, found, ended.errors),
+        summary=_summary(kind, found, ended.errors, tried.txid),
         clash=tuple(line.edge for line in found.clash),
         roots=tuple(edge for edge in found.edges if uv_trouble.is_root(edge)),
         edges=found.edges,
@@ -100,6 +102,8 @@ def _explained(probe: Probe, kind: Kind, lines: Sequence[Line], words: str, trie
     if kind not in {"conflict", "not_found"}:
         return _Explained(edges)
     try:
+        if nowhere := [Line(PIN, pin) for pin in tried.resolution_pins if probe.is_nowhere(pin)]:
+            return _Explained(edges, tuple(nowhere), is_pin=True)
         clash = _clash(probe, lines, named_by(lines, edges))
         if not clash:
             return _Explained(edges, reason="resolved again, they fit")
@@ -139,7 +143,12 @@ def _of(lines: Sequence[Line], owners: Sequence[str]) -> list[Line]:
     return [line for line in lines if line.owner in owners]
 
 
-def _summary(kind: Kind, found: _Explained, errors: str) -> str:
+def _summary(kind: Kind, found: _Explained, errors: str, txid: str) -> str:
+    if found.is_pin:
+        named = ", ".join(line.text for line in found.clash)
+        drops = " ".join(f"--drop {line.name}" for line in found.clash)
+        away = f"Give another version, or take the pin away: gov resolve {txid} {drops}"
+        return f"There is no {named}, as was pinned, for this Python and platform. {away}"
     if found.clash:
         asked = " and ".join(f"{line.text} ({_who(line.owner)})" for line in found.clash)
         verb = "does not exist here" if len(found.clash) == 1 and kind == "not_found" else "cannot be met together"

@@ -350,5 +350,5 @@ def _failed(reason: str) -> Failure:
     return Failure(
         "gov-environment-failed",
         f"The new environment is not used, {reason}.",
-        hint="Production is as it was. Check the disk (df -h) and the network, then run the command again.",
+        hint="Production is as it was. Check the disk (df -h) and the network before the next try.",
     )

@@ -26,6 +26,7 @@ from comfywatchman.governance.truth import (
 from comfywatchman.governance.uv_trouble import PIN, is_root
 
 PIN_HINT: Final = "Give exact versions, such as numpy==1.26.4."
+_MOST_PIN: Final = 200
 
 
 def checked_pin(text: str) -> str:
@@ -34,6 +35,9 @@ def checked_pin(text: str) -> str:
     Raises:
         Failure: `gov-bad-pin` for anything but a name, `==` and one PEP 440 version: no extras, markers or wildcards.
     """
+    if len(text) > _MOST_PIN:
+        reason = f"A pin of {len(text)} characters is no pin; {_MOST_PIN} are the most."
+        raise Failure("gov-bad-pin", reason, hint=PIN_HINT)
     name, _, version = text.strip().partition("==")
     try:
         wanted = Requirement(f"{name.strip()}=={Version(version.strip())}")
@@ -52,6 +56,20 @@ def merged_pins(earlier: Iterable[str], later: Iterable[str]) -> tuple[str, ...]
     """
     pins = {pin.partition("==")[0]: pin for pin in map(checked_pin, [*earlier, *later])}
     return tuple(pins[name] for name in sorted(pins))
+
+
+def without_pins(pins: Iterable[str], packages: Iterable[str]) -> tuple[str, ...]:
+    """Return pins without those of some packages.
+
+    Raises:
+        Failure: `gov-bad-pin` for a package that has none.
+    """
+    left = {pin.partition("==")[0]: pin for pin in pins}
+    for package in packages:
+        if left.pop(canonicalize_name(package.strip()), None) is None:
+            held = ", ".join(left.values()) or "none"
+            raise Failure("gov-bad-pin", f"No pin of {package[:_MOST_PIN]!r} is held.", hint=f"Pins: {held}.")
+    return tuple(left.values())
 
 
 def extras_wanted(lines: Iterable[str]) -> dict[str, set[str]]:

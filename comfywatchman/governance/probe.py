@@ -9,6 +9,7 @@ from typing import Final
 from comfywatchman.governance import aside
 from comfywatchman.governance.declared import Line, part_of
 from comfywatchman.governance.root import Ground
+from comfywatchman.governance.truth import BASE_GROUP, with_group
 from comfywatchman.governance.uv import UvEnded
 from comfywatchman.governance.uv_trouble import Kind, classify
 
@@ -69,6 +70,16 @@ class Probe:
         """
         found = self._answer(lines)
         return found if isinstance(found, str) else ""
+
+    def is_nowhere(self, pin: str) -> bool:
+        """Say whether there is no such version, or no such package, for this Python and platform.
+
+        Raises:
+            Undecided: As for `spend`.
+        """
+        self.spend()
+        found = aside.versions_of(self.ground, with_group(part_of(self.project, ()), BASE_GROUP, [pin]))
+        return isinstance(found, UvEnded) and classify(found.status, found.errors) == "not_found"
 
     def spend(self) -> None:
         """Count one resolution.

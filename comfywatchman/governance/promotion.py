@@ -16,7 +16,7 @@ from comfywatchman.base.git import read_head
 from comfywatchman.governance import candidate, commit, generation, plugins, snapshot, transaction, workshop
 from comfywatchman.governance.core_gate import core_impact, torch_builds
 from comfywatchman.governance.deny_list import refuse
-from comfywatchman.governance.lock_file import packages_in
+from comfywatchman.governance.lock_file import frozen, packages_in
 from comfywatchman.governance.names import new_snapshot_id
 from comfywatchman.governance.overrides import accepted, with_node
 from comfywatchman.governance.promotion_plan import differences, pins_of_tried, read_freeze
@@ -266,14 +266,13 @@ def _hold_locked(ground: Ground, tried: Transaction, consent: Consent, work: Wor
     Raises:
         Failure: `gov-core-approval`, `gov-torch-builds` or `gov-denied`.
     """
-    locked = packages_in((work.folder / "uv.lock").read_text("utf-8"))
-    freeze = tuple(f"{one.name}=={one.version}" for one in locked)
-    transaction.refuse_packages(ground, freeze)
+    text = (work.folder / "uv.lock").read_text("utf-8")
+    locked = packages_in(text)
+    transaction.refuse_packages(ground, tuple(f"{one.name}=={one.version}" for one in locked))
     if trouble := torch_builds(locked):
         raise _torn(tried.txid, trouble)
-    before = packages_in(ground.layout.lock.read_text("utf-8"))
-    patterns = ground.settings.policy.core_packages
-    impact = core_impact([f"{one.name}=={one.version}" for one in before], freeze, patterns)
+    before = frozen(ground.layout.lock.read_text("utf-8"))
+    impact = core_impact(before, frozen(text), ground.settings.policy.core_packages)
     if impact and not consent.approve_core:
         raise _needs_approval(tried.txid, impact)
 

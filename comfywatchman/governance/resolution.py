@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -14,7 +13,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state
 from comfywatchman.governance import aside, conflict, overrides, plugins, promotion, transaction, workshop
 from comfywatchman.governance.core_gate import core_impact
-from comfywatchman.governance.lock_file import packages_in
+from comfywatchman.governance.lock_file import frozen
 from comfywatchman.governance.records import ConflictReport, Edge, PromotionPlan, Transaction
 from comfywatchman.governance.root import Ground
 from comfywatchman.governance.truth import Override
@@ -48,7 +47,7 @@ def report_of(ground: Ground, txid: str) -> ConflictReport | None:
     return found if isinstance(found, ConflictReport) else None
 
 
-def resolve(ground: Ground, txid: str, pins: Sequence[str]) -> Transaction:
+def resolve(ground: Ground, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
     """Try pins on a transaction's plan in a private folder; production and the truth files stay as they are.
 
     Args:
@@ -56,6 +55,7 @@ def resolve(ground: Ground, txid: str, pins: Sequence[str]) -> Transaction:
         txid: The transaction.
         pins: Further pins, `package==version`, beside those of earlier calls; of two for a package the later holds.
             None at all asks whether what went wrong has gone by itself.
+        drop: Packages whose pins of earlier calls hold no longer.
 
     Returns:
         The transaction: `resolved`, or `needs_resolution` with a new conflict report.
@@ -68,7 +68,7 @@ def resolve(ground: Ground, txid: str, pins: Sequence[str]) -> Transaction:
     plan = _resolvable(tried)
     plugins.required(ground, tried.node_id)
     promotion.require_fresh(ground, tried)
-    chosen = overrides.merged_pins(tried.resolution_pins, pins)
+    chosen = overrides.merged_pins(overrides.without_pins(tried.resolution_pins, drop), pins)
     pinned = msgspec.structs.replace(tried, resolution_pins=chosen)
     with workshop.opened(ground) as work:
         entries = _entries(ground, work, pinned, plan)
@@ -119,16 +119,12 @@ def _entries(ground: Ground, work: Workshop, pinned: Transaction, plan: Promotio
 
 def _resolved(ground: Ground, pinned: Transaction, plan: PromotionPlan, work: Workshop) -> Transaction:
     """Keep what was found; which core packages change is now told by the lock, no longer by the trial."""
-    before, after = (_frozen(path) for path in (ground.layout.lock, work.folder / "uv.lock"))
+    before, after = (frozen(path.read_text("utf-8")) for path in (ground.layout.lock, work.folder / "uv.lock"))
     impact = core_impact(before, after, ground.settings.policy.core_packages)
     return transaction.save(
         ground,
         msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, core_impact=impact, error=None),
     )
-
-
-def _frozen(lock: Path) -> tuple[str, ...]:
-    return tuple(f"{one.name}=={one.version}" for one in packages_in(lock.read_text("utf-8")))
 
 
 def _unresolved(ground: Ground, pinned: Transaction, report: ConflictReport) -> Transaction:

@@ -79,6 +79,13 @@ def test_any_text_is_a_pin_or_a_failure(text: str) -> None:
     assert checked_pin(pin) == pin
 
 
+def test_a_pin_of_endless_length_is_refused_in_few_words() -> None:
+    with pytest.raises(Failure) as caught:
+        checked_pin(f"numlet=={'1' * 100_000}")
+    assert caught.value.code == "gov-bad-pin"
+    assert len(str(caught.value)) < 200
+
+
 def test_of_two_pins_for_one_package_the_later_holds() -> None:
     assert merged_pins(["numpy==1", "b==1"], ["NumPy==2"]) == ("b==1", "numpy==2")
 

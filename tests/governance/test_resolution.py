@@ -136,6 +136,53 @@ def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
     assert again.promotion_plan.override_additions == ("numlet[fast]==2.0",)
 
 
+def test_a_pin_that_exists_nowhere_is_named_itself_and_can_be_dropped(waiting: tuple[Site, Transaction]) -> None:
+    site, clashed = waiting
+    failed = _resolved(site, clashed.txid, "numlet==1!0", "nosuchpkg==1", "plainlet==1.0")
+    assert (failed.error or "").startswith("There is no nosuchpkg==1, numlet==1!0, as was pinned,")
+    assert f"gov resolve {clashed.txid} --drop nosuchpkg --drop numlet" in (failed.error or "")
+    with site.opened() as ground:
+        report = resolution.report_of(ground, clashed.txid)
+        assert report is not None
+        assert (report.kind, [edge.source for edge in report.clash]) == ("not_found", ["pin", "pin"])
+        done = resolution.resolve(ground, clashed.txid, ["numlet==1.0"], drop=["NoSuchPkg", "numlet"])
+        assert (done.status, done.resolution_pins) == ("resolved", ("numlet==1.0", "plainlet==1.0"))
+        with pytest.raises(Failure, match="No pin of 'nosuchpkg' is held"):
+            resolution.resolve(ground, clashed.txid, [], drop=["nosuchpkg"])
+
+
+def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
+    waiting: tuple[Site, Transaction],
+) -> None:
+    site, clashed = waiting
+    assert clashed.promotion_plan is not None
+    wheel = add_wheel(site.folder / "elsewhere", "corelet", "1.0", files={"corelet/other.py": ""})
+    lines = (f"corelet @ {wheel.as_uri()}",)
+    plan = msgspec.structs.replace(clashed.promotion_plan, direct_additions=lines)
+    site.configure(policy={"core_packages": ["corelet"]})
+    text = site.layout.pyproject.read_text("utf-8")
+    site.layout.pyproject.write_text(text.replace('"corelet==1.0"', '"corelet"'), "utf-8")
+    truth_now = transaction.truth_sha256(site.layout)
+    with site.opened() as ground:
+        moved = msgspec.structs.replace(
+            clashed, promotion_plan=plan, truth_sha256=truth_now, status="promote_failed", post_freeze=()
+        )
+        transaction.save(ground, moved)
+        done = resolution.resolve(ground, clashed.txid, [])
+        assert done.status == "resolved"
+        assert [line.startswith("corelet 1.0 -> ") for line in done.core_impact] == [True]
+        refused = promotion.Consent()
+        with pytest.raises(Failure) as caught:
+            promotion.promote(
+                ground,
+                transaction.save(ground, msgspec.structs.replace(done, core_impact=())).txid,
+                refused,
+                report=conflict.report,
+            )
+        assert caught.value.code == "gov-core-approval"
+    site.layout.pyproject.write_text(text, "utf-8")
+
+
 def test_without_pins_it_is_only_tried_again(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     assert _resolved(site, clashed.txid).status == "needs_resolution"
