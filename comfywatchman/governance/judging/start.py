@@ -26,7 +26,7 @@ from comfywatchman.governance.listening import holders, listeners, session_pids
 _LOOK_SECONDS: Final = 0.1
 _ASK_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 3.0
-_DYING_SECONDS: Final = 1.0
+_DYING_SECONDS: Final = 0.5
 """How long a process that broke a connection off may take until it can be seen to have ended."""
 _READ_BYTES: Final = 4 << 20
 _KEPT_BYTES: Final = 1 << 20
