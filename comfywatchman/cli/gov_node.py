@@ -128,7 +128,7 @@ def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool
     gov node remove PACK
     gov node remove PACK --purge-code
     """
-    from comfywatchman.governance.plugins import remove as take_away
+    from comfywatchman.governance.removal import remove as take_away
 
     with opened(context.obj, f"node remove {node_id}", words=f"Removing {node_id}") as (ground, _tell):
         operation = take_away(ground, node_id, purge_code=purge_code)

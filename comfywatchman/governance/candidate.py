@@ -10,7 +10,6 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Sequence
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Final
@@ -21,6 +20,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
 from comfywatchman.base.process import Child, child_environment, run_bounded
 from comfywatchman.governance import generation, integrity, workshop
+from comfywatchman.governance.deny_list import DenyList, refuse
 from comfywatchman.governance.isolation import isolate
 from comfywatchman.governance.judging import leftovers
 from comfywatchman.governance.judging.command import environment as trial_environment
@@ -69,29 +69,36 @@ def make(ground: Ground, environment: Path) -> None:
         raise _failed(f"it could not be written ({error.strerror})") from error
 
 
-def install(ground: Ground, environment: Path, wanted: Requirements, *, constraints: Sequence[str], log: Path) -> None:
+def install(ground: Ground, environment: Path, wanted: Requirements, *, denied: DenyList, log: Path) -> None:
     """Install what a node declares into its candidate.
 
     Args:
         ground: The ground.
         environment: The candidate.
         wanted: What the node declares.
-        constraints: Lines that keep uv from versions that do harm.
+        denied: Keeps uv from versions that do harm.
         log: Where uv's words go when it fails.
 
     Raises:
-        Failure: `gov-candidate-failed`, with uv's last words.
+        Failure: `gov-candidate-failed`, with uv's last words, or `gov-denied`.
     """
     lines = [*wanted.lines, *wanted.unnamed]
     if not lines:
         return
     limits = environment / "gov-constraints.txt"
-    limits.write_text("".join(f"{line}\n" for line in constraints), "utf-8")
+    limits.write_text("".join(f"{line}\n" for line in denied.constraints()), "utf-8")
     ended = ground.uv.install(
-        environment, lines, project=ground.layout.root, link_mode=generation.link_mode(ground), constraints=limits
+        environment,
+        lines,
+        project=ground.layout.root,
+        link_mode=generation.link_mode(ground),
+        constraints=limits,
+        timeout_seconds=_INSTALL_SECONDS,
     )
     if not ended.is_well:
         write_atomic(log, f"{ended.output}\n{ended.errors}".encode(), mode=0o600)
+        for entry in denied.ruled_out(ended.errors):
+            refuse(entry, f"{entry.name} {' or '.join(entry.versions)}, without which the node cannot be installed,")
         raise _failed(f"uv could not install what the node declares (see {log}): {_short(ended)}")
     isolate(environment)
 

@@ -72,8 +72,25 @@ class DenyList:
 
     def constraints(self) -> tuple[str, ...]:
         """Return requirement lines that keep a resolver from the versions that do harm, in order."""
-        blocked = [one for one in self.entries if one.kind == "package" and one.level == "blocked" and one.versions]
-        return tuple(sorted(f"{one.name}{','.join(f'!={version}' for version in one.versions)}" for one in blocked))
+        return tuple(
+            sorted(f"{one.name}{','.join(f'!={version}' for version in one.versions)}" for one in self._ranges())
+        )
+
+    def ruled_out(self, words: str) -> tuple[DenyEntry, ...]:
+        """Return the entries of which uv says that without these versions there is no solution.
+
+        It writes `name!=1.0` as `name<1.0` or `name>1.0`.
+        """
+        return tuple(
+            one
+            for one in self._ranges()
+            if any(
+                f"{canonicalize_name(one.name)}{sign}{version}" in words for version in one.versions for sign in "<>"
+            )
+        )
+
+    def _ranges(self) -> list[DenyEntry]:
+        return [one for one in self.entries if one.kind == "package" and one.level == "blocked" and one.versions]
 
     @staticmethod
     def _first(found: Iterable[DenyEntry]) -> DenyEntry | None:

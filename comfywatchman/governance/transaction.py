@@ -33,7 +33,9 @@ from comfywatchman.governance.trial import judge_candidate
 
 _KEPT: Final = 200
 _KEPT_CANDIDATES: Final = 3
-_CLOSED: Final[frozenset[TransactionStatus]] = frozenset({"promoted", "aborted"})
+CLOSED: Final[frozenset[TransactionStatus]] = frozenset({"promoted", "aborted"})
+"""Where a transaction stands when nothing more can come of it."""
+
 _CUT_OFF: Final = "The run was cut off before its end. Try again: gov tx run {node_id}"
 
 log = logging.getLogger(__name__)
@@ -145,7 +147,7 @@ def abort(ground: Ground, txid: str) -> Transaction:
     """
     settle(ground)
     transaction = read(ground.layout, txid)
-    if transaction.status in _CLOSED:
+    if transaction.status in CLOSED:
         raise Failure(
             "gov-transaction-state",
             f"The transaction {txid} is {transaction.status} and cannot be aborted.",
@@ -201,7 +203,7 @@ def tidy(ground: Ground) -> None:
             (layout.conflicts / f"{one.txid}.json").unlink(missing_ok=True)
             for path in layout.logs.glob(f"{one.txid}.*"):
                 path.unlink(missing_ok=True)
-        open_ones = [one.txid for one in known if one.status not in _CLOSED]
+        open_ones = [one.txid for one in known if one.status not in CLOSED]
         kept = set(open_ones[-_KEPT_CANDIDATES:])
         for folder in layout.candidates.iterdir():
             if folder.name not in kept:
@@ -242,8 +244,8 @@ def _tried(
     candidate.make(ground, environment)
     pre = uv.freeze(environment)
     progress(f"installing what {begun.node_id} declares")
-    limits, words = deny_list_of(ground).constraints(), layout.logs / f"{begun.txid}.install.uv.log"
-    candidate.install(ground, environment, wanted, constraints=limits, log=words)
+    words = layout.logs / f"{begun.txid}.install.uv.log"
+    candidate.install(ground, environment, wanted, denied=deny_list_of(ground), log=words)
     refuse_packages(ground, uv.freeze(environment))
     logs = layout.logs / f"{begun.txid}.install.stdout.log", layout.logs / f"{begun.txid}.install.stderr.log"
     ended = candidate.run_script(ground, environment, folder, logs)

@@ -119,6 +119,7 @@ class Uv:
         project: Path,
         link_mode: LinkMode,
         constraints: Path | None = None,
+        timeout_seconds: float = _SYNC_SECONDS,
     ) -> UvEnded:
         """Install requirement lines into an environment that is no generation.
 
@@ -128,11 +129,12 @@ class Uv:
             project: The folder whose pyproject.toml says what is overridden and where packages come from.
             link_mode: How files come from the cache.
             constraints: A file of lines that narrow versions.
+            timeout_seconds: How long it may take; packages may be built from their source meanwhile.
         """
         log.info("installing packages")
         argv = ["pip", "install", *self._index(), "--python", str(_interpreter(environment)), "--link-mode", link_mode]
         argv += [] if constraints is None else ["--constraint", str(constraints)]
-        return self._call([*argv, "--", *lines], timeout_seconds=_SYNC_SECONDS, folder=project)
+        return self._call([*argv, "--", *lines], timeout_seconds=timeout_seconds, folder=project)
 
     def packages(self, environment: Path) -> tuple[Package, ...]:
         """Return what is installed, sorted by normalised name; without pip, setuptools and wheel.

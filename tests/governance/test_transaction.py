@@ -152,6 +152,19 @@ def test_what_does_harm_is_refused_before_it_is_installed(site: Site) -> None:
     assert free.diff.added == ("ultralytics==8.3.40",)
 
 
+def test_what_another_package_asks_for_that_does_harm_is_named_with_its_reason(site: Site) -> None:
+    add_wheel(site.wheels, "evillet", "1.0")
+    add_wheel(site.wheels, "between", "1.0", requires=["evillet"])
+    site.configure(policy={"deny": ["evillet==1.0"]})
+    found = tried(site, "asks-harm", "between")
+    assert (found.error or "").startswith(
+        "evillet 1.0, without which the node cannot be installed, is on the deny list"
+    )
+    assert "[policy] allow" in (found.error or "")
+    assert "network" not in (found.error or "")
+    assert (site.layout.logs / f"{found.txid}.install.uv.log").is_file()
+
+
 @pytest.mark.slow
 def test_what_an_installer_brings_in_that_does_harm_stops_the_trial_before_the_start(site: Site) -> None:
     add_wheel(site.wheels, "lolminer", "1.0")
