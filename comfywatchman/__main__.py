@@ -1,6 +1,32 @@
-"""`python -m comfywatchman`."""
+"""`python -m comfywatchman`, and where both programs begin: Ctrl-C while they are loaded ends them in a word, too."""
 
-from comfywatchman.cli.main import run
+import sys
+
+
+def run() -> None:
+    """Start the program."""
+    try:
+        from comfywatchman.cli.main import run as start
+
+        start()
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+def run_gov() -> None:
+    """Start `gov`, which is `comfywatchman env`."""
+    try:
+        from comfywatchman.cli.main import run_gov as start
+
+        start()
+    except KeyboardInterrupt:
+        _interrupted()
+
+
+def _interrupted() -> None:
+    sys.stderr.write("Interrupted.\n")
+    sys.exit(130)
+
 
 if __name__ == "__main__":
     run()

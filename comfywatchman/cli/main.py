@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import os
@@ -175,13 +176,27 @@ def _run(command: click.Command, program: str) -> None:
         status = 130
     except BrokenPipeError:
         status = 1
+    except OSError as error:
+        status = _could_not_write(error)
     except Exception as error:  # noqa: BLE001 - the edge of the program: a person gets a sentence, not a traceback
-        from comfywatchman.cli.render import print_unexpected
-
-        print_unexpected(error)
-        _tell_program("broken", f"comfywatchman broke ({type(error).__name__}).")
-        status = 1
+        status = _broke(error)
     sys.exit(_flushed(status if isinstance(status, int) else 0))
+
+
+def _could_not_write(error: OSError) -> int:
+    # Of a full disk a file's own failure is said where it is written; one without a name is that of our output.
+    if error.errno != errno.ENOSPC or error.filename is not None:
+        return _broke(error)
+    click.echo(f"The output could not be written: {error.strerror}. Free space where it goes.", err=True)
+    return 1
+
+
+def _broke(error: Exception) -> int:
+    from comfywatchman.cli.render import print_unexpected
+
+    print_unexpected(error)
+    _tell_program("broken", f"comfywatchman broke ({type(error).__name__}).")
+    return 1
 
 
 def _tell_program(code: str, message: str, hint: str | None = None) -> None:

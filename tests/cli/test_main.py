@@ -146,7 +146,13 @@ def test_a_full_disk_behind_the_output_is_said_and_ends_with_1(tmp_path: Path) -
     with open("/dev/full", "wb") as full:
         ended = comfywatchman(tmp_path, "config", stdout=full.fileno())
     assert ended.returncode == 1
-    assert ended.stderr.count(b"No space left") == 1
+    assert ended.stderr == b"The output could not be written: No space left on device. Free space where it goes.\n"
+
+
+def test_an_interrupt_while_the_program_is_loaded_is_said_in_a_word(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    ended = comfywatchman(tmp_path, "status", PYTHONPATH=f"{tmp_path}:{CHECKOUT}")
+    assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
 
 
 @pytest.mark.parametrize("code", CODES)
