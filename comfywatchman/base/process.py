@@ -72,7 +72,8 @@ def run_bounded(
 ) -> Ended:
     """Run a program to its end or to its time limit, even when it cannot be killed.
 
-    A child in an uninterruptible wait (a hung driver) survives SIGKILL; it is abandoned, not waited for.
+    A child in an uninterruptible wait (a hung driver) survives SIGKILL; it is abandoned, not waited for. What it leaves
+    behind in its group is ended with it.
 
     Args:
         argv: The program and its arguments.
@@ -84,22 +85,17 @@ def run_bounded(
     Raises:
         Failure: `child-timeout`, or `child-failed` when it could not be started.
     """
-    name = Path(argv[0]).name
-    streams = (subprocess.PIPE, subprocess.PIPE)
-    child = _started(argv, streams, child_environment(extra_environment), folder, pass_on, name=name)
-    try:
-        output, errors = child.communicate(timeout=timeout_seconds)
-    except subprocess.TimeoutExpired as error:
-        _abandon(child)
-        raise Failure(
-            "child-timeout",
-            f"{name} did not end within {timeout_seconds:g} seconds.",
-            hint="Run it by hand to see what it waits for.",
-        ) from error
-    except BaseException:
-        _abandon(child)
-        raise
-    return Ended(status=child.returncode, output=output, errors=errors)
+    # Into files, not pipes: what it leaves running may hold those open long after it ended.
+    with Child(argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on) as child:
+        status = child.wait(timeout_seconds)
+        if status is not None:
+            written = child.written_bytes()
+            return Ended(status, child.output_tail(max_bytes=written), child.errors_tail(max_bytes=written))
+    raise Failure(
+        "child-timeout",
+        f"{Path(argv[0]).name} did not end within {timeout_seconds:g} seconds.",
+        hint="Run it by hand to see what it waits for.",
+    )
 
 
 def become(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None = None, folder: Path) -> NoReturn:
@@ -124,14 +120,14 @@ def become(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None =
 
 def _started(
     argv: Sequence[str],
-    streams: tuple[int | IO[bytes], int | IO[bytes]],
+    streams: tuple[IO[bytes], IO[bytes]],
     environment: Mapping[str, str],
     folder: Path | None,
     pass_on: Sequence[int],
     *,
     name: str,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with nothing to read; both kinds of children begin here."""
+    """Start a program in a session of its own, with nothing to read."""
     try:
         with _interrupts_held() as held:
             child = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
@@ -332,6 +328,3 @@ def _abandon(child: subprocess.Popen[bytes]) -> None:
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         child.wait(0.2)
-    for stream in (child.stdout, child.stderr):
-        if stream is not None:
-            stream.close()

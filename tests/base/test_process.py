@@ -61,12 +61,11 @@ def test_the_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
 
 
 def test_a_grandchild_that_left_the_group_and_holds_the_output_does_not_block() -> None:
-    script = "import os, time; os.fork() or (os.setsid(), time.sleep(5))"
+    script = "import os, time; print('out', flush=True); os.fork() or (os.setsid(), time.sleep(5))"
     started = time.monotonic()
-    with pytest.raises(Failure) as caught:
-        run_bounded([sys.executable, "-c", script], timeout_seconds=0.7)
-    assert caught.value.code == "child-timeout"
-    assert time.monotonic() - started < 3
+    ended = run_bounded([sys.executable, "-c", script], timeout_seconds=30)
+    assert (ended.status, ended.output) == (0, b"out\n")
+    assert time.monotonic() - started < 4
 
 
 def test_an_interrupt_ends_the_child_too(tmp_path: Path) -> None:
