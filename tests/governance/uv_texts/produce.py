@@ -1,7 +1,7 @@
 """Make uv fail in every way that we tell apart, and keep its words: `produce.py VERSION PATH_OF_UV …` (pairs).
 
 Writes `texts.json` beside this file: scene → version → exit status and text. Packages are tiny ones of our own; the
-servers are ones on 127.0.0.1 that refuse; folders and ports are written as /work, 9 and 8000.
+servers are ones on 127.0.0.1 that refuse; folders and ports are written as /data, 9 and 8000.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ def texts_of(uv: str, root: Path, places: Mapping[str, str]) -> dict[str, tuple[
 
 
 def _neutral(text: str, root: Path, places: Mapping[str, str]) -> str:
-    text = text.replace(str(root), "/work").replace(str(PYTHON), "/python/bin/python3.11")
+    text = text.replace(str(root), "/data").replace(str(PYTHON), "/python/bin/python3.11")
     text = text.replace(str(PYTHON.parents[1]), "/python").replace(f"port {places['closed']}", "port 9")
     text = text.replace(f":{places['closed']}", ":9").replace(f":{places['port']}", ":8000")
     return re.sub(r"^Using .*\n", "", text, flags=re.MULTILINE)
