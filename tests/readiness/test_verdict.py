@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.comfyui.reference import Confidence, Reference
+from comfywatchman.readiness.listing import UNFINISHED
 from comfywatchman.readiness.verdict import (
     ModelFinding,
     ModelState,
@@ -95,6 +96,13 @@ def test_what_the_server_offers_is_ready_wherever_it_lies() -> None:
 def test_a_broken_file_is_not_ready_though_the_server_offers_it() -> None:
     broken = Inventory(Model("loras", "a.pt", "empty file"))
     assert judge_reference(reference("a.pt"), broken, choices=["a.pt"]).state is ModelState.INVALID
+
+
+def test_a_file_that_is_still_fetched_is_to_be_finished() -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt", UNFINISHED)))
+    assert finding.state is ModelState.INVALID
+    assert finding.fix is not None
+    assert "let aria2 finish, or delete both files" in finding.fix
 
 
 def test_what_neither_server_nor_disk_has_keeps_its_near_miss() -> None:
