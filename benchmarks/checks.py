@@ -18,10 +18,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from comfywatchman.governance import adding, generation, ground
-from comfywatchman.governance.checks.making import make_checks
-from comfywatchman.governance.driver import Driver
-from tests.governance.grounds import Site, made
+from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.governance.environments import access, generation
+from comfywatchman.governance.nodes import add
+from tests.governance.contexts import Site, made
 from tests.governance.packs import repository
 from tests.governance.wheels import add_wheel
 
@@ -39,7 +40,7 @@ def make_site(folder: Path, packages: int, files: int, nodes: int) -> Site:
         node_id = f"node{number}"
         repository(site.comfyui / "custom_nodes" / node_id, files={f"f{n}.py": _TEXT for n in range(20)})
         with site.opened() as opened:
-            adding.adopt(opened, node_id)
+            add.adopt(opened, node_id)
     return site
 
 
@@ -68,7 +69,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gov-checks-") as name:
         site = make_site(Path(name), options.packages, options.files, options.nodes)
-        looked = ground.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        looked = access.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
         environment = generation.path_of(site.layout, generation.current(site.layout) or "")
 
         def check(budget_seconds: float | None) -> None:

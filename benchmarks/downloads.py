@@ -77,10 +77,10 @@ def fetch_with_us(port: int, source: Path, target: Path, names: list[str], paral
 
     from comfywatchman.base.stream import Connections
     from comfywatchman.readiness.downloads.pickles import file_check
-    from comfywatchman.sources.download import Patience, fetch
-    from comfywatchman.sources.flow import Bandwidth, Flow, Room
-    from comfywatchman.sources.hops import Allowed
-    from comfywatchman.sources.wanted import Fetch
+    from comfywatchman.sources.download.fetch import Patience, fetch
+    from comfywatchman.sources.download.limits import Bandwidth, Flow, Room
+    from comfywatchman.sources.download.redirects import Allowed
+    from comfywatchman.sources.download.target import Fetch
 
     hosts = frozenset({f"127.0.0.1:{port}"})
     hashes = {name: (source / f"{name}.sha256").read_text() for name in names}

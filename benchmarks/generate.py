@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import orjson
 
-from comfywatchman.readiness.sample import installed_templates, program_files
-from comfywatchman.readiness.sample_workflows import png_with_text
+from comfywatchman.readiness.sample.host import installed_templates, program_files
+from comfywatchman.readiness.sample.workflows import png_with_text
 
 MODELS: Final = 2_000
 PACKS: Final = 50

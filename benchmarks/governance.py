@@ -24,13 +24,14 @@ from typing import NoReturn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from comfywatchman.base.config import network_variables
-from comfywatchman.governance import candidate, workshop
-from comfywatchman.governance.adding import adopt
-from comfywatchman.governance.ground import Ground
-from comfywatchman.governance.promotion import Consent, promote
-from comfywatchman.governance.rollback import rollback
-from comfywatchman.governance.transaction import run
-from tests.governance.grounds import Site, made
+from comfywatchman.governance.environments import staging
+from comfywatchman.governance.environments.access import Ground
+from comfywatchman.governance.environments.rollback import rollback
+from comfywatchman.governance.nodes.add import adopt
+from comfywatchman.governance.transactions import candidate
+from comfywatchman.governance.transactions.promotion import Consent, promote
+from comfywatchman.governance.transactions.transaction import run
+from tests.governance.contexts import Site, made
 from tests.governance.wheels import add_wheel
 
 _TEXT = "value = 'some text that stands for the lines of a module'\n" * 60
@@ -67,7 +68,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def plain_sync(ground: Ground, environment: Path) -> float:
     """Make a new environment with uv alone."""
-    with workshop.opened(ground) as work:
+    with staging.opened(ground) as work:
         took = seconds(lambda: ground.uv.sync(work.folder, environment, python=ground.python, link_mode="hardlink"))
     shutil.rmtree(environment)
     return took

@@ -1,4 +1,4 @@
-"""Make comfywatchman/comfyui/core_classes.json: each class of ComfyUI with the lowest version it was seen in.
+"""Make comfywatchman/comfyui/packs/core_classes.json: each class of ComfyUI with the lowest version it was seen in.
 
 Usage: python scripts/core_classes.py TEMPLATES_FOLDER NODE_MAP COMFYUI_ROOT...
 
@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from comfywatchman.comfyui.core_classes import EDITOR_ONLY, known_core_classes, version_key
-from comfywatchman.comfyui.install import read_version
-from comfywatchman.comfyui.node_specs import read_core_specs
+from comfywatchman.comfyui.install.install import read_version
+from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, known_core_classes, version_key
+from comfywatchman.comfyui.packs.definitions import read_core_specs
 
-TARGET = Path(__file__).parent.parent / "comfywatchman" / "comfyui" / "core_classes.json"
+TARGET = Path(__file__).parent.parent / "comfywatchman" / "comfyui" / "packs" / "core_classes.json"
 UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f-]{27}$")
 
 

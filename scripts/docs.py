@@ -10,18 +10,18 @@ import msgspec
 from comfywatchman.base.files import write_if_changed
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import Holder
-from comfywatchman.governance import records
-from comfywatchman.governance.checks.memory import Kept
-from comfywatchman.governance.judge import Baseline
-from comfywatchman.readiness.caches import ModelCache
+from comfywatchman.governance.checks.check_cache import Kept
+from comfywatchman.governance.store import records
+from comfywatchman.governance.trial.evaluate import Baseline
 from comfywatchman.readiness.downloads.plan import Plan
 from comfywatchman.readiness.downloads.queue import Queue
 from comfywatchman.readiness.history import CycleRecord
-from comfywatchman.readiness.intake import Acknowledgement, KnownWorkflows
-from comfywatchman.readiness.pack_cache import PackCache
-from comfywatchman.readiness.report import json_schema
-from comfywatchman.readiness.schedule_state import ScheduleState
+from comfywatchman.readiness.models.cache_file import ModelCache
+from comfywatchman.readiness.nodes.cache_file import PackCache
+from comfywatchman.readiness.report.write import json_schema
+from comfywatchman.readiness.scheduler.state import ScheduleState
 from comfywatchman.readiness.search.decisions import Decisions
+from comfywatchman.readiness.workflows.intake import Acknowledgement, KnownWorkflows
 
 REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
 SCHEMAS: Final = REFERENCE / "schemas"

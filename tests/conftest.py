@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tests.governance.grounds import KeptSite
+    from tests.governance.contexts import KeptSite
 
 OURS = ("COMFYUI_ROOT", "CIVITAI_API_KEY", "HF_TOKEN", "TAVILY_API_KEY", "XDG_CONFIG_HOME", "XDG_DATA_HOME")
 
@@ -32,6 +32,6 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.fixture(scope="session")
 def kept_root(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
     """Return the governed root that every test may have as `gov init` leaves it; see `KeptSite.restored`."""
-    from tests.governance.grounds import KeptSite, made
+    from tests.governance.contexts import KeptSite, made
 
     return KeptSite.of(made(tmp_path_factory.mktemp("governed")))

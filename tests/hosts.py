@@ -21,17 +21,17 @@ from click.testing import CliRunner, Result
 
 from comfywatchman.base.config import Home, load
 from comfywatchman.cli.main import main
-from comfywatchman.comfyui.install import Installation, find_installation
+from comfywatchman.comfyui.install.install import Installation, find_installation
+from comfywatchman.readiness.context import CycleRequest
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.history import CycleRecord, read_records
-from comfywatchman.readiness.intake import Acknowledgement, read_log
 from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.report import json_schema
-from comfywatchman.readiness.run import CycleRequest
-from comfywatchman.readiness.sample import program_files
-from comfywatchman.readiness.sample_workflows import text_to_image
+from comfywatchman.readiness.report.write import json_schema
+from comfywatchman.readiness.sample.host import program_files
+from comfywatchman.readiness.sample.workflows import text_to_image
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
-from comfywatchman.readiness.workflows import Root, default_roots
+from comfywatchman.readiness.workflows.discovery import Root, default_roots
+from comfywatchman.readiness.workflows.intake import Acknowledgement, read_log
 from tests.fakes import FakeClock
 from tests.model_files import put, safetensors
 

@@ -17,8 +17,8 @@ from msgspec import inspect as types
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Section, Settings
-from comfywatchman.base.value_words import expected_words
-from comfywatchman.base.words import reason_of
+from comfywatchman.base.text import reason_of
+from comfywatchman.base.value_text import expected_words
 
 PREFIX: Final = "COMFYWATCHMAN_"
 RESERVED: Final = frozenset({"COMFYWATCHMAN_HOME", "COMFYWATCHMAN_FAILPOINTS", "COMFYWATCHMAN_TEST_COMFYUI"})

@@ -17,7 +17,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.words import reason_of, size_words
+from comfywatchman.base.text import reason_of, size_words
 
 T = TypeVar("T")
 

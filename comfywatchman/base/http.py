@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final, Literal, Self, cast
 import orjson
 
 from comfywatchman import __version__
+from comfywatchman.base.address import show_url
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_size import MAX_VALUES, holds_too_many_values
-from comfywatchman.base.place import show_url
-from comfywatchman.base.words import size_words
+from comfywatchman.base.json_limits import MAX_VALUES, holds_too_many_values
+from comfywatchman.base.text import size_words
 
 if TYPE_CHECKING:
     import ssl

@@ -18,8 +18,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Self
 
 from comfywatchman import __version__
+from comfywatchman.base.address import PORTS, Place, parse_place
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.place import PORTS, Place, parse_place
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
 _MOST_IDLE: Final = 8

@@ -17,11 +17,11 @@ from comfywatchman.cli.environment import environment_checks, tried_loaders
 from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import print_plan, print_report
-from comfywatchman.comfyui.install import Installation, find_installation
-from comfywatchman.comfyui.tried_loaders import NOTHING_TRIED
+from comfywatchman.comfyui.install.install import Installation, find_installation
+from comfywatchman.comfyui.references.observed import NOTHING_TRIED
+from comfywatchman.readiness.context import CycleRequest, Progress
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
-from comfywatchman.readiness.run import CycleRequest, Progress
-from comfywatchman.readiness.schedule_state import CycleNote
+from comfywatchman.readiness.scheduler.state import CycleNote
 
 PHASES = {
     "gates": "Asking the gates",
@@ -102,7 +102,7 @@ def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]
                 f"ComfyUI{f' {found.version}' if found.version else ''} in {found.root} (named by {found.found_by})."
             )
         return found, False
-    from comfywatchman.readiness.sample import build_sample, installed_templates
+    from comfywatchman.readiness.sample.host import build_sample, installed_templates
 
     if not quiet:
         click.echo("No ComfyUI was found, so a sample host is built to show what a report says.")

@@ -16,7 +16,7 @@ from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, ju
 from comfywatchman.readiness.downloads.queue import Outcome
 
 if TYPE_CHECKING:
-    from comfywatchman.readiness.downloads.no_plan import NoPlan
+    from comfywatchman.readiness.downloads.explain_no_plan import NoPlan
 
 
 @click.command("download")
@@ -63,8 +63,8 @@ class _Work:
     """One call: settings with what its options change, and what this host has."""
 
     def __init__(self, session: Session, *, parallel: int | None, limit: float | None) -> None:
-        from comfywatchman.comfyui.folders import resolve_folders
-        from comfywatchman.readiness.downloads.here import models_here
+        from comfywatchman.comfyui.install.folders import resolve_folders
+        from comfywatchman.readiness.downloads.links import models_here
 
         self._session = session
         installation = session.needed_installation("to download models for")
@@ -146,8 +146,8 @@ def _say_nothing_unfinished(session: Session, newest: Plan | None) -> None:
 
 
 def _why_no_plan(session: Session) -> NoPlan:
-    from comfywatchman.readiness.downloads.no_plan import why_no_plan
-    from comfywatchman.readiness.report import read_report
+    from comfywatchman.readiness.downloads.explain_no_plan import why_no_plan
+    from comfywatchman.readiness.report.write import read_report
     from comfywatchman.readiness.status import MasterStatus
 
     report = read_report(session.layout, only_look=True)

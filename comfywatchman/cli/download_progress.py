@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfywatchman.base.words import size_words
+from comfywatchman.base.text import size_words
 from comfywatchman.cli.render import printable
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> Non
 
 
 def _show(groups: tuple[Duplicates, ...]) -> None:
-    from comfywatchman.base.words import size_words
+    from comfywatchman.base.text import size_words
 
     rows = []
     for group in groups:
@@ -49,13 +49,13 @@ def _show(groups: tuple[Duplicates, ...]) -> None:
 
 
 def _look(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplicates, ...], int]:
-    from comfywatchman.comfyui.folders import resolve_folders
+    from comfywatchman.comfyui.install.folders import resolve_folders
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.downloads.duplicates import find_duplicates, unhashed_alike
-    from comfywatchman.readiness.hashing import hash_some
-    from comfywatchman.readiness.inventory import build_inventory
-    from comfywatchman.readiness.listing import walk_models
-    from comfywatchman.readiness.model_index import ModelIndex
+    from comfywatchman.readiness.models.hashing import hash_some
+    from comfywatchman.readiness.models.index import ModelIndex
+    from comfywatchman.readiness.models.inventory import build_inventory
+    from comfywatchman.readiness.models.scan import walk_models
 
     installation = session.needed_installation("to look into")
     with closing(open_database(session.layout.database)) as database:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
-    from comfywatchman.base.gpu import GpuReading
-    from comfywatchman.comfyui.tried_loaders import TriedLoaders
-    from comfywatchman.readiness.run import EnvironmentChecks
+    from comfywatchman.base.gpu.query import GpuReading
+    from comfywatchman.comfyui.references.observed import TriedLoaders
+    from comfywatchman.readiness.context import EnvironmentChecks
     from comfywatchman.readiness.status import Environment
 
 BUDGET_SECONDS: Final = 0.5
@@ -31,9 +31,9 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
 
         from comfywatchman.base.config import network_variables
         from comfywatchman.base.files import show_path
-        from comfywatchman.governance.checks.making import make_checks, worst
-        from comfywatchman.governance.driver import read_driver
-        from comfywatchman.governance.ground import look
+        from comfywatchman.base.gpu.driver import read_driver
+        from comfywatchman.governance.checks.run_checks import make_checks, worst
+        from comfywatchman.governance.environments.access import look
         from comfywatchman.readiness.status import Environment, EnvironmentCheck
 
         ground = look(root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables())
@@ -50,12 +50,12 @@ def tried_loaders(session: Session) -> TriedLoaders:
     Raises:
         Failure: A `config-…` code.
     """
-    from comfywatchman.comfyui.tried_loaders import NOTHING_TRIED
+    from comfywatchman.comfyui.references.observed import NOTHING_TRIED
 
     if not _is_governed(session):
         return NOTHING_TRIED
-    from comfywatchman.governance.layout import Layout
-    from comfywatchman.governance.loader_facts import tried_loaders as shown
+    from comfywatchman.governance.store.layout import Layout
+    from comfywatchman.governance.trial.loader_inputs import tried_loaders as shown
 
     return shown(Layout(session.governed_root))
 

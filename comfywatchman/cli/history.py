@@ -8,7 +8,7 @@ import msgspec
 from comfywatchman.cli.render import DONE, print_json, print_table
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.history import CycleRecord, read_records
-from comfywatchman.readiness.intake import Acknowledgement, last_entries
+from comfywatchman.readiness.workflows.intake import Acknowledgement, last_entries
 
 
 @click.command()

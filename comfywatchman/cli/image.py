@@ -14,7 +14,7 @@ from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.readiness.search.image import ImageLook, Picture
-    from comfywatchman.readiness.search.pictured import HostModels, UsedModel
+    from comfywatchman.readiness.search.image_models import HostModels, UsedModel
 
 
 @click.command("image")
@@ -52,8 +52,8 @@ def image(context: click.Context, picture: str, target: Path | None, as_json: bo
 
 
 def _id(session: Session, text: str) -> int:
-    from comfywatchman.readiness.search.opening import policy_of
-    from comfywatchman.sources.civitai_images import image_id_of
+    from comfywatchman.readiness.search.factory import policy_of
+    from comfywatchman.sources.civitai.images import image_id_of
 
     image_id = image_id_of(text.strip(), extra_hosts=policy_of(session.settings).extra_hosts)
     if image_id is None:
@@ -85,7 +85,7 @@ def _look(session: Session, image_id: int) -> tuple[ImageLook, int | None]:
 
 
 def _host(session: Session) -> HostModels | None:
-    from comfywatchman.comfyui.folders import resolve_folders
+    from comfywatchman.comfyui.install.folders import resolve_folders
     from comfywatchman.readiness.search.image import read_host
 
     installation = session.installation()

@@ -11,9 +11,9 @@ import click
 import msgspec
 
 from comfywatchman.base.files import show_path
-from comfywatchman.base.words import counted, reason_of, size_words
-from comfywatchman.comfyui.model_file import MODEL_SUFFIXES, HeaderFacts, check_header
-from comfywatchman.comfyui.model_metadata import ModelMetadata, read_metadata
+from comfywatchman.base.text import counted, reason_of, size_words
+from comfywatchman.comfyui.models.file import MODEL_SUFFIXES, HeaderFacts, check_header
+from comfywatchman.comfyui.models.metadata import ModelMetadata, read_metadata
 
 if TYPE_CHECKING:
     from comfywatchman.base.errors import Failure
@@ -124,7 +124,7 @@ def _warnings(facts: HeaderFacts) -> list[str]:
 
 
 def _with_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
-    from comfywatchman.readiness.hashing import Hasher
+    from comfywatchman.readiness.models.hashing import Hasher
 
     if inspected.size is None:
         return inspected

@@ -31,7 +31,7 @@ COMMANDS: Final = {
     "history": "comfywatchman.cli.history:history",
     "config": "comfywatchman.cli.config:config",
     "install-service": "comfywatchman.cli.service:install_service",
-    "env": "comfywatchman.cli.gov:gov",
+    "env": "comfywatchman.cli.gov.main:gov",
 }
 
 
@@ -145,7 +145,7 @@ def run() -> None:
 
 def run_gov() -> None:
     """Start `gov`, which is `comfywatchman env`."""
-    from comfywatchman.cli.gov import gov
+    from comfywatchman.cli.gov.main import gov
 
     _run(gov, "gov")
 

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from comfywatchman.base.files import Damaged, show_path
-from comfywatchman.base.words import counted, size_words
+from comfywatchman.base.text import counted, size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus, silence_of, silent_sources
+from comfywatchman.readiness.search.results import Candidate, SearchResult, SearchStatus, silence_of, silent_sources
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.install import Installation
+    from comfywatchman.comfyui.install.install import Installation
     from comfywatchman.readiness.database import Database
+    from comfywatchman.readiness.search.api import SearchRequest
     from comfywatchman.readiness.search.chain import Backend
-    from comfywatchman.readiness.search.resolving import SearchRequest
 
 Progress = Callable[[int, int], None]
 
@@ -91,10 +91,10 @@ def resolve(
 def _resolve(
     session: Session, workflows: tuple[Path, ...], options: _Options
 ) -> tuple[tuple[SearchResult, ...], tuple[str, ...]]:
-    from comfywatchman.readiness.answers import expire_answers
+    from comfywatchman.readiness.assessment.dry_run import look_at_files
     from comfywatchman.readiness.database import open_database
-    from comfywatchman.readiness.looking import look_at_files
-    from comfywatchman.readiness.search.resolving import resolve_missing
+    from comfywatchman.readiness.search.api import resolve_missing
+    from comfywatchman.readiness.search_step import expire_answers
 
     installation = session.needed_installation("to judge workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
@@ -109,10 +109,10 @@ def _resolve(
 def _request(
     session: Session, installation: Installation, database: Database, options: _Options, progress: Progress
 ) -> SearchRequest:
-    from comfywatchman.comfyui.folders import resolve_folders
-    from comfywatchman.readiness.downloads.here import models_here
+    from comfywatchman.comfyui.install.folders import resolve_folders
+    from comfywatchman.readiness.downloads.links import models_here
+    from comfywatchman.readiness.search.api import SearchRequest
     from comfywatchman.readiness.search.budget import Budget
-    from comfywatchman.readiness.search.resolving import SearchRequest
 
     folders, _failures = resolve_folders(installation)
 
@@ -145,7 +145,7 @@ def _choose(session: Session, name: str, choice: str, *, as_json: bool) -> None:
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.search.cache import SearchMemory
     from comfywatchman.readiness.search.decisions import answer_for, candidate_id, choose
-    from comfywatchman.readiness.search.opening import policy_of
+    from comfywatchman.readiness.search.factory import policy_of
 
     with closing(open_database(session.layout.database)) as database:
         answers = SearchMemory(database, now=session.clock.now()).answers()

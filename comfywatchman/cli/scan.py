@@ -14,12 +14,13 @@ from comfywatchman.cli.environment import environment_checks, tried_loaders
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import lacked
-from comfywatchman.readiness.facts import Facts
-from comfywatchman.readiness.input_files import said
-from comfywatchman.readiness.judging import Judged, judge_references
-from comfywatchman.readiness.looking import Look, look_at_files
+from comfywatchman.readiness.assessment.dry_run import Look, look_at_files
+from comfywatchman.readiness.states import Status
 from comfywatchman.readiness.status import MissingInput
-from comfywatchman.readiness.verdict import ModelFinding, Status
+from comfywatchman.readiness.verdicts.input_files import said
+from comfywatchman.readiness.verdicts.models import ModelFinding
+from comfywatchman.readiness.verdicts.workflow import Judged, judge_references
+from comfywatchman.readiness.workflow_facts import Facts
 
 ARGUMENT = click.Path(exists=True, path_type=Path)
 

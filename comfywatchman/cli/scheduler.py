@@ -6,9 +6,9 @@ import click
 
 from comfywatchman.base.config import service_manager_address, variables_for_children
 from comfywatchman.cli.session import Session, own_command
-from comfywatchman.comfyui.install import find_installation
-from comfywatchman.readiness.loop import CycleCommand, SchedulePaths, ScheduleSettings
-from comfywatchman.readiness.schedule import run_scheduler
+from comfywatchman.comfyui.install.install import find_installation
+from comfywatchman.readiness.scheduler.loop import CycleCommand, SchedulePaths, ScheduleSettings
+from comfywatchman.readiness.scheduler.ticker import run_scheduler
 
 SECONDS_PER_MINUTE = 60
 

@@ -12,7 +12,7 @@ from comfywatchman.base.config import service_folder
 from comfywatchman.base.files import show_path
 from comfywatchman.cli.render import print_json
 from comfywatchman.cli.session import Session, own_command
-from comfywatchman.readiness.units import (
+from comfywatchman.readiness.scheduler.systemd import (
     UnitFile,
     activation,
     cron_line,

@@ -12,9 +12,9 @@ from comfywatchman.base import config
 from comfywatchman.base.clock import Clock, SystemClock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
-from comfywatchman.comfyui.install import Installation, find_installation
+from comfywatchman.comfyui.install.install import Installation, find_installation
 from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.workflows import Root, default_roots
+from comfywatchman.readiness.workflows.discovery import Root, default_roots
 
 
 @dataclass

@@ -10,16 +10,16 @@ import msgspec
 from comfywatchman.base.clock import from_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import Damaged, show_path
-from comfywatchman.base.words import size_words
+from comfywatchman.base.text import size_words
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.actions import Action, actions, plan_command
-from comfywatchman.readiness.environment import ENVIRONMENT_FAILED
-from comfywatchman.readiness.input_files import said
-from comfywatchman.readiness.report import read_report
-from comfywatchman.readiness.report_text import environment_words, headline, short_names
+from comfywatchman.readiness.report.actions import Action, actions, plan_command
+from comfywatchman.readiness.report.render import environment_words, headline, short_names
+from comfywatchman.readiness.report.write import read_report
+from comfywatchman.readiness.states import Status
 from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanFacts, WorkflowEntry
-from comfywatchman.readiness.verdict import Status
+from comfywatchman.readiness.verdicts.environment import ENVIRONMENT_FAILED
+from comfywatchman.readiness.verdicts.input_files import said
 
 SHOWN_WORKFLOWS = 20
 SHOWN_ACTIONS = 10

@@ -10,11 +10,11 @@ from comfywatchman.base.config import comfyui_variables
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
 from comfywatchman.base.process import become, child_environment
-from comfywatchman.comfyui.install import Installation
-from comfywatchman.governance.judging.command import environment
-from comfywatchman.governance.layout import Layout
-from comfywatchman.governance.settings import RunTable
-from comfywatchman.governance.trial import production_python
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.server.command import environment
+from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.settings import RunTable
+from comfywatchman.governance.trial.trial import production_python
 
 
 def run_in_foreground(

@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.files import read_state, show_path
-from comfywatchman.governance import generation, snapshot
-from comfywatchman.governance.layout import Layout
-from comfywatchman.governance.records import Plugins, Transaction, TransactionStatus
-from comfywatchman.governance.root import Ground
+from comfywatchman.governance.environments import generation, snapshot
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.records import Plugins, Transaction, TransactionStatus
 
 PENDING: Final[frozenset[TransactionStatus]] = frozenset(
     {"running", "completed", "resolved", "needs_resolution", "promote_failed"}

@@ -13,24 +13,24 @@ from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import sweep_unfinished
-from comfywatchman.base.gpu import GpuReading, read_gpus
+from comfywatchman.base.gpu.query import GpuReading, read_gpus
 from comfywatchman.base.host import look_and_remember
 from comfywatchman.base.lock import hold
 from comfywatchman.base.settings import ScheduleSection
-from comfywatchman.readiness.answered import with_answers
-from comfywatchman.readiness.answers import Answers, Known, ask, keep, known_answers
-from comfywatchman.readiness.assessment import Assessment, assess
+from comfywatchman.readiness.assessment.assessment import Assessment, assess
+from comfywatchman.readiness.assessment.host_snapshot import HostView, look_at_host, write_caches
+from comfywatchman.readiness.assessment.index import WorkflowIndex
+from comfywatchman.readiness.context import CycleRequest, Run
 from comfywatchman.readiness.database import Database, open_database
-from comfywatchman.readiness.environment import look_at_environment, with_environment
 from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, another_cycle, reason_to_skip
 from comfywatchman.readiness.history import CycleRecord, add_record
-from comfywatchman.readiness.host_view import HostView, look_at_host, write_caches
-from comfywatchman.readiness.master import Surroundings, full_status, skipped_status
-from comfywatchman.readiness.report import write_report
-from comfywatchman.readiness.run import CycleRequest, Run
-from comfywatchman.readiness.search.result import SearchStatus
+from comfywatchman.readiness.report.build import Surroundings, full_status, skipped_status
+from comfywatchman.readiness.report.search_results import with_answers
+from comfywatchman.readiness.report.write import write_report
+from comfywatchman.readiness.search.results import SearchStatus
+from comfywatchman.readiness.search_step import Answers, Known, ask, keep, known_answers
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
-from comfywatchman.readiness.workflow_index import WorkflowIndex
+from comfywatchman.readiness.verdicts.environment import look_at_environment, with_environment
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,7 @@ def _newer_answers(
     """Ask and plan where that is due, then fetch where nobody needs to be asked; each step gives a report's answers."""
     answers = known.answers
     if known.must_ask:
-        from comfywatchman.readiness.fetching import plan_downloads
+        from comfywatchman.readiness.download_step import plan_downloads
 
         answers = ask(run, host, assessment, database, known.digest)
         answers = msgspec.structs.replace(answers, plan=plan_downloads(run, host, answers.results))
@@ -157,7 +157,7 @@ def _newer_answers(
         yield answers
     found = [result for result in answers.results if result.status is SearchStatus.FOUND]
     if run.request.settings.downloads.auto and answers.plan is not None and found:
-        from comfywatchman.readiness.fetching import fetch_at_once
+        from comfywatchman.readiness.download_step import fetch_at_once
 
         fetched = sum(outcome.how is not None for outcome in fetch_at_once(run, host, found))
         yield msgspec.structs.replace(answers, plan=msgspec.structs.replace(answers.plan, fetched=fetched))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from comfywatchman.base.gpu import GpuDevice, GpuReading
+from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 
 GIB: Final = 1 << 30
 

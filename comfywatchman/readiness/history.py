@@ -7,10 +7,10 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.base.append_log import append_line, keep_last_lines
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import read_regular
-from comfywatchman.base.lines import append_line, keep_last_lines
 
 _SLACK: Final = 2
 _MAX_BYTES: Final = 256 << 20

@@ -6,10 +6,10 @@ from typing import Literal
 
 import msgspec
 
-from comfywatchman.comfyui.input_files import Folder
-from comfywatchman.comfyui.reference import Confidence
-from comfywatchman.comfyui.upload_inputs import Kind
-from comfywatchman.readiness.verdict import ModelState, Status
+from comfywatchman.comfyui.loaders.upload_inputs import Kind
+from comfywatchman.comfyui.references.input_files import Folder
+from comfywatchman.comfyui.references.reference import Confidence
+from comfywatchman.readiness.states import ModelState, Status
 
 SCHEMA_VERSION = 1
 Answer = Literal["FOUND", "UNCERTAIN", "INVALID_FILENAME", "ERROR", "NOT_FOUND"]

@@ -12,7 +12,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Session
-from comfywatchman.sources.site_answers import content_of, shape, shapes
+from comfywatchman.sources.site_responses import content_of, shape, shapes
 
 _SITE: Final = "CivArchive"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")

@@ -15,7 +15,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Session
-from comfywatchman.sources.site_answers import FORBIDDEN, NOT_FOUND, OK, UNAUTHORIZED, refusal, shapes
+from comfywatchman.sources.site_responses import FORBIDDEN, NOT_FOUND, OK, UNAUTHORIZED, refusal, shapes
 from comfywatchman.sources.urls import HuggingFaceFile, hugging_face_url, is_hugging_face_file
 
 _SITE: Final = "Hugging Face"

@@ -11,8 +11,8 @@ from typing import TypedDict
 
 import pytest
 
-from comfywatchman.comfyui.loaders import builtin_table
-from comfywatchman.comfyui.references import find_references
+from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.accuracy.templates import PACKAGE, template_files
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from comfywatchman.base.address import parse_place
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.place import parse_place
 from comfywatchman.base.stream import Connections, is_public
 from tests.servers.base import LocalServer, Reply
 from tests.servers.faults import Fault, FaultServer

@@ -6,9 +6,9 @@ import pytest
 
 from benchmarks import generate
 from benchmarks.generate import generate_host
-from comfywatchman.comfyui.install import is_comfyui
-from comfywatchman.comfyui.model_file import check_header
-from comfywatchman.readiness.sample import installed_templates
+from comfywatchman.comfyui.install.install import is_comfyui
+from comfywatchman.comfyui.models.file import check_header
+from comfywatchman.readiness.sample.host import installed_templates
 
 if TYPE_CHECKING:
     from pathlib import Path

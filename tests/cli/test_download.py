@@ -19,7 +19,7 @@ from comfywatchman.base.config import Home
 from comfywatchman.readiness.downloads.plan import Plan, PlanItem
 from comfywatchman.readiness.downloads.plan_files import write_plan
 from comfywatchman.readiness.downloads.queue import Queue
-from comfywatchman.readiness.sample import program_files
+from comfywatchman.readiness.sample.host import program_files
 from tests.model_files import put
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.fetching import model, sha256

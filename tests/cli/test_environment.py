@@ -8,10 +8,10 @@ import orjson
 import pytest
 
 from comfywatchman.base.files import to_json
-from comfywatchman.governance import generation
-from comfywatchman.governance.records import Judgement, Transaction
-from comfywatchman.readiness.sample_workflows import text_to_image
-from tests.governance.grounds import Site
+from comfywatchman.governance.environments import generation
+from comfywatchman.governance.store.records import Judgement, Transaction
+from comfywatchman.readiness.sample.workflows import text_to_image
+from tests.governance.contexts import Site
 from tests.governance.wheels import add_wheel
 from tests.hosts import Host
 

@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from comfywatchman.base.config import Home
 from comfywatchman.cli.main import main
 from comfywatchman.readiness.history import CycleRecord, add_record
-from comfywatchman.readiness.intake import Acknowledgement, record
 from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.workflows.intake import Acknowledgement, record
 
 
 @pytest.fixture

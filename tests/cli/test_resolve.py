@@ -14,7 +14,7 @@ import pytest
 
 from tests.hosts import Host, graph
 from tests.model_files import put, safetensors
-from tests.readiness.search.searching import World, world
+from tests.readiness.search.servers import World, world
 from tests.servers.civitai import file_json, model_json, sha256_of, version_json
 from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo
 from tests.servers.llm import ChatServer, picks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.readiness.sample_workflows import png_with_text
+from comfywatchman.readiness.sample.workflows import png_with_text
 from tests.hosts import Host, graph, tree
 from tests.model_files import put
 from tests.servers.base import LocalServer, Reply

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.readiness.schedule_state import ScheduleState, load
+from comfywatchman.readiness.scheduler.state import ScheduleState, load
 from tests.base.test_process_children import gone, wait_until
 from tests.hosts import Host
 

@@ -8,7 +8,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.session import Session, own_command
-from comfywatchman.readiness.workflows import Root
+from comfywatchman.readiness.workflows.discovery import Root
 from tests.hosts import Host
 
 

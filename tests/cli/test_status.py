@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from comfywatchman.cli.status import SHOWN_ACTIONS, SHOWN_INPUTS, SHOWN_WORKFLOWS
-from comfywatchman.readiness.workflows import Root
+from comfywatchman.readiness.workflows.discovery import Root
 from tests.hosts import Host
 from tests.nvml.library import build_nvml, write_nvml_state
 

@@ -16,12 +16,12 @@ from comfywatchman.base.config import SHORTHANDS, Home, default_text
 from comfywatchman.base.errors import CODES
 from comfywatchman.cli import render
 from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
-from comfywatchman.governance.settings import default_text as governed_default_text
+from comfywatchman.governance.store.settings import default_text as governed_default_text
 from comfywatchman.readiness import status
 from comfywatchman.readiness.gates import SkipCode
 from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.node_facts import NodeState
-from comfywatchman.readiness.verdict import ModelState, Status
+from comfywatchman.readiness.nodes.facts import NodeState
+from comfywatchman.readiness.states import ModelState, Status
 from scripts.docs import SCHEMAS, pages
 
 ROOT = Path(__file__).parents[2]
@@ -169,7 +169,7 @@ def test_every_module_has_its_place_in_the_architecture() -> None:
     named = {word for part in re.findall(r"`([^`\n]+)`", text) for word in re.split(r"[./ ]", part)}
     for area in ("base", "comfyui", "sources", "readiness", "governance"):
         modules = (path for path in (ROOT / "comfywatchman" / area).rglob("*.py") if path.stem != "__init__")
-        assert {path.stem for path in modules} <= named, f"name it in a table of {area}, under Rooms"
+        assert {path.stem for path in modules} <= named, f"name it in a table of {area}, under Packages"
 
 
 def test_the_architecture_names_only_modules_that_exist() -> None:

@@ -12,12 +12,12 @@ import click
 import pytest
 
 from comfywatchman.cli import render
-from comfywatchman.cli.gov import gov
+from comfywatchman.cli.gov.main import gov
 from comfywatchman.cli.lazy import LazyGroup
-from comfywatchman.governance.checks.making import NAMES
-from comfywatchman.governance.layout import Layout
-from comfywatchman.governance.records import TransactionStatus
-from comfywatchman.governance.settings import default_text
+from comfywatchman.governance.checks.run_checks import NAMES
+from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.records import TransactionStatus
+from comfywatchman.governance.store.settings import default_text
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "governance.md").read_text("utf-8")
 

@@ -14,24 +14,18 @@ from pathlib import Path
 from typing import NoReturn
 
 from comfywatchman.base import failpoints
-from comfywatchman.governance import (
-    commit,
-    generation,
-    plugins,
-    promotion,
-    snapshot,
-    transaction,
-    truth,
-    workshop,
-)
-from comfywatchman.governance.adding import adopt
-from comfywatchman.governance.ground import Ground
-from comfywatchman.governance.initiate import init
-from comfywatchman.governance.records import Operation, OperationKind, Plugin, Plugins, Transaction
-from comfywatchman.governance.rollback import operations, rollback, undo
-from comfywatchman.governance.uv import UvEnded
-from comfywatchman.governance.workshop import Workshop
-from tests.governance.grounds import Site
+from comfywatchman.governance.environments import commit, generation, snapshot, staging
+from comfywatchman.governance.environments.access import Ground
+from comfywatchman.governance.environments.init import init
+from comfywatchman.governance.environments.rollback import operations, rollback, undo
+from comfywatchman.governance.environments.staging import Workshop
+from comfywatchman.governance.nodes import registry
+from comfywatchman.governance.nodes.add import adopt
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.records import Operation, OperationKind, Plugin, Plugins, Transaction
+from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.uv.client import UvEnded
+from tests.governance.contexts import Site
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -65,7 +59,7 @@ def change(
 ) -> Operation:
     """Edit copies of the truth files, resolve, build, commit."""
     layout = ground.layout
-    with workshop.opened(ground) as work:
+    with staging.opened(ground) as work:
         edit(work)
         ended = work.lock(ground, pins=pins)
         assert ended.is_well, ended.errors
@@ -79,7 +73,7 @@ def change(
 
 def chain(ground: Ground, node_id: str) -> Transaction:
     """Register a node whose folder is there, try it, and promote it: what `gov node add`, `tx run`, `tx promote` do."""
-    if node_id not in workshop.plugins_of(ground.layout).plugins:
+    if node_id not in staging.plugins_of(ground.layout).plugins:
         adopt(ground, node_id)
     tried = transaction.run(ground, node_id)
     assert tried.status == "completed", tried.error
@@ -114,7 +108,7 @@ def check_agreement(site: Site) -> None:
     assert mark is not None
     hashes = snapshot.hashes_of(snapshot.read_truth(layout.root, layout))
     assert mark.lock_sha256 == hashes["uv.lock"]
-    registered = {truth.node_group(name) for name in workshop.plugins_of(layout).plugins}
+    registered = {truth.node_group(name) for name in staging.plugins_of(layout).plugins}
     assert {name for name in truth.groups(layout.pyproject.read_text()) if name.startswith("node-")} <= registered
     last = operations(layout)[-1]
     assert {name: change.post_sha256 for name, change in last.files.items()} == hashes
@@ -144,7 +138,7 @@ def main() -> None:
         elif what == "chain":
             chain(ground, rest[0])
         elif what == "drop":
-            plugins.remove(ground, rest[0])
+            registry.remove(ground, rest[0])
         elif what == "rollback":
             metas = snapshot.read_all(ground.layout)
             rollback(ground, metas[int(rest[0]) % len(metas)].id)

@@ -9,23 +9,17 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance import (
-    candidate,
-    generation,
-    plugins,
-    resolution,
-    rollback,
-    snapshot,
-    transaction,
-    truth,
-    workshop,
-)
-from comfywatchman.governance.adding import Wish, add, adopt
-from comfywatchman.governance.records import GenerationMark, Transaction
-from comfywatchman.governance.root import Ground
-from comfywatchman.governance.uv import UvEnded
-from tests.governance.grounds import KeptSite, Site
-from tests.governance.nodes import promoted, registered, tried
+from comfywatchman.governance.conflicts import resolve
+from comfywatchman.governance.environments import generation, rollback, snapshot, staging
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.nodes import registry
+from comfywatchman.governance.nodes.add import Wish, add, adopt
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.records import GenerationMark, Transaction
+from comfywatchman.governance.transactions import candidate, transaction
+from comfywatchman.governance.uv.client import UvEnded
+from tests.governance.contexts import KeptSite, Site
+from tests.governance.node_steps import promoted, registered, tried
 from tests.governance.packs import changed, repository
 from tests.governance.wheels import add_wheel
 
@@ -107,7 +101,7 @@ class TestPromotion:
         assert done.promotion.generation == after[1] != before[1]
         assert installed(site) == {"corelet": "1.0", "newlet": "1.0", "numlet": "2.0", "plainlet": "1.0"}
         assert site.imported("import numlet, plainlet; print(numlet.__version__)") == "2.0"
-        plugin = workshop.plugins_of(site.layout).plugins["pack"]
+        plugin = staging.plugins_of(site.layout).plugins["pack"]
         assert plugin.managed_deps == ("newlet", "plainlet==1.0")
         assert (plugin.last_txid, plugin.last_snapshot) == (done.txid, done.promotion.post_snapshot)
         assert truth.groups(site.layout.pyproject.read_text())["node-pack"] == ("newlet", "plainlet==1.0")
@@ -131,13 +125,13 @@ class TestPromotion:
         report = json.loads(Path(done.conflict_report).read_bytes())
         assert (report["txid"], report["node_id"], report["kind"]) == (done.txid, "new", "conflict")
         assert everything(site) == before
-        assert workshop.plugins_of(site.layout).plugins["new"].managed_deps == ()
+        assert staging.plugins_of(site.layout).plugins["new"].managed_deps == ()
 
     def test_valid_pins_resolve_a_conflict_and_can_be_promoted(self, site: Site) -> None:
         put_in(site, "old", "oldlet")
         done = promoted(site, tried(site, "new", "newlet").txid)
         with site.opened() as ground:
-            done = resolution.resolve(ground, done.txid, ["numlet==2.0"])
+            done = resolve.resolve(ground, done.txid, ["numlet==2.0"])
         assert done.status == "resolved"
         assert done.resolution_pins == ("numlet==2.0",)
         done = promoted(site, done.txid)
@@ -150,7 +144,7 @@ class TestPromotion:
         put_in(site, "old", "oldlet")
         done = promoted(site, tried(site, "new", "newlet").txid)
         with site.opened() as ground:
-            resolution.resolve(ground, done.txid, ["numlet==1.0"])
+            resolve.resolve(ground, done.txid, ["numlet==1.0"])
         promoted(site, done.txid)
         before = everything(site)
         again = tried(site, "new")
@@ -245,9 +239,9 @@ class TestGoingBack:
         put_in(site, "pack", "newlet")
         put_in(site, "other", "plainlet")
         with site.opened() as ground:
-            operation = plugins.remove(ground, "pack")
+            operation = registry.remove(ground, "pack")
         assert installed(site) == {"corelet": "1.0", "plainlet": "1.0"}
-        assert "pack" not in workshop.plugins_of(site.layout).plugins
+        assert "pack" not in staging.plugins_of(site.layout).plugins
         meta = snapshot.read(site.layout, operation.pre_snapshot or "")
         assert (meta.reason, meta.ref) == ("remove_pre", "pack")
         assert (site.comfyui / "custom_nodes/pack").is_dir()
@@ -257,7 +251,7 @@ class TestGoingBack:
         before = everything(site)
         put_in(site, "pack", "newlet", "deeplet")
         with site.opened() as ground:
-            plugins.remove(ground, "pack")
+            registry.remove(ground, "pack")
         after = everything(site)
         assert after[0]["pyproject.toml"] == before[0]["pyproject.toml"]
         assert after[0]["uv.lock"] == before[0]["uv.lock"]
@@ -268,11 +262,11 @@ class TestGoingBack:
         before = everything(site)
         done = promoted(site, tried(site, "new", "newlet").txid)
         with site.opened() as ground:
-            resolution.resolve(ground, done.txid, ["numlet==2.0"])
+            resolve.resolve(ground, done.txid, ["numlet==2.0"])
         promoted(site, done.txid)
         assert "override-dependencies" in site.layout.pyproject.read_text()
         with site.opened() as ground:
-            plugins.remove(ground, "new")
+            registry.remove(ground, "new")
         assert everything(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
         assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
 
@@ -282,7 +276,7 @@ class TestGoingBack:
         (site.folder / "elsewhere/kept.py").write_text("kept")
         (site.comfyui / "custom_nodes/pack/link").symlink_to(site.folder / "elsewhere")
         with site.opened() as ground:
-            plugins.remove(ground, "pack", purge_code=True)
+            registry.remove(ground, "pack", purge_code=True)
         assert list((site.comfyui / "custom_nodes").iterdir()) == []
         assert (site.folder / "elsewhere/kept.py").read_text() == "kept"
 
@@ -291,14 +285,14 @@ class TestGoingBack:
         os.symlink(mine, site.comfyui / "custom_nodes/mine")
         with site.opened() as ground:
             adopt(ground, "mine")
-            plugins.remove(ground, "mine", purge_code=True)
+            registry.remove(ground, "mine", purge_code=True)
         assert list((site.comfyui / "custom_nodes").iterdir()) == []
         assert (mine / "__init__.py").is_file()
 
     def test_an_unknown_node_is_not_removed(self, site: Site) -> None:
         before = everything(site)
         with site.opened() as ground, pytest.raises(Failure) as caught:
-            plugins.remove(ground, "absent", purge_code=True)
+            registry.remove(ground, "absent", purge_code=True)
         assert caught.value.code == "gov-node-unknown"
         assert everything(site) == before
 
@@ -403,5 +397,5 @@ class TestFailure:
         folder = changed(site.comfyui / "custom_nodes/pack", {"requirements.txt": "numlet<2\n"})
         done = put_in(site, "pack")
         assert installed(site) == {"corelet": "1.0", "numlet": "1.0"}
-        assert workshop.plugins_of(site.layout).plugins["pack"].commit == done.node_commit
+        assert staging.plugins_of(site.layout).plugins["pack"].commit == done.node_commit
         assert (folder / "requirements.txt").is_file()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance import generation, initiate, rollback, snapshot
-from comfywatchman.governance.adding import Wish, add
-from comfywatchman.governance.checks.making import make_checks
-from comfywatchman.governance.driver import Driver
-from comfywatchman.governance.ground import look, open_ground
-from tests.governance.grounds import KeptSite, Site
+from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.governance.environments import generation, init, rollback, snapshot
+from comfywatchman.governance.environments.access import look, open_ground
+from comfywatchman.governance.nodes.add import Wish, add
+from tests.governance.contexts import KeptSite, Site
 from tests.governance.packs import repository
 
 
@@ -68,7 +68,7 @@ def test_no_root_is_made_among_comfyuis_own_files(site: Site, place: str) -> Non
         site.comfyui / place, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True
     )
     with pytest.raises(Failure) as caught, opening as ground:
-        initiate.init(ground)
+        init.init(ground)
     assert caught.value.code == "gov-root-misplaced"
     assert {path.name for path in site.comfyui.rglob("*")} == {"custom_nodes", "main.py", "requirements.txt"}
 
@@ -78,7 +78,7 @@ def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
     (root / "state").mkdir(parents=True)
     (root / "config.toml").write_bytes(site.layout.config.read_bytes())
     with open_ground(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as ground:
-        initiate.init(ground)
+        init.init(ground)
         assert generation.current(ground.layout)
 
 

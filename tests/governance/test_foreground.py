@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.install import Installation
+from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.governance.foreground import folder_arguments, run_in_foreground
-from comfywatchman.governance.layout import Layout
-from comfywatchman.governance.settings import RunTable
+from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.settings import RunTable
 
 RUN = """
 import sys
 from pathlib import Path
-from comfywatchman.comfyui.install import Installation
+from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.governance.foreground import run_in_foreground
-from comfywatchman.governance.layout import Layout
-from comfywatchman.governance.settings import RunTable
+from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.settings import RunTable
 root, comfyui = map(Path, sys.argv[1:3])
 settings = RunTable(extra_args=("--lowvram",), environment=("MINE",))
 run_in_foreground(Layout(root), Installation(root=comfyui, version=None, base=comfyui), settings, sys.argv[3:])

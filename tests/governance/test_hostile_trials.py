@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.governance import generation, transaction
-from comfywatchman.governance.adding import Wish, add
-from comfywatchman.governance.records import Transaction
-from tests.governance.grounds import Site, made
+from comfywatchman.governance.environments import generation
+from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.store.records import Transaction
+from comfywatchman.governance.transactions import transaction
+from tests.governance.contexts import Site, made
 from tests.governance.packs import repository
 
 ROOT = (

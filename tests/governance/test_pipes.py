@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.gpu.driver import Driver
 from comfywatchman.base.lock import is_held, read_holder
-from comfywatchman.governance import generation, ground, integrity, transaction
-from comfywatchman.governance.checks.making import make_checks
-from comfywatchman.governance.driver import Driver
-from comfywatchman.governance.isolation import is_ours
-from tests.governance.grounds import KeptSite, Site
+from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.governance.environments import access, generation, integrity
+from comfywatchman.governance.environments.copy_on_write import is_ours
+from comfywatchman.governance.transactions import transaction
+from tests.governance.contexts import KeptSite, Site
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def package_files(site: Site) -> Path:
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "plugins.json"])
 def test_checks_tell_of_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
-    looked = ground.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    looked = access.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     piped(site.layout.truth(name))
     results = make_checks(looked, driver=Driver(present=False), budget_seconds=None)
     assert {one.status for one in results} - {"ok"}

@@ -9,10 +9,13 @@ import jsonschema
 import orjson
 import pytest
 
-from comfywatchman.governance import adding, conflict, ground, promotion, rollback, snapshot, transaction
-from comfywatchman.governance.checks.making import make_checks
-from comfywatchman.governance.driver import Driver
-from tests.governance.grounds import made
+from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.governance.conflicts import report
+from comfywatchman.governance.environments import access, rollback, snapshot
+from comfywatchman.governance.nodes import add
+from comfywatchman.governance.transactions import promotion, transaction
+from tests.governance.contexts import made
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 PLACES: Mapping[str, str] = {
@@ -40,13 +43,13 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder.mkdir()
         (folder / "requirements.txt").write_text(requirement)
         with site.opened() as opened:
-            adding.adopt(opened, name)
+            add.adopt(opened, name)
             tried = transaction.run(opened, name)
-            promotion.promote(opened, tried.txid, promotion.Consent(), report=conflict.report)
+            promotion.promote(opened, tried.txid, promotion.Consent(), report=report.report)
     with site.opened() as opened:
         operation = rollback.rollback(opened, snapshot.read_all(opened.layout)[0].id)
         rollback.undo(opened, operation.op_id)
-    looked = ground.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    looked = access.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     make_checks(looked, driver=Driver(present=False), budget_seconds=None)
     return site.root
 

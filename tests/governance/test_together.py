@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.governance import truth
-from comfywatchman.governance.rollback import operations
-from comfywatchman.governance.workshop import plugins_of
+from comfywatchman.governance.environments.rollback import operations
+from comfywatchman.governance.environments.staging import plugins_of
+from comfywatchman.governance.store import truth
 from tests.governance.changes import CHECKOUT, check_agreement
-from tests.governance.grounds import made
+from tests.governance.contexts import made
 
 
 @pytest.mark.slow

@@ -16,11 +16,11 @@ from comfywatchman.base.clock import to_text
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.host import SleepMark
 from comfywatchman.base.lock import hold
-from comfywatchman.readiness.actions import actions
+from comfywatchman.readiness.context import CycleRequest
 from comfywatchman.readiness.cycle import run_cycle
-from comfywatchman.readiness.run import CycleRequest
-from comfywatchman.readiness.sample_workflows import png_with_text
-from comfywatchman.readiness.workflows import Root
+from comfywatchman.readiness.report.actions import actions
+from comfywatchman.readiness.sample.workflows import png_with_text
+from comfywatchman.readiness.workflows.discovery import Root
 from tests.hosts import CHECKPOINT, Host, graph
 from tests.model_files import safetensors
 from tests.nvml.library import build_nvml, write_nvml_state

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 import pytest
 
-from comfywatchman.base.gpu import GpuDevice, GpuReading
+from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 from comfywatchman.readiness.gates import GIB, PASSING, GateSettings, HostState, another_cycle, reason_to_skip
 
 Policy = Literal["any", "all", "index"]

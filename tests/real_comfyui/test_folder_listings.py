@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comfywatchman.comfyui.folders import ModelFolders, resolve_folders
-from comfywatchman.comfyui.install import Installation
-from comfywatchman.readiness.inventory import HeaderKey, Inventory, build_inventory
-from comfywatchman.readiness.listing import walk_models
+from comfywatchman.comfyui.install.folders import ModelFolders, resolve_folders
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.readiness.models.inventory import HeaderKey, Inventory, build_inventory
+from comfywatchman.readiness.models.scan import walk_models
 from scripts.real_comfyui import Installed, Server, start
 from tests.real_comfyui.sandbox import fill_model_folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from comfywatchman.comfyui.model_file import HeaderFacts
+    from comfywatchman.comfyui.models.file import HeaderFacts
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 

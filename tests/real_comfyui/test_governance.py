@@ -14,15 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.api import ask_nodes, ask_running
-from comfywatchman.governance import conflict, generation, plugins, promotion, resolution, rollback, transaction
-from comfywatchman.governance.adding import Wish, add
-from comfywatchman.governance.listening import free_port
-from comfywatchman.governance.loader_facts import tried_loaders
-from comfywatchman.governance.promotion import Consent
-from comfywatchman.governance.records import Transaction
+from comfywatchman.comfyui.server.api import ask_nodes, ask_running
+from comfywatchman.comfyui.server.listening import free_port
+from comfywatchman.governance.conflicts import report, resolve
+from comfywatchman.governance.environments import generation, rollback
+from comfywatchman.governance.nodes import registry
+from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.store.records import Transaction
+from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions.promotion import Consent
+from comfywatchman.governance.trial.loader_inputs import tried_loaders
 from scripts.real_comfyui import Installed
-from tests.governance.grounds import Site, made
+from tests.governance.contexts import Site, made
 from tests.governance.packs import changed, repository
 from tests.governance.wheels import add_wheel
 
@@ -70,7 +73,7 @@ def tried(site: Site, name: str) -> Transaction:
 
 def promoted(site: Site, txid: str) -> Transaction:
     with site.opened() as ground:
-        return promotion.promote(ground, txid, Consent(), report=conflict.report)
+        return promotion.promote(ground, txid, Consent(), report=report.report)
 
 
 @contextmanager
@@ -122,7 +125,7 @@ def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Sit
     done = promoted(site, done.txid)
     assert done.status == "needs_resolution"
     with site.opened() as ground:
-        done = resolution.resolve(ground, done.txid, ["numlet==2.0"])
+        done = resolve.resolve(ground, done.txid, ["numlet==2.0"])
     assert done.status == "resolved"
     done = promoted(site, done.txid)
     assert done.status == "promoted", done.error
@@ -133,7 +136,7 @@ def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Sit
         assert key in generation.in_use(site.layout)
 
     with site.opened() as ground:
-        plugins.remove(ground, "newer", purge_code=True)
+        registry.remove(ground, "newer", purge_code=True)
     assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
     with running(site) as classes:
         assert "Older" in classes

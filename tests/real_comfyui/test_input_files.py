@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comfywatchman.comfyui.input_files import InputFile, split_annotation
-from comfywatchman.comfyui.install import Installation
-from comfywatchman.readiness.input_files import input_folders
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.references.input_files import InputFile, split_annotation
+from comfywatchman.readiness.verdicts.input_files import input_folders
 
 if TYPE_CHECKING:
     from scripts.real_comfyui import Server

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.governance.judge import judge
-from comfywatchman.governance.judging.bench import Bench
-from comfywatchman.governance.listening import all_pids
-from comfywatchman.governance.records import Judgement
+from comfywatchman.comfyui.server.listening import all_pids
+from comfywatchman.governance.store.records import Judgement
+from comfywatchman.governance.trial.evaluate import judge
+from comfywatchman.governance.trial.spec import Bench
 from scripts.real_comfyui import Installed
-from tests.governance.judging.programs import details, statuses
+from tests.governance.trial.programs import details, statuses
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 

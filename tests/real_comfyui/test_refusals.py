@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfywatchman.comfyui.loaders import builtin_table
-from comfywatchman.comfyui.node_specs import read_core_specs
-from comfywatchman.comfyui.object_info import read_object_info
-from comfywatchman.comfyui.server_rules import ServerRules, without_own_checks
-from comfywatchman.readiness.facts import read_facts
-from comfywatchman.readiness.judging import judge
-from tests.readiness.test_judging import NoModels
+from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.packs.definitions import read_core_specs
+from comfywatchman.comfyui.server.object_info import read_object_info
+from comfywatchman.comfyui.server.validation import ServerRules, without_own_checks
+from comfywatchman.readiness.verdicts.workflow import judge
+from comfywatchman.readiness.workflow_facts import read_facts
+from tests.readiness.verdicts.test_workflow import NoModels
 
 if TYPE_CHECKING:
     from scripts.real_comfyui import Installed, Server

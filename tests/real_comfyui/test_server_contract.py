@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfywatchman.comfyui.node_specs import read_core_specs
+from comfywatchman.comfyui.packs.definitions import read_core_specs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,19 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.loaders import builtin_table
+from comfywatchman.comfyui.loaders.table import builtin_table
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from scripts.real_comfyui import Installed, start
 from tests.real_comfyui.sandbox import FOLDERS, write_model
-from tests.real_comfyui.truth import (
-    SENTINEL,
-    ask,
-    corpus,
-    named_models,
-    place_models,
-    place_pictures,
-    with_separators,
-)
+from tests.real_comfyui.truth import SENTINEL, ask, corpus, named_models, place_models, place_pictures, with_separators
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 

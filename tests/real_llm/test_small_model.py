@@ -18,9 +18,9 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import Session
 from comfywatchman.readiness.search.chain import search_multiple_models
-from comfywatchman.readiness.search.result import SearchResult, SearchStatus
-from comfywatchman.sources.llm import read_proposal
-from tests.readiness.search.searching import World, sought, world
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus
+from comfywatchman.sources.llm.ranking import read_proposal
+from tests.readiness.search.servers import World, sought, world
 from tests.servers.civitai import file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
 from tests.servers.llm import ChatServer

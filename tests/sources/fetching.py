@@ -13,11 +13,11 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.stream import Connections
-from comfywatchman.comfyui.model_file import check_descriptor
-from comfywatchman.sources.download import Patience, fetch
-from comfywatchman.sources.flow import Bandwidth, Flow, Room
-from comfywatchman.sources.hops import Allowed
-from comfywatchman.sources.wanted import Fetch, Fetched
+from comfywatchman.comfyui.models.file import check_descriptor
+from comfywatchman.sources.download.fetch import Patience, fetch
+from comfywatchman.sources.download.limits import Bandwidth, Flow, Room
+from comfywatchman.sources.download.redirects import Allowed
+from comfywatchman.sources.download.target import Fetch, Fetched
 from tests.model_files import with_header
 
 QUICK: Final = Patience(

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.wanted import Fetch
+from comfywatchman.sources.download.target import Fetch
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.fetching import fetch_into, model, sha256
 

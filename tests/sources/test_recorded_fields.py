@@ -7,7 +7,8 @@ import msgspec
 import pytest
 
 from comfywatchman.base.http import Session
-from comfywatchman.sources import civitai_shapes, huggingface
+from comfywatchman.sources import huggingface
+from comfywatchman.sources.civitai import schema
 from tests.servers.civitai import CivitaiServer, file_json, image_json, model_json, sha256_of, version_json
 from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo
 from tests.sources.recorded_fields import (
@@ -35,12 +36,12 @@ def fields_read(shape: type[msgspec.Struct]) -> set[str]:
 
 def test_every_field_that_we_read_is_one_that_the_real_answers_hold() -> None:
     model_files = {name.removeprefix("modelVersions.files.") for name in CIVITAI_MODEL}
-    assert fields_read(civitai_shapes.CivitaiFile) <= model_files
-    assert fields_read(civitai_shapes.FileMetadata) <= {name.removeprefix("metadata.") for name in model_files}
-    assert fields_read(civitai_shapes.CivitaiModel) <= CIVITAI_MODEL
-    assert fields_read(civitai_shapes.CivitaiVersion) <= CIVITAI_VERSION
-    assert fields_read(civitai_shapes.OwnModel) <= {name.removeprefix("model.") for name in CIVITAI_VERSION}
-    assert fields_read(civitai_shapes.PaidAccess) <= {name.removeprefix("paidAccess.") for name in CIVITAI_VERSION}
+    assert fields_read(schema.CivitaiFile) <= model_files
+    assert fields_read(schema.FileMetadata) <= {name.removeprefix("metadata.") for name in model_files}
+    assert fields_read(schema.CivitaiModel) <= CIVITAI_MODEL
+    assert fields_read(schema.CivitaiVersion) <= CIVITAI_VERSION
+    assert fields_read(schema.OwnModel) <= {name.removeprefix("model.") for name in CIVITAI_VERSION}
+    assert fields_read(schema.PaidAccess) <= {name.removeprefix("paidAccess.") for name in CIVITAI_VERSION}
     assert fields_read(huggingface.RepoSummary) <= HF_SEARCH
     assert fields_read(huggingface.TreeFile) <= HF_TREE
     assert fields_read(huggingface.Lfs) <= {name.removeprefix("lfs.") for name in HF_TREE}

@@ -17,8 +17,8 @@ import orjson
 import pytest
 from markdown_it import MarkdownIt
 
-from comfywatchman.readiness.report_text import to_markdown
-from comfywatchman.readiness.sample_workflows import sample_workflows
+from comfywatchman.readiness.report.render import to_markdown
+from comfywatchman.readiness.sample.workflows import sample_workflows
 from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import Host, graph
 from tests.model_files import put
@@ -50,7 +50,7 @@ def is_json(content: bytes) -> bool:
 
 
 def templates() -> Iterator[Path]:
-    from comfywatchman.readiness.sample import installed_templates
+    from comfywatchman.readiness.sample.host import installed_templates
 
     folder = installed_templates()
     yield from folder.glob("*.json") if folder else ()

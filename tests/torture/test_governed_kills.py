@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base import failpoints
-from comfywatchman.governance.rollback import operations
-from comfywatchman.governance.workshop import plugins_of
+from comfywatchman.governance.environments.rollback import operations
+from comfywatchman.governance.environments.staging import plugins_of
 from tests.governance.changes import CHECKOUT, check_agreement
-from tests.governance.grounds import Site, made
+from tests.governance.contexts import Site, made
 from tests.mutation import repeatable
 
 KILLS = int(os.environ.get("GOVERNED_KILLS", "1000"))

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.failpoints import NAMES
-from comfywatchman.readiness.intake import Acknowledgement
+from comfywatchman.readiness.workflows.intake import Acknowledgement
 from tests.hosts import Host, graph
 from tests.mutation import repeatable
 

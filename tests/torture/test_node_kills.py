@@ -12,11 +12,15 @@ import pytest
 
 from comfywatchman.base import failpoints
 from comfywatchman.base.files import to_json, write_atomic
-from comfywatchman.governance import conflict, generation, plugins, promotion, snapshot, transaction, truth, workshop
-from comfywatchman.governance.adding import Wish, add
-from comfywatchman.governance.promotion import Consent
-from comfywatchman.governance.records import Transaction
-from tests.governance.grounds import Site, made
+from comfywatchman.governance.conflicts import report
+from comfywatchman.governance.environments import generation, snapshot, staging
+from comfywatchman.governance.nodes import registry
+from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.records import Transaction
+from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions.promotion import Consent
+from tests.governance.contexts import Site, made
 from tests.governance.packs import repository
 
 CHECKOUT = Path(__file__).parents[2]
@@ -55,7 +59,7 @@ def recovered(site: Site) -> bool:
     assert mark.lock_sha256 == snapshot.hashes_of(snapshot.read_truth(layout.root, layout))["uv.lock"]
     imports = ", ".join(package.name for package in mark.packages)
     assert site.imported(f"import {imports}; print('well')") == "well"
-    plugin = workshop.plugins_of(layout).plugins.get("pack")
+    plugin = staging.plugins_of(layout).plugins.get("pack")
     groups = truth.groups(layout.pyproject.read_text())
     assert groups.get("node-pack", ()) == (plugin.managed_deps if plugin else ())
     return plugin is not None
@@ -64,8 +68,8 @@ def recovered(site: Site) -> bool:
 def put_back(site: Site) -> None:
     """Make the root one without the node, its code gone."""
     with site.opened() as ground:
-        if "pack" in workshop.plugins_of(site.layout).plugins:
-            plugins.remove(ground, "pack", purge_code=True)
+        if "pack" in staging.plugins_of(site.layout).plugins:
+            registry.remove(ground, "pack", purge_code=True)
     folder = site.comfyui / "custom_nodes/pack"
     if folder.exists():
         folder.rename(site.folder / f"away-{len(list(site.folder.iterdir()))}")
@@ -95,7 +99,7 @@ def test_a_promotion_and_its_transaction_tell_one_story(site: Site, point: str) 
     killed(site, "promote", done.txid, point=point)
     assert recovered(site)
     after = transaction.read(site.layout, done.txid)
-    plugin = workshop.plugins_of(site.layout).plugins["pack"]
+    plugin = staging.plugins_of(site.layout).plugins["pack"]
     is_promoted = after.status == "promoted"
     assert is_promoted or point not in DECIDED
     assert plugin.managed_deps == (("newlet",) if is_promoted else ())
@@ -135,9 +139,9 @@ def main() -> None:
         if what == "add":
             add(ground, Wish(str(site.folder / "pack"), allow_local=True), find_pack=lambda _pack_id: None)
         elif what == "promote":
-            promotion.promote(ground, rest[0], Consent(), report=conflict.report)
+            promotion.promote(ground, rest[0], Consent(), report=report.report)
         else:
-            plugins.remove(ground, "pack", purge_code=True)
+            registry.remove(ground, "pack", purge_code=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Node, Problem
 from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, RawNode, mapping, read_graph, sequence, text
 from comfywatchman.comfyui.workflow.links import Ended, Fed, Source, Value, fed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import Problem
 from comfywatchman.comfyui.workflow.graph import (
     SUBGRAPH_INPUT,

@@ -9,7 +9,7 @@ from typing import Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_size import MAX_VALUES, holds_too_many_values
+from comfywatchman.base.json_limits import MAX_VALUES, holds_too_many_values
 from comfywatchman.comfyui.workflow.document import Problem
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import Format, Problem, Workflow
 from comfywatchman.comfyui.workflow.flatten import flattened
 from comfywatchman.comfyui.workflow.jsontext import parse

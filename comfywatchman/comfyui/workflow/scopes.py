@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import Problem
 from comfywatchman.comfyui.workflow.graph import Graph, RawNode, key, mapping, read_graph, sequence, text
 from comfywatchman.comfyui.workflow.groups import group_definition, group_graph

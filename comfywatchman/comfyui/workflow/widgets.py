@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from comfywatchman.comfyui.loaders import LoaderTable
+from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import Problem
 from comfywatchman.comfyui.workflow.graph import RawNode, mapping
 

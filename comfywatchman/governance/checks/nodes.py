@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from comfywatchman.base.words import counted
+from comfywatchman.base.text import counted
 from comfywatchman.governance.checks.packages import shortened
 from comfywatchman.governance.checks.result import CheckResult
 

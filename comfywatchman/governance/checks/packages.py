@@ -9,10 +9,10 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.words import counted
+from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.base.text import counted
 from comfywatchman.governance.checks.result import CheckResult, Status
-from comfywatchman.governance.driver import Driver
-from comfywatchman.governance.records import Package
+from comfywatchman.governance.store.records import Package
 
 REBUILD: Final = "gov init"
 """It builds production anew from the lock; nothing else changes."""

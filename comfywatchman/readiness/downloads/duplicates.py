@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from comfywatchman.readiness.inventory import FileKey, ModelFile
-from comfywatchman.readiness.model_index import Hashes
+from comfywatchman.readiness.models.index import Hashes
+from comfywatchman.readiness.models.inventory import FileKey, ModelFile
 
 
 class Copy(msgspec.Struct, frozen=True):

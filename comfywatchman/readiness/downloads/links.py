@@ -5,15 +5,19 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final, Literal
 
 from comfywatchman.base.rename import rename_without_replacing
-from comfywatchman.readiness.inventory import FileKey, ModelFile, key_of
-from comfywatchman.readiness.model_index import Hashes
-from comfywatchman.sources.download import Check
-from comfywatchman.sources.partial import part_name
-from comfywatchman.sources.wanted import target_taken
+from comfywatchman.comfyui.install.folders import ModelFolders
+from comfywatchman.readiness.database import open_database
+from comfywatchman.readiness.models.index import Hashes, ModelIndex
+from comfywatchman.readiness.models.inventory import FileKey, ModelFile, build_inventory, key_of
+from comfywatchman.readiness.models.scan import walk_models
+from comfywatchman.sources.download.fetch import Check
+from comfywatchman.sources.download.partial_file import part_name
+from comfywatchman.sources.download.target import target_taken
 
 Way = Literal["hard", "reflink", "symlink", "off"]
 """How equal files share their bytes: one file with two names, a copy that shares blocks until written to, a pointer."""
@@ -97,3 +101,15 @@ def _clone(descriptor: int, folder: int, unfinished: str) -> None:
         os.fsync(copy)
     finally:
         os.close(copy)
+
+
+def models_here(database: Path, folders: ModelFolders) -> dict[str, ModelFile]:
+    """Return a healthy file for every hash that is known of this host's models.
+
+    Args:
+        database: The index of earlier cycles.
+        folders: The model folders of this ComfyUI.
+    """
+    with closing(open_database(database)) as opened:
+        index = ModelIndex(opened)
+        return files_by_hash(build_inventory(walk_models(folders), index).all_models(), index.hashes())

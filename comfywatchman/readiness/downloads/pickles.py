@@ -9,8 +9,8 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import run_bounded
-from comfywatchman.comfyui.model_file import check_descriptor, suffix_of
-from comfywatchman.sources.download import Check
+from comfywatchman.comfyui.models.file import check_descriptor, suffix_of
+from comfywatchman.sources.download.fetch import Check
 from comfywatchman.sources.file_names import PICKLE_EXTENSIONS
 
 _PICKLES: Final = frozenset({"pickle", "zip-pickle"})

@@ -12,11 +12,11 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
-from comfywatchman.comfyui.folders import ModelFolders
+from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.readiness.downloads.target import decide_target
-from comfywatchman.readiness.search.result import NO_IDS, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import NO_IDS, Ids, SearchResult, SearchStatus
+from comfywatchman.sources.download.redirects import Allowed, reason_to_refuse_start
 from comfywatchman.sources.file_names import MODEL_EXTENSIONS, PICKLE_EXTENSIONS, extension
-from comfywatchman.sources.hops import Allowed, reason_to_refuse_start
 
 SCHEMA_VERSION: Final = 1
 _Bytes = Annotated[int, msgspec.Meta(ge=0)]

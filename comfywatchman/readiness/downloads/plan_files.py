@@ -12,11 +12,11 @@ from typing import Final
 import msgspec
 import orjson
 
+from comfywatchman.base.address import parse_place
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular, show_path, to_json, write_if_changed
-from comfywatchman.base.place import parse_place
-from comfywatchman.base.words import size_words
+from comfywatchman.base.text import size_words
 from comfywatchman.readiness.downloads.plan import Plan, PlanItem, will_fetch
 
 _KEPT_PLANS: Final = 20

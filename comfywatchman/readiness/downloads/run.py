@@ -12,27 +12,27 @@ from typing import Final, Protocol
 
 import msgspec
 
+from comfywatchman.base.address import parse_place
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path
 from comfywatchman.base.lock import hold
-from comfywatchman.base.place import parse_place
 from comfywatchman.base.settings import Settings
 from comfywatchman.base.stop import StopNotice
 from comfywatchman.base.stream import Connections
-from comfywatchman.comfyui.folders import ModelFolders
+from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.readiness.downloads.links import link_into
 from comfywatchman.readiness.downloads.pickles import file_check
-from comfywatchman.readiness.downloads.plan import PlanItem, PlanRules, judged
+from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, judged, reason_not_automatic
 from comfywatchman.readiness.downloads.queue import Outcome, add_items, queue_file, record
 from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder
-from comfywatchman.readiness.inventory import ModelFile
-from comfywatchman.sources.download import Patience, fetch
-from comfywatchman.sources.flow import Bandwidth, Flow, Room
-from comfywatchman.sources.hops import Allowed
+from comfywatchman.readiness.models.inventory import ModelFile
+from comfywatchman.sources.download.fetch import Patience, fetch
+from comfywatchman.sources.download.limits import Bandwidth, Flow, Room
+from comfywatchman.sources.download.redirects import Allowed
+from comfywatchman.sources.download.target import Fetch, already_there
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
-from comfywatchman.sources.wanted import Fetch, already_there
 
 _LOOK_SECONDS: Final = 0.2
 _MIB: Final = 1 << 20
@@ -278,3 +278,20 @@ def _lock_path(home: Home, target: Target) -> Path:
     place = os.path.realpath(target.directory) + "/" + "/".join((*target.below, target.name))
     digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:24]
     return home.state / "downloads" / f"{digest}.lock"
+
+
+def split_plan(plan: Plan) -> tuple[tuple[PlanItem, ...], tuple[tuple[PlanItem, str], ...]]:
+    """Return what may be fetched at once, and what waits for a person with the reason. Pure."""
+    reasons = [(item, reason_not_automatic(item)) for item in plan.items]
+    taken = tuple(item for item, reason in reasons if reason is None)
+    return taken, tuple((item, reason) for item, reason in reasons if reason is not None)
+
+
+def download_automatically(plan: Plan, work: Downloads) -> tuple[Outcome, ...]:
+    """Fetch what a plan allows to be fetched without a person; for cycles with `--auto-download`.
+
+    Raises:
+        Failure: `state-unwritable` when the queue cannot be kept.
+    """
+    taken, _waiting = split_plan(plan)
+    return download(taken, work) if taken else ()

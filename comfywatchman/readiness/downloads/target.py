@@ -11,7 +11,7 @@ from pathlib import Path
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import show_path, unwritable
-from comfywatchman.comfyui.folders import DIFFUSERS, ModelFolders
+from comfywatchman.comfyui.install.folders import DIFFUSERS, ModelFolders
 from comfywatchman.sources.file_names import MODEL_EXTENSIONS, extension, reason_no_model_name
 
 

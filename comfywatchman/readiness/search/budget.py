@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from comfywatchman.base.address import show_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpAnswer, Redirects, Session
-from comfywatchman.base.place import show_url
 
 if TYPE_CHECKING:
     from comfywatchman.base.clock import Clock

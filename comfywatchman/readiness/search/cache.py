@@ -12,7 +12,7 @@ import msgspec
 
 from comfywatchman.readiness.database import Database, Store
 from comfywatchman.readiness.search.claims import Proposal, Wanted
-from comfywatchman.readiness.search.result import SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 
 _HOUR_SECONDS: Final = 3600.0
 _DAY_SECONDS: Final = 24 * _HOUR_SECONDS

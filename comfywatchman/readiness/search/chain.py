@@ -24,7 +24,7 @@ from comfywatchman.readiness.search.gather import (
     verify,
 )
 from comfywatchman.readiness.search.qwen import ModelSearch
-from comfywatchman.readiness.search.result import SearchResult, SearchStatus, merge
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus, merge
 from comfywatchman.readiness.search.verify import Policy, reason_invalid
 
 Backend = Literal["qwen", "civitai", "huggingface", "civarchive"]

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from comfywatchman.readiness.search.result import NO_IDS, Ids
+from comfywatchman.readiness.search.results import NO_IDS, Ids
 from comfywatchman.sources.file_names import base_name
 
 ProposedBy = Literal["workflow", "note", "catalogue", "search", "model"]

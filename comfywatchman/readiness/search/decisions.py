@@ -14,7 +14,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import Damaged, read_state, to_json, write_atomic
 from comfywatchman.base.lock import hold
 from comfywatchman.readiness.search.claims import Wanted
-from comfywatchman.readiness.search.result import Candidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import Candidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import Policy
 from comfywatchman.sources.file_names import base_name
 from comfywatchman.sources.urls import reason_to_refuse

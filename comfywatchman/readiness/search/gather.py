@@ -11,11 +11,11 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.claims import Facts, Proposal, State, Wanted
-from comfywatchman.readiness.search.result import Ids, SearchResult, doubted, left_unseen, silence_of
+from comfywatchman.readiness.search.results import Ids, SearchResult, doubted, left_unseen, silence_of
 from comfywatchman.readiness.search.verify import Policy, judge, reason_invalid
 from comfywatchman.sources.civarchive import CivArchive
-from comfywatchman.sources.civitai import Civitai, CivitaiHit
-from comfywatchman.sources.civitai_shapes import CivitaiVersion
+from comfywatchman.sources.civitai.client import Civitai, CivitaiHit
+from comfywatchman.sources.civitai.schema import CivitaiVersion
 from comfywatchman.sources.file_names import base_name, is_precision_variant, same_name, search_terms
 from comfywatchman.sources.huggingface import Gated, HuggingFace, NotThere, RemoteFile
 from comfywatchman.sources.urls import HuggingFaceFile, civitai_url, hugging_face_url

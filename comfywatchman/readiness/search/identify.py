@@ -11,8 +11,8 @@ from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.search.budget import Budget, BudgetedSession
-from comfywatchman.readiness.search.opening import civitai_of
-from comfywatchman.sources.civitai import CivitaiHit
+from comfywatchman.readiness.search.factory import civitai_of
+from comfywatchman.sources.civitai.client import CivitaiHit
 from comfywatchman.sources.urls import civitai_page
 
 

@@ -13,19 +13,19 @@ import msgspec
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
-from comfywatchman.comfyui.folders import ModelFolders
+from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.readiness.database import open_copy
-from comfywatchman.readiness.inventory import build_inventory
-from comfywatchman.readiness.listing import walk_models
-from comfywatchman.readiness.model_index import ModelIndex
+from comfywatchman.readiness.models.index import ModelIndex
+from comfywatchman.readiness.models.inventory import build_inventory
+from comfywatchman.readiness.models.scan import walk_models
 from comfywatchman.readiness.search.budget import Budget, BudgetedSession
-from comfywatchman.readiness.search.opening import civitai_of
-from comfywatchman.readiness.search.pictured import HostModels, UsedModel, compared, host_models, matched, merged
-from comfywatchman.readiness.search.pictured_workflow import workflow_in
-from comfywatchman.sources.civitai import Civitai
-from comfywatchman.sources.civitai_images import ImageAnswer, ImageResource, civitai_image, meta_of, resources_of
-from comfywatchman.sources.civitai_shapes import CivitaiVersion
-from comfywatchman.sources.site_answers import one_line
+from comfywatchman.readiness.search.factory import civitai_of
+from comfywatchman.readiness.search.image_models import HostModels, UsedModel, compared, host_models, matched, merged
+from comfywatchman.readiness.search.image_workflow import workflow_in
+from comfywatchman.sources.civitai.client import Civitai
+from comfywatchman.sources.civitai.images import ImageAnswer, ImageResource, civitai_image, meta_of, resources_of
+from comfywatchman.sources.civitai.schema import CivitaiVersion
+from comfywatchman.sources.site_responses import one_line
 
 MOST_RESOURCES: Final = 50
 """How many models of one picture are looked at; each may cost a request."""

@@ -18,14 +18,14 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.budget import Budget
 from comfywatchman.readiness.search.claims import Proposal, Wanted
 from comfywatchman.readiness.search.gather import Hubs, verify
-from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus, doubted, left_unseen, merge
+from comfywatchman.readiness.search.results import Ids, SearchResult, SearchStatus, doubted, left_unseen, merge
 from comfywatchman.readiness.search.verify import Policy, reason_invalid
-from comfywatchman.sources.civitai_shapes import CivitaiModel
+from comfywatchman.sources.civitai.schema import CivitaiModel
 from comfywatchman.sources.file_names import base_name, differing_tokens, same_name, search_terms
-from comfywatchman.sources.llm import MOST_RESULTS, CandidateProvider, Listed, Question
-from comfywatchman.sources.llm import Proposal as Ranking
+from comfywatchman.sources.llm.ranking import MOST_RESULTS, CandidateProvider, Listed, Question
+from comfywatchman.sources.llm.ranking import Proposal as Ranking
+from comfywatchman.sources.llm.web_search import WebHit, WebSearch
 from comfywatchman.sources.urls import CivitaiPlace, HuggingFaceFile, hub_place, is_repo
-from comfywatchman.sources.web_search import WebHit, WebSearch
 
 _FIRST_TERMS: Final = 2
 _REPOS_PER_TERM: Final = 8

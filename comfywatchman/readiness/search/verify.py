@@ -13,7 +13,7 @@ from typing import Final
 
 from comfywatchman.readiness.search.claims import Facts, Wanted
 from comfywatchman.readiness.search.model_types import type_contradiction
-from comfywatchman.readiness.search.result import (
+from comfywatchman.readiness.search.results import (
     MOST_CANDIDATES,
     SEVERAL,
     Candidate,

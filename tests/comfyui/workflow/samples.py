@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from comfywatchman.comfyui.loaders import builtin_table
+from comfywatchman.comfyui.loaders.table import builtin_table
 from comfywatchman.comfyui.workflow.document import Node, Workflow
 from comfywatchman.comfyui.workflow.reader import read_workflow
 

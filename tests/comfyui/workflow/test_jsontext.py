@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_size import MAX_VALUES
+from comfywatchman.base.json_limits import MAX_VALUES
 from comfywatchman.comfyui.workflow.jsontext import parse
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders import builtin_table
+from comfywatchman.comfyui.loaders.table import builtin_table
 from comfywatchman.comfyui.workflow.document import DeclaredModel, Format
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.comfyui.workflow import samples

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders import builtin_table
-from comfywatchman.comfyui.references import find_references
+from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.accuracy.templates import template_files
 from tests.comfyui.workflow import samples

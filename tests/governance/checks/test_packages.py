@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from comfywatchman.base.gpu.driver import Driver
 from comfywatchman.governance.checks.packages import (
     Denied,
     ProductionFacts,
@@ -10,8 +11,7 @@ from comfywatchman.governance.checks.packages import (
     driver_result,
     production_result,
 )
-from comfywatchman.governance.driver import Driver
-from comfywatchman.governance.records import Package
+from comfywatchman.governance.store.records import Package
 
 HERE = Driver(present=True, version="570.86.15", cuda=(12, 8))
 

@@ -10,8 +10,8 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.downloads.duplicates import find_duplicates, unhashed_alike
 from comfywatchman.readiness.downloads.links import Way, files_by_hash, link_into
-from comfywatchman.readiness.inventory import FileKey, ModelFile
-from comfywatchman.readiness.model_index import Hashes
+from comfywatchman.readiness.models.index import Hashes
+from comfywatchman.readiness.models.inventory import FileKey, ModelFile
 from tests.model_files import put, safetensors
 from tests.sources.fetching import check
 

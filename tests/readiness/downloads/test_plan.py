@@ -10,7 +10,6 @@ from markdown_it import MarkdownIt
 
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
-from comfywatchman.readiness.downloads.automatic import split_plan
 from comfywatchman.readiness.downloads.plan import (
     Disk,
     Plan,
@@ -29,8 +28,9 @@ from comfywatchman.readiness.downloads.plan_files import (
     read_plan,
     write_plan,
 )
-from comfywatchman.readiness.search.result import Candidate, Ids, SearchResult, SearchStatus
-from comfywatchman.sources.hops import Allowed
+from comfywatchman.readiness.downloads.run import split_plan
+from comfywatchman.readiness.search.results import Candidate, Ids, SearchResult, SearchStatus
+from comfywatchman.sources.download.redirects import Allowed
 from tests.readiness.downloads.test_target import MODELS, folders
 
 SHA = "a" * 64

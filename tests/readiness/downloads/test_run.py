@@ -12,11 +12,10 @@ from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.config import Home, load
 from comfywatchman.base.settings import Settings
 from comfywatchman.base.stop import StopNotice
-from comfywatchman.comfyui.folders import ModelFolder, ModelFolders
-from comfywatchman.readiness.downloads.automatic import download_automatically
+from comfywatchman.comfyui.install.folders import ModelFolder, ModelFolders
 from comfywatchman.readiness.downloads.plan import Plan, PlanItem
 from comfywatchman.readiness.downloads.queue import Outcome, queue_file, read_queue
-from comfywatchman.readiness.downloads.run import Downloads, allowed_places, disk_of, download
+from comfywatchman.readiness.downloads.run import Downloads, allowed_places, disk_of, download, download_automatically
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.fetching import QUICK, model, sha256
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.folders import ModelFolder, ModelFolders
+from comfywatchman.comfyui.install.folders import ModelFolder, ModelFolders
 from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder, reason_against_name
 
 SAFE = frozenset({".safetensors", ".ckpt"})

@@ -9,7 +9,7 @@ import pytest
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.search.cache import Recalled, SearchMemory, lifetime_seconds, model_key
 from comfywatchman.readiness.search.claims import Proposal, wanted_model
-from comfywatchman.readiness.search.result import Candidate, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import Candidate, Ids, SearchResult, SearchStatus
 
 NOW = datetime(2026, 11, 20, 14, tzinfo=UTC)
 HOUR = timedelta(hours=1)

@@ -22,8 +22,8 @@ from comfywatchman.readiness.search.chain import (
 )
 from comfywatchman.readiness.search.claims import Proposal, wanted_model
 from comfywatchman.readiness.search.decisions import choose, load_decisions
-from comfywatchman.readiness.search.result import SEVERAL, Ids, SearchResult, SearchStatus
-from tests.readiness.search.searching import World, sought, world
+from comfywatchman.readiness.search.results import SEVERAL, Ids, SearchResult, SearchStatus
+from tests.readiness.search.servers import World, sought, world
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo

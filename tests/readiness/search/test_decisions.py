@@ -9,7 +9,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.lock import hold
 from comfywatchman.readiness.search.claims import wanted_model
 from comfywatchman.readiness.search.decisions import Decisions, answer_for, candidate_id, choose, load_decisions
-from comfywatchman.readiness.search.result import Candidate, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import Candidate, Ids, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import Policy
 from tests.fakes import FakeClock
 

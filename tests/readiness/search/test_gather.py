@@ -16,10 +16,10 @@ from comfywatchman.readiness.search.gather import (
     search_hugging_face,
     verify,
 )
-from comfywatchman.readiness.search.result import NO_IDS, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import NO_IDS, Ids, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import Policy
 from comfywatchman.sources.civarchive import CivArchive
-from comfywatchman.sources.civitai import Civitai
+from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
 from tests.servers.base import LocalServer, Reply
 from tests.servers.cdn import CdnServer

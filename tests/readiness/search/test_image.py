@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.folders import resolve_folders
+from comfywatchman.comfyui.install.folders import resolve_folders
 from comfywatchman.readiness.database import open_database
-from comfywatchman.readiness.hashing import hash_some
-from comfywatchman.readiness.inventory import build_inventory
-from comfywatchman.readiness.listing import walk_models
-from comfywatchman.readiness.model_index import ModelIndex
+from comfywatchman.readiness.models.hashing import hash_some
+from comfywatchman.readiness.models.index import ModelIndex
+from comfywatchman.readiness.models.inventory import build_inventory
+from comfywatchman.readiness.models.scan import walk_models
 from comfywatchman.readiness.search.image import MOST_RESOURCES, ImageLook, look_at_image, read_host
-from comfywatchman.readiness.search.pictured import HostModels, Presence, host_models
+from comfywatchman.readiness.search.image_models import HostModels, Presence, host_models
 from tests.hosts import Host, tree
 from tests.model_files import put, safetensors
-from tests.readiness.search.searching import CANARIES, World, world
+from tests.readiness.search.servers import CANARIES, World, world
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, image_json, model_json, version_json
 

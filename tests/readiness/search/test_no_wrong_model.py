@@ -10,9 +10,9 @@ import pytest
 from comfywatchman.base.http import Session
 from comfywatchman.readiness.search.claims import Proposal, wanted_model
 from comfywatchman.readiness.search.gather import Hubs, search_civitai, verify
-from comfywatchman.readiness.search.result import Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import Ids, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import Policy
-from comfywatchman.sources.civitai import Civitai
+from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
 from tests.servers.civitai import CivitaiServer, file_json, model_json, sha256_of, version_json
 from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from comfywatchman.readiness.search.chain import search_multiple_models
-from comfywatchman.readiness.search.result import SearchResult, SearchStatus
-from tests.readiness.search.searching import World, sought, world
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus
+from tests.readiness.search.servers import World, sought, world
 from tests.servers.civitai import file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
 from tests.servers.llm import Question, picks

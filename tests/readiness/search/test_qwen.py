@@ -13,9 +13,9 @@ import pytest
 from comfywatchman.readiness.search.budget import Budget
 from comfywatchman.readiness.search.chain import Search
 from comfywatchman.readiness.search.claims import wanted_model
-from comfywatchman.readiness.search.result import SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 from tests.fakes import FakeClock
-from tests.readiness.search.searching import World, world
+from tests.readiness.search.servers import World, world
 from tests.servers.base import LocalServer, Reply
 from tests.servers.civitai import file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from comfywatchman.readiness.search.claims import Facts, Proposal, ProposedBy, Wanted, wanted_model
 from comfywatchman.readiness.search.model_types import type_contradiction
-from comfywatchman.readiness.search.result import SEVERAL, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import SEVERAL, Ids, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import (
     OTHER_PRECISION,
     Policy,

@@ -6,7 +6,7 @@ import json
 import os
 from typing import Final
 
-from comfywatchman.base.json_size import holds_too_many_values
+from comfywatchman.base.json_limits import holds_too_many_values
 
 MAX_TEXT_BYTES: Final = 32 << 20
 """The longest workflow text that is read; real ones stay under 5 MB."""

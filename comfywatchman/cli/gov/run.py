@@ -1,0 +1,28 @@
+"""`gov run`."""
+
+from __future__ import annotations
+
+import click
+
+from comfywatchman.cli.gov.common import GovCommand, looked
+from comfywatchman.cli.session import Session
+
+
+@click.command(cls=GovCommand, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
+def run(context: click.Context, arguments: tuple[str, ...]) -> None:
+    """Start ComfyUI in the production environment, in the foreground.
+
+    ARGUMENTS go to ComfyUI's main.py, after those of [run] extra_args. Ctrl-C ends it. A promotion or a rollback while
+    it runs does not touch the environment it runs in; it gets the new one when you start it again.
+
+    \b
+    gov run
+    gov run -- --listen 127.0.0.1 --port 8190
+    """
+    from comfywatchman.governance.foreground import run_in_foreground
+
+    session: Session = context.obj
+    ground = looked(session)
+    run_in_foreground(ground.layout, session.installation_at(ground.comfyui), ground.settings.run, arguments)

@@ -1,0 +1,44 @@
+"""Whether a pack's own source shows that ComfyUI cannot import it."""
+
+from __future__ import annotations
+
+import ast
+from typing import Final
+
+from comfywatchman.comfyui.static_analysis.modules import SourceTree
+from comfywatchman.comfyui.static_analysis.values import Module
+
+_EXITS: Final = frozenset({"exit", "quit", "sys.exit", "os._exit"})
+
+
+def cannot_be_imported(tree: SourceTree) -> bool:
+    """Say whether importing the pack surely ends in an error, by statements that no condition guards.
+
+    That is: it has no readable `__init__.py`, or there or in what it imports stands a bare `raise`, a failing
+    `assert`, an exit, or an import of one of its own modules that is not there. Packages that may not be installed
+    are not looked for.
+    """
+    root = tree.module(())
+    return root is None or _ends_in_error(root, tree, set())
+
+
+def _ends_in_error(module: Module, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
+    if module.parts in seen:
+        return False
+    seen.add(module.parts)
+    return any(_is_error(statement, module, tree, seen) for statement in module.tree.body)
+
+
+def _is_error(statement: ast.stmt, module: Module, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
+    match statement:
+        case ast.Raise():
+            return True
+        case ast.Assert(test=ast.Constant(value=value)):
+            return not value
+        case ast.Expr(value=ast.Call(func=ast.Name() | ast.Attribute() as function)):
+            return ast.unparse(function) in _EXITS
+        case ast.ImportFrom(module=str() as dotted, level=level) if level > 0:
+            imported = tree.imported(module, dotted, level)
+            return _ends_in_error(imported, tree, seen) if imported else tree.lacks(module, dotted, level)
+        case _:
+            return False

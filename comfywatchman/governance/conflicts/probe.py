@@ -1,0 +1,113 @@
+"""Asking uv whether parts of the declared requirements can be met, within a budget of time and of questions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from comfywatchman.governance.conflicts import trial_resolution
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.store.truth import BASE_GROUP, with_group
+from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.declared_requirements import Line, part_of
+from comfywatchman.governance.uv.error_parser import Kind, classify
+
+MOST_RESOLUTIONS: Final = 60
+MOST_SECONDS: Final = 120.0
+
+_UNSOLVABLE: Final[frozenset[Kind]] = frozenset({"conflict", "not_found"})
+
+
+class Undecided(Exception):
+    """A question could not be answered; the text says why, as the end of a sentence."""
+
+
+@dataclass
+class Probe:
+    """Resolves parts of a text of pyproject.toml in private folders.
+
+    Attributes:
+        ground: The ground; its lock must be held.
+        project: The text.
+        most_resolutions: How often uv may be asked.
+        most_seconds: How long all of it may take.
+    """
+
+    ground: Ground
+    project: str
+    most_resolutions: int = MOST_RESOLUTIONS
+    most_seconds: float = MOST_SECONDS
+    _asked: int = 0
+    _known: dict[frozenset[Line], dict[str, str] | str] = field(default_factory=dict)
+    _began: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._began = self.ground.clock.monotonic()
+
+    def fails(self, lines: Sequence[Line]) -> bool:
+        """Say whether these lines alone cannot be met together.
+
+        Raises:
+            Undecided: uv had other trouble than that, or the budget is used up.
+        """
+        return self.versions(lines) is None
+
+    def versions(self, lines: Sequence[Line]) -> dict[str, str] | None:
+        """Return the versions that meet these lines, by normalised name; None when there are none.
+
+        Raises:
+            Undecided: As for `fails`.
+        """
+        found = self._answer(lines)
+        return None if isinstance(found, str) else found
+
+    def words(self, lines: Sequence[Line]) -> str:
+        """Return what uv says of lines that cannot be met; nothing of ones that can.
+
+        Raises:
+            Undecided: As for `fails`.
+        """
+        found = self._answer(lines)
+        return found if isinstance(found, str) else ""
+
+    def is_nowhere(self, pin: str) -> bool:
+        """Say whether there is no such version, or no such package, for this Python and platform.
+
+        Raises:
+            Undecided: As for `spend`.
+        """
+        self.spend()
+        found = trial_resolution.versions_of(self.ground, with_group(part_of(self.project, ()), BASE_GROUP, [pin]))
+        return isinstance(found, UvEnded) and classify(found.status, found.errors) == "not_found"
+
+    def spend(self) -> None:
+        """Count one resolution.
+
+        Raises:
+            Undecided: The budget is used up, or without a network no answer could be trusted.
+        """
+        network = self.ground.settings.network
+        if network.offline and not network.no_index:
+            # A part may need metadata that nobody fetched; offline, uv then blames whoever is left.
+            raise Undecided("the network is off, so parts of them cannot be resolved")
+        seconds = self.ground.clock.monotonic() - self._began
+        if self._asked >= self.most_resolutions or seconds >= self.most_seconds:
+            raise Undecided("that would take too many resolutions")
+        self._asked += 1
+
+    def _answer(self, lines: Sequence[Line]) -> dict[str, str] | str:
+        key = frozenset(lines)
+        if key not in self._known:
+            self.spend()
+            self._known[key] = self._asked_of_uv(lines)
+        return self._known[key]
+
+    def _asked_of_uv(self, lines: Sequence[Line]) -> dict[str, str] | str:
+        found = trial_resolution.versions_of(self.ground, part_of(self.project, lines))
+        if not isinstance(found, UvEnded):
+            return found
+        kind = classify(found.status, found.errors)
+        if kind not in _UNSOLVABLE:
+            raise Undecided(f"uv could not resolve a part of them for another reason ({kind.replace('_', ' ')})")
+        return found.errors

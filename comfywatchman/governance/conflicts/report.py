@@ -1,0 +1,194 @@
+"""Why packages cannot be installed together: read from uv's words, confirmed by resolving few requirements alone.
+
+What uv's words say is only a proposal: they are for people, change with its versions, and show a constraint as if a
+package asked for it. `verified` therefore means that the named requirements were resolved alone and failed, and that
+without any one of them the others did not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from packaging.utils import canonicalize_name
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.files import read_regular, to_json, write_atomic
+from comfywatchman.governance.conflicts import suggestions
+from comfywatchman.governance.conflicts.probe import Probe, Undecided
+from comfywatchman.governance.conflicts.quickxplain import needed, smallest
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.records import ConflictReport, Edge, Transaction
+from comfywatchman.governance.transactions.plan import pins_of_tried
+from comfywatchman.governance.uv import error_parser
+from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.declared_requirements import Line, lines_of, named_by, spelled
+from comfywatchman.governance.uv.error_parser import PIN, Kind
+
+Step = Literal["run", "promote", "resolve"]
+
+_MEANING: Final[dict[Kind, str]] = {
+    "conflict": "The packages cannot be installed together",
+    "offline_cache_miss": "uv may not use the network, and its cache lacks what is needed",
+    "network": "A package index or repository did not give what was asked for",
+    "build_failed": "A package could not be built from its source",
+    "stale_lock": "uv.lock does not fit pyproject.toml",
+    "not_found": "A package, or the version that is asked for, does not exist for this Python and platform",
+    "bad_input": "uv cannot work with what it was given",
+    "other": "uv failed for a reason that is not known here",
+}
+_TELLING: Final = 300
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Explained:
+    edges: tuple[Edge, ...]
+    clash: tuple[Line, ...] = ()
+    reason: str = ""
+    pins: tuple[str, ...] = ()
+    is_pin: bool = False
+
+
+def report(
+    ground: Ground, tried: Transaction, ended: UvEnded, project: Path, *, step: Step = "promote"
+) -> ConflictReport:
+    """Say why a lock failed, and keep that as `state/conflicts/<txid>.json` beside uv's own words.
+
+    Args:
+        ground: The ground; its lock must be held.
+        tried: The transaction whose promotion or resolution failed.
+        ended: How uv ended.
+        project: The folder with the pyproject.toml that could not be locked.
+        step: What was done; part of the log's name.
+
+    Raises:
+        Failure: `state-unwritable`, or `gov-truth-damaged`.
+    """
+    layout = ground.layout
+    raw = layout.logs / f"{tried.txid}.{step}.lock.log"
+    write_atomic(raw, f"{ended.output}\n{ended.errors}".strip().encode() + b"\n", mode=0o600)
+    text = read_regular(project / "pyproject.toml", max_bytes=MAX_TRUTH_BYTES).decode("utf-8")
+    kind = error_parser.classify(ended.status, ended.errors)
+    tested = pins_of_tried(tried.post_freeze, but={pin.partition("==")[0] for pin in tried.resolution_pins})
+    lines = lines_of(text, tested)
+    found = _explained(Probe(ground, text), kind, lines, ended.errors, tried)
+    kind = "not_found" if found.is_pin else kind
+    answer = ConflictReport(
+        txid=tried.txid,
+        node_id=tried.node_id,
+        created_at=to_text(ground.clock.now()),
+        kind=kind,
+        confidence="verified" if found.clash else "unparsed",
+        summary=_summary(kind, found, ended.errors, tried.txid),
+        clash=tuple(line.edge for line in found.clash),
+        roots=tuple(edge for edge in found.edges if error_parser.is_root(edge)),
+        edges=found.edges,
+        detected_packages=_packages_of(found.edges, found.clash),
+        suggestions=found.pins,
+        raw_log=str(raw),
+    )
+    write_atomic(layout.conflicts / f"{tried.txid}.json", to_json(answer))
+    log.info("conflict reported", extra={"txid": tried.txid, "kind": kind, "confidence": answer.confidence})
+    return answer
+
+
+def _explained(probe: Probe, kind: Kind, lines: Sequence[Line], words: str, tried: Transaction) -> _Explained:
+    edges = _edges(probe.project, lines, words)
+    if kind not in {"conflict", "not_found"}:
+        return _Explained(edges)
+    try:
+        if nowhere := [Line(PIN, pin) for pin in tried.resolution_pins if probe.is_nowhere(pin)]:
+            return _Explained(edges, tuple(nowhere), is_pin=True)
+        clash = _clash(probe, lines, named_by(lines, edges))
+        if not clash:
+            return _Explained(edges, reason="resolved again, they fit")
+        # Of the clash alone uv names the packages between; of the whole it may have named tried versions instead.
+        edges = _edges(probe.project, lines, probe.words(clash)) or edges
+    except Undecided as undecided:
+        return _Explained(edges, reason=str(undecided))
+    declared = [line for line in lines if line.owner != PIN]
+    return _Explained(edges, clash, pins=suggestions.found(probe, declared, clash, edges, tried))
+
+
+def _edges(project: str, lines: Sequence[Line], words: str) -> tuple[Edge, ...]:
+    in_force = [entry for entry in truth.overrides(project) if isinstance(entry, str)]
+    pins = [*in_force, *(line.text for line in lines if line.owner == PIN)]
+    declared = {line.edge for line in lines}
+    return tuple(
+        Edge(source=PIN, requirement=edge.requirement) if edge.requirement in pins and edge not in declared else edge
+        for edge in spelled(error_parser.parse(words, pins=pins), lines)
+    )
+
+
+def _clash(probe: Probe, lines: Sequence[Line], named: Sequence[Line]) -> tuple[Line, ...]:
+    """Return the smallest clash: among what uv named if that alone fails, else among the groups that matter."""
+    declared = [line for line in lines if line.owner != PIN]
+    for part in ([line for line in named if line.owner != PIN], declared, lines):
+        if part and probe.fails(part):
+            return _smallest(probe, part)
+    return ()
+
+
+def _smallest(probe: Probe, lines: Sequence[Line]) -> tuple[Line, ...]:
+    owners = needed(sorted({line.owner for line in lines}), lambda some: probe.fails(_of(lines, some)))
+    return smallest(_of(lines, owners), probe.fails)
+
+
+def _of(lines: Sequence[Line], owners: Sequence[str]) -> list[Line]:
+    return [line for line in lines if line.owner in owners]
+
+
+def _summary(kind: Kind, found: _Explained, errors: str, txid: str) -> str:
+    if found.is_pin:
+        named = ", ".join(line.text for line in found.clash)
+        drops = " ".join(f"--drop {line.name}" for line in found.clash)
+        away = f"Give another version, or take the pin away: gov resolve {txid} {drops}"
+        return f"There is no {named}, as was pinned, for this Python and platform. {away}"
+    if found.clash:
+        asked = " and ".join(f"{line.text} ({_who(line.owner)})" for line in found.clash)
+        verb = "does not exist here" if len(found.clash) == 1 and kind == "not_found" else "cannot be met together"
+        return f"{asked} {verb}{_between(found.clash, found.edges)}."
+    said = _telling(errors)
+    note = f" Which requirements clash could not be confirmed: {found.reason}." if found.reason else ""
+    return f"{_MEANING[kind]}{f': {said}' if said else ''}.{note}"
+
+
+def _between(clash: Sequence[Line], edges: Sequence[Edge]) -> str:
+    """Say which packages between bring the clash about; the packages of the clash come first."""
+    names = {line.name for line in clash}
+    links = [f"{edge.source} wants {edge.requirement}" for edge in edges if _is_between(edge, names)]
+    return f": {'; '.join(links[:3])}" if links else ""
+
+
+def _is_between(edge: Edge, names: set[str]) -> bool:
+    if error_parser.is_root(edge) or edge.source == PIN:
+        return False
+    return bool({Line("", edge.source).name, Line("", edge.requirement).name} & names)
+
+
+def _who(owner: str) -> str:
+    if owner == truth.BASE_GROUP:
+        return "ComfyUI"
+    return "the version that was tried" if owner == PIN else owner
+
+
+def _packages_of(edges: Sequence[Edge], clash: Sequence[Line]) -> tuple[str, ...]:
+    names = {line.name for line in clash}
+    for edge in edges:
+        names.add(Line("", edge.requirement).name)
+        names |= set() if error_parser.is_root(edge) or edge.source == PIN else {Line("", edge.source).name}
+    return tuple(sorted(canonicalize_name(name) for name in names if name))
+
+
+def _telling(errors: str) -> str:
+    lines = [" ".join(line.split()) for line in errors.splitlines()]
+    telling = next((line for line in lines if line.startswith(("error:", "\u00d7", "\u2570"))), "")
+    words = telling.removeprefix("error:").strip(" \u00d7\u2570\u2500\u25b6")
+    return words[:_TELLING].rstrip(" .:")

@@ -1,0 +1,256 @@
+"""The one commit of every change: a journal, then steps that can be done again until the last of them is done.
+
+Before the journal is on disk nothing of production changed; after it, recovery finishes what was begun. What the
+journal names (the work folder, the environment) is complete on disk before it.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import (
+    Damaged,
+    fsync_file,
+    fsync_folder,
+    read_state,
+    show_path,
+    sweep_unfinished,
+    to_json,
+    unwritable,
+    write_atomic,
+    write_if_changed,
+)
+from comfywatchman.base.text import reason_of
+from comfywatchman.governance.environments import generation, snapshot
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.environments.staging import Workshop
+from comfywatchman.governance.store.ids import new_operation_id, new_snapshot_id
+from comfywatchman.governance.store.layout import TRUTH, Layout
+from comfywatchman.governance.store.records import FileChange, Journal, Operation, OperationKind, SnapshotMeta
+
+log = logging.getLogger(__name__)
+
+
+def prepare(
+    ground: Ground,
+    work: Workshop,
+    *,
+    kind: OperationKind,
+    ref: str,
+    key: str,
+    pre_snapshot: str | None,
+    note: str = "",
+    started_at: str | None = None,
+    post_id: str | None = None,
+) -> Journal:
+    """Return the journal of a change whose truth files and environment are complete; nothing is written.
+
+    Args:
+        ground: The ground; its lock must be held.
+        work: The new truth files.
+        kind: What is done.
+        ref: What it is done to.
+        key: The environment that production becomes (`generation.build`).
+        pre_snapshot: The snapshot of before (`snapshot.take`); what `undo` goes back to.
+        note: What it does, for people.
+        started_at: When it began; now when None.
+        post_id: The name of the snapshot of after, where the truth files name it themselves; a new one when None.
+    """
+    before = snapshot.hashes_of(snapshot.read_truth(ground.layout.root, ground.layout))
+    after = work.hashes()
+    now = to_text(ground.clock.now())
+    post = SnapshotMeta(
+        id=post_id or new_snapshot_id(ground.clock),
+        created_at=now,
+        reason="init" if kind == "init" else f"{kind}_post",
+        ref=ref,
+        generation=key,
+        sha256=after,
+    )
+    operation = Operation(
+        op_id=new_operation_id(ground.clock),
+        kind=kind,
+        ref=ref,
+        started_at=started_at or now,
+        ended_at=now,
+        files={n: FileChange(pre_sha256=before.get(n), post_sha256=after.get(n)) for n in TRUTH},
+        pre_snapshot=pre_snapshot,
+        post_snapshot=post.id,
+        note=note,
+    )
+    return Journal(operation=operation, work=work.folder.name, generation=key, post_snapshot=post)
+
+
+def publish(ground: Ground, journal: Journal) -> Operation:
+    """Commit a change: from the moment that its journal is on disk it happens, whatever happens to this process.
+
+    Raises:
+        Failure: `state-unwritable` before the commit point: nothing changed. `gov-commit-unfinished` after it: the next
+            command finishes what was begun, so it counts as done.
+    """
+    _make_durable(ground.layout.work / journal.work)
+    write_atomic(ground.layout.journal, to_json(journal))
+    failpoint("gov.after_journal")
+    _finish(ground, journal)
+    tidy(ground)
+    return journal.operation
+
+
+def recover(ground: Ground) -> str | None:
+    """Finish a commit that was cut off, and sweep what a kill left; the first act of every command.
+
+    Returns:
+        What was finished, for people; None when nothing was under way.
+
+    Raises:
+        Failure: `gov-recovery-impossible`; `gov-commit-unfinished` when it still cannot be finished.
+    """
+    layout = ground.layout
+    journal = read_state(layout.journal, Journal)
+    note = None
+    if isinstance(journal, Damaged):
+        note = f"The journal of a change was damaged ({journal.reason}); it was set aside. Run: gov check"
+        log.warning("damaged journal set aside", extra={"reason": journal.reason})
+    elif journal is not None:
+        note = _recovered(ground, journal)
+        log.info("unfinished change finished", extra={"op_id": journal.operation.op_id})
+    sweep(ground)
+    if journal is not None:
+        tidy(ground)
+    return note
+
+
+def sweep(ground: Ground) -> None:
+    """Delete what killed commands left: work folders, unfinished builds, temporary files, unlisted snapshots."""
+    layout = ground.layout
+    if layout.work.is_dir():
+        for folder in layout.work.iterdir():
+            shutil.rmtree(folder, ignore_errors=True)
+    for folder in (layout.root, layout.root / "state", layout.operations, layout.transactions):
+        sweep_unfinished(folder)
+    snapshot.mend(layout)
+    generation.sweep(layout)
+
+
+def tidy(ground: Ground) -> None:
+    """Keep no more snapshots and environments than the settings say; trouble with that is noted, not raised."""
+    try:
+        # The newest two stay whatever is configured: the last change can be undone.
+        snapshot.prune(ground.layout, retention=max(2, ground.settings.rollback.snapshot_retention))
+        generation.prune(ground, snapshot.read_all(ground.layout))
+    except (Failure, OSError) as error:
+        log.warning("old snapshots or environments not pruned", extra={"reason": str(error)})
+
+
+def _make_durable(folder: Path) -> None:
+    # uv renames its lock into place without flushing it (traced: no fsync anywhere).
+    try:
+        for name in TRUTH:
+            if (folder / name).exists():
+                fsync_file(folder / name)
+        fsync_folder(folder)
+        failpoint("gov.before_journal")
+    except OSError as error:
+        raise unwritable(folder, error) from error
+
+
+def _finish(ground: Ground, journal: Journal) -> None:
+    layout = ground.layout
+    try:
+        contents = snapshot.read_truth(layout.work / journal.work)
+        for name in TRUTH:
+            if name in contents:
+                write_if_changed(layout.truth(name), contents[name])
+                failpoint("gov.after_truth")
+        if journal.generation is not None:
+            generation.put_in_production(layout, journal.generation)
+        failpoint("gov.after_flip")
+        _write_records(layout, journal)
+        failpoint("gov.after_records")
+        snapshot.keep(layout, journal.post_snapshot, contents)
+        failpoint("gov.after_snapshot")
+        _remove_code(ground, journal.removed_node)
+        layout.journal.unlink()
+        fsync_folder(layout.journal.parent)
+        failpoint("gov.after_unlink")
+    except (OSError, Failure) as error:
+        reason = error.message if isinstance(error, Failure) else f"{reason_of(error)}."
+        raise Failure(
+            "gov-commit-unfinished",
+            f"The {journal.operation.kind} of {journal.operation.ref} is decided but not finished: {reason}",
+            hint="Free space or fix the permissions of the governed root; the next gov command finishes it.",
+        ) from error
+    shutil.rmtree(layout.work / journal.work, ignore_errors=True)
+
+
+def _write_records(layout: Layout, journal: Journal) -> None:
+    operation = journal.operation
+    write_if_changed(layout.operations / f"{operation.op_id}.json", to_json(operation))
+    if journal.transaction is not None:
+        write_if_changed(layout.transactions / f"{journal.transaction.txid}.json", to_json(journal.transaction))
+    if journal.undone is not None:
+        path = layout.operations / f"{journal.undone}.json"
+        undone = read_state(path, Operation, only_look=True)
+        if isinstance(undone, Operation):
+            write_if_changed(path, to_json(msgspec.structs.replace(undone, status="undone")))
+
+
+def _remove_code(ground: Ground, node_id: str | None) -> None:
+    if not node_id or node_id in {".", ".."} or "/" in node_id:
+        return
+    folder = ground.custom_nodes / node_id
+    if folder.is_symlink():
+        folder.unlink()
+    elif folder.is_dir():
+        shutil.rmtree(folder)
+
+
+def _recovered(ground: Ground, journal: Journal) -> str:
+    layout, operation = ground.layout, journal.operation
+    if _is_whole(ground, journal):
+        _finish(ground, journal)
+        return f"A {operation.kind} of {operation.ref} that was cut off was finished."
+    _return_to(ground, journal)
+    layout.journal.unlink()
+    fsync_folder(layout.journal.parent)
+    return f"A {operation.kind} of {operation.ref} was cut off and its files are gone; it was taken back."
+
+
+def _is_whole(ground: Ground, journal: Journal) -> bool:
+    hashes = snapshot.hashes_of(snapshot.read_truth(ground.layout.work / journal.work))
+    wanted = {name: change.post_sha256 for name, change in journal.operation.files.items() if change.post_sha256}
+    has_environment = journal.generation is None or generation.read_mark(ground.layout, journal.generation) is not None
+    return hashes == wanted and has_environment
+
+
+def _return_to(ground: Ground, journal: Journal) -> None:
+    layout, pre = ground.layout, journal.operation.pre_snapshot
+    try:
+        contents, key = _whole_snapshot(layout, pre)
+    except Failure as failure:
+        raise Failure(
+            "gov-recovery-impossible",
+            f"The change {journal.operation.op_id} was cut off; what it was to become is gone from "
+            f"{show_path(layout.work)}, and it cannot be taken back: {failure.message}",
+            hint="Put pyproject.toml, uv.lock and state/plugins.json back from a backup, delete state/journal.json, "
+            "then run: gov init",
+        ) from failure
+    for name, content in contents.items():
+        write_if_changed(layout.truth(name), content)
+    generation.put_in_production(layout, key)
+
+
+def _whole_snapshot(layout: Layout, snapshot_id: str | None) -> tuple[dict[str, bytes], str]:
+    if snapshot_id is None:
+        raise Failure("gov-snapshot-unknown", "there was nothing before it.")
+    key = snapshot.read(layout, snapshot_id).generation
+    if key is None or generation.read_mark(layout, key) is None:
+        raise Failure("gov-snapshot-damaged", f"The environment of snapshot {snapshot_id} is gone.")
+    return snapshot.contents_of(layout, snapshot_id), key

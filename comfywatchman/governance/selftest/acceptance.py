@@ -1,0 +1,296 @@
+"""Trying the whole chain of governance on a scratch copy: packages of its own, a stand-in for ComfyUI, no network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import tomlkit
+
+from comfywatchman.base.clock import Clock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import write_atomic
+from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.base.process import run_bounded
+from comfywatchman.base.text import counted
+from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.governance.conflicts import report as conflict_report
+from comfywatchman.governance.conflicts import resolve
+from comfywatchman.governance.environments import init, rollback, snapshot
+from comfywatchman.governance.environments.access import open_ground
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.nodes import add, registry
+from comfywatchman.governance.selftest.wheels import add_wheel
+from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.records import Transaction
+from comfywatchman.governance.store.settings import default_text
+from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.trial.trial import production_python
+
+_SECONDS: Final = 60.0
+_SHOW: Final = "import importlib, sys; print(*[importlib.import_module(n).__version__ for n in sys.argv[1:]])"
+_RETENTION: Final = 3
+
+
+class _Wrong(Exception):
+    """A step did not do what it should; the text says what was seen."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: its name, whether it did what it should (None when it was not tried), and what was seen."""
+
+    name: str
+    ok: bool | None
+    detail: str
+
+
+@dataclass
+class _Bench:
+    """The scratch copy, and what its steps remember for later ones."""
+
+    folder: Path
+    clock: Clock
+    seen: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.folder / "env")
+
+    @property
+    def comfyui(self) -> Path:
+        return self.folder / "ComfyUI"
+
+    @contextmanager
+    def opened(self) -> Iterator[Ground]:
+        with open_ground(
+            self.layout.root, comfyui=self.comfyui, command="gov test", clock=self.clock, network={}, is_new=True
+        ) as ground:
+            yield ground
+
+    def configure(self, table: str, key: str, value: object) -> None:
+        path = self.layout.config
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else default_text())
+        document[table][key] = value
+        write_atomic(path, tomlkit.dumps(document).encode("utf-8"))
+
+    def node(self, name: str, requirement: str) -> None:
+        """Put a node into custom_nodes and register it."""
+        folder = self.comfyui / "custom_nodes" / name
+        write_atomic(folder / "__init__.py", b"NODE_CLASS_MAPPINGS = {}\n")
+        write_atomic(folder / "requirements.txt", f"{requirement}\n".encode())
+        with self.opened() as ground:
+            add.adopt(ground, name)
+
+    def tried(self, name: str) -> Transaction:
+        with self.opened() as ground:
+            return transaction.run(ground, name)
+
+    def promoted(self, txid: str) -> Transaction:
+        with self.opened() as ground:
+            return promotion.promote(ground, txid, promotion.Consent(), report=conflict_report.report)
+
+    def versions(self, *names: str) -> str:
+        """Return the versions that production imports of some packages."""
+        python = production_python(self.layout)
+        if python is None:
+            raise _Wrong("there is no environment in production")
+        ended = run_bounded([str(python), "-I", "-c", _SHOW, *names], timeout_seconds=_SECONDS)
+        return ended.output.decode("utf-8", "replace").strip() if ended.status == 0 else "not importable"
+
+
+def accept(folder: Path, *, clock: Clock, progress: Callable[[str], None] = lambda _name: None) -> tuple[Step, ...]:
+    """Try every step in a folder that is empty and this program's own.
+
+    Args:
+        folder: Where the scratch copy is made; it stays.
+        clock: The clocks of this machine.
+        progress: Told the name of each step as it begins.
+
+    Returns:
+        The steps; those after one that failed were not tried.
+    """
+    bench = _Bench(folder, clock)
+    _furnish(bench)
+    steps: list[Step] = []
+    for name, act in _STEPS.items():
+        if steps and steps[-1].ok is not True:
+            steps.append(Step(name, None, "not tried, as a step before it failed"))
+            continue
+        progress(name)
+        try:
+            steps.append(Step(name, True, act(bench)))
+        except (Failure, _Wrong) as error:
+            steps.append(Step(name, False, str(error)))
+    return tuple(steps)
+
+
+def _furnish(bench: _Bench) -> None:
+    wheels = bench.folder / "wheels"
+    for version in ("1.0", "2.0"):
+        add_wheel(wheels, "base_pack", version)
+        add_wheel(wheels, "shared_pack", version)
+    add_wheel(wheels, "left_pack", "1.0", requires=["shared_pack<2"])
+    add_wheel(wheels, "right_pack", "1.0", requires=["shared_pack>=2"])
+    add_wheel(wheels, "extra_pack", "1.0")
+    write_atomic(bench.comfyui / "main.py", b'print("a stand-in for ComfyUI")\n')
+    write_atomic(bench.comfyui / "requirements.txt", b"base_pack==1.0\n")
+    (bench.comfyui / "custom_nodes").mkdir()
+    bench.configure("network", "no_index", value=True)
+    bench.configure("network", "find_links", [str(wheels)])
+    bench.configure("network", "cache_dir", str(bench.folder / "cache"))
+    bench.configure("policy", "core_packages", ["base_pack"])
+
+
+def _init(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        init.init(ground)
+        (first,) = snapshot.read_all(ground.layout)
+    bench.seen["first"] = first.id
+    _same(bench.versions("base_pack"), "1.0")
+    return "production imports what ComfyUI requires"
+
+
+def _run(bench: _Bench) -> str:
+    bench.node("left", "left_pack")
+    tried = bench.tried("left")
+    _same(tried.status, "completed")
+    _same(bench.versions("left_pack"), "not importable")
+    bench.seen["left"] = tried.txid
+    return f"{counted(len(tried.diff.added), 'package')} came into the candidate, production did not change"
+
+
+def _promote(bench: _Bench) -> str:
+    done = bench.promoted(bench.seen["left"])
+    _same(done.status, "promoted")
+    _same(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
+    return "production imports what was tried"
+
+
+def _core(bench: _Bench) -> str:
+    bench.node("core", "base_pack==2.0")
+    tried = bench.tried("core")
+    try:
+        bench.promoted(tried.txid)
+    except Failure as failure:
+        _same(failure.code, "gov-core-approval")
+        with bench.opened() as ground:
+            registry.remove(ground, "core", purge_code=True)
+        return "a changed core package needs approval"
+    raise _Wrong("a core package was changed without approval")
+
+
+def _conflict(bench: _Bench) -> str:
+    bench.node("right", "right_pack")
+    tried = bench.tried("right")
+    done = bench.promoted(tried.txid)
+    _same(done.status, "needs_resolution")
+    bench.seen["right"] = tried.txid
+    with bench.opened() as ground:
+        report = resolve.report_of(ground, tried.txid)
+    if report is None:
+        raise _Wrong("there is no conflict report")
+    return report.summary
+
+
+def _resolve(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        solved = resolve.resolve(ground, bench.seen["right"], ["shared_pack==2.0"])
+    _same(solved.status, "resolved")
+    _same(bench.promoted(solved.txid).status, "promoted")
+    _same(bench.versions("left_pack", "right_pack", "shared_pack"), "1.0 1.0 2.0")
+    return "pins made both nodes work together"
+
+
+def _smoke(bench: _Bench) -> str:
+    bench.node("extra", "extra_pack")
+    tried = bench.tried("extra")
+    before = snapshot.read_truth(bench.layout.root, bench.layout)
+    bench.configure("tx", "smoke_test_cmd", "exit 3")
+    try:
+        ended: str = bench.promoted(tried.txid).status
+    except Failure as failure:
+        ended = failure.code
+    bench.configure("tx", "smoke_test_cmd", "")
+    if ended == "promoted" or before != snapshot.read_truth(bench.layout.root, bench.layout):
+        raise _Wrong(f"a failed smoke test gave {ended}, or changed a truth file")
+    bench.seen["extra"] = tried.txid
+    return "a failed smoke test left production as it was"
+
+
+def _abort(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        done = transaction.abort(ground, bench.seen["extra"])
+    _same(done.status, "aborted")
+    if (bench.layout.candidates / done.txid).exists():
+        raise _Wrong("the candidate environment is still there")
+    return "the candidate environment is gone"
+
+
+def _remove(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        registry.remove(ground, "right")
+    _same(bench.versions("right_pack"), "not importable")
+    _same(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
+    return "its packages and its pins are gone"
+
+
+def _rollback(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        operation = rollback.rollback(ground, bench.seen["first"])
+        wanted = snapshot.contents_of(ground.layout, bench.seen["first"])
+    if wanted != snapshot.read_truth(bench.layout.root, bench.layout):
+        raise _Wrong("the truth files are not those of the snapshot")
+    _same(bench.versions("left_pack"), "not importable")
+    bench.seen["rollback"] = operation.op_id
+    return "truth files and production are those of the first snapshot"
+
+
+def _undo(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        rollback.undo(ground, bench.seen["rollback"])
+    _same(bench.versions("left_pack"), "1.0")
+    return "the rollback was taken back"
+
+
+def _retention(bench: _Bench) -> str:
+    bench.configure("rollback", "snapshot_retention", _RETENTION)
+    with bench.opened() as ground:
+        registry.remove(ground, "extra")
+        kept = len(snapshot.read_all(ground.layout))
+    _same(str(kept), str(_RETENTION))
+    return f"{counted(kept, 'snapshot')} kept"
+
+
+def _check(bench: _Bench) -> str:
+    with bench.opened() as ground:
+        results = make_checks(ground, driver=Driver(present=False), budget_seconds=None)
+    failed = [f"{one.name}: {one.evidence}" for one in results if one.status == "fail"]
+    if failed:
+        raise _Wrong("; ".join(failed))
+    return f"{counted(len(results), 'check')}, none fails"
+
+
+def _same(seen: str, wanted: str) -> None:
+    if seen != wanted:
+        raise _Wrong(f"{seen!r} in place of {wanted!r}")
+
+
+_STEPS: Final[dict[str, Callable[[_Bench], str]]] = {
+    "init": _init,
+    "tx run": _run,
+    "tx promote": _promote,
+    "core gate": _core,
+    "conflict": _conflict,
+    "resolve": _resolve,
+    "smoke test": _smoke,
+    "tx abort": _abort,
+    "node remove": _remove,
+    "rollback": _rollback,
+    "undo": _undo,
+    "retention": _retention,
+    "check": _check,
+}

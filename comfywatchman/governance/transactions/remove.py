@@ -1,0 +1,22 @@
+"""Removing a node with what waits of it: its packages, its record, its open transactions."""
+
+from __future__ import annotations
+
+from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.nodes import registry
+from comfywatchman.governance.store.records import Operation
+from comfywatchman.governance.transactions import transaction
+
+
+def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operation:
+    """Remove a node (`plugins.remove`), then abort its transactions that are open: they can never be promoted.
+
+    Raises:
+        Failure: As for `plugins.remove`.
+    """
+    operation = registry.remove(ground, node_id, purge_code=purge_code)
+    transaction.settle(ground)
+    for one in transaction.read_all(ground.layout):
+        if one.node_id == node_id and one.status not in transaction.CLOSED:
+            transaction.abort(ground, one.txid)
+    return operation

@@ -1,0 +1,206 @@
+"""What uv's words mean when it fails: the kind of trouble, and who asks for what. Pure.
+
+uv has no machine-readable form of a failed resolution, and its exit status is 1 for a conflict, a stale lock and a
+package that is not in its cache alike. The words below are those of uv 0.4 to 0.13: up to 0.12 a tree drawn with
+lines and wrapped at 80 columns, from 0.13 on lines of `error:` and `cause:`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from comfywatchman.governance.store.records import Edge
+from comfywatchman.governance.store.truth import BASE_GROUP, NODE_PREFIX, PROJECT
+
+Kind = Literal[
+    "conflict", "offline_cache_miss", "network", "build_failed", "stale_lock", "not_found", "bad_input", "other"
+]
+
+PIN: Final = "pin"
+"""The source of a constraint or override, which uv prints as if a package asked for it."""
+
+_MAX_CHARACTERS: Final = 1 << 20
+_ANSI: Final = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+_PREFIX: Final = re.compile(r"^[ \t\u00d7╰├─▶│]+", re.MULTILINE)
+_MARKER: Final = re.compile(r"\{[^{}]*\}")
+_CHILD_OUTPUT: Final = re.compile(r"^(?:\[stdout\]|\[stderr\]|--- stderr|--- stdout)", re.MULTILINE)
+_HINT: Final = re.compile(r"^hint:", re.MULTILINE)
+_BECAUSE: Final = re.compile(r"\bbecause\s", re.IGNORECASE)
+_CONCLUSION: Final = "we can conclude that"
+
+_UNSOLVED: Final = "No solution found when resolving"
+_GIT: Final = "Git operation failed"
+_STALE: Final = ("needs to be updated, but", "Unable to find lockfile")
+_OFFLINE: Final = ("network was disabled", "Network connectivity is disabled", "was not found in the cache")
+_GONE: Final = (
+    *("404 Not Found", "410 Gone", "Distribution not found at", "does not appear to be a git repository"),
+    *("' not found", "couldn't find remote ref", "Remote branch", "not our ref"),
+)
+_NETWORK: Final = (
+    *("Failed to fetch", "error sending request", "dns error", "tcp connect error", "operation timed out"),
+    *("request or response body error", "error decoding response body", "HTTP status", "Unsupported `Content-Type`"),
+    *("401 Unauthorized", "403 Forbidden", "valid authentication credentials", "invalid peer certificate", _GIT),
+)
+_BUILD: Final = ("Failed to build", "Failed to download and build", "build backend", "Build backend")
+_ABSENT: Final = (
+    *("was not found in the package registry", "was not found in the provided package locations"),
+    *("there is no version of", "there are no versions of", "has an invalid package format", "requires Python"),
+    "-compatible wheels",
+)
+_INPUT: Final = (
+    *("Failed to parse", "malformed dependency groups", "unexpected argument", "invalid value", "No `project` table"),
+    *("Required uv version", "project's Python requirement", "No interpreter found", "are incompatible with the"),
+    "Failed to read `--find-links` directory",
+)
+
+_VERBS: Final = frozenset({"depends", "depend", "requires", "require", "is", "are", "was", "were", "has", "have"})
+_ASKING: Final = frozenset({"depends", "depend", "requires", "require"})
+_NO_NAMES: Final = frozenset({"your", "you", "we", "all", "only", "the", "there", "any", "python"})
+
+
+def classify(status: int, text: str) -> Kind:
+    """Say what kind of trouble uv had.
+
+    What a build printed does not count, save for git's own words, which alone say why it failed.
+
+    Args:
+        status: Its exit status.
+        text: What it printed on its standard error, in any layout, coloured or not.
+    """
+    if status == 0:
+        return "other"
+    plain = _plain(text)
+    said = _joined(_CHILD_OUTPUT.split(plain, maxsplit=1)[0])
+    said = _joined(plain) if _GIT in said else said
+    ordered: tuple[tuple[Kind, Sequence[str]], ...] = (
+        ("stale_lock", _STALE),
+        ("offline_cache_miss", _OFFLINE),
+        ("not_found", _GONE),
+        ("network", _NETWORK),
+        ("build_failed", _BUILD),
+        ("conflict", (_UNSOLVED, "conflicting URLs for package")),
+        ("bad_input", _INPUT),
+    )
+    kind: Kind = next((kind for kind, phrases in ordered if _says(said, phrases)), "other")
+    if kind == "conflict" and _says(said, _ABSENT) and len(_askers(text)) <= 1:
+        return "not_found"
+    return kind
+
+
+def parse(text: str, *, pins: Sequence[str] = ()) -> tuple[Edge, ...]:
+    """Return who asks for what in a failed resolution, in uv's order, what it only concludes left out.
+
+    A source is `base`, `node <id>` (the id as uv writes it: lower case, `-` for `_` and `.`), `group <name>`, `pin`, or
+    a package with its versions. A requirement that uv shows as several ranges stands as the bare name.
+
+    Args:
+        text: What uv printed on its standard error, in any layout, coloured or not.
+        pins: Constraints and overrides in force: uv prints them as if the package that they concern asked for them.
+    """
+    plain = _plain(text)
+    start = plain.find(_UNSOLVED)
+    if start < 0:
+        return ()
+    body = _MARKER.sub("", _joined(_HINT.split(plain[start:], maxsplit=1)[0]))
+    known = {_normal(pin) for pin in pins}
+    edges: dict[Edge, None] = {}
+    for part in body.split(_CONCLUSION):
+        because = _BECAUSE.search(part)
+        if because:
+            edges.update(dict.fromkeys(_attributed(edge, known) for edge in _premises(part[because.end() :].split())))
+    return tuple(edges)
+
+
+def is_root(edge: Edge) -> bool:
+    """Say whether a requirement is one that somebody declared: ComfyUI, a node or another group."""
+    return edge.source == BASE_GROUP or edge.source.startswith(("node ", "group "))
+
+
+def _premises(words: Sequence[str]) -> Iterator[Edge]:
+    # "A depends on B and C depends on D": `subject` is where the words before the next verb begin.
+    subject = at = 0
+    while at < len(words):
+        if words[at] in _ASKING:
+            source = _source(words[subject:at])
+            at, wanted = _targets(words, at + 1)
+            if source:
+                yield from (Edge(source=source, requirement=one) for one in wanted)
+            subject = at
+        elif words[at] == "and" or words[at].endswith(","):
+            subject = at = at + 1
+        else:
+            at += 1
+
+
+def _targets(words: Sequence[str], at: int) -> tuple[int, list[str]]:
+    wanted: list[str] = []
+    is_union = False
+    while at < len(words) and not _is_subject(words, at + (words[at] == "and")):
+        word = words[at].rstrip(",.")
+        requirement = _requirement(word)
+        if word in {"and", "of:"}:
+            is_union = word == "of:"
+        elif requirement and word not in {"on", "one"}:
+            wanted.append(requirement.name if is_union else word)
+        elif ":" not in word and word not in {"on", "one"}:
+            break
+        at += 1
+    return at, wanted
+
+
+def _is_subject(words: Sequence[str], at: int) -> bool:
+    # In "… and C depends on D" the C is no further thing that is asked for.
+    after = words[at + 1] if at + 1 < len(words) else ""
+    return at < len(words) and (words[at] in _NO_NAMES or after in _VERBS)
+
+
+def _source(words: Sequence[str]) -> str | None:
+    text = " ".join(words)
+    if text in {"your project", "your workspace", "you", PROJECT}:
+        return BASE_GROUP
+    name = text.removeprefix("all versions of ")
+    _, colon, group = name.rpartition(":")
+    if " " in name or not colon:
+        return name if _requirement(name) else None
+    if group == BASE_GROUP:
+        return BASE_GROUP
+    return f"node {group.removeprefix(NODE_PREFIX)}" if group.startswith(NODE_PREFIX) else f"group {group}"
+
+
+def _askers(text: str) -> set[str]:
+    return {edge.source for edge in parse(text) if is_root(edge)}
+
+
+def _attributed(edge: Edge, pins: set[str]) -> Edge:
+    is_pin = bool(pins) and not is_root(edge) and _normal(edge.requirement) in pins
+    return Edge(source=PIN, requirement=edge.requirement) if is_pin else edge
+
+
+def _normal(line: str) -> str:
+    requirement = _requirement(line)
+    return line if requirement is None else str(requirement).lower().replace("_", "-")
+
+
+def _requirement(word: str) -> Requirement | None:
+    if word.lower() in _NO_NAMES:
+        return None
+    try:
+        return Requirement(word)
+    except InvalidRequirement:
+        return None
+
+
+def _plain(text: str) -> str:
+    return _PREFIX.sub("", _ANSI.sub("", text[:_MAX_CHARACTERS]))
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _says(text: str, phrases: Sequence[str]) -> bool:
+    return any(phrase in text for phrase in phrases)

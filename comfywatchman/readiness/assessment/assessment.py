@@ -1,0 +1,210 @@
+"""The workflows of one cycle: found, acknowledged, read where they changed, judged against the host."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from comfywatchman.base.files import show_path
+from comfywatchman.readiness.assessment.host_snapshot import HostView
+from comfywatchman.readiness.assessment.index import WorkflowIndex
+from comfywatchman.readiness.assessment.reader import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
+from comfywatchman.readiness.context import Run
+from comfywatchman.readiness.states import Status
+from comfywatchman.readiness.status import OUT_OF_REACH, EntryIntake, FileProblem, MissingInput, WorkflowEntry
+from comfywatchman.readiness.verdicts.input_files import input_folders, status_with_inputs
+from comfywatchman.readiness.verdicts.workflow import JUDGE_VERSION, Judged, judge
+from comfywatchman.readiness.workflow_facts import Facts
+from comfywatchman.readiness.workflows import intake
+from comfywatchman.readiness.workflows.discovery import is_gone, list_workflows, users_root
+from comfywatchman.readiness.workflows.intake import Known
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What a cycle found of its workflows.
+
+    Attributes:
+        entries: One for each file, in path order.
+        read: How many files were opened.
+        reader: Knows what each of them names.
+        resolved: How many workflows lost their last missing thing.
+    """
+
+    entries: tuple[WorkflowEntry, ...]
+    read: int
+    resolved: int
+    reader: WorkflowReader
+
+    def facts(self, entry: WorkflowEntry) -> Facts | None:
+        """Return what an entry's workflow names; None when it has changed since."""
+        return self.reader.facts(entry.sha256, entry.path) if entry.sha256 else None
+
+
+def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
+    """Find, acknowledge, read and judge the workflows of the request's roots.
+
+    Raises:
+        Failure: `state-unwritable`; what was acknowledged until then is on disk.
+    """
+    layout = run.request.layout
+    reader = WorkflowReader(index, host.table, run.request.settings.workflows.max_file_mb << 20)
+    with run.phase("workflows"):
+        taken = _take_in(run, reader)
+    with run.phase("verdicts"):
+        judged = _judge_all(taken.known, reader, host, index)
+        reader.save()
+        hashes = [item.sha256 for item in taken.known.values() if item.sha256 in judged]
+        inputs = _missing_inputs(run, {sha256: judged[sha256] for sha256 in hashes})
+        known, resolved = _mark_resolved(taken.known, judged, inputs, run.now())
+        if taken.has_changed or known != taken.known or not layout.known_workflows.exists():
+            intake.save_known(layout.known_workflows, layout.intake_log, known)
+    entries = [
+        _entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
+        for path, item in known.items()
+        if path not in taken.problems
+    ]
+    entries += [_unreadable(path, known.get(path), problem) for path, problem in taken.problems.items()]
+    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), reader.read, resolved, reader)
+
+
+@dataclass(frozen=True, slots=True)
+class _TakenIn:
+    """The files of the roots, acknowledged.
+
+    Attributes:
+        known: What is known now, by shown path.
+        has_changed: Whether that differs from what was known before.
+        problems: Why files could not be read, by shown path.
+    """
+
+    known: dict[str, Known]
+    has_changed: bool
+    problems: dict[str, FileProblem]
+
+
+def _take_in(run: Run, reader: WorkflowReader) -> _TakenIn:
+    """Find the files and acknowledge what is new of them; from then on that is on disk."""
+    request = run.request
+    suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
+    listing = list_workflows(request.roots, suffixes=suffixes)
+    run.problems += [f"{path}: {reason}" for path, reason in listing.problems]
+    before, damaged = intake.load_known(request.layout.known_workflows, request.layout.intake_log)
+    for one in damaged:
+        run.note(one)
+    if not request.sample:  # a first run's sample host is gone without a word once there is a real one
+        sample = show_path(request.layout.sample)
+        before = {path: item for path, item in before.items() if not path.startswith(f"{sample}/")}
+    signatures = (item.signature for item in before.values())
+    files = reader.without_plain_media(listing.files, known=signatures)
+    watched = request.roots
+    if not request.settings.workflows.roots:
+        # While the disk of ComfyUI's users is away there is no root to tell that their files are only out of reach.
+        watched += (users_root(request.installation.base),)
+    found = intake.compare(
+        files,
+        before,
+        hash_file=reader.hash_file,
+        gone=lambda path, device: is_gone(path, watched, device=device),
+        at=run.now(),
+        cycle=run.id,
+    )
+    intake.record(request.layout.intake_log, found.added)
+    listed = {show_path(file.path) for file in files}
+    away = FileProblem(OUT_OF_REACH, "Its folder cannot be read at the moment.")
+    problems = {path: away for path in found.known if path not in listed}
+    problems |= {path: FileProblem("file-unreadable", reader.reason(path)) for path in found.unreadable}
+    return _TakenIn(found.known, bool(found.added) or found.known != before, problems)
+
+
+def _judge_all(
+    known: Mapping[str, Known], reader: WorkflowReader, host: HostView, index: WorkflowIndex
+) -> dict[str, Judged]:
+    context = f"{JUDGE_VERSION}:{host.fingerprint}"
+    kept = index.verdicts(context)
+    fresh: dict[str, Judged] = {}
+    for path, item in known.items():
+        if item.sha256 in kept or item.sha256 in fresh:
+            continue
+        facts = reader.facts(item.sha256, intake.real_path(path, item.raw_path))
+        if facts is not None:
+            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node, host.choices, host.rules)
+    if fresh:
+        index.add_verdicts(context, fresh)
+    return {**kept, **fresh}
+
+
+def _missing_inputs(run: Run, judged: Mapping[str, Judged]) -> dict[str, tuple[MissingInput, ...]]:
+    """Return by content which files of the person's own are not there."""
+    request = run.request
+    folders = input_folders(request.installation, required=request.settings.workflows.require_inputs)
+    missing = {sha256: folders.missing(one.inputs) for sha256, one in judged.items() if one.inputs}
+    run.problems += folders.problems
+    return missing
+
+
+def _mark_resolved(
+    known: Mapping[str, Known], judged: Mapping[str, Judged], inputs: Mapping[str, tuple[MissingInput, ...]], at: str
+) -> tuple[dict[str, Known], int]:
+    """Note for each workflow whether it lacks something, and when it last ceased to."""
+    marked = dict(known)
+    resolved = 0
+    for path, item in known.items():
+        verdict = judged.get(item.sha256)
+        if verdict is None or verdict.status is Status.INVALID:
+            continue
+        needs_inputs = any(one.required for one in inputs.get(item.sha256, ()))
+        is_missing = bool(verdict.missing_models or verdict.missing_nodes or verdict.refused_inputs or needs_inputs)
+        if item.was_missing is is_missing:
+            continue
+        resolved += item.was_missing is True
+        marked[path] = msgspec.structs.replace(
+            item, was_missing=is_missing, last_resolved_at=item.last_resolved_at if is_missing else at
+        )
+    return marked, resolved
+
+
+def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingInput, ...]) -> WorkflowEntry:
+    if judged is None:
+        reason = "The file changed while it was read; the next cycle looks again."
+        return _unreadable(path, item, FileProblem("file-changed", reason))
+    return WorkflowEntry(
+        path=path,
+        source=item.source,
+        format=judged.format,
+        container=judged.container,
+        sha256=item.sha256,
+        status=status_with_inputs(judged.status, inputs),
+        models=judged.models,
+        missing_models=judged.missing_models,
+        missing_nodes=judged.missing_nodes,
+        inactive_models=judged.inactive_models,
+        uncertain_count=judged.uncertain_count,
+        problems=judged.problems,
+        last_resolved_at=item.last_resolved_at,
+        intake=EntryIntake(item.kind, item.source, item.acknowledged_at),
+        missing_inputs=inputs,
+        refused_inputs=judged.refused_inputs,
+    )
+
+
+def _unreadable(path: str, item: Known | None, problem: FileProblem) -> WorkflowEntry:
+    is_known = problem.code == "file-unreadable"
+    return WorkflowEntry(
+        path=path,
+        source=item.source if item else "",
+        format=None,
+        container=None,
+        sha256=None,
+        status=Status.INVALID if is_known else Status.UNCERTAIN,
+        models=0,
+        missing_models=(),
+        missing_nodes=(),
+        inactive_models=(),
+        uncertain_count=0 if is_known else 1,
+        problems=(problem,),
+        last_resolved_at=item.last_resolved_at if item else None,
+        intake=EntryIntake(item.kind, item.source, item.acknowledged_at) if item else None,
+    )

@@ -1,0 +1,113 @@
+"""A cycle under way: what it works on, how long its phases took, what went wrong on the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import Damaged, show_path
+from comfywatchman.base.gpu.query import GpuReading
+from comfywatchman.base.settings import Settings
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.references.observed import NOTHING_TRIED, TriedLoaders
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.status import Environment
+from comfywatchman.readiness.workflows.discovery import Root
+
+Progress = Callable[[str], None]
+"""Told the name of each phase as it begins."""
+
+EnvironmentChecks = Callable[[GpuReading], Environment]
+"""Looks at the governed Python environment, given the GPUs of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class CycleRequest:
+    """What one cycle works on.
+
+    Attributes:
+        trigger: `manual`, `schedule` or `cron`.
+        settings: The effective settings.
+        layout: Where its files are.
+        installation: The ComfyUI to look at.
+        roots: Where workflows are.
+        sample: Whether it is the sample host of a first run.
+        clock: The clock.
+        log: The structured log.
+        progress: Told of each phase.
+        keeps: Whether anything may be written; False for a look that leaves no trace.
+        environment_checks: Looks at the governed environment; None when none is governed.
+        tried_loaders: What trials in the governed environment showed of loaders.
+    """
+
+    trigger: str
+    settings: Settings
+    layout: Layout
+    installation: Installation
+    roots: tuple[Root, ...]
+    sample: bool
+    clock: Clock
+    log: logging.Logger
+    progress: Progress = lambda _phase: None
+    keeps: bool = True
+    environment_checks: EnvironmentChecks | None = None
+    tried_loaders: TriedLoaders = NOTHING_TRIED
+
+
+@dataclass(slots=True)
+class Run:
+    """One cycle under way.
+
+    Attributes:
+        request: What it works on.
+        id: Its id: UTC start and process id.
+        started: When it began, UTC.
+        phases: Wall seconds of each phase that has ended.
+        problems: What went wrong without stopping it, in words.
+    """
+
+    request: CycleRequest
+    id: str
+    started: datetime
+    began: float
+    phases: dict[str, float] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @classmethod
+    def begin(cls, request: CycleRequest) -> Run:
+        """Start the clock of a cycle."""
+        now = request.clock.now()
+        return cls(request, f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}", now, request.clock.monotonic())
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase and tell of it; one that comes twice counts with both."""
+        self.request.progress(name)
+        begun = self.request.clock.monotonic()
+        try:
+            yield
+        finally:
+            took = self.request.clock.monotonic() - begun
+            self.phases[name] = round(self.phases.get(name, 0.0) + took, 4)
+
+    def seconds(self) -> float:
+        """Return how long the cycle has taken so far."""
+        return round(self.request.clock.monotonic() - self.began, 3)
+
+    def now(self) -> str:
+        """Return the time as state files hold it."""
+        return to_text(self.request.clock.now())
+
+    def note(self, trouble: Damaged | Failure | str | None) -> None:
+        """Remember something that went wrong without stopping the cycle."""
+        if isinstance(trouble, Damaged):
+            kept = f"; it is kept as {show_path(trouble.kept_as)}" if trouble.kept_as else ""
+            self.problems.append(f"{show_path(trouble.path)} was damaged ({trouble.reason}){kept}")
+        elif trouble is not None:
+            self.problems.append(trouble if isinstance(trouble, str) else trouble.message)

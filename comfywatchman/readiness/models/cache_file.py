@@ -1,0 +1,116 @@
+"""`state/model_cache.json`: the models of this host for people and other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.files import show_path, to_json, write_if_changed
+from comfywatchman.readiness.models.index import Hashes, ModelIndex
+from comfywatchman.readiness.models.inventory import FileKey, Inventory, ModelFile
+
+SCHEMA_VERSION: Final = 1
+_NOTE: Final = "model-cache"
+_NO_HASHES: Final = {"sha256": None, "autov2": None, "autov3": None, "blake3": None}
+
+
+class CachedModel(msgspec.Struct, frozen=True):
+    """One model in `state/model_cache.json`.
+
+    Attributes:
+        name: Relative to its folder, as ComfyUI lists it.
+        path: Absolute path, printable.
+        size: In bytes.
+        mtime: Time of its last change, UTC; null when the file system holds no sensible time.
+        format: `safetensors`, `gguf`, `pickle`, `zip-pickle`, `onnx`, `diffusers` or `unknown`.
+        problem: Why it could not be loaded; null when nothing speaks against it.
+        sha256: Of the whole file, lower-case hex; null, like the other three, until it was hashed.
+        autov2: First 10 digits of the SHA-256.
+        autov3: First 12 digits of the SHA-256 of what follows a safetensors header.
+        blake3: Of the whole file, 256 bit.
+    """
+
+    name: str
+    path: str
+    size: int
+    mtime: str | None
+    format: str
+    problem: str | None
+    sha256: str | None
+    autov2: str | None
+    autov3: str | None
+    blake3: str | None
+
+
+class ModelCache(msgspec.Struct, frozen=True):
+    """The file as a whole: models by canonical folder name; a folder without models is left out."""
+
+    schema_version: int
+    folders: dict[str, list[CachedModel]]
+
+
+def write_model_cache(path: Path, inventory: Inventory, index: ModelIndex) -> bool:
+    """Write the cache when its content has changed, and say whether it was written.
+
+    When inventory and hashes are those of the last time and the file is still the one written then, nothing is even
+    put together.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    content_token = f"{SCHEMA_VERSION} {inventory.fingerprint} {index.hash_revision()}"
+    if index.note(_NOTE) == f"{content_token} {_identity(path)}":
+        return False
+    written = write_if_changed(path, to_json(model_cache(inventory, index.hashes())))
+    index.set_note(_NOTE, f"{content_token} {_identity(path)}")
+    return written
+
+
+def model_cache(inventory: Inventory, hashes: Mapping[FileKey, Hashes]) -> ModelCache:
+    """Put the cache's content together."""
+    folders = {
+        folder: [_cached(model, hashes.get(model.key)) for model in models.values()]
+        for folder, models in inventory.folders.items()
+        if models
+    }
+    return ModelCache(SCHEMA_VERSION, folders)
+
+
+def _cached(model: ModelFile, hashes: Hashes | None) -> CachedModel:
+    digests: dict[str, Any] = dict(_NO_HASHES)
+    if hashes is not None:
+        digests = {
+            "sha256": hashes.sha256,
+            "autov2": hashes.autov2,
+            "autov3": hashes.autov3,
+            "blake3": hashes.blake3,
+        }
+    return CachedModel(
+        name=model.name,
+        path=show_path(model.path),
+        size=model.size,
+        mtime=_time(model.mtime_ns),
+        format=model.format,
+        problem=model.problem,
+        **digests,
+    )
+
+
+def _time(mtime_ns: int) -> str | None:
+    try:
+        return to_text(datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC))
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _identity(path: Path) -> str:
+    try:
+        found = path.stat()
+    except OSError:
+        return "absent"
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"

@@ -1,0 +1,83 @@
+"""`state/custom_nodes_cache.json`: the custom node packs of this host for people and other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from comfywatchman.base.files import to_json, write_if_changed
+from comfywatchman.comfyui.packs.metadata import Pack
+
+SCHEMA_VERSION: Final = 1
+
+
+class CachedPack(msgspec.Struct, frozen=True):
+    """One pack in `state/custom_nodes_cache.json`.
+
+    Attributes:
+        folder: Name in `custom_nodes`.
+        path: Absolute path, printable.
+        id: Comfy Registry id, else the folder's name.
+        version: As its pyproject.toml states it; null when it does not.
+        publisher: Comfy Registry publisher; null when it states none.
+        git_url: Its repository, without a password.
+        git_commit: What is checked out; null when it is no repository of its own.
+        dirty: Whether tracked files were changed; null when that is not known.
+        enabled: Whether ComfyUI loads it.
+        requirements: Python packages that it declares.
+        classes_count: How many node classes its source maps.
+        complete: Whether these are all; false when names are computed.
+        problems: What could not be read, in words.
+    """
+
+    folder: str
+    path: str
+    id: str
+    version: str | None
+    publisher: str | None
+    git_url: str | None
+    git_commit: str | None
+    dirty: bool | None
+    enabled: bool
+    requirements: tuple[str, ...]
+    classes_count: int
+    complete: bool
+    problems: tuple[str, ...]
+
+
+class PackCache(msgspec.Struct, frozen=True):
+    """The file as a whole, packs in the order of their paths."""
+
+    schema_version: int
+    packs: tuple[CachedPack, ...]
+
+
+def write_pack_cache(path: Path, packs: Iterable[Pack]) -> bool:
+    """Write the cache when its content has changed, and say whether it was written.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    ordered = sorted(packs, key=lambda pack: pack.path)
+    return write_if_changed(path, to_json(PackCache(SCHEMA_VERSION, tuple(_cached(pack) for pack in ordered))))
+
+
+def _cached(pack: Pack) -> CachedPack:
+    return CachedPack(
+        folder=pack.folder,
+        path=pack.path,
+        id=pack.id,
+        version=pack.version,
+        publisher=pack.publisher,
+        git_url=pack.url,
+        git_commit=pack.git_commit,
+        dirty=pack.dirty,
+        enabled=pack.enabled,
+        requirements=pack.requirements,
+        classes_count=len(pack.classes),
+        complete=pack.complete,
+        problems=pack.problems,
+    )

@@ -1,0 +1,129 @@
+"""Putting the master status together, for a cycle that ran and for one that was skipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from comfywatchman.base.clock import to_text
+from comfywatchman.base.files import Damaged, show_path
+from comfywatchman.base.gpu.query import GpuReading
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.readiness.assessment.assessment import Assessment
+from comfywatchman.readiness.assessment.host_snapshot import HostView
+from comfywatchman.readiness.context import Run
+from comfywatchman.readiness.gates import SkipReason
+from comfywatchman.readiness.report.write import read_report, summarise
+from comfywatchman.readiness.status import (
+    NOT_GOVERNED,
+    CycleFacts,
+    Environment,
+    GpuFacts,
+    HostFacts,
+    IntakeEntry,
+    MasterStatus,
+    PlanFacts,
+    Summary,
+)
+from comfywatchman.readiness.workflows.intake import last_entries
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What workflows run in, beside models and nodes: the GPUs and the Python environment."""
+
+    gpus: GpuReading
+    environment: Environment
+
+
+def full_status(
+    run: Run, around: Surroundings, host: HostView, assessment: Assessment, plan: PlanFacts | None = None
+) -> MasterStatus:
+    """Return the report of a cycle that looked at everything."""
+    now = run.now()
+    return MasterStatus(
+        generated_at=now,
+        checked_at=now,
+        valid_until=_valid_until(run),
+        cycle=_cycle_facts(run, None),
+        host=host_facts(run.request.installation, around.gpus, host, sample=run.request.sample),
+        summary=summarise(assessment.entries),
+        workflows=assessment.entries,
+        intake=_intake(run),
+        environment=around.environment,
+        problems=tuple(run.problems),
+        plan=plan,
+    )
+
+
+def skipped_status(run: Run, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
+    """Return the last report with the reason on top; the verdicts stand as they were last found."""
+    last = read_report(run.request.layout)
+    if isinstance(last, Damaged):
+        run.note(last)
+    facts = host_facts(run.request.installation, gpus, None, sample=run.request.sample)
+    if not isinstance(last, MasterStatus):
+        last = MasterStatus(
+            generated_at=run.now(),
+            checked_at=None,
+            valid_until="",
+            cycle=_cycle_facts(run, reason),
+            host=facts,
+            summary=Summary(),
+            workflows=(),
+            intake=_intake(run),
+            environment=NOT_GOVERNED if run.request.environment_checks is None else Environment(state="unknown"),
+            problems=(),
+        )
+    return msgspec.structs.replace(
+        last,
+        generated_at=run.now(),
+        valid_until=_valid_until(run),
+        cycle=_cycle_facts(run, reason),
+        host=facts,
+        problems=tuple(dict.fromkeys((*run.problems, *last.problems))),
+    )
+
+
+def host_facts(installation: Installation, gpus: GpuReading, host: HostView | None, *, sample: bool) -> HostFacts:
+    """Return what is said of the host; without a view of it, whether ComfyUI runs is taken as no."""
+    return HostFacts(
+        gpus=tuple(
+            GpuFacts(device.index, device.name, device.memory_total_bytes, device.memory_free_bytes, mig=device.mig)
+            for device in gpus.devices
+        ),
+        gpu_status=gpus.status,
+        comfyui_root=_shown(installation.root),
+        comfyui_version=(host.comfyui_version if host else None) or installation.version,
+        comfyui_running=host.comfyui_running if host else False,
+        sample=sample,
+    )
+
+
+def _cycle_facts(run: Run, reason: SkipReason | None) -> CycleFacts:
+    return CycleFacts(
+        id=run.id,
+        trigger=run.request.trigger,
+        started_at=to_text(run.started),
+        duration_seconds=run.seconds(),
+        success=reason is None,
+        skipped_reason=reason.code if reason else None,
+        message=reason.message if reason else None,
+    )
+
+
+def _valid_until(run: Run) -> str:
+    schedule = run.request.settings.schedule
+    return to_text(run.started + timedelta(minutes=schedule.interval_minutes + schedule.grace_minutes))
+
+
+def _intake(run: Run) -> tuple[IntakeEntry, ...]:
+    entries = last_entries(run.request.layout.intake_log, run.request.settings.report.intake_entries)
+    return tuple(IntakeEntry(one.at, one.kind, one.path, one.source, one.previous_path) for one in entries)
+
+
+def _shown(path: Path) -> str:
+    return show_path(path)

@@ -1,0 +1,175 @@
+"""The master status as Markdown: rendered by Jinja2, kept while nothing changes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Final, Protocol
+
+import msgspec
+
+from comfywatchman import __version__
+from comfywatchman.readiness.report import markdown
+from comfywatchman.readiness.report.actions import actions, plan_command
+from comfywatchman.readiness.report.search_results import site
+from comfywatchman.readiness.states import WORDS, Status
+from comfywatchman.readiness.status import Environment, HostFacts, MasterStatus
+from comfywatchman.readiness.verdicts.input_files import said
+
+_NOTE: Final = "master status as Markdown"
+# Marks in the kept text for what differs in each cycle; letters and digits only, so that escaping leaves them whole.
+_CHECKED_AT: Final = "cwCheckedAt90d1"
+_VALID_UNTIL: Final = "cwValidUntil90d1"
+_GPUS: Final = "cwGpuLines90d1"
+_MOST_ACTIONS: Final = 40
+_MOST_READY: Final = 50
+_MOST_SUPPLIED: Final = 20
+_ORDER: Final = {Status.INVALID: 0, Status.MISSING: 1, Status.UNCERTAIN: 2, Status.READY: 3}
+
+
+class Memory(Protocol):
+    """Keeps small texts from cycle to cycle; what it loses is made again."""
+
+    def note(self, name: str) -> str | None:
+        """Return a text, or None."""
+
+    def set_note(self, name: str, value: str) -> None:
+        """Keep a text."""
+
+
+def to_markdown(status: MasterStatus) -> str:
+    """Return the report as Markdown; every text that comes from files is escaped."""
+    still, moving = _parted(status)
+    return _joined(_render(still), moving)
+
+
+def remembered_markdown(status: MasterStatus, memory: Memory | None) -> str:
+    """Return the report as Markdown, rendered only when something else than times and free memory has changed."""
+    if memory is None:
+        return to_markdown(status)
+    still, moving = _parted(status)
+    digest = hashlib.blake2b(msgspec.msgpack.encode(still), digest_size=16)
+    digest.update(_template().encode())
+    digest.update(__version__.encode())
+    key, _, text = (memory.note(_NOTE) or "").partition("\n")
+    if key != digest.hexdigest():
+        text = _render(still)
+        memory.set_note(_NOTE, f"{digest.hexdigest()}\n{text}")
+    return _joined(text, moving)
+
+
+def _parted(status: MasterStatus) -> tuple[MasterStatus, Mapping[str, str]]:
+    """Return the report with marks in the place of what differs in each cycle, and what belongs in their place."""
+    moving = {_VALID_UNTIL: status.valid_until, _GPUS: _gpu_lines(status.host)}
+    if status.checked_at is not None:
+        moving[_CHECKED_AT] = status.checked_at
+    still = msgspec.structs.replace(
+        status,
+        generated_at="",
+        checked_at=_CHECKED_AT if status.checked_at is not None else None,
+        valid_until=_VALID_UNTIL,
+        cycle=msgspec.structs.replace(status.cycle, id="", trigger="", started_at="", duration_seconds=0.0),
+        host=msgspec.structs.replace(status.host, gpus=(), gpu_status=""),
+    )
+    return still, moving
+
+
+def _joined(text: str, moving: Mapping[str, str]) -> str:
+    for mark, content in moving.items():
+        text = text.replace(mark, content)
+    return text
+
+
+def _gpu_lines(host: HostFacts) -> str:
+    said = {"none": "no NVIDIA GPU", "unknown": "the driver did not answer"}
+    lines = [
+        f"- GPU {gpu.index} {markdown.escape(gpu.name or '')}: {_gib(gpu.memory_free_bytes)} of "
+        f"{_gib(gpu.memory_total_bytes)} GiB free"
+        for gpu in host.gpus
+    ]
+    return "\n".join(lines) or f"- GPU: {said.get(host.gpu_status, 'none')}"
+
+
+def _gib(count: int | None) -> str:
+    return "?" if count is None else f"{count / (1 << 30):.1f}"
+
+
+def _template() -> str:
+    return (
+        resources.files("comfywatchman.readiness.report")
+        .joinpath("templates", "master_status.md.j2")
+        .read_text("utf-8")
+    )
+
+
+def _render(status: MasterStatus) -> str:
+    import jinja2
+
+    environment = jinja2.Environment(  # noqa: S701 - the output is Markdown; `finalize` escapes it as such
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=markdown.escape,
+    )
+    environment.filters["code"] = markdown.code
+    environment.filters["sentence"] = markdown.sentence
+    environment.filters["said"] = said
+    environment.filters["site"] = site
+    environment.filters["words"] = WORDS.__getitem__
+    environment.filters["link"] = lambda url: markdown.link(url, url)
+    template = environment.from_string(_template())
+    entries = sorted(status.workflows, key=lambda entry: (_ORDER[entry.status], entry.path))
+    ready = [entry for entry in entries if entry.status is Status.READY]
+    return template.render(
+        status=status,
+        headline=headline(status),
+        actions=actions(status.workflows, status.plan, status.environment),
+        environment_words=environment_words(status.environment),
+        entries=entries,
+        shown=[entry for entry in entries if entry.status is not Status.READY] + ready[:_MOST_READY],
+        most_actions=_MOST_ACTIONS,
+        most_supplied=_MOST_SUPPLIED,
+        names=short_names(entry.path for entry in status.workflows),
+        gpu_lines=markdown.Safe(_GPUS),
+        plan_command=plan_command(status.plan) if status.plan else "",
+        plan_page=f"{status.plan.file.removesuffix('.json')}.md" if status.plan else "",
+    )
+
+
+def headline(status: MasterStatus) -> str:
+    """Return the one line that says how the host stands."""
+    summary = status.summary
+    if status.checked_at is None:
+        return "This ComfyUI host has not been checked yet"
+    if summary.workflows == 0:
+        return "This ComfyUI host has no workflows"
+    if summary.ready == summary.workflows == 1:
+        return "The only workflow is ready"
+    if summary.ready == summary.workflows:
+        return f"All {summary.workflows} workflows are ready"
+    return f"{summary.ready} of {summary.workflows} workflows are ready"
+
+
+def environment_words(environment: Environment) -> str:
+    """Return how the Python environment is, in one line."""
+    if environment.state == "not governed":
+        return "not checked: no governed environment (run gov init)"
+    if environment.state == "unknown" and not environment.checks:
+        return "not checked yet"
+    count = len(environment.checks)
+    odd = [check.name for check in environment.checks if check.status != "ok"]
+    if not odd:
+        return f"{count} check{'s' if count != 1 else ''}, all ok"
+    return f"{environment.state}: {', '.join(odd)} (of {count} checks)"
+
+
+def short_names(paths: Iterable[str]) -> Mapping[str, str]:
+    """Return each path without the folders that all of them share."""
+    listed = list(paths)
+    folders = {os.path.dirname(path) for path in listed}
+    common = os.path.commonpath(folders) if folders and all(map(os.path.isabs, folders)) else ""
+    above = f"{common.rstrip('/')}/" if common else ""
+    return {path: path.removeprefix(above) for path in listed}

@@ -1,0 +1,76 @@
+"""Writing the master status: the same facts for programs (JSON) and for people (Markdown)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from comfywatchman.base import files
+from comfywatchman.base.failpoints import failpoint
+from comfywatchman.base.files import Damaged, read_state, write_atomic
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.report.render import Memory, remembered_markdown
+from comfywatchman.readiness.states import Status
+from comfywatchman.readiness.status import MasterStatus, Summary, WorkflowEntry
+
+
+def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
+    """Count workflows by verdict, and distinct missing models, node classes and input files."""
+    by_status = dict.fromkeys(Status, 0)
+    models: set[tuple[str | None, str]] = set()
+    nodes: set[str] = set()
+    inputs: set[tuple[str, str]] = set()
+    for entry in entries:
+        by_status[entry.status] += 1
+        models |= {(model.folder, model.name) for model in entry.missing_models}
+        nodes |= {node.class_type for node in entry.missing_nodes}
+        inputs |= {(one.folder, one.name) for one in entry.missing_inputs}
+    return Summary(
+        workflows=sum(by_status.values()),
+        ready=by_status[Status.READY],
+        missing=by_status[Status.MISSING],
+        uncertain=by_status[Status.UNCERTAIN],
+        invalid=by_status[Status.INVALID],
+        missing_models=len(models),
+        missing_nodes=len(nodes),
+        missing_inputs=len(inputs),
+    )
+
+
+def write_report(layout: Layout, status: MasterStatus, memory: Memory | None = None) -> None:
+    """Write both files, the JSON first; each is whole or not written at all.
+
+    Args:
+        layout: Where they are.
+        status: The report.
+        memory: Keeps the Markdown, so that an unchanged host is not rendered again.
+
+    Raises:
+        Failure: `state-unwritable`.
+    """
+    write_atomic(layout.status_json, to_json(status))
+    write_atomic(layout.status_markdown, remembered_markdown(status, memory).encode())
+    failpoint("cycle.after_report")
+
+
+def read_report(layout: Layout, *, only_look: bool = False) -> MasterStatus | Damaged | None:
+    """Read the last report back; None when there is none yet.
+
+    Args:
+        layout: Where it is.
+        only_look: Leave a damaged report where it is.
+    """
+    return read_state(layout.status_json, MasterStatus, only_look=only_look)
+
+
+def to_json(status: MasterStatus) -> bytes:
+    """Return the report as JSON: sorted keys, two spaces, a final newline."""
+    return files.to_json(status)
+
+
+def json_schema() -> bytes:
+    """Return the JSON Schema of the report, as shipped in docs/reference."""
+    schema = msgspec.json.schema(MasterStatus)
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    return msgspec.json.format(msgspec.json.encode(schema, order="sorted"), indent=2) + b"\n"

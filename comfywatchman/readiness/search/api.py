@@ -1,0 +1,120 @@
+"""One call from what workflows lack to an answer for each model, for cycles and the command line alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from comfywatchman.base.clock import Clock
+from comfywatchman.base.files import Damaged
+from comfywatchman.base.settings import Settings
+from comfywatchman.readiness.database import Database
+from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.search.budget import Budget
+from comfywatchman.readiness.search.chain import Backend, search_multiple_models
+from comfywatchman.readiness.search.decisions import load_decisions
+from comfywatchman.readiness.search.factory import open_search, policy_of
+from comfywatchman.readiness.search.queries import local_catalogue, sought_models
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus, silence_of, silent_sources
+from comfywatchman.readiness.status import MissingModel
+from comfywatchman.readiness.workflow_facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class SearchRequest:
+    """What a search for missing models works on.
+
+    Attributes:
+        settings: The effective settings, keys included.
+        layout: Where decisions and caches are.
+        root: ComfyUI's folder.
+        custom_nodes: Where its node packs are.
+        clock: The clock.
+        database: Keeps the answers.
+        budget: How much may be asked.
+        here: Returns files of this host by SHA-256; called only when something is missing.
+        backends: Whom to ask this time; the configured order when None.
+        refresh: Ask again whatever is remembered.
+        retry_errors: Ask again where the answer was an error, because a person is waiting.
+        progress: Told how many of how many models have their answer.
+    """
+
+    settings: Settings
+    layout: Layout
+    root: Path
+    custom_nodes: tuple[Path, ...]
+    clock: Clock
+    database: Database
+    budget: Budget
+    here: Callable[[], Mapping[str, str]] = dict
+    backends: Sequence[Backend] | None = None
+    refresh: bool = False
+    retry_errors: bool = False
+    progress: Callable[[int, int], None] = lambda _done, _all: None
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What came of a search.
+
+    Attributes:
+        results: One for each missing model, by `filename` and `type`; none for what only a person can mend here.
+        problems: What went wrong beside the search.
+    """
+
+    results: tuple[SearchResult, ...] = ()
+    problems: tuple[str | Damaged, ...] = ()
+
+
+def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: SearchRequest) -> Resolved:
+    """Return an answer for each model that is missing or broken; nobody's trouble raises.
+
+    Args:
+        missing: What a workflow names, and one model that it lacks.
+        request: What to work on.
+    """
+    listed = list(missing)
+    if not listed:
+        return Resolved()
+    settings, layout = request.settings, request.layout
+    catalogue = local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
+    refs = sought_models(listed, policy=policy_of(settings), catalogue=catalogue, here=request.here())
+    decisions, damaged = load_decisions(layout.decisions)
+    with open_search(
+        settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
+    ) as search:
+        results = search_multiple_models(
+            refs,
+            search,
+            backends=request.backends,
+            refresh=request.refresh,
+            retry_errors=request.retry_errors,
+            progress=request.progress,
+        )
+        store_problems = search.memory.problems if search.memory is not None else []
+    own = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
+    return Resolved(tuple(results), (*own, *_silences(results, request)))
+
+
+def _silences(results: Sequence[SearchResult], request: SearchRequest) -> Iterator[str]:
+    """Say of each site that kept silent, once, how many models wait for it."""
+    waiting = Counter(
+        source
+        for one in results
+        if one.status in {SearchStatus.ERROR, SearchStatus.UNCERTAIN}
+        for source in silent_sources(one)
+    )
+    section, silent = request.settings.search, request.budget.silent
+    urls = {
+        "civitai": (section.civitai_url, section.civitai_fallback_url),
+        "huggingface": (section.huggingface_url,),
+        "civarchive": (section.civarchive_url,),
+    }
+    for source, count in waiting.items():
+        told = [silent[host].rstrip(".") for url in urls.get(source, ()) if (host := urlsplit(url).netloc) in silent]
+        models = "1 model was" if count == 1 else f"{count} models were"
+        why = f" ({'; '.join(told)})" if told else ""
+        yield f"{silence_of(source).rstrip('.')}, so {models} not verified there{why}."

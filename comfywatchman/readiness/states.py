@@ -1,0 +1,58 @@
+"""States of a model reference and of a workflow."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class ModelState(StrEnum):
+    """What this host has for a reference; only `EXACT` is what the server accepts."""
+
+    EXACT = "exact"
+    SEPARATOR = "separator"
+    CASE = "case"
+    NORMALISATION = "normalisation"
+    SUBFOLDER = "subfolder"
+    WRONG_FOLDER = "wrong_folder"
+    FOLDER_UNKNOWN = "folder_unknown"
+    INVALID = "present_but_invalid"
+    UNRESOLVABLE = "unresolvable_value"
+    MISSING = "missing"
+
+
+WORDS = {
+    ModelState.EXACT: "there",
+    ModelState.SEPARATOR: "there, but written with another separator",
+    ModelState.NORMALISATION: "there, but spelt with other Unicode characters",
+    ModelState.CASE: "there, but in other letter case",
+    ModelState.SUBFOLDER: "there, but in another subfolder",
+    ModelState.WRONG_FOLDER: "not in this folder, but in another",
+    ModelState.FOLDER_UNKNOWN: "there, but perhaps not where the node looks",
+    ModelState.INVALID: "there, but broken",
+    ModelState.UNRESOLVABLE: "not the name of a file",
+    ModelState.MISSING: "missing",
+}
+"""What a person is told of each state, after "is"."""
+
+
+FREE_STATES = frozenset(
+    {ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE, ModelState.SUBFOLDER, ModelState.WRONG_FOLDER}
+)
+"""States that a person can mend without any download."""
+
+
+SOUGHT = frozenset({ModelState.MISSING, ModelState.INVALID})
+"""States that only another file can mend; what lies here under another name or in another folder needs no search."""
+
+
+OPEN_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
+"""States in which it is not known whether something is missing."""
+
+
+class Status(StrEnum):
+    """Whether a workflow runs on this host."""
+
+    READY = "READY"
+    MISSING = "MISSING"
+    UNCERTAIN = "UNCERTAIN"
+    INVALID = "INVALID"

@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfywatchman.base.gpu import nvml_probe
+from comfywatchman.base.gpu.query import LIBRARIES, GpuReading, read_gpus
+from tests.nvml.library import build_nvml, write_nvml_state
+
+MIB = 1 << 20
+ASK = "from comfywatchman.base.gpu.query import read_gpus; r = read_gpus(); print(r.status, len(r.devices))"
+
+Ask = Callable[..., GpuReading]
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_nvml(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def ask(library: Path, tmp_path: Path) -> Ask:
+    def asked(*lines: str, timeout_seconds: float = 10.0) -> GpuReading:
+        write_nvml_state(library, *lines)
+        return read_gpus(libraries=(str(library),), system=tmp_path, timeout_seconds=timeout_seconds)
+
+    return asked
+
+
+def probe_under_coverage(library: Path, *lines: str) -> dict[str, Any]:
+    write_nvml_state(library, *lines)
+    command = [sys.executable, nvml_probe.__file__, "", str(library)]
+    output = subprocess.run(command, check=True, capture_output=True).stdout
+    answer: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return answer
+
+
+def test_every_gpu_is_read_with_its_memory(ask: Ask) -> None:
+    reading = ask(
+        "init 0",
+        "driver 580.95.05",
+        "cuda 13000",
+        "gpu GPU-a 0 0 24576 20000 400 -1 NVIDIA RTX 4090",
+        "gpu GPU-b 0 0 8192 1 9 0 Old",
+    )
+    assert (reading.status, reading.reason, reading.driver_version) == ("ok", None, "580.95.05")
+    assert reading.cuda_version == (13, 0)
+    first, second = reading.devices
+    assert (first.index, first.uuid, first.name, first.mig) == (0, "GPU-a", "NVIDIA RTX 4090", False)
+    assert (first.memory_total_bytes, first.memory_free_bytes) == (24576 * MIB, 20000 * MIB)
+    assert first.memory_used_bytes == 4576 * MIB, "the driver's reserve counts as used"
+    assert (second.index, second.memory_free_bytes) == (1, 1 * MIB)
+
+
+def test_a_driver_without_the_second_form_of_the_memory_call_is_asked_in_the_first(ask: Ask) -> None:
+    reading = ask("init 0", "memory_v2 13", "gpu GPU-a 0 0 100 60 5 -1 Card")
+    assert reading.devices[0].memory_free_bytes == 60 * MIB
+
+
+def test_a_partitioned_gpu_is_read_as_its_instances(ask: Ask) -> None:
+    reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100", "mig MIG-1 0 10000 9000", "mig MIG-2 0 20000 500")
+    assert [(d.index, d.uuid, d.mig) for d in reading.devices] == [(0, "MIG-1", True), (0, "MIG-2", True)]
+    assert [d.memory_free_bytes for d in reading.devices] == [9000 * MIB, 500 * MIB]
+
+
+def test_a_partitioned_gpu_without_an_instance_is_no_gpu(ask: Ask) -> None:
+    reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100")
+    assert (reading.status, reading.reason) == ("none", "The GPU is in MIG mode without an instance.")
+
+
+def test_an_instance_that_does_not_tell_its_memory_has_not_the_machines(ask: Ask, tmp_path: Path) -> None:
+    write_meminfo(tmp_path, total_kib=1000, available_kib=500)
+    reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100", "mig MIG-1 3 10000 9000")
+    assert reading.status == "unknown"
+    assert reading.devices[0].memory_free_bytes is None
+
+
+def test_a_driver_that_counts_no_gpu_means_none(ask: Ask) -> None:
+    assert ask("init 0").status == "none"
+
+
+def test_a_lost_gpu_beside_a_sound_one_is_unknown_for_itself_only(ask: Ask) -> None:
+    reading = ask("init 0", "gpu GPU-a 15 0 100 60 5 -1 Lost", "gpu GPU-b 0 0 100 60 5 -1 Sound")
+    assert reading.status == "ok"
+    assert (reading.devices[0].memory_free_bytes, reading.devices[0].problem) == (None, "GPU is lost")
+    assert reading.devices[1].memory_free_bytes == 60 * MIB
+
+
+def test_a_gpu_lost_while_it_is_read_is_unknown_and_not_empty(ask: Ask) -> None:
+    reading = ask("init 0", "gpu GPU-a 0 15 100 60 5 -1 Lost")
+    assert (reading.status, reading.devices[0].memory_free_bytes) == ("unknown", None)
+    assert "GPU is lost" in (reading.reason or "")
+
+
+def write_meminfo(system: Path, *, total_kib: int, available_kib: int) -> None:
+    (system / "proc").mkdir()
+    (system / "proc/meminfo").write_text(f"MemTotal: {total_kib} kB\nMemFree: 1 kB\nMemAvailable: {available_kib} kB\n")
+
+
+def test_a_gpu_that_shares_the_machines_memory_has_what_is_available_there(ask: Ask, tmp_path: Path) -> None:
+    write_meminfo(tmp_path, total_kib=128 << 20, available_kib=100 << 20)
+    reading = ask("init 0", "gpu GPU-a 0 3 0 0 0 -1 GB10")
+    device = reading.devices[0]
+    assert (reading.status, device.shares_system_memory) == ("ok", True)
+    assert (device.memory_total_bytes, device.memory_free_bytes) == (128 << 30, 100 << 30)
+    assert device.memory_used_bytes == 28 << 30
+
+
+def test_a_machine_that_hides_its_memory_leaves_such_a_gpu_unknown(ask: Ask) -> None:
+    assert ask("init 0", "gpu GPU-a 0 3 0 0 0 -1 GB10").status == "unknown"
+
+
+def test_a_driver_that_is_not_loaded_on_a_machine_without_a_card_means_none(ask: Ask) -> None:
+    reading = ask("init 9")
+    assert (reading.status, reading.reason) == ("none", "The NVIDIA library is installed, but there is no NVIDIA GPU.")
+
+
+def write_pci_device(system: Path, *, vendor: str, kind: str) -> None:
+    device = system / "sys/bus/pci/devices/0000:01:00.0"
+    device.mkdir(parents=True)
+    (device / "vendor").write_text(f"{vendor}\n")
+    (device / "class").write_text(f"{kind}\n")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "kind", "status"),
+    [
+        ("0x10de", "0x030000", "unknown"),
+        ("0x10de", "0x030200", "unknown"),
+        ("0x10de", "0x040300", "none"),
+        ("0x8086", "0x030000", "none"),
+    ],
+)
+def test_a_driver_that_is_not_loaded_is_unknown_only_where_a_card_is_plugged_in(
+    ask: Ask, tmp_path: Path, vendor: str, kind: str, status: str
+) -> None:
+    write_pci_device(tmp_path, vendor=vendor, kind=kind)
+    assert ask("init 9").status == status
+
+
+def test_a_pci_device_that_cannot_be_read_is_no_card(ask: Ask, tmp_path: Path) -> None:
+    (tmp_path / "sys/bus/pci/devices/0000:00:00.0").mkdir(parents=True)
+    assert ask("init 9").status == "none"
+
+
+def test_a_driver_of_another_version_than_its_library_is_unknown(ask: Ask) -> None:
+    reading = ask("init 18")
+    assert (reading.status, reading.devices) == ("unknown", ())
+    assert "version mismatch" in (reading.reason or "")
+
+
+def test_a_driver_that_hangs_is_unknown_after_the_time_limit(ask: Ask) -> None:
+    began = time.monotonic()
+    reading = ask("init hang", timeout_seconds=0.5)
+    assert reading.status == "unknown"
+    assert "within 0.5 seconds" in (reading.reason or "")
+    assert time.monotonic() - began < 2
+
+
+def test_a_driver_that_crashes_takes_only_the_child_with_it(ask: Ask) -> None:
+    reading = ask("init crash")
+    assert (reading.status, "signal 11" in (reading.reason or "")) == ("unknown", True)
+
+
+def test_a_driver_that_prints_does_not_spoil_the_answer(ask: Ask) -> None:
+    assert ask("init chatter", "gpu GPU-a 0 0 100 60 5 -1 Card").status == "ok"
+
+
+def test_a_library_that_is_no_library_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "libnvidia-ml.so.1").write_bytes(b"<html>")
+    reading = read_gpus(libraries=(str(tmp_path / "libnvidia-ml.so.1"),), timeout_seconds=10)
+    assert (reading.status, "status 1" in (reading.reason or "")) == ("unknown", True)
+
+
+def test_a_library_that_ends_the_child_before_it_answers_is_unknown(tmp_path: Path) -> None:
+    silent = tmp_path / "silent.c"
+    silent.write_text("#include <unistd.h>\n__attribute__((constructor)) void f(void){ _exit(0); }\n")
+    made = tmp_path / "libsilent.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", "-o", made, silent], check=True)
+    reading = read_gpus(libraries=(str(made),), timeout_seconds=10)
+    assert (reading.status, reading.reason) == ("unknown", "The NVIDIA driver's answer could not be understood.")
+
+
+def test_without_a_library_there_is_no_gpu_and_no_child_is_started(tmp_path: Path) -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
+    reading = read_gpus(libraries=("libno-such-driver.so.1", "/no/such/libnvidia-ml.so.1"), system=tmp_path)
+    assert (reading.status, reading.reason) == ("none", "No NVIDIA driver library was found.")
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt == before
+
+
+def test_a_device_without_its_library_is_unknown(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/nvidiactl").touch()
+    reading = read_gpus(libraries=("libno-such-driver.so.1",), system=tmp_path)
+    assert (reading.status, "was not found" in (reading.reason or "")) == ("unknown", True)
+
+
+def test_the_library_is_found_where_the_loader_looks(library: Path) -> None:
+    write_nvml_state(library, "init 0", "gpu GPU-a 0 0 100 60 5 -1 Card")
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
+    ended = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
+    assert ended.stdout == "ok 1\n"
+    assert LIBRARIES[0] == library.name
+
+
+def test_the_probe_answers_as_json_what_it_was_told(library: Path) -> None:
+    sound = "gpu GPU-b 0 0 100 60 5 0 Sound"
+    partitioned = ("gpu GPU-c 0 0 100 60 5 1 Big", "mig MIG-1 0 10 9")
+    answer = probe_under_coverage(library, "init 0", "gpu GPU-a 15 0 1 1 1 -1 Lost", sound, *partitioned)
+    assert (answer["driver"], answer["cuda"], answer["count"]) == (None, None, 3)
+    assert [device.get("uuid") for device in answer["devices"]] == [None, "GPU-b", "MIG-1"]
+    assert answer["devices"][0]["code"] == 15
+
+
+def test_the_probe_says_why_the_driver_could_not_be_opened(library: Path) -> None:
+    assert probe_under_coverage(library, "init 18") == {
+        "code": 18,
+        "problem": "RM has detected an NVML/RM version mismatch.",
+    }
+
+
+def test_the_probe_says_which_device_kept_its_memory_to_itself(library: Path) -> None:
+    answer = probe_under_coverage(
+        library, "init 0", "driver 1", "cuda 12080", "memory_v2 3", "gpu GPU-a 0 4 1 1 1 -1 Shy"
+    )
+    assert (answer["driver"], answer["cuda"]) == ("1", 12080)
+    assert answer["devices"][0]["problem"] == "Insufficient Permissions"

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from comfywatchman.base.text import counted, reason_of, size_words
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "words"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        ((1 << 20) // 10 - 1, "102 KiB"),
+        ((1 << 20) // 10, "0.1 MiB"),
+        (5 << 20, "5.0 MiB"),
+        ((1 << 28) - 1, "256.0 MiB"),
+        (1 << 28, "0.25 GiB"),
+        (24 << 30, "24.00 GiB"),
+    ],
+)
+def test_a_size_is_said_in_the_unit_that_fits_it(size_bytes: int, words: str) -> None:
+    assert size_words(size_bytes) == words
+
+
+def test_an_error_is_said_without_its_number() -> None:
+    with pytest.raises(FileNotFoundError) as absent:
+        os.stat("/nowhere/at/all")
+    with pytest.raises(ValueError, match="null") as impossible:
+        os.stat("a\0b")
+    assert reason_of(absent.value) == "No such file or directory"
+    assert reason_of(OSError("no number")) == "no number"
+    assert reason_of(impossible.value) == str(impossible.value)
+
+
+def test_a_noun_is_plural_unless_there_is_one() -> None:
+    assert [counted(number, "package") for number in (0, 1, 2)] == ["0 packages", "1 package", "2 packages"]

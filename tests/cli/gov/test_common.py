@@ -1,0 +1,60 @@
+"""A governed root that the system does not let us look into."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner, Result
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.cli.gov.main import gov
+from comfywatchman.governance.environments.access import look
+from tests.governance.contexts import Site, made
+
+# Longer than a name may be: asking for it fails for root, too, as a folder without permission does for others.
+UNSEEN = "a" * 300
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return made(tmp_path, init=False)
+
+
+@pytest.mark.parametrize("command", [["status"], ["check"], ["node", "list"], ["tx", "run", "x"]])
+def test_what_cannot_be_looked_into_is_told(site: Site, command: list[str]) -> None:
+    root = site.folder / UNSEEN / "env"
+    called = ["--root", str(root), "--home", str(site.folder / "home"), "--comfyui", str(site.comfyui)]
+    ended = CliRunner().invoke(gov, [*called, *command, "--json"])
+    assert ended.exit_code == 1
+    error = orjson.loads(ended.stdout)["error"]
+    assert error["code"] == "file-unreadable"
+    assert UNSEEN in error["message"]
+
+
+def call(site: Site, *arguments: str) -> Result:
+    """Run `gov` on the site's root, with no ComfyUI configured."""
+    environment = {"HOME": str(site.folder), "COMFYUI_ROOT": None}
+    named = ["--root", str(site.root), "--home", str(site.folder / "home")]
+    return CliRunner().invoke(gov, [*named, *arguments], env=environment)
+
+
+def test_a_comfyui_that_init_was_told_need_not_be_named_again(site: Site) -> None:
+    assert call(site, "status").exit_code == 1
+    assert call(site, "--comfyui", str(site.comfyui), "init").exit_code == 0
+    ended = call(site, "status")
+    assert ended.exit_code == 0, ended.output
+    assert str(site.comfyui) in ended.stdout
+
+
+def test_another_comfyui_than_the_governed_one_is_told_not_to_count(site: Site) -> None:
+    call(site, "--comfyui", str(site.comfyui), "init")
+    assert "--comfyui" not in call(site, "--comfyui", str(site.comfyui), "status").stderr
+    assert "--comfyui is not used" in call(site, "--comfyui", str(site.folder / "other"), "status").stderr
+
+
+def test_a_root_that_cannot_be_looked_into_is_a_failure_for_the_cycle(site: Site) -> None:
+    with pytest.raises(Failure) as caught:
+        look(site.folder / UNSEEN, comfyui=site.comfyui, clock=site.clock, network={})
+    assert caught.value.code == "file-unreadable"

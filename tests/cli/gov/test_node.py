@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from tests.cli.gov.test_main import Gov
+from tests.governance.contexts import KeptSite
+
+
+def test_a_token_in_an_address_is_kept_nowhere_and_said_nowhere(kept_root: KeptSite) -> None:
+    gov = Gov(kept_root.restored())
+    for url in ("https://me:t0ken@127.0.0.1:9/a/pack", "https://t0ken@127.0.0.1:9/a/pack?x", "ftp://me:t0ken@host/a"):
+        result = gov("node", "add", url, "--json")
+        assert result.exit_code == 1
+        assert "t0ken" not in result.output
+    folders = (gov.site.root, gov.site.folder / "home")
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert "node add" in (gov.site.root / "state/.lock").read_text()
+    assert not [path for path in files if b"t0ken" in path.read_bytes()]

@@ -1,0 +1,78 @@
+"""`gov tx …` and what goes before and after it, for a person and for a program."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfywatchman.cli.gov import tx
+from comfywatchman.governance.store.records import Diff, Promotion, PromotionPlan, Transaction
+from tests.cli.gov.test_main import TXID, Gov
+from tests.governance.contexts import KeptSite
+
+
+@pytest.fixture
+def gov_on(kept_root: KeptSite) -> Gov:
+    return Gov(kept_root.restored())
+
+
+def test_before_the_first_trial_the_list_says_how_to_begin(gov_on: Gov) -> None:
+    assert "gov tx run NODE" in gov_on("tx", "list").stdout
+
+
+def test_the_list_shows_what_came_with_each(gov_on: Gov) -> None:
+    gov_on.record("completed", diff=Diff(added=("plainlet==1.0",)))
+    shown = gov_on("tx", "list").stdout
+    assert TXID in shown
+    assert "plainlet==1.0" in shown
+
+
+def test_of_many_packages_the_first_are_shown_and_a_program_gets_all(gov_on: Gov) -> None:
+    added = tuple(f"p{number}==1.0" for number in range(10))
+    plan = PromotionPlan(unparseable=("-e .",))
+    gov_on.record("resolved", diff=Diff(added=added), resolution_pins=("p1==1.0",), promotion_plan=plan)
+    shown = gov_on("tx", "inspect", TXID).stdout
+    assert "+ p7==1.0" in shown
+    assert "p8" not in shown
+    assert "… and 2 more" in shown
+    assert "Not governed: -e ." in shown
+    assert "Next: gov tx promote" in shown
+    assert gov_on.json("tx", "inspect", TXID)["transaction"]["diff"]["added"] == list(added)
+
+
+def test_aborting_answers_a_program_with_the_record(gov_on: Gov) -> None:
+    gov_on.record("completed")
+    assert gov_on.json("tx", "abort", TXID)["status"] == "aborted"
+
+
+@pytest.mark.slow
+def test_a_promotion_that_fails_ends_with_1_and_says_what_is_next(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    gov_on("node", "add", "--adopt", "depth")
+    txid = gov_on.json("tx", "run", "depth")["txid"]
+    gov_on.site.configure(tx={"smoke_test_cmd": "exit 3"})
+    result = gov_on("tx", "promote", txid)
+    assert result.exit_code == 1
+    assert "status 3" in result.stderr
+    assert f"gov resolve {txid}, then gov tx promote {txid}" in result.stdout
+
+
+@pytest.mark.slow
+def test_a_program_is_answered_at_each_step_of_the_chain(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    assert gov_on.json("node", "add", "--adopt", "depth")["id"] == "depth"
+    txid = gov_on.json("tx", "run", "depth")["txid"]
+    assert gov_on.json("tx", "promote", txid)["status"] == "promoted"
+    row = gov_on("node", "list").stdout
+    assert "as recorded" in row
+    assert gov_on.json("node", "remove", "depth", "--purge-code")["kind"] == "remove"
+    assert "No node is registered" in gov_on("node", "list").stdout
+    assert not (gov_on.site.comfyui / "custom_nodes" / "depth").exists()
+
+
+def test_a_promotion_tells_what_does_not_fit_and_what_was_locked_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+    promotion = Promotion(status="promoted", violations=("numlet wants x",), differences=("numlet 1.0 -> 2.0",))
+    tx._say_promoted(Transaction(txid=TXID, node_id="depth", started_at="", status="promoted", promotion=promotion))
+    said = capsys.readouterr().out
+    assert "nobody pinned it: numlet wants x" in said
+    assert "than was tried: numlet 1.0 -> 2.0" in said
+    assert "take this back" not in said

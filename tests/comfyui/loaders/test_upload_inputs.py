@@ -1,0 +1,31 @@
+"""Knowledge of inputs that take a file: what is known first stays, and a table with more is another table."""
+
+from __future__ import annotations
+
+from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN, FileInput, FileInputs
+
+
+def test_what_is_known_first_is_kept() -> None:
+    table = FileInputs([FileInput("X", "a", "picture", 0)])
+    more = table.extended([FileInput("X", "a", "video", 3), FileInput("X", "b", "sound"), FileInput("Y", "c", "video")])
+    assert list(more.of("X")) == [FileInput("X", "a", "picture", 0), FileInput("X", "b", "sound")]
+    assert more.holds("Y", "c")
+    assert not more.holds("Y", "a")
+    assert not table.holds("X", "b")
+    assert list(table.of("Z")) == []
+    assert not table.holds("Z", "a")
+
+
+def test_every_builtin_input_is_listed_once() -> None:
+    listed = [(one.class_type, one.name) for inputs in BUILTIN.by_class.values() for one in inputs.values()]
+    assert len(listed) == len(set(listed)) == 16
+
+
+def test_a_new_input_changes_what_is_kept_of_workflows() -> None:
+    table = builtin_table()
+    more = table.extended([], file_inputs=[FileInput("X", "a", "picture", 0)])
+    assert more.file_inputs.holds("X", "a")
+    assert more.file_inputs.holds("LoadImage", "image")
+    assert more.fingerprint != table.fingerprint
+    assert table.extended([]).fingerprint == table.fingerprint

@@ -1,0 +1,40 @@
+"""The shipped list of ComfyUI's own classes."""
+
+from __future__ import annotations
+
+import pytest
+
+from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, known_core_classes, version_key
+
+
+def test_every_known_class_has_a_comparable_version() -> None:
+    known = known_core_classes()
+    assert len(known) > 900
+    assert all(version_key(version) for version in known.values())
+
+
+def test_classes_of_many_versions_are_known() -> None:
+    known = known_core_classes()
+    assert version_key(known["KSampler"]) < (0, 3, 64)  # type: ignore[operator]  # held above
+    assert known["LoadMoGeModel"] == "0.21.1"
+
+
+def test_no_editor_only_class_is_taken_for_one_of_the_server() -> None:
+    assert not EDITOR_ONLY & known_core_classes().keys()
+    assert "Image Comparer (rgthree)" not in EDITOR_ONLY
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("0.3.75", (0, 3, 75)),
+        ("v0.33.0", (0, 33, 0)),
+        ("0.33.0+dev", (0, 33, 0)),
+        ("unknown", None),
+        ("a125cd84b054a57729b5eecab930ca9408719832", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_versions_are_compared_by_their_numbers(text: str | None, key: tuple[int, ...] | None) -> None:
+    assert version_key(text) == key

@@ -1,0 +1,556 @@
+"""Reading node classes and model inputs from source that is never run."""
+
+from __future__ import annotations
+
+import gc
+import os
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from comfywatchman.comfyui.packs.definitions import NodeSpecs, core_files, read_core_specs, read_pack_specs
+
+NODE = "class A: pass\nclass B: pass\nclass C: pass\n"
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / f"{name.replace('__in__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(dedent(text), "utf-8")
+    return folder
+
+
+def read(folder: Path) -> NodeSpecs:
+    sources = [str(path.relative_to(folder)) for path in folder.rglob("*.py")]
+    return read_pack_specs(folder, sources, label=folder.name)
+
+
+def one(tmp_path: Path, text: str) -> NodeSpecs:
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text(NODE + dedent(text), "utf-8")
+    return read(tmp_path / "pack")
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "raise ImportError('too old')",
+        "assert False",
+        "import sys\nsys.exit(1)",
+        "from .gone import D",
+        "from .broken import D",
+        "del NODE_CLASS_MAPPINGS['A']",
+        "NODE_CLASS_MAPPINGS.clear()",
+        "key = compute()\ndel NODE_CLASS_MAPPINGS[key]",
+    ],
+)
+def test_a_class_is_not_sure_when_the_source_takes_it_away_or_cannot_be_imported(tmp_path: Path, end: str) -> None:
+    write(tmp_path, pack__in__broken="class D: pass\nraise RuntimeError")
+    (tmp_path / "pack" / "__init__.py").write_text(f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}\n{end}\n", "utf-8")
+    specs = read(tmp_path / "pack")
+    assert (specs.classes, specs.possible_classes) == (set(), {"A"})
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        "if broken():\n    raise ImportError",
+        "try:\n    from .gone import D\nexcept ImportError:\n    pass",
+        "assert True",
+        "from .compiled import D",
+        "from .circle import D",
+        "from ....above import D",
+        "del NODE_CLASS_MAPPINGS['B'], other['A']",
+    ],
+)
+def test_a_class_is_sure_when_only_a_condition_stands_before_it(tmp_path: Path, end: str) -> None:
+    write(tmp_path, pack__in__circle="from .circle import D")
+    (tmp_path / "pack" / "compiled.cpython-311.so").touch()
+    text = f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A, 'B': B}}\n{end}\n"
+    (tmp_path / "pack" / "__init__.py").write_text(text, "utf-8")
+    assert "A" in read(tmp_path / "pack").classes
+
+
+def test_a_folder_that_python_cannot_import_brings_no_sure_class(tmp_path: Path) -> None:
+    write(tmp_path, pack__in__nodes=f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}")
+    specs = read(tmp_path / "pack")
+    assert (specs.classes, specs.possible_classes, specs.complete) == (set(), {"A"}, False)
+
+
+SHAPES = {
+    "a dict": "NODE_CLASS_MAPPINGS = {'A': A, 'B': B}",
+    "an annotated dict": "NODE_CLASS_MAPPINGS: dict[str, type] = {'A': A, 'B': B}",
+    "dict()": "NODE_CLASS_MAPPINGS = dict(A=A, B=B)",
+    "unpacked dicts": "X = {'A': A}\nY = {'B': B}\nNODE_CLASS_MAPPINGS = {**X, **Y}",
+    "a union": "NODE_CLASS_MAPPINGS = {'A': A} | {'B': B}",
+    "a union in place": "NODE_CLASS_MAPPINGS = {'A': A}\nNODE_CLASS_MAPPINGS |= {'B': B}",
+    "update": "NODE_CLASS_MAPPINGS = {'A': A}\nNODE_CLASS_MAPPINGS.update({'B': B})",
+    "update by keywords": "NODE_CLASS_MAPPINGS = {}\nNODE_CLASS_MAPPINGS.update(A=A, B=B)",
+    "subscripts": "NODE_CLASS_MAPPINGS = {}\nNODE_CLASS_MAPPINGS['A'] = A\nNODE_CLASS_MAPPINGS['B'] = B",
+    "a comprehension over a list": "NODE_CLASS_MAPPINGS = {c.__name__: c for c in [A, B]}",
+    "a comprehension with a condition": "NODE_CLASS_MAPPINGS = {c.__name__: c for c in (A, B, C) if c is not None "
+    "and c.__name__ != 'C'}",
+    "a comprehension over pairs": "NODE_CLASS_MAPPINGS = {k: v for k, v in {'A': A, 'B': B}.items()}",
+    "a loop": "NODE_CLASS_MAPPINGS = {}\nfor c in [A, B]:\n    NODE_CLASS_MAPPINGS[c.__name__] = c",
+    "a loop with zip": "NODE_CLASS_MAPPINGS = {}\nfor n, c in zip(['A', 'B'], [A, B]):\n    NODE_CLASS_MAPPINGS[n] = c",
+    "dict of zip's rows": "NODE_CLASS_MAPPINGS = {n: c for n, c in zip(('A', 'B'), (A, B))}",
+    "a function's result": "def make():\n    m = {}\n    m['A'] = A\n    m['B'] = B\n    return m\n"
+    "NODE_CLASS_MAPPINGS = make()",
+    "a function with a default": "def make(more={'B': B}):\n    return {'A': A, **more}\nNODE_CLASS_MAPPINGS = make()",
+    "a function that fills it": "NODE_CLASS_MAPPINGS = {}\ndef fill(m):\n    m['A'] = A\n    m['B'] = B\n"
+    "fill(NODE_CLASS_MAPPINGS)",
+    "a kept function result": "NODE_CLASS_MAPPINGS = {}\ndef fill():\n"
+    "    NODE_CLASS_MAPPINGS.update({'A': A, 'B': B})\n    return 1\ndone = fill()",
+    "a global of a function": "NODE_CLASS_MAPPINGS = {}\ndef fill():\n    global NODE_CLASS_MAPPINGS\n"
+    "    NODE_CLASS_MAPPINGS = {'A': A, 'B': B}\nfill()",
+    "a decorator": "NODE_CLASS_MAPPINGS = {}\ndef node(name):\n    def mark(c):\n"
+    "        NODE_CLASS_MAPPINGS[name] = c\n        return c\n    return mark\n"
+    "@node('A')\nclass D: pass\n@node(name='B')\nclass E: pass",
+    "format": "def name(x):\n    return '{}{}'.format(x, '')\nNODE_CLASS_MAPPINGS = {name('A'): A, name('B'): B}",
+    "f-strings": "S = ''\nNODE_CLASS_MAPPINGS = {f'A{S}': A, f'B{S}': B}",
+    "percent": "NODE_CLASS_MAPPINGS = {'%s' % 'A': A, 'B' + '': B}",
+    "class attributes": "class P:\n    NAME = 'A'\nclass Q(P):\n    pass\nNODE_CLASS_MAPPINGS = {Q.NAME: Q, 'B': B}",
+    "try around it": "try:\n    import torch\n    NODE_CLASS_MAPPINGS = {'A': A, 'B': B}\n"
+    "except ImportError:\n    NODE_CLASS_MAPPINGS = {}",
+    "a decided branch": "ON = True\nif ON:\n    NODE_CLASS_MAPPINGS = {'A': A, 'B': B}\nelse:\n"
+    "    NODE_CLASS_MAPPINGS = {'C': C}",
+    "a choice": "NODE_CLASS_MAPPINGS = {'A': A, 'B': B} if True else {}",
+    "or": "NODE_CLASS_MAPPINGS = {} or {'A': A, 'B': B}",
+    "a removed key": "NODE_CLASS_MAPPINGS = {'A': A, 'B': B, 'C': C}\nNODE_CLASS_MAPPINGS.pop('C')",
+    "a copy": "X = {'A': A}\nNODE_CLASS_MAPPINGS = X.copy()\nNODE_CLASS_MAPPINGS.setdefault('B', B)",
+    "with": "with open('x') as f:\n    NODE_CLASS_MAPPINGS = {'A': A, 'B': B}",
+    "a lambda": "make = lambda x: {x: A, 'B': B}\nNODE_CLASS_MAPPINGS = make('A')",
+    "joined text": "NODE_CLASS_MAPPINGS = {''.join(['A']): A, ' B '.strip(): B}",
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=SHAPES)
+def test_names_are_read_from(shape: str, tmp_path: Path) -> None:
+    specs = one(tmp_path, SHAPES[shape])
+    assert (specs.classes, specs.complete, specs.problems) == ({"A", "B"}, True, [])
+
+
+INCOMPLETE = {
+    "a loop over a folder": "import os\nNODE_CLASS_MAPPINGS = {'A': A}\nfor f in os.listdir('.'):\n"
+    "    NODE_CLASS_MAPPINGS[f] = A",
+    "an outside dict": "from elsewhere import MORE\nNODE_CLASS_MAPPINGS = {'A': A}\nNODE_CLASS_MAPPINGS.update(MORE)",
+    "an outside function that may fill it": "import elsewhere\nNODE_CLASS_MAPPINGS = {'A': A}\n"
+    "elsewhere.register(NODE_CLASS_MAPPINGS)",
+    "a computed union": "import elsewhere\nNODE_CLASS_MAPPINGS = {'A': A} | elsewhere.MORE",
+    "a computed key": "import elsewhere\nNODE_CLASS_MAPPINGS = {'A': A, elsewhere.name(): B}",
+    "an unknown method": "NODE_CLASS_MAPPINGS = {'A': A}\nNODE_CLASS_MAPPINGS.__ior__({'B': B})",
+    "a width that could be a bomb": "NODE_CLASS_MAPPINGS = {'A': A, '{:>999999999}'.format('B'): B}",
+    "text that grows without end": "t = 'x' * 3\nfor i in range(1000):\n    t = 'y'\n"
+    "for i in range(60):\n    t = t + t\nNODE_CLASS_MAPPINGS = {'A': A, t: B}",
+}
+
+
+@pytest.mark.parametrize("shape", INCOMPLETE, ids=INCOMPLETE)
+def test_absence_proves_nothing_after(shape: str, tmp_path: Path) -> None:
+    specs = one(tmp_path, SHAPES["a dict"].replace("'B': B", "") + "\n" + INCOMPLETE[shape])
+    assert "A" in specs.classes
+    assert not specs.complete
+
+
+def test_a_class_under_an_undecided_condition_is_only_possible(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        import os
+        try:
+            import rare
+            HAS_RARE = True
+        except ImportError:
+            HAS_RARE = False
+        NODE_CLASS_MAPPINGS = {'A': A}
+        if HAS_RARE:
+            NODE_CLASS_MAPPINGS['B'] = B
+        if 'X' in os.environ:
+            NODE_CLASS_MAPPINGS.update({'C': C})
+        """,
+    )
+    assert (specs.classes, specs.possible_classes, specs.complete) == ({"A"}, {"B", "C"}, True)
+
+
+def test_mappings_of_modules_are_merged_through_every_kind_of_import(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        __init__="""
+        import importlib
+        from .one import NODE_CLASS_MAPPINGS as ONE
+        from . import two
+        from .sub.three import *
+        NODE_CLASS_MAPPINGS = {**ONE, **two.NODE_CLASS_MAPPINGS, 'Three': Three}
+        for name in ['four', 'five']:
+            module = importlib.import_module(f'.sub.{name}', package=__name__)
+            NODE_CLASS_MAPPINGS.update(getattr(module, 'NODE_CLASS_MAPPINGS', {}))
+        six = importlib.import_module('.six', __package__)
+        if hasattr(six, 'NODE_CLASS_MAPPINGS'):
+            NODE_CLASS_MAPPINGS |= six.NODE_CLASS_MAPPINGS
+        """,
+        one="from .sub.three import Three\nNODE_CLASS_MAPPINGS = {'One': Three}",
+        two="NODE_CLASS_MAPPINGS = {'Two': None}",
+        sub__in__three="class Three: pass\nclass _Hidden: pass",
+        sub__in__four="NODE_CLASS_MAPPINGS = {'Four': None}",
+        sub__in__five="from ..one import Three\nNODE_CLASS_MAPPINGS = {'Five': Three}",
+        six="NODE_CLASS_MAPPINGS = {'Six': None}",
+    )
+    specs = read(tmp_path)
+    assert (specs.classes, specs.complete) == ({"One", "Two", "Three", "Four", "Five", "Six"}, True)
+
+
+def test_modules_that_are_loaded_from_a_folder_listing_are_read_one_by_one(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        __init__="""
+        import glob, importlib
+        NODE_CLASS_MAPPINGS = {}
+        for file in glob.glob('py/*.py'):
+            module = importlib.import_module('.py.' + file[:-3], __name__)
+            NODE_CLASS_MAPPINGS.update(module.NODE_CLASS_MAPPINGS)
+        """,
+        py__in__a="class X: pass\nNODE_CLASS_MAPPINGS = {'X': X}",
+        py__in__b="NODE_CLASS_MAPPINGS = {'Y': None}",
+        py__in__plain="nothing = 1",
+    )
+    specs = read(tmp_path)
+    assert (specs.classes, specs.complete) == ({"X", "Y"}, False)
+
+
+def test_v3_nodes_are_read_from_their_schemas(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        import folder_paths
+        from comfy_api.latest import ComfyExtension, io
+        class Base(io.ComfyNode):
+            @classmethod
+            def define_schema(cls):
+                return io.Schema(node_id="Load It", inputs=[
+                    io.Model.Input("model"),
+                    io.Int.Input("seed", default=0),
+                    io.Combo.Input("later", options=["a"], optional=True),
+                    io.Combo.Input("lora", options=["None"] + folder_paths.get_filename_list("loras")),
+                    io.Custom("THING").Input("thing"),
+                    io.Combo.Input("unet", options=folder_paths.get_filename_list("unet")),
+                ])
+        class Second(Base): pass
+        class Extension(ComfyExtension):
+            async def get_node_list(self) -> list:
+                nodes = [Base]
+                return nodes
+        async def comfy_entrypoint():
+            return Extension()
+        """,
+    )
+    assert (specs.classes, specs.complete) == ({"Load It"}, True)
+    lora, unet = specs.loader_inputs
+    assert (lora.class_type, lora.name, lora.folder, lora.widget_index) == ("Load It", "lora", "loras", 2)
+    assert "None" in lora.not_files
+    assert (unet.name, unet.folder, unet.widget_index) == ("unet", "diffusion_models", 3)
+
+
+def test_a_schema_that_is_changed_after_it_was_made_is_read_as_changed(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        import folder_paths
+        from comfy_api.latest import io
+        class Base(io.ComfyNode):
+            @classmethod
+            def define_schema(cls):
+                return io.Schema(node_id="Base", inputs=[])
+        class Child(Base):
+            @classmethod
+            def define_schema(cls):
+                schema = super().define_schema()
+                schema.node_id = "Child of " + schema.node_id
+                schema.display_name = "x"
+                schema.inputs.append(io.Combo.Input("vae", options=folder_paths.get_filename_list("vae")))
+                return schema
+        class Named(Base): pass
+        Named.KIND = "vae"
+        class Extension:
+            async def get_node_list(self):
+                return [Base, Child]
+        def comfy_entrypoint():
+            return Extension()
+        NODE_CLASS_MAPPINGS = {Named.KIND: Named}
+        """,
+    )
+    assert (specs.classes, specs.complete) == ({"Base", "Child of Base", "vae"}, True)
+    assert [(i.class_type, i.name) for i in specs.loader_inputs] == [("Child of Base", "vae")]
+
+
+def test_two_nodes_with_one_id_mean_that_an_id_was_not_understood(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        from comfy_api.latest import io
+        class Base:
+            def define_schema():
+                return io.Schema(node_id="Base")
+        class Child(Base): pass
+        class Extension:
+            async def get_node_list(self):
+                return [Base, Child]
+        def comfy_entrypoint():
+            return Extension()
+        """,
+    )
+    assert (specs.classes, specs.complete) == ({"Base"}, False)
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        "[]\n                return [*nodes, *unknown()]",
+        "undefined()\n                return nodes",
+        "[lambda: 1]\n                return nodes",
+    ],
+)
+def test_a_v3_list_that_cannot_be_followed_is_incomplete(listing: str, tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        f"""
+        class Extension:
+            async def get_node_list(self):
+                nodes = {listing}
+        def comfy_entrypoint():
+            return Extension()
+        """,
+    )
+    assert (specs.classes, specs.complete) == (set(), False)
+
+
+def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        """
+        import folder_paths
+        from folder_paths import get_filename_list as names_of
+        LORAS = ["None"] + sorted(folder_paths.get_filename_list("loras"))
+        def choices(kind, extra=()):
+            files = folder_paths.get_filename_list(kind)
+            return list(extra) + [x for x in files if x.endswith(".safetensors")]
+        class Base:
+            KIND = "vae"
+            @classmethod
+            def INPUT_TYPES(cls):
+                return {"required": {"image": ("IMAGE",), "first": (LORAS, {"tooltip": "x"})}}
+        class Child(Base):
+            @classmethod
+            def INPUT_TYPES(cls):
+                types = super().INPUT_TYPES()
+                types["required"]["second"] = (choices("checkpoints", ["auto"]),)
+                types["optional"] = {"third": (names_of(cls.KIND),)}
+                types["optional"].update(both=(names_of("clip") + names_of("clip_gguf"),))
+                return types
+        class New:
+            def INPUT_TYPES():
+                return {"required": {"n": ("COMBO", {"options": folder_paths.get_filename_list("style_models")})}}
+        NODE_CLASS_MAPPINGS = {"Child": Child, "New": New}
+        """,
+    )
+    found = {(i.class_type, i.name): (i.folder, i.also_folders, i.widget_index) for i in specs.loader_inputs}
+    assert found == {
+        ("Child", "first"): ("loras", (), 0),
+        ("Child", "second"): ("checkpoints", (), 1),
+        ("Child", "third"): ("vae", (), 2),
+        ("Child", "both"): ("clip_gguf", ("text_encoders",), 3),
+        ("New", "n"): ("style_models", (), 0),
+    }
+    assert "auto" in next(i for i in specs.loader_inputs if i.name == "second").not_files
+    assert {i.evidence for i in specs.loader_inputs} == {"source of pack"}
+
+
+@pytest.mark.parametrize(
+    ("before", "place"),
+    [
+        ('"m": ("MODEL",), "c": ("CLIP", {"default": 1})', 0),
+        ('"n": ("INT", {"default": 1}), "f": ("FLOAT",), "s": ("STRING",), "b": ("BOOLEAN",), "l": (["a", "b"],)', 5),
+        ('"seed": ("INT", {"min": 0})', 2),
+        ('"seed": ("INT", {"control_after_generate": False})', 1),
+        ('"steps": ("INT", {"control_after_generate": True})', 2),
+        ('"n": ("INT", {"forceInput": True})', 0),
+        ('"image": (["a.png"], {"image_upload": True})', 2),
+        ('"n": ("INT", unknown())', None),
+        ('"n": unknown()', None),
+        ('"n": ("COMFY_DYNAMICCOMBO_V3", {})', None),
+        ('"n": (["a"], {"control_after_generate": True})', None),
+        ("**unknown()", None),
+    ],
+)
+def test_the_place_of_a_widget_counts_what_stands_before_it(before: str, place: int | None, tmp_path: Path) -> None:
+    specs = one(
+        tmp_path,
+        f"""
+        import folder_paths
+        class N:
+            @classmethod
+            def INPUT_TYPES(s):
+                return {{"required": {{{before}}}, "optional": {{"x": (folder_paths.get_filename_list("loras"),)}}}}
+        NODE_CLASS_MAPPINGS = {{"N": N}}
+        """,
+    )
+    assert [(i.name, i.widget_index) for i in specs.loader_inputs] == [("x", place)]
+
+
+def test_nothing_of_a_pack_is_ever_run(tmp_path: Path) -> None:
+    mark = tmp_path / "PWN"
+    specs = one(
+        tmp_path,
+        f"""
+        import os, pathlib
+        open({str(mark)!r}, 'w').close()
+        pathlib.Path({str(mark)!r}).touch()
+        os.system("touch {mark}")
+        exec("open({str(mark)!r}, 'w')")
+        class Meta(type):
+            def __getattr__(cls, name): os.system("touch {mark}")
+        class N(metaclass=Meta):
+            NAME = eval("os.system('touch {mark}')")
+            @classmethod
+            def INPUT_TYPES(s): return __import__('os').system("touch {mark}")
+        NODE_CLASS_MAPPINGS = {{N.NAME: N, "A": A, **__import__("os").environ}}
+        """,
+    )
+    assert not mark.exists()
+    assert specs.classes == {"A"}
+    assert not specs.complete
+
+
+EVIL = {
+    "broken syntax": b"def (:\n",
+    "NUL bytes": b"NODE_CLASS_MAPPINGS = {}\x00",
+    "deep nesting": b"NODE_CLASS_MAPPINGS = " + b"[" * 5000 + b"]" * 5000,
+    "a deep sum": b"NODE_CLASS_MAPPINGS = " + b"+".join([b"{}"] * 20000),
+    "ten megabytes": b"#" * (10 << 20),
+    "no text": bytes(range(256)) * 8,
+}
+
+
+@pytest.mark.parametrize("evil", EVIL, ids=EVIL)
+def test_a_pack_that_cannot_be_read_says_so(evil: str, tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").write_bytes(EVIL[evil])
+    specs = read(tmp_path)
+    assert specs.classes == set()
+    assert not specs.complete
+
+
+LOOPING = {
+    "recursion": "def f(x):\n    return f(x) or f(x)\nNODE_CLASS_MAPPINGS = {'A': A, **f(1)}",
+    "mutual recursion": "def f():\n    return g()\ndef g():\n    return f()\nX = f()\n"
+    "NODE_CLASS_MAPPINGS = {'A': A, **X}",
+    "a class that is its own base": "class Z(Z): pass\nclass Y(Z): pass\nZ = Y\n"
+    "NODE_CLASS_MAPPINGS = {'A': A, Y.NAME: Y}",
+    "a list that doubles": "l = [1]\nfor i in range(1000):\n    l += l\n"
+    "NODE_CLASS_MAPPINGS = {'A': A, **{x: A for x in l}}",
+    "endless": "NODE_CLASS_MAPPINGS = {'A': A}\nwhile True:\n    NODE_CLASS_MAPPINGS[input()] = A",
+    "many rounds": "NODE_CLASS_MAPPINGS = {'A': A}\nr = range(1000)\nfor a in r:\n  for b in r:\n    for c in r:\n"
+    "      NODE_CLASS_MAPPINGS['x'] = [a, b, c]",
+}
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("loop", LOOPING, ids=LOOPING)
+def test_source_that_never_ends_is_left(loop: str, tmp_path: Path) -> None:
+    specs = one(tmp_path, LOOPING[loop])
+    assert "A" in specs.classes or specs.problems
+    assert not specs.complete
+
+
+def test_import_circles_and_links_in_circles_end(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        __init__="from .a import *\nfrom .loop.a import M\nNODE_CLASS_MAPPINGS = {**M, 'X': None}",
+        a="from .b import *\nfrom . import *\nM = {'FromA': None}",
+        b="from .a import *\nfrom .a import M",
+    )
+    os.symlink(tmp_path, tmp_path / "loop")
+    specs = read_pack_specs(tmp_path, ["__init__.py", "a.py", "b.py"], label="p")
+    assert specs.classes == {"FromA", "X"}
+
+
+def test_a_relative_import_cannot_leave_the_pack(tmp_path: Path) -> None:
+    (tmp_path / "secret.py").write_text("NODE_CLASS_MAPPINGS = {'Outside': 1}", "utf-8")
+    pack = write(tmp_path / "pack", __init__="from ..secret import NODE_CLASS_MAPPINGS")
+    specs = read(pack)
+    assert (specs.classes, specs.complete) == (set(), False)
+
+
+def test_one_unreadable_module_leaves_the_others(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        __init__="from .good import NODE_CLASS_MAPPINGS as G\nfrom .bad import NODE_CLASS_MAPPINGS as B\n"
+        "NODE_CLASS_MAPPINGS = {**G, **B}",
+        good="NODE_CLASS_MAPPINGS = {'Good': None}",
+        bad="def (",
+    )
+    specs = read(tmp_path)
+    assert (specs.classes, specs.complete) == ({"Good"}, False)
+    assert "bad.py" in specs.problems[0]
+
+
+def test_a_pack_of_one_file_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "single.py"
+    path.write_text("NODE_CLASS_MAPPINGS = {'One': None}", "utf-8")
+    assert read_pack_specs(path, ["single.py"], label="single").classes == {"One"}
+
+
+def test_the_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        nodes="""
+        import folder_paths
+        class Loader:
+            @classmethod
+            def INPUT_TYPES(s):
+                return {"required": {"ckpt_name": (folder_paths.get_filename_list("checkpoints"), )}}
+        NODE_CLASS_MAPPINGS = {"Loader": Loader}
+        """,
+        comfy_extras__in__nodes_x="import nodes\nclass M(nodes.Loader): pass\nNODE_CLASS_MAPPINGS = {'Extra': M}",
+        comfy_extras__in__other="NODE_CLASS_MAPPINGS = {'NotLoaded': None}",
+        comfy_api_nodes__in__nodes_y="NODE_CLASS_MAPPINGS = {'Api': None}",
+    )
+    specs = read_core_specs(tmp_path)
+    assert (specs.classes, specs.complete) == ({"Loader", "Extra", "Api"}, True)
+    assert {(i.class_type, i.folder) for i in specs.loader_inputs} == {
+        ("Loader", "checkpoints"),
+        ("Extra", "checkpoints"),
+    }
+
+
+def test_without_a_core_nothing_is_claimed(tmp_path: Path) -> None:
+    assert core_files(tmp_path) == []
+    assert not read_core_specs(tmp_path).complete
+
+
+def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
+    one(tmp_path, "NODE_CLASS_MAPPINGS = {}")
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize(
+    ("source", "checks"),
+    [
+        ("class N:\n    pass", False),
+        ("class N(object):\n    pass", False),
+        ("from comfy_api.latest import io\nclass N(io.ComfyNode):\n    pass", False),
+        ("class N:\n    def VALIDATE_INPUTS(cls, mode): return True", True),
+        ("class N:\n    VALIDATE_INPUTS = None", True),
+        ("class P:\n    def VALIDATE_INPUTS(cls): return True\nclass N(P):\n    pass", True),
+        ("import nodes\nclass N(nodes.LoadImage):\n    pass", True),
+        ("from somewhere import Base\nclass N(Base):\n    pass", True),
+        ("@mystery\nclass N:\n    pass", True),
+        ("def N(): pass", True),
+        ("class N(P):\n    pass\nclass P(N):\n    pass", True),
+    ],
+)
+def test_a_class_checks_inputs_by_itself_unless_its_source_shows_that_it_does_not(
+    tmp_path: Path, source: str, *, checks: bool
+) -> None:
+    specs = one(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
+    assert (specs.own_checks == {"N"}) is checks

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.lock import hold, is_held
+from comfywatchman.governance.environments.access import interpreter_for, look, open_ground
+from tests.governance.contexts import Site, made
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return made(tmp_path, init=False)
+
+
+def test_the_ground_holds_the_lock_as_long_as_it_is_open(site: Site) -> None:
+    with site.opened() as ground:
+        assert is_held(site.layout.lock_file)
+        assert ground.lock_descriptor is not None
+        assert ground.pass_on == (ground.lock_descriptor,)
+    assert not is_held(site.layout.lock_file)
+
+
+def test_a_second_command_is_told_who_is_at_work(site: Site) -> None:
+    second = site.opened("second", patience_seconds=0.1)
+    with site.opened("promote x"), pytest.raises(Failure, match="promote x") as caught, second:
+        pass
+    assert caught.value.code == "lock-held"
+
+
+CHILD = "import sys; print('runs', flush=True); sys.stdin.read()"
+
+
+def child_with(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
+    """Start a program that inherits descriptors and ends with its standard input."""
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=-1, stdout=-1, pass_fds=descriptors, start_new_session=True
+    )
+    assert child.stdout
+    assert child.stdout.readline() == b"runs\n"
+    return child
+
+
+def test_a_second_command_waits_for_what_a_killed_one_started(site: Site) -> None:
+    with hold(site.layout.lock_file, command="first", clock=site.clock) as descriptor:
+        child = child_with((descriptor,))
+    with child:
+        # The first command is gone without its end, but its child lives: the lock is the child's now.
+        assert is_held(site.layout.lock_file)
+        assert child.stdin
+        child.stdin.close()
+        with site.opened("second", patience_seconds=30.0):
+            assert child.wait(10) == 0
+
+
+def test_what_a_command_leaves_running_does_not_keep_the_lock(site: Site) -> None:
+    with site.opened() as ground:
+        child = child_with(ground.pass_on)
+        reader = os.open(site.layout.lock_file, os.O_RDONLY)
+        waiting = child_with((reader,))
+    os.close(reader)
+    with child, waiting:
+        assert child.wait(10) < 0
+        assert not is_held(site.layout.lock_file)
+        # It has the file open, too, but never had the lock.
+        assert waiting.poll() is None
+        assert waiting.stdin
+        waiting.stdin.close()
+
+
+def test_a_root_that_was_not_made_is_told(site: Site) -> None:
+    with pytest.raises(Failure, match="gov init") as caught:
+        look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    assert caught.value.code == "gov-not-initialised"
+    opening = open_ground(site.root, comfyui=site.comfyui, command="x", clock=site.clock, network={})
+    with pytest.raises(Failure, match="gov init"), opening:
+        pass
+
+
+def test_the_roots_own_comfyui_comes_first(site: Site) -> None:
+    other = site.folder / "other"
+    site.configure(paths={"comfyui_dir": str(other)})
+    with site.opened() as ground:
+        assert ground.comfyui == other
+        assert ground.custom_nodes == other / "custom_nodes"
+
+
+def test_no_comfyui_at_all_is_told(site: Site) -> None:
+    opening = open_ground(site.root, comfyui=None, command="x", clock=site.clock, network={}, is_new=True)
+    with pytest.raises(Failure) as caught, opening:
+        pass
+    assert caught.value.code == "comfyui-not-found"
+
+
+def test_a_root_that_cannot_be_written_is_told(site: Site) -> None:
+    (site.root / "state").write_text("a file, where a folder should be")
+    with pytest.raises(Failure) as caught, site.opened():
+        pass
+    assert caught.value.code == "state-unwritable"
+
+
+def test_looking_takes_no_lock(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    with site.opened():
+        ground = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    assert ground.note == ""
+    assert ground.pass_on == ()
+
+
+def test_comfyuis_own_interpreter_is_preferred_and_followed_to_what_is_behind_it(tmp_path: Path) -> None:
+    own = tmp_path / "venv" / "bin" / "python"
+    own.parent.mkdir(parents=True)
+    real = tmp_path / "python3.12"
+    real.write_text("#!/bin/sh\n")
+    real.chmod(0o755)
+    own.symlink_to(real)
+    assert interpreter_for("", tmp_path, tmp_path / "prod") == real
+    assert interpreter_for("", tmp_path / "nowhere", tmp_path / "venv") == real
+    assert interpreter_for("", tmp_path / "nowhere", tmp_path / "prod") == Path(sys.executable).resolve()
+
+
+def test_the_configured_interpreter_must_be_an_absolute_program(tmp_path: Path) -> None:
+    assert interpreter_for(sys.executable, tmp_path, tmp_path) == Path(sys.executable).resolve()
+    for wrong in ("python3", "/nonexistent/python", str(tmp_path / "x")):
+        with pytest.raises(Failure) as caught:
+            interpreter_for(wrong, tmp_path, tmp_path)
+        assert caught.value.code == "gov-python-missing"
+
+
+def test_a_root_on_a_network_filesystem_is_warned_of(
+    site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("comfywatchman.governance.environments.access.network_type", lambda _folder: "nfs4")
+    with site.opened():
+        assert "network filesystem" in caplog.text
+
+
+def _count_up(folder: str) -> None:
+    site = Site(Path(folder))
+    with site.opened():
+        counter = site.folder / "counter"
+        counter.write_text(str(int(counter.read_text()) + 1))
+
+
+@pytest.mark.slow
+def test_commands_at_the_same_time_come_one_after_the_other(site: Site) -> None:
+    (site.folder / "counter").write_text("0")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_count_up, args=(os.fspath(site.folder),)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert (site.folder / "counter").read_text() == "4"

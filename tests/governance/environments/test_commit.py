@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import orjson
+import pytest
+
+from comfywatchman.base import failpoints
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.environments import commit, generation, snapshot, staging
+from comfywatchman.governance.environments.access import look
+from comfywatchman.governance.environments.rollback import operations
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.layout import TRUTH
+from comfywatchman.governance.store.records import Journal, Transaction
+from comfywatchman.governance.uv.client import UvEnded
+from tests.governance import changes
+from tests.governance.changes import check_agreement, run
+from tests.governance.contexts import KeptSite, Site, made
+
+STAGES = ("gov.build_", "gov.snapshot_", "gov.before_", "gov.after_", "gov.prune_")
+POINTS = sorted(name for name in failpoints.NAMES if name.startswith(STAGES))
+AFTER = {"gov.after_journal", "gov.after_truth", "gov.after_flip", "gov.after_records", "gov.after_snapshot"}
+COMMITTED = AFTER | {"gov.after_unlink", "gov.prune_after_index", "gov.prune_after_unmark"}
+
+
+@pytest.fixture
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
+
+
+@contextmanager
+def half_done(site: Site) -> Iterator[Journal]:
+    """A promotion of `oldlet` that was cut off right after its journal."""
+    assert run(site, "promote", "a", "oldlet", failpoint="gov.after_journal=kill") == -signal.SIGKILL
+    yield msgspec.convert(orjson.loads(site.layout.journal.read_bytes()), Journal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, point: str) -> None:
+    site.configure(rollback={"snapshot_retention": 2}, runtime={"keep_generations": 1})
+    run(site, "promote", "first", "plainlet")
+    before = snapshot.hashes_of(snapshot.read_truth(site.root, site.layout))
+    assert run(site, "promote", "a", "oldlet", failpoint=f"{point}=kill") == -signal.SIGKILL
+    with site.opened() as ground:
+        assert bool(ground.note) == (point in AFTER)
+    check_agreement(site)
+    changed = snapshot.hashes_of(snapshot.read_truth(site.root, site.layout)) != before
+    assert changed == (point in COMMITTED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
+    site = made(tmp_path, init=False)
+    run(site, "init", failpoint=f"{point}=kill")
+    site.init()
+    check_agreement(site)
+    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+
+
+@pytest.mark.parametrize("turn", [1, 2, 3])
+def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) -> None:
+    assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
+    with site.opened() as ground:
+        assert ground.note == "A promote of a that was cut off was finished."
+    check_agreement(site)
+    assert site.imported("import oldlet, numlet; print(numlet.__version__)") == "1.0"
+
+
+def test_a_change_puts_truth_environment_and_records_in_place(site: Site) -> None:
+    with site.opened() as ground:
+        operation = changes.promote(ground, "a", ["deeplet"])
+    check_agreement(site)
+    assert operation.kind == "promote"
+    assert operation.files["plugins.json"].pre_sha256 != operation.files["plugins.json"].post_sha256
+    assert operations(site.layout)[-1] == operation
+    assert snapshot.read(site.layout, operation.post_snapshot or "").reason == "promote_post"
+    assert snapshot.read(site.layout, operation.pre_snapshot or "").reason == "promote_pre"
+
+
+def test_removing_a_node_returns_every_truth_file_to_the_same_bytes(site: Site) -> None:
+    before = snapshot.read_truth(site.root, site.layout)
+    key = generation.current(site.layout)
+    with site.opened() as ground:
+        changes.promote(ground, "a", ["deeplet"])
+        changes.remove(ground, "a")
+    assert snapshot.read_truth(site.root, site.layout) == before
+    assert generation.current(site.layout) == key
+
+
+@pytest.mark.slow
+def test_what_was_tested_is_what_is_locked(site: Site) -> None:
+    with site.opened() as ground:
+        changes.promote(ground, "a", ["deeplet"], pins=["numlet==1.0"])
+        assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+        changes.promote(ground, "b", ["plainlet"])
+    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+    assert "constraint" not in site.layout.pyproject.read_text()
+
+
+def test_the_transaction_and_the_undone_operation_are_written_with_the_commit(site: Site) -> None:
+    with site.opened() as ground:
+        first = changes.promote(ground, "a", ["plainlet"])
+        with staging.opened(ground) as work:
+            journal = commit.prepare(
+                ground,
+                work,
+                kind="undo",
+                ref=first.op_id,
+                key=generation.current(ground.layout) or "",
+                pre_snapshot=first.post_snapshot,
+            )
+            done = Transaction(txid="20261120T000000Z-00000000", node_id="a", started_at="", status="promoted")
+            commit.publish(ground, msgspec.structs.replace(journal, transaction=done, undone=first.op_id))
+    assert orjson.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())["status"] == "promoted"
+    assert operations(site.layout)[-2].status == "undone"
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "outside", "parent", "gone"])
+def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(site: Site, kind: str) -> None:
+    nodes = site.comfyui / "custom_nodes"
+    precious = site.folder / "precious"
+    precious.mkdir()
+    if kind == "folder":
+        (nodes / "a" / "deep").mkdir(parents=True)
+    elif kind == "link":
+        (nodes / "a").symlink_to(precious)
+    with site.opened() as ground, staging.opened(ground) as work:
+        key = generation.current(ground.layout) or ""
+        journal = commit.prepare(ground, work, kind="remove", ref="a", key=key, pre_snapshot=None)
+        name = {"outside": "../../precious", "parent": ".."}.get(kind, "a")
+        commit.publish(ground, msgspec.structs.replace(journal, removed_node=name))
+    assert list(nodes.iterdir()) == []
+    assert precious.is_dir()
+    assert (site.comfyui / "main.py").is_file()
+
+
+def test_a_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = snapshot.read_truth(site.root, site.layout)
+    monkeypatch.setattr(failpoints, "_armed", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
+    with site.opened() as ground, pytest.raises(Failure) as caught:
+        changes.promote(ground, "a", ["plainlet"])
+    assert caught.value.code == "state-unwritable"
+    assert not site.layout.journal.exists()
+    assert snapshot.read_truth(site.root, site.layout) == before
+
+
+@pytest.mark.parametrize("point", ["gov.after_truth", "files.before_rename"])
+def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
+    site: Site, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    with monkeypatch.context() as patch, site.opened() as ground, staging.opened(ground) as work:
+        work.edit_project(lambda text: truth.with_group(text, "mine", ["plainlet"]))
+        assert work.lock(ground).is_well
+        mark = generation.build(ground, work.folder)
+        assert not isinstance(mark, UvEnded)
+        journal = commit.prepare(ground, work, kind="promote", ref="x", key=mark.key, pre_snapshot=None)
+        # The journal itself is the first file that publishing renames.
+        turn = failpoints._passed[point] + (2 if point.startswith("files") else 1)
+        patch.setattr(failpoints, "_armed", lambda: {point: (turn, "raise:ENOSPC")})
+        with pytest.raises(Failure, match="decided but not finished") as caught:
+            commit.publish(ground, journal)
+    assert caught.value.code == "gov-commit-unfinished"
+    with site.opened() as ground:
+        assert ground.note
+    check_agreement(site)
+    assert site.imported("import plainlet; print('well')") == "well"
+
+
+def test_who_only_looks_finishes_what_was_cut_off(site: Site) -> None:
+    with half_done(site):
+        ground = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    assert ground.note == "A promote of a that was cut off was finished."
+    assert ground.lock_descriptor is None
+    check_agreement(site)
+
+
+def test_who_only_looks_while_another_works_is_told(site: Site) -> None:
+    with half_done(site) as journal, site.opened():
+        site.layout.journal.write_bytes(orjson.dumps(msgspec.to_builtins(journal)))
+        ground = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        site.layout.journal.unlink()
+    assert ground.note.startswith("A change is under way")
+
+
+def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
+    before = snapshot.read_truth(site.root, site.layout)
+    assert run(site, "promote", "a", "oldlet", failpoint="gov.after_truth=kill") == -signal.SIGKILL
+    assert snapshot.read_truth(site.root, site.layout) != before
+    shutil.rmtree(site.layout.work)
+    with site.opened() as ground:
+        assert ground.note.endswith("it was taken back.")
+    assert snapshot.read_truth(site.root, site.layout) == before
+    assert site.imported("import corelet; print('well')") == "well"
+
+
+def test_a_change_that_can_go_neither_way_says_what_to_do(site: Site) -> None:
+    with half_done(site):
+        shutil.rmtree(site.layout.work)
+        shutil.rmtree(site.layout.snapshots)
+    with pytest.raises(Failure, match="backup") as caught, site.opened():
+        pass
+    assert caught.value.code == "gov-recovery-impossible"
+    assert site.layout.journal.exists()
+
+
+def test_a_damaged_journal_is_set_aside_and_told(site: Site) -> None:
+    site.layout.journal.write_text("{")
+    with site.opened() as ground:
+        assert "was damaged" in ground.note
+    assert not site.layout.journal.exists()
+    assert site.layout.journal.with_name("journal.json.damaged-1").exists()
+
+
+def test_trouble_with_tidying_up_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    site.configure(rollback={"snapshot_retention": 1})
+    monkeypatch.setattr(failpoints, "_armed", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
+    with site.opened() as ground:
+        changes.promote(ground, "a", ["plainlet"])
+    assert site.imported("import plainlet; print('well')") == "well"
+
+
+def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
+    with site.opened() as ground:
+        for number in range(26):
+            taken = [
+                snapshot.take(ground.layout, ground.clock, reason="x", ref=str(number), generation=None) for _ in "ab"
+            ]
+        operation = changes.promote(ground, "a", ["plainlet"])
+    metas = snapshot.read_all(site.layout)
+    assert len(metas) == 50
+    assert len(list(site.layout.snapshots.iterdir())) == 50
+    assert metas[-1].id == operation.post_snapshot
+    assert taken[-1].id in {meta.id for meta in metas}
+
+
+def test_every_truth_file_has_its_hash_before_and_after(site: Site) -> None:
+    with site.opened() as ground:
+        operation = changes.promote(ground, "a", ["plainlet"])
+    assert set(operation.files) == set(TRUTH)

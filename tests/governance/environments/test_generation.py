@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.environments import generation, integrity, staging
+from comfywatchman.governance.environments.access import Ground
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.records import GenerationMark, SnapshotMeta
+from comfywatchman.governance.uv.client import UvEnded
+from tests.governance.contexts import KeptSite, Site
+from tests.governance.wheels import add_wheel
+
+
+@pytest.fixture
+def site(kept_root: KeptSite) -> Site:
+    return kept_root.restored()
+
+
+@contextmanager
+def working(site: Site, *lines: str) -> Iterator[tuple[Ground, Path]]:
+    """A resolved work folder with these lines for a node."""
+    with site.opened() as ground, staging.opened(ground) as work:
+        work.edit_project(lambda text: truth.with_group(text, "node-a", lines))
+        assert work.lock(ground).is_well
+        yield ground, work.folder
+
+
+def build(site: Site, *lines: str) -> GenerationMark:
+    with working(site, *lines) as (ground, folder):
+        mark = generation.build(ground, folder)
+        assert isinstance(mark, GenerationMark)
+        return mark
+
+
+def module(site: Site, key: str, name: str = "numlet") -> Path:
+    return next((site.layout.generations / key).glob(f"lib/python*/site-packages/{name}/__init__.py"))
+
+
+def built(site: Site) -> list[str]:
+    return sorted(path.name for path in site.layout.generations.iterdir())
+
+
+def test_a_new_environment_stands_beside_production_complete_and_marked(site: Site) -> None:
+    before = generation.current(site.layout)
+    mark = build(site, "oldlet")
+    assert [f"{one.name}=={one.version}" for one in mark.packages] == ["corelet==1.0", "numlet==1.0", "oldlet==1.0"]
+    assert generation.read_mark(site.layout, mark.key) == mark
+    assert generation.current(site.layout) == before
+    assert mark.python.startswith("3.")
+    assert mark.uv_version.split(".")[0].isdigit()
+
+
+def test_the_same_truth_gives_the_same_environment_without_uv(site: Site) -> None:
+    first = build(site, "oldlet")
+    facts = (site.layout.generations / first.key).stat()
+    assert build(site, "oldlet") == first
+    assert (site.layout.generations / first.key).stat().st_ino == facts.st_ino
+
+
+def test_a_failing_build_leaves_nothing(site: Site) -> None:
+    before = built(site)
+    with working(site, "oldlet") as (ground, folder):
+        for wheel in site.wheels.glob("numlet*"):
+            wheel.unlink()
+        ended = generation.build(ground, folder)
+    assert isinstance(ended, UvEnded)
+    assert ended.status != 0
+    assert built(site) == before
+
+
+def test_a_stale_lock_builds_nothing(site: Site) -> None:
+    with working(site, "oldlet") as (ground, folder):
+        text = (folder / "pyproject.toml").read_text()
+        (folder / "pyproject.toml").write_text(truth.with_group(text, "node-a", ["newlet"]))
+        assert isinstance(generation.build(ground, folder), UvEnded)
+
+
+def test_a_failing_smoke_test_leaves_nothing_and_says_why(site: Site) -> None:
+    before = built(site)
+    site.configure(tx={"smoke_test_cmd": "echo no such thing >&2; exit 3"})
+    with pytest.raises(Failure, match="status 3: no such thing") as caught:
+        build(site, "oldlet")
+    assert caught.value.code == "gov-smoke-failed"
+    assert built(site) == before
+
+
+def test_the_smoke_test_runs_the_new_environments_python(site: Site) -> None:
+    site.configure(tx={"smoke_test_cmd": "python -c 'import oldlet, numlet; assert numlet.__version__ == \"1.0\"'"})
+    build(site, "oldlet")
+
+
+def test_a_cache_with_changed_files_is_healed(site: Site) -> None:
+    first = build(site, "oldlet")
+    poisoned = module(site, first.key)
+    with poisoned.open("a") as stream:  # in place, so that uv's cache changes with it
+        stream.write("poison = True\n")
+    second = build(site, "oldlet", "plainlet")
+    assert "poison" not in module(site, second.key).read_text()
+
+
+def test_a_package_that_was_published_with_a_wrong_list_is_used_all_the_same(site: Site) -> None:
+    add_wheel(site.wheels, "sloppy", "1.0", files={"sloppy/x.py": "x = 1\n"}, misrecorded=["sloppy/x.py"])
+    mark = build(site, "sloppy")
+    assert mark.unverifiable == ("lib/python3.11/site-packages/sloppy/x.py",)
+    assert generation.is_untouched(site.layout, mark)
+    environment = site.layout.generations / mark.key
+    assert integrity.modified(environment, mark.packages).status == "modified"
+    assert integrity.modified(environment, mark.packages, known=mark.unverifiable).status == "verified"
+
+
+def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(site: Site) -> None:
+    poisoned = module(site, build(site, "oldlet").key)
+    with poisoned.open("a") as stream:
+        stream.write("poison = True\n")
+    with working(site, "oldlet", "plainlet") as (ground, folder):
+        uv = dataclasses.replace(ground.uv, path=site.folder / "uv")
+        uv.path.write_text(f'#!/bin/sh\ncase " $* " in *" cache clean "*) exit 2;; esac\nexec {ground.uv.path} "$@"\n')
+        uv.path.chmod(0o755)
+        assert isinstance(generation.build(dataclasses.replace(ground, uv=uv), folder), UvEnded)
+
+
+@pytest.mark.slow
+def test_a_modified_environment_is_built_again_unless_a_process_uses_it(site: Site) -> None:
+    mark = build(site, "oldlet")
+    module(site, mark.key).write_text("poison = True\n")
+    python = site.layout.generations / mark.key / "bin" / "python"
+    with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as user:
+        successor = build(site, "oldlet")
+        assert successor.key == f"{mark.key}-2"
+        assert "poison" in module(site, mark.key).read_text()
+        user.communicate(b"\n")
+    healed = build(site, "oldlet")
+    assert healed.key == mark.key
+    assert "poison" not in module(site, healed.key).read_text()
+
+
+def test_processes_are_seen_by_their_interpreter_folder_and_libraries(site: Site) -> None:
+    mark = build(site, "oldlet")
+    folder = site.layout.generations / mark.key
+    assert mark.key not in generation.in_use(site.layout)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd=folder) as user:
+        assert generation.in_use(site.layout) == {mark.key}
+        user.communicate(b"\n")
+
+
+def test_a_process_started_through_the_link_protects_every_environment(site: Site) -> None:
+    build(site, "oldlet")
+    python = site.layout.production / "bin" / "python"
+    with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as user:
+        assert generation.in_use(site.layout) == set(built(site))
+        user.communicate(b"\n")
+
+
+def snapshots(*keys: str | None) -> list[SnapshotMeta]:
+    return [SnapshotMeta(id="", created_at="", reason="", ref="", generation=key) for key in keys]
+
+
+@pytest.mark.slow
+def test_pruning_keeps_production_those_in_use_and_those_of_the_newest_snapshots(site: Site) -> None:
+    site.configure(runtime={"keep_generations": 2})
+    production = generation.current(site.layout)
+    keys = [build(site, *lines).key for lines in (["oldlet"], ["newlet"], ["plainlet"], ["deeplet"])]
+    with (
+        subprocess.Popen([site.layout.generations / keys[0] / "bin" / "python", "-c", "input()"], stdin=-1) as user,
+        site.opened() as ground,
+    ):
+        gone = generation.prune(ground, snapshots(keys[1], keys[2], None, keys[3], keys[3]))
+        user.communicate(b"\n")
+    assert gone == (keys[1],)
+    assert set(built(site)) == {production, keys[0], keys[2], keys[3]}
+    with site.opened() as ground:
+        assert generation.prune(ground, snapshots(keys[3]), spare=[keys[2]]) == (keys[0],)
+
+
+def test_sweeping_takes_unfinished_builds_only(site: Site) -> None:
+    mark = build(site, "oldlet")
+    unfinished = site.layout.generations / "0123456789abcdef"
+    unfinished.mkdir()
+    (site.root / ".venv-prod.new").symlink_to("nowhere")
+    with site.opened():
+        assert not unfinished.exists()
+        assert not os.path.lexists(site.root / ".venv-prod.new")
+        assert generation.read_mark(site.layout, mark.key)
+
+
+@pytest.mark.parametrize("key", [None, "", "..", "../x", "nothing"])
+def test_what_is_no_environment_has_no_mark(site: Site, key: str | None) -> None:
+    assert generation.read_mark(site.layout, key) is None
+
+
+def test_a_mark_of_another_environment_does_not_count(site: Site) -> None:
+    mark = build(site, "oldlet")
+    (site.layout.generations / mark.key).rename(site.layout.generations / "moved")
+    assert generation.read_mark(site.layout, "moved") is None
+
+
+def test_the_link_leads_to_what_is_in_production(site: Site) -> None:
+    mark = build(site, "oldlet")
+    generation.put_in_production(site.layout, mark.key)
+    assert os.readlink(site.layout.production) == f"envs/{mark.key}"
+    assert generation.path_of(site.layout, mark.key) == site.layout.production.resolve()
+    site.layout.production.unlink()
+    assert generation.current(site.layout) is None
+    site.layout.production.symlink_to("/usr")
+    assert generation.current(site.layout) is None
+
+
+def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 7\n")
+    broken.chmod(0o755)
+    for path, said in ((broken, "status 7"), (tmp_path / "nothing", "does not answer")):
+        with pytest.raises(Failure, match=said) as caught:
+            generation.python_version(path)
+        assert caught.value.code == "gov-python-missing"
+
+
+@pytest.mark.parametrize("mode", ["copy", "clone", "hardlink"])
+def test_the_configured_way_of_linking_is_used(site: Site, mode: str) -> None:
+    site.configure(runtime={"link_mode": mode})
+    assert build(site, "oldlet").link_mode == mode
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from comfywatchman.base import failpoints
+
+    before = built(site)
+    monkeypatch.setattr(failpoints, "_armed", lambda: {"gov.build_before_mark": (0, "raise:ENOSPC")})
+    with pytest.raises(Failure, match="No space left") as caught:
+        build(site, "oldlet")
+    assert caught.value.code == "gov-environment-failed"
+    assert built(site) == before

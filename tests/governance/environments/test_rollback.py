@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import shutil
+import time
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.environments import generation, snapshot
+from comfywatchman.governance.environments.rollback import operations, read_operation, rollback, undo
+from tests.governance import changes
+from tests.governance.contexts import KeptSite, Site, made
+
+
+@pytest.fixture(scope="module")
+def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
+    """A root with the nodes `a` (on numlet 1.0) and `b`, one after the other."""
+    site = made(tmp_path_factory.mktemp("site"))
+    with site.opened() as ground:
+        changes.promote(ground, "a", ["oldlet"])
+        changes.promote(ground, "b", ["plainlet"])
+    return KeptSite.of(site)
+
+
+@pytest.fixture
+def site(two_nodes: KeptSite) -> Site:
+    return two_nodes.restored()
+
+
+def first(site: Site) -> str:
+    """The snapshot after init."""
+    return snapshot.read_all(site.layout)[0].id
+
+
+def state(site: Site) -> tuple[dict[str, bytes], str | None]:
+    return snapshot.read_truth(site.root, site.layout), generation.current(site.layout)
+
+
+def test_a_rollback_restores_truth_and_environment(site: Site) -> None:
+    wanted = snapshot.contents_of(site.layout, first(site))
+    with site.opened() as ground:
+        operation = rollback(ground, first(site))
+    assert state(site)[0] == wanted
+    assert site.imported("import corelet; print('well')") == "well"
+    assert site.imported("import importlib.util; print(importlib.util.find_spec('numlet'))") == "None"
+    pre = snapshot.read(site.layout, operation.pre_snapshot or "")
+    assert (pre.reason, pre.ref) == ("rollback_pre", first(site))
+    assert snapshot.read_all(site.layout)[-1].reason == "rollback_post"
+
+
+def test_a_rollback_to_a_kept_environment_needs_neither_network_nor_wheels_nor_time(site: Site) -> None:
+    shutil.rmtree(site.wheels)
+    shutil.rmtree(site.folder / "uv-cache")
+    site.configure(network={"find_links": [], "offline": True})
+    with site.opened() as ground:
+        began = time.perf_counter()
+        rollback(ground, first(site))
+        assert time.perf_counter() - began < 1.0
+    assert site.imported("import corelet; print('well')") == "well"
+
+
+def test_a_rollback_can_be_rolled_back(site: Site) -> None:
+    before = state(site)
+    with site.opened() as ground:
+        operation = rollback(ground, first(site))
+        rollback(ground, operation.pre_snapshot or "")
+    assert state(site) == before
+
+
+def test_a_pruned_environment_is_built_again(site: Site) -> None:
+    key = snapshot.read(site.layout, first(site)).generation
+    assert key
+    shutil.rmtree(site.layout.generations / key)
+    with site.opened() as ground:
+        rollback(ground, first(site))
+    assert generation.current(site.layout) == key
+    assert site.imported("import corelet; print('well')") == "well"
+
+
+def test_an_environment_that_was_modified_is_built_again(site: Site) -> None:
+    key = snapshot.read(site.layout, first(site)).generation
+    module = next((site.layout.generations / (key or "")).glob("lib/python*/site-packages/corelet/__init__.py"))
+    module.unlink()
+    with site.opened() as ground:
+        rollback(ground, first(site))
+    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+
+
+def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(site: Site) -> None:
+    before, metas = state(site), snapshot.read_all(site.layout)
+    shutil.rmtree(site.layout.generations / (snapshot.read(site.layout, first(site)).generation or ""))
+    shutil.rmtree(site.wheels)
+    shutil.rmtree(site.folder / "uv-cache")
+    site.wheels.mkdir()
+    with site.opened() as ground, pytest.raises(Failure, match="could not be built again") as caught:
+        rollback(ground, first(site))
+    assert caught.value.code == "gov-environment-failed"
+    assert state(site) == before
+    assert snapshot.read_all(site.layout) == metas
+    assert site.imported("import oldlet, plainlet; print('well')") == "well"
+
+
+@pytest.mark.parametrize("damage", ["changed", "gone", "unknown"])
+def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(site: Site, damage: str) -> None:
+    before, metas, done = state(site), snapshot.read_all(site.layout), operations(site.layout)
+    name = first(site)
+    if damage == "changed":
+        (site.layout.snapshots / name / "uv.lock").write_text("version = 1\n")
+    elif damage == "gone":
+        (site.layout.snapshots / name / "pyproject.toml").unlink()
+    else:
+        name = "20260101T000000Z-snap-abcdef"
+    with site.opened() as ground, pytest.raises(Failure) as caught:
+        rollback(ground, name)
+    assert caught.value.code == ("gov-snapshot-unknown" if damage == "unknown" else "gov-snapshot-damaged")
+    assert state(site) == before
+    assert snapshot.read_all(site.layout) == metas
+    assert operations(site.layout) == done
+
+
+def test_the_last_operation_can_be_undone_and_that_undone_in_turn(site: Site) -> None:
+    before, last = state(site), operations(site.layout)[-1]
+    with site.opened() as ground:
+        undoing = undo(ground, last.op_id)
+        assert "node-b" not in site.layout.pyproject.read_text()
+        assert read_operation(site.layout, last.op_id).status == "undone"
+        undo(ground, undoing.op_id)
+    assert state(site) == before
+
+
+def test_an_operation_that_something_followed_is_not_undone(site: Site) -> None:
+    before = state(site)
+    with site.opened() as ground, pytest.raises(Failure, match="changed after it") as caught:
+        undo(ground, operations(site.layout)[-2].op_id)
+    assert caught.value.code == "gov-undo-refused"
+    assert state(site) == before
+
+
+def test_an_edit_by_hand_keeps_an_operation_from_being_undone(site: Site) -> None:
+    with site.layout.pyproject.open("a") as stream:
+        stream.write("# mine\n")
+    with site.opened() as ground, pytest.raises(Failure, match=r"pyproject\.toml changed after it"):
+        undo(ground, operations(site.layout)[-1].op_id)
+
+
+def test_an_operation_is_undone_once(site: Site) -> None:
+    last = operations(site.layout)[-1]
+    with site.opened() as ground:
+        undo(ground, last.op_id)
+        with pytest.raises(Failure, match="undone already"):
+            undo(ground, last.op_id)
+
+
+def test_the_first_operation_has_nothing_before_it(site: Site) -> None:
+    with site.opened() as ground, pytest.raises(Failure, match="nothing before it"):
+        undo(ground, operations(site.layout)[0].op_id)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])
+def test_an_operation_that_is_not_there_is_told(site: Site, name: str) -> None:
+    with pytest.raises(Failure) as caught:
+        read_operation(site.layout, name)
+    assert caught.value.code == "gov-operation-unknown"

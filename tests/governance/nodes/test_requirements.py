@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.requirements import Requirement
+
+from comfywatchman.governance.nodes.requirements import Requirements, gather, name_of, of_pack
+
+
+def read(text: str | bytes, **files: str) -> Requirements:
+    content = text if isinstance(text, bytes) else text.encode()
+    known = {"requirements.txt": content, **{name: own.encode() for name, own in files.items()}}
+    return gather(known.get, sorted(name for name in files if name.startswith("requirements")))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"numpy>=1.26\r\nscipy\r\n",
+        codecs.BOM_UTF8 + b"numpy>=1.26\nscipy",
+        codecs.BOM_UTF16_LE + "numpy>=1.26\nscipy\n".encode("utf-16-le"),
+        codecs.BOM_UTF16_BE + "numpy>=1.26\nscipy\n".encode("utf-16-be"),
+        "numpy>=1.26\r\nscipy\r\n".encode("utf-16-le"),
+        "numpy>=1.26 # größer\nscipy".encode("latin-1"),
+        b"\n\n# all\nnumpy>=1.26# no comment"[:0] + b'\n# all\n"numpy>=1.26"   # why\n\tscipy\n',
+        b"numpy \\\n  >=1.26\nscipy\n",
+        b"numpy>=1.26\nscipy\nnumpy>=1.26\n",
+        b"numpy>=1.26 --hash=sha256:abc --hash=sha256:def\nscipy\n",
+        b"numpy>=1.26 \\\n    --hash=sha256:abc \\\n    --hash=sha256:def\nscipy\n",
+    ],
+)
+def test_files_are_read_as_editors_on_all_systems_write_them(content: bytes) -> None:
+    found = read(content)
+    assert found.lines == ("numpy>=1.26", "scipy")
+    assert found.unparseable == ()
+
+
+def test_extras_markers_and_direct_references_are_kept() -> None:
+    found = read(
+        "uvicorn[standard]==0.30\n"
+        "triton-windows; sys_platform == 'win32'\n"
+        "sam2 @ git+https://github.com/facebookresearch/sam2@main\n"
+    )
+    assert found.lines == (
+        "uvicorn[standard]==0.30",
+        'triton-windows; sys_platform == "win32"',
+        "sam2 @ git+https://github.com/facebookresearch/sam2@main",
+    )
+    assert all(Requirement(line) for line in found.lines)
+
+
+def test_a_git_address_gets_its_name_from_its_egg_or_waits_for_an_installation_to_tell_it() -> None:
+    found = read(
+        "git+https://github.com/facebookresearch/sam2\n"
+        "git+https://github.com/a/b@v1#egg=bee&subdirectory=x\n"
+        "-e git+https://github.com/a/c.git#egg=sea[extra]\n"
+        "--editable=git+ssh://git@github.com/a/d\n"
+    )
+    assert found.lines == (
+        "bee @ git+https://github.com/a/b@v1#subdirectory=x",
+        "sea[extra] @ git+https://github.com/a/c.git",
+    )
+    assert found.unnamed == ("git+https://github.com/facebookresearch/sam2", "git+ssh://git@github.com/a/d")
+    assert found.unparseable == ()
+
+
+def test_a_wheel_is_named_by_its_file() -> None:
+    url = "https://github.com/x/y/releases/download/v1/insightface-0.7.3-cp311-cp311-linux_x86_64.whl"
+    assert read(f'{url} ; python_version == "3.11"').lines == (f'insightface @ {url} ; python_version == "3.11"',)
+    assert read(url).lines == (f"insightface @ {url}",)
+
+
+def test_other_files_of_the_pack_are_followed_and_none_outside() -> None:
+    found = read("-r more.txt\n-r ../../etc/passwd\n-r/abs.txt\nnumpy\n", **{"more.txt": "-r requirements.txt\nscipy"})
+    assert found.lines == ("scipy", "numpy")
+    assert [line.split(":")[0] for line in found.unparseable] == ["../../etc/passwd", "/abs.txt"]
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("--extra-index-url https://me:s3cret@example.org/simple?token=s3cret", "option"),
+        ("-i https://example.org/simple", "option"),
+        ("--find-links /wheels", "option"),
+        ("--no-binary :all:", "option"),
+        ("-c constraints.txt", "option"),
+        ("-e .", "path"),
+        ("./local", "path"),
+        ("wheels/x-1.0-py3-none-any.whl", "path"),
+        ("file:///srv/x-1.0-py3-none-any.whl", "https"),
+        ("git+file:///srv/x", "https"),
+        ("x @ file:///srv/x", "https"),
+        ("http://example.org/x-1.0-py3-none-any.whl", "https"),
+        ("https://example.org/x.zip", "without a package name"),
+        ("git+https://me:s3cret@github.com/a/b", "credentials"),
+        ("x @ git+https://s3cret@github.com/a/b", "credentials"),
+        ("git+https://github.com/a/b ; python_version < '3.9'", "condition"),
+        ("x==${VERSION}", "environment variable"),
+        ("numpy>=", "not a requirement"),
+        ("pip install numpy", "not a requirement"),
+        ("import torch", "not a requirement"),
+        ("git+ext::sh", "not a requirement"),
+    ],
+)
+def test_what_cannot_be_governed_is_told_with_its_reason_and_without_secrets(line: str, why: str) -> None:
+    found = read(f"numpy\n{line}\nscipy\n")
+    assert found.lines == ("numpy", "scipy")
+    assert found.unnamed == ()
+    (trouble,) = found.unparseable
+    assert trouble.startswith("requirements.txt: ")
+    assert why in trouble
+    assert "s3cret" not in trouble
+
+
+def test_what_pyproject_declares_counts_where_there_is_no_requirements_file() -> None:
+    project = b'[project]\nname = "x"\ndependencies = ["numpy", "scipy>=1"]\n'
+    assert gather({"pyproject.toml": project}.get, []).lines == ("numpy", "scipy>=1")
+    with_both = {"pyproject.toml": project, "requirements.txt": b"numpy"}
+    assert gather(with_both.get, []) == Requirements(lines=("numpy",), hints=("scipy>=1",))
+
+
+def test_the_other_requirement_files_only_give_hints() -> None:
+    found = read("numpy", **{"requirements-gpu.txt": "onnxruntime-gpu>=1.18\nnumpy\n--odd"})
+    assert found.lines == ("numpy",)
+    assert found.hints == ("onnxruntime-gpu>=1.18",)
+    assert found.unparseable == ()
+
+
+@pytest.mark.parametrize(
+    "text", ["[project", "project = 1", "[project]\ndependencies = 3", "[project]\ndependencies=[1]"]
+)
+def test_a_strange_pyproject_declares_nothing(text: str) -> None:
+    assert gather({"pyproject.toml": text.encode()}.get, []).lines == ()
+
+
+def test_a_link_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("password: s3cret")
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    (pack / "requirements.txt").symlink_to(tmp_path / "secret")
+    (pack / "requirements-more.txt").write_text("scipy")
+    (pack / "sub").symlink_to(tmp_path)
+    assert of_pack(pack) == Requirements(hints=("scipy",))
+    (pack / "requirements.txt").unlink()
+    (pack / "requirements.txt").write_text("-r sub/secret\n-r ../secret\nnumpy")
+    found = of_pack(pack)
+    assert found.lines == ("numpy",)
+    assert len(found.unparseable) == 2
+
+
+def test_the_name_of_a_line_is_normalised() -> None:
+    assert name_of("Foo_Bar.baz[x]>=1; python_version>'3'") == "foo-bar-baz"
+
+
+@given(st.binary(max_size=300))
+def test_no_bytes_whatsoever_make_reading_fail(content: bytes) -> None:
+    found = gather({"requirements.txt": content, "pyproject.toml": content}.get, [])
+    for line in found.lines:
+        Requirement(line)
+
+
+@given(st.text(max_size=200))
+def test_no_text_whatsoever_makes_reading_fail(text: str) -> None:
+    for line in read(text).lines:
+        Requirement(line)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.store import truth
+
+MARKER = "sys_platform == 'linux' and platform_machine == 'x86_64'"
+PROJECT = truth.new_project(
+    python_version="3.11", marker=MARKER, base=["numlet>=1", "torchlet; sys_platform == 'linux'"]
+)
+LINES = st.lists(
+    st.sampled_from(["a", "b==1", "c[x]>=2", "d @ https://host/d.whl", "e; python_version > '3'"]), unique=True
+)
+IDS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=True)
+SCOPED = {"package": {"name": "cvlet"}, "dependencies": ["numlet>=1"]}
+
+
+def test_a_new_project_is_for_one_python_and_one_platform() -> None:
+    project = tomllib.loads(PROJECT)
+    assert project["project"]["requires-python"] == "==3.11.*"
+    assert project["tool"]["uv"]["environments"] == [MARKER]
+    assert project["dependency-groups"]["base"] == ["numlet>=1", "torchlet; sys_platform == 'linux'"]
+
+
+@given(IDS, LINES)
+def test_a_group_that_is_added_and_removed_leaves_the_same_bytes(node_id: str, lines: list[str]) -> None:
+    group = truth.node_group(node_id)
+    added = truth.with_group(PROJECT, group, lines)
+    assert truth.groups(added)[group] == tuple(sorted(lines))
+    assert truth.without_group(added, group) == PROJECT
+
+
+@given(st.permutations(["node-a", "node-b", "node-c"]))
+def test_groups_may_go_in_any_order(order: list[str]) -> None:
+    text = PROJECT
+    for group in ("node-a", "node-b", "node-c"):
+        text = truth.with_group(text, group, ["numlet"])
+    for group in order:
+        text = truth.without_group(text, group)
+    assert text == PROJECT
+
+
+def test_what_a_person_wrote_stays() -> None:
+    text = PROJECT.replace("\n[tool.uv]", '\n# mine\nmine = ["plainlet"] # why\n\n[tool.uv]')
+    added = truth.with_group(text, "node-a", ["numlet"])
+    assert '# mine\nmine = ["plainlet"] # why\n' in added
+    assert truth.without_group(added, "node-a") == text
+
+
+def test_names_that_are_one_group_to_uv_are_one_group_here() -> None:
+    text = truth.with_group(truth.with_group(PROJECT, "node-My_Pack", ["a"]), "node-my-pack", ["b"])
+    assert truth.groups(text) == {**truth.groups(PROJECT), "node-My_Pack": ("b",)}
+    assert truth.without_group(text, "node-my.pack") == PROJECT
+
+
+def test_removing_a_group_that_is_not_there_changes_nothing() -> None:
+    assert truth.without_group(PROJECT, "node-a") == PROJECT
+
+
+def test_overrides_come_and_go() -> None:
+    text = truth.with_overrides(PROJECT, ["numlet==1", SCOPED])
+    assert truth.overrides(text) == ("numlet==1", SCOPED)
+    assert truth.with_overrides(text, []) == PROJECT
+
+
+def test_a_group_named_overrides_becomes_overrides() -> None:
+    text = truth.with_overrides(truth.with_group(PROJECT, "overrides", ["numlet==1"]), ["torchlet==2"])
+    moved = truth.translated(text)
+    assert truth.overrides(moved) == ("torchlet==2", "numlet==1")
+    assert "overrides" not in truth.groups(moved)
+    assert truth.translated(PROJECT) == PROJECT
+
+
+def test_constraints_are_added_to_those_that_are_there() -> None:
+    once = truth.with_constraints(PROJECT, ["numlet==1"])
+    assert tomllib.loads(truth.with_constraints(once, ["a==1"]))["tool"]["uv"]["constraint-dependencies"] == [
+        "numlet==1",
+        "a==1",
+    ]
+
+
+def test_a_file_without_groups_and_tables_gets_them() -> None:
+    bare = '[project]\nname = "x"\nversion = "0"\n'
+    text = truth.with_overrides(truth.with_group(bare, "node-a", ["b"]), ["c==1"])
+    assert truth.groups(text) == {"node-a": ("b",)}
+    assert truth.overrides(text) == ("c==1",)
+
+
+def test_a_file_that_is_no_toml_is_refused() -> None:
+    with pytest.raises(Failure) as caught:
+        truth.groups("[project")
+    assert caught.value.code == "gov-truth-damaged"
+
+
+def test_another_python_narrows_anew_unless_a_person_chose_a_range() -> None:
+    other = truth.with_python(PROJECT, "3.12")
+    assert tomllib.loads(other)["project"]["requires-python"] == "==3.12.*"
+    assert truth.with_python(other, "3.11") == PROJECT
+    assert truth.with_python(PROJECT, "3.11") == PROJECT
+    own = PROJECT.replace("==3.11.*", ">=3.10")
+    assert truth.with_python(own, "3.12") == own

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from comfywatchman.base.gpu.query import GpuDevice, GpuReading
+from comfywatchman.governance.environments import generation
+from comfywatchman.governance.store.settings import NetworkTable
+from comfywatchman.governance.trial.trial import installer_variables, judge_candidate, needs_cpu, production_python
+from tests.governance.contexts import made
+from tests.governance.trial.programs import details, server
+
+GIB = 1 << 30
+
+
+def card(free: int | None, total: int = 24 * GIB) -> GpuReading:
+    return GpuReading("ok", (GpuDevice(0, "GPU-a", "card", total, free, None),))
+
+
+@pytest.mark.parametrize(
+    ("reading", "cpu"),
+    [
+        (card(23 * GIB), False),
+        (card(12 * GIB), True),
+        (card(None), True),
+        (card(GIB, total=GIB), True),
+        (GpuReading("none"), True),
+        (GpuReading("unknown", reason="it hung"), True),
+    ],
+    ids=["idle", "computing", "silent", "small", "none", "unknown"],
+)
+def test_a_trial_leaves_a_gpu_alone_that_somebody_uses(reading: GpuReading, *, cpu: bool) -> None:
+    assert needs_cpu(reading) is cpu
+
+
+@pytest.mark.slow
+def test_a_candidate_is_judged_against_production_with_the_roots_own_settings(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    site.configure(run={"extra_args": ["--fast"]})
+    (site.comfyui / "main.py").write_text(server("print(*sys.argv, os.environ['PIP_FIND_LINKS'], sys.executable)"))
+    nodes = {name: site.comfyui / "custom_nodes" / name for name in ("mine", "other")}
+    for folder in nodes.values():
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+    candidate = tmp_path / "candidate"
+    (candidate / "bin").mkdir(parents=True)
+    (candidate / "bin" / "python").symlink_to(sys.executable)
+    with site.opened() as ground:
+        judgement, logs = judge_candidate(
+            ground, txid="tx", node_id="mine", environment=candidate, nodes=nodes, read=lambda: GpuReading("none")
+        )
+    assert (judgement.how, judgement.exit_code) == ("server", 0), judgement.findings
+    assert judgement.classes_added == {"mine": ("Of_mine",)}
+    assert logs.stdout == str(site.layout.logs / "tx.stdout.log")
+    said = Path(logs.stdout).read_text()
+    assert "--fast" in said
+    assert "--cpu" in said
+    assert f"{site.wheels} {candidate}/bin/python" in said
+    assert (site.layout.root / "state" / "baseline.json").is_file()
+    assert list(site.layout.work.iterdir()) == []
+
+
+def test_the_time_limit_is_the_configured_one(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    site.configure(tx={"timeout_seconds": 0.5})
+    (site.comfyui / "main.py").write_text("import time; time.sleep(600)")
+    key = generation.current(site.layout)
+    assert key is not None
+    with site.opened() as ground:
+        environment = generation.path_of(site.layout, key)
+        judgement, _ = judge_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes={})
+    assert judgement.exit_code == 124
+    assert "within 0.5 seconds" in details(judgement, "start")
+    assert production_python(site.layout) == environment / "bin" / "python"
+
+
+@pytest.mark.slow
+def test_code_that_changed_makes_another_comparison_needed(tmp_path: Path) -> None:
+    site = made(tmp_path)
+    (site.comfyui / "main.py").write_text(server("open(BASE + '/../../../../starts', 'a').write(f'{len(PACKS)}\\n')"))
+    nodes = {name: site.comfyui / "custom_nodes" / name for name in ("mine", "other")}
+    for folder in nodes.values():
+        folder.mkdir()
+    environment = site.layout.production.resolve()
+    with site.opened() as ground:
+        for content in ("one", "one", "two"):
+            code = nodes["other"] / "__init__.py"
+            if not code.exists() or code.read_text() != content:
+                code.write_text(content)
+                os.utime(code, (len(content), 1 if content == "one" else 2))
+            judge_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes=nodes)
+    assert (site.layout.root / "starts").read_text().split() == ["2", "1", "2", "2", "1"]
+
+
+def test_installers_of_nodes_use_the_roots_index(tmp_path: Path) -> None:
+    site = made(tmp_path, init=False)
+    with site.opened() as ground:
+        network = NetworkTable(offline=True, index_url="https://pypi.example/simple")
+        variables = installer_variables(
+            replace(ground, settings=msgspec.structs.replace(ground.settings, network=network))
+        )
+    assert variables["PIP_INDEX_URL"] == variables["UV_DEFAULT_INDEX"] == "https://pypi.example/simple"
+    assert (variables["PIP_NO_INDEX"], variables["UV_OFFLINE"]) == ("1", "1")
+    assert "PIP_FIND_LINKS" not in variables

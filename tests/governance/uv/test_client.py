@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.store.records import Package
+from comfywatchman.governance.store.settings import NetworkTable
+from comfywatchman.governance.uv import client as uv_door
+from comfywatchman.governance.uv.client import Uv, find_uv
+from tests.governance.contexts import Site, made
+from tests.governance.wheels import add_wheel
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
+    return made(tmp_path_factory.mktemp("site"), requirements=("corelet==1.0", "plainlet"))
+
+
+@pytest.fixture
+def uv(site: Site) -> Uv:
+    with site.opened() as ground:
+        return Uv(ground.uv.path, ground.uv.network, ground.uv.options)
+
+
+def test_uv_comes_with_the_program() -> None:
+    assert find_uv().is_file()
+    assert Uv(find_uv(), {}, NetworkTable()).version >= "0.12"
+
+
+def test_installed_packages_are_listed_and_frozen(site: Site, uv: Uv) -> None:
+    environment = site.layout.production.resolve()
+    assert uv.packages(environment) == (Package("corelet", "1.0"), Package("plainlet", "1.0"))
+    assert uv.freeze(environment) == ("corelet==1.0", "plainlet==1.0")
+    assert uv.check(environment) == ()
+
+
+def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
+    for name in ("pip", "setuptools", "wheel"):
+        add_wheel(site.wheels, name, "26.0")
+    with site.opened() as ground:
+        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=True).is_well
+    assert (tmp_path / "env" / "lib").is_dir()
+    assert list((tmp_path / "env").glob("lib/python*/site-packages/pip-26.0.dist-info"))
+    assert uv.packages(tmp_path / "env") == ()
+    assert uv.freeze(tmp_path / "env") == ()
+
+
+def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path) -> None:
+    with site.opened() as ground:
+        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=False).is_well
+    assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], project=tmp_path, link_mode="copy").is_well
+    next((tmp_path / "env").glob("lib/python*/site-packages/numlet-1.0.dist-info")).rename(tmp_path / "away")
+    (said,) = uv.check(tmp_path / "env")
+    assert "oldlet" in said
+    assert "numlet" in said
+
+
+def talking(folder: Path, says: str) -> Path:
+    """A program in uv's place that says something."""
+    talker = folder / "uv"
+    talker.write_text(f"#!/bin/sh\n{says}\n")
+    talker.chmod(0o755)
+    return talker
+
+
+def test_the_persons_own_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    names = ("UV_PYTHON", "UV_INDEX_URL", "PIP_INDEX_URL", "VIRTUAL_ENV", "PYTHONPATH", "CONDA_PREFIX", "HF_TOKEN")
+    for name in names:
+        monkeypatch.setenv(name, "stray")
+    said = Uv(talking(tmp_path, "env"), {}, NetworkTable()).lock(tmp_path, python=Path("/py")).output
+    assert "PATH=" in said
+    assert "stray" not in said
+
+
+def test_it_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w") as lock:
+        asked = talking(tmp_path, f"test -e /proc/self/fd/{lock.fileno()}")
+        assert Uv(asked, {}, NetworkTable(), lock.fileno()).lock(tmp_path, python=Path("/py")).is_well
+        assert not Uv(asked, {}, NetworkTable()).lock(tmp_path, python=Path("/py")).is_well
+
+
+def test_the_link_to_production_is_never_synced(site: Site, uv: Uv) -> None:
+    with pytest.raises(ValueError, match="is a link"):
+        uv.sync(site.root, site.layout.production, python=Path("/usr/bin/python3"), link_mode="copy")
+
+
+def test_what_is_no_environment_is_told(uv: Uv, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="uv pip list") as caught:
+        uv.packages(tmp_path)
+    assert caught.value.code == "gov-uv-failed"
+
+
+def test_credentials_are_left_out_of_what_uv_says(tmp_path: Path) -> None:
+    says = 'echo "numlet @ git+https://me:secret@host/x"; echo "https://tok@host/y failed" >&2'
+    uv = Uv(talking(tmp_path, says), {}, NetworkTable())
+    assert uv.freeze(tmp_path) == ("numlet @ git+https://host/x",)
+    assert "tok" not in uv.lock(tmp_path, python=Path("/usr/bin/python3")).errors
+
+
+def test_the_roots_network_reaches_it(tmp_path: Path) -> None:
+    talker = talking(tmp_path, 'echo "$@"; env')
+    options = NetworkTable(
+        offline=True, cache_dir="/c", index_url="https://host/i", no_index=True, find_links=("/a b", "/c")
+    )
+    said = Uv(talker, {"HTTPS_PROXY": "http://p"}, options).lock(tmp_path, python=Path("/py")).output
+    assert "--offline --no-index --find-links /a b --find-links /c --python /py" in said
+    for line in ("UV_CACHE_DIR=/c", "UV_DEFAULT_INDEX=https://host/i", "HTTPS_PROXY=http://p", "UV_NO_WRAP=1"):
+        assert f"{line}\n" in said
+
+
+def test_a_missing_uv_is_told_and_one_on_the_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import uv as package
+
+    def missing() -> str:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(package, "find_uv_bin", missing)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Failure, match="pip install uv") as caught:
+        find_uv()
+    assert caught.value.code == "gov-uv-missing"
+    (tmp_path / "uv").write_text("#!/bin/sh\n")
+    (tmp_path / "uv").chmod(0o755)
+    assert find_uv() == tmp_path / "uv"
+
+
+def test_a_uv_that_says_nothing_is_told() -> None:
+    assert uv_door._last_line("\n \n") == "it said nothing"

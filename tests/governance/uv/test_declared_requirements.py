@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.records import Edge
+from comfywatchman.governance.uv.declared_requirements import Line, lines_of, named_by, part_of, spelled
+
+PROJECT = truth.new_project(python_version="3.11", marker="sys_platform == 'linux'", base=["numpy<2"])
+WITH_OWN = truth.with_group(
+    PROJECT.replace("dependencies = []", 'dependencies = ["six>=1", "attrs"]'), "node-My_Pack", ["opencv", "numpy>=2"]
+)
+
+
+def test_each_line_has_its_owner_and_comfyuis_come_first() -> None:
+    assert lines_of(truth.with_group(WITH_OWN, "dev", ["pytest"]), ["numpy==2"]) == (
+        Line("base", "six>=1"),
+        Line("base", "attrs"),
+        Line("base", "numpy<2", "base"),
+        Line("node My_Pack", "numpy>=2", "node-My_Pack"),
+        Line("node My_Pack", "opencv", "node-My_Pack"),
+        Line("group dev", "pytest", "dev"),
+        Line("pin", "numpy==2"),
+    )
+
+
+def test_a_part_declares_only_its_lines_and_everything_else_stays() -> None:
+    lines = lines_of(WITH_OWN, ["numpy==2"])
+    part = tomllib.loads(part_of(WITH_OWN, [lines[0], lines[3], lines[-1]]))
+    assert part["project"]["dependencies"] == ["six>=1"]
+    assert part["dependency-groups"] == {"base": [], "node-My_Pack": ["numpy>=2"]}
+    assert part["tool"]["uv"]["constraint-dependencies"] == ["numpy==2"]
+    assert part["tool"]["uv"]["required-version"] == ">=0.12"
+
+
+def test_all_lines_declare_the_same_as_before() -> None:
+    for text in (WITH_OWN, PROJECT):
+        assert tomllib.loads(part_of(text, lines_of(text))) == tomllib.loads(text)
+
+
+def test_a_project_without_groups_has_a_part_too() -> None:
+    bare = '[project]\nname = "x"\ndependencies = ["a", "b"]\n'
+    assert tomllib.loads(part_of(bare, lines_of(bare)[:1]))["project"]["dependencies"] == ["a"]
+
+
+def test_what_is_no_toml_is_told() -> None:
+    with pytest.raises(Failure) as caught:
+        lines_of("[[[")
+    assert caught.value.code == "gov-truth-damaged"
+
+
+def test_lines_are_found_by_the_names_that_uv_writes() -> None:
+    lines = lines_of(WITH_OWN)
+    edges = [Edge(source="node my-pack", requirement="NumPy>=2.0"), Edge(source="base", requirement="opencv")]
+    assert named_by(lines, edges) == (Line("node My_Pack", "numpy>=2", "node-My_Pack"),)
+    assert list(spelled(edges, lines)) == [
+        Edge(source="node My_Pack", requirement="NumPy>=2.0"),
+        Edge(source="base", requirement="opencv"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "free"),
+    [
+        ("numpy<2", "numpy"),
+        ("uvicorn[standard]>=0.2; python_version > '3'", 'uvicorn[standard]; python_version > "3"'),
+        ("numpy @ https://127.0.0.1/n.whl", "numpy"),
+        ("numpy", None),
+        ("-r other.txt", None),
+    ],
+)
+def test_a_line_without_bounds_keeps_its_extras_and_marker(text: str, free: str | None) -> None:
+    found = Line("base", text, "base").with_any_version()
+    assert (None if found is None else found.text) == free
+
+
+def test_records_hold_a_line_as_who_asks_for_what() -> None:
+    assert Line("node a", "numpy<2", "node-a").edge == Edge(source="node a", requirement="numpy<2")
+
+
+def test_a_line_that_is_no_requirement_has_no_name() -> None:
+    assert (Line("base", "-r x").name, Line("base", "A_b>1").name) == ("", "a-b")

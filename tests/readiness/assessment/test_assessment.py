@@ -1,0 +1,93 @@
+"""What becomes of workflows that change, go or cannot be read in the middle of a cycle."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.readiness.cycle import CycleResult, run_cycle
+from comfywatchman.readiness.status import WorkflowEntry
+from comfywatchman.readiness.workflows.discovery import Root
+from tests.hosts import Host, graph
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def cycle_with(host: Host, change: Callable[[], object], *, at: str = "verdicts") -> CycleResult:
+    """Run a cycle in which something happens as a phase begins."""
+
+    def progress(phase: str) -> None:
+        if phase == at:
+            change()
+
+    return run_cycle(host.request(progress=progress))
+
+
+def entries(result: CycleResult) -> dict[str, WorkflowEntry]:
+    assert result.status is not None
+    return {os.path.basename(one.path): one for one in result.status.workflows}
+
+
+def test_a_file_that_changes_after_its_acknowledgement_is_judged_as_it_was_read(host: Host) -> None:
+    path = host.write("a.json")
+    result = cycle_with(host, lambda: path.write_bytes(graph(lora="x.safetensors")))
+    assert entries(result)["a.json"].status == "READY"
+    assert host.entry("a.json").status == "MISSING"
+
+
+def test_a_file_that_changes_before_it_is_judged_anew_waits_for_the_next_cycle(host: Host) -> None:
+    """Its facts were lost with the database, so it would have to be read again, and has another content by now."""
+    path = host.write("a.json")
+    host.cycle()
+    for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
+        (host.home / "state" / name).unlink(missing_ok=True)
+    result = cycle_with(host, lambda: path.write_bytes(graph(lora="x.safetensors")))
+    entry = entries(result)["a.json"]
+    assert (entry.status, entry.problems[0].code) == ("UNCERTAIN", "file-changed")
+    assert "changed while it was read" in entry.problems[0].message
+    assert host.entry("a.json").status == "MISSING"
+
+
+def test_a_file_that_goes_before_it_is_read_is_in_no_report(host: Host) -> None:
+    path = host.write("a.json")
+    host.write("b.json", lora="x.safetensors")
+    result = cycle_with(host, path.unlink)
+    assert result.record.success
+    assert list(entries(host.cycle())) == ["b.json"]
+
+
+def test_a_file_that_cannot_be_opened_is_reported_with_the_reason_and_not_acknowledged(host: Host) -> None:
+    root = host.folder / "w"
+    host.roots = (Root(root, "w"),)
+    root.mkdir()
+    (root / "a.json").symlink_to("/proc/self/mem")  # stat says a regular file, and reading it fails even for root
+    result = host.cycle()
+    entry = entries(result)["a.json"]
+    assert (entry.status, entry.intake, entry.sha256) == ("INVALID", None, None)
+    assert "cannot be read" in entry.problems[0].message
+    assert host.intake() == []
+
+
+def test_each_file_has_one_entry_in_path_order(host: Host) -> None:
+    for name in ("b.json", "a.json", "sub/c.json", "B.json"):
+        host.write(name)
+    found = [one.path for one in host.status().workflows]
+    assert found == sorted(found)
+    assert len(set(found)) == 4
+
+
+def test_a_file_keeps_its_label_when_its_root_is_renamed(host: Host) -> None:
+    host.write("a.json")
+    host.roots = (Root(host.workflows, "first"),)
+    host.cycle()
+    host.roots = (Root(host.workflows, "second"),)
+    entry = host.entry("a.json")
+    assert entry.source == "first"
+    host.write("a.json", lora="x.safetensors")
+    assert host.entry("a.json").source == "second"

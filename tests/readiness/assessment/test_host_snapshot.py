@@ -1,0 +1,111 @@
+"""One look at the host: what a verdict depends on changes its fingerprint, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.readiness.assessment.host_snapshot import HostView, look_at_host
+from comfywatchman.readiness.context import Run
+from comfywatchman.readiness.database import open_database
+from comfywatchman.readiness.workflow_facts import ClassUse
+from tests.hosts import CHECKPOINT, Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+@contextmanager
+def looked(host: Host) -> Iterator[HostView]:
+    with closing(open_database(host.layout.database)) as database:
+        view = look_at_host(Run.begin(host.request()), database)
+        with closing(view.owners):
+            yield view
+
+
+def fingerprint(host: Host) -> str:
+    with looked(host) as view:
+        return view.fingerprint
+
+
+def test_an_unchanged_host_has_the_same_fingerprint(host: Host) -> None:
+    first = fingerprint(host)
+    host.write("a.json")
+    (host.comfyui / "output").mkdir()
+    assert fingerprint(host) == first
+
+
+def test_a_model_a_pack_a_version_or_a_map_changes_it(host: Host) -> None:
+    seen = [fingerprint(host)]
+    host.model("loras/a.safetensors")
+    seen.append(fingerprint(host))
+    host.model(f"checkpoints/{CHECKPOINT}", b"")
+    seen.append(fingerprint(host))
+    pack = host.pack("MyNode")
+    seen.append(fingerprint(host))
+    pack.rename(pack.with_name("pack-MyNode.disabled"))
+    seen.append(fingerprint(host))
+    (host.comfyui / "comfyui_version.py").write_text('__version__ = "0.34.0"\n')
+    seen.append(fingerprint(host))
+    host.set(nodes__class_map=host.folder / "map")
+    seen.append(fingerprint(host))
+    host.set(nodes__ask_registry=True)
+    seen.append(fingerprint(host))
+    assert len(set(seen)) == len(seen)
+
+
+def test_where_new_models_belong_changes_it(host: Host) -> None:
+    yaml = host.comfyui / "extra_model_paths.yaml"
+    (host.folder / "disk").mkdir()
+    seen = set()
+    for line in ("", "  is_default: true\n"):
+        yaml.write_text(f"x:\n  base_path: {host.folder / 'disk'}\n{line}  loras: l\n")
+        seen.add(fingerprint(host))
+    assert len(seen) == 2
+
+
+def test_folders_of_loaders_that_packs_bring_are_looked_into(host: Host) -> None:
+    folder = host.pack("MyNode")
+    source = (
+        "import folder_paths\n"
+        "class MyLoader:\n"
+        "    @classmethod\n"
+        "    def INPUT_TYPES(cls):\n"
+        '        return {"required": {"name": (folder_paths.get_filename_list("my_models"),)}}\n'
+        'NODE_CLASS_MAPPINGS = {"MyLoader": MyLoader}\n'
+    )
+    (folder / "__init__.py").write_text(source)
+    host.model("my_models/a.safetensors")
+    with looked(host) as view:
+        assert "a.safetensors" in view.inventory.folders["my_models"]
+        assert view.table.fingerprint
+    folder.rename(folder.with_name("x.disabled"))
+    with looked(host) as view:
+        assert "my_models" not in view.inventory.folders
+
+
+def test_a_base_directory_without_the_program_has_no_core_classes(host: Host) -> None:
+    request = host.request(installation=Installation(root=host.comfyui, version=None, base=host.comfyui))
+    for name in ("main.py", "nodes.py"):
+        os.unlink(host.comfyui / name)
+    with closing(open_database(host.layout.database)) as database:
+        view = look_at_host(Run.begin(request), database)
+        with closing(view.owners):
+            assert (view.comfyui_version, view.comfyui_running) == (None, False)
+            node = view.judge_node("KSampler", ClassUse(node_paths=("1",)))
+            assert view.fingerprint
+    assert node is None or node.state == "unknown"
+
+
+def test_what_cannot_be_looked_at_is_a_problem(host: Host) -> None:
+    (host.comfyui / "extra_model_paths.yaml").write_text("a: [\n")
+    (host.comfyui / "models" / "loras").symlink_to("loras")
+    with looked(host) as view:
+        assert any("extra_model_paths.yaml" in problem for problem in view.problems)

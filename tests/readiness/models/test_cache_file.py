@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.install.folders import resolve_folders
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.readiness.database import open_database
+from comfywatchman.readiness.models.cache_file import model_cache, write_model_cache
+from comfywatchman.readiness.models.hashing import hash_some
+from comfywatchman.readiness.models.index import ModelIndex
+from comfywatchman.readiness.models.inventory import Inventory, ModelFile, build_inventory
+from comfywatchman.readiness.models.scan import walk_models
+from tests.model_files import put, safetensors
+
+
+class Host:
+    """A ComfyUI root and the state beside it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.cache = root / "state/model_cache.json"
+
+    def index(self) -> ModelIndex:
+        return ModelIndex(open_database(self.root / "state/index.sqlite"))
+
+    def inventory(self, index: ModelIndex) -> Inventory:
+        folders, _ = resolve_folders(Installation(self.root, None, self.root))
+        return build_inventory(walk_models(folders), index)
+
+    def write(self) -> bool:
+        index = self.index()
+        return write_model_cache(self.cache, self.inventory(index), index)
+
+    def read(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.cache.read_bytes())
+        return found
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    path = put(tmp_path / "models/loras/sub/a.safetensors", safetensors())
+    os.utime(path, ns=(0, 1_700_000_000_123_456_789))
+    put(tmp_path / "models/vae/b.safetensors")
+    return Host(tmp_path)
+
+
+def test_models_stand_in_the_file_by_folder_with_what_is_known(host: Host) -> None:
+    assert host.write()
+    assert host.read() == {
+        "schema_version": 1,
+        "folders": {
+            "loras": [
+                {
+                    "name": "sub/a.safetensors",
+                    "path": str(host.root / "models/loras/sub/a.safetensors"),
+                    "size": len(safetensors()),
+                    "mtime": "2023-11-14T22:13:20Z",
+                    "format": "safetensors",
+                    "problem": None,
+                    "sha256": None,
+                    "autov2": None,
+                    "autov3": None,
+                    "blake3": None,
+                }
+            ],
+            "vae": [host.read()["folders"]["vae"][0]],
+        },
+    }
+    assert host.read()["folders"]["vae"][0]["problem"] == "empty (0 bytes)"
+    assert host.cache.read_bytes().endswith(b"}\n")
+
+
+def test_hashes_stand_there_once_they_are_known(host: Host) -> None:
+    host.write()
+    index = host.index()
+    inventory = host.inventory(index)
+    hash_some(inventory.in_folder("loras").values(), index, budget_seconds=9, monotonic=lambda: 0.0)
+    assert write_model_cache(host.cache, inventory, index)
+    found = host.read()["folders"]["loras"][0]
+    assert len(found["sha256"]) == 64
+    assert found["autov2"] == found["sha256"][:10]
+    assert len(found["autov3"]) == 12
+    assert len(found["blake3"]) == 64
+
+
+def test_an_unchanged_host_writes_nothing_and_puts_nothing_together(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert host.write()
+    before = host.cache.stat()
+    monkeypatch.setattr("comfywatchman.readiness.models.cache_file.model_cache", None)
+    assert not host.write()
+    assert (host.cache.stat().st_ino, host.cache.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_new_model_is_written(host: Host) -> None:
+    host.write()
+    put(host.root / "models/vae/c.safetensors", safetensors())
+    assert host.write()
+    assert len(host.read()["folders"]["vae"]) == 2
+
+
+def test_a_lost_or_edited_file_is_written_again(host: Host) -> None:
+    host.write()
+    host.cache.unlink()
+    assert host.write()
+    host.cache.write_bytes(b"{}")
+    assert host.write()
+    assert host.read()["schema_version"] == 1
+
+
+def test_a_lost_database_does_not_make_the_same_file_new(host: Host) -> None:
+    host.write()
+    before = host.cache.stat()
+    for path in (host.root / "state").glob("index.sqlite*"):
+        path.unlink()
+    assert not host.write()
+    assert host.cache.stat().st_ino == before.st_ino
+
+
+def test_a_time_that_no_calendar_has_is_null() -> None:
+    model = ModelFile("vae", "a", "/a", 1, 10**30, 1, 1, "unknown", None, None)
+    assert model_cache(Inventory({"vae": {"a": model}}), {}).folders["vae"][0].mtime is None
+
+
+def test_a_cache_that_cannot_be_written_is_a_failure(host: Host) -> None:
+    index = host.index()
+    with pytest.raises(Failure) as caught:
+        write_model_cache(Path("/proc/none/model_cache.json"), host.inventory(index), index)
+    assert caught.value.code == "state-unwritable"

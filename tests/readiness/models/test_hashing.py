@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from blake3 import blake3
+
+from comfywatchman.readiness.database import open_database
+from comfywatchman.readiness.models.hashing import (
+    BLOCK_BYTES,
+    OVERRUN_SECONDS,
+    Hasher,
+    HashOutcome,
+    data_start,
+    hash_some,
+)
+from comfywatchman.readiness.models.index import Hashes, ModelIndex
+from comfywatchman.readiness.models.inventory import ModelFile
+from tests.model_files import put, safetensors, with_header
+
+
+class Watch:
+    """A steady clock that moves on by a step each time it is read."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.seconds = 100.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.seconds += self.step
+        return self.seconds
+
+
+def index(tmp_path: Path) -> ModelIndex:
+    return ModelIndex(open_database(tmp_path / "i"))
+
+
+def model(path: Path, *, problem: str | None = None, kind: str = "safetensors") -> ModelFile:
+    found = path.stat()
+    return ModelFile(
+        "loras", path.name, str(path), found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, kind, problem, None
+    )
+
+
+def files(tmp_path: Path, *sizes: int) -> list[ModelFile]:
+    return [model(put(tmp_path / f"f{n}.ckpt", os.urandom(size))) for n, size in enumerate(sizes)]
+
+
+def run(found: list[ModelFile], known: ModelIndex, *, budget: float = 100.0, step: float = 0.0) -> HashOutcome:
+    return hash_some(found, known, budget_seconds=budget, monotonic=Watch(step))
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 9 * BLOCK_BYTES + 17])
+def test_hashes_are_those_of_the_whole_file(tmp_path: Path, size: int) -> None:
+    content = os.urandom(size)
+    path = put(tmp_path / "a.ckpt", content)
+    with Hasher() as hasher:
+        answer = hasher.hash_file(str(path))
+    assert answer == (
+        model(path).key,
+        Hashes(hashlib.sha256(content).hexdigest(), None, blake3(content).hexdigest()),
+    )
+
+
+@pytest.mark.parametrize("header_bytes", [2, 5000, BLOCK_BYTES - 8, BLOCK_BYTES, 2 * BLOCK_BYTES + 5])
+def test_autov3_covers_what_follows_the_header(tmp_path: Path, header_bytes: int) -> None:
+    data = os.urandom(BLOCK_BYTES + 99)
+    content = with_header(b"{" + b" " * (header_bytes - 2) + b"}", data)
+    with Hasher() as hasher:
+        answer = hasher.hash_file(str(put(tmp_path / "a.safetensors", content)))
+    assert not isinstance(answer, str)
+    assert answer[1].autov3 == hashlib.sha256(data).hexdigest()[:12]
+    assert answer[1].sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_autov3_survives_a_change_of_metadata(tmp_path: Path) -> None:
+    with Hasher() as hasher:
+        answers = [
+            hasher.hash_file(str(put(tmp_path / f"{n}.safetensors", safetensors(3, metadata={"n": n * "x"}))))
+            for n in range(2)
+        ]
+    hashes = [answer[1] for answer in answers if not isinstance(answer, str)]
+    assert len({h.autov3 for h in hashes}) == 1
+    assert len({h.sha256 for h in hashes}) == 2
+
+
+@pytest.mark.parametrize(
+    ("head", "size", "start"),
+    [
+        (b"\x02" + bytes(7) + b"{", 10, 10),
+        (b"\x03" + bytes(7) + b"{", 10, None),
+        (b"\x02" + bytes(7) + b"[", 10, None),
+        (b"PK\x03\x04", 4, None),
+        (b"", 0, None),
+    ],
+)
+def test_only_a_safetensors_header_has_data_behind_it(head: bytes, size: int, start: int | None) -> None:
+    assert data_start(head, size) == start
+
+
+def test_a_file_that_grows_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.ckpt", os.urandom(3 * BLOCK_BYTES))
+
+    def grow() -> bool:
+        with path.open("ab") as stream:
+            stream.write(b"x")
+        return True
+
+    with Hasher() as hasher:
+        answer = hasher.hash_file(str(path), may_go_on=lambda: path.stat().st_size > 3 * BLOCK_BYTES + 9 or grow())
+    assert answer == "changed while it was hashed"
+
+
+def test_a_file_that_is_touched_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.ckpt", os.urandom(3 * BLOCK_BYTES))
+
+    def touch() -> bool:
+        os.utime(path, ns=(1, 1))
+        return True
+
+    with Hasher() as hasher:
+        assert hasher.hash_file(str(path), may_go_on=touch) == "changed while it was hashed"
+
+
+def test_what_cannot_be_hashed_says_why(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    path = put(tmp_path / "a.ckpt", b"x")
+    with Hasher() as hasher:
+        assert hasher.hash_file(str(tmp_path / "gone")) == "cannot be opened: No such file or directory"
+        assert hasher.hash_file(str(tmp_path / "fifo")) == "not a regular file"
+        assert hasher.hash_file(str(tmp_path)) == "not a regular file"
+        assert str(hasher.hash_file("/proc/self/mem")).startswith("cannot be read: ")
+        assert (
+            hasher.hash_file(str(path), may_go_on=lambda: False)
+            == "given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds"
+        )
+
+
+def test_everything_is_hashed_once_small_files_first(tmp_path: Path) -> None:
+    found = files(tmp_path, 3000, 10, 200)
+    for sizes in ([10], [10, 200], [10, 200, 3000]):
+        assert run(found, index(tmp_path), budget=1, step=2) == HashOutcome(1, 3 - len(sizes))
+        assert sorted(size for _device, _inode, size, _mtime in index(tmp_path).hashes()) == sizes
+    assert run(found, index(tmp_path)) == HashOutcome(0, 0)
+    for file in found:
+        assert index(tmp_path).hashes()[file.key].sha256 == hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
+
+
+def test_no_time_means_no_hashes(tmp_path: Path) -> None:
+    done = run(files(tmp_path, 10, 20), index(tmp_path), budget=0)
+    assert done == HashOutcome(0, 2)
+
+
+def test_each_call_gets_on_by_one_file_at_least_and_stops_when_the_time_is_up(tmp_path: Path) -> None:
+    found = files(tmp_path, 10, 20, 30)
+    left = [run(found, index(tmp_path), budget=1, step=2).waiting for _ in range(4)]
+    assert left == [2, 1, 0, 0]
+
+
+def test_a_file_that_would_not_fit_is_left_for_the_next_time(tmp_path: Path) -> None:
+    found = files(tmp_path, 5 << 20, 60 << 20)
+    assert run(found, index(tmp_path), budget=20, step=1).waiting == 1
+    assert run(found, index(tmp_path), budget=20, step=1).waiting == 0
+
+
+def test_a_tiny_first_file_tells_nothing_of_the_speed(tmp_path: Path) -> None:
+    found = files(tmp_path, 10, 200_000, 300_000)
+    assert run(found, index(tmp_path), budget=50, step=1) == HashOutcome(3, 0)
+
+
+def test_a_huge_file_behind_a_tiny_one_is_left_for_the_next_time(tmp_path: Path) -> None:
+    huge = tmp_path / "huge.ckpt"
+    huge.touch()
+    os.truncate(huge, 4 << 30)
+    assert run([*files(tmp_path, 10), model(huge)], index(tmp_path), budget=20) == HashOutcome(1, 1)
+
+
+def test_a_file_that_takes_far_too_long_is_given_up(tmp_path: Path) -> None:
+    found = files(tmp_path, 4 * BLOCK_BYTES)
+    done = run(found, index(tmp_path), budget=1, step=OVERRUN_SECONDS / 2)
+    assert done.waiting == 1
+    assert [text.partition(": ")[0] for text in done.skipped] == [str(found[0].path)]
+    assert done.skipped[0].endswith("raise [models] hash_budget_seconds")
+
+
+def test_broken_files_folders_and_second_names_are_passed_over(tmp_path: Path) -> None:
+    good = put(tmp_path / "a.ckpt", b"x")
+    os.link(good, tmp_path / "b.ckpt")
+    found = [
+        model(good),
+        model(tmp_path / "b.ckpt"),
+        model(put(tmp_path / "c.ckpt"), problem="empty"),
+        model(tmp_path, kind="diffusers"),
+    ]
+    done = run(found, index(tmp_path))
+    assert (done.hashed, done.waiting) == (1, 0)
+
+
+def test_a_file_that_changed_since_the_walk_is_not_recorded(tmp_path: Path) -> None:
+    found = files(tmp_path, 10, 20)
+    os.utime(found[0].path, ns=(1, 1))
+    Path(found[1].path).unlink()
+    known = index(tmp_path)
+    done = run(found, known)
+    assert (done.hashed, done.waiting) == (0, 2)
+    assert [reason.rpartition("ckpt: ")[2] for reason in done.skipped] == [
+        "changed since it was listed",
+        "cannot be opened: No such file or directory",
+    ]
+    assert known.hashes() == {}
+
+
+def test_what_was_done_is_kept_from_time_to_time(tmp_path: Path) -> None:
+    found = files(tmp_path, 10, 20, 30)
+
+    watch = Watch(3)
+
+    def until_something_is_kept() -> float:
+        if index(tmp_path).hashes():
+            raise KeyboardInterrupt
+        return watch()
+
+    with pytest.raises(KeyboardInterrupt):
+        hash_some(found, index(tmp_path), budget_seconds=1000, monotonic=until_something_is_kept)
+    assert len(index(tmp_path).hashes()) < len(found)
+
+
+def test_the_cycle_makes_autov3_for_loras_only(tmp_path: Path) -> None:
+    lora = model(put(tmp_path / "lora.safetensors", safetensors()))
+    other = model(put(tmp_path / "model.safetensors", safetensors()))
+    checkpoint = msgspec.structs.replace(other, folder="checkpoints")
+    known = index(tmp_path)
+    run([lora, checkpoint], known)
+    assert known.hashes()[lora.key].autov3 is not None
+    assert known.hashes()[checkpoint.key].autov3 is None

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from comfywatchman.comfyui.install.folders import resolve_folders
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.models.file import HeaderFacts, check_header
+from comfywatchman.readiness.models.inventory import HeaderKey, Inventory, build_inventory
+from comfywatchman.readiness.models.scan import walk_models
+from tests.model_files import put, safetensors
+
+
+class Memory:
+    """Header facts in a dictionary."""
+
+    def __init__(self) -> None:
+        self.facts: dict[HeaderKey, HeaderFacts] = {}
+        self.batches = 0
+
+    def headers(self) -> Mapping[HeaderKey, HeaderFacts]:
+        return self.facts
+
+    def remember_headers(self, facts: Mapping[HeaderKey, HeaderFacts]) -> None:
+        self.facts.update(facts)
+        self.batches += 1
+
+
+def build(root: Path, memory: Memory | None = None) -> Inventory:
+    folders, _ = resolve_folders(Installation(root, None, root))
+    return build_inventory(walk_models(folders), Memory() if memory is None else memory)
+
+
+def test_models_are_found_by_their_very_name_only(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/SDXL/a.safetensors", safetensors())
+    inventory = build(tmp_path)
+    found = inventory.exact("loras", "SDXL/a.safetensors")
+    assert found is not None
+    assert (found.folder, found.format, found.problem) == ("loras", "safetensors", None)
+    assert found.path == str(tmp_path / "models/loras/SDXL/a.safetensors")
+    for folder, name in (
+        ("loras", "a.safetensors"),
+        ("loras", "sdxl/a.safetensors"),
+        ("loras", "SDXL\\a.safetensors"),
+        ("vae", "SDXL/a.safetensors"),
+        ("nobody", "SDXL/a.safetensors"),
+    ):
+        assert inventory.exact(folder, name) is None
+
+
+def test_basenames_are_found_over_all_folders_without_regard_to_case(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/x/AE.safetensors", safetensors())
+    put(tmp_path / "models/vae/ae.safetensors", safetensors())
+    inventory = build(tmp_path)
+    assert {model.folder for model in inventory.by_basename("ae.safetensors")} == {"loras", "vae"}
+    assert inventory.by_basename("AE.safetensors") == ()
+
+
+def test_a_broken_file_is_there_and_says_what_is_wrong(tmp_path: Path) -> None:
+    put(tmp_path / "models/vae/a.safetensors", safetensors()[:-1])
+    (tmp_path / "models/vae/b.safetensors").symlink_to("gone")
+    inventory = build(tmp_path)
+    assert [m.problem_code for m in inventory.in_folder("vae").values()] == ["truncated", "unreadable"]
+
+
+def test_only_new_and_changed_files_are_opened(tmp_path: Path) -> None:
+    memory = Memory()
+    path = put(tmp_path / "models/vae/a.safetensors", safetensors())
+    put(tmp_path / "models/vae/b.safetensors", safetensors())
+    assert build(tmp_path, memory).read_headers == 2
+    assert build(tmp_path, memory).read_headers == 0
+    assert memory.batches == 1
+    path.write_bytes(b"")
+    changed = build(tmp_path, memory)
+    assert changed.read_headers == 1
+    assert [m.problem_code for m in changed.in_folder("vae").values()] == ["empty", None]
+
+
+def test_a_file_changed_within_its_size_and_place_is_opened_again(tmp_path: Path) -> None:
+    memory = Memory()
+    path = put(tmp_path / "models/vae/a.safetensors", safetensors())
+    build(tmp_path, memory)
+    path.write_bytes(b"\x80\x04" + safetensors()[2:])
+    os.utime(path, ns=(1, 1))
+    found = build(tmp_path, memory).exact("vae", "a.safetensors")
+    assert found is not None
+    assert found.problem_code in {"truncated", "header-invalid", "wrong-container"}
+
+
+def test_two_names_of_one_file_are_judged_by_their_own_suffix(tmp_path: Path) -> None:
+    path = put(tmp_path / "models/vae/a.safetensors", safetensors())
+    os.link(path, tmp_path / "models/vae/a.ckpt")
+    os.link(path, tmp_path / "models/vae/same.safetensors")
+    inventory = build(tmp_path)
+    assert [m.problem_code for m in inventory.in_folder("vae").values()] == ["wrong-container", None, None]
+    assert inventory.read_headers == 2
+
+
+def test_what_could_not_be_read_is_tried_again_each_time(tmp_path: Path) -> None:
+    memory = Memory()
+    put(tmp_path / "models/vae/a.safetensors", safetensors())
+    folders, _ = resolve_folders(Installation(tmp_path, None, tmp_path))
+    asked: list[str] = []
+
+    def refuse(path: str, size: int) -> HeaderFacts:
+        asked.append(path)
+        return check_header(f"{path}/{size}", size)
+
+    for _ in range(2):
+        build_inventory(walk_models(folders), memory, check=refuse)
+    assert len(asked) == 2
+
+
+def test_diffusers_are_models_of_their_own_format(tmp_path: Path) -> None:
+    put(tmp_path / "models/diffusers/sd/model_index.json", b"{}")
+    found = build(tmp_path).exact("diffusers", "sd")
+    assert found is not None
+    assert (found.format, found.problem) == ("diffusers", None)
+
+
+def test_the_fingerprint_changes_with_any_change_and_with_nothing_else(tmp_path: Path) -> None:
+    a = put(tmp_path / "models/vae/a.safetensors", safetensors())
+    first = build(tmp_path).fingerprint
+    assert build(tmp_path).fingerprint == first
+    seen = {first}
+    os.utime(a, ns=(1, 1))
+    seen.add(build(tmp_path).fingerprint)
+    a.rename(a.with_name("b.safetensors"))
+    seen.add(build(tmp_path).fingerprint)
+    put(tmp_path / "models/loras/c.safetensors", safetensors())
+    seen.add(build(tmp_path).fingerprint)
+    assert len(seen) == 4
+
+
+def test_the_fingerprint_stands_a_root_that_is_not_utf8(tmp_path: Path) -> None:
+    root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/us\xe9r"))
+    put(root / "models/vae/a.safetensors", safetensors())
+    assert len(build(root).fingerprint) == 32
+
+
+def test_names_are_found_whatever_their_unicode_form(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/Cafe\u0301.safetensors", safetensors())
+    put(tmp_path / "models/loras/caf\u00e9.pt", safetensors())
+    inventory = build(tmp_path)
+    for spelling in ("cafe\u0301.safetensors", "caf\u00e9.safetensors"):
+        assert [one.name for one in inventory.by_basename(spelling)] == ["Cafe\u0301.safetensors"]
+    assert [one.name for one in inventory.by_basename("cafe\u0301.pt")] == ["caf\u00e9.pt"]
+    assert inventory.exact("loras", "Caf\u00e9.safetensors") is None
+    assert inventory.by_basename("cafe.pt") == ()

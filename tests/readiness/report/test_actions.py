@@ -1,0 +1,269 @@
+"""What to do: one action for each cause, the most rewarding first."""
+
+from __future__ import annotations
+
+import msgspec
+
+from comfywatchman.comfyui.references.reference import Confidence
+from comfywatchman.readiness.report.actions import actions
+from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.status import (
+    NOTHING_TO_RUN,
+    OUT_OF_REACH,
+    Blocked,
+    Candidate,
+    Environment,
+    EnvironmentCheck,
+    FileProblem,
+    MissingInput,
+    MissingModel,
+    MissingNode,
+    Package,
+    PlanFacts,
+    RefusedInput,
+    WorkflowEntry,
+)
+
+
+def model(
+    name: str = "a.pt",
+    *,
+    folder: str | None = "loras",
+    state: ModelState = ModelState.MISSING,
+    confidence: Confidence = "high",
+    fix: str | None = "Put it there.",
+    candidates: tuple[Candidate, ...] = (),
+) -> MissingModel:
+    return MissingModel(name, folder, "LoraLoader", "1", "lora_name", state, fix, "table", confidence, candidates)
+
+
+def node(class_type: str, *packages: str, state: str = "missing", fix: str | None = "Install it.") -> MissingNode:
+    return MissingNode(class_type, state, ("1",), tuple(Package(id=one) for one in packages), fix)
+
+
+def entry(
+    path: str,
+    *,
+    status: Status = Status.MISSING,
+    models: tuple[MissingModel, ...] = (),
+    nodes: tuple[MissingNode, ...] = (),
+    problems: tuple[FileProblem, ...] = (),
+    inputs: tuple[MissingInput, ...] = (),
+    refused: tuple[RefusedInput, ...] = (),
+) -> WorkflowEntry:
+    return WorkflowEntry(
+        path=path,
+        source="mine",
+        format="ui-1",
+        container="json",
+        sha256="0" * 64,
+        status=status,
+        models=len(models),
+        missing_models=models,
+        missing_nodes=nodes,
+        inactive_models=(),
+        uncertain_count=0,
+        problems=problems,
+        last_resolved_at=None,
+        intake=None,
+        missing_inputs=inputs,
+        refused_inputs=refused,
+    )
+
+
+def test_with_nothing_missing_there_is_nothing_to_do() -> None:
+    assert actions([]) == ()
+    assert actions([entry("/a", status=Status.READY)]) == ()
+
+
+def test_a_model_that_several_workflows_lack_is_one_action() -> None:
+    (one,) = actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
+    assert (one.kind, one.what, one.instruction) == ("model", "a.pt", "Put it there.")
+    assert one.because == "a model of loras, missing"
+    assert one.workflows == ("/a", "/b")
+
+
+def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action() -> None:
+    found = actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
+    assert {one.because for one in found} == {
+        "a model of loras, missing",
+        "a model of vae, missing",
+        "a model of an unknown folder, missing",
+    }
+    assert "" in {one.instruction for one in found}
+
+
+def test_classes_of_one_package_are_one_action_that_names_them() -> None:
+    (one,) = actions(
+        [entry("/a", nodes=(node("B", "pack"), node("A", "pack"))), entry("/b", nodes=(node("A", "pack"),))]
+    )
+    assert (one.kind, one.what, one.because) == ("node", "pack", "missing node classes: A, B")
+    assert one.workflows == ("/a", "/b")
+
+
+def test_a_class_of_several_packages_is_its_own_action_with_the_choice() -> None:
+    found = actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
+    assert [one.what for one in found] == ["A", "B"]
+    assert [package.id for package in found[0].packages] == ["p", "q"]
+
+
+def test_all_classes_of_a_newer_comfyui_are_one_action() -> None:
+    state = "needs_newer_comfyui"
+    (one,) = actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
+    assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
+
+
+def test_one_update_of_comfyui_is_enough_for_all_its_classes() -> None:
+    wanted = [f"Update ComfyUI to {version}." for version in ("0.3.28 or later", "0.33.0 or later", "0.3.75 or later")]
+    nodes = [node(fix, state="needs_newer_comfyui", fix=fix) for fix in wanted]
+    assert actions([entry("/a", nodes=tuple(nodes))])[0].instruction == wanted[1]
+    newest = node("Z", state="needs_newer_comfyui", fix="Update ComfyUI to the newest version.")
+    assert actions([entry("/a", nodes=(newest, *nodes))])[0].instruction == newest.fix
+
+
+def test_a_class_of_unknown_origin_is_to_be_looked_at() -> None:
+    (one,) = actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
+    assert (one.what, one.instruction, one.is_sure) == ("A", "Find the package that provides it.", False)
+    assert one.because == "node classes of unknown origin: A"
+
+
+def test_a_pack_whose_import_failed_says_so() -> None:
+    (one,) = actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
+    assert one.because == "its import failed: A"
+
+
+def test_what_one_workflow_names_for_sure_is_sure() -> None:
+    unsure = entry("/a", models=(model(confidence="low"),))
+    assert [one.is_sure for one in actions([unsure])] == [False]
+    sure = entry("/b", models=(model(),))
+    assert [one.is_sure for one in actions([unsure, sure])] == [True]
+    assert [one.is_sure for one in actions([sure, unsure])] == [True]
+    unresolvable = model(state=ModelState.UNRESOLVABLE)
+    assert [one.is_sure for one in actions([entry("/a", models=(unresolvable,))])] == [False]
+
+
+def test_an_invalid_file_is_an_action_with_its_first_problem() -> None:
+    problems = (FileProblem("workflow-not-json", "It is no JSON."), FileProblem("x", "y"))
+    found = actions([entry("/a", status=Status.INVALID, problems=problems), entry("/b", status=Status.INVALID)])
+    assert [(one.kind, one.what, one.because) for one in found] == [
+        ("file", "/a", "It is no JSON."),
+        ("file", "/b", "cannot be read"),
+    ]
+
+
+def test_sure_things_first_then_nodes_models_files_then_what_blocks_most() -> None:
+    found = actions(
+        [
+            entry("/1", models=(model("once"), model("twice"), model("guess", confidence="low"))),
+            entry("/2", models=(model("twice"),), nodes=(node("N", "pack"), node("U", state="unknown"))),
+            entry("/3", status=Status.INVALID),
+        ]
+    )
+    assert [one.what for one in found] == ["pack", "twice", "once", "/3", "U", "guess"]
+
+
+def test_candidates_come_along() -> None:
+    candidate = Candidate(source="civitai", url="https://civitai.com/1")
+    (one,) = actions([entry("/a", models=(model(candidates=(candidate,)),))])
+    assert one.candidates == (candidate,)
+
+
+def picture(name: str, *, required: bool) -> MissingInput:
+    return MissingInput(name, "input", "picture", "LoadImage", "1", "image", "Put it into input.", required=required)
+
+
+def test_a_required_picture_is_one_action_after_the_models() -> None:
+    found = actions(
+        [
+            entry("/1", inputs=(picture("a.png", required=True),)),
+            entry("/2", inputs=(picture("a.png", required=True),), models=(model(),)),
+            entry("/3", status=Status.INVALID),
+        ]
+    )
+    assert [one.kind for one in found] == ["model", "input", "file"]
+    assert (found[1].what, found[1].instruction, found[1].because, found[1].workflows) == (
+        "a.png",
+        "Put it into input.",
+        "a picture that is not in ComfyUI's input folder",
+        ("/1", "/2"),
+    )
+
+
+def test_a_picture_that_does_not_count_is_no_action() -> None:
+    assert actions([entry("/1", status=Status.READY, inputs=(picture("a.png", required=False),))]) == ()
+
+
+def found(name: str, *, folder: str | None = "loras", state: ModelState = ModelState.MISSING) -> MissingModel:
+    return msgspec.structs.replace(model(name, folder=folder, state=state, fix=f"Fetch {name}."), answer="FOUND")
+
+
+def test_all_that_was_found_is_one_download() -> None:
+    plan = PlanFacts("/home/plans/c1.json", 2, 5 << 30, 0)
+    entries = [entry("/a", models=(found("a.pt"), found("b.pt"), model("c.pt"))), entry("/b", models=(found("a.pt"),))]
+    together, alone = actions(entries, plan)
+    assert (together.kind, together.what, together.models) == ("download", "2 models", ("a.pt", "b.pt"))
+    assert together.instruction == (
+        "Fetch all of them (5.00 GiB as far as sizes are known): comfywatchman download --plan c1.json"
+    )
+    assert (together.because, together.workflows) == ("found, each proved by its hash", ("/a", "/b"))
+    assert (alone.what, alone.kind) == ("c.pt", "model")
+
+
+def test_a_download_of_unknown_size_says_no_size() -> None:
+    entries = [entry("/a", models=(found("a.pt"), found("b.pt")))]
+    (together,) = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
+    assert together.instruction == "Fetch all of them: comfywatchman download --plan c1.json"
+
+
+def test_one_found_model_without_a_plan_or_a_blocked_or_a_broken_one_stands_for_itself() -> None:
+    blocked = PlanFacts("/c1.json", 2, 0, 0, (Blocked("b.pt", "loras", "no"),))
+    two = [entry("/a", models=(found("a.pt"), found("b.pt")))]
+    assert [one.what for one in actions(two)] == ["a.pt", "b.pt"]
+    assert [one.what for one in actions(two, blocked)] == ["a.pt", "b.pt"]
+    broken = [entry("/a", models=(found("a.pt"), found("b.pt", state=ModelState.INVALID)))]
+    assert {one.what for one in actions(broken, PlanFacts("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}
+
+
+def test_what_fails_in_the_environment_comes_before_everything_else_and_warnings_do_not_come() -> None:
+    checks = (
+        EnvironmentCheck("nodes", "warn", "x moved.", "gov tx run x"),
+        EnvironmentCheck("production", "fail", "numpy is not there.", "gov init"),
+        EnvironmentCheck("journal", "fail", "A commit was cut off."),
+    )
+    found = actions([entry("/a", models=(model(),))], environment=Environment("fail", checks))
+    assert [one.kind for one in found] == ["environment", "environment", "model"]
+    assert [one.instruction for one in found[:2]] == ["gov init", "gov check says more."]
+    assert found[0].because == "numpy is not there."
+
+
+def test_each_kind_has_its_turn_however_many_wait_for_the_next() -> None:
+    away = FileProblem(OUT_OF_REACH, "Its folder is away.")
+    together = (found("first.pt"), found("second.pt"))
+    entries = [
+        entry("/broken", status=Status.INVALID),
+        *(entry(f"/{n}", inputs=(picture("a.png", required=True),)) for n in range(6)),
+        *(entry(f"/{n}", models=(model("alone.pt"),)) for n in range(5)),
+        *(entry(f"/{n}", models=together) for n in range(4)),
+        *(entry(f"/{n}", nodes=(node("Lacking", "pack"),)) for n in range(3)),
+        *(entry(f"/away/{n}", problems=(away,)) for n in range(2)),
+        entry("/1", models=(model("misspelt.pt", state=ModelState.CASE),)),
+    ]
+    listed = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
+    assert [one.kind for one in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
+    assert all(one.is_sure for one in listed)
+
+
+def test_an_input_that_the_server_refuses_is_one_action_for_all_workflows_with_that_value() -> None:
+    one = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
+    bare = RefusedInput("model", None, "KSampler", "3", "not_given", "Link something to it.")
+    first, second = actions([entry("/a", refused=(one, bare)), entry("/b", refused=(one,))])
+    assert (first.kind, first.what, first.instruction) == ("choice", "KSampler: sampler_name", "Choose another.")
+    assert (first.because, first.workflows) == ("its value is no_such", ("/a", "/b"))
+    assert (second.because, second.workflows) == ("nothing feeds this input", ("/a",))
+
+
+def test_a_workflow_with_nothing_to_run_needs_an_output_not_a_repair() -> None:
+    problem = FileProblem(NOTHING_TO_RUN, "There is nothing to run: it holds no node.")
+    (found,) = actions([entry("/a", status=Status.INVALID, problems=(problem,))])
+    assert (found.kind, found.because) == ("file", problem.message)
+    assert found.instruction.startswith("Add a node that saves or shows")

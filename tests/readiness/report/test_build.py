@@ -1,0 +1,70 @@
+"""The top of the report: times, host, and what a skipped cycle leaves as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.gpu.query import GpuDevice, GpuReading
+from comfywatchman.readiness.context import Run
+from comfywatchman.readiness.gates import SkipReason
+from comfywatchman.readiness.report.build import host_facts, skipped_status
+from tests.hosts import Host
+
+NO_GPU = GpuReading("none", ())
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def test_a_report_holds_until_the_next_cycle_and_its_grace(host: Host) -> None:
+    host.set(schedule__interval_minutes=30.0, schedule__grace_minutes=5.0)
+    status = host.status()
+    assert (status.generated_at[11:], status.checked_at) != ("", None)
+    begun, until = status.cycle.started_at, status.valid_until
+    assert minutes(until) - minutes(begun) in {35, 35 - 24 * 60}
+
+
+def minutes(text: str) -> int:
+    return 60 * int(text[11:13]) + int(text[14:16])
+
+
+def test_the_host_is_shown_as_the_driver_and_the_source_say(host: Host) -> None:
+    card = GpuDevice(0, "GPU-a", "Card", 24 << 30, 20 << 30, 4 << 30)
+    part = GpuDevice(1, "MIG-b", "", None, None, None, mig=True)
+    facts = host_facts(host.installation, GpuReading("ok", (card, part)), None, sample=True)
+    assert [(one.index, one.name, one.memory_free_bytes, one.mig) for one in facts.gpus] == [
+        (0, "Card", 20 << 30, False),
+        (1, "", None, True),
+    ]
+    assert (facts.gpu_status, facts.comfyui_running, facts.sample) == ("ok", False, True)
+    assert (facts.comfyui_root, facts.comfyui_version) == (str(host.comfyui), "0.33.0")
+
+
+def test_a_skipped_cycle_changes_only_what_it_knows(host: Host) -> None:
+    host.write("a.json", lora="x.safetensors")
+    last = host.status()
+    host.clock.advance(awake=3600)
+    run = Run.begin(host.request(trigger="schedule"))
+    status = skipped_status(run, NO_GPU, SkipReason("vram-low", "Too little."))
+    assert (status.workflows, status.summary, status.checked_at) == (last.workflows, last.summary, last.checked_at)
+    assert status.generated_at > last.generated_at
+    assert status.valid_until > last.valid_until
+    assert (status.cycle.success, status.cycle.skipped_reason, status.cycle.message) == (
+        False,
+        "vram-low",
+        "Too little.",
+    )
+    assert status.cycle.trigger == "schedule"
+
+
+def test_only_as_many_acknowledgements_are_shown_as_wanted(host: Host) -> None:
+    for n in range(5):
+        host.write(f"{n}.json")
+    host.set(report__intake_entries=2)
+    assert len(host.status().intake) == 2
+    host.set(report__intake_entries=0)
+    assert host.status().intake == ()

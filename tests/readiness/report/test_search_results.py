@@ -1,0 +1,170 @@
+"""What the search says, in words that a person can act on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from comfywatchman.readiness.report.search_results import site, with_answers
+from comfywatchman.readiness.search.chain import NO_HASH, NO_MODEL
+from comfywatchman.readiness.search.results import Candidate, SearchResult, SearchStatus
+from comfywatchman.readiness.states import ModelState
+from comfywatchman.readiness.status import Blocked, MissingModel, PlanFacts, WorkflowEntry
+from tests.readiness.report.test_actions import entry, model
+
+CHOOSABLE = Candidate("civitai", "b.pt", url="https://civitai.com/x", sha256="0" * 64, reasons=("its name is another",))
+
+
+def answer(status: str, name: str = "a.pt", **changes: Any) -> SearchResult:
+    return replace(SearchResult(SearchStatus(status), name, "loras", "2026-11-20T14:00:00Z"), **changes)
+
+
+def answered(
+    result: SearchResult, missing: MissingModel | None = None, *, plan: PlanFacts | None = None, again: str = ""
+) -> MissingModel:
+    (found,) = with_answers([entry("/a", models=(missing or model(),))], [result], plan=plan, ask_again_at=again)
+    return found.missing_models[0]
+
+
+def test_without_answers_the_entries_stay_as_they_are() -> None:
+    entries = (entry("/a", models=(model(),)),)
+    assert with_answers(entries, []) == entries
+
+
+def test_what_lacks_no_model_or_another_one_stays_as_it_is() -> None:
+    entries = (entry("/a"), entry("/b", models=(model("other.pt"), model(folder="vae"))))
+    assert with_answers(entries, [answer("FOUND")]) == entries
+
+
+def test_what_lies_here_under_another_spelling_needs_no_search() -> None:
+    missing = model(state=ModelState.CASE)
+    assert answered(answer("FOUND", source="civitai"), missing) == missing
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("a.pt", "a.pt"),
+        ("it's (v2).pt", "'it'\"'\"'s (v2).pt'"),
+        ("sub\\a.pt", "'sub\\a.pt'"),
+        ("-a.pt", "-- -a.pt"),
+        ("$(reboot).pt", "'$(reboot).pt'"),
+    ],
+)
+def test_a_found_model_shows_the_command_that_fetches_it(name: str, word: str) -> None:
+    found = answered(answer("FOUND", name, source="huggingface"), model(name))
+    assert (found.answer, found.fix) == ("FOUND", f"Found on Hugging Face; fetch it: comfywatchman download {word}")
+
+
+def test_a_broken_file_must_go_before_its_model_is_fetched() -> None:
+    found = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix="Delete it."))
+    assert found.fix == "Delete it. Found on Civitai; once the broken file is gone: comfywatchman download a.pt"
+    found = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix=None))
+    assert (found.fix or "").startswith("Found on Civitai; once")
+
+
+def test_what_is_found_and_cannot_be_fetched_says_why() -> None:
+    plan = PlanFacts("/p.json", 0, 0, 0, (Blocked("a.pt", "loras", "Such files can run code."),))
+    found = answered(answer("FOUND", source="civitai"), plan=plan)
+    assert found.fix == "Found on Civitai, but it cannot be fetched as things stand: Such files can run code."
+    other = PlanFacts("/p.json", 0, 0, 0, (Blocked("a.pt", "vae", "no"),))
+    assert "fetch it" in (answered(answer("FOUND", source="civitai"), plan=other).fix or "")
+
+
+def test_a_doubt_with_a_candidate_that_can_be_taken_shows_the_choice() -> None:
+    found = answered(answer("UNCERTAIN", candidates=(CHOOSABLE,)))
+    assert found.fix == (
+        "Not certain which file is meant. Put it there. "
+        "To take one of the candidates: comfywatchman resolve --choose a.pt NUMBER"
+    )
+    assert [one.name for one in found.candidates] == ["b.pt"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"candidates": (replace(CHOOSABLE, url=None, reasons=("it is gated.",)),)}, "Not certain: it is gated. "),
+        ({"candidates": (replace(CHOOSABLE, sha256=None, reasons=()),), "evidence": ("It said so.",)}, "It said so. "),
+        ({"evidence": ("civitai: UNCERTAIN.", "Two hashes.")}, "Not certain: Two hashes. "),
+        ({"evidence": ("civitai: UNCERTAIN.",)}, "Not certain: nobody said why. "),
+        ({"evidence": (NO_MODEL, NO_HASH, "Civitai has more.")}, "Not certain: Civitai has more. "),
+    ],
+)
+def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str) -> None:
+    fix = answered(answer("UNCERTAIN", **changes)).fix or ""
+    assert words in fix
+    assert fix.endswith("Put it there.")
+    assert "--choose" not in fix
+
+
+@pytest.mark.parametrize(
+    ("evidence", "fix"),
+    [
+        ((), "Not found. Put it there."),
+        (("civitai: NOT_FOUND.", "huggingface: NOT_FOUND."), "Not found (asked: Civitai, Hugging Face). Put it there."),
+        (
+            (NO_MODEL, NO_HASH, "civitai: NOT_FOUND."),
+            "Not found (asked: Civitai)",
+        ),
+    ],
+)
+def test_not_found_names_who_was_asked(evidence: tuple[str, ...], fix: str) -> None:
+    assert (answered(answer("NOT_FOUND", evidence=evidence)).fix or "").startswith(fix)
+
+
+def test_an_error_says_that_nobody_could_be_asked_and_when_that_is_tried_again() -> None:
+    said = answer("ERROR", evidence=("Civitai's search: it is not reachable.", "civitai: ERROR."))
+    assert answered(said, again="2026-11-20T15:00:00Z").fix == (
+        "The search could not ask: Civitai's search: it is not reachable; "
+        "it is asked again after 2026-11-20T15:00:00Z. Put it there."
+    )
+    assert answered(said).fix == "The search could not ask: Civitai's search: it is not reachable. Put it there."
+    assert answered(said).answer == "ERROR"
+
+
+def test_a_name_that_is_none_says_so() -> None:
+    said = answer("INVALID_FILENAME", evidence=("'a.pt' cannot be looked for: no.",))
+    assert answered(said).fix == "'a.pt' cannot be looked for: no. Put it there."
+    assert answered(said, model(fix=None)).fix == "'a.pt' cannot be looked for: no."
+
+
+def test_each_doubt_counts_as_uncertain_and_nothing_else_does() -> None:
+    models = (model(), model("b.pt"), model("c.pt"))
+    known: WorkflowEntry = replace(entry("/a", models=models), uncertain_count=2)
+    said = [answer("UNCERTAIN"), answer("UNCERTAIN", "b.pt"), answer("NOT_FOUND", "c.pt")]
+    (found,) = with_answers([known], said)
+    assert found.uncertain_count == 4
+    assert found.status is known.status
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reason"),
+    [
+        (CHOOSABLE, "its name is another"),
+        (Candidate("civitai", "b.pt", reasons=("x",), differences=("1 ≠ 2",), label="other"), "x; 1 ≠ 2; other"),
+        (Candidate("civitai", "b.pt", verified=True), "verified"),
+        (Candidate("civitai", "b.pt", proposed_by="a note"), "a note"),
+        (Candidate("civitai", "b.pt"), None),
+    ],
+)
+def test_a_candidate_says_what_speaks_for_or_against_it(candidate: Candidate, reason: str | None) -> None:
+    (shown,) = answered(answer("UNCERTAIN", candidates=(candidate,))).candidates
+    assert (shown.source, shown.name, shown.reason) == ("civitai", "b.pt", reason)
+
+
+def test_declared_candidates_stay_where_the_search_has_none() -> None:
+    declared = model(candidates=answered(answer("UNCERTAIN", candidates=(CHOOSABLE,))).candidates)
+    assert answered(answer("NOT_FOUND"), declared).candidates == declared.candidates
+
+
+def test_a_site_without_a_name_of_its_own_is_called_as_it_is() -> None:
+    assert [site(one) for one in ("civitai", "models.example")] == ["Civitai", "models.example"]
+
+
+def test_sites_that_kept_silent_are_named_and_nothing_else_is_said_of_them() -> None:
+    silent = ("Hugging Face did not answer.", "Civitai did not answer.", "civitai: ERROR.")
+    fix = answered(answer("ERROR", evidence=silent), again="2026-11-20T15:00:00Z").fix
+    when = "it is asked again after 2026-11-20T15:00:00Z"
+    assert fix == f"The search got no answer of Civitai and Hugging Face; {when}. Put it there."

@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from PIL import Image
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.comfyui.install.install import is_comfyui, read_version
+from comfywatchman.comfyui.packs.core_classes import known_core_classes
+from comfywatchman.comfyui.packs.definitions import read_core_specs
+from comfywatchman.readiness.sample import host as sample
+from comfywatchman.readiness.sample.host import build_sample, declared_models, installed_templates, safetensors
+from comfywatchman.readiness.sample.workflows import sample_workflows, text_to_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def declaring(directory: object, name: object) -> dict[str, Any]:
+    model = {"name": name, "directory": directory, "url": "https://example.org/model"}
+    return {"nodes": [{"id": 1, "type": "VAELoader", "properties": {"models": [model]}}], "version": 0.4}
+
+
+@pytest.fixture
+def templates(tmp_path: Path) -> Path:
+    folder = tmp_path / "templates"
+    folder.mkdir()
+    for number in range(9):
+        (folder / f"template_{number}.json").write_text(json.dumps(declaring("vae", f"vae_{number}.safetensors")))
+    (folder / "index.json").write_text("[]")
+    (folder / "index.fr.json").write_text("[]")
+    (folder / "index_logo.json").write_text("{}")
+    (folder / "picture.webp").write_bytes(b"")
+    (folder / "damaged.json").write_text("{")
+    (folder / "options.json").write_text('{"keys": []}')
+    return folder
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+
+def test_the_sample_is_taken_for_comfyui(tmp_path: Path) -> None:
+    host = build_sample(tmp_path / "sample", templates=None)
+    assert is_comfyui(host.root)
+    assert read_version(host.root) == sample.VERSION
+    assert (host.workflows, host.templates, host.models) == (12, 0, 6)
+    assert "sample" in (tmp_path / "sample" / "README.txt").read_text()
+
+
+def test_its_program_names_the_classes_of_its_version_and_none_of_a_later_one(tmp_path: Path) -> None:
+    names = set(read_core_specs(build_sample(tmp_path / "sample", templates=None).root).classes)
+    used = {node["type"] for node in text_to_image(lora="x.safetensors")["nodes"]}
+    later = {name for name, since in known_core_classes().items() if since == "0.34.0"}
+    assert used <= names
+    assert later
+    assert not names & later
+
+
+def test_the_templates_stand_among_the_workflows_and_a_part_of_their_models_is_there(
+    tmp_path: Path, templates: Path
+) -> None:
+    host = build_sample(tmp_path / "sample", templates=templates)
+    copied = {path.name for path in (host.root / "user/default/workflows/templates").iterdir()}
+    assert copied == {f"template_{number}.json" for number in range(9)}
+    made = {path.name for path in (host.root / "models" / "vae").iterdir()}
+    assert 0 < len(made) < 9
+    assert (host.workflows, host.templates, host.models) == (12 + 9, 9, 6 + len(made))
+
+
+def test_a_second_build_changes_nothing(tmp_path: Path, templates: Path) -> None:
+    first = build_sample(tmp_path / "sample", templates=templates)
+    before = contents(tmp_path / "sample")
+    assert build_sample(tmp_path / "sample", templates=templates) == first
+    assert contents(tmp_path / "sample") == before
+
+
+def test_a_file_that_a_person_deleted_stays_deleted(tmp_path: Path) -> None:
+    host = build_sample(tmp_path / "sample", templates=None)
+    gone = host.root / "models" / "loras" / "Sample_Painting.safetensors"
+    gone.unlink()
+    build_sample(tmp_path / "sample", templates=None)
+    assert not gone.exists()
+
+
+def test_templates_installed_later_are_added_and_a_changed_file_stays_as_it_is(tmp_path: Path, templates: Path) -> None:
+    host = build_sample(tmp_path / "sample", templates=None)
+    mine = host.root / "user/default/workflows/sample/01 ready.json"
+    mine.write_text("mine")
+    assert build_sample(tmp_path / "sample", templates=templates).templates == 9
+    assert mine.read_text() == "mine"
+    assert (host.root / "user/default/workflows/templates/template_1.json").is_file()
+
+
+@pytest.mark.parametrize("marker", ["", "{}", "[]", "{"])
+def test_a_build_that_was_cut_short_is_finished(tmp_path: Path, marker: str) -> None:
+    folder = tmp_path / "sample"
+    (folder / "ComfyUI").mkdir(parents=True)
+    (folder / sample.MARKER).write_text(marker)
+    (folder / "ComfyUI" / "main.py").write_text("")
+    assert is_comfyui(build_sample(folder, templates=None).root)
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(Failure) as caught:
+        build_sample(tmp_path, templates=None)
+    assert caught.value.code == "sample-not-ours"
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_folder_that_cannot_be_written_is_a_failure_with_the_reason(tmp_path: Path) -> None:
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    (folder / sample.MARKER).write_text("{}")
+    (folder / "ComfyUI").write_text("a file where a folder should be")
+    with pytest.raises(Failure) as caught:
+        build_sample(folder, templates=None)
+    assert caught.value.code == "state-unwritable"
+
+
+def test_a_sample_model_is_valid_and_a_truncated_one_lacks_the_end_of_its_tensor() -> None:
+    whole, broken = safetensors(), safetensors(missing_bytes=32)
+    length = int.from_bytes(whole[:8], "little")
+    header = orjson.loads(whole[8 : 8 + length])
+    assert length % 8 == 0
+    assert header["weight"]["data_offsets"] == [0, len(whole) - 8 - length]
+    assert broken == whole[:-32]
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [
+        declaring("vae", "../../escape.safetensors"),
+        declaring("/etc", "x.safetensors"),
+        declaring("vae", "/etc/x.safetensors"),
+        declaring("vae", "a\0b.safetensors"),
+        declaring("vae", "x.exe"),
+        declaring("vae", 3),
+        declaring("", "x.safetensors"),
+        {"models": ["no object"]},
+        {"models": {"no": "list"}},
+        [],
+    ],
+)
+def test_an_unsafe_or_senseless_declaration_names_no_file(graph: object) -> None:
+    assert list(declared_models(graph)) == []
+
+
+def test_a_declaration_inside_a_subgraph_is_found() -> None:
+    graph = {"definitions": {"subgraphs": [declaring("loras", "deep/x.safetensors")]}}
+    assert [str(path) for path in declared_models(graph)] == ["loras/deep/x.safetensors"]
+
+
+def test_the_picture_carries_its_workflow_where_comfyui_puts_it(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    path.write_bytes(sample_workflows()["11 inside a picture.png"])
+    with Image.open(path) as picture:
+        picture.load()
+        assert json.loads(picture.info["workflow"]) == json.loads(json.dumps(text_to_image()))
+
+
+def test_each_link_of_a_sample_graph_is_named_by_both_of_its_ends() -> None:
+    graph = text_to_image(lora="x.safetensors")
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    for link, origin, slot, target, place, kind in graph["links"]:
+        assert link in nodes[origin]["outputs"][slot]["links"]
+        assert nodes[target]["inputs"][place]["link"] == link
+        assert nodes[target]["inputs"][place]["type"] == kind
+
+
+def test_installed_templates_are_found_without_importing_them() -> None:
+    folder = installed_templates()
+    assert folder is None or (folder / "index.json").is_file()

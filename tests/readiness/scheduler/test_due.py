@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfywatchman.readiness.scheduler.due import (
+    Moment,
+    judge,
+    later,
+    missed_while_away,
+    read_moment,
+    seconds_between,
+    shown_rightly,
+)
+from tests.fakes import FakeClock
+
+INTERVAL = 7200.0
+HOUR = 3600.0
+TICK = 60.0
+
+
+def test_a_cycle_is_not_due_before_its_time() -> None:
+    clock = FakeClock()
+    due = later(read_moment(clock), INTERVAL)
+    clock.advance(awake=INTERVAL - 1)
+    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    assert (judged.wait_seconds, judged.missed) == (1, 0)
+
+
+def test_a_cycle_is_due_at_its_time_and_the_next_one_an_interval_later() -> None:
+    clock = FakeClock()
+    due = read_moment(clock)
+    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    assert (judged.wait_seconds, judged.missed, judged.at) == (0, 0, due)
+    assert judged.following == later(due, INTERVAL)
+
+
+def test_a_late_cycle_does_not_push_the_following_ones() -> None:
+    clock = FakeClock()
+    due = read_moment(clock)
+    clock.advance(awake=100)
+    assert judge(due, read_moment(clock), interval_seconds=INTERVAL).following.boottime == due.boottime + INTERVAL
+
+
+def test_due_times_slept_through_are_counted_and_become_one_cycle() -> None:
+    clock = FakeClock()
+    due = read_moment(clock)
+    clock.advance(asleep=3.5 * INTERVAL)
+    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    assert (judged.wait_seconds, judged.missed) == (0, 3)
+    assert judged.following.boottime == due.boottime + 4 * INTERVAL
+
+
+@pytest.mark.parametrize("shift", [-8 * HOUR, 8 * HOUR])
+def test_setting_the_wall_clock_moves_no_cycle(shift: float) -> None:
+    clock = FakeClock()
+    due = later(read_moment(clock), INTERVAL)
+    clock.shift_wall(shift)
+    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    assert judged.wait_seconds == INTERVAL
+    assert judged.at.wall == later(read_moment(clock), INTERVAL).wall, "what a person reads follows the new clock"
+    assert not shown_rightly(due, judged)
+
+
+def test_after_a_reboot_the_wall_clock_decides() -> None:
+    clock = FakeClock()
+    due = later(read_moment(clock), INTERVAL)
+    clock.reboot(off_seconds=HOUR)
+    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    assert judged.wait_seconds == HOUR
+    assert judged.at.boot_id == clock.boot
+    assert not shown_rightly(due, judged)
+
+
+def test_a_clock_set_back_over_a_reboot_delays_by_one_interval_at_most() -> None:
+    clock = FakeClock()
+    due = later(read_moment(clock), INTERVAL)
+    clock.reboot()
+    clock.shift_wall(-400 * 24 * HOUR)
+    assert judge(due, read_moment(clock), interval_seconds=INTERVAL).wait_seconds == INTERVAL
+
+
+def test_a_system_that_names_no_boot_is_judged_by_its_wall_clock() -> None:
+    clock = FakeClock(boot="")
+    earlier = read_moment(clock)
+    clock.shift_wall(HOUR)
+    assert seconds_between(earlier, read_moment(clock)) == HOUR
+
+
+@pytest.mark.parametrize(("away", "missed"), [(0.5, 0), (1.0, 1), (1.5, 1), (2.0, 2), (5.5, 5)])
+def test_due_times_that_passed_without_a_scheduler_are_counted(away: float, missed: int) -> None:
+    clock = FakeClock()
+    due = later(read_moment(clock), INTERVAL)
+    clock.advance(awake=away * INTERVAL)
+    assert missed_while_away(due, read_moment(clock), interval_seconds=INTERVAL) == missed
+
+
+def test_a_due_time_shown_within_a_minute_is_shown_rightly() -> None:
+    clock = FakeClock()
+    due = later(read_moment(clock), INTERVAL)
+    clock.shift_wall(59)
+    assert shown_rightly(due, judge(due, read_moment(clock), interval_seconds=INTERVAL))
+
+
+@dataclass
+class Machine:
+    """A scheduler that ticks at least once a minute of waking time, on a machine that anything may happen to."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    due: Moment = field(init=False)
+    waited: float = 0.0
+    waited_this_boot: float = 0.0
+    served: list[Moment] = field(default_factory=list)
+    started: list[tuple[str, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.due = later(read_moment(self.clock), INTERVAL)
+
+    def live(self, awake: float) -> None:
+        while awake > 0:
+            step = min(TICK, awake)
+            self.clock.advance(awake=step)
+            awake -= step
+            self.waited_this_boot += step
+            self.tick()
+
+    def tick(self) -> None:
+        judged = judge(self.due, read_moment(self.clock), interval_seconds=INTERVAL)
+        if judged.wait_seconds > 0:
+            self.due = judged.at if not shown_rightly(self.due, judged) else self.due
+            return
+        self.started.append((self.clock.boot, self.clock.boottime_seconds))
+        self.served.append(judged.at)
+        self.due = judged.following
+        self.waited_this_boot = 0.0
+
+
+def sleep(machine: Machine, seconds: float) -> None:
+    machine.clock.advance(asleep=seconds)
+
+
+def shift(machine: Machine, seconds: float) -> None:
+    machine.clock.shift_wall(seconds)
+
+
+def reboot(machine: Machine, seconds: float) -> None:
+    machine.clock.reboot(off_seconds=seconds)
+    machine.waited_this_boot = 0.0
+
+
+def live(machine: Machine, seconds: float) -> None:
+    machine.live(seconds)
+
+
+events = st.one_of(
+    st.tuples(st.just(live), st.floats(1, 4 * HOUR)),
+    st.tuples(st.just(sleep), st.floats(1, 30 * HOUR)),
+    st.tuples(st.just(shift), st.floats(-8 * HOUR, 8 * HOUR)),
+    st.tuples(st.just(reboot), st.floats(1, 30 * HOUR)),
+)
+
+
+@given(st.lists(events, max_size=12))
+def test_whatever_happens_no_due_is_served_twice_and_none_is_late(happened: list[tuple[object, float]]) -> None:
+    machine = Machine()
+    for what, seconds in happened:
+        what(machine, seconds)  # type: ignore[operator]
+        machine.tick()
+        assert machine.waited_this_boot <= INTERVAL + TICK, "an awake machine waits an interval at most"
+    for before, after in zip(machine.served, machine.served[1:], strict=False):
+        if before.boot_id == after.boot_id:
+            gap = after.boottime - before.boottime
+            assert gap > INTERVAL - 0.01, "two cycles for one due time"
+            assert abs(gap / INTERVAL - round(gap / INTERVAL)) < 1e-6, "the rate stays fixed"
+    assert len(set(machine.started)) == len(machine.started)
+
+
+@given(st.lists(st.tuples(st.floats(1, 4 * HOUR), st.floats(1, 8 * HOUR)), min_size=1, max_size=10))
+def test_a_machine_that_sleeps_and_wakes_starts_a_due_cycle_within_one_tick_of_waking(
+    days: list[tuple[float, float]],
+) -> None:
+    machine = Machine()
+    for awake, asleep in days:
+        machine.live(awake)
+        sleep(machine, asleep)
+        overdue = judge(machine.due, read_moment(machine.clock), interval_seconds=INTERVAL).wait_seconds == 0
+        cycles = len(machine.started)
+        machine.live(TICK)
+        assert len(machine.started) == cycles + 1 or not overdue

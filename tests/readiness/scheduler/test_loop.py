@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import to_json
+from comfywatchman.base.host import SleepMark
+from comfywatchman.base.process import identity_of
+from comfywatchman.base.stop import StopNotice
+from comfywatchman.readiness.scheduler.due import later, read_moment
+from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
+from comfywatchman.readiness.scheduler.state import OUTCOMES_KEPT, Outcome, Running, ScheduleState, load, save
+from tests.base.test_process_children import DEAF, READY, python, wait_until
+from tests.fakes import FakeClock
+
+INTERVAL = 7200.0
+SETTINGS = ScheduleSettings(
+    interval_seconds=INTERVAL,
+    cycle_deadline_seconds=30.0,
+    resume_grace_seconds=120.0,
+    tick_seconds=60.0,
+    stop_grace_seconds=0.2,
+)
+NOTE = json.dumps({"id": "c-1", "skipped_reason": None, "more": 1})
+OK = f"print('a table'); print({NOTE!r})"
+log = logging.getLogger("tests.loop")
+
+
+def skipping(reason: str) -> str:
+    note = json.dumps({"id": "c-2", "skipped_reason": reason, "message": "Not now."})
+    return f"print({note!r}); raise SystemExit(75)"
+
+
+class Host:
+    """A scheduler's loop on a clock of ours, with cycles that are real processes running the code we name."""
+
+    def __init__(self, folder: Path, **overrides: Any) -> None:
+        self.folder = folder
+        self.overrides = overrides
+        self.clock = FakeClock()
+        self.stop = StopNotice()
+        self.paths = SchedulePaths(folder / "scheduler.json", folder / "scheduler.lock", folder / "awake.json")
+        self.code: str | Exception = OK
+        self.program: str | None = None
+        self.arguments: tuple[str, ...] = ()
+        self.triggers: list[str] = []
+        self.loop = self.restart()
+
+    def restart(self) -> CycleLoop:
+        settings = replace(SETTINGS, **self.overrides)
+        self.loop = CycleLoop(
+            settings,
+            paths=self.paths,
+            clock=self.clock,
+            command=self.command,
+            stop=self.stop,
+            log=log,
+        )
+        return self.loop
+
+    def command(self, trigger: str) -> CycleCommand:
+        self.triggers.append(trigger)
+        if isinstance(self.code, Exception):
+            raise self.code
+        return CycleCommand(
+            [self.program] if self.program else python(self.code, *self.arguments), {"GIVEN": "yes"}, self.folder
+        )
+
+    def on_disk(self) -> ScheduleState:
+        state = load(self.paths.state)
+        assert isinstance(state, ScheduleState)
+        return state
+
+    def outcomes(self) -> list[tuple[str, str | None]]:
+        return [(outcome.outcome, outcome.reason) for outcome in self.on_disk().last_outcomes]
+
+    def live(self, seconds: float) -> None:
+        """Let waking time pass, with a tick each minute."""
+        while seconds > 0:
+            self.clock.advance(awake=min(60.0, seconds))
+            seconds -= 60.0
+            self.loop.tick()
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path)
+    made.loop.begin()
+    yield made
+    made.stop.__exit__()
+
+
+def test_the_first_cycle_runs_at_the_start_and_its_outcome_is_on_disk(host: Host) -> None:
+    host.loop.tick()
+    (outcome,) = host.on_disk().last_outcomes
+    now = host.clock.now()
+    expected = Outcome("ran", "first", due_at=now, started_at=now, finished_at=now, cycle_id="c-1")
+    assert outcome == expected
+    assert host.on_disk().running is None
+    assert host.triggers == ["first"]
+
+
+def test_the_next_due_time_is_an_interval_after_the_start(host: Host) -> None:
+    host.loop.tick()
+    assert host.on_disk().next_due == later(read_moment(host.clock), INTERVAL)
+
+
+def test_cycles_run_at_a_fixed_rate(host: Host) -> None:
+    host.loop.tick()
+    host.live(3 * INTERVAL)
+    assert host.triggers == ["first", "schedule", "schedule", "schedule"]
+
+
+def test_the_following_due_time_and_the_running_cycle_are_on_disk_while_a_cycle_runs(host: Host) -> None:
+    # The running cycle is written down after its process has started, so that process waits to read of itself.
+    host.code = (
+        "import shutil, time\n"
+        "while '\"pid\"' not in open('scheduler.json').read(): time.sleep(0.01)\n"
+        "shutil.copy('scheduler.json', 'seen.json')"
+    )
+    host.loop.tick()
+    seen = load(host.folder / "seen.json")
+    assert isinstance(seen, ScheduleState)
+    assert seen.next_due == later(read_moment(host.clock), INTERVAL)
+    assert seen.running is not None
+    assert (seen.running.trigger, seen.running.started_at) == ("first", host.clock.now())
+
+
+def test_a_skipped_cycle_is_recorded_with_the_gates_reason_and_waits_for_its_next_turn(host: Host) -> None:
+    host.code = skipping("vram-low")
+    host.loop.tick()
+    (outcome,) = host.on_disk().last_outcomes
+    assert (outcome.outcome, outcome.reason, outcome.message) == ("skipped", "vram-low", "Not now.")
+    host.live(INTERVAL - 60)
+    assert len(host.triggers) == 1
+
+
+@pytest.mark.parametrize("reason", ["just-resumed", "going-to-sleep"])
+def test_a_cycle_turned_away_by_sleep_is_tried_again_after_the_grace(host: Host, reason: str) -> None:
+    host.code = skipping(reason)
+    host.loop.tick()
+    host.code = OK
+    host.live(60)
+    assert len(host.triggers) == 1
+    host.live(60)
+    assert host.outcomes() == [("skipped", reason), ("ran", None)]
+
+
+def test_a_grace_longer_than_the_interval_does_not_delay_the_next_cycle(tmp_path: Path) -> None:
+    host = Host(tmp_path, resume_grace_seconds=10 * INTERVAL)
+    host.loop.begin()
+    host.code = skipping("just-resumed")
+    host.loop.tick()
+    assert host.on_disk().next_due == later(read_moment(host.clock), INTERVAL)
+
+
+def test_a_skip_because_of_an_unknown_gpu_is_a_warning(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.code = skipping("gpu-unknown")
+    host.loop.tick()
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+def test_a_failed_cycle_is_recorded_with_its_status_and_last_words(host: Host) -> None:
+    host.code = "import sys; sys.stderr.write('Traceback\\nValueError: no such thing\\n'); sys.exit(1)"
+    host.loop.tick()
+    (outcome,) = host.on_disk().last_outcomes
+    assert (outcome.outcome, outcome.reason) == ("failed", "status-1")
+    assert (outcome.message, outcome.cycle_id) == ("ValueError: no such thing", None)
+
+
+def test_a_failed_cycle_without_a_word_has_no_message(host: Host) -> None:
+    host.code = "raise SystemExit(3)"
+    host.loop.tick()
+    assert host.on_disk().last_outcomes[0].message is None
+
+
+def test_a_crashed_cycle_is_recorded_with_its_signal(host: Host) -> None:
+    host.code = "import os; os.abort()"
+    host.loop.tick()
+    assert host.outcomes() == [("failed", "status--6")]
+
+
+def test_a_cycle_over_its_deadline_is_killed(tmp_path: Path) -> None:
+    host = Host(tmp_path, cycle_deadline_seconds=0.2)
+    host.loop.begin()
+    host.code, host.arguments = READY.format(before=DEAF), (str(tmp_path / "ready"),)
+    host.loop.tick()
+    assert host.outcomes() == [("killed", "deadline")]
+    assert host.on_disk().last_outcomes[0].message == "It ran for longer than 0.2 seconds."
+
+
+def stop_in_mid_cycle(host: Host, code: str) -> None:
+    ready = host.folder / "ready"
+    host.code, host.arguments = code, (str(ready),)
+    ticking = threading.Thread(target=host.loop.tick)
+    ticking.start()
+    wait_until(ready.exists)
+    assert host.loop.busy
+    host.stop.give()
+    ticking.join(30)
+    assert not host.loop.busy
+
+
+def test_a_cycle_that_finishes_when_asked_to_end_has_run(tmp_path: Path) -> None:
+    host = Host(tmp_path, stop_grace_seconds=20.0)
+    host.loop.begin()
+    stop_in_mid_cycle(host, READY.format(before="signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"))
+    assert host.outcomes() == [("ran", None)]
+
+
+def test_a_stop_in_mid_cycle_ends_the_cycle_and_is_recorded(host: Host) -> None:
+    stop_in_mid_cycle(host, READY.format(before=DEAF))
+    assert host.outcomes() == [("killed", "scheduler-stopped")]
+
+
+def test_nothing_is_started_after_the_stop(host: Host) -> None:
+    host.stop.give()
+    host.loop.tick()
+    assert host.triggers == []
+
+
+def test_a_program_that_cannot_be_started_is_a_recorded_failure_and_the_rate_goes_on(host: Host) -> None:
+    host.program = "/no/such/program"
+    host.loop.tick()
+    assert host.outcomes() == [("failed", "not-started")]
+    assert host.on_disk().next_due == later(read_moment(host.clock), INTERVAL)
+
+
+def test_a_failure_of_the_command_is_recorded_in_words(host: Host) -> None:
+    host.code = Failure("child-failed", "No interpreter.")
+    host.loop.tick()
+    assert host.on_disk().last_outcomes[0].message == "No interpreter."
+
+
+def test_an_error_nobody_thought_of_is_recorded_and_logged_and_the_rate_goes_on(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.code = ZeroDivisionError()
+    host.loop.tick()
+    assert host.outcomes() == [("failed", "not-started")]
+    assert "ZeroDivisionError" in caplog.text
+    assert not host.loop.busy
+    host.code = OK
+    host.live(INTERVAL)
+    assert host.outcomes()[1:] == [("ran", None)]
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_cycle_that_cannot_be_killed_is_left_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process that SIGKILL does not end can be made here; one that no signal reaches looks the same."""
+    host = Host(tmp_path, cycle_deadline_seconds=0.1, stop_grace_seconds=0.1)
+    host.loop.begin()
+    host.code = "import time; time.sleep(1.5)"
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "killpg", lambda _group, _number: None)
+        host.loop.tick()
+    assert host.on_disk().last_outcomes[0].message == (
+        "It ran for longer than 0.1 seconds. It could not be killed and was left."
+    )
+
+
+class BrokenClock(FakeClock):
+    def boottime(self) -> float:
+        raise ZeroDivisionError
+
+
+def test_an_error_between_cycles_is_logged_and_the_rate_goes_on(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.loop.tick()
+    host.clock.__class__ = BrokenClock
+    host.loop.tick()
+    assert "tick failed" in caplog.text
+    host.clock.__class__ = FakeClock
+    host.live(INTERVAL)
+    assert host.outcomes() == [("ran", None), ("ran", None)]
+
+
+def test_due_times_slept_through_are_one_cycle_and_reported(host: Host) -> None:
+    host.loop.tick()
+    host.clock.advance(asleep=3.5 * INTERVAL, awake=1)
+    host.loop.tick()
+    outcomes = host.on_disk().last_outcomes
+    assert [(one.outcome, one.count) for one in outcomes] == [("ran", 1), ("missed", 2), ("ran", 1)]
+    assert outcomes[1].reason == "asleep"
+
+
+def test_setting_the_wall_clock_back_moves_no_cycle_and_corrects_what_is_shown(host: Host) -> None:
+    host.loop.tick()
+    host.clock.shift_wall(-8 * 3600)
+    host.live(60)
+    shown = host.on_disk().next_due
+    assert shown is not None
+    assert shown.wall == host.clock.now() + timedelta(seconds=INTERVAL - 60)
+    host.live(INTERVAL - 60)
+    assert len(host.triggers) == 2
+
+
+def test_sleep_is_noticed_and_left_for_the_cycle_to_read(host: Host) -> None:
+    host.loop.tick()
+    host.clock.advance(asleep=600, awake=30)
+    host.loop.tick()
+    mark = msgspec.json.decode(host.paths.awake.read_bytes(), type=SleepMark)
+    assert mark.resumed_monotonic == host.clock.monotonic()
+
+
+def test_a_mark_is_written_when_there_is_something_new_and_not_at_each_tick(host: Host) -> None:
+    host.loop.tick()
+    before = host.paths.awake.stat().st_mtime_ns
+    host.live(600)
+    assert host.paths.awake.stat().st_mtime_ns == before
+
+
+def test_a_restart_runs_at_once_and_reports_what_was_missed(host: Host) -> None:
+    host.loop.tick()
+    host.clock.advance(awake=2.5 * INTERVAL)
+    host.restart().begin()
+    host.loop.tick()
+    outcomes = host.on_disk().last_outcomes
+    assert [(one.outcome, one.reason, one.count) for one in outcomes] == [
+        ("ran", None, 1),
+        ("missed", "scheduler-away", 2),
+        ("ran", None, 1),
+    ]
+    assert host.triggers == ["first", "first"]
+
+
+def test_a_restart_within_the_interval_has_missed_nothing(host: Host) -> None:
+    host.loop.tick()
+    host.clock.advance(awake=60)
+    host.restart().begin()
+    assert [one.outcome for one in host.on_disk().last_outcomes] == ["ran"]
+
+
+def test_a_changed_interval_holds_from_the_restart_on(host: Host) -> None:
+    host.loop.tick()
+    host.overrides["interval_seconds"] = 600.0
+    host.restart().begin()
+    host.loop.tick()
+    assert host.on_disk().interval_seconds == 600
+    assert host.on_disk().next_due == later(read_moment(host.clock), 600)
+
+
+def left_running(host: Host, pid: int, ticks: int, boot: str) -> None:
+    now = host.clock.now()
+    running = Running(pid=pid, started_ticks=ticks, boot_id=boot, trigger="schedule", due_at=now, started_at=now)
+    save(host.paths.state, ScheduleState(interval_seconds=INTERVAL, running=running))
+
+
+def test_the_cycle_of_a_scheduler_that_died_is_ended_and_recorded(host: Host) -> None:
+    host.clock.boot = SystemClock().boot_id()
+    process = subprocess.Popen(python("import time; time.sleep(60)"))
+    identity = identity_of(process.pid, boot_id=host.clock.boot)
+    assert identity is not None
+    left_running(host, process.pid, identity.started_ticks, host.clock.boot)
+    host.restart().begin()
+    assert process.wait(10) < 0
+    (outcome,) = host.on_disk().last_outcomes
+    assert (outcome.outcome, outcome.reason) == ("killed", "scheduler-died")
+    assert "ended by the next one" in (outcome.message or "")
+    assert host.on_disk().running is None
+
+
+def test_a_cycle_of_an_earlier_boot_is_recorded_and_nobody_is_signalled(host: Host) -> None:
+    process = subprocess.Popen(python("import time; time.sleep(60)"))
+    try:
+        identity = identity_of(process.pid, boot_id="boot-0")
+        assert identity is not None
+        left_running(host, process.pid, identity.started_ticks, "boot-0")
+        host.restart().begin()
+        assert host.outcomes() == [("killed", "scheduler-died")]
+        assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"interval_seconds": "x"}', b"\xff\xfe", b"{}"])
+def test_a_damaged_state_is_set_aside_and_rebuilt(host: Host, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    host.paths.state.write_bytes(content)
+    host.restart().begin()
+    host.loop.tick()
+    assert [one.outcome for one in host.on_disk().last_outcomes] == ["ran"]
+    assert (host.folder / "scheduler.json.damaged-1").read_bytes() == content
+    assert "state file damaged" in caplog.text
+
+
+def test_a_state_of_a_later_version_is_set_aside(host: Host) -> None:
+    host.paths.state.write_bytes(to_json(ScheduleState(interval_seconds=1, schema_version=2)))
+    host.restart().begin()
+    assert (host.folder / "scheduler.json.damaged-1").exists()
+    assert host.on_disk().schema_version == 1
+
+
+def test_a_damaged_mark_of_sleep_is_set_aside(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+    host.paths.awake.write_bytes(b"{")
+    host.restart().begin()
+    host.loop.tick()
+    assert "state file damaged" in caplog.text
+    assert msgspec.json.decode(host.paths.awake.read_bytes(), type=SleepMark).boot_id == "boot-1"
+
+
+def test_a_state_that_cannot_be_written_is_logged_and_written_later(
+    host: Host, caplog: pytest.LogCaptureFixture
+) -> None:
+    host.loop.tick()
+    moved = host.folder.with_name("moved")
+    host.folder.rename(moved)
+    host.folder.write_bytes(b"a file where the folder was")
+    host.restart().begin()
+    host.loop.tick()
+    assert "scheduler state not written" in caplog.text
+    host.folder.unlink()
+    host.loop.tick()
+    assert host.on_disk().interval_seconds == INTERVAL
+
+
+def test_a_state_that_somebody_removed_or_spoiled_is_there_again_after_a_tick(host: Host) -> None:
+    host.loop.tick()
+    rightly = host.paths.state.read_bytes()
+    host.paths.state.unlink()
+    host.live(60)
+    assert host.paths.state.read_bytes() == rightly
+    host.paths.state.write_bytes(b"{")
+    host.live(60)
+    assert host.paths.state.read_bytes() == rightly
+
+
+def test_only_the_last_outcomes_are_kept(host: Host) -> None:
+    now = host.clock.now()
+    many = tuple(Outcome("ran", "schedule", now, now, now, cycle_id=str(n)) for n in range(OUTCOMES_KEPT))
+    save(host.paths.state, ScheduleState(interval_seconds=INTERVAL, last_outcomes=many))
+    host.restart().begin()
+    host.loop.tick()
+    kept = [one.cycle_id for one in host.on_disk().last_outcomes]
+    assert kept == [*(str(n) for n in range(1, OUTCOMES_KEPT)), "c-1"]
+
+
+def test_silence_is_counted_in_waking_time_since_the_last_tick(host: Host) -> None:
+    host.loop.tick()
+    host.clock.advance(asleep=600, awake=90)
+    assert host.loop.silent_seconds() == 90

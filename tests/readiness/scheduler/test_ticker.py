@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.lock import read_holder
+from comfywatchman.base.stop import StopNotice
+from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
+from comfywatchman.readiness.scheduler.state import ScheduleState, load
+from comfywatchman.readiness.scheduler.ticker import Ticker, watch
+from tests.base.test_process_children import DEAF, READY, gone, python, wait_until
+from tests.fakes import FakeClock
+
+SETTINGS = ScheduleSettings(
+    interval_seconds=7200.0,
+    cycle_deadline_seconds=30.0,
+    resume_grace_seconds=1.0,
+    tick_seconds=0.05,
+    stop_grace_seconds=1.0,
+)
+SCHEDULER = """
+import logging, os, sys
+from pathlib import Path
+from comfywatchman.base.clock import SystemClock
+from comfywatchman.base.lock import read_holder
+from comfywatchman.base.errors import Failure
+from comfywatchman.readiness.scheduler.loop import CycleCommand, SchedulePaths, ScheduleSettings
+from comfywatchman.readiness.scheduler.ticker import run_scheduler
+
+folder, interval, code = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+try:
+    status = run_scheduler(
+        ScheduleSettings(interval, 30.0, 1.0, tick_seconds=0.05),
+        paths=SchedulePaths(folder / "scheduler.json", folder / "scheduler.lock", folder / "awake.json"),
+        clock=SystemClock(),
+        command=lambda trigger: CycleCommand([sys.executable, "-I", "-S", "-c", code, str(folder / "ready")]),
+        log=logging.getLogger("scheduler"),
+        notify_address=os.environ.get("NOTIFY_SOCKET"),
+    )
+except Failure as failure:
+    sys.exit(f"{failure.code}: {failure}")
+sys.exit(status)
+"""
+log = logging.getLogger("tests.schedule")
+
+
+def start(folder: Path, *, code: str = "pass", interval: float = 7200.0, prefix: tuple[str, ...] = ()) -> list[str]:
+    return [*prefix, sys.executable, "-c", SCHEDULER, str(folder), str(interval), code]
+
+
+@contextmanager
+def scheduler(folder: Path, **given: object) -> Iterator[subprocess.Popen[str]]:
+    command = start(folder, **given)  # type: ignore[arg-type]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."})
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def state(folder: Path) -> ScheduleState | None:
+    found = load(folder / "scheduler.json")
+    return found if isinstance(found, ScheduleState) else None
+
+
+def outcomes(folder: Path) -> list[str]:
+    found = state(folder)
+    return [one.outcome for one in found.last_outcomes] if found else []
+
+
+def test_the_scheduler_runs_a_cycle_at_once_and_stops_cleanly(tmp_path: Path) -> None:
+    with scheduler(tmp_path) as process:
+        wait_until(lambda: outcomes(tmp_path) == ["ran"])
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(5) == 0
+    assert state(tmp_path) is not None
+
+
+def test_the_scheduler_runs_on_at_its_rate(tmp_path: Path) -> None:
+    with scheduler(tmp_path, interval=0.2):
+        wait_until(lambda: outcomes(tmp_path).count("ran") >= 4)
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)])
+def test_a_signal_in_mid_cycle_stops_everything_within_two_seconds(tmp_path: Path, number: int, status: int) -> None:
+    with scheduler(tmp_path, code=READY.format(before=DEAF)) as process:
+        wait_until((tmp_path / "ready").exists)
+        wait_until(lambda: (found := state(tmp_path)) and found.running)
+        running = state(tmp_path)
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(10) == status
+        assert time.monotonic() - began < 2
+    assert running is not None
+    assert running.running is not None
+    assert gone(running.running.pid)
+    assert outcomes(tmp_path) == ["killed"]
+    assert json.loads((tmp_path / "scheduler.json").read_bytes())["running"] is None
+
+
+def test_a_second_scheduler_on_the_same_state_refuses_and_names_the_first(tmp_path: Path) -> None:
+    with scheduler(tmp_path) as first:
+        wait_until(lambda: outcomes(tmp_path) == ["ran"])
+        with scheduler(tmp_path) as second:
+            _, errors = second.communicate(timeout=20)
+            assert second.returncode == 1
+        assert f"lock-held: scheduler.lock is held by process {first.pid} (comfywatchman --scheduler" in errors
+        assert first.poll() is None
+
+
+def test_a_scheduler_that_was_killed_leaves_a_state_that_the_next_one_takes_up(tmp_path: Path) -> None:
+    with scheduler(tmp_path, code=READY.format(before=DEAF)) as process:
+        wait_until(lambda: (found := state(tmp_path)) and found.running)
+        process.kill()
+        process.wait()
+    left = state(tmp_path)
+    assert left is not None
+    assert left.running is not None
+    with scheduler(tmp_path):
+        wait_until(lambda: outcomes(tmp_path) == ["killed", "ran"])
+    assert gone(left.running.pid)
+
+
+def test_the_service_manager_hears_that_the_scheduler_is_ready_alive_and_stopping(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(20)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        with scheduler(tmp_path) as process:
+            assert listener.recv(100) == b"READY=1"
+            assert listener.recv(100) == b"WATCHDOG=1"
+            process.send_signal(signal.SIGTERM)
+            while (heard := listener.recv(100)) == b"WATCHDOG=1":
+                pass
+            assert heard == b"STOPPING=1"
+            assert process.wait(5) == 0
+
+
+@pytest.fixture
+def stop() -> Iterator[StopNotice]:
+    with StopNotice() as notice:
+        yield notice
+
+
+def loop(folder: Path, stop: StopNotice) -> CycleLoop:
+    paths = SchedulePaths(folder / "scheduler.json", folder / "scheduler.lock", folder / "awake.json")
+    return CycleLoop(
+        SETTINGS, paths=paths, clock=SystemClock(), command=lambda _: CycleCommand(python("pass")), stop=stop, log=log
+    )
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_ticking_thread_that_died_is_noticed_and_ends_the_scheduler(
+    tmp_path: Path, stop: StopNotice, caplog: pytest.LogCaptureFixture
+) -> None:
+    ticker = Ticker(lambda: ticker._scheduler.shutdown(wait=False), seconds=0.05, clock=SystemClock())
+    ticker.start()
+    wait_until(lambda: not ticker.alive)
+    assert watch(ticker, loop(tmp_path, stop), stop, settings=SETTINGS, log=log) == 1
+    assert "ticks have stopped" in caplog.text
+    assert stop.given()
+
+
+def test_a_tick_that_hangs_is_noticed_and_does_not_keep_the_scheduler_from_ending(
+    tmp_path: Path, stop: StopNotice
+) -> None:
+    with StopNotice() as never:
+
+        def hang() -> None:
+            never.wait(60)
+
+        watched = loop(tmp_path, stop)
+        ticker = Ticker(hang, seconds=0.05, clock=SystemClock())
+        ticker.start()
+        watched.busy = True
+        hasty = replace(SETTINGS, cycle_deadline_seconds=-61.0, stop_grace_seconds=0.1)
+        assert watch(ticker, watched, stop, settings=hasty, log=log) == 1
+        began = time.monotonic()
+        assert not ticker.close(timeout_seconds=0.2)
+        assert time.monotonic() - began < 2
+        never.give()
+        wait_until(lambda: not ticker.alive)
+
+
+def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopNotice) -> None:
+    """After that, APScheduler's next tick lies hours ahead; this test puts it there."""
+    watched = loop(tmp_path, stop)
+    ticks: list[int] = []
+    enough = [1_000_000]
+
+    def tick() -> None:
+        watched.tick()
+        ticks.append(1)
+        if len(ticks) >= enough[0]:
+            stop.give()
+
+    ticker = Ticker(tick, seconds=0.05, clock=SystemClock())
+    ticker.start()
+    wait_until(lambda: ticks)
+    ticker._scheduler.modify_job("tick", next_run_time=SystemClock().now() + timedelta(hours=8))
+    enough[0] = len(ticks) + 3
+    began = time.monotonic()
+    assert watch(ticker, watched, stop, settings=SETTINGS, log=log) == 0
+    assert time.monotonic() - began < 10
+    assert ticker.close(timeout_seconds=5)
+
+
+def test_a_ticker_outlives_what_its_tick_raises() -> None:
+    ticks: list[int] = []
+
+    def tick() -> None:
+        ticks.append(1)
+        raise SystemExit
+
+    ticker = Ticker(tick, seconds=0.01, clock=SystemClock())
+    ticker.start()
+    wait_until(lambda: len(ticks) > 3)
+    assert ticker.close(timeout_seconds=5)
+
+
+def test_a_ticker_that_never_started_is_closed_already() -> None:
+    assert Ticker(lambda: None, seconds=1, clock=FakeClock()).close(timeout_seconds=5)
+
+
+def can_shift_the_boot_clock() -> bool:
+    command = ["unshare", "-U", "-r", "-T", "--boottime", "100000", "true"]
+    try:
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def test_a_real_shift_of_the_boot_clock_is_seen_as_sleep_and_missed_cycles(tmp_path: Path) -> None:
+    if not can_shift_the_boot_clock():
+        pytest.skip("unshare cannot make a time namespace here")
+    with scheduler(tmp_path) as process:
+        wait_until(lambda: outcomes(tmp_path) == ["ran"])
+        process.terminate()
+        process.wait(5)
+    slept = ("unshare", "-U", "-r", "-T", "--boottime", "20000", "--fork", "--kill-child")
+    with scheduler(tmp_path, prefix=slept):
+        wait_until(lambda: len(outcomes(tmp_path)) == 3)
+    found = state(tmp_path)
+    assert found is not None
+    assert [(one.outcome, one.count) for one in found.last_outcomes] == [("ran", 1), ("missed", 2), ("ran", 1)]
+    mark = json.loads((tmp_path / "awake.json").read_bytes())
+    assert mark["slept_seconds"] >= 19_999
+    assert mark["resumed_monotonic"] is not None
+
+
+def holds(lock: Path, pid: int) -> bool:
+    holder = read_holder(lock)
+    return holder is not None and holder.pid == pid
+
+
+@pytest.mark.slow
+def test_a_scheduler_killed_at_any_moment_leaves_a_state_that_can_be_read(tmp_path: Path) -> None:
+    moments = random.Random(4)  # noqa: S311 - the moments of the kills, the same ones each time
+    for _ in range(25):
+        with scheduler(tmp_path, interval=0.05) as process:
+            wait_until(partial(holds, tmp_path / "scheduler.lock", process.pid))
+            time.sleep(moments.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+        assert not list(tmp_path.glob("*.damaged-*"))
+    assert state(tmp_path) is not None
+    assert {"ran", "missed"} <= set(outcomes(tmp_path))

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfywatchman.readiness.search.results import (
+    MOST_CANDIDATES,
+    SEVERAL,
+    Candidate,
+    Ids,
+    SearchResult,
+    SearchStatus,
+    doubted,
+    left_unseen,
+    merge,
+)
+
+FOUND, UNCERTAIN, NOT_FOUND = SearchStatus.FOUND, SearchStatus.UNCERTAIN, SearchStatus.NOT_FOUND
+INVALID, ERROR = SearchStatus.INVALID_FILENAME, SearchStatus.ERROR
+
+
+def candidate(name: str = "x.safetensors", *, verified: bool = False, digest: str | None = None) -> Candidate:
+    return Candidate("civitai", name, Ids(civitai_version=1), sha256=digest, verified=verified)
+
+
+def result(status: SearchStatus, *candidates: Candidate, at: str = "2026-11-20T14:00:00Z") -> SearchResult:
+    digest = candidates[0].sha256 if status is FOUND and candidates else None
+    return SearchResult(
+        status, "x.safetensors", "loras", at, sha256=digest, candidates=candidates, evidence=(f"said {status}",)
+    )
+
+
+def found(digest: str) -> SearchResult:
+    return result(FOUND, candidate(verified=True, digest=digest))
+
+
+def test_a_doubt_is_never_taken_back_by_a_later_source() -> None:
+    doubt = result(UNCERTAIN, candidate())
+    for later in (NOT_FOUND, ERROR, INVALID):
+        merged = merge([doubt, result(later)])
+        assert merged.status is UNCERTAIN
+        assert merged.candidates == (candidate(),)
+        assert merged.evidence == ("said UNCERTAIN", f"said {later}")
+
+
+def test_a_doubt_may_become_certain() -> None:
+    merged = merge([result(UNCERTAIN, candidate("y.safetensors")), found("a" * 64)])
+    assert (merged.status, merged.sha256) == (FOUND, "a" * 64)
+    assert merged.candidates == (candidate(verified=True, digest="a" * 64),)
+
+
+def test_an_error_hides_no_answer_and_keeps_not_found_open() -> None:
+    assert merge([result(ERROR), found("a" * 64)]).status is FOUND
+    assert merge([result(ERROR), result(NOT_FOUND)]).status is ERROR
+    assert merge([result(NOT_FOUND), result(NOT_FOUND)]).status is NOT_FOUND
+    assert merge([result(INVALID), result(ERROR)]).status is INVALID
+    assert "said NOT_FOUND" in merge([result(ERROR), result(NOT_FOUND)]).evidence
+
+
+def test_what_was_not_looked_through_doubts_not_found_and_nothing_else() -> None:
+    (line,) = left_unseen("civitai", ["wan", "wan i2v"])
+    assert line == 'Civitai has more for "wan", "wan i2v" than was looked through.'
+    assert left_unseen("civitai", ()) == ()
+    doubt = doubted(result(NOT_FOUND), [line, line])
+    assert (doubt.status, doubt.candidates, doubt.evidence) == (UNCERTAIN, (), ("said NOT_FOUND", line))
+    assert doubted(result(NOT_FOUND), ()).status is NOT_FOUND
+    assert doubted(found("a" * 64), [line]) == found("a" * 64)
+    assert doubted(result(UNCERTAIN, candidate()), [line]).candidates == (candidate(),)
+    assert merge([doubt, result(NOT_FOUND)]).status is UNCERTAIN
+    assert merge([doubt, result(ERROR)]).status is merge([result(ERROR), doubt]).status is ERROR
+
+
+def test_different_hashes_are_a_doubt_and_equal_ones_are_not() -> None:
+    merged = merge([found("a" * 64), found("b" * 64)])
+    assert merged.status is UNCERTAIN
+    assert (merged.url, merged.sha256, merged.source) == (None, None, None)
+    assert {one.sha256 for one in merged.candidates} == {"a" * 64, "b" * 64}
+    assert merged.evidence[-1] == SEVERAL
+    assert merge([found("a" * 64), found("a" * 64)]).status is FOUND
+    twice = result(UNCERTAIN, candidate(verified=True, digest="b" * 64), candidate(verified=True, digest="c" * 64))
+    assert merge([twice, found("b" * 64)]).status is UNCERTAIN
+
+
+def test_candidates_are_told_once_the_verified_first_and_substitutes_last() -> None:
+    substitute = msgspec.structs.replace(candidate("x_fp8.safetensors"), label="same model, other precision")
+    sure = candidate(verified=True, digest="a" * 64)
+    merged = merge([result(UNCERTAIN, substitute, candidate("z.safetensors")), result(UNCERTAIN, sure, substitute)])
+    assert merged.candidates == (sure, candidate("z.safetensors"), substitute)
+    many = [candidate(f"{n}.safetensors") for n in range(40)]
+    assert len(merge([result(UNCERTAIN, *many)]).candidates) == MOST_CANDIDATES
+
+
+def test_a_candidate_that_was_verified_once_stays_verified() -> None:
+    plain, sure = candidate(digest="a" * 64), candidate(verified=True, digest="a" * 64)
+    for order in ([plain, sure], [sure, plain]):
+        assert merge([result(UNCERTAIN, one) for one in order]).candidates == (sure,)
+
+
+def test_the_latest_time_of_asking_stands() -> None:
+    times = ["2026-11-20T14:00:00Z", "2026-11-20T15:00:00Z"]
+    assert merge([result(NOT_FOUND, at=at) for at in reversed(times)]).searched_at == times[1]
+
+
+def test_a_result_survives_its_file() -> None:
+    written = msgspec.json.encode(found("a" * 64))
+    assert msgspec.json.decode(written, type=SearchResult) == found("a" * 64)
+
+
+_EMPTY = [result(status) for status in SearchStatus if status is not FOUND]
+_FULL = [result(status, candidate(status)) for status in (UNCERTAIN, ERROR)]
+_RESULTS = st.sampled_from([*_EMPTY, *_FULL, found("a" * 64), found("b" * 64)])
+
+
+@given(st.lists(_RESULTS, min_size=1, max_size=5), st.lists(_RESULTS, min_size=1, max_size=5))
+def test_the_order_and_grouping_of_sources_do_not_change_the_status(
+    one: list[SearchResult], other: list[SearchResult]
+) -> None:
+    whole = merge([*one, *other])
+    assert merge([*other, *one]).status is whole.status
+    assert merge([merge(one), merge(other)]).status is whole.status
+    assert whole.status is not NOT_FOUND or all(each.status is NOT_FOUND for each in (*one, *other))

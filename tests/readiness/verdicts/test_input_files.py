@@ -1,0 +1,263 @@
+"""Pictures and other files of the person's own: what is not there, what to do, and when it counts."""
+
+from __future__ import annotations
+
+import errno
+import os
+import unicodedata
+from pathlib import Path
+from typing import Literal
+
+import orjson
+import pytest
+
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.loaders.upload_inputs import Kind
+from comfywatchman.comfyui.references.input_files import InputFile, split_annotation
+from comfywatchman.readiness.states import Status
+from comfywatchman.readiness.status import MissingInput, WorkflowEntry
+from comfywatchman.readiness.verdicts.input_files import InputFolders, input_folders, said, status_with_inputs
+from tests.hosts import Host, graph
+from tests.model_files import put
+
+Form = Literal["NFC", "NFD"]
+
+
+def wanted(name: str, kind: Kind = "picture", path: str = "1") -> InputFile:
+    return InputFile(name, split_annotation(name)[0], kind, "LoadImage", path, "image")
+
+
+def missing(name: str, kind: Kind = "picture", *, required: bool = False) -> MissingInput:
+    return MissingInput(name, "input", kind, "LoadImage", "1", "image", "Put it there.", required=required)
+
+
+def look(base: Path, *, required: bool = False, placed: Path | None = None) -> InputFolders:
+    return input_folders(Installation(base, None, base, input=placed), required=required)
+
+
+def lacks(base: Path, name: str, kind: Kind = "picture") -> bool:
+    return bool(look(base).missing([wanted(name, kind)]))
+
+
+def fix(base: Path, name: str, kind: Kind = "picture") -> str:
+    (found,) = look(base).missing([wanted(name, kind)])
+    return found.fix
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    for name in ("input/a.png", "input/sub/b.png", "output/c.png", "temp/d.png", "input/3d/e.glb", "outside.png"):
+        put(tmp_path / name)
+    (tmp_path / "input/linked.png").symlink_to(tmp_path / "outside.png")
+    (tmp_path / "input/nowhere.png").symlink_to(tmp_path / "gone.png")
+    (tmp_path / "input/circle").symlink_to("circle")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.png", "a.png [input]", "sub/b.png", "sub/../a.png", "./a.png", "c.png [output]", "d.png [temp]", "linked.png"],
+)
+def test_what_is_there_is_not_missing(base: Path, name: str) -> None:
+    assert not lacks(base, name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("", "b.png", "A.png", "a.png [output]", "c.png", "nowhere.png", "circle/a.png", "a.png/b.png", "sub"),
+        *("a\0.png", "\ud800.png", "x" * 300, "../outside.png", "../input", ".", "sub\\b.png"),
+    ],
+)
+def test_what_is_not_there_is_missing(base: Path, name: str) -> None:
+    assert lacks(base, name)
+
+
+def test_an_absolute_name_is_taken_inside_the_folder_only(base: Path) -> None:
+    assert not lacks(base, str(base / "input/a.png"))
+    assert lacks(base, str(base / "outside.png"))
+
+
+def test_a_folder_of_files_must_be_a_folder(base: Path) -> None:
+    assert not lacks(base, "sub", "folder")
+    assert lacks(base, "a.png", "folder")
+
+
+def test_a_finding_says_where_it_was_named(base: Path) -> None:
+    assert look(base, required=True).missing([wanted("a.png"), wanted("x.png", path="4:2")]) == (
+        MissingInput(
+            name="x.png",
+            folder="input",
+            kind="picture",
+            node_type="LoadImage",
+            node_path="4:2",
+            input="image",
+            fix="Put it into input, or choose another picture in the node.",
+            required=True,
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "words"),
+    [
+        ("x.png", "picture", "Put it into input, or choose another picture in the node."),
+        ("new/x.png [output]", "picture", "Put it into output/new, or choose another picture in the node."),
+        ("x.wav", "sound", "Put it into input, or choose another sound in the node."),
+        ("", "picture", "Choose a picture in the node."),
+        (
+            "x.png [temp]",
+            "picture",
+            "ComfyUI empties its temp folder at each start; choose a picture in the node again.",
+        ),
+        ("sub\\b.png", "picture", "It is there as sub/b.png; choose that name in the node."),
+        ("gone/a.png", "picture", "It is there as a.png; choose that name in the node."),
+        ("e.glb", "3D file", "It is there as 3d/e.glb; choose that name in the node."),
+        ("e.glb", "picture", "Put it into input, or choose another picture in the node."),
+        (
+            "../x.png",
+            "picture",
+            "The name leads out of ComfyUI's input folder; choose a picture of that folder in the node.",
+        ),
+    ],
+)
+def test_what_to_do_is_said_in_words(base: Path, name: str, kind: Kind, words: str) -> None:
+    assert fix(base, name, kind) == words
+
+
+@pytest.mark.parametrize(("there", "named"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_a_name_in_the_other_unicode_form_is_near(base: Path, there: Form, named: Form) -> None:
+    name = "caf\u00e9.png"
+    put(base / "input" / unicodedata.normalize(there, name))
+    words = fix(base, unicodedata.normalize(named, name))
+    assert words == f"It is there as {unicodedata.normalize(there, name)}; choose that name in the node."
+
+
+def test_another_input_folder_is_looked_at_and_named(base: Path, tmp_path: Path) -> None:
+    placed = tmp_path / "mine"
+    put(placed / "z.png")
+    folders = look(base, placed=placed)
+    assert [one.name for one in folders.missing([wanted("z.png"), wanted("a.png")])] == ["a.png"]
+    (found,) = folders.missing([wanted("a.png")])
+    assert found.fix == f"Put it into {placed}, or choose another picture in the node."
+
+
+def test_a_folder_that_is_the_root_holds_everything(tmp_path: Path) -> None:
+    assert not look(tmp_path, placed=Path("/")).missing([wanted(str(put(tmp_path / "q.png")))])
+
+
+def test_what_cannot_be_looked_at_is_not_missing_and_is_reported_once(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: str) -> os.stat_result:
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    folders = look(base)
+    monkeypatch.setattr("comfywatchman.readiness.verdicts.input_files.os.stat", refuse)
+    assert folders.missing([wanted("a.png"), wanted("a.png"), wanted("x.png")]) == ()
+    assert folders.problems == [
+        f"{base}/input/{name} cannot be looked at: Permission denied" for name in ("a.png", "x.png")
+    ]
+
+
+def test_each_name_is_looked_for_once(base: Path) -> None:
+    folders = look(base)
+    assert not folders.missing([wanted("a.png")])
+    (base / "input/a.png").unlink()
+    assert not folders.missing([wanted("a.png")])
+    assert look(base).missing([wanted("a.png")])
+
+
+@pytest.mark.parametrize("status", list(Status))
+def test_a_missing_file_counts_only_where_it_is_required(status: Status) -> None:
+    assert status_with_inputs(status, [missing("a.png")]) is status
+    assert status_with_inputs(status, []) is status
+    expected = Status.INVALID if status is Status.INVALID else Status.MISSING
+    assert status_with_inputs(status, [missing("a.png"), missing("b.png", required=True)]) is expected
+
+
+def test_needs_are_said_by_kind_each_name_once() -> None:
+    names = ["a.png", "a.png", "b.png", "", "c.png", "d.png"]
+    found = [*(missing(name) for name in names), missing("v.mp4", "video")]
+    assert said(found) == "a picture: a.png, b.png, none chosen and 2 more; a video: v.mp4"
+
+
+def with_picture(name: str) -> bytes:
+    return orjson.dumps({"1": {"class_type": "LoadImage", "inputs": {"image": name}}})
+
+
+def entries(host: Host) -> dict[str, WorkflowEntry]:
+    return {Path(one.path).name: one for one in host.status().workflows}
+
+
+def test_a_missing_picture_is_listed_and_leaves_the_workflow_ready(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.write("needs.json", with_picture("a.png"))
+    host.write("plain.json")
+    found = entries(host)
+    assert {name: one.status for name, one in found.items()} == {"needs.json": "READY", "plain.json": "READY"}
+    assert [one.name for one in found["needs.json"].missing_inputs] == ["a.png"]
+    assert found["plain.json"].missing_inputs == ()
+    report = host.report()
+    assert report["summary"]["missing_inputs"] == 1
+    text = host.layout.status_markdown.read_text("utf-8")
+    assert "Nothing: every workflow has what it needs." in text
+    assert "- `needs.json` needs a picture: a.png\n" in text
+
+
+def test_a_picture_that_comes_or_goes_is_seen_without_reading_or_judging_anything_anew(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    host.write("needs.json", with_picture("a.png"))
+    assert entries(host)["needs.json"].missing_inputs
+    before = verdicts(host)
+    picture = put(host.comfyui / "input/a.png")
+    result = host.cycle()
+    assert result.status is not None
+    assert result.record.read == 0
+    assert result.status.workflows[0].missing_inputs == ()
+    picture.unlink()
+    assert entries(host)["needs.json"].missing_inputs
+    assert verdicts(host) == before
+
+
+def verdicts(host: Host) -> list[tuple[object, ...]]:
+    """Return which verdicts are kept, and what they were made against."""
+    import sqlite3
+
+    with sqlite3.connect(host.layout.database) as connection:
+        return list(connection.execute("SELECT sha256, context FROM workflow_verdicts ORDER BY sha256"))
+
+
+def test_a_required_picture_makes_a_workflow_missing_until_it_is_there(tmp_path: Path) -> None:
+    host = Host(tmp_path, workflows__require_inputs=True)
+    host.write("needs.json", with_picture("a.png"))
+    host.write("broken.json", b"{")
+    found = entries(host)
+    assert found["needs.json"].status is Status.MISSING
+    assert found["broken.json"].status is Status.INVALID
+    assert found["needs.json"].last_resolved_at is None
+    assert "**`a.png`**: Put it into input" in host.layout.status_markdown.read_text("utf-8")
+    put(host.comfyui / "input/a.png")
+    found = entries(host)
+    assert found["needs.json"].status is Status.READY
+    assert found["needs.json"].last_resolved_at is not None
+
+
+def test_a_workflow_that_lacks_more_shows_its_picture_beside_it(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    both = orjson.loads(graph(checkpoint="gone.safetensors"))
+    both["nodes"].append({"id": 99, "type": "LoadImage", "mode": 0, "widgets_values": ["a.png", "image"]})
+    host.write("both.json", orjson.dumps(both))
+    assert entries(host)["both.json"].status is Status.MISSING
+    text = host.layout.status_markdown.read_text("utf-8")
+    assert "- Needs a picture: `a.png` is not in the input folder (node 99, `LoadImage`). Put it into input" in text
+    assert "Yours to supply" not in text
+
+
+def test_a_pack_and_its_mark_are_enough_to_know_its_pictures(tmp_path: Path) -> None:
+    host = Host(tmp_path)
+    folder = host.pack("Loads")
+    source = (folder / "__init__.py").read_text().replace('("IMAGE",)', '(listed(), {"image_upload": True})')
+    put(folder / "__init__.py", source.replace('RETURN_TYPES = (listed(), {"image_upload": True})', "").encode())
+    host.write("a.json", orjson.dumps({"1": {"class_type": "Loads", "inputs": {"images": "mine.png"}}}))
+    assert [one.name for one in entries(host)["a.json"].missing_inputs] == ["mine.png"]

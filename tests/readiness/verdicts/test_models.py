@@ -1,0 +1,292 @@
+"""Verdicts: exact is only what the server would open, and READY is only what is all exact."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comfywatchman.comfyui.references.reference import Confidence, Reference
+from comfywatchman.readiness.models.scan import UNFINISHED
+from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.verdicts.models import ModelFinding, confidence_rank, judge_reference, judge_workflow
+
+CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model file of these tests."""
+
+    folder: str
+    name: str
+    problem: str | None = None
+
+    @property
+    def path(self) -> str:
+        return f"/models/{self.folder}/{self.name}"
+
+
+class Inventory:
+    """An inventory of a few files."""
+
+    def __init__(self, *models: Model) -> None:
+        self.models = models
+
+    @property
+    def folders(self) -> Mapping[str, object]:
+        return {"loras": {}, "vae": {}}
+
+    def target(self, folder: str) -> str:
+        return f"/data/{folder}"
+
+    def exact(self, folder: str, name: str) -> Model | None:
+        return next((one for one in self.models if (one.folder, one.name) == (folder, name)), None)
+
+    def by_basename(self, name_lower: str) -> Sequence[Model]:
+        wanted = unicodedata.normalize("NFC", name_lower)
+        names = {one: unicodedata.normalize("NFC", one.name.rpartition("/")[2].lower()) for one in self.models}
+        return [one for one, name in names.items() if name == wanted]
+
+
+def reference(value: str, *, folder: str | None = "loras", tries: tuple[str, ...] | None = None) -> Reference:
+    return Reference(
+        node_path="1",
+        node_type="LoraLoader",
+        input="lora_name",
+        value=value,
+        folder=folder,
+        active=True,
+        kind="loader",
+        evidence="loader table",
+        confidence="high",
+        tries=tries if tries is not None else (value,),
+    )
+
+
+def state(value: str, *models: Model, folder: str | None = "loras") -> ModelState:
+    return judge_reference(reference(value, folder=folder), Inventory(*models)).state
+
+
+def test_a_file_that_the_server_does_not_offer_is_not_ready() -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt")), choices=["b.pt"])
+    assert (finding.state, finding.path) == (ModelState.MISSING, "/models/loras/a.pt")
+    assert finding.fix is not None
+    assert "does not offer it" in finding.fix
+
+
+def test_what_the_server_offers_is_ready_wherever_it_lies() -> None:
+    assert judge_reference(reference("a.pt"), Inventory(), choices=["a.pt"]).state is ModelState.EXACT
+    unknown = judge_reference(reference("a.pt", folder=None), Inventory(Model("vae", "a.pt")), choices=["a.pt"])
+    assert unknown.state is ModelState.EXACT
+
+
+def test_a_broken_file_is_not_ready_though_the_server_offers_it() -> None:
+    broken = Inventory(Model("loras", "a.pt", "empty file"))
+    assert judge_reference(reference("a.pt"), broken, choices=["a.pt"]).state is ModelState.INVALID
+
+
+def test_a_file_that_is_still_fetched_is_to_be_finished() -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt", UNFINISHED)))
+    assert finding.state is ModelState.INVALID
+    assert finding.fix is not None
+    assert "let aria2 finish, or delete both files" in finding.fix
+
+
+def test_what_neither_server_nor_disk_has_keeps_its_near_miss() -> None:
+    finding = judge_reference(reference("A.pt"), Inventory(Model("loras", "a.pt")), choices=["a.pt"])
+    assert finding.state is ModelState.CASE
+
+
+def test_a_loader_may_read_several_folders() -> None:
+    both = replace(reference("a.gguf"), also_folders=("vae",))
+    assert judge_reference(both, Inventory(Model("vae", "a.gguf"))).state is ModelState.EXACT
+    assert judge_reference(both, Inventory(Model("vae", "A.gguf"))).state is ModelState.CASE
+
+
+LONG = "x" * 250 + ".safetensors"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["a.safetensors", "sub/a.safetensors", "a b .safetensors ", " a", "back\\slash.pt", "模型.pt", "no\u00a0break.pt",
+     "123", LONG, "/".join([LONG] * 4), "half\udcff.pt", "new\nline.pt"],
+)  # fmt: skip
+def test_the_very_name_is_exact_however_odd_it_is(name: str) -> None:
+    assert state(name, Model("loras", name)) is ModelState.EXACT
+
+
+@pytest.mark.parametrize(
+    ("value", "there", "expected"),
+    [
+        ("sub\\a.pt", "sub/a.pt", ModelState.SEPARATOR),
+        ("sub/a.pt", "sub\\a.pt", ModelState.MISSING),
+        ("A.pt", "a.pt", ModelState.CASE),
+        ("Sub\\A.pt", "sub/a.pt", ModelState.CASE),
+        ("a.pt", "sub/a.pt", ModelState.SUBFOLDER),
+        ("sub/a.pt", "a.pt", ModelState.SUBFOLDER),
+        ("a.pt ", "a.pt", ModelState.MISSING),
+        (" a.pt", "a.pt", ModelState.MISSING),
+        ("a.pt", "a.safetensors", ModelState.MISSING),
+        ("\u00e9.pt", "e\u0301.pt", ModelState.NORMALISATION),
+        ("e\u0301.pt", "\u00e9.pt", ModelState.NORMALISATION),
+        ("sub\\e\u0301.pt", "sub/\u00e9.pt", ModelState.NORMALISATION),
+        ("E\u0301.pt", "\u00e9.pt", ModelState.CASE),
+        ("e\u0301.pt", "sub/\u00e9.pt", ModelState.SUBFOLDER),
+        ("e.pt", "\u00e9.pt", ModelState.MISSING),
+        ("", "a.pt", ModelState.UNRESOLVABLE),
+        ("   ", "a.pt", ModelState.UNRESOLVABLE),
+        ("42", "a.pt", ModelState.UNRESOLVABLE),
+        ("a\nb.pt", "a.pt", ModelState.UNRESOLVABLE),
+        ("\u202ea.pt", "a.pt", ModelState.UNRESOLVABLE),
+        ("é" * 600, "a.pt", ModelState.UNRESOLVABLE),
+        ("x" * 1024, "a.pt", ModelState.MISSING),
+        ("x" * 1025, "a.pt", ModelState.UNRESOLVABLE),
+    ],
+)
+def test_a_name_that_differs_is_not_exact(value: str, there: str, expected: ModelState) -> None:
+    assert state(value, Model("loras", there)) is expected
+
+
+def test_an_empty_name_is_never_exact() -> None:
+    empty = reference("", tries=("",))
+    assert judge_reference(empty, Inventory(Model("loras", ""))).state is ModelState.UNRESOLVABLE
+    assert state("", Model("loras", ""), folder=None) is ModelState.UNRESOLVABLE
+
+
+def test_a_file_of_another_folder_is_not_here() -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("vae", "sub/a.pt")))
+    assert finding.state is ModelState.WRONG_FOLDER
+    assert finding.path == "/models/vae/sub/a.pt"
+    assert finding.fix is not None
+    assert "/data/loras/a.pt" in finding.fix
+
+
+@pytest.mark.parametrize("there", ["a.pt", "sub/a.pt", "A.pt"])
+def test_a_broken_file_is_not_present(there: str) -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", there, "empty file")))
+    assert finding.state is ModelState.INVALID
+    assert finding.fix == f"loras/{there} is there but broken (empty file): delete it and fetch it again."
+
+
+def test_a_whole_file_is_named_before_a_broken_one() -> None:
+    finding = judge_reference(
+        reference("a.pt"), Inventory(Model("loras", "x/a.pt", "empty file"), Model("loras", "y/a.pt"))
+    )
+    assert finding.state is ModelState.SUBFOLDER
+    assert finding.fix == "Choose one of these in the node: x/a.pt, y/a.pt."
+
+
+def test_one_file_in_another_subfolder_is_named() -> None:
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "sub/a.pt")))
+    assert finding.path == "/models/loras/sub/a.pt"
+    assert finding.fix == "This host has it as sub/a.pt; choose that name in the node, or rename the file."
+
+
+def test_the_names_that_the_server_tries_are_tried_in_turn() -> None:
+    tried = reference("embed", tries=("embed", "embed.safetensors", "embed.pt"))
+    finding = judge_reference(tried, Inventory(Model("loras", "embed.pt"), Model("loras", "embed.safetensors")))
+    assert (finding.state, finding.path) == (ModelState.EXACT, "/models/loras/embed.safetensors")
+    near = judge_reference(tried, Inventory(Model("loras", "EMBED.pt")))
+    assert near.state is ModelState.CASE
+
+
+def test_missing_classes_are_named_where_a_value_makes_no_sense() -> None:
+    finding = judge_reference(reference("42"), Inventory(), unknown_classes=("A", "B", "C", "D"))
+    assert finding.state is ModelState.UNRESOLVABLE
+    assert finding.fix is not None
+    assert "(A, B, C)" in finding.fix
+
+
+def test_a_model_of_an_unknown_folder_waits_for_its_pack() -> None:
+    wanted = reference("a.pt", folder="sams")
+    assert "node pack first" in (judge_reference(wanted, Inventory(), unknown_classes=("A",)).fix or "")
+    assert judge_reference(wanted, Inventory()).fix == "Put the file into /data/sams."
+    known = judge_reference(reference("a.pt"), Inventory(), unknown_classes=("A",))
+    assert known.fix == "Put the file into /data/loras."
+
+
+@pytest.mark.parametrize(
+    ("value", "there", "expected"),
+    [
+        ("a.pt", "a.pt", ModelState.FOLDER_UNKNOWN),
+        ("sub\\a.pt", "sub/a.pt", ModelState.SEPARATOR),
+        ("A.pt", "a.pt", ModelState.CASE),
+        ("a.pt", "sub/a.pt", ModelState.SUBFOLDER),
+        ("b.pt", "a.pt", ModelState.MISSING),
+    ],
+)
+def test_without_a_folder_all_folders_are_looked_at(value: str, there: str, expected: ModelState) -> None:
+    assert state(value, Model("vae", there), folder=None) is expected
+
+
+def test_without_a_folder_a_whole_file_comes_before_a_broken_one() -> None:
+    broken, whole = Model("loras", "a.pt", "empty file"), Model("vae", "a.pt")
+    assert state("a.pt", broken, whole, folder=None) is ModelState.FOLDER_UNKNOWN
+    assert state("a.pt", broken, folder=None) is ModelState.INVALID
+    assert state("A.pt", broken, folder=None) is ModelState.INVALID
+    assert state("A.pt", broken, whole, folder=None) is ModelState.CASE
+
+
+def finding(model_state: ModelState, confidence: Confidence) -> ModelFinding:
+    return ModelFinding(replace(reference("a.pt"), confidence=confidence), model_state)
+
+
+@pytest.mark.parametrize(("model_state", "confidence"), list(itertools.product(ModelState, CONFIDENCES)))
+@pytest.mark.parametrize(("nodes_missing", "nodes_uncertain"), list(itertools.product((False, True), repeat=2)))
+def test_every_state_and_confidence_has_its_verdict(
+    model_state: ModelState, confidence: Confidence, *, nodes_missing: bool, nodes_uncertain: bool
+) -> None:
+    one = finding(model_state, confidence)
+    sure = confidence != "low" and model_state not in {ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN}
+    lacking = model_state is not ModelState.EXACT
+    expected = Status.READY
+    if nodes_uncertain or lacking:
+        expected = Status.UNCERTAIN
+    if nodes_missing or (lacking and sure):
+        expected = Status.MISSING
+    assert one.is_sure is sure
+    assert judge_workflow([one], nodes_missing=nodes_missing, nodes_uncertain=nodes_uncertain) is expected
+
+
+FINDINGS = st.builds(finding, st.sampled_from(ModelState), st.sampled_from(CONFIDENCES))
+
+
+@given(st.lists(FINDINGS, max_size=6), st.booleans(), st.booleans())
+def test_ready_is_all_exact_and_no_node_trouble(found: list[ModelFinding], missing: bool, uncertain: bool) -> None:  # noqa: FBT001
+    verdict = judge_workflow(iter(found), nodes_missing=missing, nodes_uncertain=uncertain)
+    all_exact = all(one.state is ModelState.EXACT for one in found)
+    assert (verdict is Status.READY) == (all_exact and not missing and not uncertain)
+    assert verdict is not Status.INVALID
+
+
+@given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=20), max_size=4))
+def test_any_name_against_any_files_is_exact_only_when_it_is_there(value: str, there: list[str]) -> None:
+    models = [Model("loras", name) for name in there]
+    assert (state(value, *models) is ModelState.EXACT) == (value in there)
+    assert (state(value, *models, folder=None) is ModelState.FOLDER_UNKNOWN) == (value in there)
+
+
+def test_the_surest_comes_first() -> None:
+    assert sorted(CONFIDENCES, key=confidence_rank) == ["high", "medium", "low"]
+
+
+@pytest.mark.parametrize("folder", ["loras", None])
+def test_a_name_that_looks_the_same_is_said_to_be_written_otherwise(folder: str | None) -> None:
+    finding = judge_reference(reference("e\u0301.pt", folder=folder), Inventory(Model("loras", "\u00e9.pt")))
+    assert (finding.state, finding.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
+    assert finding.fix is not None
+    assert "\u00e9.pt" in finding.fix
+    assert finding.is_sure
+
+
+def test_spelling_is_compared_before_letter_case() -> None:
+    names = ("\u00c9.pt", "\u00e9.pt")
+    found = judge_reference(reference("e\u0301.pt"), Inventory(*(Model("loras", name) for name in names)))
+    assert (found.state, found.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")

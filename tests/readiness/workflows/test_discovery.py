@@ -1,0 +1,184 @@
+"""Which files of the roots are workflows to look at, and which known ones are really gone."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.readiness.workflows.discovery import Listing, Root, default_roots, is_gone, list_workflows
+
+JSON = frozenset({".json"})
+
+
+def listing(*roots: Path, suffixes: frozenset[str] = JSON) -> Listing:
+    return list_workflows([Root(path, path.name) for path in roots], suffixes=suffixes)
+
+
+def names(found: Listing, folder: Path) -> list[str]:
+    return [os.path.relpath(file.path, folder) for file in found.files]
+
+
+def make(path: Path, text: str = "{}") -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_files_are_found_in_all_folders_in_path_order(tmp_path: Path) -> None:
+    for name in ("b.json", "a/z.JSON", "a/deep/er/x.json", "note.txt", ".hidden.json", ".git/x.json", "json"):
+        make(tmp_path / name)
+    found = listing(tmp_path)
+    assert names(found, tmp_path) == ["a/deep/er/x.json", "a/z.JSON", "b.json"]
+    assert found.problems == ()
+
+
+def test_a_file_carries_what_changes_when_it_is_written(tmp_path: Path) -> None:
+    path = make(tmp_path / "w.json", "12345")
+    status = path.stat()
+    (file,) = listing(tmp_path).files
+    assert file.signature == (status.st_dev, status.st_ino, 5, status.st_mtime_ns)
+    assert file.source == tmp_path.name
+
+
+def test_a_file_under_two_roots_belongs_to_the_first(tmp_path: Path) -> None:
+    make(tmp_path / "inner" / "w.json")
+    (file,) = listing(tmp_path / "inner", tmp_path).files
+    assert file.source == "inner"
+
+
+def test_a_root_may_be_a_single_file_of_any_ending(tmp_path: Path) -> None:
+    path = make(tmp_path / "w.txt")
+    assert names(listing(path), tmp_path) == ["w.txt"]
+
+
+def test_a_root_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    make(tmp_path / "w.json")
+    found = listing(tmp_path / "absent", tmp_path)
+    assert len(found.files) == 1
+    assert found.problems == ((str(tmp_path / "absent"), "workflow root cannot be read: No such file or directory"),)
+    assert listing(Path("nul\0")).problems
+
+
+def test_a_fifo_a_link_to_nowhere_and_a_device_are_problems(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "nowhere.json").symlink_to("absent")
+    (tmp_path / "zero.json").symlink_to("/dev/zero")
+    found = listing(tmp_path)
+    assert found.files == ()
+    assert {(os.path.basename(path), reason) for path, reason in found.problems} == {
+        ("pipe.json", "not a regular file; not read"),
+        ("zero.json", "not a regular file; not read"),
+        ("nowhere.json", "file cannot be read: No such file or directory"),
+    }
+
+
+def test_a_folder_that_links_to_one_above_is_entered_once(tmp_path: Path) -> None:
+    make(tmp_path / "a" / "w.json")
+    (tmp_path / "a" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "self").symlink_to("self")
+    found = listing(tmp_path)
+    assert names(found, tmp_path) == ["a/w.json"]
+    assert [os.path.basename(path) for path, _ in found.problems] == ["up"]
+
+
+def test_a_linked_folder_is_entered(tmp_path: Path) -> None:
+    make(tmp_path / "elsewhere" / "w.json")
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
+    assert names(listing(tmp_path / "root"), tmp_path) == ["root/link/w.json"]
+
+
+def test_a_name_that_is_no_utf8_is_found_and_shown_escaped(tmp_path: Path) -> None:
+    make(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")))
+    os.mkfifo(os.fsencode(tmp_path) + b"/\xfe\n.json")
+    found = listing(tmp_path)
+    assert os.fsencode(found.files[0].path).endswith(b"/\xff.json")
+    assert found.problems[0][0].endswith(r"/\xfe\n.json")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may list folders of mode 000, so there is nothing to be refused")
+def test_a_forbidden_folder_is_a_problem_and_its_files_are_not_gone(tmp_path: Path) -> None:
+    path = make(tmp_path / "closed" / "w.json")
+    path.parent.chmod(0)
+    try:
+        assert listing(tmp_path).problems
+        assert not is_gone(str(path), [Root(tmp_path, "x")])
+    finally:
+        path.parent.chmod(0o755)
+
+
+def test_comfyuis_own_workflow_folders_are_the_default_roots(tmp_path: Path) -> None:
+    for name in ("default/workflows/", "ann/workflows/", "bob/"):
+        (tmp_path / "user" / name).mkdir(parents=True)
+    make(tmp_path / "user" / "file")
+    found = [(root.path, root.label) for root in default_roots(tmp_path)]
+    assert found == [
+        (tmp_path / "user" / "ann" / "workflows", "comfyui:ann"),
+        (tmp_path / "user" / "default" / "workflows", "comfyui"),
+    ]
+    assert list(default_roots(tmp_path / "absent")) == []
+
+
+def test_a_deleted_file_or_folder_is_gone(tmp_path: Path) -> None:
+    make(tmp_path / "kept.json")
+    roots = [Root(tmp_path, "x")]
+    assert is_gone(str(tmp_path / "w.json"), roots)
+    assert is_gone(str(tmp_path / "deleted" / "deeper" / "w.json"), roots)
+    assert is_gone(str(tmp_path / "kept.json" / "w.json"), roots)
+
+
+def test_a_file_of_a_missing_root_is_not_gone(tmp_path: Path) -> None:
+    roots = [Root(tmp_path / "disk", "x")]
+    assert not is_gone(str(tmp_path / "disk" / "w.json"), roots)
+    assert not is_gone(str(tmp_path / "disk" / "a" / "w.json"), roots)
+
+
+def test_a_file_behind_a_link_that_leads_nowhere_is_not_gone(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("unmounted")
+    (tmp_path / "w.json").symlink_to("unmounted.json")
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    roots = [Root(tmp_path, "x")]
+    assert not is_gone(str(tmp_path / "link" / "w.json"), roots)
+    assert not is_gone(str(tmp_path / "w.json"), roots)
+    assert not is_gone(str(tmp_path / "loop.json"), roots)
+
+
+def test_an_empty_folder_of_another_device_than_before_is_an_unmounted_disk(tmp_path: Path) -> None:
+    roots = [Root(tmp_path, "x")]
+    here = tmp_path.stat().st_dev
+    assert not is_gone(str(tmp_path / "w.json"), roots, device=here + 1)
+    assert is_gone(str(tmp_path / "w.json"), roots, device=here)
+    make(tmp_path / "other.txt")
+    assert is_gone(str(tmp_path / "w.json"), roots, device=here + 1)
+
+
+def test_a_mounted_disk_that_was_emptied_has_lost_its_files() -> None:
+    mounted = next((path for path in (Path("/dev/mqueue"), Path("/dev/shm")) if is_empty_mount(path)), None)  # noqa: S108
+    if mounted is None:
+        pytest.skip("this machine has no empty mounted folder to look at")
+    assert is_gone(str(mounted / "w.json"), [Root(mounted, "x")], device=-1)
+
+
+def is_empty_mount(path: Path) -> bool:
+    return path.is_mount() and not os.listdir(path)
+
+
+def test_a_single_file_root_is_gone_when_its_folder_can_be_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "w.json"
+    assert is_gone(str(path), [Root(path, "x")])
+    far = tmp_path / "unmounted" / "w.json"
+    assert not is_gone(str(far), [Root(far, "x")])
+
+
+def test_a_file_that_no_root_watches_any_more_is_gone(tmp_path: Path) -> None:
+    assert is_gone(str(make(tmp_path / "w.json")), [Root(tmp_path / "other", "x")])
+    assert is_gone("/anywhere.json", [])
+
+
+def test_what_is_there_but_was_not_listed_is_no_workflow_any_more(tmp_path: Path) -> None:
+    make(tmp_path / "picture.png")
+    (tmp_path / "w.json").mkdir()
+    for name in ("picture.png", "w.json"):
+        assert is_gone(str(tmp_path / name), [Root(tmp_path, "x")])

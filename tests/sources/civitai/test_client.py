@@ -1,0 +1,313 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.http import Session
+from comfywatchman.sources.civitai.client import BearersByHash, Civitai
+from comfywatchman.sources.civitai.schema import model_of, version_of
+from tests.servers.base import LocalServer, Reply
+from tests.servers.civitai import CivitaiServer, file_json, model_json, sha256_of, version_json
+
+TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every request
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session(timeout_seconds=10) as opened:
+        yield opened
+
+
+@pytest.fixture
+def server() -> Iterator[CivitaiServer]:
+    with CivitaiServer() as running:
+        yield running
+
+
+def client(session: Session, server: LocalServer, *, fallback: LocalServer | None = None) -> Civitai:
+    return Civitai(session, server.url, fallback.url if fallback else None, TOKEN)
+
+
+def failure_of(call: object, *arguments: object) -> Failure:
+    with pytest.raises(Failure) as caught:
+        call(*arguments)  # type: ignore[operator]
+    return caught.value
+
+
+def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(session: Session, server: CivitaiServer) -> None:
+    old = version_json([file_json("addDetail_v1.safetensors"), file_json("Add_Detail.safetensors")])
+    server.models = [model_json("Add detail", [version_json([file_json("addDetail_v2.safetensors")]), old])]
+    found = client(session, server).find_by_file_name("add_detail.safetensors")
+    assert [(hit.file.name, hit.version.id) for hit in found.exact] == [("Add_Detail.safetensors", old["id"])]
+    assert found.cut == ()
+    assert found.exact[0].version.model_type == "LORA"
+    assert found.exact[0].base_url == server.url
+
+
+def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(session: Session, server: CivitaiServer) -> None:
+    names = ["detail_4steps_fp8.safetensors", "detail_8steps_bf16.safetensors", "detail_8steps.sft"]
+    server.models = [model_json("Detail", [version_json([file_json(name) for name in names])])]
+    found = client(session, server).find_by_file_name("detail_8steps_fp8.safetensors")
+    assert found.exact == ()
+    assert [hit.file.name for hit in found.variants] == ["detail_8steps_bf16.safetensors"]
+
+
+def test_a_search_shows_mature_models_and_never_mixes_words_with_pages(session: Session, server: CivitaiServer) -> None:
+    server.models = [model_json("Night detail", [version_json([file_json("night.safetensors")])], nsfwLevel=16)]
+    assert [model.name for model in client(session, server).search("night").models] == ["Night detail"]
+    assert all("nsfw=true" in asked.path and "page=" not in asked.path for asked in server.asked)
+
+
+def test_a_search_follows_cursors_to_its_bound_and_says_when_there_was_more(
+    session: Session, server: CivitaiServer
+) -> None:
+    server.models = [
+        model_json(f"Detail {n}", [version_json([file_json(f"detail_{n}.safetensors")])]) for n in range(450)
+    ]
+    civitai = client(session, server)
+    listed = civitai.search("detail")
+    assert (len(listed.models), listed.complete) == (300, False)
+    assert [hit.file.name for hit in civitai.find_by_file_name("detail_299.safetensors").exact] == [
+        "detail_299.safetensors"
+    ]
+    missed = civitai.find_by_file_name("detail_449x.safetensors")
+    assert (missed.exact, missed.cut) == ((), ("detail", "detail 449x"))
+
+
+def test_a_cursor_that_comes_again_ends_the_search(session: Session, server: CivitaiServer) -> None:
+    server.pages["/api/v1/models"] = Reply(b'{"items": [], "metadata": {"nextCursor": 7}}')
+    assert client(session, server).search("abcdef").complete
+    assert len(server.asked) == 2
+    model = model_json("Other", [])
+    server.pages["/api/v1/models"] = Reply(json.dumps({"items": [model], "metadata": {"nextCursor": 7}}).encode())
+    assert not client(session, server).search("abcdef").complete
+    assert len(server.asked) == 4
+
+
+def test_further_terms_are_asked_first(session: Session, server: CivitaiServer) -> None:
+    file = file_json("zzz_q7.safetensors")
+    server.models = [model_json("Quite another name", [version_json([file])])]
+    civitai = client(session, server)
+    assert civitai.find_by_file_name("zzz_q7.safetensors").exact == ()
+    server.asked.clear()
+    assert [hit.file.id for hit in civitai.find_by_file_name("zzz_q7.safetensors", terms=["another"]).exact] == [
+        file["id"]
+    ]
+    assert "query=another&" in server.asked[0].path
+
+
+def test_any_of_several_names_will_do(session: Session, server: CivitaiServer) -> None:
+    server.models = [model_json("Easy", [version_json([file_json("easy.pt")])], type="TextualInversion")]
+    found = client(session, server).find_by_file_name("easy", also=("easy.safetensors", "easy.pt"))
+    assert [hit.file.name for hit in found.exact] == ["easy.pt"]
+
+
+def test_the_other_address_is_searched_for_what_the_first_does_not_have(
+    session: Session, server: CivitaiServer
+) -> None:
+    file = file_json("mature_thing.safetensors")
+    with CivitaiServer([model_json("Mature thing", [version_json([file])])]) as red:
+        found = client(session, server, fallback=red).find_by_file_name("mature_thing.safetensors")
+        assert [hit.base_url for hit in found.exact] == [red.url]
+        server.models = red.models
+        red.asked.clear()
+        found = client(session, server, fallback=red).find_by_file_name("mature_thing.safetensors")
+        assert [hit.base_url for hit in found.exact] == [server.url]
+        assert red.asked == []
+
+
+def test_a_model_or_version_is_read_by_its_id(session: Session, server: CivitaiServer) -> None:
+    file = file_json("x_name.safetensors")
+    version = version_json([file], availability="EarlyAccess", baseModel="Flux.1 D")
+    model = model_json("Thing", [version], type="Checkpoint")
+    server.models = [model]
+    civitai = client(session, server)
+    found = civitai.model(model["id"])
+    assert found is not None
+    assert found[1].versions[0].model_type == "Checkpoint"
+    assert found[1].versions[0].model_id == model["id"]
+    one = civitai.version(version["id"])
+    assert one is not None
+    assert (one[1].model_id, one[1].base_model, one[1].files[0].name) == (model["id"], "Flux.1 D", "x_name.safetensors")
+    assert one[1].files[0].sha256 == sha256_of("x_name.safetensors").lower()
+
+
+def test_what_both_addresses_deny_is_no_error(session: Session, server: CivitaiServer) -> None:
+    with CivitaiServer() as red:
+        civitai = client(session, server, fallback=red)
+        assert civitai.model(1) is None
+        assert civitai.version(1) is None
+        assert civitai.by_hash("A" * 64) is None
+        assert len(red.asked) == len(server.asked) == 3
+
+
+def test_unknown_never_becomes_not_found(session: Session, server: CivitaiServer) -> None:
+    server.pages["/api/v1/models/1"] = Reply(b'{"error": "Model not found"}', 404)
+    server.pages["/api/v1/models/2"] = Reply(b"<html>404</html>", 404)
+    assert client(session, server).model(1) is None
+    assert failure_of(client(session, server).model, 2).code == "http-status"
+    with LocalServer() as red:
+        red.pages["/api/v1/models/1"] = Reply(b"<html>", 502)
+        assert failure_of(client(session, server, fallback=red).model, 1).code == "source-unavailable"
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (401, "source-unauthorized"),
+        (403, "source-forbidden"),
+        (429, "source-rate-limited"),
+        (500, "source-unavailable"),
+        (503, "source-unavailable"),
+        (302, "http-status"),
+        (400, "http-status"),
+    ],
+)
+def test_refusals_are_told_apart(session: Session, server: CivitaiServer, status: int, code: str) -> None:
+    body = json.dumps({"error": "No", "message": "because\nof this"}).encode()
+    server.pages["/api/v1/models/1"] = server.pages["/api/v1/models"] = Reply(body, status, {"Retry-After": "30"})
+    civitai = client(session, server)
+    for failure in (failure_of(civitai.model, 1), failure_of(civitai.find_by_file_name, "abcdef_x1.safetensors")):
+        assert failure.code == code
+        assert code == "http-status" or "because of this" in failure.message
+        assert TOKEN not in str(failure)
+        assert code != "source-rate-limited" or "30 seconds" in str(failure)
+
+
+@pytest.mark.parametrize(("status", "asked_too"), [(401, 0), (403, 0), (429, 0), (502, 1)])
+def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
+    session: Session, server: CivitaiServer, status: int, asked_too: int
+) -> None:
+    server.pages["/api/v1/models/1"] = Reply(b"{}", status)
+    with CivitaiServer([model_json("Thing", [], id=1)]) as red:
+        civitai = client(session, server, fallback=red)
+        if asked_too:
+            found = civitai.model(1)
+            assert found is not None
+            assert found[0] == red.url
+        else:
+            failure_of(civitai.model, 1)
+        assert len(red.asked) == asked_too
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"items": 5}', b"5"])
+def test_a_search_answer_of_another_form_is_no_empty_result(
+    session: Session, server: CivitaiServer, body: bytes
+) -> None:
+    server.pages["/api/v1/models"] = server.pages["/api/v1/models/1"] = Reply(body)
+    assert failure_of(client(session, server).search, "abc").code == "http-body"
+    assert failure_of(client(session, server).model, 1).code == "http-body"
+
+
+def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: Session, server: CivitaiServer) -> None:
+    model = model_json("Add", [version_json([file_json("add_more.safetensors")])])
+    answers = [Reply(json.dumps({"items": [model], "metadata": {}}).encode()), Reply(b"", 503)]
+    server.pages["/api/v1/models"] = lambda _asked, _handler: answers.pop(0)
+    found = client(session, server).find_by_file_name("add_more.safetensors")
+    assert len(found.exact) == 1
+
+
+def test_a_brown_out_is_waited_for(server: CivitaiServer) -> None:
+    server.brown_outs, server.limited = 1, 1
+    server.models = [model_json("Detail", [])]
+    with Session(timeout_seconds=10, attempts=3, first_wait_seconds=0.001) as patient:
+        assert len(client(patient, server).search("detail").models) == 1
+
+
+def test_a_hash_of_any_kind_leads_to_the_file_that_bears_it(session: Session, server: CivitaiServer) -> None:
+    files = [file_json("a1.safetensors"), file_json("b2.safetensors")]
+    server.models = [model_json("Thing", [version_json(files)])]
+    civitai = client(session, server)
+    for kind in ("SHA256", "AutoV2", "AutoV3", "BLAKE3", "CRC32"):
+        answer = civitai.by_hash(files[1]["hashes"][kind].lower())
+        assert answer is not None
+        assert answer.hit is not None
+        assert answer.hit.file.name == "b2.safetensors"
+
+
+def test_a_hash_whose_file_is_not_in_the_answer_proves_nothing(session: Session, server: CivitaiServer) -> None:
+    files = [file_json("a1.safetensors"), file_json("b2.safetensors")]
+    server.models = [model_json("Thing", [version_json(files)])]
+    server.by_hash_lies = {sha256_of("b2.safetensors")}
+    answer = client(session, server).by_hash(sha256_of("b2.safetensors"))
+    assert answer is not None
+    assert answer.hit is None
+    assert [file.name for file in answer.version.files] == ["a1.safetensors"]
+
+
+def test_what_is_no_hash_is_not_asked(session: Session, server: CivitaiServer) -> None:
+    assert client(session, server).by_hash("../models/5") is None
+    assert client(session, server).identify(["x", "A" * 10]) == BearersByHash({}, None)
+    assert server.asked == []
+
+
+def test_many_files_are_identified_a_hundred_at_a_time(session: Session, server: CivitaiServer) -> None:
+    names = [f"file_{n}.safetensors" for n in range(120)]
+    server.models = [model_json(name, [version_json([file_json(name), file_json(f"other {name}")])]) for name in names]
+    digests = [sha256_of(name) for name in names]
+    with CivitaiServer() as red:
+        found = client(session, server, fallback=red).identify([*digests, sha256_of("nobody's")]).hits
+        assert {hits[0].file.name for hits in found.values()} == set(names)
+        assert set(found) == {digest.lower() for digest in digests}
+        assert [len(json.loads(asked.body)) for asked in (*server.asked, *red.asked)] == [100, 21, 1]
+
+
+def test_a_batch_answer_of_another_form_is_a_failure(session: Session, server: CivitaiServer) -> None:
+    server.pages["/api/v1/model-versions/by-hash"] = Reply(b"{}")
+    failure = client(session, server).identify(["A" * 64]).failure
+    assert failure is not None
+    assert failure.code == "http-body"
+
+
+def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: Session, server: CivitaiServer) -> None:
+    server.pages["/api/v1/model-versions/by-hash"] = Reply(b"", 503)
+    with CivitaiServer([model_json("a", [version_json([file_json("a")])])]) as red:
+        civitai = client(session, server, fallback=red)
+        assert civitai.identify([sha256_of("a")]).failure is None
+        partly = civitai.identify([sha256_of("a"), sha256_of("b")])
+    assert list(partly.hits) == [sha256_of("a").lower()]
+    assert partly.failure is not None
+
+
+def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: Session, server: CivitaiServer) -> None:
+    with LocalServer({"/stolen": Reply(b"{}")}) as other:
+        server.pages["/api/v1/models/1"] = Reply(status=302, headers={"Location": f"{other.url}/stolen"})
+        assert failure_of(client(session, server).model, 1).code == "http-status"
+        assert other.asked == []
+    assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
+    assert TOKEN not in server.asked[0].path
+
+
+def test_damaged_parts_of_an_answer_hide_no_other_part() -> None:
+    good = file_json("good_1.safetensors")
+    version = version_json([good, {"id": "x"}]) | {"paidAccess": None}
+    version["files"] += [5, None, {"id": 1, "hashes": []}, {"hashes": {"SHA256": None}, "sizeKB": None}]
+    model = model_of(model_json("Thing", [version]) | {"modelVersions": [None, {"id": None}, version]})
+    assert model is not None
+    assert [file.name for file in model.versions[0].files] == ["good_1.safetensors", ""]
+    assert model.versions[0].files[1].sha256 is None
+    assert model.versions[0].files[1].size_bytes is None
+    assert model_of({"id": 1, "modelVersions": 7}) is not None
+    assert model_of([]) is None
+    assert model_of({"name": "no id"}) is None
+    assert version_of(5) is None
+    assert version_of({"id": 5, "unheardOf": {}}) is not None
+
+
+def test_sizes_and_hashes_are_read_only_when_they_can_be_true() -> None:
+    version = version_of(
+        version_json(
+            [
+                file_json("a1.pt", sizeKB=1.5),
+                file_json("b1.pt", sizeKB=-1, hashes={"SHA256": "beef"}),
+                file_json("c1.pt", sizeKB=1e30, hashes={}),
+            ]
+        )
+    )
+    assert version is not None
+    assert [file.size_bytes for file in version.files] == [1536, None, None]
+    assert [file.sha256 is None for file in version.files] == [False, True, True]
+    assert version.model_type is None

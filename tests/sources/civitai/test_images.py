@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import comfywatchman
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.http import Session
+from comfywatchman.sources.civitai.images import (
+    ImageResource,
+    civitai_image,
+    image_id_of,
+    meta_of,
+    resources_of,
+    validate_civitai_image_response,
+)
+from tests.servers.base import Reply
+from tests.servers.civitai import CivitaiServer, image_json
+
+WANTED = 96712457
+OTHER = 9173928
+
+
+@pytest.fixture
+def server() -> Iterator[CivitaiServer]:
+    with CivitaiServer() as running:
+        yield running
+
+
+@pytest.mark.parametrize("image_id", [WANTED, str(WANTED), f" {WANTED} "])
+@pytest.mark.parametrize("returned_id", [WANTED, str(WANTED)])
+def test_numbers_and_digits_are_the_same_picture(image_id: int | str, returned_id: int | str) -> None:
+    answer = validate_civitai_image_response(image_id, {"items": [{"id": returned_id, "url": "u"}]})
+    assert answer.status == "FOUND"
+    assert answer.item == {"id": returned_id, "url": "u"}
+
+
+def test_every_picture_of_an_answer_is_looked_at() -> None:
+    payload = {"items": [{"id": OTHER}, {"id": WANTED, "right": True}, {"id": 5}]}
+    answer = validate_civitai_image_response(WANTED, payload)
+    assert answer.item == {"id": WANTED, "right": True}
+    assert answer.returned_ids == (str(OTHER), str(WANTED), "5")
+
+
+@pytest.mark.parametrize(
+    "items", [[{"id": OTHER}], [{"id": OTHER}, {"id": OTHER + 1}], [{"id": f"{WANTED}0"}], [{"id": -WANTED}]]
+)
+def test_other_pictures_are_not_used_and_named(items: list[dict[str, Any]]) -> None:
+    answer = validate_civitai_image_response(WANTED, {"items": items})
+    assert (answer.status, answer.item) == ("NOT_FOUND", None)
+    assert str(WANTED) in answer.message
+    assert str(items[0]["id"]) in answer.message
+
+
+@pytest.mark.parametrize(
+    "payload", [{"items": []}, {}, None, [], "x", {"items": None}, {"items": {}}, {"items": [5, None]}, {"error": "x"}]
+)
+def test_an_empty_or_strange_answer_is_not_found(payload: object) -> None:
+    answer = validate_civitai_image_response(WANTED, payload)
+    assert answer.status == "NOT_FOUND"
+    assert str(WANTED) in answer.message
+
+
+@pytest.mark.parametrize(
+    ("image_id", "returned"), [(1, True), (1, 1.0), (1, None), ("", ""), ("x", "x"), (0, False), (1, [1])]
+)
+def test_what_only_looks_equal_is_another_picture(image_id: int | str, returned: object) -> None:
+    assert validate_civitai_image_response(image_id, {"items": [{"id": returned}]}).status == "NOT_FOUND"
+
+
+def test_what_was_asked_and_what_came_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG, "comfywatchman"):
+        validate_civitai_image_response(WANTED, {"items": [{"id": OTHER}]}, url="https://civitai.com/x")
+    facts = caplog.records[0].__dict__
+    assert (facts["requested_id"], facts["returned_ids"]) == (str(WANTED), (str(OTHER),))
+    assert facts["url"] == "https://civitai.com/x"
+    assert caplog.records[0].levelno == logging.DEBUG
+
+
+def test_a_picture_is_asked_for_so_that_the_real_server_shows_it(server: CivitaiServer) -> None:
+    server.feed.append(image_json(WANTED, nsfw_level="X", meta={"prompt": "a"}))
+    with Session(timeout_seconds=5) as session:
+        answer = civitai_image(session, WANTED, base_url=server.url, token="k3y")  # noqa: S106
+        assert answer.item is not None
+        assert answer.item["meta"]["meta"] == {"prompt": "a"}
+        assert civitai_image(session, OTHER, base_url=server.url).status == "NOT_FOUND"
+    assert server.asked[0].headers["authorization"] == "Bearer k3y"
+
+
+def test_the_feed_instead_of_the_picture_is_not_found(server: CivitaiServer) -> None:
+    with Session(timeout_seconds=5) as session:
+        feed = session.get_json(f"{server.url}/api/v1/images?ids={WANTED}&nsfw=X&withMeta=true")
+        assert validate_civitai_image_response(WANTED, feed).status == "NOT_FOUND"
+
+
+def test_trouble_is_not_not_found(server: CivitaiServer) -> None:
+    with Session(timeout_seconds=5) as session:
+        for reply, code in (
+            (Reply(b"", 503), "source-unavailable"),
+            (Reply(b"<html>"), "http-body"),
+            (Reply(b"[]"), "http-body"),
+            (Reply(b'{"items": 1}'), "http-body"),
+        ):
+            server.pages["/api/v1/images"] = reply
+            with pytest.raises(Failure) as caught:
+                civitai_image(session, WANTED, base_url=server.url)
+            assert caught.value.code == code
+        server.pages["/api/v1/images"] = Reply(b'{"error": "Not found"}', 404)
+        assert civitai_image(session, WANTED, base_url=server.url).status == "NOT_FOUND"
+
+
+def test_no_other_module_knows_the_way_to_pictures() -> None:
+    package = Path(comfywatchman.__file__).parent
+    knowing = [path.name for path in package.rglob("*.py") if "/images" in path.read_text("utf-8")]
+    assert knowing == ["images.py"]
+
+
+def test_the_models_of_a_picture_are_listed() -> None:
+    meta = {
+        "resources": [{"type": "lora", "name": "detail", "weight": 0.8, "hash": "AB12"}, 5, {"type": None}],
+        "civitaiResources": [{"type": "checkpoint", "modelVersionId": 62833}],
+        "hashes": {"model": "F253ABB016", "lora:detail": "0C1D2E3F4A5B", "vae": ""},
+    }
+    expected = (
+        ImageResource("lora", "detail", "AB12", None, 0.8),
+        ImageResource("model"),
+        ImageResource("checkpoint", version_id=62833),
+        ImageResource("model", None, "F253ABB016"),
+        ImageResource("lora", "detail", "0C1D2E3F4A5B"),
+        ImageResource("model", version_id=7),
+    )
+    for item in ({"meta": meta}, {"meta": {"id": 1, "meta": meta}}):
+        assert resources_of({**item, "modelVersionIds": [62833, 7, True, "x"]}) == expected
+
+
+@pytest.mark.parametrize("item", [{}, {"meta": None}, {"meta": {"resources": 5, "hashes": []}, "modelVersionIds": 5}])
+def test_a_picture_without_facts_names_no_model(item: dict[str, Any]) -> None:
+    assert resources_of(item) == ()
+
+
+def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
+    meta = {
+        "Model": "dreamshaper_8",
+        "Model hash": "F253ABB016",
+        "VAE": "",
+        "VAE hash": 5,
+        "models": ["a.safetensors", 5, ""],
+        "vaes": ["b.pt"],
+        "upscalers": "x",
+        "additionalResources": [
+            {"name": "c.safetensors", "type": "lora", "strength": 0.5},
+            {"name": "urn:air:sdxl:lora:civitai:12@34", "weight": 1},
+            {"name": "urn:air:sdxl:lora:evil:12@34"},
+            {"name": ""},
+            5,
+        ],
+    }
+    assert resources_of({"meta": meta}) == (
+        ImageResource("model", "dreamshaper_8", "F253ABB016"),
+        ImageResource("model", "a.safetensors"),
+        ImageResource("vae", "b.pt"),
+        ImageResource("lora", "c.safetensors", weight=0.5),
+        ImageResource("lora", version_id=34, weight=1.0),
+        ImageResource("model", "urn:air:sdxl:lora:evil:12@34"),
+    )
+
+
+@pytest.mark.parametrize("number", [0, -5, 10**15, 10**400, True, 1.0])
+def test_a_version_that_no_address_can_hold_is_none(number: object) -> None:
+    item = {"meta": {"civitaiResources": [{"modelVersionId": number}]}, "modelVersionIds": [number]}
+    assert resources_of(item) == (ImageResource("model"),)
+
+
+@pytest.mark.parametrize("weight", [True, 10**400, float("nan"), float("inf"), "1", None])
+def test_a_weight_that_is_no_number_is_none(weight: object) -> None:
+    (found,) = resources_of({"meta": {"resources": [{"name": "x", "weight": weight}]}})
+    assert found.weight is None
+
+
+def test_what_a_picture_says_of_its_making_stands_at_two_depths() -> None:
+    assert meta_of({"meta": {"steps": 5}}) == {"steps": 5} == meta_of({"meta": {"id": 1, "meta": {"steps": 5}}})
+    assert meta_of({"meta": None}) == {} == meta_of({"meta": "x"})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{WANTED}",
+        f"https://civitai.com/images/{WANTED}",
+        f"http://www.civitai.com/images/{WANTED}/",
+        f"Civitai.red/images/{WANTED}?period=AllTime#x",
+        f"http://127.0.0.1:80/images/{WANTED}",
+    ],
+)
+def test_a_number_or_a_page_of_civitai_names_a_picture(text: str) -> None:
+    assert image_id_of(text, extra_hosts=frozenset({"127.0.0.1:80"})) == WANTED
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0",
+        "-5",
+        "5.0",
+        "\N{ARABIC-INDIC DIGIT FIVE}",
+        "9" * 16,
+        "https://evilcivitai.com/images/5",
+        "https://civitai.com.evil.net/images/5",
+        "https://civitai.com@evil.net/images/5",
+        "https://evil.net/https://civitai.com/images/5",
+        "https://civitai.com:8080/images/5",
+        "https://civitai.com/models/5",
+        "https://civitai.com/images/5x",
+        "https://civitai.com/images/",
+        "ftp://civitai.com/images/5",
+        "https://civitai.com/images/5\n",
+        "5\n",
+    ],
+)
+def test_anything_else_names_none(text: str) -> None:
+    assert image_id_of(text) is None

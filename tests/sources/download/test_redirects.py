@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.stream import Connections
+from comfywatchman.sources.download.redirects import Allowed, Found, follow, pinned, reason_to_refuse_start
+from tests.servers.base import Asked, LocalServer, Reply
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+ALLOWED = Allowed(hosts=frozenset({"github.com"}), local_hosts=frozenset({"127.0.0.1:9"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("https://huggingface.co/a/b/resolve/main/c.safetensors", None),
+        ("https://civitai.com/api/download/models/1?fileId=2", None),
+        ("https://github.com/a/b/releases/download/v1/c.pth", None),
+        ("http://127.0.0.1:9/x", None),
+        ("http://huggingface.co/a/b/resolve/main/c.safetensors", "not encrypted"),
+        ("https://huggingface.co/api/whoami-v2", "no address of a model file"),
+        ("https://civitai.com/api/download/models/1?token=secret", "no address of a model file"),
+        ("https://evilcivitai.com/api/download/models/1", "not among the hosts"),
+        ("https://civitai.com.evil.com/api/download/models/1", "not among the hosts"),
+        ("https://civitai.com@evil.com/api/download/models/1", "no plain"),
+        ("https://127.0.0.1/x", "not among the hosts"),
+        ("http://127.0.0.1:10/x", "not encrypted"),
+        ("file:///etc/passwd", "no plain"),
+        ("ftp://github.com/x", "no plain"),
+        ("https://github.com:444/x", "not among the hosts"),
+        ("https://github.com\\@evil.com/x", "no plain"),
+        ("https://git hub.com/x", "no plain"),
+        ("https://github.com/\x00", "no plain"),
+        ("https://[::1/x", "no plain"),
+        ("https://github.com:0/", "no plain"),
+        ("https://github.com:99999/", "no plain"),
+        ("", "no plain"),
+    ],
+)
+def test_a_download_begins_only_where_it_is_allowed(url: str, words: str | None) -> None:
+    reason = reason_to_refuse_start(url, ALLOWED)
+    assert (reason is None) == (words is None)
+    assert words is None or words in (reason or "")
+
+
+@contextmanager
+def followed(url: str, *servers: LocalServer, tokens: dict[str, str] | None = None) -> Iterator[Found]:
+    hosts = frozenset(f"127.0.0.1:{server.port}" for server in servers)
+    with Connections(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
+        found = follow(
+            url, {"Range": "bytes=5-"}, connections=connections, allowed=Allowed(local_hosts=hosts, tokens=tokens or {})
+        )
+        with found.stream:
+            yield found
+
+
+def hub(cdn_url: str, headers: dict[str, str] | None = None) -> LocalServer:
+    return LocalServer(
+        {"/file": Reply(b"moved", 302, {"Location": f"{cdn_url}/blob?X-Signature=1", **(headers or {})})}
+    )
+
+
+def test_a_token_goes_to_its_own_origin_only() -> None:
+    with LocalServer({"/blob": Reply(b"bytes")}) as cdn, hub(cdn.url) as first:
+        with followed(f"{first.url}/file", first, cdn, tokens={first.url: "sesame", cdn.url: "other"}) as found:
+            assert found.stream.read(99) == b"bytes"
+        assert first.asked[0].headers["authorization"] == "Bearer sesame"
+        assert "authorization" not in cdn.asked[0].headers
+        assert cdn.asked[0].headers["range"] == "bytes=5-"
+        assert cdn.asked[0].headers["accept-encoding"] == "identity"
+        assert cdn.asked[0].headers["user-agent"].startswith("comfywatchman/")
+
+
+def test_a_token_comes_back_with_its_origin() -> None:
+    with LocalServer() as first, LocalServer() as other:
+        first.pages = {"/file": Reply(b"", 302, {"Location": f"{other.url}/x"}), "/end": Reply(b"bytes")}
+        other.pages = {"/x": Reply(b"", 307, {"Location": f"{first.url}/end"})}
+        with followed(f"{first.url}/file", first, other, tokens={first.url: "sesame"}):
+            pass
+        assert [one.headers.get("authorization") for one in first.asked] == ["Bearer sesame"] * 2
+        assert "authorization" not in other.asked[0].headers
+
+
+def test_what_the_hub_says_on_the_way_is_kept_and_what_others_say_is_not() -> None:
+    said = {"X-Repo-Commit": COMMIT, "X-Linked-Size": "5", "X-Linked-Etag": f'"{"a" * 64}"'}
+    lies = {"X-Linked-Size": "6", "X-Linked-Etag": f'"{"b" * 64}"'}
+    for headers, kept in (
+        (said, ("a" * 64, 5, COMMIT)),
+        ({}, (None, None, None)),
+        ({"X-Linked-Size": "9" * 5000}, (None, None, None)),
+    ):
+        with (
+            LocalServer({"/blob": Reply(b"bytes", 200, lies)}) as cdn,
+            hub(cdn.url, headers) as first,
+            followed(f"{first.url}/file", first, cdn) as found,
+        ):
+            assert (found.sha256, found.size, found.commit) == kept
+
+
+def test_a_connection_is_kept_from_one_hop_to_the_next() -> None:
+    ports: list[int] = []
+
+    def page(asked: Asked, handler: object) -> Reply:
+        ports.append(handler.client_address[1])  # type: ignore[attr-defined]
+        return Reply(b"", 302, {"Location": "/b"}) if asked.path == "/a" else Reply(b"bytes")
+
+    with LocalServer({"/a": page, "/b": page}) as server, followed(f"{server.url}/a", server) as found:
+        assert found.stream.read(9) == b"bytes"
+    assert len(set(ports)) == 1
+
+
+def test_a_token_that_no_header_can_carry_is_not_quoted() -> None:
+    with (
+        LocalServer({"/file": Reply()}) as server,
+        pytest.raises(Failure) as raised,
+        followed(f"{server.url}/file", server, tokens={server.url: "a\nb"}),
+    ):
+        pass
+    assert raised.value.code == "download-no-access"
+    assert "a\nb" not in str(raised.value)
+    assert "a\nb" not in repr(Allowed(tokens={"x": "a\nb"}))
+
+
+def test_signatures_are_not_shown() -> None:
+    with LocalServer() as cdn, hub(cdn.url) as first, followed(f"{first.url}/file", first, cdn) as found:
+        assert "Signature" not in found.stream.place.shown
+        assert "Signature" not in repr(found.stream.place)
+
+
+def test_a_hugging_face_address_is_pinned_to_its_commit() -> None:
+    url = "https://huggingface.co/a/b/resolve/main/c/d.safetensors"
+    assert pinned(url, COMMIT) == f"https://huggingface.co/a/b/resolve/{COMMIT}/c/d.safetensors"
+    assert pinned(url, None) == pinned(url, "../../evil") == url
+    assert pinned("https://civitai.com/api/download/models/1", COMMIT) == "https://civitai.com/api/download/models/1"

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from comfywatchman.sources.download.responses import (
+    Begin,
+    Passing,
+    how_to_begin,
+    linked_sha256,
+    reason_no_model,
+    refusal,
+    retry_after_seconds,
+    validator_of,
+)
+
+NOW = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
+
+
+def begin(
+    status: int, content_range: str = "", length: int | None = None, have: int = 100, expected: int | None = 300
+) -> Begin | None:
+    return how_to_begin(status, {"content-range": content_range}, length, have=have, expected=expected)
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted"),
+    [
+        (begin(200, length=300), Begin("zero", 300)),
+        (begin(200), Begin("zero", None)),
+        (begin(206, "bytes 100-299/300", 200), Begin("here", 300)),
+        (begin(206, "bytes 100-299/300"), Begin("here", 300)),
+        (begin(206, "Bytes 100-299/*", 200), Begin("here", None)),
+        (begin(206, "bytes 100-299/300", 200, expected=None), Begin("here", 300)),
+        (begin(416, "bytes */100", expected=None), Begin("nowhere", 100)),
+        (begin(416, have=300), Begin("nowhere", 300)),
+    ],
+)
+def test_an_answer_that_fits_says_where_its_body_goes(answer: Begin | None, wanted: Begin) -> None:
+    assert answer == wanted
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        begin(206, "bytes 99-299/300"),
+        begin(206, "bytes 101-299/300"),
+        begin(206, "bytes 100-299/301"),
+        begin(206, "bytes 100-300/300", expected=None),
+        begin(206, "bytes 100-99/300"),
+        begin(206, "bytes 100-299/300", 199),
+        begin(206, "items 100-299/300"),
+        begin(206, "bytes 100-299/300, bytes 0-1/300"),
+        begin(206),
+        begin(416, "bytes */300"),
+        begin(416),
+        begin(204),
+    ],
+)
+def test_an_answer_that_fits_nothing_begins_anew(answer: Begin | None) -> None:
+    assert answer is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "reason"),
+    [
+        ({}, None),
+        ({"content-type": "application/octet-stream", "content-encoding": "identity"}, None),
+        ({"content-type": "TEXT/HTML; charset=utf-8"}, "a web page"),
+        ({"content-type": "application/json"}, "a JSON text"),
+        ({"content-encoding": "gzip"}, "a packed answer, though none was asked for"),
+        ({"content-type": "multipart/byteranges; boundary=x"}, "several parts at once"),
+    ],
+)
+def test_headers_tell_what_is_no_model(headers: dict[str, str], reason: str | None) -> None:
+    assert reason_no_model(headers, "a.safetensors") == reason
+
+
+def test_a_text_may_be_a_text() -> None:
+    assert reason_no_model({"content-type": "application/json"}, "config.JSON") is None
+
+
+@pytest.mark.parametrize("tag", ['W/"a"', "a", '""', '"', "", '"a"b"', '"\x7f"', '"ä"'])
+def test_only_a_strong_well_formed_tag_proves_that_pieces_belong_together(tag: str) -> None:
+    assert validator_of({"etag": tag}) is None
+    assert validator_of({"etag": ' "abc" '}) == '"abc"'
+
+
+def test_the_hash_of_the_hub_is_a_sha256_or_nothing() -> None:
+    assert linked_sha256({"x-linked-etag": f'"{"AB" * 32}"'}) == "ab" * 32
+    assert linked_sha256({"x-linked-etag": f'"{"a" * 40}"'}) is None
+    assert linked_sha256({}) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("7", 7),
+        (" 120 ", 120),
+        ("-1", 0),
+        ("soon", 0),
+        ("", 0),
+        ("Fri, 20 Nov 2026 14:01:00 GMT", 60),
+        ("Fri, 20 Nov 2026 13:00:00 GMT", 0),
+        ("Fri, 20 Nov 2026 14:01:00 -0000", 60),
+    ],
+)
+def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float) -> None:
+    assert retry_after_seconds(text, now=NOW) == seconds
+
+
+def refused(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Any:
+    return refusal(status, headers or {}, body, "https://civitai.com/x", now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (429, "download-later"),
+        (503, "download-interrupted"),
+        (408, "download-interrupted"),
+        (524, "download-interrupted"),
+    ],
+)
+def test_trouble_that_passes_is_waited_for(status: int, code: str) -> None:
+    failure = refused(status, {"retry-after": "9"}, b'{"message":"unusual amount of downloading"}')
+    assert isinstance(failure, Passing)
+    assert (failure.code, failure.wait_seconds) == (code, 9)
+    assert "unusual amount of downloading" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("failure", "code", "words"),
+    [
+        (refused(404), "download-gone", "is not there (404)"),
+        (refused(410, body=b'{"error":"Archived"}'), "download-gone", "was taken away (410): Archived."),
+        (refused(451), "download-gone", "may not be given out"),
+        (refused(400), "download-wrong-content", "status 400"),
+        (refused(401), "download-no-access", "CIVITAI_API_KEY"),
+        (refused(403), "download-no-access", "Open its page"),
+        (refused(401, {"x-error-code": "RepoNotFound"}), "download-no-access", "does not exist or is private"),
+        (
+            refused(403, {"x-error-code": "GatedRepo", "x-error-message": "gated"}),
+            "download-no-access",
+            "Accept the conditions",
+        ),
+        (
+            refused(403, body=b'{"error":"Early Access","deadline":"2027-01-01"}'),
+            "download-early-access",
+            "until 2027-01-01",
+        ),
+        (refused(401, body=b'{"error":"early access"}'), "download-early-access", "Buy access"),
+    ],
+)
+def test_each_refusal_has_its_own_code_and_says_what_to_do(failure: Any, code: str, words: str) -> None:
+    assert not isinstance(failure, Passing)
+    assert failure.code == code
+    assert words in str(failure)
+
+
+def test_what_a_server_says_obeys_nothing_and_stays_short() -> None:
+    failure = refused(404, body=b'{"message":"\\u001b[31mhello\\n' + b"x" * 5000 + b'"}')
+    assert "\x1b" not in failure.message
+    assert len(failure.message) < 300
+    assert refused(404, body=b"[1]").message.endswith("(404).")
+    assert refused(404, body=b"<html>").message.endswith("(404).")

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.http import Session
+from comfywatchman.sources.llm.web_search import WebHit, searxng, tavily
+from tests.servers.base import LocalServer, Reply
+
+FOUND = {
+    "results": [
+        {"url": "https://huggingface.co/a/b", "title": "a/b", "content": "LoRA", "score": 0.9},
+        {"url": "https://civitai.com/models/1", "title": None},
+    ]
+}
+HITS = (WebHit("https://huggingface.co/a/b", "a/b", "LoRA"), WebHit("https://civitai.com/models/1"))
+
+
+@pytest.fixture
+def session() -> Iterator[Session]:
+    with Session(timeout_seconds=5) as opened:
+        yield opened
+
+
+def test_tavily_is_asked_for_model_sites_with_the_key_in_its_header(session: Session) -> None:
+    with LocalServer({"/search": Reply(json.dumps(FOUND).encode())}) as server:
+        assert tavily(session, "wan lora", key="canary", base_url=server.url) == HITS
+    body = json.loads(server.asked[0].body)
+    assert (body["query"], body["include_domains"]) == ("wan lora", ["huggingface.co", "civitai.com"])
+    assert "canary" not in server.asked[0].body.decode() + server.asked[0].path
+    assert server.asked[0].headers["authorization"] == "Bearer canary"
+
+
+def test_searxng_is_asked_for_json(session: Session) -> None:
+    with LocalServer({"/search": Reply(json.dumps(FOUND).encode())}) as server:
+        assert searxng(session, "wan & lora", base_url=server.url + "/") == HITS
+    query = parse_qs(urlsplit(server.asked[0].path).query)
+    assert query["q"] == ["wan & lora (site:huggingface.co OR site:civitai.com)"]
+    assert query["format"] == ["json"]
+
+
+@pytest.mark.parametrize(
+    ("reply", "code"),
+    [
+        (Reply(b"{}", 401), "source-unauthorized"),
+        (Reply(b"{}", 429), "source-rate-limited"),
+        (Reply(b"{}", 503), "source-unavailable"),
+        (Reply(b"<html>"), "http-body"),
+        (Reply(b'{"results": {}}'), "http-body"),
+        (Reply(b'{"results": [{"title": "no address"}]}'), "http-body"),
+        (Reply(b"", 302, {"Location": "http://127.0.0.1:9/"}), "http-status"),
+    ],
+)
+def test_trouble_is_not_taken_for_an_empty_answer(session: Session, reply: Reply, code: str) -> None:
+    with LocalServer({"/search": reply}) as server:
+        with pytest.raises(Failure) as from_tavily:
+            tavily(session, "x", key="k", base_url=server.url)
+        with pytest.raises(Failure) as from_searxng:
+            searxng(session, "x", base_url=server.url)
+    assert (from_tavily.value.code, from_searxng.value.code) == (code, code)
