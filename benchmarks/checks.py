@@ -18,12 +18,12 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from comfywatchman.base.gpu.driver import Driver
-from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.base.gpu.driver import GpuDriver
+from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.environments import access, generation
 from comfywatchman.governance.nodes import add
-from tests.governance.contexts import Site, made
-from tests.governance.packs import repository
+from tests.governance.contexts import Site, build_site
+from tests.governance.packs import create_repository
 from tests.governance.wheels import add_wheel
 
 _TEXT = "x = 1\n" * 200
@@ -32,15 +32,15 @@ _TEXT = "x = 1\n" * 200
 def make_site(folder: Path, packages: int, files: int, nodes: int) -> Site:
     """Make a governed root of some packages of some files each, with registered nodes."""
     names = tuple(f"bulk{number}" for number in range(packages))
-    site = made(folder, requirements=names, init=False)
+    site = build_site(folder, requirements=names, init=False)
     for name in names:
         add_wheel(site.wheels, name, "1.0", files={f"{name}/m{n}.py": _TEXT for n in range(files)})
     site.init()
     for number in range(nodes):
         node_id = f"node{number}"
-        repository(site.comfyui / "custom_nodes" / node_id, files={f"f{n}.py": _TEXT for n in range(20)})
+        create_repository(site.comfyui / "custom_nodes" / node_id, files={f"f{n}.py": _TEXT for n in range(20)})
         with site.opened() as opened:
-            add.adopt(opened, node_id)
+            add.adopt_node(opened, node_id)
     return site
 
 
@@ -69,14 +69,14 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="gov-checks-") as name:
         site = make_site(Path(name), options.packages, options.files, options.nodes)
-        looked = access.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-        environment = generation.path_of(site.layout, generation.current(site.layout) or "")
+        looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        environment = generation.environment_dir(site.layout, generation.current_key(site.layout) or "")
 
         def check(budget_seconds: float | None) -> None:
-            make_checks(looked, driver=Driver(present=False), budget_seconds=budget_seconds)
+            run_checks(looked, driver=GpuDriver(present=False), budget_seconds=budget_seconds)
 
         def forget_and_check() -> None:
-            site.layout.checks_memory.unlink(missing_ok=True)
+            site.layout.check_cache.unlink(missing_ok=True)
             check(0.5)
 
         report(f"floor, os.stat of {stat_all(environment)} files", lambda: stat_all(environment))

@@ -75,31 +75,33 @@ def fetch_with_us(port: int, source: Path, target: Path, names: list[str], paral
     from concurrent.futures import ThreadPoolExecutor
     from datetime import UTC, datetime
 
-    from comfywatchman.base.stream import Connections
-    from comfywatchman.readiness.downloads.pickles import file_check
-    from comfywatchman.sources.download.fetch import Patience, fetch
-    from comfywatchman.sources.download.limits import Bandwidth, Flow, Room
-    from comfywatchman.sources.download.redirects import Allowed
-    from comfywatchman.sources.download.target import Fetch
+    from comfywatchman.base.stream import ConnectionPool
+    from comfywatchman.readiness.downloads.pickles import build_file_check
+    from comfywatchman.sources.download.fetch import RetryPolicy, download_file
+    from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, DownloadLimits
+    from comfywatchman.sources.download.redirects import HostPolicy
+    from comfywatchman.sources.download.target import DownloadRequest
 
     hosts = frozenset({f"127.0.0.1:{port}"})
     hashes = {name: (source / f"{name}.sha256").read_text() for name in names}
-    flow = Flow(lambda _: False, Bandwidth(0, time.monotonic), Room(0), lambda _h, _t: None, time.monotonic)
+    flow = DownloadLimits(
+        lambda _: False, Bandwidth(0, time.monotonic), DiskReservation(0), lambda _h, _t: None, time.monotonic
+    )
     folder = os.open(target, os.O_RDONLY)
     began = time.perf_counter()
     with (
-        Connections(stall_seconds=30, may_be_private=hosts.__contains__) as connections,
+        ConnectionPool(stall_seconds=30, may_be_private=hosts.__contains__) as connections,
         ThreadPoolExecutor(parallel) as threads,
     ):
 
         def one(name: str) -> None:
-            fetch(
-                Fetch(name, f"http://127.0.0.1:{port}/{name}", (source / name).stat().st_size, hashes[name]),
+            download_file(
+                DownloadRequest(name, f"http://127.0.0.1:{port}/{name}", (source / name).stat().st_size, hashes[name]),
                 folder,
                 connections=connections,
-                allowed=Allowed(local_hosts=hosts),
-                patience=Patience(),
-                check=file_check(allow_pickle=False),
+                allowed=HostPolicy(local_hosts=hosts),
+                patience=RetryPolicy(),
+                check=build_file_check(allow_pickle=False),
                 flow=flow,
                 now=lambda: datetime.now(UTC),
                 boot_id="",

@@ -21,8 +21,8 @@ from typing import Any, Final
 
 import orjson
 
-from comfywatchman.readiness.sample.host import installed_templates, program_files
-from comfywatchman.readiness.sample.workflows import png_with_text
+from comfywatchman.readiness.sample.host import build_program_files, find_installed_templates
+from comfywatchman.readiness.sample.workflows import build_png_with_text
 
 MODELS: Final = 2_000
 PACKS: Final = 50
@@ -74,7 +74,7 @@ def generate_host(folder: Path, *, scale: int = 1) -> GeneratedHost:
     Raises:
         FileNotFoundError: The package with the official templates is not installed.
     """
-    templates = installed_templates()
+    templates = find_installed_templates()
     if templates is None:
         raise FileNotFoundError("comfyui-workflow-templates-json is not installed (it is in requirements/dev.txt)")
     chance = random.Random(scale)
@@ -89,7 +89,7 @@ def generate_host(folder: Path, *, scale: int = 1) -> GeneratedHost:
 
 def _program(folder: Path) -> None:
     folder.mkdir(parents=True)
-    for name, content in program_files().items():
+    for name, content in build_program_files().items():
         (folder / name).write_bytes(content)
 
 
@@ -205,7 +205,9 @@ def _workflows(host: GeneratedHost, templates: Path, names: dict[str, list[str]]
         text = _renamed(graphs[number % len(graphs)], names, chance).encode()
         if number % _PICTURE_EVERY == 1:
             # As ComfyUI writes it: without line breaks, all characters beyond ASCII escaped.
-            path.with_suffix(".png").write_bytes(png_with_text("workflow", json.dumps(orjson.loads(text)).encode()))
+            path.with_suffix(".png").write_bytes(
+                build_png_with_text("workflow", json.dumps(orjson.loads(text)).encode())
+            )
         else:
             path.write_bytes(text)
 

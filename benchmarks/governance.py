@@ -25,13 +25,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from comfywatchman.base.config import network_variables
 from comfywatchman.governance.environments import staging
-from comfywatchman.governance.environments.access import Ground
+from comfywatchman.governance.environments.access import GovContext
 from comfywatchman.governance.environments.rollback import rollback
-from comfywatchman.governance.nodes.add import adopt
+from comfywatchman.governance.nodes.add import adopt_node
 from comfywatchman.governance.transactions import candidate
 from comfywatchman.governance.transactions.promotion import Consent, promote
 from comfywatchman.governance.transactions.transaction import run
-from tests.governance.contexts import Site, made
+from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
 _TEXT = "value = 'some text that stands for the lines of a module'\n" * 60
@@ -40,7 +40,7 @@ _TEXT = "value = 'some text that stands for the lines of a module'\n" * 60
 def real_site(folder: Path, requirements: Path) -> Site:
     """Make a governed root whose ComfyUI needs packages of the index."""
     lines = requirements.read_text("utf-8").splitlines()
-    site = made(folder, requirements=tuple(lines), init=False)
+    site = build_site(folder, requirements=tuple(lines), init=False)
     site.configure(network={"no_index": False})
     site.network = network_variables()
     site.init()
@@ -50,7 +50,7 @@ def real_site(folder: Path, requirements: Path) -> Site:
 def make_site(folder: Path, packages: int, files: int) -> Site:
     """Make a governed root whose ComfyUI needs some packages of some files each."""
     names = tuple(f"bulk{number}" for number in range(packages))
-    site = made(folder, requirements=names, init=False)
+    site = build_site(folder, requirements=names, init=False)
     for name in names:
         add_wheel(
             site.wheels, name, "1.0", files={f"{name}/part{n}.py": f"{_TEXT}# {name} {n}\n" for n in range(files)}
@@ -66,17 +66,17 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def plain_sync(ground: Ground, environment: Path) -> float:
+def plain_sync(ground: GovContext, environment: Path) -> float:
     """Make a new environment with uv alone."""
-    with staging.opened(ground) as work:
+    with staging.open_staging(ground) as work:
         took = seconds(lambda: ground.uv.sync(work.folder, environment, python=ground.python, link_mode="hardlink"))
     shutil.rmtree(environment)
     return took
 
 
-def new_candidate(ground: Ground, environment: Path) -> float:
+def new_candidate(ground: GovContext, environment: Path) -> float:
     """Make a candidate as a trial does."""
-    took = seconds(lambda: candidate.make(ground, environment))
+    took = seconds(lambda: candidate.create(ground, environment))
     shutil.rmtree(environment)
     return took
 
@@ -93,7 +93,7 @@ def one_round(site: Site, number: int) -> dict[str, float]:
             "uv sync": plain_sync(ground, site.folder / "plain"),
             "candidate": new_candidate(ground, site.folder / "candidate"),
         }
-        adopt(ground, node_id)
+        adopt_node(ground, node_id)
         tried = run(ground, node_id)
         figures["promote"] = seconds(lambda: promoted(ground, tried.txid))
         pre = max(site.layout.operations.glob("*.json"))
@@ -104,7 +104,7 @@ def one_round(site: Site, number: int) -> dict[str, float]:
     return figures
 
 
-def promoted(ground: Ground, txid: str) -> None:
+def promoted(ground: GovContext, txid: str) -> None:
     """Promote a transaction.
 
     Raises:

@@ -10,7 +10,7 @@ def run() -> None:
 
         start()
     except KeyboardInterrupt:
-        _interrupted()
+        _exit_interrupted()
 
 
 def run_gov() -> None:
@@ -20,10 +20,10 @@ def run_gov() -> None:
 
         start()
     except KeyboardInterrupt:
-        _interrupted()
+        _exit_interrupted()
 
 
-def _interrupted() -> None:
+def _exit_interrupted() -> None:
     sys.stderr.write("Interrupted.\n")
     sys.exit(130)
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from comfywatchman.comfyui.install.install import read_version
-from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, known_core_classes, version_key
-from comfywatchman.comfyui.packs.definitions import read_core_specs
+from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, load_core_classes, parse_version
+from comfywatchman.comfyui.packs.definitions import read_core_definitions
 
 TARGET = Path(__file__).parent.parent / "comfywatchman" / "comfyui" / "packs" / "core_classes.json"
 UUID = re.compile(r"^[0-9a-f]{8}-[0-9a-f-]{27}$")
@@ -31,7 +31,7 @@ def from_tree(root: Path) -> Iterator[tuple[str, str]]:
     version = read_version(root)
     if version is None:
         raise SystemExit(f"{root} states no version")
-    for name in read_core_specs(root).classes:
+    for name in read_core_definitions(root).classes:
         yield name, version
 
 
@@ -50,7 +50,7 @@ def nodes_in(value: Any) -> Iterator[tuple[str, str | None]]:
             and properties.get("cnr_id", "comfy-core") == "comfy-core"
             and "aux_id" not in properties
         ):
-            yield name, str(version).removeprefix("v") if version_key(version) else None
+            yield name, str(version).removeprefix("v") if parse_version(version) else None
     for element in value.values():
         yield from nodes_in(element)
 
@@ -66,15 +66,15 @@ def core_templates(folder: Path) -> Iterator[tuple[Any, str]]:
 
 def is_older(version: str, other: str) -> bool:
     """Say whether one version is lower than another."""
-    return (version_key(version) or ()) < (version_key(other) or ())
+    return (parse_version(version) or ()) < (parse_version(other) or ())
 
 
 def main(templates: Path, node_map: Path, roots: list[Path]) -> None:
     """Write the file."""
-    lowest = dict(known_core_classes()) if TARGET.exists() else {}
+    lowest = dict(load_core_classes()) if TARGET.exists() else {}
     claimed = {name for names, _ in json.loads(node_map.read_bytes()).values() for name in names}
     seen = [pair for root in roots for pair in from_tree(root)]
-    newest = max((version for _, version in seen), key=lambda text: version_key(text) or ())
+    newest = max((version for _, version in seen), key=lambda text: parse_version(text) or ())
     needed: dict[str, str] = {}
     for template, version in core_templates(templates):
         for name, saved_by in nodes_in(template):
@@ -96,7 +96,7 @@ def write(lowest: dict[str, str]) -> None:
     by_version = defaultdict(list)
     for name, version in lowest.items():
         by_version[version].append(name)
-    versions = sorted(by_version, key=lambda text: (version_key(text) or (), text))
+    versions = sorted(by_version, key=lambda text: (parse_version(text) or (), text))
     content = {
         "about": "Classes of ComfyUI by the lowest version they were seen in.",
         "classes": {version: sorted(by_version[version]) for version in versions},

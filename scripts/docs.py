@@ -9,12 +9,12 @@ import msgspec
 
 from comfywatchman.base.files import write_if_changed
 from comfywatchman.base.host import SleepMark
-from comfywatchman.base.lock import Holder
-from comfywatchman.governance.checks.check_cache import Kept
+from comfywatchman.base.lock import LockHolder
+from comfywatchman.governance.checks.check_cache import CheckCacheFile
 from comfywatchman.governance.store import records
 from comfywatchman.governance.trial.evaluate import Baseline
-from comfywatchman.readiness.downloads.plan import Plan
-from comfywatchman.readiness.downloads.queue import Queue
+from comfywatchman.readiness.downloads.plan import DownloadPlan
+from comfywatchman.readiness.downloads.queue import DownloadQueue
 from comfywatchman.readiness.history import CycleRecord
 from comfywatchman.readiness.models.cache_file import ModelCache
 from comfywatchman.readiness.nodes.cache_file import PackCache
@@ -30,22 +30,22 @@ STATE_SHAPES: Final[dict[str, type[msgspec.Struct]]] = {
     "awake": SleepMark,
     "custom_nodes_cache": PackCache,
     "decisions": Decisions,
-    "downloads": Queue,
+    "downloads": DownloadQueue,
     "gov_baseline": Baseline,
-    "gov_checks": Kept,
+    "gov_checks": CheckCacheFile,
     "gov_conflict": records.ConflictReport,
     "gov_generation": records.GenerationMark,
     "gov_journal": records.Journal,
     "gov_operation": records.Operation,
-    "gov_plugins": records.Plugins,
+    "gov_plugins": records.NodeRegistry,
     "gov_snapshot": records.SnapshotMeta,
     "gov_snapshots_index": records.SnapshotsIndex,
     "gov_transaction": records.Transaction,
     "history_line": CycleRecord,
     "intake_line": Acknowledgement,
-    "lock": Holder,
+    "lock": LockHolder,
     "model_cache": ModelCache,
-    "plan": Plan,
+    "plan": DownloadPlan,
     "scheduler": ScheduleState,
     "workflows": KnownWorkflows,
 }

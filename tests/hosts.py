@@ -25,12 +25,12 @@ from comfywatchman.comfyui.install.install import Installation, find_installatio
 from comfywatchman.readiness.context import CycleRequest
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.history import CycleRecord, read_records
-from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.report.write import json_schema
-from comfywatchman.readiness.sample.host import program_files
-from comfywatchman.readiness.sample.workflows import text_to_image
+from comfywatchman.readiness.sample.host import build_program_files
+from comfywatchman.readiness.sample.workflows import build_text_to_image
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
-from comfywatchman.readiness.workflows.discovery import Root, default_roots
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, find_default_roots
 from comfywatchman.readiness.workflows.intake import Acknowledgement, read_log
 from tests.fakes import FakeClock
 from tests.model_files import put, safetensors
@@ -59,7 +59,7 @@ NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
 
 def graph(**changes: Any) -> bytes:
     """Return a text-to-image workflow as the editor saves it; see `text_to_image` for what can be changed."""
-    return orjson.dumps(text_to_image(**changes))
+    return orjson.dumps(build_text_to_image(**changes))
 
 
 @cache
@@ -78,9 +78,9 @@ class Host:
         self.workflows = self.comfyui / "user" / "default" / "workflows"
         self.variables = {**QUIET, "COMFYUI_ROOT": str(self.comfyui)}
         self.clock = FakeClock(wall=datetime.now(UTC).replace(microsecond=0))
-        self.roots: tuple[Root, ...] | None = None
+        self.roots: tuple[WatchedRoot, ...] | None = None
         self.is_sample = False
-        for name, content in program_files().items():
+        for name, content in build_program_files().items():
             put(self.comfyui / name, content)
         self.model(f"checkpoints/{CHECKPOINT}")
         (self.comfyui / "custom_nodes").mkdir()
@@ -89,8 +89,8 @@ class Host:
         self.set(**settings)
 
     @property
-    def layout(self) -> Layout:
-        return Layout(Home(self.home))
+    def layout(self) -> ReadinessLayout:
+        return ReadinessLayout(Home(self.home))
 
     @property
     def installation(self) -> Installation:
@@ -125,7 +125,7 @@ class Host:
             "settings": load(folder=self.home, environment={**self.variables, "HOME": str(self.home)}).settings,
             "layout": self.layout,
             "installation": self.installation,
-            "roots": self.roots if self.roots is not None else tuple(default_roots(self.comfyui)),
+            "roots": self.roots if self.roots is not None else tuple(find_default_roots(self.comfyui)),
             "sample": self.is_sample,
             "clock": self.clock,
             "log": logging.getLogger("tests.cycle"),

@@ -15,7 +15,7 @@ _SAFE: Final = "%/:=&?~#+!$,;'@()*[]"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Address:
     """A taken-apart address, as every part of this program understands it.
 
     Attributes:
@@ -52,7 +52,7 @@ class Place:
         return self.origin + self.target
 
 
-def parse_place(url: str, *, base: Place | None = None) -> Place:
+def parse_address(url: str, *, base: Address | None = None) -> Address:
     """Take an address apart strictly.
 
     Args:
@@ -66,15 +66,15 @@ def parse_place(url: str, *, base: Place | None = None) -> Place:
         parts = urlsplit(urljoin(base.url, url) if base else url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError as error:
-        raise _no_address(url) from error
+        raise _invalid_address_failure(url) from error
     plain = url.isprintable() and not set(url) & set(" \\") and "@" not in parts.netloc
     if not plain or parts.scheme not in PORTS or not _HOST.fullmatch(host) or port == 0:
-        raise _no_address(url)
+        raise _invalid_address_failure(url)
     target = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
-    return Place(parts.scheme, host.rstrip("."), port or PORTS[parts.scheme], target)
+    return Address(parts.scheme, host.rstrip("."), port or PORTS[parts.scheme], target)
 
 
-def show_url(url: str) -> str:
+def printable_url(url: str) -> str:
     """Return an address fit for messages: without user information, query and fragment, which may hold secrets."""
     try:
         parts = urlsplit(url)
@@ -84,9 +84,9 @@ def show_url(url: str) -> str:
     return shown if shown.isprintable() else ascii(shown)
 
 
-def _no_address(url: str) -> Failure:
+def _invalid_address_failure(url: str) -> Failure:
     return Failure(
         "download-host-refused",
-        f"{show_url(url) if '://' in url else 'That'} is no plain http or https address.",
+        f"{printable_url(url) if '://' in url else 'That'} is no plain http or https address.",
         hint="Correct the address, or take the file from another source.",
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import fsync_folder, make_folder, read_all, unwritable, write_atomic
+from comfywatchman.base.files import fsync_folder, make_folder, read_to_end, unwritable_failure, write_atomic
 
 
 def append_line(path: Path, line: bytes) -> None:
@@ -29,12 +29,12 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
     Raises:
         Failure: `state-unwritable`; some of the lines may be there, the last of them torn.
     """
-    content = b"".join(_line(line) for line in lines)
+    content = b"".join(_terminate_line(line) for line in lines)
     if not content:
         return
     try:
         make_folder(path.parent)
-        with _locked(path) as descriptor:
+        with _open_locked(path) as descriptor:
             size = os.fstat(descriptor).st_size
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             _write_all(descriptor, b"\n" + content if torn else content)
@@ -43,7 +43,7 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
             fsync_folder(path.parent)
         failpoint("files.after_append")
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_failure(path, error) from error
 
 
 def keep_last_lines(path: Path, count: int, *, above: int) -> None:
@@ -58,36 +58,36 @@ def keep_last_lines(path: Path, count: int, *, above: int) -> None:
         Failure: `state-unwritable`.
     """
     try:
-        with _locked(path) as descriptor:
-            lines = read_all(descriptor, os.fstat(descriptor).st_size).splitlines(keepends=True)
+        with _open_locked(path) as descriptor:
+            lines = read_to_end(descriptor, os.fstat(descriptor).st_size).splitlines(keepends=True)
             if len(lines) > above:
                 write_atomic(path, b"".join(lines[-count:]))
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_failure(path, error) from error
 
 
 @contextlib.contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def _open_locked(path: Path) -> Iterator[int]:
     # The file may be replaced while we wait for its lock; what is written to the old one would be lost.
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if _is_same(descriptor, path):
+            if _is_same_file(descriptor, path):
                 yield descriptor
                 return
         finally:
             os.close(descriptor)
 
 
-def _is_same(descriptor: int, path: Path) -> bool:
+def _is_same_file(descriptor: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(path))
     except FileNotFoundError:
         return False
 
 
-def _line(line: bytes) -> bytes:
+def _terminate_line(line: bytes) -> bytes:
     if b"\n" in line:
         raise ValueError("a line holds no newline")
     return line + b"\n"

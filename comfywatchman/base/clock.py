@@ -48,12 +48,12 @@ class SystemClock:
             return ""
 
 
-def to_text(moment: datetime) -> str:
+def format_utc(moment: datetime) -> str:
     """Write an aware time as UTC ISO 8601 with whole seconds, as state files hold it (`2026-11-20T14:00:00Z`)."""
     return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
 
 
-def from_text(text: str) -> datetime:
+def parse_utc(text: str) -> datetime:
     """Read a time of a state file.
 
     Raises:

@@ -10,16 +10,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-_CODE: Final = frozenset({".py", ".pyx", ".so", ".pyd", ".js", ".mjs", ".cjs", ".sh", ".bat"})
+_CODE_SUFFIXES: Final = frozenset({".py", ".pyx", ".so", ".pyd", ".js", ".mjs", ".cjs", ".sh", ".bat"})
 """What is run or served to browsers; other files (settings, caches, models) change in use."""
 
-_INSTALLED_FROM: Final = re.compile(r"requirements[^/]*\.txt|pyproject\.toml|setup\.cfg")
-_SKIPPED: Final = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv"})
-_MOST_FILES: Final = 50_000
+_REQUIREMENT_FILES: Final = re.compile(r"requirements[^/]*\.txt|pyproject\.toml|setup\.cfg")
+_SKIPPED_FOLDERS: Final = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv"})
+_MAX_FILES: Final = 50_000
 _BLOCK: Final = 1 << 20
 
 
-def tree_of(folder: Path) -> str | None:
+def hash_code_tree(folder: Path) -> str | None:
     """Return the SHA-256 over names, links, execute bits and contents of a folder's code; None when it cannot be told.
 
     Links are not followed: where one leads counts, not what is there.
@@ -28,16 +28,16 @@ def tree_of(folder: Path) -> str | None:
     try:
         if not stat.S_ISDIR(os.stat(folder).st_mode):
             return None
-        for count, (name, entry) in enumerate(_files(os.fspath(folder), "")):
-            if count >= _MOST_FILES:
+        for count, (name, entry) in enumerate(_walk_code(os.fspath(folder), "")):
+            if count >= _MAX_FILES:
                 return None
-            digest.update(_line(name, entry))
+            digest.update(_digest_record(name, entry))
     except OSError:
         return None
     return digest.hexdigest()
 
 
-def _files(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+def _walk_code(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
     with os.scandir(folder) as entries:
         listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
     for entry in listed:
@@ -45,27 +45,27 @@ def _files(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
         if entry.is_symlink():
             yield name, entry
         elif entry.is_dir():
-            if entry.name not in _SKIPPED:
-                yield from _files(entry.path, f"{name}/")
+            if entry.name not in _SKIPPED_FOLDERS:
+                yield from _walk_code(entry.path, f"{name}/")
         elif _is_code(entry.name) and entry.is_file():
             yield name, entry
 
 
 def _is_code(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _CODE or _INSTALLED_FROM.fullmatch(name) is not None
+    return os.path.splitext(name)[1].lower() in _CODE_SUFFIXES or _REQUIREMENT_FILES.fullmatch(name) is not None
 
 
-def _line(name: str, entry: os.DirEntry[str]) -> bytes:
+def _digest_record(name: str, entry: os.DirEntry[str]) -> bytes:
     if entry.is_symlink():
         kind, content = b"link", os.fsencode(os.readlink(entry.path))
         own = hashlib.sha256(content).hexdigest()
     else:
         kind = b"run" if entry.stat().st_mode & stat.S_IXUSR else b"file"
-        own = _hash(entry.path)
+        own = _hash_file(entry.path)
     return b"\0".join((kind, os.fsencode(name), own.encode())) + b"\n"
 
 
-def _hash(path: str) -> str:
+def _hash_file(path: str) -> str:
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
         while block := stream.read(_BLOCK):

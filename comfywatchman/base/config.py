@@ -17,8 +17,8 @@ from msgspec import inspect as types
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Section, Settings
-from comfywatchman.base.text import reason_of
-from comfywatchman.base.value_text import expected_words
+from comfywatchman.base.text import os_error_text
+from comfywatchman.base.value_text import describe_expected
 
 PREFIX: Final = "COMFYWATCHMAN_"
 RESERVED: Final = frozenset({"COMFYWATCHMAN_HOME", "COMFYWATCHMAN_FAILPOINTS", "COMFYWATCHMAN_TEST_COMFYUI"})
@@ -29,14 +29,14 @@ SHORTHANDS: Final = {
     "TAVILY_API_KEY": "secrets.tavily_api_key",
 }
 MASK: Final = "********"
-_NETWORK: Final = frozenset(
+_NETWORK_VARIABLES: Final = frozenset(
     {
         *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"),
         *("NETRC", "SSH_AUTH_SOCK", "XDG_CACHE_HOME", "UV_CACHE_DIR"),
     }
 )
-_UNLOCKING: Final = frozenset({"SSH_AUTH_SOCK", "NETRC"})
-_COMFYUI: Final = frozenset(
+_CREDENTIAL_VARIABLES: Final = frozenset({"SSH_AUTH_SOCK", "NETRC"})
+_COMFYUI_VARIABLES: Final = frozenset(
     {
         *("TERM", "COLORTERM", "USER", "LOGNAME", "SHELL", "TZ", "DISPLAY", "WAYLAND_DISPLAY", "LC_CTYPE"),
         *("HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "HF_ENDPOINT", "TRANSFORMERS_OFFLINE"),
@@ -49,7 +49,7 @@ _COMFYUI_PREFIXES: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ConfigOrigin:
     """Where the effective value of a key came from: `default`, a file, or a variable."""
 
     label: str
@@ -61,7 +61,7 @@ class Configuration:
     """The effective settings and the origin of each key (`schedule.min_vram_gb`)."""
 
     settings: Settings
-    origins: Mapping[str, Origin]
+    origins: Mapping[str, ConfigOrigin]
 
     def rows(self) -> Iterator[tuple[str, Any, str]]:
         """Yield key, effective value (secrets masked) and origin, in the order of default.toml."""
@@ -109,10 +109,10 @@ def load(
     environment = os.environ if environment is None else environment
     folder = folder or _current_folder()
     values: dict[str, Any] = {}
-    origins: dict[str, Origin] = {}
-    for origin, layer in _layers(explicit, folder, environment):
+    origins: dict[str, ConfigOrigin] = {}
+    for origin, layer in _read_layers(explicit, folder, environment):
         for key, value in layer.items():
-            values[key] = _checked(key, value, origin, environment)
+            values[key] = _convert_value(key, value, origin, environment)
             origins[key] = origin
     nested: dict[str, dict[str, Any]] = {}
     for key, value in values.items():
@@ -135,13 +135,13 @@ def find_home(
     folder = folder or _current_folder()
     named = explicit or (Path(environment["COMFYWATCHMAN_HOME"]) if environment.get("COMFYWATCHMAN_HOME") else None)
     if named is not None:
-        return Home((folder / _expanded(str(named), environment)).resolve())
+        return Home((folder / _expand_user(str(named), environment)).resolve())
     if (folder / "config.toml").is_file() or _is_checkout(folder):
         return Home(folder.resolve())
     return Home(_xdg_folder(environment, "XDG_DATA_HOME", ".local/share") / "comfywatchman")
 
 
-def user_file(environment: Mapping[str, str] | None = None) -> Path:
+def user_config_file(environment: Mapping[str, str] | None = None) -> Path:
     """Return the place of the user's own configuration file."""
     environment = os.environ if environment is None else environment
     return _xdg_folder(environment, "XDG_CONFIG_HOME", ".config") / "comfywatchman" / "config.toml"
@@ -160,7 +160,7 @@ def network_variables(environment: Mapping[str, str] | None = None) -> dict[str,
     Both spellings of a proxy variable are in use; programs differ in which one they read.
     """
     environment = os.environ if environment is None else environment
-    return {name: text for name, text in environment.items() if name.upper() in _NETWORK and text}
+    return {name: text for name, text in environment.items() if name.upper() in _NETWORK_VARIABLES and text}
 
 
 def comfyui_variables(further: Collection[str] = (), environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -176,24 +176,24 @@ def comfyui_variables(further: Collection[str] = (), environment: Mapping[str, s
     usual = {
         name: text
         for name, text in environment.items()
-        if name in _COMFYUI or name in further or name.startswith(_COMFYUI_PREFIXES)
+        if name in _COMFYUI_VARIABLES or name in further or name.startswith(_COMFYUI_PREFIXES)
     }
-    network = {name: text for name, text in network_variables(environment).items() if name not in _UNLOCKING}
+    network = {name: text for name, text in network_variables(environment).items() if name not in _CREDENTIAL_VARIABLES}
     return {**network, **usual}
 
 
-def service_folder(environment: Mapping[str, str] | None = None) -> Path:
+def systemd_user_folder(environment: Mapping[str, str] | None = None) -> Path:
     """Return where systemd looks for the user's own units."""
-    return user_file(environment).parents[1] / "systemd" / "user"
+    return user_config_file(environment).parents[1] / "systemd" / "user"
 
 
-def service_manager_address(environment: Mapping[str, str] | None = None) -> str | None:
+def notify_socket_address(environment: Mapping[str, str] | None = None) -> str | None:
     """Return where systemd listens for what a service says of itself; None outside a service."""
     environment = os.environ if environment is None else environment
     return environment.get("NOTIFY_SOCKET") or None
 
 
-def default_text() -> str:
+def read_default_text() -> str:
     """Return default.toml as shipped."""
     return resources.files("comfywatchman.base").joinpath("default.toml").read_text("utf-8")
 
@@ -219,7 +219,7 @@ def _xdg_folder(environment: Mapping[str, str], name: str, default: str) -> Path
     return named if named.is_absolute() else _user_home(environment) / default
 
 
-def _expanded(text: str, environment: Mapping[str, str]) -> Path:
+def _expand_user(text: str, environment: Mapping[str, str]) -> Path:
     if text == "~" or text.startswith("~/"):
         return _user_home(environment) / text[2:]
     try:
@@ -236,38 +236,38 @@ def _is_checkout(folder: Path) -> bool:
     return (folder / "comfywatchman" / "base" / "default.toml").is_file() and (folder / "pyproject.toml").is_file()
 
 
-def _layers(
+def _read_layers(
     explicit: Path | None, folder: Path, environment: Mapping[str, str]
-) -> Iterator[tuple[Origin, dict[str, Any]]]:
-    yield Origin("default", folder), _flat(tomllib.loads(default_text()), "default.toml")
-    files = [(user_file(environment), False), (folder / "config.toml", False)]
+) -> Iterator[tuple[ConfigOrigin, dict[str, Any]]]:
+    yield ConfigOrigin("default", folder), _flatten(tomllib.loads(read_default_text()), "default.toml")
+    files = [(user_config_file(environment), False), (folder / "config.toml", False)]
     files += [(explicit, True)] if explicit else []
     for path, needed in files:
-        if needed or _is_there(path):
-            yield _from_file(path)
+        if needed or _may_exist(path):
+            yield _read_file_layer(path)
     for name, key in SHORTHANDS.items():
         if environment.get(name):
-            yield Origin(f"environment {name}", folder), {key: environment[name]}
+            yield ConfigOrigin(f"environment {name}", folder), {key: environment[name]}
     for name in sorted(environment):
         if name.startswith(PREFIX) and name not in RESERVED:
-            yield Origin(f"environment {name}", folder), _from_variable(name, environment[name])
+            yield ConfigOrigin(f"environment {name}", folder), _read_variable(name, environment[name])
 
 
-def _is_there(path: Path) -> bool:
+def _may_exist(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:
         return True  # reading it will say why not
 
 
-def _from_file(path: Path) -> tuple[Origin, dict[str, Any]]:
+def _read_file_layer(path: Path) -> tuple[ConfigOrigin, dict[str, Any]]:
     try:
-        layer = _flat(tomllib.loads(path.read_text("utf-8")), str(path))
+        layer = _flatten(tomllib.loads(path.read_text("utf-8")), str(path))
         exposed = path.stat().st_mode & 0o077
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise Failure(
             "config-unreadable",
-            f"{path} cannot be read: {reason_of(error)}.",
+            f"{path} cannot be read: {os_error_text(error)}.",
             hint="Correct the file, or leave it out.",
         ) from error
     secret = next((key for key, value in layer.items() if value and _has_extra(_key_types().get(key), "secret")), None)
@@ -277,27 +277,27 @@ def _from_file(path: Path) -> tuple[Origin, dict[str, Any]]:
             f"{path} holds {secret} and can be read by other users.",
             hint=f"Run: chmod 600 {path}",
         )
-    return Origin(str(path), path.parent.resolve()), layer
+    return ConfigOrigin(str(path), path.parent.resolve()), layer
 
 
-def _from_variable(name: str, text: str) -> dict[str, Any]:
+def _read_variable(name: str, text: str) -> dict[str, Any]:
     key = name.removeprefix(PREFIX).lower().replace("__", ".")
     if key not in _key_types():
         known = [PREFIX + k.upper().replace(".", "__") for k in _key_types()]
-        raise _unknown(name, "the environment", [*known, *RESERVED])
+        raise _unknown_key_failure(name, "the environment", [*known, *RESERVED])
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    return {key: text if isinstance(_plain_type(_key_types()[key]), types.StrType) else value}
+    return {key: text if isinstance(_unwrap_type(_key_types()[key]), types.StrType) else value}
 
 
-def _flat(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
+def _flatten(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     sections = {key.split(".")[0] for key in _key_types()}
     for section, content in tree.items():
         if section not in sections:
-            raise _unknown(section, source, sorted(sections))
+            raise _unknown_key_failure(section, source, sorted(sections))
         if not isinstance(content, dict):
             raise Failure(
                 "config-wrong-type",
@@ -307,19 +307,19 @@ def _flat(tree: Mapping[str, Any], source: str) -> dict[str, Any]:
         for name, value in content.items():
             key = f"{section}.{name}"
             if key not in _key_types():
-                raise _unknown(key, source, list(_key_types()))
+                raise _unknown_key_failure(key, source, list(_key_types()))
             flat[key] = value
     return flat
 
 
-def _checked(key: str, value: Any, origin: Origin, environment: Mapping[str, str]) -> Any:
+def _convert_value(key: str, value: Any, origin: ConfigOrigin, environment: Mapping[str, str]) -> Any:
     kind = _key_types()[key]
     try:
-        typed = msgspec.convert(_with_labels(value) if key == "workflows.roots" else value, kind)
-        return _absolute(msgspec.to_builtins(typed), kind, origin.folder, environment)
+        typed = msgspec.convert(_add_root_labels(value) if key == "workflows.roots" else value, kind)
+        return _make_absolute(msgspec.to_builtins(typed), kind, origin.folder, environment)
     except (msgspec.ValidationError, Failure) as error:
         shown = MASK if _has_extra(kind, "secret") else value
-        reason = error.message if isinstance(error, Failure) else f"it must be {expected_words(kind)}."
+        reason = error.message if isinstance(error, Failure) else f"it must be {describe_expected(kind)}."
         raise Failure(
             "config-wrong-type",
             f"{key} in {origin.label} is {shown!r}: {reason[:1].lower()}{reason[1:]}",
@@ -327,27 +327,27 @@ def _checked(key: str, value: Any, origin: Origin, environment: Mapping[str, str
         ) from error
 
 
-def _with_labels(roots: Any) -> Any:
+def _add_root_labels(roots: Any) -> Any:
     """Let a root be a bare path; its label is the path's last name."""
     if not isinstance(roots, list):
         return roots
     return [{"path": root, "label": Path(root).name or root} if isinstance(root, str) else root for root in roots]
 
 
-def _absolute(value: Any, kind: Any, folder: Path, environment: Mapping[str, str]) -> Any:
+def _make_absolute(value: Any, kind: Any, folder: Path, environment: Mapping[str, str]) -> Any:
     info = types.type_info(kind)
     if isinstance(value, str):
-        return str(folder / _expanded(value, environment)) if value and _has_extra(kind, "path") else value
+        return str(folder / _expand_user(value, environment)) if value and _has_extra(kind, "path") else value
     if isinstance(info, types.VarTupleType) and isinstance(value, (list, tuple)):
-        return [_absolute_item(item, info.item_type, folder, environment) for item in value]
+        return [_make_item_absolute(item, info.item_type, folder, environment) for item in value]
     return value
 
 
-def _absolute_item(item: Any, info: types.Type, folder: Path, environment: Mapping[str, str]) -> Any:
+def _make_item_absolute(item: Any, info: types.Type, folder: Path, environment: Mapping[str, str]) -> Any:
     if isinstance(item, dict):
-        return {**item, "path": str(folder / _expanded(item["path"], environment))}
+        return {**item, "path": str(folder / _expand_user(item["path"], environment))}
     is_path = isinstance(info, types.Metadata) and bool((info.extra or {}).get("path"))
-    return str(folder / _expanded(item, environment)) if is_path else item
+    return str(folder / _expand_user(item, environment)) if is_path else item
 
 
 def _has_extra(kind: Any, name: str) -> bool:
@@ -355,7 +355,7 @@ def _has_extra(kind: Any, name: str) -> bool:
     return isinstance(info, types.Metadata) and bool((info.extra or {}).get(name))
 
 
-def _plain_type(kind: Any) -> types.Type:
+def _unwrap_type(kind: Any) -> types.Type:
     info = types.type_info(kind)
     return info.type if isinstance(info, types.Metadata) else info
 
@@ -369,7 +369,7 @@ def _key_types() -> dict[str, Any]:
     return found
 
 
-def _unknown(key: str, source: str, known: list[str]) -> Failure:
+def _unknown_key_failure(key: str, source: str, known: list[str]) -> Failure:
     close = difflib.get_close_matches(key, known, n=1, cutoff=0)
     return Failure(
         "config-unknown-key",

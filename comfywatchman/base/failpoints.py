@@ -51,11 +51,11 @@ NAMES: Final[frozenset[str]] = frozenset(
 )
 """Every failpoint; a test walks this set and hits each one."""
 
-_passed: Counter[str] = Counter()
+_hit_counts: Counter[str] = Counter()
 
 
 @cache
-def _armed() -> dict[str, tuple[int, str]]:
+def _parse_armed() -> dict[str, tuple[int, str]]:
     text = os.environ.get(VARIABLE, "")
     parts = [part.split("=", 1) for part in text.split(",") if "=" in part]
     armed = {name.partition("#")[0]: (int(name.partition("#")[2] or 0), action) for name, action in parts}
@@ -71,11 +71,11 @@ def failpoint(name: str) -> None:
     Raises:
         OSError: The armed error (`raise:ENOSPC`).
     """
-    if name not in _armed():
+    if name not in _parse_armed():
         return
-    turn, action = _armed()[name]
-    _passed[name] += 1
-    if turn not in {0, _passed[name]}:
+    turn, action = _parse_armed()[name]
+    _hit_counts[name] += 1
+    if turn not in {0, _hit_counts[name]}:
         return
     verb, _, argument = action.partition(":")
     if verb == "kill":

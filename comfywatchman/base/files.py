@@ -17,17 +17,17 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.text import reason_of, size_words
+from comfywatchman.base.text import format_size, os_error_text
 
 T = TypeVar("T")
 
 JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _READ_BLOCK: Final = 1 << 20
-_UNDECODED: Final = range(0xDC80, 0xDD00)  # how Python holds the bytes of a name that are no UTF-8
+_SURROGATE_BYTES: Final = range(0xDC80, 0xDD00)  # how Python holds the bytes of a name that are no UTF-8
 
 
 @dataclass(frozen=True, slots=True)
-class Damaged:
+class CorruptFile:
     """A state file that could not be used.
 
     Attributes:
@@ -37,11 +37,11 @@ class Damaged:
     """
 
     path: Path
-    kept_as: Path | None
+    moved_to: Path | None
     reason: str
 
 
-def show_path(path: str | os.PathLike[str]) -> str:
+def printable_path(path: str | os.PathLike[str]) -> str:
     """Return a path as printable text: bytes that are no UTF-8 and what cannot be seen become escapes.
 
     Two different paths never look the same, so a backslash is doubled: the text may stand for the path as a key.
@@ -49,10 +49,10 @@ def show_path(path: str | os.PathLike[str]) -> str:
     text = os.fspath(path)
     if text.isprintable() and "\\" not in text:
         return text
-    return "".join(c if c.isprintable() and c != "\\" else _path_escape(c) for c in text)
+    return "".join(c if c.isprintable() and c != "\\" else _escape_path_char(c) for c in text)
 
 
-def composed(name: str) -> str:
+def to_nfc(name: str) -> str:
     """Return a name in composed form (Unicode NFC), so that it can be compared with one written on another system."""
     if name.isascii():
         return name
@@ -131,16 +131,16 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
             fsync_folder(path.parent)
         failpoint("files.after_rename")
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_failure(path, error) from error
 
 
-def sweep_unfinished(folder: Path) -> int:
+def delete_unfinished(folder: Path) -> int:
     """Delete what killed writers left in a folder (never a file that a living one is writing); return how many."""
     swept = 0
     with contextlib.suppress(FileNotFoundError):
         for path in folder.glob(".*.tmp"):
             with contextlib.suppress(OSError):
-                swept += _delete_unless_held(path)
+                swept += _delete_unlocked(path)
     return swept
 
 
@@ -166,18 +166,18 @@ def to_json(value: Any) -> bytes:
     try:
         return orjson.dumps(built, option=JSON_OPTIONS)
     except orjson.JSONEncodeError:
-        return orjson.dumps(encodable(built), option=JSON_OPTIONS)
+        return orjson.dumps(escape_surrogates(built), option=JSON_OPTIONS)
 
 
-def encodable(value: Any) -> Any:
+def escape_surrogates(value: Any) -> Any:
     """Return plain lists, mappings, paths and texts with each lone surrogate as an escape."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
-        return {encodable(key): encodable(item) for key, item in value.items()}
-    return [encodable(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {escape_surrogates(key): escape_surrogates(item) for key, item in value.items()}
+    return [escape_surrogates(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 @contextlib.contextmanager
@@ -195,13 +195,13 @@ def open_regular(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, "opened", error) from error
+        raise _unreadable_failure(path, "opened", error) from error
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise Failure("file-not-regular", f"{show_path(path)} is not a regular file.")
+            raise Failure("file-not-regular", f"{printable_path(path)} is not a regular file.")
         yield descriptor
     except OSError as error:
-        raise _unreadable(path, "read", error) from error
+        raise _unreadable_failure(path, "read", error) from error
     finally:
         os.close(descriptor)
 
@@ -219,14 +219,14 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
     with open_regular(path) as descriptor:
         size = os.fstat(descriptor).st_size
         if size > max_bytes:
-            raise _too_large(path, size, max_bytes)
-        content = read_all(descriptor, max_bytes)
+            raise _too_large_failure(path, size, max_bytes)
+        content = read_to_end(descriptor, max_bytes)
         if len(content) > max_bytes:
-            raise _too_large(path, len(content), max_bytes)
+            raise _too_large_failure(path, len(content), max_bytes)
         return content
 
 
-def read_all(descriptor: int, max_bytes: int) -> bytes:
+def read_to_end(descriptor: int, max_bytes: int) -> bytes:
     """Read an open file from where it stands to its end, or to a little beyond the limit; it may grow meanwhile."""
     blocks: list[bytes] = []
     total = 0
@@ -238,7 +238,7 @@ def read_all(descriptor: int, max_bytes: int) -> bytes:
 
 def read_state(
     path: Path, shape: type[T], *, max_bytes: int = 256 << 20, only_look: bool = False
-) -> T | Damaged | None:
+) -> T | CorruptFile | None:
     """Read and validate a JSON state file.
 
     Args:
@@ -256,11 +256,11 @@ def read_state(
     except Failure as failure:
         if isinstance(failure.__cause__, FileNotFoundError):
             return None
-        return Damaged(path=path, kept_as=None if only_look else set_aside(path), reason=failure.message)
+        return CorruptFile(path=path, moved_to=None if only_look else set_aside(path), reason=failure.message)
     try:
         return msgspec.convert(orjson.loads(content), shape)
     except (ValueError, msgspec.ValidationError, RecursionError) as error:
-        return Damaged(path=path, kept_as=None if only_look else set_aside(path), reason=str(error))
+        return CorruptFile(path=path, moved_to=None if only_look else set_aside(path), reason=str(error))
 
 
 def set_aside(path: Path) -> Path | None:
@@ -277,11 +277,11 @@ def set_aside(path: Path) -> Path | None:
     return None
 
 
-def unwritable(path: str | os.PathLike[str], error: OSError, *, verb: str = "written") -> Failure:
+def unwritable_failure(path: str | os.PathLike[str], error: OSError, *, verb: str = "written") -> Failure:
     """Return the failure of a file or folder that cannot be written (or made, or opened), with the system's reason."""
     return Failure(
         "state-unwritable",
-        f"{show_path(path)} cannot be {verb}: {reason_of(error)}.",
+        f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}.",
         hint="Free space or fix the permissions of that folder, then run the command again.",
     )
 
@@ -299,7 +299,7 @@ def _open_unfinished(path: Path) -> tuple[int, str]:
         os.close(descriptor)
 
 
-def _delete_unless_held(path: Path) -> bool:
+def _delete_unlocked(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -309,20 +309,21 @@ def _delete_unless_held(path: Path) -> bool:
     return True
 
 
-def _path_escape(char: str) -> str:
-    if ord(char) in _UNDECODED:
+def _escape_path_char(char: str) -> str:
+    if ord(char) in _SURROGATE_BYTES:
         return f"\\x{ord(char) & 0xFF:02x}"
     escape = char.encode("unicode_escape").decode("ascii")
     return escape if char.isascii() else escape.replace("\\x", "\\u00")
 
 
-def _unreadable(path: Path, verb: str, error: OSError | ValueError) -> Failure:
-    reason = f"{show_path(path)} cannot be {verb}: {reason_of(error)}."
+def _unreadable_failure(path: Path, verb: str, error: OSError | ValueError) -> Failure:
+    reason = f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}."
     return Failure("file-unreadable", reason, hint="Check its name, its permissions, and that its disk is mounted.")
 
 
-def _too_large(path: Path, size: int, max_bytes: int) -> Failure:
+def _too_large_failure(path: Path, size: int, max_bytes: int) -> Failure:
     return Failure(
         "file-too-large",
-        f"{show_path(path)} is {size_words(size)} large; at most {size_words(max_bytes)} are read of such a file.",
+        f"{printable_path(path)} is {format_size(size)} large; at most {format_size(max_bytes)} "
+        "are read of such a file.",
     )

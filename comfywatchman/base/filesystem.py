@@ -19,7 +19,7 @@ _NETWORK_TYPES: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", 
 _MAX_MOUNTS_BYTES: Final = 16 << 20
 
 
-def can_clone(folder: Path) -> bool:
+def can_reflink(folder: Path) -> bool:
     """Say whether files in a folder can share blocks until one is written (btrfs, XFS, bcachefs); tries it once."""
     try:
         with tempfile.TemporaryFile(dir=folder) as source, tempfile.TemporaryFile(dir=folder) as copy:
@@ -31,7 +31,7 @@ def can_clone(folder: Path) -> bool:
     return True
 
 
-def flush_filesystem(folder: Path) -> None:
+def sync_filesystem(folder: Path) -> None:
     """Make everything that was written below a folder survive a power cut, with one call for any number of files.
 
     Raises:
@@ -47,7 +47,7 @@ def flush_filesystem(folder: Path) -> None:
         os.close(descriptor)
 
 
-def network_type(folder: Path) -> str | None:
+def find_network_filesystem(folder: Path) -> str | None:
     """Return the type of a network filesystem that a folder is on (`nfs4`, `fuse.sshfs`); None on a local one.
 
     File locks may do nothing there, or only on one machine.
@@ -56,10 +56,10 @@ def network_type(folder: Path) -> str | None:
         lines = read_regular(Path("/proc/self/mounts"), max_bytes=_MAX_MOUNTS_BYTES).decode("utf-8", "replace")
     except Failure:
         return None
-    return network_type_in(lines, folder.resolve())
+    return parse_network_filesystem(lines, folder.resolve())
 
 
-def network_type_in(mounts: str, folder: Path) -> str | None:
+def parse_network_filesystem(mounts: str, folder: Path) -> str | None:
     """Find the answer of `network_type` in the text of /proc/mounts (fields as proc(5) says)."""
     best, kind = Path("/"), ""
     for line in mounts.splitlines():

@@ -45,7 +45,7 @@ _PRIVATE_CONFIG: Final = """[core]
 \tfsmonitor = false
 \tuntrackedCache = false
 """
-_STATUS: Final = (
+_STATUS_COMMAND: Final = (
     *("git", "--no-pager", "status", "--porcelain", "-z"),
     # Untracked files come from running a pack; submodules have configurations of their own, which git would obey.
     *("--untracked-files=no", "--ignore-submodules=all", "--no-renames"),
@@ -58,15 +58,15 @@ def read_head(folder: Path) -> str | None:
     Reads `.git` (also the file form of worktrees and submodules), loose references and `packed-refs`; the newer
     reftable storage is not read.
     """
-    return _commit(*_git_folders(folder))
+    return _resolve_commit(*_find_git_folders(folder))
 
 
 def read_origin(folder: Path) -> str | None:
     """Return the address of the remote `origin` without credentials, or None when there is none."""
-    _, common = _git_folders(folder)
-    settings = _settings(_text(common / "config") or "")
+    _, common = _find_git_folders(folder)
+    settings = _parse_settings(_read_text(common / "config") or "")
     url = next((value for *place, value in settings if place == ["remote", "origin", "url"]), None)
-    return _without_credentials(url) if url else None
+    return _strip_credentials(url) if url else None
 
 
 def is_dirty(folder: Path, *, timeout_seconds: float) -> bool | None:
@@ -77,29 +77,29 @@ def is_dirty(folder: Path, *, timeout_seconds: float) -> bool | None:
     Returns:
         None when it cannot be told: no working copy, no commit, no `git`, a damaged repository, out of time.
     """
-    git_folder, common = _git_folders(folder)
-    commit = _commit(git_folder, common)
+    git_folder, common = _find_git_folders(folder)
+    commit = _resolve_commit(git_folder, common)
     if commit is None:
         return None
     try:
         with tempfile.TemporaryDirectory(prefix="comfywatchman-git-") as name:
             private = Path(name)
-            _furnish(private, commit, git_folder, common)
+            _prepare_git_folder(private, commit, git_folder, common)
             ended = run_bounded(
-                _STATUS,
+                _STATUS_COMMAND,
                 timeout_seconds=timeout_seconds,
-                extra_environment=_environment(private, folder.absolute(), common / "objects"),
+                extra_environment=_build_git_environment(private, folder.absolute(), common / "objects"),
                 # Not the working copy: a PATH with a relative entry would find its programs there.
                 folder=private,
             )
     except (Failure, OSError):
         return None
-    return None if ended.status else any(map(_counts, ended.output.split(b"\0")))
+    return None if ended.status else any(map(_is_tracked_change, ended.output.split(b"\0")))
 
 
-def _furnish(private: Path, commit: str, git_folder: Path, common: Path) -> None:
+def _prepare_git_folder(private: Path, commit: str, git_folder: Path, common: Path) -> None:
     """Make a git folder of our own: the commit, a copy of the index, and settings that start nothing."""
-    settings = _settings(_text(common / "config") or "")
+    settings = _parse_settings(_read_text(common / "config") or "")
     kept = [
         f"[{section}]\n\t{key} = {value.lower()}\n"
         for section, subsection, key, value in settings
@@ -112,7 +112,7 @@ def _furnish(private: Path, commit: str, git_folder: Path, common: Path) -> None
     (private / "index").write_bytes(index)
 
 
-def _environment(private: Path, folder: Path, objects: Path) -> dict[str, str]:
+def _build_git_environment(private: Path, folder: Path, objects: Path) -> dict[str, str]:
     return {
         "GIT_DIR": str(private),
         "GIT_WORK_TREE": str(folder),
@@ -129,26 +129,28 @@ def _environment(private: Path, folder: Path, objects: Path) -> dict[str, str]:
     }
 
 
-def _counts(entry: bytes) -> bool:
+def _is_tracked_change(entry: bytes) -> bool:
     path = entry[3:]
     return bool(path) and b"__pycache__" not in path.split(b"/")
 
 
-def _git_folders(folder: Path) -> tuple[Path, Path]:
+def _find_git_folders(folder: Path) -> tuple[Path, Path]:
     """Name the git folder of a working copy and the one of its objects, branches and settings; neither need exist."""
     place = folder / ".git"
     # A file in its place names the folder (worktrees, submodules); a folder gives no text.
-    label, _, target = (_text(place) or "").partition(":")
+    label, _, target = (_read_text(place) or "").partition(":")
     if label == "gitdir":
         place = folder / target.strip()
-    common = (_text(place / "commondir") or "").strip()
+    common = (_read_text(place / "commondir") or "").strip()
     return place, place / common
 
 
-def _commit(git_folder: Path, common: Path) -> str | None:
+def _resolve_commit(git_folder: Path, common: Path) -> str | None:
     name = "HEAD"
     for _ in range(_MAX_SYMBOLIC_STEPS):
-        content = _text((git_folder if name == "HEAD" else common) / name) or _packed(common, name) or ""
+        content = (
+            _read_text((git_folder if name == "HEAD" else common) / name) or _find_packed_commit(common, name) or ""
+        )
         content = content.strip()
         if _COMMIT.fullmatch(content):
             return content
@@ -158,22 +160,22 @@ def _commit(git_folder: Path, common: Path) -> str | None:
     return None
 
 
-def _packed(common: Path, name: str) -> str | None:
-    for line in (_text(common / "packed-refs", max_bytes=_MAX_REFS_BYTES) or "").splitlines():
+def _find_packed_commit(common: Path, name: str) -> str | None:
+    for line in (_read_text(common / "packed-refs", max_bytes=_MAX_REFS_BYTES) or "").splitlines():
         commit, _, reference = line.partition(" ")
         if reference == name:
             return commit
     return None
 
 
-def _text(path: Path, *, max_bytes: int = _MAX_TEXT_BYTES) -> str | None:
+def _read_text(path: Path, *, max_bytes: int = _MAX_TEXT_BYTES) -> str | None:
     try:
         return read_regular(path, max_bytes=max_bytes).decode("utf-8", "replace")
     except Failure:
         return None
 
 
-def _settings(text: str) -> Iterator[tuple[str, str, str, str]]:
+def _parse_settings(text: str) -> Iterator[tuple[str, str, str, str]]:
     """Read git's configuration format: section, subsection, key and value of each setting; includes are not followed.
 
     git-config(1), section "Syntax".
@@ -187,10 +189,10 @@ def _settings(text: str) -> Iterator[tuple[str, str, str, str]]:
                 section, _, subsection = section.partition(".")
             rest = rest[head.end() :].strip()
         if setting := _SETTING.match(rest):
-            yield section, subsection, setting[1].lower(), _value(setting[2])
+            yield section, subsection, setting[1].lower(), _parse_value(setting[2])
 
 
-def _value(text: str | None) -> str:
+def _parse_value(text: str | None) -> str:
     if text is None:
         return "true"
     parts = []
@@ -201,7 +203,7 @@ def _value(text: str | None) -> str:
     return "".join(parts).strip()
 
 
-def _without_credentials(url: str) -> str | None:
+def _strip_credentials(url: str) -> str | None:
     """Return an address fit to be shown: no user information, no query; None when it holds control characters."""
     if not url.isprintable():
         return None

@@ -17,14 +17,14 @@ from urllib.parse import urlsplit
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
-from comfywatchman.base.process import Child
+from comfywatchman.base.process import ChildProcess
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
 _WHOLE_COMMIT: Final = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 _POLL_SECONDS: Final = 0.5
-_STALLED_SECONDS: Final = 60
-_TELLING: Final = re.compile(r"(?i)^(?:fatal|error|remote|ssh|warning):")
+_STALL_SECONDS: Final = 60
+_MESSAGE_LINE: Final = re.compile(r"(?i)^(?:fatal|error|remote|ssh|warning):")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Repository:
     network: Mapping[str, str] | None = None
 
 
-def clone(
+def clone_repository(
     repository: Repository,
     folder: Path,
     *,
@@ -70,18 +70,18 @@ def clone(
     Raises:
         Failure: `git-missing`, `git-failed` or `child-timeout`.
     """
-    run = _Git(repository, timeout_seconds, progress, pass_on)
+    run = _GitRunner(repository, timeout_seconds, progress, pass_on)
     fresh = ("--template=", "--no-hardlinks", "--no-checkout", "--progress", "--origin=origin")
     run("clone", *fresh, "--", repository.url, str(folder))
     if not ref:
-        _commit(repository, folder)
-    run("-C", str(folder), "checkout", "--quiet", "--force", *_state(run, folder, ref))
+        _read_commit(repository, folder)
+    run("-C", str(folder), "checkout", "--quiet", "--force", *_checkout_arguments(run, folder, ref))
     if (folder / ".gitmodules").is_file():
         run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--recursive")
-    return _commit(repository, folder)
+    return _read_commit(repository, folder)
 
 
-def _commit(repository: Repository, folder: Path) -> str:
+def _read_commit(repository: Repository, folder: Path) -> str:
     commit = read_head(folder)
     if commit is None:
         raise Failure("git-failed", f"{repository.url} has no commit yet.", hint="Name a branch that has one: --ref.")
@@ -89,7 +89,7 @@ def _commit(repository: Repository, folder: Path) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Git:
+class _GitRunner:
     """git with the settings of one clone."""
 
     repository: Repository
@@ -106,16 +106,16 @@ class _Git:
 
     def attempt(self, *arguments: str) -> tuple[int, str, str]:
         """Run git to its end; return status, output and errors."""
-        with Child(
-            [_program(), "--no-pager", *arguments],
-            extra_environment=dict(_environment(self.repository)),
+        with ChildProcess(
+            [_find_git(), "--no-pager", *arguments],
+            extra_environment=dict(_clone_environment(self.repository)),
             dies_with_us=True,
             pass_on=self.pass_on,
         ) as child:
             status = self._wait(child)
-            return status, _text(child.output_tail()), _text(child.errors_tail())
+            return status, _printable_output(child.output_tail()), _printable_output(child.errors_tail())
 
-    def _wait(self, child: Child) -> int:
+    def _wait(self, child: ChildProcess) -> int:
         waited, said = 0.0, ""
         while (status := child.wait(_POLL_SECONDS)) is None:
             waited += _POLL_SECONDS
@@ -125,7 +125,7 @@ class _Git:
                     f"git did not end within {self.timeout_seconds:g} seconds ({self.repository.url}).",
                     hint="Try again when the network is better.",
                 )
-            last = _last_line(_text(child.errors_tail(max_bytes=512)))
+            last = _last_line(_printable_output(child.errors_tail(max_bytes=512)))
             if last and last != said:
                 said = last
                 self.progress(last)
@@ -133,7 +133,7 @@ class _Git:
 
     def _failed(self, errors: str) -> Failure:
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
-        told = [line for line in lines if _TELLING.match(line)] or lines[-1:]
+        told = [line for line in lines if _MESSAGE_LINE.match(line)] or lines[-1:]
         words = "; ".join(dict.fromkeys(told))[:600] or "it said nothing"
         return Failure(
             "git-failed",
@@ -142,7 +142,7 @@ class _Git:
         )
 
 
-def _state(run: _Git, folder: Path, ref: str) -> list[str]:
+def _checkout_arguments(run: _GitRunner, folder: Path, ref: str) -> list[str]:
     """Return the arguments of `git checkout` for a branch, a tag or a commit; a branch wins, as with `git clone`."""
     at = ("-C", str(folder), "rev-parse", "--quiet", "--verify", "--end-of-options")
     if not ref:
@@ -164,7 +164,7 @@ def _state(run: _Git, folder: Path, ref: str) -> list[str]:
     )
 
 
-def _environment(repository: Repository) -> Iterator[tuple[str, str]]:
+def _clone_environment(repository: Repository) -> Iterator[tuple[str, str]]:
     network = dict(repository.network or {})
     if certificates := network.get("SSL_CERT_FILE"):
         network["GIT_SSL_CAINFO"] = certificates
@@ -179,14 +179,14 @@ def _environment(repository: Repository) -> Iterator[tuple[str, str]]:
     yield "GIT_NO_REPLACE_OBJECTS", "1"
     yield "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=30"
     yield "LC_ALL", "C.UTF-8"
-    settings = list(_settings(repository))
+    settings = list(_clone_settings(repository))
     yield "GIT_CONFIG_COUNT", str(len(settings))
     for number, (key, value) in enumerate(settings):
         yield f"GIT_CONFIG_KEY_{number}", key
         yield f"GIT_CONFIG_VALUE_{number}", value
 
 
-def _settings(repository: Repository) -> Iterator[tuple[str, str]]:
+def _clone_settings(repository: Repository) -> Iterator[tuple[str, str]]:
     yield "core.hooksPath", "/dev/null"
     yield "core.fsmonitor", "false"
     yield "core.protectHFS", "true"
@@ -194,21 +194,21 @@ def _settings(repository: Repository) -> Iterator[tuple[str, str]]:
     yield "advice.detachedHead", "false"
     yield "credential.helper", ""
     yield "http.lowSpeedLimit", "1000"
-    yield "http.lowSpeedTime", str(_STALLED_SECONDS)
+    yield "http.lowSpeedTime", str(_STALL_SECONDS)
     if repository.user or repository.secret:
         parts = urlsplit(repository.url)
         token = base64.b64encode(f"{repository.user}:{repository.secret}".encode()).decode("ascii")
         yield f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Basic {token}"
 
 
-def _program() -> str:
+def _find_git() -> str:
     found = shutil.which("git")
     if found is None:
         raise Failure("git-missing", "git was not found.", hint="Install git and see that it is on PATH.")
     return found
 
 
-def _text(output: bytes) -> str:
+def _printable_output(output: bytes) -> str:
     text = _CREDENTIALS.sub("", output.decode("utf-8", "replace"))
     return "".join(char if char.isprintable() or char in "\r\n" else "?" for char in text)
 

@@ -11,14 +11,14 @@ import msgspec
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_state, to_json, write_atomic
+from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
 
 SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
 
-_SLEPT_SECONDS: Final = 1.0
+_MIN_SLEEP_SECONDS: Final = 1.0
 """Growth of CLOCK_BOOTTIME over CLOCK_MONOTONIC that counts as sleep; two readings of them differ by microseconds."""
 
-_WATCHED_SECONDS: Final = 90.0
+_MAX_UNWATCHED_SECONDS: Final = 90.0
 """Waking time between two looks up to which the machine counts as watched, so that sleep is noticed as it ends."""
 
 
@@ -40,12 +40,12 @@ class SleepMark(msgspec.Struct, frozen=True):
     schema_version: int = 1
 
 
-_QUESTION: Final = 2
+_REQUEST_SERIAL: Final = 2
 """Serial number of the question on the bus; the greeting has 1."""
 
 
 @dataclass(frozen=True, slots=True)
-class Awake:
+class AwakeState:
     """Whether the machine has just woken up or is about to sleep.
 
     Attributes:
@@ -57,7 +57,7 @@ class Awake:
     preparing_for_sleep: bool | None
 
 
-def look_for_sleep(clock: Clock, last: SleepMark | None) -> SleepMark:
+def detect_sleep(clock: Clock, last: SleepMark | None) -> SleepMark:
     """Compare the clocks with what they said at the last look; sleep is what one counts and the other does not.
 
     When somebody looked a moment before the sleep was noticed, its end is taken to be now, so that a grace counted
@@ -69,38 +69,40 @@ def look_for_sleep(clock: Clock, last: SleepMark | None) -> SleepMark:
     resumed = None
     if last is not None and boot_id and last.boot_id == boot_id:
         resumed = last.resumed_monotonic
-        if slept - last.slept_seconds > _SLEPT_SECONDS:
-            watched = monotonic - last.seen_monotonic <= _WATCHED_SECONDS
+        if slept - last.slept_seconds > _MIN_SLEEP_SECONDS:
+            watched = monotonic - last.seen_monotonic <= _MAX_UNWATCHED_SECONDS
             resumed = monotonic if watched else last.seen_monotonic
     return SleepMark(boot_id=boot_id, slept_seconds=slept, seen_monotonic=monotonic, resumed_monotonic=resumed)
 
 
-def awake_state(clock: Clock, mark: SleepMark, *, bus: Path = SYSTEM_BUS) -> Awake:
+def read_awake_state(clock: Clock, mark: SleepMark, *, bus: Path = SYSTEM_BUS) -> AwakeState:
     """Say how long the machine has been awake by a mark just taken, and ask logind whether it is about to sleep."""
     resumed = mark.resumed_monotonic
-    return Awake(
+    return AwakeState(
         seconds_since_resume=None if resumed is None else clock.monotonic() - resumed,
         preparing_for_sleep=preparing_for_sleep(bus=bus),
     )
 
 
-def look_and_remember(path: Path, clock: Clock, *, bus: Path = SYSTEM_BUS) -> tuple[Awake, Damaged | Failure | None]:
+def update_sleep_mark(
+    path: Path, clock: Clock, *, bus: Path = SYSTEM_BUS
+) -> tuple[AwakeState, CorruptFile | Failure | None]:
     """Look for sleep against the mark in a file, write the new mark there and say what was seen.
 
     Returns:
         What was seen, and what was wrong with the file: it was damaged and set aside, or it could not be written.
     """
     last = read_state(path, SleepMark)
-    trouble: Damaged | Failure | None = last if isinstance(last, Damaged) else None
-    mark = look_for_sleep(clock, None if isinstance(last, Damaged) else last)
+    trouble: CorruptFile | Failure | None = last if isinstance(last, CorruptFile) else None
+    mark = detect_sleep(clock, None if isinstance(last, CorruptFile) else last)
     try:
-        remember_sleep(path, mark)
+        write_sleep_mark(path, mark)
     except Failure as failure:
         trouble = failure
-    return awake_state(clock, mark, bus=bus), trouble
+    return read_awake_state(clock, mark, bus=bus), trouble
 
 
-def remember_sleep(path: Path, mark: SleepMark) -> None:
+def write_sleep_mark(path: Path, mark: SleepMark) -> None:
     """Write a mark for the next look.
 
     Raises:
@@ -117,12 +119,12 @@ def preparing_for_sleep(*, bus: Path = SYSTEM_BUS, timeout_seconds: float = 0.3)
     if not bus.exists():
         return None
     try:
-        return _ask_logind(bus, timeout_seconds)
+        return _query_logind(bus, timeout_seconds)
     except (OSError, ValueError, LookupError, RuntimeError):
         return None
 
 
-def _ask_logind(bus: Path, timeout_seconds: float) -> bool | None:
+def _query_logind(bus: Path, timeout_seconds: float) -> bool | None:
     """Greet the bus and ask, with a limit on every wait (jeepney's own connection greets without one)."""
     from jeepney import DBusAddress, Properties
     from jeepney.bus_messages import message_bus
@@ -135,15 +137,15 @@ def _ask_logind(bus: Path, timeout_seconds: float) -> bool | None:
     parser = Parser()
     with prep_socket(str(bus), timeout=timeout_seconds) as connection:
         connection.settimeout(timeout_seconds)
-        connection.sendall(message_bus.Hello().serialise(serial=1) + question.serialise(serial=_QUESTION))
+        connection.sendall(message_bus.Hello().serialise(serial=1) + question.serialise(serial=_REQUEST_SERIAL))
         while block := connection.recv(4096):
             for message in parser.feed(block):
-                if message.header.fields.get(HeaderFields.reply_serial) == _QUESTION:
-                    return _boolean(message.body)
+                if message.header.fields.get(HeaderFields.reply_serial) == _REQUEST_SERIAL:
+                    return _unwrap_boolean(message.body)
     return None
 
 
-def _boolean(answer: object) -> bool | None:
+def _unwrap_boolean(answer: object) -> bool | None:
     """Take the value out of a D-Bus variant, which arrives as a signature and a value; an error is none."""
     match answer:
         case (("b", bool(value)),):
@@ -152,7 +154,7 @@ def _boolean(answer: object) -> bool | None:
             return None
 
 
-def tell_service_manager(text: str, *, address: str | None) -> bool:
+def notify_service_manager(text: str, *, address: str | None) -> bool:
     """Send one notification (`READY=1`, `WATCHDOG=1`, `STOPPING=1`) as sd_notify(3) describes; say whether it went.
 
     Args:

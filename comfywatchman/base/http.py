@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Final, Literal, Self, cast
 import orjson
 
 from comfywatchman import __version__
-from comfywatchman.base.address import show_url
+from comfywatchman.base.address import printable_url
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_VALUES, holds_too_many_values
-from comfywatchman.base.text import size_words
+from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
+from comfywatchman.base.text import format_size
 
 if TYPE_CHECKING:
     import ssl
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import httpx
     import tenacity
 
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
-_PASSING_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
-_TOKEN: Final = re.compile(r"[!-~]+")
+RETRYABLE_STATUSES: Final = frozenset({429, 500, 502, 503, 504})
+TOKEN_PATTERN: Final = re.compile(r"[!-~]+")
 _LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|::1")
 _GZIP: Final = zlib.MAX_WBITS | 16
 _OK: Final = range(200, 300)
@@ -45,7 +45,7 @@ Redirects = Literal["any", "origin", "none"]
 
 
 @dataclass(frozen=True, slots=True)
-class HttpAnswer:
+class HttpResponse:
     """What a server answered, whatever the status.
 
     Attributes:
@@ -60,7 +60,7 @@ class HttpAnswer:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
 
-    def parsed(self) -> object:
+    def parse_json(self) -> object:
         """Return the body as JSON; bare NaN and Infinity, which ComfyUI's specs hold, are read as Python does.
 
         Raises:
@@ -69,8 +69,8 @@ class HttpAnswer:
         if self.status not in _OK:
             hint = "Try again later, or correct the address in the configuration."
             raise Failure("http-status", f"{self.url} answered with status {self.status}.", hint=hint)
-        if holds_too_many_values(self.body):
-            raise Failure("http-body", f"{self.url} answered with more than {MAX_VALUES} values.")
+        if has_too_many_values(self.body):
+            raise Failure("http-body", f"{self.url} answered with more than {MAX_JSON_VALUES} values.")
         try:
             return orjson.loads(self.body)
         except orjson.JSONDecodeError:
@@ -97,7 +97,7 @@ class _Request:
     content: bytes | None = field(default=None, repr=False)
 
 
-class Session:
+class HttpSession:
     """Connections to servers, kept open from request to request; threads may share one.
 
     Args:
@@ -145,7 +145,7 @@ class Session:
         Raises:
             Failure: `http-unreachable`, `http-status` or `http-body`.
         """
-        return self.get(url, token=token).parsed()
+        return self.get(url, token=token).parse_json()
 
     def get(
         self,
@@ -155,7 +155,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
         byte_range: tuple[int, int] | None = None,
         redirects: Redirects = "any",
-    ) -> HttpAnswer:
+    ) -> HttpResponse:
         """Return a server's answer, also when its status is an error: the way for callers who tell statuses apart.
 
         Redirects are never followed from https to http; token and headers stay with the origin of `url`.
@@ -171,13 +171,13 @@ class Session:
         Raises:
             Failure: `http-unreachable`, or `http-body` when the body is cut off, too large or packed in a strange way.
         """
-        own = {**(headers or {}), **_authorization(token)}
+        own = {**(headers or {}), **_authorization_header(token)}
         shared: dict[str, str] = {}
         if byte_range is not None:
             shared = {"Range": f"bytes={byte_range[0]}-{byte_range[1]}", "Accept-Encoding": "identity"}
         return self._answer(_Request("GET", url, redirects, own, shared))
 
-    def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpAnswer:
+    def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpResponse:
         """Return the headers that a server gives for an address; sizes are those of the unpacked content.
 
         A redirect to another origin is returned and not followed, unless `redirects` says otherwise.
@@ -185,9 +185,11 @@ class Session:
         Raises:
             Failure: `http-unreachable`.
         """
-        return self._answer(_Request("HEAD", url, redirects, _authorization(token), {"Accept-Encoding": "identity"}))
+        return self._answer(
+            _Request("HEAD", url, redirects, _authorization_header(token), {"Accept-Encoding": "identity"})
+        )
 
-    def post_json(self, url: str, payload: object, *, token: str | None = None) -> HttpAnswer:
+    def post_json(self, url: str, payload: object, *, token: str | None = None) -> HttpResponse:
         """Send a value as JSON and return the answer, whatever its status; a redirect is returned, not followed.
 
         The request is repeated like any other (see `attempts`), so it must be one that may arrive twice.
@@ -195,10 +197,10 @@ class Session:
         Raises:
             Failure: `http-unreachable` or `http-body`.
         """
-        own = {"Content-Type": "application/json", **_authorization(token)}
+        own = {"Content-Type": "application/json", **_authorization_header(token)}
         return self._answer(_Request("POST", url, "none", own, content=orjson.dumps(payload)))
 
-    def _answer(self, request: _Request) -> HttpAnswer:
+    def _answer(self, request: _Request) -> HttpResponse:
         deadline = time.monotonic() + self._timeout_seconds
         if self._until is not None:
             deadline = min(deadline, self._until)
@@ -212,30 +214,32 @@ class Session:
         backoff = tenacity.wait_random_exponential(multiplier=self._first_wait_seconds, max=30)
         return tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._attempts) | tenacity.stop_before_delay(self._timeout_seconds),
-            wait=lambda state: max(backoff(state), _asked_wait_seconds(state)),
-            retry=tenacity.retry_if_result(_passing) | tenacity.retry_if_exception(_unreachable),
-            retry_error_callback=_last_answer,
+            wait=lambda state: max(backoff(state), _retry_after_seconds(state)),
+            retry=tenacity.retry_if_result(_is_transient) | tenacity.retry_if_exception(_is_unreachable),
+            retry_error_callback=_last_response,
         )
 
-    def _follow(self, request: _Request, deadline: float) -> HttpAnswer:
+    def _follow(self, request: _Request, deadline: float) -> HttpResponse:
         import httpx
 
         try:
             place = start = httpx.URL(request.url)
             for _ in range(_MAX_REDIRECTS):
                 answer = self._exchange(request, place, at_home=_origin(place) == _origin(start), deadline=deadline)
-                target = None if request.redirects == "none" else _target(place, answer)
+                target = None if request.redirects == "none" else _redirect_target(place, answer)
                 if target is None or (request.redirects == "origin" and _origin(target) != _origin(start)):
                     return answer
                 place = target
         except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
-            raise Failure("http-unreachable", f"{show_url(request.url)} leads to no http or https address.") from error
+            raise Failure(
+                "http-unreachable", f"{printable_url(request.url)} leads to no http or https address."
+            ) from error
         return answer
 
-    def _exchange(self, request: _Request, url: httpx.URL, *, at_home: bool, deadline: float) -> HttpAnswer:
+    def _exchange(self, request: _Request, url: httpx.URL, *, at_home: bool, deadline: float) -> HttpResponse:
         import httpx
 
-        shown = show_url(str(url))
+        shown = printable_url(str(url))
         own = request.own if at_home else {}
         headers = {"User-Agent": f"comfywatchman/{__version__}", "Accept-Encoding": "gzip", **request.shared, **own}
         timeout = httpx.Timeout(max(0.001, deadline - time.monotonic()))
@@ -245,11 +249,13 @@ class Session:
                 request.method, url, headers=headers, timeout=timeout, content=request.content
             ) as response:
                 answered = True
-                return HttpAnswer(shown, response.status_code, response.headers, self._body(response, shown, deadline))
+                return HttpResponse(
+                    shown, response.status_code, response.headers, self._body(response, shown, deadline)
+                )
         except httpx.UnsupportedProtocol:
             raise
         except httpx.TimeoutException as error:
-            raise _too_slow(shown, self._timeout_seconds) from error
+            raise _timeout_failure(shown, self._timeout_seconds) from error
         except httpx.TransportError as error:
             if answered:
                 raise Failure("http-body", f"{shown} ended its answer early.") from error
@@ -274,11 +280,11 @@ class Session:
         unpacker = zlib.decompressobj(_GZIP) if packing == "gzip" else None
         body = bytearray()
         for part in response.iter_raw():
-            body += part if unpacker is None else _unpacked(unpacker, part, self._max_bytes + 1 - len(body), shown)
+            body += part if unpacker is None else _decompress(unpacker, part, self._max_bytes + 1 - len(body), shown)
             if len(body) > self._max_bytes:
-                raise Failure("http-body", f"{shown} answered with more than {size_words(self._max_bytes)}.")
+                raise Failure("http-body", f"{shown} answered with more than {format_size(self._max_bytes)}.")
             if time.monotonic() > deadline:
-                raise _too_slow(shown, self._timeout_seconds)
+                raise _timeout_failure(shown, self._timeout_seconds)
         if unpacker is not None and body and not unpacker.eof:
             raise Failure("http-body", f"{shown} ended its answer early.")
         return bytes(body)
@@ -299,11 +305,11 @@ def get_json(
     Raises:
         Failure: `http-unreachable`, `http-status` or `http-body`.
     """
-    with Session(timeout_seconds=timeout_seconds, max_bytes=max_bytes, attempts=attempts) as session:
+    with HttpSession(timeout_seconds=timeout_seconds, max_bytes=max_bytes, attempts=attempts) as session:
         return session.get_json(url, token=token)
 
 
-def tls_context() -> ssl.SSLContext:
+def create_tls_context() -> ssl.SSLContext:
     """Return how servers prove themselves, for connections that are not made here; costs 70 ms."""
     import httpx
 
@@ -319,10 +325,10 @@ def is_listening(host: str, port: int, *, timeout_seconds: float = 0.2) -> bool:
         return False
 
 
-def _authorization(token: str | None) -> dict[str, str]:
+def _authorization_header(token: str | None) -> dict[str, str]:
     if not token:
         return {}
-    if not _TOKEN.fullmatch(token):
+    if not TOKEN_PATTERN.fullmatch(token):
         # Said here, because the library's own complaint would quote the token.
         raise Failure(
             "http-unreachable",
@@ -332,10 +338,10 @@ def _authorization(token: str | None) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _target(place: httpx.URL, answer: HttpAnswer) -> httpx.URL | None:
+def _redirect_target(place: httpx.URL, answer: HttpResponse) -> httpx.URL | None:
     """Return where an answer redirects to, or None when it does not or must not be followed."""
     location = answer.headers.get("location")
-    if answer.status not in _REDIRECTS or not location:
+    if answer.status not in REDIRECT_STATUSES or not location:
         return None
     target = place.join(location)
     return None if place.scheme == "https" and target.scheme == "http" else target
@@ -345,26 +351,26 @@ def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
 
 
-def _unpacked(unpacker: zlib._Decompress, part: bytes, max_bytes: int, shown: str) -> bytes:
+def _decompress(unpacker: zlib._Decompress, part: bytes, max_bytes: int, shown: str) -> bytes:
     try:
         return unpacker.decompress(part, max_bytes)
     except zlib.error as error:
         raise Failure("http-body", f"{shown} answered with a damaged gzip body.") from error
 
 
-def _too_slow(shown: str, timeout_seconds: float) -> Failure:
+def _timeout_failure(shown: str, timeout_seconds: float) -> Failure:
     return Failure("http-unreachable", f"{shown} did not answer within {timeout_seconds:g} seconds.")
 
 
-def _passing(answer: HttpAnswer) -> bool:
-    return answer.status in _PASSING_STATUSES
+def _is_transient(answer: HttpResponse) -> bool:
+    return answer.status in RETRYABLE_STATUSES
 
 
-def _unreachable(error: BaseException) -> bool:
+def _is_unreachable(error: BaseException) -> bool:
     return isinstance(error, Failure) and error.code == "http-unreachable"
 
 
-def _asked_wait_seconds(state: tenacity.RetryCallState) -> float:
+def _retry_after_seconds(state: tenacity.RetryCallState) -> float:
     outcome = state.outcome
     if outcome is None or outcome.failed:
         return 0
@@ -372,6 +378,6 @@ def _asked_wait_seconds(state: tenacity.RetryCallState) -> float:
     return float(text) if text.isascii() and text.isdigit() else 0
 
 
-def _last_answer(state: tenacity.RetryCallState) -> HttpAnswer:
+def _last_response(state: tenacity.RetryCallState) -> HttpResponse:
     # tenacity asks for it only after an attempt, which has an outcome.
-    return cast("HttpAnswer", cast("tenacity.Future", state.outcome).result())
+    return cast("HttpResponse", cast("tenacity.Future", state.outcome).result())

@@ -13,18 +13,18 @@ from typing import Final
 import msgspec
 import orjson
 
-from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, unwritable
-from comfywatchman.base.process import identity_of
+from comfywatchman.base.files import read_regular, unwritable_failure
+from comfywatchman.base.process import read_process_identity
 
 _HOLDER_BYTES: Final = 4096
-_ATTEMPTS: Final = 200
+_LOCK_ATTEMPTS: Final = 200
 _PAUSE_SECONDS: Final = 0.001
 _WAIT_SECONDS: Final = 0.05
 
 
-class Holder(msgspec.Struct, frozen=True):
+class LockHolder(msgspec.Struct, frozen=True):
     """Who took a lock.
 
     Attributes:
@@ -43,7 +43,7 @@ class Holder(msgspec.Struct, frozen=True):
 
 
 @contextmanager
-def hold(path: Path, *, command: str, clock: Clock, patience_seconds: float = 0.0) -> Iterator[int]:
+def hold_lock(path: Path, *, command: str, clock: Clock, patience_seconds: float = 0.0) -> Iterator[int]:
     """Hold an exclusive lock while the block runs; the kernel releases it however the process ends.
 
     Args:
@@ -62,24 +62,24 @@ def hold(path: Path, *, command: str, clock: Clock, patience_seconds: float = 0.
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise unwritable(path, error, verb="made") from error
+        raise unwritable_failure(path, error, verb="made") from error
     try:
         try:
-            _lock_patiently(descriptor, patience_seconds)
+            _wait_for_lock(descriptor, patience_seconds)
             _write_holder(descriptor, command, clock)
         except BlockingIOError as error:
-            raise _held(path, read_holder(path)) from error
+            raise _lock_held_failure(path, read_holder(path)) from error
         except OSError as error:
-            raise unwritable(path, error, verb="made") from error
+            raise unwritable_failure(path, error, verb="made") from error
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def read_holder(path: Path) -> Holder | None:
+def read_holder(path: Path) -> LockHolder | None:
     """Return the last process that took a lock; it may have ended since."""
     try:
-        return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_HOLDER_BYTES)), Holder)
+        return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_HOLDER_BYTES)), LockHolder)
     except (Failure, ValueError, msgspec.ValidationError):
         return None
 
@@ -99,21 +99,21 @@ def is_held(path: Path) -> bool:
     return False
 
 
-def _lock_patiently(descriptor: int, patience_seconds: float) -> None:
+def _wait_for_lock(descriptor: int, patience_seconds: float) -> None:
     until = time.monotonic() + patience_seconds
     while True:
         try:
-            return _lock(descriptor)
+            return _try_lock(descriptor)
         except BlockingIOError:
             if time.monotonic() >= until:
                 raise
             time.sleep(_WAIT_SECONDS)
 
 
-def _lock(descriptor: int) -> None:
+def _try_lock(descriptor: int) -> None:
     # Who only asks (`is_held`) shares the lock for a moment; that must not keep a cycle from starting. A holder does
     # not share it, and is told apart at once.
-    for _ in range(_ATTEMPTS):
+    for _ in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -126,18 +126,18 @@ def _lock(descriptor: int) -> None:
 
 
 def _write_holder(descriptor: int, command: str, clock: Clock) -> None:
-    me = identity_of(os.getpid(), boot_id=clock.boot_id())
-    holder = Holder(
+    me = read_process_identity(os.getpid(), boot_id=clock.boot_id())
+    holder = LockHolder(
         pid=os.getpid(),
         started_ticks=me.started_ticks if me else 0,
         boot_id=clock.boot_id(),
         command=command,
-        since=to_text(clock.now()),
+        since=format_utc(clock.now()),
     )
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, orjson.dumps(msgspec.to_builtins(holder)) + b"\n", 0)
 
 
-def _held(path: Path, holder: Holder | None) -> Failure:
+def _lock_held_failure(path: Path, holder: LockHolder | None) -> Failure:
     who = f"process {holder.pid} ({holder.command}, since {holder.since})" if holder else "another process"
     return Failure("lock-held", f"{path.name} is held by {who}.", hint="Wait until it has ended, or stop it.")

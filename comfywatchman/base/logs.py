@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import encodable
+from comfywatchman.base.files import escape_surrogates
 from comfywatchman.base.settings import LogSection
 
 NAME: Final = "comfywatchman"
 
 
-class _QuietHandler(RotatingFileHandler):
+class _FailSafeHandler(RotatingFileHandler):
     """A log file whose trouble (a full disk) never becomes the program's."""
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -54,7 +54,7 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_pipe(file)
-        handler = _QuietHandler(
+        handler = _FailSafeHandler(
             file,
             maxBytes=max(1, int(section.max_mb * (1 << 20))),
             backupCount=section.backups,
@@ -67,7 +67,7 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
             f"The log in {folder} cannot be written: {error.strerror}.",
             hint="Fix the permissions of that folder or choose another home with --home.",
         ) from error
-    handler.setFormatter(_formatter())
+    handler.setFormatter(_build_formatter())
     logger.addHandler(handler)
     logger.setLevel(section.level.upper())
     logger.propagate = False
@@ -80,7 +80,7 @@ def _refuse_pipe(file: Path) -> None:
         raise OSError(errno.EINVAL, f"{file.name} is a pipe")
 
 
-def _formatter() -> logging.Formatter:
+def _build_formatter() -> logging.Formatter:
     from pythonjsonlogger.orjson import OrjsonFormatter
 
     class Formatter(OrjsonFormatter):
@@ -91,7 +91,7 @@ def _formatter() -> logging.Formatter:
             try:
                 return super().jsonify_log_record(log_data)
             except TypeError:
-                return super().jsonify_log_record(encodable(log_data))
+                return super().jsonify_log_record(escape_surrogates(log_data))
 
     return Formatter(
         ["asctime", "levelname", "name", "message"],

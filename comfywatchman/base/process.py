@@ -15,13 +15,22 @@ from pathlib import Path
 from typing import IO, Final, NoReturn, Self
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import unwritable
+from comfywatchman.base.files import unwritable_failure
 from comfywatchman.base.stop import wait_for_any
 
-PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "SYSTEMROOT", "XDG_RUNTIME_DIR")
+INHERITED_VARIABLES: Final = (
+    "PATH",
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "TMPDIR",
+    "LD_LIBRARY_PATH",
+    "SYSTEMROOT",
+    "XDG_RUNTIME_DIR",
+)
 """The variables a child inherits; secrets are not among them."""
 
-_TIE: Final = """
+_TIE_SCRIPT: Final = """
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 if os.getppid() != int(sys.argv[1]):
@@ -39,7 +48,7 @@ _KILL_SECONDS: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class ProcessResult:
     """How a child ended: its exit status (negative: the signal) and what it printed."""
 
     status: int
@@ -48,7 +57,7 @@ class Ended:
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """A process that cannot be mistaken for a later one with the same pid."""
 
     boot_id: str
@@ -56,9 +65,9 @@ class Identity:
     started_ticks: int
 
 
-def child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+def build_child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Build a child's environment from the whitelist and what the caller adds."""
-    inherited = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     return {**inherited, **(extra or {})}
 
 
@@ -69,7 +78,7 @@ def run_bounded(
     extra_environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     pass_on: Sequence[int] = (),
-) -> Ended:
+) -> ProcessResult:
     """Run a program to its end or to its time limit, even when it cannot be killed.
 
     A child in an uninterruptible wait (a hung driver) survives SIGKILL; it is abandoned, not waited for. What it leaves
@@ -86,11 +95,11 @@ def run_bounded(
         Failure: `child-timeout`, or `child-failed` when it could not be started.
     """
     # Into files, not pipes: what it leaves running may hold those open long after it ended.
-    with Child(argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on) as child:
+    with ChildProcess(argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on) as child:
         status = child.wait(timeout_seconds)
         if status is not None:
             written = child.written_bytes()
-            return Ended(status, child.output_tail(max_bytes=written), child.errors_tail(max_bytes=written))
+            return ProcessResult(status, child.output_tail(max_bytes=written), child.errors_tail(max_bytes=written))
     raise Failure(
         "child-timeout",
         f"{Path(argv[0]).name} did not end within {timeout_seconds:g} seconds.",
@@ -98,7 +107,7 @@ def run_bounded(
     )
 
 
-def become(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None = None, folder: Path) -> NoReturn:
+def exec_program(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None = None, folder: Path) -> NoReturn:
     """Let another program take this one's place: its process, terminal and signals are then that program's own.
 
     Args:
@@ -113,12 +122,12 @@ def become(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None =
     sys.stderr.flush()
     try:
         os.chdir(folder)
-        os.execve(argv[0], list(argv), child_environment(extra_environment))  # noqa: S606 - no shell is wanted
+        os.execve(argv[0], list(argv), build_child_environment(extra_environment))  # noqa: S606 - no shell is wanted
     except OSError as error:
         raise Failure("child-failed", f"{argv[0]} could not be started: {error.strerror}.") from error
 
 
-def _started(
+def _start(
     argv: Sequence[str],
     streams: tuple[IO[bytes], IO[bytes]],
     environment: Mapping[str, str],
@@ -129,7 +138,7 @@ def _started(
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, with nothing to read."""
     try:
-        with _interrupts_held() as held:
+        with _defer_interrupts() as held:
             child = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -144,13 +153,13 @@ def _started(
         reason = f"{name} could not be started: {error.strerror}."
         raise Failure("child-failed", reason, hint="See that it is installed and may be run.") from error
     if held:
-        _abandon(child)
+        _kill_group(child)
         raise KeyboardInterrupt
     return child
 
 
 @contextlib.contextmanager
-def _interrupts_held() -> Iterator[list[int]]:
+def _defer_interrupts() -> Iterator[list[int]]:
     """Note Ctrl-C instead of raising: a child that runs before `Popen` has returned would be left behind unknown."""
     held: list[int] = []
     is_ours = threading.current_thread() is threading.main_thread()
@@ -164,16 +173,16 @@ def _interrupts_held() -> Iterator[list[int]]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def identity_of(pid: int, *, boot_id: str) -> Identity | None:
+def read_process_identity(pid: int, *, boot_id: str) -> ProcessIdentity | None:
     """Return who runs under a pid now, or None when nobody does (or /proc is not there)."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
         return None
-    return Identity(boot_id=boot_id, pid=pid, started_ticks=int(fields[19]))
+    return ProcessIdentity(boot_id=boot_id, pid=pid, started_ticks=int(fields[19]))
 
 
-class Child:
+class ChildProcess:
     """A program in a process group of its own, watched through its pidfd, its output kept in unnamed files.
 
     Whatever it leaves behind in its group when it ends is ended with it.
@@ -201,12 +210,12 @@ class Child:
         dies_with_us: bool = False,
         pass_on: Sequence[int] = (),
     ) -> None:
-        self._output, self._errors = _opened(logs)
-        command = [*_tied_to_us(), *argv] if dies_with_us else argv
+        self._output, self._errors = _open_logs(logs)
+        command = [*_tie_command(), *argv] if dies_with_us else argv
         streams = (self._output, self._errors)
         try:
-            self._process = _started(
-                command, streams, child_environment(extra_environment), folder, pass_on, name=Path(argv[0]).name
+            self._process = _start(
+                command, streams, build_child_environment(extra_environment), folder, pass_on, name=Path(argv[0]).name
             )
         except Failure:
             self._close_files()
@@ -246,11 +255,11 @@ class Child:
 
     def output_tail(self, *, max_bytes: int = 64 << 10) -> bytes:
         """Return the end of what it wrote to its standard output."""
-        return _tail(self._output, max_bytes)
+        return _read_tail(self._output, max_bytes)
 
     def errors_tail(self, *, max_bytes: int = 8 << 10) -> bytes:
         """Return the end of what it wrote to its standard error."""
-        return _tail(self._errors, max_bytes)
+        return _read_tail(self._errors, max_bytes)
 
     def __enter__(self) -> Self:
         return self
@@ -269,7 +278,7 @@ class Child:
         self._errors.close()
 
 
-def end_stranger(identity: Identity, *, grace_seconds: float) -> bool:
+def end_stray_process(identity: ProcessIdentity, *, grace_seconds: float) -> bool:
     """End a process that an earlier run of this program left behind; never one that merely bears its number now.
 
     Returns:
@@ -281,7 +290,7 @@ def end_stranger(identity: Identity, *, grace_seconds: float) -> bool:
         return False
     try:
         # The descriptor names one process for good, so asking who it is comes after opening it.
-        if identity_of(identity.pid, boot_id=identity.boot_id) != identity:
+        if read_process_identity(identity.pid, boot_id=identity.boot_id) != identity:
             return False
         for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
             with contextlib.suppress(ProcessLookupError):
@@ -293,37 +302,37 @@ def end_stranger(identity: Identity, *, grace_seconds: float) -> bool:
     return True
 
 
-def _opened(logs: tuple[Path, Path] | None) -> tuple[IO[bytes], IO[bytes]]:
+def _open_logs(logs: tuple[Path, Path] | None) -> tuple[IO[bytes], IO[bytes]]:
     # No context manager: they live as long as the child does, and __exit__ closes them.
     if logs is None:
         return tempfile.TemporaryFile(), tempfile.TemporaryFile()
-    output = _begun(logs[0])
+    output = _create_log(logs[0])
     try:
-        return output, _begun(logs[1])
+        return output, _create_log(logs[1])
     except Failure:
         output.close()
         raise
 
 
-def _begun(path: Path) -> IO[bytes]:
+def _create_log(path: Path) -> IO[bytes]:
     """Open a log for appending, so that it may be cut while it is written; readable by its owner only."""
     try:
         path.unlink(missing_ok=True)
         return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600), "a+b")
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_failure(path, error) from error
 
 
-def _tied_to_us() -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", _TIE, str(os.getpid())]
+def _tie_command() -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", _TIE_SCRIPT, str(os.getpid())]
 
 
-def _tail(stream: IO[bytes], max_bytes: int) -> bytes:
+def _read_tail(stream: IO[bytes], max_bytes: int) -> bytes:
     size = os.fstat(stream.fileno()).st_size
     return os.pread(stream.fileno(), max_bytes, max(0, size - max_bytes))
 
 
-def _abandon(child: subprocess.Popen[bytes]) -> None:
+def _kill_group(child: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):

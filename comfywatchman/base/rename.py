@@ -29,7 +29,7 @@ def rename_without_replacing(source: str, target: str, *, folder: int) -> None:
         FileExistsError: The new name is taken, by whatever it is.
         OSError: The filesystem can neither rename so nor link, or something else is wrong.
     """
-    rename = _renameat2()
+    rename = _load_renameat2()
     if rename is not None:
         try:
             rename(folder, source, folder, target)
@@ -43,7 +43,7 @@ def rename_without_replacing(source: str, target: str, *, folder: int) -> None:
 
 
 @cache
-def _renameat2() -> Callable[[int, str, int, str], None] | None:
+def _load_renameat2() -> Callable[[int, str, int, str], None] | None:
     import ctypes
 
     function: Any = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import Any, Self
 
 
-class StopNotice:
+class StopEvent:
     """Set once, never taken back; a file descriptor, so that it can be waited for together with a child's end.
 
     A `threading.Event` would not do: its lock is not reentrant, and a handler runs in the middle of whoever holds it.
@@ -24,7 +24,7 @@ class StopNotice:
         """Return the descriptor that becomes readable when the notice is given."""
         return self._read
 
-    def give(self) -> None:
+    def set(self) -> None:
         """Give the notice; safe in a signal handler, and any number of times."""
         try:
             os.write(self._write, b"x")
@@ -35,22 +35,22 @@ class StopNotice:
         """Wait for the notice and say whether it was given."""
         return wait_for_any([self._read], timeout_seconds) != frozenset()
 
-    def given(self) -> bool:
+    def is_set(self) -> bool:
         """Say whether the notice was given."""
         return self.wait(0)
 
-    def on_signals(self, *numbers: int) -> None:
+    def set_on_signals(self, *numbers: int) -> None:
         """Let these signals give the notice until the end of the block; for the main thread.
 
         A signal that is ignored stays ignored (`nohup`).
         """
         for number in numbers:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                self._before[number] = signal.signal(number, self._noted)
+                self._before[number] = signal.signal(number, self._handle_signal)
 
-    def _noted(self, number: int, _frame: FrameType | None) -> None:
+    def _handle_signal(self, number: int, _frame: FrameType | None) -> None:
         self.signal = number
-        self.give()
+        self.set()
 
     def __enter__(self) -> Self:
         return self

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final, Self
 
 from comfywatchman import __version__
-from comfywatchman.base.address import PORTS, Place, parse_place
+from comfywatchman.base.address import PORTS, Address, parse_address
 from comfywatchman.base.errors import Failure
 
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -27,7 +27,7 @@ _ANSWER_BYTES: Final = 16 << 10
 _ANSWER_SECONDS: Final = 5.0
 
 
-def is_public(address: str) -> bool:
+def is_public_address(address: str) -> bool:
     """Say whether an IP address belongs to the open internet, also when it is wrapped in IPv6 forms of IPv4."""
     found = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(found, ipaddress.IPv6Address):
@@ -35,11 +35,11 @@ def is_public(address: str) -> bool:
         if found in _NAT64:
             inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
         if inner is not None:
-            return is_public(str(inner))
+            return is_public_address(str(inner))
     return found.is_global and not found.is_multicast
 
 
-class Stream:
+class HttpStream:
     """An answer whose body is still to be read.
 
     Attributes:
@@ -49,7 +49,7 @@ class Stream:
         end_is_marked: Whether a body that was cut off can be told from a whole one.
     """
 
-    def __init__(self, place: Place, response: http.client.HTTPResponse, give_back: Callable[[], None]) -> None:
+    def __init__(self, place: Address, response: http.client.HTTPResponse, give_back: Callable[[], None]) -> None:
         self.place = place
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
@@ -76,7 +76,7 @@ class Stream:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise Failure("http-unreachable", f"{self.place.shown} broke off its answer.") from error
 
-    def short_text(self) -> bytes:
+    def read_beginning(self) -> bytes:
         """Return the first part of the body, as far as it can be had soon; for answers that say why not."""
         body = b""
         deadline = time.monotonic() + _ANSWER_SECONDS
@@ -95,7 +95,7 @@ class Stream:
         self._give_back()
 
 
-class Connections:
+class ConnectionPool:
     """Connections to servers, kept for the next request when an answer was read to its end; threads may share them.
 
     Args:
@@ -107,12 +107,12 @@ class Connections:
         self._stall_seconds = stall_seconds
         self._may_be_private = may_be_private
         self._lock = threading.Lock()
-        self._idle: dict[str, list[_Connection]] = {}
-        self._busy: set[_Connection] = set()
+        self._idle: dict[str, list[_CheckedConnection]] = {}
+        self._busy: set[_CheckedConnection] = set()
         self._aborted = False
         self._tls: ssl.SSLContext | None = None
 
-    def open(self, place: Place, headers: Mapping[str, str]) -> Stream:
+    def open(self, place: Address, headers: Mapping[str, str]) -> HttpStream:
         """Ask for an address and return the answer once its head is there.
 
         Raises:
@@ -149,14 +149,14 @@ class Connections:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _ask(self, connection: _Connection, place: Place, headers: Mapping[str, str]) -> Stream:
+    def _ask(self, connection: _CheckedConnection, place: Address, headers: Mapping[str, str]) -> HttpStream:
         with self._lock:
             if self._aborted:
                 raise Failure("http-unreachable", f"{place.shown} is not asked any more.")
             self._busy.add(connection)
         response = None
         try:
-            with _speaking_of(place), connection.limited(self._stall_seconds):
+            with _translate_errors(place), connection.limited(self._stall_seconds):
                 connection.request("GET", place.target, headers=dict(headers))
                 response = connection.getresponse()
         except BaseException:
@@ -164,9 +164,9 @@ class Connections:
                 response.close()
             self._drop(connection)
             raise
-        return Stream(place, response, lambda: self._give_back(connection, place, response))
+        return HttpStream(place, response, lambda: self._give_back(connection, place, response))
 
-    def _give_back(self, connection: _Connection, place: Place, response: http.client.HTTPResponse) -> None:
+    def _give_back(self, connection: _CheckedConnection, place: Address, response: http.client.HTTPResponse) -> None:
         is_read = response.isclosed() or (response.length == 0 and not response.chunked)
         response.close()
         if not is_read or connection.sock is None:
@@ -180,42 +180,42 @@ class Connections:
                 return
         connection.close()
 
-    def _drop(self, connection: _Connection) -> None:
+    def _drop(self, connection: _CheckedConnection) -> None:
         with self._lock:
             self._busy.discard(connection)
         connection.close()
 
-    def _take(self, place: Place) -> _Connection | None:
+    def _take(self, place: Address) -> _CheckedConnection | None:
         with self._lock:
             idle = self._idle.get(place.origin)
             return idle.pop() if idle else None
 
-    def _connection(self, place: Place) -> _Connection:
+    def _connection(self, place: Address) -> _CheckedConnection:
         may_be_private = self._may_be_private(place.netloc)
-        proxy = None if may_be_private else _proxy_for(place)
+        proxy = None if may_be_private else _find_proxy(place)
         if proxy is None:
-            return _Connection(place, self._stall_seconds, self._context(place), may_be_private=may_be_private)
+            return _CheckedConnection(place, self._stall_seconds, self._context(place), may_be_private=may_be_private)
         _refuse_private_name(place)
-        connection = _Connection(proxy, self._stall_seconds, None, may_be_private=True)
+        connection = _CheckedConnection(proxy, self._stall_seconds, None, may_be_private=True)
         connection.tunnel_to(place, self._context(place))
         return connection
 
-    def _context(self, place: Place) -> ssl.SSLContext | None:
+    def _context(self, place: Address) -> ssl.SSLContext | None:
         if place.scheme == "http":
             return None
         with self._lock:
             if self._tls is None:
-                from comfywatchman.base.http import tls_context
+                from comfywatchman.base.http import create_tls_context
 
-                self._tls = tls_context()
+                self._tls = create_tls_context()
             return self._tls
 
 
-class _Connection(http.client.HTTPConnection):
+class _CheckedConnection(http.client.HTTPConnection):
     """A connection to an address that was resolved and looked at here, so that a name cannot change in between."""
 
     def __init__(
-        self, place: Place, timeout_seconds: float, tls: ssl.SSLContext | None, *, may_be_private: bool
+        self, place: Address, timeout_seconds: float, tls: ssl.SSLContext | None, *, may_be_private: bool
     ) -> None:
         super().__init__(place.host, place.port, timeout=timeout_seconds)
         # The Host header names the port unless it is this one; signatures of storage servers cover that header.
@@ -224,11 +224,11 @@ class _Connection(http.client.HTTPConnection):
         self._tls_name = place.host
         self._tls = tls
         self._may_be_private = may_be_private
-        self._tunnel_to: Place | None = None
+        self._tunnel_to: Address | None = None
         self._raw: socket.socket | None = None
         self._is_cut = False
 
-    def tunnel_to(self, place: Place, tls: ssl.SSLContext | None) -> None:
+    def tunnel_to(self, place: Address, tls: ssl.SSLContext | None) -> None:
         """Let this connection to a proxy lead to another server."""
         self.set_tunnel(place.host, place.port)
         self._tunnel_to, self._tls, self._tls_name = place, tls, place.host
@@ -236,7 +236,7 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         """Connect to the first address that answers, all of them looked at before."""
-        self.sock = self._raw = _connected(self._place, self.timeout or 0.0, may_be_private=self._may_be_private)
+        self.sock = self._raw = _connect(self._place, self.timeout or 0.0, may_be_private=self._may_be_private)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tunnel_to is not None:
             self._tunnel()  # type: ignore[attr-defined]
@@ -266,10 +266,10 @@ class _Connection(http.client.HTTPConnection):
                 socket.socket.shutdown(self._raw, socket.SHUT_RDWR)
 
 
-def _connected(place: Place, timeout_seconds: float, *, may_be_private: bool) -> socket.socket:
+def _connect(place: Address, timeout_seconds: float, *, may_be_private: bool) -> socket.socket:
     found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    if not may_be_private and not all(is_public(str(address[0])) for *_, address in found):
-        raise _private(place)
+    if not may_be_private and not all(is_public_address(str(address[0])) for *_, address in found):
+        raise _private_address_failure(place)
     trouble: OSError = OSError("no address")
     for family, kind, protocol, _, address in found:
         sock = socket.socket(family, kind, protocol)
@@ -285,7 +285,7 @@ def _connected(place: Place, timeout_seconds: float, *, may_be_private: bool) ->
 
 
 @contextlib.contextmanager
-def _speaking_of(place: Place) -> Iterator[None]:
+def _translate_errors(place: Address) -> Iterator[None]:
     try:
         yield
     except ssl.SSLCertVerificationError as error:
@@ -301,24 +301,24 @@ def _speaking_of(place: Place) -> Iterator[None]:
         raise Failure("http-unreachable", f"{place.shown} did not answer{reason}.") from error
 
 
-def _proxy_for(place: Place) -> Place | None:
+def _find_proxy(place: Address) -> Address | None:
     if place.scheme != "https" or urllib.request.proxy_bypass(place.host):
         return None
     proxy = urllib.request.getproxies().get("https")
-    return parse_place(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+    return parse_address(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
 
 
-def _refuse_private_name(place: Place) -> None:
+def _refuse_private_name(place: Address) -> None:
     """Look at a name that the proxy will resolve: an address written out or this machine's own name is told here."""
     try:
-        public = is_public(place.host)
+        public = is_public_address(place.host)
     except ValueError:
         public = "." in place.host and not place.host.endswith((".localhost", ".local", ".internal"))
     if not public:
-        raise _private(place)
+        raise _private_address_failure(place)
 
 
-def _private(place: Place) -> Failure:
+def _private_address_failure(place: Address) -> Failure:
     return Failure(
         "download-host-refused",
         f"{place.host} is an address of this machine or of a private network.",

@@ -9,7 +9,7 @@ _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 
 
-def size_words(size_bytes: int) -> str:
+def format_size(size_bytes: int) -> str:
     """Return a size in the unit in which it is a number that people can compare: two disks' rooms as two models."""
     if size_bytes >= _GIB // 4:
         return f"{size_bytes / _GIB:.2f} GiB"
@@ -18,11 +18,11 @@ def size_words(size_bytes: int) -> str:
     return f"{size_bytes / _KIB:.0f} KiB" if size_bytes >= _KIB else f"{size_bytes} B"
 
 
-def reason_of(error: OSError | ValueError) -> str:
+def os_error_text(error: OSError | ValueError) -> str:
     """Return why a file could not be used, without the path and the number that Python's own text begins with."""
     return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
 
 
-def counted(number: int, noun: str) -> str:
+def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun, which gets an s unless there is one: `1 package`, `2 packages`."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from comfywatchman.base.config import default_text
+from comfywatchman.base.config import read_default_text
 from comfywatchman.cli.render import print_json, print_table
 from comfywatchman.cli.session import Session
 
@@ -16,7 +16,7 @@ from comfywatchman.cli.session import Session
 def config(session: Session, as_json: bool, defaults: bool) -> None:
     """Show every configuration key, its effective value and where it came from; secrets are masked."""
     if defaults:
-        click.echo(default_text(), nl=False)
+        click.echo(read_default_text(), nl=False)
         return
     rows = list(session.configuration.rows())
     if as_json:
@@ -25,17 +25,17 @@ def config(session: Session, as_json: bool, defaults: bool) -> None:
             keys=[{"key": key, "value": value, "origin": origin} for key, value, origin in rows],
         )
         return
-    print_table(("Key", "Value", "From"), [(key, _shown(value), origin) for key, value, origin in rows])
+    print_table(("Key", "Value", "From"), [(key, _format_value(value), origin) for key, value, origin in rows])
     click.echo(f"Home: {session.layout.home.folder}")
 
 
-def _shown(value: object) -> str:
+def _format_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, (list, tuple)):
-        return ", ".join(_item(item) for item in value) or "(none)"
+        return ", ".join(_format_item(item) for item in value) or "(none)"
     return str(value) if value != "" else "(empty)"
 
 
-def _item(item: object) -> str:
+def _format_item(item: object) -> str:
     return f"{item['label']}={item['path']}" if isinstance(item, dict) else str(item)

@@ -18,12 +18,12 @@ from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
 from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import print_plan, print_report
 from comfywatchman.comfyui.install.install import Installation, find_installation
-from comfywatchman.comfyui.references.observed import NOTHING_TRIED
+from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED
 from comfywatchman.readiness.context import CycleRequest, Progress
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.scheduler.state import CycleNote
 
-PHASES = {
+PHASE_TEXTS = {
     "gates": "Asking the gates",
     "models": "Looking through the model folders",
     "nodes": "Looking through the custom nodes",
@@ -60,12 +60,12 @@ class CycleOptions:
 def run_cycle_command(session: Session, how: CycleOptions) -> int:
     """Run one guarded cycle and show what came of it; the exit code says whether it ran."""
     is_quiet = how.as_json or how.as_note
-    installation, is_sample = _installation(session, quiet=is_quiet)
-    with _progress(quiet=is_quiet) as progress:
+    installation, is_sample = _find_or_build_installation(session, quiet=is_quiet)
+    with _show_phases(quiet=is_quiet) as progress:
         result = run_cycle(
             CycleRequest(
                 trigger=how.trigger,
-                settings=_settings(session, how),
+                settings=_effective_settings(session, how),
                 layout=session.layout,
                 installation=installation,
                 roots=session.roots(installation),
@@ -74,27 +74,27 @@ def run_cycle_command(session: Session, how: CycleOptions) -> int:
                 log=session.log,
                 progress=progress,
                 environment_checks=None if is_sample else environment_checks(session),
-                tried_loaders=NOTHING_TRIED if is_sample else tried_loaders(session),
+                tried_loaders=NOTHING_OBSERVED if is_sample else tried_loaders(session),
             )
         )
     if how.as_note:
         note = CycleNote(result.record.id, result.record.skipped_reason, result.record.message)
         click.echo(msgspec.json.encode(note).decode("ascii", "backslashreplace"))
     else:
-        _show(session, result, as_json=how.as_json)
+        _print_result(session, result, as_json=how.as_json)
     if result.record.skipped_reason:
         return SKIPPED
     return DONE if result.record.success else FAILED
 
 
-def _settings(session: Session, how: CycleOptions) -> Settings:
+def _effective_settings(session: Session, how: CycleOptions) -> Settings:
     settings = session.settings
     if not how.auto_download:
         return settings
     return msgspec.structs.replace(settings, downloads=msgspec.structs.replace(settings.downloads, auto=True))
 
 
-def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]:
+def _find_or_build_installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]:
     found = session.installation()
     if found is not None:
         if not quiet:
@@ -102,12 +102,12 @@ def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]
                 f"ComfyUI{f' {found.version}' if found.version else ''} in {found.root} (named by {found.found_by})."
             )
         return found, False
-    from comfywatchman.readiness.sample.host import build_sample, installed_templates
+    from comfywatchman.readiness.sample.host import build_sample_host, find_installed_templates
 
     if not quiet:
         click.echo("No ComfyUI was found, so a sample host is built to show what a report says.")
         click.echo("Name yours with COMFYUI_ROOT=/path/to/ComfyUI, or as [comfyui] root in config.toml.")
-    sample = build_sample(session.layout.sample, templates=installed_templates())
+    sample = build_sample_host(session.layout.sample, templates=find_installed_templates())
     built = find_installation([("the sample host", sample.root)])
     if built is None:
         place = session.layout.sample
@@ -118,7 +118,7 @@ def _installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress]:
+def _show_phases(*, quiet: bool) -> Iterator[Progress]:
     """Show the phase under way on a terminal; say nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield lambda _phase: None
@@ -126,10 +126,10 @@ def _progress(*, quiet: bool) -> Iterator[Progress]:
     from rich.console import Console
 
     with Console(stderr=True).status("Starting") as status:
-        yield lambda phase: status.update(PHASES.get(phase, phase))
+        yield lambda phase: status.update(PHASE_TEXTS.get(phase, phase))
 
 
-def _show(session: Session, result: CycleResult, *, as_json: bool) -> None:
+def _print_result(session: Session, result: CycleResult, *, as_json: bool) -> None:
     record, layout = result.record, session.layout
     if as_json:
         print_json(

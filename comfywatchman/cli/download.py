@@ -12,11 +12,11 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.render import DONE, FAILED, INTERRUPTED, print_json, print_table
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, judged, named_items
-from comfywatchman.readiness.downloads.queue import Outcome
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, PlanRules, check_item, select_items
+from comfywatchman.readiness.downloads.queue import DownloadOutcome
 
 if TYPE_CHECKING:
-    from comfywatchman.readiness.downloads.explain_no_plan import NoPlan
+    from comfywatchman.readiness.downloads.explain_no_plan import MissingPlan
 
 
 @click.command("download")
@@ -46,10 +46,10 @@ def download(
     session: Session = context.obj
     if forget:
         context.exit(_forget(session, names, as_json=as_json))
-    work = _Work(session, parallel=parallel, limit=limit)
-    items = _items(session, names, plan_file, only_list=only_list)
+    work = _DownloadCall(session, parallel=parallel, limit=limit)
+    items = _select_items(session, names, plan_file, only_list=only_list)
     if only_list:
-        _print_items([judged(item, work.rules) for item in items], as_json=as_json)
+        _print_items([check_item(item, work.rules) for item in items], as_json=as_json)
         context.exit(DONE)
     outcomes, stopped = work.fetch(items, as_json=as_json)
     if as_json:
@@ -59,15 +59,15 @@ def download(
     context.exit(FAILED if any(outcome.how is None for outcome in outcomes) else DONE)
 
 
-class _Work:
+class _DownloadCall:
     """One call: settings with what its options change, and what this host has."""
 
     def __init__(self, session: Session, *, parallel: int | None, limit: float | None) -> None:
         from comfywatchman.comfyui.install.folders import resolve_folders
-        from comfywatchman.readiness.downloads.links import models_here
+        from comfywatchman.readiness.downloads.links import find_local_models
 
         self._session = session
-        installation = session.needed_installation("to download models for")
+        installation = session.require_installation("to download models for")
         section = session.settings.downloads
         section = msgspec.structs.replace(
             section,
@@ -76,27 +76,27 @@ class _Work:
         )
         self._settings = msgspec.structs.replace(session.settings, downloads=section)
         self._folders, _failures = resolve_folders(installation)
-        self._here = {} if section.link == "off" else models_here(session.layout.database, self._folders)
+        self._here = {} if section.link == "off" else find_local_models(session.layout.database, self._folders)
 
     @property
     def rules(self) -> PlanRules:
         """What plans are held against."""
-        from comfywatchman.readiness.downloads.run import plan_rules
+        from comfywatchman.readiness.downloads.run import build_plan_rules
 
-        return plan_rules(self._settings, self._folders, {key: file.path for key, file in self._here.items()})
+        return build_plan_rules(self._settings, self._folders, {key: file.path for key, file in self._here.items()})
 
-    def fetch(self, items: Sequence[PlanItem], *, as_json: bool) -> tuple[tuple[Outcome, ...], bool]:
+    def fetch(self, items: Sequence[PlanItem], *, as_json: bool) -> tuple[tuple[DownloadOutcome, ...], bool]:
         """Fetch items; say what came of them, and whether the person stopped it."""
         import signal
 
-        from comfywatchman.base.stop import StopNotice
-        from comfywatchman.cli.download_progress import shown_progress
-        from comfywatchman.readiness.downloads.run import Downloads
-        from comfywatchman.readiness.downloads.run import download as fetch_all
+        from comfywatchman.base.stop import StopEvent
+        from comfywatchman.cli.download_progress import show_progress
+        from comfywatchman.readiness.downloads.run import DownloadContext
+        from comfywatchman.readiness.downloads.run import run_downloads as fetch_all
 
-        with StopNotice() as stop, shown_progress(as_json=as_json) as watcher:
-            stop.on_signals(signal.SIGINT, signal.SIGTERM)
-            work = Downloads(
+        with StopEvent() as stop, show_progress(as_json=as_json) as watcher:
+            stop.set_on_signals(signal.SIGINT, signal.SIGTERM)
+            work = DownloadContext(
                 home=self._session.layout.home,
                 settings=self._settings,
                 folders=self._folders,
@@ -105,10 +105,10 @@ class _Work:
                 watcher=watcher,
                 here=self._here,
             )
-            return fetch_all(items, work), stop.given()
+            return fetch_all(items, work), stop.is_set()
 
 
-def _items(
+def _select_items(
     session: Session, names: tuple[str, ...], plan_file: Path | None, *, only_list: bool
 ) -> tuple[PlanItem, ...]:
     from comfywatchman.readiness.downloads.plan_files import newest_plan, plans_folder, read_plan
@@ -116,55 +116,55 @@ def _items(
 
     home = session.layout.home
     if plan_file is not None:
-        return _named(read_plan(plan_file if plan_file.exists() else plans_folder(home) / plan_file), names)
+        return _filter_by_name(read_plan(plan_file if plan_file.exists() else plans_folder(home) / plan_file), names)
     if not (names or only_list):
         unfinished = read_queue(queue_file(home))[0].unfinished()
         if not unfinished:
-            _say_nothing_unfinished(session, newest_plan(home))
+            _print_nothing_unfinished(session, newest_plan(home))
         return unfinished
     newest = newest_plan(home)
     if newest is not None:
-        return _named(newest, names)
-    missing = _why_no_plan(session)
+        return _filter_by_name(newest, names)
+    missing = _explain_missing_plan(session)
     if names or not missing.is_answer:
         raise Failure("download-no-plan", missing.reason, hint=_next_step(session, missing))
     click.echo(missing.reason, err=True)
     return ()
 
 
-def _named(plan: Plan, names: tuple[str, ...]) -> tuple[PlanItem, ...]:
-    return named_items(plan, names) if names else plan.items
+def _filter_by_name(plan: DownloadPlan, names: tuple[str, ...]) -> tuple[PlanItem, ...]:
+    return select_items(plan, names) if names else plan.items
 
 
-def _say_nothing_unfinished(session: Session, newest: Plan | None) -> None:
+def _print_nothing_unfinished(session: Session, newest: DownloadPlan | None) -> None:
     if newest is not None and newest.items:
-        step = f"To fetch the newest plan: {session.again('download', '--plan', f'{newest.cycle}.json')}"
+        step = f"To fetch the newest plan: {session.format_command('download', '--plan', f'{newest.cycle}.json')}"
         click.echo(f"No download is unfinished. {step}", err=True)
         return
-    missing = _why_no_plan(session)
+    missing = _explain_missing_plan(session)
     click.echo(f"No download is unfinished. {missing.reason}\n{_next_step(session, missing)}", err=True)
 
 
-def _why_no_plan(session: Session) -> NoPlan:
-    from comfywatchman.readiness.downloads.explain_no_plan import why_no_plan
+def _explain_missing_plan(session: Session) -> MissingPlan:
+    from comfywatchman.readiness.downloads.explain_no_plan import explain_no_plan
     from comfywatchman.readiness.report.write import read_report
     from comfywatchman.readiness.status import MasterStatus
 
     report = read_report(session.layout, only_look=True)
-    return why_no_plan(report if isinstance(report, MasterStatus) else None)
+    return explain_no_plan(report if isinstance(report, MasterStatus) else None)
 
 
-def _next_step(session: Session, missing: NoPlan) -> str:
-    return f"Run: {session.again('status' if missing.is_answer else '--run-cycle')}"
+def _next_step(session: Session, missing: MissingPlan) -> str:
+    return f"Run: {session.format_command('status' if missing.is_answer else '--run-cycle')}"
 
 
 def _forget(session: Session, names: tuple[str, ...], *, as_json: bool) -> int:
-    from comfywatchman.readiness.downloads.queue import drop, queue_file, read_queue
+    from comfywatchman.readiness.downloads.queue import queue_file, read_queue, remove_items
 
     path = queue_file(session.layout.home)
     unfinished = read_queue(path)[0].unfinished()
     gone = [item for item in unfinished if not names or item.filename in names]
-    drop(path, [item.id for item in gone])
+    remove_items(path, [item.id for item in gone])
     if as_json:
         print_json(forgotten=[item.filename for item in gone])
     else:
@@ -178,13 +178,13 @@ def _print_items(items: Sequence[PlanItem], *, as_json: bool) -> None:
         return
     if not items:
         return
-    from comfywatchman.readiness.downloads.plan_files import item_size
+    from comfywatchman.readiness.downloads.plan_files import format_item_size
 
     columns = ("Model", "Size", "Into", "From", "Licence", "Base model", "Not possible because")
     rows = [
         (
             item.filename,
-            item_size(item),
+            format_item_size(item),
             item.target or "",
             item.same_as or item.source or "",
             item.licence or "unknown",

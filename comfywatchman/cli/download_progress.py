@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfywatchman.base.text import size_words
+from comfywatchman.base.text import format_size
 from comfywatchman.cli.render import printable
 
 if TYPE_CHECKING:
@@ -19,24 +19,24 @@ if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from comfywatchman.readiness.downloads.plan import PlanItem
-    from comfywatchman.readiness.downloads.queue import Outcome
-    from comfywatchman.readiness.downloads.run import Watcher
+    from comfywatchman.readiness.downloads.queue import DownloadOutcome
+    from comfywatchman.readiness.downloads.run import DownloadWatcher
 
 _LINE_SECONDS: Final = 10.0
 _BAR_SECONDS: Final = 0.1
 
 
-class Quiet:
+class QuietProgress:
     """Shows nothing."""
 
     def at(self, item: PlanItem, have: int, total: int | None) -> None:
         """Pass over it."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: DownloadOutcome) -> None:
         """Pass over it."""
 
 
-class Lines:
+class LineProgress:
     """Prints a line for each file every ten seconds, and one at its end."""
 
     def __init__(self) -> None:
@@ -52,14 +52,14 @@ class Lines:
             if now - self._shown.setdefault(item.id, now) < _LINE_SECONDS:
                 return
             self._shown[item.id] = now
-        click.echo(f"{printable(item.filename)}: {progress_text(have, total, have - first, now - began)}", err=True)
+        click.echo(f"{printable(item.filename)}: {format_progress(have, total, have - first, now - began)}", err=True)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: DownloadOutcome) -> None:
         """Print what came of it."""
-        click.echo(outcome_text(outcome), err=True)
+        click.echo(format_outcome(outcome), err=True)
 
 
-class Bars:
+class BarProgress:
     """Shows a bar for each file that is under way.
 
     Args:
@@ -77,28 +77,30 @@ class Bars:
         now = time.monotonic()
         with self._lock:
             if item.id not in self._bars:
-                self._bars[item.id] = self._progress.add_task(_escaped(item.filename), total=total, completed=have)
+                self._bars[item.id] = self._progress.add_task(
+                    _escape_markup(item.filename), total=total, completed=have
+                )
             elif now - self._shown.get(item.id, 0.0) < _BAR_SECONDS:
                 return
             self._shown[item.id] = now
             self._progress.update(self._bars[item.id], completed=have, total=total)
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: DownloadOutcome) -> None:
         """Take its bar away and print what came of it."""
         with self._lock:
             bar = self._bars.pop(outcome.id, None)
         if bar is not None:
             self._progress.remove_task(bar)
-        self._progress.console.print(outcome_text(outcome), markup=False, highlight=False, soft_wrap=True)
+        self._progress.console.print(format_outcome(outcome), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def shown_progress(*, as_json: bool) -> Iterator[Watcher]:
+def show_progress(*, as_json: bool) -> Iterator[DownloadWatcher]:
     """Give the watcher that fits where the output goes."""
     if as_json:
-        yield Quiet()
+        yield QuietProgress()
     elif not sys.stderr.isatty():
-        yield Lines()
+        yield LineProgress()
     else:
         from rich.console import Console
         from rich.progress import (
@@ -118,10 +120,10 @@ def shown_progress(*, as_json: bool) -> Iterator[Watcher]:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-            yield Bars(progress)
+            yield BarProgress(progress)
 
 
-def progress_text(have: int, total: int | None, came: int, seconds: float) -> str:
+def format_progress(have: int, total: int | None, came: int, seconds: float) -> str:
     """Return how far a file is, how fast it comes, and how long it will take.
 
     Args:
@@ -133,33 +135,33 @@ def progress_text(have: int, total: int | None, came: int, seconds: float) -> st
     speed = came / seconds if seconds > 0 else 0.0
     pace = f"{speed / (1 << 20):.1f} MiB/s"
     if not total:
-        return f"{size_words(have)}, {pace}"
-    left = f", {_duration((total - have) / speed)} left" if speed > 0 else ""
-    return f"{100 * have // total} % of {size_words(total)}, {pace}{left}"
+        return f"{format_size(have)}, {pace}"
+    left = f", {_format_duration((total - have) / speed)} left" if speed > 0 else ""
+    return f"{100 * have // total} % of {format_size(total)}, {pace}{left}"
 
 
-def outcome_text(outcome: Outcome) -> str:
+def format_outcome(outcome: DownloadOutcome) -> str:
     """Return what came of a file, in one line; with what to do when it failed."""
     name = printable(outcome.filename)
     if outcome.how is None:
         hint = f" {printable(outcome.hint)}" if outcome.hint else ""
         return f"{name}: failed ({outcome.code}): {printable(outcome.message or '')}{hint}"
-    facts = ["size unknown" if outcome.size is None else size_words(outcome.size)]
+    facts = ["size unknown" if outcome.size is None else format_size(outcome.size)]
     if outcome.how == "downloaded" and outcome.seconds > 0:
         facts.append(f"{outcome.received_bytes / outcome.seconds / (1 << 20):.1f} MiB/s")
     if outcome.resumed_from:
-        facts.append(f"continued at {size_words(outcome.resumed_from)}")
+        facts.append(f"continued at {format_size(outcome.resumed_from)}")
     words = {"downloaded": "downloaded", "linked": "linked to a file of this host", "there": "was there already"}
     return f"{name}: {words[outcome.how]} ({', '.join(facts)}) at {printable(outcome.target or '')}"
 
 
-def _duration(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     minutes, rest = divmod(int(min(seconds, 359_999)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _escaped(name: str) -> str:
+def _escape_markup(name: str) -> str:
     from rich.markup import escape
 
     return escape(printable(name))

@@ -8,7 +8,7 @@ import click
 
 from comfywatchman.cli.render import DONE, print_json, print_table, printable
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.downloads.duplicates import Duplicates
+from comfywatchman.readiness.downloads.duplicates import DuplicateGroup
 
 _FOREVER_SECONDS = 365 * 86400.0
 
@@ -19,25 +19,25 @@ _FOREVER_SECONDS = 365 * 86400.0
 @click.pass_context
 def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> None:
     """List identical models and what linking them would free. Nothing is changed."""
-    groups, waiting = _look(context.obj, with_hashing=with_hashing)
+    groups, waiting = _find_groups(context.obj, with_hashing=with_hashing)
     if as_json:
         linkable = sum(group.linkable_bytes for group in groups)
         print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=waiting)
         context.exit(DONE)
-    _show(groups)
+    _print_groups(groups)
     if waiting:
         are = "file has" if waiting == 1 else "files have"
         click.echo(f"{waiting} more {are} the size of another one and no hash yet: add --hash to be sure.")
 
 
-def _show(groups: tuple[Duplicates, ...]) -> None:
-    from comfywatchman.base.text import size_words
+def _print_groups(groups: tuple[DuplicateGroup, ...]) -> None:
+    from comfywatchman.base.text import format_size
 
     rows = []
     for group in groups:
         for number, copy in enumerate(group.copies):
-            frees = size_words(group.linkable_bytes) if number == 0 and group.linkable_bytes else ""
-            rows.append((group.sha256[:12] if number == 0 else "", size_words(group.size), copy.path, frees))
+            frees = format_size(group.linkable_bytes) if number == 0 and group.linkable_bytes else ""
+            rows.append((group.sha256[:12] if number == 0 else "", format_size(group.size), copy.path, frees))
     if rows:
         print_table(("SHA-256", "Size", "File", "Hard links would free"), rows)
     if not groups:
@@ -45,25 +45,25 @@ def _show(groups: tuple[Duplicates, ...]) -> None:
         return
     are = "model is" if len(groups) == 1 else "models are"
     linkable = sum(group.linkable_bytes for group in groups)
-    click.echo(f"{len(groups)} {are} here more than once; hard links would free {size_words(linkable)}.")
+    click.echo(f"{len(groups)} {are} here more than once; hard links would free {format_size(linkable)}.")
 
 
-def _look(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplicates, ...], int]:
+def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[DuplicateGroup, ...], int]:
     from comfywatchman.comfyui.install.folders import resolve_folders
     from comfywatchman.readiness.database import open_database
-    from comfywatchman.readiness.downloads.duplicates import find_duplicates, unhashed_alike
-    from comfywatchman.readiness.models.hashing import hash_some
+    from comfywatchman.readiness.downloads.duplicates import find_duplicates, find_unhashed_lookalikes
+    from comfywatchman.readiness.models.hashing import hash_within_budget
     from comfywatchman.readiness.models.index import ModelIndex
     from comfywatchman.readiness.models.inventory import build_inventory
-    from comfywatchman.readiness.models.scan import walk_models
+    from comfywatchman.readiness.models.scan import scan_models
 
-    installation = session.needed_installation("to look into")
+    installation = session.require_installation("to look into")
     with closing(open_database(session.layout.database)) as database:
         index = ModelIndex(database)
-        files = list(build_inventory(walk_models(resolve_folders(installation)[0]), index).all_models())
+        files = list(build_inventory(scan_models(resolve_folders(installation)[0]), index).all_models())
         if with_hashing:
-            alike = unhashed_alike(files, index.hashes())
-            done = hash_some(alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic)
+            alike = find_unhashed_lookalikes(files, index.hashes())
+            done = hash_within_budget(alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic)
             for reason in done.skipped:
                 click.echo(f"Not hashed: {printable(reason)}", err=True)
-        return find_duplicates(files, index.hashes()), len(unhashed_alike(files, index.hashes()))
+        return find_duplicates(files, index.hashes()), len(find_unhashed_lookalikes(files, index.hashes()))

@@ -8,7 +8,7 @@ from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.base.gpu.query import GpuReading
-    from comfywatchman.comfyui.references.observed import TriedLoaders
+    from comfywatchman.comfyui.references.observed import ObservedLoaders
     from comfywatchman.readiness.context import EnvironmentChecks
     from comfywatchman.readiness.status import Environment
 
@@ -30,34 +30,36 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
         import msgspec
 
         from comfywatchman.base.config import network_variables
-        from comfywatchman.base.files import show_path
-        from comfywatchman.base.gpu.driver import read_driver
-        from comfywatchman.governance.checks.run_checks import make_checks, worst
-        from comfywatchman.governance.environments.access import look
+        from comfywatchman.base.files import printable_path
+        from comfywatchman.base.gpu.driver import read_gpu_driver
+        from comfywatchman.governance.checks.runner import find_worst_status, run_checks
+        from comfywatchman.governance.environments.access import read_context
         from comfywatchman.readiness.status import Environment, EnvironmentCheck
 
-        ground = look(root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables())
-        results = make_checks(ground, driver=read_driver(lambda: gpus), budget_seconds=BUDGET_SECONDS)
+        ground = read_context(
+            root, comfyui=session.find_comfyui_folder(), clock=session.clock, network=network_variables()
+        )
+        results = run_checks(ground, driver=read_gpu_driver(lambda: gpus), budget_seconds=BUDGET_SECONDS)
         checks = msgspec.convert(msgspec.to_builtins(results), tuple[EnvironmentCheck, ...])
-        return Environment(state=worst(results), checks=checks, root=show_path(root))
+        return Environment(state=find_worst_status(results), checks=checks, root=printable_path(root))
 
     return check
 
 
-def tried_loaders(session: Session) -> TriedLoaders:
+def tried_loaders(session: Session) -> ObservedLoaders:
     """Return what trials in the governed environment showed of loaders; nothing when no environment is governed.
 
     Raises:
         Failure: A `config-…` code.
     """
-    from comfywatchman.comfyui.references.observed import NOTHING_TRIED
+    from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED
 
     if not _is_governed(session):
-        return NOTHING_TRIED
-    from comfywatchman.governance.store.layout import Layout
-    from comfywatchman.governance.trial.loader_inputs import tried_loaders as shown
+        return NOTHING_OBSERVED
+    from comfywatchman.governance.store.layout import GovLayout
+    from comfywatchman.governance.trial.loader_inputs import read_observed_loaders as shown
 
-    return shown(Layout(session.governed_root))
+    return shown(GovLayout(session.governed_root))
 
 
 def _is_governed(session: Session) -> bool:

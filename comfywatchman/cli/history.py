@@ -8,7 +8,7 @@ import msgspec
 from comfywatchman.cli.render import DONE, print_json, print_table
 from comfywatchman.cli.session import Session
 from comfywatchman.readiness.history import CycleRecord, read_records
-from comfywatchman.readiness.workflows.intake import Acknowledgement, last_entries
+from comfywatchman.readiness.workflows.intake import Acknowledgement, read_last_entries
 
 
 @click.command()
@@ -28,13 +28,16 @@ def history(session: Session, limit: int, as_json: bool) -> None:
         return
     columns = ("Started", "Trigger", "Outcome", "Seconds", "Read", "Ready", "Missing", "Uncertain", "Invalid")
     print_table(
-        columns, [_row(record) for record in records], whole="Started", spare=("Read", "Seconds", "Trigger", "Invalid")
+        columns,
+        [_cycle_row(record) for record in records],
+        whole="Started",
+        spare=("Read", "Seconds", "Trigger", "Invalid"),
     )
 
 
 def list_intake_command(session: Session, *, limit: int, as_json: bool) -> int:
     """Print the last acknowledged workflow files, newest first."""
-    entries = last_entries(session.layout.intake_log, limit)
+    entries = read_last_entries(session.layout.intake_log, limit)
     if as_json:
         print_json(intake=[msgspec.to_builtins(entry) for entry in entries])
     elif entries:
@@ -44,7 +47,7 @@ def list_intake_command(session: Session, *, limit: int, as_json: bool) -> int:
     return DONE
 
 
-def _row(record: CycleRecord) -> tuple[str, ...]:
+def _cycle_row(record: CycleRecord) -> tuple[str, ...]:
     outcome = "done" if record.success else f"skipped: {record.skipped_reason}" if record.skipped_reason else "failed"
     counts = (record.read, record.ready, record.missing, record.uncertain, record.invalid)
     shown = tuple(str(count) if record.success else "" for count in counts)

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from comfywatchman.base.files import show_path
-from comfywatchman.base.text import counted, reason_of, size_words
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.text import format_size, os_error_text, pluralize
 from comfywatchman.comfyui.models.file import MODEL_SUFFIXES, HeaderFacts, check_header
 from comfywatchman.comfyui.models.metadata import ModelMetadata, read_metadata
 
 if TYPE_CHECKING:
     from comfywatchman.base.errors import Failure
     from comfywatchman.cli.session import Session
-    from comfywatchman.readiness.search.identify import Identity
+    from comfywatchman.readiness.search.identify import ModelIdentity
 
 
 class InspectedFile(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class InspectedFile(msgspec.Struct, frozen=True):
     autov2: str | None = None
     autov3: str | None = None
     blake3: str | None = None
-    civitai: tuple[Identity, ...] | None = None
+    civitai: tuple[ModelIdentity, ...] | None = None
     same_name: bool | None = None
 
 
@@ -77,17 +77,17 @@ def inspect(
     """
     from comfywatchman.cli.render import DONE, FAILED, print_json
 
-    files = [file for path in paths for file in _files_of(path, recursive=recursive)]
+    files = [file for path in paths for file in _list_files(path, recursive=recursive)]
     hashing = with_hashes or identify
-    inspected = [_with_hashes(look_into(file), file) if hashing else look_into(file) for file in files]
+    inspected = [_add_hashes(inspect_file(file), file) if hashing else inspect_file(file) for file in files]
     failure = None
     if identify:
-        inspected, failure = _identified(context.obj, inspected, files)
-    problems = [] if failure is None else [_no_answer(failure)]
+        inspected, failure = _identify_files(context.obj, inspected, files)
+    problems = [] if failure is None else [_identify_failure_text(failure)]
     if as_json:
         print_json(files=inspected, problems=problems)
     elif inspected:
-        _print_for_people(inspected)
+        _print_files(inspected)
     else:
         click.echo("No model files there. With --recursive, folders below are searched, too.")
     if identify and not as_json:
@@ -95,27 +95,27 @@ def inspect(
     context.exit(FAILED if problems or any(file.problem for file in inspected) else DONE)
 
 
-def look_into(path: Path) -> InspectedFile:
+def inspect_file(path: Path) -> InspectedFile:
     """Read one file's header and say what it is; a file that cannot be read is an answer, too."""
     try:
         size: int | None = os.stat(path).st_size
         facts = check_header(path, size or 0)
     except (OSError, ValueError) as error:
         size = None
-        facts = HeaderFacts("unknown", f"cannot be read: {reason_of(error)}", "unreadable")
+        facts = HeaderFacts("unknown", f"cannot be read: {os_error_text(error)}", "unreadable")
     readable = facts.problem_code not in {"unreadable", "not-regular"}
     return InspectedFile(
-        path=show_path(path),
+        path=printable_path(path),
         size=size,
         format=facts.format,
         problem=facts.problem,
         problem_code=facts.problem_code,
-        warnings=_warnings(facts),
+        warnings=_find_warnings(facts),
         header=read_metadata(path) if readable else None,
     )
 
 
-def _warnings(facts: HeaderFacts) -> list[str]:
+def _find_warnings(facts: HeaderFacts) -> list[str]:
     if facts.format in {"pickle", "zip-pickle"}:
         return ["a pickle can run code when a program loads it; prefer safetensors"]
     if facts.format == "unknown" and facts.problem is None:
@@ -123,7 +123,7 @@ def _warnings(facts: HeaderFacts) -> list[str]:
     return []
 
 
-def _with_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
+def _add_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
     from comfywatchman.readiness.models.hashing import Hasher
 
     if inspected.size is None:
@@ -138,13 +138,13 @@ def _with_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
     )
 
 
-def _identified(
+def _identify_files(
     session: Session, inspected: list[InspectedFile], files: list[Path]
 ) -> tuple[list[InspectedFile], Failure | None]:
-    from comfywatchman.readiness.search.identify import ask_what_they_are
+    from comfywatchman.readiness.search.identify import identify_files
 
     digests = [one.sha256 for one in inspected if one.sha256 is not None]
-    answer = ask_what_they_are(digests, session.settings, session.clock)
+    answer = identify_files(digests, session.settings, session.clock)
     told = []
     for one, file in zip(inspected, files, strict=True):
         known = answer.known.get(one.sha256 or "")
@@ -158,12 +158,12 @@ def _identified(
     return told, answer.failure
 
 
-def _no_answer(failure: Failure) -> str:
+def _identify_failure_text(failure: Failure) -> str:
     hint = f" {failure.hint}" if failure.hint else ""
     return f"Civitai did not tell of every file, so what it might know of them is open: {failure.message}{hint}"
 
 
-def _files_of(path: Path, *, recursive: bool) -> Iterator[Path]:
+def _list_files(path: Path, *, recursive: bool) -> Iterator[Path]:
     """Return a file itself, or the model files in a folder, sorted."""
     if not os.path.isdir(path):
         yield path
@@ -175,11 +175,17 @@ def _files_of(path: Path, *, recursive: bool) -> Iterator[Path]:
                 yield Path(folder, name)
 
 
-def _print_for_people(inspected: list[InspectedFile]) -> None:
+def _print_files(inspected: list[InspectedFile]) -> None:
     from comfywatchman.cli.render import print_table
 
     rows = [
-        (_verdict(file), file.path, file.format, "-" if file.size is None else size_words(file.size), _summary(file))
+        (
+            _verdict_text(file),
+            file.path,
+            file.format,
+            "-" if file.size is None else format_size(file.size),
+            _summarize(file),
+        )
         for file in inspected
     ]
     print_table(("", "file", "format", "size", "says"), rows)
@@ -209,16 +215,16 @@ def _identity_rows(file: InspectedFile) -> Iterator[tuple[str, ...]]:
         yield file.path, title, one.type or "", one.base_model or "", name, one.page or ""
 
 
-def _verdict(file: InspectedFile) -> str:
+def _verdict_text(file: InspectedFile) -> str:
     return "broken" if file.problem else "warning" if file.warnings else "ok"
 
 
-def _summary(file: InspectedFile) -> str:
+def _summarize(file: InspectedFile) -> str:
     parts = [file.problem] if file.problem else []
     header = file.header
     if header is not None:
         count = "" if header.parameters is None else f", {header.parameters:,} parameters"
-        parts.append(f"{counted(header.tensors, 'tensor')}{count}")
+        parts.append(f"{pluralize(header.tensors, 'tensor')}{count}")
         parts.extend(f"{number} x {dtype}" for dtype, number in header.dtypes.items())
         parts.extend([header.family] if header.family else [])
     parts.extend(file.warnings)

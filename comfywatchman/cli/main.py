@@ -18,7 +18,7 @@ from comfywatchman.cli.lazy import LazyGroup
 if TYPE_CHECKING:
     from comfywatchman.cli.session import Session
 
-BEFORE_THE_COMMAND: Final = frozenset({"--home", "--config", "--comfyui", "--root"})
+GLOBAL_OPTIONS: Final = frozenset({"--home", "--config", "--comfyui", "--root"})
 COMMANDS: Final = {
     "status": "comfywatchman.cli.status:status",
     "scan": "comfywatchman.cli.scan:scan",
@@ -125,10 +125,10 @@ def main(
 
         how = CycleOptions(as_json=as_json, as_note=as_note, trigger=trigger, auto_download=auto_download)
         context.exit(run_cycle_command(session, how))
-    context.exit(_act(session, list_intake=list_intake, as_json=as_json))
+    context.exit(_run_action(session, list_intake=list_intake, as_json=as_json))
 
 
-def _act(session: Session, *, list_intake: int | None, as_json: bool) -> int:
+def _run_action(session: Session, *, list_intake: int | None, as_json: bool) -> int:
     if list_intake:
         from comfywatchman.cli.history import list_intake_command
 
@@ -140,66 +140,66 @@ def _act(session: Session, *, list_intake: int | None, as_json: bool) -> int:
 
 def run() -> None:
     """Start the program."""
-    _run(main, "comfywatchman")
+    _run_program(main, "comfywatchman")
 
 
 def run_gov() -> None:
     """Start `gov`, which is `comfywatchman env`."""
     from comfywatchman.cli.gov.main import gov
 
-    _run(gov, "gov")
+    _run_program(gov, "gov")
 
 
-def _run(command: click.Command, program: str) -> None:
+def _run_program(command: click.Command, program: str) -> None:
     """Run a command; expected trouble becomes a message and an exit code, never a traceback."""
     from comfywatchman.base.errors import Failure
 
     _open_closed_streams()
-    _print_any_name()
+    _escape_unencodable()
     try:
         status = command.main(prog_name=program, standalone_mode=False)
     except Failure as failure:
         from comfywatchman.cli.render import exit_code, print_failure
 
         print_failure(failure)
-        _tell_program(failure.code, failure.message, failure.hint)
+        _print_json_error(failure.code, failure.message, failure.hint)
         status = exit_code(failure)
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption) and error.option_name in BEFORE_THE_COMMAND:
+        if isinstance(error, click.NoSuchOption) and error.option_name in GLOBAL_OPTIONS:
             click.echo(f"{error.option_name} stands before the command: {program} {error.option_name} …", err=True)
         error.show()
-        _tell_program("usage", error.format_message())
+        _print_json_error("usage", error.format_message())
         status = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        _tell_program("interrupted", "Interrupted.")
+        _print_json_error("interrupted", "Interrupted.")
         status = 130
     except BrokenPipeError:
         status = 1
     except OSError as error:
-        status = _could_not_write(error)
+        status = _report_write_error(error)
     except Exception as error:  # noqa: BLE001 - the edge of the program: a person gets a sentence, not a traceback
-        status = _broke(error)
-    sys.exit(_flushed(status if isinstance(status, int) else 0))
+        status = _report_crash(error)
+    sys.exit(_flush_output(status if isinstance(status, int) else 0))
 
 
-def _could_not_write(error: OSError) -> int:
+def _report_write_error(error: OSError) -> int:
     # Of a full disk a file's own failure is said where it is written; one without a name is that of our output.
     if error.errno != errno.ENOSPC or error.filename is not None:
-        return _broke(error)
+        return _report_crash(error)
     click.echo(f"The output could not be written: {error.strerror}. Free space where it goes.", err=True)
     return 1
 
 
-def _broke(error: Exception) -> int:
+def _report_crash(error: Exception) -> int:
     from comfywatchman.cli.render import print_unexpected
 
     print_unexpected(error)
-    _tell_program("broken", f"comfywatchman broke ({type(error).__name__}).")
+    _print_json_error("broken", f"comfywatchman broke ({type(error).__name__}).")
     return 1
 
 
-def _tell_program(code: str, message: str, hint: str | None = None) -> None:
+def _print_json_error(code: str, message: str, hint: str | None = None) -> None:
     # The options are not at hand: what failed may be their very parsing.
     if "--json" in itertools.takewhile(lambda argument: argument != "--", sys.argv[1:]):
         from comfywatchman.cli.render import print_error_json
@@ -217,14 +217,14 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
 
 
-def _print_any_name() -> None:
+def _escape_unencodable() -> None:
     # A name that the terminal's encoding does not hold is shown as an escape, not as a traceback.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _flushed(status: int) -> int:
+def _flush_output(status: int) -> int:
     # What could not be written is tried again when Python ends, with a complaint and a status of its own.
     try:
         sys.stdout.flush()

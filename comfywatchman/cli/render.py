@@ -25,7 +25,7 @@ INTERRUPTED: Final = 130
 JSON_SCHEMA_VERSION: Final = 1
 
 
-def console() -> Console:
+def create_console() -> Console:
     """Return the console for people; plain when piped or when NO_COLOR is set."""
     from rich.console import Console
 
@@ -58,8 +58,8 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    out = console()
-    kept = _fitting(columns, shown, spare, out.width)
+    out = create_console()
+    kept = _fit_columns(columns, shown, spare, out.width)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for at in kept:  # a name or hash that is cut off cannot be copied
         table.add_column(columns[at], overflow="fold", no_wrap=columns[at] == whole)
@@ -68,14 +68,14 @@ def print_table(
     out.print(table)
 
 
-def _fitting(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
+def _fit_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
     """Return the places of the columns to show within so many characters."""
     from rich.cells import cell_len
 
     widths = [max(cell_len(row[at]) for row in (columns, *rows)) for at in range(len(columns))]
     kept = list(range(len(columns)))
     for name in spare:
-        if sum(widths[at] + _GAP for at in kept) <= width:
+        if sum(widths[at] + _COLUMN_GAP for at in kept) <= width:
             break
         kept.remove(columns.index(name))
     return kept
@@ -86,7 +86,7 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
 
 
-def shortened(names: Sequence[str], *, most: int = 2) -> str:
+def shorten_list(names: Sequence[str], *, most: int = 2) -> str:
     """Return the first names of a list, and how many more there are."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
@@ -116,12 +116,12 @@ def print_unexpected(error: BaseException) -> None:
 
 def exit_code(failure: Failure) -> int:
     """Return the exit code that belongs to a failure."""
-    if failure.code.startswith("config-") or failure.code in _NOT_THERE:
+    if failure.code.startswith("config-") or failure.code in _USAGE_CODES:
         return USAGE
     return SKIPPED if failure.code == "lock-held" else FAILED
 
 
-_NOT_THERE: Final = frozenset(
+_USAGE_CODES: Final = frozenset(
     {
         "gov-node-unknown",
         "gov-transaction-unknown",
@@ -132,7 +132,7 @@ _NOT_THERE: Final = frozenset(
 )
 """What was named is not there, or packages clash: scripts of the first `gov` tell these by the code 2."""
 
-_GAP: Final = 2
+_COLUMN_GAP: Final = 2
 """What stands between two columns."""
 
 _STYLES: Final = {

@@ -11,11 +11,17 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from comfywatchman.base.files import Damaged, show_path
-from comfywatchman.base.text import counted, size_words
+from comfywatchman.base.files import CorruptFile, printable_path
+from comfywatchman.base.text import format_size, pluralize
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.search.results import Candidate, SearchResult, SearchStatus, silence_of, silent_sources
+from comfywatchman.readiness.search.results import (
+    SearchCandidate,
+    SearchResult,
+    SearchStatus,
+    silence_text,
+    silent_sources,
+)
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.install.install import Installation
@@ -29,13 +35,13 @@ BACKENDS: Final = ("qwen", "civitai", "huggingface", "civarchive")
 
 
 @dataclass(frozen=True, slots=True)
-class _Options:
+class _ResolveOptions:
     backends: tuple[Backend, ...] | None
     refresh: bool
     as_json: bool
 
 
-def _named_backends(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
+def _parse_backends(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
     names = tuple(name.strip() for name in text.split(",")) if text is not None else None
     unknown = [name for name in names or () if name not in BACKENDS]
     if unknown:
@@ -49,7 +55,7 @@ def _named_backends(_context: click.Context, _option: click.Parameter, text: str
 @click.option("--refresh", is_flag=True, help="Ask again, whatever earlier searches said.")
 @click.option(
     "--backends",
-    callback=_named_backends,
+    callback=_parse_backends,
     metavar="A,B",
     help=f"Whom to ask this time, in this order: {', '.join(BACKENDS)}.",
 )
@@ -75,49 +81,49 @@ def resolve(
     if choose is not None:
         if workflows or every or refresh or backends:
             raise click.UsageError("--choose goes with --json only.")
-        _choose(session, *choose, as_json=as_json)
+        _record_choice(session, *choose, as_json=as_json)
         return
     if every == bool(workflows):
         raise click.UsageError("Name workflow files or folders, or give --all.")
-    options = _Options(cast("tuple[Backend, ...] | None", backends), refresh, as_json)
-    results, problems = _resolve(session, workflows, options)
+    options = _ResolveOptions(cast("tuple[Backend, ...] | None", backends), refresh, as_json)
+    results, problems = _resolve_models(session, workflows, options)
     if as_json:
         print_json(results=results, problems=problems)
     else:
-        _show(results, problems)
+        _print_results(results, problems)
     context.exit(DONE if all(one.status is SearchStatus.FOUND for one in results) else FAILED)
 
 
-def _resolve(
-    session: Session, workflows: tuple[Path, ...], options: _Options
+def _resolve_models(
+    session: Session, workflows: tuple[Path, ...], options: _ResolveOptions
 ) -> tuple[tuple[SearchResult, ...], tuple[str, ...]]:
-    from comfywatchman.readiness.assessment.dry_run import look_at_files
+    from comfywatchman.readiness.assessment.dry_run import scan_files
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.search.api import resolve_missing
     from comfywatchman.readiness.search_step import expire_answers
 
-    installation = session.needed_installation("to judge workflows against")
+    installation = session.require_installation("to judge workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
-    look = look_at_files(paths, installation=installation, settings=session.settings, layout=session.layout)
+    look = scan_files(paths, installation=installation, settings=session.settings, layout=session.layout)
     missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
-    with closing(open_database(session.layout.database)) as database, _progress(quiet=options.as_json) as progress:
-        found = resolve_missing(missing, _request(session, installation, database, options, progress))
+    with closing(open_database(session.layout.database)) as database, _show_progress(quiet=options.as_json) as progress:
+        found = resolve_missing(missing, _build_request(session, installation, database, options, progress))
         expire_answers(database)
-    return found.results, (*look.problems, *(_words(one) for one in found.problems))
+    return found.results, (*look.problems, *(_problem_text(one) for one in found.problems))
 
 
-def _request(
-    session: Session, installation: Installation, database: Database, options: _Options, progress: Progress
+def _build_request(
+    session: Session, installation: Installation, database: Database, options: _ResolveOptions, progress: Progress
 ) -> SearchRequest:
     from comfywatchman.comfyui.install.folders import resolve_folders
-    from comfywatchman.readiness.downloads.links import models_here
+    from comfywatchman.readiness.downloads.links import find_local_models
     from comfywatchman.readiness.search.api import SearchRequest
-    from comfywatchman.readiness.search.budget import Budget
+    from comfywatchman.readiness.search.budget import SearchBudget
 
     folders, _failures = resolve_folders(installation)
 
     def here() -> dict[str, str]:
-        return {sha256: file.path for sha256, file in models_here(session.layout.database, folders).items()}
+        return {sha256: file.path for sha256, file in find_local_models(session.layout.database, folders).items()}
 
     return SearchRequest(
         settings=session.settings,
@@ -126,7 +132,7 @@ def _request(
         custom_nodes=folders.custom_nodes,
         clock=session.clock,
         database=database,
-        budget=Budget(session.clock),
+        budget=SearchBudget(session.clock),
         here=here,
         backends=options.backends,
         refresh=options.refresh,
@@ -135,25 +141,25 @@ def _request(
     )
 
 
-def _words(problem: str | Damaged) -> str:
+def _problem_text(problem: str | CorruptFile) -> str:
     if isinstance(problem, str):
         return problem
-    return f"{show_path(problem.path)} was damaged ({problem.reason}) and set aside"
+    return f"{printable_path(problem.path)} was damaged ({problem.reason}) and set aside"
 
 
-def _choose(session: Session, name: str, choice: str, *, as_json: bool) -> None:
+def _record_choice(session: Session, name: str, choice: str, *, as_json: bool) -> None:
     from comfywatchman.readiness.database import open_database
-    from comfywatchman.readiness.search.cache import SearchMemory
-    from comfywatchman.readiness.search.decisions import answer_for, candidate_id, choose
-    from comfywatchman.readiness.search.factory import policy_of
+    from comfywatchman.readiness.search.cache import SearchCache
+    from comfywatchman.readiness.search.decisions import candidate_id, find_answer, store_choice
+    from comfywatchman.readiness.search.factory import build_policy
 
     with closing(open_database(session.layout.database)) as database:
-        answers = SearchMemory(database, now=session.clock.now()).answers()
-    decision = choose(
+        answers = SearchCache(database, now=session.clock.now()).read_answers()
+    decision = store_choice(
         session.layout.decisions,
-        answer_for(name, answers),
+        find_answer(name, answers),
         choice,
-        policy=policy_of(session.settings),
+        policy=build_policy(session.settings),
         clock=session.clock,
     )
     if as_json:
@@ -164,7 +170,7 @@ def _choose(session: Session, name: str, choice: str, *, as_json: bool) -> None:
 
 
 @contextmanager
-def _progress(*, quiet: bool) -> Iterator[Progress]:
+def _show_progress(*, quiet: bool) -> Iterator[Progress]:
     if quiet or not sys.stderr.isatty():
         yield lambda _done, _all: None
         return
@@ -176,42 +182,42 @@ def _progress(*, quiet: bool) -> Iterator[Progress]:
         yield lambda done, every: bars.update(bar, completed=done, total=every)
 
 
-def _show(results: tuple[SearchResult, ...], problems: tuple[str, ...]) -> None:
+def _print_results(results: tuple[SearchResult, ...], problems: tuple[str, ...]) -> None:
     if not results:
         click.echo("No model is missing.")
     else:
-        print_table(("Model", "Folder", "Status", "Size", "Where"), [_row(one) for one in results])
+        print_table(("Model", "Folder", "Status", "Size", "Where"), [_result_row(one) for one in results])
     for one in results:
         if one.status is not SearchStatus.FOUND:
-            _show_doubt(one)
+            _print_uncertain(one)
     for problem in problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 
-def _row(one: SearchResult) -> tuple[str, str, str, str, str]:
-    where = one.url or (counted(len(one.candidates), "candidate") if one.candidates else "")
-    return one.filename, one.type or "?", one.status.value, _size(one.size), where
+def _result_row(one: SearchResult) -> tuple[str, str, str, str, str]:
+    where = one.url or (pluralize(len(one.candidates), "candidate") if one.candidates else "")
+    return one.filename, one.type or "?", one.status.value, _format_optional_size(one.size), where
 
 
-def _show_doubt(one: SearchResult) -> None:
+def _print_uncertain(one: SearchResult) -> None:
     from comfywatchman.readiness.search.decisions import candidate_id
 
     click.echo(f"\n{printable(one.filename)}: {one.status.value}")
     silent = silent_sources(one)  # said once, below all of them
-    silences = {words for source in silent for words in (silence_of(source), f"{source}: ERROR.")}
+    silences = {words for source in silent for words in (silence_text(source), f"{source}: ERROR.")}
     for line in one.evidence:
         if line not in silences:
             click.echo(f"  {printable(line)}")
     for number, candidate in enumerate(one.candidates, 1):
-        click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_about(candidate))}")
+        click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_describe_candidate(candidate))}")
     if any(candidate.sha256 and candidate.url for candidate in one.candidates):
-        click.echo(f"  To take one: comfywatchman resolve --choose {_quoted(one.filename)} NUMBER")
+        click.echo(f"  To take one: comfywatchman resolve --choose {_quote(one.filename)} NUMBER")
 
 
-def _about(candidate: Candidate) -> str:
+def _describe_candidate(candidate: SearchCandidate) -> str:
     parts = (
         candidate.name,
-        _size(candidate.size),
+        _format_optional_size(candidate.size),
         candidate.label or "",
         ", ".join(candidate.differences),
         "; ".join(candidate.reasons),
@@ -220,11 +226,11 @@ def _about(candidate: Candidate) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def _size(size: int | None) -> str:
-    return "" if size is None else size_words(size)
+def _format_optional_size(size: int | None) -> str:
+    return "" if size is None else format_size(size)
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     import shlex
 
     return shlex.quote(printable(name))

@@ -9,24 +9,24 @@ import click
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import printable_path
 from comfywatchman.cli.environment import environment_checks, tried_loaders
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
 from comfywatchman.cli.session import Session
-from comfywatchman.cli.status import lacked
-from comfywatchman.readiness.assessment.dry_run import Look, look_at_files
-from comfywatchman.readiness.states import Status
+from comfywatchman.cli.status import missing_model_text
+from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
+from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput
-from comfywatchman.readiness.verdicts.input_files import said
+from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 from comfywatchman.readiness.verdicts.models import ModelFinding
-from comfywatchman.readiness.verdicts.workflow import Judged, judge_references
-from comfywatchman.readiness.workflow_facts import Facts
+from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict, judge_references
+from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
-ARGUMENT = click.Path(exists=True, path_type=Path)
+PATH_ARGUMENT = click.Path(exists=True, path_type=Path)
 
 
 @click.command()
-@click.argument("paths", nargs=-1, required=True, type=ARGUMENT)
+@click.argument("paths", nargs=-1, required=True, type=PATH_ARGUMENT)
 @click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
 @click.pass_context
 def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
@@ -34,12 +34,12 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 
     Exits with 1 when one of them is not READY.
     """
-    look = _look(context.obj, paths)
+    look = _inspect_workflows(context.obj, paths)
     if as_json:
         print_json(
             workflows=[
                 {
-                    "path": show_path(path),
+                    "path": printable_path(path),
                     "sha256": sha256,
                     **msgspec.to_builtins(judged),
                     "missing_inputs": look.missing_inputs[sha256],
@@ -53,13 +53,16 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
             columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
             print_table(
                 columns,
-                [_row(path, judged, look.missing_inputs[sha256]) for path, sha256, _facts, judged in look.workflows],
+                [
+                    _workflow_row(path, judged, look.missing_inputs[sha256])
+                    for path, sha256, _facts, judged in look.workflows
+                ],
             )
         else:
             click.echo("No workflow was found there.")
         for problem in look.problems:
             click.echo(f"Problem: {printable(problem)}", err=True)
-    ready = all(judged.status is Status.READY for _path, _sha256, _facts, judged in look.workflows)
+    ready = all(judged.status is WorkflowStatus.READY for _path, _sha256, _facts, judged in look.workflows)
     context.exit(DONE if ready and look.workflows else FAILED)
 
 
@@ -69,11 +72,11 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 @click.pass_context
 def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     """Show every model reference and node class of one workflow, the evidence, and why it is or is not ready."""
-    look = _look(context.obj, (workflow,))
+    look = _inspect_workflows(context.obj, (workflow,))
     if not look.workflows:
         raise Failure(
             "workflow-not-a-workflow",
-            f"{show_path(workflow)} holds no workflow.",
+            f"{printable_path(workflow)} holds no workflow.",
             hint="; ".join(look.problems) or "Save one from ComfyUI's menu, as a file or within a picture.",
         )
     path, sha256, facts, judged = look.workflows[0]
@@ -81,22 +84,22 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     findings = judge_references(facts.references, look.host.inventory, lacking, look.host.choices)
     if as_json:
         print_json(
-            path=show_path(path),
+            path=printable_path(path),
             sha256=sha256,
             judged=judged,
-            references=[_finding(finding) for finding in findings],
+            references=[_finding_json(finding) for finding in findings],
             missing_inputs=look.missing_inputs[sha256],
             classes=facts.classes,
         )
     else:
-        _explain(path, facts, judged, findings)
-        _explain_inputs(judged, look.missing_inputs[sha256])
-    context.exit(DONE if judged.status is Status.READY else FAILED)
+        _print_explanation(path, facts, judged, findings)
+        _print_inputs(judged, look.missing_inputs[sha256])
+    context.exit(DONE if judged.status is WorkflowStatus.READY else FAILED)
 
 
-def _look(session: Session, paths: tuple[Path, ...]) -> Look:
-    installation = session.needed_installation("to judge these files against")
-    return look_at_files(
+def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResult:
+    installation = session.require_installation("to judge these files against")
+    return scan_files(
         paths,
         installation=installation,
         settings=session.settings,
@@ -106,23 +109,28 @@ def _look(session: Session, paths: tuple[Path, ...]) -> Look:
     )
 
 
-def _row(path: str, judged: Judged, inputs: tuple[MissingInput, ...]) -> tuple[str, str, str, str, str]:
-    lacks = [*(node.class_type for node in judged.missing_nodes), *(lacked(model) for model in judged.missing_models)]
-    lacks += [problem.message for problem in judged.problems] if judged.status is Status.INVALID else []
+def _workflow_row(
+    path: str, judged: WorkflowVerdict, inputs: tuple[MissingInput, ...]
+) -> tuple[str, str, str, str, str]:
+    lacks = [
+        *(node.class_type for node in judged.missing_nodes),
+        *(missing_model_text(model) for model in judged.missing_models),
+    ]
+    lacks += [problem.message for problem in judged.problems] if judged.status is WorkflowStatus.INVALID else []
     lacks += [f"{one.node_type}: {one.input}" for one in judged.refused_inputs]
     lacks += [one.name for one in inputs if one.required]
     return (
-        show_path(path),
+        printable_path(path),
         judged.status.value,
         str(len(judged.missing_models)),
         str(len(judged.missing_nodes)),
-        shortened(lacks),
+        shorten_list(lacks),
     )
 
 
-def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFinding]) -> None:
+def _print_explanation(path: str, facts: WorkflowFacts, judged: WorkflowVerdict, findings: list[ModelFinding]) -> None:
     how = f"{facts.format or 'unreadable'}, {facts.container}"
-    click.echo(f"{show_path(path)}: {click.style(judged.status.value, bold=True)} ({how})")
+    click.echo(f"{printable_path(path)}: {click.style(judged.status.value, bold=True)} ({how})")
     for problem in judged.problems:
         click.echo(f"  {printable(problem.message)}")
     for one in judged.refused_inputs:
@@ -146,7 +154,7 @@ def _explain(path: str, facts: Facts, judged: Judged, findings: list[ModelFindin
         print_table(("Class", "Active nodes", "State", "What to do"), rows)
 
 
-def _explain_inputs(judged: Judged, missing: tuple[MissingInput, ...]) -> None:
+def _print_inputs(judged: WorkflowVerdict, missing: tuple[MissingInput, ...]) -> None:
     if not judged.inputs:
         return
     lacking = {(one.node_path, one.input): one for one in missing}
@@ -157,7 +165,7 @@ def _explain_inputs(judged: Judged, missing: tuple[MissingInput, ...]) -> None:
     click.echo("\nFiles of yours:")
     print_table(("Node", "Class", "Input", "Folder", "Name", "What to do"), rows)
     if missing:
-        click.echo(f"  Needs {printable(said(missing))}")
+        click.echo(f"  Needs {printable(describe_missing_inputs(missing))}")
 
 
 def _finding_row(finding: ModelFinding) -> tuple[str, ...]:
@@ -166,6 +174,6 @@ def _finding_row(finding: ModelFinding) -> tuple[str, ...]:
     return one.node_path, one.node_type, one.input, one.folder or "?", one.value, state, one.evidence
 
 
-def _finding(finding: ModelFinding) -> dict[str, Any]:
+def _finding_json(finding: ModelFinding) -> dict[str, Any]:
     reference: dict[str, Any] = msgspec.to_builtins(finding.reference)
     return {**reference, "state": finding.state.value, "fix": finding.fix, "path": finding.path}

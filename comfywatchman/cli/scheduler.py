@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from comfywatchman.base.config import service_manager_address, variables_for_children
+from comfywatchman.base.config import notify_socket_address, variables_for_children
 from comfywatchman.cli.session import Session, own_command
 from comfywatchman.comfyui.install.install import find_installation
 from comfywatchman.readiness.scheduler.loop import CycleCommand, SchedulePaths, ScheduleSettings
@@ -26,13 +26,13 @@ def scheduler_command(session: Session) -> int:
         ),
         paths=SchedulePaths(state=layout.scheduler, lock=layout.scheduler_lock, awake=layout.awake),
         clock=session.clock,
-        command=lambda trigger: _cycle(session, trigger),
+        command=lambda trigger: _cycle_command(session, trigger),
         log=session.log,
-        notify_address=service_manager_address(),
+        notify_address=notify_socket_address(),
     )
 
 
-def _cycle(session: Session, trigger: str) -> CycleCommand:
+def _cycle_command(session: Session, trigger: str) -> CycleCommand:
     installation = find_installation([("--comfyui", session.comfyui_option)]) if session.comfyui_option else None
     argv = [*own_command(), *session.arguments(installation), "--run-cycle", "--trigger", trigger, "--note"]
     return CycleCommand(argv=argv, environment=variables_for_children())

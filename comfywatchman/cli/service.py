@@ -8,17 +8,17 @@ from pathlib import Path
 
 import click
 
-from comfywatchman.base.config import service_folder
-from comfywatchman.base.files import show_path
+from comfywatchman.base.config import systemd_user_folder
+from comfywatchman.base.files import printable_path
 from comfywatchman.cli.render import print_json
 from comfywatchman.cli.session import Session, own_command
 from comfywatchman.readiness.scheduler.systemd import (
     UnitFile,
-    activation,
-    cron_line,
-    passing_place,
-    scheduler_unit,
-    timer_units,
+    build_cron_line,
+    build_scheduler_unit,
+    build_timer_units,
+    find_temporary_environment,
+    list_activation_commands,
     write_units,
 )
 
@@ -34,65 +34,70 @@ def install_service(session: Session, timer: bool, cron: bool, write: bool, as_j
     if cron and (timer or write):
         raise click.UsageError("--cron prints one line for `crontab -e`; it goes with neither --timer nor --write.")
     schedule = session.settings.schedule
-    _warn_of_passing_place()
+    _warn_if_temporary()
     if cron:
-        line = cron_line(_cycle(session, "cron"), interval_minutes=schedule.interval_minutes)
+        line = build_cron_line(_cycle_command(session, "cron"), interval_minutes=schedule.interval_minutes)
         if as_json:
             print_json(crontab=line)
         else:
             click.echo(line)
             click.echo("Add this line with: crontab -e", err=True)
         return
-    units = _units(session, timer=timer)
+    units = _build_units(session, timer=timer)
     if write:
-        paths = write_units(units, service_folder())
-        _tell_written(paths, units, as_json=as_json)
+        paths = write_units(units, systemd_user_folder())
+        _print_written(paths, units, as_json=as_json)
         return
     if as_json:
-        print_json(units=[{"name": unit.name, "text": unit.text} for unit in units], activation=list(activation(units)))
+        print_json(
+            units=[{"name": unit.name, "text": unit.text} for unit in units],
+            activation=list(list_activation_commands(units)),
+        )
         return
     for unit in units:
         click.echo(f"# {unit.name}\n{unit.text}")
     click.echo("Run again with --write to put this into ~/.config/systemd/user.", err=True)
 
 
-def _warn_of_passing_place() -> None:
-    place = passing_place(Path(sys.prefix), Path(tempfile.gettempdir()))
+def _warn_if_temporary() -> None:
+    place = find_temporary_environment(Path(sys.prefix), Path(tempfile.gettempdir()))
     if place is None:
         return
-    click.echo(f"Warning: this program runs out of {show_path(place)}, which is thrown away before long.", err=True)
+    click.echo(
+        f"Warning: this program runs out of {printable_path(place)}, which is thrown away before long.", err=True
+    )
     click.echo(
         "Such a service stops then. Install comfywatchman for good first: uv tool install, or pipx install.", err=True
     )
 
 
-def _units(session: Session, *, timer: bool) -> tuple[UnitFile, ...]:
+def _build_units(session: Session, *, timer: bool) -> tuple[UnitFile, ...]:
     schedule = session.settings.schedule
     if not timer:
-        return (scheduler_unit(_program(session, "--scheduler")),)
-    return timer_units(
-        _cycle(session, "schedule"),
+        return (build_scheduler_unit(_program_command(session, "--scheduler")),)
+    return build_timer_units(
+        _cycle_command(session, "schedule"),
         interval_minutes=schedule.interval_minutes,
         deadline_minutes=schedule.cycle_deadline_minutes,
     )
 
 
-def _tell_written(paths: tuple[Path, ...], units: tuple[UnitFile, ...], *, as_json: bool) -> None:
+def _print_written(paths: tuple[Path, ...], units: tuple[UnitFile, ...], *, as_json: bool) -> None:
     if as_json:
-        print_json(written=[str(path) for path in paths], activation=list(activation(units)))
+        print_json(written=[str(path) for path in paths], activation=list(list_activation_commands(units)))
         return
     for path in paths:
         click.echo(f"Written: {path}")
     click.echo("Now run:")
-    for command in activation(units):
+    for command in list_activation_commands(units):
         click.echo(f"  {command}")
 
 
-def _cycle(session: Session, trigger: str) -> tuple[str, ...]:
-    return _program(session, "--run-cycle", "--trigger", trigger)
+def _cycle_command(session: Session, trigger: str) -> tuple[str, ...]:
+    return _program_command(session, "--run-cycle", "--trigger", trigger)
 
 
-def _program(session: Session, *arguments: str) -> tuple[str, ...]:
+def _program_command(session: Session, *arguments: str) -> tuple[str, ...]:
     """Return the command line that does this again from anywhere: home, configuration and ComfyUI named."""
-    installation = session.needed_installation("to install a service for")
+    installation = session.require_installation("to install a service for")
     return (*own_command(), *session.arguments(installation), *arguments)

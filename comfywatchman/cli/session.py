@@ -13,8 +13,8 @@ from comfywatchman.base.clock import Clock, SystemClock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install.install import Installation, find_installation
-from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.workflows.discovery import Root, default_roots
+from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, find_default_roots
 
 
 @dataclass
@@ -50,9 +50,9 @@ class Session:
         return self.configuration.settings
 
     @cached_property
-    def layout(self) -> Layout:
+    def layout(self) -> ReadinessLayout:
         """Where state, output and log are."""
-        return Layout(config.find_home(self.home_option))
+        return ReadinessLayout(config.find_home(self.home_option))
 
     @cached_property
     def log(self) -> logging.Logger:
@@ -95,15 +95,15 @@ class Session:
         else:
             places = [("~/ComfyUI", Path("~/ComfyUI").expanduser()), ("the current folder", Path.cwd())]
             found = find_installation(places)
-        return _with_settings(found, self.settings) if found else None
+        return _apply_settings(found, self.settings) if found else None
 
     def installation_at(self, folder: Path) -> Installation:
         """Return the ComfyUI in a folder with the configured folders; what is not there fails when it is needed."""
         found = find_installation([("its folder", folder)])
         bare = Installation(root=folder, version=None, base=folder, found_by="its folder")
-        return _with_settings(found or bare, self.settings)
+        return _apply_settings(found or bare, self.settings)
 
-    def comfyui_folder(self) -> Path | None:
+    def find_comfyui_folder(self) -> Path | None:
         """Return the folder of the watched ComfyUI, whatever it holds when it was named; None when none was found.
 
         Raises:
@@ -113,7 +113,7 @@ class Session:
         found = self.installation() if named is None else find_installation([(origin, named)], explicit={origin})
         return found.root if found else named
 
-    def needed_installation(self, purpose: str) -> Installation:
+    def require_installation(self, purpose: str) -> Installation:
         """Find the ComfyUI to watch, for a command that can do nothing without one.
 
         Args:
@@ -144,19 +144,19 @@ class Session:
         comfyui = ("--comfyui", str(installation.root)) if installation else ()
         return (*home, *config_file, *comfyui)
 
-    def again(self, *arguments: str) -> str:
+    def format_command(self, *arguments: str) -> str:
         """Return another call of this program as a person types it, on the same home, configuration and ComfyUI."""
         named = (("--home", self.home_option), ("--config", self.config_option), ("--comfyui", self.comfyui_option))
         options = [text for option, path in named if path is not None for text in (option, str(path))]
         return shlex.join(("comfywatchman", *options, *arguments))
 
-    def roots(self, installation: Installation) -> tuple[Root, ...]:
+    def roots(self, installation: Installation) -> tuple[WatchedRoot, ...]:
         """Return the workflow roots: the configured ones, else those of ComfyUI itself."""
-        configured = tuple(Root(Path(root.path), root.label) for root in self.settings.workflows.roots)
-        return configured or tuple(default_roots(installation.base))
+        configured = tuple(WatchedRoot(Path(root.path), root.label) for root in self.settings.workflows.roots)
+        return configured or tuple(find_default_roots(installation.base))
 
 
-def _with_settings(found: Installation, settings: Settings) -> Installation:
+def _apply_settings(found: Installation, settings: Settings) -> Installation:
     section = settings.comfyui
     return Installation(
         root=found.root,

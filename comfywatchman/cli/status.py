@@ -7,19 +7,19 @@ from collections.abc import Mapping
 import click
 import msgspec
 
-from comfywatchman.base.clock import from_text
+from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, show_path
-from comfywatchman.base.text import size_words
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shortened
+from comfywatchman.base.files import CorruptFile, printable_path
+from comfywatchman.base.text import format_size
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
 from comfywatchman.cli.session import Session
-from comfywatchman.readiness.report.actions import Action, actions, plan_command
-from comfywatchman.readiness.report.render import environment_words, headline, short_names
+from comfywatchman.readiness.report.actions import Action, list_actions, plan_command
+from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths
 from comfywatchman.readiness.report.write import read_report
-from comfywatchman.readiness.states import Status
-from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanFacts, WorkflowEntry
+from comfywatchman.readiness.states import WorkflowStatus
+from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanSummary, WorkflowEntry
 from comfywatchman.readiness.verdicts.environment import ENVIRONMENT_FAILED
-from comfywatchman.readiness.verdicts.input_files import said
+from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 
 SHOWN_WORKFLOWS = 20
 SHOWN_ACTIONS = 10
@@ -38,8 +38,8 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
     session: Session = context.obj
     report = read_report(session.layout, only_look=True)
     if not isinstance(report, MasterStatus):
-        raise _no_report(session, report)
-    stale = session.clock.now() > from_text(report.valid_until)
+        raise _no_report_failure(session, report)
+    stale = session.clock.now() > parse_utc(report.valid_until)
     if as_json:
         print_json(stale=stale, report=msgspec.to_builtins(report))
     else:
@@ -48,7 +48,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
         print_plan(report.plan)
         if stale:
             click.echo(f"This report is out of date since {report.valid_until}.", err=True)
-            click.echo(f"Run: {session.again('--run-cycle')}", err=True)
+            click.echo(f"Run: {session.format_command('--run-cycle')}", err=True)
     context.exit(FAILED if stale else DONE)
 
 
@@ -58,16 +58,18 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
     if report.cycle.skipped_reason:
         click.echo(f"The last cycle was skipped ({report.cycle.skipped_reason}): {report.cycle.message or ''}")
     entries = [entry for entry in report.workflows if show_all or entry.status.value != "READY"]
-    names = short_names(entry.path for entry in report.workflows)
+    names = shorten_paths(entry.path for entry in report.workflows)
     if entries:
         columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
-        print_table(columns, [_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
+        print_table(columns, [_entry_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
     if len(entries) > SHOWN_WORKFLOWS:
         click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
-    print_actions(actions(report.workflows, report.plan, report.environment))
+    print_actions(list_actions(report.workflows, report.plan, report.environment))
     if report.environment.state not in {"ok", "not governed"}:
-        click.echo(f"Environment: {printable(environment_words(report.environment))}")
-    _say_inputs([entry for entry in report.workflows if entry.missing_inputs and entry.status is Status.READY], names)
+        click.echo(f"Environment: {printable(describe_environment(report.environment))}")
+    _print_missing_inputs(
+        [entry for entry in report.workflows if entry.missing_inputs and entry.status is WorkflowStatus.READY], names
+    )
     for problem in report.problems[:SHOWN_ACTIONS]:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
@@ -85,16 +87,16 @@ def print_actions(todo: tuple[Action, ...]) -> None:
         click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
 
 
-def print_plan(plan: PlanFacts | None) -> None:
+def print_plan(plan: PlanSummary | None) -> None:
     """Name the plan of downloads, and the command that fetches it; nothing without one."""
     if plan is None:
         return
     click.echo(f"Plan:   {plan.file.removesuffix('.json')}.md")
     if plan.fetched:
-        click.echo(f"{plan.fetched} of {_files(plan.downloads)} fetched; the next cycle judges them.")
+        click.echo(f"{plan.fetched} of {_count_files(plan.downloads)} fetched; the next cycle judges them.")
     elif plan.downloads:
-        size = f" ({size_words(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
-        click.echo(f"To fetch {_files(plan.downloads)}{size}: {plan_command(plan)}")
+        size = f" ({format_size(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
+        click.echo(f"To fetch {_count_files(plan.downloads)}{size}: {plan_command(plan)}")
     if plan.blocked:
         click.echo(f"Found, but not to be fetched as things stand: {len(plan.blocked)}")
     if plan.to_choose:
@@ -102,37 +104,43 @@ def print_plan(plan: PlanFacts | None) -> None:
         click.echo(f"{models} uncertain and need your eye: comfywatchman resolve --all shows the candidates")
 
 
-def _files(count: int) -> str:
+def _count_files(count: int) -> str:
     return f"{count} file{'s' if count != 1 else ''}"
 
 
-def _say_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
+def _print_missing_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
     for entry in needing[:SHOWN_INPUTS]:
-        click.echo(f"{printable(names[entry.path])} is ready, but needs {printable(said(entry.missing_inputs))}")
+        click.echo(
+            f"{printable(names[entry.path])} is ready, but needs "
+            f"{printable(describe_missing_inputs(entry.missing_inputs))}"
+        )
     if len(needing) > SHOWN_INPUTS:
         count = len(needing) - SHOWN_INPUTS
         click.echo(f"… and {count} more that are ready need pictures or other files of yours; see the report.")
 
 
-def _row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
-    lacks = [*(node.class_type for node in entry.missing_nodes), *(lacked(model) for model in entry.missing_models)]
+def _entry_row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
+    lacks = [
+        *(node.class_type for node in entry.missing_nodes),
+        *(missing_model_text(model) for model in entry.missing_models),
+    ]
     lacks += [problem.message for problem in entry.problems] if entry.format is None else []
     lacks += [f"{one.node_type}: {one.input}" for one in entry.refused_inputs]
     lacks += [one.name for one in entry.missing_inputs if one.required]
     lacks += ["a sound Python environment" for problem in entry.problems if problem.code == ENVIRONMENT_FAILED]
-    return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shortened(lacks)
+    return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shorten_list(lacks)
 
 
-def lacked(model: MissingModel) -> str:
+def missing_model_text(model: MissingModel) -> str:
     """Return a model's name, and what is wrong when it is not simply absent (`ink.safetensors (case)`)."""
     state = model.status.value.replace("_", " ")
     return model.name if state == "missing" else f"{model.name} ({state})"
 
 
-def _no_report(session: Session, report: Damaged | None) -> Failure:
+def _no_report_failure(session: Session, report: CorruptFile | None) -> Failure:
     path = session.layout.status_json
-    if isinstance(report, Damaged):
-        reason = f"The report {show_path(path)} cannot be read: {report.reason}."
+    if isinstance(report, CorruptFile):
+        reason = f"The report {printable_path(path)} cannot be read: {report.reason}."
     else:
-        reason = f"There is no report yet in {show_path(path.parent)}."
-    return Failure("report-unavailable", reason, hint=f"Run: {session.again('--run-cycle')}")
+        reason = f"There is no report yet in {printable_path(path.parent)}."
+    return Failure("report-unavailable", reason, hint=f"Run: {session.format_command('--run-cycle')}")

@@ -8,17 +8,17 @@ from typing import NoReturn
 
 from comfywatchman.base.config import comfyui_variables
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
-from comfywatchman.base.process import become, child_environment
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.process import build_child_environment, exec_program
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.comfyui.server.command import environment
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.comfyui.server.command import build_environment
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import RunTable
-from comfywatchman.governance.trial.trial import production_python
+from comfywatchman.governance.trial.trial import find_production_interpreter
 
 
 def run_in_foreground(
-    layout: Layout, installation: Installation, settings: RunTable, given: Sequence[str] = ()
+    layout: GovLayout, installation: Installation, settings: RunTable, given: Sequence[str] = ()
 ) -> NoReturn:
     """Start ComfyUI with production's interpreter, by its real path, and never return.
 
@@ -35,26 +35,26 @@ def run_in_foreground(
         Failure: `gov-not-initialised` without a production environment, `comfyui-not-found` without main.py,
             `child-failed`.
     """
-    python, main = production_python(layout), installation.root / "main.py"
+    python, main = find_production_interpreter(layout), installation.root / "main.py"
     if python is None or not python.is_file():
         raise Failure(
             "gov-not-initialised",
-            f"{show_path(layout.root)} has no environment in production.",
+            f"{printable_path(layout.root)} has no environment in production.",
             hint="Run: gov init",
         )
     if not main.is_file():
         raise Failure(
             "comfyui-not-found",
-            f"{show_path(main)} is not there.",
+            f"{printable_path(main)} is not there.",
             hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
         )
-    command = [str(python), str(main), *folder_arguments(installation), *settings.extra_args, *given]
+    command = [str(python), str(main), *build_folder_arguments(installation), *settings.extra_args, *given]
     variables = comfyui_variables(settings.environment)
-    search_path = child_environment().get("PATH", "")
-    become(command, extra_environment=environment(python, search_path, variables), folder=installation.root)
+    search_path = build_child_environment().get("PATH", "")
+    exec_program(command, extra_environment=build_environment(python, search_path, variables), folder=installation.root)
 
 
-def folder_arguments(installation: Installation) -> tuple[str, ...]:
+def build_folder_arguments(installation: Installation) -> tuple[str, ...]:
     """Return the arguments that make ComfyUI use the folders it is known with; none for its own ones."""
     folders: list[tuple[str, Path | None]] = [
         ("--base-directory", installation.base if installation.base != installation.root else None),

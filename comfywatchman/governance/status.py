@@ -7,11 +7,11 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.files import read_state, show_path
+from comfywatchman.base.files import printable_path, read_state
 from comfywatchman.governance.environments import generation, snapshot
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.store.layout import Layout
-from comfywatchman.governance.store.records import Plugins, Transaction, TransactionStatus
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.records import NodeRegistry, Transaction, TransactionStatus
 
 PENDING: Final[frozenset[TransactionStatus]] = frozenset(
     {"running", "completed", "resolved", "needs_resolution", "promote_failed"}
@@ -21,7 +21,7 @@ PENDING: Final[frozenset[TransactionStatus]] = frozenset(
 _RECENT: Final = 8
 
 
-class TransactionLine(msgspec.Struct, frozen=True):
+class TransactionSummary(msgspec.Struct, frozen=True):
     """A transaction in a few words."""
 
     txid: str
@@ -30,7 +30,7 @@ class TransactionLine(msgspec.Struct, frozen=True):
     started_at: str
 
 
-class NodeLine(msgspec.Struct, frozen=True):
+class NodeSummary(msgspec.Struct, frozen=True):
     """A registered node in a few words: its requirement lines in production, its commit, its last transaction."""
 
     id: str
@@ -40,7 +40,7 @@ class NodeLine(msgspec.Struct, frozen=True):
     last_txid: str | None
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class GovStatus(msgspec.Struct, frozen=True, kw_only=True):
     """What `gov status` says.
 
     Attributes:
@@ -68,30 +68,30 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     environment: str | None
     python: str | None
     packages: int
-    nodes: tuple[NodeLine, ...]
+    nodes: tuple[NodeSummary, ...]
     transactions_total: int
     pending: int
-    recent: tuple[TransactionLine, ...]
+    recent: tuple[TransactionSummary, ...]
     snapshots: int
     note: str = ""
 
 
-def status(ground: Ground) -> Status:
+def read_status(ground: GovContext) -> GovStatus:
     """Return how a governed root stands."""
     layout = ground.layout
-    key = generation.current(layout)
+    key = generation.current_key(layout)
     mark = generation.read_mark(layout, key)
-    lines = sorted(transaction_lines(layout), key=lambda line: line.txid, reverse=True)
-    return Status(
-        root=show_path(layout.root),
-        comfyui=show_path(ground.comfyui),
+    lines = sorted(read_transaction_summaries(layout), key=lambda line: line.txid, reverse=True)
+    return GovStatus(
+        root=printable_path(layout.root),
+        comfyui=printable_path(ground.comfyui),
         prod_env_exists=mark is not None,
         lock_exists=layout.lock.is_file(),
         generation=key,
-        environment=show_path(generation.path_of(layout, key)) if key else None,
+        environment=printable_path(generation.environment_dir(layout, key)) if key else None,
         python=mark.python if mark else None,
         packages=len(mark.packages) if mark else 0,
-        nodes=node_lines(layout),
+        nodes=read_node_summaries(layout),
         transactions_total=len(lines),
         pending=sum(line.status in PENDING for line in lines),
         recent=tuple(lines[:_RECENT]),
@@ -100,19 +100,19 @@ def status(ground: Ground) -> Status:
     )
 
 
-def node_lines(layout: Layout) -> tuple[NodeLine, ...]:
+def read_node_summaries(layout: GovLayout) -> tuple[NodeSummary, ...]:
     """Return the registered nodes, by id."""
-    found = read_state(layout.plugins, Plugins, only_look=True)
-    plugins = found.plugins if isinstance(found, Plugins) else {}
+    found = read_state(layout.plugins, NodeRegistry, only_look=True)
+    plugins = found.plugins if isinstance(found, NodeRegistry) else {}
     return tuple(
-        NodeLine(one.id, one.enabled, len(one.managed_deps), one.commit, one.last_txid)
+        NodeSummary(one.id, one.enabled, len(one.managed_deps), one.commit, one.last_txid)
         for one in sorted(plugins.values(), key=lambda one: one.id.lower())
     )
 
 
-def transaction_lines(layout: Layout) -> Iterator[TransactionLine]:
+def read_transaction_summaries(layout: GovLayout) -> Iterator[TransactionSummary]:
     """Yield every transaction whose record can be read."""
     for path in layout.transactions.glob("*.json"):
         found = read_state(path, Transaction, only_look=True)
         if isinstance(found, Transaction):
-            yield TransactionLine(found.txid, found.node_id, found.status, found.started_at)
+            yield TransactionSummary(found.txid, found.node_id, found.status, found.started_at)

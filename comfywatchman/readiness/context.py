@@ -9,16 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, show_path
+from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.gpu.query import GpuReading
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.comfyui.references.observed import NOTHING_TRIED, TriedLoaders
-from comfywatchman.readiness.layout import Layout
+from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED, ObservedLoaders
+from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.status import Environment
-from comfywatchman.readiness.workflows.discovery import Root
+from comfywatchman.readiness.workflows.discovery import WatchedRoot
 
 Progress = Callable[[str], None]
 """Told the name of each phase as it begins."""
@@ -48,20 +48,20 @@ class CycleRequest:
 
     trigger: str
     settings: Settings
-    layout: Layout
+    layout: ReadinessLayout
     installation: Installation
-    roots: tuple[Root, ...]
+    roots: tuple[WatchedRoot, ...]
     sample: bool
     clock: Clock
     log: logging.Logger
     progress: Progress = lambda _phase: None
     keeps: bool = True
     environment_checks: EnvironmentChecks | None = None
-    tried_loaders: TriedLoaders = NOTHING_TRIED
+    tried_loaders: ObservedLoaders = NOTHING_OBSERVED
 
 
 @dataclass(slots=True)
-class Run:
+class CycleContext:
     """One cycle under way.
 
     Attributes:
@@ -80,7 +80,7 @@ class Run:
     problems: list[str] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, request: CycleRequest) -> Run:
+    def begin(cls, request: CycleRequest) -> CycleContext:
         """Start the clock of a cycle."""
         now = request.clock.now()
         return cls(request, f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}", now, request.clock.monotonic())
@@ -102,12 +102,12 @@ class Run:
 
     def now(self) -> str:
         """Return the time as state files hold it."""
-        return to_text(self.request.clock.now())
+        return format_utc(self.request.clock.now())
 
-    def note(self, trouble: Damaged | Failure | str | None) -> None:
+    def note(self, trouble: CorruptFile | Failure | str | None) -> None:
         """Remember something that went wrong without stopping the cycle."""
-        if isinstance(trouble, Damaged):
-            kept = f"; it is kept as {show_path(trouble.kept_as)}" if trouble.kept_as else ""
-            self.problems.append(f"{show_path(trouble.path)} was damaged ({trouble.reason}){kept}")
+        if isinstance(trouble, CorruptFile):
+            kept = f"; it is kept as {printable_path(trouble.moved_to)}" if trouble.moved_to else ""
+            self.problems.append(f"{printable_path(trouble.path)} was damaged ({trouble.reason}){kept}")
         elif trouble is not None:
             self.problems.append(trouble if isinstance(trouble, str) else trouble.message)

@@ -9,28 +9,34 @@ from itertools import islice
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
+from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import sweep_unfinished
+from comfywatchman.base.files import delete_unfinished
 from comfywatchman.base.gpu.query import GpuReading, read_gpus
-from comfywatchman.base.host import look_and_remember
-from comfywatchman.base.lock import hold
+from comfywatchman.base.host import update_sleep_mark
+from comfywatchman.base.lock import hold_lock
 from comfywatchman.base.settings import ScheduleSection
-from comfywatchman.readiness.assessment.assessment import Assessment, assess
-from comfywatchman.readiness.assessment.host_snapshot import HostView, look_at_host, write_caches
+from comfywatchman.readiness.assessment.assessment import Assessment, assess_workflows
+from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot, inspect_host, write_caches
 from comfywatchman.readiness.assessment.index import WorkflowIndex
-from comfywatchman.readiness.context import CycleRequest, Run
+from comfywatchman.readiness.context import CycleContext, CycleRequest
 from comfywatchman.readiness.database import Database, open_database
-from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, another_cycle, reason_to_skip
+from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, build_lock_held_reason, find_skip_reason
 from comfywatchman.readiness.history import CycleRecord, add_record
-from comfywatchman.readiness.report.build import Surroundings, full_status, skipped_status
-from comfywatchman.readiness.report.search_results import with_answers
+from comfywatchman.readiness.report.build import Surroundings, build_report, build_skipped_report
+from comfywatchman.readiness.report.search_results import merge_search_results
 from comfywatchman.readiness.report.write import write_report
 from comfywatchman.readiness.search.results import SearchStatus
-from comfywatchman.readiness.search_step import Answers, Known, ask, keep, known_answers
+from comfywatchman.readiness.search_step import (
+    KnownAnswers,
+    StoredAnswers,
+    read_known_answers,
+    run_search,
+    store_results,
+)
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
-from comfywatchman.readiness.verdicts.environment import look_at_environment, with_environment
+from comfywatchman.readiness.verdicts.environment import apply_environment, run_environment_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +53,29 @@ def run_cycle(request: CycleRequest) -> CycleResult:
     Raises:
         Failure: `state-unwritable`; the files of earlier cycles stand whole.
     """
-    run = Run.begin(request)
+    run = CycleContext.begin(request)
     try:
-        with hold(request.layout.cycle_lock, command=f"{request.trigger} cycle", clock=request.clock):
-            return _guarded(run)
+        with hold_lock(request.layout.cycle_lock, command=f"{request.trigger} cycle", clock=request.clock):
+            return _run_with_lock(run)
     except Failure as failure:
         if failure.code == "lock-held":
-            record = _skipped(run, another_cycle(failure.message))
-            _keep(run, record)
+            record = _build_skip_record(run, build_lock_held_reason(failure.message))
+            _save_record(run, record)
             return CycleResult(record, None)
-        _keep_failed(run, failure.message)
+        _save_failed_record(run, failure.message)
         raise
     except OSError as error:
         request.log.exception("cycle broke", extra={"cycle": run.id})
-        trouble = _system_failure(error)
-        _keep_failed(run, trouble.message)
+        trouble = _convert_os_error(error)
+        _save_failed_record(run, trouble.message)
         raise trouble from error
     except Exception as error:  # the edge of a cycle: whatever broke, the tick leaves a record; the caller hears of it
         request.log.exception("cycle broke", extra={"cycle": run.id})
-        _keep_failed(run, f"{type(error).__name__}: {error}")
+        _save_failed_record(run, f"{type(error).__name__}: {error}")
         raise
 
 
-def _system_failure(error: OSError) -> Failure:
+def _convert_os_error(error: OSError) -> Failure:
     return Failure(
         "state-unwritable",
         f"The cycle could not go on: {error.strerror or error}.",
@@ -77,30 +83,30 @@ def _system_failure(error: OSError) -> Failure:
     )
 
 
-def _guarded(run: Run) -> CycleResult:
+def _run_with_lock(run: CycleContext) -> CycleResult:
     layout = run.request.layout
-    gpus, reason = _ask_gates(run)
+    gpus, reason = _check_gates(run)
     if reason is not None:
-        status = skipped_status(run, gpus, reason)
+        status = build_skipped_report(run, gpus, reason)
         write_report(layout, status)
-        record = _skipped(run, reason)
-        _keep(run, record)
+        record = _build_skip_record(run, reason)
+        _save_record(run, record)
         return CycleResult(record, status)
     failpoint("cycle.after_gates")
     with closing(open_database(layout.database)) as database:
-        return _full(run, gpus, database)
+        return _run_full(run, gpus, database)
 
 
-def _ask_gates(run: Run) -> tuple[GpuReading, SkipReason | None]:
+def _check_gates(run: CycleContext) -> tuple[GpuReading, SkipReason | None]:
     with run.phase("gates"):
-        awake, trouble = look_and_remember(run.request.layout.awake, run.request.clock)
+        awake, trouble = update_sleep_mark(run.request.layout.awake, run.request.clock)
         run.note(trouble)
         gpus = read_gpus()
         host = HostState(gpus, awake.seconds_since_resume, awake.preparing_for_sleep)
-        return gpus, reason_to_skip(host, gate_settings(run.request.settings.schedule))
+        return gpus, find_skip_reason(host, build_gate_settings(run.request.settings.schedule))
 
 
-def gate_settings(schedule: ScheduleSection) -> GateSettings:
+def build_gate_settings(schedule: ScheduleSection) -> GateSettings:
     """Return the part of the configuration that the gates read."""
     return GateSettings(
         min_vram_gb=schedule.min_vram_gb,
@@ -113,70 +119,72 @@ def gate_settings(schedule: ScheduleSection) -> GateSettings:
     )
 
 
-def _full(run: Run, gpus: GpuReading, database: Database) -> CycleResult:
+def _run_full(run: CycleContext, gpus: GpuReading, database: Database) -> CycleResult:
     for folder in (run.request.layout.home.state, run.request.layout.status_json.parent):
-        sweep_unfinished(folder)
+        delete_unfinished(folder)
     for problem in database.problems:
         run.note(problem)
     index = WorkflowIndex(database)
-    host = look_at_host(run, database)
+    host = inspect_host(run, database)
     with closing(host.owners):
-        assessment = assess(run, host, index)
+        assessment = assess_workflows(run, host, index)
     failpoint("cycle.after_workflows")
-    around = Surroundings(gpus, look_at_environment(run, gpus))
-    entries = with_environment(assessment.entries, around.environment, is_running=host.comfyui_running)
+    around = Surroundings(gpus, run_environment_checks(run, gpus))
+    entries = apply_environment(assessment.entries, around.environment, is_running=host.comfyui_running)
     assessment = replace(assessment, entries=entries)
     run.problems += [*host.problems, *host.owners.problems, *index.problems]
-    known = known_answers(run, host, assessment)
+    known = read_known_answers(run, host, assessment)
     # The first report waits for no network; the models' words in it are those of the last search.
-    status = _report(run, around, host, assessment, known.answers)
+    status = _write_report(run, around, host, assessment, known.answers)
     with run.phase("caches"):
         hashed = write_caches(run, host)
     answers = known.answers
-    for answers in _newer_answers(run, host, assessment, database, known):
-        status = _report(run, around, host, assessment, answers)
+    for answers in _search_and_download(run, host, assessment, database, known):
+        status = _write_report(run, around, host, assessment, answers)
     if len(run.problems) > len(status.problems):
         # What went wrong after the last report is to be read in it, too.
-        status = _report(run, around, host, assessment, answers)
-    record = _done(run, status, assessment, hashed)
-    _keep(run, record, status)
+        status = _write_report(run, around, host, assessment, answers)
+    record = _build_success_record(run, status, assessment, hashed)
+    _save_record(run, record, status)
     return CycleResult(record, status)
 
 
-def _newer_answers(
-    run: Run, host: HostView, assessment: Assessment, database: Database, known: Known
-) -> Iterator[Answers]:
+def _search_and_download(
+    run: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, known: KnownAnswers
+) -> Iterator[StoredAnswers]:
     """Ask and plan where that is due, then fetch where nobody needs to be asked; each step gives a report's answers."""
     answers = known.answers
     if known.must_ask:
         from comfywatchman.readiness.download_step import plan_downloads
 
-        answers = ask(run, host, assessment, database, known.digest)
+        answers = run_search(run, host, assessment, database, known.digest)
         answers = msgspec.structs.replace(answers, plan=plan_downloads(run, host, answers.results))
-        keep(host, answers)
+        store_results(host, answers)
         yield answers
     found = [result for result in answers.results if result.status is SearchStatus.FOUND]
     if run.request.settings.downloads.auto and answers.plan is not None and found:
-        from comfywatchman.readiness.download_step import fetch_at_once
+        from comfywatchman.readiness.download_step import run_automatic_downloads
 
-        fetched = sum(outcome.how is not None for outcome in fetch_at_once(run, host, found))
+        fetched = sum(outcome.how is not None for outcome in run_automatic_downloads(run, host, found))
         yield msgspec.structs.replace(answers, plan=msgspec.structs.replace(answers.plan, fetched=fetched))
 
 
-def _report(run: Run, around: Surroundings, host: HostView, assessment: Assessment, answers: Answers) -> MasterStatus:
+def _write_report(
+    run: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, answers: StoredAnswers
+) -> MasterStatus:
     with run.phase("report"):
-        entries = with_answers(
+        entries = merge_search_results(
             assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
         )
-        status = full_status(run, around, host, replace(assessment, entries=entries), answers.plan)
+        status = build_report(run, around, host, replace(assessment, entries=entries), answers.plan)
         write_report(run.request.layout, status, host.models)
     return status
 
 
-def _done(run: Run, status: MasterStatus, assessment: Assessment, hashed: int) -> CycleRecord:
+def _build_success_record(run: CycleContext, status: MasterStatus, assessment: Assessment, hashed: int) -> CycleRecord:
     summary = status.summary
     return msgspec.structs.replace(
-        _record(run),
+        _build_record(run),
         success=True,
         workflows=summary.workflows,
         read=assessment.read,
@@ -192,39 +200,39 @@ def _done(run: Run, status: MasterStatus, assessment: Assessment, hashed: int) -
     )
 
 
-def _skipped(run: Run, reason: SkipReason) -> CycleRecord:
-    return msgspec.structs.replace(_record(run), skipped_reason=reason.code, message=reason.message)
+def _build_skip_record(run: CycleContext, reason: SkipReason) -> CycleRecord:
+    return msgspec.structs.replace(_build_record(run), skipped_reason=reason.code, message=reason.message)
 
 
-def _record(run: Run) -> CycleRecord:
+def _build_record(run: CycleContext) -> CycleRecord:
     return CycleRecord(
         id=run.id,
         trigger=run.request.trigger,
-        started_at=to_text(run.started),
+        started_at=format_utc(run.started),
         duration_seconds=run.seconds(),
         success=False,
         phases=run.phases,
     )
 
 
-def _keep_failed(run: Run, message: str) -> None:
+def _save_failed_record(run: CycleContext, message: str) -> None:
     """Record a cycle that failed; what keeps the record from being written is most likely what broke the cycle."""
-    record = msgspec.structs.replace(_record(run), message=message)
+    record = msgspec.structs.replace(_build_record(run), message=message)
     try:
-        _keep(run, record)
+        _save_record(run, record)
     except (Failure, OSError) as error:
         run.request.log.warning("history not written", extra={"cycle": run.id, "detail": str(error)})
-        _log(run, record)
+        _log_record(run, record)
 
 
-def _keep(run: Run, record: CycleRecord, status: MasterStatus | None = None) -> None:
+def _save_record(run: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
     """Write the one line of history and the one summary line of the log."""
     request = run.request
     add_record(request.layout.history, record, keep=request.settings.report.history_entries)
-    _log(run, record, status)
+    _log_record(run, record, status)
 
 
-def _doubts(entries: Iterable[WorkflowEntry]) -> Mapping[str, list[str]]:
+def _list_uncertain_models(entries: Iterable[WorkflowEntry]) -> Mapping[str, list[str]]:
     """Return the models of which it is not certain which file is meant, with the files that it could be."""
     doubtful = {
         f"{model.folder or '?'}/{model.name}": [f"{one.source}: {one.name or one.url}" for one in model.candidates]
@@ -235,7 +243,7 @@ def _doubts(entries: Iterable[WorkflowEntry]) -> Mapping[str, list[str]]:
     return dict(islice(doubtful.items(), 20))
 
 
-def _log(run: Run, record: CycleRecord, status: MasterStatus | None = None) -> None:
+def _log_record(run: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
     run.request.log.info(
         "cycle finished" if record.success else "cycle skipped" if record.skipped_reason else "cycle failed",
         extra={
@@ -248,7 +256,7 @@ def _log(run: Run, record: CycleRecord, status: MasterStatus | None = None) -> N
             "ready": record.ready,
             "resolved": record.resolved,
             "UNCERTAIN": record.uncertain,
-            "uncertain_models": _doubts(status.workflows if status is not None else ()),
+            "uncertain_models": _list_uncertain_models(status.workflows if status is not None else ()),
             "errors": record.errors,
             "skipped_reason": record.skipped_reason,
             "problems": run.problems[:20],

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import set_aside, show_path
+from comfywatchman.base.files import printable_path, set_aside
 
 MIGRATIONS: Final[tuple[str, ...]] = (
     """
@@ -60,9 +60,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
 statement holds one inside. New ones are added at the end, old ones never change."""
 
 BUSY_TIMEOUT_SECONDS: Final = 30.0
-_DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
+_CORRUPTION_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
 _PRIMARY_CODE_MASK: Final = 0xFF
-_WRAP: Final = 1 << 64
+_UINT64_RANGE: Final = 1 << 64
 
 
 class Database:
@@ -80,7 +80,7 @@ class Database:
         self.connection = connection
         self.problems = problems
 
-    def begin_anew(self, error: sqlite3.DatabaseError) -> None:
+    def rebuild(self, error: sqlite3.DatabaseError) -> None:
         """Set a file aside that turned out to be damaged while in use, and go on with an empty one.
 
         Args:
@@ -104,25 +104,25 @@ def open_database(path: Path) -> Database:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        pipe = _pipe_at(path)
-        return Database(path, _connect(path)) if pipe is None else _in_memory(path, f"{pipe} is a pipe")
+        pipe = _find_pipe(path)
+        return Database(path, _connect(path)) if pipe is None else _open_in_memory(path, f"{pipe} is a pipe")
     except sqlite3.DatabaseError as error:
-        return _rebuild(path, error) if is_damage(error) else _in_memory(path, str(error))
+        return _rebuild(path, error) if is_corruption(error) else _open_in_memory(path, str(error))
     except OSError as error:
-        return _in_memory(path, error.strerror or str(error))
+        return _open_in_memory(path, error.strerror or str(error))
 
 
-def memory_database() -> Database:
+def open_memory_database() -> Database:
     """Open an empty database in memory, for looks at a host that must leave no trace."""
     return Database(Path(":memory:"), _connect(":memory:"))
 
 
-def open_copy(path: Path) -> Database:
+def open_memory_copy(path: Path) -> Database:
     """Open a copy in memory of what earlier cycles kept; nothing is written, and this never fails.
 
     It is empty where there is no such file, or none that can be read.
     """
-    copy = memory_database()
+    copy = open_memory_database()
     if not os.path.isfile(path):
         return copy
     # Without a log beside it nobody is writing; SQLite would make one even to read.
@@ -133,11 +133,11 @@ def open_copy(path: Path) -> Database:
         _migrate(copy.connection)
     except sqlite3.DatabaseError:
         copy.close()
-        return memory_database()
+        return open_memory_database()
     return copy
 
 
-class Store:
+class TableStore:
     """Reading and writing of one area's tables; trouble with the database never stops a cycle.
 
     A damaged database is begun anew; a full disk means that what was learned is learned again next time.
@@ -172,8 +172,8 @@ class Store:
             self.problems.append(f"the {self._name} could not be written: {error.strerror}")
 
     def _recover(self, error: sqlite3.DatabaseError) -> None:
-        if is_damage(error):
-            self._database.begin_anew(error)
+        if is_corruption(error):
+            self._database.rebuild(error)
             self.problems.append(self._database.problems[-1].message)
         else:
             self.problems.append(f"the {self._name} could not be used: {error}")
@@ -194,23 +194,25 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     failpoint("index.after_commit")
 
 
-def is_damage(error: sqlite3.DatabaseError) -> bool:
+def is_corruption(error: sqlite3.DatabaseError) -> bool:
     """Say whether an error means that the file itself is broken, not that it is busy, full or read-only."""
     code = getattr(error, "sqlite_errorcode", None)
-    return isinstance(error, _FromLaterVersion) or (code is not None and code & _PRIMARY_CODE_MASK in _DAMAGED)
+    return isinstance(error, _NewerVersionError) or (
+        code is not None and code & _PRIMARY_CODE_MASK in _CORRUPTION_CODES
+    )
 
 
-def signed(number: int) -> int:
+def to_signed(number: int) -> int:
     """Return an unsigned 64-bit number (a device, an inode) as SQLite can hold it: its integers are signed."""
-    return number - _WRAP if number >= _WRAP // 2 else number
+    return number - _UINT64_RANGE if number >= _UINT64_RANGE // 2 else number
 
 
-def unsigned(number: int) -> int:
+def to_unsigned(number: int) -> int:
     """Return what `signed` was given."""
-    return number % _WRAP
+    return number % _UINT64_RANGE
 
 
-class _FromLaterVersion(sqlite3.DatabaseError):
+class _NewerVersionError(sqlite3.DatabaseError):
     """A file whose version this program does not know."""
 
 
@@ -226,18 +228,18 @@ def _connect(path: Path | str) -> sqlite3.Connection:
     return connection
 
 
-def _version(connection: sqlite3.Connection) -> int:
+def _read_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
     """Apply what is missing; the version is read again inside, since another process may have been first."""
-    if _version(connection) == len(MIGRATIONS):
+    if _read_version(connection) == len(MIGRATIONS):
         return
     with transaction(connection):
-        version = _version(connection)
+        version = _read_version(connection)
         if version > len(MIGRATIONS):
-            raise _FromLaterVersion(f"its version is {version}; this program knows {len(MIGRATIONS)}")
+            raise _NewerVersionError(f"its version is {version}; this program knows {len(MIGRATIONS)}")
         for script in MIGRATIONS[version:]:
             for statement in script.split(";"):
                 connection.execute(statement)
@@ -247,32 +249,33 @@ def _migrate(connection: sqlite3.Connection) -> None:
 def _rebuild(path: Path, error: sqlite3.DatabaseError) -> Database:
     kept = set_aside(path)
     if kept is None:
-        return _in_memory(path, str(error))
+        return _open_in_memory(path, str(error))
     for suffix in ("-wal", "-shm"):  # left alone they would be replayed into the new file
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
     problem = Failure(
         "index-damaged",
-        f"{show_path(path)} could not be used ({error}); it is kept as {show_path(kept.name)} and begun anew.",
+        f"{printable_path(path)} could not be used ({error}); it is kept as "
+        f"{printable_path(kept.name)} and begun anew.",
     )
     try:
         return Database(path, _connect(path), (problem,))
     except sqlite3.DatabaseError as again:
-        memory = _in_memory(path, str(again))
+        memory = _open_in_memory(path, str(again))
         memory.problems = (problem, *memory.problems)
         return memory
 
 
-def _pipe_at(path: Path) -> str | None:
+def _find_pipe(path: Path) -> str | None:
     """Return the name of a pipe in the place of one of the database's files; SQLite would wait for its other end."""
     files = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-journal", "-wal", "-shm"))
-    return next((show_path(file.name) for file in files if file.is_fifo()), None)
+    return next((printable_path(file.name) for file in files if file.is_fifo()), None)
 
 
-def _in_memory(path: Path, reason: str) -> Database:
+def _open_in_memory(path: Path, reason: str) -> Database:
     problem = Failure(
         "state-unwritable",
-        f"{show_path(path)} cannot be used ({reason}); what is learned in this run is forgotten after it.",
+        f"{printable_path(path)} cannot be used ({reason}); what is learned in this run is forgotten after it.",
         hint="Make the state folder writable.",
     )
     return Database(path, _connect(":memory:"), (problem,))

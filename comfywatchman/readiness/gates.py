@@ -19,7 +19,7 @@ SkipCode = Literal[
     "gpu-busy",
 ]
 
-PASSING: Final[frozenset[str]] = frozenset({"going-to-sleep", "just-resumed"})
+TEMPORARY_SKIPS: Final[frozenset[str]] = frozenset({"going-to-sleep", "just-resumed"})
 """Reasons that end by themselves within minutes: the due cycle is tried again soon, not an interval later."""
 
 
@@ -64,7 +64,7 @@ class GateSettings:
     resume_grace_seconds: float = 120.0
 
     @property
-    def asks_gpu(self) -> bool:
+    def needs_gpu(self) -> bool:
         """Whether any gate needs a reading of the GPUs."""
         return self.min_vram_gb > 0 or self.max_gpu_memory_used_percent > 0 or self.no_gpu == "skip"
 
@@ -84,22 +84,22 @@ class SkipReason:
     details: dict[str, float | int | str] = field(default_factory=dict)
 
 
-def reason_to_skip(host: HostState, settings: GateSettings) -> SkipReason | None:
+def find_skip_reason(host: HostState, settings: GateSettings) -> SkipReason | None:
     """Name the first gate that keeps a cycle from starting, or None to let it run.
 
     Order: the machine sleeps or has just woken up, there is no GPU, the GPU does not answer, too little free memory,
     too much memory in use. With several GPUs the policy weighs them device by device: both memory gates must be
     passed by the same one. (`another_cycle` comes before all of them and is decided by the cycle's lock.)
     """
-    return _sleep_reason(host, settings) or _gpu_reason(host.gpus, settings)
+    return _check_sleep(host, settings) or _check_gpus(host.gpus, settings)
 
 
-def another_cycle(message: str) -> SkipReason:
+def build_lock_held_reason(message: str) -> SkipReason:
     """Return the reason for a cycle that finds the cycle lock held; the message names the holder."""
     return SkipReason("cycle-running", message)
 
 
-def _sleep_reason(host: HostState, settings: GateSettings) -> SkipReason | None:
+def _check_sleep(host: HostState, settings: GateSettings) -> SkipReason | None:
     if host.going_to_sleep:
         return SkipReason("going-to-sleep", "The machine is about to sleep.")
     awake, grace = host.seconds_since_resume, settings.resume_grace_seconds
@@ -112,68 +112,69 @@ def _sleep_reason(host: HostState, settings: GateSettings) -> SkipReason | None:
     )
 
 
-def _gpu_reason(gpus: GpuReading | None, settings: GateSettings) -> SkipReason | None:
-    if gpus is None or not settings.asks_gpu:
+def _check_gpus(gpus: GpuReading | None, settings: GateSettings) -> SkipReason | None:
+    if gpus is None or not settings.needs_gpu:
         return None
     if gpus.status == "none":
-        return _no_gpu(gpus.reason or "There is no NVIDIA GPU.", settings)
+        return _check_no_gpu(gpus.reason or "There is no NVIDIA GPU.", settings)
     if gpus.status == "unknown":
-        return _unless_run(SkipReason("gpu-unknown", gpus.reason or "The GPU did not answer."), settings)
-    asked = _asked(gpus.devices, settings)
+        return _apply_unknown_policy(SkipReason("gpu-unknown", gpus.reason or "The GPU did not answer."), settings)
+    asked = _select_gpus(gpus.devices, settings)
     if not asked:
-        return _unless_run(SkipReason("gpu-unknown", f"There is no GPU {settings.gpu_index}."), settings)
-    return _by_policy([_objection(device, settings) for device in asked], settings)
+        return _apply_unknown_policy(SkipReason("gpu-unknown", f"There is no GPU {settings.gpu_index}."), settings)
+    return _apply_gpu_policy([_check_device(device, settings) for device in asked], settings)
 
 
-def _asked(devices: tuple[GpuDevice, ...], settings: GateSettings) -> tuple[GpuDevice, ...]:
+def _select_gpus(devices: tuple[GpuDevice, ...], settings: GateSettings) -> tuple[GpuDevice, ...]:
     if settings.gpu_policy != "index":
         return devices
     return tuple(device for device in devices if device.index == settings.gpu_index)
 
 
-def _no_gpu(message: str, settings: GateSettings) -> SkipReason | None:
+def _check_no_gpu(message: str, settings: GateSettings) -> SkipReason | None:
     advice = 'Set [schedule] no_gpu = "run" to have cycles without one.'
     return SkipReason("no-gpu", f"{message} {advice}") if settings.no_gpu == "skip" else None
 
 
-def _unless_run(reason: SkipReason | None, settings: GateSettings) -> SkipReason | None:
+def _apply_unknown_policy(reason: SkipReason | None, settings: GateSettings) -> SkipReason | None:
     return reason if settings.unknown_gpu == "skip" else None
 
 
-def _by_policy(objections: list[SkipReason | None], settings: GateSettings) -> SkipReason | None:
+def _apply_gpu_policy(objections: list[SkipReason | None], settings: GateSettings) -> SkipReason | None:
     """Choose the objection that counts; an unknown device decides only where no known one settles it."""
     known = [reason for reason in objections if reason is not None and reason.code != "gpu-unknown"]
     unknown = next((reason for reason in objections if reason is not None and reason.code == "gpu-unknown"), None)
     if settings.gpu_policy == "all":
-        return known[0] if known else _unless_run(unknown, settings)
+        return known[0] if known else _apply_unknown_policy(unknown, settings)
     if None in objections:
         return None
-    return _unless_run(unknown, settings) if unknown else max(known, key=_nearness)
+    return _apply_unknown_policy(unknown, settings) if unknown else max(known, key=_free_gb)
 
 
-def _nearness(reason: SkipReason) -> float:
+def _free_gb(reason: SkipReason) -> float:
     """Rank objections of several GPUs, so that the one with the most free memory is the one that is named."""
     return float(reason.details["free_gb"])
 
 
-def _objection(device: GpuDevice, settings: GateSettings) -> SkipReason | None:
+def _check_device(device: GpuDevice, settings: GateSettings) -> SkipReason | None:
     """Return what speaks against one device; both memory gates must be passed by the same one."""
     if device.memory_free_bytes is None:
         why = f": {device.problem}" if device.problem else ""
-        return SkipReason("gpu-unknown", f"{_label(device)} does not say how much memory is free{why}.")
+        return SkipReason("gpu-unknown", f"{_format_device(device)} does not say how much memory is free{why}.")
     free_gb = device.memory_free_bytes / GIB
     figures: dict[str, float | int | str] = {"gpu": device.index, "free_gb": round(free_gb, 2)}
     if free_gb < settings.min_vram_gb:
         return SkipReason(
             "vram-low",
-            f"{_label(device)} has {free_gb:.2f} GiB of free memory; a cycle needs {settings.min_vram_gb:g} GiB.",
+            f"{_format_device(device)} has {free_gb:.2f} GiB of free memory; a cycle needs "
+            f"{settings.min_vram_gb:g} GiB.",
             {**figures, "min_vram_gb": settings.min_vram_gb},
         )
     most, used = settings.max_gpu_memory_used_percent, _used_percent(device)
     if most > 0 and used > most:
         return SkipReason(
             "gpu-busy",
-            f"{_label(device)} has {used:.1f} % of its memory in use; a cycle starts at {most:g} % or less.",
+            f"{_format_device(device)} has {used:.1f} % of its memory in use; a cycle starts at {most:g} % or less.",
             {**figures, "used_percent": round(used, 1), "max_gpu_memory_used_percent": most},
         )
     return None
@@ -183,6 +184,6 @@ def _used_percent(device: GpuDevice) -> float:
     return 100.0 * (device.memory_used_bytes or 0) / (device.memory_total_bytes or 1)
 
 
-def _label(device: GpuDevice) -> str:
+def _format_device(device: GpuDevice) -> str:
     name = f" ({device.name})" if device.name else ""
     return f"GPU {device.index}{name}{' MIG instance' if device.mig else ''}"

@@ -9,7 +9,7 @@ from comfywatchman.base.config import Home
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class ReadinessLayout:
     """The files of the readiness area."""
 
     home: Home

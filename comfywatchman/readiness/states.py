@@ -20,7 +20,7 @@ class ModelState(StrEnum):
     MISSING = "missing"
 
 
-WORDS = {
+MODEL_STATE_TEXT = {
     ModelState.EXACT: "there",
     ModelState.SEPARATOR: "there, but written with another separator",
     ModelState.NORMALISATION: "there, but spelt with other Unicode characters",
@@ -35,21 +35,21 @@ WORDS = {
 """What a person is told of each state, after "is"."""
 
 
-FREE_STATES = frozenset(
+LOCALLY_FIXABLE_STATES = frozenset(
     {ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE, ModelState.SUBFOLDER, ModelState.WRONG_FOLDER}
 )
 """States that a person can mend without any download."""
 
 
-SOUGHT = frozenset({ModelState.MISSING, ModelState.INVALID})
+SEARCHED_STATES = frozenset({ModelState.MISSING, ModelState.INVALID})
 """States that only another file can mend; what lies here under another name or in another folder needs no search."""
 
 
-OPEN_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
+UNDECIDED_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
 """States in which it is not known whether something is missing."""
 
 
-class Status(StrEnum):
+class WorkflowStatus(StrEnum):
     """Whether a workflow runs on this host."""
 
     READY = "READY"

@@ -6,16 +6,16 @@ from typing import Literal
 
 import msgspec
 
-from comfywatchman.comfyui.loaders.upload_inputs import Kind
-from comfywatchman.comfyui.references.input_files import Folder
+from comfywatchman.comfyui.loaders.upload_inputs import FileKind
+from comfywatchman.comfyui.references.input_files import FileFolder
 from comfywatchman.comfyui.references.reference import Confidence
-from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
 
 SCHEMA_VERSION = 1
 Answer = Literal["FOUND", "UNCERTAIN", "INVALID_FILENAME", "ERROR", "NOT_FOUND"]
 
 
-class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+class ModelCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A place from which a missing model may be had; a proposal until its hash was checked.
 
     Attributes:
@@ -59,11 +59,11 @@ class MissingModel(msgspec.Struct, frozen=True):
     fix: str | None
     evidence: str
     confidence: Confidence
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[ModelCandidate, ...] = ()
     answer: Answer | None = None
 
 
-class Blocked(msgspec.Struct, frozen=True):
+class BlockedDownload(msgspec.Struct, frozen=True):
     """A model that was found and cannot be fetched as things stand: as the workflow names it, and why."""
 
     name: str
@@ -71,7 +71,7 @@ class Blocked(msgspec.Struct, frozen=True):
     reason: str
 
 
-class PlanFacts(msgspec.Struct, frozen=True):
+class PlanSummary(msgspec.Struct, frozen=True):
     """The plan of downloads for what is missing now.
 
     Attributes:
@@ -87,11 +87,11 @@ class PlanFacts(msgspec.Struct, frozen=True):
     downloads: int
     total_bytes: int
     to_choose: int
-    blocked: tuple[Blocked, ...] = ()
+    blocked: tuple[BlockedDownload, ...] = ()
     fetched: int = 0
 
 
-class Package(msgspec.Struct, frozen=True, omit_defaults=True):
+class ProviderPackage(msgspec.Struct, frozen=True, omit_defaults=True):
     """A custom node package that is said to provide a class.
 
     Attributes:
@@ -120,12 +120,12 @@ class MissingNode(msgspec.Struct, frozen=True):
     class_type: str
     state: str
     node_paths: tuple[str, ...]
-    packages: tuple[Package, ...] = ()
+    packages: tuple[ProviderPackage, ...] = ()
     fix: str | None = None
     evidence: str | None = None
 
 
-class EntryIntake(msgspec.Struct, frozen=True):
+class LastAcknowledgement(msgspec.Struct, frozen=True):
     """How the workflow was last acknowledged: kind, intake source and time (UTC)."""
 
     kind: str
@@ -133,7 +133,7 @@ class EntryIntake(msgspec.Struct, frozen=True):
     acknowledged_at: str
 
 
-OUT_OF_REACH = "folder-out-of-reach"
+FOLDER_UNAVAILABLE = "folder-out-of-reach"
 """Code of the problem of a file whose folder cannot be read at the moment (an unplugged disk)."""
 
 
@@ -173,8 +173,8 @@ class MissingInput(msgspec.Struct, frozen=True):
     """
 
     name: str
-    folder: Folder
-    kind: Kind
+    folder: FileFolder
+    kind: FileKind
     node_type: str
     node_path: str
     input: str
@@ -229,7 +229,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     format: str | None
     container: str | None
     sha256: str | None
-    status: Status
+    status: WorkflowStatus
     models: int
     missing_models: tuple[MissingModel, ...]
     missing_nodes: tuple[MissingNode, ...]
@@ -237,12 +237,12 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     uncertain_count: int
     problems: tuple[FileProblem, ...]
     last_resolved_at: str | None
-    intake: EntryIntake | None
+    intake: LastAcknowledgement | None
     missing_inputs: tuple[MissingInput, ...] = ()
     refused_inputs: tuple[RefusedInput, ...] = ()
 
 
-class CycleFacts(msgspec.Struct, frozen=True):
+class CycleSummary(msgspec.Struct, frozen=True):
     """The cycle that wrote the report; `skipped_reason` names the gate that kept it from looking anew."""
 
     id: str
@@ -254,7 +254,7 @@ class CycleFacts(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class GpuFacts(msgspec.Struct, frozen=True):
+class GpuSummary(msgspec.Struct, frozen=True):
     """One GPU, or one MIG instance of it: memory in bytes, null where the driver does not say."""
 
     index: int
@@ -264,7 +264,7 @@ class GpuFacts(msgspec.Struct, frozen=True):
     mig: bool = False
 
 
-class HostFacts(msgspec.Struct, frozen=True):
+class HostSummary(msgspec.Struct, frozen=True):
     """The host, as this cycle saw it.
 
     Attributes:
@@ -276,7 +276,7 @@ class HostFacts(msgspec.Struct, frozen=True):
         sample: Whether this is the sample host of a first run.
     """
 
-    gpus: tuple[GpuFacts, ...]
+    gpus: tuple[GpuSummary, ...]
     gpu_status: str
     comfyui_root: str | None
     comfyui_version: str | None
@@ -297,7 +297,7 @@ class Summary(msgspec.Struct, frozen=True):
     missing_inputs: int = 0
 
 
-class IntakeEntry(msgspec.Struct, frozen=True):
+class RecentAcknowledgement(msgspec.Struct, frozen=True):
     """One recent acknowledgement."""
 
     at: str
@@ -368,12 +368,12 @@ class MasterStatus(msgspec.Struct, frozen=True):
     generated_at: str
     checked_at: str | None
     valid_until: str
-    cycle: CycleFacts
-    host: HostFacts
+    cycle: CycleSummary
+    host: HostSummary
     summary: Summary
     workflows: tuple[WorkflowEntry, ...]
-    intake: tuple[IntakeEntry, ...]
+    intake: tuple[RecentAcknowledgement, ...]
     environment: Environment
     problems: tuple[str, ...]
     schema_version: Literal[1] = 1
-    plan: PlanFacts | None = None
+    plan: PlanSummary | None = None

@@ -8,14 +8,14 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.references.find import find_references, unnamed_models
-from comfywatchman.comfyui.references.input_files import InputFile, required_files
+from comfywatchman.comfyui.references.find import find_references, find_unnamed_models
+from comfywatchman.comfyui.references.input_files import InputFile, find_required_files
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.server.active_nodes import Wired, wired_nodes
-from comfywatchman.comfyui.workflow.document import DeclaredModel, Node
+from comfywatchman.comfyui.server.active_nodes import WiredNode, build_wiring
+from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
-from comfywatchman.sources.urls import addresses_in
+from comfywatchman.sources.urls import find_urls
 
 READER_VERSION: Final = 7
 """Raised when the reading of workflows changes, so that what an older version read is read again."""
@@ -40,7 +40,7 @@ class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
     version: str | None = None
 
 
-class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
+class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one workflow names.
 
     Attributes:
@@ -63,59 +63,59 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True):
     declared: tuple[DeclaredModel, ...] = ()
     links: tuple[str, ...] = ()
     inputs: tuple[InputFile, ...] = ()
-    wiring: tuple[Wired, ...] = ()
+    wiring: tuple[WiredNode, ...] = ()
     problems: tuple[FileProblem, ...] = ()
     failure: FileProblem | None = None
 
 
-def read_facts(content: bytes, *, container: str, table: LoaderTable) -> Facts:
+def read_workflow_facts(content: bytes, *, container: str, table: LoaderTable) -> WorkflowFacts:
     """Read a workflow's text; trouble becomes `failure`, never an exception."""
     try:
         workflow = read_workflow(content, container=container, table=table)
     except Failure as failure:
-        return failed(container, failure)
+        return build_failed_facts(container, failure)
     references = find_references(workflow, table)
-    problems = (*workflow.problems, *unnamed_models(workflow, table, references))
-    return Facts(
+    problems = (*workflow.problems, *find_unnamed_models(workflow, table, references))
+    return WorkflowFacts(
         container=workflow.container,
         format=workflow.format.value,
         references=references,
-        classes=_class_uses(workflow.nodes),
+        classes=_collect_class_uses(workflow.nodes),
         declared=workflow.declared,
-        links=_links(workflow.notes),
-        inputs=required_files(workflow, table.file_inputs),
-        wiring=wired_nodes(workflow, {(one.node_path, one.input) for one in references}),
+        links=_find_links(workflow.notes),
+        inputs=find_required_files(workflow, table.file_inputs),
+        wiring=build_wiring(workflow, {(one.node_path, one.input) for one in references}),
         problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in problems),
     )
 
 
-def failed(container: str, failure: Failure) -> Facts:
+def build_failed_facts(container: str, failure: Failure) -> WorkflowFacts:
     """Return the facts of a file that holds no readable workflow."""
-    return Facts(container=container, failure=FileProblem(failure.code, failure.message))
+    return WorkflowFacts(container=container, failure=FileProblem(failure.code, failure.message))
 
 
-def knowledge_key(table: LoaderTable) -> str:
+def build_knowledge_key(table: LoaderTable) -> str:
     """Return what the facts depend on besides the content."""
     return f"{READER_VERSION}:{table.fingerprint}"
 
 
-def _links(notes: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(address for note in notes for address in addresses_in(note)))[:_MOST_LINKS]
+def _find_links(notes: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(address for note in notes for address in find_urls(note)))[:_MOST_LINKS]
 
 
-def _class_uses(nodes: tuple[Node, ...]) -> dict[str, ClassUse]:
+def _collect_class_uses(nodes: tuple[WorkflowNode, ...]) -> dict[str, ClassUse]:
     paths: dict[str, list[str]] = {}
-    hints: dict[str, Node] = {}
+    hints: dict[str, WorkflowNode] = {}
     for node in nodes:
         paths.setdefault(node.class_type, [])
         if node.active:
             paths[node.class_type].append(node.path)
         if node.cnr_id or node.aux_id:
             hints.setdefault(node.class_type, node)
-    return {name: _class_use(tuple(found), hints.get(name)) for name, found in paths.items()}
+    return {name: _build_class_use(tuple(found), hints.get(name)) for name, found in paths.items()}
 
 
-def _class_use(paths: tuple[str, ...], hint: Node | None) -> ClassUse:
+def _build_class_use(paths: tuple[str, ...], hint: WorkflowNode | None) -> ClassUse:
     if hint is None:
         return ClassUse(node_paths=paths)
     return ClassUse(node_paths=paths, cnr_id=hint.cnr_id, aux_id=hint.aux_id, version=hint.version)

@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path, write_if_changed
+from comfywatchman.base.files import printable_path, read_regular, write_if_changed
 from comfywatchman.sources.file_names import base_name
 
 TEMPLATE_PACKAGES: Final = ("comfyui_workflow_templates_json", "comfyui_workflow_templates")
@@ -70,7 +70,7 @@ class Catalogue(msgspec.Struct, frozen=True):
         return tuple(entry for name in dict.fromkeys(map(str.lower, names)) for entry in self.entries.get(name, ()))
 
 
-def find_templates(site_packages: Iterable[Path]) -> tuple[Path, ...]:
+def find_template_folders(site_packages: Iterable[Path]) -> tuple[Path, ...]:
     """Return the folders with official workflow templates below the package folders of a Python environment."""
     places = (folder / package / "templates" for folder in site_packages for package in TEMPLATE_PACKAGES)
     return tuple(place for place in places if os.path.isdir(place))
@@ -89,8 +89,8 @@ def load_catalogue(templates: Sequence[Path], model_list: Path | None, *, cache:
         model_list: The Manager's list.
         cache: Where the compact copy is kept; one that cannot be written or read is done without.
     """
-    stamp = catalogue_stamp(templates, model_list)
-    kept = _cached(cache)
+    stamp = build_catalogue_stamp(templates, model_list)
+    kept = _read_cached_catalogue(cache)
     if kept is not None and (kept.stamp, kept.format) == (stamp, _FORMAT):
         return kept
     fresh = read_catalogue(templates, model_list, stamp=stamp)
@@ -103,21 +103,21 @@ def read_catalogue(templates: Sequence[Path], model_list: Path | None, *, stamp:
     """Read the catalogues; a damaged file is told of and hides no other."""
     problems: list[str] = []
     found: list[CatalogueEntry] = []
-    for path in (path for folder in templates for path in _template_files(folder)):
-        found.extend(_of_template(_content(path, problems)))
+    for path in (path for folder in templates for path in _list_template_files(folder)):
+        found.extend(_find_template_entries(_load_json(path, problems)))
     if model_list is not None:
-        found.extend(_of_manager(_content(model_list, problems)))
+        found.extend(_parse_manager_list(_load_json(model_list, problems)))
     entries: dict[str, dict[CatalogueEntry, None]] = {}
     for entry in found:
         entries.setdefault(entry.name.lower(), {})[entry] = None
     return Catalogue(stamp, {name: tuple(same) for name, same in entries.items()}, tuple(problems))
 
 
-def catalogue_stamp(templates: Sequence[Path], model_list: Path | None) -> str:
+def build_catalogue_stamp(templates: Sequence[Path], model_list: Path | None) -> str:
     """Return a text that changes with the files of the catalogues."""
     parts: list[str] = []
     for folder in templates:
-        stats = [path.stat() for path in _template_files(folder)]
+        stats = [path.stat() for path in _list_template_files(folder)]
         newest = max((one.st_mtime_ns for one in stats), default=0)
         parts.append(f"{folder}:{len(stats)}:{sum(one.st_size for one in stats)}:{newest}")
     if model_list is not None:
@@ -130,14 +130,14 @@ def catalogue_stamp(templates: Sequence[Path], model_list: Path | None) -> str:
     return "|".join(parts)
 
 
-def _cached(cache: Path) -> Catalogue | None:
+def _read_cached_catalogue(cache: Path) -> Catalogue | None:
     try:
         return msgspec.msgpack.decode(read_regular(cache, max_bytes=_MAX_CACHE_BYTES), type=Catalogue)
     except (Failure, msgspec.DecodeError):
         return None
 
 
-def _template_files(folder: Path) -> list[Path]:
+def _list_template_files(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as listed:
             names = sorted(entry.name for entry in listed if entry.name.endswith(".json") and entry.is_file())
@@ -146,17 +146,17 @@ def _template_files(folder: Path) -> list[Path]:
     return [folder / name for name in names]
 
 
-def _content(path: Path, problems: list[str]) -> Any:
+def _load_json(path: Path, problems: list[str]) -> Any:
     try:
         return orjson.loads(read_regular(path, max_bytes=_MAX_FILE_BYTES))
     except Failure as failure:
         problems.append(failure.message)
     except orjson.JSONDecodeError:
-        problems.append(f"{show_path(path)} is not JSON.")
+        problems.append(f"{printable_path(path)} is not JSON.")
     return None
 
 
-def _of_template(content: Any) -> Iterator[CatalogueEntry]:
+def _find_template_entries(content: Any) -> Iterator[CatalogueEntry]:
     """Give every entry of a `models` list, wherever the template keeps one."""
     open_values = [content]
     while open_values:
@@ -164,44 +164,44 @@ def _of_template(content: Any) -> Iterator[CatalogueEntry]:
         if isinstance(value, dict):
             listed = value.get("models")
             for model in listed if isinstance(listed, list) else ():
-                yield from _entry_of_template(model)
+                yield from _parse_template_entry(model)
             open_values.extend(value.values())
         elif isinstance(value, list):
             open_values.extend(value)
 
 
-def _entry_of_template(model: Any) -> Iterator[CatalogueEntry]:
-    if not isinstance(model, dict) or not _text(model, "name") or not _is_address(model.get("url")):
+def _parse_template_entry(model: Any) -> Iterator[CatalogueEntry]:
+    if not isinstance(model, dict) or not _get_text(model, "name") or not _is_http_url(model.get("url")):
         return
-    digest = (_text(model, "hash") or "").lower()
-    known = (_text(model, "hash_type") or "").lower() == "sha256" and _SHA256.fullmatch(digest)
+    digest = (_get_text(model, "hash") or "").lower()
+    known = (_get_text(model, "hash_type") or "").lower() == "sha256" and _SHA256.fullmatch(digest)
     yield CatalogueEntry(
         name=base_name(model["name"]),
         url=model["url"],
         catalogue=_TEMPLATES,
-        directory=_text(model, "directory"),
+        directory=_get_text(model, "directory"),
         sha256=digest if known else None,
     )
 
 
-def _of_manager(content: Any) -> Iterator[CatalogueEntry]:
+def _parse_manager_list(content: Any) -> Iterator[CatalogueEntry]:
     listed = content.get("models") if isinstance(content, dict) else None
     for model in listed if isinstance(listed, list) else ():
-        if isinstance(model, dict) and _text(model, "filename") and _is_address(model.get("url")):
-            folder = (_text(model, "save_path") or "").partition("/")[0]
+        if isinstance(model, dict) and _get_text(model, "filename") and _is_http_url(model.get("url")):
+            folder = (_get_text(model, "save_path") or "").partition("/")[0]
             yield CatalogueEntry(
                 name=base_name(model["filename"]),
                 url=model["url"],
                 catalogue=_MANAGER,
                 directory=folder if folder not in {"", "default"} else None,
-                base_model=_text(model, "base"),
+                base_model=_get_text(model, "base"),
             )
 
 
-def _is_address(value: Any) -> bool:
+def _is_http_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
 
 
-def _text(mapping: dict[str, Any], name: str) -> str | None:
+def _get_text(mapping: dict[str, Any], name: str) -> str | None:
     value = mapping.get(name)
     return value if isinstance(value, str) and value else None

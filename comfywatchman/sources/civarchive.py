@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Session
-from comfywatchman.sources.site_responses import content_of, shape, shapes
+from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.sources.site_responses import convert_entries, convert_or_none, read_content
 
 _SITE: Final = "CivArchive"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -54,11 +54,11 @@ class CivArchive:
         base_url: Where it answers.
     """
 
-    def __init__(self, session: Session, base_url: str = "https://civarchive.com") -> None:
+    def __init__(self, session: HttpSession, base_url: str = "https://civarchive.com") -> None:
         self._session = session
         self._base_url = base_url.rstrip("/")
 
-    def by_sha256(self, digest: str) -> ArchivedVersion | None:
+    def find_by_sha256(self, digest: str) -> ArchivedVersion | None:
         """Return the version whose file bears a hash, with that file alone; None when it is not remembered.
 
         Raises:
@@ -68,29 +68,29 @@ class CivArchive:
         if not _SHA256.fullmatch(digest):
             return None
         answer = self._session.get(f"{self._base_url}/api/sha256/{digest}", redirects="origin")
-        content = content_of(answer, _SITE)
+        content = read_content(answer, _SITE)
         if content is None:
             return None
-        version = _version(content, answer)
+        version = _parse_version(content, answer)
         bearers = tuple(file for file in version.files if (file.sha256 or "").lower() == digest)
         return msgspec.structs.replace(version, files=bearers) if bearers else None
 
 
-def _version(content: Any, answer: HttpAnswer) -> ArchivedVersion:
+def _parse_version(content: Any, answer: HttpResponse) -> ArchivedVersion:
     """Read a version, which stands alone or under the model's `version`."""
     if isinstance(content, dict):
         inner = content.get("version")
         body = inner if isinstance(inner, dict) else content
-        version = shape({**body, "files": []}, ArchivedVersion)
+        version = convert_or_none({**body, "files": []}, ArchivedVersion)
         listed = body.get("files")
         if version is not None and isinstance(listed, list):
-            files = (_file(entry) for entry in listed)
+            files = (_parse_file(entry) for entry in listed)
             return msgspec.structs.replace(version, files=tuple(file for file in files if file is not None))
     raise Failure("http-body", f"{answer.url} did not answer as {_SITE} does.")
 
 
-def _file(entry: Any) -> ArchivedFile | None:
+def _parse_file(entry: Any) -> ArchivedFile | None:
     if not isinstance(entry, dict):
         return None
-    file = shape({**entry, "mirrors": []}, ArchivedFile)
-    return file and msgspec.structs.replace(file, mirrors=shapes(entry.get("mirrors"), Mirror))
+    file = convert_or_none({**entry, "mirrors": []}, ArchivedFile)
+    return file and msgspec.structs.replace(file, mirrors=convert_entries(entry.get("mirrors"), Mirror))

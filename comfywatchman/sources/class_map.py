@@ -13,7 +13,7 @@ import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path, write_if_changed
+from comfywatchman.base.files import printable_path, read_regular, write_if_changed
 
 MAP_NAME: Final = "extension-node-map.json"
 LIST_NAME: Final = "custom-node-list.json"
@@ -82,7 +82,7 @@ class ClassMap(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self.packages[place], evidence=f"{how} {self.source}")
 
 
-def find_manager_maps(folders: Iterable[Path]) -> Path | None:
+def find_manager_map_folder(folders: Iterable[Path]) -> Path | None:
     """Return the first folder that holds the Manager's two lists.
 
     Args:
@@ -103,8 +103,8 @@ def load_class_map(folder: Path, *, cache: Path, source: str) -> ClassMap:
     Raises:
         Failure: The map cannot be read or is not a map.
     """
-    stamp = map_stamp(folder)
-    kept = _cached(cache, stamp, source)
+    stamp = build_map_stamp(folder)
+    kept = _read_cached_map(cache, stamp, source)
     if kept is not None:
         return kept
     fresh = read_class_map(folder, source=source, stamp=stamp)
@@ -121,23 +121,23 @@ def read_class_map(folder: Path, *, source: str, stamp: str = "") -> ClassMap:
     """
     mapped = _read_json(folder / MAP_NAME)
     if not isinstance(mapped, dict):
-        raise _no_map(folder / MAP_NAME, "is not a map from repositories to classes")
-    listed = _listed(folder)
+        raise _invalid_map_failure(folder / MAP_NAME, "is not a map from repositories to classes")
+    listed = _read_package_list(folder)
     packages: list[PackageRef] = []
     classes: dict[str, list[int]] = {}
     preempted: dict[str, list[int]] = {}
     patterns: list[tuple[str, int]] = []
     for url, entry in mapped.items():
-        names, facts = _entry(entry)
-        about = {**facts, **listed.get(_plain(url), {})}
+        names, facts = _parse_map_entry(entry)
+        about = {**facts, **listed.get(_normalize_repository_url(url), {})}
         place = len(packages)
-        packages.append(_package(url, about))
+        packages.append(_build_package(url, about))
         for name in names:
             classes.setdefault(name, []).append(place)
-        for name in _texts(about.get("preemptions")):
+        for name in _filter_strings(about.get("preemptions")):
             preempted.setdefault(name, []).append(place)
         pattern = about.get("nodename_pattern")
-        if isinstance(pattern, str) and _is_harmless(pattern):
+        if isinstance(pattern, str) and _is_safe_pattern(pattern):
             patterns.append((pattern, place))
     return ClassMap(
         source=source,
@@ -149,7 +149,7 @@ def read_class_map(folder: Path, *, source: str, stamp: str = "") -> ClassMap:
     )
 
 
-def _cached(cache: Path, stamp: str, source: str) -> ClassMap | None:
+def _read_cached_map(cache: Path, stamp: str, source: str) -> ClassMap | None:
     try:
         kept = msgspec.msgpack.decode(read_regular(cache, max_bytes=MAX_MAP_BYTES), type=ClassMap)
     except (Failure, msgspec.DecodeError):
@@ -157,7 +157,7 @@ def _cached(cache: Path, stamp: str, source: str) -> ClassMap | None:
     return kept if (kept.stamp, kept.source, kept.format) == (stamp, source, _FORMAT) else None
 
 
-def map_stamp(folder: Path) -> str:
+def build_map_stamp(folder: Path) -> str:
     """Return a text that changes with the files of a folder's map."""
     parts = [str(folder)]
     for name in (MAP_NAME, LIST_NAME):
@@ -174,15 +174,15 @@ def _read_json(path: Path) -> Any:
     try:
         return orjson.loads(read_regular(path, max_bytes=MAX_MAP_BYTES))
     except orjson.JSONDecodeError as error:
-        raise _no_map(path, f"is not JSON: {error}") from error
+        raise _invalid_map_failure(path, f"is not JSON: {error}") from error
 
 
-def _no_map(path: Path, reason: str) -> Failure:
+def _invalid_map_failure(path: Path, reason: str) -> Failure:
     hint = f"Let [nodes] class_map name ComfyUI-Manager's {MAP_NAME}, or leave it empty."
-    return Failure("file-unreadable", f"{show_path(path)} {reason}.", hint=hint)
+    return Failure("file-unreadable", f"{printable_path(path)} {reason}.", hint=hint)
 
 
-def _listed(folder: Path) -> Mapping[str, dict[str, Any]]:
+def _read_package_list(folder: Path) -> Mapping[str, dict[str, Any]]:
     """Return what the list says of each repository; nothing when there is no readable list."""
     try:
         content = _read_json(folder / LIST_NAME)
@@ -192,22 +192,22 @@ def _listed(folder: Path) -> Mapping[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for entry in entries if isinstance(entries, list) else ():
         if isinstance(entry, dict):
-            for url in (*_texts(entry.get("files")), *_texts([entry.get("reference")])):
-                found.setdefault(_plain(url), entry)
+            for url in (*_filter_strings(entry.get("files")), *_filter_strings([entry.get("reference")])):
+                found.setdefault(_normalize_repository_url(url), entry)
     return found
 
 
-def _entry(entry: Any) -> tuple[list[str], dict[str, Any]]:
+def _parse_map_entry(entry: Any) -> tuple[list[str], dict[str, Any]]:
     if not isinstance(entry, list) or not entry:
         return [], {}
     facts = entry[1] if len(entry) > 1 and isinstance(entry[1], dict) else {}
-    return _texts(entry[0]), facts
+    return _filter_strings(entry[0]), facts
 
 
-def _package(url: str, about: Mapping[str, Any]) -> PackageRef:
+def _build_package(url: str, about: Mapping[str, Any]) -> PackageRef:
     title = about.get("title_aux") or about.get("title")
     registry_id = about.get("id")
-    name = _plain(url).rpartition("/")[2]
+    name = _normalize_repository_url(url).rpartition("/")[2]
     return PackageRef(
         id=registry_id if isinstance(registry_id, str) and registry_id else name,
         url=url,
@@ -215,15 +215,15 @@ def _package(url: str, about: Mapping[str, Any]) -> PackageRef:
     )
 
 
-def _texts(value: Any) -> list[str]:
+def _filter_strings(value: Any) -> list[str]:
     return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
 
 
-def _plain(url: str) -> str:
+def _normalize_repository_url(url: str) -> str:
     return url.strip().removesuffix("/").removesuffix(".git").lower()
 
 
-def _is_harmless(pattern: str) -> bool:
+def _is_safe_pattern(pattern: str) -> bool:
     """Say whether a pattern compiles and cannot take more than quadratic time: nothing repeated is repeated again."""
     if len(pattern) > _MAX_PATTERN_LENGTH or _REPEATED_GROUP.search(pattern) or len(re.findall(r"[*+{]", pattern)) > 2:  # noqa: PLR2004
         return False

@@ -60,12 +60,12 @@ def extension(name: str) -> str:
     return f".{end.lower()}" if dot and stem else ""
 
 
-def same_name(one: str, other: str) -> bool:
+def is_same_name(one: str, other: str) -> bool:
     """Say whether two file names are equal but for upper and lower case."""
     return one.lower() == other.lower()
 
 
-def tokens(name: str) -> tuple[str, ...]:
+def tokenize(name: str) -> tuple[str, ...]:
     """Return the words and numbers of a file name in lower case, its extension last (`.gguf`).
 
     A precision (`fp8_e4m3fn_scaled`, `Q4_K_M`) and a version (`2.2`) are one token each.
@@ -76,12 +76,12 @@ def tokens(name: str) -> tuple[str, ...]:
     return (*found, end) if end else found
 
 
-def differing_tokens(wanted: str, offered: str) -> tuple[tuple[str, str], ...]:
+def find_differing_tokens(wanted: str, offered: str) -> tuple[tuple[str, str], ...]:
     """Return where two file names differ, as pairs of tokens in order; empty on a side that has nothing there.
 
     Names that differ in case and separators only give no pair.
     """
-    mine, theirs = tokens(wanted), tokens(offered)
+    mine, theirs = tokenize(wanted), tokenize(offered)
     pairs: list[tuple[str, str]] = []
     for kind, start, end, other_start, other_end in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
         if kind != "equal":
@@ -96,7 +96,7 @@ def is_precision(token: str) -> bool:
 
 def is_precision_variant(wanted: str, offered: str) -> bool:
     """Say whether two names differ in exactly one token and both sides of it are precisions."""
-    mine, theirs = tokens(wanted), tokens(offered)
+    mine, theirs = tokenize(wanted), tokenize(offered)
     if len(mine) != len(theirs):
         return False
     pairs = [pair for pair in zip(mine, theirs, strict=True) if pair[0] != pair[1]]
@@ -111,7 +111,7 @@ def is_generic(name: str) -> bool:
     return few or _GENERIC.fullmatch(stem) is not None
 
 
-def reason_no_model_name(value: str) -> str | None:
+def reason_invalid_model_name(value: str) -> str | None:
     """Say why a value cannot name a model file below a model folder, or None when it can.
 
     Args:
@@ -123,7 +123,7 @@ def reason_no_model_name(value: str) -> str | None:
     if "://" in value or ":" in segments[0] or not segments[0]:
         return "it is an address or an absolute path"
     for segment in segments:
-        reason = _reason_bad_segment(segment)
+        reason = _reason_invalid_segment(segment)
         if reason is not None:
             return reason
     if extension(segments[-1]) not in MODEL_EXTENSIONS:
@@ -131,7 +131,7 @@ def reason_no_model_name(value: str) -> str | None:
     return None
 
 
-def search_terms(name: str) -> tuple[str, ...]:
+def build_search_terms(name: str) -> tuple[str, ...]:
     """Return what to search for where file names are not indexed: words that the model's own name may hold.
 
     Civitai makes most file names of `model_version`, so the part before the first `_` comes first, with its joined
@@ -142,24 +142,28 @@ def search_terms(name: str) -> tuple[str, ...]:
     """
     stem = name[: len(name) - len(extension(name))]
     words = _TOKEN.findall(stem)
-    ladder = (_spaced(_unprecise(stem.split("_", 1)[0])), _words(words), _spaced(_unprecise(stem)))
+    ladder = (
+        _split_camel_case(_drop_precisions(stem.split("_", 1)[0])),
+        _join_words(words),
+        _split_camel_case(_drop_precisions(stem)),
+    )
     kept = {term.lower(): term for term in reversed(ladder) if len(term) >= _SHORTEST_TERM}
     return tuple(dict.fromkeys(kept[term.lower()] for term in ladder if term.lower() in kept))
 
 
-def _unprecise(stem: str) -> list[str]:
+def _drop_precisions(stem: str) -> list[str]:
     return [word for word in _TOKEN.findall(stem) if not is_precision(word)]
 
 
-def _spaced(words: list[str]) -> str:
-    return _words([_CAMEL.sub(" ", word) for word in words])
+def _split_camel_case(words: list[str]) -> str:
+    return _join_words([_CAMEL.sub(" ", word) for word in words])
 
 
-def _words(words: list[str]) -> str:
+def _join_words(words: list[str]) -> str:
     return " ".join(" ".join(words).replace("_", " ").split()[:_MOST_WORDS])
 
 
-def _reason_bad_segment(segment: str) -> str | None:
+def _reason_invalid_segment(segment: str) -> str | None:
     if segment in {"", ".", ".."}:
         return "it points outside its folder"
     if len(segment.encode("utf-8", "replace")) > _MOST_BYTES:

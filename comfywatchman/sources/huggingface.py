@@ -14,9 +14,16 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Session
-from comfywatchman.sources.site_responses import FORBIDDEN, NOT_FOUND, OK, UNAUTHORIZED, refusal, shapes
-from comfywatchman.sources.urls import HuggingFaceFile, hugging_face_url, is_hugging_face_file
+from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.sources.site_responses import (
+    FORBIDDEN,
+    NOT_FOUND,
+    OK,
+    UNAUTHORIZED,
+    build_api_failure,
+    convert_entries,
+)
+from comfywatchman.sources.urls import HuggingFaceFile, build_hugging_face_url, is_hugging_face_file
 
 _SITE: Final = "Hugging Face"
 _MOST_TREE_PAGES: Final = 20
@@ -35,7 +42,7 @@ class RepoSummary(msgspec.Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
-class Lfs(msgspec.Struct, frozen=True):
+class LfsPointer(msgspec.Struct, frozen=True):
     """A large file: `oid` is the SHA-256 of its content."""
 
     oid: str = ""
@@ -49,7 +56,7 @@ class TreeFile(msgspec.Struct, frozen=True):
     type: str = "file"
     oid: str = ""
     size: int | None = None
-    lfs: Lfs | None = None
+    lfs: LfsPointer | None = None
 
     @property
     def sha256(self) -> str | None:
@@ -78,7 +85,7 @@ class RemoteFile:
 
 
 @dataclass(frozen=True, slots=True)
-class NotThere:
+class HubNotFound:
     """What was asked for is not there, as the site itself says.
 
     Attributes:
@@ -92,7 +99,7 @@ class NotThere:
 
 
 @dataclass(frozen=True, slots=True)
-class Gated:
+class GatedRepo:
     """The repository is there, but its owner lets in only who has asked and is logged in."""
 
     repo: str
@@ -108,7 +115,9 @@ class HuggingFace:
         token: The account's token.
     """
 
-    def __init__(self, session: Session, base_url: str = "https://huggingface.co", token: str | None = None) -> None:
+    def __init__(
+        self, session: HttpSession, base_url: str = "https://huggingface.co", token: str | None = None
+    ) -> None:
         self._session = session
         self._token = token
         self.base_url = base_url.rstrip("/")
@@ -121,16 +130,16 @@ class HuggingFace:
         """
         query_text = urlencode({"search": query, "limit": limit})
         answer = self._get(f"{self.base_url}/api/models?{query_text}")
-        return shapes(_list(answer), RepoSummary)
+        return convert_entries(_parse_list(answer), RepoSummary)
 
-    def files(self, repo: str, *, revision: str = "main") -> tuple[TreeFile, ...] | NotThere | Gated:
+    def files(self, repo: str, *, revision: str = "main") -> tuple[TreeFile, ...] | HubNotFound | GatedRepo:
         """Return all files of a repository with size and hash.
 
         Raises:
             Failure: Nothing is known, or there are more pages than are read.
         """
         if not is_hugging_face_file(HuggingFaceFile(repo, revision, "x")):
-            return NotThere("address", f"{repo!r} is no repository's name.")
+            return HubNotFound("address", f"{repo!r} is no repository's name.")
         url: str | None = (
             f"{self.base_url}/api/models/{repo}/tree/{quote(revision, safe='')}?recursive=true&expand=true"
         )
@@ -138,14 +147,14 @@ class HuggingFace:
         for _ in range(_MOST_TREE_PAGES):
             answer = self._get(url)
             if answer.status != OK:
-                return _absence(answer, repo)
-            found.extend(file for file in shapes(_list(answer), TreeFile) if file.type == "file")
+                return _classify_absence(answer, repo)
+            found.extend(file for file in convert_entries(_parse_list(answer), TreeFile) if file.type == "file")
             url = self._next(answer, url)
             if url is None:
                 return tuple(found)
         raise Failure("http-body", f"{_SITE} lists more than {_MOST_TREE_PAGES} pages of files of {repo}.")
 
-    def head_file(self, repo: str, revision: str, path: str) -> RemoteFile | NotThere | Gated:
+    def head_file(self, repo: str, revision: str, path: str) -> RemoteFile | HubNotFound | GatedRepo:
         """Return a file's commit, size and SHA-256 by asking for its headers; nothing is fetched.
 
         Redirects inside the site are followed (renamed repositories), those to where the bytes lie are not.
@@ -155,13 +164,13 @@ class HuggingFace:
         """
         file = HuggingFaceFile(repo, revision, path)
         if not is_hugging_face_file(file):
-            return NotThere("address", f"{repo}/{path} is no address of a file.")
-        answer = self._session.head(hugging_face_url(self.base_url, file), token=self._token)
+            return HubNotFound("address", f"{repo}/{path} is no address of a file.")
+        answer = self._session.head(build_hugging_face_url(self.base_url, file), token=self._token)
         if answer.status not in _HERE:
-            return _absence(answer, repo)
+            return _classify_absence(answer, repo)
         commit = answer.headers.get("x-repo-commit", "")
         if not _COMMIT.fullmatch(commit):
-            raise _strange(answer)
+            raise _unexpected_response_failure(answer)
         digest = answer.headers.get("x-linked-etag", "").strip('"').lower()
         size = answer.headers.get("x-linked-size", "") or (
             answer.headers.get("content-length", "") if answer.status == OK else ""
@@ -174,56 +183,56 @@ class HuggingFace:
             sha256=digest if _SHA256.fullmatch(digest) else None,
         )
 
-    def _get(self, url: str | None) -> HttpAnswer:
+    def _get(self, url: str | None) -> HttpResponse:
         return self._session.get(url or "", token=self._token, redirects="origin")
 
-    def _next(self, answer: HttpAnswer, url: str | None) -> str | None:
+    def _next(self, answer: HttpResponse, url: str | None) -> str | None:
         """Return the next page's address; one that leads to another server is not followed."""
         match = _NEXT.search(answer.headers.get("link", ""))
         if match is None:
             return None
         following: str = urljoin(url or "", match[1])
         if urlsplit(following)[:2] != urlsplit(self.base_url)[:2]:
-            raise _strange(answer)
+            raise _unexpected_response_failure(answer)
         return following
 
 
-def _list(answer: HttpAnswer) -> list[Any]:
+def _parse_list(answer: HttpResponse) -> list[Any]:
     if answer.status != OK:
-        raise _refused(answer)
-    content = answer.parsed()
+        raise _response_failure(answer)
+    content = answer.parse_json()
     if not isinstance(content, list):
-        raise _strange(answer)
+        raise _unexpected_response_failure(answer)
     return content
 
 
-def _absence(answer: HttpAnswer, repo: str) -> NotThere | Gated:
+def _classify_absence(answer: HttpResponse, repo: str) -> HubNotFound | GatedRepo:
     """Tell what is not there by the site's own code; a status alone, which any proxy may send, says nothing."""
     code, said = answer.headers.get("x-error-code", ""), answer.headers.get("x-error-message", "")
     if _TAKEN_DOWN in said.lower():
-        return NotThere("disabled", f"{repo} was taken down by {_SITE}.")
+        return HubNotFound("disabled", f"{repo} was taken down by {_SITE}.")
     if code == "GatedRepo" and answer.status in {UNAUTHORIZED, FORBIDDEN}:
-        return Gated(repo, f"{repo} is gated: accept its terms on {_SITE} and set a token of that account.")
+        return GatedRepo(repo, f"{repo} is gated: accept its terms on {_SITE} and set a token of that account.")
     if code == "RepoNotFound" and answer.status in {UNAUTHORIZED, NOT_FOUND}:
-        return NotThere("repo", f"{_SITE} has no repository {repo}, or it is private.")
+        return HubNotFound("repo", f"{_SITE} has no repository {repo}, or it is private.")
     if code == "RevisionNotFound" and answer.status == NOT_FOUND:
-        return NotThere("revision", f"{repo} has no such revision.")
+        return HubNotFound("revision", f"{repo} has no such revision.")
     if code == "EntryNotFound" and answer.status == NOT_FOUND:
-        return NotThere("entry", f"{repo} has no such file.")
-    raise _refused(answer)
+        return HubNotFound("entry", f"{repo} has no such file.")
+    raise _response_failure(answer)
 
 
-def _refused(answer: HttpAnswer) -> Failure:
-    failure = refusal(answer, _SITE, said=answer.headers.get("x-error-message", ""))
-    reset = next(_reset_seconds(answer.headers.get("ratelimit", "")), None)
+def _response_failure(answer: HttpResponse) -> Failure:
+    failure = build_api_failure(answer, _SITE, said=answer.headers.get("x-error-message", ""))
+    reset = next(_find_reset_seconds(answer.headers.get("ratelimit", "")), None)
     if failure.code == "source-rate-limited" and reset is not None:
         return Failure(failure.code, failure.message, hint=f"Try again in {reset} seconds.")
     return failure
 
 
-def _reset_seconds(header: str) -> Iterator[str]:
+def _find_reset_seconds(header: str) -> Iterator[str]:
     return (match[1] for match in re.finditer(r"(?:^|;)\s*t=(\d{1,6})(?=$|[;,\s])", header))
 
 
-def _strange(answer: HttpAnswer) -> Failure:
+def _unexpected_response_failure(answer: HttpResponse) -> Failure:
     return Failure("http-body", f"{answer.url} did not answer as {_SITE} does.")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Session
+from comfywatchman.base.http import HttpResponse, HttpSession
 from comfywatchman.sources.class_map import PackageRef
 
 _OK: Final = 200
@@ -16,7 +16,7 @@ _WITHDRAWN: Final = frozenset({"NodeStatusBanned", "NodeStatusDeleted"})
 
 
 @dataclass(frozen=True, slots=True)
-class RegistryAnswer:
+class RegistryResult:
     """What the registry said of one class or package.
 
     Attributes:
@@ -28,7 +28,7 @@ class RegistryAnswer:
     failure: Failure | None = None
 
 
-def registry_owner(session: Session, base_url: str, class_type: str) -> RegistryAnswer:
+def find_registry_provider(session: HttpSession, base_url: str, class_type: str) -> RegistryResult:
     """Ask the registry who brings a class; a class that it does not know is an answer, an error is none.
 
     Args:
@@ -37,10 +37,10 @@ def registry_owner(session: Session, base_url: str, class_type: str) -> Registry
         class_type: The class as the workflow writes it.
     """
     url = f"{base_url.rstrip('/')}/comfy-nodes/{quote(class_type, safe='')}/node"
-    return _asked(session, url)
+    return _request_package(session, url)
 
 
-def registry_pack(session: Session, base_url: str, pack_id: str) -> RegistryAnswer:
+def find_registry_pack(session: HttpSession, base_url: str, pack_id: str) -> RegistryResult:
     """Ask the registry for a package by its id; one that it does not know is an answer, an error is none.
 
     Args:
@@ -49,41 +49,41 @@ def registry_pack(session: Session, base_url: str, pack_id: str) -> RegistryAnsw
         pack_id: The package's id, such as `comfyui-kjnodes`.
     """
     url = f"{base_url.rstrip('/')}/nodes/{quote(pack_id, safe='')}"
-    return _asked(session, url)
+    return _request_package(session, url)
 
 
-def _asked(session: Session, url: str) -> RegistryAnswer:
+def _request_package(session: HttpSession, url: str) -> RegistryResult:
     try:
         answer = session.get(url)
         if answer.status == _NOT_FOUND:
-            return _unknown(answer)
-        return RegistryAnswer(package=_package(answer.parsed(), answer.url))
+            return _read_not_found(answer)
+        return RegistryResult(package=_parse_package(answer.parse_json(), answer.url))
     except Failure as failure:
-        return RegistryAnswer(failure=failure)
+        return RegistryResult(failure=failure)
 
 
-def _unknown(answer: HttpAnswer) -> RegistryAnswer:
+def _read_not_found(answer: HttpResponse) -> RegistryResult:
     """Take a 404 for "unknown class" only when the registry itself says it: a strange server's page is no answer."""
     try:
-        HttpAnswer(answer.url, _OK, answer.headers, answer.body).parsed()
+        HttpResponse(answer.url, _OK, answer.headers, answer.body).parse_json()
     except Failure as failure:
-        return RegistryAnswer(failure=failure)
-    return RegistryAnswer()
+        return RegistryResult(failure=failure)
+    return RegistryResult()
 
 
-def _package(payload: object, url: str) -> PackageRef | None:
-    if not isinstance(payload, dict) or not _text(payload, "id"):
+def _parse_package(payload: object, url: str) -> PackageRef | None:
+    if not isinstance(payload, dict) or not _get_text(payload, "id"):
         raise Failure("http-body", f"{url} did not answer as the Comfy Registry does.")
     if payload.get("status") in _WITHDRAWN:
         return None
     return PackageRef(
         id=payload["id"],
-        url=_text(payload, "repository"),
-        title=_text(payload, "name"),
+        url=_get_text(payload, "repository"),
+        title=_get_text(payload, "name"),
         evidence="listed in the Comfy Registry",
     )
 
 
-def _text(payload: dict[str, Any], name: str) -> str | None:
+def _get_text(payload: dict[str, Any], name: str) -> str | None:
     value = payload.get(name)
     return value if isinstance(value, str) and value else None

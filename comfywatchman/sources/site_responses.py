@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer
+from comfywatchman.base.http import HttpResponse
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -27,7 +27,7 @@ _KEYS: Final = {"Civitai": "CIVITAI_API_KEY", "Hugging Face": "HF_TOKEN", "Tavil
 _log = logging.getLogger(__name__)
 
 
-def content_of(answer: HttpAnswer, site: str) -> Any | None:
+def read_content(answer: HttpResponse, site: str) -> Any | None:
     """Return the JSON of an answer, or None when the site itself says that it does not have what was asked.
 
     A 404 counts only with a JSON object: the page of a proxy or of a strange server says nothing.
@@ -39,14 +39,14 @@ def content_of(answer: HttpAnswer, site: str) -> Any | None:
     Raises:
         Failure: See `refusal`; `http-body` for a page where JSON belongs.
     """
-    if answer.status in {NOT_FOUND, _GONE} and _object(answer.body) is not None:
+    if answer.status in {NOT_FOUND, _GONE} and _parse_object(answer.body) is not None:
         return None
     if answer.status != OK:
-        raise refusal(answer, site)
-    return answer.parsed()
+        raise build_api_failure(answer, site)
+    return answer.parse_json()
 
 
-def refusal(answer: HttpAnswer, site: str, *, said: str = "") -> Failure:
+def build_api_failure(answer: HttpResponse, site: str, *, said: str = "") -> Failure:
     """Return what an answer that gives nothing means, told apart by its status.
 
     Args:
@@ -57,7 +57,7 @@ def refusal(answer: HttpAnswer, site: str, *, said: str = "") -> Failure:
     Returns:
         `source-unauthorized`, `source-forbidden`, `source-rate-limited`, `source-unavailable`, or `http-status`.
     """
-    said = one_line(said or _own_words(answer.body))
+    said = to_one_line(said or _read_error_message(answer.body))
     because = f": {said}" if said else f" (status {answer.status})."
     if answer.status == UNAUTHORIZED:
         variable = _KEYS.get(site)
@@ -75,7 +75,7 @@ def refusal(answer: HttpAnswer, site: str, *, said: str = "") -> Failure:
     return Failure("http-status", f"{answer.url} answered with status {answer.status}.")
 
 
-def shape(payload: object, wanted: type[T]) -> T | None:
+def convert_or_none(payload: object, wanted: type[T]) -> T | None:
     """Return a mapping as the fields that we read of it, or None when one of them has a wrong type.
 
     Unknown fields are ignored, missing ones take their default.
@@ -87,25 +87,25 @@ def shape(payload: object, wanted: type[T]) -> T | None:
         return None
 
 
-def shapes(payload: object, wanted: type[T]) -> tuple[T, ...]:
+def convert_entries(payload: object, wanted: type[T]) -> tuple[T, ...]:
     """Return the entries of a list that have the form wanted; one damaged entry hides no other."""
     entries: Iterable[object] = payload if isinstance(payload, list) else ()
-    found = (shape(entry, wanted) for entry in entries)
+    found = (convert_or_none(entry, wanted) for entry in entries)
     return tuple(one for one in found if one is not None)
 
 
-def one_line(text: str) -> str:
+def to_one_line(text: str) -> str:
     """Return a foreign text fit for a message: one line, printable, not long."""
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return line if len(line) <= _MOST_CHARS_SHOWN else f"{line[:_MOST_CHARS_SHOWN]}…"
 
 
-def _own_words(body: bytes) -> str:
-    texts = ((_object(body) or {}).get(name) for name in ("message", "error"))
+def _read_error_message(body: bytes) -> str:
+    texts = ((_parse_object(body) or {}).get(name) for name in ("message", "error"))
     return next((text for text in texts if isinstance(text, str) and text), "")
 
 
-def _object(body: bytes) -> Mapping[str, Any] | None:
+def _parse_object(body: bytes) -> Mapping[str, Any] | None:
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError:

@@ -40,7 +40,7 @@ class HuggingFaceFile:
 
 
 @dataclass(frozen=True, slots=True)
-class CivitaiPlace:
+class CivitaiAddress:
     """A model, version or file on Civitai; at least model or version is known."""
 
     model_id: int | None = None
@@ -48,10 +48,10 @@ class CivitaiPlace:
     file_id: int | None = None
 
 
-HubPlace = HuggingFaceFile | CivitaiPlace
+HubAddress = HuggingFaceFile | CivitaiAddress
 
 
-def hub_place(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> HubPlace | None:
+def parse_hub_url(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> HubAddress | None:
     """Read an address that somebody else wrote; None for all that is no model file on a host we know.
 
     Parameters that only choose among a version's files or ask for a download are dropped, all others make the address
@@ -62,15 +62,15 @@ def hub_place(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> HubPlace |
         extra_hosts: Further hosts with their port (`127.0.0.1:8080`), which may also be asked by http: test servers
             and mirrors that the configuration names.
     """
-    parts = _strict_parts(url, extra_hosts)
+    parts = _split_strictly(url, extra_hosts)
     if parts is None:
         return None
     host, path, query = parts
-    place: HubPlace | None = None
+    place: HubAddress | None = None
     if host in HUGGING_FACE_HOSTS | extra_hosts:
-        place = _on_hugging_face(path, query)
+        place = _parse_hugging_face(path, query)
     if place is None and host in CIVITAI_HOSTS | extra_hosts:
-        place = _on_civitai(path, query)
+        place = _parse_civitai(path, query)
     return place
 
 
@@ -83,20 +83,20 @@ def reason_to_refuse(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> str
         url: The address.
         extra_hosts: As for `hub_place`.
     """
-    place = hub_place(url, extra_hosts=extra_hosts)
+    place = parse_hub_url(url, extra_hosts=extra_hosts)
     if place is None:
         return "it is no address of a model file on a host that is allowed"
     base_url = url[: url.index("/", url.index("//") + 2)]
     if isinstance(place, HuggingFaceFile):
-        built = hugging_face_url(base_url, place)
+        built = build_hugging_face_url(base_url, place)
     elif place.version_id is None:
         return "it names no version"
     else:
-        built = civitai_url(base_url, place.version_id, place.file_id)
+        built = build_civitai_url(base_url, place.version_id, place.file_id)
     return None if built == url else "it is not written as this program writes such an address"
 
 
-def hugging_face_url(base_url: str, file: HuggingFaceFile) -> str:
+def build_hugging_face_url(base_url: str, file: HuggingFaceFile) -> str:
     """Return the address of a file; give a commit as revision to get the same bytes for ever.
 
     Raises:
@@ -107,7 +107,7 @@ def hugging_face_url(base_url: str, file: HuggingFaceFile) -> str:
     return f"{base_url.rstrip('/')}/{file.repo}/resolve/{quote(file.revision, safe='')}/{quote(file.path)}"
 
 
-def civitai_url(base_url: str, version_id: int, file_id: int | None = None) -> str:
+def build_civitai_url(base_url: str, version_id: int, file_id: int | None = None) -> str:
     """Return the address of a version's file.
 
     Without the file's id, Civitai chooses one by the preferences of the account that asks.
@@ -116,12 +116,12 @@ def civitai_url(base_url: str, version_id: int, file_id: int | None = None) -> s
     return f"{base_url.rstrip('/')}/api/download/models/{version_id}{query}"
 
 
-def civitai_page(base_url: str, model_id: int, version_id: int) -> str:
+def build_civitai_page_url(base_url: str, model_id: int, version_id: int) -> str:
     """Return the address of a version's page, for people."""
     return f"{base_url.rstrip('/')}/models/{model_id}?{urlencode({'modelVersionId': version_id})}"
 
 
-def is_repo(repo: str) -> bool:
+def is_repo_id(repo: str) -> bool:
     """Say whether a text can be a repository's id (`owner/name`)."""
     segments = repo.split("/")
     return len(segments) == 2 and all(  # noqa: PLR2004 - owner and name
@@ -132,16 +132,16 @@ def is_repo(repo: str) -> bool:
 def is_hugging_face_file(file: HuggingFaceFile) -> bool:
     """Say whether repository, revision and path can stand in an address without leading elsewhere."""
     return (
-        is_repo(file.repo)
+        is_repo_id(file.repo)
         and _REVISION.fullmatch(file.revision) is not None
-        and _stays_below(file.revision)
+        and _has_no_dot_segments(file.revision)
         and file.path.isprintable()
         and "\\" not in file.path
-        and _stays_below(file.path)
+        and _has_no_dot_segments(file.path)
     )
 
 
-def without_secrets(url: str) -> str:
+def strip_secrets(url: str) -> str:
     """Return an address that somebody else wrote, fit for reports: keys and passwords of its author are left out.
 
     Of its parameters only those stay that choose a file; an address that cannot be split is given up to its first `?`.
@@ -154,24 +154,24 @@ def without_secrets(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(chosen), ""))
 
 
-def addresses_in(text: str) -> tuple[str, ...]:
+def find_urls(text: str) -> tuple[str, ...]:
     """Return the http addresses in a text (a note of a workflow), in order, without what Markdown puts around them."""
-    return tuple(dict.fromkeys(_addresses(text)))[:_MOST_ADDRESSES]
+    return tuple(dict.fromkeys(_iterate_urls(text)))[:_MOST_ADDRESSES]
 
 
-def _addresses(text: str) -> Iterator[str]:
+def _iterate_urls(text: str) -> Iterator[str]:
     for match in _ADDRESS.finditer(text):
         address = re.split(r"[<>\"`|{}]|\]\(", match.group(), maxsplit=1)[0]
-        while address and (address[-1] in _CLOSING or _closes_too_much(address)):
+        while address and (address[-1] in _CLOSING or _has_unmatched_closing_bracket(address)):
             address = address[:-1]
         yield address
 
 
-def _closes_too_much(address: str) -> bool:
+def _has_unmatched_closing_bracket(address: str) -> bool:
     return any(address.endswith(end) and address.count(end) > address.count(start) for start, end in ("()", "[]"))
 
 
-def _strict_parts(url: str, extra_hosts: frozenset[str]) -> tuple[str, str, dict[str, str]] | None:
+def _split_strictly(url: str, extra_hosts: frozenset[str]) -> tuple[str, str, dict[str, str]] | None:
     """Split an address whose host is on the list and which every parser splits alike."""
     if len(url) > _MOST_CHARS or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         return None
@@ -189,7 +189,7 @@ def _strict_parts(url: str, extra_hosts: frozenset[str]) -> tuple[str, str, dict
     return (parts.netloc, parts.path, dict(query)) if len(dict(query)) == len(query) else None
 
 
-def _on_hugging_face(path: str, query: dict[str, str]) -> HuggingFaceFile | None:
+def _parse_hugging_face(path: str, query: dict[str, str]) -> HuggingFaceFile | None:
     segments = path.split("/")
     if len(segments) < 6 or segments[3] not in _FILE_ROUTES or query not in ({}, {"download": "true"}):  # noqa: PLR2004
         return None
@@ -207,20 +207,20 @@ def _is_utf8(segment: str) -> bool:
     return True
 
 
-def _on_civitai(path: str, query: dict[str, str]) -> CivitaiPlace | None:
+def _parse_civitai(path: str, query: dict[str, str]) -> CivitaiAddress | None:
     numbers = {name: value for name, value in query.items() if name in {"fileId", "modelVersionId"}}
     if not set(query) <= {*numbers, *_CIVITAI_CHOICES} or not all(map(_NUMBER.fullmatch, numbers.values())):
         return None
     download = re.fullmatch(r"/api/download/models/([1-9][0-9]{0,17})", path)
     if download and "modelVersionId" not in numbers:
         file_id = numbers.get("fileId")
-        return CivitaiPlace(version_id=int(download[1]), file_id=int(file_id) if file_id else None)
+        return CivitaiAddress(version_id=int(download[1]), file_id=int(file_id) if file_id else None)
     page = re.fullmatch(r"/models/([1-9][0-9]{0,17})(?:/[A-Za-z0-9%._~-]*)?", path)
     if page and "fileId" not in numbers:
         version_id = numbers.get("modelVersionId")
-        return CivitaiPlace(model_id=int(page[1]), version_id=int(version_id) if version_id else None)
+        return CivitaiAddress(model_id=int(page[1]), version_id=int(version_id) if version_id else None)
     return None
 
 
-def _stays_below(path: str) -> bool:
+def _has_no_dot_segments(path: str) -> bool:
     return all(segment not in {"", ".", ".."} for segment in path.split("/"))

@@ -11,7 +11,7 @@ from typing import TypedDict
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.accuracy.templates import PACKAGE, template_files
@@ -37,7 +37,7 @@ def oracle() -> Oracle:
 
 
 def found_in(content: bytes, listed: frozenset[str]) -> set[Row]:
-    table = builtin_table()
+    table = load_builtin_table()
     references = find_references(read_workflow(content, table=table), table)
     return {
         (one.node_path, one.node_type, one.input, one.folder, one.value)
@@ -80,7 +80,7 @@ def test_references_equal_what_the_official_frontend_sends(capsys: pytest.Captur
 
 
 def test_every_template_is_read_without_a_guess() -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     problems = set()
     guessed = []
     for content in template_files().values():
@@ -93,7 +93,7 @@ def test_every_template_is_read_without_a_guess() -> None:
 
 
 def test_every_declared_model_is_found_where_the_author_says(capsys: pytest.CaptureFixture[str]) -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     declared = 0
     absent = []
     for name, content in template_files().items():
@@ -109,7 +109,7 @@ def test_every_declared_model_is_found_where_the_author_says(capsys: pytest.Capt
 
 
 def test_reading_is_fast(capsys: pytest.CaptureFixture[str]) -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     files = list(template_files().values())
     start = time.process_time()
     for content in files:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.workflow.document import Workflow
 from comfywatchman.comfyui.workflow.reader import read_workflow
@@ -18,12 +18,12 @@ Named = set[tuple[str, str, str, str | None, bool]]
 
 
 def named(workflow: Workflow) -> Named:
-    references = find_references(workflow, builtin_table())
+    references = find_references(workflow, load_builtin_table())
     return {(one.node_path, one.input, one.value, one.folder, one.active) for one in references}
 
 
 def read(content: bytes) -> Workflow:
-    return read_workflow(content, table=builtin_table())
+    return read_workflow(content, table=load_builtin_table())
 
 
 def raw_templates() -> Iterator[tuple[Named, Any]]:

@@ -2,29 +2,29 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.base.address import Place, parse_place, show_url
+from comfywatchman.base.address import Address, parse_address, printable_url
 from comfywatchman.base.errors import Failure
 
 
 @pytest.mark.parametrize(
     ("url", "place"),
     [
-        ("https://A.example/b?c=d#e", Place("https", "a.example", 443, "/b?c=d")),
-        ("http://a.example:8080", Place("http", "a.example", 8080, "/")),
-        ("https://[2001:db8::1]:8443/x y".replace(" ", "%20"), Place("https", "2001:db8::1", 8443, "/x%20y")),
-        ("https://a.example./ä", Place("https", "a.example", 443, "/%C3%A4")),
+        ("https://A.example/b?c=d#e", Address("https", "a.example", 443, "/b?c=d")),
+        ("http://a.example:8080", Address("http", "a.example", 8080, "/")),
+        ("https://[2001:db8::1]:8443/x y".replace(" ", "%20"), Address("https", "2001:db8::1", 8443, "/x%20y")),
+        ("https://a.example./ä", Address("https", "a.example", 443, "/%C3%A4")),
     ],
 )
-def test_an_address_is_taken_apart(url: str, place: Place) -> None:
-    assert parse_place(url) == place
-    assert parse_place(place.url) == place
+def test_an_address_is_taken_apart(url: str, place: Address) -> None:
+    assert parse_address(url) == place
+    assert parse_address(place.url) == place
 
 
 def test_a_relative_redirect_is_taken_from_where_it_was() -> None:
-    base = parse_place("https://a.example:444/b/c?d=e")
-    assert parse_place("../x", base=base).url == "https://a.example:444/x"
-    assert parse_place("//b.example/y", base=base).url == "https://b.example/y"
-    assert parse_place("https://[2001:db8::1]:8443/").origin == "https://[2001:db8::1]:8443"
+    base = parse_address("https://a.example:444/b/c?d=e")
+    assert parse_address("../x", base=base).url == "https://a.example:444/x"
+    assert parse_address("//b.example/y", base=base).url == "https://b.example/y"
+    assert parse_address("https://[2001:db8::1]:8443/").origin == "https://[2001:db8::1]:8443"
 
 
 BAD = (
@@ -36,18 +36,18 @@ BAD = (
 @pytest.mark.parametrize("url", ["", "https://a b/", "https://a\n/", "https://a/\t", *BAD.split()])
 def test_what_is_no_plain_address_is_refused(url: str) -> None:
     with pytest.raises(Failure) as raised:
-        parse_place(url)
+        parse_address(url)
     assert raised.value.code == "download-host-refused"
 
 
 def test_a_refusal_names_the_address_without_its_secrets() -> None:
     with pytest.raises(Failure, match=r"^https://evil\.example/x is no plain http or https address\."):
-        parse_place("https://user:password@evil.example/x?token=1")
+        parse_address("https://user:password@evil.example/x?token=1")
     with pytest.raises(Failure, match=r"^That is no plain"):
-        parse_place("javascript:alert(1)")
+        parse_address("javascript:alert(1)")
 
 
 def test_addresses_are_shown_without_secrets() -> None:
-    assert show_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
-    assert show_url("http://[broken") == "an unreadable address"
-    assert show_url("http://h/\x1b") == r"'http://h/\x1b'"
+    assert printable_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
+    assert printable_url("http://[broken") == "an unreadable address"
+    assert printable_url("http://h/\x1b") == r"'http://h/\x1b'"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.code_tree import tree_of
+from comfywatchman.base.code_tree import hash_code_tree
 
 
 @pytest.fixture
@@ -32,13 +32,13 @@ def pack(tmp_path: Path) -> Path:
     ],
 )
 def test_changed_code_changes_the_hash(pack: Path, change: Callable[[Path], object]) -> None:
-    before = tree_of(pack)
+    before = hash_code_tree(pack)
     change(pack)
-    assert tree_of(pack) != before
+    assert hash_code_tree(pack) != before
 
 
 def test_what_running_leaves_behind_does_not_change_the_hash(pack: Path) -> None:
-    before = tree_of(pack)
+    before = hash_code_tree(pack)
     (pack / "settings.json").write_text('{"a": 1}')
     for name in ("model.safetensors", "sam.pth", "log.txt"):
         (pack / name).write_bytes(b"1")
@@ -46,7 +46,7 @@ def test_what_running_leaves_behind_does_not_change_the_hash(pack: Path) -> None
         (pack / name).mkdir()
         (pack / name / "x.py").write_text("")
     os.utime(pack / "__init__.py", (1, 1))
-    assert tree_of(pack) == before
+    assert hash_code_tree(pack) == before
     assert before is not None
 
 
@@ -54,9 +54,9 @@ def test_two_copies_have_one_hash(pack: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(pack, tmp_path / "other")
-    assert tree_of(tmp_path / "other") == tree_of(pack)
+    assert hash_code_tree(tmp_path / "other") == hash_code_tree(pack)
 
 
 def test_what_is_no_folder_has_no_hash(pack: Path) -> None:
-    assert tree_of(pack / "__init__.py") is None
-    assert tree_of(pack / "absent") is None
+    assert hash_code_tree(pack / "__init__.py") is None
+    assert hash_code_tree(pack / "absent") is None

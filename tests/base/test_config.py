@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from comfywatchman.base import config
-from comfywatchman.base.config import Configuration, default_text, find_home, load, user_file
+from comfywatchman.base.config import Configuration, find_home, load, read_default_text, user_config_file
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import SecretsSection, Settings
 
@@ -34,7 +34,7 @@ class Host:
         self.environment = {"HOME": str(self.home)}
 
     def user_config(self, text: str) -> Path:
-        return write(user_file(self.environment), text)
+        return write(user_config_file(self.environment), text)
 
     def current_config(self, text: str) -> Path:
         return write(self.current / "config.toml", text)
@@ -61,7 +61,7 @@ def write(path: Path, text: str, mode: int = 0o600) -> Path:
 
 
 def default_keys() -> dict[str, Any]:
-    tree = tomllib.loads(default_text())
+    tree = tomllib.loads(read_default_text())
     return {f"{section}.{name}": value for section, content in tree.items() for name, value in content.items()}
 
 
@@ -76,15 +76,15 @@ def settings_keys() -> list[str]:
 def test_the_documented_file_is_the_shipped_file() -> None:
     documented = CHECKOUT / "config" / "default.toml"
     assert documented.read_bytes() == (CHECKOUT / "comfywatchman" / "base" / "default.toml").read_bytes()
-    assert documented.read_text("utf-8") == default_text()
+    assert documented.read_text("utf-8") == read_default_text()
 
 
-def test_every_setting_has_a_default_in_the_same_order_and_every_default_is_a_setting() -> None:
+def test_settings_and_default_file_have_the_same_keys_in_order() -> None:
     assert list(default_keys()) == settings_keys()
 
 
 def test_every_default_stands_under_a_comment() -> None:
-    lines = default_text().splitlines()
+    lines = read_default_text().splitlines()
     bare = [line for above, line in pairwise(lines) if is_key(line) and not above.startswith("# ")]
     assert bare == []
     assert sum(is_key(line) for line in lines) == len(settings_keys())
@@ -104,7 +104,7 @@ def test_with_nothing_configured_every_value_is_the_default(host: Host) -> None:
 def test_each_layer_wins_over_the_one_before(host: Host, tmp_path: Path) -> None:
     text = "[schedule]\nmin_vram_gb = {}\n"
     layers: list[tuple[str, Callable[[], Any]]] = [
-        (str(user_file(host.environment)), lambda: host.user_config(text.format(1))),
+        (str(user_config_file(host.environment)), lambda: host.user_config(text.format(1))),
         (str(host.current / "config.toml"), lambda: host.current_config(text.format(2))),
     ]
     for value, (label, add) in enumerate(layers, start=1):
@@ -426,8 +426,8 @@ def test_else_the_home_lies_in_the_users_data_folder(host: Host, named: str | No
 
 
 def test_the_users_file_lies_where_the_platform_says(host: Host) -> None:
-    assert user_file({**host.environment, "XDG_CONFIG_HOME": "/c"}) == Path("/c/comfywatchman/config.toml")
-    assert user_file(host.environment) == host.home / ".config" / "comfywatchman" / "config.toml"
+    assert user_config_file({**host.environment, "XDG_CONFIG_HOME": "/c"}) == Path("/c/comfywatchman/config.toml")
+    assert user_config_file(host.environment) == host.home / ".config" / "comfywatchman" / "config.toml"
 
 
 def test_a_child_that_is_this_program_gets_what_this_program_reads() -> None:
@@ -442,9 +442,9 @@ def test_proxies_certificates_and_the_cache_are_how_the_network_is_reached() -> 
 
 
 def test_systemd_is_found_where_it_looks(host: Host) -> None:
-    assert config.service_folder(host.environment) == host.home / ".config" / "systemd" / "user"
-    assert config.service_manager_address({"NOTIFY_SOCKET": "/n"}) == "/n"
-    assert config.service_manager_address({"NOTIFY_SOCKET": ""}) is None
+    assert config.systemd_user_folder(host.environment) == host.home / ".config" / "systemd" / "user"
+    assert config.notify_socket_address({"NOTIFY_SOCKET": "/n"}) == "/n"
+    assert config.notify_socket_address({"NOTIFY_SOCKET": ""}) is None
 
 
 def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
@@ -452,7 +452,7 @@ def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.Monke
     monkeypatch.setattr(os, "environ", {"HOME": str(host.home), "COMFYUI_ROOT": "rel"})
     assert load().settings.comfyui.root == str(host.current / "rel")
     assert find_home(None).folder == host.home / ".local/share/comfywatchman"
-    assert user_file() == host.home / ".config/comfywatchman/config.toml"
+    assert user_config_file() == host.home / ".config/comfywatchman/config.toml"
 
 
 def test_a_comfyui_gets_the_variables_of_gpu_and_network_and_no_keys() -> None:

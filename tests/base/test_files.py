@@ -16,12 +16,12 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import (
-    Damaged,
+    CorruptFile,
+    delete_unfinished,
+    printable_path,
     read_regular,
     read_state,
     set_aside,
-    show_path,
-    sweep_unfinished,
     to_json,
     write_atomic,
     write_if_changed,
@@ -84,7 +84,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
     in_child(WRITE, target, failpoints="files.before_rename=kill")
     (tmp_path / "kept.tmp").write_bytes(b"not ours")
 
-    assert sweep_unfinished(tmp_path) == 1
+    assert delete_unfinished(tmp_path) == 1
     assert os.listdir(tmp_path) == ["kept.tmp"]
 
 
@@ -92,7 +92,7 @@ def test_the_sweep_leaves_what_a_living_writer_holds(tmp_path: Path) -> None:
     unfinished = tmp_path / ".state.json.abc.tmp"
     with unfinished.open("wb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert sweep_unfinished(tmp_path) == 0
+        assert delete_unfinished(tmp_path) == 0
     assert unfinished.exists()
 
 
@@ -104,23 +104,23 @@ def test_the_sweep_does_not_wait_for_a_fifo_or_follow_a_link(tmp_path: Path) -> 
     (folder / ".a.tmp").symlink_to(outside)
     os.mkfifo(folder / ".b.tmp")
 
-    sweep_unfinished(folder)
+    delete_unfinished(folder)
 
     assert outside.exists()
 
 
 def test_sweeping_a_folder_that_is_not_there_finds_nothing(tmp_path: Path) -> None:
-    assert sweep_unfinished(tmp_path / "absent") == 0
+    assert delete_unfinished(tmp_path / "absent") == 0
 
 
 def test_writers_and_sweepers_side_by_side_never_fail(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from comfywatchman.base.files import write_atomic, sweep_unfinished
+from comfywatchman.base.files import write_atomic, delete_unfinished
 for number in range(60):
     write_atomic(Path(sys.argv[1]) / "state.json", b"%d" % number)
-    sweep_unfinished(Path(sys.argv[1]))
+    delete_unfinished(Path(sys.argv[1]))
 """
     children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
 
@@ -219,9 +219,9 @@ def test_damaged_state_is_set_aside_and_reported(tmp_path: Path, content: bytes)
 
     read = read_state(path, Shape)
 
-    assert isinstance(read, Damaged)
-    assert read.kept_as == tmp_path / "state.json.damaged-1"
-    assert read.kept_as.read_bytes() == content
+    assert isinstance(read, CorruptFile)
+    assert read.moved_to == tmp_path / "state.json.damaged-1"
+    assert read.moved_to.read_bytes() == content
     assert read.reason
     assert not path.exists()
 
@@ -234,9 +234,9 @@ def test_state_that_cannot_be_read_is_set_aside_as_well(tmp_path: Path) -> None:
 
     for path in (large, folder):
         read = read_state(path, Shape, max_bytes=10)
-        assert isinstance(read, Damaged)
-        assert read.kept_as is not None
-        assert read.kept_as.exists()
+        assert isinstance(read, CorruptFile)
+        assert read.moved_to is not None
+        assert read.moved_to.exists()
         assert not path.exists()
 
 
@@ -282,13 +282,13 @@ def test_when_every_name_is_taken_nothing_is_overwritten(tmp_path: Path) -> None
     ],
 )
 def test_a_path_is_shown_without_anything_invisible(raw: bytes, shown: str) -> None:
-    assert show_path(Path(os.fsdecode(raw))) == shown
+    assert printable_path(Path(os.fsdecode(raw))) == shown
 
 
 @given(st.binary(max_size=12), st.binary(max_size=12))
 def test_two_paths_never_look_the_same(one: bytes, other: bytes) -> None:
-    assert show_path(os.fsdecode(one)).isprintable()
-    assert (show_path(os.fsdecode(one)) == show_path(os.fsdecode(other))) == (one == other)
+    assert printable_path(os.fsdecode(one)).isprintable()
+    assert (printable_path(os.fsdecode(one)) == printable_path(os.fsdecode(other))) == (one == other)
 
 
 def test_half_characters_become_escapes_in_json() -> None:

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.filesystem import can_clone, flush_filesystem, network_type, network_type_in
+from comfywatchman.base.filesystem import (
+    can_reflink,
+    find_network_filesystem,
+    parse_network_filesystem,
+    sync_filesystem,
+)
 
 MOUNTS = """\
 /dev/vda / ext4 rw 0 0
@@ -29,21 +34,21 @@ broken
     ],
 )
 def test_a_network_filesystem_is_known_by_its_nearest_mount(folder: str, kind: str | None) -> None:
-    assert network_type_in(MOUNTS, Path(folder)) == kind
+    assert parse_network_filesystem(MOUNTS, Path(folder)) == kind
 
 
 def test_this_machines_mounts_can_be_asked(tmp_path: Path) -> None:
-    assert network_type(tmp_path) is None or isinstance(network_type(tmp_path), str)
+    assert find_network_filesystem(tmp_path) is None or isinstance(find_network_filesystem(tmp_path), str)
 
 
 def test_a_folder_that_is_not_there_clones_nothing(tmp_path: Path) -> None:
-    assert can_clone(tmp_path / "nothing") is False
-    assert can_clone(tmp_path) in {True, False}
+    assert can_reflink(tmp_path / "nothing") is False
+    assert can_reflink(tmp_path) in {True, False}
     assert list(tmp_path.iterdir()) == []
 
 
 def test_everything_written_below_a_folder_is_made_durable(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("x")
-    flush_filesystem(tmp_path)
+    sync_filesystem(tmp_path)
     with pytest.raises(FileNotFoundError):
-        flush_filesystem(tmp_path / "nothing")
+        sync_filesystem(tmp_path / "nothing")

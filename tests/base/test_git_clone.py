@@ -16,7 +16,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import is_dirty, read_head, read_origin
-from comfywatchman.base.git_clone import Repository, clone
+from comfywatchman.base.git_clone import Repository, clone_repository
 from tests.base.test_git import git, working_copy
 
 HIDDEN = "t0ken"
@@ -44,7 +44,9 @@ def pack(tmp_path: Path) -> Path:
 
 def get(pack: Path | str, folder: Path, ref: str = "", **changes: Any) -> str:
     facts = {"is_local": True, **changes}
-    return clone(Repository(str(pack), **facts), folder, ref=ref, timeout_seconds=60, progress=lambda _line: None)
+    return clone_repository(
+        Repository(str(pack), **facts), folder, ref=ref, timeout_seconds=60, progress=lambda _line: None
+    )
 
 
 def test_without_a_ref_the_first_branch_is_checked_out(pack: Path, tmp_path: Path) -> None:
@@ -104,7 +106,7 @@ def test_helpers_and_open_protocols_are_off_even_when_no_one_checked(tmp_path: P
     address = url.format(marker=marker)
     repository = Repository(address if "http" not in address else f"https+{address}", is_local=True)
     with pytest.raises(Failure):
-        clone(repository, tmp_path / "new", ref="", timeout_seconds=30, progress=lambda _line: None)
+        clone_repository(repository, tmp_path / "new", ref="", timeout_seconds=30, progress=lambda _line: None)
     assert not marker.exists()
 
 
@@ -183,7 +185,7 @@ def test_a_server_that_asks_for_a_password_is_not_waited_for(pack: Path, tmp_pat
 
 def test_a_clone_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     with silent() as url, pytest.raises(Failure) as caught:
-        clone(Repository(url), tmp_path / "new", ref="", timeout_seconds=0.5, progress=lambda _line: None)
+        clone_repository(Repository(url), tmp_path / "new", ref="", timeout_seconds=0.5, progress=lambda _line: None)
     assert caught.value.code == "child-timeout"
 
 
@@ -206,8 +208,8 @@ def test_without_git_it_is_said(pack: Path, tmp_path: Path, monkeypatch: pytest.
 def test_git_ends_with_the_program_that_asked(tmp_path: Path) -> None:
     with silent() as url:
         code = (
-            "import sys\nfrom pathlib import Path\nfrom comfywatchman.base.git_clone import Repository, clone\n"
-            "clone(Repository(sys.argv[1]), Path(sys.argv[2]), ref='', timeout_seconds=60, progress=lambda _: None)\n"
+            "import sys\nfrom pathlib import Path\nfrom comfywatchman.base.git_clone import Repository, clone_repository\n"
+            "clone_repository(Repository(sys.argv[1]), Path(sys.argv[2]), ref='', timeout_seconds=60, progress=lambda _: None)\n"
         )
         argv = [sys.executable, "-c", code, url, str(tmp_path / "new")]
         own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -13,14 +13,14 @@ from jeepney.low_level import HeaderFields, Message, MessageType, Parser
 from jeepney.wrappers import new_error, new_method_return
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged
+from comfywatchman.base.files import CorruptFile
 from comfywatchman.base.host import (
     SleepMark,
-    awake_state,
-    look_and_remember,
-    look_for_sleep,
+    detect_sleep,
+    notify_service_manager,
     preparing_for_sleep,
-    tell_service_manager,
+    read_awake_state,
+    update_sleep_mark,
 )
 from tests.fakes import FakeClock
 
@@ -28,91 +28,91 @@ NO_BUS = Path("/no/such/bus")
 
 
 def seconds_since_resume(clock: FakeClock, mark: SleepMark) -> float | None:
-    return awake_state(clock, mark, bus=NO_BUS).seconds_since_resume
+    return read_awake_state(clock, mark, bus=NO_BUS).seconds_since_resume
 
 
 def test_a_machine_that_never_slept_has_no_resume() -> None:
     clock = FakeClock()
-    first = look_for_sleep(clock, None)
+    first = detect_sleep(clock, None)
     clock.advance(awake=3600)
-    assert seconds_since_resume(clock, look_for_sleep(clock, first)) is None
+    assert seconds_since_resume(clock, detect_sleep(clock, first)) is None
 
 
 def test_sleep_under_watch_ends_when_it_is_noticed() -> None:
     clock = FakeClock()
-    mark = look_for_sleep(clock, None)
+    mark = detect_sleep(clock, None)
     clock.advance(asleep=7200, awake=30)
-    mark = look_for_sleep(clock, mark)
+    mark = detect_sleep(clock, mark)
     assert seconds_since_resume(clock, mark) == 0
     clock.advance(awake=45)
-    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) == 45
+    assert seconds_since_resume(clock, detect_sleep(clock, mark)) == 45
 
 
 def test_sleep_that_nobody_watched_ended_at_the_last_look_at_the_earliest() -> None:
     clock = FakeClock()
-    mark = look_for_sleep(clock, None)
+    mark = detect_sleep(clock, None)
     clock.advance(asleep=14400, awake=7000)
-    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) == 7000
+    assert seconds_since_resume(clock, detect_sleep(clock, mark)) == 7000
 
 
 def test_a_second_sleep_counts_anew() -> None:
     clock = FakeClock()
-    mark = look_for_sleep(clock, None)
+    mark = detect_sleep(clock, None)
     for _ in range(2):
         clock.advance(asleep=600, awake=30)
-        mark = look_for_sleep(clock, mark)
+        mark = detect_sleep(clock, mark)
     assert seconds_since_resume(clock, mark) == 0
 
 
 def test_setting_the_wall_clock_is_no_sleep() -> None:
     clock = FakeClock()
-    mark = look_for_sleep(clock, None)
+    mark = detect_sleep(clock, None)
     clock.shift_wall(8 * 3600)
-    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) is None
+    assert seconds_since_resume(clock, detect_sleep(clock, mark)) is None
 
 
 def test_sleep_of_an_earlier_boot_is_forgotten() -> None:
     clock = FakeClock()
-    mark = look_for_sleep(clock, None)
+    mark = detect_sleep(clock, None)
     clock.advance(asleep=600, awake=30)
-    mark = look_for_sleep(clock, mark)
+    mark = detect_sleep(clock, mark)
     clock.reboot()
-    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) is None
+    assert seconds_since_resume(clock, detect_sleep(clock, mark)) is None
 
 
 def test_a_system_that_names_no_boot_never_claims_sleep() -> None:
     clock = FakeClock(boot="")
-    mark = look_for_sleep(clock, None)
+    mark = detect_sleep(clock, None)
     clock.advance(asleep=600, awake=30)
-    assert seconds_since_resume(clock, look_for_sleep(clock, mark)) is None
+    assert seconds_since_resume(clock, detect_sleep(clock, mark)) is None
 
 
 def test_what_was_seen_is_remembered_from_one_process_to_the_next(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "awake.json"
-    look_and_remember(path, clock, bus=NO_BUS)
+    update_sleep_mark(path, clock, bus=NO_BUS)
     clock.advance(asleep=600, awake=50)
-    awake, trouble = look_and_remember(path, clock, bus=NO_BUS)
+    awake, trouble = update_sleep_mark(path, clock, bus=NO_BUS)
     assert (awake.seconds_since_resume, awake.preparing_for_sleep, trouble) == (0, None, None)
     clock.advance(awake=5)
-    assert look_and_remember(path, clock, bus=NO_BUS)[0].seconds_since_resume == 5
+    assert update_sleep_mark(path, clock, bus=NO_BUS)[0].seconds_since_resume == 5
 
 
 def test_a_damaged_memory_is_set_aside_and_reported(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "awake.json"
     path.write_bytes(b'{"boot_id": 7')
-    awake, trouble = look_and_remember(path, clock, bus=NO_BUS)
+    awake, trouble = update_sleep_mark(path, clock, bus=NO_BUS)
     assert awake.seconds_since_resume is None
-    assert isinstance(trouble, Damaged)
-    assert trouble.kept_as is not None
-    assert trouble.kept_as.read_bytes() == b'{"boot_id": 7'
-    assert look_and_remember(path, clock, bus=NO_BUS)[1] is None
+    assert isinstance(trouble, CorruptFile)
+    assert trouble.moved_to is not None
+    assert trouble.moved_to.read_bytes() == b'{"boot_id": 7'
+    assert update_sleep_mark(path, clock, bus=NO_BUS)[1] is None
 
 
 def test_a_memory_that_cannot_be_written_is_reported_and_the_answer_stands(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    awake, trouble = look_and_remember(tmp_path / "file" / "awake.json", FakeClock(), bus=NO_BUS)
+    awake, trouble = update_sleep_mark(tmp_path / "file" / "awake.json", FakeClock(), bus=NO_BUS)
     assert awake.seconds_since_resume is None
-    assert isinstance(trouble, Damaged | Failure)
+    assert isinstance(trouble, CorruptFile | Failure)
 
 
 class Bus:
@@ -212,10 +212,10 @@ def test_the_service_manager_hears_a_notification(tmp_path: Path, abstract: str)
     address = f"{abstract}{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address.replace("@", "\0"))
-        assert tell_service_manager("READY=1\nSTATUS=waiting", address=address)
+        assert notify_service_manager("READY=1\nSTATUS=waiting", address=address)
         assert listener.recv(100) == b"READY=1\nSTATUS=waiting"
 
 
 @pytest.mark.parametrize("address", [None, "", "/no/such/socket"])
 def test_a_service_manager_that_is_not_there_hears_nothing(address: str | None) -> None:
-    assert not tell_service_manager("READY=1", address=address)
+    assert not notify_service_manager("READY=1", address=address)

@@ -16,8 +16,8 @@ import pytest
 
 from comfywatchman import __version__
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Session, _target, get_json, is_listening
-from comfywatchman.base.json_limits import MAX_VALUES
+from comfywatchman.base.http import HttpResponse, HttpSession, _redirect_target, get_json, is_listening
+from comfywatchman.base.json_limits import MAX_JSON_VALUES
 from tests.servers.base import Asked, LocalServer, Reply
 
 TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every message
@@ -70,8 +70,8 @@ def test_the_token_and_headers_stay_with_their_origin(server: LocalServer, statu
     with LocalServer({"/b": Reply(b'"moved"')}) as other:
         server.pages["/a"] = Reply(status=status, headers={"Location": "/near"})
         server.pages["/near"] = Reply(status=status, headers={"Location": f"{other.url}/b"})
-        with Session(timeout_seconds=5) as session:
-            assert session.get(f"{server.url}/a", token=TOKEN, headers={"X-Key": TOKEN}).parsed() == "moved"
+        with HttpSession(timeout_seconds=5) as session:
+            assert session.get(f"{server.url}/a", token=TOKEN, headers={"X-Key": TOKEN}).parse_json() == "moved"
         assert [asked.headers["authorization"] for asked in server.asked] == [f"Bearer {TOKEN}"] * 2
         assert TOKEN not in repr(other.asked)
 
@@ -91,21 +91,21 @@ def test_a_redirect_to_something_else_than_http_is_refused(server: LocalServer, 
 
 
 def test_a_redirect_never_leads_out_of_encryption() -> None:
-    answer = HttpAnswer("https://h/a", 302, {"location": "http://h/b"}, b"")
-    assert _target(httpx.URL("https://h/a"), answer) is None
-    assert _target(httpx.URL("http://h/a"), answer) == httpx.URL("http://h/b")
+    answer = HttpResponse("https://h/a", 302, {"location": "http://h/b"}, b"")
+    assert _redirect_target(httpx.URL("https://h/a"), answer) is None
+    assert _redirect_target(httpx.URL("http://h/a"), answer) == httpx.URL("http://h/b")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
 def test_a_status_can_be_told_apart_by_the_caller(server: LocalServer, status: int) -> None:
     server.pages["/a"] = Reply(b"<html>", status, {"X-Reason": "because"})
-    with Session(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=5) as session:
         answer = session.get(f"{server.url}/a?key={TOKEN}")
         assert (answer.status, answer.body, answer.headers["x-reason"]) == (status, b"<html>", "because")
         assert TOKEN not in repr(answer)
         assert "because" not in repr(answer)
         with pytest.raises(Failure, match=str(status)) as caught:
-            answer.parsed()
+            answer.parse_json()
     assert caught.value.code == "http-status"
 
 
@@ -116,9 +116,9 @@ def test_an_answer_that_is_no_json_is_a_failure(server: LocalServer, body: bytes
 
 
 def test_an_answer_of_millions_of_values_is_not_parsed() -> None:
-    answer = HttpAnswer("http://h/a", 200, {}, b"[" + b"[]," * (MAX_VALUES // 2) + b"0]")
-    with pytest.raises(Failure, match=f"more than {MAX_VALUES} values"):
-        answer.parsed()
+    answer = HttpResponse("http://h/a", 200, {}, b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]")
+    with pytest.raises(Failure, match=f"more than {MAX_JSON_VALUES} values"):
+        answer.parse_json()
 
 
 def test_a_body_that_ends_early_is_a_failure(server: LocalServer) -> None:
@@ -230,14 +230,14 @@ def test_a_passing_error_is_tried_again_over_one_connection(server: LocalServer)
         return Reply(b"[]", statuses.pop(0), {"Retry-After": "0"})
 
     server.pages["/a"] = recover
-    with Session(timeout_seconds=5, attempts=3, first_wait_seconds=0.001) as session:
+    with HttpSession(timeout_seconds=5, attempts=3, first_wait_seconds=0.001) as session:
         assert session.get_json(f"{server.url}/a") == []
     assert len(server.asked) == 3
 
 
 def test_attempts_end_with_the_last_answer_or_failure(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=503)
-    with Session(timeout_seconds=5, attempts=2, first_wait_seconds=0.001) as session:
+    with HttpSession(timeout_seconds=5, attempts=2, first_wait_seconds=0.001) as session:
         assert session.get(f"{server.url}/a").status == 503
         assert len(server.asked) == 2
         with pytest.raises(Failure, match="refused"):
@@ -246,21 +246,21 @@ def test_attempts_end_with_the_last_answer_or_failure(server: LocalServer) -> No
 
 def test_a_wait_longer_than_the_time_left_is_not_begun(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=429, headers={"Retry-After": "3600"})
-    with Session(timeout_seconds=5, attempts=9) as session:
+    with HttpSession(timeout_seconds=5, attempts=9) as session:
         assert session.get(f"{server.url}/a").status == 429
     assert len(server.asked) == 1
 
 
 def test_an_error_that_does_not_pass_is_not_tried_again(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=404)
-    with Session(timeout_seconds=5, attempts=3) as session:
+    with HttpSession(timeout_seconds=5, attempts=3) as session:
         assert session.get(f"{server.url}/a").status == 404
     assert len(server.asked) == 1
 
 
 def test_threads_may_share_a_session(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b"[]")
-    with Session(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=5) as session:
         threads = [threading.Thread(target=session.get, args=(f"{server.url}/a",)) for _ in range(8)]
         for thread in threads:
             thread.start()
@@ -290,7 +290,7 @@ def test_asking_for_a_listener_needs_no_http_library() -> None:
 
 def test_headers_alone_are_asked_for_with_the_size_of_the_unpacked_content(server: LocalServer) -> None:
     server.pages["/a"] = Reply(headers={"Content-Length": "123456789", "X-Linked-Size": "7"})
-    with Session(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=5) as session:
         answer = session.head(f"{server.url}/a", token=TOKEN)
     assert (answer.status, answer.body, answer.headers["x-linked-size"]) == (200, b"", "7")
     asked = server.asked[0]
@@ -302,7 +302,7 @@ def test_a_redirect_to_another_origin_is_returned_and_not_followed_unless_wanted
     with LocalServer({"/b": Reply(b"there")}) as other:
         server.pages["/a"] = Reply(status=302, headers={"Location": "/near"})
         server.pages["/near"] = Reply(status=302, headers={"Location": f"{other.url}/b"})
-        with Session(timeout_seconds=5) as session:
+        with HttpSession(timeout_seconds=5) as session:
             assert session.head(f"{server.url}/a").headers["location"] == f"{other.url}/b"
             assert session.get(f"{server.url}/a", redirects="origin").status == 302
             assert session.get(f"{server.url}/a", redirects="none").headers["location"] == "/near"
@@ -313,8 +313,8 @@ def test_a_redirect_to_another_origin_is_returned_and_not_followed_unless_wanted
 def test_a_value_is_posted_as_json_and_never_to_where_a_redirect_points(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b"[1]")
     server.pages["/moved"] = Reply(status=307, headers={"Location": "/a"})
-    with Session(timeout_seconds=5) as session:
-        assert session.post_json(f"{server.url}/a", ["x"], token=TOKEN).parsed() == [1]
+    with HttpSession(timeout_seconds=5) as session:
+        assert session.post_json(f"{server.url}/a", ["x"], token=TOKEN).parse_json() == [1]
         assert session.post_json(f"{server.url}/moved", ["x"]).status == 307
     first = server.asked[0]
     assert (first.method, first.body, first.headers["content-type"]) == ("POST", b'["x"]', "application/json")
@@ -324,7 +324,7 @@ def test_a_value_is_posted_as_json_and_never_to_where_a_redirect_points(server: 
 def test_a_part_of_a_file_is_asked_for_also_where_a_redirect_leads(server: LocalServer) -> None:
     with LocalServer({"/b": Reply(b"0123", 206)}) as other:
         server.pages["/a"] = Reply(status=302, headers={"Location": f"{other.url}/b"})
-        with Session(timeout_seconds=5) as session:
+        with HttpSession(timeout_seconds=5) as session:
             assert session.get(f"{server.url}/a", token=TOKEN, byte_range=(0, 3)).body == b"0123"
         assert other.asked[0].headers["range"] == "bytes=0-3"
         assert other.asked[0].headers["accept-encoding"] == "identity"

@@ -15,15 +15,15 @@ import pytest
 
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.lock import hold, is_held, read_holder
+from comfywatchman.base.lock import hold_lock, is_held, read_holder
 from tests.fakes import FakeClock
 
 HOLD = """
 import sys
 from pathlib import Path
 from comfywatchman.base.clock import SystemClock
-from comfywatchman.base.lock import hold
-with hold(Path(sys.argv[1]), command="a cycle", clock=SystemClock()):
+from comfywatchman.base.lock import hold_lock
+with hold_lock(Path(sys.argv[1]), command="a cycle", clock=SystemClock()):
     print("held", flush=True)
     sys.stdin.read()
 """
@@ -44,7 +44,7 @@ def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
     path = tmp_path / "state" / "cycle.lock"
     with holder(path) as child:
         assert is_held(path)
-        with pytest.raises(Failure) as caught, hold(path, command="another", clock=SystemClock()):
+        with pytest.raises(Failure) as caught, hold_lock(path, command="another", clock=SystemClock()):
             pass
         assert caught.value.code == "lock-held"
         assert f"process {child.pid} (a cycle, since 20" in caught.value.message
@@ -60,7 +60,7 @@ def test_killing_the_holder_frees_the_lock(tmp_path: Path) -> None:
         child.send_signal(signal.SIGKILL)
         child.wait(10)
         assert not is_held(path)
-        with hold(path, command="the next", clock=FakeClock()):
+        with hold_lock(path, command="the next", clock=FakeClock()):
             assert is_held(path)
             named = read_holder(path)
             assert named is not None
@@ -74,7 +74,7 @@ def test_a_lock_whose_file_says_nothing_is_held_by_another_process(tmp_path: Pat
         path.write_bytes(b"{torn")
         with (
             pytest.raises(Failure, match="held by another process") as caught,
-            hold(path, command="x", clock=FakeClock()),
+            hold_lock(path, command="x", clock=FakeClock()),
         ):
             pass
         assert caught.value.hint
@@ -87,7 +87,7 @@ def test_a_lock_that_was_never_taken_is_not_held(tmp_path: Path) -> None:
 
 def test_an_error_inside_the_block_frees_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
-    with pytest.raises(KeyError), hold(path, command="x", clock=FakeClock()):
+    with pytest.raises(KeyError), hold_lock(path, command="x", clock=FakeClock()):
         raise KeyError
     assert not is_held(path)
 
@@ -105,7 +105,7 @@ def test_somebody_who_only_asks_does_not_keep_a_cycle_from_starting(tmp_path: Pa
     asker.start()
     try:
         for _ in range(200):
-            with hold(path, command="x", clock=FakeClock()):
+            with hold_lock(path, command="x", clock=FakeClock()):
                 pass
     finally:
         stop.set()
@@ -116,7 +116,7 @@ def test_a_lock_that_cannot_be_made_or_written_is_a_failure(tmp_path: Path) -> N
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "full.lock").symlink_to("/dev/full")
     for path in (tmp_path / "file" / "cycle.lock", tmp_path / "full.lock"):
-        with pytest.raises(Failure) as caught, hold(path, command="x", clock=FakeClock()):
+        with pytest.raises(Failure) as caught, hold_lock(path, command="x", clock=FakeClock()):
             pass
         assert caught.value.code == "state-unwritable"
         assert caught.value.hint
@@ -127,21 +127,21 @@ def test_who_has_patience_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> 
     with holder(path) as child:
         ending = threading.Timer(0.2, child.kill)
         ending.start()
-        with hold(path, command="the next", clock=SystemClock(), patience_seconds=30.0):
+        with hold_lock(path, command="the next", clock=SystemClock(), patience_seconds=30.0):
             assert child.wait(10) == -signal.SIGKILL
         ending.join()
 
 
 def test_patience_has_an_end(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
-    patient = hold(path, command="the next", clock=SystemClock(), patience_seconds=0.1)
+    patient = hold_lock(path, command="the next", clock=SystemClock(), patience_seconds=0.1)
     with holder(path), pytest.raises(Failure, match="a cycle"), patient:
         pass
 
 
 def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
-    with hold(path, command="a change", clock=SystemClock()) as descriptor:
+    with hold_lock(path, command="a change", clock=SystemClock()) as descriptor:
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[descriptor])
     with child:
         assert is_held(path)

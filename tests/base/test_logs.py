@@ -12,7 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from comfywatchman.base.clock import from_text
+from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.logs import NAME, open_log
 from comfywatchman.base.settings import LogSection
@@ -48,7 +48,7 @@ def test_each_line_is_one_json_object_with_the_facts_as_fields(tmp_path: Path) -
     log = open_log(tmp_path / "log", LARGE)
     log.info("cycle skipped", extra={"reason": "vram\nlow", "path": Path("/x")})
     (line,) = lines(tmp_path / "log")
-    written = from_text(str(line.pop("timestamp")))
+    written = parse_utc(str(line.pop("timestamp")))
     assert written.utcoffset() == timedelta(0)
     assert abs(datetime.now(UTC) - written) < timedelta(minutes=1)
     assert line == {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import PASSED_ON, identity_of, run_bounded
+from comfywatchman.base.process import INHERITED_VARIABLES, read_process_identity, run_bounded
 
 CANARY = "canary-7d1f"
 
@@ -122,7 +122,14 @@ def test_no_secret_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {line.split(b"=")[0].decode() for line in ended.output.splitlines()}
     assert "OURS" in names
     assert "PATH" in names
-    assert names - set(PASSED_ON) <= {"OURS", "PWD", "SHLVL", "_", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG"}
+    assert names - set(INHERITED_VARIABLES) <= {
+        "OURS",
+        "PWD",
+        "SHLVL",
+        "_",
+        "COVERAGE_PROCESS_START",
+        "COVERAGE_PROCESS_CONFIG",
+    }
 
 
 def test_a_program_that_is_not_there_is_a_failure() -> None:
@@ -133,12 +140,12 @@ def test_a_program_that_is_not_there_is_a_failure() -> None:
 
 
 def test_a_process_is_known_by_its_start() -> None:
-    mine = identity_of(os.getpid(), boot_id="boot")
-    assert mine == identity_of(os.getpid(), boot_id="boot")
+    mine = read_process_identity(os.getpid(), boot_id="boot")
+    assert mine == read_process_identity(os.getpid(), boot_id="boot")
     assert mine is not None
     with subprocess.Popen(["sleep", "1000"]) as child:
-        other = identity_of(child.pid, boot_id="boot")
+        other = read_process_identity(child.pid, boot_id="boot")
         child.kill()
     assert other is not None
     assert other.started_ticks >= mine.started_ticks
-    assert identity_of(child.pid, boot_id="boot") is None
+    assert read_process_identity(child.pid, boot_id="boot") is None

@@ -12,8 +12,8 @@ import pytest
 
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import Child, Identity, end_stranger, identity_of
-from comfywatchman.base.stop import StopNotice
+from comfywatchman.base.process import ChildProcess, ProcessIdentity, end_stray_process, read_process_identity
+from comfywatchman.base.stop import StopEvent
 
 READY = "import signal, sys, time; {before}; open(sys.argv[1], 'w').close(); time.sleep(60)"
 DEAF = "signal.signal(signal.SIGTERM, signal.SIG_IGN)"
@@ -45,7 +45,7 @@ def ready(tmp_path: Path) -> Path:
 
 def test_a_child_gives_its_status_and_the_end_of_what_it_wrote() -> None:
     code = "import sys; print('x' * 9 + 'end'); sys.stderr.write('complaint'); sys.exit(75)"
-    with Child(python(code)) as child:
+    with ChildProcess(python(code)) as child:
         assert child.wait(30) == 75
         assert child.wait(30) == 75
         assert child.output_tail(max_bytes=4) == b"end\n"
@@ -53,7 +53,7 @@ def test_a_child_gives_its_status_and_the_end_of_what_it_wrote() -> None:
 
 
 def test_a_child_that_writes_more_than_a_pipe_holds_is_not_held_up() -> None:
-    with Child(python("print('x' * 3_000_000)")) as child:
+    with ChildProcess(python("print('x' * 3_000_000)")) as child:
         assert child.wait(30) == 0
         assert len(child.output_tail()) == 64 << 10
 
@@ -61,37 +61,37 @@ def test_a_child_that_writes_more_than_a_pipe_holds_is_not_held_up() -> None:
 def test_a_child_sees_what_it_is_given_and_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary")
     code = "import os; print(os.environ.get('HF_TOKEN'), os.environ['GIVEN'], os.getcwd())"
-    with Child(python(code), extra_environment={"GIVEN": "yes"}, folder=tmp_path) as child:
+    with ChildProcess(python(code), extra_environment={"GIVEN": "yes"}, folder=tmp_path) as child:
         assert child.wait(30) == 0
         assert child.output_tail().decode().split() == ["None", "yes", str(tmp_path)]
 
 
 def test_a_running_child_has_no_status() -> None:
-    with Child(python("import time; time.sleep(60)")) as child:
+    with ChildProcess(python("import time; time.sleep(60)")) as child:
         assert child.wait(0.01) is None
 
 
 def test_a_stop_notice_ends_the_wait_and_not_the_child() -> None:
-    with Child(python("import time; time.sleep(60)")) as child, StopNotice() as stop:
-        stop.give()
+    with ChildProcess(python("import time; time.sleep(60)")) as child, StopEvent() as stop:
+        stop.set()
         assert child.wait(60, also=[stop.fileno()]) is None
         assert not gone(child.pid)
 
 
 def test_leaving_the_block_ends_the_child() -> None:
-    with Child(python("import time; time.sleep(60)")) as child:
+    with ChildProcess(python("import time; time.sleep(60)")) as child:
         pass
     assert gone(child.pid)
 
 
 def test_a_child_that_obeys_ends_by_sigterm(ready: Path) -> None:
-    with Child(python(READY.format(before="pass"), str(ready))) as child:
+    with ChildProcess(python(READY.format(before="pass"), str(ready))) as child:
         wait_until(ready.exists)
         assert child.end(grace_seconds=30) == -signal.SIGTERM
 
 
 def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(ready: Path) -> None:
-    with Child(python(READY.format(before=DEAF), str(ready))) as child:
+    with ChildProcess(python(READY.format(before=DEAF), str(ready))) as child:
         wait_until(ready.exists)
         began = time.monotonic()
         assert child.end(grace_seconds=0.2) == -signal.SIGKILL
@@ -100,7 +100,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(ready: Path) -> 
 
 def test_what_a_child_leaves_behind_in_its_group_ends_with_it() -> None:
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
-    with Child(python(code)) as child:
+    with ChildProcess(python(code)) as child:
         assert child.wait(30) == 0
         left = int(child.output_tail())
         wait_until(lambda: gone(left))
@@ -108,14 +108,14 @@ def test_what_a_child_leaves_behind_in_its_group_ends_with_it() -> None:
 
 def test_a_program_that_is_not_there_is_a_failure() -> None:
     with pytest.raises(Failure) as raised:
-        Child(["/no/such/program"])
+        ChildProcess(["/no/such/program"])
     assert raised.value.code == "child-failed"
 
 
-def stranger(code: str, ready: Path) -> tuple[subprocess.Popen[bytes], Identity]:
+def stranger(code: str, ready: Path) -> tuple[subprocess.Popen[bytes], ProcessIdentity]:
     process = subprocess.Popen(python(code, str(ready)))
     wait_until(ready.exists)
-    identity = identity_of(process.pid, boot_id=SystemClock().boot_id())
+    identity = read_process_identity(process.pid, boot_id=SystemClock().boot_id())
     assert identity is not None
     return process, identity
 
@@ -123,15 +123,15 @@ def stranger(code: str, ready: Path) -> tuple[subprocess.Popen[bytes], Identity]
 @pytest.mark.parametrize(("before", "status"), [("pass", -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
 def test_a_process_left_by_an_earlier_run_is_ended(ready: Path, before: str, status: int) -> None:
     process, identity = stranger(READY.format(before=before), ready)
-    assert end_stranger(identity, grace_seconds=0.2)
+    assert end_stray_process(identity, grace_seconds=0.2)
     assert process.wait(10) == status
 
 
 def test_a_process_that_merely_bears_the_number_is_left_alone(ready: Path) -> None:
     process, identity = stranger(READY.format(before="pass"), ready)
     try:
-        other = Identity(identity.boot_id, identity.pid, identity.started_ticks - 1)
-        assert not end_stranger(other, grace_seconds=0.2)
+        other = ProcessIdentity(identity.boot_id, identity.pid, identity.started_ticks - 1)
+        assert not end_stray_process(other, grace_seconds=0.2)
         assert process.poll() is None
     finally:
         process.kill()
@@ -141,12 +141,12 @@ def test_a_process_that_merely_bears_the_number_is_left_alone(ready: Path) -> No
 def test_a_process_that_has_ended_needs_no_ending() -> None:
     process = subprocess.Popen(python("pass"))
     process.wait()
-    assert not end_stranger(Identity("boot", process.pid, 1), grace_seconds=0.2)
+    assert not end_stray_process(ProcessIdentity("boot", process.pid, 1), grace_seconds=0.2)
 
 
 def test_an_unkillable_child_is_left_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in an uninterruptible wait cannot be made here; one that no signal reaches looks the same."""
-    with Child(python("import time; time.sleep(60)")) as child:
+    with ChildProcess(python("import time; time.sleep(60)")) as child:
         monkeypatch.setattr(os, "killpg", lambda _group, _number: None)
         began = time.monotonic()
         assert child.end(grace_seconds=0.1) is None
@@ -157,7 +157,7 @@ def test_an_unkillable_child_is_left_and_not_waited_for(monkeypatch: pytest.Monk
 def test_named_logs_hold_what_a_child_wrote_for_its_owner_only(tmp_path: Path) -> None:
     logs = tmp_path / "out", tmp_path / "err"
     logs[0].write_text("of an earlier run")
-    with Child(python("import sys; print('said'); sys.stderr.write('bad')"), logs=logs) as child:
+    with ChildProcess(python("import sys; print('said'); sys.stderr.write('bad')"), logs=logs) as child:
         assert child.wait(30) == 0
         assert child.written_bytes() == 8
         assert child.output_tail() == b"said\n"
@@ -167,14 +167,14 @@ def test_named_logs_hold_what_a_child_wrote_for_its_owner_only(tmp_path: Path) -
 
 def test_a_log_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="cannot be written") as caught:
-        Child(python("pass"), logs=(tmp_path / "out", tmp_path / "no folder" / "err"))
+        ChildProcess(python("pass"), logs=(tmp_path / "out", tmp_path / "no folder" / "err"))
     assert caught.value.code == "state-unwritable"
 
 
 def test_a_tied_child_ends_when_we_are_killed(ready: Path) -> None:
     code = (
-        "import sys; from comfywatchman.base.process import Child\n"
-        "child = Child(sys.argv[1:], dies_with_us=True); print(child.pid, flush=True); child.wait(60)"
+        "import sys; from comfywatchman.base.process import ChildProcess\n"
+        "child = ChildProcess(sys.argv[1:], dies_with_us=True); print(child.pid, flush=True); child.wait(60)"
     )
     sleeper = python(READY.format(before="pass"), str(ready))
     with subprocess.Popen([sys.executable, "-c", code, *sleeper], stdout=subprocess.PIPE, text=True) as parent:
@@ -186,6 +186,6 @@ def test_a_tied_child_ends_when_we_are_killed(ready: Path) -> None:
 
 
 def test_a_tied_program_that_is_not_there_is_said_and_ends_with_127(tmp_path: Path) -> None:
-    with Child([str(tmp_path / "nothing")], dies_with_us=True) as child:
+    with ChildProcess([str(tmp_path / "nothing")], dies_with_us=True) as child:
         assert child.wait(30) == 127
         assert b"could not be started" in child.errors_tail()

@@ -30,7 +30,7 @@ def test_a_free_name_is_taken_and_a_taken_one_stays(
     has_renameat2: bool,  # noqa: FBT001 - parametrized
 ) -> None:
     if not has_renameat2:
-        monkeypatch.setattr(rename, "_renameat2", only_links)
+        monkeypatch.setattr(rename, "_load_renameat2", only_links)
     put(tmp_path / "a", b"1")
     rename_without_replacing("a", "b", folder=folder)
     assert [path.name for path in tmp_path.iterdir()] == ["b"]

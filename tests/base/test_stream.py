@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.address import parse_place
+from comfywatchman.base.address import parse_address
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections, is_public
+from comfywatchman.base.stream import ConnectionPool, is_public_address
 from tests.servers.base import LocalServer, Reply
 from tests.servers.faults import Fault, FaultServer
 
@@ -27,7 +27,7 @@ def nowhere(_netloc: str) -> bool:
     "address", ["1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1", "64:ff9b::101:101", "2002:101:101::"]
 )
 def test_addresses_of_the_internet_are_public(address: str) -> None:
-    assert is_public(address)
+    assert is_public_address(address)
 
 
 PRIVATE = (
@@ -39,32 +39,32 @@ PRIVATE = (
 
 @pytest.mark.parametrize("address", PRIVATE.split())
 def test_addresses_of_private_networks_are_not(address: str) -> None:
-    assert not is_public(address)
+    assert not is_public_address(address)
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1"]
 )
 def test_a_private_address_is_not_connected_to_however_it_is_written(host: str) -> None:
-    with LocalServer() as server, Connections(stall_seconds=1, may_be_private=nowhere) as connections:
+    with LocalServer() as server, ConnectionPool(stall_seconds=1, may_be_private=nowhere) as connections:
         with pytest.raises(Failure) as raised:
-            connections.open(parse_place(f"http://{host}:{server.port}/"), {})
+            connections.open(parse_address(f"http://{host}:{server.port}/"), {})
         assert raised.value.code == "download-host-refused"
         assert "local_hosts" in (raised.value.hint or "")
         assert server.asked == []
 
 
 def test_a_body_is_read_block_by_block_and_the_connection_kept() -> None:
-    with FaultServer(b"0123456789") as server, Connections(stall_seconds=2, may_be_private=anywhere) as connections:
+    with FaultServer(b"0123456789") as server, ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
         for _ in range(2):
-            with connections.open(parse_place(server.url), {"Range": "bytes=2-"}) as stream:
+            with connections.open(parse_address(server.url), {"Range": "bytes=2-"}) as stream:
                 assert (stream.status, stream.length, stream.end_is_marked) == (206, 8, True)
                 assert stream.read(3) + stream.read(99) == b"23456789"
                 assert stream.read(99) == b""
         assert server.connections == 1
-        with connections.open(parse_place(server.url), {}) as stream:
+        with connections.open(parse_address(server.url), {}) as stream:
             stream.read(3)
-        with connections.open(parse_place(server.url), {}) as stream:
+        with connections.open(parse_address(server.url), {}) as stream:
             assert stream.read(99) == b"0123456789"
         assert server.connections == 2
 
@@ -72,11 +72,11 @@ def test_a_body_is_read_block_by_block_and_the_connection_kept() -> None:
 def test_an_end_without_a_mark_is_told() -> None:
     with (
         FaultServer(b"x", [Fault("no-length"), Fault("chunked")]) as server,
-        Connections(stall_seconds=2, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections,
     ):
-        with connections.open(parse_place(server.url), {}) as stream:
+        with connections.open(parse_address(server.url), {}) as stream:
             assert (stream.length, stream.end_is_marked) == (None, False)
-        with connections.open(parse_place(server.url), {}) as stream:
+        with connections.open(parse_address(server.url), {}) as stream:
             assert (stream.length, stream.end_is_marked) == (None, True)
             assert stream.read(9) == b"x"
             assert stream.read(9) == b""
@@ -85,9 +85,9 @@ def test_an_end_without_a_mark_is_told() -> None:
 def test_the_host_header_names_the_port_only_when_it_must() -> None:
     with (
         LocalServer({"/": Reply(b"x")}) as server,
-        Connections(stall_seconds=2, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections,
     ):
-        with connections.open(parse_place(server.url), {}):
+        with connections.open(parse_address(server.url), {}):
             pass
         assert server.asked[0].headers["host"] == f"127.0.0.1:{server.port}"
 
@@ -97,10 +97,10 @@ def test_an_answer_that_does_not_come_is_a_failure(kind: str) -> None:
     began = time.monotonic()
     with (
         FaultServer(b"x", [Fault(kind)] * 3) as server,
-        Connections(stall_seconds=0.3, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=0.3, may_be_private=anywhere) as connections,
         pytest.raises(Failure) as raised,
     ):
-        connections.open(parse_place(server.url), {})
+        connections.open(parse_address(server.url), {})
     assert raised.value.code == "http-unreachable"
     assert time.monotonic() - began < 5
 
@@ -108,37 +108,37 @@ def test_an_answer_that_does_not_come_is_a_failure(kind: str) -> None:
 def test_nobody_at_the_port_or_behind_the_name_is_a_failure() -> None:
     with LocalServer() as server:
         port = server.port
-    with Connections(stall_seconds=1, may_be_private=anywhere) as connections:
+    with ConnectionPool(stall_seconds=1, may_be_private=anywhere) as connections:
         for url in (f"http://127.0.0.1:{port}/", "http://nobody.invalid/"):
             with pytest.raises(Failure) as raised:
-                connections.open(parse_place(url), {})
+                connections.open(parse_address(url), {})
             assert raised.value.code == "http-unreachable"
 
 
 def test_a_reason_is_read_as_far_as_it_comes_soon() -> None:
     with (
         FaultServer(b"y" * 100_000, [Fault("stall", 5)]) as server,
-        Connections(stall_seconds=0.2, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=0.2, may_be_private=anywhere) as connections,
     ):
-        with connections.open(parse_place(server.url), {}) as stream:
-            assert stream.short_text() == b"yyyyy"
-        with connections.open(parse_place(server.url), {}) as stream:
-            assert len(stream.short_text()) == 16 << 10
+        with connections.open(parse_address(server.url), {}) as stream:
+            assert stream.read_beginning() == b"yyyyy"
+        with connections.open(parse_address(server.url), {}) as stream:
+            assert len(stream.read_beginning()) == 16 << 10
 
 
 def test_after_an_abort_nothing_is_asked_and_readers_wake() -> None:
     with (
         FaultServer(b"y" * 1000, [Fault("stall", 5)]) as server,
-        Connections(stall_seconds=60, may_be_private=anywhere) as connections,
+        ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections,
     ):
-        with connections.open(parse_place(server.url), {}) as stream:
+        with connections.open(parse_address(server.url), {}) as stream:
             assert stream.read(5) == b"yyyyy"
             threading.Timer(0.05, connections.abort).start()
             began = time.monotonic()
             assert stream.read(5) == b""
             assert time.monotonic() - began < 5
         with pytest.raises(Failure):
-            connections.open(parse_place(server.url), {})
+            connections.open(parse_address(server.url), {})
 
 
 @pytest.fixture
@@ -163,29 +163,29 @@ class TlsServer(LocalServer):
 
 def test_a_certificate_is_checked_against_the_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with TlsServer(certificate) as server:
-        place = parse_place(f"https://localhost:{server.port}/")
-        with Connections(stall_seconds=2, may_be_private=anywhere) as connections:
+        place = parse_address(f"https://localhost:{server.port}/")
+        with ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
             with pytest.raises(Failure) as raised:
                 connections.open(place, {})
             assert raised.value.code == "download-host-refused"
             assert "certificate" in raised.value.message
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        with Connections(stall_seconds=2, may_be_private=anywhere) as connections:
+        with ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
             with connections.open(place, {}) as stream:
                 assert stream.read(9) == b"secret"
             with pytest.raises(Failure):
-                connections.open(parse_place(f"https://127.0.0.1:{server.port}/"), {})
+                connections.open(parse_address(f"https://127.0.0.1:{server.port}/"), {})
 
 
 def test_a_proxy_is_used_for_public_hosts_and_never_leads_to_private_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalServer() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)
-        with Connections(stall_seconds=2, may_be_private=nowhere) as connections:
+        with ConnectionPool(stall_seconds=2, may_be_private=nowhere) as connections:
             with pytest.raises(Failure) as raised:
-                connections.open(parse_place("https://hub.example/x"), {})
+                connections.open(parse_address("https://hub.example/x"), {})
             assert raised.value.code == "http-unreachable"
             for host in ("169.254.169.254", "router", "nas.local", "[::1]"):
                 with pytest.raises(Failure) as raised:
-                    connections.open(parse_place(f"https://{host}/x"), {})
+                    connections.open(parse_address(f"https://{host}/x"), {})
                 assert raised.value.code == "download-host-refused"

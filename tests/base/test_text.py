@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from comfywatchman.base.text import counted, reason_of, size_words
+from comfywatchman.base.text import format_size, os_error_text, pluralize
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from comfywatchman.base.text import counted, reason_of, size_words
     ],
 )
 def test_a_size_is_said_in_the_unit_that_fits_it(size_bytes: int, words: str) -> None:
-    assert size_words(size_bytes) == words
+    assert format_size(size_bytes) == words
 
 
 def test_an_error_is_said_without_its_number() -> None:
@@ -30,10 +30,10 @@ def test_an_error_is_said_without_its_number() -> None:
         os.stat("/nowhere/at/all")
     with pytest.raises(ValueError, match="null") as impossible:
         os.stat("a\0b")
-    assert reason_of(absent.value) == "No such file or directory"
-    assert reason_of(OSError("no number")) == "no number"
-    assert reason_of(impossible.value) == str(impossible.value)
+    assert os_error_text(absent.value) == "No such file or directory"
+    assert os_error_text(OSError("no number")) == "no number"
+    assert os_error_text(impossible.value) == str(impossible.value)
 
 
 def test_a_noun_is_plural_unless_there_is_one() -> None:
-    assert [counted(number, "package") for number in (0, 1, 2)] == ["0 packages", "1 package", "2 packages"]
+    assert [pluralize(number, "package") for number in (0, 1, 2)] == ["0 packages", "1 package", "2 packages"]

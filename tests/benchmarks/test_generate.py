@@ -8,13 +8,13 @@ from benchmarks import generate
 from benchmarks.generate import generate_host
 from comfywatchman.comfyui.install.install import is_comfyui
 from comfywatchman.comfyui.models.file import check_header
-from comfywatchman.readiness.sample.host import installed_templates
+from comfywatchman.readiness.sample.host import find_installed_templates
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.skipif(
-    installed_templates() is None, reason="comfyui-workflow-templates-json is not installed"
+    find_installed_templates() is None, reason="comfyui-workflow-templates-json is not installed"
 )
 
 

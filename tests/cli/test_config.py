@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from comfywatchman.base.config import MASK, default_text
+from comfywatchman.base.config import MASK, read_default_text
 from comfywatchman.cli.main import main
 
 CANARY = "canary-91ab"
@@ -56,7 +56,7 @@ def test_secrets_are_masked(tmp_path: Path, arguments: list[str]) -> None:
 
 
 def test_the_defaults_are_shown_as_documented(tmp_path: Path) -> None:
-    assert config(tmp_path, "--defaults").output == default_text()
+    assert config(tmp_path, "--defaults").output == read_default_text()
 
 
 def test_looking_at_the_configuration_makes_no_folder(tmp_path: Path) -> None:

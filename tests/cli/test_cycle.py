@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.lock import hold, is_held
+from comfywatchman.base.lock import hold_lock, is_held
 from tests.base.test_process_children import wait_until
 from tests.hosts import Host
 
@@ -50,7 +50,7 @@ def test_a_cycle_tells_the_scheduler_one_line(host: Host) -> None:
 
 
 def test_a_cycle_that_a_gate_turns_away_ends_with_75(host: Host) -> None:
-    with hold(host.layout.cycle_lock, command="another cycle", clock=host.clock):
+    with hold_lock(host.layout.cycle_lock, command="another cycle", clock=host.clock):
         shown, told, noted = (host.invoke("--run-cycle", *more) for more in ((), ("--json",), ("--note",)))
     assert {shown.exit_code, told.exit_code, noted.exit_code} == {75}
     assert "Skipped (cycle-running): cycle.lock is held by process" in shown.stdout

@@ -16,10 +16,10 @@ import msgspec
 import pytest
 
 from comfywatchman.base.config import Home
-from comfywatchman.readiness.downloads.plan import Plan, PlanItem
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem
 from comfywatchman.readiness.downloads.plan_files import write_plan
-from comfywatchman.readiness.downloads.queue import Queue
-from comfywatchman.readiness.sample.host import program_files
+from comfywatchman.readiness.downloads.queue import DownloadQueue
+from comfywatchman.readiness.sample.host import build_program_files
 from tests.model_files import put
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.fetching import model, sha256
@@ -71,17 +71,17 @@ class Host:
         assert output, errors
         return status, json.loads(output)
 
-    def queue(self) -> Queue:
-        return msgspec.json.decode((self.home.state / "downloads.json").read_bytes(), type=Queue)
+    def queue(self) -> DownloadQueue:
+        return msgspec.json.decode((self.home.state / "downloads.json").read_bytes(), type=DownloadQueue)
 
     def plan(self, *items: PlanItem, cycle: str = "c1") -> str:
-        plan = Plan(cycle, "2026-11-20T14:00:00Z", items, sum(item.size or 0 for item in items))
+        plan = DownloadPlan(cycle, "2026-11-20T14:00:00Z", items, sum(item.size or 0 for item in items))
         return str(write_plan(self.home, plan))
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    for name, content in program_files().items():
+    for name, content in build_program_files().items():
         put(tmp_path / "ComfyUI" / name, content)
     host = Host(tmp_path)
     host.models().mkdir(exist_ok=True)

@@ -7,9 +7,16 @@ from rich.console import Console
 from rich.progress import Progress
 
 from comfywatchman.cli import download_progress
-from comfywatchman.cli.download_progress import Bars, Lines, Quiet, outcome_text, progress_text, shown_progress
+from comfywatchman.cli.download_progress import (
+    BarProgress,
+    LineProgress,
+    QuietProgress,
+    format_outcome,
+    format_progress,
+    show_progress,
+)
 from comfywatchman.readiness.downloads.plan import PlanItem
-from comfywatchman.readiness.downloads.queue import Outcome
+from comfywatchman.readiness.downloads.queue import DownloadOutcome
 
 ITEM = PlanItem("wan/[b]a\x1b.safetensors", "loras", "https://huggingface.co/o/r/resolve/main/a.safetensors")
 MIB = 1 << 20
@@ -27,54 +34,57 @@ MIB = 1 << 20
 def test_progress_says_how_far_how_fast_and_how_long(
     have: int, total: int | None, came: int, seconds: float, text: str
 ) -> None:
-    assert progress_text(have, total, came, seconds) == text
+    assert format_progress(have, total, came, seconds) == text
 
 
 def test_outcomes_say_what_came_of_a_file() -> None:
-    done = Outcome(
+    done = DownloadOutcome(
         "i", "a\x1b", "/x/a", how="downloaded", size=10 * MIB, received_bytes=5 * MIB, resumed_from=5 * MIB, seconds=2.0
     )
-    assert outcome_text(done) == "a\\x1b: downloaded (10.0 MiB, 2.5 MiB/s, continued at 5.0 MiB) at /x/a"
-    assert outcome_text(Outcome("i", "a", "/x/a", how="there", size=MIB)) == "a: was there already (1.0 MiB) at /x/a"
-    failed = Outcome("i", "a", code="download-gone", message="Gone.", hint="Search\nagain.")
-    assert outcome_text(failed) == "a: failed (download-gone): Gone. Search\\nagain."
+    assert format_outcome(done) == "a\\x1b: downloaded (10.0 MiB, 2.5 MiB/s, continued at 5.0 MiB) at /x/a"
+    assert (
+        format_outcome(DownloadOutcome("i", "a", "/x/a", how="there", size=MIB))
+        == "a: was there already (1.0 MiB) at /x/a"
+    )
+    failed = DownloadOutcome("i", "a", code="download-gone", message="Gone.", hint="Search\nagain.")
+    assert format_outcome(failed) == "a: failed (download-gone): Gone. Search\\nagain."
 
 
 def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines()
+    lines = LineProgress()
     lines.at(ITEM, 0, 10 * MIB)
     lines.at(ITEM, MIB, 10 * MIB)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(download_progress, "_LINE_SECONDS", 0.0)
     lines.at(ITEM, 5 * MIB, 10 * MIB)
     assert "wan/[b]a\\x1b.safetensors: 50 % of 10.0 MiB" in capsys.readouterr().err
-    lines.ended(Outcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
+    lines.ended(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
     assert "was there already" in capsys.readouterr().err
 
 
 def test_bars_are_shown_and_taken_away() -> None:
     output = io.StringIO()
     progress = Progress(console=Console(file=output, force_terminal=True, width=100))
-    bars = Bars(progress)
+    bars = BarProgress(progress)
     bars.at(ITEM, 0, None)
     bars.at(ITEM, MIB, 10 * MIB)
     assert progress.tasks[0].completed == 0
     bars._shown.clear()
     bars.at(ITEM, MIB, 10 * MIB)
     assert (progress.tasks[0].completed, progress.tasks[0].total) == (MIB, 10 * MIB)
-    bars.ended(Outcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
-    bars.ended(Outcome("other", "b", code="download-gone"))
+    bars.ended(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
+    bars.ended(DownloadOutcome("other", "b", code="download-gone"))
     assert progress.tasks == []
     assert "wan/[b]a\\x1b.safetensors: was there" in output.getvalue()
 
 
 def test_programs_see_no_progress_and_pipes_see_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    with shown_progress(as_json=True) as watcher:
-        assert isinstance(watcher, Quiet)
+    with show_progress(as_json=True) as watcher:
+        assert isinstance(watcher, QuietProgress)
         watcher.at(ITEM, 1, 2)
-        watcher.ended(Outcome("i", "a"))
-    with shown_progress(as_json=False) as watcher:
-        assert isinstance(watcher, Lines)
+        watcher.ended(DownloadOutcome("i", "a"))
+    with show_progress(as_json=False) as watcher:
+        assert isinstance(watcher, LineProgress)
     assert capsys.readouterr().err == ""
 
 
@@ -84,5 +94,5 @@ def test_a_terminal_sees_bars(monkeypatch: pytest.MonkeyPatch) -> None:
             return True
 
     monkeypatch.setattr("sys.stderr", Terminal())
-    with shown_progress(as_json=False) as watcher:
-        assert isinstance(watcher, Bars)
+    with show_progress(as_json=False) as watcher:
+        assert isinstance(watcher, BarProgress)

@@ -10,7 +10,7 @@ import pytest
 from comfywatchman.base.files import to_json
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.store.records import Judgement, Transaction
-from comfywatchman.readiness.sample.workflows import text_to_image
+from comfywatchman.readiness.sample.workflows import build_text_to_image
 from tests.governance.contexts import Site
 from tests.governance.wheels import add_wheel
 from tests.hosts import Host
@@ -56,9 +56,9 @@ def test_a_governed_environment_that_is_well_is_in_the_report(host: Host, site: 
 
 def test_a_production_that_lacks_packages_takes_ready_away_and_says_so_first(host: Host, site: Site) -> None:
     host.write("a.json")
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
-    (facts,) = generation.path_of(site.layout, key).glob("lib/python3*/site-packages/corelet-1.0.dist-info")
+    (facts,) = generation.environment_dir(site.layout, key).glob("lib/python3*/site-packages/corelet-1.0.dist-info")
     facts.rename(host.folder / "away")
     cycle(host)
     report = host.report()
@@ -72,7 +72,7 @@ def test_a_production_that_lacks_packages_takes_ready_away_and_says_so_first(hos
 
 def test_a_missing_node_of_a_certain_owner_is_offered_as_a_command(host: Host, site: Site) -> None:
     assert site.layout.pyproject.exists()
-    graph = text_to_image(last="DepthNode")
+    graph = build_text_to_image(last="DepthNode")
     graph["nodes"][-1]["properties"] = {"aux_id": "owner/depth-pack"}
     host.write("a.json", orjson.dumps(graph))
     cycle(host)
@@ -92,7 +92,7 @@ def test_a_broken_configuration_of_the_root_is_unknown_and_ends_no_cycle(host: H
 def test_a_cycle_and_a_scan_know_what_a_trial_showed_of_loaders(host: Host, site: Site) -> None:
     host.pack("OddSave")
     host.model("odd/thing.onnx", b"x")
-    graph = text_to_image(last="OddSave")
+    graph = build_text_to_image(last="OddSave")
     graph["nodes"][-1]["widgets_values"] = ["thing.onnx"]
     workflow = host.write("a.json", orjson.dumps(graph))
     assert host.invoke("scan", str(workflow)).exit_code == 1

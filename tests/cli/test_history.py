@@ -11,23 +11,23 @@ from click.testing import CliRunner, Result
 from comfywatchman.base.config import Home
 from comfywatchman.cli.main import main
 from comfywatchman.readiness.history import CycleRecord, add_record
-from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.workflows.intake import Acknowledgement, record
+from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.workflows.intake import Acknowledgement, append_entries
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    return Layout(Home(tmp_path))
+def layout(tmp_path: Path) -> ReadinessLayout:
+    return ReadinessLayout(Home(tmp_path))
 
 
-def run(layout: Layout, *arguments: str) -> Result:
+def run(layout: ReadinessLayout, *arguments: str) -> Result:
     environment = {"HOME": str(layout.home.folder), "XDG_CONFIG_HOME": None}
     return CliRunner().invoke(
         main, ["--home", str(layout.home.folder), *arguments], env=environment, catch_exceptions=False
     )
 
 
-def add_cycles(layout: Layout) -> None:
+def add_cycles(layout: ReadinessLayout) -> None:
     for one in (
         CycleRecord("c1", "manual", "T1", 0.254, success=True, read=7, ready=1, missing=2, uncertain=3, invalid=4),
         CycleRecord("c2", "cron", "T2", 0.0, success=False, skipped_reason="low-vram"),
@@ -36,7 +36,7 @@ def add_cycles(layout: Layout) -> None:
         add_record(layout.history, one, keep=100)
 
 
-def test_cycles_are_listed_newest_first(layout: Layout) -> None:
+def test_cycles_are_listed_newest_first(layout: ReadinessLayout) -> None:
     add_cycles(layout)
     lines = run(layout, "history").output.splitlines()
     assert lines[0].split("\t")[:4] == ["Started", "Trigger", "Outcome", "Seconds"]
@@ -47,7 +47,7 @@ def test_cycles_are_listed_newest_first(layout: Layout) -> None:
     ]
 
 
-def test_only_as_many_cycles_as_wanted_are_listed(layout: Layout) -> None:
+def test_only_as_many_cycles_as_wanted_are_listed(layout: ReadinessLayout) -> None:
     add_cycles(layout)
     assert [one["id"] for one in json.loads(run(layout, "history", "-n", "2", "--json").output)["cycles"]] == [
         "c3",
@@ -55,19 +55,19 @@ def test_only_as_many_cycles_as_wanted_are_listed(layout: Layout) -> None:
     ]
 
 
-def test_before_the_first_cycle_the_next_step_is_said(layout: Layout) -> None:
+def test_before_the_first_cycle_the_next_step_is_said(layout: ReadinessLayout) -> None:
     assert run(layout, "history").output == "No cycle has run yet. Start one: comfywatchman --run-cycle\n"
     assert json.loads(run(layout, "history", "--json").output) == {"schema_version": 1, "cycles": []}
 
 
-def add_intake(layout: Layout, count: int = 30) -> None:
+def add_intake(layout: ReadinessLayout, count: int = 30) -> None:
     entries = [Acknowledgement(f"T{n}", "new", f"/w/{n}.json", "mine", "0" * 64, "c") for n in range(count)]
     renamed = Acknowledgement("T", "renamed", "/w/b.json", "mine", "0" * 64, "c", previous_path="/w/a\x1b.json")
-    record(layout.intake_log, [*entries, renamed])
+    append_entries(layout.intake_log, [*entries, renamed])
 
 
 @pytest.mark.parametrize(("arguments", "count"), [(["--list-intake"], 20), (["--list-intake", "3"], 3)])
-def test_acknowledgements_are_listed_newest_first(layout: Layout, arguments: list[str], count: int) -> None:
+def test_acknowledgements_are_listed_newest_first(layout: ReadinessLayout, arguments: list[str], count: int) -> None:
     add_intake(layout)
     lines = run(layout, *arguments).output.splitlines()
     assert lines[1] == "T\trenamed\tmine\t/w/a\\x1b.json -> /w/b.json"
@@ -75,18 +75,18 @@ def test_acknowledgements_are_listed_newest_first(layout: Layout, arguments: lis
     assert len(lines) == count + 1
 
 
-def test_acknowledgements_are_given_as_json(layout: Layout) -> None:
+def test_acknowledgements_are_given_as_json(layout: ReadinessLayout) -> None:
     add_intake(layout, 1)
     facts = json.loads(run(layout, "--list-intake", "--json").output)
     assert [entry["kind"] for entry in facts["intake"]] == ["renamed", "new"]
     assert facts["intake"][0]["previous_path"] == "/w/a\x1b.json"
 
 
-def test_before_the_first_acknowledgement_the_next_step_is_said(layout: Layout) -> None:
+def test_before_the_first_acknowledgement_the_next_step_is_said(layout: ReadinessLayout) -> None:
     assert run(layout, "--list-intake").output.startswith("No workflow has been acknowledged yet. Run:")
 
 
-def test_looking_makes_no_folder(layout: Layout) -> None:
+def test_looking_makes_no_folder(layout: ReadinessLayout) -> None:
     run(layout, "history")
     run(layout, "--list-intake")
     assert list(layout.home.folder.iterdir()) == []

@@ -11,7 +11,7 @@ import click
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable, shortened
+from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable, shorten_list
 
 
 def test_what_a_terminal_obeys_becomes_an_escape() -> None:
@@ -77,7 +77,7 @@ def test_json_has_a_version_sorted_keys_and_no_half_characters(capsys: pytest.Ca
 
 
 def test_long_lists_are_shortened() -> None:
-    assert [shortened(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c", "d"])] == [
+    assert [shorten_list(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c", "d"])] == [
         "",
         "a",
         "a, b",

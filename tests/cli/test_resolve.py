@@ -14,7 +14,7 @@ import pytest
 
 from tests.hosts import Host, graph
 from tests.model_files import put, safetensors
-from tests.readiness.search.servers import World, world
+from tests.readiness.search.servers import SearchServers, search_servers
 from tests.servers.civitai import file_json, model_json, sha256_of, version_json
 from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo
 from tests.servers.llm import ChatServer, picks
@@ -25,13 +25,13 @@ FILE = HubFile(b"x" * 4096)
 
 
 @pytest.fixture
-def made() -> Iterator[World]:
-    with world() as running:
+def made() -> Iterator[SearchServers]:
+    with search_servers() as running:
         yield running
 
 
 @pytest.fixture
-def host(tmp_path: Path, made: World) -> Host:
+def host(tmp_path: Path, made: SearchServers) -> Host:
     return Host(
         tmp_path,
         search__civitai_url=made.civitai.url,
@@ -51,7 +51,7 @@ def results(host: Host, *arguments: str | Path) -> list[dict[str, Any]]:
     return listed
 
 
-def test_every_missing_model_gets_its_answer(host: Host, made: World) -> None:
+def test_every_missing_model_gets_its_answer(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.write("a.json", lora=LORA)
     host.write("b.json", lora="XL\\" + LORA)
@@ -70,7 +70,7 @@ def test_every_missing_model_gets_its_answer(host: Host, made: World) -> None:
 
 @pytest.mark.parametrize(("names", "code"), [((LORA,), 0), ((LORA, OTHER), 1), ((), 0)])
 def test_the_exit_code_says_whether_everything_was_found(
-    host: Host, made: World, names: tuple[str, ...], code: int
+    host: Host, made: SearchServers, names: tuple[str, ...], code: int
 ) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.write("ready.json")
@@ -81,7 +81,9 @@ def test_the_exit_code_says_whether_everything_was_found(
     assert ("No model is missing." in ended.output) is (not names)
 
 
-def test_what_the_workflow_declares_and_what_its_notes_link_to_is_looked_at_first(host: Host, made: World) -> None:
+def test_what_the_workflow_declares_and_what_its_notes_link_to_is_looked_at_first(
+    host: Host, made: SearchServers
+) -> None:
     made.hugging_face.repos = {"a/b": Repo({f"x/{LORA}": FILE}), "c/d": Repo({OTHER: FILE})}
     base = made.hugging_face.url
     declaring = json.loads(graph(lora=LORA))
@@ -97,7 +99,7 @@ def test_what_the_workflow_declares_and_what_its_notes_link_to_is_looked_at_firs
     assert made.civitai.asked == []
 
 
-def test_installed_catalogues_are_believed_after_the_workflow(host: Host, made: World) -> None:
+def test_installed_catalogues_are_believed_after_the_workflow(host: Host, made: SearchServers) -> None:
     made.hugging_face.repos = {"a/b": Repo({LORA: FILE})}
     entry = {"filename": LORA, "url": f"{made.hugging_face.url}/a/b/resolve/main/{LORA}", "save_path": "loras"}
     manager = host.comfyui / "custom_nodes" / "ComfyUI-Manager"
@@ -108,7 +110,7 @@ def test_installed_catalogues_are_believed_after_the_workflow(host: Host, made: 
     assert "ComfyUI-Manager" in found["candidates"][0]["proposed_by"]
 
 
-def test_bytes_that_lie_here_under_another_name_are_noted(host: Host, made: World) -> None:
+def test_bytes_that_lie_here_under_another_name_are_noted(host: Host, made: SearchServers) -> None:
     content = safetensors(3)
     host.model("vae/renamed.safetensors", content)
     host.cycle()
@@ -120,7 +122,7 @@ def test_bytes_that_lie_here_under_another_name_are_noted(host: Host, made: Worl
     assert "vae/renamed.safetensors" in found["evidence"][0]
 
 
-def test_an_answer_is_remembered_until_it_is_asked_for_again(host: Host, made: World) -> None:
+def test_an_answer_is_remembered_until_it_is_asked_for_again(host: Host, made: SearchServers) -> None:
     host.write("a.json", lora=LORA)
     assert results(host, "--all")[0]["status"] == "NOT_FOUND"
     made.civitai.models = [on_civitai(LORA)]
@@ -128,7 +130,7 @@ def test_an_answer_is_remembered_until_it_is_asked_for_again(host: Host, made: W
     assert results(host, "--all", "--refresh")[0]["status"] == "FOUND"
 
 
-def test_other_backends_may_be_named_for_one_call(host: Host, made: World) -> None:
+def test_other_backends_may_be_named_for_one_call(host: Host, made: SearchServers) -> None:
     made.hugging_face.repos = {"a/detail": Repo({LORA: FILE})}
     host.write("a.json", lora=LORA)
     assert results(host, "--all")[0]["status"] == "NOT_FOUND"
@@ -138,7 +140,7 @@ def test_other_backends_may_be_named_for_one_call(host: Host, made: World) -> No
     assert "'google' is none of qwen" in unknown.output
 
 
-def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: World) -> None:
+def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(OTHER, "detail_other.safetensors")]
     host.write("a.json", lora=LORA)
     with ChatServer(picks(1, 2)) as llm:
@@ -159,7 +161,7 @@ def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: Worl
     assert again["decision"]["candidate"]["name"] == "detail_other.safetensors"
 
 
-def test_the_qwen_command_line_is_asked_where_the_configuration_names_it(host: Host, made: World) -> None:
+def test_the_qwen_command_line_is_asked_where_the_configuration_names_it(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(OTHER)]
     host.write("a.json", lora=LORA)
     answer = json.dumps({"type": "result", "is_error": False, "structured_result": json.loads(picks(1))})
@@ -226,14 +228,14 @@ def test_without_a_comfyui_there_is_nothing_to_judge_against(tmp_path: Path) -> 
     assert b"comfyui-not-found" in ended.stderr
 
 
-def test_names_with_control_characters_obey_nothing(host: Host, made: World) -> None:
+def test_names_with_control_characters_obey_nothing(host: Host, made: SearchServers) -> None:
     host.write("a.json", lora="a\x1b[31m.safetensors")
     made.civitai.models = [on_civitai("x\x1b[2J.safetensors")]
     ended = host.invoke("resolve", "--all")
     assert "\x1b" not in ended.output
 
 
-def test_no_key_is_shown_or_kept(host: Host, made: World) -> None:
+def test_no_key_is_shown_or_kept(host: Host, made: SearchServers) -> None:
     for name in ("civitai_api_key", "hf_token", "llm_api_key", "tavily_api_key"):
         host.set(**{f"secrets__{name}": "canary-key"})
     made.civitai.models = [on_civitai(OTHER)]

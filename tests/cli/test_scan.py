@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.readiness.sample.workflows import png_with_text
+from comfywatchman.readiness.sample.workflows import build_png_with_text
 from tests.hosts import Host, graph, tree
 from tests.model_files import put
 from tests.servers.base import LocalServer, Reply
@@ -40,7 +40,7 @@ def test_one_that_is_not_ready_ends_with_1_and_says_what_it_lacks(host: Host) ->
 def test_a_scan_agrees_with_a_cycle(host: Host) -> None:
     host.write("a.json", lora="absent.safetensors")
     host.write("b.json")
-    host.write("c.png", png_with_text("workflow", graph(last="MyNode")))
+    host.write("c.png", build_png_with_text("workflow", graph(last="MyNode")))
     found = json.loads(host.invoke("scan", host.workflows, "--json").stdout)
     entries = {one["path"]: one for one in host.report_after_cycle()["workflows"]}
     assert len(found["workflows"]) == len(entries) == 3
@@ -74,7 +74,7 @@ def test_looks_leave_no_trace_and_ask_the_catalogues_all_the_same(host: Host) ->
     registry = Reply(b'{"id": "my-pack", "name": "My pack", "repository": "https://example.org/my-pack"}')
     put(host.comfyui / "custom_nodes/ComfyUI-Manager/extension-node-map.json", b'{"https://x/y": [["Other"], {}]}')
     path = host.write("a.json", last="MyNode", lora="absent.safetensors")
-    host.write("b.png", png_with_text("Author", b"me"))
+    host.write("b.png", build_png_with_text("Author", b"me"))
     with LocalServer({"/comfy-nodes/MyNode/node": registry, "/map.json": Reply(b"{}")}) as server:
         host.set(nodes__ask_registry=True, nodes__registry_url=server.url)
         host.set(nodes__class_map_url=f"{server.url}/map.json")
@@ -141,7 +141,7 @@ def test_a_path_that_is_not_there_ends_with_2(host: Host, command: str) -> None:
 
 
 def test_a_picture_without_a_workflow_cannot_be_explained(host: Host) -> None:
-    ended = host.program("explain", str(host.write("a.png", png_with_text("Author", b"me"))))
+    ended = host.program("explain", str(host.write("a.png", build_png_with_text("Author", b"me"))))
     assert ended.returncode == 1
     assert b"workflow-not-a-workflow" in ended.stderr
     assert b"Save one from ComfyUI's menu" in ended.stderr

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.readiness.scheduler.state import ScheduleState, load
+from comfywatchman.readiness.scheduler.state import ScheduleState, load_schedule_state
 from tests.base.test_process_children import gone, wait_until
 from tests.hosts import Host
 
@@ -22,7 +22,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def state(host: Host) -> ScheduleState | None:
-    found = load(host.layout.scheduler)
+    found = load_schedule_state(host.layout.scheduler)
     return found if isinstance(found, ScheduleState) else None
 
 

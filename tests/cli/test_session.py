@@ -8,7 +8,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.session import Session, own_command
-from comfywatchman.readiness.workflows.discovery import Root
+from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import Host
 
 
@@ -43,7 +43,7 @@ def test_without_a_comfyui_the_sample_host_of_the_first_run_is_offered(
         if is_built:
             (host.home / "state" / "sample" / "ComfyUI").mkdir(parents=True)
         with pytest.raises(Failure) as raised:
-            session(host).needed_installation("to look at")
+            session(host).require_installation("to look at")
         assert ("sample host" in (raised.value.hint or "")) == is_built
 
 
@@ -59,14 +59,14 @@ def test_without_configured_roots_comfyuis_own_are_watched(host: Host) -> None:
     here = session(host, comfyui=host.comfyui)
     found = here.installation()
     assert found is not None
-    assert here.roots(found) == (Root(host.workflows, "comfyui"),)
+    assert here.roots(found) == (WatchedRoot(host.workflows, "comfyui"),)
 
 
 def test_configured_roots_stand_alone(host: Host) -> None:
     here = session(host, '[[workflows.roots]]\npath = "w"\nlabel = "mine"\n', comfyui=host.comfyui)
     found = here.installation()
     assert found is not None
-    assert here.roots(found) == (Root(host.folder / "w", "mine"),)
+    assert here.roots(found) == (WatchedRoot(host.folder / "w", "mine"),)
 
 
 def test_another_call_works_on_the_same_home_settings_and_comfyui(host: Host) -> None:

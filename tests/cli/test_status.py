@@ -10,7 +10,7 @@ import pytest
 from click.testing import Result
 
 from comfywatchman.cli.status import SHOWN_ACTIONS, SHOWN_INPUTS, SHOWN_WORKFLOWS
-from comfywatchman.readiness.workflows.discovery import Root
+from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import Host
 from tests.nvml.library import build_nvml, write_nvml_state
 
@@ -91,7 +91,7 @@ def test_long_lists_are_cut_and_counted(host: Host) -> None:
 
 
 def test_problems_are_shown_and_nothing_that_a_terminal_obeys(host: Host) -> None:
-    host.roots = (Root(host.folder / "absent\x1b", "x"),)
+    host.roots = (WatchedRoot(host.folder / "absent\x1b", "x"),)
     host.cycle()
     result = run(host)
     assert "Problem: " in result.stderr

@@ -12,16 +12,16 @@ import msgspec
 import orjson
 import pytest
 
-from comfywatchman.base.config import SHORTHANDS, Home, default_text
+from comfywatchman.base.config import SHORTHANDS, Home, read_default_text
 from comfywatchman.base.errors import CODES
 from comfywatchman.cli import render
 from comfywatchman.cli.main import COMMANDS, SUMMARIES, main
-from comfywatchman.governance.store.settings import default_text as governed_default_text
+from comfywatchman.governance.store.settings import render_default_config as governed_default_text
 from comfywatchman.readiness import status
 from comfywatchman.readiness.gates import SkipCode
-from comfywatchman.readiness.layout import Layout
+from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.nodes.facts import NodeState
-from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from scripts.docs import SCHEMAS, pages
 
 ROOT = Path(__file__).parents[2]
@@ -102,8 +102,8 @@ def test_no_schema_of_a_file_that_is_no_more_is_left() -> None:
 
 def test_every_file_that_is_written_stands_in_the_reference() -> None:
     text = (REFERENCE / "state.md").read_text("utf-8")
-    layout = Layout(Home(Path("/home")))
-    names = [name for name, value in vars(Layout).items() if isinstance(value, property)]
+    layout = ReadinessLayout(Home(Path("/home")))
+    names = [name for name, value in vars(ReadinessLayout).items() if isinstance(value, property)]
     assert len(names) > 10
     for name in names:
         assert f"{getattr(layout, name).name}" in text, f"state.md does not name {name}"
@@ -112,7 +112,9 @@ def test_every_file_that_is_written_stands_in_the_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", [*Status, *ModelState, *NodeState, *get_args(SkipCode)], ids=lambda name: str(getattr(name, "value", name))
+    "name",
+    [*WorkflowStatus, *ModelState, *NodeState, *get_args(SkipCode)],
+    ids=lambda name: str(getattr(name, "value", name)),
 )
 def test_every_state_that_the_report_can_hold_is_explained_in_it(name: str) -> None:
     assert re.search(rf"^\| `{re.escape(str(name))}` \|", (REFERENCE / "report.md").read_text("utf-8"), re.MULTILINE)
@@ -146,7 +148,7 @@ def test_every_figure_stands_with_a_command_and_a_date() -> None:
         assert re.fullmatch(r"\d{4}-\d\d-\d\d \|", row[3]), row
 
 
-def test_every_page_can_be_reached_from_the_readme_of_the_project_or_of_the_documentation() -> None:
+def test_every_page_is_linked_from_a_readme() -> None:
     indexes = [ROOT / "README.md", ROOT / "docs" / "README.md"]
     linked = {
         (page.parent / target).resolve()
@@ -158,7 +160,7 @@ def test_every_page_can_be_reached_from_the_readme_of_the_project_or_of_the_docu
 
 
 def test_every_configuration_key_named_in_the_documentation_exists() -> None:
-    sections = {**tomllib.loads(default_text()), **tomllib.loads(governed_default_text())}
+    sections = {**tomllib.loads(read_default_text()), **tomllib.loads(governed_default_text())}
     for page in PAGES:
         for section, key in re.findall(r"`\[(\w+)\] (\w+)", page.read_text("utf-8")):
             assert key in sections.get(section, {}), f"{page.name} names [{section}] {key}"

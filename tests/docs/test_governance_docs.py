@@ -14,10 +14,10 @@ import pytest
 from comfywatchman.cli import render
 from comfywatchman.cli.gov.main import gov
 from comfywatchman.cli.lazy import LazyGroup
-from comfywatchman.governance.checks.run_checks import NAMES
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.checks.runner import NAMES
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import TransactionStatus
-from comfywatchman.governance.store.settings import default_text
+from comfywatchman.governance.store.settings import render_default_config
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "governance.md").read_text("utf-8")
 
@@ -88,10 +88,10 @@ def test_every_exit_code_is_explained_and_no_other() -> None:
     assert codes == [render.DONE, render.FAILED, render.USAGE, render.SKIPPED, render.INTERRUPTED]
 
 
-def test_every_key_of_its_configuration_is_explained_with_its_default_and_no_other() -> None:
+def test_every_configuration_key_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (.+?) \|", TEXT, re.MULTILINE)
     explained = {(section, key): default.strip("`") for section, key, default in rows}
-    tree = tomllib.loads(default_text())
+    tree = tomllib.loads(render_default_config())
     assert explained.keys() == {(section, key) for section, keys in tree.items() for key in keys}
     for (section, key), default in explained.items():
         if key != "core_packages":
@@ -100,8 +100,8 @@ def test_every_key_of_its_configuration_is_explained_with_its_default_and_no_oth
 
 def test_every_file_of_a_governed_root_is_explained() -> None:
     root = Path("/env")
-    layout = Layout(root)
-    places = [name for name, value in vars(Layout).items() if isinstance(value, property)]
+    layout = GovLayout(root)
+    places = [name for name, value in vars(GovLayout).items() if isinstance(value, property)]
     assert len(places) > 10
     for name in places:
         assert f"`{getattr(layout, name).relative_to(root)}" in table("Files"), name

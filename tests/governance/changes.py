@@ -15,74 +15,76 @@ from typing import NoReturn
 
 from comfywatchman.base import failpoints
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.access import Ground
+from comfywatchman.governance.environments.access import GovContext
 from comfywatchman.governance.environments.init import init
-from comfywatchman.governance.environments.rollback import operations, rollback, undo
-from comfywatchman.governance.environments.staging import Workshop
+from comfywatchman.governance.environments.rollback import read_operations, rollback, undo
+from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes import registry
-from comfywatchman.governance.nodes.add import adopt
+from comfywatchman.governance.nodes.add import adopt_node
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import Operation, OperationKind, Plugin, Plugins, Transaction
+from comfywatchman.governance.store.records import NodeRegistry, Operation, OperationKind, RegisteredNode, Transaction
 from comfywatchman.governance.transactions import promotion, transaction
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import Site
 
 CHECKOUT = Path(__file__).parents[2]
 
 
-def promote(ground: Ground, node_id: str, lines: Sequence[str], *, pins: Sequence[str] = ()) -> Operation:
+def promote(ground: GovContext, node_id: str, lines: Sequence[str], *, pins: Sequence[str] = ()) -> Operation:
     """Give a node's group these lines, register it, and commit."""
     group = truth.node_group(node_id)
-    plugin = Plugin(id=node_id, git_url="", ref="", path=str(ground.custom_nodes / node_id), group=group)
+    plugin = RegisteredNode(id=node_id, git_url="", ref="", path=str(ground.custom_nodes / node_id), group=group)
 
-    def edit(work: Workshop) -> None:
-        work.edit_project(lambda text: truth.with_group(text, group, lines))
-        known = work.read_plugins().plugins
-        work.write_plugins(Plugins(plugins={**known, node_id: plugin}))
+    def edit(work: StagingDir) -> None:
+        work.edit_project(lambda text: truth.set_group(text, group, lines))
+        known = work.read_registry().plugins
+        work.write_registry(NodeRegistry(plugins={**known, node_id: plugin}))
 
-    return change(ground, edit, kind="promote", ref=node_id, pins=pins)
+    return commit_change(ground, edit, kind="promote", ref=node_id, pins=pins)
 
 
-def remove(ground: Ground, node_id: str) -> Operation:
+def remove(ground: GovContext, node_id: str) -> Operation:
     """Take a node's group and record away, and commit."""
 
-    def edit(work: Workshop) -> None:
-        work.edit_project(lambda text: truth.without_group(text, truth.node_group(node_id)))
-        known = work.read_plugins().plugins
-        work.write_plugins(Plugins(plugins={name: one for name, one in known.items() if name != node_id}))
+    def edit(work: StagingDir) -> None:
+        work.edit_project(lambda text: truth.remove_group(text, truth.node_group(node_id)))
+        known = work.read_registry().plugins
+        work.write_registry(NodeRegistry(plugins={name: one for name, one in known.items() if name != node_id}))
 
-    return change(ground, edit, kind="remove", ref=node_id)
+    return commit_change(ground, edit, kind="remove", ref=node_id)
 
 
-def change(
-    ground: Ground, edit: Callable[[Workshop], None], *, kind: OperationKind, ref: str, pins: Sequence[str] = ()
+def commit_change(
+    ground: GovContext, edit: Callable[[StagingDir], None], *, kind: OperationKind, ref: str, pins: Sequence[str] = ()
 ) -> Operation:
     """Edit copies of the truth files, resolve, build, commit."""
     layout = ground.layout
-    with staging.opened(ground) as work:
+    with staging.open_staging(ground) as work:
         edit(work)
         ended = work.lock(ground, pins=pins)
-        assert ended.is_well, ended.errors
+        assert ended.is_success, ended.errors
         mark = generation.build(ground, work.folder)
-        assert not isinstance(mark, UvEnded), mark.errors
-        pre = snapshot.take(layout, ground.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current(layout))
+        assert not isinstance(mark, UvResult), mark.errors
+        pre = snapshot.create(
+            layout, ground.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
+        )
         return commit.publish(
             ground, commit.prepare(ground, work, kind=kind, ref=ref, key=mark.key, pre_snapshot=pre.id)
         )
 
 
-def chain(ground: Ground, node_id: str) -> Transaction:
+def add_and_promote(ground: GovContext, node_id: str) -> Transaction:
     """Register a node whose folder is there, try it, and promote it: what `gov node add`, `tx run`, `tx promote` do."""
-    if node_id not in staging.plugins_of(ground.layout).plugins:
-        adopt(ground, node_id)
+    if node_id not in staging.read_registry(ground.layout).plugins:
+        adopt_node(ground, node_id)
     tried = transaction.run(ground, node_id)
     assert tried.status == "completed", tried.error
-    done = promotion.promote(ground, tried.txid, promotion.Consent(), report=_unexpected)
+    done = promotion.promote(ground, tried.txid, promotion.Consent(), report=_fail_on_conflict)
     assert done.status == "promoted", done.error
     return done
 
 
-def _unexpected(*_facts: object) -> NoReturn:
+def _fail_on_conflict(*_facts: object) -> NoReturn:
     raise AssertionError("the packages can be installed together")
 
 
@@ -100,17 +102,17 @@ def run(site: Site, *change: str, failpoint: str = "") -> int:
     return ended.returncode
 
 
-def check_agreement(site: Site) -> None:
+def assert_consistent(site: Site) -> None:
     """Hold that truth files, environment, records and snapshots tell one story, and that production imports."""
     layout = site.layout
-    key = generation.current(layout)
+    key = generation.current_key(layout)
     mark = generation.read_mark(layout, key)
     assert mark is not None
-    hashes = snapshot.hashes_of(snapshot.read_truth(layout.root, layout))
+    hashes = snapshot.hash_contents(snapshot.read_truth_files(layout.root, layout))
     assert mark.lock_sha256 == hashes["uv.lock"]
-    registered = {truth.node_group(name) for name in staging.plugins_of(layout).plugins}
-    assert {name for name in truth.groups(layout.pyproject.read_text()) if name.startswith("node-")} <= registered
-    last = operations(layout)[-1]
+    registered = {truth.node_group(name) for name in staging.read_registry(layout).plugins}
+    assert {name for name in truth.parse_groups(layout.pyproject.read_text()) if name.startswith("node-")} <= registered
+    last = read_operations(layout)[-1]
     assert {name: change.post_sha256 for name, change in last.files.items()} == hashes
     metas = snapshot.read_all(layout)
     assert metas[-1].sha256 == hashes
@@ -119,10 +121,10 @@ def check_agreement(site: Site) -> None:
     assert not layout.journal.exists()
     assert list(layout.work.iterdir()) == []
     assert [path.name for path in layout.generations.iterdir() if not generation.read_mark(layout, path.name)] == []
-    promoted = {one.ref for one in operations(layout) if one.kind == "promote"}
+    promoted = {one.ref for one in read_operations(layout) if one.kind == "promote"}
     assert {one.txid for one in transaction.read_all(layout) if one.status == "promoted"} <= promoted
     modules = [package.name for package in mark.packages]
-    assert site.imported(f"import {', '.join(modules)}; print('well')") == "well"
+    assert site.run_in_production(f"import {', '.join(modules)}; print('well')") == "well"
 
 
 def main() -> None:
@@ -136,14 +138,14 @@ def main() -> None:
         elif what == "remove":
             remove(ground, rest[0])
         elif what == "chain":
-            chain(ground, rest[0])
+            add_and_promote(ground, rest[0])
         elif what == "drop":
-            registry.remove(ground, rest[0])
+            registry.unregister(ground, rest[0])
         elif what == "rollback":
             metas = snapshot.read_all(ground.layout)
             rollback(ground, metas[int(rest[0]) % len(metas)].id)
         elif what == "undo":
-            last = operations(ground.layout)[-1]
+            last = read_operations(ground.layout)[-1]
             if last.pre_snapshot is not None and last.status == "success":
                 undo(ground, last.op_id)
 

@@ -14,9 +14,9 @@ import tomlkit
 from comfywatchman.base.clock import Clock, SystemClock
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.environments import init as environment_init
-from comfywatchman.governance.environments.access import Ground, open_ground
-from comfywatchman.governance.store.layout import Layout
-from comfywatchman.governance.store.settings import default_text
+from comfywatchman.governance.environments.access import GovContext, open_context
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.settings import render_default_config
 from tests.governance.wheels import add_wheel
 
 MAIN = 'print("fake comfyui start")\n'
@@ -52,14 +52,14 @@ class Site:
         return self.folder / "wheels"
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> GovLayout:
         """Where everything of the root stands."""
-        return Layout(self.root)
+        return GovLayout(self.root)
 
     @contextmanager
-    def opened(self, command: str = "test", *, patience_seconds: float = 60.0) -> Iterator[Ground]:
+    def opened(self, command: str = "test", *, patience_seconds: float = 60.0) -> Iterator[GovContext]:
         """Open the ground as a command does."""
-        with open_ground(
+        with open_context(
             self.root,
             comfyui=self.comfyui,
             command=command,
@@ -73,7 +73,7 @@ class Site:
     def configure(self, **tables: dict[str, object]) -> None:
         """Change keys of the root's config.toml: `site.configure(tx={"smoke_test_cmd": "true"})`."""
         path = self.layout.config
-        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else default_text())
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else render_default_config())
         for table, values in tables.items():
             for key, value in values.items():
                 document[table][key] = value
@@ -85,11 +85,11 @@ class Site:
         with self.opened("init") as ground:
             environment_init.init(ground)
 
-    def imported(self, code: str) -> str:
+    def run_in_production(self, code: str) -> str:
         """Run code with production's interpreter, from its real path, and return what it printed."""
-        key = generation.current(self.layout)
+        key = generation.current_key(self.layout)
         assert key is not None
-        python = generation.path_of(self.layout, key) / "bin" / "python"
+        python = generation.environment_dir(self.layout, key) / "bin" / "python"
         ended = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
         return ended.stdout.strip()
 
@@ -110,22 +110,22 @@ class KeptSite:
     def of(cls, site: Site) -> KeptSite:
         """Keep a root as it is now."""
         copy = site.folder.with_name(f"{site.folder.name}-kept")
-        _copied(site.folder, copy)
+        _copy_tree(site.folder, copy)
         return cls(site, copy)
 
-    def restored(self) -> Site:
+    def restore(self) -> Site:
         """Bring it back as it was, whatever was done to it."""
         shutil.rmtree(self.made.folder)
-        _copied(self.copy, self.made.folder)
+        _copy_tree(self.copy, self.made.folder)
         return Site(self.made.folder, self.made.clock)
 
 
-def _copied(folder: Path, copy: Path) -> None:
+def _copy_tree(folder: Path, copy: Path) -> None:
     # `cp` keeps files one that are linked to each other, as those of an environment and of uv's cache are.
     subprocess.run(["cp", "-a", folder, copy], check=True, timeout=60)
 
 
-def made(
+def build_site(
     folder: Path, *, requirements: tuple[str, ...] = ("corelet==1.0",), clock: Clock | None = None, init: bool = True
 ) -> Site:
     """Make a governed root; ComfyUI requires `corelet`, and the index has `numlet` 1.0 and 2.0 and four others.

@@ -5,30 +5,30 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from comfywatchman.governance.conflicts import report
-from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.transactions import promotion, transaction
 from comfywatchman.governance.transactions.promotion import Consent
 from tests.governance.contexts import Site
-from tests.governance.packs import repository
+from tests.governance.packs import create_repository
 
 
-def registered(site: Site, name: str, *requirements: str, files: Mapping[str, str] | None = None) -> str:
+def register_node(site: Site, name: str, *requirements: str, files: Mapping[str, str] | None = None) -> str:
     """Make a repository of a node, see `packs.repository`, register it, and return its id."""
-    pack = repository(site.folder / "repositories" / name, *requirements, files=files)
+    pack = create_repository(site.folder / "repositories" / name, *requirements, files=files)
     with site.opened() as ground:
-        return add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
+        return add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
 
 
-def tried(site: Site, name: str, *requirements: str, files: Mapping[str, str] | None = None) -> Transaction:
+def try_node(site: Site, name: str, *requirements: str, files: Mapping[str, str] | None = None) -> Transaction:
     """Try a node, registered before unless its repository is there."""
     if not (site.folder / "repositories" / name).exists():
-        registered(site, name, *requirements, files=files)
+        register_node(site, name, *requirements, files=files)
     with site.opened() as ground:
         return transaction.run(ground, name)
 
 
-def promoted(site: Site, txid: str, **consent: bool | str) -> Transaction:
+def promote_node(site: Site, txid: str, **consent: bool | str) -> Transaction:
     """Promote what was tried, with what a person allows, see `Consent`."""
     with site.opened() as ground:
-        return promotion.promote(ground, txid, Consent(**consent), report=report.report)  # type: ignore[arg-type]
+        return promotion.promote(ground, txid, Consent(**consent), report=report.report_conflict)  # type: ignore[arg-type]

@@ -18,7 +18,7 @@ NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
 """
 
 
-def repository(
+def create_repository(
     folder: Path, *requirements: str, files: Mapping[str, str] | None = None, class_type: str = "Tiny"
 ) -> Path:
     """Make a repository of a node, and return its folder.
@@ -34,10 +34,10 @@ def repository(
     content = {"__init__.py": NODE.format(name=class_type), **(files or {})}
     if requirements:
         content["requirements.txt"] = "".join(f"{line}\n" for line in requirements)
-    return changed(folder, content)
+    return commit_files(folder, content)
 
 
-def changed(folder: Path, files: Mapping[str, str]) -> Path:
+def commit_files(folder: Path, files: Mapping[str, str]) -> Path:
     """Commit files to a repository, and return its folder."""
     for name, text in files.items():
         path = folder / name

@@ -11,16 +11,16 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.conflicts import resolve
 from comfywatchman.governance.environments import generation, rollback, snapshot, staging
-from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes import registry
-from comfywatchman.governance.nodes.add import Wish, add, adopt
+from comfywatchman.governance.nodes.add import AddRequest, add_node, adopt_node
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import GenerationMark, Transaction
 from comfywatchman.governance.transactions import candidate, transaction
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import KeptSite, Site
-from tests.governance.node_steps import promoted, registered, tried
-from tests.governance.packs import changed, repository
+from tests.governance.node_steps import promote_node, register_node, try_node
+from tests.governance.packs import commit_files, create_repository
 from tests.governance.wheels import add_wheel
 
 FIELDS = {
@@ -32,25 +32,25 @@ FIELDS = {
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    site = kept_root.restored()
+    site = kept_root.restore()
     site.configure(tx={"probe": False})
     return site
 
 
-def put_in(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
+def add_to_production(site: Site, name: str, *requirements: str, files: dict[str, str] | None = None) -> Transaction:
     """Add a node, try it and promote it."""
-    done = promoted(site, tried(site, name, *requirements, files=files).txid)
+    done = promote_node(site, try_node(site, name, *requirements, files=files).txid)
     assert done.status == "promoted", done.error
     return done
 
 
-def everything(site: Site) -> tuple[dict[str, bytes], str | None]:
+def read_truth_and_production(site: Site) -> tuple[dict[str, bytes], str | None]:
     """Return the truth files and the environment in production."""
-    return snapshot.read_truth(site.root, site.layout), generation.current(site.layout)
+    return snapshot.read_truth_files(site.root, site.layout), generation.current_key(site.layout)
 
 
-def installed(site: Site) -> dict[str, str]:
-    mark = generation.read_mark(site.layout, generation.current(site.layout))
+def read_installed(site: Site) -> dict[str, str]:
+    mark = generation.read_mark(site.layout, generation.current_key(site.layout))
     assert mark is not None
     return {one.name: one.version for one in mark.packages}
 
@@ -61,11 +61,11 @@ class TestFirst:
     def test_init_makes_the_production_environment_and_the_lock(self, site: Site) -> None:
         assert site.layout.production.is_symlink()
         assert site.layout.lock.is_file()
-        assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+        assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
     @pytest.mark.slow
     def test_a_trial_writes_a_record_with_all_fields(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet")
+        done = try_node(site, "pack", "plainlet")
         written = json.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())
         assert written.keys() >= FIELDS
         assert written["diff"] == {"added": ["plainlet==1.0"], "removed": []}
@@ -74,12 +74,12 @@ class TestFirst:
 
     @pytest.mark.slow
     def test_inspecting_gives_the_same_every_time(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet")
+        done = try_node(site, "pack", "plainlet")
         assert transaction.read(site.layout, done.txid) == transaction.read(site.layout, done.txid) == done
 
     @pytest.mark.slow
     def test_aborting_removes_the_candidate_and_marks_the_status(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet")
+        done = try_node(site, "pack", "plainlet")
         assert Path(done.candidate_env).is_dir()
         with site.opened() as ground:
             transaction.abort(ground, done.txid)
@@ -92,140 +92,140 @@ class TestPromotion:
     """B. Promotion and resolution."""
 
     def test_a_promotion_succeeds_with_snapshots_before_and_after(self, site: Site) -> None:
-        before = everything(site)
-        done = put_in(site, "pack", "newlet", files={"install.py": INSTALLER})
+        before = read_truth_and_production(site)
+        done = add_to_production(site, "pack", "newlet", files={"install.py": INSTALLER})
         assert done.promotion is not None
-        assert snapshot.contents_of(site.layout, done.promotion.pre_snapshot or "")["uv.lock"] == before[0]["uv.lock"]
-        after = everything(site)
-        assert snapshot.contents_of(site.layout, done.promotion.post_snapshot or "") == after[0]
+        assert snapshot.read_contents(site.layout, done.promotion.pre_snapshot or "")["uv.lock"] == before[0]["uv.lock"]
+        after = read_truth_and_production(site)
+        assert snapshot.read_contents(site.layout, done.promotion.post_snapshot or "") == after[0]
         assert done.promotion.generation == after[1] != before[1]
-        assert installed(site) == {"corelet": "1.0", "newlet": "1.0", "numlet": "2.0", "plainlet": "1.0"}
-        assert site.imported("import numlet, plainlet; print(numlet.__version__)") == "2.0"
-        plugin = staging.plugins_of(site.layout).plugins["pack"]
+        assert read_installed(site) == {"corelet": "1.0", "newlet": "1.0", "numlet": "2.0", "plainlet": "1.0"}
+        assert site.run_in_production("import numlet, plainlet; print(numlet.__version__)") == "2.0"
+        plugin = staging.read_registry(site.layout).plugins["pack"]
         assert plugin.managed_deps == ("newlet", "plainlet==1.0")
         assert (plugin.last_txid, plugin.last_snapshot) == (done.txid, done.promotion.post_snapshot)
-        assert truth.groups(site.layout.pyproject.read_text())["node-pack"] == ("newlet", "plainlet==1.0")
+        assert truth.parse_groups(site.layout.pyproject.read_text())["node-pack"] == ("newlet", "plainlet==1.0")
         assert not Path(done.candidate_env).exists()
         assert transaction.read(site.layout, done.txid) == done
 
     def test_what_was_tried_is_what_is_promoted(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet>=1")
+        done = try_node(site, "pack", "plainlet>=1")
         add_wheel(site.wheels, "plainlet", "2.0")
-        promoted(site, done.txid)
-        assert installed(site)["plainlet"] == "1.0"
+        promote_node(site, done.txid)
+        assert read_installed(site)["plainlet"] == "1.0"
 
     def test_a_conflict_needs_resolution_and_is_reported(self, site: Site) -> None:
-        put_in(site, "old", "oldlet")
-        done = tried(site, "new", "newlet")
+        add_to_production(site, "old", "oldlet")
+        done = try_node(site, "new", "newlet")
         assert done.status == "completed"
-        before = everything(site)
-        done = promoted(site, done.txid)
+        before = read_truth_and_production(site)
+        done = promote_node(site, done.txid)
         assert done.status == "needs_resolution"
         assert done.conflict_report == str(site.layout.conflicts / f"{done.txid}.json")
         report = json.loads(Path(done.conflict_report).read_bytes())
         assert (report["txid"], report["node_id"], report["kind"]) == (done.txid, "new", "conflict")
-        assert everything(site) == before
-        assert staging.plugins_of(site.layout).plugins["new"].managed_deps == ()
+        assert read_truth_and_production(site) == before
+        assert staging.read_registry(site.layout).plugins["new"].managed_deps == ()
 
     def test_valid_pins_resolve_a_conflict_and_can_be_promoted(self, site: Site) -> None:
-        put_in(site, "old", "oldlet")
-        done = promoted(site, tried(site, "new", "newlet").txid)
+        add_to_production(site, "old", "oldlet")
+        done = promote_node(site, try_node(site, "new", "newlet").txid)
         with site.opened() as ground:
             done = resolve.resolve(ground, done.txid, ["numlet==2.0"])
         assert done.status == "resolved"
         assert done.resolution_pins == ("numlet==2.0",)
-        done = promoted(site, done.txid)
+        done = promote_node(site, done.txid)
         assert done.status == "promoted", done.error
-        assert installed(site)["numlet"] == "2.0"
+        assert read_installed(site)["numlet"] == "2.0"
         assert done.promotion is not None
         assert any("oldlet" in line for line in done.promotion.accepted_violations)
 
     def test_a_node_that_was_resolved_is_tried_again_with_its_overrides(self, site: Site) -> None:
-        put_in(site, "old", "oldlet")
-        done = promoted(site, tried(site, "new", "newlet").txid)
+        add_to_production(site, "old", "oldlet")
+        done = promote_node(site, try_node(site, "new", "newlet").txid)
         with site.opened() as ground:
             resolve.resolve(ground, done.txid, ["numlet==1.0"])
-        promoted(site, done.txid)
-        before = everything(site)
-        again = tried(site, "new")
+        promote_node(site, done.txid)
+        before = read_truth_and_production(site)
+        again = try_node(site, "new")
         assert "newlet==1.0" in again.post_freeze
         assert "numlet==1.0" in again.post_freeze
-        assert promoted(site, again.txid).status == "promoted"
-        assert everything(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
-        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
+        assert promote_node(site, again.txid).status == "promoted"
+        assert read_truth_and_production(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
+        assert read_truth_and_production(site)[0]["uv.lock"] == before[0]["uv.lock"]
 
     def test_core_packages_change_only_with_approval(self, site: Site) -> None:
         site.configure(policy={"core_packages": ["numlet"]})
-        done = tried(site, "pack", "numlet")
+        done = try_node(site, "pack", "numlet")
         assert done.core_impact == ("numlet none -> 2.0",)
-        before = everything(site)
+        before = read_truth_and_production(site)
         with pytest.raises(Failure, match="--approve-core") as caught:
-            promoted(site, done.txid)
+            promote_node(site, done.txid)
         assert caught.value.code == "gov-core-approval"
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
         assert transaction.read(site.layout, done.txid).status == "completed"
-        done = promoted(site, done.txid, approve_core=True, reason="it is meant")
+        done = promote_node(site, done.txid, approve_core=True, reason="it is meant")
         assert done.status == "promoted"
         assert done.promotion is not None
         assert done.promotion.reason == "it is meant"
 
     def test_a_failed_trial_is_promoted_only_when_that_is_asked_for(self, site: Site) -> None:
         (site.comfyui / "main.py").write_text("raise SystemExit(1)\n")
-        done = tried(site, "pack", "plainlet")
+        done = try_node(site, "pack", "plainlet")
         assert done.status == "failed"
         with pytest.raises(Failure) as caught:
-            promoted(site, done.txid)
+            promote_node(site, done.txid)
         assert caught.value.code == "gov-transaction-state"
-        assert promoted(site, done.txid, allow_failed_run=True).status == "promoted"
+        assert promote_node(site, done.txid, allow_failed_run=True).status == "promoted"
 
     @pytest.mark.parametrize("status", ["promoted", "aborted"])
     def test_what_is_over_is_not_promoted(self, site: Site, status: str) -> None:
-        done = tried(site, "pack", "plainlet")
+        done = try_node(site, "pack", "plainlet")
         if status == "promoted":
-            promoted(site, done.txid)
+            promote_node(site, done.txid)
         else:
             with site.opened() as ground:
                 transaction.abort(ground, done.txid)
         with pytest.raises(Failure) as caught:
-            promoted(site, done.txid, allow_failed_run=True)
+            promote_node(site, done.txid, allow_failed_run=True)
         assert caught.value.code == "gov-transaction-state"
 
     def test_builds_of_torch_that_disagree_stop_before_anything_is_done(self, site: Site) -> None:
         add_wheel(site.wheels, "torch", "2.8.0+cu128")
         add_wheel(site.wheels, "torchvision", "0.23.0+cpu")
-        done = tried(site, "pack", "torch", "torchvision")
-        before = everything(site)
-        done = promoted(site, done.txid, approve_core=True)
+        done = try_node(site, "pack", "torch", "torchvision")
+        before = read_truth_and_production(site)
+        done = promote_node(site, done.txid, approve_core=True)
         assert done.status == "promote_failed"
         assert "torchvision 0.23.0+cpu is built for cpu" in str(done.error)
         assert "gov resolve" in str(done.error)
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
 
     def test_a_trial_of_another_state_of_the_truth_is_not_promoted(self, site: Site) -> None:
-        done = tried(site, "first", "plainlet")
-        put_in(site, "second", "numlet")
+        done = try_node(site, "first", "plainlet")
+        add_to_production(site, "second", "numlet")
         with pytest.raises(Failure) as caught:
-            promoted(site, done.txid)
+            promote_node(site, done.txid)
         assert caught.value.code == "gov-candidate-stale"
         assert "gov tx run first" in str(caught.value)
-        assert promoted(site, tried(site, "first").txid).status == "promoted"
+        assert promote_node(site, try_node(site, "first").txid).status == "promoted"
 
     def test_code_that_changed_since_its_trial_is_not_promoted(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet")
+        done = try_node(site, "pack", "plainlet")
         (site.comfyui / "custom_nodes/pack/__init__.py").write_text("import os\n")
         with pytest.raises(Failure) as caught:
-            promoted(site, done.txid)
+            promote_node(site, done.txid)
         assert caught.value.code == "gov-candidate-stale"
 
     def test_a_node_that_patches_packages_is_promoted_only_when_that_is_asked_for(self, site: Site) -> None:
         patch = "import corelet\nopen(corelet.__file__, 'a').write('POISON = 1\\n')\n"
-        done = tried(site, "pack", "plainlet", files={"install.py": patch})
+        done = try_node(site, "pack", "plainlet", files={"install.py": patch})
         assert done.integrity == "modified"
         with pytest.raises(Failure) as caught:
-            promoted(site, done.txid)
+            promote_node(site, done.txid)
         assert "corelet/__init__.py" in str(caught.value)
-        assert promoted(site, done.txid, allow_failed_run=True).status == "promoted"
-        assert site.imported("import corelet; print(hasattr(corelet, 'POISON'))") == "False"
+        assert promote_node(site, done.txid, allow_failed_run=True).status == "promoted"
+        assert site.run_in_production("import corelet; print(hasattr(corelet, 'POISON'))") == "False"
 
 
 INSTALLER = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'plainlet'], check=True)\n"
@@ -236,81 +236,85 @@ class TestGoingBack:
     """C. Removal and rollback."""
 
     def test_a_removal_takes_everything_that_only_the_node_needed(self, site: Site) -> None:
-        put_in(site, "pack", "newlet")
-        put_in(site, "other", "plainlet")
+        add_to_production(site, "pack", "newlet")
+        add_to_production(site, "other", "plainlet")
         with site.opened() as ground:
-            operation = registry.remove(ground, "pack")
-        assert installed(site) == {"corelet": "1.0", "plainlet": "1.0"}
-        assert "pack" not in staging.plugins_of(site.layout).plugins
+            operation = registry.unregister(ground, "pack")
+        assert read_installed(site) == {"corelet": "1.0", "plainlet": "1.0"}
+        assert "pack" not in staging.read_registry(site.layout).plugins
         meta = snapshot.read(site.layout, operation.pre_snapshot or "")
         assert (meta.reason, meta.ref) == ("remove_pre", "pack")
         assert (site.comfyui / "custom_nodes/pack").is_dir()
 
     def test_adding_and_removing_returns_declaration_and_lock_to_the_same_bytes(self, site: Site) -> None:
-        put_in(site, "other", "plainlet")
-        before = everything(site)
-        put_in(site, "pack", "newlet", "deeplet")
+        add_to_production(site, "other", "plainlet")
+        before = read_truth_and_production(site)
+        add_to_production(site, "pack", "newlet", "deeplet")
         with site.opened() as ground:
-            registry.remove(ground, "pack")
-        after = everything(site)
+            registry.unregister(ground, "pack")
+        after = read_truth_and_production(site)
         assert after[0]["pyproject.toml"] == before[0]["pyproject.toml"]
         assert after[0]["uv.lock"] == before[0]["uv.lock"]
         assert after[1] == before[1]
 
     def test_removing_leaves_no_stray_pins(self, site: Site) -> None:
-        put_in(site, "old", "oldlet")
-        before = everything(site)
-        done = promoted(site, tried(site, "new", "newlet").txid)
+        add_to_production(site, "old", "oldlet")
+        before = read_truth_and_production(site)
+        done = promote_node(site, try_node(site, "new", "newlet").txid)
         with site.opened() as ground:
             resolve.resolve(ground, done.txid, ["numlet==2.0"])
-        promoted(site, done.txid)
+        promote_node(site, done.txid)
         assert "override-dependencies" in site.layout.pyproject.read_text()
         with site.opened() as ground:
-            registry.remove(ground, "new")
-        assert everything(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
-        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
+            registry.unregister(ground, "new")
+        assert read_truth_and_production(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
+        assert read_truth_and_production(site)[0]["uv.lock"] == before[0]["uv.lock"]
 
     def test_a_removal_with_its_code_deletes_only_the_nodes_folder(self, site: Site) -> None:
-        registered(site, "pack")
+        register_node(site, "pack")
         (site.folder / "elsewhere").mkdir()
         (site.folder / "elsewhere/kept.py").write_text("kept")
         (site.comfyui / "custom_nodes/pack/link").symlink_to(site.folder / "elsewhere")
         with site.opened() as ground:
-            registry.remove(ground, "pack", purge_code=True)
+            registry.unregister(ground, "pack", purge_code=True)
         assert list((site.comfyui / "custom_nodes").iterdir()) == []
         assert (site.folder / "elsewhere/kept.py").read_text() == "kept"
 
     def test_of_a_linked_node_only_the_link_is_deleted(self, site: Site) -> None:
-        mine = repository(site.folder / "mine")
+        mine = create_repository(site.folder / "mine")
         os.symlink(mine, site.comfyui / "custom_nodes/mine")
         with site.opened() as ground:
-            adopt(ground, "mine")
-            registry.remove(ground, "mine", purge_code=True)
+            adopt_node(ground, "mine")
+            registry.unregister(ground, "mine", purge_code=True)
         assert list((site.comfyui / "custom_nodes").iterdir()) == []
         assert (mine / "__init__.py").is_file()
 
     def test_an_unknown_node_is_not_removed(self, site: Site) -> None:
-        before = everything(site)
+        before = read_truth_and_production(site)
         with site.opened() as ground, pytest.raises(Failure) as caught:
-            registry.remove(ground, "absent", purge_code=True)
+            registry.unregister(ground, "absent", purge_code=True)
         assert caught.value.code == "gov-node-unknown"
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
 
     def test_a_rollback_restores_truth_and_environment(self, site: Site) -> None:
-        done = put_in(site, "pack", "newlet")
+        done = add_to_production(site, "pack", "newlet")
         assert done.promotion is not None
-        wanted = snapshot.contents_of(site.layout, done.promotion.pre_snapshot or "")
+        wanted = snapshot.read_contents(site.layout, done.promotion.pre_snapshot or "")
         with site.opened() as ground:
             rollback.rollback(ground, done.promotion.pre_snapshot or "")
-        assert everything(site)[0] == wanted
-        assert installed(site) == {"corelet": "1.0"}
+        assert read_truth_and_production(site)[0] == wanted
+        assert read_installed(site) == {"corelet": "1.0"}
 
     def test_the_newest_snapshots_are_kept(self, site: Site) -> None:
         site.configure(rollback={"snapshot_retention": 4})
-        pack = repository(site.folder / "repositories/pack")
+        pack = create_repository(site.folder / "repositories/pack")
         for number in range(4):
             with site.opened() as ground:
-                add(ground, Wish(str(pack), node_id=f"n{number}", allow_local=True), find_pack=lambda _pack_id: None)
+                add_node(
+                    ground,
+                    AddRequest(str(pack), node_id=f"n{number}", allow_local=True),
+                    find_pack=lambda _pack_id: None,
+                )
         kept = snapshot.read_all(site.layout)
         assert len(kept) == 4
         assert {path.name for path in site.layout.snapshots.iterdir()} == {one.id for one in kept}
@@ -322,80 +326,80 @@ class TestFailure:
     """D. Failure and recovery."""
 
     def test_a_promotion_whose_environment_cannot_be_built_leaves_everything(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet")
-        before = everything(site)
+        done = try_node(site, "pack", "plainlet")
+        before = read_truth_and_production(site)
         site.configure(tx={"smoke_test_cmd": "python -c 'raise SystemExit(3)'"})
-        done = promoted(site, done.txid)
+        done = promote_node(site, done.txid)
         assert done.status == "promote_failed"
         assert "smoke test" in str(done.error)
         assert done.promotion is not None
         assert done.promotion.status == "promote_failed"
-        assert everything(site) == before
-        assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+        assert read_truth_and_production(site) == before
+        assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
     def test_a_promotion_whose_packages_are_gone_leaves_everything(self, site: Site) -> None:
-        done = tried(site, "pack", "plainlet")
-        before = everything(site)
+        done = try_node(site, "pack", "plainlet")
+        before = read_truth_and_production(site)
         (site.wheels / "plainlet-1.0-py3-none-any.whl").rename(site.folder / "away.whl")
-        done = promoted(site, done.txid)
+        done = promote_node(site, done.txid)
         assert done.status == "promote_failed"
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
 
     def test_a_package_that_vanishes_after_the_lock_leaves_everything(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        done = tried(site, "pack", "plainlet")
-        before = everything(site)
+        done = try_node(site, "pack", "plainlet")
+        before = read_truth_and_production(site)
         own = generation.build
         wheel = site.wheels / "plainlet-1.0-py3-none-any.whl"
 
-        def build(ground: Ground, work: Path) -> GenerationMark | UvEnded:
+        def build(ground: GovContext, work: Path) -> GenerationMark | UvResult:
             wheel.rename(site.folder / "away.whl")
             ground.uv.forget(["plainlet"])
             return own(ground, work)
 
         monkeypatch.setattr(generation, "build", build)
-        done = promoted(site, done.txid)
+        done = promote_node(site, done.txid)
         assert done.status == "promote_failed"
         assert "could not build the environment" in str(done.error)
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
 
     def test_a_damaged_snapshot_is_refused_before_anything_is_touched(self, site: Site) -> None:
-        done = put_in(site, "pack", "newlet")
+        done = add_to_production(site, "pack", "newlet")
         assert done.promotion is not None
-        before = everything(site)
+        before = read_truth_and_production(site)
         (site.layout.snapshots / str(done.promotion.pre_snapshot) / "uv.lock").write_text("damaged")
         with site.opened() as ground, pytest.raises(Failure) as caught:
             rollback.rollback(ground, str(done.promotion.pre_snapshot))
         assert caught.value.code == "gov-snapshot-damaged"
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
 
     def test_a_rollback_that_cannot_be_built_leaves_everything(self, site: Site) -> None:
-        done = put_in(site, "pack", "newlet")
+        done = add_to_production(site, "pack", "newlet")
         assert done.promotion is not None
         with site.opened() as ground:
             rollback.rollback(ground, str(done.promotion.pre_snapshot))
-        before = everything(site)
-        generated = generation.path_of(site.layout, str(done.promotion.generation))
-        candidate.remove(generated)
+        before = read_truth_and_production(site)
+        generated = generation.environment_dir(site.layout, str(done.promotion.generation))
+        candidate.delete(generated)
         site.configure(network={"offline": True, "find_links": [], "cache_dir": str(site.folder / "empty")})
         with site.opened() as ground, pytest.raises(Failure) as caught:
             rollback.rollback(ground, str(done.promotion.post_snapshot))
         assert caught.value.code == "gov-environment-failed"
-        assert everything(site) == before
+        assert read_truth_and_production(site) == before
 
     def test_what_an_installer_brought_stays_when_the_node_is_promoted_again(self, site: Site) -> None:
-        put_in(site, "pack", "newlet", files={"install.py": INSTALLER})
-        before = everything(site)
-        changed(site.comfyui / "custom_nodes/pack", {"more.py": ""})
-        put_in(site, "pack")
-        assert everything(site)[0]["uv.lock"] == before[0]["uv.lock"]
-        assert installed(site)["plainlet"] == "1.0"
+        add_to_production(site, "pack", "newlet", files={"install.py": INSTALLER})
+        before = read_truth_and_production(site)
+        commit_files(site.comfyui / "custom_nodes/pack", {"more.py": ""})
+        add_to_production(site, "pack")
+        assert read_truth_and_production(site)[0]["uv.lock"] == before[0]["uv.lock"]
+        assert read_installed(site)["plainlet"] == "1.0"
 
     def test_changed_code_is_tried_and_promoted_again(self, site: Site) -> None:
-        put_in(site, "pack", "plainlet")
-        folder = changed(site.comfyui / "custom_nodes/pack", {"requirements.txt": "numlet<2\n"})
-        done = put_in(site, "pack")
-        assert installed(site) == {"corelet": "1.0", "numlet": "1.0"}
-        assert staging.plugins_of(site.layout).plugins["pack"].commit == done.node_commit
+        add_to_production(site, "pack", "plainlet")
+        folder = commit_files(site.comfyui / "custom_nodes/pack", {"requirements.txt": "numlet<2\n"})
+        done = add_to_production(site, "pack")
+        assert read_installed(site) == {"corelet": "1.0", "numlet": "1.0"}
+        assert staging.read_registry(site.layout).plugins["pack"].commit == done.node_commit
         assert (folder / "requirements.txt").is_file()

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.gpu.driver import Driver
-from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.base.gpu.driver import GpuDriver
+from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.environments import generation, init, rollback, snapshot
-from comfywatchman.governance.environments.access import look, open_ground
-from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.environments.access import open_context, read_context
+from comfywatchman.governance.nodes.add import AddRequest, add_node
 from tests.governance.contexts import KeptSite, Site
-from tests.governance.packs import repository
+from tests.governance.packs import create_repository
 
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
 def test_an_environment_in_the_place_of_the_link_is_set_aside(site: Site) -> None:
@@ -56,15 +56,19 @@ def test_a_file_in_the_place_of_a_folder_is_told(site: Site, name: str) -> None:
 def test_the_last_change_can_be_undone_however_few_snapshots_are_kept(site: Site) -> None:
     site.configure(rollback={"snapshot_retention": 1})
     with site.opened() as ground:
-        add(ground, Wish(str(repository(site.folder / "n1")), allow_local=True), find_pack=lambda _pack_id: None)
-        last = rollback.operations(site.layout)[-1]
+        add_node(
+            ground,
+            AddRequest(str(create_repository(site.folder / "n1")), allow_local=True),
+            find_pack=lambda _pack_id: None,
+        )
+        last = rollback.read_operations(site.layout)[-1]
         rollback.undo(ground, last.op_id)
     assert len(snapshot.read_all(site.layout)) == 2
 
 
 @pytest.mark.parametrize("place", ["", "custom_nodes", "custom_nodes/env"])
 def test_no_root_is_made_among_comfyuis_own_files(site: Site, place: str) -> None:
-    opening = open_ground(
+    opening = open_context(
         site.comfyui / place, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True
     )
     with pytest.raises(Failure) as caught, opening as ground:
@@ -77,19 +81,19 @@ def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
     root = site.comfyui / "env"
     (root / "state").mkdir(parents=True)
     (root / "config.toml").write_bytes(site.layout.config.read_bytes())
-    with open_ground(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as ground:
+    with open_context(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as ground:
         init.init(ground)
-        assert generation.current(ground.layout)
+        assert generation.current_key(ground.layout)
 
 
 @pytest.mark.parametrize("name", ["bin/python", "pyvenv.cfg"])
 def test_an_environment_that_cannot_start_is_seen_and_built_anew(site: Site, name: str) -> None:
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
-    (generation.path_of(site.layout, key) / name).unlink()
-    looked = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    results = {one.name: one for one in make_checks(looked, driver=Driver(present=False), budget_seconds=0.5)}
+    (generation.environment_dir(site.layout, key) / name).unlink()
+    looked = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    results = {one.name: one for one in run_checks(looked, driver=GpuDriver(present=False), budget_seconds=0.5)}
     production = results["production"]
     assert (production.status, production.vital, name in production.evidence) == ("fail", True, True)
     site.init()
-    assert site.imported("print('starts')") == "starts"
+    assert site.run_in_production("print('starts')") == "starts"

@@ -10,8 +10,8 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.governance.foreground import folder_arguments, run_in_foreground
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.foreground import build_folder_arguments, run_in_foreground
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import RunTable
 
 RUN = """
@@ -19,11 +19,11 @@ import sys
 from pathlib import Path
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.governance.foreground import run_in_foreground
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import RunTable
 root, comfyui = map(Path, sys.argv[1:3])
 settings = RunTable(extra_args=("--lowvram",), environment=("MINE",))
-run_in_foreground(Layout(root), Installation(root=comfyui, version=None, base=comfyui), settings, sys.argv[3:])
+run_in_foreground(GovLayout(root), Installation(root=comfyui, version=None, base=comfyui), settings, sys.argv[3:])
 """
 MAIN = """
 import os, sys
@@ -41,15 +41,15 @@ def comfyui(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(tmp_path / "env")
+def layout(tmp_path: Path) -> GovLayout:
+    layout = GovLayout(tmp_path / "env")
     (layout.generations / "one" / "bin").mkdir(parents=True)
     (layout.generations / "one" / "bin" / "python").symlink_to(sys.executable)
     layout.production.symlink_to("envs/one")
     return layout
 
 
-def started(layout: Layout, comfyui: Path, *given: str) -> subprocess.Popen[str]:
+def started(layout: GovLayout, comfyui: Path, *given: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", RUN, str(layout.root), str(comfyui), *given],
         env={**os.environ, "MINE": "yes", "HF_TOKEN": "hf_secret"},
@@ -58,7 +58,9 @@ def started(layout: Layout, comfyui: Path, *given: str) -> subprocess.Popen[str]
     )
 
 
-def test_comfyui_takes_our_place_with_productions_interpreter_by_its_real_path(layout: Layout, comfyui: Path) -> None:
+def test_comfyui_takes_our_place_with_productions_interpreter_by_its_real_path(
+    layout: GovLayout, comfyui: Path
+) -> None:
     with started(layout, comfyui, "--port", "9000") as process:
         said = process.communicate(timeout=60)[0].splitlines()
     environment = layout.generations / "one"
@@ -66,13 +68,13 @@ def test_comfyui_takes_our_place_with_productions_interpreter_by_its_real_path(l
     assert said[1] == f"{comfyui} yes None {environment} {process.pid}"
 
 
-def test_its_exit_code_is_ours(layout: Layout, comfyui: Path) -> None:
+def test_its_exit_code_is_ours(layout: GovLayout, comfyui: Path) -> None:
     (comfyui / "main.py").write_text("raise SystemExit(3)")
     with started(layout, comfyui) as process:
         assert process.wait(60) == 3
 
 
-def test_signals_reach_it(layout: Layout, comfyui: Path) -> None:
+def test_signals_reach_it(layout: GovLayout, comfyui: Path) -> None:
     (comfyui / "main.py").write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, lambda *_: sys.exit(7))\n"
@@ -85,13 +87,13 @@ def test_signals_reach_it(layout: Layout, comfyui: Path) -> None:
         assert process.wait(60) == 7
 
 
-def refused(layout: Layout, comfyui: Path) -> str:
+def refused(layout: GovLayout, comfyui: Path) -> str:
     with pytest.raises(Failure) as caught:
         run_in_foreground(layout, Installation(root=comfyui, version=None, base=comfyui), RunTable())
     return caught.value.code
 
 
-def test_what_is_not_there_is_said(layout: Layout, comfyui: Path, tmp_path: Path) -> None:
+def test_what_is_not_there_is_said(layout: GovLayout, comfyui: Path, tmp_path: Path) -> None:
     assert refused(layout, tmp_path) == "comfyui-not-found"
     python = layout.generations / "one" / "bin" / "python"
     python.unlink()
@@ -100,7 +102,7 @@ def test_what_is_not_there_is_said(layout: Layout, comfyui: Path, tmp_path: Path
     assert refused(layout, comfyui) == "gov-not-initialised"
 
 
-def test_a_damaged_interpreter_is_said(layout: Layout, comfyui: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_interpreter_is_said(layout: GovLayout, comfyui: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(comfyui)
     python = layout.generations / "one" / "bin" / "python"
     python.unlink()
@@ -110,11 +112,11 @@ def test_a_damaged_interpreter_is_said(layout: Layout, comfyui: Path, monkeypatc
 
 def test_folders_that_comfyui_is_known_with_are_passed_on() -> None:
     root = Path("/opt/ComfyUI")
-    assert folder_arguments(Installation(root=root, version=None, base=root)) == ()
+    assert build_folder_arguments(Installation(root=root, version=None, base=root)) == ()
     told = Installation(
         root=root, version=None, base=Path("/data"), input=Path("/pictures"), extra_model_paths=(Path("/a.yaml"),)
     )
-    assert folder_arguments(told) == (
+    assert build_folder_arguments(told) == (
         "--base-directory=/data",
         "--input-directory=/pictures",
         "--extra-model-paths-config=/a.yaml",

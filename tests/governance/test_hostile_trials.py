@@ -7,28 +7,30 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.governance.environments import generation
-from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.transactions import transaction
-from tests.governance.contexts import Site, made
-from tests.governance.packs import repository
+from tests.governance.contexts import Site, build_site
+from tests.governance.packs import create_repository
 
 ROOT = (
     "import glob, os, subprocess, sys\nroot = os.path.abspath(os.path.join(sys.executable, '..', '..', '..', '..'))\n"
 )
 
 
-def tried(site: Site, installer: str, *requirements: str) -> Transaction:
+def try_installer(site: Site, installer: str, *requirements: str) -> Transaction:
     """Register a node with this install.py, and try it."""
-    pack = repository(site.folder / "repositories" / "hostile", *requirements, files={"install.py": ROOT + installer})
+    pack = create_repository(
+        site.folder / "repositories" / "hostile", *requirements, files={"install.py": ROOT + installer}
+    )
     with site.opened() as ground:
-        add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+        add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
         return transaction.run(ground, "hostile")
 
 
 def is_whole(site: Site) -> bool:
-    mark = generation.read_mark(site.layout, generation.current(site.layout))
-    return mark is not None and generation.is_untouched(site.layout, mark)
+    mark = generation.read_mark(site.layout, generation.current_key(site.layout))
+    return mark is not None and generation.is_unmodified(site.layout, mark)
 
 
 @pytest.mark.slow
@@ -41,33 +43,33 @@ def is_whole(site: Site) -> bool:
     ],
     ids=["installs-there", "runs-at-every-start", "takes-the-mark"],
 )
-def test_production_that_a_trial_wrote_into_is_built_anew_and_the_trial_failed(tmp_path: Path, installer: str) -> None:
-    site = made(tmp_path)
-    ended = tried(site, installer)
+def test_production_modified_by_a_trial_is_rebuilt(tmp_path: Path, installer: str) -> None:
+    site = build_site(tmp_path)
+    ended = try_installer(site, installer)
     assert (ended.status, is_whole(site)) == ("failed", True)
     assert "production's environment was changed; it was built anew" in (ended.error or "")
 
 
 @pytest.mark.slow
-def test_production_that_was_changed_before_a_trial_is_not_blamed_on_it(tmp_path: Path) -> None:
-    site = made(tmp_path)
-    key = generation.current(site.layout)
+def test_earlier_changes_of_production_are_not_blamed_on_a_trial(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    key = generation.current_key(site.layout)
     assert key is not None
-    place = next(generation.path_of(site.layout, key).glob("lib/*/site-packages"))
+    place = next(generation.environment_dir(site.layout, key).glob("lib/*/site-packages"))
     (place / "sitecustomize.py").touch()
-    ended = tried(site, "")
+    ended = try_installer(site, "")
     assert (ended.status, is_whole(site)) == ("completed", False)
 
 
 @pytest.mark.slow
 def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Path) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     before = site.layout.lock.read_bytes()
     installer = (
         "open(root + '/pyproject.toml', 'a').write('[dependency-groups.more]\\n')\n"
         "os.remove(glob.glob(root + '/envs/*/.gov-complete')[0])"
     )
-    ended = tried(site, installer)
+    ended = try_installer(site, installer)
     assert ended.status == "failed"
     assert "so were pyproject.toml or uv.lock" in (ended.error or "")
     assert site.layout.lock.read_bytes() == before
@@ -75,8 +77,8 @@ def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Pat
 
 @pytest.mark.slow
 def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
-    site = made(tmp_path)
-    ended = tried(site, "while True:\n    print('x' * (1 << 20))")
+    site = build_site(tmp_path)
+    ended = try_installer(site, "while True:\n    print('x' * (1 << 20))")
     assert ended.judgement
     assert "install.py ended with status 124" in " ".join(one.detail for one in ended.judgement.findings)
     assert (site.layout.logs / f"{ended.txid}.install.stdout.log").stat().st_size < 2 << 30
@@ -84,10 +86,10 @@ def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_files_that_a_trial_closed_to_their_owner_are_opened_again(tmp_path: Path) -> None:
-    site = made(tmp_path)
-    assert tried(site, "import corelet\nos.chmod(corelet.__file__, 0)").integrity == "modified"
+    site = build_site(tmp_path)
+    assert try_installer(site, "import corelet\nos.chmod(corelet.__file__, 0)").integrity == "modified"
     assert is_whole(site)
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
-    place = next(generation.path_of(site.layout, key).glob("lib/*/site-packages/corelet/__init__.py"))
+    place = next(generation.environment_dir(site.layout, key).glob("lib/*/site-packages/corelet/__init__.py"))
     assert place.stat().st_mode & 0o400

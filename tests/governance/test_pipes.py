@@ -8,64 +8,64 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.lock import is_held, read_holder
-from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.environments import access, generation, integrity
-from comfywatchman.governance.environments.copy_on_write import is_ours
+from comfywatchman.governance.environments.copy_on_write import is_own_hook
 from comfywatchman.governance.transactions import transaction
 from tests.governance.contexts import KeptSite, Site
 
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
-def piped(path: Path) -> Path:
+def replace_by_pipe(path: Path) -> Path:
     path.unlink(missing_ok=True)
     os.mkfifo(path)
     return path
 
 
 def package_files(site: Site) -> Path:
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
-    return next(generation.path_of(site.layout, key).glob("lib/*/site-packages"))
+    return next(generation.environment_dir(site.layout, key).glob("lib/*/site-packages"))
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "plugins.json"])
 def test_checks_tell_of_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
-    looked = access.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    piped(site.layout.truth(name))
-    results = make_checks(looked, driver=Driver(present=False), budget_seconds=None)
+    looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    replace_by_pipe(site.layout.truth(name))
+    results = run_checks(looked, driver=GpuDriver(present=False), budget_seconds=None)
     assert {one.status for one in results} - {"ok"}
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
 def test_no_trial_begins_with_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
-    piped(site.layout.truth(name))
+    replace_by_pipe(site.layout.truth(name))
     with pytest.raises(Failure, match="not a regular file"):
-        transaction.truth_sha256(site.layout)
+        transaction.hash_truth_files(site.layout)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["corelet/__init__.py", "corelet-1.0.dist-info/RECORD"])
 def test_a_file_of_a_package_that_is_a_pipe_is_modified(site: Site, name: str) -> None:
     place = package_files(site)
-    piped(place / name)
-    assert integrity.modified(place.parents[2], None).status == "modified"
+    replace_by_pipe(place / name)
+    assert integrity.verify(place.parents[2], None).status == "modified"
 
 
 @pytest.mark.timeout(20)
 def test_a_hook_that_is_a_pipe_is_a_stranger(tmp_path: Path) -> None:
-    assert not is_ours(piped(tmp_path / "_gov_own_copies.pth"))
+    assert not is_own_hook(replace_by_pipe(tmp_path / "_gov_own_copies.pth"))
 
 
 @pytest.mark.timeout(20)
 def test_a_lock_file_that_is_a_pipe_is_held_by_nobody(site: Site) -> None:
-    piped(site.layout.lock_file)
+    replace_by_pipe(site.layout.lock_file)
     assert not is_held(site.layout.lock_file)
     assert read_holder(site.layout.lock_file) is None

@@ -9,13 +9,13 @@ import jsonschema
 import orjson
 import pytest
 
-from comfywatchman.base.gpu.driver import Driver
-from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.base.gpu.driver import GpuDriver
+from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.conflicts import report
 from comfywatchman.governance.environments import access, rollback, snapshot
 from comfywatchman.governance.nodes import add
 from comfywatchman.governance.transactions import promotion, transaction
-from tests.governance.contexts import made
+from tests.governance.contexts import build_site
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
 PLACES: Mapping[str, str] = {
@@ -37,20 +37,20 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a governed root with every kind of file: nodes tried, promoted, in conflict, and gone back."""
-    site = made(tmp_path_factory.mktemp("schemas"))
+    site = build_site(tmp_path_factory.mktemp("schemas"))
     for name, requirement in (("old", "oldlet"), ("new", "newlet")):
         folder = site.comfyui / "custom_nodes" / name
         folder.mkdir()
         (folder / "requirements.txt").write_text(requirement)
         with site.opened() as opened:
-            add.adopt(opened, name)
+            add.adopt_node(opened, name)
             tried = transaction.run(opened, name)
-            promotion.promote(opened, tried.txid, promotion.Consent(), report=report.report)
+            promotion.promote(opened, tried.txid, promotion.Consent(), report=report.report_conflict)
     with site.opened() as opened:
         operation = rollback.rollback(opened, snapshot.read_all(opened.layout)[0].id)
         rollback.undo(opened, operation.op_id)
-    looked = access.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    make_checks(looked, driver=Driver(present=False), budget_seconds=None)
+    looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    run_checks(looked, driver=GpuDriver(present=False), budget_seconds=None)
     return site.root
 
 

@@ -12,15 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from comfywatchman.base.clock import to_text
+from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.host import SleepMark
-from comfywatchman.base.lock import hold
+from comfywatchman.base.lock import hold_lock
 from comfywatchman.readiness.context import CycleRequest
 from comfywatchman.readiness.cycle import run_cycle
-from comfywatchman.readiness.report.actions import actions
-from comfywatchman.readiness.sample.workflows import png_with_text
-from comfywatchman.readiness.workflows.discovery import Root
+from comfywatchman.readiness.report.actions import list_actions
+from comfywatchman.readiness.sample.workflows import build_png_with_text
+from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import CHECKPOINT, Host, graph
 from tests.model_files import safetensors
 from tests.nvml.library import build_nvml, write_nvml_state
@@ -82,8 +82,8 @@ def inodes(host: Host) -> list[tuple[int, int]]:
 def test_the_second_cycle_reads_nothing_and_rewrites_no_cache(host: Host) -> None:
     for n in range(5):
         host.write(f"{n}.json", lora=f"absent{n}.safetensors")
-    host.write("picture.png", png_with_text("workflow", graph()))
-    host.write("plain.png", png_with_text("Author", b"me"))
+    host.write("picture.png", build_png_with_text("workflow", graph()))
+    host.write("plain.png", build_png_with_text("Author", b"me"))
     host.cycle()
     before, entries = inodes(host), host.report()["workflows"]
     result = host.cycle()
@@ -105,24 +105,24 @@ def test_one_changed_workflow_is_the_only_one_read(host: Host) -> None:
 
 
 def test_a_changed_picture_is_read_once(host: Host) -> None:
-    picture = host.write("a.png", png_with_text("workflow", graph()))
+    picture = host.write("a.png", build_png_with_text("workflow", graph()))
     assert host.cycle().record.read == 1
-    picture.write_bytes(png_with_text("workflow", graph(lora="absent.safetensors")))
+    picture.write_bytes(build_png_with_text("workflow", graph(lora="absent.safetensors")))
     assert host.cycle().record.read == 1
     assert statuses(host) == {"a.png": "MISSING"}
 
 
 def test_a_picture_that_lost_its_workflow_is_removed(host: Host) -> None:
-    picture = host.write("a.png", png_with_text("workflow", graph()))
+    picture = host.write("a.png", build_png_with_text("workflow", graph()))
     host.cycle()
-    picture.write_bytes(png_with_text("Author", b"me"))
+    picture.write_bytes(build_png_with_text("Author", b"me"))
     host.cycle()
     assert statuses(host) == {}
     assert [one.kind for one in host.intake()] == ["new", "removed"]
 
 
 def test_pictures_are_left_alone_when_the_settings_say_so(host: Host) -> None:
-    host.write("a.png", png_with_text("workflow", graph()))
+    host.write("a.png", build_png_with_text("workflow", graph()))
     host.set(workflows__media=False)
     assert host.cycle().record.workflows == 0
 
@@ -164,23 +164,23 @@ def test_when_the_last_missing_thing_is_there_the_time_is_kept(host: Host) -> No
     assert host.entry("a.json").last_resolved_at is None
     host.pack("MyNode")
     result = host.cycle()
-    resolved_at = to_text(host.clock.now())
+    resolved_at = format_utc(host.clock.now())
     assert result.record.resolved == 1
     assert host.entry("a.json").last_resolved_at == resolved_at, "a later cycle keeps it"
     (host.comfyui / "models/loras/one.safetensors").unlink()
     assert host.entry("a.json").last_resolved_at == resolved_at, "it was complete then"
     host.model("loras/one.safetensors")
     entry = host.entry("a.json")
-    assert entry.last_resolved_at == to_text(host.clock.now())
+    assert entry.last_resolved_at == format_utc(host.clock.now())
     assert host.history()[-1].resolved == 1
 
 
-def test_a_workflow_that_was_complete_at_first_sight_is_resolved_since_then_and_counts_as_no_repair(host: Host) -> None:
+def test_workflow_complete_at_first_sight_counts_as_no_repair(host: Host) -> None:
     host.write("a.json")
     result = host.cycle()
     assert result.record.resolved == 0
     assert result.status is not None
-    assert result.status.workflows[0].last_resolved_at == to_text(host.clock.now())
+    assert result.status.workflows[0].last_resolved_at == format_utc(host.clock.now())
 
 
 def test_a_broken_file_keeps_when_it_was_last_complete(host: Host) -> None:
@@ -266,8 +266,8 @@ def test_a_skip_before_the_first_check_says_that_nothing_is_known(host: Host) ->
     assert "Nothing is known yet." in text
 
 
-def test_a_skip_keeps_what_the_last_look_could_not_see_and_sets_a_damaged_report_aside(host: Host) -> None:
-    host.roots = (Root(host.folder / "absent", "disk"),)
+def test_skip_keeps_earlier_problems_and_sets_damaged_report_aside(host: Host) -> None:
+    host.roots = (WatchedRoot(host.folder / "absent", "disk"),)
     problems = host.status().problems
     assert "workflow root cannot be read" in problems[0]
     asleep_until(host, 0)
@@ -280,7 +280,7 @@ def test_a_skip_keeps_what_the_last_look_could_not_see_and_sets_a_damaged_report
 
 
 def test_a_running_cycle_turns_the_next_one_away_and_both_are_on_record(host: Host) -> None:
-    with hold(host.layout.cycle_lock, command="another cycle", clock=host.clock):
+    with hold_lock(host.layout.cycle_lock, command="another cycle", clock=host.clock):
         result = host.cycle()
         ended = host.program("--run-cycle")
     assert result.status is None
@@ -293,7 +293,7 @@ def test_a_running_cycle_turns_the_next_one_away_and_both_are_on_record(host: Ho
 
 def test_an_unmounted_root_neither_removes_workflows_nor_shows_them_ready(host: Host) -> None:
     root = host.folder / "disk"
-    host.roots = (Root(root, "disk"),)
+    host.roots = (WatchedRoot(root, "disk"),)
     root.mkdir()
     (root / "a.json").write_bytes(graph())
     assert host.status().summary.ready == 1
@@ -301,7 +301,7 @@ def test_an_unmounted_root_neither_removes_workflows_nor_shows_them_ready(host: 
     status = host.status()
     assert [(one.status, one.problems[0].code) for one in status.workflows] == [("UNCERTAIN", "folder-out-of-reach")]
     assert "cannot be read at the moment" in status.workflows[0].problems[0].message
-    assert [(one.kind, one.what) for one in actions(status.workflows)] == [("folder", str(root))]
+    assert [(one.kind, one.what) for one in list_actions(status.workflows)] == [("folder", str(root))]
     assert any("workflow root cannot be read" in problem for problem in status.problems)
     (host.folder / "unmounted").rename(root)
     result = host.cycle()
@@ -411,7 +411,7 @@ def test_a_database_that_breaks_in_mid_cycle_is_begun_anew(host: Host) -> None:
 
 
 @pytest.mark.parametrize("away", ["missing", "a link to nowhere"])
-def test_workflows_of_a_users_folder_that_is_away_are_uncertain_and_not_removed(host: Host, away: str) -> None:
+def test_workflows_of_an_unavailable_user_folder_are_uncertain(host: Host, away: str) -> None:
     host.write("a.json")
     assert host.status().summary.ready == 1
     users = host.comfyui / "user"
@@ -436,7 +436,7 @@ def test_a_user_who_was_deleted_takes_the_workflows_along(host: Host) -> None:
 
 
 @needs_a_user
-def test_a_state_that_cannot_be_written_is_a_failure_in_words(host: Host) -> None:
+def test_unwritable_state_is_a_failure(host: Host) -> None:
     (host.home / "state").mkdir()
     (host.home / "state").chmod(0o500)
     try:
@@ -447,7 +447,7 @@ def test_a_state_that_cannot_be_written_is_a_failure_in_words(host: Host) -> Non
     assert raised.value.code == "state-unwritable"
 
 
-def test_a_home_that_is_a_file_is_a_failure_in_words(host: Host) -> None:
+def test_home_that_is_a_file_is_a_failure(host: Host) -> None:
     (host.home / "state").write_bytes(b"")
     with pytest.raises(Failure) as raised:
         host.cycle()
@@ -463,9 +463,7 @@ def breaking(host: Host, error: BaseException, phase: str = "verdicts") -> Cycle
     return host.request(progress=progress)
 
 
-def test_an_error_nobody_thought_of_is_recorded_and_the_old_report_stands(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unexpected_error_is_recorded_and_keeps_the_old_report(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.write("a.json")
     host.cycle()
     report = host.report()
@@ -477,7 +475,7 @@ def test_an_error_nobody_thought_of_is_recorded_and_the_old_report_stands(
     assert host.cycle().record.success
 
 
-def test_an_error_of_the_system_becomes_a_failure_in_words(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_os_error_becomes_a_failure(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(Failure, match="No space left on device") as raised:
         run_cycle(breaking(host, OSError(28, "No space left on device")))
     assert raised.value.code == "state-unwritable"
@@ -485,16 +483,14 @@ def test_an_error_of_the_system_becomes_a_failure_in_words(host: Host, caplog: p
     assert "Traceback" in caplog.text
 
 
-def test_a_failure_that_cannot_be_recorded_is_still_the_one_that_is_told(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failure_that_cannot_be_recorded_is_still_raised(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.layout.history.mkdir(parents=True)
     with pytest.raises(ZeroDivisionError):
         run_cycle(breaking(host, ZeroDivisionError("by nobody")))
     assert "history not written" in caplog.text
 
 
-def test_a_model_that_cannot_be_hashed_is_told_in_the_report(host: Host) -> None:
+def test_unhashable_model_is_a_problem_in_the_report(host: Host) -> None:
     path = host.model("loras/a.safetensors")
     result = host.cycle(progress=lambda phase: path.unlink() if phase == "hashing" else None)
     assert (result.record.hashed, result.record.errors) == (1, 1)
@@ -527,7 +523,7 @@ def test_models_are_hashed_within_the_budget_and_shown_in_the_next_cycle(host: H
     assert (result.record.hashed, "hashing" in result.record.phases) == (0, False)
 
 
-def test_what_killed_writers_left_is_swept(host: Host) -> None:
+def test_files_left_by_killed_writers_are_removed(host: Host) -> None:
     left = host.home / "state" / ".workflows.json.abc.tmp"
     left.parent.mkdir()
     left.write_bytes(b"half")
@@ -549,7 +545,7 @@ def test_a_model_folder_outside_the_usual_place_is_named_as_the_target(host: Hos
     assert str(extra / "l") in (model.fix or "")
 
 
-def test_a_disabled_pack_lends_nothing(host: Host) -> None:
+def test_disabled_pack_provides_no_nodes(host: Host) -> None:
     folder = host.pack("MyNode")
     folder.rename(folder.with_name("pack-MyNode.disabled"))
     host.write("a.json", last="MyNode")
@@ -593,7 +589,7 @@ def disk_full(host: Host, point: str) -> tuple[int, bytes]:
         slow("cycle.after_history"),
     ],
 )
-def test_a_full_disk_is_said_in_words_and_leaves_whole_files(host: Host, point: str) -> None:
+def test_full_disk_is_a_failure_and_leaves_whole_files(host: Host, point: str) -> None:
     host.write("a.json")
     host.cycle()
     before = host.report()
@@ -620,11 +616,11 @@ def test_a_full_disk_under_the_database_is_a_problem_and_no_failure(host: Host, 
     assert any("No space left" in problem for problem in host.report()["problems"])
 
 
-def test_the_sample_host_of_a_first_run_leaves_without_a_word(host: Host) -> None:
+def test_sample_host_leaves_no_removals_in_the_log(host: Host) -> None:
     sample = host.layout.sample / "workflows"
     sample.mkdir(parents=True)
     (sample / "lesson.json").write_bytes(graph())
-    host.roots, host.is_sample = (Root(sample, "comfyui"),), True
+    host.roots, host.is_sample = (WatchedRoot(sample, "comfyui"),), True
     assert host.status().summary.workflows == 1
     host.roots, host.is_sample = None, False
     host.write("mine.json")

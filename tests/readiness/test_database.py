@@ -14,9 +14,9 @@ import pytest
 from comfywatchman.readiness.database import (
     MIGRATIONS,
     Database,
-    is_damage,
-    memory_database,
+    is_corruption,
     open_database,
+    open_memory_database,
     transaction,
 )
 
@@ -104,8 +104,8 @@ def test_damage_met_while_in_use_leads_to_an_empty_file(tmp_path: Path) -> None:
         stream.write(b"\xee" * 200_000)
     with pytest.raises(sqlite3.DatabaseError) as caught:
         database.connection.execute("SELECT * FROM note").fetchall()
-    assert is_damage(caught.value)
-    database.begin_anew(caught.value)
+    assert is_corruption(caught.value)
+    database.rebuild(caught.value)
     assert notes(database) == 0
     assert [problem.code for problem in database.problems] == ["index-damaged"]
     database.close()
@@ -146,7 +146,7 @@ def test_a_damaged_file_on_a_full_disk_is_set_aside_and_memory_used(tmp_path: Pa
 
 
 def test_a_look_without_a_trace_has_a_database_in_memory() -> None:
-    database = memory_database()
+    database = open_memory_database()
     assert notes(database) == 0
     assert database.problems == ()
     database.close()
@@ -157,7 +157,7 @@ def test_a_busy_database_is_not_damaged(tmp_path: Path) -> None:
     other = sqlite3.connect(tmp_path / "i", isolation_level=None, timeout=0)
     with transaction(database.connection), pytest.raises(sqlite3.OperationalError) as caught:
         other.execute("BEGIN IMMEDIATE")
-    assert not is_damage(caught.value)
+    assert not is_corruption(caught.value)
     other.close()
     database.close()
 
@@ -180,7 +180,7 @@ def test_a_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: s
         "database = open_database(Path(sys.argv[1]))\n"
         "import os; armed = sys.argv[2]\n"
         "from comfywatchman.base import failpoints\n"
-        "os.environ[failpoints.VARIABLE] = armed; failpoints._armed.cache_clear()\n"
+        "os.environ[failpoints.VARIABLE] = armed; failpoints._parse_armed.cache_clear()\n"
         "with transaction(database.connection) as connection:\n"
         f'    connection.execute("{WRITE}")\n'
     )

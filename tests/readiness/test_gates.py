@@ -6,7 +6,14 @@ from typing import Any, Literal
 import pytest
 
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
-from comfywatchman.readiness.gates import GIB, PASSING, GateSettings, HostState, another_cycle, reason_to_skip
+from comfywatchman.readiness.gates import (
+    GIB,
+    TEMPORARY_SKIPS,
+    GateSettings,
+    HostState,
+    build_lock_held_reason,
+    find_skip_reason,
+)
 
 Policy = Literal["any", "all", "index"]
 Choice = Literal["run", "skip"]
@@ -33,7 +40,7 @@ def settings(**keys: Any) -> GateSettings:
 
 
 def code(state: HostState, chosen: GateSettings) -> str | None:
-    reason = reason_to_skip(state, chosen)
+    reason = find_skip_reason(state, chosen)
     return reason.code if reason else None
 
 
@@ -52,7 +59,7 @@ def expected_codes(kinds: tuple[str, ...], policy: Policy, index: int, unknown: 
     return verdict_on_doubt if doubtful else set(bad)
 
 
-def test_every_pair_and_triple_of_gpus_is_judged_as_counting_says() -> None:
+def test_gpu_policies_match_a_brute_force_count() -> None:
     kinds = (GOOD, LOW, BUSY, UNKNOWN)
     policies: tuple[Policy, ...] = ("any", "all", "index")
     choices: tuple[Choice, ...] = ("run", "skip")
@@ -89,14 +96,14 @@ def test_no_gpu_and_an_unknown_gpu_are_two_answers(
 
 def test_the_reason_given_by_the_reading_is_passed_on() -> None:
     state = HostState(gpus=GpuReading(status="unknown", reason="The driver is asleep."))
-    reason = reason_to_skip(state, settings())
+    reason = find_skip_reason(state, settings())
     assert reason is not None
     assert reason.message == "The driver is asleep."
 
 
 def test_a_gate_set_to_zero_asks_nothing() -> None:
     off = settings(min_vram_gb=0, max_gpu_memory_used_percent=0)
-    assert not off.asks_gpu
+    assert not off.needs_gpu
     assert code(host(LOW), off) is None
     assert code(HostState(gpus=GpuReading(status="unknown")), off) is None
 
@@ -107,7 +114,7 @@ def test_a_gate_set_to_zero_asks_nothing() -> None:
     ids=lambda keys: next(iter(keys)),
 )
 def test_each_gpu_gate_wants_a_reading(keys: dict[str, Any]) -> None:
-    assert settings(**{"min_vram_gb": 0, "max_gpu_memory_used_percent": 0, **keys}).asks_gpu
+    assert settings(**{"min_vram_gb": 0, "max_gpu_memory_used_percent": 0, **keys}).needs_gpu
 
 
 def test_each_memory_gate_works_without_the_other() -> None:
@@ -135,14 +142,14 @@ def test_one_gpu_must_pass_both_gates_by_itself() -> None:
 def test_the_gpu_that_came_nearest_is_named_with_its_figures() -> None:
     poorer, nearer = (GpuDevice(index, "", "Card", 24 * GIB, free * GIB, 0) for index, free in ((0, 1), (1, 5)))
     state = HostState(gpus=GpuReading(status="ok", devices=(poorer, nearer)))
-    reason = reason_to_skip(state, settings())
+    reason = find_skip_reason(state, settings())
     assert reason is not None
     assert reason.message == "GPU 1 (Card) has 5.00 GiB of free memory; a cycle needs 6 GiB."
     assert reason.details == {"gpu": 1, "free_gb": 5.0, "min_vram_gb": 6.0}
 
 
 def test_a_busy_gpu_is_named_with_its_share() -> None:
-    reason = reason_to_skip(host(BUSY), settings())
+    reason = find_skip_reason(host(BUSY), settings())
     assert reason is not None
     assert reason.message == "GPU 0 has 91.2 % of its memory in use; a cycle starts at 50 % or less."
     assert reason.details["used_percent"] == 91.2
@@ -155,12 +162,12 @@ def test_a_gpu_without_a_total_has_no_share_in_use() -> None:
 
 def test_an_unknown_gpu_says_why_it_is_unknown() -> None:
     lost = GpuReading(status="ok", devices=(device(UNKNOWN, problem="GPU is lost", mig=True),))
-    reason = reason_to_skip(HostState(gpus=lost), settings())
+    reason = find_skip_reason(HostState(gpus=lost), settings())
     assert reason is not None
     assert reason.message == "GPU 0 MIG instance does not say how much memory is free: GPU is lost."
 
 
-def test_a_gpu_index_that_is_not_there_is_unknown_and_not_a_machine_without_gpu() -> None:
+def test_absent_gpu_index_is_unknown_rather_than_no_gpu() -> None:
     assert code(host(GOOD), settings(gpu_policy="index", gpu_index=3)) == "gpu-unknown"
 
 
@@ -192,19 +199,19 @@ def test_a_machine_between_sleep_and_waking_is_left_alone(
 
 def test_sleep_is_asked_before_the_gpu() -> None:
     state = HostState(gpus=GpuReading(status="unknown"), seconds_since_resume=1.0)
-    reason = reason_to_skip(state, settings())
+    reason = find_skip_reason(state, settings())
     assert reason is not None
     assert reason.code == "just-resumed"
     assert reason.details == {"awake_seconds": 1.0, "resume_grace_seconds": 120.0}
 
 
-def test_nobody_asked_the_gpu_and_the_cycle_runs() -> None:
+def test_cycle_runs_without_a_gpu_reading() -> None:
     assert code(HostState(gpus=None), settings()) is None
 
 
 def test_another_cycle_is_a_reason_of_its_own() -> None:
-    assert another_cycle("cycle.lock is held by process 7.").code == "cycle-running"
+    assert build_lock_held_reason("cycle.lock is held by process 7.").code == "cycle-running"
 
 
 def test_only_sleep_passes_by_itself() -> None:
-    assert {"going-to-sleep", "just-resumed"} == PASSING
+    assert {"going-to-sleep", "just-resumed"} == TEMPORARY_SKIPS

@@ -17,10 +17,10 @@ import pytest
 
 from comfywatchman.readiness.database import open_database
 from comfywatchman.readiness.models.index import ModelIndex
-from comfywatchman.readiness.search_step import Answers, expire_answers
+from comfywatchman.readiness.search_step import StoredAnswers, expire_answers
 from tests.hosts import Host
 from tests.model_files import put
-from tests.readiness.search.servers import World, world
+from tests.readiness.search.servers import SearchServers, search_servers
 from tests.servers.base import Asked, LocalServer, Reply
 from tests.servers.civitai import file_json, model_json, version_json
 
@@ -31,13 +31,13 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def made() -> Iterator[World]:
-    with world() as running:
+def made() -> Iterator[SearchServers]:
+    with search_servers() as running:
         yield running
 
 
 @pytest.fixture
-def host(tmp_path: Path, made: World) -> Host:
+def host(tmp_path: Path, made: SearchServers) -> Host:
     host = Host(
         tmp_path,
         search__civitai_url=made.civitai.url,
@@ -60,7 +60,7 @@ def answer(host: Host, **changes: Any) -> str | None:
     return host.entry("a.json", **changes).missing_models[0].answer
 
 
-def requests(made: World, act: Callable[[], object]) -> int:
+def requests(made: SearchServers, act: Callable[[], object]) -> int:
     """Return how many requests the sites get meanwhile."""
     before = len(made.civitai.asked) + len(made.hugging_face.asked)
     act()
@@ -68,7 +68,7 @@ def requests(made: World, act: Callable[[], object]) -> int:
     return len(made.civitai.asked) + len(made.hugging_face.asked) - before
 
 
-def test_what_is_missing_is_asked_for_and_the_report_says_what_came_of_it(host: Host, made: World) -> None:
+def test_what_is_missing_is_asked_for_and_the_report_says_what_came_of_it(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.write("b.json", lora=OTHER)
     answers = {one["name"]: (one["answer"], one["fix"]) for one in missing(host.report_after_cycle())}
@@ -80,7 +80,7 @@ def missing(report: dict[str, Any]) -> list[dict[str, Any]]:
     return [model for entry in report["workflows"] for model in entry["missing_models"]]
 
 
-def test_nobody_is_asked_while_nothing_is_missing(host: Host, made: World) -> None:
+def test_nobody_is_asked_while_nothing_is_missing(host: Host, made: SearchServers) -> None:
     host.write("a.json")
     assert requests(made, host.cycle) == 0
     host.write("b.json", lora="sub/other spelling.safetensors")
@@ -88,7 +88,7 @@ def test_nobody_is_asked_while_nothing_is_missing(host: Host, made: World) -> No
     assert requests(made, host.cycle) == 0
 
 
-def test_answers_count_for_the_cycles_after_and_nothing_heavy_is_loaded(host: Host, made: World) -> None:
+def test_answers_count_for_the_cycles_after_and_nothing_heavy_is_loaded(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     assert requests(made, lambda: host.program("--run-cycle")) > 0
     code = "import sys; from comfywatchman.cli.main import run\ntry: run()\nfinally: print(*sorted(sys.modules))"
@@ -115,7 +115,7 @@ def test_answers_count_for_the_cycles_after_and_nothing_heavy_is_loaded(host: Ho
     ],
     ids=["another model", "the workflow", "backends", "a key", "the model", "the clock went back", "age"],
 )
-def test_another_question_is_asked_anew(host: Host, made: World, change: Callable[[Host], object]) -> None:
+def test_another_question_is_asked_anew(host: Host, made: SearchServers, change: Callable[[Host], object]) -> None:
     host.cycle()
     assert requests(made, host.cycle) == 0
     change(host)
@@ -125,7 +125,9 @@ def test_another_question_is_asked_anew(host: Host, made: World, change: Callabl
 
 
 @pytest.mark.parametrize(("status", "hours"), [("NOT_FOUND", 7 * 24), ("UNCERTAIN", 24), ("ERROR", 1)])
-def test_each_answer_counts_for_as_long_as_its_kind_does(host: Host, made: World, status: str, hours: int) -> None:
+def test_each_answer_counts_for_as_long_as_its_kind_does(
+    host: Host, made: SearchServers, status: str, hours: int
+) -> None:
     if status == "UNCERTAIN":
         made.civitai.models = [on_civitai(LORA, content=b"a" * 4096), on_civitai(LORA, content=b"b" * 4096)]
     if status == "ERROR":
@@ -135,7 +137,7 @@ def test_each_answer_counts_for_as_long_as_its_kind_does(host: Host, made: World
     assert requests(made, lambda: host.cycle(pass_seconds=120)) > 0
 
 
-def test_an_error_that_is_only_remembered_is_asked_for_in_time(host: Host, made: World) -> None:
+def test_an_error_that_is_only_remembered_is_asked_for_in_time(host: Host, made: SearchServers) -> None:
     made.civitai.pages["/"] = Reply(b"", 500)
     host.cycle()
     host.write("b.json", lora=OTHER)
@@ -146,7 +148,7 @@ def test_an_error_that_is_only_remembered_is_asked_for_in_time(host: Host, made:
     assert {one["name"]: one["answer"] for one in missing(host.report())}[LORA] == "FOUND"
 
 
-def test_a_budget_of_nothing_asks_nobody_and_forgets_nothing(host: Host, made: World) -> None:
+def test_a_budget_of_nothing_asks_nobody_and_forgets_nothing(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.set(search__budget_seconds=0)
     assert requests(made, host.cycle) == 0
@@ -171,7 +173,7 @@ def test_offline_nothing_is_said_to_be_nowhere(host: Host) -> None:
     assert host.history()[-1].success
 
 
-def test_what_the_requests_did_not_reach_is_asked_in_the_next_cycle(host: Host, made: World) -> None:
+def test_what_the_requests_did_not_reach_is_asked_in_the_next_cycle(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.set(search__budget_requests=0)
     assert answer(host) == "ERROR"
@@ -200,7 +202,7 @@ def test_the_first_report_waits_for_no_site(host: Host) -> None:
 
 
 def test_a_doubt_and_its_candidates_are_in_json_markdown_terminal_and_log(
-    host: Host, made: World, caplog: pytest.LogCaptureFixture
+    host: Host, made: SearchServers, caplog: pytest.LogCaptureFixture
 ) -> None:
     made.civitai.models = [on_civitai(LORA, content=b"a" * 4096), on_civitai(LORA, content=b"b" * 4096)]
     with caplog.at_level(logging.INFO, "tests.cycle"):
@@ -217,7 +219,7 @@ def test_a_doubt_and_its_candidates_are_in_json_markdown_terminal_and_log(
     assert f"--choose {LORA} NUMBER" in host.invoke("--run-cycle").output
 
 
-def test_what_a_person_chooses_is_the_answer_of_the_next_cycle(host: Host, made: World) -> None:
+def test_what_a_person_chooses_is_the_answer_of_the_next_cycle(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA, content=b"a" * 4096), on_civitai(LORA, content=b"b" * 4096)]
     assert answer(host) == "UNCERTAIN"
     assert host.invoke("resolve", "--choose", LORA, "2").exit_code == 0
@@ -228,7 +230,7 @@ def test_what_a_person_chooses_is_the_answer_of_the_next_cycle(host: Host, made:
     assert item["sha256"] == made.civitai.models[1]["modelVersions"][0]["files"][0]["hashes"]["SHA256"].lower()
 
 
-def test_what_a_person_finds_out_meanwhile_is_used(host: Host, made: World) -> None:
+def test_what_a_person_finds_out_meanwhile_is_used(host: Host, made: SearchServers) -> None:
     assert answer(host) == "NOT_FOUND"
     made.civitai.models = [on_civitai(LORA)]
     assert answer(host) == "NOT_FOUND"
@@ -238,7 +240,7 @@ def test_what_a_person_finds_out_meanwhile_is_used(host: Host, made: World) -> N
 
 
 @pytest.mark.parametrize("text", ["", "{broken", '{"digest": 7}', "[]"])
-def test_a_damaged_memory_is_asked_for_again(host: Host, made: World, text: str) -> None:
+def test_a_damaged_memory_is_asked_for_again(host: Host, made: SearchServers, text: str) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.cycle()
     with closing(open_database(host.layout.database)) as database:
@@ -246,13 +248,13 @@ def test_a_damaged_memory_is_asked_for_again(host: Host, made: World, text: str)
     assert answer(host) == "FOUND"
 
 
-def test_expiring_keeps_the_words_and_has_nothing_to_do_twice(host: Host, made: World) -> None:
+def test_expiring_keeps_the_words_and_has_nothing_to_do_twice(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.cycle()
     with closing(open_database(host.layout.database)) as database:
         expire_answers(database)
         text = ModelIndex(database).note(NOTE) or ""
-        kept = msgspec.json.decode(text, type=Answers)
+        kept = msgspec.json.decode(text, type=StoredAnswers)
         assert kept.digest == ""
         assert [one.filename for one in kept.results] == [LORA]
         expire_answers(database)

@@ -7,15 +7,15 @@ import json
 import msgspec
 import pytest
 
-from comfywatchman.comfyui.loaders.table import LoaderInput, builtin_table
-from comfywatchman.readiness.workflow_facts import Facts, knowledge_key, read_facts
+from comfywatchman.comfyui.loaders.table import LoaderInput, load_builtin_table
+from comfywatchman.readiness.workflow_facts import WorkflowFacts, build_knowledge_key, read_workflow_facts
 from tests.hosts import CHECKPOINT, graph
 
-TABLE = builtin_table()
+TABLE = load_builtin_table()
 
 
 def test_a_workflow_gives_its_references_and_classes() -> None:
-    facts = read_facts(graph(lora="a.safetensors", lora_muted=True), container="json", table=TABLE)
+    facts = read_workflow_facts(graph(lora="a.safetensors", lora_muted=True), container="json", table=TABLE)
     assert (facts.format, facts.failure) == ("ui-0.4", None)
     assert [(one.value, one.active) for one in facts.references] == [(CHECKPOINT, True), ("a.safetensors", False)]
     assert len(facts.classes["CLIPTextEncode"].node_paths) == 2
@@ -24,7 +24,7 @@ def test_a_workflow_gives_its_references_and_classes() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b'"x"', b"\xff\xfe\x00", b"{}", b"[" * 5000])
 def test_what_is_no_workflow_has_a_reason(content: bytes) -> None:
-    facts = read_facts(content, container="png", table=TABLE)
+    facts = read_workflow_facts(content, container="png", table=TABLE)
     assert (facts.format, facts.container) == (None, "png")
     assert facts.failure is not None
     assert facts.failure.code.startswith("workflow-")
@@ -34,17 +34,17 @@ def test_what_is_no_workflow_has_a_reason(content: bytes) -> None:
 def test_the_packs_that_a_file_names_go_with_the_class() -> None:
     workflow = json.loads(graph(last="MyNode"))
     workflow["nodes"][-1]["properties"] |= {"cnr_id": "my-pack", "ver": "1.2.3"}
-    use = read_facts(json.dumps(workflow).encode(), container="json", table=TABLE).classes["MyNode"]
+    use = read_workflow_facts(json.dumps(workflow).encode(), container="json", table=TABLE).classes["MyNode"]
     assert (use.cnr_id, use.aux_id, use.version) == ("my-pack", None, "1.2.3")
 
 
 def test_facts_survive_being_stored() -> None:
     for content in (graph(lora="a.safetensors"), b"{", graph(last="MyNode")):
-        facts = read_facts(content, container="json", table=TABLE)
-        assert msgspec.json.decode(msgspec.json.encode(facts), type=Facts) == facts
+        facts = read_workflow_facts(content, container="json", table=TABLE)
+        assert msgspec.json.decode(msgspec.json.encode(facts), type=WorkflowFacts) == facts
 
 
 def test_facts_depend_on_the_knowledge_of_loaders() -> None:
-    more = TABLE.extended([LoaderInput("MyLoader", "x", "loras", 0, "a pack", "high")])
-    assert knowledge_key(more) != knowledge_key(TABLE)
-    assert knowledge_key(builtin_table()) == knowledge_key(TABLE)
+    more = TABLE.merge([LoaderInput("MyLoader", "x", "loras", 0, "a pack", "high")])
+    assert build_knowledge_key(more) != build_knowledge_key(TABLE)
+    assert build_knowledge_key(load_builtin_table()) == build_knowledge_key(TABLE)

@@ -11,7 +11,7 @@ import pytest
 from comfywatchman.comfyui.install.folders import ModelFolders, resolve_folders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.models.inventory import HeaderKey, Inventory, build_inventory
-from comfywatchman.readiness.models.scan import walk_models
+from comfywatchman.readiness.models.scan import scan_models
 from scripts.real_comfyui import Installed, Server, start
 from tests.real_comfyui.sandbox import fill_model_folders
 
@@ -54,7 +54,7 @@ def host(real_comfyui_installed: Installed, tmp_path_factory: pytest.TempPathFac
             )
             folders, problems = resolve_folders(installation)
             assert problems == ()
-            yield Host(server, folders, build_inventory(walk_models(folders), NothingKnown()))
+            yield Host(server, folders, build_inventory(scan_models(folders), NothingKnown()))
         finally:
             server.stop()
 

@@ -14,19 +14,19 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.server.api import ask_nodes, ask_running
-from comfywatchman.comfyui.server.listening import free_port
+from comfywatchman.comfyui.server.api import fetch_nodes, probe_server
+from comfywatchman.comfyui.server.listening import find_free_port
 from comfywatchman.governance.conflicts import report, resolve
 from comfywatchman.governance.environments import generation, rollback
 from comfywatchman.governance.nodes import registry
-from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.transactions import promotion, transaction
 from comfywatchman.governance.transactions.promotion import Consent
-from comfywatchman.governance.trial.loader_inputs import tried_loaders
+from comfywatchman.governance.trial.loader_inputs import read_observed_loaders
 from scripts.real_comfyui import Installed
-from tests.governance.contexts import Site, made
-from tests.governance.packs import changed, repository
+from tests.governance.contexts import Site, build_site
+from tests.governance.packs import commit_files, create_repository
 from tests.governance.wheels import add_wheel
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow, pytest.mark.timeout(600)]
@@ -47,7 +47,7 @@ NODE_CLASS_MAPPINGS = {{"{name}": {name}}}
 def site(real_comfyui_installed: Installed, tmp_path: Path) -> Site:
     """A governed root over a copy of the real ComfyUI; what it requires is one wheel that leads to its packages."""
     what = real_comfyui_installed
-    site = made(tmp_path, requirements=("comfybase==1.0",), init=False)
+    site = build_site(tmp_path, requirements=("comfybase==1.0",), init=False)
     shutil.copytree(what.tree, site.comfyui, dirs_exist_ok=True, ignore=shutil.ignore_patterns("custom_nodes"))
     (site.comfyui / "requirements.txt").write_text("comfybase==1.0\n")
     packages = next(what.python.parents[1].glob("lib/python3*/site-packages"))
@@ -59,11 +59,11 @@ def site(real_comfyui_installed: Installed, tmp_path: Path) -> Site:
     return site
 
 
-def add_node(site: Site, name: str, class_type: str, package: str, *requirements: str) -> None:
+def add_node_to(site: Site, name: str, class_type: str, package: str, *requirements: str) -> None:
     files = {"__init__.py": NODE.format(name=class_type, package=package)}
-    pack = repository(site.folder / "repositories" / name, *requirements, files=files)
+    pack = create_repository(site.folder / "repositories" / name, *requirements, files=files)
     with site.opened() as ground:
-        add(ground, Wish(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+        add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
 
 
 def tried(site: Site, name: str) -> Transaction:
@@ -73,13 +73,13 @@ def tried(site: Site, name: str) -> Transaction:
 
 def promoted(site: Site, txid: str) -> Transaction:
     with site.opened() as ground:
-        return promotion.promote(ground, txid, Consent(), report=report.report)
+        return promotion.promote(ground, txid, Consent(), report=report.report_conflict)
 
 
 @contextmanager
 def running(site: Site) -> Iterator[frozenset[str]]:
     """Run `gov run` and give the classes of the ComfyUI that came up; SIGINT must end it well."""
-    port = free_port()
+    port = find_free_port()
     command = [sys.executable, "-m", "comfywatchman", "--home", str(site.folder / "home"), "env"]
     command += ["--root", str(site.root), "--comfyui", str(site.comfyui), "run", "--"]
     log = site.folder / "run.log"
@@ -92,11 +92,11 @@ def running(site: Site) -> Iterator[frozenset[str]]:
         )
     try:
         deadline = time.monotonic() + 100
-        while (server := ask_running(f"http://127.0.0.1:{port}")) is None:
+        while (server := probe_server(f"http://127.0.0.1:{port}")) is None:
             assert process.poll() is None, log.read_text("utf-8", "replace")[-2000:]
             assert time.monotonic() < deadline
             time.sleep(0.2)
-        yield ask_nodes(server, {}).classes
+        yield fetch_nodes(server, {}).classes
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
     finally:
@@ -105,7 +105,7 @@ def running(site: Site) -> Iterator[frozenset[str]]:
 
 
 def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Site) -> None:
-    add_node(site, "older", "Older", "oldlet", "oldlet")
+    add_node_to(site, "older", "Older", "oldlet", "oldlet")
     done = tried(site, "older")
     assert done.status == "completed", (done.error, done.judgement)
     assert done.judgement is not None
@@ -113,12 +113,12 @@ def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Sit
     assert done.diff.added == ("numlet==1.0", "oldlet==1.0")
     assert promoted(site, done.txid).status == "promoted"
 
-    add_node(site, "newer", "Newer", "newlet")
+    add_node_to(site, "newer", "Newer", "newlet")
     failed = tried(site, "newer")
     assert failed.status == "failed"
     assert failed.judgement is not None
     assert failed.judgement.import_failures == {"newer": "ModuleNotFoundError: No module named 'newlet'"}
-    changed(site.comfyui / "custom_nodes" / "newer", {"requirements.txt": "newlet\n"})
+    commit_files(site.comfyui / "custom_nodes" / "newer", {"requirements.txt": "newlet\n"})
 
     done = tried(site, "newer")
     assert done.status == "completed", (done.error, done.judgement)
@@ -132,12 +132,12 @@ def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Sit
 
     with running(site) as classes:
         assert {"Older", "Newer", "KSampler"} <= classes
-        key = generation.current(site.layout)
-        assert key in generation.in_use(site.layout)
+        key = generation.current_key(site.layout)
+        assert key in generation.find_in_use(site.layout)
 
     with site.opened() as ground:
-        registry.remove(ground, "newer", purge_code=True)
-    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+        registry.unregister(ground, "newer", purge_code=True)
+    assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
     with running(site) as classes:
         assert "Older" in classes
         assert "Newer" not in classes
@@ -145,8 +145,8 @@ def test_a_node_goes_in_clashes_is_resolved_starts_and_goes_away_again(site: Sit
     assert done.promotion is not None
     with site.opened() as ground:
         rollback.rollback(ground, str(done.promotion.post_snapshot))
-    assert site.imported("import newlet, numlet; print(numlet.__version__)") == "2.0"
-    assert {(one.class_type, one.folder) for one in tried_loaders(site.layout).inputs} == {
+    assert site.run_in_production("import newlet, numlet; print(numlet.__version__)") == "2.0"
+    assert {(one.class_type, one.folder) for one in read_observed_loaders(site.layout).inputs} == {
         ("Older", "loras"),
         ("Newer", "loras"),
     }

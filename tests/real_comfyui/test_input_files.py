@@ -10,7 +10,7 @@ import pytest
 
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.references.input_files import InputFile, split_annotation
-from comfywatchman.readiness.verdicts.input_files import input_folders
+from comfywatchman.readiness.verdicts.input_files import resolve_input_folders
 
 if TYPE_CHECKING:
     from scripts.real_comfyui import Server
@@ -54,7 +54,7 @@ def test_what_is_called_missing_is_what_the_server_refuses(real_comfyui: Server,
         path = base / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"no picture")
-    folders = input_folders(Installation(base, None, base), required=True)
+    folders = resolve_input_folders(Installation(base, None, base), required=True)
     needed = [InputFile(name, split_annotation(name)[0], "picture", class_type, "1", "image") for name in NAMES]
     missing = {one.name for one in folders.missing(needed)}
     refused = {name for name in NAMES if not is_taken(real_comfyui, class_type, name)}

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.comfyui.server.listening import all_pids
+from comfywatchman.comfyui.server.listening import list_pids
 from comfywatchman.governance.store.records import Judgement
-from comfywatchman.governance.trial.evaluate import judge
-from comfywatchman.governance.trial.spec import Bench
+from comfywatchman.governance.trial.evaluate import evaluate
+from comfywatchman.governance.trial.spec import TrialSpec
 from scripts.real_comfyui import Installed
 from tests.governance.trial.programs import details, statuses
 
@@ -67,8 +67,8 @@ def judged(real_comfyui_installed: Installed, tmp_path: Path) -> Any:
         for name, folder in folders.items():
             folder.mkdir(parents=True, exist_ok=True)
             (folder / "__init__.py").write_text(nodes[name])
-        return judge(
-            Bench(
+        return evaluate(
+            TrialSpec(
                 comfyui=what.tree,
                 node_id="mine",
                 nodes=folders,
@@ -96,7 +96,7 @@ def test_a_good_pack_is_well_and_its_model_folders_are_known(judged: Any, tmp_pa
     assert judgement.widget_places == {"OddLoader": {"odd": 1, "vae": 2}}
     assert judgement.model_directories == {"odd_things": ("odd",)}
     assert not (tmp_path / "scratch").exists()
-    commands = [Path(f"/proc/{pid}/cmdline") for pid in all_pids()]
+    commands = [Path(f"/proc/{pid}/cmdline") for pid in list_pids()]
     assert not [path for path in commands if path.exists() and str(tmp_path) in path.read_text("utf-8", "replace")]
 
 

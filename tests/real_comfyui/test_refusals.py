@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import builtin_table
-from comfywatchman.comfyui.packs.definitions import read_core_specs
+from comfywatchman.comfyui.loaders.table import load_builtin_table
+from comfywatchman.comfyui.packs.definitions import read_core_definitions
 from comfywatchman.comfyui.server.object_info import read_object_info
-from comfywatchman.comfyui.server.validation import ServerRules, without_own_checks
-from comfywatchman.readiness.verdicts.workflow import judge
-from comfywatchman.readiness.workflow_facts import read_facts
+from comfywatchman.comfyui.server.validation import ValidationRules, keep_server_checked_lists
+from comfywatchman.readiness.verdicts.workflow import judge_workflow
+from comfywatchman.readiness.workflow_facts import read_workflow_facts
 from tests.readiness.verdicts.test_workflow import NoModels
 
 if TYPE_CHECKING:
@@ -52,11 +52,11 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(scope="module")
-def rules(real_comfyui: Server, real_comfyui_installed: Installed) -> ServerRules:
+def rules(real_comfyui: Server, real_comfyui_installed: Installed) -> ValidationRules:
     version = real_comfyui.get("/system_stats")[1]["system"]["comfyui_version"]
     nodes = read_object_info(real_comfyui.get("/object_info")[1], {}, version=version)
-    specs = read_core_specs(real_comfyui_installed.tree)
-    return without_own_checks(nodes.rules, specs.classes - specs.own_checks)
+    specs = read_core_definitions(real_comfyui_installed.tree)
+    return keep_server_checked_lists(nodes.rules, specs.classes - specs.own_checks)
 
 
 def is_accepted(server: Server, prompt: dict[str, Any]) -> bool:
@@ -72,7 +72,7 @@ def is_accepted(server: Server, prompt: dict[str, Any]) -> bool:
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
-def test_ready_is_what_the_server_accepts(real_comfyui: Server, rules: ServerRules, case: str) -> None:
-    facts = read_facts(json.dumps(CASES[case]).encode(), container="json", table=builtin_table())
-    judged = judge(facts, NoModels(), lambda *_: None, rules=rules)
+def test_ready_is_what_the_server_accepts(real_comfyui: Server, rules: ValidationRules, case: str) -> None:
+    facts = read_workflow_facts(json.dumps(CASES[case]).encode(), container="json", table=load_builtin_table())
+    judged = judge_workflow(facts, NoModels(), lambda *_: None, rules=rules)
     assert (judged.status == "READY") == is_accepted(real_comfyui, CASES[case])

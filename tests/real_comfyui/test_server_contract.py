@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfywatchman.comfyui.packs.definitions import read_core_specs
+from comfywatchman.comfyui.packs.definitions import read_core_definitions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,7 +76,7 @@ def test_the_source_of_the_core_gives_away_the_classes_that_the_server_lists(
     real_comfyui: Server, real_comfyui_installed: Installed
 ) -> None:
     theirs = real_comfyui.get("/object_info")[1].keys()
-    ours = read_core_specs(real_comfyui_installed.tree).classes
+    ours = read_core_definitions(real_comfyui_installed.tree).classes
     assert set(ours) == set(theirs)
 
 

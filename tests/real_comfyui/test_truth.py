@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from scripts.real_comfyui import Installed, start
 from tests.real_comfyui.sandbox import FOLDERS, write_model
@@ -67,7 +67,7 @@ def judged(
         )
     finally:
         server.stop()
-    table = builtin_table()
+    table = load_builtin_table()
     read = {name: read_workflow(content, table=table) for name, content in contents.items()}
     refusals = {name: truth.refusals(workflow) for name, workflow in read.items()}
     if are_required:

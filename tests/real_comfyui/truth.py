@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from comfywatchman.comfyui.workflow.document import Node, Workflow
+    from comfywatchman.comfyui.workflow.document import Workflow, WorkflowNode
     from scripts.real_comfyui import Server
 
 SENTINEL: Final = "zz_sentinel_of_a_folder.safetensors"
@@ -61,7 +61,7 @@ class ServerTruth:
             if SENTINEL not in options and not INPUT_SENTINELS & set(options)
         ]
 
-    def _refused(self, workflow: Workflow) -> Iterator[tuple[Node, str, object, list[Any]]]:
+    def _refused(self, workflow: Workflow) -> Iterator[tuple[WorkflowNode, str, object, list[Any]]]:
         for node in workflow.nodes:
             if not node.active or node.class_type not in self.classes:
                 continue
@@ -70,7 +70,7 @@ class ServerTruth:
                 if value is not None and name not in node.linked and value not in options:
                     yield node, name, value, options
 
-    def _of_node(self, node: Node) -> Iterator[str]:
+    def _of_node(self, node: WorkflowNode) -> Iterator[str]:
         if node.class_type not in self.classes:
             yield f"{node.path} {node.class_type}: unknown class"
             return
@@ -93,7 +93,7 @@ class ServerTruth:
                     yield name, group == "required", spec[1].get("options", [])
 
 
-def _first(node: Node) -> object:
+def _first(node: WorkflowNode) -> object:
     """Return the first widget's value where the file gives no names; in each node that lists input files it is it."""
     return node.positional[0] if node.positional and not any(node.widget_names) else None
 

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
+from comfywatchman.base.http import HttpSession
 from comfywatchman.readiness.search.chain import search_multiple_models
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
-from comfywatchman.sources.llm.ranking import read_proposal
-from tests.readiness.search.servers import World, sought, world
+from comfywatchman.sources.llm.ranking import parse_proposal
+from tests.readiness.search.servers import SearchServers, search_item, search_servers
 from tests.servers.civitai import file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
 from tests.servers.llm import ChatServer
@@ -77,12 +77,12 @@ def served() -> Iterator[str]:
             server.terminate()
 
 
-def fill(made: World) -> None:
+def fill(made: SearchServers) -> None:
     made.civitai.models = [model_json("Wan Lightning", [version_json([file_json(name) for name in NEAR])])]
     made.hugging_face.repos = {"a/wan-lightning": Repo({name: HubFile(b"x" * 4096) for name in NEAR})}
 
 
-def searched(made: World, base_url: str) -> SearchResult:
+def searched(made: SearchServers, base_url: str) -> SearchResult:
     model = {
         "driver": "openai",
         "base_url": base_url,
@@ -91,11 +91,11 @@ def searched(made: World, base_url: str) -> SearchResult:
         "rounds": 1,
     }
     with made.search(llm=model) as search:
-        return search_multiple_models([sought(WANTED)], search)[0]
+        return search_multiple_models([search_item(WANTED)], search)[0]
 
 
 def test_it_ranks_what_it_is_shown_and_whatever_it_says_is_no_proof(served: str) -> None:
-    with world() as made:
+    with search_servers() as made:
         fill(made)
         answer = searched(made, served)
         asked = [one.path for one in (*made.civitai.asked, *made.hugging_face.asked)]
@@ -113,8 +113,8 @@ def test_asked_as_agents_are_asked_it_invents_an_address_and_nothing_comes_of_it
     assert '"FOUND"' in invented
     assert '"https://' in invented
     with pytest.raises(Failure, match="something else"):
-        read_proposal(invented, results=40)
-    with world() as made, ChatServer(invented) as repeating:
+        parse_proposal(invented, results=40)
+    with search_servers() as made, ChatServer(invented) as repeating:
         fill(made)
         answer = searched(made, repeating.base_url)
         assert len(repeating.chats) == 1
@@ -142,8 +142,8 @@ def _invented(base_url: str) -> str:
         "temperature": 0,
         "response_format": {"type": "json_schema", "json_schema": {"name": "found", "schema": schema}},
     }
-    with Session(timeout_seconds=LONGEST_SECONDS) as session:
-        answer: Any = session.post_json(f"{base_url}/chat/completions", asked).parsed()
+    with HttpSession(timeout_seconds=LONGEST_SECONDS) as session:
+        answer: Any = session.post_json(f"{base_url}/chat/completions", asked).parse_json()
     text = answer["choices"][0]["message"]["content"]
     assert isinstance(text, str)
     return text

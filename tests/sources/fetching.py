@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections
+from comfywatchman.base.stream import ConnectionPool
 from comfywatchman.comfyui.models.file import check_descriptor
-from comfywatchman.sources.download.fetch import Patience, fetch
-from comfywatchman.sources.download.limits import Bandwidth, Flow, Room
-from comfywatchman.sources.download.redirects import Allowed
-from comfywatchman.sources.download.target import Fetch, Fetched
+from comfywatchman.sources.download.fetch import RetryPolicy, download_file
+from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, DownloadLimits
+from comfywatchman.sources.download.redirects import HostPolicy
+from comfywatchman.sources.download.target import DownloadRequest, DownloadResult
 from tests.model_files import with_header
 
-QUICK: Final = Patience(
+QUICK: Final = RetryPolicy(
     attempts=4, first_wait_seconds=0.0, longest_wait_seconds=5.0, stall_seconds=0.25, most_bytes=20 << 20
 )
 
@@ -47,30 +47,30 @@ def flow(
     progress: Callable[[int, int | None], None] = lambda _have, _total: None,
     bytes_per_second: float = 0.0,
     keep_free_bytes: int = 0,
-) -> Flow:
+) -> DownloadLimits:
     bandwidth = Bandwidth(bytes_per_second, time.monotonic)
-    return Flow(wait, bandwidth, Room(keep_free_bytes), progress, time.monotonic)
+    return DownloadLimits(wait, bandwidth, DiskReservation(keep_free_bytes), progress, time.monotonic)
 
 
 def fetch_into(
     folder: Path,
-    wanted: Fetch,
+    wanted: DownloadRequest,
     *,
     hosts: frozenset[str],
     tokens: dict[str, str] | None = None,
-    patience: Patience = QUICK,
-    run: Flow | None = None,
-    connections: Connections | None = None,
-) -> Fetched:
+    patience: RetryPolicy = QUICK,
+    run: DownloadLimits | None = None,
+    connections: ConnectionPool | None = None,
+) -> DownloadResult:
     """Fetch a file from local servers."""
-    own = connections or Connections(stall_seconds=patience.stall_seconds, may_be_private=hosts.__contains__)
+    own = connections or ConnectionPool(stall_seconds=patience.stall_seconds, may_be_private=hosts.__contains__)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        return fetch(
+        return download_file(
             wanted,
             descriptor,
             connections=own,
-            allowed=Allowed(local_hosts=hosts, tokens=tokens or {}),
+            allowed=HostPolicy(local_hosts=hosts, tokens=tokens or {}),
             patience=patience,
             check=check,
             flow=run or flow(),

@@ -8,13 +8,13 @@ import pytest
 
 from comfywatchman.sources.catalogue import (
     CatalogueEntry,
-    catalogue_stamp,
+    build_catalogue_stamp,
     find_model_list,
-    find_templates,
+    find_template_folders,
     load_catalogue,
     read_catalogue,
 )
-from comfywatchman.sources.urls import HuggingFaceFile, hub_place
+from comfywatchman.sources.urls import HuggingFaceFile, parse_hub_url
 from tests.accuracy.templates import template_files
 
 AE = "https://huggingface.co/o/n/resolve/main/ae.safetensors"
@@ -110,13 +110,13 @@ def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(
 
 
 def test_the_stamp_notices_a_list_that_is_gone(templates: Path, model_list: Path) -> None:
-    before = catalogue_stamp([templates], model_list)
+    before = build_catalogue_stamp([templates], model_list)
     model_list.unlink()
-    assert catalogue_stamp([templates], model_list) != before
+    assert build_catalogue_stamp([templates], model_list) != before
 
 
 def test_catalogues_are_found_where_they_are_installed(templates: Path, model_list: Path, tmp_path: Path) -> None:
-    assert find_templates([tmp_path, tmp_path / "site-packages"]) == (templates,)
+    assert find_template_folders([tmp_path, tmp_path / "site-packages"]) == (templates,)
     assert find_model_list([tmp_path, model_list.parent]) == model_list
     assert find_model_list([tmp_path]) is None
 
@@ -127,5 +127,5 @@ def test_every_address_of_the_official_templates_is_read(tmp_path: Path) -> None
     catalogue = read_catalogue([tmp_path], None)
     entries: list[CatalogueEntry] = [one for same in catalogue.entries.values() for one in same]
     assert len(catalogue.entries) > 250
-    assert all(isinstance(hub_place(entry.url), HuggingFaceFile) for entry in entries)
+    assert all(isinstance(parse_hub_url(entry.url), HuggingFaceFile) for entry in entries)
     assert catalogue.problems == ()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.class_map import ClassMap, find_manager_maps, load_class_map, read_class_map
+from comfywatchman.sources.class_map import ClassMap, find_manager_map_folder, load_class_map, read_class_map
 
 MAP: dict[str, Any] = {
     "https://github.com/a/One": [["Shared", "OnlyOne", 5], {"title_aux": "One Nodes"}],
@@ -117,5 +117,5 @@ def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(tmp_path
 
 def test_the_managers_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
-    assert find_manager_maps([tmp_path / "first", folder(tmp_path / "second")]) == tmp_path / "second"
-    assert find_manager_maps([tmp_path / "first"]) is None
+    assert find_manager_map_folder([tmp_path / "first", folder(tmp_path / "second")]) == tmp_path / "second"
+    assert find_manager_map_folder([tmp_path / "first"]) is None

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.download.target import Fetch
+from comfywatchman.sources.download.target import DownloadRequest
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.fetching import fetch_into, model, sha256
 
@@ -113,7 +113,9 @@ SCENARIOS: Final = (
 def outcome(folder: Path, server: FaultServer, *, with_hash: bool = True) -> str:
     """Fetch once and say what came of it, having looked at what lies there."""
     content = server.content
-    wanted = Fetch(NAME, server.url, len(content) if with_hash else None, sha256(content) if with_hash else None)
+    wanted = DownloadRequest(
+        NAME, server.url, len(content) if with_hash else None, sha256(content) if with_hash else None
+    )
     began = time.monotonic()
     try:
         fetched = fetch_into(folder, wanted, hosts=frozenset({server.host}))

@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 
 from comfywatchman.sources.file_names import (
     base_name,
-    differing_tokens,
+    build_search_terms,
     extension,
+    find_differing_tokens,
     is_generic,
     is_precision,
     is_precision_variant,
-    reason_no_model_name,
-    same_name,
-    search_terms,
-    tokens,
+    is_same_name,
+    reason_invalid_model_name,
+    tokenize,
 )
 
 
@@ -33,13 +33,13 @@ from comfywatchman.sources.file_names import (
     ],
 )
 def test_differences_are_pairs_of_tokens(wanted: str, offered: str, pairs: object) -> None:
-    assert differing_tokens(wanted, offered) == pairs
+    assert find_differing_tokens(wanted, offered) == pairs
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
 def test_differences_read_backwards_are_those_of_the_other_side(one: str, other: str) -> None:
-    assert differing_tokens(one, one) == ()
-    assert bool(differing_tokens(one, other)) == (tokens(one) != tokens(other))
+    assert find_differing_tokens(one, one) == ()
+    assert bool(find_differing_tokens(one, other)) == (tokenize(one) != tokenize(other))
 
 
 @pytest.mark.parametrize(
@@ -134,14 +134,14 @@ def test_names_of_one_model_are_not_generic(name: str) -> None:
     ],
 )
 def test_what_cannot_be_a_models_name_says_why(value: str) -> None:
-    assert reason_no_model_name(value)
+    assert reason_invalid_model_name(value)
 
 
 @pytest.mark.parametrize(
     "value", ["x.safetensors", "SDXL\\x.safetensors", "a/b/c d (v1).GGUF", "模型.ckpt", "x-1.0.1.pth", "v1.yaml"]
 )
 def test_what_can_be_a_models_name_passes(value: str) -> None:
-    assert reason_no_model_name(value) is None
+    assert reason_invalid_model_name(value) is None
 
 
 @pytest.mark.parametrize(
@@ -159,15 +159,15 @@ def test_what_can_be_a_models_name_passes(value: str) -> None:
     ],
 )
 def test_search_terms_go_from_the_models_name_to_all_words(name: str, terms: tuple[str, ...]) -> None:
-    assert search_terms(name) == terms
+    assert build_search_terms(name) == terms
 
 
 def test_no_search_term_has_more_words_than_the_site_reads() -> None:
-    assert all(len(term.split()) <= 10 for term in search_terms("_".join(f"word{n}" for n in range(40)) + ".pt"))
+    assert all(len(term.split()) <= 10 for term in build_search_terms("_".join(f"word{n}" for n in range(40)) + ".pt"))
 
 
 def test_names_are_taken_apart() -> None:
     assert base_name("XL\\sub/x.safetensors") == "x.safetensors"
     assert (extension("x.SafeTensors"), extension("x"), extension(".pt")) == (".safetensors", "", "")
-    assert same_name("Add_Detail.safetensors", "add_detail.SAFETENSORS")
-    assert not same_name("add_detail.safetensors", "add-detail.safetensors")
+    assert is_same_name("Add_Detail.safetensors", "add_detail.SAFETENSORS")
+    assert not is_same_name("add_detail.safetensors", "add-detail.safetensors")

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
-from comfywatchman.sources.huggingface import Gated, HuggingFace, NotThere, RemoteFile
+from comfywatchman.base.http import HttpSession
+from comfywatchman.sources.huggingface import GatedRepo, HubNotFound, HuggingFace, RemoteFile
 from tests.servers.base import LocalServer, Reply
 from tests.servers.cdn import CdnServer
 from tests.servers.huggingface import COMMIT, HubFile, HuggingFaceServer, Repo
@@ -17,8 +17,8 @@ REPO = "Comfy-Org/z_image"
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session(timeout_seconds=10) as opened:
+def session() -> Iterator[HttpSession]:
+    with HttpSession(timeout_seconds=10) as opened:
         yield opened
 
 
@@ -36,12 +36,12 @@ def server() -> Iterator[HuggingFaceServer]:
 
 
 def what(answer: object) -> str:
-    assert isinstance(answer, NotThere)
+    assert isinstance(answer, HubNotFound)
     return answer.what
 
 
 def test_a_file_is_known_by_commit_size_and_hash_without_being_fetched(
-    session: Session, server: HuggingFaceServer
+    session: HttpSession, server: HuggingFaceServer
 ) -> None:
     hub = HuggingFace(session, server.url, TOKEN)
     assert server.cdn is not None
@@ -56,20 +56,20 @@ def test_a_file_is_known_by_commit_size_and_hash_without_being_fetched(
     assert server.cdn.asked == []
 
 
-def test_a_small_file_has_a_size_and_no_sha256(session: Session, server: HuggingFaceServer) -> None:
+def test_a_small_file_has_a_size_and_no_sha256(session: HttpSession, server: HuggingFaceServer) -> None:
     assert HuggingFace(session, server.url).head_file(REPO, "main", "config.json") == RemoteFile(
         REPO, COMMIT, "config.json", 2, None
     )
 
 
-def test_a_renamed_repository_is_followed_inside_the_site(session: Session, server: HuggingFaceServer) -> None:
+def test_a_renamed_repository_is_followed_inside_the_site(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["old/name"] = Repo(moved_to=REPO)
     answer = HuggingFace(session, server.url, TOKEN).head_file("old/name", "main", "big.safetensors")
     assert isinstance(answer, RemoteFile)
     assert answer.sha256 == "c" * 64
 
 
-def test_what_is_not_there_is_told_apart(session: Session, server: HuggingFaceServer) -> None:
+def test_what_is_not_there_is_told_apart(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["a/down"] = Repo(disabled=True)
     server.repos["a/private"] = Repo({"x.safetensors": HubFile(b"x")}, private=True)
     server.members = {TOKEN}
@@ -85,15 +85,15 @@ def test_what_is_not_there_is_told_apart(session: Session, server: HuggingFaceSe
     assert isinstance(inside, RemoteFile)
 
 
-def test_a_gated_repository_says_so_and_opens_to_members(session: Session, server: HuggingFaceServer) -> None:
+def test_a_gated_repository_says_so_and_opens_to_members(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["a/gated"] = Repo({"x.safetensors": HubFile(b"x")}, gated=True)
     server.members = {TOKEN}
     for token in (None, "another"):
         hub = HuggingFace(session, server.url, token)
         answer = hub.head_file("a/gated", "main", "x.safetensors")
-        assert isinstance(answer, Gated)
+        assert isinstance(answer, GatedRepo)
         assert "terms" in answer.message
-        assert isinstance(hub.files("a/gated"), Gated)
+        assert isinstance(hub.files("a/gated"), GatedRepo)
     assert isinstance(HuggingFace(session, server.url, TOKEN).head_file("a/gated", "main", "x.safetensors"), RemoteFile)
 
 
@@ -111,20 +111,20 @@ def test_a_gated_repository_says_so_and_opens_to_members(session: Session, serve
     ],
 )
 def test_what_is_no_address_is_not_asked(
-    session: Session, server: HuggingFaceServer, repo: str, revision: str, path: str
+    session: HttpSession, server: HuggingFaceServer, repo: str, revision: str, path: str
 ) -> None:
     hub = HuggingFace(session, server.url, TOKEN)
     assert what(hub.head_file(repo, revision, path)) == "address"
     assert server.asked == []
 
 
-def test_a_repository_that_is_none_is_not_asked(session: Session, server: HuggingFaceServer) -> None:
+def test_a_repository_that_is_none_is_not_asked(session: HttpSession, server: HuggingFaceServer) -> None:
     hub = HuggingFace(session, server.url)
     assert what(hub.files("a/b/c")) == "address"
     assert server.asked == []
 
 
-def test_repositories_are_searched_by_their_id_only(session: Session, server: HuggingFaceServer) -> None:
+def test_repositories_are_searched_by_their_id_only(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["other/thing"] = Repo()
     hub = HuggingFace(session, server.url, TOKEN)
     assert [repo.id for repo in hub.search_repos("Z_IMAGE")] == [REPO]
@@ -132,7 +132,7 @@ def test_repositories_are_searched_by_their_id_only(session: Session, server: Hu
     assert hub.search_repos("&limit=0") == ()
 
 
-def test_all_pages_of_a_repository_are_read(session: Session, server: HuggingFaceServer) -> None:
+def test_all_pages_of_a_repository_are_read(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["a/many"] = Repo({f"dir/file_{n}.safetensors": HubFile(b"x%d" % n) for n in range(11)})
     server.repos["a/many"].files["small.txt"] = HubFile(b"x", "small")
     files = HuggingFace(session, server.url, TOKEN).files("a/many")
@@ -143,7 +143,7 @@ def test_all_pages_of_a_repository_are_read(session: Session, server: HuggingFac
     assert all(asked.headers["authorization"] == f"Bearer {TOKEN}" for asked in server.asked)
 
 
-def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: Session) -> None:
+def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: HttpSession) -> None:
     with LocalServer({"/x": Reply(b"[]")}) as other, LocalServer() as site:
         hub = HuggingFace(session, site.url, TOKEN)
         path = "/api/models/a/b/tree/main"
@@ -177,13 +177,13 @@ def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: S
         (Reply(headers={"X-Repo-Commit": "main"}), "http-body"),
     ],
 )
-def test_unknown_never_becomes_not_there(session: Session, reply: Reply, code: str) -> None:
+def test_unknown_never_becomes_not_there(session: HttpSession, reply: Reply, code: str) -> None:
     with LocalServer({"/a/b/resolve/main/x.pt": reply}) as site, pytest.raises(Failure) as caught:
         HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")
     assert caught.value.code == code
 
 
-def test_a_limit_says_when_to_ask_again(session: Session, server: HuggingFaceServer) -> None:
+def test_a_limit_says_when_to_ask_again(session: HttpSession, server: HuggingFaceServer) -> None:
     server.limited = 1
     with pytest.raises(Failure) as caught:
         HuggingFace(session, server.url).head_file(REPO, "main", "big.safetensors")
@@ -192,7 +192,7 @@ def test_a_limit_says_when_to_ask_again(session: Session, server: HuggingFaceSer
 
 
 @pytest.mark.parametrize(("body", "status", "code"), [(b"{}", 200, "http-body"), (b"", 503, "source-unavailable")])
-def test_lists_of_another_form_are_failures(session: Session, body: bytes, status: int, code: str) -> None:
+def test_lists_of_another_form_are_failures(session: HttpSession, body: bytes, status: int, code: str) -> None:
     reply = Reply(body, status)
     with LocalServer({"/api/models": reply, "/api/models/a/b/tree/main": reply}) as site:
         hub = HuggingFace(session, site.url)
@@ -203,7 +203,7 @@ def test_lists_of_another_form_are_failures(session: Session, body: bytes, statu
 
 
 @pytest.mark.parametrize("size", [{}, {"X-Linked-Size": "9" * 5000}, {"X-Linked-Size": "-1"}, {"X-Linked-Size": "²"}])
-def test_a_header_without_a_sensible_size_leaves_it_unknown(session: Session, size: dict[str, str]) -> None:
+def test_a_header_without_a_sensible_size_leaves_it_unknown(session: HttpSession, size: dict[str, str]) -> None:
     headers = {**size, "X-Repo-Commit": COMMIT, "X-Linked-Etag": '"no hash"', "Location": "https://cdn.invalid/x"}
     with LocalServer({"/a/b/resolve/main/x.pt": Reply(status=302, headers=headers)}) as site:
         answer = HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from comfywatchman.base.http import Session
+from comfywatchman.base.http import HttpSession
 from comfywatchman.sources import huggingface
 from comfywatchman.sources.civitai import schema
 from tests.servers.civitai import CivitaiServer, file_json, image_json, model_json, sha256_of, version_json
@@ -25,8 +25,8 @@ from tests.sources.recorded_fields import (
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session(timeout_seconds=10) as opened:
+def session() -> Iterator[HttpSession]:
+    with HttpSession(timeout_seconds=10) as opened:
         yield opened
 
 
@@ -40,19 +40,19 @@ def test_every_field_that_we_read_is_one_that_the_real_answers_hold() -> None:
     assert fields_read(schema.FileMetadata) <= {name.removeprefix("metadata.") for name in model_files}
     assert fields_read(schema.CivitaiModel) <= CIVITAI_MODEL
     assert fields_read(schema.CivitaiVersion) <= CIVITAI_VERSION
-    assert fields_read(schema.OwnModel) <= {name.removeprefix("model.") for name in CIVITAI_VERSION}
+    assert fields_read(schema.VersionModel) <= {name.removeprefix("model.") for name in CIVITAI_VERSION}
     assert fields_read(schema.PaidAccess) <= {name.removeprefix("paidAccess.") for name in CIVITAI_VERSION}
     assert fields_read(huggingface.RepoSummary) <= HF_SEARCH
     assert fields_read(huggingface.TreeFile) <= HF_TREE
-    assert fields_read(huggingface.Lfs) <= {name.removeprefix("lfs.") for name in HF_TREE}
+    assert fields_read(huggingface.LfsPointer) <= {name.removeprefix("lfs.") for name in HF_TREE}
 
 
-def answered(session: Session, url: str) -> set[str]:
+def answered(session: HttpSession, url: str) -> set[str]:
     content: Any = session.get_json(url)
     return {name for name in field_names(content) if not any(free in name for free in FREE_FORM)}
 
 
-def test_the_civitai_server_answers_with_the_real_field_names(session: Session) -> None:
+def test_the_civitai_server_answers_with_the_real_field_names(session: HttpSession) -> None:
     file = file_json("a_detail.safetensors")
     version = version_json([file], trainedWords=["detail"])
     model = model_json("Detail", [version])
@@ -69,7 +69,7 @@ def test_the_civitai_server_answers_with_the_real_field_names(session: Session) 
         assert answered(session, f"{api}/images?imageId=5") <= CIVITAI_IMAGE
 
 
-def test_the_hugging_face_server_answers_with_the_real_field_names(session: Session) -> None:
+def test_the_hugging_face_server_answers_with_the_real_field_names(session: HttpSession) -> None:
     files = {"split/ae.safetensors": HubFile(b"x", "xet"), "README.md": HubFile(b"y", "small")}
     with HuggingFaceServer({"o/n": Repo(files)}) as server:
         assert answered(session, f"{server.url}/api/models?search=o") == HF_SEARCH

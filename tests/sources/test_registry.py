@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfywatchman.base.http import Session
-from comfywatchman.sources.registry import registry_owner, registry_pack
+from comfywatchman.base.http import HttpSession
+from comfywatchman.sources.registry import find_registry_pack, find_registry_provider
 from tests.servers.base import LocalServer, Reply
 
 NODE = {
@@ -20,30 +20,30 @@ NODE = {
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session(timeout_seconds=5) as opened:
+def session() -> Iterator[HttpSession]:
+    with HttpSession(timeout_seconds=5) as opened:
         yield opened
 
 
-def test_the_owner_of_a_class_is_named(session: Session) -> None:
+def test_the_owner_of_a_class_is_named(session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/Some%20Node%20%2F%20x/node": Reply(json.dumps(NODE).encode())}) as server:
-        answer = registry_owner(session, server.url + "/", "Some Node / x")
+        answer = find_registry_provider(session, server.url + "/", "Some Node / x")
     assert answer.failure is None
     assert answer.package is not None
     assert (answer.package.id, answer.package.title) == ("comfyui-impact-pack", "ComfyUI Impact Pack")
     assert answer.package.evidence == "listed in the Comfy Registry"
 
 
-def test_a_class_that_the_registry_does_not_know_is_an_answer(session: Session) -> None:
+def test_a_class_that_the_registry_does_not_know_is_an_answer(session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/X/node": Reply(b'{"message":"Node not found"}', 404)}) as server:
-        answer = registry_owner(session, server.url, "X")
+        answer = find_registry_provider(session, server.url, "X")
     assert (answer.package, answer.failure) == (None, None)
 
 
 @pytest.mark.parametrize("status", ["NodeStatusBanned", "NodeStatusDeleted"])
-def test_a_withdrawn_package_is_not_proposed(status: str, session: Session) -> None:
+def test_a_withdrawn_package_is_not_proposed(status: str, session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/X/node": Reply(json.dumps({**NODE, "status": status}).encode())}) as server:
-        answer = registry_owner(session, server.url, "X")
+        answer = find_registry_provider(session, server.url, "X")
     assert (answer.package, answer.failure) == (None, None)
 
 
@@ -57,28 +57,28 @@ def test_a_withdrawn_package_is_not_proposed(status: str, session: Session) -> N
         (Reply(b'{"id": 3}'), "http-body"),
     ],
 )
-def test_trouble_is_not_taken_for_an_unknown_class(reply: Reply, code: str, session: Session) -> None:
+def test_trouble_is_not_taken_for_an_unknown_class(reply: Reply, code: str, session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/X/node": reply}) as server:
-        answer = registry_owner(session, server.url, "X")
+        answer = find_registry_provider(session, server.url, "X")
     assert answer.package is None
     assert answer.failure is not None
     assert answer.failure.code == code
 
 
-def test_a_registry_out_of_reach_is_a_failure(session: Session) -> None:
-    answer = registry_owner(session, "http://127.0.0.1:9", "X")
+def test_a_registry_out_of_reach_is_a_failure(session: HttpSession) -> None:
+    answer = find_registry_provider(session, "http://127.0.0.1:9", "X")
     assert answer.failure is not None
     assert answer.failure.code == "http-unreachable"
 
 
-def test_a_pack_is_found_by_its_id(session: Session) -> None:
+def test_a_pack_is_found_by_its_id(session: HttpSession) -> None:
     with LocalServer({"/nodes/comfyui-impact-pack": Reply(json.dumps(NODE).encode())}) as server:
-        known = registry_pack(session, server.url, "comfyui-impact-pack")
+        known = find_registry_pack(session, server.url, "comfyui-impact-pack")
     assert known.package is not None
     assert known.package.url == "https://github.com/ltdrdata/ComfyUI-Impact-Pack"
 
 
-def test_a_pack_that_the_registry_does_not_know_is_an_answer(session: Session) -> None:
+def test_a_pack_that_the_registry_does_not_know_is_an_answer(session: HttpSession) -> None:
     with LocalServer({"/nodes/absent": Reply(b'{"message":"Node not found"}', 404)}) as server:
-        answer = registry_pack(session, server.url, "absent")
+        answer = find_registry_pack(session, server.url, "absent")
     assert (answer.package, answer.failure) == (None, None)

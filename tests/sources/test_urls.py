@@ -5,16 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.sources.urls import (
-    CivitaiPlace,
+    CivitaiAddress,
     HuggingFaceFile,
-    addresses_in,
-    civitai_url,
-    hub_place,
-    hugging_face_url,
+    build_civitai_url,
+    build_hugging_face_url,
+    find_urls,
     is_hugging_face_file,
-    is_repo,
+    is_repo_id,
+    parse_hub_url,
     reason_to_refuse,
-    without_secrets,
+    strip_secrets,
 )
 
 GOOD = "https://huggingface.co/Comfy-Org/z_image_turbo/resolve/main/split_files/vae/ae.safetensors"
@@ -105,7 +105,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("url", HOSTILE)
 def test_a_hostile_address_is_neither_read_nor_allowed(url: str) -> None:
-    assert hub_place(url) is None
+    assert parse_hub_url(url) is None
     assert reason_to_refuse(url) is not None
 
 
@@ -123,18 +123,18 @@ def test_more_than_fifty_hostile_addresses_are_tried() -> None:
             "https://huggingface.co/o/n/resolve/main/a%20b.safetensors",
             HuggingFaceFile("o/n", "main", "a b.safetensors"),
         ),
-        ("https://civitai.com/api/download/models/5", CivitaiPlace(version_id=5)),
-        ("https://civitai.red/api/download/models/5?fileId=7", CivitaiPlace(version_id=5, file_id=7)),
+        ("https://civitai.com/api/download/models/5", CivitaiAddress(version_id=5)),
+        ("https://civitai.red/api/download/models/5?fileId=7", CivitaiAddress(version_id=5, file_id=7)),
         (
             "https://civitai.com/api/download/models/5?type=Model&format=SafeTensor&size=full&fp=fp16",
-            CivitaiPlace(None, 5),
+            CivitaiAddress(None, 5),
         ),
-        ("https://civitai.com/models/12", CivitaiPlace(12)),
-        ("https://civitai.com/models/12/a-name?modelVersionId=34", CivitaiPlace(12, 34)),
+        ("https://civitai.com/models/12", CivitaiAddress(12)),
+        ("https://civitai.com/models/12/a-name?modelVersionId=34", CivitaiAddress(12, 34)),
     ],
 )
 def test_an_address_of_a_model_is_read_for_its_ids(url: str, place: object) -> None:
-    assert hub_place(url) == place
+    assert parse_hub_url(url) == place
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_an_address_of_a_model_is_read_for_its_ids(url: str, place: object) -> N
     ],
 )
 def test_parameters_in_the_wrong_place_make_an_address_foreign(url: str) -> None:
-    assert hub_place(url) is None
+    assert parse_hub_url(url) is None
 
 
 def test_only_what_is_written_as_we_write_it_may_be_fetched() -> None:
@@ -164,7 +164,7 @@ def test_another_host_is_allowed_only_by_name_and_port() -> None:
     assert reason_to_refuse(f"http://127.0.0.1:8099{PATH}", extra_hosts=frozenset({"127.0.0.1:8099"})) is None
     assert reason_to_refuse(mine, extra_hosts=frozenset({"127.0.0.1:8098", "127.0.0.1"})) is not None
     assert reason_to_refuse("http://civitai.com/api/download/models/5", extra_hosts=frozenset({"127.0.0.1:1"}))
-    assert hub_place(f"https://civitai.com{PATH}") is None
+    assert parse_hub_url(f"https://civitai.com{PATH}") is None
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
@@ -172,7 +172,7 @@ def test_what_is_no_file_is_not_built_into_an_address(repo: str, revision: str, 
     file = HuggingFaceFile(repo, revision, path)
     if not is_hugging_face_file(file):
         with pytest.raises(ValueError, match="no file"):
-            hugging_face_url("https://huggingface.co", file)
+            build_hugging_face_url("https://huggingface.co", file)
 
 
 _WORD = st.text("ABCabc019._-é %+#?&=;@:~", min_size=1, max_size=12)
@@ -182,20 +182,20 @@ _WORD = st.text("ABCabc019._-é %+#?&=;@:~", min_size=1, max_size=12)
 def test_odd_names_survive_the_way_into_an_address_and_back(path: list[str], revision: str) -> None:
     file = HuggingFaceFile("owner/name", revision, "/".join(path))
     if is_hugging_face_file(file):
-        url = hugging_face_url("https://huggingface.co", file)
-        assert hub_place(url) == file
+        url = build_hugging_face_url("https://huggingface.co", file)
+        assert parse_hub_url(url) == file
         assert reason_to_refuse(url) is None
 
 
 def test_repository_names_are_owner_and_name() -> None:
-    assert is_repo("Comfy-Org/z_image.turbo_1")
+    assert is_repo_id("Comfy-Org/z_image.turbo_1")
     for wrong in ("", "a", "a/b/c", "a/..", "a/b--c", "a/b..c", "-a/b", "a/b ", "a/é", "a/b.", f"a/{'b' * 97}"):
-        assert not is_repo(wrong), wrong
+        assert not is_repo_id(wrong), wrong
 
 
 def test_a_civitai_address_without_file_leaves_the_choice_to_the_site() -> None:
-    assert civitai_url("https://civitai.com/", 5) == "https://civitai.com/api/download/models/5"
-    assert civitai_url("https://civitai.com", 5, 7) == "https://civitai.com/api/download/models/5?fileId=7"
+    assert build_civitai_url("https://civitai.com/", 5) == "https://civitai.com/api/download/models/5"
+    assert build_civitai_url("https://civitai.com", 5, 7) == "https://civitai.com/api/download/models/5?fileId=7"
 
 
 def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None:
@@ -204,7 +204,7 @@ def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None
         "<https://x.example/y>. (see https://en.example/wiki/A_(b)) `https://q.example/z` | https://a.example/1|2\n"
         "again https://civitai.com/models/12 and http://"
     )
-    assert addresses_in(note) == (
+    assert find_urls(note) == (
         "https://huggingface.co/a/b/resolve/main/ae.safetensors",
         "https://civitai.com/models/12",
         "https://x.example/y",
@@ -215,7 +215,7 @@ def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None
 
 
 def test_no_more_addresses_are_taken_from_a_note_than_a_person_would_write() -> None:
-    assert len(addresses_in(" ".join(f"https://h.example/{n}" for n in range(999)))) == 200
+    assert len(find_urls(" ".join(f"https://h.example/{n}" for n in range(999)))) == 200
 
 
 @pytest.mark.parametrize(
@@ -236,4 +236,4 @@ def test_no_more_addresses_are_taken_from_a_note_than_a_person_would_write() -> 
     ],
 )
 def test_an_address_is_shown_without_what_its_author_may_have_left_in_it(url: str, shown: str) -> None:
-    assert without_secrets(url) == shown
+    assert strip_secrets(url) == shown

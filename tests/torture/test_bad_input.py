@@ -17,8 +17,8 @@ import orjson
 import pytest
 from markdown_it import MarkdownIt
 
-from comfywatchman.readiness.report.render import to_markdown
-from comfywatchman.readiness.sample.workflows import sample_workflows
+from comfywatchman.readiness.report.render import render_markdown
+from comfywatchman.readiness.sample.workflows import build_sample_workflows
 from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import Host, graph
 from tests.model_files import put
@@ -36,7 +36,7 @@ def host(tmp_path: Path) -> Host:
 def seeds_of_mutation(host: Host) -> list[bytes]:
     """Return workflows of each way of writing: the sample's, and the official templates where they are installed."""
     host.set(models__hash_budget_seconds=0)
-    plain = [content for name, content in sample_workflows().items() if name.endswith(".json")]
+    plain = [content for name, content in build_sample_workflows().items() if name.endswith(".json")]
     whole = [content for content in plain if is_json(content)]
     return [*whole, *(path.read_bytes() for path in sorted(templates())[::40])]
 
@@ -50,9 +50,9 @@ def is_json(content: bytes) -> bool:
 
 
 def templates() -> Iterator[Path]:
-    from comfywatchman.readiness.sample.host import installed_templates
+    from comfywatchman.readiness.sample.host import find_installed_templates
 
-    folder = installed_templates()
+    folder = find_installed_templates()
     yield from folder.glob("*.json") if folder else ()
 
 
@@ -259,4 +259,4 @@ def test_hostile_packs_and_models_are_survived(host: Host) -> None:
     again = host.cycle()
     assert again.record.success
     assert isinstance(again.status, MasterStatus)
-    assert "\x1b" not in to_markdown(again.status)
+    assert "\x1b" not in render_markdown(again.status)

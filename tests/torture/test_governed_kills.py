@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base import failpoints
-from comfywatchman.governance.environments.rollback import operations
-from comfywatchman.governance.environments.staging import plugins_of
-from tests.governance.changes import CHECKOUT, check_agreement
-from tests.governance.contexts import Site, made
+from comfywatchman.governance.environments.rollback import read_operations
+from comfywatchman.governance.environments.staging import read_registry
+from tests.governance.changes import CHECKOUT, assert_consistent
+from tests.governance.contexts import Site, build_site
 from tests.mutation import repeatable
 
 KILLS = int(os.environ.get("GOVERNED_KILLS", "1000"))
@@ -27,7 +27,7 @@ NODES = {"a": ["oldlet"], "b": ["deeplet"], "c": ["plainlet"], "d": ["numlet==1.
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     site.configure(rollback={"snapshot_retention": 6}, runtime={"keep_generations": 2}, tx={"probe": False})
     for node, lines in NODES.items():
         folder = site.comfyui / "custom_nodes" / node
@@ -39,7 +39,7 @@ def site(tmp_path: Path) -> Site:
 def chosen(site: Site, rng: random.Random, *, by_commands: bool) -> list[str]:
     """Choose a change that can be made now, at the level of the commit or at that of the commands."""
     put, take = ("chain", "drop") if by_commands else ("promote", "remove")
-    registered = sorted(plugins_of(site.layout).plugins)
+    registered = sorted(read_registry(site.layout).plugins)
     what = rng.choice([put, put, take, "rollback", "undo"])
     if what == put or (what == take and not registered):
         node = rng.choice(sorted(NODES))
@@ -86,7 +86,7 @@ def kill_often(site: Site, kills: int, *, by_commands: bool = False) -> dict[str
     while figures["killed"] + figures["killed in recovery"] < kills:
         figures["rounds"] += 1
         assert figures["rounds"] < 4 * kills, figures
-        before = operations(site.layout)
+        before = read_operations(site.layout)
         at_point = rng.random() < 0.5
         change = chosen(site, rng, by_commands=by_commands)
         if at_point:
@@ -99,8 +99,8 @@ def kill_often(site: Site, kills: int, *, by_commands: bool = False) -> dict[str
         while site.layout.journal.exists() and rng.random() < 0.5:
             figures["killed in recovery"] += is_killed_at_a_point(site, ["recover"], rng)
         with site.opened():
-            check_agreement(site)
-        after = operations(site.layout)
+            assert_consistent(site)
+        after = read_operations(site.layout)
         assert [one.op_id for one in after][: len(before)] == [one.op_id for one in before], "an operation was lost"
         figures["came through"] += was_killed and len(after) > len(before)
     return figures

@@ -15,13 +15,13 @@ from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.governance.conflicts import report
 from comfywatchman.governance.environments import generation, snapshot, staging
 from comfywatchman.governance.nodes import registry
-from comfywatchman.governance.nodes.add import Wish, add
+from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.transactions import promotion, transaction
 from comfywatchman.governance.transactions.promotion import Consent
-from tests.governance.contexts import Site, made
-from tests.governance.packs import repository
+from tests.governance.contexts import Site, build_site
+from tests.governance.packs import create_repository
 
 CHECKOUT = Path(__file__).parents[2]
 POINTS = sorted(name for name in failpoints.NAMES if name.startswith(("gov.before_", "gov.after_", "gov.snapshot_")))
@@ -33,9 +33,9 @@ pytestmark = pytest.mark.torture
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    site = made(tmp_path_factory.mktemp("site"))
+    site = build_site(tmp_path_factory.mktemp("site"))
     site.configure(tx={"probe": False})
-    repository(site.folder / "pack", "newlet")
+    create_repository(site.folder / "pack", "newlet")
     return site
 
 
@@ -54,13 +54,13 @@ def recovered(site: Site) -> bool:
     layout = site.layout
     assert not layout.journal.exists()
     assert list(layout.work.iterdir()) == []
-    mark = generation.read_mark(layout, generation.current(layout))
+    mark = generation.read_mark(layout, generation.current_key(layout))
     assert mark is not None
-    assert mark.lock_sha256 == snapshot.hashes_of(snapshot.read_truth(layout.root, layout))["uv.lock"]
+    assert mark.lock_sha256 == snapshot.hash_contents(snapshot.read_truth_files(layout.root, layout))["uv.lock"]
     imports = ", ".join(package.name for package in mark.packages)
-    assert site.imported(f"import {imports}; print('well')") == "well"
-    plugin = staging.plugins_of(layout).plugins.get("pack")
-    groups = truth.groups(layout.pyproject.read_text())
+    assert site.run_in_production(f"import {imports}; print('well')") == "well"
+    plugin = staging.read_registry(layout).plugins.get("pack")
+    groups = truth.parse_groups(layout.pyproject.read_text())
     assert groups.get("node-pack", ()) == (plugin.managed_deps if plugin else ())
     return plugin is not None
 
@@ -68,8 +68,8 @@ def recovered(site: Site) -> bool:
 def put_back(site: Site) -> None:
     """Make the root one without the node, its code gone."""
     with site.opened() as ground:
-        if "pack" in staging.plugins_of(site.layout).plugins:
-            registry.remove(ground, "pack", purge_code=True)
+        if "pack" in staging.read_registry(site.layout).plugins:
+            registry.unregister(ground, "pack", purge_code=True)
     folder = site.comfyui / "custom_nodes/pack"
     if folder.exists():
         folder.rename(site.folder / f"away-{len(list(site.folder.iterdir()))}")
@@ -77,7 +77,7 @@ def put_back(site: Site) -> None:
 
 def added(site: Site) -> None:
     with site.opened() as ground:
-        add(ground, Wish(str(site.folder / "pack"), allow_local=True), find_pack=lambda _pack_id: None)
+        add_node(ground, AddRequest(str(site.folder / "pack"), allow_local=True), find_pack=lambda _pack_id: None)
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -99,7 +99,7 @@ def test_a_promotion_and_its_transaction_tell_one_story(site: Site, point: str) 
     killed(site, "promote", done.txid, point=point)
     assert recovered(site)
     after = transaction.read(site.layout, done.txid)
-    plugin = staging.plugins_of(site.layout).plugins["pack"]
+    plugin = staging.read_registry(site.layout).plugins["pack"]
     is_promoted = after.status == "promoted"
     assert is_promoted or point not in DECIDED
     assert plugin.managed_deps == (("newlet",) if is_promoted else ())
@@ -107,7 +107,7 @@ def test_a_promotion_and_its_transaction_tell_one_story(site: Site, point: str) 
     if is_promoted:
         assert after.promotion is not None
         assert plugin.last_snapshot == after.promotion.post_snapshot
-        snapshot.contents_of(site.layout, str(plugin.last_snapshot))
+        snapshot.read_contents(site.layout, str(plugin.last_snapshot))
 
 
 @pytest.mark.parametrize("point", POINTS)
@@ -137,11 +137,11 @@ def main() -> None:
     site = Site(Path(folder))
     with site.opened(what) as ground:
         if what == "add":
-            add(ground, Wish(str(site.folder / "pack"), allow_local=True), find_pack=lambda _pack_id: None)
+            add_node(ground, AddRequest(str(site.folder / "pack"), allow_local=True), find_pack=lambda _pack_id: None)
         elif what == "promote":
-            promotion.promote(ground, rest[0], Consent(), report=report.report)
+            promotion.promote(ground, rest[0], Consent(), report=report.report_conflict)
         else:
-            registry.remove(ground, "pack", purge_code=True)
+            registry.unregister(ground, "pack", purge_code=True)
 
 
 if __name__ == "__main__":

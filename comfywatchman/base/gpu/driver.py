@@ -9,7 +9,7 @@ from comfywatchman.base.gpu.query import GpuReading, read_gpus
 
 
 @dataclass(frozen=True, slots=True)
-class Driver:
+class GpuDriver:
     """The NVIDIA driver of this machine.
 
     Attributes:
@@ -27,7 +27,7 @@ class Driver:
     reason: str | None = None
 
 
-def read_driver(read: Callable[[], GpuReading] = read_gpus) -> Driver:
+def read_gpu_driver(read: Callable[[], GpuReading] = read_gpus) -> GpuDriver:
     """Ask the driver; never waits longer than a few seconds.
 
     Args:
@@ -37,4 +37,4 @@ def read_driver(read: Callable[[], GpuReading] = read_gpus) -> Driver:
     # A partitioned GPU without an instance is no GPU to compute on, yet its driver is one all the same.
     present = {"ok": True, "none": False, "unknown": None}[reading.status]
     names = tuple(device.name for device in reading.devices)
-    return Driver(present, reading.driver_version, reading.cuda_version, names, reading.reason)
+    return GpuDriver(present, reading.driver_version, reading.cuda_version, names, reading.reason)

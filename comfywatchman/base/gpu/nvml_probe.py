@@ -14,11 +14,11 @@ from typing import Any
 _MIG_ENABLED = 1
 
 
-def _text(value: bytes | str) -> str:
+def _decode(value: bytes | str) -> str:
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
-def _memory(nvml: Any, handle: Any) -> Any:
+def _read_memory(nvml: Any, handle: Any) -> Any:
     """Return free and used memory; drivers before 510 and some MIG instances know only the first form of the call."""
     try:
         return nvml.nvmlDeviceGetMemoryInfo(handle, version=nvml.nvmlMemory_v2)
@@ -26,53 +26,53 @@ def _memory(nvml: Any, handle: Any) -> Any:
         return nvml.nvmlDeviceGetMemoryInfo(handle)
 
 
-def _described(nvml: Any, index: int, handle: Any, *, mig: bool) -> dict[str, Any]:
+def _describe_device(nvml: Any, index: int, handle: Any, *, mig: bool) -> dict[str, Any]:
     found: dict[str, Any] = {"index": index, "mig": mig}
     try:
-        found["uuid"] = _text(nvml.nvmlDeviceGetUUID(handle))
-        found["name"] = _text(nvml.nvmlDeviceGetName(handle))
-        memory = _memory(nvml, handle)
+        found["uuid"] = _decode(nvml.nvmlDeviceGetUUID(handle))
+        found["name"] = _decode(nvml.nvmlDeviceGetName(handle))
+        memory = _read_memory(nvml, handle)
     except nvml.NVMLError as error:
         return {**found, "code": error.value, "problem": str(error)}
     return {**found, "total": memory.total, "free": memory.free, "used": memory.total - memory.free}
 
 
-def _in_mig_mode(nvml: Any, handle: Any) -> bool:
+def _is_in_mig_mode(nvml: Any, handle: Any) -> bool:
     try:
         return bool(nvml.nvmlDeviceGetMigMode(handle)[0] == _MIG_ENABLED)
     except nvml.NVMLError:
         return False
 
 
-def _instances(nvml: Any, index: int, handle: Any) -> list[dict[str, Any]]:
+def _list_mig_instances(nvml: Any, index: int, handle: Any) -> list[dict[str, Any]]:
     found = []
     for number in range(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)):
         try:
             instance = nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, number)
         except nvml.NVMLError:
             continue
-        found.append(_described(nvml, index, instance, mig=True))
+        found.append(_describe_device(nvml, index, instance, mig=True))
     return found
 
 
-def _gpu(nvml: Any, index: int) -> list[dict[str, Any]]:
+def _describe_gpu(nvml: Any, index: int) -> list[dict[str, Any]]:
     try:
         handle = nvml.nvmlDeviceGetHandleByIndex(index)
-        if _in_mig_mode(nvml, handle):
-            return _instances(nvml, index, handle)
+        if _is_in_mig_mode(nvml, handle):
+            return _list_mig_instances(nvml, index, handle)
     except nvml.NVMLError as error:
         return [{"index": index, "mig": False, "code": error.value, "problem": str(error)}]
-    return [_described(nvml, index, handle, mig=False)]
+    return [_describe_device(nvml, index, handle, mig=False)]
 
 
-def _driver(nvml: Any) -> str | None:
+def _read_driver_version(nvml: Any) -> str | None:
     try:
-        return _text(nvml.nvmlSystemGetDriverVersion())
+        return _decode(nvml.nvmlSystemGetDriverVersion())
     except nvml.NVMLError:
         return None
 
 
-def _cuda(nvml: Any) -> int | None:
+def _read_cuda_version(nvml: Any) -> int | None:
     """Return the newest CUDA that the driver can serve, as NVML writes it: 12080 is 12.8."""
     try:
         return int(nvml.nvmlSystemGetCudaDriverVersion_v2())
@@ -80,7 +80,7 @@ def _cuda(nvml: Any) -> int | None:
         return None
 
 
-def answer(library: str) -> dict[str, Any]:
+def probe_gpus(library: str) -> dict[str, Any]:
     """Return what NVML says: `driver`, `cuda`, `count`, `devices`; `code` and `problem` when it could not be opened."""
     # pynvml opens "libnvidia-ml.so.1" by name; a library of that name that is loaded already is the one it gets.
     ctypes.CDLL(library)
@@ -91,11 +91,11 @@ def answer(library: str) -> dict[str, Any]:
         count = nvml.nvmlDeviceGetCount()
     except nvml.NVMLError as error:
         return {"code": error.value, "problem": str(error)}
-    devices = [device for index in range(count) for device in _gpu(nvml, index)]
-    return {"driver": _driver(nvml), "cuda": _cuda(nvml), "count": count, "devices": devices}
+    devices = [device for index in range(count) for device in _describe_gpu(nvml, index)]
+    return {"driver": _read_driver_version(nvml), "cuda": _read_cuda_version(nvml), "count": count, "devices": devices}
 
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])
     # A new line first: a driver that prints must not spoil ours.
-    sys.stdout.write("\n" + json.dumps(answer(sys.argv[2])) + "\n")
+    sys.stdout.write("\n" + json.dumps(probe_gpus(sys.argv[2])) + "\n")

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import Ended, run_bounded
+from comfywatchman.base.process import ProcessResult, run_bounded
 
 LIBRARIES: Final = (
     "libnvidia-ml.so.1",
@@ -72,7 +72,7 @@ class GpuReading:
     cuda_version: tuple[int, int] | None = None
 
 
-class _Device(msgspec.Struct, frozen=True):
+class _ProbedDevice(msgspec.Struct, frozen=True):
     index: int
     mig: bool
     uuid: str = ""
@@ -84,13 +84,13 @@ class _Device(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
-class _Answer(msgspec.Struct, frozen=True):
+class _ProbeResult(msgspec.Struct, frozen=True):
     code: int = 0
     problem: str | None = None
     driver: str | None = None
     cuda: int | None = None
     count: int = 0
-    devices: tuple[_Device, ...] = ()
+    devices: tuple[_ProbedDevice, ...] = ()
 
 
 def read_gpus(
@@ -106,22 +106,22 @@ def read_gpus(
         libraries: Names or paths under which NVML is looked for, in this order.
         system: The folder under which `dev`, `proc` and `sys` lie.
     """
-    library = _first_library(libraries)
+    library = _find_library(libraries)
     if library is None:
-        return _without_library(system)
+        return _read_without_library(system)
     try:
         ended = run_bounded(_probe_command(library), timeout_seconds=timeout_seconds)
     except Failure as failure:
-        return _unknown(f"The NVIDIA driver did not answer: {failure.message}")
-    return _judged(ended, system)
+        return _unknown_reading(f"The NVIDIA driver did not answer: {failure.message}")
+    return _parse_probe(ended, system)
 
 
-def _first_library(libraries: tuple[str, ...]) -> str | None:
+def _find_library(libraries: tuple[str, ...]) -> str | None:
     """Name the first library that exists; loading it runs nothing of the driver until NVML is initialised."""
-    return next((library for library in libraries if _exists(library)), None)
+    return next((library for library in libraries if _library_exists(library)), None)
 
 
-def _exists(library: str) -> bool:
+def _library_exists(library: str) -> bool:
     if "/" in library:
         return Path(library).exists()
     import ctypes
@@ -134,9 +134,9 @@ def _exists(library: str) -> bool:
     return True
 
 
-def _without_library(system: Path) -> GpuReading:
+def _read_without_library(system: Path) -> GpuReading:
     if (system / "dev/nvidiactl").exists():
-        return _unknown("An NVIDIA device is here, but the library libnvidia-ml.so.1 was not found.")
+        return _unknown_reading("An NVIDIA device is here, but the library libnvidia-ml.so.1 was not found.")
     return GpuReading(status="none", reason="No NVIDIA driver library was found.")
 
 
@@ -148,36 +148,36 @@ def _probe_command(library: str) -> list[str]:
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("nvml_probe.py")), str(packages), library]
 
 
-def _judged(ended: Ended, system: Path) -> GpuReading:
+def _parse_probe(ended: ProcessResult, system: Path) -> GpuReading:
     if ended.status != 0:
         complaint = ended.errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
         how = f"signal {-ended.status}" if ended.status < 0 else f"status {ended.status}"
-        return _unknown(f"The question to the NVIDIA driver ended with {how}. {complaint}".strip())
+        return _unknown_reading(f"The question to the NVIDIA driver ended with {how}. {complaint}".strip())
     try:
-        answer = msgspec.json.decode(ended.output.strip().rpartition(b"\n")[2], type=_Answer)
+        answer = msgspec.json.decode(ended.output.strip().rpartition(b"\n")[2], type=_ProbeResult)
     except msgspec.DecodeError:
-        return _unknown("The NVIDIA driver's answer could not be understood.")
-    return _reading(answer, system)
+        return _unknown_reading("The NVIDIA driver's answer could not be understood.")
+    return _build_reading(answer, system)
 
 
-def _reading(answer: _Answer, system: Path) -> GpuReading:
+def _build_reading(answer: _ProbeResult, system: Path) -> GpuReading:
     if answer.code == _DRIVER_NOT_LOADED and not _has_nvidia_card(system):
         return GpuReading(status="none", reason="The NVIDIA library is installed, but there is no NVIDIA GPU.")
     if answer.problem is not None:
-        return _unknown(f"The NVIDIA driver answered: {answer.problem}.")
+        return _unknown_reading(f"The NVIDIA driver answered: {answer.problem}.")
     cuda = None if answer.cuda is None else (answer.cuda // 1000, answer.cuda % 1000 // 10)
     if not answer.devices:
         reason = "The GPU is in MIG mode without an instance." if answer.count else "There is no NVIDIA GPU."
         return GpuReading(status="none", reason=reason, driver_version=answer.driver, cuda_version=cuda)
-    devices = tuple(_device(found, system) for found in answer.devices)
+    devices = tuple(_build_device(found, system) for found in answer.devices)
     if all(device.memory_free_bytes is None for device in devices):
         reason = f"No GPU says how much memory it has: {devices[0].problem}."
         return GpuReading("unknown", devices, reason, driver_version=answer.driver, cuda_version=cuda)
     return GpuReading(status="ok", devices=devices, driver_version=answer.driver, cuda_version=cuda)
 
 
-def _device(found: _Device, system: Path) -> GpuDevice:
-    shared = _system_memory(system) if found.code == _NOT_SUPPORTED and not found.mig else None
+def _build_device(found: _ProbedDevice, system: Path) -> GpuDevice:
+    shared = _read_system_memory(system) if found.code == _NOT_SUPPORTED and not found.mig else None
     if shared is not None:
         total, free = shared
         return GpuDevice(found.index, found.uuid, found.name, total, free, total - free, shares_system_memory=True)
@@ -193,7 +193,7 @@ def _device(found: _Device, system: Path) -> GpuDevice:
     )
 
 
-def _system_memory(system: Path) -> tuple[int, int] | None:
+def _read_system_memory(system: Path) -> tuple[int, int] | None:
     """Return the machine's total and available memory; a GPU that answers "not supported" has none of its own.
 
     NVIDIA documents this for its unified-memory machines (DGX Spark, Jetson).
@@ -208,17 +208,18 @@ def _system_memory(system: Path) -> tuple[int, int] | None:
 
 def _has_nvidia_card(system: Path) -> bool:
     return any(
-        _first_line(device / "vendor") == _NVIDIA_VENDOR and _first_line(device / "class").startswith(_DISPLAY_CLASS)
+        _read_first_line(device / "vendor") == _NVIDIA_VENDOR
+        and _read_first_line(device / "class").startswith(_DISPLAY_CLASS)
         for device in (system / "sys/bus/pci/devices").glob("*")
     )
 
 
-def _first_line(path: Path) -> str:
+def _read_first_line(path: Path) -> str:
     try:
         return path.read_text("ascii").strip()
     except OSError:
         return ""
 
 
-def _unknown(reason: str) -> GpuReading:
+def _unknown_reading(reason: str) -> GpuReading:
     return GpuReading(status="unknown", reason=reason)

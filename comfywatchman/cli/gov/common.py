@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
-from comfywatchman.base.text import reason_of
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.text import os_error_text
 from comfywatchman.cli.render import exit_code, print_failure, print_json, printable
 from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
-    from comfywatchman.governance.environments.context import Ground
+    from comfywatchman.governance.environments.context import GovContext
 
-_ROOM: Final = "comfywatchman.governance"
-Tell = Callable[[str], None]
+_LOGGER_NAME: Final = "comfywatchman.governance"
+ProgressCallback = Callable[[str], None]
 _WAITING: Final = "waiting for another command"
 
 
@@ -45,10 +45,10 @@ class GovCommand(click.Command):
         except OSError as error:
             if error.filename is None:
                 raise
-            place = show_path(os.fsdecode(error.filename))
+            place = printable_path(os.fsdecode(error.filename))
             raise Failure(
                 "file-unreadable",
-                f"{place} cannot be read or written: {reason_of(error)}.",
+                f"{place} cannot be read or written: {os_error_text(error)}.",
                 hint="See the permissions (ls -l) of the governed root and of ComfyUI; nothing was half done.",
             ) from error
 
@@ -58,7 +58,7 @@ def json_option(command: Any) -> Any:
     return click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")(command)
 
 
-def answer(context: click.Context, result: Any) -> None:
+def print_result(context: click.Context, result: Any) -> None:
     """Print a result as JSON, in the envelope that every command of `gov` shares."""
     print_json(command=command_name(context), result=result)
 
@@ -74,7 +74,9 @@ def command_name(context: click.Context) -> str:
 
 
 @contextmanager
-def opened(session: Session, command: str, *, is_new: bool = False, words: str = "") -> Iterator[tuple[Ground, Tell]]:
+def open_gov(
+    session: Session, command: str, *, is_new: bool = False, words: str = ""
+) -> Iterator[tuple[GovContext, ProgressCallback]]:
     """Hold the governed root while the block runs, and show a person what is going on meanwhile.
 
     Args:
@@ -90,41 +92,44 @@ def opened(session: Session, command: str, *, is_new: bool = False, words: str =
         Failure: As `governance.ground.open_ground`.
     """
     from comfywatchman.base.config import network_variables
-    from comfywatchman.governance.environments.access import open_ground
+    from comfywatchman.governance.environments.access import open_context
 
     with (
-        shown(session, words or command) as tell,
-        open_ground(
+        show_progress(session, words or command) as tell,
+        open_context(
             session.governed_root,
-            comfyui=session.comfyui_folder(),
+            comfyui=session.find_comfyui_folder(),
             command=f"gov {command}",
             clock=session.clock,
             network=network_variables(),
             is_new=is_new,
         ) as ground,
     ):
-        _say(session, ground)
+        _print_notes(session, ground)
         yield ground, tell
 
 
-def looked(session: Session) -> Ground:
+def read_gov(session: Session) -> GovContext:
     """Return the governed root for a command that only reads.
 
     Raises:
         Failure: As `governance.ground.look`.
     """
     from comfywatchman.base.config import network_variables
-    from comfywatchman.governance.environments.access import look
+    from comfywatchman.governance.environments.access import read_context
 
-    with shown(session, "Looking"):
-        ground = look(
-            session.governed_root, comfyui=session.comfyui_folder(), clock=session.clock, network=network_variables()
+    with show_progress(session, "Looking"):
+        ground = read_context(
+            session.governed_root,
+            comfyui=session.find_comfyui_folder(),
+            clock=session.clock,
+            network=network_variables(),
         )
-    _say(session, ground)
+    _print_notes(session, ground)
     return ground
 
 
-def _say(session: Session, ground: Ground) -> None:
+def _print_notes(session: Session, ground: GovContext) -> None:
     if ground.note:
         click.echo(printable(ground.note), err=True)
     named = session.comfyui_option
@@ -137,11 +142,11 @@ def _say(session: Session, ground: Ground) -> None:
 
 
 @contextmanager
-def shown(session: Session, words: str) -> Iterator[Tell]:
+def show_progress(session: Session, words: str) -> Iterator[ProgressCallback]:
     """Show on a terminal what is going on; elsewhere only that somebody else is waited for."""
     session.log.debug("gov called", extra={"words": words})
     if not sys.stderr.isatty():
-        with _heard(_Teller(lambda _text: None)):
+        with _listen_to_log(_ProgressHandler(lambda _text: None)):
             yield lambda _text: None
         return
     from rich.console import Console
@@ -152,13 +157,13 @@ def shown(session: Session, words: str) -> Iterator[Tell]:
         def tell(text: str) -> None:
             status.update(Text(printable(text)))
 
-        with _heard(_Teller(tell)):
+        with _listen_to_log(_ProgressHandler(tell)):
             yield tell
 
 
 @contextmanager
-def _heard(teller: logging.Handler) -> Iterator[None]:
-    log = logging.getLogger(_ROOM)
+def _listen_to_log(teller: logging.Handler) -> Iterator[None]:
+    log = logging.getLogger(_LOGGER_NAME)
     log.addHandler(teller)
     try:
         yield
@@ -166,10 +171,10 @@ def _heard(teller: logging.Handler) -> Iterator[None]:
         log.removeHandler(teller)
 
 
-class _Teller(logging.Handler):
+class _ProgressHandler(logging.Handler):
     """Turns the phrases that governance logs into words for whoever waits."""
 
-    def __init__(self, tell: Tell) -> None:
+    def __init__(self, tell: ProgressCallback) -> None:
         super().__init__(logging.INFO)
         self._tell = tell
 

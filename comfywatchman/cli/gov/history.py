@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, answer, json_option, looked, opened
+from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
 from comfywatchman.cli.session import Session
 
@@ -30,9 +30,9 @@ def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
     """
     from comfywatchman.governance.environments.rollback import rollback as go_back
 
-    with opened(context.obj, "rollback", words="Going back") as (ground, _tell):
+    with open_gov(context.obj, "rollback", words="Going back") as (ground, _tell):
         operation = go_back(ground, snapshot)
-    _report(context, operation, f"Production is as snapshot {snapshot}.", as_json=as_json)
+    _print_operation(context, operation, f"Production is as snapshot {snapshot}.", as_json=as_json)
 
 
 @click.command(cls=GovCommand)
@@ -48,14 +48,14 @@ def undo(context: click.Context, operation: str, as_json: bool) -> None:
     """
     from comfywatchman.governance.environments.rollback import undo as take_back
 
-    with opened(context.obj, "undo", words="Going back") as (ground, _tell):
+    with open_gov(context.obj, "undo", words="Going back") as (ground, _tell):
         done = take_back(ground, operation)
-    _report(context, done, f"Operation {operation} was taken back.", as_json=as_json)
+    _print_operation(context, done, f"Operation {operation} was taken back.", as_json=as_json)
 
 
-def _report(context: click.Context, operation: Operation, words: str, *, as_json: bool) -> None:
+def _print_operation(context: click.Context, operation: Operation, words: str, *, as_json: bool) -> None:
     if as_json:
-        answer(context, operation)
+        print_result(context, operation)
         return
     click.echo(printable(words))
     click.echo(f"To take this back: gov undo {operation.op_id}")
@@ -69,10 +69,10 @@ def list_snapshots(context: click.Context, as_json: bool) -> None:
     """List the kept snapshots, newest first."""
     from comfywatchman.governance.environments import generation, snapshot
 
-    ground = looked(context.obj)
+    ground = read_gov(context.obj)
     found = tuple(reversed(snapshot.read_all(ground.layout)))
     if as_json:
-        answer(context, {"snapshots": found})
+        print_result(context, {"snapshots": found})
         return
     rows = []
     for one in found:
@@ -91,15 +91,15 @@ def inspect_snapshot(context: click.Context, snapshot: str, as_json: bool) -> No
     from comfywatchman.base.errors import Failure
     from comfywatchman.governance.environments import snapshot as snapshots
 
-    ground = looked(context.obj)
+    ground = read_gov(context.obj)
     meta = snapshots.read(ground.layout, snapshot)
     trouble = None
     try:
-        snapshots.contents_of(ground.layout, snapshot)
+        snapshots.read_contents(ground.layout, snapshot)
     except Failure as failure:
         trouble = failure.message
     if as_json:
-        answer(context, {"meta": meta, "trouble": trouble})
+        print_result(context, {"meta": meta, "trouble": trouble})
     else:
         rows = [("id", meta.id), ("created_at", meta.created_at), ("reason", meta.reason), ("ref", meta.ref)]
         rows += [("generation", meta.generation or ""), *sorted(meta.sha256.items())]
@@ -113,12 +113,12 @@ def inspect_snapshot(context: click.Context, snapshot: str, as_json: bool) -> No
 @click.pass_context
 def list_operations(context: click.Context, as_json: bool) -> None:
     """List operations, newest first."""
-    from comfywatchman.governance.environments.rollback import operations
+    from comfywatchman.governance.environments.rollback import read_operations
 
     session: Session = context.obj
-    found = tuple(reversed(operations(looked(session).layout)))
+    found = tuple(reversed(read_operations(read_gov(session).layout)))
     if as_json:
-        answer(context, {"operations": found})
+        print_result(context, {"operations": found})
         return
     rows = [(one.op_id, one.kind, one.ref, one.status, one.ended_at or "", one.note) for one in found]
     columns = ("Operation", "Kind", "Of", "Status", "Ended", "Note")
@@ -133,9 +133,9 @@ def inspect_operation(context: click.Context, operation: str, as_json: bool) -> 
     """Show what OPERATION changed."""
     from comfywatchman.governance.environments.rollback import read_operation
 
-    found = read_operation(looked(context.obj).layout, operation)
+    found = read_operation(read_gov(context.obj).layout, operation)
     if as_json:
-        answer(context, found)
+        print_result(context, found)
         return
     rows = [("kind", found.kind), ("of", found.ref), ("status", found.status), ("started", found.started_at)]
     rows += [

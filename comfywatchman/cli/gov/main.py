@@ -84,7 +84,7 @@ def gov(
     )
 
 
-def _inner(name: str, text: str, commands: dict[str, tuple[str, str]]) -> LazyGroup:
+def _build_group(name: str, text: str, commands: dict[str, tuple[str, str]]) -> LazyGroup:
     return LazyGroup(
         name=name,
         help=text,
@@ -95,7 +95,7 @@ def _inner(name: str, text: str, commands: dict[str, tuple[str, str]]) -> LazyGr
     )
 
 
-node = _inner(
+node = _build_group(
     "node",
     SUMMARIES["node"],
     {
@@ -104,7 +104,7 @@ node = _inner(
         "remove": ("comfywatchman.cli.gov.node:remove", "Take a node and every package that only it needs away."),
     },
 )
-tx = _inner(
+tx = _build_group(
     "tx",
     SUMMARIES["tx"],
     {
@@ -115,7 +115,7 @@ tx = _inner(
         "promote": ("comfywatchman.cli.gov.tx:promote", "Put what was tried in production."),
     },
 )
-snapshot = _inner(
+snapshot = _build_group(
     "snapshot",
     "List and inspect snapshots: kept states of pyproject.toml, uv.lock and plugins.json.",
     {
@@ -123,7 +123,7 @@ snapshot = _inner(
         "inspect": ("comfywatchman.cli.gov.history:inspect_snapshot", "Show one snapshot, and whether it is whole."),
     },
 )
-op = _inner(
+op = _build_group(
     "op",
     SUMMARIES["op"],
     {

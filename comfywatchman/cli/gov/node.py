@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.gov.common import GovCommand, answer, json_option, looked, opened
+from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
 from comfywatchman.cli.render import print_table, printable
 from comfywatchman.cli.session import Session
 
@@ -39,34 +39,34 @@ def add(
     gov node add --adopt FOLDER
     """
     from comfywatchman.governance.nodes import add as node_add
-    from comfywatchman.governance.nodes.identity import shown_url
+    from comfywatchman.governance.nodes.identity import redact_url
 
     if adopt and (ref or node_id or allow_local):
         raise click.UsageError("--adopt takes a folder as it is: without --ref, --id and --allow-local.")
     session: Session = context.obj
     # What is done stands in the lock and on the terminal; a token in an address must not.
-    shown = shown_url(target)
-    with opened(session, f"node add {shown}", words=f"Adding {shown}") as (ground, tell):
+    shown = redact_url(target)
+    with open_gov(session, f"node add {shown}", words=f"Adding {shown}") as (ground, tell):
         if adopt:
-            plugin = node_add.adopt(ground, target)
+            plugin = node_add.adopt_node(ground, target)
         else:
-            wish = node_add.Wish(target, ref=ref, node_id=node_id, allow_local=allow_local)
-            plugin = node_add.add(ground, wish, find_pack=_finder(session), progress=tell)
+            wish = node_add.AddRequest(target, ref=ref, node_id=node_id, allow_local=allow_local)
+            plugin = node_add.add_node(ground, wish, find_pack=_build_pack_finder(session), progress=tell)
     if as_json:
-        answer(context, plugin)
+        print_result(context, plugin)
         return
     click.echo(f"Registered: {printable(plugin.id)} at {(plugin.commit or 'no commit')[:12]}")
     click.echo(f"Next, try it aside: gov tx run {plugin.id}")
 
 
-def _finder(session: Session) -> FindPack:
+def _build_pack_finder(session: Session) -> FindPack:
     def find(pack_id: str) -> str | None:
-        from comfywatchman.base.http import Session as Connection
-        from comfywatchman.sources.registry import registry_pack
+        from comfywatchman.base.http import HttpSession as Connection
+        from comfywatchman.sources.registry import find_registry_pack
 
         seconds = _REGISTRY_SECONDS
         with Connection(timeout_seconds=seconds, budget_seconds=seconds, max_bytes=1 << 20) as connection:
-            found = registry_pack(connection, session.settings.nodes.registry_url, pack_id)
+            found = find_registry_pack(connection, session.settings.nodes.registry_url, pack_id)
         if found.failure is not None:
             raise Failure(
                 found.failure.code,
@@ -83,17 +83,17 @@ def _finder(session: Session) -> FindPack:
 @click.pass_context
 def list_nodes(context: click.Context, as_json: bool) -> None:
     """List the registered nodes, and folders of custom_nodes that are not registered."""
-    from comfywatchman.governance.checks.collect import unregistered
+    from comfywatchman.governance.checks.collect import find_unregistered
     from comfywatchman.governance.nodes import registry
 
-    ground = looked(context.obj)
-    found = registry.listed(ground)
-    strangers = unregistered(ground)
+    ground = read_gov(context.obj)
+    found = registry.list_registered(ground)
+    strangers = find_unregistered(ground)
     if as_json:
         nodes = [
             {"plugin": one.plugin, "code": one.code, "commit": one.commit, "is_dirty": one.is_dirty} for one in found
         ]
-        answer(context, {"nodes": nodes, "unregistered": strangers})
+        print_result(context, {"nodes": nodes, "unregistered": strangers})
         return
     if found:
         rows = [
@@ -128,12 +128,12 @@ def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool
     gov node remove PACK
     gov node remove PACK --purge-code
     """
-    from comfywatchman.governance.transactions.remove import remove as take_away
+    from comfywatchman.governance.transactions.remove import remove_node as take_away
 
-    with opened(context.obj, f"node remove {node_id}", words=f"Removing {node_id}") as (ground, _tell):
+    with open_gov(context.obj, f"node remove {node_id}", words=f"Removing {node_id}") as (ground, _tell):
         operation = take_away(ground, node_id, purge_code=purge_code)
     if as_json:
-        answer(context, operation)
+        print_result(context, operation)
         return
     click.echo(f"Removed: {printable(node_id)}{' with its code' if purge_code else ''}")
     click.echo(f"To take this back: gov undo {operation.op_id}")

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, answer, json_option, looked, opened
-from comfywatchman.cli.gov.tx import say_next, show_conflict
+from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.tx import print_next_step, show_conflict
 from comfywatchman.cli.render import DONE, USAGE, printable
 
 if TYPE_CHECKING:
-    from comfywatchman.governance.environments.context import Ground
+    from comfywatchman.governance.environments.context import GovContext
 
 
 @click.command(cls=GovCommand)
@@ -39,33 +39,33 @@ def resolve(context: click.Context, txid: str, pins: tuple[str, ...], drop: tupl
     from comfywatchman.governance.conflicts import resolve as conflict_resolve
 
     if not (pins or drop or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
-        pins = _asked(looked(context.obj), txid)
-    with opened(context.obj, f"resolve {txid}", words="Trying the pins") as (ground, _tell):
+        pins = _prompt_for_pins(read_gov(context.obj), txid)
+    with open_gov(context.obj, f"resolve {txid}", words="Trying the pins") as (ground, _tell):
         done = conflict_resolve.resolve(ground, txid, pins, drop=drop)
-        report = conflict_resolve.report_of(ground, txid) if done.status == "needs_resolution" else None
+        report = conflict_resolve.read_report(ground, txid) if done.status == "needs_resolution" else None
     if as_json:
-        answer(context, {"transaction": done, "conflict": report})
+        print_result(context, {"transaction": done, "conflict": report})
     else:
         if done.status == "resolved":
             click.echo(f"Resolved with {printable(', '.join(done.resolution_pins)) or 'no pins'}.")
         if report is not None:
             show_conflict(report)
-        say_next(done)
+        print_next_step(done)
     context.exit(DONE if done.status == "resolved" else USAGE)
 
 
-def _asked(ground: Ground, txid: str) -> tuple[str, ...]:
+def _prompt_for_pins(ground: GovContext, txid: str) -> tuple[str, ...]:
     """Show what clashes and what can be chosen; return what the person chose."""
     from comfywatchman.governance.conflicts import resolve as conflict_resolve
     from comfywatchman.governance.transactions import transaction
 
     transaction.read(ground.layout, txid)
-    report = conflict_resolve.report_of(ground, txid)
+    report = conflict_resolve.read_report(ground, txid)
     if report is None:
         click.echo("There is no conflict report of this transaction.")
         return ()
     show_conflict(report, with_suggestions=False)
-    choices = conflict_resolve.choices(report)
+    choices = conflict_resolve.list_choices(report)
     for number, choice in enumerate(choices, start=1):
         over = f"; gives way: {', '.join(choice.gives_way)}" if choice.gives_way else ""
         click.echo(f"  {number}: {printable(choice.pin)}{printable(over)}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from comfywatchman.base.text import counted
-from comfywatchman.cli.gov.common import GovCommand, answer, json_option, looked, opened
+from comfywatchman.base.text import pluralize
+from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
 from comfywatchman.cli.session import Session
 
@@ -25,25 +25,25 @@ def init(context: click.Context, as_json: bool) -> None:
     gov --comfyui ~/ComfyUI init
     """
     from comfywatchman.governance.environments.init import init as make
-    from comfywatchman.governance.environments.init import remember_comfyui
+    from comfywatchman.governance.environments.init import store_comfyui_dir
 
     session: Session = context.obj
-    with opened(session, "init", is_new=True, words="Building the environment") as (ground, _tell):
+    with open_gov(session, "init", is_new=True, words="Building the environment") as (ground, _tell):
         operation = make(ground)
         if session.comfyui_option is not None:
-            remember_comfyui(ground)  # so that the commands that follow need not name it again
-        from comfywatchman.governance.status import status as status_of
+            store_comfyui_dir(ground)  # so that the commands that follow need not name it again
+        from comfywatchman.governance.status import read_status as status_of
 
         found = status_of(ground)
     if as_json:
-        answer(context, {"operation": operation, "status": found})
+        print_result(context, {"operation": operation, "status": found})
         return
     if operation is None:
         click.echo("Everything is there already; nothing was changed.")
     else:
         click.echo(f"Governed: {printable(found.root)}")
         click.echo(
-            f"Production: Python {found.python}, {counted(found.packages, 'package')}, all of their files verified."
+            f"Production: Python {found.python}, {pluralize(found.packages, 'package')}, all of their files verified."
         )
     click.echo("Next: gov node add URL registers a custom node, gov run starts ComfyUI, gov check looks at everything.")
 
@@ -53,16 +53,16 @@ def init(context: click.Context, as_json: bool) -> None:
 @click.pass_context
 def status(context: click.Context, as_json: bool) -> None:
     """Show what is in production, which nodes are registered, and what waits for you."""
-    from comfywatchman.governance.status import status as status_of
+    from comfywatchman.governance.status import read_status as status_of
 
-    found = status_of(looked(context.obj))
+    found = status_of(read_gov(context.obj))
     if as_json:
-        answer(context, found)
+        print_result(context, found)
         return
     click.echo(f"Governed:   {printable(found.root)}")
     click.echo(f"ComfyUI:    {printable(found.comfyui)}")
     if found.prod_env_exists:
-        click.echo(f"Production: {found.generation}, Python {found.python}, {counted(found.packages, 'package')}")
+        click.echo(f"Production: {found.generation}, Python {found.python}, {pluralize(found.packages, 'package')}")
     else:
         click.echo("Production: none. Run: gov init")
     click.echo(f"Lock:       {'there' if found.lock_exists else 'not there. Run: gov init'}")
@@ -75,7 +75,7 @@ def status(context: click.Context, as_json: bool) -> None:
         print_table(("Node", "Enabled", "Requirements", "Commit"), rows)
     else:
         click.echo("Nodes:      none registered. Register one: gov node add URL")
-    click.echo(f"{counted(found.transactions_total, 'transaction')}, {found.pending} of them not over.")
+    click.echo(f"{pluralize(found.transactions_total, 'transaction')}, {found.pending} of them not over.")
     if found.recent:
         rows = [(one.txid, one.node_id, one.status, one.started_at) for one in found.recent]
         print_table(("Transaction", "Node", "Status", "Started"), rows, whole="Transaction", spare=("Started",))
@@ -94,13 +94,13 @@ def check(context: click.Context, as_json: bool) -> None:
     gov check
     gov check --json | jq -r '.result.checks[] | select(.status != "ok") | .action'
     """
-    from comfywatchman.base.gpu.driver import read_driver
-    from comfywatchman.governance.checks.run_checks import make_checks, worst
+    from comfywatchman.base.gpu.driver import read_gpu_driver
+    from comfywatchman.governance.checks.runner import find_worst_status, run_checks
 
-    results = make_checks(looked(context.obj), driver=read_driver(), budget_seconds=None)
-    state = worst(results)
+    results = run_checks(read_gov(context.obj), driver=read_gpu_driver(), budget_seconds=None)
+    state = find_worst_status(results)
     if as_json:
-        answer(context, {"state": state, "checks": results})
+        print_result(context, {"state": state, "checks": results})
     else:
         print_table(("Check", "State", "What was seen"), [(one.name, one.status, one.evidence) for one in results])
         todo = [one for one in results if one.action is not None]
@@ -118,10 +118,10 @@ def migrate(context: click.Context, as_json: bool) -> None:
     """Bring files of an older version to this one's form; files that are of this form already stay as they are."""
     from comfywatchman.governance.environments.migrate import migrate as bring
 
-    with opened(context.obj, "migrate") as (ground, _tell):
+    with open_gov(context.obj, "migrate") as (ground, _tell):
         done = bring(ground)
     if as_json:
-        answer(context, {"changed": done})
+        print_result(context, {"changed": done})
         return
     for line in done:
         click.echo(printable(line))

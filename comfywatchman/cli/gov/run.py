@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, looked
+from comfywatchman.cli.gov.common import GovCommand, read_gov
 from comfywatchman.cli.session import Session
 
 
@@ -24,5 +24,5 @@ def run(context: click.Context, arguments: tuple[str, ...]) -> None:
     from comfywatchman.governance.foreground import run_in_foreground
 
     session: Session = context.obj
-    ground = looked(session)
+    ground = read_gov(session)
     run_in_foreground(ground.layout, session.installation_at(ground.comfyui), ground.settings.run, arguments)

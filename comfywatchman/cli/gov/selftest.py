@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, answer, json_option, shown
+from comfywatchman.cli.gov.common import GovCommand, json_option, print_result, show_progress
 from comfywatchman.cli.render import DONE, FAILED, print_table
 from comfywatchman.cli.session import Session
 
@@ -29,18 +29,18 @@ def test(context: click.Context, keep: bool, as_json: bool) -> None:
     gov test
     gov test --keep
     """
-    from comfywatchman.governance.selftest.acceptance import accept
+    from comfywatchman.governance.selftest.acceptance import run_selftest
 
     session: Session = context.obj
     folder = Path(tempfile.mkdtemp(prefix="gov-test-"))
     try:
-        with shown(session, "Trying") as tell:
-            steps = accept(folder, clock=session.clock, progress=lambda name: tell(f"Trying: {name}"))
+        with show_progress(session, "Trying") as tell:
+            steps = run_selftest(folder, clock=session.clock, progress=lambda name: tell(f"Trying: {name}"))
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
     if as_json:
-        answer(context, {"steps": steps, "folder": str(folder) if keep else None})
+        print_result(context, {"steps": steps, "folder": str(folder) if keep else None})
     else:
         print_table(("Step", "Result", "What was seen"), [(one.name, _WORDS[one.ok], one.detail) for one in steps])
         if keep:

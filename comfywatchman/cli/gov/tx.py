@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, answer, json_option, looked, opened
-from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable, shortened
+from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable, shorten_list
 
 if TYPE_CHECKING:
     from comfywatchman.governance.store.records import ConflictReport, Transaction
 
-_SHOWN: Final = 8
+_MAX_SHOWN: Final = 8
 _NEXT: Final = {
     "completed": "Next: gov tx promote {txid}, or gov tx abort {txid}",
     "resolved": "Next: gov tx promote {txid}",
@@ -43,13 +43,13 @@ def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_
     """
     from comfywatchman.governance.transactions import transaction
 
-    with opened(context.obj, f"tx run {node_id}", words=f"Trying {node_id}") as (ground, tell):
+    with open_gov(context.obj, f"tx run {node_id}", words=f"Trying {node_id}") as (ground, tell):
         done = transaction.run(ground, node_id, timeout_seconds=timeout_seconds, progress=tell)
     if as_json:
-        answer(context, done)
+        print_result(context, done)
     else:
-        _show(done)
-        say_next(done)
+        _print_transaction(done)
+        print_next_step(done)
     context.exit(DONE if done.status == "completed" else FAILED)
 
 
@@ -60,14 +60,14 @@ def list_transactions(context: click.Context, as_json: bool) -> None:
     """List transactions, newest first."""
     from comfywatchman.governance.transactions import transaction
 
-    found = tuple(reversed(transaction.read_all(looked(context.obj).layout)))
+    found = tuple(reversed(transaction.read_all(read_gov(context.obj).layout)))
     if as_json:
-        answer(context, {"transactions": [_brief(one) for one in found]})
+        print_result(context, {"transactions": [_summarize(one) for one in found]})
         return
     if not found:
         click.echo("No node was tried yet. Try one: gov tx run NODE")
         return
-    rows = [(one.txid, one.node_id, one.status, one.started_at, shortened(one.diff.added)) for one in found]
+    rows = [(one.txid, one.node_id, one.status, one.started_at, shorten_list(one.diff.added)) for one in found]
     columns = ("Transaction", "Node", "Status", "Started", "Came")
     print_table(columns, rows, whole="Transaction", spare=("Started",))
 
@@ -81,16 +81,16 @@ def inspect(context: click.Context, txid: str, as_json: bool) -> None:
     from comfywatchman.governance.conflicts import resolve
     from comfywatchman.governance.transactions import transaction
 
-    ground = looked(context.obj)
+    ground = read_gov(context.obj)
     found = transaction.read(ground.layout, txid)
-    report = resolve.report_of(ground, txid)
+    report = resolve.read_report(ground, txid)
     if as_json:
-        answer(context, {"transaction": found, "conflict": report})
+        print_result(context, {"transaction": found, "conflict": report})
         return
-    _show(found)
+    _print_transaction(found)
     if report is not None:
         show_conflict(report)
-    say_next(found)
+    print_next_step(found)
 
 
 @click.command(cls=GovCommand)
@@ -101,10 +101,10 @@ def abort(context: click.Context, txid: str, as_json: bool) -> None:
     """Throw the candidate environment of the transaction TXID away; its record stays."""
     from comfywatchman.governance.transactions import transaction
 
-    with opened(context.obj, f"tx abort {txid}") as (ground, _tell):
+    with open_gov(context.obj, f"tx abort {txid}") as (ground, _tell):
         done = transaction.abort(ground, txid)
     if as_json:
-        answer(context, done)
+        print_result(context, done)
         return
     click.echo(f"Aborted: {done.txid}. Its candidate environment is gone; production never changed.")
 
@@ -135,19 +135,19 @@ def promote(
     if approve_core and not reason:
         raise click.UsageError("--approve-core needs --reason TEXT: it is kept in the record.")
     consent = promotion.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
-    with opened(context.obj, f"tx promote {txid}", words="Promoting") as (ground, tell):
-        done = promotion.promote(ground, txid, consent, report=conflict_report.report, progress=tell)
-        clash = resolve.report_of(ground, txid) if done.status == "needs_resolution" else None
+    with open_gov(context.obj, f"tx promote {txid}", words="Promoting") as (ground, tell):
+        done = promotion.promote(ground, txid, consent, report=conflict_report.report_conflict, progress=tell)
+        clash = resolve.read_report(ground, txid) if done.status == "needs_resolution" else None
     if as_json:
-        answer(context, done)
+        print_result(context, done)
     elif done.status == "promoted":
-        _say_promoted(done)
+        _print_promoted(done)
     elif clash is not None:
         show_conflict(clash)
-        say_next(done)
+        print_next_step(done)
     else:
-        _show(done)
-        say_next(done)
+        _print_transaction(done)
+        print_next_step(done)
     context.exit({"promoted": DONE, "needs_resolution": USAGE}.get(done.status, FAILED))
 
 
@@ -162,7 +162,7 @@ def show_conflict(report: ConflictReport, *, with_suggestions: bool = True) -> N
     click.echo(f"  What uv said: {printable(report.raw_log)}")
 
 
-def _say_promoted(done: Transaction) -> None:
+def _print_promoted(done: Transaction) -> None:
     click.echo(f"Promoted: {printable(done.node_id)}")
     promotion = done.promotion
     for line in promotion.accepted_violations if promotion else ():
@@ -176,16 +176,16 @@ def _say_promoted(done: Transaction) -> None:
     click.echo("A ComfyUI that is running gets it when it is started again: gov run")
 
 
-def _show(one: Transaction) -> None:
+def _print_transaction(one: Transaction) -> None:
     rows = [("transaction", one.txid), ("node", one.node_id), ("status", one.status), ("started", one.started_at)]
     rows += [("ended", one.ended_at or ""), ("candidate", one.candidate_env), ("files", one.integrity)]
     rows += [("pins", ", ".join(one.resolution_pins))] if one.resolution_pins else []
     print_table(("Field", "Value"), rows)
     for sign, lines in (("+", one.diff.added), ("-", one.diff.removed)):
-        for line in lines[:_SHOWN]:
+        for line in lines[:_MAX_SHOWN]:
             click.echo(f"  {sign} {printable(line)}")
-        if len(lines) > _SHOWN:
-            click.echo(f"  {sign} … and {len(lines) - _SHOWN} more; --json shows all")
+        if len(lines) > _MAX_SHOWN:
+            click.echo(f"  {sign} … and {len(lines) - _MAX_SHOWN} more; --json shows all")
     for line in one.core_impact:
         click.echo(f"Core package: {printable(line)}")
     for finding in one.judgement.findings if one.judgement else ():
@@ -199,11 +199,11 @@ def _show(one: Transaction) -> None:
         click.echo(f"What ComfyUI printed: {printable(one.logs.stdout)}, {printable(one.logs.stderr)}")
 
 
-def say_next(one: Transaction) -> None:
+def print_next_step(one: Transaction) -> None:
     """Print the command that comes next for a transaction."""
     if one.status in _NEXT:
         click.echo(_NEXT[one.status].format(txid=one.txid))
 
 
-def _brief(one: Transaction) -> dict[str, object]:
+def _summarize(one: Transaction) -> dict[str, object]:
     return {"txid": one.txid, "node_id": one.node_id, "status": one.status, "started_at": one.started_at}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path
+from comfywatchman.base.files import printable_path, read_regular
 
 _MAX_BYTES: Final = 1 << 20
 _MAX_MERGED_KEYS: Final = 10_000
@@ -31,7 +31,7 @@ class ExtraPath:
     is_default: bool
 
 
-class _Wrong(Exception):
+class _InvalidExtraPaths(Exception):
     """What ComfyUI would stumble over, in words."""
 
 
@@ -45,15 +45,15 @@ def read_extra_paths(path: Path) -> tuple[ExtraPath, ...]:
         Failure: `comfyui-config-invalid` for everything on which ComfyUI refuses to start; nothing of the file counts.
     """
     try:
-        document = _load(read_regular(path, max_bytes=_MAX_BYTES))
-        return tuple(_entries(document, path.absolute().parent))
+        document = _load_yaml(read_regular(path, max_bytes=_MAX_BYTES))
+        return tuple(_parse_document(document, path.absolute().parent))
     except Failure as failure:
-        raise _invalid(path, failure.message) from failure
-    except _Wrong as wrong:
-        raise _invalid(path, f"{wrong}.") from wrong
+        raise _invalid_failure(path, failure.message) from failure
+    except _InvalidExtraPaths as wrong:
+        raise _invalid_failure(path, f"{wrong}.") from wrong
 
 
-def _load(content: bytes) -> Any:
+def _load_yaml(content: bytes) -> Any:
     import yaml
 
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -69,51 +69,51 @@ def _load(content: bytes) -> Any:
     try:
         return yaml.load(content.decode("utf-8"), Loader=Loader)  # noqa: S506 - derived from the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _Wrong(" ".join(str(error).split()) or type(error).__name__) from error
+        raise _InvalidExtraPaths(" ".join(str(error).split()) or type(error).__name__) from error
 
 
-def _entries(document: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
+def _parse_document(document: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
     if not isinstance(document, dict):
-        raise _Wrong("it holds no sections")
+        raise _InvalidExtraPaths("it holds no sections")
     count = 0
     for section, settings in document.items():
         if settings is None:
             continue
-        for entry in _section(str(section), settings, yaml_folder):
+        for entry in _parse_section(str(section), settings, yaml_folder):
             count += 1
             if count > _MAX_ENTRIES:
-                raise _Wrong(f"it names more than {_MAX_ENTRIES} folders")
+                raise _InvalidExtraPaths(f"it names more than {_MAX_ENTRIES} folders")
             yield entry
 
 
-def _section(name: str, settings: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
+def _parse_section(name: str, settings: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
     if not isinstance(settings, dict):
-        raise _Wrong(f"section {name!r} holds no settings")
-    base = _base_folder(name, settings, yaml_folder)
+        raise _InvalidExtraPaths(f"section {name!r} holds no settings")
+    base = _resolve_base_folder(name, settings, yaml_folder)
     is_default = bool(settings.get("is_default", False))
     for folder, lines in settings.items():
         if folder in {"base_path", "is_default"}:
             continue
         if not isinstance(lines, str) or "\0" in lines:
-            raise _Wrong(f"{folder!r} in section {name!r} is not a path")
+            raise _InvalidExtraPaths(f"{folder!r} in section {name!r} is not a path")
         for line in lines.split("\n"):
             if line:
                 directory = os.path.normpath(os.path.join(base, line))
                 yield ExtraPath(str(folder), Path(directory), is_default)
 
 
-def _base_folder(section: str, settings: dict[Any, Any], yaml_folder: Path) -> str:
+def _resolve_base_folder(section: str, settings: dict[Any, Any], yaml_folder: Path) -> str:
     if "base_path" not in settings:
         return str(yaml_folder)
     base = settings["base_path"]
     if not isinstance(base, str) or "\0" in base:
-        raise _Wrong(f"base_path in section {section!r} is not a path")
+        raise _InvalidExtraPaths(f"base_path in section {section!r} is not a path")
     return os.path.join(yaml_folder, os.path.expandvars(os.path.expanduser(base)))
 
 
-def _invalid(path: Path, reason: str) -> Failure:
+def _invalid_failure(path: Path, reason: str) -> Failure:
     return Failure(
         "comfyui-config-invalid",
-        f"{show_path(path)} cannot be used: {reason}",
+        f"{printable_path(path)} cannot be used: {reason}",
         hint="ComfyUI itself refuses to start on this file; correct or remove it.",
     )

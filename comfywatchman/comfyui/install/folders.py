@@ -16,7 +16,7 @@ from comfywatchman.comfyui.install.extra_paths import ExtraPath, read_extra_path
 from comfywatchman.comfyui.install.install import Installation
 
 CUSTOM_NODES: Final = "custom_nodes"
-_NO_MODELS: Final = frozenset({CUSTOM_NODES, "datasets", "download_model_base"})
+_NOT_MODEL_FOLDERS: Final = frozenset({CUSTOM_NODES, "datasets", "download_model_base"})
 """Names that an extra_model_paths.yaml may carry though no model is looked for there."""
 
 DIFFUSERS: Final = "diffusers"
@@ -39,7 +39,7 @@ class ModelFolder:
     extensions: frozenset[str]
 
 
-class _Row(msgspec.Struct, frozen=True):
+class _FolderRow(msgspec.Struct, frozen=True):
     """One folder of folder_table.json; `directories` and `output` are relative to the model and output folder."""
 
     directories: tuple[str, ...] = ()
@@ -49,21 +49,21 @@ class _Row(msgspec.Struct, frozen=True):
     output: str | None = None
 
 
-class _Table(msgspec.Struct, frozen=True):
+class _FolderTable(msgspec.Struct, frozen=True):
     source: str
     torch_extensions: tuple[str, ...]
-    folders: dict[str, _Row]
+    folders: dict[str, _FolderRow]
 
 
 @cache
-def _table() -> _Table:
+def _load_table() -> _FolderTable:
     content = Path(__file__).with_name("folder_table.json").read_bytes()
-    return msgspec.json.decode(content, type=_Table)
+    return msgspec.json.decode(content, type=_FolderTable)
 
 
 @cache
-def _aliases() -> dict[str, str]:
-    return {alias: name for name, row in _table().folders.items() for alias in row.aliases}
+def _load_aliases() -> dict[str, str]:
+    return {alias: name for name, row in _load_table().folders.items() for alias in row.aliases}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,13 @@ class ModelFolders:
     defaults: Mapping[str, Path] = field(default_factory=dict)
     custom_nodes: tuple[Path, ...] = ()
 
-    def canonical(self, name: str) -> str:
+    def get_canonical_name(self, name: str) -> str:
         """Return the name that ComfyUI uses today (`unet` is `diffusion_models`, `clip` is `text_encoders`)."""
-        return _aliases().get(name, name)
+        return _load_aliases().get(name, name)
 
     def get(self, name: str) -> ModelFolder | None:
         """Return a folder by its name or alias; None when nobody has named it."""
-        return self.folders.get(self.canonical(name))
+        return self.folders.get(self.get_canonical_name(name))
 
     def names(self) -> tuple[str, ...]:
         """Return the canonical names, sorted."""
@@ -103,8 +103,8 @@ class ModelFolders:
         Raises:
             KeyError: No such folder.
         """
-        folder = self.folders[self.canonical(name)]
-        row = _table().folders.get(folder.name, _Row())
+        folder = self.folders[self.get_canonical_name(name)]
+        row = _load_table().folders.get(folder.name, _FolderRow())
         owner = row.shares or folder.name
         if owner in self.defaults:
             return self.defaults[owner]
@@ -118,7 +118,7 @@ class ModelFolders:
         """
         added = {
             name: ModelFolder(name, (self.models_directory / name,), frozenset())
-            for name in map(self.canonical, names)
+            for name in map(self.get_canonical_name, names)
             if name not in self.folders and _stays_inside(name)
         }
         return ModelFolders(self.models_directory, {**self.folders, **added}, self.defaults, self.custom_nodes)
@@ -143,30 +143,30 @@ def resolve_folders(installation: Installation) -> tuple[ModelFolders, tuple[Fai
 
 
 def _assemble(installation: Installation, extra: Iterable[ExtraPath]) -> ModelFolders:
-    rows = _table().folders
+    rows = _load_table().folders
     models = installation.models_directory
     directories = {name: [models / d for d in row.directories] for name, row in rows.items() if row.shares is None}
     directories[CUSTOM_NODES] = [installation.base / CUSTOM_NODES]
     defaults: dict[str, Path] = {}
     for entry in extra:
-        name = _aliases().get(entry.folder, entry.folder)
-        _add(directories.setdefault(name, []), entry.directory, is_default=entry.is_default)
+        name = _load_aliases().get(entry.folder, entry.folder)
+        _add_directory(directories.setdefault(name, []), entry.directory, is_default=entry.is_default)
         if entry.is_default:
             defaults[name] = entry.directory
     for name, row in rows.items():
         if row.output is not None:
-            _add(directories[name], installation.output_directory / row.output, is_default=False)
+            _add_directory(directories[name], installation.output_directory / row.output, is_default=False)
         if row.shares is not None:
             directories[name] = directories[row.shares] + directories.get(name, [])
     folders = {
-        name: ModelFolder(name, tuple(found), _extensions(name))
+        name: ModelFolder(name, tuple(found), _get_extensions(name))
         for name, found in directories.items()
-        if name not in _NO_MODELS
+        if name not in _NOT_MODEL_FOLDERS
     }
     return ModelFolders(models, folders, defaults, tuple(directories[CUSTOM_NODES]))
 
 
-def _add(directories: list[Path], directory: Path, *, is_default: bool) -> None:
+def _add_directory(directories: list[Path], directory: Path, *, is_default: bool) -> None:
     if directory in directories:
         if not is_default:
             return
@@ -174,11 +174,11 @@ def _add(directories: list[Path], directory: Path, *, is_default: bool) -> None:
     directories.insert(0 if is_default else len(directories), directory)
 
 
-def _extensions(name: str) -> frozenset[str]:
-    row = _table().folders.get(name)
+def _get_extensions(name: str) -> frozenset[str]:
+    row = _load_table().folders.get(name)
     if row is None:
         return frozenset()
-    return frozenset(_table().torch_extensions if row.extensions is None else row.extensions)
+    return frozenset(_load_table().torch_extensions if row.extensions is None else row.extensions)
 
 
 def _stays_inside(name: str) -> bool:

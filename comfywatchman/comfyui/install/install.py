@@ -87,39 +87,39 @@ def find_installation(candidates: Sequence[tuple[str, Path]], *, explicit: Colle
     return None
 
 
-def site_packages(root: Path) -> tuple[Path, ...]:
+def find_site_packages(root: Path) -> tuple[Path, ...]:
     """Return the package folders of the environments that lie in a ComfyUI folder."""
     return tuple(
         site for name in ("venv", ".venv") for site in sorted((root / name).glob("lib/python3*/site-packages"))
     )
 
 
-def manager_places(root: Path, custom_nodes: Iterable[Path]) -> tuple[Path, ...]:
+def list_manager_paths(root: Path, custom_nodes: Iterable[Path]) -> tuple[Path, ...]:
     """Return where ComfyUI-Manager may be installed: as a node pack, or as a package; none of them need be there."""
     packs = (folder / name for folder in custom_nodes for name in ("ComfyUI-Manager", "comfyui-manager"))
-    return (*packs, *(site / "comfyui_manager" for site in site_packages(root)))
+    return (*packs, *(site / "comfyui_manager" for site in find_site_packages(root)))
 
 
 def read_version(root: Path) -> str | None:
     """Return the version that a ComfyUI folder states, read as text; nothing is imported."""
-    return _version_of_module(root / "comfyui_version.py") or _version_of_project(root / "pyproject.toml")
+    return _read_module_version(root / "comfyui_version.py") or _read_project_version(root / "pyproject.toml")
 
 
-def _version_of_module(path: Path) -> str | None:
-    found = _VERSION_LINE.search(_text(path))
+def _read_module_version(path: Path) -> str | None:
+    found = _VERSION_LINE.search(_read_text(path))
     return found.group(1) if found else None
 
 
-def _version_of_project(path: Path) -> str | None:
+def _read_project_version(path: Path) -> str | None:
     try:
-        project = tomllib.loads(_text(path)).get("project")
+        project = tomllib.loads(_read_text(path)).get("project")
     except (tomllib.TOMLDecodeError, RecursionError):
         return None
     version = project.get("version") if isinstance(project, dict) else None
     return version if isinstance(version, str) else None
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return read_regular(path, max_bytes=_MAX_VERSION_FILE_BYTES).decode("utf-8", "replace")
     except Failure:

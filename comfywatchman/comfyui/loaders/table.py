@@ -11,7 +11,7 @@ from typing import Final, Literal, TypedDict
 
 import orjson
 
-from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN, FileInput, FileInputs
+from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, FileInput, FileInputTable
 
 NOT_FILES: Final = (
     "",
@@ -26,7 +26,7 @@ NOT_FILES: Final = (
 )
 """What custom nodes offer in a model list beside files (measured over 625 community workflows)."""
 
-_FETCHING: Final = "DownloadAndLoad"
+_AUTO_DOWNLOAD_PREFIX: Final = "DownloadAndLoad"
 """How many packs name the nodes that fetch their models by themselves."""
 
 
@@ -90,9 +90,9 @@ class LoaderTable:
         presets: Mapping[str, Sequence[str | int]] | None = None,
         auto_downloads: Mapping[str, Sequence[str | int]] | None = None,
         displays: Iterable[str] = (),
-        file_inputs: FileInputs = BUILTIN,
+        file_inputs: FileInputTable = BUILTIN_FILE_INPUTS,
     ) -> None:
-        self._inputs = _by_class(inputs)
+        self._inputs = _group_by_class(inputs)
         self._widget_names = {name: tuple(names) for name, names in (widget_names or {}).items()}
         self._pickers = {name: frozenset(places) for name, places in (pickers or {}).items()}
         self._presets = {name: frozenset(places) for name, places in (presets or {}).items()}
@@ -110,7 +110,7 @@ class LoaderTable:
         """Give the names of a class's widgets by place, None where unknown; empty when nothing is known."""
         names = self._names.get(class_type)
         if names is None:
-            names = self._names[class_type] = self._gathered_names(class_type)
+            names = self._names[class_type] = self._collect_widget_names(class_type)
         return names
 
     def is_picker(self, class_type: str, name: str) -> bool:
@@ -123,7 +123,7 @@ class LoaderTable:
 
     def auto_downloads(self, class_type: str, place: int | str) -> bool:
         """Say whether the node itself fetches what this input, by name or widget place, names."""
-        return class_type.startswith(_FETCHING) or place in self._auto_downloads.get(class_type, ())
+        return class_type.startswith(_AUTO_DOWNLOAD_PREFIX) or place in self._auto_downloads.get(class_type, ())
 
     def is_display(self, class_type: str) -> bool:
         """Say whether the class only shows a value; what it stores is the value of an earlier run."""
@@ -132,9 +132,9 @@ class LoaderTable:
     def is_plain(self, class_type: str) -> bool:
         """Say whether the class has no pickers, presets or self-fetched inputs."""
         special = (self._pickers, self._presets, self._auto_downloads)
-        return not (class_type.startswith(_FETCHING) or any(class_type in one for one in special))
+        return not (class_type.startswith(_AUTO_DOWNLOAD_PREFIX) or any(class_type in one for one in special))
 
-    def extended(
+    def merge(
         self,
         inputs: Iterable[LoaderInput],
         *,
@@ -150,10 +150,10 @@ class LoaderTable:
             override: True lets the new inputs and names win (live `/object_info` of the running server).
             file_inputs: Inputs that take a file of the input folder; what this table knows of them stays.
         """
-        own = {_identity(known): known for listed in self._inputs.values() for known in listed}
+        own = {_get_input_key(known): known for listed in self._inputs.values() for known in listed}
         for new in inputs:
-            if override or _identity(new) not in own:
-                own[_identity(new)] = new
+            if override or _get_input_key(new) not in own:
+                own[_get_input_key(new)] = new
         names = (
             {**self._widget_names, **(widget_names or {})}
             if override
@@ -166,24 +166,26 @@ class LoaderTable:
             presets={name: tuple(places) for name, places in self._presets.items()},
             auto_downloads={name: tuple(places) for name, places in self._auto_downloads.items()},
             displays=self._displays,
-            file_inputs=self.file_inputs.extended(file_inputs),
+            file_inputs=self.file_inputs.merge(file_inputs),
         )
 
     @property
     def fingerprint(self) -> str:
         """Hex digest over the content; equal for equal tables, whatever way they were made."""
         if self._fingerprint is None:
-            self._fingerprint = hashlib.sha256(orjson.dumps(self._content(), option=orjson.OPT_SORT_KEYS)).hexdigest()
+            self._fingerprint = hashlib.sha256(
+                orjson.dumps(self._list_content(), option=orjson.OPT_SORT_KEYS)
+            ).hexdigest()
         return self._fingerprint
 
-    def _content(self) -> list[object]:
+    def _list_content(self) -> list[object]:
         places = [
             {class_type: sorted(map(str, listed)) for class_type, listed in one.items()}
             for one in (self._pickers, self._presets, self._auto_downloads)
         ]
         return [self._inputs, self._widget_names, places, sorted(self._displays), self.file_inputs.by_class]
 
-    def _gathered_names(self, class_type: str) -> tuple[str | None, ...]:
+    def _collect_widget_names(self, class_type: str) -> tuple[str | None, ...]:
         names = list(self._widget_names.get(class_type, ()))
         for known in self.inputs(class_type):
             if known.widget_index is None or not known.name:
@@ -194,12 +196,12 @@ class LoaderTable:
 
 
 @cache
-def builtin_table() -> LoaderTable:
+def load_builtin_table() -> LoaderTable:
     """Give the table that ships with the program."""
-    raw: _Packaged = orjson.loads(Path(__file__).with_name("loader_table.json").read_bytes())
+    raw: _PackagedTable = orjson.loads(Path(__file__).with_name("loader_table.json").read_bytes())
     return LoaderTable(
         (
-            _packaged_input(raw, class_type, evidence, row)
+            _build_packaged_input(raw, class_type, evidence, row)
             for class_type, (evidence, rows) in raw["classes"].items()
             for row in rows
         ),
@@ -214,7 +216,7 @@ def builtin_table() -> LoaderTable:
 _Row = tuple[str, int | None, str] | tuple[str, int | None, str, list[str]]
 
 
-class _Packaged(TypedDict):
+class _PackagedTable(TypedDict):
     evidence: list[str]
     exact_evidence: list[int]
     classes: dict[str, tuple[int, list[_Row]]]
@@ -226,7 +228,7 @@ class _Packaged(TypedDict):
     displays: list[str]
 
 
-def _packaged_input(raw: _Packaged, class_type: str, evidence: int, row: _Row) -> LoaderInput:
+def _build_packaged_input(raw: _PackagedTable, class_type: str, evidence: int, row: _Row) -> LoaderInput:
     exact = evidence in raw["exact_evidence"]
     return LoaderInput(
         class_type=class_type,
@@ -240,11 +242,11 @@ def _packaged_input(raw: _Packaged, class_type: str, evidence: int, row: _Row) -
     )
 
 
-def _identity(known: LoaderInput) -> tuple[str, str | int | None]:
+def _get_input_key(known: LoaderInput) -> tuple[str, str | int | None]:
     return known.class_type, known.name or known.widget_index
 
 
-def _by_class(inputs: Iterable[LoaderInput]) -> dict[str, tuple[LoaderInput, ...]]:
+def _group_by_class(inputs: Iterable[LoaderInput]) -> dict[str, tuple[LoaderInput, ...]]:
     found: dict[str, list[LoaderInput]] = {}
     for one in inputs:
         found.setdefault(one.class_type, []).append(one)

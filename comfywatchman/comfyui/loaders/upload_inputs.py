@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Kind = Literal["picture", "video", "sound", "latent", "3D file", "document", "folder"]
+FileKind = Literal["picture", "video", "sound", "latent", "3D file", "document", "folder"]
 
-UPLOADS: Final[Mapping[str, Kind]] = {
+UPLOAD_OPTIONS: Final[Mapping[str, FileKind]] = {
     "image_upload": "picture",
     "animated_image_upload": "picture",
     "video_upload": "video",
@@ -17,7 +17,7 @@ UPLOADS: Final[Mapping[str, Kind]] = {
 }
 """The marks by which a node class says that the editor offers an upload for a list, and what is uploaded."""
 
-NOT_CHOSEN: Final = ("", "none", "None")
+NO_FILE_CHOICES: Final = ("", "none", "None")
 """What lists of files offer for none of them."""
 
 
@@ -35,7 +35,7 @@ class FileInput:
 
     class_type: str
     name: str
-    kind: Kind
+    kind: FileKind
     widget_index: int | None = None
     not_files: tuple[str, ...] = ()
 
@@ -43,7 +43,7 @@ class FileInput:
 # ComfyUI 0.3.75 and 0.33.0 (nodes.py, comfy_extras, comfy_api_nodes): the classes that ask for
 # `exists_annotated_filepath` or open `get_annotated_filepath`; Load3D takes "" and "none" since it is written in V3.
 # ComfyUI-VideoHelperSuite marks no upload in its specs: its editor part adds the button by the name of the class.
-_BUILTIN: Final = (
+_BUILTIN_INPUTS: Final = (
     FileInput("LoadImage", "image", "picture", 0),
     FileInput("LoadImageMask", "image", "picture", 0),
     FileInput("LoadImageOutput", "image", "picture", 0),
@@ -63,7 +63,7 @@ _BUILTIN: Final = (
 )
 
 
-class FileInputs:
+class FileInputTable:
     """Immutable knowledge of the inputs that take a file; what is known first is kept.
 
     Args:
@@ -82,14 +82,14 @@ class FileInputs:
         """Return the inputs of a class that take a file."""
         return self.by_class.get(class_type, {}).values()
 
-    def holds(self, class_type: str, name: str) -> bool:
+    def has_input(self, class_type: str, name: str) -> bool:
         """Say whether an input takes a file."""
         return name in self.by_class.get(class_type, ())
 
-    def extended(self, new: Iterable[FileInput]) -> FileInputs:
+    def merge(self, new: Iterable[FileInput]) -> FileInputTable:
         """Return a table that also holds the inputs which this one lacks."""
-        return FileInputs((*(one for inputs in self.by_class.values() for one in inputs.values()), *new))
+        return FileInputTable((*(one for inputs in self.by_class.values() for one in inputs.values()), *new))
 
 
-BUILTIN: Final = FileInputs(_BUILTIN)
+BUILTIN_FILE_INPUTS: Final = FileInputTable(_BUILTIN_INPUTS)
 """What is known without looking at any pack or server."""

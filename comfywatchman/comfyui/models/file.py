@@ -10,8 +10,8 @@ from typing import Final
 import msgspec
 import orjson
 
-from comfywatchman.base.text import reason_of
-from comfywatchman.comfyui.models.gguf import least_size
+from comfywatchman.base.text import os_error_text
+from comfywatchman.comfyui.models.gguf import measure_minimum_size
 from comfywatchman.comfyui.models.safetensors import check_safetensors
 
 CHECK_VERSION: Final = 2
@@ -20,15 +20,17 @@ CHECK_VERSION: Final = 2
 HEAD_BYTES: Final = 64 << 10
 """How much of a file the first read takes."""
 
-_TORCH: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
-_SAFETENSORS: Final = frozenset({".safetensors", ".sft"})
-MODEL_SUFFIXES: Final = _TORCH | _SAFETENSORS | {".gguf", ".onnx"}
+_TORCH_SUFFIXES: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
+_SAFETENSORS_SUFFIXES: Final = frozenset({".safetensors", ".sft"})
+MODEL_SUFFIXES: Final = _TORCH_SUFFIXES | _SAFETENSORS_SUFFIXES | {".gguf", ".onnx"}
 """Suffixes of files that hold a model's weights."""
 
-_TEXTS: Final = frozenset({".json", ".yaml", ".yml", ".txt", ".md", ".html", ".htm", ".xml", ".svg", ".csv", ".py"})
-_HTML: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<error", b"<!--")
-_LFS: Final = b"version https://git-lfs.github.com/spec/"
-_REFUSALS: Final = (
+_TEXT_SUFFIXES: Final = frozenset(
+    {".json", ".yaml", ".yml", ".txt", ".md", ".html", ".htm", ".xml", ".svg", ".csv", ".py"}
+)
+_HTML_STARTS: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<error", b"<!--")
+_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
+_ERROR_TEXTS: Final = (
     b"entry not found",
     b"not found",
     b"access to ",
@@ -61,8 +63,12 @@ _MAGIC: Final = (
     (b"MZ\x90", "program"),
     (b"\x89HDF\r\n", "HDF5"),
 )
-_KNOWN: Final = frozenset({"gguf", "zip-pickle", "pickle"})
-_NAMES: Final = {"zip-pickle": "a zip archive as PyTorch writes it", "pickle": "a pickle", "gguf": "a GGUF file"}
+_KNOWN_CONTAINERS: Final = frozenset({"gguf", "zip-pickle", "pickle"})
+_CONTAINER_NAMES: Final = {
+    "zip-pickle": "a zip archive as PyTorch writes it",
+    "pickle": "a pickle",
+    "gguf": "a GGUF file",
+}
 _GGUF_VERSIONS: Final = range(1, 5)
 _GGUF_HEAD_BYTES: Final = 24
 _GGUF_LEAST_TENSOR_BYTES: Final = 24
@@ -86,7 +92,7 @@ class HeaderFacts(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
 
 
-def suffix_of(name: str) -> str:
+def get_suffix(name: str) -> str:
     """Return a file name's suffix as ComfyUI compares it: lower-case, with the dot, empty for `.hidden`."""
     stem, dot, ending = name.rpartition(".")
     return f".{ending}".lower() if dot and "/" not in ending and stem.rpartition("/")[2].strip(".") else ""
@@ -106,7 +112,7 @@ def check_header(path: str | os.PathLike[str], size: int) -> HeaderFacts:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
-        return HeaderFacts("unknown", f"cannot be opened: {reason_of(error)}", "unreadable")
+        return HeaderFacts("unknown", f"cannot be opened: {os_error_text(error)}", "unreadable")
     try:
         return check_descriptor(descriptor, os.fspath(path), size)
     finally:
@@ -124,57 +130,57 @@ def check_descriptor(descriptor: int, name: str, size: int) -> HeaderFacts:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return HeaderFacts("unknown", "not a regular file", "not-regular")
-        return _check(descriptor, suffix_of(name), size)
+        return _check_content(descriptor, get_suffix(name), size)
     except OSError as error:
-        return HeaderFacts("unknown", f"cannot be read: {reason_of(error)}", "unreadable")
+        return HeaderFacts("unknown", f"cannot be read: {os_error_text(error)}", "unreadable")
 
 
-def _check(descriptor: int, suffix: str, size: int) -> HeaderFacts:
+def _check_content(descriptor: int, suffix: str, size: int) -> HeaderFacts:
     if size == 0:
         return HeaderFacts("unknown", "empty (0 bytes)", "empty")
     head = os.pread(descriptor, HEAD_BYTES, 0)
-    if suffix in _SAFETENSORS and head[8:9] == b"{" and not head.startswith(_LFS):
-        return _safetensors(descriptor, head, size)
-    return _no_model(head, suffix, size) or _other(descriptor, head, suffix, size)
+    if suffix in _SAFETENSORS_SUFFIXES and head[8:9] == b"{" and not head.startswith(_LFS_POINTER):
+        return _check_safetensors_file(descriptor, head, size)
+    return _check_failed_download(head, suffix, size) or _check_container(descriptor, head, suffix, size)
 
 
-def _safetensors(descriptor: int, head: bytes, size: int) -> HeaderFacts:
+def _check_safetensors_file(descriptor: int, head: bytes, size: int) -> HeaderFacts:
     fault, detail = check_safetensors(lambda start, count: os.pread(descriptor, count, start), head, size)
     if fault is None:
         return HeaderFacts("safetensors", detail=detail)
     return HeaderFacts("safetensors", fault.reason, fault.code)
 
 
-def _no_model(head: bytes, suffix: str, size: int) -> HeaderFacts | None:
+def _check_failed_download(head: bytes, suffix: str, size: int) -> HeaderFacts | None:
     """Recognise what a broken download leaves behind; texts are allowed to be texts."""
-    if head.startswith(_LFS):
+    if head.startswith(_LFS_POINTER):
         return HeaderFacts("unknown", "a Git LFS pointer; the model itself was never downloaded", "lfs-pointer")
-    if suffix in _TEXTS:
+    if suffix in _TEXT_SUFFIXES:
         return None
     start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith(_HTML):
+    if start.startswith(_HTML_STARTS):
         return HeaderFacts("unknown", "a web page saved under a model's name", "html-page")
-    if suffix in MODEL_SUFFIXES and size <= _MAX_ANSWER_BYTES and (answer := _server_answer(head, start)):
+    if suffix in MODEL_SUFFIXES and size <= _MAX_ANSWER_BYTES and (answer := _read_server_answer(head, start)):
         return HeaderFacts("unknown", f"a server's answer saved under a model's name: {answer}", "server-answer")
     if suffix in MODEL_SUFFIXES and not head.strip(b"\0"):
         return HeaderFacts("unknown", "begins with zeros only; a download that never finished", "zeros")
     return None
 
 
-def _server_answer(head: bytes, start: bytes) -> str | None:
+def _read_server_answer(head: bytes, start: bytes) -> str | None:
     """Return the gist of a JSON or plain-text error body, printable and short; None when it is neither."""
     if start.startswith((b"{", b"[")):
         try:
             body = orjson.loads(head)
         except orjson.JSONDecodeError:
             return None
-        return _printable(_message_in(body))
-    if start.startswith(_REFUSALS) and head.isascii():
-        return _printable(head.decode("ascii"))
+        return _make_printable(_find_message(body))
+    if start.startswith(_ERROR_TEXTS) and head.isascii():
+        return _make_printable(head.decode("ascii"))
     return None
 
 
-def _message_in(body: object) -> str:
+def _find_message(body: object) -> str:
     if isinstance(body, dict):
         for key in ("message", "error", "detail"):
             if isinstance(body.get(key), str):
@@ -182,35 +188,37 @@ def _message_in(body: object) -> str:
     return "JSON"
 
 
-def _printable(text: str) -> str:
+def _make_printable(text: str) -> str:
     clean = "".join(c if c.isprintable() else " " for c in text[:200])
     return " ".join(clean.split())[:120] or "no text"
 
 
-def _other(descriptor: int, head: bytes, suffix: str, size: int) -> HeaderFacts:
+def _check_container(descriptor: int, head: bytes, suffix: str, size: int) -> HeaderFacts:
     container = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
-    if suffix in _SAFETENSORS:
-        return _not_safetensors(container)
+    if suffix in _SAFETENSORS_SUFFIXES:
+        return _report_not_safetensors(container)
     if suffix == ".gguf" or container == "gguf":
-        return _gguf(descriptor, head, size, container)
-    if suffix in _TORCH:
-        return _torch(descriptor, head, suffix, size, container)
+        return _check_gguf(descriptor, head, size, container)
+    if suffix in _TORCH_SUFFIXES:
+        return _check_torch(descriptor, head, suffix, size, container)
     if suffix == ".onnx" and head[:1] == b"\x08":
         return HeaderFacts("onnx")
-    return HeaderFacts(container if container in _KNOWN else "unknown")
+    return HeaderFacts(container if container in _KNOWN_CONTAINERS else "unknown")
 
 
-def _not_safetensors(container: str | None) -> HeaderFacts:
+def _report_not_safetensors(container: str | None) -> HeaderFacts:
     if container is None:
         return HeaderFacts("unknown", "not a safetensors file: it has no header", "header-invalid")
-    kind = container if container in _KNOWN else "unknown"
-    return HeaderFacts(kind, f"{_NAMES.get(container, container)} named as safetensors", "wrong-container")
+    kind = container if container in _KNOWN_CONTAINERS else "unknown"
+    return HeaderFacts(kind, f"{_CONTAINER_NAMES.get(container, container)} named as safetensors", "wrong-container")
 
 
-def _gguf(descriptor: int, head: bytes, size: int, container: str | None) -> HeaderFacts:
+def _check_gguf(descriptor: int, head: bytes, size: int, container: str | None) -> HeaderFacts:
     if container != "gguf":
-        wrong = "not a GGUF file" if container is None else f"{_NAMES.get(container, container)} named as GGUF"
-        return HeaderFacts(container if container in _KNOWN else "unknown", wrong, "wrong-container")
+        wrong = (
+            "not a GGUF file" if container is None else f"{_CONTAINER_NAMES.get(container, container)} named as GGUF"
+        )
+        return HeaderFacts(container if container in _KNOWN_CONTAINERS else "unknown", wrong, "wrong-container")
     order = "little" if head.startswith(b"GGUF") else "big"
     if size < _GGUF_HEAD_BYTES or len(head) < _GGUF_HEAD_BYTES:
         return HeaderFacts("gguf", f"cut off after {size} bytes", "truncated")
@@ -224,13 +232,15 @@ def _gguf(descriptor: int, head: bytes, size: int, container: str | None) -> Hea
     least = _GGUF_HEAD_BYTES + tensors * _GGUF_LEAST_TENSOR_BYTES + pairs * _GGUF_LEAST_PAIR_BYTES
     if least > size:
         return HeaderFacts("gguf", f"cut off: {tensors} tensors do not fit into {size} bytes", "truncated")
-    fault = _gguf_fault(descriptor, size, tensors, pairs)
+    fault = _find_gguf_fault(descriptor, size, tensors, pairs)
     return fault or HeaderFacts("gguf", detail=f"GGUF version {version}, {tensors} tensors")
 
 
-def _gguf_fault(descriptor: int, size: int, tensors: int, pairs: int) -> HeaderFacts | None:
+def _find_gguf_fault(descriptor: int, size: int, tensors: int, pairs: int) -> HeaderFacts | None:
     try:
-        needed = least_size(lambda start, count: os.pread(descriptor, min(count, size), start), tensors, pairs)
+        needed = measure_minimum_size(
+            lambda start, count: os.pread(descriptor, min(count, size), start), tensors, pairs
+        )
     except ValueError as error:
         return HeaderFacts("gguf", f"a damaged GGUF header: {error}", "header-invalid")
     if needed is None or needed <= size:
@@ -238,15 +248,15 @@ def _gguf_fault(descriptor: int, size: int, tensors: int, pairs: int) -> HeaderF
     return HeaderFacts("gguf", f"cut off: {size} of at least {needed} bytes", "truncated")
 
 
-def _torch(descriptor: int, head: bytes, suffix: str, size: int, container: str | None) -> HeaderFacts:
+def _check_torch(descriptor: int, head: bytes, suffix: str, size: int, container: str | None) -> HeaderFacts:
     if head[8:9] == b"{" and check_safetensors(lambda _start, _count: b"", head, size)[0] is None:
         return HeaderFacts("safetensors", f"safetensors named as {suffix}", "wrong-container")
-    if container == "zip-pickle" and not _zip_is_whole(descriptor, size):
+    if container == "zip-pickle" and not _has_zip_end(descriptor, size):
         return HeaderFacts("zip-pickle", "cut off: the zip archive has no end", "truncated")
     if container is None and suffix != ".bin" and _is_text(head):
         return HeaderFacts("unknown", "a text saved under a model's name", "wrong-container")
-    if container is None or container in _KNOWN or suffix == ".bin":
-        return HeaderFacts(container if container in _KNOWN else "unknown")
+    if container is None or container in _KNOWN_CONTAINERS or suffix == ".bin":
+        return HeaderFacts(container if container in _KNOWN_CONTAINERS else "unknown")
     return HeaderFacts("unknown", f"{container} named as {suffix}", "wrong-container")
 
 
@@ -255,7 +265,7 @@ def _is_text(head: bytes) -> bool:
     return not head.translate(None, _TEXT_BYTES) and not _OLDEST_PICKLE.match(head)
 
 
-def _zip_is_whole(descriptor: int, size: int) -> bool:
+def _has_zip_end(descriptor: int, size: int) -> bool:
     """Look for the end record, which stands in the last 22 bytes unless the archive carries a comment."""
     start = max(0, size - _ZIP_TAIL_BYTES)
     return b"PK\x05\x06" in os.pread(descriptor, _ZIP_TAIL_BYTES, start)

@@ -32,7 +32,7 @@ _MAX_DIMENSIONS: Final = 4
 _FIRST_PAIR: Final = 24
 
 
-def least_size(read: Callable[[int, int], bytes], tensors: int, pairs: int) -> int | None:
+def measure_minimum_size(read: Callable[[int, int], bytes], tensors: int, pairs: int) -> int | None:
     """Return how many bytes a file needs to hold all its tensors; None when its header is longer than is read.
 
     Args:
@@ -46,52 +46,52 @@ def least_size(read: Callable[[int, int], bytes], tensors: int, pairs: int) -> i
     for count in READ_BYTES:
         content = read(0, count)
         try:
-            return _needed(content, tensors, pairs)
+            return _measure_content(content, tensors, pairs)
         except (struct.error, IndexError):
             if len(content) < count:
                 return len(content) + 1
     return None
 
 
-def _needed(content: bytes, tensors: int, pairs: int) -> int:
-    place, alignment = _after_pairs(content, pairs)
+def _measure_content(content: bytes, tensors: int, pairs: int) -> int:
+    place, alignment = _skip_pairs(content, pairs)
     ends = []
     for _ in range(tensors):
-        end, place = _tensor(content, place)
+        end, place = _parse_tensor(content, place)
         ends.append(end)
     return -(-place // alignment) * alignment + max(ends) if ends else place
 
 
-def _after_pairs(content: bytes, pairs: int) -> tuple[int, int]:
+def _skip_pairs(content: bytes, pairs: int) -> tuple[int, int]:
     place, alignment = _FIRST_PAIR, _DEFAULT_ALIGNMENT
     for _ in range(pairs):
         begin = place + 8
-        place = _after_text(content, place)
+        place = _skip_text(content, place)
         name = content[begin:place]
         (kind,) = struct.unpack_from("<I", content, place)
         if name == _ALIGNMENT and kind == _UINT32:
             (alignment,) = struct.unpack_from("<I", content, place + 4)
-        place = _after_value(content, place + 4, kind)
+        place = _skip_value(content, place + 4, kind)
     if alignment == 0:
         raise ValueError("its tensors are aligned to nothing")
     return place, alignment
 
 
-def _after_value(content: bytes, place: int, kind: int) -> int:
+def _skip_value(content: bytes, place: int, kind: int) -> int:
     if kind == _STRING:
-        return _after_text(content, place)
+        return _skip_text(content, place)
     if kind != _ARRAY:
-        return place + _scalar_bytes(kind)
+        return place + _get_scalar_size(kind)
     inner, count = struct.unpack_from("<IQ", content, place)
     place += 12
     if inner != _STRING:
-        return place + int(count) * _scalar_bytes(inner)
+        return place + int(count) * _get_scalar_size(inner)
     for _ in range(count):
-        place = _after_text(content, place)
+        place = _skip_text(content, place)
     return place
 
 
-def _after_text(content: bytes, place: int) -> int:
+def _skip_text(content: bytes, place: int) -> int:
     (length,) = struct.unpack_from("<Q", content, place)
     end = place + 8 + int(length)
     if end > len(content):
@@ -99,16 +99,16 @@ def _after_text(content: bytes, place: int) -> int:
     return end
 
 
-def _scalar_bytes(kind: int) -> int:
+def _get_scalar_size(kind: int) -> int:
     size = _SCALAR_BYTES.get(kind)
     if size is None:
         raise ValueError(f"it holds a value of the unknown kind {kind}")
     return size
 
 
-def _tensor(content: bytes, place: int) -> tuple[int, int]:
+def _parse_tensor(content: bytes, place: int) -> tuple[int, int]:
     """Return where a tensor's data ends, counted from the first tensor's, and where its entry does."""
-    place = _after_text(content, place)
+    place = _skip_text(content, place)
     (dimensions,) = struct.unpack_from("<I", content, place)
     if dimensions > _MAX_DIMENSIONS:
         raise ValueError(f"a tensor has {dimensions} dimensions")

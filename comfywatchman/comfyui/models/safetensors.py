@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import orjson
 
-from comfywatchman.base.json_limits import holds_too_many_values
+from comfywatchman.base.json_limits import has_too_many_values
 
 MAX_HEADER_BYTES: Final = 100_000_000
 """The limit of the safetensors library; a longer header is refused by every loader."""
@@ -28,19 +28,19 @@ ITEM_BITS: Final = {
 _MAX_DIMENSIONS: Final = 64
 _INTEGER: Final = frozenset({int})
 
-Read = Callable[[int, int], bytes]
+ReadBytes = Callable[[int, int], bytes]
 """Read bytes of a file: start and count."""
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class HeaderFault:
     """What is wrong with a header: a code for programs and the reason in words."""
 
     code: str
     reason: str
 
 
-def check_safetensors(read: Read, head: bytes, size: int) -> tuple[Fault | None, str]:
+def check_safetensors(read: ReadBytes, head: bytes, size: int) -> tuple[HeaderFault | None, str]:
     """Hold a header against the file's size.
 
     Args:
@@ -53,20 +53,20 @@ def check_safetensors(read: Read, head: bytes, size: int) -> tuple[Fault | None,
     """
     length = int.from_bytes(head[:8], "little")
     if length > MAX_HEADER_BYTES:
-        return Fault("header-invalid", "not a safetensors file: its header would be longer than 100 MB"), ""
+        return HeaderFault("header-invalid", "not a safetensors file: its header would be longer than 100 MB"), ""
     if 8 + length > size:
-        return Fault("truncated", f"cut off inside the header: {size} bytes of at least {8 + length}"), ""
+        return HeaderFault("truncated", f"cut off inside the header: {size} bytes of at least {8 + length}"), ""
     if length > MAX_CHECKED_BYTES:
         return None, f"header of {length} bytes, not checked"
     try:
         header = read_header(read, head, length)
-        end, tensors = data_bytes(header)
+        end, tensors = measure_data(header)
     except ValueError as error:
-        return Fault("header-invalid", f"a damaged safetensors header: {error}"), ""
-    return _size_fault(8 + length + end, size), f"{tensors} tensors"
+        return HeaderFault("header-invalid", f"a damaged safetensors header: {error}"), ""
+    return _find_size_fault(8 + length + end, size), f"{tensors} tensors"
 
 
-def read_header(read: Read, head: bytes, length: int) -> dict[str, Any]:
+def read_header(read: ReadBytes, head: bytes, length: int) -> dict[str, Any]:
     """Return the header's JSON object.
 
     Raises:
@@ -77,7 +77,7 @@ def read_header(read: Read, head: bytes, length: int) -> dict[str, Any]:
         raw += read(len(head), 8 + length - len(head))
     if len(raw) < length:
         raise ValueError("it could not be read whole")
-    if holds_too_many_values(raw):
+    if has_too_many_values(raw):
         raise ValueError("it holds more values than any model has")
     header = orjson.loads(raw)
     if not isinstance(header, dict):
@@ -85,18 +85,18 @@ def read_header(read: Read, head: bytes, length: int) -> dict[str, Any]:
     return header
 
 
-def data_bytes(header: dict[str, Any]) -> tuple[int, int]:
+def measure_data(header: dict[str, Any]) -> tuple[int, int]:
     """Return how many bytes the tensors take, and how many tensors there are.
 
     Raises:
         ValueError: The offsets leave holes or overlap, or an entry is no tensor.
     """
-    _check_metadata(header.get("__metadata__"))
+    _validate_metadata(header.get("__metadata__"))
     tensors = {name: tensor for name, tensor in header.items() if name != "__metadata__"}
-    end = _end_of_sound(list(tensors.values()))
+    end = _measure_valid_data(list(tensors.values()))
     if end is not None:
         return end, len(tensors)
-    spans = [check_tensor(name, tensor) for name, tensor in tensors.items()]
+    spans = [parse_tensor_span(name, tensor) for name, tensor in tensors.items()]
     end = 0
     for start, stop in sorted(spans):
         if start != end:
@@ -105,7 +105,7 @@ def data_bytes(header: dict[str, Any]) -> tuple[int, int]:
     return end, len(spans)
 
 
-def _end_of_sound(tensors: list[Any]) -> int | None:
+def _measure_valid_data(tensors: list[Any]) -> int | None:
     """Return where the data of a header without any fault ends; None when it must be looked at one by one.
 
     The same rules as one by one, over all tensors at once: a large library holds hundreds of thousands of them.
@@ -128,14 +128,14 @@ def _end_of_sound(tensors: list[Any]) -> int | None:
     return ends[-1] if fits and min(lengths) >= 0 else None
 
 
-def _check_metadata(metadata: Any) -> None:
+def _validate_metadata(metadata: Any) -> None:
     if metadata is None:
         return
     if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
         raise ValueError("__metadata__ holds something else than text")
 
 
-def check_tensor(name: str, tensor: Any) -> tuple[int, int]:
+def parse_tensor_span(name: str, tensor: Any) -> tuple[int, int]:
     """Return where a tensor's data begins and ends.
 
     Raises:
@@ -144,7 +144,7 @@ def check_tensor(name: str, tensor: Any) -> tuple[int, int]:
     try:
         start, stop = tensor["data_offsets"]
         shape, dtype = tensor["shape"], tensor["dtype"]
-        fits = _is_whole(start, stop, shape) and _fits(stop - start, shape, ITEM_BITS.get(dtype))
+        fits = _are_integers(start, stop, shape) and _has_shape_size(stop - start, shape, ITEM_BITS.get(dtype))
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{name[:80]!r} is no tensor") from error
     if not fits:
@@ -152,19 +152,19 @@ def check_tensor(name: str, tensor: Any) -> tuple[int, int]:
     return start, stop
 
 
-def _is_whole(start: Any, stop: Any, shape: Any) -> bool:
+def _are_integers(start: Any, stop: Any, shape: Any) -> bool:
     """Say whether these are numbers; the product of texts or of thousands of numbers would take all memory."""
     numbers = len(shape) <= _MAX_DIMENSIONS and {type(start), type(stop), *map(type, shape)} <= _INTEGER
     return numbers and 0 <= start <= stop
 
 
-def _fits(length: int, shape: list[int], bits: int | None) -> bool:
+def _has_shape_size(length: int, shape: list[int], bits: int | None) -> bool:
     return bits is None or math.prod(shape) * bits == length * 8
 
 
-def _size_fault(expected: int, size: int) -> Fault | None:
+def _find_size_fault(expected: int, size: int) -> HeaderFault | None:
     if size < expected:
-        return Fault("truncated", f"cut off: {size} of {expected} bytes ({100 * size // expected} %)")
+        return HeaderFault("truncated", f"cut off: {size} of {expected} bytes ({100 * size // expected} %)")
     if size > expected:
-        return Fault("trailing-bytes", f"{size - expected} bytes more than its header describes")
+        return HeaderFault("trailing-bytes", f"{size - expected} bytes more than its header describes")
     return None

@@ -43,13 +43,13 @@ EDITOR_ONLY: Final = frozenset(
 
 
 @cache
-def known_core_classes() -> Mapping[str, str]:
+def load_core_classes() -> Mapping[str, str]:
     """Return each known class of ComfyUI with the lowest version in which it was seen; it may be older."""
     by_version: dict[str, list[str]] = orjson.loads(_FILE.read_bytes())["classes"]
     return MappingProxyType({name: version for version, names in by_version.items() for name in names})
 
 
-def version_key(text: str | None) -> tuple[int, ...] | None:
+def parse_version(text: str | None) -> tuple[int, ...] | None:
     """Return what versions are compared by (`0.3.75` is older than `0.33.0`); None for hashes and `unknown`."""
     found = _VERSION.match(text.strip()) if text else None
     return tuple(int(part) for part in found.group(1).split(".")) if found else None

@@ -18,36 +18,36 @@ from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.static_analysis.import_errors import cannot_be_imported
-from comfywatchman.comfyui.static_analysis.inputs import checks_inputs, read_inputs
+from comfywatchman.comfyui.static_analysis.inputs import has_input_checks, read_inputs
 from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, SourceTree
-from comfywatchman.comfyui.static_analysis.statements import Reader
+from comfywatchman.comfyui.static_analysis.statements import AbstractInterpreter
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
+    AbstractDict,
+    AbstractList,
+    ClassInstance,
     ClassRef,
-    Deferred,
+    DeferredImport,
+    DeferredValue,
     FuncRef,
-    Import,
-    Instance,
-    Items,
-    Module,
-    Schema,
-    Table,
+    NodeSchema,
+    SourceModule,
     Value,
 )
 
-_MAPPINGS: Final = "NODE_CLASS_MAPPINGS"
-_ENTRY: Final = "comfy_entrypoint"
-_WORDS: Final = re.compile(rb"NODE_CLASS_MAPPINGS|comfy_entrypoint")
+_MAPPINGS_NAME: Final = "NODE_CLASS_MAPPINGS"
+_ENTRYPOINT_NAME: Final = "comfy_entrypoint"
+_NODE_NAMES_PATTERN: Final = re.compile(rb"NODE_CLASS_MAPPINGS|comfy_entrypoint")
 _COMFYUI_NAMES: Final = frozenset(
     {"nodes", "folder_paths", "comfy", "comfy_api", "comfy_extras", "server", "execution"}
 )
 _CORE_FOLDERS: Final = ("comfy_extras", "comfy_api_nodes")
 _MAX_PROBLEMS: Final = 20
-_HELD_BYTES: Final = 1 << 20
+_MAX_HELD_BYTES: Final = 1 << 20
 
 
 @dataclass(slots=True)
-class NodeSpecs:
+class NodeDefinitions:
     """What a pack's source says about its nodes.
 
     Attributes:
@@ -69,7 +69,7 @@ class NodeSpecs:
     problems: list[str] = field(default_factory=list)
 
 
-def read_pack_specs(root: Path, sources: Iterable[str], *, label: str) -> NodeSpecs:
+def read_pack_definitions(root: Path, sources: Iterable[str], *, label: str) -> NodeDefinitions:
     """Read the source of one pack.
 
     Args:
@@ -80,14 +80,14 @@ def read_pack_specs(root: Path, sources: Iterable[str], *, label: str) -> NodeSp
     if os.path.isfile(root):
         tree = SourceTree(root.parent, frozenset())
         tree.add_file((), root)
-        return _read(tree, [()], [], label)
+        return _read_definitions(tree, [()], [], label)
     names = sorted(name for name in sources if name.endswith(".py"))
     tops = {name.partition("/")[0].removesuffix(".py") for name in names}
     tree = SourceTree(root, frozenset(tops - _COMFYUI_NAMES - sys.stdlib_module_names))
-    return _read(tree, [()], names, label)
+    return _read_definitions(tree, [()], names, label)
 
 
-def core_files(comfyui_root: Path) -> list[Path]:
+def list_core_files(comfyui_root: Path) -> list[Path]:
     """Return the files that define ComfyUI's own classes; empty where there is no ComfyUI."""
     nodes = comfyui_root / "nodes.py"
     if not os.path.isfile(nodes):
@@ -95,26 +95,26 @@ def core_files(comfyui_root: Path) -> list[Path]:
     return [nodes, *(path for folder in _CORE_FOLDERS for path in sorted((comfyui_root / folder).glob("nodes_*.py")))]
 
 
-def read_core_specs(comfyui_root: Path) -> NodeSpecs:
+def read_core_definitions(comfyui_root: Path) -> NodeDefinitions:
     """Read the classes of ComfyUI itself: `nodes.py`, `comfy_extras` and `comfy_api_nodes`."""
     tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras"}))
-    roots = [path.relative_to(comfyui_root).with_suffix("").parts for path in core_files(comfyui_root)]
-    return _read(tree, roots or [("nodes",)], [], "ComfyUI", keep=frozenset({("nodes",)}))
+    roots = [path.relative_to(comfyui_root).with_suffix("").parts for path in list_core_files(comfyui_root)]
+    return _read_definitions(tree, roots or [("nodes",)], [], "ComfyUI", keep=frozenset({("nodes",)}))
 
 
-def _read(
+def _read_definitions(
     tree: SourceTree,
     roots: list[tuple[str, ...]],
     sources: list[str],
     label: str,
     *,
     keep: Collection[tuple[str, ...]] | None = None,
-) -> NodeSpecs:
-    specs = NodeSpecs(problems=tree.problems)
-    reader = Reader(tree)
+) -> NodeDefinitions:
+    specs = NodeDefinitions(problems=tree.problems)
+    reader = AbstractInterpreter(tree)
     fails = False
     try:
-        with _without_collection():
+        with _pause_garbage_collection():
             for root in roots:
                 _read_root(tree, root, reader, specs, label)
                 if keep is not None:
@@ -137,7 +137,7 @@ def _read(
 
 
 @contextlib.contextmanager
-def _without_collection() -> Iterator[None]:
+def _pause_garbage_collection() -> Iterator[None]:
     """Pause the garbage collector: it walks every new syntax tree and makes parsing 2.7 times as slow."""
     was_on = gc.isenabled()
     gc.disable()
@@ -148,7 +148,9 @@ def _without_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_root(tree: SourceTree, root: tuple[str, ...], reader: Reader, specs: NodeSpecs, label: str) -> None:
+def _read_root(
+    tree: SourceTree, root: tuple[str, ...], reader: AbstractInterpreter, specs: NodeDefinitions, label: str
+) -> None:
     module = tree.module(root)
     if module is None:
         specs.complete = False
@@ -156,82 +158,86 @@ def _read_root(tree: SourceTree, root: tuple[str, ...], reader: Reader, specs: N
         _read_module(module, reader, specs, label)
 
 
-def _read_module(module: Module, reader: Reader, specs: NodeSpecs, label: str) -> None:
+def _read_module(module: SourceModule, reader: AbstractInterpreter, specs: NodeDefinitions, label: str) -> None:
     names = reader.run(module).names
-    _settle_calls(module, reader)
-    if _MAPPINGS in names:
-        _read_mappings(reader.settle(module.scope, _MAPPINGS), reader, specs, label)
-    if _ENTRY in names:
-        _read_entry(reader.settle(module.scope, _ENTRY), reader, specs, label)
+    _force_calls(module, reader)
+    if _MAPPINGS_NAME in names:
+        _read_mappings(reader.force(module.scope, _MAPPINGS_NAME), reader, specs, label)
+    if _ENTRYPOINT_NAME in names:
+        _read_entrypoint(reader.force(module.scope, _ENTRYPOINT_NAME), reader, specs, label)
 
 
-def _settle_calls(module: Module, reader: Reader) -> None:
+def _force_calls(module: SourceModule, reader: AbstractInterpreter) -> None:
     """Follow waiting calls of the pack's own functions: what they put into the mapping counts, not what they give."""
     names = module.scope.names
     for name, value in list(names.items()):
-        if isinstance(value, Deferred) and isinstance(value.expression, ast.Call):
+        if isinstance(value, DeferredValue) and isinstance(value.expression, ast.Call):
             function = value.expression.func
             own = names.get(function.id) if isinstance(function, ast.Name) else None
-            if isinstance(own, FuncRef | Import):
-                reader.settle(module.scope, name)
+            if isinstance(own, FuncRef | DeferredImport):
+                reader.force(module.scope, name)
 
 
-def _read_mappings(mappings: Value, reader: Reader, specs: NodeSpecs, label: str) -> None:
-    if not isinstance(mappings, Table):
+def _read_mappings(mappings: Value, reader: AbstractInterpreter, specs: NodeDefinitions, label: str) -> None:
+    if not isinstance(mappings, AbstractDict):
         specs.complete = False
         return
     specs.complete = specs.complete and not mappings.is_open
     for name, value in mappings.entries.items():
         if isinstance(name, str):
-            _add(name, value, reader, specs, label=label, is_doubtful=name in mappings.doubtful)
+            _add_class(name, value, reader, specs, label=label, is_doubtful=name in mappings.doubtful)
 
 
-def _add(name: str, value: Value, reader: Reader, specs: NodeSpecs, *, label: str, is_doubtful: bool) -> None:
+def _add_class(
+    name: str, value: Value, reader: AbstractInterpreter, specs: NodeDefinitions, *, label: str, is_doubtful: bool
+) -> None:
     is_new = name not in specs.classes and name not in specs.possible_classes
     (specs.possible_classes if is_doubtful else specs.classes).add(name)
-    if not isinstance(value, ClassRef) or checks_inputs(value, reader):
+    if not isinstance(value, ClassRef) or has_input_checks(value, reader):
         specs.own_checks.add(name)
     if is_new and isinstance(value, ClassRef):
-        schema = _schema(value, reader)
+        schema = _read_schema(value, reader)
         found = read_inputs(name, value, schema, reader, f"source of {label}")
         specs.loader_inputs.extend(found.models)
         specs.file_inputs.extend(found.files)
 
 
-def _schema(owner: ClassRef, reader: Reader) -> Schema | None:
-    function = reader.attribute(owner, "define_schema")
+def _read_schema(owner: ClassRef, reader: AbstractInterpreter) -> NodeSchema | None:
+    function = reader.get_attribute(owner, "define_schema")
     if not isinstance(function, FuncRef):
         return None
     schema = reader.call(function, [] if function.is_bound else [owner], {})
-    return schema if isinstance(schema, Schema) else None
+    return schema if isinstance(schema, NodeSchema) else None
 
 
-def _read_entry(entry: Value, reader: Reader, specs: NodeSpecs, label: str) -> None:
+def _read_entrypoint(entry: Value, reader: AbstractInterpreter, specs: NodeDefinitions, label: str) -> None:
     extension = reader.call(entry, [], {}) if isinstance(entry, FuncRef) else UNKNOWN
-    listing = reader.attribute(extension, "get_node_list") if isinstance(extension, Instance) else UNKNOWN
+    listing = reader.get_attribute(extension, "get_node_list") if isinstance(extension, ClassInstance) else UNKNOWN
     classes = reader.call(listing, [], {}) if isinstance(listing, FuncRef) else UNKNOWN
-    if not isinstance(classes, Items):
+    if not isinstance(classes, AbstractList):
         specs.complete = False
         return
     specs.complete = specs.complete and not classes.is_open
     seen: set[str] = set()
     for value in classes.values:
-        schema = _schema(value, reader) if isinstance(value, ClassRef) else None
+        schema = _read_schema(value, reader) if isinstance(value, ClassRef) else None
         if schema is None or not isinstance(schema.node_id, str) or schema.node_id in seen:
             specs.complete = False
         else:
             seen.add(schema.node_id)
-            _add(schema.node_id, value, reader, specs, label=label, is_doubtful=False)
+            _add_class(schema.node_id, value, reader, specs, label=label, is_doubtful=False)
 
 
-def _read_loose_modules(tree: SourceTree, reader: Reader, specs: NodeSpecs, label: str, sources: list[str]) -> None:
+def _read_loose_modules(
+    tree: SourceTree, reader: AbstractInterpreter, specs: NodeDefinitions, label: str, sources: list[str]
+) -> None:
     """Read the mappings of files that the pack loads in a way reading cannot follow."""
     followed = {parts for parts, module in tree.modules.items() if module is not None and module.has_run}
     for name in sources:
         parts = tuple(name.removesuffix(".py").removesuffix("/__init__").split("/"))
         if parts == ("__init__",) or parts in followed or not _mentions_nodes(tree.root / name):
             continue
-        if tree.held_bytes > _HELD_BYTES:
+        if tree.held_bytes > _MAX_HELD_BYTES:
             tree.forget(())
         module = tree.module(parts) or tree.add_file(parts, tree.root / name)
         if module is not None:
@@ -240,6 +246,6 @@ def _read_loose_modules(tree: SourceTree, reader: Reader, specs: NodeSpecs, labe
 
 def _mentions_nodes(path: Path) -> bool:
     try:
-        return _WORDS.search(read_regular(path, max_bytes=MAX_SOURCE_BYTES)) is not None
+        return _NODE_NAMES_PATTERN.search(read_regular(path, max_bytes=MAX_SOURCE_BYTES)) is not None
     except Failure:
         return False

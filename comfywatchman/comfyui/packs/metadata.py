@@ -11,11 +11,11 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path
+from comfywatchman.base.files import printable_path, read_regular
 from comfywatchman.base.git import is_dirty, read_head, read_origin
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
-from comfywatchman.comfyui.packs.definitions import NodeSpecs, read_pack_specs
+from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_definitions
 from comfywatchman.comfyui.packs.scan import PackListing
 
 READER_VERSION: Final = 4
@@ -24,7 +24,7 @@ READER_VERSION: Final = 4
 GIT_TIMEOUT_SECONDS: Final = 10.0
 """How long one pack's `git status` may take; after that it is not known whether the pack was changed."""
 
-_MAX_FACT_BYTES: Final = 1 << 20
+_MAX_METADATA_BYTES: Final = 1 << 20
 _MAX_REQUIREMENTS: Final = 500
 _USER_INFORMATION: Final = re.compile(r"^([a-z+]+://)[^/@]*@")
 _GIT_ENDING: Final = re.compile(r"(\.git)?/*$")
@@ -32,7 +32,7 @@ _OWNER_AND_NAME: Final = re.compile(r"[:/]([^/:]+/[^/:]+)$")
 
 
 @dataclass(frozen=True, slots=True)
-class GitFacts:
+class GitState:
     """A pack's git state.
 
     Attributes:
@@ -46,7 +46,7 @@ class GitFacts:
     dirty: bool | None = None
 
 
-class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
+class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
     """One custom node pack.
 
     Attributes:
@@ -92,7 +92,7 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def repository(self) -> str | None:
         """Return `owner/name` in lower case, as workflows write it in `aux_id`; None without a repository."""
-        return repository_of(self.url) if self.url else None
+        return parse_repository(self.url) if self.url else None
 
     def is_called(self, name: str) -> bool:
         """Say whether a registry id or `owner/name` means this pack."""
@@ -100,25 +100,25 @@ class Pack(msgspec.Struct, frozen=True, omit_defaults=True):
         return bool(wanted) and wanted in {self.id.lower(), self.folder.lower(), self.repository}
 
 
-def read_pack(listing: PackListing, git: GitFacts) -> Pack:
+def read_pack(listing: PackListing, git: GitState) -> NodePack:
     """Read a pack's facts and its source; nothing of it is imported or run, and nothing raises."""
     problems = list(listing.problems)
-    project = _project(listing.path, problems)
-    identity = _table(project, "project")
-    comfy = _table(_table(project, "tool"), "comfy")
-    specs = read_pack_specs(listing.path, listing.sources, label=show_path(listing.folder))
-    return Pack(
-        folder=show_path(listing.folder),
-        path=show_path(listing.path),
-        id=_text(identity, "name") or show_path(listing.folder),
+    project = _read_project(listing.path, problems)
+    identity = _get_table(project, "project")
+    comfy = _get_table(_get_table(project, "tool"), "comfy")
+    specs = read_pack_definitions(listing.path, listing.sources, label=printable_path(listing.folder))
+    return NodePack(
+        folder=printable_path(listing.folder),
+        path=printable_path(listing.path),
+        id=_get_text(identity, "name") or printable_path(listing.folder),
         enabled=listing.enabled,
-        version=_text(identity, "version"),
-        publisher=_text(comfy, "PublisherId"),
-        display_name=_text(comfy, "DisplayName"),
-        url=plain_url(git.url or _stated_url(identity)),
+        version=_get_text(identity, "version"),
+        publisher=_get_text(comfy, "PublisherId"),
+        display_name=_get_text(comfy, "DisplayName"),
+        url=normalize_url(git.url or _get_repository_url(identity)),
         git_commit=git.commit,
         dirty=git.dirty,
-        requirements=_requirements(listing.path, identity, problems),
+        requirements=_read_requirements(listing.path, identity, problems),
         classes=frozenset(specs.classes),
         possible_classes=frozenset(specs.possible_classes),
         loader_inputs=tuple(specs.loader_inputs),
@@ -129,35 +129,35 @@ def read_pack(listing: PackListing, git: GitFacts) -> Pack:
     )
 
 
-def git_facts(listing: PackListing) -> GitFacts:
+def read_git_state(listing: PackListing) -> GitState:
     """Return a pack's git state; empty for a pack that is no repository of its own, or is one file."""
     if not listing.git_fingerprint:
-        return GitFacts()
-    return GitFacts(
+        return GitState()
+    return GitState(
         url=read_origin(listing.path),
         commit=read_head(listing.path),
         dirty=is_dirty(listing.path, timeout_seconds=GIT_TIMEOUT_SECONDS),
     )
 
 
-def renewed(pack: Pack, listing: PackListing, git: GitFacts) -> Pack:
+def refresh_pack(pack: NodePack, listing: PackListing, git: GitState) -> NodePack:
     """Return a pack whose source is as it was, with its present place and git state."""
     return msgspec.structs.replace(
         pack,
-        folder=show_path(listing.folder),
-        path=show_path(listing.path),
+        folder=printable_path(listing.folder),
+        path=printable_path(listing.path),
         enabled=listing.enabled,
-        url=plain_url(git.url) or pack.url,
+        url=normalize_url(git.url) or pack.url,
         git_commit=git.commit,
         dirty=git.dirty,
     )
 
 
-def read_core(specs: NodeSpecs, *, root: Path, version: str | None) -> Pack:
+def build_core_pack(specs: NodeDefinitions, *, root: Path, version: str | None) -> NodePack:
     """Return ComfyUI's own classes in the shape of a pack, so that they are kept and compared the same way."""
-    return Pack(
+    return NodePack(
         folder="comfyui",
-        path=show_path(root),
+        path=printable_path(root),
         id="comfy-core",
         enabled=True,
         version=version,
@@ -171,7 +171,7 @@ def read_core(specs: NodeSpecs, *, root: Path, version: str | None) -> Pack:
     )
 
 
-def plain_url(url: str | None) -> str | None:
+def normalize_url(url: str | None) -> str | None:
     """Return a repository's address without user name or password, as a person would open it."""
     if not url:
         return None
@@ -182,14 +182,14 @@ def plain_url(url: str | None) -> str | None:
     return clean or None
 
 
-def repository_of(url: str) -> str | None:
+def parse_repository(url: str) -> str | None:
     """Return `owner/name` of a repository's address, in lower case."""
     found = _OWNER_AND_NAME.search(_GIT_ENDING.sub("", url.strip()))
     return found.group(1).lower() if found else None
 
 
-def _project(path: Path, problems: list[str]) -> dict[str, Any]:
-    text = _optional_text(path, "pyproject.toml", problems)
+def _read_project(path: Path, problems: list[str]) -> dict[str, Any]:
+    text = _read_optional_text(path, "pyproject.toml", problems)
     try:
         return tomllib.loads(text) if text else {}
     except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -197,36 +197,36 @@ def _project(path: Path, problems: list[str]) -> dict[str, Any]:
         return {}
 
 
-def _optional_text(path: Path, name: str, problems: list[str]) -> str:
+def _read_optional_text(path: Path, name: str, problems: list[str]) -> str:
     try:
-        return read_regular(path / name, max_bytes=_MAX_FACT_BYTES).decode("utf-8", "replace")
+        return read_regular(path / name, max_bytes=_MAX_METADATA_BYTES).decode("utf-8", "replace")
     except Failure as failure:
         if not isinstance(failure.__cause__, FileNotFoundError | NotADirectoryError):
             problems.append(failure.message)
         return ""
 
 
-def _requirements(path: Path, identity: dict[str, Any], problems: list[str]) -> tuple[str, ...]:
+def _read_requirements(path: Path, identity: dict[str, Any], problems: list[str]) -> tuple[str, ...]:
     lines = (
-        line.partition(" #")[0].strip() for line in _optional_text(path, "requirements.txt", problems).splitlines()
+        line.partition(" #")[0].strip() for line in _read_optional_text(path, "requirements.txt", problems).splitlines()
     )
-    declared = [plain_url(line) or line for line in lines if line and not line.startswith("#")]
+    declared = [normalize_url(line) or line for line in lines if line and not line.startswith("#")]
     stated = identity.get("dependencies")
     if isinstance(stated, list):
         declared.extend(entry for entry in stated if isinstance(entry, str))
     return tuple(dict.fromkeys(declared))[:_MAX_REQUIREMENTS]
 
 
-def _stated_url(identity: dict[str, Any]) -> str | None:
-    urls = _table(identity, "urls")
-    return _text(urls, "Repository") or _text(urls, "repository")
+def _get_repository_url(identity: dict[str, Any]) -> str | None:
+    urls = _get_table(identity, "urls")
+    return _get_text(urls, "Repository") or _get_text(urls, "repository")
 
 
-def _table(parent: dict[str, Any], name: str) -> dict[str, Any]:
+def _get_table(parent: dict[str, Any], name: str) -> dict[str, Any]:
     value = parent.get(name)
     return value if isinstance(value, dict) else {}
 
 
-def _text(parent: dict[str, Any], name: str) -> str | None:
+def _get_text(parent: dict[str, Any], name: str) -> str | None:
     value = parent.get(name)
     return value if isinstance(value, str) and value else None

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import is_folder, open_regular, show_path
+from comfywatchman.base.files import is_folder, open_regular, printable_path
 
-_FACT_FILES: Final = frozenset({"pyproject.toml", "requirements.txt"})
+_METADATA_FILES: Final = frozenset({"pyproject.toml", "requirements.txt"})
 _SKIPPED: Final = frozenset(
     {".git", ".github", "__pycache__", "node_modules", "web", "js", ".venv", "venv", "site-packages"}
 )
@@ -50,7 +50,7 @@ class PackListing:
 
 
 @dataclass(slots=True)
-class _Walk:
+class _PackWalk:
     """What one pack's walk has gathered."""
 
     sources: list[tuple[str, int, int]] = field(default_factory=list)
@@ -58,27 +58,29 @@ class _Walk:
     seen: set[tuple[int, int]] = field(default_factory=set)
 
 
-def walk_packs(custom_nodes_folders: Iterable[Path]) -> tuple[PackListing, ...]:
+def find_packs(custom_nodes_folders: Iterable[Path]) -> tuple[PackListing, ...]:
     """List the packs of several `custom_nodes` folders; a folder that is not there holds none.
 
     Packs and their subfolders may be links. Of two packs with one name in several folders each is listed.
     """
     listings: list[PackListing] = []
     for parent in custom_nodes_folders:
-        for entry in _entries(parent):
+        for entry in _list_entries(parent):
             if entry.name == _DISABLED_FOLDER:
-                listings.extend(_listed(inner, enabled=False) for inner in _entries(entry.path) if _is_pack(inner))
+                listings.extend(
+                    _list_pack(inner, enabled=False) for inner in _list_entries(entry.path) if _is_pack(inner)
+                )
             elif _is_pack(entry):
-                listings.append(_listed(entry, enabled=not entry.name.endswith(_DISABLED_SUFFIX)))
+                listings.append(_list_pack(entry, enabled=not entry.name.endswith(_DISABLED_SUFFIX)))
     return tuple(listings)
 
 
-def fingerprint_of_files(paths: Iterable[Path]) -> str:
+def fingerprint_files(paths: Iterable[Path]) -> str:
     """Return a text that changes with the name, size or mtime of any of these files; absent ones count as absent."""
-    return _digest((os.fspath(path), *_stamp(path)) for path in paths)
+    return _hash_rows((os.fspath(path), *_get_stamp(path)) for path in paths)
 
 
-def _entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
+def _list_entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -99,27 +101,27 @@ def _is_pack(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _listed(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
-    walk = _Walk()
+def _list_pack(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
+    walk = _PackWalk()
     path = Path(entry.path)
     if entry.is_dir():
-        _gather(entry.path, "", 0, walk)
+        _walk_folder(entry.path, "", 0, walk)
     else:
-        walk.sources.append((entry.name, *_stamp(path)))
+        walk.sources.append((entry.name, *_get_stamp(path)))
     walk.sources.sort()
     return PackListing(
         folder=entry.name.removesuffix(_DISABLED_SUFFIX).removesuffix(".py"),
         path=path,
         enabled=enabled,
         sources=tuple(name for name, _, _ in walk.sources),
-        fingerprint=_digest(walk.sources),
-        git_fingerprint=_git_fingerprint(path),
+        fingerprint=_hash_rows(walk.sources),
+        git_fingerprint=_fingerprint_git(path),
         problems=tuple(walk.problems[:5]),
         newest_ns=max((mtime_ns for _, _, mtime_ns in walk.sources), default=0),
     )
 
 
-def _gather(folder: str, prefix: str, depth: int, walk: _Walk) -> None:
+def _walk_folder(folder: str, prefix: str, depth: int, walk: _PackWalk) -> None:
     try:
         found = os.stat(folder)
         if (found.st_dev, found.st_ino) in walk.seen:
@@ -127,24 +129,24 @@ def _gather(folder: str, prefix: str, depth: int, walk: _Walk) -> None:
         walk.seen.add((found.st_dev, found.st_ino))
         with os.scandir(folder) as entries:
             for entry in entries:
-                _gather_entry(entry, prefix, depth, walk)
+                _add_entry(entry, prefix, depth, walk)
     except OSError as error:
-        walk.problems.append(f"{show_path(folder)} cannot be listed: {error.strerror}")
+        walk.problems.append(f"{printable_path(folder)} cannot be listed: {error.strerror}")
 
 
-def _gather_entry(entry: os.DirEntry[str], prefix: str, depth: int, walk: _Walk) -> None:
+def _add_entry(entry: os.DirEntry[str], prefix: str, depth: int, walk: _PackWalk) -> None:
     name = entry.name
-    if name.endswith(".py") or (not prefix and name in _FACT_FILES):
+    if name.endswith(".py") or (not prefix and name in _METADATA_FILES):
         if len(walk.sources) >= _MAX_FILES:
             return
-        found = _regular(entry)
+        found = _stat_regular(entry)
         if found is not None:
             walk.sources.append((prefix + name, found.st_size, found.st_mtime_ns))
     elif name not in _SKIPPED and depth < _MAX_DEPTH and is_folder(entry):
-        _gather(entry.path, f"{prefix}{name}/", depth + 1, walk)
+        _walk_folder(entry.path, f"{prefix}{name}/", depth + 1, walk)
 
 
-def _regular(entry: os.DirEntry[str]) -> os.stat_result | None:
+def _stat_regular(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
         found = entry.stat()
     except OSError:
@@ -152,7 +154,7 @@ def _regular(entry: os.DirEntry[str]) -> os.stat_result | None:
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _get_stamp(path: Path) -> tuple[int, int]:
     try:
         found = path.stat()
     except OSError:
@@ -160,29 +162,29 @@ def _stamp(path: Path) -> tuple[int, int]:
     return (found.st_size, found.st_mtime_ns)
 
 
-def _digest(rows: Iterable[tuple[object, ...]]) -> str:
+def _hash_rows(rows: Iterable[tuple[object, ...]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
         digest.update(repr(row).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
-def _git_fingerprint(pack: Path) -> str:
+def _fingerprint_git(pack: Path) -> str:
     folder = pack / ".git"
     try:
         found = folder.stat()
     except OSError:
         return ""
     if stat.S_ISDIR(found.st_mode):
-        return _digest(_stamps(folder))
-    return _digest([(found.st_size, found.st_mtime_ns), *_stamps(_linked_git_folder(folder))])
+        return _hash_rows(_get_git_stamps(folder))
+    return _hash_rows([(found.st_size, found.st_mtime_ns), *_get_git_stamps(_resolve_git_file(folder))])
 
 
-def _stamps(folder: Path) -> Iterator[tuple[int, int]]:
-    return (_stamp(folder / name) for name in _GIT_FILES)
+def _get_git_stamps(folder: Path) -> Iterator[tuple[int, int]]:
+    return (_get_stamp(folder / name) for name in _GIT_FILES)
 
 
-def _linked_git_folder(file: Path) -> Path:
+def _resolve_git_file(file: Path) -> Path:
     """Follow the one line of a `.git` file (`gitdir: …`), as worktrees and submodules have it."""
     try:
         with open_regular(file) as descriptor:

@@ -6,23 +6,23 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput, LoaderTable, builtin_table
+from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput, LoaderTable, load_builtin_table
 from comfywatchman.comfyui.references.prompt_text import (
-    Given,
-    embeddings,
+    WidgetValue,
+    find_embeddings,
+    find_listed_loras,
+    find_lora_tags,
     is_lora_entry,
     is_plain_text,
-    listed_loras,
-    lora_tags,
 )
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
-from comfywatchman.comfyui.workflow.document import Format, Node, Problem, Workflow
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowNode, WorkflowProblem
 
 _EXTENSION_HINTS: Final = (*MODEL_EXTENSIONS, ".gguf", ".onnx", ".patch", ".engine", ".task", ".torchscript")
 _TINY_VAES: Final = frozenset({"taesd", "taesdxl", "taesd3", "taef1", "taef2"})
 _TINY_VIDEO_VAES: Final = ("taehv", "lighttae", "taeltx_2", "taeh3")
 _VAE_LOADERS: Final = frozenset({"VAELoader", "VAELoaderKJ"})
-_NUMBERED: Final = ".N."
+_NUMBER_PLACEHOLDER: Final = ".N."
 _LONGEST_NAME: Final = 400
 _MAX_NESTING: Final = 3
 
@@ -41,11 +41,13 @@ def find_references(workflow: Workflow, table: LoaderTable) -> tuple[Reference, 
     found: list[Reference] = []
     for node in workflow.nodes:
         if (node.values or node.positional) and not table.is_display(node.class_type):
-            found.extend(_of_node(node, table, declared))
+            found.extend(_find_in_node(node, table, declared))
     return tuple(found)
 
 
-def unnamed_models(workflow: Workflow, table: LoaderTable, found: Iterable[Reference]) -> Iterator[Problem]:
+def find_unnamed_models(
+    workflow: Workflow, table: LoaderTable, found: Iterable[Reference]
+) -> Iterator[WorkflowProblem]:
     """Give the inputs of active loaders for which the file holds no name: left out, or made by another node's run.
 
     A computed name is passed over where another node of the workflow names a model of the same folder: selectors do,
@@ -61,60 +63,62 @@ def unnamed_models(workflow: Workflow, table: LoaderTable, found: Iterable[Refer
         if not node.active:
             continue
         for known in table.inputs(node.class_type):
-            if known.confidence != "high" or not known.name or _NUMBERED in known.name:
+            if known.confidence != "high" or not known.name or _NUMBER_PLACEHOLDER in known.name:
                 continue
             if known.name in node.linked and known.folder not in named:
                 message = f"Which model of {known.folder} {known.name} gets is known only when the workflow runs."
-                yield Problem("model-name-computed", message, node.path)
-            elif workflow.format is Format.API and _is_left_out(node, known):
-                yield Problem("model-name-absent", f"Its required input {known.name} is left out.", node.path)
+                yield WorkflowProblem("model-name-computed", message, node.path)
+            elif workflow.format is WorkflowFormat.API and _is_left_out(node, known):
+                yield WorkflowProblem("model-name-absent", f"Its required input {known.name} is left out.", node.path)
 
 
-def _is_left_out(node: Node, known: LoaderInput) -> bool:
+def _is_left_out(node: WorkflowNode, known: LoaderInput) -> bool:
     if known.name in node.values or known.name in node.linked:
         return False
     # Only of the inputs of ComfyUI's own loaders it is known that all are required.
-    return any(one.name == known.name and one.confidence == "high" for one in builtin_table().inputs(node.class_type))
+    return any(
+        one.name == known.name and one.confidence == "high" for one in load_builtin_table().inputs(node.class_type)
+    )
 
 
-def _of_node(node: Node, table: LoaderTable, declared: Mapping[str, str | None]) -> Iterator[Reference]:
+def _find_in_node(node: WorkflowNode, table: LoaderTable, declared: Mapping[str, str | None]) -> Iterator[Reference]:
     class_type = node.class_type
     taken: set[int | str] = set()
     for known in table.inputs(class_type):
-        for name, place, value in _given(node, known):
+        for name, place, value in _find_loader_values(node, known):
             if name in taken or place in taken:
                 continue
             taken.update((name,) if place is None else (name, place))
-            if not _holds_no_file(table, class_type, name, place):
-                yield from _loaded(node, known, name, value)
-    others = _other_values(node, taken, placed=not table.is_plain(class_type))
+            if not _is_exempt(table, class_type, name, place):
+                yield from _build_loader_references(node, known, name, value)
+    others = _list_other_values(node, taken, placed=not table.is_plain(class_type))
     rest = [given for given in others if isinstance(given[2], (str, list, dict))]
     if rest:
-        unplaced = _only_unplaced_folder(table.inputs(class_type), taken)
-        yield from _of_other_values(node, table, rest, declared, unplaced)
+        unplaced = _find_unplaced_folder(table.inputs(class_type), taken)
+        yield from _find_in_other_values(node, table, rest, declared, unplaced)
 
 
-def _of_other_values(
-    node: Node,
+def _find_in_other_values(
+    node: WorkflowNode,
     table: LoaderTable,
-    rest: list[Given],
+    rest: list[WidgetValue],
     declared: Mapping[str, str | None],
     unplaced: str | None,
 ) -> Iterator[Reference]:
-    listed = listed_loras(node, rest)
+    listed = find_listed_loras(node, rest)
     names_in_lists = {reference.value for reference in listed}
     yield from listed
     for name, place, value in rest:
         if isinstance(value, str):
-            in_text = [*embeddings(node, name, value), *lora_tags(node, name, value)]
+            in_text = [*find_embeddings(node, name, value), *find_lora_tags(node, name, value)]
             yield from (one for one in in_text if one.value not in names_in_lists)
-            if in_text or not _looks_like_file(value):
+            if in_text or not _is_file_name(value):
                 continue
-        if not _holds_no_file(table, node.class_type, name, place) and not is_plain_text(node):
-            yield from _guessed(node, name, value, declared, unplaced if name not in node.values else None)
+        if not _is_exempt(table, node.class_type, name, place) and not is_plain_text(node):
+            yield from _guess_references(node, name, value, declared, unplaced if name not in node.values else None)
 
 
-def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
+def _is_exempt(table: LoaderTable, class_type: str, name: str, place: int | None) -> bool:
     if table.is_plain(class_type):
         return False
     places: list[str | int] = [name] if place is None else [name, place]
@@ -123,12 +127,12 @@ def _holds_no_file(table: LoaderTable, class_type: str, name: str, place: int | 
     )
 
 
-def _given(node: Node, known: LoaderInput) -> Iterator[Given]:
+def _find_loader_values(node: WorkflowNode, known: LoaderInput) -> Iterator[WidgetValue]:
     name, place = known.name, known.widget_index
     if name in node.values:
         yield name, place, node.values[name]
-    elif _NUMBERED in name:
-        start, end = name.split(_NUMBERED, 1)
+    elif _NUMBER_PLACEHOLDER in name:
+        start, end = name.split(_NUMBER_PLACEHOLDER, 1)
         pattern = re.compile(rf"{re.escape(start)}\.\d+\.{re.escape(end)}")
         yield from ((one, None, value) for one, value in node.values.items() if pattern.fullmatch(one))
     elif place is not None and place < len(node.positional) and name not in node.linked:
@@ -139,7 +143,7 @@ def _given(node: Node, known: LoaderInput) -> Iterator[Given]:
             yield label, place, node.positional[place]
 
 
-def _other_values(node: Node, taken: set[int | str], *, placed: bool) -> Iterator[Given]:
+def _list_other_values(node: WorkflowNode, taken: set[int | str], *, placed: bool) -> Iterator[WidgetValue]:
     names = node.widget_names
     places = {name: place for place, name in enumerate(names)} if placed else {}
     for name, value in node.values.items():
@@ -153,12 +157,12 @@ def _other_values(node: Node, taken: set[int | str], *, placed: bool) -> Iterato
             yield f"#{place}", place, value
 
 
-def _loaded(node: Node, known: LoaderInput, name: str, value: object) -> Iterator[Reference]:
+def _build_loader_references(node: WorkflowNode, known: LoaderInput, name: str, value: object) -> Iterator[Reference]:
     exact = known.not_files is not NOT_FILES
     if value in known.not_files if isinstance(value, str) else value is None and not exact:
         return
-    shown = value if isinstance(value, str) else _as_text(value)
-    for folder, tries in _files(node.class_type, known.folder, shown):
+    shown = value if isinstance(value, str) else _format_value(value)
+    for folder, tries in _resolve_files(node.class_type, known.folder, shown):
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
@@ -174,7 +178,7 @@ def _loaded(node: Node, known: LoaderInput, name: str, value: object) -> Iterato
         )
 
 
-def _files(class_type: str, folder: str, value: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _resolve_files(class_type: str, folder: str, value: str) -> Iterator[tuple[str, tuple[str, ...]]]:
     if class_type in _VAE_LOADERS and value in _TINY_VAES:
         # The server builds these from two files of vae_approx, found by name whatever their extension.
         for part in ("encoder", "decoder"):
@@ -187,7 +191,7 @@ def _files(class_type: str, folder: str, value: str) -> Iterator[tuple[str, tupl
         yield folder, (value,)
 
 
-def _as_text(value: object) -> str:
+def _format_value(value: object) -> str:
     # Containers are not spelled out: they may be nested deeper than the stack allows.
     if isinstance(value, (list, dict)):
         return f"a {'list' if isinstance(value, list) else 'mapping'} of {len(value)}"
@@ -196,7 +200,7 @@ def _as_text(value: object) -> str:
     )
 
 
-def _looks_like_file(value: str) -> bool:
+def _is_file_name(value: str) -> bool:
     return (
         len(value) <= _LONGEST_NAME
         and value.lower().endswith(_EXTENSION_HINTS)
@@ -206,16 +210,16 @@ def _looks_like_file(value: str) -> bool:
     )
 
 
-def _only_unplaced_folder(known: tuple[LoaderInput, ...], taken: set[int | str]) -> str | None:
+def _find_unplaced_folder(known: tuple[LoaderInput, ...], taken: set[int | str]) -> str | None:
     # The class takes a file of this folder, but neither the file nor the table tells in which place.
     folders = {one.folder for one in known if one.widget_index is None and one.name not in taken}
     return folders.pop() if len(folders) == 1 else None
 
 
-def _guessed(
-    node: Node, name: str, value: object, declared: Mapping[str, str | None], unplaced: str | None
+def _guess_references(
+    node: WorkflowNode, name: str, value: object, declared: Mapping[str, str | None], unplaced: str | None
 ) -> Iterator[Reference]:
-    for one in dict.fromkeys(_file_names(value)):
+    for one in dict.fromkeys(_find_file_names(value)):
         folder = declared.get(one) or declared.get(re.split(r"[\\/]", one)[-1])
         evidence = "declared by the author" if folder else "the file extension alone"
         if folder is None and unplaced is not None:
@@ -234,10 +238,10 @@ def _guessed(
         )
 
 
-def _file_names(value: object, depth: int = 0) -> Iterator[str]:
+def _find_file_names(value: object, depth: int = 0) -> Iterator[str]:
     if isinstance(value, str):
-        if _looks_like_file(value):
+        if _is_file_name(value):
             yield value
     elif depth < _MAX_NESTING and isinstance(value, (list, dict)) and not is_lora_entry(value):
         for item in value.values() if isinstance(value, dict) else value:
-            yield from _file_names(item, depth + 1)
+            yield from _find_file_names(item, depth + 1)

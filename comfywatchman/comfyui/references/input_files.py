@@ -6,12 +6,12 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.comfyui.loaders.upload_inputs import FileInput, FileInputs, Kind
-from comfywatchman.comfyui.workflow.document import Node, Workflow
+from comfywatchman.comfyui.loaders.upload_inputs import FileInput, FileInputTable, FileKind
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowNode
 
-Folder = Literal["input", "output", "temp"]
+FileFolder = Literal["input", "output", "temp"]
 
-_ANNOTATIONS: Final[tuple[Folder, ...]] = ("output", "input", "temp")
+_ANNOTATIONS: Final[tuple[FileFolder, ...]] = ("output", "input", "temp")
 
 
 class InputFile(msgspec.Struct, frozen=True):
@@ -27,8 +27,8 @@ class InputFile(msgspec.Struct, frozen=True):
     """
 
     name: str
-    folder: Folder
-    kind: Kind
+    folder: FileFolder
+    kind: FileKind
     node_type: str
     node_path: str
     input: str
@@ -39,18 +39,18 @@ class InputFile(msgspec.Struct, frozen=True):
         return split_annotation(self.name)[1]
 
 
-def required_files(workflow: Workflow, known: FileInputs) -> tuple[InputFile, ...]:
+def find_required_files(workflow: Workflow, known: FileInputTable) -> tuple[InputFile, ...]:
     """List the files that active nodes name, in file order; what a link brings is not known before a run."""
     return tuple(
         InputFile(value, split_annotation(value)[0], one.kind, node.class_type, node.path, one.name)
         for node in workflow.nodes
         if node.active
         for one in known.of(node.class_type)
-        if isinstance(value := _value(node, one), str) and value not in one.not_files
+        if isinstance(value := _read_value(node, one), str) and value not in one.not_files
     )
 
 
-def split_annotation(name: str) -> tuple[Folder, str]:
+def split_annotation(name: str) -> tuple[FileFolder, str]:
     """Return the folder that a name is looked for in, and the name there.
 
     As ComfyUI 0.33.0 does (`folder_paths.annotated_filepath`): `a.png [output]` is `a.png` of the output folder; a
@@ -64,7 +64,7 @@ def split_annotation(name: str) -> tuple[Folder, str]:
     return "input", name
 
 
-def _value(node: Node, one: FileInput) -> object:
+def _read_value(node: WorkflowNode, one: FileInput) -> object:
     if one.name in node.values or one.name in node.linked:
         return node.values.get(one.name)
     place = one.widget_index

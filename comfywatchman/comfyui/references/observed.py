@@ -11,7 +11,7 @@ from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable
 
 
 @dataclass(frozen=True, slots=True)
-class TriedLoaders:
+class ObservedLoaders:
     """Loader inputs that were seen to list model files.
 
     Attributes:
@@ -23,12 +23,12 @@ class TriedLoaders:
     inputs: tuple[LoaderInput, ...] = ()
     directories: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def added_to(self, table: LoaderTable) -> LoaderTable:
+    def extend_table(self, table: LoaderTable) -> LoaderTable:
         """Return a table that also holds these inputs; what was seen wins over another folder for the same input."""
-        new = [_placed(one, table) for one in self.inputs if not _is_known(one, table)]
-        return table.extended(new, override=True) if new else table
+        new = [_fill_widget_index(one, table) for one in self.inputs if not _is_known(one, table)]
+        return table.merge(new, override=True) if new else table
 
-    def added_folders(self, folders: ModelFolders) -> ModelFolders:
+    def extend_folders(self, folders: ModelFolders) -> ModelFolders:
         """Return model folders with those that only packs have."""
         models = folders.models_directory
         added = {
@@ -39,14 +39,14 @@ class TriedLoaders:
         return replace(folders, folders={**folders.folders, **added}) if added else folders
 
 
-NOTHING_TRIED: Final = TriedLoaders()
+NOTHING_OBSERVED: Final = ObservedLoaders()
 
 
 def _is_known(one: LoaderInput, table: LoaderTable) -> bool:
     return any((known.name, known.folder) == (one.name, one.folder) for known in table.inputs(one.class_type))
 
 
-def _placed(one: LoaderInput, table: LoaderTable) -> LoaderInput:
+def _fill_widget_index(one: LoaderInput, table: LoaderTable) -> LoaderInput:
     """Return an input with the place that the table knows for it, when it has none of its own."""
     known = next((known for known in table.inputs(one.class_type) if known.name == one.name), None)
     return one if known is None or one.widget_index is not None else replace(one, widget_index=known.widget_index)

@@ -8,23 +8,23 @@ from typing import Final
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
-from comfywatchman.comfyui.workflow.document import Node
+from comfywatchman.comfyui.workflow.document import WorkflowNode
 
 _EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
 _LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")
 _NO_NAME: Final = re.compile(r'[*?"|^$]|^\\')
 _PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
 
-Given = tuple[str, int | None, object]
+WidgetValue = tuple[str, int | None, object]
 """Input name, place among the widgets if known, and value."""
 
 
-def is_plain_text(node: Node) -> bool:
+def is_plain_text(node: WorkflowNode) -> bool:
     """Say whether a node takes text that is nothing else than text."""
     return node.class_type.startswith(_PLAIN_TEXT_CLASSES)
 
 
-def embeddings(node: Node, name: str, value: str) -> Iterator[Reference]:
+def find_embeddings(node: WorkflowNode, name: str, value: str) -> Iterator[Reference]:
     """Give the embeddings that a text names (`embedding:name`)."""
     if "embedding:" not in value:
         return
@@ -43,7 +43,7 @@ def embeddings(node: Node, name: str, value: str) -> Iterator[Reference]:
         )
 
 
-def lora_tags(node: Node, name: str, value: str) -> Iterator[Reference]:
+def find_lora_tags(node: WorkflowNode, name: str, value: str) -> Iterator[Reference]:
     """Give the LoRAs that a text names in tags (`<lora:name:1>`)."""
     if "<l" not in value:
         return
@@ -60,27 +60,27 @@ def lora_tags(node: Node, name: str, value: str) -> Iterator[Reference]:
             kind="lora_tag",
             evidence="<lora:…> in a text, which this class ignores" if ignored else "<lora:…> in a text",
             confidence="low" if ignored else "medium",
-            tries=_with_extensions(one),
+            tries=_list_tries(one),
         )
 
 
-def _with_extensions(value: str) -> tuple[str, ...]:
+def _list_tries(value: str) -> tuple[str, ...]:
     if value.lower().endswith(MODEL_EXTENSIONS):
         return (value,)
     return tuple(f"{value}{extension}" for extension in MODEL_EXTENSIONS)
 
 
-def listed_loras(node: Node, rest: list[Given]) -> list[Reference]:
+def find_listed_loras(node: WorkflowNode, rest: list[WidgetValue]) -> list[Reference]:
     """Give the entries of LoRA lists, as Power Lora Loader and LoRA Manager store them."""
     found: list[Reference] = []
     for name, _, value in rest:
         for item in value if isinstance(value, list) else (value,):
             if isinstance(item, dict):
-                found.extend(_listed_lora(node, name, item))
+                found.extend(_read_lora_entry(node, name, item))
     return found
 
 
-def _listed_lora(node: Node, name: str, item: Mapping[str, object]) -> Iterator[Reference]:
+def _read_lora_entry(node: WorkflowNode, name: str, item: Mapping[str, object]) -> Iterator[Reference]:
     lora, switch = item.get("lora"), "on"
     evidence = "an entry of a LoRA list (Power Lora Loader)"
     if not isinstance(lora, str) and "strength" in item and "active" in item:
@@ -98,7 +98,7 @@ def _listed_lora(node: Node, name: str, item: Mapping[str, object]) -> Iterator[
         kind="lora_list",
         evidence=evidence,
         confidence="high" if "lora" in node.class_type.lower() else "medium",
-        tries=(lora,) if switch == "on" else _with_extensions(lora),
+        tries=(lora,) if switch == "on" else _list_tries(lora),
     )
 
 

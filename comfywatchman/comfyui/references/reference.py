@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 Confidence = Literal["high", "medium", "low"]
-Kind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
+ReferenceKind = Literal["loader", "embedding", "lora_tag", "lora_list", "heuristic"]
 
 MODEL_EXTENSIONS: Final = (".safetensors", ".sft", ".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl")
 """Extensions that ComfyUI lists in its own model folders (`folder_paths.supported_pt_extensions`)."""
@@ -36,7 +36,7 @@ class Reference:
     value: str
     folder: str | None
     active: bool
-    kind: Kind
+    kind: ReferenceKind
     evidence: str
     confidence: Confidence
     tries: tuple[str, ...]

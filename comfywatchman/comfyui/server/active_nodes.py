@@ -8,13 +8,13 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.comfyui.workflow.document import Format, Node, Workflow
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowNode
 
 _LONGEST_CHOICE: Final = 64
 """Characters of the longest text that is kept as a possible choice; prompts and notes are longer."""
 
 
-class Wired(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
+class WiredNode(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     """One active node.
 
     Attributes:
@@ -39,7 +39,7 @@ class Wired(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
     fed: tuple[str, ...] = ()
 
 
-def wired_nodes(workflow: Workflow, models: Collection[tuple[str, str]]) -> tuple[Wired, ...]:
+def build_wiring(workflow: Workflow, models: Collection[tuple[str, str]]) -> tuple[WiredNode, ...]:
     """Return the active nodes of a workflow; none where ids stand twice, for then links are ambiguous.
 
     Args:
@@ -49,15 +49,15 @@ def wired_nodes(workflow: Workflow, models: Collection[tuple[str, str]]) -> tupl
     active = [node for node in workflow.nodes if node.active]
     if len({node.path for node in active}) < len(active):
         return ()
-    is_api = workflow.format is Format.API
-    return tuple(_wired(node, models, is_api=is_api) for node in active)
+    is_api = workflow.format is WorkflowFormat.API
+    return tuple(_build_wired_node(node, models, is_api=is_api) for node in active)
 
 
-def _wired(node: Node, models: Collection[tuple[str, str]], *, is_api: bool) -> Wired:
+def _build_wired_node(node: WorkflowNode, models: Collection[tuple[str, str]], *, is_api: bool) -> WiredNode:
     places = 0 if any(node.widget_names) else len(node.positional)
     texts = {f"#{place}": value for place, value in enumerate(node.positional)} if places else node.values
     # The same few names recur in all nodes of all workflows: each is held once.
-    return Wired(
+    return WiredNode(
         path=intern(node.path),
         class_type=intern(node.class_type),
         sources=tuple(map(intern, node.sources)),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session, is_listening
+from comfywatchman.base.http import HttpSession, is_listening
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
 
@@ -34,33 +34,33 @@ class RunningComfyUI(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     replacements: dict[str, str]
 
-    def replaced(self, classes: Collection[str]) -> frozenset[str]:
+    def find_replaced(self, classes: Collection[str]) -> frozenset[str]:
         """Return old names that still run: those whose replacement the server has."""
         return frozenset(old for old, new in self.replacements.items() if new in classes)
 
 
-def ask_running(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI | None:
+def probe_server(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI | None:
     """Ask a server who it is; None when nobody listens there, which costs less than a millisecond on this machine.
 
     Raises:
         Failure: `http-unreachable`, `http-status` or `http-body`: somebody listens, but does not answer as ComfyUI.
     """
-    if not _somebody_listens(url):
+    if not _has_listener(url):
         return None
-    with Session(timeout_seconds=timeout_seconds) as session:
-        stats = session.get_json(_at(url, "system_stats"))
+    with HttpSession(timeout_seconds=timeout_seconds) as session:
+        stats = session.get_json(_endpoint_url(url, "system_stats"))
         system = stats.get("system") if isinstance(stats, dict) else None
         if not isinstance(stats, dict) or not isinstance(system, dict):
-            raise _no_comfyui(f"{_at(url, 'system_stats')} did not answer as a ComfyUI does.")
+            raise _not_comfyui_failure(f"{_endpoint_url(url, 'system_stats')} did not answer as a ComfyUI does.")
         return RunningComfyUI(
             url=url,
-            version=_text(system.get("comfyui_version")),
-            argv=tuple(part for part in _list(system.get("argv")) if isinstance(part, str)),
-            replacements=_replacements(session, url),
+            version=_as_text(system.get("comfyui_version")),
+            argv=tuple(part for part in _as_list(system.get("argv")) if isinstance(part, str)),
+            replacements=_fetch_replacements(session, url),
         )
 
 
-def ask_nodes(
+def fetch_nodes(
     running: RunningComfyUI, folders: Mapping[str, Collection[str]], *, timeout_seconds: float = 30.0
 ) -> LiveNodes:
     """Ask a server for all its nodes (about 1.6 MB).
@@ -73,19 +73,19 @@ def ask_nodes(
     Raises:
         Failure: `http-unreachable`, `http-status` or `http-body`.
     """
-    with Session(timeout_seconds=timeout_seconds, max_bytes=MAX_OBJECT_INFO_BYTES) as session:
-        payload = session.get_json(_at(running.url, "object_info"))
+    with HttpSession(timeout_seconds=timeout_seconds, max_bytes=MAX_OBJECT_INFO_BYTES) as session:
+        payload = session.get_json(_endpoint_url(running.url, "object_info"))
     if not isinstance(payload, dict) or not payload:
-        raise _no_comfyui(f"{_at(running.url, 'object_info')} did not list any node.")
+        raise _not_comfyui_failure(f"{_endpoint_url(running.url, 'object_info')} did not list any node.")
     return read_object_info(payload, folders, version=running.version)
 
 
-def is_installation(running: RunningComfyUI, installation: Installation) -> bool | None:
+def is_server_of(running: RunningComfyUI, installation: Installation) -> bool | None:
     """Say whether a server is the watched installation, by its arguments; None when they do not tell.
 
     `--base-directory` decides; without it the folder of an absolute `main.py` does.
     """
-    base = _flag(running.argv, _BASE_FLAG)
+    base = _find_option(running.argv, _BASE_FLAG)
     if base is not None:
         return _is_same(base, installation.base) if Path(base).is_absolute() else None
     program = Path(running.argv[0]) if running.argv else Path()
@@ -94,11 +94,11 @@ def is_installation(running: RunningComfyUI, installation: Installation) -> bool
     return _is_same(str(program.parent), installation.root)
 
 
-def _no_comfyui(reason: str) -> Failure:
+def _not_comfyui_failure(reason: str) -> Failure:
     return Failure("http-body", reason, hint="Another program may listen there: correct [comfyui] url.")
 
 
-def _somebody_listens(url: str) -> bool:
+def _has_listener(url: str) -> bool:
     try:
         parts = urlsplit(url)
         port = parts.port or _PORTS.get(parts.scheme, 0)
@@ -107,29 +107,29 @@ def _somebody_listens(url: str) -> bool:
     return bool(parts.hostname) and is_listening(parts.hostname or "", port)
 
 
-def _at(url: str, route: str) -> str:
+def _endpoint_url(url: str, route: str) -> str:
     return f"{url.rstrip('/')}/{route}"
 
 
-def _replacements(session: Session, url: str) -> dict[str, str]:
+def _fetch_replacements(session: HttpSession, url: str) -> dict[str, str]:
     """Return old and new class names; only the first replacement of a class is ever used. Older servers have none."""
-    answer = session.get(_at(url, "node_replacements"))
+    answer = session.get(_endpoint_url(url, "node_replacements"))
     if answer.status != 200:  # noqa: PLR2004 - OK; a server without the route says 404
         return {}
     try:
-        entries = answer.parsed()
+        entries = answer.parse_json()
     except Failure:
         return {}
     found: dict[str, str] = {}
     for old, news in entries.items() if isinstance(entries, dict) else ():
-        first = _list(news)[0] if _list(news) else None
+        first = _as_list(news)[0] if _as_list(news) else None
         new = first.get("new_node_id") if isinstance(first, dict) else None
         if isinstance(new, str):
             found[old] = new
     return found
 
 
-def _flag(argv: Sequence[str], name: str) -> str | None:
+def _find_option(argv: Sequence[str], name: str) -> str | None:
     for place, part in enumerate(argv):
         if part.startswith(f"{name}="):
             return part.removeprefix(f"{name}=")
@@ -145,9 +145,9 @@ def _is_same(path: str, folder: Path) -> bool:
         return False
 
 
-def _list(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
 
 
-def _text(value: Any) -> str | None:
+def _as_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None

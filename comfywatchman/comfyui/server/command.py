@@ -12,7 +12,7 @@ from comfywatchman.base.files import read_regular
 
 _OPTION: Final = re.compile(r"""["'](--[a-z0-9][a-z0-9-]*)["']""")
 _MAX_BYTES: Final = 1 << 20
-_OURS: Final = frozenset(
+_RESERVED_OPTIONS: Final = frozenset(
     {
         "--listen",
         "--port",
@@ -33,11 +33,11 @@ _OURS: Final = frozenset(
 )
 """Arguments that a trial sets itself, or that would make it another thing than a trial."""
 
-_MEMORY: Final = frozenset({"--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu"})
+_MEMORY_OPTIONS: Final = frozenset({"--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu"})
 """One of these at most: ComfyUI's parser refuses a second."""
 
 
-def known_options(comfyui: Path) -> frozenset[str] | None:
+def read_known_options(comfyui: Path) -> frozenset[str] | None:
     """Return the options of this ComfyUI, read from its source; None when it does not tell, so that all are tried.
 
     Asking `main.py --help` would cost an import; `comfy/cli_args.py` names each option as a text.
@@ -49,12 +49,12 @@ def known_options(comfyui: Path) -> frozenset[str] | None:
     return frozenset(_OPTION.findall(text)) or None
 
 
-def keeps_to_base(options: frozenset[str] | None) -> bool:
+def has_base_directory_option(options: frozenset[str] | None) -> bool:
     """Say whether this ComfyUI can be given a base directory of its own (since 0.3.11)."""
     return options is None or "--base-directory" in options
 
 
-def arguments(
+def build_command(
     python: Path, comfyui: Path, base: Path, port: int, *, use_cpu: bool, extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Return the whole command; options that this ComfyUI does not know are left out.
@@ -67,7 +67,7 @@ def arguments(
         use_cpu: Whether the GPU is left alone.
         extra: A person's own arguments.
     """
-    known = known_options(comfyui)
+    known = read_known_options(comfyui)
     wanted = [
         ("--listen", "127.0.0.1"),
         ("--port", str(port)),
@@ -81,10 +81,10 @@ def arguments(
         *([("--cpu", None)] if use_cpu else []),
     ]
     given = [name if value is None else f"{name}={value}" for name, value in wanted if known is None or name in known]
-    return (str(python), str(comfyui / "main.py"), *_kept(extra, use_cpu=use_cpu), *given)
+    return (str(python), str(comfyui / "main.py"), *_filter_arguments(extra, use_cpu=use_cpu), *given)
 
 
-def environment(python: Path, inherited_path: str, extra: Mapping[str, str]) -> dict[str, str]:
+def build_environment(python: Path, inherited_path: str, extra: Mapping[str, str]) -> dict[str, str]:
     """Return the variables with which `pip`, `python` and `uv` of a node's installer mean this environment.
 
     Args:
@@ -101,9 +101,9 @@ def environment(python: Path, inherited_path: str, extra: Mapping[str, str]) -> 
     }
 
 
-def _kept(extra: Sequence[str], *, use_cpu: bool) -> Iterator[str]:
+def _filter_arguments(extra: Sequence[str], *, use_cpu: bool) -> Iterator[str]:
     """Yield what stays of a person's arguments; an option goes with its values."""
-    dropped = _OURS | (_MEMORY if use_cpu else frozenset())
+    dropped = _RESERVED_OPTIONS | (_MEMORY_OPTIONS if use_cpu else frozenset())
     skipping = False
     for part in extra:
         if part.startswith("-"):

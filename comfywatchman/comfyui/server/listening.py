@@ -27,7 +27,7 @@ class Listener:
     inode: int
 
     @property
-    def beyond_loopback(self) -> bool:
+    def is_beyond_loopback(self) -> bool:
         """Say whether others than this machine can reach it."""
         address = ipaddress.ip_address(self.address)
         mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
@@ -51,7 +51,7 @@ class Exposure:
     certain: bool
 
 
-def free_port() -> int:
+def find_free_port() -> int:
     """Return a port of 127.0.0.1 that nobody listens on now."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -59,9 +59,11 @@ def free_port() -> int:
     return port
 
 
-def listeners(proc: Path = PROC) -> tuple[Listener, ...]:
+def read_listeners(proc: Path = PROC) -> tuple[Listener, ...]:
     """Return every listening TCP socket; none where the kernel does not tell."""
-    return tuple(sorted(found for name in ("tcp", "tcp6") for found in parse_listeners(_text(proc / "net" / name))))
+    return tuple(
+        sorted(found for name in ("tcp", "tcp6") for found in parse_listeners(_read_text(proc / "net" / name)))
+    )
 
 
 def parse_listeners(table: str) -> tuple[Listener, ...]:
@@ -71,43 +73,45 @@ def parse_listeners(table: str) -> tuple[Listener, ...]:
         fields = line.split()
         if len(fields) > 9 and fields[3] == _LISTENING:  # noqa: PLR2004 - the inode is the tenth field
             address, _, port = fields[1].rpartition(":")
-            found.append(Listener(_address(address), int(port, 16), int(fields[9])))
+            found.append(Listener(_decode_address(address), int(port, 16), int(fields[9])))
     return tuple(found)
 
 
-def holders(inodes: Collection[int], pids: Iterable[int], proc: Path = PROC) -> dict[int, int]:
+def find_socket_owners(inodes: Collection[int], pids: Iterable[int], proc: Path = PROC) -> dict[int, int]:
     """Return which of these processes holds which socket: pid by inode; those of other users cannot be seen."""
     held: dict[int, int] = {}
     for pid in pids:
-        for inode in _sockets(proc / str(pid) / "fd"):
+        for inode in _list_socket_inodes(proc / str(pid) / "fd"):
             if inode in inodes:
                 held[inode] = pid
     return held
 
 
-def session_pids(leader: int, proc: Path = PROC) -> tuple[int, ...]:
+def find_session_pids(leader: int, proc: Path = PROC) -> tuple[int, ...]:
     """Return the processes of a session: its leader and what it started."""
-    return tuple(pid for pid in all_pids(proc) if _session(proc / str(pid)) == leader)
+    return tuple(pid for pid in list_pids(proc) if _read_session_id(proc / str(pid)) == leader)
 
 
-def exposures(comfyui: Path, proc: Path = PROC) -> tuple[Exposure, ...]:
+def find_exposures(comfyui: Path, proc: Path = PROC) -> tuple[Exposure, ...]:
     """Return where a running ComfyUI of this folder listens beyond loopback."""
-    running = {pid: argv for pid in all_pids(proc) if (argv := _comfyui_arguments(pid, comfyui, proc)) is not None}
+    running = {
+        pid: argv for pid in list_pids(proc) if (argv := _read_comfyui_arguments(pid, comfyui, proc)) is not None
+    }
     if not running:
         return ()
-    sockets = listeners(proc)
-    held = holders({one.inode for one in sockets}, running, proc)
+    sockets = read_listeners(proc)
+    held = find_socket_owners({one.inode for one in sockets}, running, proc)
     found = [
         Exposure(held[one.inode], one.address, one.port, certain=True)
         for one in sockets
-        if one.inode in held and one.beyond_loopback
+        if one.inode in held and one.is_beyond_loopback
     ]
     unseen = [pid for pid in running if pid not in held.values()]
-    found += [Exposure(pid, told, 0, certain=False) for pid in unseen if (told := asked_for(running[pid]))]
+    found += [Exposure(pid, told, 0, certain=False) for pid in unseen if (told := parse_listen_argument(running[pid]))]
     return tuple(sorted(found))
 
 
-def asked_for(argv: Sequence[str]) -> str | None:
+def parse_listen_argument(argv: Sequence[str]) -> str | None:
     """Return the address beyond loopback that ComfyUI's arguments ask it to listen on; None when they ask for none.
 
     `--listen` without a value is every address; it takes several, with commas between.
@@ -125,7 +129,7 @@ def asked_for(argv: Sequence[str]) -> str | None:
     return None
 
 
-def all_pids(proc: Path = PROC) -> tuple[int, ...]:
+def list_pids(proc: Path = PROC) -> tuple[int, ...]:
     """Return every process that can be seen."""
     try:
         return tuple(sorted(int(name) for name in os.listdir(proc) if name.isdigit()))
@@ -133,9 +137,9 @@ def all_pids(proc: Path = PROC) -> tuple[int, ...]:
         return ()
 
 
-def _comfyui_arguments(pid: int, comfyui: Path, proc: Path) -> tuple[str, ...] | None:
+def _read_comfyui_arguments(pid: int, comfyui: Path, proc: Path) -> tuple[str, ...] | None:
     """Return the arguments of a process that runs the `main.py` of this folder; None for any other."""
-    argv = _text(proc / str(pid) / "cmdline").removesuffix("\0").split("\0")
+    argv = _read_text(proc / str(pid) / "cmdline").removesuffix("\0").split("\0")
     for part in argv[1:4]:
         if part.rpartition("/")[2] == _MAIN and _is_main(part, comfyui, proc / str(pid) / "cwd"):
             return tuple(argv)
@@ -159,14 +163,14 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def _address(words: str) -> str:
+def _decode_address(words: str) -> str:
     """Return an address that the kernel printed as words of 32 bits in the machine's own order."""
     starts = range(0, len(words), _WORD_HEX)
     packed = b"".join(int(words[at : at + _WORD_HEX], 16).to_bytes(4, "little") for at in starts)
     return str(ipaddress.ip_address(packed))
 
 
-def _sockets(folder: Path) -> Iterable[int]:
+def _list_socket_inodes(folder: Path) -> Iterable[int]:
     try:
         names = os.listdir(folder)
     except OSError:
@@ -180,12 +184,12 @@ def _sockets(folder: Path) -> Iterable[int]:
             yield int(found.group(1))
 
 
-def _session(folder: Path) -> int | None:
-    fields = _text(folder / "stat").rpartition(")")[2].split()
+def _read_session_id(folder: Path) -> int | None:
+    fields = _read_text(folder / "stat").rpartition(")")[2].split()
     return int(fields[3]) if len(fields) > 3 else None  # noqa: PLR2004 - the session is the fourth after the name
 
 
-def _text(path: Path) -> str:
+def _read_text(path: Path) -> str:
     try:
         return path.read_text("utf-8", "replace")
     except OSError:

@@ -9,10 +9,10 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.comfyui.loaders.table import LoaderInput
-from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN, NOT_CHOSEN, FileInput
+from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, NO_FILE_CHOICES, FileInput
 from comfywatchman.comfyui.models.file import MODEL_SUFFIXES
-from comfywatchman.comfyui.server.validation import NO_RULES, ServerRules, read_rules
-from comfywatchman.comfyui.static_analysis.inputs import uploaded, widget_width
+from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, read_rules
+from comfywatchman.comfyui.static_analysis.inputs import get_upload_kind, widget_width
 
 _COMBOS: Final = frozenset({"COMBO", "COMBO_MULTI"})
 
@@ -33,7 +33,7 @@ class LiveNodes(msgspec.Struct, frozen=True):
     loader_inputs: tuple[LoaderInput, ...]
     combos: dict[str, dict[str, tuple[str, ...]]]
     file_inputs: tuple[FileInput, ...] = ()
-    rules: ServerRules = NO_RULES
+    rules: ValidationRules = NO_RULES
 
     @property
     def classes(self) -> frozenset[str]:
@@ -52,31 +52,31 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
     """
     entries = payload if isinstance(payload, dict) else {}
     evidence = f"the running ComfyUI {version or 'of unknown version'}"
-    listings = _listings(folders)
+    listings = _find_distinct_listings(folders)
     combos: dict[str, dict[str, tuple[str, ...]]] = {}
     found: list[LoaderInput] = []
     files: list[FileInput] = []
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     for class_type, entry in entries.items():
         place: int | None = 0
-        for name, kind, choices, options in _inputs(entry):
-            upload = uploaded(options) if kind == "COMBO" else None
+        for name, kind, choices, options in _list_inputs(entry):
+            upload = get_upload_kind(options) if kind == "COMBO" else None
             if upload is not None:
-                files.append(FileInput(class_type, name, upload, place, _without_suffix(choices or ())))
-            elif choices is not None and not BUILTIN.holds(class_type, name):
+                files.append(FileInput(class_type, name, upload, place, _list_non_files(choices or ())))
+            elif choices is not None and not BUILTIN_FILE_INPUTS.has_input(class_type, name):
                 names = shared.setdefault(choices, choices)
                 combos.setdefault(class_type, {})[name] = names
-                tied = _tied(names, listings)
+                tied = _match_folders(names, listings)
                 if tied is not None:
                     folder, also, plain = tied
                     found.append(LoaderInput(class_type, name, folder, place, evidence, "high", also, not_files=plain))
             width = widget_width(name, kind, options)
             place = None if place is None or width is None else place + width
-    packs = {name: _module(entry) for name, entry in entries.items()}
+    packs = {name: _get_module(entry) for name, entry in entries.items()}
     return LiveNodes(packs, tuple(found), combos, tuple(files), read_rules(entries, version))
 
 
-def widget_places(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
+def find_widget_indexes(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
     """Return the places of inputs in the editor's `widgets_values`, by class and input; those that are not known lack.
 
     Args:
@@ -87,7 +87,7 @@ def widget_places(payload: object, wanted: Mapping[str, Collection[str]]) -> dic
     found: dict[str, dict[str, int]] = {}
     for class_type, names in wanted.items():
         place: int | None = 0
-        for name, kind, _choices, options in _inputs(entries.get(class_type)):
+        for name, kind, _choices, options in _list_inputs(entries.get(class_type)):
             if place is None:
                 break
             if name in names:
@@ -97,7 +97,7 @@ def widget_places(payload: object, wanted: Mapping[str, Collection[str]]) -> dic
     return found
 
 
-def _listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
+def _find_distinct_listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
     """Return the folders that can be told apart: not empty, and no other holds the very same names."""
     names = {folder: frozenset(files) for folder, files in folders.items() if files}
     counts: dict[frozenset[str], int] = {}
@@ -106,7 +106,7 @@ def _listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str
     return {folder: files for folder, files in names.items() if counts[files] == 1}
 
 
-def _inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...] | None, Mapping[str, Any]]]:
+def _list_inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...] | None, Mapping[str, Any]]]:
     """Yield name, type, choices (None: not listed here) and options of each input, in the editor's order."""
     groups = entry.get("input") if isinstance(entry, dict) else None
     order = entry.get("input_order") if isinstance(entry, dict) else None
@@ -117,23 +117,23 @@ def _inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...] | None, Mapp
         names = order.get(group) if isinstance(order, dict) else None
         for name in names if isinstance(names, list) else inputs:
             if isinstance(name, str) and name in inputs:
-                yield (name, *_spec(inputs[name]))
+                yield (name, *_parse_spec(inputs[name]))
 
 
-def _spec(spec: Any) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any]]:
+def _parse_spec(spec: Any) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any]]:
     """Return type, choices and options of one input of either shape: `[[…], {…}]` or `["COMBO", {"options": […]}]`."""
     if not isinstance(spec, list) or not spec:
         return "COMFY_UNKNOWN", None, {}
     options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
     kind = spec[0]
     if isinstance(kind, list):
-        return "COMBO", _texts(kind, options), options
+        return "COMBO", _parse_choices(kind, options), options
     if not isinstance(kind, str):
         return "COMFY_UNKNOWN", None, options
-    return kind, _texts(options.get("options"), options) if kind in _COMBOS else None, options
+    return kind, _parse_choices(options.get("options"), options) if kind in _COMBOS else None, options
 
 
-def _texts(choices: Any, options: Mapping[str, Any]) -> tuple[str, ...] | None:
+def _parse_choices(choices: Any, options: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Return the choices of text; None for choices of another kind, or that the editor fetches from elsewhere."""
     if not isinstance(choices, list):
         return None
@@ -142,7 +142,7 @@ def _texts(choices: Any, options: Mapping[str, Any]) -> tuple[str, ...] | None:
     return texts if is_known else None
 
 
-def _tied(
+def _match_folders(
     choices: tuple[str, ...], listings: Mapping[str, frozenset[str]]
 ) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
     """Return the folder whose files are the choices, further such folders, and the choices that are no files."""
@@ -159,11 +159,11 @@ def _tied(
     return widest[0], tuple(widest[1:]), plain
 
 
-def _without_suffix(choices: tuple[str, ...]) -> tuple[str, ...]:
+def _list_non_files(choices: tuple[str, ...]) -> tuple[str, ...]:
     """Return the choices that are no names of pictures, sounds or videos."""
-    return (*NOT_CHOSEN, *(choice for choice in choices if "." not in choice and choice not in NOT_CHOSEN))
+    return (*NO_FILE_CHOICES, *(choice for choice in choices if "." not in choice and choice not in NO_FILE_CHOICES))
 
 
-def _module(entry: Any) -> str:
+def _get_module(entry: Any) -> str:
     module = entry.get("python_module") if isinstance(entry, dict) else None
     return module if isinstance(module, str) else ""

@@ -14,7 +14,7 @@ from comfywatchman.base.files import open_regular
 
 _TAIL_BYTES: Final = 4 << 20
 _HEADING: Final = "Import times for custom nodes:"
-_EARLY_HEADING: Final = "Prestartup times for custom nodes:"
+_PRESTARTUP_HEADING: Final = "Prestartup times for custom nodes:"
 _ANSI: Final = re.compile(r"\x1b\[[0-9;]*m")
 _LINE: Final = re.compile(r"\d+\.\d+ seconds( \((?:IMPORT|PRESTARTUP) FAILED\))?: (.+)$")
 _REASONS: Final = (
@@ -47,33 +47,33 @@ class LastStart:
     imported: frozenset[str]
 
 
-def last_start(base: Path) -> LastStart | None:
+def read_last_start(base: Path) -> LastStart | None:
     """Return what the newest log below a base directory says; None when there is none that tells.
 
     The lines are those of ComfyUI 0.3.64 to 0.33.0 (measured): `   0.0 seconds (IMPORT FAILED): <path>` under the
     heading `Import times for custom nodes:`.
     """
-    found = [start for path in _logs(base) if (start := _read(path)) is not None]
+    found = [start for path in _find_logs(base) if (start := _read_log(path)) is not None]
     return max(found, key=lambda start: start.logged_ns, default=None)
 
 
-def _logs(base: Path) -> Iterable[Path]:
+def _find_logs(base: Path) -> Iterable[Path]:
     yield from (base / name for name in _NAMES)
     yield from sorted((base / "user").glob("comfyui_*.log"))
 
 
-def _read(path: Path) -> LastStart | None:
+def _read_log(path: Path) -> LastStart | None:
     try:
         with open_regular(path) as descriptor:
             facts = os.fstat(descriptor)
             tail = os.pread(descriptor, _TAIL_BYTES, max(0, facts.st_size - _TAIL_BYTES))
     except Failure:
         return None
-    told = import_times(tail.decode("utf-8", "replace"))
+    told = parse_import_times(tail.decode("utf-8", "replace"))
     return LastStart(path, facts.st_mtime_ns, *told) if told is not None else None
 
 
-def import_times(text: str) -> tuple[frozenset[str], frozenset[str]] | None:
+def parse_import_times(text: str) -> tuple[frozenset[str], frozenset[str]] | None:
     """Return which names in `custom_nodes` failed and which were imported at the last start that a log tells of.
 
     A pack counts as failed when its prestartup script failed too, which is listed on its own.
@@ -84,13 +84,13 @@ def import_times(text: str) -> tuple[frozenset[str], frozenset[str]] | None:
     before, heading, after = text.rpartition(_HEADING)
     if not heading:
         return None
-    _earlier, early_heading, early = before.rpartition(_HEADING)[2].rpartition(_EARLY_HEADING)
-    failed, imported = _named(after)
-    failed |= _named(early)[0] if early_heading else frozenset()
+    _earlier, early_heading, early = before.rpartition(_HEADING)[2].rpartition(_PRESTARTUP_HEADING)
+    failed, imported = _parse_pack_names(after)
+    failed |= _parse_pack_names(early)[0] if early_heading else frozenset()
     return (failed, imported - failed) if failed or imported else None
 
 
-def failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:
+def parse_failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:
     """Return the last line that a log says of each failed import: the error, or why ComfyUI passed the pack over.
 
     Args:
@@ -103,17 +103,17 @@ def failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:
         for pattern in _REASONS:
             found = pattern.search(line)
             if found is not None:
-                said[_name(found.group(1))] = _error_before(lines, place) or found.group(2)
+                said[_get_pack_name(found.group(1))] = _find_traceback_error(lines, place) or found.group(2)
     return {name: said.get(name, "") for name in failed}
 
 
-def _error_before(lines: list[str], place: int) -> str | None:
+def _find_traceback_error(lines: list[str], place: int) -> str | None:
     """Return the line that ends a traceback, when one ends just before this place."""
     before = [line for line in lines[max(0, place - 3) : place] if line]
     return before[-1] if before and _ERROR.match(before[-1]) else None
 
 
-def _named(text: str) -> tuple[frozenset[str], frozenset[str]]:
+def _parse_pack_names(text: str) -> tuple[frozenset[str], frozenset[str]]:
     failed: set[str] = set()
     imported: set[str] = set()
     for line in text.splitlines()[1:]:
@@ -122,9 +122,9 @@ def _named(text: str) -> tuple[frozenset[str], frozenset[str]]:
             if failed or imported:
                 break
             continue
-        (failed if found.group(1) else imported).add(_name(found.group(2)))
+        (failed if found.group(1) else imported).add(_get_pack_name(found.group(2)))
     return frozenset(failed), frozenset(imported)
 
 
-def _name(path: str) -> str:
+def _get_pack_name(path: str) -> str:
     return re.split(r"[\\/]", path.strip())[-1].removesuffix(".py")

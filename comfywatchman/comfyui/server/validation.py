@@ -13,19 +13,19 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN
-from comfywatchman.comfyui.packs.core_classes import version_key
-from comfywatchman.comfyui.server.active_nodes import Wired
+from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS
+from comfywatchman.comfyui.packs.core_classes import parse_version
+from comfywatchman.comfyui.server.active_nodes import WiredNode
 from comfywatchman.comfyui.static_analysis.inputs import is_socket, widget_width
 
-_OWN_MODULES: Final = ("nodes", "comfy_extras", "comfy_api_nodes")
-_NOT_FIXED: Final = ("remote", "multi_select", "multiselect", "dynamic")
-_CHECKS_NEW_LISTS: Final = (0, 33)
+_CORE_MODULES: Final = ("nodes", "comfy_extras", "comfy_api_nodes")
+_DYNAMIC_OPTIONS: Final = ("remote", "multi_select", "multiselect", "dynamic")
+_CHECKS_NEW_LISTS_SINCE: Final = (0, 33)
 """Lists in the newer notation (`"COMBO"`) are not checked by ComfyUI 0.3.75, and are by 0.33."""
-_EDITOR_MAKES: Final = "COMFY_"
+_EDITOR_TYPE_PREFIX: Final = "COMFY_"
 
 
-class ServerRules(msgspec.Struct, frozen=True):
+class ValidationRules(msgspec.Struct, frozen=True):
     """What a server says of its classes that decides whether it takes a prompt.
 
     Attributes:
@@ -45,11 +45,11 @@ class ServerRules(msgspec.Struct, frozen=True):
     places: dict[str, dict[str, int]] = {}
 
 
-NO_RULES: Final = ServerRules()
+NO_RULES: Final = ValidationRules()
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RejectedInput:
     """One input for which a server refuses a prompt.
 
     Attributes:
@@ -59,13 +59,13 @@ class Refusal:
         offered: What the server would take; empty for an input that gets nothing.
     """
 
-    node: Wired
+    node: WiredNode
     input: str
     value: str | None
     offered: tuple[str, ...] = ()
 
 
-def read_rules(payload: object, version: str | None) -> ServerRules:
+def read_rules(payload: object, version: str | None) -> ValidationRules:
     """Read an answer to `/object_info`; what is of an unknown shape gives no rule.
 
     Args:
@@ -73,7 +73,7 @@ def read_rules(payload: object, version: str | None) -> ServerRules:
         version: The server's version; older ones do not check every kind of list.
     """
     entries = payload if isinstance(payload, dict) else {}
-    checks_all = (version_key(version) or ()) >= _CHECKS_NEW_LISTS
+    checks_all = (parse_version(version) or ()) >= _CHECKS_NEW_LISTS_SINCE
     outputs, core = {}, set()
     required: dict[str, dict[str, bool]] = {}
     lists: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -83,23 +83,23 @@ def read_rules(payload: object, version: str | None) -> ServerRules:
             continue
         if isinstance(entry.get("output_node"), bool):
             outputs[name] = entry["output_node"]
-        if str(entry.get("python_module")).partition(".")[0] in _OWN_MODULES:
+        if str(entry.get("python_module")).partition(".")[0] in _CORE_MODULES:
             core.add(name)
-        for group, one, kind, options in _inputs(entry):
-            if group == "required" and isinstance(kind, (str, list)) and not str(kind).startswith(_EDITOR_MAKES):
+        for group, one, kind, options in _list_inputs(entry):
+            if group == "required" and isinstance(kind, (str, list)) and not str(kind).startswith(_EDITOR_TYPE_PREFIX):
                 required.setdefault(name, {})[one] = isinstance(kind, str) and is_socket(kind, options)
-            choices = _fixed_choices(kind, options)
-            if choices and (checks_all or isinstance(kind, list)) and not BUILTIN.holds(name, one):
+            choices = _get_fixed_choices(kind, options)
+            if choices and (checks_all or isinstance(kind, list)) and not BUILTIN_FILE_INPUTS.has_input(name, one):
                 lists.setdefault(name, {})[one] = choices
-        if name in lists and (found := _places(entry, lists[name])) is not None:
+        if name in lists and (found := _find_widget_indexes(entry, lists[name])) is not None:
             places[name] = found
-    return ServerRules(outputs, frozenset(core), required, lists, places)
+    return ValidationRules(outputs, frozenset(core), required, lists, places)
 
 
-def _places(entry: Mapping[str, Any], wanted: Collection[str]) -> dict[str, int] | None:
+def _find_widget_indexes(entry: Mapping[str, Any], wanted: Collection[str]) -> dict[str, int] | None:
     found: dict[str, int] = {}
     place = 0
-    for _, name, kind, options in _inputs(entry):
+    for _, name, kind, options in _list_inputs(entry):
         if name in wanted:
             found[name] = place
         width = widget_width(name, kind if isinstance(kind, str) else "COMBO", options)
@@ -109,13 +109,13 @@ def _places(entry: Mapping[str, Any], wanted: Collection[str]) -> dict[str, int]
     return {**found, "": place}
 
 
-def has_no_output(nodes: Collection[Wired], rules: ServerRules) -> bool:
+def has_no_output(nodes: Collection[WiredNode], rules: ValidationRules) -> bool:
     """Say whether surely none of the nodes is an output; a class of which that is not known may be one."""
     return bool(nodes) and all(rules.outputs.get(node.class_type) is False for node in nodes)
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PromptValidation:
     """What a server refuses of one workflow.
 
     Attributes:
@@ -123,14 +123,14 @@ class Refused:
         is_whole: No output is left that it would run; else it runs the others and leaves these out.
     """
 
-    inputs: tuple[Refusal, ...] = ()
+    inputs: tuple[RejectedInput, ...] = ()
     is_whole: bool = False
 
 
-NOTHING_REFUSED: Final = Refused()
+NOTHING_REJECTED: Final = PromptValidation()
 
 
-def without_own_checks(rules: ServerRules, lets_server_check: Collection[str]) -> ServerRules:
+def keep_server_checked_lists(rules: ValidationRules, lets_server_check: Collection[str]) -> ValidationRules:
     """Return rules whose lists are only those of classes that leave all checks to the server.
 
     Args:
@@ -141,7 +141,7 @@ def without_own_checks(rules: ServerRules, lets_server_check: Collection[str]) -
     return msgspec.structs.replace(rules, lists=lists)
 
 
-def refused(nodes: Iterable[Wired], rules: ServerRules) -> Refused:
+def validate_prompt(nodes: Iterable[WiredNode], rules: ValidationRules) -> PromptValidation:
     """Return what the server would refuse.
 
     An input that the editor's file leaves open counts only where all nodes are ComfyUI's own: extensions of the
@@ -151,25 +151,25 @@ def refused(nodes: Iterable[Wired], rules: ServerRules) -> Refused:
     """
     by_path = {node.path: node for node in nodes}
     only_own = all(node.class_type in rules.core for node in by_path.values())
-    wrong: dict[str, list[Refusal]] = {}
+    wrong: dict[str, list[RejectedInput]] = {}
     for path, node in by_path.items():
         if node.class_type not in rules.outputs:
-            return NOTHING_REFUSED
-        found = [Refusal(node, name, None) for name in _not_given(node, rules, only_own=only_own)]
-        found += _not_offered(node, rules)
+            return NOTHING_REJECTED
+        found = [RejectedInput(node, name, None) for name in _find_missing_inputs(node, rules, only_own=only_own)]
+        found += _find_invalid_choices(node, rules)
         if found:
             wrong[path] = found
     if not wrong:
-        return NOTHING_REFUSED
+        return NOTHING_REJECTED
     outputs = [path for path, node in by_path.items() if rules.outputs.get(node.class_type)]
-    asked = [_needed(output, by_path) for output in outputs]
-    return Refused(
+    asked = [_collect_ancestors(output, by_path) for output in outputs]
+    return PromptValidation(
         inputs=tuple(one for path, found in wrong.items() if any(path in paths for paths in asked) for one in found),
         is_whole=bool(outputs) and all(not paths.isdisjoint(wrong) for paths in asked),
     )
 
 
-def _not_offered(node: Wired, rules: ServerRules) -> Iterator[Refusal]:
+def _find_invalid_choices(node: WiredNode, rules: ValidationRules) -> Iterator[RejectedInput]:
     places = rules.places.get(node.class_type, {}) if node.places else {}
     for name, offered in rules.lists.get(node.class_type, {}).items():
         value = node.texts.get(name)
@@ -177,10 +177,10 @@ def _not_offered(node: Wired, rules: ServerRules) -> Iterator[Refusal]:
             is_told = name not in node.fed and places.get("") == node.places
             value = node.texts.get(f"#{places[name]}") if is_told else None
         if value is not None and value not in offered:
-            yield Refusal(node, name, value, offered)
+            yield RejectedInput(node, name, value, offered)
 
 
-def _not_given(node: Wired, rules: ServerRules, *, only_own: bool) -> Iterator[str]:
+def _find_missing_inputs(node: WiredNode, rules: ValidationRules, *, only_own: bool) -> Iterator[str]:
     required = rules.required.get(node.class_type, {})
     if node.given is not None:
         yield from (name for name in required if name not in node.given)
@@ -188,7 +188,7 @@ def _not_given(node: Wired, rules: ServerRules, *, only_own: bool) -> Iterator[s
         yield from (name for name in node.unfed if required.get(name))
 
 
-def _needed(output: str, by_path: Mapping[str, Wired]) -> set[str]:
+def _collect_ancestors(output: str, by_path: Mapping[str, WiredNode]) -> set[str]:
     """Return the paths of an output and of all nodes that lead to it."""
     seen, waiting = {output}, [output]
     while waiting:
@@ -198,7 +198,7 @@ def _needed(output: str, by_path: Mapping[str, Wired]) -> set[str]:
     return seen
 
 
-def _inputs(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
+def _list_inputs(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[str, Any]]]:
     """Yield group, name, type and options of each input, in the editor's order."""
     groups, order = entry.get("input"), entry.get("input_order")
     for group in ("required", "optional"):
@@ -212,10 +212,10 @@ def _inputs(entry: Mapping[str, Any]) -> Iterator[tuple[str, str, Any, Mapping[s
                 yield group, name, spec[0], spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
 
 
-def _fixed_choices(kind: Any, options: Mapping[str, Any]) -> tuple[str, ...]:
+def _get_fixed_choices(kind: Any, options: Mapping[str, Any]) -> tuple[str, ...]:
     choices = kind if isinstance(kind, list) else options.get("options") if kind == "COMBO" else None
     if not isinstance(choices, list) or not all(isinstance(choice, str) for choice in choices):
         return ()
-    if any(options.get(mark) for mark in _NOT_FIXED) or any(mark.endswith("upload") for mark in options):
+    if any(options.get(mark) for mark in _DYNAMIC_OPTIONS) or any(mark.endswith("upload") for mark in options):
         return ()
     return tuple(choices)

@@ -12,21 +12,21 @@ from comfywatchman.comfyui.static_analysis.modules import SourceTree
 from comfywatchman.comfyui.static_analysis.values import (
     ROOT_NAME,
     UNKNOWN,
+    AbstractDict,
+    AbstractList,
+    BoundMethod,
+    ClassInstance,
     ClassRef,
-    Deferred,
-    External,
+    DeferredImport,
+    DeferredValue,
+    ExternalName,
     FuncRef,
-    Import,
-    Instance,
-    Items,
-    Method,
-    Module,
     ModuleRef,
-    Schema,
-    Scope,
-    Table,
+    NameScope,
+    NodeSchema,
+    SourceModule,
     Value,
-    join,
+    join_values,
 )
 
 MAX_STEPS: Final = 300_000
@@ -45,28 +45,28 @@ _BUILTINS: Final = frozenset(
 _SCHEMA_PARTS: Final = frozenset({"node_id", "inputs"})
 
 
-class Expressions(ABC):
+class ExpressionEvaluator(ABC):
     """Reads expressions; statements, and calls of the pack's own functions, come from the subclass.
 
     Args:
         tree: The pack's source.
     """
 
-    readings: ClassVar[Mapping[type[ast.AST], Callable[..., Value]]]
+    visitors: ClassVar[Mapping[type[ast.AST], Callable[..., Value]]]
     """How each kind of expression is read."""
 
     def __init__(self, tree: SourceTree) -> None:
         self.tree = tree
         self.steps_left = MAX_STEPS
         self.depth = 0
-        self.doubt = 0
+        self.undecided_depth = 0
 
     @abstractmethod
-    def run(self, module: Module) -> Scope:
+    def run(self, module: SourceModule) -> NameScope:
         """Return a module's names, its statements read once."""
 
     @abstractmethod
-    def body_of(self, owner: ClassRef) -> Scope:
+    def read_class_body(self, owner: ClassRef) -> NameScope:
         """Return a class's own names."""
 
     @abstractmethod
@@ -76,11 +76,11 @@ class Expressions(ABC):
     @property
     def certain(self) -> bool:
         """Say whether no undecided branch surrounds what is being read."""
-        return self.doubt == 0
+        return self.undecided_depth == 0
 
-    def evaluate(self, node: ast.expr | None, scope: Scope) -> Value:
+    def evaluate(self, node: ast.expr | None, scope: NameScope) -> Value:
         """Return what an expression stands for; UNKNOWN when reading cannot tell or the allowance is used up."""
-        reading = None if node is None else self.readings.get(type(node))
+        reading = None if node is None else self.visitors.get(type(node))
         if reading is None or self.steps_left <= 0 or self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.steps_left -= 1
@@ -90,38 +90,38 @@ class Expressions(ABC):
         finally:
             self.depth -= 1
 
-    def look_up(self, name: str, scope: Scope) -> Value:
+    def look_up(self, name: str, scope: NameScope) -> Value:
         """Return what a name stands for; class bodies are not seen from their functions, as in Python."""
-        place: Scope | None = scope
+        place: NameScope | None = scope
         while place is not None:
             if name in place.names:
-                return self.settle(place, name)
+                return self.force(place, name)
             place = place.parent
         if name == "__name__":
             return scope.module.dotted
         if name == "__package__":
             return ".".join((ROOT_NAME, *scope.module.package))
-        return External(f"builtins.{name}") if name in _BUILTINS else UNKNOWN
+        return ExternalName(f"builtins.{name}") if name in _BUILTINS else UNKNOWN
 
-    def settle(self, scope: Scope, name: str) -> Value:
+    def force(self, scope: NameScope, name: str) -> Value:
         """Return a name's value, reading a deferred right side or following an import now."""
         value = scope.names[name]
-        if isinstance(value, Deferred):
+        if isinstance(value, DeferredValue):
             scope.names[name] = UNKNOWN
             value = scope.names[name] = self.evaluate(value.expression, value.scope)
-        elif isinstance(value, Import):
+        elif isinstance(value, DeferredImport):
             scope.names[name] = UNKNOWN
-            value = scope.names[name] = self.name_of(value.module, value.name)
+            value = scope.names[name] = self.get_module_name(value.module, value.name)
         return value
 
-    def name_of(self, module: Module, name: str) -> Value:
+    def get_module_name(self, module: SourceModule, name: str) -> Value:
         """Return a module's name: its own, else the submodule of that name."""
         if self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.depth += 1
         try:
             names = self.run(module)
-            value = self.settle(names, name) if name in names.names else UNKNOWN
+            value = self.force(names, name) if name in names.names else UNKNOWN
             if value is not UNKNOWN:
                 return value
             below = self.tree.module((*module.parts, name)) if module.is_package else None
@@ -129,45 +129,45 @@ class Expressions(ABC):
         finally:
             self.depth -= 1
 
-    def attribute(self, owner: Value, name: str) -> Value:
+    def get_attribute(self, owner: Value, name: str) -> Value:
         """Return an attribute of a value."""
-        if isinstance(owner, External):
-            return External(f"{owner.name}.{name}")
+        if isinstance(owner, ExternalName):
+            return ExternalName(f"{owner.name}.{name}")
         if isinstance(owner, ModuleRef):
-            return self.name_of(owner.module, name)
+            return self.get_module_name(owner.module, name)
         if isinstance(owner, ClassRef):
-            return self._bind(self.class_attribute(owner, name), owner, is_object=False)
-        if isinstance(owner, Instance):
-            return self._bind(self.class_attribute(owner.of, name), owner, is_object=True)
-        if isinstance(owner, Items | Table | str):
-            return Method(owner, name)
-        return getattr(owner, name) if isinstance(owner, Schema) and name in _SCHEMA_PARTS else UNKNOWN
+            return self._bind(self.get_class_attribute(owner, name), owner, is_object=False)
+        if isinstance(owner, ClassInstance):
+            return self._bind(self.get_class_attribute(owner.of, name), owner, is_object=True)
+        if isinstance(owner, AbstractList | AbstractDict | str):
+            return BoundMethod(owner, name)
+        return getattr(owner, name) if isinstance(owner, NodeSchema) and name in _SCHEMA_PARTS else UNKNOWN
 
-    def class_attribute(self, owner: ClassRef, name: str) -> Value:
+    def get_class_attribute(self, owner: ClassRef, name: str) -> Value:
         """Return what a class or its first base that has it says under a name; UNKNOWN when none does."""
         if self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.depth += 1
         try:
-            body = self.body_of(owner)
+            body = self.read_class_body(owner)
             if name in body.names:
-                return self.settle(body, name)
+                return self.force(body, name)
             if name in {"__name__", "__qualname__"}:
                 return owner.node.name
-            return self.inherited(owner, name)
+            return self.get_inherited(owner, name)
         finally:
             self.depth -= 1
 
-    def inherited(self, owner: ClassRef, name: str) -> Value:
+    def get_inherited(self, owner: ClassRef, name: str) -> Value:
         """Return what the bases of a class say under a name."""
         for base in owner.node.bases:
             found = self.evaluate(base, owner.scope)
-            value = self.class_attribute(found, name) if isinstance(found, ClassRef) else UNKNOWN
+            value = self.get_class_attribute(found, name) if isinstance(found, ClassRef) else UNKNOWN
             if value is not UNKNOWN:
                 return value
         return UNKNOWN
 
-    def _bind(self, value: Value, owner: ClassRef | Instance, *, is_object: bool) -> Value:
+    def _bind(self, value: Value, owner: ClassRef | ClassInstance, *, is_object: bool) -> Value:
         if not isinstance(value, FuncRef) or value.is_bound or isinstance(value.node, ast.Lambda):
             return value
         marks = {mark.id for mark in value.node.decorator_list if isinstance(mark, ast.Name)}
@@ -176,7 +176,7 @@ class Expressions(ABC):
         if marks & {"property", "cached_property", "classproperty"}:
             return self.call_function(FuncRef(value.scope, value.node, owner, is_bound=True), [], {})
         if is_object or "classmethod" in marks:
-            first = owner.of if isinstance(owner, Instance) and "classmethod" in marks else owner
+            first = owner.of if isinstance(owner, ClassInstance) and "classmethod" in marks else owner
             return FuncRef(value.scope, value.node, first, is_bound=True)
         return value
 
@@ -185,15 +185,15 @@ class Expressions(ABC):
         if isinstance(function, FuncRef):
             return self.call_function(function, arguments, keywords)
         if isinstance(function, ClassRef):
-            return Instance(function)
-        if isinstance(function, Method):
+            return ClassInstance(function)
+        if isinstance(function, BoundMethod):
             return builtins.call_method(function, arguments, keywords, certain=self.certain)
-        if isinstance(function, External):
+        if isinstance(function, ExternalName):
             return builtins.call_external(function.name, arguments, keywords)
-        builtins.leave_open([*arguments, *keywords.values()])
+        builtins.taint([*arguments, *keywords.values()])
         return UNKNOWN
 
-    def imported_module(self, name: Value, package: Value, scope: Scope) -> Value:
+    def import_module(self, name: Value, package: Value, scope: NameScope) -> Value:
         """Return what `importlib.import_module` gives."""
         if not isinstance(name, str):
             return UNKNOWN
@@ -205,40 +205,40 @@ class Expressions(ABC):
         module = self.tree.imported(scope.module, name.lstrip("."), level)
         return ModuleRef(module) if module is not None else UNKNOWN
 
-    def truth(self, node: ast.expr, scope: Scope) -> bool | None:
+    def truth(self, node: ast.expr, scope: NameScope) -> bool | None:
         """Decide a condition; None when reading cannot."""
-        return truth_of(self.evaluate(node, scope))
+        return decide_truth(self.evaluate(node, scope))
 
-    def assign(self, target: ast.expr, value: Value, scope: Scope) -> None:
+    def assign(self, target: ast.expr, value: Value, scope: NameScope) -> None:
         """Bind a target of an assignment, loop or comprehension."""
         if isinstance(target, ast.Name):
             scope.names[target.id] = value
         elif isinstance(target, ast.Tuple | ast.List):
-            known = isinstance(value, Items) and not value.is_open and len(value.values) == len(target.elts)
+            known = isinstance(value, AbstractList) and not value.is_open and len(value.values) == len(target.elts)
             for place, element in enumerate(target.elts):
                 self.assign(element, value.values[place] if known else UNKNOWN, scope)
         elif isinstance(target, ast.Subscript):
             owner = self.evaluate(target.value, scope)
-            if isinstance(owner, Table):
+            if isinstance(owner, AbstractDict):
                 owner.put(self.evaluate(target.slice, scope), value, certain=self.certain)
-            elif isinstance(owner, Items):
+            elif isinstance(owner, AbstractList):
                 owner.is_open = True
         elif isinstance(target, ast.Attribute):
             self._assign_attribute(self.evaluate(target.value, scope), target.attr, value)
 
     def _assign_attribute(self, owner: Value, name: str, value: Value) -> None:
-        if isinstance(owner, Schema) and name in _SCHEMA_PARTS:
-            setattr(owner, name, value if self.certain else join([getattr(owner, name), value]))
+        if isinstance(owner, NodeSchema) and name in _SCHEMA_PARTS:
+            setattr(owner, name, value if self.certain else join_values([getattr(owner, name), value]))
         elif isinstance(owner, ClassRef):
-            self.body_of(owner).names[name] = value if self.certain else UNKNOWN
+            self.read_class_body(owner).names[name] = value if self.certain else UNKNOWN
 
 
-def truth_of(value: Value) -> bool | None:
+def decide_truth(value: Value) -> bool | None:
     """Say whether a value counts as true; None when that is not known."""
-    if isinstance(value, Items | Table):
-        known = value.values if isinstance(value, Items) else value.entries.keys() - value.doubtful
-        may_hold_more = value.is_open or (isinstance(value, Table) and bool(value.doubtful))
+    if isinstance(value, AbstractList | AbstractDict):
+        known = value.values if isinstance(value, AbstractList) else value.entries.keys() - value.doubtful
+        may_hold_more = value.is_open or (isinstance(value, AbstractDict) and bool(value.doubtful))
         return True if known else None if may_hold_more else False
     if isinstance(value, str | int | float | bool | None):
         return bool(value)
-    return True if isinstance(value, ClassRef | FuncRef | ModuleRef | Instance) else None
+    return True if isinstance(value, ClassRef | FuncRef | ModuleRef | ClassInstance) else None

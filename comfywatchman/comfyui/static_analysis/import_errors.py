@@ -6,7 +6,7 @@ import ast
 from typing import Final
 
 from comfywatchman.comfyui.static_analysis.modules import SourceTree
-from comfywatchman.comfyui.static_analysis.values import Module
+from comfywatchman.comfyui.static_analysis.values import SourceModule
 
 _EXITS: Final = frozenset({"exit", "quit", "sys.exit", "os._exit"})
 
@@ -19,17 +19,17 @@ def cannot_be_imported(tree: SourceTree) -> bool:
     are not looked for.
     """
     root = tree.module(())
-    return root is None or _ends_in_error(root, tree, set())
+    return root is None or _module_raises(root, tree, set())
 
 
-def _ends_in_error(module: Module, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
+def _module_raises(module: SourceModule, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
     if module.parts in seen:
         return False
     seen.add(module.parts)
-    return any(_is_error(statement, module, tree, seen) for statement in module.tree.body)
+    return any(_statement_raises(statement, module, tree, seen) for statement in module.tree.body)
 
 
-def _is_error(statement: ast.stmt, module: Module, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
+def _statement_raises(statement: ast.stmt, module: SourceModule, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
     match statement:
         case ast.Raise():
             return True
@@ -39,6 +39,6 @@ def _is_error(statement: ast.stmt, module: Module, tree: SourceTree, seen: set[t
             return ast.unparse(function) in _EXITS
         case ast.ImportFrom(module=str() as dotted, level=level) if level > 0:
             imported = tree.imported(module, dotted, level)
-            return _ends_in_error(imported, tree, seen) if imported else tree.lacks(module, dotted, level)
+            return _module_raises(imported, tree, seen) if imported else tree.is_missing(module, dotted, level)
         case _:
             return False

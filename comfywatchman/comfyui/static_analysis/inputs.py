@@ -8,48 +8,53 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput
-from comfywatchman.comfyui.loaders.upload_inputs import NOT_CHOSEN, UPLOADS, FileInput, Kind
-from comfywatchman.comfyui.static_analysis.expressions import Expressions
+from comfywatchman.comfyui.loaders.upload_inputs import NO_FILE_CHOICES, UPLOAD_OPTIONS, FileInput, FileKind
+from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
+    AbstractDict,
+    AbstractList,
     ClassRef,
-    External,
+    ExternalName,
     FuncRef,
-    InputSpec,
-    Items,
-    Schema,
-    Table,
+    NodeSchema,
+    V3InputSpec,
     Value,
 )
 
 _WIDGETS: Final = frozenset(
     {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "Int", "Float", "String", "Boolean", "Combo"}
 )
-_UNSURE: Final = frozenset(
+_WIDTH_UNKNOWN: Final = frozenset(
     {"DynamicCombo", "Autogrow", "DynamicSlot", "MultiType", "MultiCombo", "Webcam", "Load3D", "Color", "Curve"}
     | {"COLOR", "CURVE", "WEBCAM", "LOAD_3D", "LOAD_3D_ANIMATION", "BOUNDING_BOX", "IMAGECOMPARE", "AUDIO_RECORD"}
 )
 _UPLOADS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
-_V3_UPLOADS: Final[Mapping[str, Kind]] = {"image": "picture", "audio": "sound", "video": "video", "model": "3D file"}
-_CHECKS: Final = frozenset({"VALIDATE_INPUTS", "validate_inputs"})
+_V3_UPLOADS: Final[Mapping[str, FileKind]] = {
+    "image": "picture",
+    "audio": "sound",
+    "video": "video",
+    "model": "3D file",
+}
+_CHECK_METHODS: Final = frozenset({"VALIDATE_INPUTS", "validate_inputs"})
 _PLAIN_BASES: Final = frozenset({"ComfyNode", "ComfyNodeABC", "object"})
 _MAX_BASES: Final = 16
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Slot:
+class _InputSlot:
     """One input, in the order of the editor; `width` counts its places in `widgets_values`, None when unsure."""
 
     name: str
     folders: frozenset[str]
     width: int | None
     others: tuple[str, ...] = ()
-    upload: Kind | None = None
+    upload: FileKind | None = None
 
 
 @dataclass(slots=True)
-class ReadInputs:
+class ClassInputs:
     """What the source of a class says of its inputs.
 
     Attributes:
@@ -62,15 +67,15 @@ class ReadInputs:
 
 
 def read_inputs(
-    class_type: str, owner: ClassRef, schema: Schema | None, reader: Expressions, evidence: str
-) -> ReadInputs:
+    class_type: str, owner: ClassRef, schema: NodeSchema | None, reader: ExpressionEvaluator, evidence: str
+) -> ClassInputs:
     """Return the inputs of one class that take a file: a model, or one that a person puts into the input folder."""
-    slots = _v3_slots(schema) if schema is not None else _v1_slots(_input_types(owner, reader))
-    found = ReadInputs()
+    slots = _list_v3_slots(schema) if schema is not None else _list_v1_slots(_evaluate_input_types(owner, reader))
+    found = ClassInputs()
     place: int | None = 0
     for slot in slots:
         if slot.upload is not None and not slot.folders:
-            plain = tuple(dict.fromkeys((*NOT_CHOSEN, *slot.others)))
+            plain = tuple(dict.fromkeys((*NO_FILE_CHOICES, *slot.others)))
             found.files.append(FileInput(class_type, slot.name, slot.upload, place, plain))
         if slot.folders:
             first, *rest = sorted(slot.folders)
@@ -82,14 +87,18 @@ def read_inputs(
     return found
 
 
-def checks_inputs(owner: ClassRef, reader: Expressions, *, depth: int = 0) -> bool:
+def has_input_checks(owner: ClassRef, reader: ExpressionEvaluator, *, depth: int = 0) -> bool:
     """Say whether a class checks inputs by a function of its own, which the server then leaves to it; or may."""
-    if depth > _MAX_BASES or owner.node.decorator_list or not _CHECKS.isdisjoint(reader.body_of(owner).names):
+    if (
+        depth > _MAX_BASES
+        or owner.node.decorator_list
+        or not _CHECK_METHODS.isdisjoint(reader.read_class_body(owner).names)
+    ):
         return True
     for base in owner.node.bases:
         found = reader.evaluate(base, owner.scope)
         if isinstance(found, ClassRef):
-            if checks_inputs(found, reader, depth=depth + 1):
+            if has_input_checks(found, reader, depth=depth + 1):
                 return True
         elif not _is_plain_base(base, found):
             return True
@@ -97,76 +106,76 @@ def checks_inputs(owner: ClassRef, reader: Expressions, *, depth: int = 0) -> bo
 
 
 def _is_plain_base(base: ast.expr, found: Value) -> bool:
-    if isinstance(found, External):
+    if isinstance(found, ExternalName):
         return found.name.rpartition(".")[2] in _PLAIN_BASES
     return isinstance(base, ast.Name) and base.id == "object"
 
 
-def _input_types(owner: ClassRef, reader: Expressions) -> Value:
-    function = reader.attribute(owner, "INPUT_TYPES")
+def _evaluate_input_types(owner: ClassRef, reader: ExpressionEvaluator) -> Value:
+    function = reader.get_attribute(owner, "INPUT_TYPES")
     if not isinstance(function, FuncRef):
         return UNKNOWN
     wants_class = not function.is_bound and bool(function.node.args.args)
     return reader.call(function, [owner] if wants_class else [], {})
 
 
-def _v1_slots(types: Value) -> Iterator[_Slot]:
-    if not isinstance(types, Table):
+def _list_v1_slots(types: Value) -> Iterator[_InputSlot]:
+    if not isinstance(types, AbstractDict):
         return
     for group in ("required", "optional"):
         inputs = types.entries.get(group)
         if inputs is None and not types.is_open:
             continue
-        if not isinstance(inputs, Table):
-            yield _Slot("", frozenset(), None)
+        if not isinstance(inputs, AbstractDict):
+            yield _InputSlot("", frozenset(), None)
             continue
         for name, spec in inputs.entries.items():
-            width = None if name in inputs.doubtful else _v1_width(str(name), spec)
-            names = _names(spec)
-            yield _Slot(str(name), names.folders, width, _texts(names), _v1_upload(spec))
+            width = None if name in inputs.doubtful else _get_v1_width(str(name), spec)
+            names = _get_v1_options(spec)
+            yield _InputSlot(str(name), names.folders, width, _list_texts(names), _get_v1_upload(spec))
         if inputs.is_open:
-            yield _Slot("", frozenset(), None)
+            yield _InputSlot("", frozenset(), None)
 
 
-def _names(spec: Value) -> Items:
+def _get_v1_options(spec: Value) -> AbstractList:
     """Return the options of a V1 spec: `(names,)`, `(names, {…})`, or `("COMBO", {"options": names})`."""
-    if not isinstance(spec, Items):
-        return Items()
+    if not isinstance(spec, AbstractList):
+        return AbstractList()
     first = spec.values[0] if spec.values else UNKNOWN
-    if isinstance(first, Items):
+    if isinstance(first, AbstractList):
         return first
-    if first in {"COMBO", "COMBO_MULTI"} and len(spec.values) > 1 and isinstance(spec.values[1], Table):
+    if first in {"COMBO", "COMBO_MULTI"} and len(spec.values) > 1 and isinstance(spec.values[1], AbstractDict):
         options = spec.values[1].entries.get("options")
-        return options if isinstance(options, Items) else Items()
-    return Items(folders=spec.folders)
+        return options if isinstance(options, AbstractList) else AbstractList()
+    return AbstractList(folders=spec.folders)
 
 
-def _texts(names: Items) -> tuple[str, ...]:
+def _list_texts(names: AbstractList) -> tuple[str, ...]:
     """Return what a list offers beside the files of its folders."""
     return tuple(value for value in names.values if isinstance(value, str))
 
 
-def _v1_upload(spec: Value) -> Kind | None:
-    if not isinstance(spec, Items) or len(spec.values) < 2:  # noqa: PLR2004 - a type and its options
+def _get_v1_upload(spec: Value) -> FileKind | None:
+    if not isinstance(spec, AbstractList) or len(spec.values) < 2:  # noqa: PLR2004 - a type and its options
         return None
     kind, options = spec.values[:2]
-    is_list = kind == "COMBO" or kind is UNKNOWN or isinstance(kind, Items)
-    return uploaded(options.entries) if is_list and isinstance(options, Table) else None
+    is_list = kind == "COMBO" or kind is UNKNOWN or isinstance(kind, AbstractList)
+    return get_upload_kind(options.entries) if is_list and isinstance(options, AbstractDict) else None
 
 
-def uploaded(options: Mapping[Any, Any]) -> Kind | None:
+def get_upload_kind(options: Mapping[Any, Any]) -> FileKind | None:
     """Return what a person uploads for a list of files, by the marks beside its type; None for any other list."""
-    return next((kind for mark, kind in UPLOADS.items() if options.get(mark) is True), None)
+    return next((kind for mark, kind in UPLOAD_OPTIONS.items() if options.get(mark) is True), None)
 
 
-def _v1_width(name: str, spec: Value) -> int | None:
-    if not isinstance(spec, Items) or not spec.values:
+def _get_v1_width(name: str, spec: Value) -> int | None:
+    if not isinstance(spec, AbstractList) or not spec.values:
         return None
     kind = spec.values[0]
-    options = spec.values[1] if len(spec.values) > 1 else Table()
-    if isinstance(kind, Items):
+    options = spec.values[1] if len(spec.values) > 1 else AbstractDict()
+    if isinstance(kind, AbstractList):
         kind = "COMBO"
-    if not isinstance(kind, str) or not isinstance(options, Table) or (options.is_open and kind in _WIDGETS):
+    if not isinstance(kind, str) or not isinstance(options, AbstractDict) or (options.is_open and kind in _WIDGETS):
         return None
     return widget_width(name, kind, options.entries)
 
@@ -181,7 +190,7 @@ def widget_width(name: str, kind: str, options: Mapping[Any, Any]) -> int | None
         kind: Type as the server (`INT`, `COMBO`) or a V3 source (`Int`, `Combo`) names it.
         options: What the input states beside its type.
     """
-    if kind in _UNSURE or kind.startswith("COMFY_") or options.get("forceInput", False) is UNKNOWN:
+    if kind in _WIDTH_UNKNOWN or kind.startswith("COMFY_") or options.get("forceInput", False) is UNKNOWN:
         return None
     if kind not in _WIDGETS or options.get("forceInput") or options.get("force_input"):
         return 0
@@ -197,28 +206,32 @@ def is_socket(kind: str, options: Mapping[Any, Any]) -> bool:
     """Say whether only a link can feed an input: its type has no widget, or the class wants none."""
     if options.get("forceInput") or options.get("force_input"):
         return True
-    return kind not in _WIDGETS | _UNSURE and not kind.startswith("COMFY_") and options.get("socketless") is not True
+    return (
+        kind not in _WIDGETS | _WIDTH_UNKNOWN
+        and not kind.startswith("COMFY_")
+        and options.get("socketless") is not True
+    )
 
 
-def _v3_slots(schema: Schema) -> Iterator[_Slot]:
-    if not isinstance(schema.inputs, Items):
+def _list_v3_slots(schema: NodeSchema) -> Iterator[_InputSlot]:
+    if not isinstance(schema.inputs, AbstractList):
         return
-    inputs = [spec for spec in schema.inputs.values if isinstance(spec, InputSpec)]
+    inputs = [spec for spec in schema.inputs.values if isinstance(spec, V3InputSpec)]
     is_whole = len(inputs) == len(schema.inputs.values) and not schema.inputs.is_open
     for optional in (False, True):
         for spec in inputs:
             if bool(spec.keywords.get("optional")) is optional:
-                yield _v3_slot(spec, is_whole=is_whole)
+                yield _build_v3_slot(spec, is_whole=is_whole)
 
 
-def _v3_slot(spec: InputSpec, *, is_whole: bool) -> _Slot:
+def _build_v3_slot(spec: V3InputSpec, *, is_whole: bool) -> _InputSlot:
     if not isinstance(spec.name, str):
-        return _Slot("", frozenset(), None)
-    names = spec.options if isinstance(spec.options, Items) else Items()
+        return _InputSlot("", frozenset(), None)
+    names = spec.options if isinstance(spec.options, AbstractList) else AbstractList()
     width = widget_width(spec.name, spec.kind, spec.keywords) if is_whole else None
-    return _Slot(spec.name, names.folders, width, _texts(names), _v3_upload(spec))
+    return _InputSlot(spec.name, names.folders, width, _list_texts(names), _get_v3_upload(spec))
 
 
-def _v3_upload(spec: InputSpec) -> Kind | None:
+def _get_v3_upload(spec: V3InputSpec) -> FileKind | None:
     upload = spec.keywords.get("upload") if spec.kind == "Combo" else None
-    return _V3_UPLOADS.get(upload.name.rpartition("UploadType.")[2]) if isinstance(upload, External) else None
+    return _V3_UPLOADS.get(upload.name.rpartition("UploadType.")[2]) if isinstance(upload, ExternalName) else None

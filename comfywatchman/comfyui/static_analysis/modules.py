@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path
-from comfywatchman.comfyui.static_analysis.values import ROOT_NAME, ClassRef, Module, Scope
+from comfywatchman.base.files import printable_path, read_regular
+from comfywatchman.comfyui.static_analysis.values import ROOT_NAME, ClassRef, NameScope, SourceModule
 
 MAX_SOURCE_BYTES: Final = 2 << 20
 """A larger source file is not read; the largest real node file seen has 0.6 MB."""
@@ -36,22 +36,22 @@ class SourceTree:
     root: Path
     own_names: frozenset[str]
     problems: list[str] = field(default_factory=list)
-    modules: dict[tuple[str, ...], Module | None] = field(default_factory=dict)
+    modules: dict[tuple[str, ...], SourceModule | None] = field(default_factory=dict)
     held_bytes: int = 0
 
-    def module(self, parts: tuple[str, ...]) -> Module | None:
+    def module(self, parts: tuple[str, ...]) -> SourceModule | None:
         """Return the module at a dotted place, parsed at most once; None when there is none."""
         if parts not in self.modules:
             self.modules[parts] = self._find(parts)
         return self.modules[parts]
 
-    def add_file(self, parts: tuple[str, ...], path: Path) -> Module | None:
+    def add_file(self, parts: tuple[str, ...], path: Path) -> SourceModule | None:
         """Parse a file and let it stand at a dotted place; None when it cannot be parsed."""
         module = self._parse(parts, path, is_package=path.name == "__init__.py")
         self.modules[parts] = module
         return module
 
-    def imported(self, importer: Module, dotted: str, level: int) -> Module | None:
+    def imported(self, importer: SourceModule, dotted: str, level: int) -> SourceModule | None:
         """Return the pack's module that an import names; None for modules outside the pack."""
         parts = tuple(dotted.split(".")) if dotted else ()
         if level == 0:
@@ -63,7 +63,7 @@ class SourceTree:
             return None
         return self.module(base[: len(base) - level + 1] + parts)
 
-    def lacks(self, importer: Module, dotted: str, level: int) -> bool:
+    def is_missing(self, importer: SourceModule, dotted: str, level: int) -> bool:
         """Say whether a relative import surely names a module that is not in the pack, compiled ones included."""
         above = importer.package[: len(importer.package) - level + 1]
         place = self.root.joinpath(*above, *dotted.split("."))
@@ -75,11 +75,11 @@ class SourceTree:
         for parts in [parts for parts in self.modules if parts not in keep]:
             module = self.modules.pop(parts)
             if module is not None:
-                _cut(module.scope)
+                _clear_scope(module.scope)
                 module.tree.body.clear()
         self.held_bytes = 0
 
-    def _find(self, parts: tuple[str, ...]) -> Module | None:
+    def _find(self, parts: tuple[str, ...]) -> SourceModule | None:
         if not all(part.isidentifier() for part in parts):
             return None
         place = self.root.joinpath(*parts)
@@ -90,11 +90,11 @@ class SourceTree:
             if os.path.isfile(path):
                 return self._parse(parts, path, is_package=path.name == "__init__.py")
         if parts and os.path.isdir(place):
-            return Module(parts=parts, is_package=True, tree=ast.Module(body=[], type_ignores=[]))
+            return SourceModule(parts=parts, is_package=True, tree=ast.Module(body=[], type_ignores=[]))
         return None
 
-    def _parse(self, parts: tuple[str, ...], path: Path, *, is_package: bool) -> Module | None:
-        name = show_path(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+    def _parse(self, parts: tuple[str, ...], path: Path, *, is_package: bool) -> SourceModule | None:
+        name = printable_path(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
         try:
             content = read_regular(path, max_bytes=MAX_SOURCE_BYTES)
             self.held_bytes += len(content)
@@ -107,7 +107,7 @@ class SourceTree:
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             self.problems.append(f"{name} is no readable Python: {_first_line(error)}")
         else:
-            return Module(parts=parts, is_package=is_package, tree=tree)
+            return SourceModule(parts=parts, is_package=is_package, tree=tree)
         return None
 
 
@@ -125,7 +125,7 @@ def parse_source(content: bytes) -> ast.Module:
         return ast.parse(content)
 
 
-def _cut(scope: Scope) -> None:
+def _clear_scope(scope: NameScope) -> None:
     for value in scope.names.values():
         if isinstance(value, ClassRef) and value.body is not None:
             value.body.names.clear()

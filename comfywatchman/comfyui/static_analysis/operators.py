@@ -7,71 +7,71 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from comfywatchman.comfyui.static_analysis import builtins
-from comfywatchman.comfyui.static_analysis.expressions import Expressions, truth_of
+from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator, decide_truth
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
+    AbstractDict,
+    AbstractList,
+    ClassInstance,
     ClassRef,
-    External,
+    ExternalName,
     FuncRef,
-    Instance,
-    Items,
     ModuleRef,
-    Scope,
-    Table,
+    NameScope,
     Value,
-    join,
+    join_values,
 )
 
 
-def _constant(_reader: Expressions, node: ast.Constant, _scope: Scope) -> Value:
+def _visit_constant(_reader: ExpressionEvaluator, node: ast.Constant, _scope: NameScope) -> Value:
     return node.value if isinstance(node.value, str | int | float | bool | None) else UNKNOWN
 
 
-def _name(reader: Expressions, node: ast.Name, scope: Scope) -> Value:
+def _visit_name(reader: ExpressionEvaluator, node: ast.Name, scope: NameScope) -> Value:
     return reader.look_up(node.id, scope)
 
 
-def _attribute(reader: Expressions, node: ast.Attribute, scope: Scope) -> Value:
+def _visit_attribute(reader: ExpressionEvaluator, node: ast.Attribute, scope: NameScope) -> Value:
     if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name) and node.value.func.id == "super":
-        return _super_attribute(reader, node.attr, scope)
-    return reader.attribute(reader.evaluate(node.value, scope), node.attr)
+        return _get_super_attribute(reader, node.attr, scope)
+    return reader.get_attribute(reader.evaluate(node.value, scope), node.attr)
 
 
-def _super_attribute(reader: Expressions, name: str, scope: Scope) -> Value:
+def _get_super_attribute(reader: ExpressionEvaluator, name: str, scope: NameScope) -> Value:
     owner, first = scope.names.get("__class__", UNKNOWN), scope.names.get("__first__", UNKNOWN)
     if not isinstance(owner, ClassRef):
         return UNKNOWN
-    value = reader.inherited(owner, name)
+    value = reader.get_inherited(owner, name)
     if not isinstance(value, FuncRef):
         return value
     return FuncRef(value.scope, value.node, first, is_bound=True)
 
 
-def _call(reader: Expressions, node: ast.Call, scope: Scope) -> Value:
+def _visit_call(reader: ExpressionEvaluator, node: ast.Call, scope: NameScope) -> Value:
     function = reader.evaluate(node.func, scope)
     arguments: list[Value] = []
     for argument in node.args:
         value = reader.evaluate(argument.value if isinstance(argument, ast.Starred) else argument, scope)
-        arguments.extend(builtins.elements(value).values if isinstance(argument, ast.Starred) else [value])
+        arguments.extend(builtins.get_elements(value).values if isinstance(argument, ast.Starred) else [value])
     keywords = {key.arg: reader.evaluate(key.value, scope) for key in node.keywords if key.arg is not None}
-    if isinstance(function, External):
+    if isinstance(function, ExternalName):
         if function.name in {"importlib.import_module", "builtins.__import__"} and arguments:
             package = arguments[1] if len(arguments) > 1 else keywords.get("package", UNKNOWN)
-            return reader.imported_module(arguments[0], package, scope)
+            return reader.import_module(arguments[0], package, scope)
         if function.name == "builtins.getattr" and len(arguments) > 1 and isinstance(arguments[1], str):
-            found = reader.attribute(arguments[0], arguments[1])
-            return arguments[2] if found is UNKNOWN and _lacks(arguments) else found
+            found = reader.get_attribute(arguments[0], arguments[1])
+            return arguments[2] if found is UNKNOWN and _may_use_default(arguments) else found
         if function.name == "builtins.hasattr" and len(arguments) > 1 and isinstance(arguments[1], str):
-            return True if reader.attribute(arguments[0], arguments[1]) is not UNKNOWN else UNKNOWN
+            return True if reader.get_attribute(arguments[0], arguments[1]) is not UNKNOWN else UNKNOWN
     return reader.call(function, arguments, keywords)
 
 
-def _lacks(arguments: list[Value]) -> bool:
+def _may_use_default(arguments: list[Value]) -> bool:
     return len(arguments) > 2 and isinstance(arguments[0], ModuleRef | ClassRef)  # noqa: PLR2004 - getattr's default
 
 
-def _dict(reader: Expressions, node: ast.Dict, scope: Scope) -> Value:
-    table = Table()
+def _visit_dict(reader: ExpressionEvaluator, node: ast.Dict, scope: NameScope) -> Value:
+    table = AbstractDict()
     for key, value in zip(node.keys, node.values, strict=True):
         if key is None:
             table.update(reader.evaluate(value, scope), certain=True)
@@ -80,84 +80,84 @@ def _dict(reader: Expressions, node: ast.Dict, scope: Scope) -> Value:
     return table
 
 
-def _items(reader: Expressions, node: ast.List | ast.Tuple | ast.Set, scope: Scope) -> Value:
-    items = Items()
+def _visit_list(reader: ExpressionEvaluator, node: ast.List | ast.Tuple | ast.Set, scope: NameScope) -> Value:
+    items = AbstractList()
     for element in node.elts:
         if isinstance(element, ast.Starred):
-            items.extend(builtins.elements(reader.evaluate(element.value, scope)))
+            items.extend(builtins.get_elements(reader.evaluate(element.value, scope)))
         else:
             items.values.append(reader.evaluate(element, scope))
     return items
 
 
-def _binary(reader: Expressions, node: ast.BinOp, scope: Scope) -> Value:
+def _visit_binary(reader: ExpressionEvaluator, node: ast.BinOp, scope: NameScope) -> Value:
     left, right = reader.evaluate(node.left, scope), reader.evaluate(node.right, scope)
-    return combine(left, node.op, right)
+    return combine_values(left, node.op, right)
 
 
-def combine(left: Value, operator: ast.operator, right: Value) -> Value:
+def combine_values(left: Value, operator: ast.operator, right: Value) -> Value:
     """Return `left + right`, `left | right` or `left % right` where both sides are known well enough."""
     if isinstance(operator, ast.Add | ast.BitOr):
-        if isinstance(left, Items) or isinstance(right, Items):
-            joined = left.copy() if isinstance(left, Items) else Items(is_open=True)
+        if isinstance(left, AbstractList) or isinstance(right, AbstractList):
+            joined = left.copy() if isinstance(left, AbstractList) else AbstractList(is_open=True)
             joined.extend(right)
             return joined
-        if isinstance(left, Table) and isinstance(right, Table):
+        if isinstance(left, AbstractDict) and isinstance(right, AbstractDict):
             table = left.copy()
             table.update(right, certain=True)
             return table
-        if isinstance(left, Table) or isinstance(right, Table):
-            known = left if isinstance(left, Table) else right
-            return Table(dict(known.entries), set(known.doubtful), is_open=True)
+        if isinstance(left, AbstractDict) or isinstance(right, AbstractDict):
+            known = left if isinstance(left, AbstractDict) else right
+            return AbstractDict(dict(known.entries), set(known.doubtful), is_open=True)
         if isinstance(operator, ast.Add) and isinstance(left, str) and isinstance(right, str):
-            return builtins.limited(left + right)
+            return builtins.limit_text(left + right)
     if isinstance(operator, ast.Mod) and isinstance(left, str) and isinstance(right, str) and left.count("%") == 1:
-        return builtins.limited(left.replace("%s", right)) if "%s" in left else UNKNOWN
+        return builtins.limit_text(left.replace("%s", right)) if "%s" in left else UNKNOWN
     return UNKNOWN
 
 
-def _bool(reader: Expressions, node: ast.BoolOp, scope: Scope) -> Value:
+def _visit_bool(reader: ExpressionEvaluator, node: ast.BoolOp, scope: NameScope) -> Value:
     """Read `a or b` as what it may give; of `a and b` only what it surely gives."""
     stops_at = isinstance(node.op, ast.Or)
     possible: list[Value] = []
     for part in node.values:
         value = reader.evaluate(part, scope)
-        truth = truth_of(value)
+        truth = decide_truth(value)
         if truth is not (not stops_at) or part is node.values[-1]:
             possible.append(value)
         if truth is stops_at:
             break
-    return join(possible) if stops_at or len(possible) == 1 else UNKNOWN
+    return join_values(possible) if stops_at or len(possible) == 1 else UNKNOWN
 
 
-def _choice(reader: Expressions, node: ast.IfExp, scope: Scope) -> Value:
+def _visit_conditional(reader: ExpressionEvaluator, node: ast.IfExp, scope: NameScope) -> Value:
     truth = reader.truth(node.test, scope)
     if truth is not None:
         return reader.evaluate(node.body if truth else node.orelse, scope)
-    return join([reader.evaluate(node.body, scope), reader.evaluate(node.orelse, scope)])
+    return join_values([reader.evaluate(node.body, scope), reader.evaluate(node.orelse, scope)])
 
 
-def _subscript(reader: Expressions, node: ast.Subscript, scope: Scope) -> Value:
+def _visit_subscript(reader: ExpressionEvaluator, node: ast.Subscript, scope: NameScope) -> Value:
     owner = reader.evaluate(node.value, scope)
     if isinstance(node.slice, ast.Slice):
-        return _slice(owner)
+        return _slice_value(owner)
     key = reader.evaluate(node.slice, scope)
-    if isinstance(owner, Table):
+    if isinstance(owner, AbstractDict):
         return owner.entries.get(key, UNKNOWN) if isinstance(key, str | int | bool | None) else UNKNOWN
-    if isinstance(owner, Items):
+    if isinstance(owner, AbstractList):
         if isinstance(key, int) and not owner.is_open and -len(owner.values) <= key < len(owner.values):
             return owner.values[key]
-        return Items(is_open=True, folders=owner.folders) if owner.folders else UNKNOWN
+        return AbstractList(is_open=True, folders=owner.folders) if owner.folders else UNKNOWN
     return UNKNOWN
 
 
-def _slice(owner: Value) -> Value:
-    if isinstance(owner, Items):
-        return Items(list(owner.values), is_open=True, folders=owner.folders)
+def _slice_value(owner: Value) -> Value:
+    if isinstance(owner, AbstractList):
+        return AbstractList(list(owner.values), is_open=True, folders=owner.folders)
     return UNKNOWN
 
 
-def _joined(reader: Expressions, node: ast.JoinedStr, scope: Scope) -> Value:
+def _visit_fstring(reader: ExpressionEvaluator, node: ast.JoinedStr, scope: NameScope) -> Value:
     pieces: list[str] = []
     for part in node.values:
         plain = isinstance(part, ast.FormattedValue) and part.format_spec is None and part.conversion == -1
@@ -165,13 +165,15 @@ def _joined(reader: Expressions, node: ast.JoinedStr, scope: Scope) -> Value:
         if not isinstance(value, str) or (isinstance(part, ast.FormattedValue) and not plain):
             return UNKNOWN
         pieces.append(value)
-    return builtins.limited("".join(pieces))
+    return builtins.limit_text("".join(pieces))
 
 
-def _comprehension(reader: Expressions, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, scope: Scope) -> Value:
-    items = Items()
+def _visit_comprehension(
+    reader: ExpressionEvaluator, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, scope: NameScope
+) -> Value:
+    items = AbstractList()
     passes_through = isinstance(node.elt, ast.Name)
-    items.is_open, items.folders = _walk(
+    items.is_open, items.folders = _run_generators(
         reader, node.generators, scope, lambda inner: items.values.append(reader.evaluate(node.elt, inner))
     )
     if not passes_through and items.folders:
@@ -179,25 +181,28 @@ def _comprehension(reader: Expressions, node: ast.ListComp | ast.SetComp | ast.G
     return items
 
 
-def _dict_comprehension(reader: Expressions, node: ast.DictComp, scope: Scope) -> Value:
-    table = Table()
+def _visit_dict_comprehension(reader: ExpressionEvaluator, node: ast.DictComp, scope: NameScope) -> Value:
+    table = AbstractDict()
 
-    def put(inner: Scope) -> None:
+    def put(inner: NameScope) -> None:
         table.put(reader.evaluate(node.key, inner), reader.evaluate(node.value, inner), certain=True)
 
-    is_open, _ = _walk(reader, node.generators, scope, put)
+    is_open, _ = _run_generators(reader, node.generators, scope, put)
     table.is_open = table.is_open or is_open
     return table
 
 
-def _walk(
-    reader: Expressions, generators: list[ast.comprehension], scope: Scope, visit: Callable[[Scope], None]
+def _run_generators(
+    reader: ExpressionEvaluator,
+    generators: list[ast.comprehension],
+    scope: NameScope,
+    visit: Callable[[NameScope], None],
 ) -> tuple[bool, frozenset[str]]:
     first, *rest = generators
-    source = builtins.elements(reader.evaluate(first.iter, scope))
+    source = builtins.get_elements(reader.evaluate(first.iter, scope))
     is_open, folders = source.is_open, source.folders
     for value in source.values:
-        inner = Scope(module=scope.module, parent=scope)
+        inner = NameScope(module=scope.module, parent=scope)
         reader.assign(first.target, value, inner)
         passes = [reader.truth(test, inner) for test in first.ifs]
         if False in passes:
@@ -206,47 +211,47 @@ def _walk(
         if not rest:
             visit(inner)
             continue
-        below = _walk(reader, rest, inner, visit)
+        below = _run_generators(reader, rest, inner, visit)
         is_open, folders = is_open or below[0], folders | below[1]
     return is_open, folders
 
 
-def _compare(reader: Expressions, node: ast.Compare, scope: Scope) -> Value:
+def _visit_compare(reader: ExpressionEvaluator, node: ast.Compare, scope: NameScope) -> Value:
     if len(node.ops) != 1:
         return UNKNOWN
     left, right = reader.evaluate(node.left, scope), reader.evaluate(node.comparators[0], scope)
     operator = node.ops[0]
     negated = isinstance(operator, ast.NotIn | ast.NotEq | ast.IsNot)
     if isinstance(operator, ast.In | ast.NotIn):
-        answer = _contains(right, left)
+        answer = _is_member(right, left)
     elif isinstance(operator, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
-        answer = _equal(left, right)
+        answer = _is_equal(left, right)
     else:
         return UNKNOWN
     return UNKNOWN if answer is None else answer is not negated
 
 
-def _contains(owner: Value, key: Value) -> bool | None:
+def _is_member(owner: Value, key: Value) -> bool | None:
     if not isinstance(key, str | int | bool | None):
         return None
     if isinstance(owner, str) and isinstance(key, str):
         return key in owner
-    if isinstance(owner, Table):
+    if isinstance(owner, AbstractDict):
         return True if key in owner.entries.keys() - owner.doubtful else None if owner.is_open else False
-    if isinstance(owner, Items):
+    if isinstance(owner, AbstractList):
         return True if key in owner.values else None if owner.is_open or UNKNOWN in owner.values else False
     return None
 
 
-def _equal(left: Value, right: Value) -> bool | None:
+def _is_equal(left: Value, right: Value) -> bool | None:
     plain = isinstance(left, str | int | float | bool | None) and isinstance(right, str | int | float | bool | None)
     if plain:
         return bool(left == right)
-    things = ClassRef | FuncRef | ModuleRef | Items | Table | Instance
+    things = ClassRef | FuncRef | ModuleRef | AbstractList | AbstractDict | ClassInstance
     return False if None in (left, right) and isinstance(left if right is None else right, things) else None
 
 
-def _unary(reader: Expressions, node: ast.UnaryOp, scope: Scope) -> Value:
+def _visit_unary(reader: ExpressionEvaluator, node: ast.UnaryOp, scope: NameScope) -> Value:
     if isinstance(node.op, ast.Not):
         truth = reader.truth(node.operand, scope)
         return UNKNOWN if truth is None else not truth
@@ -254,42 +259,42 @@ def _unary(reader: Expressions, node: ast.UnaryOp, scope: Scope) -> Value:
     return -value if isinstance(node.op, ast.USub) and isinstance(value, int | float) else UNKNOWN
 
 
-def _lambda(_reader: Expressions, node: ast.Lambda, scope: Scope) -> Value:
+def _visit_lambda(_reader: ExpressionEvaluator, node: ast.Lambda, scope: NameScope) -> Value:
     return FuncRef(scope, node)
 
 
-def _await(reader: Expressions, node: ast.Await, scope: Scope) -> Value:
+def _visit_await(reader: ExpressionEvaluator, node: ast.Await, scope: NameScope) -> Value:
     return reader.evaluate(node.value, scope)
 
 
-def _named(reader: Expressions, node: ast.NamedExpr, scope: Scope) -> Value:
+def _visit_named(reader: ExpressionEvaluator, node: ast.NamedExpr, scope: NameScope) -> Value:
     value = reader.evaluate(node.value, scope)
     reader.assign(node.target, value, scope)
     return value
 
 
-READINGS: Final[Mapping[type[ast.AST], Callable[..., Value]]] = {
-    ast.Constant: _constant,
-    ast.Name: _name,
-    ast.Attribute: _attribute,
-    ast.Call: _call,
-    ast.Dict: _dict,
-    ast.List: _items,
-    ast.Tuple: _items,
-    ast.Set: _items,
-    ast.BinOp: _binary,
-    ast.BoolOp: _bool,
-    ast.IfExp: _choice,
-    ast.Subscript: _subscript,
-    ast.JoinedStr: _joined,
-    ast.ListComp: _comprehension,
-    ast.SetComp: _comprehension,
-    ast.GeneratorExp: _comprehension,
-    ast.DictComp: _dict_comprehension,
-    ast.Compare: _compare,
-    ast.UnaryOp: _unary,
-    ast.Lambda: _lambda,
-    ast.Await: _await,
-    ast.NamedExpr: _named,
+EXPRESSION_VISITORS: Final[Mapping[type[ast.AST], Callable[..., Value]]] = {
+    ast.Constant: _visit_constant,
+    ast.Name: _visit_name,
+    ast.Attribute: _visit_attribute,
+    ast.Call: _visit_call,
+    ast.Dict: _visit_dict,
+    ast.List: _visit_list,
+    ast.Tuple: _visit_list,
+    ast.Set: _visit_list,
+    ast.BinOp: _visit_binary,
+    ast.BoolOp: _visit_bool,
+    ast.IfExp: _visit_conditional,
+    ast.Subscript: _visit_subscript,
+    ast.JoinedStr: _visit_fstring,
+    ast.ListComp: _visit_comprehension,
+    ast.SetComp: _visit_comprehension,
+    ast.GeneratorExp: _visit_comprehension,
+    ast.DictComp: _visit_dict_comprehension,
+    ast.Compare: _visit_compare,
+    ast.UnaryOp: _visit_unary,
+    ast.Lambda: _visit_lambda,
+    ast.Await: _visit_await,
+    ast.NamedExpr: _visit_named,
 }
 """How each kind of expression is read; what is not listed stays unknown."""

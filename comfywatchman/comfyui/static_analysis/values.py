@@ -19,18 +19,18 @@ ROOT_NAME: Final = "__pack__"
 """What `__name__` of the pack's own package is taken for."""
 
 
-class Unknown:
+class UnknownValue:
     """The one value of which nothing is known."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
 
 
-UNKNOWN: Final = Unknown()
+UNKNOWN: Final = UnknownValue()
 
 
 @dataclass(slots=True, eq=False)
-class Items:
+class AbstractList:
     """A list, tuple or set.
 
     Attributes:
@@ -45,7 +45,7 @@ class Items:
 
     def extend(self, other: Value) -> None:
         """Add another value's elements; what is not a known list leaves this one open."""
-        if isinstance(other, Items):
+        if isinstance(other, AbstractList):
             self.values.extend(other.values)
             self.is_open = self.is_open or other.is_open
             self.folders |= other.folders
@@ -55,13 +55,13 @@ class Items:
             del self.values[MAX_ITEMS:]
             self.is_open = True
 
-    def copy(self) -> Items:
+    def copy(self) -> AbstractList:
         """Return a list of its own with the same elements."""
-        return Items(list(self.values), self.is_open, self.folders)
+        return AbstractList(list(self.values), self.is_open, self.folders)
 
 
 @dataclass(slots=True, eq=False)
-class Table:
+class AbstractDict:
     """A dict.
 
     Attributes:
@@ -87,20 +87,20 @@ class Table:
 
     def update(self, other: Value, *, certain: bool) -> None:
         """Take over another value's keys; what is not a known dict leaves the table open."""
-        if not isinstance(other, Table):
+        if not isinstance(other, AbstractDict):
             self.is_open = True
             return
         for key, value in list(other.entries.items()):
             self.put(key, value, certain=certain and key not in other.doubtful)
         self.is_open = self.is_open or other.is_open
 
-    def copy(self) -> Table:
+    def copy(self) -> AbstractDict:
         """Return a table of its own with the same entries."""
-        return Table(dict(self.entries), set(self.doubtful), self.is_open)
+        return AbstractDict(dict(self.entries), set(self.doubtful), self.is_open)
 
 
 @dataclass(slots=True, eq=False)
-class Module:
+class SourceModule:
     """One parsed file.
 
     Attributes:
@@ -115,10 +115,10 @@ class Module:
     is_package: bool
     tree: ast.Module
     has_run: bool = False
-    scope: Scope = field(init=False)
+    scope: NameScope = field(init=False)
 
     def __post_init__(self) -> None:
-        self.scope = Scope(module=self)
+        self.scope = NameScope(module=self)
 
     @property
     def dotted(self) -> str:
@@ -132,11 +132,11 @@ class Module:
 
 
 @dataclass(slots=True, eq=False)
-class Scope:
+class NameScope:
     """Names and what they stand for, in a module, class or function."""
 
-    module: Module
-    parent: Scope | None = None
+    module: SourceModule
+    parent: NameScope | None = None
     names: dict[str, Value] = field(default_factory=dict)
 
 
@@ -144,13 +144,13 @@ class Scope:
 class ClassRef:
     """A class of the pack; its body is read when an attribute is asked for."""
 
-    scope: Scope
+    scope: NameScope
     node: ast.ClassDef
-    body: Scope | None = None
+    body: NameScope | None = None
 
 
 @dataclass(slots=True, eq=False)
-class Instance:
+class ClassInstance:
     """An object of a class of the pack."""
 
     of: ClassRef
@@ -160,7 +160,7 @@ class Instance:
 class FuncRef:
     """A function of the pack, bound to its first argument or not."""
 
-    scope: Scope
+    scope: NameScope
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
     bound: Value = None
     is_bound: bool = False
@@ -170,18 +170,18 @@ class FuncRef:
 class ModuleRef:
     """A module of the pack."""
 
-    module: Module
+    module: SourceModule
 
 
 @dataclass(frozen=True, slots=True)
-class External:
+class ExternalName:
     """Something outside the pack, by its dotted name (`folder_paths.get_filename_list`)."""
 
     name: str
 
 
 @dataclass(slots=True, eq=False)
-class Method:
+class BoundMethod:
     """A method of a list, dict or text, not called yet."""
 
     owner: Value
@@ -189,23 +189,23 @@ class Method:
 
 
 @dataclass(slots=True, eq=False)
-class Deferred:
+class DeferredValue:
     """An assignment whose right side is read when somebody needs it."""
 
     expression: ast.expr
-    scope: Scope
+    scope: NameScope
 
 
 @dataclass(slots=True, eq=False)
-class Import:
+class DeferredImport:
     """A name imported from a module of the pack, followed when somebody needs it."""
 
-    module: Module
+    module: SourceModule
     name: str
 
 
 @dataclass(slots=True, eq=False)
-class InputSpec:
+class V3InputSpec:
     """One V3 input (`io.Combo.Input("name", options=…)`).
 
     Attributes:
@@ -222,39 +222,39 @@ class InputSpec:
 
 
 @dataclass(slots=True, eq=False)
-class Schema:
+class NodeSchema:
     """A V3 node description (`io.Schema(node_id=…, inputs=[…])`)."""
 
     node_id: Value
     inputs: Value
 
 
-def join(values: list[Value]) -> Value:
+def join_values(values: list[Value]) -> Value:
     """Return what stands for any of several values: their union for lists and dicts, else unknown unless equal."""
     first = values[0]
     if len(values) == 1 or all(value is first for value in values):
         return first
-    tables = [value for value in values if isinstance(value, Table)]
+    tables = [value for value in values if isinstance(value, AbstractDict)]
     if tables:
-        return _join_tables(tables, is_open=len(tables) < len(values))
-    lists = [value for value in values if isinstance(value, Items)]
+        return _join_dicts(tables, is_open=len(tables) < len(values))
+    lists = [value for value in values if isinstance(value, AbstractList)]
     if lists:
-        return _join_items(lists, is_open=len(lists) < len(values))
+        return _join_lists(lists, is_open=len(lists) < len(values))
     plain = all(isinstance(value, str | int | float | bool | None) for value in values)
     return first if plain and all(value == first for value in values) else UNKNOWN
 
 
-def _join_tables(tables: list[Table], *, is_open: bool) -> Table:
+def _join_dicts(tables: list[AbstractDict], *, is_open: bool) -> AbstractDict:
     same_keys = all(list(table.entries) == list(tables[0].entries) for table in tables)
-    joined = Table(is_open=is_open or not same_keys or any(table.is_open for table in tables))
+    joined = AbstractDict(is_open=is_open or not same_keys or any(table.is_open for table in tables))
     for key in {key: None for table in tables for key in table.entries}:
         owners = [table for table in tables if key in table.entries]
         certain = len(owners) == len(tables) and not any(key in table.doubtful for table in owners)
-        joined.put(key, join([table.entries[key] for table in owners]), certain=certain)
+        joined.put(key, join_values([table.entries[key] for table in owners]), certain=certain)
     return joined
 
 
-def _join_items(lists: list[Items], *, is_open: bool) -> Items:
+def _join_lists(lists: list[AbstractList], *, is_open: bool) -> AbstractList:
     joined = lists[0].copy()
     for other in lists[1:]:
         joined.extend(other)

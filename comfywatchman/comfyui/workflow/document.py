@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Format(StrEnum):
+class WorkflowFormat(StrEnum):
     """How a workflow is written (the graph editor's file, its version 1, or the server's prompt)."""
 
     UI = "ui-0.4"
@@ -16,7 +16,7 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class WorkflowProblem:
     """Something wrong with a file that did not keep the rest from being read.
 
     Attributes:
@@ -43,7 +43,7 @@ class DeclaredModel:
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class WorkflowNode:
     """One node as the server would get it, subgraphs and groups flattened, virtual nodes resolved.
 
     Attributes:
@@ -91,9 +91,9 @@ class Workflow:
         problems: What was wrong, in the order found.
     """
 
-    format: Format
+    format: WorkflowFormat
     container: str
-    nodes: tuple[Node, ...]
+    nodes: tuple[WorkflowNode, ...]
     declared: tuple[DeclaredModel, ...] = ()
     notes: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[WorkflowProblem, ...] = ()

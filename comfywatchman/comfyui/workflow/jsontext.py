@@ -9,13 +9,13 @@ from typing import Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_VALUES, holds_too_many_values
-from comfywatchman.comfyui.workflow.document import Problem
+from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
+from comfywatchman.comfyui.workflow.document import WorkflowProblem
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
-def parse(content: bytes) -> tuple[object, tuple[Problem, ...]]:
+def parse_json(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...]]:
     """Give the JSON value that a file holds.
 
     Bare `NaN` and `Infinity`, which Python writes, become null, as in the graph editor. A byte order mark, UTF-16
@@ -24,49 +24,51 @@ def parse(content: bytes) -> tuple[object, tuple[Problem, ...]]:
     Raises:
         Failure: `workflow-not-json` or `workflow-too-deep`.
     """
-    if holds_too_many_values(content):
-        raise Failure("workflow-too-deep", f"The file holds more than {MAX_VALUES} values, which no workflow does.")
+    if has_too_many_values(content):
+        raise Failure(
+            "workflow-too-deep", f"The file holds more than {MAX_JSON_VALUES} values, which no workflow does."
+        )
     try:
         return orjson.loads(content), ()
     except orjson.JSONDecodeError:
         return _parse_leniently(content)
 
 
-def _parse_leniently(content: bytes) -> tuple[object, tuple[Problem, ...]]:
-    text, problems = _decoded(content)
+def _parse_leniently(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...]]:
+    text, problems = _decode(content)
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_constant=_read_constant_as_null)
     except RecursionError:
         raise Failure("workflow-too-deep", "The file nests JSON deeper than any workflow does.") from None
     except ValueError as error:
         raise Failure("workflow-not-json", f"The file is not JSON: {error}.") from error
-    return _without_lone_surrogates(value), problems
+    return _replace_lone_surrogates(value), problems
 
 
-def _no_constant(_name: str) -> None:
+def _read_constant_as_null(_name: str) -> None:
     return None
 
 
-def _decoded(content: bytes) -> tuple[str, tuple[Problem, ...]]:
+def _decode(content: bytes) -> tuple[str, tuple[WorkflowProblem, ...]]:
     encoding = json.detect_encoding(content)
     try:
         return content.decode(encoding), ()
     except UnicodeDecodeError:
-        problem = Problem("text-not-utf8", f"The file is not valid {encoding}; unreadable bytes were replaced.")
+        problem = WorkflowProblem("text-not-utf8", f"The file is not valid {encoding}; unreadable bytes were replaced.")
         return content.decode(encoding, errors="replace"), (problem,)
 
 
-def _without_lone_surrogates(value: object) -> object:
+def _replace_lone_surrogates(value: object) -> object:
     # JSON text may hold half a surrogate pair as an escape; no encoder would write such a string again.
     root: list[object] = [value]
     pending: list[list[object] | dict[str, object]] = [root]
     while pending:
         container = pending.pop()
         if isinstance(container, list):
-            container[:] = [_clean(item) for item in container]
+            container[:] = [_clean_value(item) for item in container]
             items = container
         else:
-            cleaned = {str(_clean(name)): _clean(item) for name, item in container.items()}
+            cleaned = {str(_clean_value(name)): _clean_value(item) for name, item in container.items()}
             container.clear()
             container.update(cleaned)
             items = list(cleaned.values())
@@ -74,5 +76,5 @@ def _without_lone_surrogates(value: object) -> object:
     return root[0]
 
 
-def _clean(value: object) -> object:
+def _clean_value(value: object) -> object:
     return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value

@@ -6,10 +6,10 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.workflow.document import Format, Problem, Workflow
-from comfywatchman.comfyui.workflow.flatten import flattened
-from comfywatchman.comfyui.workflow.jsontext import parse
-from comfywatchman.comfyui.workflow.prompt import is_prompt, prompt_nodes
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowProblem
+from comfywatchman.comfyui.workflow.flatten import flatten_workflow
+from comfywatchman.comfyui.workflow.jsontext import parse_json
+from comfywatchman.comfyui.workflow.prompt import is_prompt, parse_prompt_nodes
 
 _HINT: Final = "A workflow comes from ComfyUI's menu: Save, Export, or Export (API)."
 
@@ -26,7 +26,7 @@ def read_workflow(content: bytes, *, container: str = "json", table: LoaderTable
         Failure: `workflow-not-json`, `workflow-not-a-workflow` or `workflow-too-deep`; nothing else, whatever
             the bytes are.
     """
-    raw, problems = parse(content)
+    raw, problems = parse_json(content)
     if not isinstance(raw, dict):
         kind = "list (an index or a collection)" if isinstance(raw, list) else "single value"
         raise Failure("workflow-not-a-workflow", f"The file holds a JSON {kind}, not a workflow.", hint=_HINT)
@@ -37,17 +37,17 @@ def read_workflow(content: bytes, *, container: str = "json", table: LoaderTable
         return _read_prompt(prompt, container, problems)
     if is_prompt(raw):
         return _read_prompt(raw, container, problems)
-    raise Failure("workflow-not-a-workflow", _why_none(raw), hint=_HINT)
+    raise Failure("workflow-not-a-workflow", _explain_not_a_workflow(raw), hint=_HINT)
 
 
 def _read_graph_file(
-    raw: dict[str, object], container: str, table: LoaderTable, problems: tuple[Problem, ...]
+    raw: dict[str, object], container: str, table: LoaderTable, problems: tuple[WorkflowProblem, ...]
 ) -> Workflow:
     if not _has_nodes(raw["nodes"]):
         raise Failure("workflow-not-a-workflow", "None of the entries of its node list is a node.", hint=_HINT)
-    flat = flattened(raw, table)
+    flat = flatten_workflow(raw, table)
     return Workflow(
-        format=Format.UI_V1 if raw.get("version") == 1 else Format.UI,
+        format=WorkflowFormat.UI_V1 if raw.get("version") == 1 else WorkflowFormat.UI,
         container=container,
         nodes=tuple(flat.nodes),
         declared=tuple(flat.declared),
@@ -56,10 +56,10 @@ def _read_graph_file(
     )
 
 
-def _read_prompt(raw: dict[str, object], container: str, problems: tuple[Problem, ...]) -> Workflow:
+def _read_prompt(raw: dict[str, object], container: str, problems: tuple[WorkflowProblem, ...]) -> Workflow:
     found = list(problems)
-    nodes = tuple(prompt_nodes(raw, found))
-    return Workflow(format=Format.API, container=container, nodes=nodes, problems=tuple(found))
+    nodes = tuple(parse_prompt_nodes(raw, found))
+    return Workflow(format=WorkflowFormat.API, container=container, nodes=nodes, problems=tuple(found))
 
 
 def _has_nodes(listed: object) -> bool:
@@ -69,7 +69,7 @@ def _has_nodes(listed: object) -> bool:
     return any(isinstance(node, dict) and isinstance(node.get("type"), str) for node in listed)
 
 
-def _why_none(raw: dict[str, object]) -> str:
+def _explain_not_a_workflow(raw: dict[str, object]) -> str:
     if isinstance(raw.get("templates"), list):
         return "The file is a collection of saved templates, not a workflow."
     if "$schema" in raw or "$defs" in raw:

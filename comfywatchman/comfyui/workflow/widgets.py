@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.workflow.document import Problem
-from comfywatchman.comfyui.workflow.graph import RawNode, mapping
+from comfywatchman.comfyui.workflow.document import WorkflowProblem
+from comfywatchman.comfyui.workflow.graph import RawNode, as_mapping
 
 _CONTROL: Final = "control_after_generate"
 _CONTROL_VALUES: Final = frozenset({"fixed", "increment", "decrement", "randomize"})
@@ -17,7 +17,7 @@ _SCALARS: Final = (str, int, float, type(None))
 
 
 @dataclass(slots=True)
-class Widgets:
+class NodeWidgets:
     """Values of one node while they are being worked out.
 
     Attributes:
@@ -41,7 +41,9 @@ class Widgets:
             self.by_place[self.places[name]] = value
 
 
-def stored_widgets(node: RawNode, table: LoaderTable, *, path: str, problems: list[Problem]) -> Widgets:
+def read_stored_widgets(
+    node: RawNode, table: LoaderTable, *, path: str, problems: list[WorkflowProblem]
+) -> NodeWidgets:
     """Give the values that a node stores.
 
     The positional list is what the official frontend restores; `widgets_values_named` gives the names of its
@@ -54,34 +56,34 @@ def stored_widgets(node: RawNode, table: LoaderTable, *, path: str, problems: li
         problems: Takes a disagreement of the two notations.
     """
     values = node.raw.get("widgets_values")
-    named = mapping(node.raw.get("widgets_values_named"))
+    named = as_mapping(node.raw.get("widgets_values_named"))
     if isinstance(values, dict):
-        return Widgets(dict(values))
+        return NodeWidgets(dict(values))
     if values is not None and not isinstance(values, list) and table.inputs(node.class_type):
         message = f"The widget values of this {node.class_type} node are neither a list nor a mapping."
-        problems.append(Problem("widgets-unreadable", message, path))
+        problems.append(WorkflowProblem("widgets-unreadable", message, path))
     if not isinstance(values, list) or not values:
-        return Widgets(dict(named))
+        return NodeWidgets(dict(named))
     if named and len(named) != len(values):
-        problems.append(_disagreement(node, path))
-        return Widgets(dict(named))
-    if named and _differ(values, named):
-        problems.append(_disagreement(node, path))
-    names = tuple(named) if named else _names(node, values, table)
+        problems.append(_disagreement_problem(node, path))
+        return NodeWidgets(dict(named))
+    if named and _has_conflict(values, named):
+        problems.append(_disagreement_problem(node, path))
+    names = tuple(named) if named else _find_names(node, values, table)
     by_name = {name: value for name, value in zip(names, values, strict=False) if name is not None}
-    return Widgets(by_name, list(values), names)
+    return NodeWidgets(by_name, list(values), names)
 
 
-def _names(node: RawNode, values: list[object], table: LoaderTable) -> tuple[str | None, ...]:
+def _find_names(node: RawNode, values: list[object], table: LoaderTable) -> tuple[str | None, ...]:
     listed = [slot.widget for slot in node.slots if slot.widget is not None]
     if listed and len(listed) <= len(values):
-        names = _with_controls(listed, values)
+        names = _insert_control_names(listed, values)
         if len(names) == len(values):
             return names
     return table.widget_names(node.class_type)[: len(values)]
 
 
-def _with_controls(listed: list[str], values: list[object]) -> tuple[str | None, ...]:
+def _insert_control_names(listed: list[str], values: list[object]) -> tuple[str | None, ...]:
     # A seed widget is followed by the "what next" widget, which has a value but no input of its own.
     names: list[str | None] = []
     spare = len(values) - len(listed)
@@ -97,7 +99,7 @@ def _is_control(value: object) -> bool:
     return isinstance(value, str) and value in _CONTROL_VALUES
 
 
-def _differ(values: list[object], named: Mapping[str, object]) -> bool:
+def _has_conflict(values: list[object], named: Mapping[str, object]) -> bool:
     # Containers are left out: comparing deeply nested ones would exhaust the stack.
     return any(
         isinstance(one, _SCALARS) and isinstance(other, _SCALARS) and one != other
@@ -105,6 +107,6 @@ def _differ(values: list[object], named: Mapping[str, object]) -> bool:
     )
 
 
-def _disagreement(node: RawNode, path: str) -> Problem:
+def _disagreement_problem(node: RawNode, path: str) -> WorkflowProblem:
     message = f"The two lists of widget values of this {node.class_type} node disagree."
-    return Problem("widget-names-disagree", message, path)
+    return WorkflowProblem("widget-names-disagree", message, path)

@@ -15,14 +15,14 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, to_json, write_if_changed
 
 
-class Verified(msgspec.Struct, frozen=True, omit_defaults=True):
+class VerifiedPackage(msgspec.Struct, frozen=True, omit_defaults=True):
     """When the files of a package were last verified (UTC), and which of them were not as they were installed."""
 
     at: str
     modified: tuple[str, ...] = ()
 
 
-class Startup(msgspec.Struct, frozen=True):
+class StartupFiles(msgspec.Struct, frozen=True):
     """What came and went at the top of the package folders, as of a state of them.
 
     Attributes:
@@ -36,7 +36,7 @@ class Startup(msgspec.Struct, frozen=True):
     gone: tuple[str, ...]
 
 
-class Cleanliness(msgspec.Struct, frozen=True):
+class NodeCodeState(msgspec.Struct, frozen=True):
     """Whether a node's code is not what was recorded, as of a state of its files, and the day it was looked at."""
 
     stamp: str
@@ -44,7 +44,7 @@ class Cleanliness(msgspec.Struct, frozen=True):
     is_dirty: bool
 
 
-class Kept(msgspec.Struct, frozen=True, kw_only=True):
+class CheckCacheFile(msgspec.Struct, frozen=True, kw_only=True):
     """`state/checks.json`.
 
     Attributes:
@@ -60,9 +60,9 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     schema_version: int = 1
     generation: str = ""
-    packages: dict[str, Verified] = {}
-    startup: Startup | None = None
-    nodes: dict[str, Cleanliness] = {}
+    packages: dict[str, VerifiedPackage] = {}
+    startup: StartupFiles | None = None
+    nodes: dict[str, NodeCodeState] = {}
     sizes: dict[str, int] = {}
     transactions: dict[str, tuple[str, str, str]] = {}
     snapshots: dict[str, str] = {}
@@ -70,7 +70,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Memory:
+class CheckCache:
     """The cache while checks are made; each check puts back what it still needs.
 
     Attributes:
@@ -80,14 +80,14 @@ class Memory:
     """
 
     path: Path
-    kept: Kept
+    kept: CheckCacheFile
     new: dict[str, object] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path) -> Memory:
+    def read(cls, path: Path) -> CheckCache:
         """Read what was kept; a file that is damaged is as good as none."""
-        found = read_state(path, Kept, only_look=True)
-        return cls(path, found if isinstance(found, Kept) else Kept())
+        found = read_state(path, CheckCacheFile, only_look=True)
+        return cls(path, found if isinstance(found, CheckCacheFile) else CheckCacheFile())
 
     def save(self) -> None:
         """Write what changed; what cannot be written is only found out again the next time."""
@@ -96,7 +96,7 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class Budget:
+class CheckBudget:
     """How long checks may take.
 
     Attributes:
@@ -108,7 +108,7 @@ class Budget:
     until: float | None
 
     @classmethod
-    def of(cls, clock: Clock, seconds: float | None) -> Budget:
+    def of(cls, clock: Clock, seconds: float | None) -> CheckBudget:
         """Start a budget now."""
         return cls(clock, None if seconds is None else clock.monotonic() + seconds)
 
@@ -123,7 +123,7 @@ class Budget:
         return self.until is None
 
 
-def stamp(paths: Iterable[str | os.PathLike[str]]) -> str:
+def stamp_files(paths: Iterable[str | os.PathLike[str]]) -> str:
     """Return a text that changes when any of these files is replaced or written."""
     parts = []
     for path in paths:

@@ -10,25 +10,39 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.base.clock import from_text, to_text
-from comfywatchman.base.code_tree import tree_of
+from comfywatchman.base.clock import format_utc, parse_utc
+from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, read_state, show_path
-from comfywatchman.base.filesystem import network_type
+from comfywatchman.base.files import printable_path, read_regular, read_state
+from comfywatchman.base.filesystem import find_network_filesystem
 from comfywatchman.base.git import is_dirty, read_head
-from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.lock import is_held
-from comfywatchman.comfyui.packs.scan import PackListing, walk_packs
-from comfywatchman.governance.checks.check_cache import Budget, Cleanliness, Memory, Startup, Verified, stamp
-from comfywatchman.governance.checks.nodes import NodeFacts
-from comfywatchman.governance.checks.packages import Denied, ProductionFacts
-from comfywatchman.governance.checks.pending import Open, StorageFacts
+from comfywatchman.comfyui.packs.scan import PackListing, find_packs
+from comfywatchman.governance.checks.check_cache import (
+    CheckBudget,
+    CheckCache,
+    NodeCodeState,
+    StartupFiles,
+    VerifiedPackage,
+    stamp_files,
+)
+from comfywatchman.governance.checks.nodes import NodeFolderFacts
+from comfywatchman.governance.checks.packages import DeniedItem, ProductionFacts
+from comfywatchman.governance.checks.pending import OpenTransaction, StorageFacts
 from comfywatchman.governance.checks.truth import LockFacts
 from comfywatchman.governance.environments import generation, integrity, snapshot, staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.nodes.deny_list import DenyEntry, deny_list
-from comfywatchman.governance.store.layout import TRUTH, Layout
-from comfywatchman.governance.store.records import GenerationMark, Journal, Package, Plugin, Plugins, Transaction
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.nodes.deny_list import DenyEntry, build_deny_list
+from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
+from comfywatchman.governance.store.records import (
+    GenerationMark,
+    InstalledPackage,
+    Journal,
+    NodeRegistry,
+    RegisteredNode,
+    Transaction,
+)
 
 VERIFY_AFTER: Final = timedelta(days=7)
 """Age at which the files of a package are verified again, as time allows."""
@@ -40,7 +54,7 @@ _GIT_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Look:
+class CheckContext:
     """What checks look with.
 
     Attributes:
@@ -50,32 +64,32 @@ class Look:
         budget: How long they may take.
     """
 
-    ground: Ground
-    driver: Driver
-    memory: Memory
-    budget: Budget
+    ground: GovContext
+    driver: GpuDriver
+    memory: CheckCache
+    budget: CheckBudget
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> GovLayout:
         """Where everything is."""
         return self.ground.layout
 
 
-def lock_facts(look: Look) -> LockFacts:
+def collect_lock_facts(look: CheckContext) -> LockFacts:
     """Look at the truth files: are they as the last operation left them, and if not, what does uv say."""
     layout = look.layout
-    found = {name: _sha256(layout.truth(name)) for name in TRUTH}
+    found = {name: _hash_file(layout.truth(name)) for name in TRUTH_FILES}
     declared, locked = found["pyproject.toml"] is not None, found["uv.lock"] is not None
     # The snapshot after a change holds the truth as the change left it; one before may hold an edit by hand.
     posts = [one for one in snapshot.read_all(layout) if one.reason == "init" or one.reason.endswith("_post")]
-    changed = tuple(name for name in TRUTH if posts and posts[-1].sha256.get(name) != found[name])
+    changed = tuple(name for name in TRUTH_FILES if posts and posts[-1].sha256.get(name) != found[name])
     if not (declared and locked) or not changed:
         return LockFacts(declared, locked, changed)
-    agrees, why = _agreement(look, f"{found['pyproject.toml']} {found['uv.lock']}")
+    agrees, why = _check_lock_freshness(look, f"{found['pyproject.toml']} {found['uv.lock']}")
     return LockFacts(declared, locked, changed, agrees, why)
 
 
-def _agreement(look: Look, key: str) -> tuple[bool | None, str]:
+def _check_lock_freshness(look: CheckContext, key: str) -> tuple[bool | None, str]:
     known = look.memory.kept.fresh.get(key)
     look.memory.new["fresh"] = {} if known is None else {key: known}
     if known is not None:
@@ -86,11 +100,11 @@ def _agreement(look: Look, key: str) -> tuple[bool | None, str]:
         ended = look.ground.uv.is_fresh(look.layout.root, python=look.ground.python)
     except Failure as failure:
         return None, failure.message
-    look.memory.new["fresh"] = {key: ended.is_well}
-    return ended.is_well, ""
+    look.memory.new["fresh"] = {key: ended.is_success}
+    return ended.is_success, ""
 
 
-def journal_facts(look: Look) -> tuple[bool, bool, str]:
+def collect_journal_facts(look: CheckContext) -> tuple[bool, bool, str]:
     """Say whether a journal is left, whether somebody holds the lock, and what the commit does."""
     if not look.layout.journal.exists():
         return False, False, ""
@@ -99,100 +113,110 @@ def journal_facts(look: Look) -> tuple[bool, bool, str]:
     return True, is_held(look.layout.lock_file), words
 
 
-def filesystem_facts(look: Look) -> tuple[str | None, str]:
+def collect_filesystem_facts(look: CheckContext) -> tuple[str | None, str]:
     """Say on which kind of network filesystem the root lies, if on one, and where the root is."""
-    return network_type(look.layout.root), show_path(look.layout.root)
+    return find_network_filesystem(look.layout.root), printable_path(look.layout.root)
 
 
-def production_facts(look: Look) -> tuple[ProductionFacts, tuple[Package, ...]]:
+def collect_production_facts(look: CheckContext) -> tuple[ProductionFacts, tuple[InstalledPackage, ...]]:
     """Look at production: what it was built with and what is in it; files within the budget, the oldest look first.
 
     Returns:
         The facts, and the packages that are installed.
     """
     layout = look.layout
-    name = generation.current(layout)
+    name = generation.current_key(layout)
     if name is None or not layout.production.is_dir():
         return ProductionFacts(generation=None), ()
-    environment = generation.path_of(layout, name)
+    environment = generation.environment_dir(layout, name)
     mark = generation.read_mark(layout, name)
     if mark is None:
         return ProductionFacts(name), ()
-    installed = integrity.installed_in(environment)
-    modified, verified = _verified(look, mark, environment, installed)
+    installed = integrity.find_installed(environment)
+    modified, verified = _verify_packages(look, mark, environment, installed)
     expected = set(mark.packages)
     return ProductionFacts(
         generation=name,
         is_complete=True,
-        is_of_lock=mark.lock_sha256 == _sha256(layout.lock),
-        absent=tuple(_named(one) for one in sorted(expected - installed.keys())),
-        strange=tuple(_named(one) for one in sorted(installed.keys() - expected)),
+        is_of_lock=mark.lock_sha256 == _hash_file(layout.lock),
+        absent=tuple(_format_package(one) for one in sorted(expected - installed.keys())),
+        strange=tuple(_format_package(one) for one in sorted(installed.keys() - expected)),
         broken=tuple(
             f"{one.name} {one.version}" for one, place in installed.items() if not (place / "RECORD").is_file()
         ),
-        modified=tuple(sorted({*modified, *_at_the_top(look, mark, environment), *integrity.fallen(environment)})),
+        modified=tuple(
+            sorted(
+                {
+                    *modified,
+                    *_scan_site_packages(look, mark, environment),
+                    *integrity.find_missing_base_files(environment),
+                }
+            )
+        ),
         verified=verified,
         packages=len(expected),
     ), tuple(sorted(installed))
 
 
-def _at_the_top(look: Look, mark: GenerationMark, environment: Path) -> tuple[str, ...]:
+def _scan_site_packages(look: CheckContext, mark: GenerationMark, environment: Path) -> tuple[str, ...]:
     """Return what came and what is gone at the top of site-packages; either changes that folder, so it is seen at once.
 
     What came: files that run at every start and belong to nobody. What is gone: folders and modules of packages.
     """
-    now = stamp(environment.glob("lib/python3*/site-packages"))
+    now = stamp_files(environment.glob("lib/python3*/site-packages"))
     known = look.memory.kept.startup
     if known is None or known.stamp != now or look.budget.is_endless:
-        gone = integrity.gone(environment, known=mark.unverifiable)
-        known = Startup(now, integrity.strangers(environment), gone)
+        gone = integrity.find_missing_toplevel(environment, known=mark.unverifiable)
+        known = StartupFiles(now, integrity.find_unowned_startup_files(environment), gone)
     look.memory.new["startup"] = known
     return (*known.strangers, *known.gone)
 
 
-def _named(package: Package) -> str:
+def _format_package(package: InstalledPackage) -> str:
     return f"{package.name} {package.version}"
 
 
-def _verified(
-    look: Look, mark: GenerationMark, environment: Path, installed: dict[Package, Path]
+def _verify_packages(
+    look: CheckContext, mark: GenerationMark, environment: Path, installed: dict[InstalledPackage, Path]
 ) -> tuple[tuple[str, ...], int]:
     """Verify the files of packages as time allows; say which are not as installed, and how many packages are sure."""
     now = look.ground.clock.now()
     kept = look.memory.kept
     known = dict(kept.packages) if kept.generation == mark.key else {}
     # The build verified everything before it called itself complete.
-    known = {one.name: known.get(one.name) or Verified(mark.created_at) for one in installed}
+    known = {one.name: known.get(one.name) or VerifiedPackage(mark.created_at) for one in installed}
     order = sorted(installed, key=lambda one: (known[one.name].at, one.name))
     for one in order:
-        is_due = look.budget.is_endless or now - from_text(known[one.name].at) > VERIFY_AFTER
+        is_due = look.budget.is_endless or now - parse_utc(known[one.name].at) > VERIFY_AFTER
         if is_due and look.budget.is_left:
-            known[one.name] = Verified(to_text(now), integrity.changed_files(environment, one, installed[one]))
+            known[one.name] = VerifiedPackage(
+                format_utc(now), integrity.find_changed_files(environment, one, installed[one])
+            )
     look.memory.new |= {"generation": mark.key, "packages": known}
     modified = tuple(sorted({name for one in known.values() for name in one.modified} - set(mark.unverifiable)))
     lately = (
-        one for one in mark.packages if one.name in known and now - from_text(known[one.name].at) < VERIFIED_LATELY
+        one for one in mark.packages if one.name in known and now - parse_utc(known[one.name].at) < VERIFIED_LATELY
     )
     return modified, sum(1 for _ in lately)
 
 
-def node_facts(look: Look) -> tuple[tuple[NodeFacts, ...], tuple[str, ...], Plugins]:
+def collect_node_facts(look: CheckContext) -> tuple[tuple[NodeFolderFacts, ...], tuple[str, ...], NodeRegistry]:
     """Look at the folders of custom nodes.
 
     Returns:
         Each registered node, the folders that nobody registered, and the register.
     """
-    register = read_state(look.layout.plugins, Plugins, only_look=True)
-    plugins = register if isinstance(register, Plugins) else Plugins()
-    listings = _node_folders(look.ground)
-    kept: dict[str, Cleanliness] = {}
+    register = read_state(look.layout.plugins, NodeRegistry, only_look=True)
+    plugins = register if isinstance(register, NodeRegistry) else NodeRegistry()
+    listings = _scan_node_folders(look.ground)
+    kept: dict[str, NodeCodeState] = {}
     facts = tuple(
-        NodeFacts(
+        NodeFolderFacts(
             id=one.id,
             is_there=one.id in listings,
             recorded=one.commit,
             commit=read_head(listings[one.id].path) if one.id in listings else None,
-            is_dirty=_dirty(look, one, listings[one.id], kept) if one.id in listings else False,
+            is_dirty=_is_code_changed(look, one, listings[one.id], kept) if one.id in listings else False,
         )
         for one in plugins.plugins.values()
     )
@@ -200,52 +224,54 @@ def node_facts(look: Look) -> tuple[tuple[NodeFacts, ...], tuple[str, ...], Plug
     return facts, tuple(sorted(listings.keys() - plugins.plugins.keys())), plugins
 
 
-def unregistered(ground: Ground) -> tuple[str, ...]:
+def find_unregistered(ground: GovContext) -> tuple[str, ...]:
     """Return the folders of `custom_nodes` that nobody registered.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    return tuple(sorted(_node_folders(ground).keys() - staging.plugins_of(ground.layout).plugins.keys()))
+    return tuple(sorted(_scan_node_folders(ground).keys() - staging.read_registry(ground.layout).plugins.keys()))
 
 
-def _node_folders(ground: Ground) -> dict[str, PackListing]:
-    return {one.folder: one for one in walk_packs([ground.custom_nodes]) if one.path.is_dir()}
+def _scan_node_folders(ground: GovContext) -> dict[str, PackListing]:
+    return {one.folder: one for one in find_packs([ground.custom_nodes]) if one.path.is_dir()}
 
 
-def _dirty(look: Look, plugin: Plugin, listing: PackListing, kept: dict[str, Cleanliness]) -> bool | None:
+def _is_code_changed(
+    look: CheckContext, plugin: RegisteredNode, listing: PackListing, kept: dict[str, NodeCodeState]
+) -> bool | None:
     """Say whether a node's code is not what was recorded; what the quick look at its files does not see, once a day."""
     mark, day = f"{listing.fingerprint} {listing.git_fingerprint} {plugin.tree}", f"{look.ground.clock.now():%Y-%m-%d}"
     known = look.memory.kept.nodes.get(plugin.id)
     if known is not None and known.stamp != mark:
         known = None
     if look.budget.is_endless or (look.budget.is_left and (known is None or known.day != day)):
-        dirty = _differs(plugin, listing.path)
-        known = None if dirty is None else Cleanliness(mark, day, dirty)
+        dirty = _compare_code(plugin, listing.path)
+        known = None if dirty is None else NodeCodeState(mark, day, dirty)
     if known is None:
         return None
     kept[plugin.id] = known
     return known.is_dirty
 
 
-def _differs(plugin: Plugin, folder: Path) -> bool | None:
-    if plugin.tree is not None and (tree := tree_of(folder)) is not None:
+def _compare_code(plugin: RegisteredNode, folder: Path) -> bool | None:
+    if plugin.tree is not None and (tree := hash_code_tree(folder)) is not None:
         return tree != plugin.tree
     return is_dirty(folder, timeout_seconds=_GIT_SECONDS) if plugin.commit else False
 
 
-def transaction_facts(look: Look) -> tuple[tuple[Open, ...], tuple[str, ...]]:
+def collect_transactions(look: CheckContext) -> tuple[tuple[OpenTransaction, ...], tuple[str, ...]]:
     """Return every transaction, and which of them have a conflict report; records that did not change are not read."""
     layout = look.layout
     is_busy = is_held(layout.lock_file)
     kept: dict[str, tuple[str, str, str]] = {}
     found = []
-    for name in _names(layout.transactions):
+    for name in _list_folder(layout.transactions):
         txid, ending, rest = name.partition(".json")
         path = layout.transactions / name
         if not ending or rest:
             continue
-        mark = stamp([path])
+        mark = stamp_files([path])
         known = look.memory.kept.transactions.get(txid)
         if known is None or known[0] != mark:
             record = read_state(path, Transaction, only_look=True)
@@ -253,45 +279,45 @@ def transaction_facts(look: Look) -> tuple[tuple[Open, ...], tuple[str, ...]]:
                 continue
             known = (mark, record.node_id, record.status)
         kept[txid] = known
-        found.append(Open(txid, known[1], known[2], is_alive=is_busy))  # type: ignore[arg-type]  # it was validated
+        found.append(OpenTransaction(txid, known[1], known[2], is_alive=is_busy))  # type: ignore[arg-type]  # it was validated
     look.memory.new["transactions"] = kept
-    return tuple(found), tuple(name.removesuffix(".json") for name in _names(layout.conflicts))
+    return tuple(found), tuple(name.removesuffix(".json") for name in _list_folder(layout.conflicts))
 
 
-def storage_facts(look: Look) -> StorageFacts:
+def collect_storage_facts(look: CheckContext) -> StorageFacts:
     """Count snapshots, environments and the room they take; an environment that is known is not walked again."""
     layout = look.layout
     snapshots = snapshot.read_all(layout)
     kept: dict[str, str] = {}
-    damaged = [one.id for one in snapshots if not _is_whole(look, one.id, kept)]
+    damaged = [one.id for one in snapshots if not _is_snapshot_intact(look, one.id, kept)]
     look.memory.new["snapshots"] = kept
     environments = [
-        *(layout.generations / name for name in _names(layout.generations)),
-        *(layout.candidates / name for name in _names(layout.candidates)),
+        *(layout.generations / name for name in _list_folder(layout.generations)),
+        *(layout.candidates / name for name in _list_folder(layout.candidates)),
     ]
     return StorageFacts(
         snapshots=len(snapshots),
         retention=look.ground.settings.rollback.snapshot_retention,
         damaged=tuple(damaged),
         environments=len(environments),
-        used_bytes=_used(look, environments),
-        free_bytes=_free(layout.root),
+        used_bytes=_measure_environments(look, environments),
+        free_bytes=_read_free_bytes(layout.root),
     )
 
 
-def _is_whole(look: Look, snapshot_id: str, kept: dict[str, str]) -> bool:
+def _is_snapshot_intact(look: CheckContext, snapshot_id: str, kept: dict[str, str]) -> bool:
     folder = look.layout.snapshots / snapshot_id
-    mark = stamp(folder / name for name in (*TRUTH, "meta.json"))
+    mark = stamp_files(folder / name for name in (*TRUTH_FILES, "meta.json"))
     if look.budget.is_endless or look.memory.kept.snapshots.get(snapshot_id) != mark:
         try:
-            snapshot.contents_of(look.layout, snapshot_id)
+            snapshot.read_contents(look.layout, snapshot_id)
         except Failure:
             return False
     kept[snapshot_id] = mark
     return True
 
 
-def _used(look: Look, environments: list[Path]) -> int | None:
+def _measure_environments(look: CheckContext, environments: list[Path]) -> int | None:
     """Return how many bytes environments take, what they share with uv's cache or each other counted in each."""
     sizes: dict[str, int] = {}
     is_all = True
@@ -300,14 +326,14 @@ def _used(look: Look, environments: list[Path]) -> int | None:
         if known is not None and not look.budget.is_endless:
             sizes[folder.name] = known
         elif look.budget.is_left:
-            sizes[folder.name] = _size(folder)
+            sizes[folder.name] = _measure_folder(folder)
         else:
             is_all = False
     look.memory.new["sizes"] = sizes
     return sum(sizes.values()) if is_all else None
 
 
-def _size(folder: Path) -> int:
+def _measure_folder(folder: Path) -> int:
     total = 0
     for place, _folders, files in os.walk(folder):
         for name in files:
@@ -318,44 +344,46 @@ def _size(folder: Path) -> int:
     return total
 
 
-def _free(folder: Path) -> int | None:
+def _read_free_bytes(folder: Path) -> int | None:
     try:
         return shutil.disk_usage(folder).free
     except OSError:
         return None
 
 
-def denied_things(look: Look, packages: tuple[Package, ...], plugins: Plugins) -> tuple[Denied, ...]:
+def find_denied(
+    look: CheckContext, packages: tuple[InstalledPackage, ...], plugins: NodeRegistry
+) -> tuple[DeniedItem, ...]:
     """Return what is on the deny list and here: packages in production, and nodes."""
     policy = look.ground.settings.policy
-    listed = deny_list(policy.deny, policy.allow)
+    listed = build_deny_list(policy.deny, policy.allow)
     found = [
-        _denied(f"{one.name} {one.version}", entry, "gov snapshot list")
+        _build_denied_item(f"{one.name} {one.version}", entry, "gov snapshot list")
         for one in packages
         if (entry := listed.package(one.name, one.version))
     ]
-    for folder in _names(look.ground.custom_nodes):
+    for folder in _list_folder(look.ground.custom_nodes):
         name = folder.removesuffix(".disabled")
         plugin = plugins.plugins.get(name)
         entry = listed.pack(name, plugin.git_url if plugin else "")
         if entry is not None:
             away = f"gov node remove {name} --purge-code" if plugin else f"Delete custom_nodes/{folder}."
-            found.append(_denied(f"node {name}", entry, away))
+            found.append(_build_denied_item(f"node {name}", entry, away))
     return tuple(found)
 
 
-def _denied(what: str, entry: DenyEntry, action: str) -> Denied:
-    return Denied(what, f"{entry.reason} ({entry.source})", action, is_blocked=entry.level == "blocked")
+def _build_denied_item(what: str, entry: DenyEntry, action: str) -> DeniedItem:
+    return DeniedItem(what, f"{entry.reason} ({entry.source})", action, is_blocked=entry.level == "blocked")
 
 
-def _names(folder: Path) -> list[str]:
+def _list_folder(folder: Path) -> list[str]:
     try:
         return sorted(os.listdir(folder))
     except OSError:
         return []
 
 
-def _sha256(path: Path) -> str | None:
+def _hash_file(path: Path) -> str | None:
     try:
         return hashlib.sha256(read_regular(path, max_bytes=snapshot.MAX_TRUTH_BYTES)).hexdigest()
     except Failure:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from comfywatchman.base.text import counted
-from comfywatchman.governance.checks.packages import shortened
+from comfywatchman.base.text import pluralize
+from comfywatchman.governance.checks.packages import shorten_list
 from comfywatchman.governance.checks.result import CheckResult
 
-State = Literal["as-recorded", "moved", "dirty", "gone", "unknown"]
+NodeFolderState = Literal["as-recorded", "moved", "dirty", "gone", "unknown"]
 
-_WORDS: Final[dict[State, str]] = {
+_STATE_TEXTS: Final[dict[NodeFolderState, str]] = {
     "gone": "not there",
     "moved": "at another commit than recorded",
     "dirty": "with changed files",
@@ -21,7 +21,7 @@ _WORDS: Final[dict[State, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
+class NodeFolderFacts:
     """One registered node as its folder is found.
 
     Attributes:
@@ -39,7 +39,7 @@ class NodeFacts:
     is_dirty: bool | None = False
 
 
-def state_of(node: NodeFacts) -> State:
+def classify_node(node: NodeFolderFacts) -> NodeFolderState:
     """Name how a registered node is."""
     if not node.is_there:
         return "gone"
@@ -50,14 +50,14 @@ def state_of(node: NodeFacts) -> State:
     return "dirty" if node.is_dirty else "as-recorded"
 
 
-def nodes_result(nodes: Sequence[NodeFacts]) -> CheckResult:
+def judge_nodes(nodes: Sequence[NodeFolderFacts]) -> CheckResult:
     """Judge whether each registered node is the code that was tried."""
-    by_state: dict[State, list[str]] = {}
+    by_state: dict[NodeFolderState, list[str]] = {}
     for node in nodes:
-        by_state.setdefault(state_of(node), []).append(node.id)
-    odd = [(words, by_state[state]) for state, words in _WORDS.items() if state in by_state]
+        by_state.setdefault(classify_node(node), []).append(node.id)
+    odd = [(words, by_state[state]) for state, words in _STATE_TEXTS.items() if state in by_state]
     if not odd:
-        count = counted(len(nodes), "registered node")
+        count = pluralize(len(nodes), "registered node")
         evidence = f"{count}, unchanged since they were recorded." if nodes else "No custom node is registered."
         return CheckResult(name="nodes", status="ok", evidence=evidence)
     status: Literal["warn", "fail", "unknown"] = "unknown"
@@ -69,13 +69,13 @@ def nodes_result(nodes: Sequence[NodeFacts]) -> CheckResult:
     return CheckResult(
         name="nodes",
         status=status,
-        evidence="; ".join(f"{words}: {shortened(sorted(names))}" for words, names in odd) + ".",
-        action=_action(by_state, first),
+        evidence="; ".join(f"{words}: {shorten_list(sorted(names))}" for words, names in odd) + ".",
+        action=_choose_action(by_state, first),
         items=tuple(sorted(name for _words, names in odd for name in names)),
     )
 
 
-def _action(by_state: dict[State, list[str]], first: str) -> str | None:
+def _choose_action(by_state: dict[NodeFolderState, list[str]], first: str) -> str | None:
     if "gone" in by_state:
         return f"gov node remove {by_state['gone'][0]}"
     if by_state.keys() & {"moved", "dirty"}:
@@ -83,7 +83,7 @@ def _action(by_state: dict[State, list[str]], first: str) -> str | None:
     return None
 
 
-def unregistered_result(folders: Sequence[str]) -> CheckResult:
+def judge_unregistered(folders: Sequence[str]) -> CheckResult:
     """Judge whether custom nodes are installed that nobody registered.
 
     Args:
@@ -97,7 +97,7 @@ def unregistered_result(folders: Sequence[str]) -> CheckResult:
     return CheckResult(
         name="unregistered-nodes",
         status="warn",
-        evidence=f"Installed and not registered, so that their packages are not governed: {shortened(names)}.",
+        evidence=f"Installed and not registered, so that their packages are not governed: {shorten_list(names)}.",
         action=f"gov node add --adopt {names[0]}",
         items=tuple(names),
     )

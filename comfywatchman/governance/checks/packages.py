@@ -9,16 +9,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.gpu.driver import Driver
-from comfywatchman.base.text import counted
-from comfywatchman.governance.checks.result import CheckResult, Status
-from comfywatchman.governance.store.records import Package
+from comfywatchman.base.gpu.driver import GpuDriver
+from comfywatchman.base.text import pluralize
+from comfywatchman.governance.checks.result import CheckResult, CheckStatus
+from comfywatchman.governance.store.records import InstalledPackage
 
 REBUILD: Final = "gov init"
 """It builds production anew from the lock; nothing else changes."""
 
 _LOCAL_CUDA: Final = re.compile(r"\+cu(\d{2})(\d)\b")
-_SHOWN: Final = 3
+_MAX_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,41 +48,47 @@ class ProductionFacts:
     packages: int = 0
 
 
-def production_result(facts: ProductionFacts) -> CheckResult:
+def judge_production(facts: ProductionFacts) -> CheckResult:
     """Judge whether production is what the lock says: packages, versions and the content of their files."""
     if facts.generation is None:
-        return _production("fail", "There is no environment in production: .venv-prod leads nowhere.", REBUILD)
+        return _build_production_result(
+            "fail", "There is no environment in production: .venv-prod leads nowhere.", REBUILD
+        )
     if not facts.is_complete:
         evidence = f"The environment in production ({facts.generation}) was never completed."
-        return _production("fail", evidence, REBUILD)
+        return _build_production_result("fail", evidence, REBUILD)
     if not facts.is_of_lock:
         evidence = f"The environment in production ({facts.generation}) was built from another lock than uv.lock."
-        return msgspec.structs.replace(_production("fail", evidence, REBUILD), vital=False)
-    faults = _faults(facts)
+        return msgspec.structs.replace(_build_production_result("fail", evidence, REBUILD), vital=False)
+    faults = _describe_faults(facts)
     if faults:
         items = (*facts.absent, *facts.broken, *facts.modified, *facts.strange)
         status: Literal["warn", "fail"] = "fail" if facts.absent or facts.broken or facts.modified else "warn"
-        return _production(status, f"Production is not what the lock says: {'; '.join(faults)}.", REBUILD, items)
+        return _build_production_result(
+            status, f"Production is not what the lock says: {'; '.join(faults)}.", REBUILD, items
+        )
     if facts.verified < facts.packages:
         evidence = "Packages and versions equal the lock; the files of "
-        late = counted(facts.packages - facts.verified, "package")
-        return _production("unknown", f"{evidence}{late} were not verified lately, for want of time.", "gov check")
-    evidence = f"{counted(facts.packages, 'package')} as the lock says, with every file as it was installed."
-    return _production("ok", evidence)
+        late = pluralize(facts.packages - facts.verified, "package")
+        return _build_production_result(
+            "unknown", f"{evidence}{late} were not verified lately, for want of time.", "gov check"
+        )
+    evidence = f"{pluralize(facts.packages, 'package')} as the lock says, with every file as it was installed."
+    return _build_production_result("ok", evidence)
 
 
-def _faults(facts: ProductionFacts) -> list[str]:
+def _describe_faults(facts: ProductionFacts) -> list[str]:
     said = (
         ("not there: ", facts.absent),
         ("installed by halves: ", facts.broken),
         ("changed files: ", facts.modified),
         ("installed outside of gov: ", facts.strange),
     )
-    return [words + shortened(found) for words, found in said if found]
+    return [words + shorten_list(found) for words, found in said if found]
 
 
-def _production(
-    status: Status,
+def _build_production_result(
+    status: CheckStatus,
     evidence: str,
     action: str | None = None,
     items: tuple[str, ...] = (),
@@ -92,7 +98,7 @@ def _production(
     )
 
 
-def driver_result(packages: Sequence[Package], driver: Driver) -> CheckResult:
+def judge_driver(packages: Sequence[InstalledPackage], driver: GpuDriver) -> CheckResult:
     """Judge whether the installed torch can use the GPU that is here.
 
     A driver serves every minor version of the CUDA versions up to its own major one (NVIDIA, "CUDA Compatibility",
@@ -101,31 +107,37 @@ def driver_result(packages: Sequence[Package], driver: Driver) -> CheckResult:
     versions = {package.name: package.version for package in packages}
     torch = versions.get("torch")
     if torch is None:
-        return _driver("ok", "torch is not installed, so nothing here needs the GPU driver.")
+        return _build_driver_result("ok", "torch is not installed, so nothing here needs the GPU driver.")
     if driver.present is False:
-        return _driver("ok", f"torch {torch}; there is no NVIDIA GPU that it would have to fit.")
-    build = cuda_of(versions)
-    return _without_cuda(torch, driver) if build is None else _with_cuda(torch, build, driver)
+        return _build_driver_result("ok", f"torch {torch}; there is no NVIDIA GPU that it would have to fit.")
+    build = find_cuda_version(versions)
+    return _judge_cpu_build(torch, driver) if build is None else _judge_cuda_build(torch, build, driver)
 
 
-def _without_cuda(torch: str, driver: Driver) -> CheckResult:
+def _judge_cpu_build(torch: str, driver: GpuDriver) -> CheckResult:
     if "+" in torch and driver.present:
         action = "Add an index with the CUDA build of torch to pyproject.toml."
-        return _driver("warn", f"torch {torch} is not built for CUDA; this host has an NVIDIA GPU.", action)
-    return _driver("unknown", f"Whether torch {torch} fits the GPU of this host could not be told.")
+        return _build_driver_result(
+            "warn", f"torch {torch} is not built for CUDA; this host has an NVIDIA GPU.", action
+        )
+    return _build_driver_result("unknown", f"Whether torch {torch} fits the GPU of this host could not be told.")
 
 
-def _with_cuda(torch: str, build: tuple[int, int], driver: Driver) -> CheckResult:
+def _judge_cuda_build(torch: str, build: tuple[int, int], driver: GpuDriver) -> CheckResult:
     if driver.cuda is None:
-        return _driver("unknown", f"torch {torch} is built for CUDA {_dotted(build)}; the GPU driver did not answer.")
-    named = f"the driver{f' {driver.version}' if driver.version else ''} serves CUDA {_dotted(driver.cuda)}"
+        return _build_driver_result(
+            "unknown", f"torch {torch} is built for CUDA {_format_version(build)}; the GPU driver did not answer."
+        )
+    named = f"the driver{f' {driver.version}' if driver.version else ''} serves CUDA {_format_version(driver.cuda)}"
     if build[0] > driver.cuda[0]:
         action = f"Install an NVIDIA driver for CUDA {build[0]}, or choose a torch that is built for an older CUDA."
-        return _driver("fail", f"torch {torch} is built for CUDA {_dotted(build)}, but {named}.", action)
-    return _driver("ok", f"torch {torch} is built for CUDA {_dotted(build)}, and {named}.")
+        return _build_driver_result(
+            "fail", f"torch {torch} is built for CUDA {_format_version(build)}, but {named}.", action
+        )
+    return _build_driver_result("ok", f"torch {torch} is built for CUDA {_format_version(build)}, and {named}.")
 
 
-def cuda_of(versions: dict[str, str]) -> tuple[int, int] | None:
+def find_cuda_version(versions: dict[str, str]) -> tuple[int, int] | None:
     """Return the version of CUDA that the installed torch was built for; None when that cannot be told.
 
     A build from its own index names it (`2.9.1+cu128`); one from PyPI does not, but depends on NVIDIA's runtime.
@@ -136,16 +148,16 @@ def cuda_of(versions: dict[str, str]) -> tuple[int, int] | None:
     if "+" in torch:
         return None
     names = [name for name in versions if re.fullmatch(r"nvidia-cuda-runtime(-cu\d+)?", name)]
-    numbers = [_numbers(versions[name]) for name in sorted(names)]
+    numbers = [_parse_numbers(versions[name]) for name in sorted(names)]
     return max(((one[0], one[1]) for one in numbers if len(one) > 1), default=None)
 
 
-def _driver(status: Status, evidence: str, action: str | None = None) -> CheckResult:
+def _build_driver_result(status: CheckStatus, evidence: str, action: str | None = None) -> CheckResult:
     return CheckResult(name="gpu-driver", vital=True, status=status, evidence=evidence, action=action)
 
 
 @dataclass(frozen=True, slots=True)
-class Denied:
+class DeniedItem:
     """One thing that is on the deny list and here.
 
     Attributes:
@@ -161,12 +173,12 @@ class Denied:
     is_blocked: bool = True
 
 
-def deny_result(found: Sequence[Denied]) -> CheckResult:
+def judge_deny_list(found: Sequence[DeniedItem]) -> CheckResult:
     """Judge whether something is installed that is known to be harmful."""
     if not found:
         return CheckResult(name="deny-list", status="ok", evidence="Nothing that is on the deny list is installed.")
-    said = "; ".join(f"{one.what}: {one.reason}" for one in found[:_SHOWN])
-    more = f" (and {len(found) - _SHOWN} more)" if len(found) > _SHOWN else ""
+    said = "; ".join(f"{one.what}: {one.reason}" for one in found[:_MAX_NAMED])
+    more = f" (and {len(found) - _MAX_NAMED} more)" if len(found) > _MAX_NAMED else ""
     return CheckResult(
         name="deny-list",
         status="fail" if any(one.is_blocked for one in found) else "warn",
@@ -176,15 +188,15 @@ def deny_result(found: Sequence[Denied]) -> CheckResult:
     )
 
 
-def shortened(names: Sequence[str]) -> str:
+def shorten_list(names: Sequence[str]) -> str:
     """Return the first names of a list, and how many more there are."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
+    return ", ".join(names[:_MAX_NAMED]) + more
 
 
-def _numbers(version: str) -> tuple[int, ...]:
+def _parse_numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version.partition("+")[0]))
 
 
-def _dotted(version: tuple[int, int]) -> str:
+def _format_version(version: tuple[int, int]) -> str:
     return f"{version[0]}.{version[1]}"

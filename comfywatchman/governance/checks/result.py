@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-Status = Literal["ok", "warn", "fail", "unknown"]
+CheckStatus = Literal["ok", "warn", "fail", "unknown"]
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,7 +22,7 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     name: str
-    status: Status
+    status: CheckStatus
     evidence: str
     action: str | None = None
     items: tuple[str, ...] = ()

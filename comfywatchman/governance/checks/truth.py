@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from comfywatchman.governance.checks.result import CheckResult, Status
+from comfywatchman.governance.checks.result import CheckResult, CheckStatus
 
-_BACK: Final = "gov snapshot list"
+_LIST_SNAPSHOTS: Final = "gov snapshot list"
 """It shows what `gov rollback` can go back to."""
 
-_TAKE_UP: Final = "gov init"
+_INIT: Final = "gov init"
 """It locks anew what is declared, and builds that."""
 
 
@@ -33,27 +33,29 @@ class LockFacts:
     why_not_asked: str = ""
 
 
-def lock_result(facts: LockFacts) -> CheckResult:
+def judge_lock(facts: LockFacts) -> CheckResult:
     """Judge whether there is a lock, and whether it is the one of what is declared."""
     lacking = [name for name, here in (("pyproject.toml", facts.declared), ("uv.lock", facts.locked)) if not here]
     if lacking:
         evidence = f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not there."
-        return _lock("fail", evidence, _TAKE_UP if facts.declared else _BACK, tuple(lacking))
+        return _build_lock_result("fail", evidence, _INIT if facts.declared else _LIST_SNAPSHOTS, tuple(lacking))
     if facts.agrees is False:
         evidence = "uv.lock does not answer what pyproject.toml declares."
-        return _lock("fail", evidence, _TAKE_UP, facts.changed)
+        return _build_lock_result("fail", evidence, _INIT, facts.changed)
     if not facts.changed:
-        return _lock("ok", "The lock is the one of what is declared, as the last operation left it.")
-    names = _listed(facts.changed)
+        return _build_lock_result("ok", "The lock is the one of what is declared, as the last operation left it.")
+    names = _join_names(facts.changed)
     if facts.agrees is None:
         evidence = f"{names} changed outside of gov, and uv could not be asked whether the lock still fits"
-        return _lock("unknown", f"{evidence}: {facts.why_not_asked or 'no time'}.", "gov check", facts.changed)
+        return _build_lock_result(
+            "unknown", f"{evidence}: {facts.why_not_asked or 'no time'}.", "gov check", facts.changed
+        )
     evidence = f"{names} changed outside of gov since the last operation; the lock still answers what is declared."
-    return _lock("warn", evidence, _TAKE_UP, facts.changed)
+    return _build_lock_result("warn", evidence, _INIT, facts.changed)
 
 
-def _lock(
-    status: Status,
+def _build_lock_result(
+    status: CheckStatus,
     evidence: str,
     action: str | None = None,
     items: tuple[str, ...] = (),
@@ -61,7 +63,7 @@ def _lock(
     return CheckResult(name="lock", status=status, evidence=evidence, action=action, items=items)
 
 
-def journal_result(*, is_left: bool, is_held: bool, operation: str = "") -> CheckResult:
+def judge_journal(*, is_left: bool, is_held: bool, operation: str = "") -> CheckResult:
     """Judge whether a commit was cut off.
 
     Args:
@@ -73,18 +75,22 @@ def journal_result(*, is_left: bool, is_held: bool, operation: str = "") -> Chec
         return CheckResult(name="journal", vital=True, status="ok", evidence="No commit was cut off.")
     if is_held:
         return CheckResult(
-            name="journal", vital=True, status="unknown", evidence=f"A commit is under way{_of(operation)}."
+            name="journal",
+            vital=True,
+            status="unknown",
+            evidence=f"A commit is under way{_format_operation(operation)}.",
         )
     return CheckResult(
         name="journal",
         vital=True,
         status="fail",
-        evidence=f"A commit was cut off{_of(operation)}: the next gov command finishes it, whichever it is.",
+        evidence=f"A commit was cut off{_format_operation(operation)}: the next gov command "
+        "finishes it, whichever it is.",
         action="gov status",
     )
 
 
-def filesystem_result(network: str | None, place: str) -> CheckResult:
+def judge_filesystem(network: str | None, place: str) -> CheckResult:
     """Judge the filesystem of the governed root.
 
     Args:
@@ -101,9 +107,9 @@ def filesystem_result(network: str | None, place: str) -> CheckResult:
     )
 
 
-def _of(operation: str) -> str:
+def _format_operation(operation: str) -> str:
     return f" ({operation})" if operation else ""
 
 
-def _listed(names: tuple[str, ...]) -> str:
+def _join_names(names: tuple[str, ...]) -> str:
     return " and ".join(names) if len(names) <= 2 else f"{', '.join(names[:-1])} and {names[-1]}"  # noqa: PLR2004

@@ -7,24 +7,24 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.governance.conflicts import trial_resolution
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.store.truth import BASE_GROUP, with_group
-from comfywatchman.governance.uv.client import UvEnded
-from comfywatchman.governance.uv.declared_requirements import Line, part_of
-from comfywatchman.governance.uv.error_parser import Kind, classify
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.store.truth import BASE_GROUP, set_group
+from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.declared_requirements import DeclaredRequirement, render_subset
+from comfywatchman.governance.uv.error_parser import UvErrorKind, classify
 
-MOST_RESOLUTIONS: Final = 60
-MOST_SECONDS: Final = 120.0
+MAX_RESOLUTIONS: Final = 60
+MAX_SECONDS: Final = 120.0
 
-_UNSOLVABLE: Final[frozenset[Kind]] = frozenset({"conflict", "not_found"})
+_UNSOLVABLE: Final[frozenset[UvErrorKind]] = frozenset({"conflict", "not_found"})
 
 
-class Undecided(Exception):
+class ProbeUndecided(Exception):
     """A question could not be answered; the text says why, as the end of a sentence."""
 
 
 @dataclass
-class Probe:
+class ResolutionProbe:
     """Resolves parts of a text of pyproject.toml in private folders.
 
     Attributes:
@@ -34,18 +34,18 @@ class Probe:
         most_seconds: How long all of it may take.
     """
 
-    ground: Ground
+    ground: GovContext
     project: str
-    most_resolutions: int = MOST_RESOLUTIONS
-    most_seconds: float = MOST_SECONDS
+    most_resolutions: int = MAX_RESOLUTIONS
+    most_seconds: float = MAX_SECONDS
     _asked: int = 0
-    _known: dict[frozenset[Line], dict[str, str] | str] = field(default_factory=dict)
+    _known: dict[frozenset[DeclaredRequirement], dict[str, str] | str] = field(default_factory=dict)
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._began = self.ground.clock.monotonic()
 
-    def fails(self, lines: Sequence[Line]) -> bool:
+    def fails(self, lines: Sequence[DeclaredRequirement]) -> bool:
         """Say whether these lines alone cannot be met together.
 
         Raises:
@@ -53,7 +53,7 @@ class Probe:
         """
         return self.versions(lines) is None
 
-    def versions(self, lines: Sequence[Line]) -> dict[str, str] | None:
+    def versions(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | None:
         """Return the versions that meet these lines, by normalised name; None when there are none.
 
         Raises:
@@ -62,7 +62,7 @@ class Probe:
         found = self._answer(lines)
         return None if isinstance(found, str) else found
 
-    def words(self, lines: Sequence[Line]) -> str:
+    def words(self, lines: Sequence[DeclaredRequirement]) -> str:
         """Return what uv says of lines that cannot be met; nothing of ones that can.
 
         Raises:
@@ -71,17 +71,19 @@ class Probe:
         found = self._answer(lines)
         return found if isinstance(found, str) else ""
 
-    def is_nowhere(self, pin: str) -> bool:
+    def is_nonexistent(self, pin: str) -> bool:
         """Say whether there is no such version, or no such package, for this Python and platform.
 
         Raises:
             Undecided: As for `spend`.
         """
-        self.spend()
-        found = trial_resolution.versions_of(self.ground, with_group(part_of(self.project, ()), BASE_GROUP, [pin]))
-        return isinstance(found, UvEnded) and classify(found.status, found.errors) == "not_found"
+        self.count_resolution()
+        found = trial_resolution.resolve_versions(
+            self.ground, set_group(render_subset(self.project, ()), BASE_GROUP, [pin])
+        )
+        return isinstance(found, UvResult) and classify(found.status, found.errors) == "not_found"
 
-    def spend(self) -> None:
+    def count_resolution(self) -> None:
         """Count one resolution.
 
         Raises:
@@ -90,24 +92,24 @@ class Probe:
         network = self.ground.settings.network
         if network.offline and not network.no_index:
             # A part may need metadata that nobody fetched; offline, uv then blames whoever is left.
-            raise Undecided("the network is off, so parts of them cannot be resolved")
+            raise ProbeUndecided("the network is off, so parts of them cannot be resolved")
         seconds = self.ground.clock.monotonic() - self._began
         if self._asked >= self.most_resolutions or seconds >= self.most_seconds:
-            raise Undecided("that would take too many resolutions")
+            raise ProbeUndecided("that would take too many resolutions")
         self._asked += 1
 
-    def _answer(self, lines: Sequence[Line]) -> dict[str, str] | str:
+    def _answer(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
         key = frozenset(lines)
         if key not in self._known:
-            self.spend()
+            self.count_resolution()
             self._known[key] = self._asked_of_uv(lines)
         return self._known[key]
 
-    def _asked_of_uv(self, lines: Sequence[Line]) -> dict[str, str] | str:
-        found = trial_resolution.versions_of(self.ground, part_of(self.project, lines))
-        if not isinstance(found, UvEnded):
+    def _asked_of_uv(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
+        found = trial_resolution.resolve_versions(self.ground, render_subset(self.project, lines))
+        if not isinstance(found, UvResult):
             return found
         kind = classify(found.status, found.errors)
         if kind not in _UNSOLVABLE:
-            raise Undecided(f"uv could not resolve a part of them for another reason ({kind.replace('_', ' ')})")
+            raise ProbeUndecided(f"uv could not resolve a part of them for another reason ({kind.replace('_', ' ')})")
         return found.errors

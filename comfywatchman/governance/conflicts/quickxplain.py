@@ -12,17 +12,17 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def smallest(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T, ...]:
+def minimal_conflict(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T, ...]:
     """Return a smallest part of items that fails: it does not when any one of its items is left out.
 
     Args:
         items: A set that fails; of several clashes the one among the first items is found.
         fails: Says whether a part fails; with a part, all that contains it fails as well. What it raises passes.
     """
-    return tuple(_within([], items, fails, is_grown=False))
+    return tuple(_quickxplain([], items, fails, is_grown=False))
 
 
-def needed(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T, ...]:
+def find_needed(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T, ...]:
     """Return parts without which the whole does not fail, found by leaving out one after the other.
 
     Args:
@@ -37,7 +37,9 @@ def needed(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T,
     return tuple(kept)
 
 
-def _within(given: list[T], items: Sequence[T], fails: Callable[[Sequence[T]], bool], *, is_grown: bool) -> list[T]:
+def _quickxplain(
+    given: list[T], items: Sequence[T], fails: Callable[[Sequence[T]], bool], *, is_grown: bool
+) -> list[T]:
     # `given` holds what belongs to the clash for certain or is still to be judged.
     if is_grown and fails(given):
         return []
@@ -45,6 +47,6 @@ def _within(given: list[T], items: Sequence[T], fails: Callable[[Sequence[T]], b
         return list(items)
     half = len(items) // 2
     first, second = list(items[:half]), list(items[half:])
-    of_second = _within([*given, *first], second, fails, is_grown=True)
-    of_first = _within([*given, *of_second], first, fails, is_grown=bool(of_second))
+    of_second = _quickxplain([*given, *first], second, fails, is_grown=True)
+    of_first = _quickxplain([*given, *of_second], first, fails, is_grown=bool(of_second))
     return [*of_first, *of_second]

@@ -14,22 +14,22 @@ from comfywatchman.base.files import read_state
 from comfywatchman.governance.conflicts import report as conflict_report
 from comfywatchman.governance.conflicts import trial_resolution
 from comfywatchman.governance.environments import staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.staging import Workshop
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes import registry as node_registry
-from comfywatchman.governance.store.lock_file import frozen
-from comfywatchman.governance.store.records import ConflictReport, Edge, PromotionPlan, Transaction
+from comfywatchman.governance.store.lock_file import parse_freeze_lines
+from comfywatchman.governance.store.records import ConflictReport, PromotionPlan, RequirementEdge, Transaction
 from comfywatchman.governance.store.truth import Override
 from comfywatchman.governance.transactions import promotion, transaction
-from comfywatchman.governance.transactions.core_packages import core_impact
+from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.uv import overrides
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 
 _RESOLVABLE: Final = frozenset({"needs_resolution", "promote_failed", "resolved"})
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class PinChoice:
     """A pin that a person may choose.
 
     Attributes:
@@ -41,18 +41,18 @@ class Choice:
     gives_way: tuple[str, ...]
 
 
-def choices(report: ConflictReport) -> tuple[Choice, ...]:
+def list_choices(report: ConflictReport) -> tuple[PinChoice, ...]:
     """Return the pins that a report suggests, best first, each with what gives way to it."""
-    return tuple(Choice(pin, _overruled(pin, report)) for pin in report.suggestions)
+    return tuple(PinChoice(pin, _find_overruled(pin, report)) for pin in report.suggestions)
 
 
-def report_of(ground: Ground, txid: str) -> ConflictReport | None:
+def read_report(ground: GovContext, txid: str) -> ConflictReport | None:
     """Return a transaction's conflict report; None when there is none, or it cannot be read."""
     found = read_state(ground.layout.conflicts / f"{txid}.json", ConflictReport, only_look=True)
     return found if isinstance(found, ConflictReport) else None
 
 
-def resolve(ground: Ground, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
+def resolve(ground: GovContext, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
     """Try pins on a transaction's plan in a private folder; production and the truth files stay as they are.
 
     Args:
@@ -70,23 +70,23 @@ def resolve(ground: Ground, txid: str, pins: Sequence[str], *, drop: Sequence[st
             `gov-candidate-stale`: the transaction is as it was then.
     """
     tried = transaction.read(ground.layout, txid)
-    plan = _resolvable(tried)
-    node_registry.required(ground, tried.node_id)
+    plan = _require_resolvable(tried)
+    node_registry.require(ground, tried.node_id)
     promotion.require_fresh(ground, tried)
-    chosen = overrides.merged_pins(overrides.without_pins(tried.resolution_pins, drop), pins)
+    chosen = overrides.merge_pins(overrides.drop_pins(tried.resolution_pins, drop), pins)
     pinned = msgspec.structs.replace(tried, resolution_pins=chosen)
-    with staging.opened(ground) as work:
-        entries = _entries(ground, work, pinned, plan)
-        planned = msgspec.structs.replace(plan, override_additions=tuple(map(overrides.plain, entries)))
+    with staging.open_staging(ground) as work:
+        entries = _find_entries(ground, work, pinned, plan)
+        planned = msgspec.structs.replace(plan, override_additions=tuple(map(overrides.to_record, entries)))
         promotion.write_plan(work, tried.node_id, planned)
-        ended = promotion.lock_as_tried(ground, work, pinned)
-        if ended.is_well:
-            return _resolved(ground, pinned, planned, work)
-        report = conflict_report.report(ground, pinned, ended, work.folder, step="resolve")
-    return _unresolved(ground, pinned, report)
+        ended = promotion.lock_tried_versions(ground, work, pinned)
+        if ended.is_success:
+            return _save_resolved(ground, pinned, planned, work)
+        report = conflict_report.report_conflict(ground, pinned, ended, work.folder, step="resolve")
+    return _save_unresolved(ground, pinned, report)
 
 
-def _resolvable(tried: Transaction) -> PromotionPlan:
+def _require_resolvable(tried: Transaction) -> PromotionPlan:
     if tried.status not in _RESOLVABLE:
         raise Failure(
             "gov-transaction-state",
@@ -102,37 +102,41 @@ def _resolvable(tried: Transaction) -> PromotionPlan:
     return tried.promotion_plan
 
 
-def _entries(ground: Ground, work: Workshop, pinned: Transaction, plan: PromotionPlan) -> tuple[Override, ...]:
+def _find_entries(
+    ground: GovContext, work: StagingDir, pinned: Transaction, plan: PromotionPlan
+) -> tuple[Override, ...]:
     """Return the narrowest overrides that these pins work with, those of everybody when none do.
 
     What the node brought with an earlier promotion stays unless a pin is for the same.
     """
-    registry, text, chosen = work.read_plugins(), work.read_project(), pinned.resolution_pins
+    registry, text, chosen = work.read_registry(), work.read_project(), pinned.resolution_pins
     earlier = registry.plugins[pinned.node_id].overrides
 
     def edited(entries: Sequence[Override]) -> str:
-        both = overrides.in_step((), (), [earlier, entries])
-        return overrides.with_node(text, registry, pinned.node_id, lines=plan.direct_additions, entries=both)
+        both = overrides.merge_node_overrides((), (), [earlier, entries])
+        return overrides.set_node(text, registry, pinned.node_id, lines=plan.direct_additions, entries=both)
 
-    report = report_of(ground, pinned.txid)
+    report = read_report(ground, pinned.txid)
     edges = report.edges if report else ()
-    extras = trial_resolution.extras_of(ground, edited(()), environment=pinned.candidate_env)
-    found = trial_resolution.overruled(ground, chosen, edited, edges=edges, extras=extras)
-    entries = overrides.everywhere(chosen, extras) if isinstance(found, UvEnded) else found
-    return overrides.in_step((), (), [earlier, entries])
+    extras = trial_resolution.find_extras(ground, edited(()), environment=pinned.candidate_env)
+    found = trial_resolution.find_overrides(ground, chosen, edited, edges=edges, extras=extras)
+    entries = overrides.build_global_overrides(chosen, extras) if isinstance(found, UvResult) else found
+    return overrides.merge_node_overrides((), (), [earlier, entries])
 
 
-def _resolved(ground: Ground, pinned: Transaction, plan: PromotionPlan, work: Workshop) -> Transaction:
+def _save_resolved(ground: GovContext, pinned: Transaction, plan: PromotionPlan, work: StagingDir) -> Transaction:
     """Keep what was found; which core packages change is now told by the lock, no longer by the trial."""
-    before, after = (frozen(path.read_text("utf-8")) for path in (ground.layout.lock, work.folder / "uv.lock"))
-    impact = core_impact(before, after, ground.settings.policy.core_packages)
+    before, after = (
+        parse_freeze_lines(path.read_text("utf-8")) for path in (ground.layout.lock, work.folder / "uv.lock")
+    )
+    impact = find_core_changes(before, after, ground.settings.policy.core_packages)
     return transaction.save(
         ground,
         msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, core_impact=impact, error=None),
     )
 
 
-def _unresolved(ground: Ground, pinned: Transaction, report: ConflictReport) -> Transaction:
+def _save_unresolved(ground: GovContext, pinned: Transaction, report: ConflictReport) -> Transaction:
     path = str(ground.layout.conflicts / f"{pinned.txid}.json")
     return transaction.save(
         ground,
@@ -140,14 +144,14 @@ def _unresolved(ground: Ground, pinned: Transaction, report: ConflictReport) -> 
     )
 
 
-def _overruled(pin: str, report: ConflictReport) -> tuple[str, ...]:
+def _find_overruled(pin: str, report: ConflictReport) -> tuple[str, ...]:
     asked = dict.fromkeys([*report.clash, *report.edges])
     return tuple(f"{edge.requirement} ({edge.source})" for edge in asked if _is_against(pin, edge))
 
 
-def _is_against(pin: str, edge: Edge) -> bool:
+def _is_against(pin: str, edge: RequirementEdge) -> bool:
     try:
         wanted = Requirement(edge.requirement)
     except InvalidRequirement:
         return False
-    return overrides.refuses(wanted, pin)
+    return overrides.is_violated_by(wanted, pin)

@@ -7,21 +7,21 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from comfywatchman.governance.environments import staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.snapshot import read_truth
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.snapshot import read_truth_files
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.lock_file import packages_in
-from comfywatchman.governance.store.records import Edge
+from comfywatchman.governance.store.lock_file import parse_packages
+from comfywatchman.governance.store.records import RequirementEdge
 from comfywatchman.governance.store.truth import Override
 from comfywatchman.governance.transactions import candidate
 from comfywatchman.governance.uv import overrides
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 
 _PROJECT = "pyproject.toml"
 _LOCK = "uv.lock"
 
 
-def versions_of(ground: Ground, project: str) -> dict[str, str] | UvEnded:
+def resolve_versions(ground: GovContext, project: str) -> dict[str, str] | UvResult:
     """Resolve a text of pyproject.toml in a private folder.
 
     Args:
@@ -31,24 +31,24 @@ def versions_of(ground: Ground, project: str) -> dict[str, str] | UvEnded:
     Returns:
         The locked versions by normalised name; what uv said when there is no solution.
     """
-    now = read_truth(ground.layout.root).get(_LOCK)
+    now = read_truth_files(ground.layout.root).get(_LOCK)
     locked = {} if now is None else {_LOCK: now}
-    with staging.opened(ground, contents={_PROJECT: project.encode("utf-8"), **locked}) as work:
+    with staging.open_staging(ground, contents={_PROJECT: project.encode("utf-8"), **locked}) as work:
         ended = work.lock(ground)
-        if not ended.is_well:
+        if not ended.is_success:
             return ended
-        packages = packages_in((work.folder / _LOCK).read_text("utf-8"))
+        packages = parse_packages((work.folder / _LOCK).read_text("utf-8"))
     return {one.name: one.version for one in packages}
 
 
-def overruled(
-    ground: Ground,
+def find_overrides(
+    ground: GovContext,
     pins: Sequence[str],
     edit: Callable[[Sequence[Override]], str],
     *,
-    edges: Sequence[Edge],
+    edges: Sequence[RequirementEdge],
     extras: Mapping[str, set[str]],
-) -> tuple[Override, ...] | UvEnded:
+) -> tuple[Override, ...] | UvResult:
     """Find the narrowest overrides with which pins can be resolved.
 
     Args:
@@ -61,14 +61,14 @@ def overruled(
     Returns:
         The overrides; what uv said when there is no solution even with overrides of everybody.
     """
-    narrow, wide = overrides.scoped(pins, edges, extras), overrides.everywhere(pins, extras)
-    if narrow != wide and not isinstance(versions_of(ground, edit(narrow)), UvEnded):
+    narrow, wide = overrides.build_scoped_overrides(pins, edges, extras), overrides.build_global_overrides(pins, extras)
+    if narrow != wide and not isinstance(resolve_versions(ground, edit(narrow)), UvResult):
         return narrow
-    found = versions_of(ground, edit(wide))
-    return found if isinstance(found, UvEnded) else wide
+    found = resolve_versions(ground, edit(wide))
+    return found if isinstance(found, UvResult) else wide
 
 
-def extras_of(ground: Ground, project: str, *, environment: str) -> dict[str, set[str]]:
+def find_extras(ground: GovContext, project: str, *, environment: str) -> dict[str, set[str]]:
     """Return the extras that anybody asks for: declared lines, what is locked, and what a candidate holds.
 
     Args:
@@ -76,12 +76,12 @@ def extras_of(ground: Ground, project: str, *, environment: str) -> dict[str, se
         project: The text of pyproject.toml.
         environment: The folder of a candidate environment; empty or gone for none.
     """
-    declared = [line for lines in truth.groups(project).values() for line in lines]
-    lock = read_truth(ground.layout.root).get(_LOCK, b"").decode("utf-8", "replace")
-    return overrides.extras_wanted([*declared, *_locked_wishes(lock), *_installed_wishes(environment)])
+    declared = [line for lines in truth.parse_groups(project).values() for line in lines]
+    lock = read_truth_files(ground.layout.root).get(_LOCK, b"").decode("utf-8", "replace")
+    return overrides.collect_extras([*declared, *_read_locked_extras(lock), *_read_installed_requirements(environment)])
 
 
-def _locked_wishes(lock: str) -> Iterator[str]:
+def _read_locked_extras(lock: str) -> Iterator[str]:
     try:
         packages = tomllib.loads(lock).get("package", ())
     except tomllib.TOMLDecodeError:
@@ -91,7 +91,7 @@ def _locked_wishes(lock: str) -> Iterator[str]:
             yield f"{wanted['name']}[{','.join(extras)}]"
 
 
-def _installed_wishes(environment: str) -> Iterator[str]:
+def _read_installed_requirements(environment: str) -> Iterator[str]:
     if environment and Path(environment).is_dir():
-        for lines in candidate.requires_of(Path(environment)).values():
+        for lines in candidate.read_requires(Path(environment)).values():
             yield from lines

@@ -13,27 +13,27 @@ from typing import Final
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
-from comfywatchman.base.filesystem import network_type
-from comfywatchman.base.lock import hold, is_held, read_holder
-from comfywatchman.base.text import reason_of
-from comfywatchman.comfyui.server.stray_processes import end_holders
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.filesystem import find_network_filesystem
+from comfywatchman.base.lock import hold_lock, is_held, read_holder
+from comfywatchman.base.text import os_error_text
+from comfywatchman.comfyui.server.stray_processes import end_lock_holders
 from comfywatchman.governance.environments import commit
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.store.layout import Layout
-from comfywatchman.governance.store.settings import GovernedSettings, read_settings
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.settings import GovSettings, read_settings
 from comfywatchman.governance.uv.client import Uv, find_uv
 
-__all__ = ["PATIENCE_SECONDS", "Ground", "interpreter_for", "look", "open_ground"]
+__all__ = ["LOCK_WAIT_SECONDS", "GovContext", "find_interpreter", "open_context", "read_context"]
 
-PATIENCE_SECONDS: Final = 60.0
+LOCK_WAIT_SECONDS: Final = 60.0
 """How long a command waits for another one."""
 
 log = logging.getLogger(__name__)
 
 
 @contextmanager
-def open_ground(
+def open_context(
     root: Path,
     *,
     comfyui: Path | None,
@@ -41,8 +41,8 @@ def open_ground(
     clock: Clock,
     network: Mapping[str, str],
     is_new: bool = False,
-    patience_seconds: float = PATIENCE_SECONDS,
-) -> Iterator[Ground]:
+    patience_seconds: float = LOCK_WAIT_SECONDS,
+) -> Iterator[GovContext]:
     """Hold the root's lock while the block runs, with everything that a kill left half done finished first.
 
     Args:
@@ -59,63 +59,65 @@ def open_ground(
             `gov-uv-missing`, `gov-python-missing`, a `config-…` of the root's config.toml, or
             `gov-recovery-impossible`.
     """
-    layout = Layout(root.absolute())
+    layout = GovLayout(root.absolute())
     if not is_new:
         _require_root(layout)
-    _require_place(layout, _comfyui(layout, read_settings(layout.config), comfyui).resolve())
-    if kind := network_type(_first_existing(layout.root)):
+    _require_valid_location(layout, _find_comfyui(layout, read_settings(layout.config), comfyui).resolve())
+    if kind := find_network_filesystem(_nearest_existing(layout.root)):
         log.warning("governed root on a network filesystem, locks may not hold", extra={"type": kind})
     if is_held(layout.lock_file):
-        log.info("waiting for another command", extra={"holder": _holder(layout)})
-    with hold(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
+        log.info("waiting for another command", extra={"holder": _describe_holder(layout)})
+    with hold_lock(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
         try:
-            ground = _ground(layout, comfyui, clock, network, descriptor)
+            ground = _build_context(layout, comfyui, clock, network, descriptor)
             yield replace(ground, note=commit.recover(ground) or "")
         finally:
-            end_holders(layout.lock_file)
+            end_lock_holders(layout.lock_file)
 
 
-def look(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> Ground:
+def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> GovContext:
     """Return the ground without its lock, for commands that only read; what a kill left is finished if nobody works.
 
     Raises:
         Failure: As `open_ground`, but never `lock-held`: the note then says who works.
     """
-    layout = Layout(root.absolute())
+    layout = GovLayout(root.absolute())
     try:
         _require_root(layout)
         is_cut_off = layout.journal.exists()
     except OSError as error:
-        raise Failure("file-unreadable", f"{show_path(layout.root)} cannot be read: {reason_of(error)}.") from error
-    ground = _ground(layout, comfyui, clock, network, None)
+        raise Failure(
+            "file-unreadable", f"{printable_path(layout.root)} cannot be read: {os_error_text(error)}."
+        ) from error
+    ground = _build_context(layout, comfyui, clock, network, None)
     if not is_cut_off:
         return ground
     try:
-        with hold(layout.lock_file, command="finish a change that was cut off", clock=clock):
+        with hold_lock(layout.lock_file, command="finish a change that was cut off", clock=clock):
             return replace(ground, note=commit.recover(ground) or "")
     except Failure as failure:
         note = f"A change is under way, so what is shown may be of before or after it: {failure.message}"
         return replace(ground, note=note)
 
 
-def _ground(
-    layout: Layout, comfyui: Path | None, clock: Clock, network: Mapping[str, str], descriptor: int | None
-) -> Ground:
+def _build_context(
+    layout: GovLayout, comfyui: Path | None, clock: Clock, network: Mapping[str, str], descriptor: int | None
+) -> GovContext:
     settings = read_settings(layout.config)
-    place = _comfyui(layout, settings, comfyui)
-    return Ground(
+    place = _find_comfyui(layout, settings, comfyui)
+    return GovContext(
         layout=layout,
         settings=settings,
         uv=Uv(find_uv(), network, settings.network, descriptor),
         clock=clock,
         comfyui=place,
         custom_nodes=place / "custom_nodes",
-        python=interpreter_for(settings.runtime.python, place, layout.production),
+        python=find_interpreter(settings.runtime.python, place, layout.production),
         lock_descriptor=descriptor,
     )
 
 
-def interpreter_for(configured: str, comfyui: Path, production: Path) -> Path:
+def find_interpreter(configured: str, comfyui: Path, production: Path) -> Path:
     """Return the interpreter for new environments.
 
     The configured one; else that of production, so that nothing changes with the environment that runs this program;
@@ -138,7 +140,7 @@ def interpreter_for(configured: str, comfyui: Path, production: Path) -> Path:
     return next((path.resolve() for path in known if os.access(path, os.X_OK)), Path(sys.executable).resolve())
 
 
-def _comfyui(layout: Layout, settings: GovernedSettings, given: Path | None) -> Path:
+def _find_comfyui(layout: GovLayout, settings: GovSettings, given: Path | None) -> Path:
     named = settings.paths.comfyui_dir
     if named:
         return (layout.root / Path(named).expanduser()).absolute()
@@ -146,36 +148,36 @@ def _comfyui(layout: Layout, settings: GovernedSettings, given: Path | None) -> 
         raise Failure(
             "comfyui-not-found",
             "No ComfyUI is known whose environment could be governed.",
-            hint=f"Name its folder: --comfyui, COMFYUI_ROOT, or comfyui_dir in {show_path(layout.config)}.",
+            hint=f"Name its folder: --comfyui, COMFYUI_ROOT, or comfyui_dir in {printable_path(layout.config)}.",
         )
     return given.absolute()
 
 
-def _require_root(layout: Layout) -> None:
+def _require_root(layout: GovLayout) -> None:
     # Where pyproject.toml was lost, the snapshots are the way back.
     has_past = layout.journal.exists() or any(layout.snapshots.glob("*/meta.json"))
     if not layout.pyproject.is_file() and not has_past:
         raise Failure(
             "gov-not-initialised",
-            f"{show_path(layout.root)} is no governed root yet: it has no pyproject.toml.",
+            f"{printable_path(layout.root)} is no governed root yet: it has no pyproject.toml.",
             hint="Run: gov init",
         )
 
 
-def _require_place(layout: Layout, comfyui: Path) -> None:
+def _require_valid_location(layout: GovLayout, comfyui: Path) -> None:
     root = layout.root.resolve()
     if root == comfyui or (comfyui / "custom_nodes") in (root, *root.parents):
         raise Failure(
             "gov-root-misplaced",
-            f"{show_path(layout.root)} cannot be a governed root: ComfyUI keeps its own files there.",
+            f"{printable_path(layout.root)} cannot be a governed root: ComfyUI keeps its own files there.",
             hint="Choose another folder: --root, or [governance] root in the configuration.",
         )
 
 
-def _first_existing(folder: Path) -> Path:
+def _nearest_existing(folder: Path) -> Path:
     return next(place for place in (folder, *folder.parents) if place.exists())
 
 
-def _holder(layout: Layout) -> str:
+def _describe_holder(layout: GovLayout) -> str:
     holder = read_holder(layout.lock_file)
     return f"process {holder.pid} ({holder.command}, since {holder.since})" if holder else "another process"

@@ -12,35 +12,35 @@ from pathlib import Path
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
+from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
-    Damaged,
+    CorruptFile,
+    delete_unfinished,
     fsync_file,
     fsync_folder,
+    printable_path,
     read_state,
-    show_path,
-    sweep_unfinished,
     to_json,
-    unwritable,
+    unwritable_failure,
     write_atomic,
     write_if_changed,
 )
-from comfywatchman.base.text import reason_of
+from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import generation, snapshot
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.staging import Workshop
-from comfywatchman.governance.store.ids import new_operation_id, new_snapshot_id
-from comfywatchman.governance.store.layout import TRUTH, Layout
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.staging import StagingDir
+from comfywatchman.governance.store.ids import make_operation_id, make_snapshot_id
+from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
 from comfywatchman.governance.store.records import FileChange, Journal, Operation, OperationKind, SnapshotMeta
 
 log = logging.getLogger(__name__)
 
 
 def prepare(
-    ground: Ground,
-    work: Workshop,
+    ground: GovContext,
+    work: StagingDir,
     *,
     kind: OperationKind,
     ref: str,
@@ -63,11 +63,11 @@ def prepare(
         started_at: When it began; now when None.
         post_id: The name of the snapshot of after, where the truth files name it themselves; a new one when None.
     """
-    before = snapshot.hashes_of(snapshot.read_truth(ground.layout.root, ground.layout))
+    before = snapshot.hash_contents(snapshot.read_truth_files(ground.layout.root, ground.layout))
     after = work.hashes()
-    now = to_text(ground.clock.now())
+    now = format_utc(ground.clock.now())
     post = SnapshotMeta(
-        id=post_id or new_snapshot_id(ground.clock),
+        id=post_id or make_snapshot_id(ground.clock),
         created_at=now,
         reason="init" if kind == "init" else f"{kind}_post",
         ref=ref,
@@ -75,12 +75,12 @@ def prepare(
         sha256=after,
     )
     operation = Operation(
-        op_id=new_operation_id(ground.clock),
+        op_id=make_operation_id(ground.clock),
         kind=kind,
         ref=ref,
         started_at=started_at or now,
         ended_at=now,
-        files={n: FileChange(pre_sha256=before.get(n), post_sha256=after.get(n)) for n in TRUTH},
+        files={n: FileChange(pre_sha256=before.get(n), post_sha256=after.get(n)) for n in TRUTH_FILES},
         pre_snapshot=pre_snapshot,
         post_snapshot=post.id,
         note=note,
@@ -88,7 +88,7 @@ def prepare(
     return Journal(operation=operation, work=work.folder.name, generation=key, post_snapshot=post)
 
 
-def publish(ground: Ground, journal: Journal) -> Operation:
+def publish(ground: GovContext, journal: Journal) -> Operation:
     """Commit a change: from the moment that its journal is on disk it happens, whatever happens to this process.
 
     Raises:
@@ -98,12 +98,12 @@ def publish(ground: Ground, journal: Journal) -> Operation:
     _make_durable(ground.layout.work / journal.work)
     write_atomic(ground.layout.journal, to_json(journal))
     failpoint("gov.after_journal")
-    _finish(ground, journal)
-    tidy(ground)
+    _apply(ground, journal)
+    prune(ground)
     return journal.operation
 
 
-def recover(ground: Ground) -> str | None:
+def recover(ground: GovContext) -> str | None:
     """Finish a commit that was cut off, and sweep what a kill left; the first act of every command.
 
     Returns:
@@ -115,31 +115,31 @@ def recover(ground: Ground) -> str | None:
     layout = ground.layout
     journal = read_state(layout.journal, Journal)
     note = None
-    if isinstance(journal, Damaged):
+    if isinstance(journal, CorruptFile):
         note = f"The journal of a change was damaged ({journal.reason}); it was set aside. Run: gov check"
         log.warning("damaged journal set aside", extra={"reason": journal.reason})
     elif journal is not None:
-        note = _recovered(ground, journal)
+        note = _recover_journal(ground, journal)
         log.info("unfinished change finished", extra={"op_id": journal.operation.op_id})
-    sweep(ground)
+    delete_stale_files(ground)
     if journal is not None:
-        tidy(ground)
+        prune(ground)
     return note
 
 
-def sweep(ground: Ground) -> None:
+def delete_stale_files(ground: GovContext) -> None:
     """Delete what killed commands left: work folders, unfinished builds, temporary files, unlisted snapshots."""
     layout = ground.layout
     if layout.work.is_dir():
         for folder in layout.work.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
     for folder in (layout.root, layout.root / "state", layout.operations, layout.transactions):
-        sweep_unfinished(folder)
-    snapshot.mend(layout)
-    generation.sweep(layout)
+        delete_unfinished(folder)
+    snapshot.repair_index(layout)
+    generation.delete_unfinished(layout)
 
 
-def tidy(ground: Ground) -> None:
+def prune(ground: GovContext) -> None:
     """Keep no more snapshots and environments than the settings say; trouble with that is noted, not raised."""
     try:
         # The newest two stay whatever is configured: the last change can be undone.
@@ -152,36 +152,36 @@ def tidy(ground: Ground) -> None:
 def _make_durable(folder: Path) -> None:
     # uv renames its lock into place without flushing it (traced: no fsync anywhere).
     try:
-        for name in TRUTH:
+        for name in TRUTH_FILES:
             if (folder / name).exists():
                 fsync_file(folder / name)
         fsync_folder(folder)
         failpoint("gov.before_journal")
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_failure(folder, error) from error
 
 
-def _finish(ground: Ground, journal: Journal) -> None:
+def _apply(ground: GovContext, journal: Journal) -> None:
     layout = ground.layout
     try:
-        contents = snapshot.read_truth(layout.work / journal.work)
-        for name in TRUTH:
+        contents = snapshot.read_truth_files(layout.work / journal.work)
+        for name in TRUTH_FILES:
             if name in contents:
                 write_if_changed(layout.truth(name), contents[name])
                 failpoint("gov.after_truth")
         if journal.generation is not None:
-            generation.put_in_production(layout, journal.generation)
+            generation.switch_production(layout, journal.generation)
         failpoint("gov.after_flip")
         _write_records(layout, journal)
         failpoint("gov.after_records")
-        snapshot.keep(layout, journal.post_snapshot, contents)
+        snapshot.write(layout, journal.post_snapshot, contents)
         failpoint("gov.after_snapshot")
-        _remove_code(ground, journal.removed_node)
+        _delete_node_code(ground, journal.removed_node)
         layout.journal.unlink()
         fsync_folder(layout.journal.parent)
         failpoint("gov.after_unlink")
     except (OSError, Failure) as error:
-        reason = error.message if isinstance(error, Failure) else f"{reason_of(error)}."
+        reason = error.message if isinstance(error, Failure) else f"{os_error_text(error)}."
         raise Failure(
             "gov-commit-unfinished",
             f"The {journal.operation.kind} of {journal.operation.ref} is decided but not finished: {reason}",
@@ -190,7 +190,7 @@ def _finish(ground: Ground, journal: Journal) -> None:
     shutil.rmtree(layout.work / journal.work, ignore_errors=True)
 
 
-def _write_records(layout: Layout, journal: Journal) -> None:
+def _write_records(layout: GovLayout, journal: Journal) -> None:
     operation = journal.operation
     write_if_changed(layout.operations / f"{operation.op_id}.json", to_json(operation))
     if journal.transaction is not None:
@@ -202,7 +202,7 @@ def _write_records(layout: Layout, journal: Journal) -> None:
             write_if_changed(path, to_json(msgspec.structs.replace(undone, status="undone")))
 
 
-def _remove_code(ground: Ground, node_id: str | None) -> None:
+def _delete_node_code(ground: GovContext, node_id: str | None) -> None:
     if not node_id or node_id in {".", ".."} or "/" in node_id:
         return
     folder = ground.custom_nodes / node_id
@@ -212,45 +212,45 @@ def _remove_code(ground: Ground, node_id: str | None) -> None:
         shutil.rmtree(folder)
 
 
-def _recovered(ground: Ground, journal: Journal) -> str:
+def _recover_journal(ground: GovContext, journal: Journal) -> str:
     layout, operation = ground.layout, journal.operation
-    if _is_whole(ground, journal):
-        _finish(ground, journal)
+    if _is_complete(ground, journal):
+        _apply(ground, journal)
         return f"A {operation.kind} of {operation.ref} that was cut off was finished."
-    _return_to(ground, journal)
+    _revert(ground, journal)
     layout.journal.unlink()
     fsync_folder(layout.journal.parent)
     return f"A {operation.kind} of {operation.ref} was cut off and its files are gone; it was taken back."
 
 
-def _is_whole(ground: Ground, journal: Journal) -> bool:
-    hashes = snapshot.hashes_of(snapshot.read_truth(ground.layout.work / journal.work))
+def _is_complete(ground: GovContext, journal: Journal) -> bool:
+    hashes = snapshot.hash_contents(snapshot.read_truth_files(ground.layout.work / journal.work))
     wanted = {name: change.post_sha256 for name, change in journal.operation.files.items() if change.post_sha256}
     has_environment = journal.generation is None or generation.read_mark(ground.layout, journal.generation) is not None
     return hashes == wanted and has_environment
 
 
-def _return_to(ground: Ground, journal: Journal) -> None:
+def _revert(ground: GovContext, journal: Journal) -> None:
     layout, pre = ground.layout, journal.operation.pre_snapshot
     try:
-        contents, key = _whole_snapshot(layout, pre)
+        contents, key = _read_complete_snapshot(layout, pre)
     except Failure as failure:
         raise Failure(
             "gov-recovery-impossible",
             f"The change {journal.operation.op_id} was cut off; what it was to become is gone from "
-            f"{show_path(layout.work)}, and it cannot be taken back: {failure.message}",
+            f"{printable_path(layout.work)}, and it cannot be taken back: {failure.message}",
             hint="Put pyproject.toml, uv.lock and state/plugins.json back from a backup, delete state/journal.json, "
             "then run: gov init",
         ) from failure
     for name, content in contents.items():
         write_if_changed(layout.truth(name), content)
-    generation.put_in_production(layout, key)
+    generation.switch_production(layout, key)
 
 
-def _whole_snapshot(layout: Layout, snapshot_id: str | None) -> tuple[dict[str, bytes], str]:
+def _read_complete_snapshot(layout: GovLayout, snapshot_id: str | None) -> tuple[dict[str, bytes], str]:
     if snapshot_id is None:
         raise Failure("gov-snapshot-unknown", "there was nothing before it.")
     key = snapshot.read(layout, snapshot_id).generation
     if key is None or generation.read_mark(layout, key) is None:
         raise Failure("gov-snapshot-damaged", f"The environment of snapshot {snapshot_id} is gone.")
-    return snapshot.contents_of(layout, snapshot_id), key
+    return snapshot.read_contents(layout, snapshot_id), key

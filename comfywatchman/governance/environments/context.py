@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.clock import Clock
-from comfywatchman.governance.store.layout import Layout
-from comfywatchman.governance.store.settings import GovernedSettings
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.settings import GovSettings
 from comfywatchman.governance.uv.client import Uv
 
 
 @dataclass(frozen=True)
-class Ground:
+class GovContext:
     """What a governance command works with.
 
     Attributes:
@@ -27,8 +27,8 @@ class Ground:
         note: What recovery finished, or why it could not look; empty as a rule.
     """
 
-    layout: Layout
-    settings: GovernedSettings
+    layout: GovLayout
+    settings: GovSettings
     uv: Uv
     clock: Clock
     comfyui: Path

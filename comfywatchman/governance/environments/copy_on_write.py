@@ -52,7 +52,7 @@ sys.addaudithook(_own)
 '''
 
 
-def isolate(environment: Path) -> None:
+def install_hook(environment: Path) -> None:
     """Make every Python of an environment give files their own bytes before it writes to them.
 
     Raises:
@@ -63,7 +63,7 @@ def isolate(environment: Path) -> None:
         write_if_changed(place / f"{_NAME}.pth", _HOOK)
 
 
-def is_ours(path: Path) -> bool:
+def is_own_hook(path: Path) -> bool:
     """Say whether a file that runs at every start is the hook, unchanged."""
     try:
         return (

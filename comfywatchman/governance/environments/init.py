@@ -10,23 +10,23 @@ from typing import Final
 import tomlkit
 from packaging.requirements import InvalidRequirement, Requirement
 
-from comfywatchman.base.clock import to_text
+from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path, to_json, unwritable, write_atomic
+from comfywatchman.base.files import printable_path, read_regular, to_json, unwritable_failure, write_atomic
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.staging import Workshop
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import GenerationMark, Operation, Plugins
-from comfywatchman.governance.store.settings import default_text
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation
+from comfywatchman.governance.store.settings import render_default_config
+from comfywatchman.governance.uv.client import UvResult
 
 _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
 _DAMAGED_LOCK: Final = "Failed to parse `uv.lock`"
 """uv's words (0.13). A new lock could move every version, so it is not made behind a person's back."""
 
 
-def init(ground: Ground) -> Operation | None:
+def init(ground: GovContext) -> Operation | None:
     """Make the layout, resolve what ComfyUI needs, build its environment and put it in production.
 
     On a governed root it makes what is missing: the base group after ComfyUI was updated, the lock after an edit of
@@ -40,25 +40,27 @@ def init(ground: Ground) -> Operation | None:
             `gov-truth-damaged`. No environment goes into production then.
     """
     layout = ground.layout
-    _refuse_no_comfyui(ground.comfyui)
-    started_at = to_text(ground.clock.now())
+    _require_comfyui(ground.comfyui)
+    started_at = format_utc(ground.clock.now())
     folders = (layout.candidates, layout.snapshots, layout.transactions, layout.operations, layout.conflicts)
     for folder in (*folders, layout.logs, layout.work, layout.generations):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise unwritable(folder, error, verb="made") from error
+            raise unwritable_failure(folder, error, verb="made") from error
     if not layout.config.exists():
-        write_atomic(layout.config, default_text().encode())
-    with staging.opened(ground) as work:
+        write_atomic(layout.config, render_default_config().encode())
+    with staging.open_staging(ground) as work:
         before = work.hashes()
-        _refuse_a_gap(before)
+        _require_truth_files(before)
         _write_truth(ground, work)
-        mark = _environment(ground, work)
-        if work.hashes() == before and generation.current(layout) == mark.key:
+        mark = _build_environment(ground, work)
+        if work.hashes() == before and generation.current_key(layout) == mark.key:
             return None
-        current = generation.current(layout)
-        pre = snapshot.take(layout, ground.clock, reason="init_pre", ref="init", generation=current) if before else None
+        current = generation.current_key(layout)
+        pre = (
+            snapshot.create(layout, ground.clock, reason="init_pre", ref="init", generation=current) if before else None
+        )
         journal = commit.prepare(
             ground,
             work,
@@ -71,7 +73,7 @@ def init(ground: Ground) -> Operation | None:
         return commit.publish(ground, journal)
 
 
-def remember_comfyui(ground: Ground) -> None:
+def store_comfyui_dir(ground: GovContext) -> None:
     """Write into the governed root's `config.toml` which ComfyUI it governs, unless that stands there.
 
     Raises:
@@ -85,7 +87,7 @@ def remember_comfyui(ground: Ground) -> None:
         write_atomic(path, tomlkit.dumps(document).encode())
 
 
-def base_requirements(comfyui: Path) -> tuple[str, ...]:
+def read_base_requirements(comfyui: Path) -> tuple[str, ...]:
     """Return the requirement lines of ComfyUI's own requirements.txt; none when there is no such file.
 
     Raises:
@@ -96,20 +98,20 @@ def base_requirements(comfyui: Path) -> tuple[str, ...]:
         return ()
     text = read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace")
     lines = (line.partition(" #")[0].strip() for line in text.splitlines())
-    return tuple(_required(line) for line in lines if line and not line.startswith(("#", "-")))
+    return tuple(_validate_requirement(line) for line in lines if line and not line.startswith(("#", "-")))
 
 
-def _refuse_no_comfyui(folder: Path) -> None:
+def _require_comfyui(folder: Path) -> None:
     # A folder that is not there, or whose disk is not mounted, would else ask for no packages at all.
     if not (folder / "main.py").is_file():
         raise Failure(
             "comfyui-not-found",
-            f"There is no ComfyUI in {show_path(folder)}: it has no main.py.",
+            f"There is no ComfyUI in {printable_path(folder)}: it has no main.py.",
             hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
         )
 
 
-def _refuse_a_gap(there: Mapping[str, str]) -> None:
+def _require_truth_files(there: Mapping[str, str]) -> None:
     # A fresh file in the place of a lost one would know nothing of the nodes that the others still name.
     needed = {"pyproject.toml": bool(there), "plugins.json": "uv.lock" in there}
     lost = next((name for name, is_needed in needed.items() if is_needed and name not in there), None)
@@ -121,7 +123,7 @@ def _refuse_a_gap(there: Mapping[str, str]) -> None:
         )
 
 
-def _required(line: str) -> str:
+def _validate_requirement(line: str) -> str:
     try:
         Requirement(line)
     except InvalidRequirement as error:
@@ -133,29 +135,29 @@ def _required(line: str) -> str:
     return line
 
 
-def _write_truth(ground: Ground, work: Workshop) -> None:
-    version = ".".join(generation.python_version(ground.python).split(".")[:2])
+def _write_truth(ground: GovContext, work: StagingDir) -> None:
+    version = ".".join(generation.read_python_version(ground.python).split(".")[:2])
     if not (work.folder / "pyproject.toml").exists():
         work.write_project(
-            truth.new_project(
+            truth.render_project(
                 python_version=version,
                 marker=f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'",
-                base=base_requirements(ground.comfyui),
+                base=read_base_requirements(ground.comfyui),
             )
         )
-    work.edit_project(lambda text: truth.with_python(text, version))
+    work.edit_project(lambda text: truth.set_python(text, version))
     if not (work.folder / "plugins.json").exists():
-        write_atomic(work.folder / "plugins.json", to_json(Plugins()))
-    needed = base_requirements(ground.comfyui)
-    if needed and sorted(needed) != sorted(truth.groups(work.read_project()).get(truth.BASE_GROUP, ())):
-        work.edit_project(lambda text: truth.with_group(text, truth.BASE_GROUP, needed))
-    if truth.OVERRIDES_GROUP in truth.groups(work.read_project()):
-        work.edit_project(truth.translated)
+        write_atomic(work.folder / "plugins.json", to_json(NodeRegistry()))
+    needed = read_base_requirements(ground.comfyui)
+    if needed and sorted(needed) != sorted(truth.parse_groups(work.read_project()).get(truth.BASE_GROUP, ())):
+        work.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, needed))
+    if truth.OVERRIDES_GROUP in truth.parse_groups(work.read_project()):
+        work.edit_project(truth.convert_overrides_group)
 
 
-def _environment(ground: Ground, work: Workshop) -> GenerationMark:
+def _build_environment(ground: GovContext, work: StagingDir) -> GenerationMark:
     ended = work.lock(ground)
-    if not ended.is_well:
+    if not ended.is_success:
         raise Failure(
             "gov-lock-failed",
             f"uv could not resolve the packages: {ended.errors.strip()}",
@@ -164,7 +166,7 @@ def _environment(ground: Ground, work: Workshop) -> GenerationMark:
             else "Check the network and pyproject.toml of the governed root, then run: gov init",
         )
     built = generation.build(ground, work.folder)
-    if isinstance(built, UvEnded):
+    if isinstance(built, UvResult):
         raise Failure(
             "gov-environment-failed",
             f"uv could not build the environment: {built.errors.strip()}",

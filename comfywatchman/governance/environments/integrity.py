@@ -22,8 +22,8 @@ from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
-from comfywatchman.governance.environments.copy_on_write import is_ours
-from comfywatchman.governance.store.records import Package
+from comfywatchman.governance.environments.copy_on_write import is_own_hook
+from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.uv.client import SEEDS
 
 _BLOCK: Final = 1 << 20
@@ -63,18 +63,18 @@ class IntegrityReport:
             ("unexpected packages", self.unexpected),
             ("missing packages", self.missing),
         )
-        return "; ".join(f"{what}: {_some(names)}" for what, names in parts if names) or "nothing changed"
+        return "; ".join(f"{what}: {_shorten(names)}" for what, names in parts if names) or "nothing changed"
 
 
 @dataclass(frozen=True, slots=True)
-class _Installed:
-    package: Package
+class _PackageFolder:
+    package: InstalledPackage
     folder: Path
 
 
-def modified(
+def verify(
     environment: Path,
-    expected: Iterable[Package] | None,
+    expected: Iterable[InstalledPackage] | None,
     *,
     budget_seconds: float | None = None,
     since: Path | None = None,
@@ -92,15 +92,15 @@ def modified(
     """
     after = None if since is None else since.stat().st_mtime_ns
     until = None if budget_seconds is None else time.monotonic() + budget_seconds
-    places = _places(environment)
-    installed = [one for place in places for one in _installed(place)]
-    others = {*strangers(environment), *fallen(environment)}
-    unexpected, missing = _compared(installed, expected)
+    places = _site_packages_dirs(environment)
+    installed = [one for place in places for one in _iter_package_folders(place)]
+    others = {*find_unowned_startup_files(environment), *find_missing_base_files(environment)}
+    unexpected, missing = _compare_packages(installed, expected)
 
-    def seen(one: _Installed) -> list[str] | None:
+    def seen(one: _PackageFolder) -> list[str] | None:
         if until is not None and time.monotonic() > until:
             return None
-        return [os.path.relpath(path, environment) for path in _changed_files(one, after)]
+        return [os.path.relpath(path, environment) for path in _iter_changed_files(one, after)]
 
     # Hashing runs beside Python: the libraries of a CUDA build are gigabytes.
     with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
@@ -120,12 +120,14 @@ def modified(
     )
 
 
-def installed_in(environment: Path) -> dict[Package, Path]:
+def find_installed(environment: Path) -> dict[InstalledPackage, Path]:
     """Return the packages of an environment, each with its folder of facts; without pip, setuptools and wheel."""
-    return {one.package: one.folder for place in _places(environment) for one in _installed(place)}
+    return {
+        one.package: one.folder for place in _site_packages_dirs(environment) for one in _iter_package_folders(place)
+    }
 
 
-def changed_files(environment: Path, package: Package, folder: Path) -> tuple[str, ...]:
+def find_changed_files(environment: Path, package: InstalledPackage, folder: Path) -> tuple[str, ...]:
     """Return the files of one package that changed or are gone, relative to the environment.
 
     Args:
@@ -133,10 +135,10 @@ def changed_files(environment: Path, package: Package, folder: Path) -> tuple[st
         package: The package.
         folder: Its folder of facts (`installed_in`).
     """
-    return tuple(os.path.relpath(path, environment) for path in _changed_files(_Installed(package, folder)))
+    return tuple(os.path.relpath(path, environment) for path in _iter_changed_files(_PackageFolder(package, folder)))
 
 
-def fallen(environment: Path) -> tuple[str, ...]:
+def find_missing_base_files(environment: Path) -> tuple[str, ...]:
     """Return what an environment needs to start and is gone: its interpreter, which a link leads to, or its settings.
 
     The interpreter goes when the Python of the system is replaced by another version.
@@ -147,15 +149,15 @@ def fallen(environment: Path) -> tuple[str, ...]:
     return tuple(name for is_there, name in named if not is_there)
 
 
-def strangers(environment: Path) -> tuple[str, ...]:
+def find_unowned_startup_files(environment: Path) -> tuple[str, ...]:
     """Return the files that run at every start and belong to no package, relative to the environment."""
-    found = ((place, list(_installed(place))) for place in _places(environment))
+    found = ((place, list(_iter_package_folders(place))) for place in _site_packages_dirs(environment))
     return tuple(
-        sorted(str(path.relative_to(environment)) for place, here in found for path in _startup_files(place, here))
+        sorted(str(path.relative_to(environment)) for place, here in found for path in _iter_startup_files(place, here))
     )
 
 
-def gone(environment: Path, *, known: Collection[str] = ()) -> tuple[str, ...]:
+def find_missing_toplevel(environment: Path, *, known: Collection[str] = ()) -> tuple[str, ...]:
     """Return the folders and modules at the top of site-packages that packages brought and that are there no longer.
 
     Args:
@@ -163,9 +165,11 @@ def gone(environment: Path, *, known: Collection[str] = ()) -> tuple[str, ...]:
         known: Files that do not count, relative to the environment (`GenerationMark.unverifiable`).
     """
     found: set[str] = set()
-    for place in _places(environment):
+    for place in _site_packages_dirs(environment):
         here = set(os.listdir(place))
-        for name in (name for one in _installed(place) for name, digest in _recorded(one.folder) if digest):
+        for name in (
+            name for one in _iter_package_folders(place) for name, digest in _read_record(one.folder) if digest
+        ):
             top = name.partition("/")[0]
             if top not in here and top != ".." and not name.endswith(".pyc"):
                 path = str((place / name).relative_to(environment))
@@ -173,20 +177,20 @@ def gone(environment: Path, *, known: Collection[str] = ()) -> tuple[str, ...]:
     return tuple(sorted(found))
 
 
-def _places(environment: Path) -> list[Path]:
+def _site_packages_dirs(environment: Path) -> list[Path]:
     return [place for place in environment.glob("lib/python*/site-packages") if place.is_dir()]
 
 
-def _installed(place: Path) -> Iterator[_Installed]:
+def _iter_package_folders(place: Path) -> Iterator[_PackageFolder]:
     for folder in sorted(place.glob("*.dist-info")):
         name, _, version = folder.name.removesuffix(".dist-info").partition("-")
-        package = Package(canonicalize_name(name), version)
+        package = InstalledPackage(canonicalize_name(name), version)
         if package.name not in SEEDS:
-            yield _Installed(package, folder)
+            yield _PackageFolder(package, folder)
 
 
-def _compared(
-    installed: Iterable[_Installed], expected: Iterable[Package] | None
+def _compare_packages(
+    installed: Iterable[_PackageFolder], expected: Iterable[InstalledPackage] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     if expected is None:
         return (), ()
@@ -196,15 +200,15 @@ def _compared(
     return unexpected, missing
 
 
-def _changed_files(one: _Installed, after: int | None = None) -> Iterator[str]:
+def _iter_changed_files(one: _PackageFolder, after: int | None = None) -> Iterator[str]:
     # Paths are texts here: an environment has tens of thousands of files.
     place = str(one.folder.parent)
-    for name, digest in _recorded(one.folder):
+    for name, digest in _read_record(one.folder):
         path = os.path.join(place, name)
         if name.endswith(".pyc") or not digest or (after is not None and _is_older(path, after)):
             continue
         algorithm, _, value = digest.partition("=")
-        if _hash_of(path, algorithm) != value:
+        if _hash_file(path, algorithm) != value:
             yield path
 
 
@@ -216,7 +220,7 @@ def _is_older(path: str, moment: int) -> bool:
         return False
 
 
-def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
+def _read_record(folder: Path) -> Iterator[tuple[str, str]]:
     try:
         text = read_regular(folder / "RECORD", max_bytes=_MOST_RECORD_BYTES).decode("utf-8")
     except (Failure, UnicodeDecodeError):
@@ -226,7 +230,7 @@ def _recorded(folder: Path) -> Iterator[tuple[str, str]]:
             yield row[0], row[1]
 
 
-def _hash_of(path: str, algorithm: str) -> str | None:
+def _hash_file(path: str, algorithm: str) -> str | None:
     try:
         digest = hashlib.new(algorithm)
         # A pipe or device in a file's place is never waited for.
@@ -243,15 +247,15 @@ def _hash_of(path: str, algorithm: str) -> str | None:
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
 
 
-def _startup_files(place: Path, installed: Iterable[_Installed]) -> Iterator[Path]:
+def _iter_startup_files(place: Path, installed: Iterable[_PackageFolder]) -> Iterator[Path]:
     found = [path for path in place.iterdir() if path.suffix == ".pth" or path.name in _STARTUP]
-    found = [path for path in found if not is_ours(path)]
+    found = [path for path in found if not is_own_hook(path)]
     if any(path.name not in _UVS_OWN for path in found):
-        owned = {name for one in installed for name, _digest in _recorded(one.folder)}
+        owned = {name for one in installed for name, _digest in _read_record(one.folder)}
         seeds = {"distutils-precedence.pth"}
         yield from (path for path in found if path.name not in owned | _UVS_OWN | seeds)
 
 
-def _some(names: tuple[str, ...]) -> str:
+def _shorten(names: tuple[str, ...]) -> str:
     shown = ", ".join(names[:5])
     return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"  # noqa: PLR2004 - what fits a line

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
+from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.staging import Workshop
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store.ids import OPERATION_ID
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Operation, OperationKind
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 
 
-def rollback(ground: Ground, snapshot_id: str) -> Operation:
+def rollback(ground: GovContext, snapshot_id: str) -> Operation:
     """Make the truth files and the environment those of a snapshot; no network while its environment is kept.
 
     The code of custom nodes stays as it is.
@@ -28,11 +28,11 @@ def rollback(ground: Ground, snapshot_id: str) -> Operation:
         Failure: `gov-snapshot-unknown` or `gov-snapshot-damaged`; or the environment, which had been pruned, could not
             be built again: `gov-environment-failed`, `gov-smoke-failed`. Production is as it was.
     """
-    contents = snapshot.contents_of(ground.layout, snapshot_id)
-    return _go_to(ground, snapshot_id, contents, kind="rollback", ref=snapshot_id)
+    contents = snapshot.read_contents(ground.layout, snapshot_id)
+    return _restore(ground, snapshot_id, contents, kind="rollback", ref=snapshot_id)
 
 
-def undo(ground: Ground, op_id: str) -> Operation:
+def undo(ground: GovContext, op_id: str) -> Operation:
     """Go back to before an operation, if the truth files are still as it left them.
 
     Raises:
@@ -40,18 +40,18 @@ def undo(ground: Ground, op_id: str) -> Operation:
     """
     operation = read_operation(ground.layout, op_id)
     if operation.status == "undone":
-        raise _refused(op_id, "it was undone already")
+        raise _undo_refused(op_id, "it was undone already")
     if operation.pre_snapshot is None:
-        raise _refused(op_id, "there was nothing before it")
-    here = snapshot.hashes_of(snapshot.read_truth(ground.layout.root, ground.layout))
+        raise _undo_refused(op_id, "there was nothing before it")
+    here = snapshot.hash_contents(snapshot.read_truth_files(ground.layout.root, ground.layout))
     changed = sorted(name for name, change in operation.files.items() if here.get(name) != change.post_sha256)
     if changed:
-        raise _refused(op_id, f"{', '.join(changed)} changed after it")
-    contents = snapshot.contents_of(ground.layout, operation.pre_snapshot)
-    return _go_to(ground, operation.pre_snapshot, contents, kind="undo", ref=op_id, undone=op_id)
+        raise _undo_refused(op_id, f"{', '.join(changed)} changed after it")
+    contents = snapshot.read_contents(ground.layout, operation.pre_snapshot)
+    return _restore(ground, operation.pre_snapshot, contents, kind="undo", ref=op_id, undone=op_id)
 
 
-def read_operation(layout: Layout, op_id: str) -> Operation:
+def read_operation(layout: GovLayout, op_id: str) -> Operation:
     """Return the record of an operation.
 
     Raises:
@@ -65,14 +65,14 @@ def read_operation(layout: Layout, op_id: str) -> Operation:
     return found
 
 
-def operations(layout: Layout) -> tuple[Operation, ...]:
+def read_operations(layout: GovLayout) -> tuple[Operation, ...]:
     """Return the operations that can be read, oldest first."""
     found = (read_state(path, Operation, only_look=True) for path in sorted(layout.operations.glob("*.json")))
     return tuple(sorted((one for one in found if isinstance(one, Operation)), key=lambda one: one.op_id))
 
 
-def _go_to(
-    ground: Ground,
+def _restore(
+    ground: GovContext,
     snapshot_id: str,
     contents: Mapping[str, bytes],
     *,
@@ -81,24 +81,26 @@ def _go_to(
     undone: str | None = None,
 ) -> Operation:
     layout = ground.layout
-    started_at = to_text(ground.clock.now())
-    with staging.opened(ground, contents=contents) as work:
-        key = _kept(layout, snapshot_id, contents["uv.lock"]) or _rebuilt(ground, work, snapshot_id)
-        pre = snapshot.take(layout, ground.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current(layout))
+    started_at = format_utc(ground.clock.now())
+    with staging.open_staging(ground, contents=contents) as work:
+        key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"]) or _rebuild(ground, work, snapshot_id)
+        pre = snapshot.create(
+            layout, ground.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
+        )
         journal = commit.prepare(ground, work, kind=kind, ref=ref, key=key, pre_snapshot=pre.id, started_at=started_at)
         return commit.publish(ground, msgspec.structs.replace(journal, undone=undone))
 
 
-def _kept(layout: Layout, snapshot_id: str, lock: bytes) -> str | None:
+def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> str | None:
     mark = generation.read_mark(layout, snapshot.read(layout, snapshot_id).generation)
     if mark is None or mark.lock_sha256 != hashlib.sha256(lock).hexdigest():
         return None
-    return mark.key if generation.is_untouched(layout, mark) else None
+    return mark.key if generation.is_unmodified(layout, mark) else None
 
 
-def _rebuilt(ground: Ground, work: Workshop, snapshot_id: str) -> str:
+def _rebuild(ground: GovContext, work: StagingDir, snapshot_id: str) -> str:
     built = generation.build(ground, work.folder)
-    if isinstance(built, UvEnded):
+    if isinstance(built, UvResult):
         raise Failure(
             "gov-environment-failed",
             f"The environment of snapshot {snapshot_id} is not kept and could not be built again: "
@@ -108,7 +110,7 @@ def _rebuilt(ground: Ground, work: Workshop, snapshot_id: str) -> str:
     return built.key
 
 
-def _refused(op_id: str, reason: str) -> Failure:
+def _undo_refused(op_id: str, reason: str) -> Failure:
     return Failure(
         "gov-undo-refused",
         f"The operation {op_id} cannot be undone: {reason}.",

@@ -8,22 +8,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
-    Damaged,
+    CorruptFile,
     fsync_folder,
+    printable_path,
     read_regular,
     read_state,
-    show_path,
     to_json,
-    unwritable,
+    unwritable_failure,
     write_atomic,
     write_if_changed,
 )
-from comfywatchman.governance.store.ids import SNAPSHOT_ID, new_snapshot_id
-from comfywatchman.governance.store.layout import TRUTH, Layout
+from comfywatchman.governance.store.ids import SNAPSHOT_ID, make_snapshot_id
+from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
 from comfywatchman.governance.store.records import SnapshotMeta, SnapshotsIndex
 
 MAX_TRUTH_BYTES: Final = 64 << 20
@@ -31,7 +31,7 @@ _META: Final = "meta.json"
 _UNFINISHED: Final = ".unfinished"
 
 
-def read_truth(folder: Path, layout: Layout | None = None) -> dict[str, bytes]:
+def read_truth_files(folder: Path, layout: GovLayout | None = None) -> dict[str, bytes]:
     """Return the bytes of the truth files that are there, by name.
 
     Args:
@@ -42,19 +42,19 @@ def read_truth(folder: Path, layout: Layout | None = None) -> dict[str, bytes]:
         Failure: `file-unreadable` for one that is there and cannot be read.
     """
     found: dict[str, bytes] = {}
-    for name in TRUTH:
+    for name in TRUTH_FILES:
         path = layout.truth(name) if layout else folder / name
         if path.exists():
             found[name] = read_regular(path, max_bytes=MAX_TRUTH_BYTES)
     return found
 
 
-def hashes_of(contents: Mapping[str, bytes]) -> dict[str, str]:
+def hash_contents(contents: Mapping[str, bytes]) -> dict[str, str]:
     """Return the SHA-256 of each content."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
-def take(layout: Layout, clock: Clock, *, reason: str, ref: str, generation: str | None) -> SnapshotMeta:
+def create(layout: GovLayout, clock: Clock, *, reason: str, ref: str, generation: str | None) -> SnapshotMeta:
     """Keep the present truth files under a new name, and list it.
 
     Args:
@@ -67,20 +67,20 @@ def take(layout: Layout, clock: Clock, *, reason: str, ref: str, generation: str
     Raises:
         Failure: `state-unwritable` or `file-unreadable`; nothing is listed then.
     """
-    contents = read_truth(layout.root, layout)
+    contents = read_truth_files(layout.root, layout)
     meta = SnapshotMeta(
-        id=new_snapshot_id(clock),
-        created_at=to_text(clock.now()),
+        id=make_snapshot_id(clock),
+        created_at=format_utc(clock.now()),
         reason=reason,
         ref=ref,
         generation=generation,
-        sha256=hashes_of(contents),
+        sha256=hash_contents(contents),
     )
-    keep(layout, meta, contents)
+    write(layout, meta, contents)
     return meta
 
 
-def keep(layout: Layout, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> None:
+def write(layout: GovLayout, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> None:
     """Write a snapshot and list it; one that is there already stays as it is.
 
     Raises:
@@ -99,18 +99,18 @@ def keep(layout: Layout, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> N
             unfinished.replace(folder)
             fsync_folder(layout.snapshots)
         except OSError as error:
-            raise unwritable(folder, error) from error
+            raise unwritable_failure(folder, error) from error
     failpoint("gov.snapshot_before_index")
-    if meta.id not in {one.id for one in _listed(layout)}:
+    if meta.id not in {one.id for one in _read_index(layout)}:
         _write_index(layout, (*(one for one in read_all(layout) if one.id != meta.id), meta))
 
 
-def read_all(layout: Layout) -> tuple[SnapshotMeta, ...]:
+def read_all(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
     """Return the kept snapshots, oldest first; from their folders when the list is lost or damaged."""
-    return _listed(layout) or _from_folders(layout)
+    return _read_index(layout) or _read_folders(layout)
 
 
-def read(layout: Layout, snapshot_id: str) -> SnapshotMeta:
+def read(layout: GovLayout, snapshot_id: str) -> SnapshotMeta:
     """Return one snapshot's facts.
 
     Raises:
@@ -125,11 +125,11 @@ def read(layout: Layout, snapshot_id: str) -> SnapshotMeta:
         )
     meta = read_state(folder / _META, SnapshotMeta, only_look=True)
     if not isinstance(meta, SnapshotMeta):
-        raise _damaged(snapshot_id, meta.reason if isinstance(meta, Damaged) else "its meta.json is gone")
+        raise _snapshot_damaged(snapshot_id, meta.reason if isinstance(meta, CorruptFile) else "its meta.json is gone")
     return meta
 
 
-def contents_of(layout: Layout, snapshot_id: str) -> dict[str, bytes]:
+def read_contents(layout: GovLayout, snapshot_id: str) -> dict[str, bytes]:
     """Return a snapshot's truth files, each with the hash that was recorded when it was taken.
 
     Raises:
@@ -137,18 +137,18 @@ def contents_of(layout: Layout, snapshot_id: str) -> dict[str, bytes]:
     """
     meta = read(layout, snapshot_id)
     try:
-        contents = read_truth(layout.snapshots / snapshot_id)
+        contents = read_truth_files(layout.snapshots / snapshot_id)
     except Failure as failure:
-        raise _damaged(snapshot_id, failure.message) from failure
-    found = hashes_of(contents)
-    if changed := sorted(name for name in TRUTH if found.get(name) != meta.sha256.get(name)):
-        raise _damaged(snapshot_id, f"{', '.join(changed)} changed since it was taken")
-    if missing := sorted(set(TRUTH) - found.keys()):
-        raise _damaged(snapshot_id, f"it has no {', '.join(missing)}")
+        raise _snapshot_damaged(snapshot_id, failure.message) from failure
+    found = hash_contents(contents)
+    if changed := sorted(name for name in TRUTH_FILES if found.get(name) != meta.sha256.get(name)):
+        raise _snapshot_damaged(snapshot_id, f"{', '.join(changed)} changed since it was taken")
+    if missing := sorted(set(TRUTH_FILES) - found.keys()):
+        raise _snapshot_damaged(snapshot_id, f"it has no {', '.join(missing)}")
     return contents
 
 
-def prune(layout: Layout, *, retention: int) -> tuple[str, ...]:
+def prune(layout: GovLayout, *, retention: int) -> tuple[str, ...]:
     """Drop the oldest snapshots but the newest few, and return the names of those dropped.
 
     Raises:
@@ -164,7 +164,7 @@ def prune(layout: Layout, *, retention: int) -> tuple[str, ...]:
     return dropped
 
 
-def mend(layout: Layout) -> None:
+def repair_index(layout: GovLayout) -> None:
     """Bring list and folders together after a kill: what is not listed goes, what is listed and gone is not listed.
 
     A folder that is not listed was being pruned, or was taken before a change that never came.
@@ -175,40 +175,40 @@ def mend(layout: Layout) -> None:
     for folder in layout.snapshots.glob(f"{_UNFINISHED}-*"):
         shutil.rmtree(folder, ignore_errors=True)
     listed = read_all(layout)
-    here = {folder.name for folder in _folders(layout)}
+    here = {folder.name for folder in _list_folders(layout)}
     standing = tuple(one for one in listed if one.id in here)
-    if standing != _listed(layout):
+    if standing != _read_index(layout):
         _write_index(layout, standing)
     for name in here - {one.id for one in standing}:
         shutil.rmtree(layout.snapshots / name, ignore_errors=True)
 
 
-def _listed(layout: Layout) -> tuple[SnapshotMeta, ...]:
+def _read_index(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
     index = read_state(layout.snapshots_index, SnapshotsIndex, only_look=True)
     listed = index.snapshots if isinstance(index, SnapshotsIndex) else ()
     return tuple(one for one in listed if SNAPSHOT_ID.fullmatch(one.id))
 
 
-def _write_index(layout: Layout, metas: tuple[SnapshotMeta, ...]) -> None:
+def _write_index(layout: GovLayout, metas: tuple[SnapshotMeta, ...]) -> None:
     write_if_changed(layout.snapshots_index, to_json(SnapshotsIndex(snapshots=metas)))
 
 
-def _folders(layout: Layout) -> list[Path]:
+def _list_folders(layout: GovLayout) -> list[Path]:
     if not layout.snapshots.is_dir():
         return []
     return [folder for folder in layout.snapshots.iterdir() if SNAPSHOT_ID.fullmatch(folder.name) and folder.is_dir()]
 
 
-def _from_folders(layout: Layout) -> tuple[SnapshotMeta, ...]:
-    metas = (read_state(folder / _META, SnapshotMeta, only_look=True) for folder in _folders(layout))
+def _read_folders(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
+    metas = (read_state(folder / _META, SnapshotMeta, only_look=True) for folder in _list_folders(layout))
     return tuple(
         sorted((one for one in metas if isinstance(one, SnapshotMeta)), key=lambda one: (one.created_at, one.id))
     )
 
 
-def _damaged(snapshot_id: str, reason: str) -> Failure:
+def _snapshot_damaged(snapshot_id: str, reason: str) -> Failure:
     return Failure(
         "gov-snapshot-damaged",
-        f"The snapshot {show_path(snapshot_id)} cannot be used: {reason}. Nothing was changed.",
+        f"The snapshot {printable_path(snapshot_id)} cannot be used: {reason}. Nothing was changed.",
         hint="Choose another one: gov snapshot list.",
     )

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_regular, read_state, to_json, unwritable, write_atomic
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES, hashes_of, read_truth
+from comfywatchman.base.files import CorruptFile, read_regular, read_state, to_json, unwritable_failure, write_atomic
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES, hash_contents, read_truth_files
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.layout import Layout
-from comfywatchman.governance.store.records import Plugins
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.records import NodeRegistry
+from comfywatchman.governance.uv.client import UvResult
 
 _PROJECT = "pyproject.toml"
 _LOCK = "uv.lock"
@@ -24,7 +24,7 @@ _PLUGINS = "plugins.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class StagingDir:
     """A folder with its own copies of the three truth files.
 
     Attributes:
@@ -56,19 +56,19 @@ class Workshop:
         """Replace the copy of pyproject.toml."""
         write_atomic(self.folder / _PROJECT, text.encode("utf-8"))
 
-    def read_plugins(self) -> Plugins:
+    def read_registry(self) -> NodeRegistry:
         """Return the copy of plugins.json; an empty registry when there is none.
 
         Raises:
             Failure: `gov-truth-damaged`.
         """
-        return plugins_in(self.folder / _PLUGINS)
+        return read_registry_file(self.folder / _PLUGINS)
 
-    def write_plugins(self, plugins: Plugins) -> None:
+    def write_registry(self, plugins: NodeRegistry) -> None:
         """Replace the copy of plugins.json."""
         write_atomic(self.folder / _PLUGINS, to_json(plugins))
 
-    def lock(self, ground: Ground, *, pins: Sequence[str] = ()) -> UvEnded:
+    def lock(self, ground: GovContext, *, pins: Sequence[str] = ()) -> UvResult:
         """Resolve the copy of pyproject.toml into the copy of uv.lock.
 
         Args:
@@ -79,24 +79,24 @@ class Workshop:
         if not pins:
             return ground.uv.lock(self.folder, python=ground.python)
         text = self.read_project()
-        self.write_project(truth.with_constraints(text, pins))
+        self.write_project(truth.add_constraints(text, pins))
         try:
             ended = ground.uv.lock(self.folder, python=ground.python)
         finally:
             self.write_project(text)
-        return ground.uv.lock(self.folder, python=ground.python) if ended.is_well else ended
+        return ground.uv.lock(self.folder, python=ground.python) if ended.is_success else ended
 
     def contents(self) -> dict[str, bytes]:
         """Return the bytes of the copies, by name."""
-        return read_truth(self.folder)
+        return read_truth_files(self.folder)
 
     def hashes(self) -> dict[str, str]:
         """Return the SHA-256 of the copies, by name."""
-        return hashes_of(self.contents())
+        return hash_contents(self.contents())
 
 
 @contextmanager
-def opened(ground: Ground, *, contents: Mapping[str, bytes] | None = None) -> Iterator[Workshop]:
+def open_staging(ground: GovContext, *, contents: Mapping[str, bytes] | None = None) -> Iterator[StagingDir]:
     """Make a workshop with copies of the truth files; it goes at the end unless a commit that was cut off needs it.
 
     Args:
@@ -108,44 +108,44 @@ def opened(ground: Ground, *, contents: Mapping[str, bytes] | None = None) -> It
     """
     layout = ground.layout
     folder = layout.work / secrets.token_hex(6)
-    files = read_truth(layout.root, layout) if contents is None else contents
+    files = read_truth_files(layout.root, layout) if contents is None else contents
     try:
-        _fill(folder, files)
-        yield Workshop(folder)
+        _write_files(folder, files)
+        yield StagingDir(folder)
     finally:
         if not layout.journal.exists():
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _fill(folder: Path, files: Mapping[str, bytes]) -> None:
+def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_failure(folder, error) from error
     for name, content in files.items():
         write_atomic(folder / name, content)
 
 
-def plugins_of(layout: Layout) -> Plugins:
+def read_registry(layout: GovLayout) -> NodeRegistry:
     """Return the registered nodes of a root; none when there is no registry yet.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    return plugins_in(layout.plugins)
+    return read_registry_file(layout.plugins)
 
 
-def plugins_in(path: Path) -> Plugins:
+def read_registry_file(path: Path) -> NodeRegistry:
     """Return the registry in a file.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    plugins = read_state(path, Plugins, only_look=True)
-    if isinstance(plugins, Damaged):
+    plugins = read_state(path, NodeRegistry, only_look=True)
+    if isinstance(plugins, CorruptFile):
         raise Failure(
             "gov-truth-damaged",
             f"plugins.json of the governed root cannot be used: {plugins.reason}.",
             hint="Correct the file, or go back to a snapshot: gov snapshot list.",
         )
-    return plugins or Plugins()
+    return plugins or NodeRegistry()

@@ -14,31 +14,31 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
-from comfywatchman.base.code_tree import tree_of
+from comfywatchman.base.clock import format_utc
+from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import fsync_folder, show_path
+from comfywatchman.base.files import fsync_folder, printable_path
 from comfywatchman.base.git import read_head, read_origin
-from comfywatchman.base.git_clone import Repository, clone
-from comfywatchman.base.text import reason_of
+from comfywatchman.base.git_clone import Repository, clone_repository
+from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.nodes.deny_list import DenyEntry, deny_list, refuse
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.nodes.deny_list import DenyEntry, build_deny_list, refuse_denied
 from comfywatchman.governance.nodes.identity import (
-    Origin,
+    NodeOrigin,
     check_id,
     check_ref,
-    check_url,
-    id_from_url,
+    derive_id,
+    find_conflicting_id,
     is_address,
-    same_origin,
-    taken_by,
+    is_same_origin,
+    parse_origin,
 )
-from comfywatchman.governance.store.records import Plugin
+from comfywatchman.governance.store.records import RegisteredNode
 from comfywatchman.governance.store.truth import node_group
 
 _CLONE_SECONDS: Final = 1800.0
-_ENDING: Final = ".disabled"
+_DISABLED_SUFFIX: Final = ".disabled"
 """ComfyUI passes over folders that end so: a clone under way is not imported by one that starts meanwhile."""
 
 FindPack = Callable[[str], str | None]
@@ -46,7 +46,7 @@ FindPack = Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class AddRequest:
     """What is to be added.
 
     Attributes:
@@ -62,9 +62,9 @@ class Wish:
     allow_local: bool = False
 
 
-def add(
-    ground: Ground, wish: Wish, *, find_pack: FindPack, progress: Callable[[str], None] = lambda _line: None
-) -> Plugin:
+def add_node(
+    ground: GovContext, wish: AddRequest, *, find_pack: FindPack, progress: Callable[[str], None] = lambda _line: None
+) -> RegisteredNode:
     """Clone a node into `custom_nodes` and register it.
 
     Raises:
@@ -73,22 +73,24 @@ def add(
             before then.
     """
     ref = check_ref(wish.ref)
-    node_id, origin = _named(wish, find_pack)
-    refuse(_denied(ground, node_id, origin.url), f"The pack {node_id}")
+    node_id, origin = _resolve_request(wish, find_pack)
+    refuse_denied(_find_denied(ground, node_id, origin.url), f"The pack {node_id}")
     _require_free(ground, node_id, origin)
     folder = ground.custom_nodes / node_id
-    _sweep(ground)
-    unfinished = ground.custom_nodes / f".{node_id}.tmp-{os.getpid()}{_ENDING}"
+    _prune_unfinished_clones(ground)
+    unfinished = ground.custom_nodes / f".{node_id}.tmp-{os.getpid()}{_DISABLED_SUFFIX}"
     try:
         ground.custom_nodes.mkdir(parents=True, exist_ok=True)
         source = Repository(origin.url, origin.user, origin.secret, origin.is_local, ground.uv.network)
-        clone(source, unfinished, ref=ref, timeout_seconds=_CLONE_SECONDS, progress=progress, pass_on=ground.pass_on)
+        clone_repository(
+            source, unfinished, ref=ref, timeout_seconds=_CLONE_SECONDS, progress=progress, pass_on=ground.pass_on
+        )
         unfinished.rename(folder)
         fsync_folder(ground.custom_nodes)
     except OSError as error:
         raise Failure(
             "state-unwritable",
-            f"{show_path(ground.custom_nodes)} cannot be written: {reason_of(error)}.",
+            f"{printable_path(ground.custom_nodes)} cannot be written: {os_error_text(error)}.",
             hint="Free space or fix the permissions of that folder, then run the command again.",
         ) from error
     finally:
@@ -102,7 +104,7 @@ def add(
         raise
 
 
-def adopt(ground: Ground, node_id: str) -> Plugin:
+def adopt_node(ground: GovContext, node_id: str) -> RegisteredNode:
     """Register a folder that is in `custom_nodes` already, as it is; a link to a folder elsewhere is one, too.
 
     Raises:
@@ -114,21 +116,21 @@ def adopt(ground: Ground, node_id: str) -> Plugin:
     if not folder.is_dir():
         raise Failure(
             "gov-node-unknown",
-            f"There is no folder {node_id} in {show_path(ground.custom_nodes)}.",
+            f"There is no folder {node_id} in {printable_path(ground.custom_nodes)}.",
             hint="Clone a node with `gov node add URL`; `gov check` lists folders that are not registered.",
         )
     _require_unregistered(ground, node_id)
     origin = read_origin(folder) or ""
-    refuse(_denied(ground, node_id, origin), f"The pack {node_id}")
+    refuse_denied(_find_denied(ground, node_id, origin), f"The pack {node_id}")
     return _register(ground, node_id, origin, "", note=f"{node_id} was adopted as it is")
 
 
-def _named(wish: Wish, find_pack: FindPack) -> tuple[str, Origin]:
+def _resolve_request(wish: AddRequest, find_pack: FindPack) -> tuple[str, NodeOrigin]:
     if wish.node_id:
         check_id(wish.node_id)
     if is_address(wish.target):
-        origin = check_url(wish.target, allow_local=wish.allow_local)
-        return wish.node_id or id_from_url(origin.url), origin
+        origin = parse_origin(wish.target, allow_local=wish.allow_local)
+        return wish.node_id or derive_id(origin.url), origin
     pack_id = check_id(wish.target)
     url = find_pack(pack_id)
     if url is None:
@@ -137,31 +139,31 @@ def _named(wish: Wish, find_pack: FindPack) -> tuple[str, Origin]:
             f"The Comfy Registry knows no pack {pack_id!r}, or not where its code is.",
             hint="Give the repository's address: gov node add https://github.com/OWNER/NAME",
         )
-    return wish.node_id or pack_id, check_url(url)
+    return wish.node_id or pack_id, parse_origin(url)
 
 
-def _denied(ground: Ground, node_id: str, url: str) -> DenyEntry | None:
+def _find_denied(ground: GovContext, node_id: str, url: str) -> DenyEntry | None:
     policy = ground.settings.policy
-    return deny_list(policy.deny, policy.allow).pack(node_id, url)
+    return build_deny_list(policy.deny, policy.allow).pack(node_id, url)
 
 
-def _require_free(ground: Ground, node_id: str, origin: Origin) -> None:
+def _require_free(ground: GovContext, node_id: str, origin: NodeOrigin) -> None:
     _require_unregistered(ground, node_id)
-    folders = (path.name.removesuffix(_ENDING) for path in _entries(ground.custom_nodes))
-    taken = taken_by(node_id, folders)
+    folders = (path.name.removesuffix(_DISABLED_SUFFIX) for path in _list_folder(ground.custom_nodes))
+    taken = find_conflicting_id(node_id, folders)
     if taken is None:
         return
-    is_same = same_origin(read_origin(ground.custom_nodes / taken) or "", origin.url)
+    is_same = is_same_origin(read_origin(ground.custom_nodes / taken) or "", origin.url)
     what = "a clone of the same repository" if is_same else "something else, or another clone"
     raise Failure(
         "gov-node-there",
-        f"{show_path(ground.custom_nodes)} holds {taken} already: {what}.",
+        f"{printable_path(ground.custom_nodes)} holds {taken} already: {what}.",
         hint=f"Register it as it is: gov node add --adopt {taken}. Or choose another id: --id.",
     )
 
 
-def _require_unregistered(ground: Ground, node_id: str) -> None:
-    registered = taken_by(node_id, staging.plugins_of(ground.layout).plugins)
+def _require_unregistered(ground: GovContext, node_id: str) -> None:
+    registered = find_conflicting_id(node_id, staging.read_registry(ground.layout).plugins)
     if registered is not None:
         raise Failure(
             "gov-node-there",
@@ -170,28 +172,28 @@ def _require_unregistered(ground: Ground, node_id: str) -> None:
         )
 
 
-def _register(ground: Ground, node_id: str, url: str, ref: str, *, note: str) -> Plugin:
+def _register(ground: GovContext, node_id: str, url: str, ref: str, *, note: str) -> RegisteredNode:
     layout = ground.layout
     folder = ground.custom_nodes / node_id
-    now = to_text(ground.clock.now())
-    plugin = Plugin(
+    now = format_utc(ground.clock.now())
+    plugin = RegisteredNode(
         id=node_id,
         git_url=url,
         ref=ref,
         path=str(folder),
         group=node_group(node_id),
         commit=read_head(folder),
-        tree=tree_of(folder),
+        tree=hash_code_tree(folder),
         created_at=now,
         updated_at=now,
     )
-    key = generation.current(layout)
+    key = generation.current_key(layout)
     if key is None:
         raise Failure("gov-not-initialised", "There is no environment in production.", hint="Run: gov init")
-    with staging.opened(ground) as work:
-        plugins = work.read_plugins()
-        work.write_plugins(msgspec.structs.replace(plugins, plugins={**plugins.plugins, node_id: plugin}))
-        pre = snapshot.take(layout, ground.clock, reason="node_add_pre", ref=node_id, generation=key)
+    with staging.open_staging(ground) as work:
+        plugins = work.read_registry()
+        work.write_registry(msgspec.structs.replace(plugins, plugins={**plugins.plugins, node_id: plugin}))
+        pre = snapshot.create(layout, ground.clock, reason="node_add_pre", ref=node_id, generation=key)
         journal = commit.prepare(
             ground, work, kind="node_add", ref=node_id, key=key, pre_snapshot=pre.id, note=note, started_at=now
         )
@@ -199,14 +201,14 @@ def _register(ground: Ground, node_id: str, url: str, ref: str, *, note: str) ->
     return plugin
 
 
-def _sweep(ground: Ground) -> None:
+def _prune_unfinished_clones(ground: GovContext) -> None:
     """Delete what clones left that were killed; whoever made them has ended, as the lock of the root is ours."""
-    for path in _entries(ground.custom_nodes):
-        if path.name.startswith(".") and ".tmp-" in path.name and path.name.endswith(_ENDING):
+    for path in _list_folder(ground.custom_nodes):
+        if path.name.startswith(".") and ".tmp-" in path.name and path.name.endswith(_DISABLED_SUFFIX):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def _entries(folder: Path) -> list[Path]:
+def _list_folder(folder: Path) -> list[Path]:
     try:
         return sorted(folder.iterdir())
     except OSError:

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.nodes.identity import canonical_id, id_from_url
+from comfywatchman.governance.nodes.identity import derive_id, normalize_id
 
 _FILE: Final = Path(__file__).with_name("deny_list.json")
 _PACK: Final = "pack:"
@@ -39,7 +39,7 @@ class DenyEntry(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True):
+class _DenyListFile(msgspec.Struct, frozen=True, kw_only=True):
     schema_version: int
     entries: tuple[DenyEntry, ...]
 
@@ -56,9 +56,9 @@ class DenyList:
 
     def pack(self, node_id: str, url: str = "") -> DenyEntry | None:
         """Return why a pack is not trusted, by its id or by its repository's name; None when nothing is known."""
-        names = {canonical_id(node_id)} | _name_in(url)
+        names = {normalize_id(node_id)} | _derive_ids(url)
         return self._first(
-            entry for entry in self.entries if entry.kind == "pack" and canonical_id(entry.name) in names
+            entry for entry in self.entries if entry.kind == "pack" and normalize_id(entry.name) in names
         )
 
     def package(self, name: str, version: str | None = None) -> DenyEntry | None:
@@ -67,7 +67,7 @@ class DenyList:
         return self._first(
             entry
             for entry in self.entries
-            if entry.kind == "package" and canonicalize_name(entry.name) == wanted and _is_meant(entry, version)
+            if entry.kind == "package" and canonicalize_name(entry.name) == wanted and _is_affected(entry, version)
         )
 
     def constraints(self) -> tuple[str, ...]:
@@ -97,19 +97,23 @@ class DenyList:
         return min(found, key=lambda entry: entry.level, default=None)
 
 
-def deny_list(deny: Iterable[str] = (), allow: Iterable[str] = ()) -> DenyList:
+def build_deny_list(deny: Iterable[str] = (), allow: Iterable[str] = ()) -> DenyList:
     """Return the list that comes with the program, with what the configuration adds and takes away.
 
     Args:
         deny: `name`, `name==version` or `pack:ID`, from `[policy] deny`.
         allow: The same; what is named here is not denied.
     """
-    allowed = {_key(entry.kind, entry.name, version) for entry in map(_own, allow) for version in _versions(entry)}
-    kept = (_without(entry, allowed) for entry in (*_shipped(), *map(_own, deny)))
+    allowed = {
+        _build_key(entry.kind, entry.name, version)
+        for entry in map(_parse_entry, allow)
+        for version in _versions_or_any(entry)
+    }
+    kept = (_remove_allowed(entry, allowed) for entry in (*_load_shipped(), *map(_parse_entry, deny)))
     return DenyList(tuple(entry for entry in kept if entry is not None))
 
 
-def refuse(entry: DenyEntry | None, what: str) -> None:
+def refuse_denied(entry: DenyEntry | None, what: str) -> None:
     """Stop when something is blocked.
 
     Args:
@@ -129,11 +133,11 @@ def refuse(entry: DenyEntry | None, what: str) -> None:
 
 
 @cache
-def _shipped() -> tuple[DenyEntry, ...]:
-    return msgspec.json.decode(_FILE.read_bytes(), type=_File).entries
+def _load_shipped() -> tuple[DenyEntry, ...]:
+    return msgspec.json.decode(_FILE.read_bytes(), type=_DenyListFile).entries
 
 
-def _own(text: str) -> DenyEntry:
+def _parse_entry(text: str) -> DenyEntry:
     is_pack = text.startswith(_PACK)
     name, _, version = text.removeprefix(_PACK).partition("==")
     return DenyEntry(
@@ -145,37 +149,37 @@ def _own(text: str) -> DenyEntry:
     )
 
 
-def _versions(entry: DenyEntry) -> tuple[str, ...]:
+def _versions_or_any(entry: DenyEntry) -> tuple[str, ...]:
     return entry.versions or ("",)
 
 
-def _key(kind: str, name: str, version: str) -> tuple[str, str, str]:
-    return kind, canonical_id(name), version
+def _build_key(kind: str, name: str, version: str) -> tuple[str, str, str]:
+    return kind, normalize_id(name), version
 
 
-def _without(entry: DenyEntry, allowed: set[tuple[str, str, str]]) -> DenyEntry | None:
-    if _key(entry.kind, entry.name, "") in allowed:
+def _remove_allowed(entry: DenyEntry, allowed: set[tuple[str, str, str]]) -> DenyEntry | None:
+    if _build_key(entry.kind, entry.name, "") in allowed:
         return None
-    left = tuple(version for version in entry.versions if _key(entry.kind, entry.name, version) not in allowed)
+    left = tuple(version for version in entry.versions if _build_key(entry.kind, entry.name, version) not in allowed)
     return None if entry.versions and not left else msgspec.structs.replace(entry, versions=left)
 
 
-def _name_in(url: str) -> set[str]:
+def _derive_ids(url: str) -> set[str]:
     try:
-        return {canonical_id(id_from_url(url))} if url else set()
+        return {normalize_id(derive_id(url))} if url else set()
     except Failure:
         return set()
 
 
-def _is_meant(entry: DenyEntry, version: str | None) -> bool:
+def _is_affected(entry: DenyEntry, version: str | None) -> bool:
     if not entry.versions:
         return True
     if version is None:
         return False
-    return _comparable(version) in map(_comparable, entry.versions)
+    return _parse_version(version) in map(_parse_version, entry.versions)
 
 
-def _comparable(version: str) -> Version | str:
+def _parse_version(version: str) -> Version | str:
     # A local part (`8.3.41+cu128`) names another build of the same release.
     try:
         return Version(Version(version).public)

@@ -16,8 +16,8 @@ _RESERVED: Final = frozenset(
 )
 """Names that Windows keeps for devices; a folder of such a name cannot be copied to one."""
 
-_MEANT_ENDINGS: Final = (".disabled", ".git", ".py", ".lock")
-_MOST_CHARS: Final = 2048
+_RESERVED_ENDINGS: Final = (".disabled", ".git", ".py", ".lock")
+_MAX_URL_CHARS: Final = 2048
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _USER: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*)")
 _SCP: Final = re.compile(r"(?:([^@/:]+)@)?([^@/:]+):(?!/)(.+)")
@@ -27,7 +27,7 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class NodeOrigin:
     """Where a node is cloned from.
 
     Attributes:
@@ -52,7 +52,7 @@ def check_id(node_id: str) -> str:
     Raises:
         Failure: `gov-bad-id`.
     """
-    reason = _reason_against_id(node_id)
+    reason = _find_id_problem(node_id)
     if reason is None:
         return node_id
     raise Failure(
@@ -63,7 +63,7 @@ def check_id(node_id: str) -> str:
     )
 
 
-def canonical_id(node_id: str) -> str:
+def normalize_id(node_id: str) -> str:
     """Return what two ids have in common that would be one folder on some systems, or one dependency group for uv.
 
     Groups are compared as PEP 735 says: without regard to case, runs of dots, dashes and underscores as one dash.
@@ -71,13 +71,13 @@ def canonical_id(node_id: str) -> str:
     return re.sub(r"[-_.]+", "-", node_id).lower()
 
 
-def taken_by(node_id: str, others: Iterable[str]) -> str | None:
+def find_conflicting_id(node_id: str, others: Iterable[str]) -> str | None:
     """Return the id among others that cannot stand beside this one, or None."""
-    canonical = canonical_id(node_id)
-    return next((other for other in others if canonical_id(other) == canonical), None)
+    canonical = normalize_id(node_id)
+    return next((other for other in others if normalize_id(other) == canonical), None)
 
 
-def check_url(url: str, *, allow_local: bool = False) -> Origin:
+def parse_origin(url: str, *, allow_local: bool = False) -> NodeOrigin:
     """Read an address that a person or a registry gave; refuse what git would take for an option or a program.
 
     https, ssh (`ssh://user@host/path`, `user@host:path`) and, for this machine alone, http are taken; folders and
@@ -88,18 +88,18 @@ def check_url(url: str, *, allow_local: bool = False) -> Origin:
     """
     is_folder = allow_local and url.startswith("/") and url.isprintable()
     is_odd = not url.isascii() or not url.isprintable() or re.search(r"[\s\\]", url)
-    if len(url) > _MOST_CHARS or (is_odd and not is_folder):
+    if len(url) > _MAX_URL_CHARS or (is_odd and not is_folder):
         raise _bad_url(url, "it holds spaces, control characters or others that no address has, or is too long")
     if not url or url.startswith("-"):
         raise _bad_url(url, "it begins as an option of git does" if url else "it is empty")
     if "::" in url.split("[", 1)[0]:
         raise _bad_url(url, "it names a helper program of git")
     if "://" in url:
-        return _with_scheme(url, allow_local=allow_local)
+        return _parse_url(url, allow_local=allow_local)
     if url.startswith(("/", "./", "../")) or url in {".", ".."}:
-        return _local(url, url, allow_local=allow_local)
+        return _parse_local(url, url, allow_local=allow_local)
     if match := _SCP.fullmatch(url):
-        return _scp(url, *match.groups())
+        return _parse_scp(url, *match.groups())
     raise _bad_url(url, "it is neither an address nor the id of a registered pack")
 
 
@@ -124,7 +124,7 @@ def check_ref(ref: str) -> str:
     )
 
 
-def id_from_url(url: str) -> str:
+def derive_id(url: str) -> str:
     """Return the id that a repository's name gives.
 
     Raises:
@@ -135,12 +135,12 @@ def id_from_url(url: str) -> str:
     return check_id(name.removesuffix(".git"))
 
 
-def same_origin(one: str, other: str) -> bool:
+def is_same_origin(one: str, other: str) -> bool:
     """Say whether two addresses lead to one repository, whatever protocol and ending they are written with."""
-    return bool(one) and bool(other) and _place(one) == _place(other)
+    return bool(one) and bool(other) and _build_repository_key(one) == _build_repository_key(other)
 
 
-def shown_url(url: str) -> str:
+def redact_url(url: str) -> str:
     """Return an address without user names, passwords, queries and fragments, fit to be shown."""
     if "://" not in url:
         return re.sub(r"^(?!git@)[^@/]*@", "", url)
@@ -151,19 +151,19 @@ def shown_url(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def _reason_against_id(node_id: str) -> str | None:
+def _find_id_problem(node_id: str) -> str | None:
     if not _ID.fullmatch(node_id):
         return "it is empty, too long, or has other characters than an id may have, or has them in the wrong place"
     if ".." in node_id:
         return "it has two dots in a row"
     if node_id.lower().partition(".")[0] in _RESERVED:
         return "some systems keep this name for a device"
-    if ending := next((one for one in _MEANT_ENDINGS if node_id.lower().endswith(one)), None):
+    if ending := next((one for one in _RESERVED_ENDINGS if node_id.lower().endswith(one)), None):
         return f"{ending} at the end of a folder means something else"
     return None
 
 
-def _with_scheme(url: str, *, allow_local: bool) -> Origin:
+def _parse_url(url: str, *, allow_local: bool) -> NodeOrigin:
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
@@ -171,13 +171,15 @@ def _with_scheme(url: str, *, allow_local: bool) -> Origin:
         raise _bad_url(url, "it is no address") from error
     scheme = parts.scheme.lower()
     if scheme == "file":
-        return _local(url, unquote(parts.path), allow_local=allow_local and not parts.netloc)
+        return _parse_local(url, unquote(parts.path), allow_local=allow_local and not parts.netloc)
     if scheme not in {"https", "ssh"} and not (scheme == "http" and host in _LOOPBACK):
         raise _bad_url(url, "nodes are cloned over https or ssh only, so that nobody on the way can change them")
     if not (_HOST.fullmatch(host) or host in _LOOPBACK) or parts.path.strip("/") == "" or parts.path.startswith("/-"):
         raise _bad_url(url, "it names no host and repository")
     if page := _PAGE.match(parts.path):
-        raise _bad_url(url, "it is a page that shows one state", hint=_page_hint(scheme, parts.netloc, *page.groups()))
+        raise _bad_url(
+            url, "it is a page that shows one state", hint=_build_page_hint(scheme, parts.netloc, *page.groups())
+        )
     if parts.query or parts.fragment:
         raise _bad_url(url, "an address of a repository has no ? and no #")
     if scheme == "ssh" and (parts.password or not _USER.fullmatch(parts.username or "git")):
@@ -185,22 +187,22 @@ def _with_scheme(url: str, *, allow_local: bool) -> Origin:
     place = f"{host}:{port}" if port else host
     if scheme == "ssh":
         named = f"{parts.username}@{place}" if parts.username else place
-        return Origin(url=urlunsplit((scheme, named, parts.path, "", "")))
+        return NodeOrigin(url=urlunsplit((scheme, named, parts.path, "", "")))
     shown = urlunsplit((scheme, place, parts.path, "", ""))
-    return Origin(url=shown, user=unquote(parts.username or ""), secret=unquote(parts.password or ""))
+    return NodeOrigin(url=shown, user=unquote(parts.username or ""), secret=unquote(parts.password or ""))
 
 
-def _page_hint(scheme: str, place: str, repository: str, ref: str) -> str:
+def _build_page_hint(scheme: str, place: str, repository: str, ref: str) -> str:
     return f"Use {scheme}://{place.rpartition('@')[2]}{repository} --ref {unquote(ref)}."
 
 
-def _scp(url: str, user: str | None, host: str, path: str) -> Origin:
+def _parse_scp(url: str, user: str | None, host: str, path: str) -> NodeOrigin:
     if not _HOST.fullmatch(host) or not _USER.fullmatch(user or "git") or path.startswith("-") or "@" in path:
         raise _bad_url(url, "it is no address of the form user@host:path")
-    return Origin(url=f"{user or 'git'}@{host}:{path}")
+    return NodeOrigin(url=f"{user or 'git'}@{host}:{path}")
 
 
-def _local(url: str, path: str, *, allow_local: bool) -> Origin:
+def _parse_local(url: str, path: str, *, allow_local: bool) -> NodeOrigin:
     if not allow_local:
         raise _bad_url(
             url,
@@ -210,10 +212,10 @@ def _local(url: str, path: str, *, allow_local: bool) -> Origin:
         )
     if not path.startswith("/"):
         raise _bad_url(url, "a folder is named by its whole path")
-    return Origin(url=f"file://{path}" if "://" in url else path, is_local=True)
+    return NodeOrigin(url=f"file://{path}" if "://" in url else path, is_local=True)
 
 
-def _place(url: str) -> str:
+def _build_repository_key(url: str) -> str:
     """Return host and path alone; the account ssh logs in with names no other repository."""
     if "://" not in url and (match := _SCP.fullmatch(url)):
         text = f"{match[2]}/{match[3]}"
@@ -225,7 +227,7 @@ def _place(url: str) -> str:
 
 
 def _bad_url(url: str, reason: str, *, hint: str | None = None) -> Failure:
-    shown = shown_url(url)[:200]
+    shown = redact_url(url)[:200]
     return Failure(
         "gov-bad-url",
         f"{shown!r} cannot be cloned: {reason}.",

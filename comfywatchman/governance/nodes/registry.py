@@ -8,16 +8,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
-from comfywatchman.base.code_tree import tree_of
+from comfywatchman.base.clock import format_utc
+from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import is_dirty, read_head
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.staging import Workshop
-from comfywatchman.governance.store.records import GenerationMark, Operation, Plugin, Plugins
-from comfywatchman.governance.uv.client import UvEnded
-from comfywatchman.governance.uv.overrides import without_node
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.staging import StagingDir
+from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
+from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.overrides import remove_node
 
 _GIT_SECONDS: Final = 20.0
 
@@ -25,7 +25,7 @@ CodeState = Literal["as-recorded", "changed", "gone"]
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class NodeListing:
     """A registered node and how its folder stands.
 
     Attributes:
@@ -35,29 +35,29 @@ class Listed:
         is_dirty: Whether tracked files differ from that commit; None when it cannot be told.
     """
 
-    plugin: Plugin
+    plugin: RegisteredNode
     code: CodeState
     commit: str | None
     is_dirty: bool | None
 
 
-def listed(ground: Ground) -> tuple[Listed, ...]:
+def list_registered(ground: GovContext) -> tuple[NodeListing, ...]:
     """Return the registered nodes by id, each with how its folder stands.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    plugins = staging.plugins_of(ground.layout).plugins
-    return tuple(_looked_at(ground, plugins[node_id]) for node_id in sorted(plugins))
+    plugins = staging.read_registry(ground.layout).plugins
+    return tuple(_inspect_node(ground, plugins[node_id]) for node_id in sorted(plugins))
 
 
-def required(ground: Ground, node_id: str) -> Plugin:
+def require(ground: GovContext, node_id: str) -> RegisteredNode:
     """Return a registered node.
 
     Raises:
         Failure: `gov-node-unknown`, or `gov-truth-damaged`.
     """
-    plugin = staging.plugins_of(ground.layout).plugins.get(node_id)
+    plugin = staging.read_registry(ground.layout).plugins.get(node_id)
     if plugin is None:
         raise Failure(
             "gov-node-unknown",
@@ -67,18 +67,18 @@ def required(ground: Ground, node_id: str) -> Plugin:
     return plugin
 
 
-def folders(ground: Ground) -> dict[str, Path]:
+def find_enabled_folders(ground: GovContext) -> dict[str, Path]:
     """Return the folders of the registered, enabled nodes that are there, by id.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    plugins = staging.plugins_of(ground.layout).plugins.values()
+    plugins = staging.read_registry(ground.layout).plugins.values()
     found = {one.id: ground.custom_nodes / one.id for one in plugins if one.enabled}
     return {node_id: folder for node_id, folder in found.items() if folder.is_dir()}
 
 
-def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operation:
+def unregister(ground: GovContext, node_id: str, *, purge_code: bool = False) -> Operation:
     """Take a node's packages out of the truth, build the environment without them, and forget the node.
 
     Args:
@@ -90,16 +90,16 @@ def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operati
         Failure: `gov-node-unknown`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`. Nothing changed
             then.
     """
-    required(ground, node_id)
+    require(ground, node_id)
     layout = ground.layout
-    started_at = to_text(ground.clock.now())
-    with staging.opened(ground) as work:
-        plugins, before = work.read_plugins(), work.read_project()
-        work.edit_project(lambda text: without_node(text, plugins, node_id))
-        work.write_plugins(_without(plugins, node_id))
-        mark = _rebuilt(ground, work, needs_lock=work.read_project() != before)
-        pre = snapshot.take(
-            layout, ground.clock, reason="remove_pre", ref=node_id, generation=generation.current(layout)
+    started_at = format_utc(ground.clock.now())
+    with staging.open_staging(ground) as work:
+        plugins, before = work.read_registry(), work.read_project()
+        work.edit_project(lambda text: remove_node(text, plugins, node_id))
+        work.write_registry(_drop_node(plugins, node_id))
+        mark = _rebuild(ground, work, needs_lock=work.read_project() != before)
+        pre = snapshot.create(
+            layout, ground.clock, reason="remove_pre", ref=node_id, generation=generation.current_key(layout)
         )
         journal = commit.prepare(
             ground,
@@ -115,21 +115,21 @@ def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operati
         return commit.publish(ground, msgspec.structs.replace(journal, removed_node=purged))
 
 
-def _without(plugins: Plugins, node_id: str) -> Plugins:
+def _drop_node(plugins: NodeRegistry, node_id: str) -> NodeRegistry:
     rest = {name: one for name, one in plugins.plugins.items() if name != node_id}
     return msgspec.structs.replace(plugins, plugins=rest)
 
 
-def _rebuilt(ground: Ground, work: Workshop, *, needs_lock: bool) -> GenerationMark:
+def _rebuild(ground: GovContext, work: StagingDir, *, needs_lock: bool) -> GenerationMark:
     ended = work.lock(ground) if needs_lock else None
-    if ended is not None and not ended.is_well:
+    if ended is not None and not ended.is_success:
         raise Failure(
             "gov-lock-failed",
             f"uv could not resolve the packages that stay: {ended.errors.strip()}",
             hint="Nothing was changed. Check the network, then run the command again.",
         )
     built = generation.build(ground, work.folder)
-    if isinstance(built, UvEnded):
+    if isinstance(built, UvResult):
         raise Failure(
             "gov-environment-failed",
             f"uv could not build the environment without it: {built.errors.strip()}",
@@ -138,11 +138,11 @@ def _rebuilt(ground: Ground, work: Workshop, *, needs_lock: bool) -> GenerationM
     return built
 
 
-def _looked_at(ground: Ground, plugin: Plugin) -> Listed:
+def _inspect_node(ground: GovContext, plugin: RegisteredNode) -> NodeListing:
     folder = ground.custom_nodes / plugin.id
     if not folder.is_dir():
-        return Listed(plugin, "gone", None, None)
+        return NodeListing(plugin, "gone", None, None)
     commit_now = read_head(folder)
-    is_same = commit_now == plugin.commit and (plugin.tree is None or tree_of(folder) == plugin.tree)
+    is_same = commit_now == plugin.commit and (plugin.tree is None or hash_code_tree(folder) == plugin.tree)
     dirty = is_dirty(folder, timeout_seconds=_GIT_SECONDS) if commit_now else None
-    return Listed(plugin, "as-recorded" if is_same else "changed", commit_now, dirty)
+    return NodeListing(plugin, "as-recorded" if is_same else "changed", commit_now, dirty)

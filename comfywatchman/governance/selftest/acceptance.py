@@ -13,34 +13,34 @@ import tomlkit
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
-from comfywatchman.base.gpu.driver import Driver
+from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.process import run_bounded
-from comfywatchman.base.text import counted
-from comfywatchman.governance.checks.run_checks import make_checks
+from comfywatchman.base.text import pluralize
+from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.conflicts import report as conflict_report
 from comfywatchman.governance.conflicts import resolve
 from comfywatchman.governance.environments import init, rollback, snapshot
-from comfywatchman.governance.environments.access import open_ground
-from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.environments.access import open_context
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes import add, registry
 from comfywatchman.governance.selftest.wheels import add_wheel
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Transaction
-from comfywatchman.governance.store.settings import default_text
+from comfywatchman.governance.store.settings import render_default_config
 from comfywatchman.governance.transactions import promotion, transaction
-from comfywatchman.governance.trial.trial import production_python
+from comfywatchman.governance.trial.trial import find_production_interpreter
 
 _SECONDS: Final = 60.0
-_SHOW: Final = "import importlib, sys; print(*[importlib.import_module(n).__version__ for n in sys.argv[1:]])"
+_PRINT_VERSIONS: Final = "import importlib, sys; print(*[importlib.import_module(n).__version__ for n in sys.argv[1:]])"
 _RETENTION: Final = 3
 
 
-class _Wrong(Exception):
+class _StepError(Exception):
     """A step did not do what it should; the text says what was seen."""
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SelftestStep:
     """One step: its name, whether it did what it should (None when it was not tried), and what was seen."""
 
     name: str
@@ -49,7 +49,7 @@ class Step:
 
 
 @dataclass
-class _Bench:
+class _SelftestSite:
     """The scratch copy, and what its steps remember for later ones."""
 
     folder: Path
@@ -57,23 +57,23 @@ class _Bench:
     seen: dict[str, str] = field(default_factory=dict)
 
     @property
-    def layout(self) -> Layout:
-        return Layout(self.folder / "env")
+    def layout(self) -> GovLayout:
+        return GovLayout(self.folder / "env")
 
     @property
     def comfyui(self) -> Path:
         return self.folder / "ComfyUI"
 
     @contextmanager
-    def opened(self) -> Iterator[Ground]:
-        with open_ground(
+    def opened(self) -> Iterator[GovContext]:
+        with open_context(
             self.layout.root, comfyui=self.comfyui, command="gov test", clock=self.clock, network={}, is_new=True
         ) as ground:
             yield ground
 
     def configure(self, table: str, key: str, value: object) -> None:
         path = self.layout.config
-        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else default_text())
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else render_default_config())
         document[table][key] = value
         write_atomic(path, tomlkit.dumps(document).encode("utf-8"))
 
@@ -83,7 +83,7 @@ class _Bench:
         write_atomic(folder / "__init__.py", b"NODE_CLASS_MAPPINGS = {}\n")
         write_atomic(folder / "requirements.txt", f"{requirement}\n".encode())
         with self.opened() as ground:
-            add.adopt(ground, name)
+            add.adopt_node(ground, name)
 
     def tried(self, name: str) -> Transaction:
         with self.opened() as ground:
@@ -91,18 +91,20 @@ class _Bench:
 
     def promoted(self, txid: str) -> Transaction:
         with self.opened() as ground:
-            return promotion.promote(ground, txid, promotion.Consent(), report=conflict_report.report)
+            return promotion.promote(ground, txid, promotion.Consent(), report=conflict_report.report_conflict)
 
     def versions(self, *names: str) -> str:
         """Return the versions that production imports of some packages."""
-        python = production_python(self.layout)
+        python = find_production_interpreter(self.layout)
         if python is None:
-            raise _Wrong("there is no environment in production")
-        ended = run_bounded([str(python), "-I", "-c", _SHOW, *names], timeout_seconds=_SECONDS)
+            raise _StepError("there is no environment in production")
+        ended = run_bounded([str(python), "-I", "-c", _PRINT_VERSIONS, *names], timeout_seconds=_SECONDS)
         return ended.output.decode("utf-8", "replace").strip() if ended.status == 0 else "not importable"
 
 
-def accept(folder: Path, *, clock: Clock, progress: Callable[[str], None] = lambda _name: None) -> tuple[Step, ...]:
+def run_selftest(
+    folder: Path, *, clock: Clock, progress: Callable[[str], None] = lambda _name: None
+) -> tuple[SelftestStep, ...]:
     """Try every step in a folder that is empty and this program's own.
 
     Args:
@@ -113,22 +115,22 @@ def accept(folder: Path, *, clock: Clock, progress: Callable[[str], None] = lamb
     Returns:
         The steps; those after one that failed were not tried.
     """
-    bench = _Bench(folder, clock)
-    _furnish(bench)
-    steps: list[Step] = []
+    bench = _SelftestSite(folder, clock)
+    _prepare_site(bench)
+    steps: list[SelftestStep] = []
     for name, act in _STEPS.items():
         if steps and steps[-1].ok is not True:
-            steps.append(Step(name, None, "not tried, as a step before it failed"))
+            steps.append(SelftestStep(name, None, "not tried, as a step before it failed"))
             continue
         progress(name)
         try:
-            steps.append(Step(name, True, act(bench)))
-        except (Failure, _Wrong) as error:
-            steps.append(Step(name, False, str(error)))
+            steps.append(SelftestStep(name, True, act(bench)))
+        except (Failure, _StepError) as error:
+            steps.append(SelftestStep(name, False, str(error)))
     return tuple(steps)
 
 
-def _furnish(bench: _Bench) -> None:
+def _prepare_site(bench: _SelftestSite) -> None:
     wheels = bench.folder / "wheels"
     for version in ("1.0", "2.0"):
         add_wheel(wheels, "base_pack", version)
@@ -145,152 +147,152 @@ def _furnish(bench: _Bench) -> None:
     bench.configure("policy", "core_packages", ["base_pack"])
 
 
-def _init(bench: _Bench) -> str:
+def _check_init(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
         init.init(ground)
         (first,) = snapshot.read_all(ground.layout)
     bench.seen["first"] = first.id
-    _same(bench.versions("base_pack"), "1.0")
+    _require_equal(bench.versions("base_pack"), "1.0")
     return "production imports what ComfyUI requires"
 
 
-def _run(bench: _Bench) -> str:
+def _check_run(bench: _SelftestSite) -> str:
     bench.node("left", "left_pack")
     tried = bench.tried("left")
-    _same(tried.status, "completed")
-    _same(bench.versions("left_pack"), "not importable")
+    _require_equal(tried.status, "completed")
+    _require_equal(bench.versions("left_pack"), "not importable")
     bench.seen["left"] = tried.txid
-    return f"{counted(len(tried.diff.added), 'package')} came into the candidate, production did not change"
+    return f"{pluralize(len(tried.diff.added), 'package')} came into the candidate, production did not change"
 
 
-def _promote(bench: _Bench) -> str:
+def _check_promote(bench: _SelftestSite) -> str:
     done = bench.promoted(bench.seen["left"])
-    _same(done.status, "promoted")
-    _same(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
+    _require_equal(done.status, "promoted")
+    _require_equal(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
     return "production imports what was tried"
 
 
-def _core(bench: _Bench) -> str:
+def _check_core_packages(bench: _SelftestSite) -> str:
     bench.node("core", "base_pack==2.0")
     tried = bench.tried("core")
     try:
         bench.promoted(tried.txid)
     except Failure as failure:
-        _same(failure.code, "gov-core-approval")
+        _require_equal(failure.code, "gov-core-approval")
         with bench.opened() as ground:
-            registry.remove(ground, "core", purge_code=True)
+            registry.unregister(ground, "core", purge_code=True)
         return "a changed core package needs approval"
-    raise _Wrong("a core package was changed without approval")
+    raise _StepError("a core package was changed without approval")
 
 
-def _conflict(bench: _Bench) -> str:
+def _check_conflict(bench: _SelftestSite) -> str:
     bench.node("right", "right_pack")
     tried = bench.tried("right")
     done = bench.promoted(tried.txid)
-    _same(done.status, "needs_resolution")
+    _require_equal(done.status, "needs_resolution")
     bench.seen["right"] = tried.txid
     with bench.opened() as ground:
-        report = resolve.report_of(ground, tried.txid)
+        report = resolve.read_report(ground, tried.txid)
     if report is None:
-        raise _Wrong("there is no conflict report")
+        raise _StepError("there is no conflict report")
     return report.summary
 
 
-def _resolve(bench: _Bench) -> str:
+def _check_resolve(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
         solved = resolve.resolve(ground, bench.seen["right"], ["shared_pack==2.0"])
-    _same(solved.status, "resolved")
-    _same(bench.promoted(solved.txid).status, "promoted")
-    _same(bench.versions("left_pack", "right_pack", "shared_pack"), "1.0 1.0 2.0")
+    _require_equal(solved.status, "resolved")
+    _require_equal(bench.promoted(solved.txid).status, "promoted")
+    _require_equal(bench.versions("left_pack", "right_pack", "shared_pack"), "1.0 1.0 2.0")
     return "pins made both nodes work together"
 
 
-def _smoke(bench: _Bench) -> str:
+def _check_smoke_test(bench: _SelftestSite) -> str:
     bench.node("extra", "extra_pack")
     tried = bench.tried("extra")
-    before = snapshot.read_truth(bench.layout.root, bench.layout)
+    before = snapshot.read_truth_files(bench.layout.root, bench.layout)
     bench.configure("tx", "smoke_test_cmd", "exit 3")
     try:
         ended: str = bench.promoted(tried.txid).status
     except Failure as failure:
         ended = failure.code
     bench.configure("tx", "smoke_test_cmd", "")
-    if ended == "promoted" or before != snapshot.read_truth(bench.layout.root, bench.layout):
-        raise _Wrong(f"a failed smoke test gave {ended}, or changed a truth file")
+    if ended == "promoted" or before != snapshot.read_truth_files(bench.layout.root, bench.layout):
+        raise _StepError(f"a failed smoke test gave {ended}, or changed a truth file")
     bench.seen["extra"] = tried.txid
     return "a failed smoke test left production as it was"
 
 
-def _abort(bench: _Bench) -> str:
+def _check_abort(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
         done = transaction.abort(ground, bench.seen["extra"])
-    _same(done.status, "aborted")
+    _require_equal(done.status, "aborted")
     if (bench.layout.candidates / done.txid).exists():
-        raise _Wrong("the candidate environment is still there")
+        raise _StepError("the candidate environment is still there")
     return "the candidate environment is gone"
 
 
-def _remove(bench: _Bench) -> str:
+def _check_remove(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
-        registry.remove(ground, "right")
-    _same(bench.versions("right_pack"), "not importable")
-    _same(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
+        registry.unregister(ground, "right")
+    _require_equal(bench.versions("right_pack"), "not importable")
+    _require_equal(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
     return "its packages and its pins are gone"
 
 
-def _rollback(bench: _Bench) -> str:
+def _check_rollback(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
         operation = rollback.rollback(ground, bench.seen["first"])
-        wanted = snapshot.contents_of(ground.layout, bench.seen["first"])
-    if wanted != snapshot.read_truth(bench.layout.root, bench.layout):
-        raise _Wrong("the truth files are not those of the snapshot")
-    _same(bench.versions("left_pack"), "not importable")
+        wanted = snapshot.read_contents(ground.layout, bench.seen["first"])
+    if wanted != snapshot.read_truth_files(bench.layout.root, bench.layout):
+        raise _StepError("the truth files are not those of the snapshot")
+    _require_equal(bench.versions("left_pack"), "not importable")
     bench.seen["rollback"] = operation.op_id
     return "truth files and production are those of the first snapshot"
 
 
-def _undo(bench: _Bench) -> str:
+def _check_undo(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
         rollback.undo(ground, bench.seen["rollback"])
-    _same(bench.versions("left_pack"), "1.0")
+    _require_equal(bench.versions("left_pack"), "1.0")
     return "the rollback was taken back"
 
 
-def _retention(bench: _Bench) -> str:
+def _check_retention(bench: _SelftestSite) -> str:
     bench.configure("rollback", "snapshot_retention", _RETENTION)
     with bench.opened() as ground:
-        registry.remove(ground, "extra")
+        registry.unregister(ground, "extra")
         kept = len(snapshot.read_all(ground.layout))
-    _same(str(kept), str(_RETENTION))
-    return f"{counted(kept, 'snapshot')} kept"
+    _require_equal(str(kept), str(_RETENTION))
+    return f"{pluralize(kept, 'snapshot')} kept"
 
 
-def _check(bench: _Bench) -> str:
+def _check_checks(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
-        results = make_checks(ground, driver=Driver(present=False), budget_seconds=None)
+        results = run_checks(ground, driver=GpuDriver(present=False), budget_seconds=None)
     failed = [f"{one.name}: {one.evidence}" for one in results if one.status == "fail"]
     if failed:
-        raise _Wrong("; ".join(failed))
-    return f"{counted(len(results), 'check')}, none fails"
+        raise _StepError("; ".join(failed))
+    return f"{pluralize(len(results), 'check')}, none fails"
 
 
-def _same(seen: str, wanted: str) -> None:
+def _require_equal(seen: str, wanted: str) -> None:
     if seen != wanted:
-        raise _Wrong(f"{seen!r} in place of {wanted!r}")
+        raise _StepError(f"{seen!r} in place of {wanted!r}")
 
 
-_STEPS: Final[dict[str, Callable[[_Bench], str]]] = {
-    "init": _init,
-    "tx run": _run,
-    "tx promote": _promote,
-    "core gate": _core,
-    "conflict": _conflict,
-    "resolve": _resolve,
-    "smoke test": _smoke,
-    "tx abort": _abort,
-    "node remove": _remove,
-    "rollback": _rollback,
-    "undo": _undo,
-    "retention": _retention,
-    "check": _check,
+_STEPS: Final[dict[str, Callable[[_SelftestSite], str]]] = {
+    "init": _check_init,
+    "tx run": _check_run,
+    "tx promote": _check_promote,
+    "core gate": _check_core_packages,
+    "conflict": _check_conflict,
+    "resolve": _check_resolve,
+    "smoke test": _check_smoke_test,
+    "tx abort": _check_abort,
+    "node remove": _check_remove,
+    "rollback": _check_rollback,
+    "undo": _check_undo,
+    "retention": _check_retention,
+    "check": _check_checks,
 }

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-_MOMENT: Final = (2026, 1, 1, 0, 0, 0)
-_WHEEL: Final = "Wheel-Version: 1.0\nGenerator: comfywatchman\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+_TIMESTAMP: Final = (2026, 1, 1, 0, 0, 0)
+_WHEEL_FILE: Final = "Wheel-Version: 1.0\nGenerator: comfywatchman\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
 
 
 def add_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> None:
@@ -28,18 +28,18 @@ def add_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] 
     files = {
         f"{name}/__init__.py": f'__version__ = "{version}"\n',
         f"{facts}/METADATA": "\n".join([*metadata, "", ""]),
-        f"{facts}/WHEEL": _WHEEL,
+        f"{facts}/WHEEL": _WHEEL_FILE,
     }
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in {**files, f"{facts}/RECORD": _record(files, facts)}.items():
-            archive.writestr(zipfile.ZipInfo(path, _MOMENT), text)
+        for path, text in {**files, f"{facts}/RECORD": _build_record(files, facts)}.items():
+            archive.writestr(zipfile.ZipInfo(path, _TIMESTAMP), text)
 
 
-def _record(files: Mapping[str, str], facts: str) -> str:
-    rows = [f"{path},sha256={_digest(text)},{len(text)}" for path, text in files.items()]
+def _build_record(files: Mapping[str, str], facts: str) -> str:
+    rows = [f"{path},sha256={_hash_text(text)},{len(text)}" for path, text in files.items()]
     return "\n".join([*rows, f"{facts}/RECORD,,", ""])
 
 
-def _digest(text: str) -> str:
+def _hash_text(text: str) -> str:
     return base64.urlsafe_b64encode(hashlib.sha256(text.encode("ascii")).digest()).rstrip(b"=").decode("ascii")

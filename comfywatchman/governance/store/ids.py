@@ -16,26 +16,26 @@ SNAPSHOT_ID: Final = re.compile(r"\d{8}T\d{6}Z-snap-[0-9a-f]{6}")
 OPERATION_ID: Final = re.compile(r"\d{8}T\d{6}Z-op-[0-9a-f]{6}")
 TRANSACTION_ID: Final = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 
-_made = itertools.count()
+_sequence = itertools.count()
 
 
-def new_transaction_id(clock: Clock) -> str:
+def make_transaction_id(clock: Clock) -> str:
     """Return a name for a transaction: `YYYYMMDDTHHMMSSZ-<8 hexadecimal digits>`."""
-    return _named(clock, "") + secrets.token_hex(1)
+    return _make_id(clock, "") + secrets.token_hex(1)
 
 
-def new_snapshot_id(clock: Clock) -> str:
+def make_snapshot_id(clock: Clock) -> str:
     """Return a name for a snapshot: `YYYYMMDDTHHMMSSZ-snap-<6 hexadecimal digits>`."""
-    return _named(clock, "snap-")
+    return _make_id(clock, "snap-")
 
 
-def new_operation_id(clock: Clock) -> str:
+def make_operation_id(clock: Clock) -> str:
     """Return a name for an operation: `YYYYMMDDTHHMMSSZ-op-<6 hexadecimal digits>`."""
-    return _named(clock, "op-")
+    return _make_id(clock, "op-")
 
 
-def _named(clock: Clock, kind: str) -> str:
+def _make_id(clock: Clock, kind: str) -> str:
     now = clock.now()
     # The count keeps names apart that one process makes in the same microsecond.
-    digits = (now.microsecond * 16 + next(_made)) % (1 << 24)
+    digits = (now.microsecond * 16 + next(_sequence)) % (1 << 24)
     return f"{now:%Y%m%dT%H%M%SZ}-{kind}{digits:06x}"

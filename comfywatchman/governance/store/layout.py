@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-TRUTH: Final = ("pyproject.toml", "uv.lock", "plugins.json")
+TRUTH_FILES: Final = ("pyproject.toml", "uv.lock", "plugins.json")
 """The three files that a rollback restores: what is declared, what is locked, which nodes are registered."""
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class GovLayout:
     """The governed root.
 
     Attributes:
@@ -86,7 +86,7 @@ class Layout:
         return self.root / "state" / "logs"
 
     @property
-    def checks_memory(self) -> Path:
+    def check_cache(self) -> Path:
         """What checks keep from one time to the next; a cache."""
         return self.root / "state" / "checks.json"
 

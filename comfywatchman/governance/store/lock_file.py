@@ -8,35 +8,35 @@ from typing import Any
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.records import Package
+from comfywatchman.governance.store.records import InstalledPackage
 
 
-def packages_in(text: str) -> tuple[Package, ...]:
+def parse_packages(text: str) -> tuple[InstalledPackage, ...]:
     """Return the packages that a lock would install, sorted; its project, which is no package, left out.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    found = (one for one in _listed(text) if "version" in one)
-    return tuple(sorted(Package(canonicalize_name(one["name"]), one["version"]) for one in found))
+    found = (one for one in _parse_entries(text) if "version" in one)
+    return tuple(sorted(InstalledPackage(canonicalize_name(one["name"]), one["version"]) for one in found))
 
 
-def frozen(text: str) -> tuple[str, ...]:
+def parse_freeze_lines(text: str) -> tuple[str, ...]:
     """Return what a lock would install as lines of `uv pip freeze`: of the same version an address is another build.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    return tuple(sorted(_line(one) for one in _listed(text)))
+    return tuple(sorted(_to_freeze_line(one) for one in _parse_entries(text)))
 
 
-def _line(one: dict[str, Any]) -> str:
+def _to_freeze_line(one: dict[str, Any]) -> str:
     source = one.get("source", {})
     address = next((source[kind] for kind in ("url", "git", "path", "directory", "editable") if kind in source), None)
     return f"{one['name']}=={one.get('version', '')}" if address is None else f"{one['name']} @ {address}"
 
 
-def _listed(text: str) -> list[dict[str, Any]]:
+def _parse_entries(text: str) -> list[dict[str, Any]]:
     try:
         listed = tomllib.loads(text).get("package", [])
     except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -17,7 +17,7 @@ TransactionStatus = Literal[
 OperationKind = Literal["init", "node_add", "promote", "remove", "rollback", "undo", "migrate"]
 
 
-class Plugin(msgspec.Struct, frozen=True, kw_only=True):
+class RegisteredNode(msgspec.Struct, frozen=True, kw_only=True):
     """A registered custom node.
 
     Attributes:
@@ -55,28 +55,28 @@ class Plugin(msgspec.Struct, frozen=True, kw_only=True):
     last_snapshot: str | None = None
 
 
-class Plugins(msgspec.Struct, frozen=True, kw_only=True):
+class NodeRegistry(msgspec.Struct, frozen=True, kw_only=True):
     """`state/plugins.json`, a truth file: the registered nodes by id."""
 
     schema_version: int = SCHEMA_VERSION
-    plugins: dict[str, Plugin] = {}
+    plugins: dict[str, RegisteredNode] = {}
 
 
-class Package(msgspec.Struct, frozen=True, order=True):
+class InstalledPackage(msgspec.Struct, frozen=True, order=True):
     """An installed package: its normalised name and its version."""
 
     name: str
     version: str
 
 
-class Diff(msgspec.Struct, frozen=True, kw_only=True):
+class PackageDiff(msgspec.Struct, frozen=True, kw_only=True):
     """What a run changed: lines of `uv pip freeze` that came and went."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
 
-class Logs(msgspec.Struct, frozen=True, kw_only=True):
+class RunLogs(msgspec.Struct, frozen=True, kw_only=True):
     """What the run printed (paths), and how it ended (124 at the time limit, 2 without main.py)."""
 
     stdout: str = ""
@@ -209,9 +209,9 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     status: TransactionStatus = "running"
     pre_freeze: tuple[str, ...] = ()
     post_freeze: tuple[str, ...] = ()
-    diff: Diff = Diff()
+    diff: PackageDiff = PackageDiff()
     core_impact: tuple[str, ...] = ()
-    logs: Logs = Logs()
+    logs: RunLogs = RunLogs()
     conflict_report: str | None = None
     resolution_pins: tuple[str, ...] = ()
     promotion_plan: PromotionPlan | None = None
@@ -315,7 +315,7 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
     removed_node: str | None = None
 
 
-class Edge(msgspec.Struct, frozen=True, order=True, kw_only=True):
+class RequirementEdge(msgspec.Struct, frozen=True, order=True, kw_only=True):
     """One requirement that takes part in a clash: who asks for what.
 
     Attributes:
@@ -355,9 +355,9 @@ class ConflictReport(msgspec.Struct, frozen=True, kw_only=True):
     ]
     confidence: Literal["verified", "unparsed"]
     summary: str
-    clash: tuple[Edge, ...] = ()
-    roots: tuple[Edge, ...] = ()
-    edges: tuple[Edge, ...] = ()
+    clash: tuple[RequirementEdge, ...] = ()
+    roots: tuple[RequirementEdge, ...] = ()
+    edges: tuple[RequirementEdge, ...] = ()
     detected_packages: tuple[str, ...] = ()
     suggestions: tuple[str, ...] = ()
     input_hint: str = "Use: package==version"
@@ -385,6 +385,6 @@ class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
     python: str
     uv_version: str
     lock_sha256: str
-    packages: tuple[Package, ...] = ()
+    packages: tuple[InstalledPackage, ...] = ()
     link_mode: str = "hardlink"
     unverifiable: tuple[str, ...] = ()

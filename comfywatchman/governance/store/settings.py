@@ -9,7 +9,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path
+from comfywatchman.base.files import printable_path, read_regular
 
 LinkMode = Literal["clone", "hardlink", "copy"]
 CORE_PACKAGES: Final = (
@@ -23,17 +23,17 @@ _Count = Annotated[int, msgspec.Meta(ge=1)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
 
 
-class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class _GovTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A table of the file; a key that nobody knows is an error, not silence."""
 
 
-class PathsTable(_Table, frozen=True):
+class PathsTable(_GovTable, frozen=True):
     """`[paths]`: which ComfyUI is governed; empty for the one that comfywatchman is configured with."""
 
     comfyui_dir: str = ""
 
 
-class RuntimeTable(_Table, frozen=True):
+class RuntimeTable(_GovTable, frozen=True):
     """`[runtime]`: how environments are made.
 
     Attributes:
@@ -48,7 +48,7 @@ class RuntimeTable(_Table, frozen=True):
     keep_generations: _Count = 5
 
 
-class TxTable(_Table, frozen=True):
+class TxTable(_GovTable, frozen=True):
     """`[tx]`: how a node is tried.
 
     Attributes:
@@ -62,7 +62,7 @@ class TxTable(_Table, frozen=True):
     probe: bool = True
 
 
-class PolicyTable(_Table, frozen=True):
+class PolicyTable(_GovTable, frozen=True):
     """`[policy]`: what needs approval, and what is refused or let through whatever the deny list says."""
 
     core_packages: tuple[str, ...] = CORE_PACKAGES
@@ -70,13 +70,13 @@ class PolicyTable(_Table, frozen=True):
     allow: tuple[str, ...] = ()
 
 
-class RollbackTable(_Table, frozen=True):
+class RollbackTable(_GovTable, frozen=True):
     """`[rollback]`: how many snapshots are kept."""
 
     snapshot_retention: _Count = 50
 
 
-class RunTable(_Table, frozen=True):
+class RunTable(_GovTable, frozen=True):
     """`[run]`: how ComfyUI is started.
 
     Attributes:
@@ -88,7 +88,7 @@ class RunTable(_Table, frozen=True):
     environment: tuple[str, ...] = ()
 
 
-class NetworkTable(_Table, frozen=True):
+class NetworkTable(_GovTable, frozen=True):
     """`[network]`: where packages come from.
 
     Attributes:
@@ -106,7 +106,7 @@ class NetworkTable(_Table, frozen=True):
     find_links: tuple[str, ...] = ()
 
 
-class GovernedSettings(_Table, frozen=True):
+class GovSettings(_GovTable, frozen=True):
     """The whole file."""
 
     paths: PathsTable = PathsTable()
@@ -118,7 +118,7 @@ class GovernedSettings(_Table, frozen=True):
     network: NetworkTable = NetworkTable()
 
 
-def read_settings(path: Path) -> GovernedSettings:
+def read_settings(path: Path) -> GovSettings:
     """Read a governed root's `config.toml`; a file that is not there means the defaults.
 
     Raises:
@@ -126,19 +126,21 @@ def read_settings(path: Path) -> GovernedSettings:
     """
     try:
         tree = tomllib.loads(read_regular(path, max_bytes=_MAX_BYTES).decode("utf-8"))
-        return msgspec.convert(tree, GovernedSettings)
+        return msgspec.convert(tree, GovSettings)
     except msgspec.ValidationError as error:
         raise Failure(
-            "config-wrong-type", f"{show_path(path)} cannot be used: {error}.", hint="Correct that key of the file."
+            "config-wrong-type",
+            f"{printable_path(path)} cannot be used: {error}.",
+            hint="Correct that key of the file.",
         ) from error
     except (Failure, ValueError) as error:
         if isinstance(error.__cause__, FileNotFoundError):
-            return GovernedSettings()
-        reason = error.message if isinstance(error, Failure) else f"{show_path(path)} is no TOML: {error}."
+            return GovSettings()
+        reason = error.message if isinstance(error, Failure) else f"{printable_path(path)} is no TOML: {error}."
         raise Failure("config-unreadable", reason, hint="Correct the file, or delete it for the defaults.") from error
 
 
-def default_text() -> str:
+def render_default_config() -> str:
     """Return the `config.toml` that `gov init` writes."""
     core = "\n".join(f'    "{name}",' for name in CORE_PACKAGES)
     return f"""\

@@ -18,58 +18,60 @@ from packaging.markers import default_environment
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
-from comfywatchman.base.process import Child, child_environment, run_bounded
+from comfywatchman.base.process import ChildProcess, build_child_environment, run_bounded
 from comfywatchman.comfyui.server import stray_processes
-from comfywatchman.comfyui.server.command import environment as trial_environment
+from comfywatchman.comfyui.server.command import build_environment as trial_environment
 from comfywatchman.governance.environments import generation, integrity, staging
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.copy_on_write import isolate
-from comfywatchman.governance.nodes.deny_list import DenyList, refuse
-from comfywatchman.governance.nodes.requirements import Requirements
-from comfywatchman.governance.trial.trial import UV_SETTINGS, installer_variables, interpreter_in
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.copy_on_write import install_hook
+from comfywatchman.governance.nodes.deny_list import DenyList, refuse_denied
+from comfywatchman.governance.nodes.requirements import NodeRequirements
+from comfywatchman.governance.trial.trial import UV_CONFIG_FILE, build_installer_variables, find_interpreter
+from comfywatchman.governance.uv.client import UvResult
 
 log = logging.getLogger(__name__)
 
 _INSTALL_SECONDS: Final = 1800.0
 _QUICK_SECONDS: Final = 60.0
-_LOOK_SECONDS: Final = 0.2
-_MOST_PRINTED_BYTES: Final = 64 << 20
-_SCRIPT: Final = "install.py"
-_BUNDLED: Final = (
+_POLL_SECONDS: Final = 0.2
+_MAX_LOG_BYTES: Final = 64 << 20
+_INSTALL_SCRIPT: Final = "install.py"
+_FIND_BUNDLED_PIP: Final = (
     "import ensurepip, pathlib; print(*pathlib.Path(ensurepip.__file__).parent.glob('_bundled/pip-*.whl'), sep=chr(10))"
 )
 """CPython brings a wheel of pip (library reference, ensurepip); a distributor may leave it out."""
 
 
-def make(ground: Ground, environment: Path) -> None:
+def create(ground: GovContext, environment: Path) -> None:
     """Make a candidate from the present truth; production and uv's cache keep their files whatever is done in it.
 
     Raises:
         Failure: `gov-candidate-failed`.
     """
-    mode = generation.link_mode(ground)
+    mode = generation.choose_link_mode(ground)
     try:
         environment.parent.mkdir(parents=True, exist_ok=True)
-        with staging.opened(ground) as work:
+        with staging.open_staging(ground) as work:
             made = ground.uv.make_environment(environment, python=ground.python, seed=False)
-            _require(made, "it could not be made")
+            _require_success(made, "it could not be made")
             ended = ground.uv.sync(work.folder, environment, python=ground.python, link_mode=mode)
-            _require(ended, "it could not be filled with the packages of production")
+            _require_success(ended, "it could not be filled with the packages of production")
         # After the packages: uv takes away what the lock does not know.
-        pip = _bundled(ground.python) or ["pip"]
+        pip = _find_bundled_pip(ground.python) or ["pip"]
         ended = ground.uv.install(environment, pip, project=ground.layout.root, link_mode="copy")
-        if not ended.is_well:
-            log.warning("candidate without pip", extra={"reason": _short(ended)})
-        isolate(environment)
-        _give_uv(ground.uv.path, environment / "bin" / "uv")
+        if not ended.is_success:
+            log.warning("candidate without pip", extra={"reason": _error_excerpt(ended)})
+        install_hook(environment)
+        _write_uv_wrapper(ground.uv.path, environment / "bin" / "uv")
         no_index = "no-index = true\n" if ground.settings.network.no_index else ""
-        (environment / UV_SETTINGS).write_text(f'{no_index}link-mode = "copy"\n', "utf-8")
+        (environment / UV_CONFIG_FILE).write_text(f'{no_index}link-mode = "copy"\n', "utf-8")
     except OSError as error:
-        raise _failed(f"it could not be written ({error.strerror})") from error
+        raise _candidate_failure(f"it could not be written ({error.strerror})") from error
 
 
-def install(ground: Ground, environment: Path, wanted: Requirements, *, denied: DenyList, log: Path) -> None:
+def install_requirements(
+    ground: GovContext, environment: Path, wanted: NodeRequirements, *, denied: DenyList, log: Path
+) -> None:
     """Install what a node declares into its candidate.
 
     Args:
@@ -91,19 +93,21 @@ def install(ground: Ground, environment: Path, wanted: Requirements, *, denied: 
         environment,
         lines,
         project=ground.layout.root,
-        link_mode=generation.link_mode(ground),
+        link_mode=generation.choose_link_mode(ground),
         constraints=limits,
         timeout_seconds=_INSTALL_SECONDS,
     )
-    if not ended.is_well:
+    if not ended.is_success:
         write_atomic(log, f"{ended.output}\n{ended.errors}".encode(), mode=0o600)
         for entry in denied.ruled_out(ended.errors):
-            refuse(entry, f"{entry.name} {' or '.join(entry.versions)}, without which the node cannot be installed,")
-        raise _failed(f"uv could not install what the node declares (see {log}): {_short(ended)}")
-    isolate(environment)
+            refuse_denied(
+                entry, f"{entry.name} {' or '.join(entry.versions)}, without which the node cannot be installed,"
+            )
+        raise _candidate_failure(f"uv could not install what the node declares (see {log}): {_error_excerpt(ended)}")
+    install_hook(environment)
 
 
-def run_script(ground: Ground, environment: Path, folder: Path, logs: tuple[Path, Path]) -> int | None:
+def run_install_script(ground: GovContext, environment: Path, folder: Path, logs: tuple[Path, Path]) -> int | None:
     """Run a node's install.py with the candidate's interpreter; return how it ended, None when there is none.
 
     It ends with status 124 at the time limit, or when it prints more than 64 MiB. What it installs goes into the
@@ -112,34 +116,34 @@ def run_script(ground: Ground, environment: Path, folder: Path, logs: tuple[Path
     Raises:
         Failure: `child-failed` or `state-unwritable`.
     """
-    script = folder / _SCRIPT
+    script = folder / _INSTALL_SCRIPT
     if not script.is_file():
         return None
-    python = interpreter_in(environment)
-    path = child_environment().get("PATH", "")
-    variables = trial_environment(python, path, {**ground.uv.network, **installer_variables(ground)})
-    mark = stray_processes.new_mark()
-    own = {"UV_CONFIG_FILE": str(environment / UV_SETTINGS), stray_processes.VARIABLE: mark}
+    python = find_interpreter(environment)
+    path = build_child_environment().get("PATH", "")
+    variables = trial_environment(python, path, {**ground.uv.network, **build_installer_variables(ground)})
+    mark = stray_processes.create_mark()
+    own = {"UV_CONFIG_FILE": str(environment / UV_CONFIG_FILE), stray_processes.TRIAL_VARIABLE: mark}
     try:
-        with Child(
-            [str(python), _SCRIPT],
+        with ChildProcess(
+            [str(python), _INSTALL_SCRIPT],
             extra_environment={**variables, **own},
             folder=folder,
             logs=logs,
             dies_with_us=True,
         ) as child:
-            status = _waited(child)
+            status = _wait_for_script(child)
             if status is None:
                 child.end(grace_seconds=2.0)
             return 124 if status is None else status
     finally:
-        stray_processes.end_marked(mark)
+        stray_processes.end_marked_processes(mark)
 
 
-def requires_of(environment: Path) -> dict[str, tuple[str, ...]]:
+def read_requires(environment: Path) -> dict[str, tuple[str, ...]]:
     """Return what each installed package requires, by normalised name."""
     found: dict[str, tuple[str, ...]] = {}
-    for package, folder in integrity.installed_in(environment).items():
+    for package, folder in integrity.find_installed(environment).items():
         try:
             text = (folder / "METADATA").read_text("utf-8", "replace")
         except OSError:
@@ -148,7 +152,7 @@ def requires_of(environment: Path) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def marker_values(version: str) -> dict[str, str]:
+def build_marker_environment(version: str) -> dict[str, str]:
     """Return the values of environment markers for an interpreter of this machine, by its version."""
     return {
         **{name: str(value) for name, value in default_environment().items()},
@@ -157,31 +161,31 @@ def marker_values(version: str) -> dict[str, str]:
     }
 
 
-def remove(environment: Path) -> None:
+def delete(environment: Path) -> None:
     """Delete a candidate; what links in it lead to stays."""
     if environment.is_symlink():
         environment.unlink()
     shutil.rmtree(environment, ignore_errors=True)
 
 
-def heal(ground: Ground, environment: Path, report: integrity.IntegrityReport) -> tuple[str, ...]:
+def evict_modified(ground: GovContext, environment: Path, report: integrity.IntegrityReport) -> tuple[str, ...]:
     """Drop from uv's cache what a candidate's run changed in files that it shares with the cache.
 
     Returns:
         The files of production that share the change, relative to its environment.
     """
-    shared = [name for name in report.modified_packages if _shares_changes(environment, name)]
+    shared = [name for name in report.modified_packages if _has_shared_changes(environment, name)]
     if shared:
         ground.uv.forget(shared)
-    key = generation.current(ground.layout)
+    key = generation.current_key(ground.layout)
     if key is None:
         return ()
-    production = generation.path_of(ground.layout, key)
-    return tuple(file for name in shared for file in _changed(production, name))
+    production = generation.environment_dir(ground.layout, key)
+    return tuple(file for name in shared for file in _find_changed_files(production, name))
 
 
-def _shares_changes(environment: Path, name: str) -> bool:
-    return any(_is_shared(environment / file) for file in _changed(environment, name))
+def _has_shared_changes(environment: Path, name: str) -> bool:
+    return any(_is_shared(environment / file) for file in _find_changed_files(environment, name))
 
 
 def _is_shared(path: Path) -> bool:
@@ -192,45 +196,45 @@ def _is_shared(path: Path) -> bool:
         return True
 
 
-def _changed(environment: Path, name: str) -> tuple[str, ...]:
-    installed = integrity.installed_in(environment).items()
-    found = (integrity.changed_files(environment, one, folder) for one, folder in installed if one.name == name)
+def _find_changed_files(environment: Path, name: str) -> tuple[str, ...]:
+    installed = integrity.find_installed(environment).items()
+    found = (integrity.find_changed_files(environment, one, folder) for one, folder in installed if one.name == name)
     return tuple(file for files in found for file in files)
 
 
-def _give_uv(ours: Path, place: Path) -> None:
+def _write_uv_wrapper(ours: Path, place: Path) -> None:
     """Let installers call uv, by a script: through a link, an installation of uv would write over the one we use."""
     if not place.exists():
         place.write_text(f'#!/bin/sh\nexec {shlex.quote(str(ours))} "$@"\n', "utf-8")
         place.chmod(0o755)
 
 
-def _waited(child: Child) -> int | None:
+def _wait_for_script(child: ChildProcess) -> int | None:
     until = time.monotonic() + _INSTALL_SECONDS
-    while (status := child.wait(max(0.0, min(_LOOK_SECONDS, until - time.monotonic())))) is None:
-        if time.monotonic() >= until or child.written_bytes() > _MOST_PRINTED_BYTES:
+    while (status := child.wait(max(0.0, min(_POLL_SECONDS, until - time.monotonic())))) is None:
+        if time.monotonic() >= until or child.written_bytes() > _MAX_LOG_BYTES:
             return None
     return status
 
 
-def _bundled(python: Path) -> list[str]:
+def _find_bundled_pip(python: Path) -> list[str]:
     try:
-        ended = run_bounded([str(python), "-I", "-c", _BUNDLED], timeout_seconds=_QUICK_SECONDS)
+        ended = run_bounded([str(python), "-I", "-c", _FIND_BUNDLED_PIP], timeout_seconds=_QUICK_SECONDS)
     except Failure:
         return []
     return [os.fsdecode(line) for line in ended.output.splitlines() if line] if ended.status == 0 else []
 
 
-def _require(ended: UvEnded, what: str) -> None:
-    if not ended.is_well:
-        raise _failed(f"{what}: {_short(ended)}")
+def _require_success(ended: UvResult, what: str) -> None:
+    if not ended.is_success:
+        raise _candidate_failure(f"{what}: {_error_excerpt(ended)}")
 
 
-def _short(ended: UvEnded) -> str:
+def _error_excerpt(ended: UvResult) -> str:
     return " ".join((ended.errors.strip() or ended.output.strip() or "uv said nothing").split())[:1500]
 
 
-def _failed(reason: str) -> Failure:
+def _candidate_failure(reason: str) -> Failure:
     return Failure(
         "gov-candidate-failed",
         f"The candidate environment failed: {reason}.",

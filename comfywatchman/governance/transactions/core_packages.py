@@ -9,22 +9,22 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from comfywatchman.governance.checks.packages import cuda_of
-from comfywatchman.governance.store.records import Package
-from comfywatchman.governance.transactions.plan import Frozen, read_freeze
+from comfywatchman.governance.checks.packages import find_cuda_version
+from comfywatchman.governance.store.records import InstalledPackage
+from comfywatchman.governance.transactions.plan import FrozenPackage, parse_freeze
 
-ABSENT: Final = "none"
+ABSENT_VERSION: Final = "none"
 """What stands for a version where there is no package."""
 
-_FAMILY: Final = ("torch", "torchvision", "torchaudio")
-_VISION_AHEAD: Final = 15
+_TORCH_FAMILY: Final = ("torch", "torchvision", "torchaudio")
+_TORCHVISION_MINOR_OFFSET: Final = 15
 """torchvision 0.N is built for torch 2.(N-15), from torch 2.0 on (its README, table "Installation")."""
 
-_FIRST_LASTING_VISION: Final = 29
+_FIRST_FORWARD_COMPATIBLE_TORCHVISION: Final = 29
 """torchvision 0.29.2 asks for `torch>=2.14.0` (its metadata): from there on one build serves later torches too."""
 
 
-def core_impact(pre: Iterable[str], post: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
+def find_core_changes(pre: Iterable[str], post: Iterable[str], patterns: Sequence[str]) -> tuple[str, ...]:
     """Return what happens to core packages, each as `name old -> new`, sorted.
 
     Args:
@@ -32,14 +32,16 @@ def core_impact(pre: Iterable[str], post: Iterable[str], patterns: Sequence[str]
         post: The same after.
         patterns: Names of core packages; `*` stands for any characters, `-`, `_`, `.` and case are one.
     """
-    before, after = read_freeze(pre), read_freeze(post)
+    before, after = parse_freeze(pre), parse_freeze(post)
     wanted = [re.sub(r"[-_.]+", "-", pattern).lower() for pattern in patterns]
-    changed = (name for name in before.keys() | after.keys() if _shown(before, name) != _shown(after, name))
+    changed = (
+        name for name in before.keys() | after.keys() if _version_or_url(before, name) != _version_or_url(after, name)
+    )
     core = (name for name in changed if any(fnmatchcase(name, pattern) for pattern in wanted))
-    return tuple(f"{name} {_shown(before, name)} -> {_shown(after, name)}" for name in sorted(core))
+    return tuple(f"{name} {_version_or_url(before, name)} -> {_version_or_url(after, name)}" for name in sorted(core))
 
 
-def torch_builds(packages: Iterable[Package]) -> tuple[str, ...]:
+def find_torch_mismatches(packages: Iterable[InstalledPackage]) -> tuple[str, ...]:
     """Return why the torch family cannot work together, each as a sentence; empty when it can.
 
     Package metadata says none of this: `torchvision 0.23.0+cpu` asks for `torch==2.8.0`, which any build satisfies.
@@ -49,15 +51,15 @@ def torch_builds(packages: Iterable[Package]) -> tuple[str, ...]:
         packages: What is installed, or would be.
     """
     installed = tuple(packages)
-    versions = {one.name: one.version for one in installed if one.name in _FAMILY}
+    versions = {one.name: one.version for one in installed if one.name in _TORCH_FAMILY}
     if "torch" not in versions:
         return ()
-    cuda = cuda_of({one.name: one.version for one in installed})
-    return (*_other_builds(versions, cuda), *_other_pair(versions))
+    cuda = find_cuda_version({one.name: one.version for one in installed})
+    return (*_find_build_mismatches(versions, cuda), *_find_torchvision_mismatch(versions))
 
 
-def _other_builds(versions: Mapping[str, str], cuda: tuple[int, int] | None) -> list[str]:
-    tags = {name: _tag(version) for name, version in versions.items()}
+def _find_build_mismatches(versions: Mapping[str, str], cuda: tuple[int, int] | None) -> list[str]:
+    tags = {name: _parse_build_tag(version) for name, version in versions.items()}
     torch = tags["torch"] or (f"cu{cuda[0]}{cuda[1]}" if cuda else "")
     others = sorted(name for name, tag in tags.items() if tag and torch and tag != torch)
     return [
@@ -65,24 +67,24 @@ def _other_builds(versions: Mapping[str, str], cuda: tuple[int, int] | None) -> 
     ]
 
 
-def _other_pair(versions: Mapping[str, str]) -> list[str]:
-    torch, vision = _release(versions["torch"]), _release(versions.get("torchvision", ""))
+def _find_torchvision_mismatch(versions: Mapping[str, str]) -> list[str]:
+    torch, vision = _parse_release(versions["torch"]), _parse_release(versions.get("torchvision", ""))
     if torch is None or vision is None or torch[0] != 2 or vision[0] != 0:  # noqa: PLR2004 - the numbering of 2.x
         return []
-    wanted = torch[1] + _VISION_AHEAD
-    is_lasting = vision[1] >= _FIRST_LASTING_VISION and wanted > vision[1]
+    wanted = torch[1] + _TORCHVISION_MINOR_OFFSET
+    is_lasting = vision[1] >= _FIRST_FORWARD_COMPATIBLE_TORCHVISION and wanted > vision[1]
     if vision[1] == wanted or is_lasting:
         return []
     have = f"torchvision {versions['torchvision']} is not built for torch {versions['torch']}"
     return [f"{have}, which needs torchvision 0.{wanted}."]
 
 
-def _tag(version: str) -> str:
+def _parse_build_tag(version: str) -> str:
     local = version.partition("+")[2]
     return local if re.match(r"(?:cu\d|cpu|rocm|xpu)", local) else ""
 
 
-def _release(version: str) -> tuple[int, int] | None:
+def _parse_release(version: str) -> tuple[int, int] | None:
     try:
         release = Version(version).release
     except InvalidVersion:
@@ -90,6 +92,6 @@ def _release(version: str) -> tuple[int, int] | None:
     return (release[0], release[1]) if len(release) > 1 else None
 
 
-def _shown(found: Mapping[str, Frozen], name: str) -> str:
+def _version_or_url(found: Mapping[str, FrozenPackage], name: str) -> str:
     one = found.get(name)
-    return ABSENT if one is None else one.version or one.url
+    return ABSENT_VERSION if one is None else one.version or one.url

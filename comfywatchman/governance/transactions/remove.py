@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from comfywatchman.governance.environments.context import Ground
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store.records import Operation
 from comfywatchman.governance.transactions import transaction
 
 
-def remove(ground: Ground, node_id: str, *, purge_code: bool = False) -> Operation:
+def remove_node(ground: GovContext, node_id: str, *, purge_code: bool = False) -> Operation:
     """Remove a node (`plugins.remove`), then abort its transactions that are open: they can never be promoted.
 
     Raises:
         Failure: As for `plugins.remove`.
     """
-    operation = registry.remove(ground, node_id, purge_code=purge_code)
-    transaction.settle(ground)
+    operation = registry.unregister(ground, node_id, purge_code=purge_code)
+    transaction.mark_interrupted(ground)
     for one in transaction.read_all(ground.layout):
-        if one.node_id == node_id and one.status not in transaction.CLOSED:
+        if one.node_id == node_id and one.status not in transaction.CLOSED_STATUSES:
             transaction.abort(ground, one.txid)
     return operation

@@ -11,52 +11,52 @@ from typing import Final
 import msgspec
 from packaging.utils import canonicalize_name
 
-from comfywatchman.base.clock import to_text
-from comfywatchman.base.code_tree import tree_of
+from comfywatchman.base.clock import format_utc
+from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, read_state, show_path, to_json, write_atomic
+from comfywatchman.base.files import printable_path, read_regular, read_state, to_json, write_atomic
 from comfywatchman.base.git import read_head
 from comfywatchman.base.lock import is_held
-from comfywatchman.base.text import reason_of
+from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import generation, init, integrity
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.environments.copy_on_write import isolate
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.environments.copy_on_write import install_hook
 from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES
 from comfywatchman.governance.nodes import registry, requirements
-from comfywatchman.governance.nodes.deny_list import DenyList, deny_list, refuse
-from comfywatchman.governance.nodes.requirements import Requirements
+from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list, refuse_denied
+from comfywatchman.governance.nodes.requirements import NodeRequirements
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.ids import TRANSACTION_ID, new_transaction_id
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.governance.store.ids import TRANSACTION_ID, make_transaction_id
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import (
-    Diff,
     Finding,
     Judgement,
-    Plugin,
+    PackageDiff,
+    RegisteredNode,
     Transaction,
     TransactionStatus,
 )
 from comfywatchman.governance.transactions import candidate
-from comfywatchman.governance.transactions.core_packages import core_impact
-from comfywatchman.governance.transactions.plan import closure, plan, read_freeze
-from comfywatchman.governance.trial.trial import Judge, judge_candidate
+from comfywatchman.governance.transactions.core_packages import find_core_changes
+from comfywatchman.governance.transactions.plan import build_plan, find_closure, parse_freeze
+from comfywatchman.governance.trial.trial import Judge, evaluate_candidate
 
-_KEPT: Final = 200
-_KEPT_CANDIDATES: Final = 3
-CLOSED: Final[frozenset[TransactionStatus]] = frozenset({"promoted", "aborted"})
+_MAX_TRANSACTIONS: Final = 200
+_MAX_CANDIDATES: Final = 3
+CLOSED_STATUSES: Final[frozenset[TransactionStatus]] = frozenset({"promoted", "aborted"})
 """Where a transaction stands when nothing more can come of it."""
 
-_CUT_OFF: Final = "The run was cut off before its end. Try again: gov tx run {node_id}"
+_INTERRUPTED: Final = "The run was cut off before its end. Try again: gov tx run {node_id}"
 
 log = logging.getLogger(__name__)
 
 
 def run(
-    ground: Ground,
+    ground: GovContext,
     node_id: str,
     *,
     timeout_seconds: float | None = None,
-    judge: Judge = judge_candidate,
+    judge: Judge = evaluate_candidate,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Transaction:
     """Try a registered node: its packages and its installer in a candidate, then a start of ComfyUI there.
@@ -74,93 +74,99 @@ def run(
     Raises:
         Failure: `gov-node-unknown`, also when its folder is gone; `gov-not-initialised`; `state-unwritable`.
     """
-    plugin = registry.required(ground, node_id)
+    plugin = registry.require(ground, node_id)
     folder = ground.custom_nodes / node_id
     if not folder.is_dir():
         raise Failure(
             "gov-node-unknown",
-            f"The folder of the node {node_id} is gone: {show_path(folder)}.",
+            f"The folder of the node {node_id} is gone: {printable_path(folder)}.",
             hint=f"Bring it back, or forget the node: gov node remove {node_id}.",
         )
-    settle(ground)
-    begun, was_whole = _begun(ground, plugin, folder), _is_production_whole(ground)
-    _write(ground.layout, begun)
+    mark_interrupted(ground)
+    begun, was_whole = _begin(ground, plugin, folder), _is_production_intact(ground)
+    _write_record(ground.layout, begun)
     try:
-        ended = _tried(ground, begun, folder, timeout_seconds=timeout_seconds, judge=judge, progress=progress)
+        ended = _run_trial(ground, begun, folder, timeout_seconds=timeout_seconds, judge=judge, progress=progress)
     except Failure as failure:
-        ended = _failed(ground, begun, str(failure))
+        ended = _mark_failed(ground, begun, str(failure))
     except OSError as error:
-        ended = _failed(
-            ground, begun, f"A file could not be written or read: {show_path(error.filename or '')} {reason_of(error)}."
+        ended = _mark_failed(
+            ground,
+            begun,
+            f"A file could not be written or read: {printable_path(error.filename or '')} {os_error_text(error)}.",
         )
     except BaseException:
-        _write(ground.layout, _failed(ground, begun, _CUT_OFF.format(node_id=node_id)))
-        candidate.remove(Path(begun.candidate_env))
+        _write_record(ground.layout, _mark_failed(ground, begun, _INTERRUPTED.format(node_id=node_id)))
+        candidate.delete(Path(begun.candidate_env))
         raise
     if was_whole:
-        ended = _with_whole_production(ground, ended)
-    _write(ground.layout, ended)
-    tidy(ground)
+        ended = _restore_production(ground, ended)
+    _write_record(ground.layout, ended)
+    prune(ground)
     return ended
 
 
-def read(layout: Layout, txid: str) -> Transaction:
+def read(layout: GovLayout, txid: str) -> Transaction:
     """Return a transaction; one whose run was cut off stands as failed.
 
     Raises:
         Failure: `gov-transaction-unknown`.
     """
-    found = read_state(layout.transactions / f"{txid}.json", Transaction, only_look=True) if _is_id(txid) else None
+    found = (
+        read_state(layout.transactions / f"{txid}.json", Transaction, only_look=True)
+        if _is_transaction_id(txid)
+        else None
+    )
     if not isinstance(found, Transaction):
         raise Failure("gov-transaction-unknown", f"transaction not found: {txid[:100]!r}", hint="See: gov tx list")
-    return _as_it_stands(layout, found)
+    return _resolve_status(layout, found)
 
 
-def read_all(layout: Layout) -> tuple[Transaction, ...]:
+def read_all(layout: GovLayout) -> tuple[Transaction, ...]:
     """Return the transactions that can be read, oldest first; those whose run was cut off stand as failed."""
-    paths = sorted(path for path in layout.transactions.glob("*.json") if _is_id(path.stem))
+    paths = sorted(path for path in layout.transactions.glob("*.json") if _is_transaction_id(path.stem))
     found = (read_state(path, Transaction, only_look=True) for path in paths)
-    return tuple(_as_it_stands(layout, one) for one in found if isinstance(one, Transaction))
+    return tuple(_resolve_status(layout, one) for one in found if isinstance(one, Transaction))
 
 
-def save(ground: Ground, transaction: Transaction) -> Transaction:
+def save(ground: GovContext, transaction: Transaction) -> Transaction:
     """Write a transaction's record, and return it.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    _write(ground.layout, transaction)
+    _write_record(ground.layout, transaction)
     return transaction
 
 
-def abort(ground: Ground, txid: str) -> Transaction:
+def abort(ground: GovContext, txid: str) -> Transaction:
     """Give a transaction up: its candidate is deleted, its record stays.
 
     Raises:
         Failure: `gov-transaction-unknown`, `gov-transaction-state` for one that was promoted or aborted.
     """
-    settle(ground)
+    mark_interrupted(ground)
     transaction = read(ground.layout, txid)
-    if transaction.status in CLOSED:
+    if transaction.status in CLOSED_STATUSES:
         raise Failure(
             "gov-transaction-state",
             f"The transaction {txid} is {transaction.status} and cannot be aborted.",
             hint="To take a promotion back: gov rollback SNAPSHOT." if transaction.status == "promoted" else None,
         )
-    candidate.remove(ground.layout.candidates / txid)
+    candidate.delete(ground.layout.candidates / txid)
     return save(ground, msgspec.structs.replace(transaction, status="aborted"))
 
 
-def settle(ground: Ground) -> None:
+def mark_interrupted(ground: GovContext) -> None:
     """Mark runs that were cut off as failed and delete their candidates; nobody else runs, as the lock is ours."""
     for path in sorted(ground.layout.transactions.glob("*.json")):
         found = read_state(path, Transaction, only_look=True)
-        if isinstance(found, Transaction) and found.status == "running" and _is_id(path.stem):
-            candidate.remove(ground.layout.candidates / found.txid)
-            _write(ground.layout, _failed(ground, found, _CUT_OFF.format(node_id=found.node_id)))
+        if isinstance(found, Transaction) and found.status == "running" and _is_transaction_id(path.stem):
+            candidate.delete(ground.layout.candidates / found.txid)
+            _write_record(ground.layout, _mark_failed(ground, found, _INTERRUPTED.format(node_id=found.node_id)))
 
 
-def truth_sha256(layout: Layout) -> str:
+def hash_truth_files(layout: GovLayout) -> str:
     """Return a hash over what is declared and locked: a candidate belongs to one state of both."""
     digest = hashlib.sha256()
     for path in (layout.pyproject, layout.lock):
@@ -171,58 +177,58 @@ def truth_sha256(layout: Layout) -> str:
     return digest.hexdigest()
 
 
-def deny_list_of(ground: Ground) -> DenyList:
+def build_configured_deny_list(ground: GovContext) -> DenyList:
     """Return the deny list as this root's configuration makes it."""
-    return deny_list(ground.settings.policy.deny, ground.settings.policy.allow)
+    return build_deny_list(ground.settings.policy.deny, ground.settings.policy.allow)
 
 
-def refuse_packages(ground: Ground, freeze: tuple[str, ...]) -> None:
+def refuse_denied_packages(ground: GovContext, freeze: tuple[str, ...]) -> None:
     """Stop when a package that does harm is among the lines of a freeze.
 
     Raises:
         Failure: `gov-denied`.
     """
-    denied = deny_list_of(ground)
-    for one in read_freeze(freeze).values():
-        refuse(denied.package(one.name, one.version or None), f"The package {one.line}")
+    denied = build_configured_deny_list(ground)
+    for one in parse_freeze(freeze).values():
+        refuse_denied(denied.package(one.name, one.version or None), f"The package {one.line}")
 
 
-def tidy(ground: Ground) -> None:
+def prune(ground: GovContext) -> None:
     """Keep the newest transactions with their logs and a few candidates; trouble with that is noted, not raised."""
     layout = ground.layout
     try:
         known = read_all(layout)
-        for one in known[:-_KEPT]:
+        for one in known[:-_MAX_TRANSACTIONS]:
             (layout.transactions / f"{one.txid}.json").unlink(missing_ok=True)
             (layout.conflicts / f"{one.txid}.json").unlink(missing_ok=True)
             for path in layout.logs.glob(f"{one.txid}.*"):
                 path.unlink(missing_ok=True)
-        open_ones = [one.txid for one in known if one.status not in CLOSED]
-        kept = set(open_ones[-_KEPT_CANDIDATES:])
+        open_ones = [one.txid for one in known if one.status not in CLOSED_STATUSES]
+        kept = set(open_ones[-_MAX_CANDIDATES:])
         for folder in layout.candidates.iterdir():
             if folder.name not in kept:
-                candidate.remove(folder)
+                candidate.delete(folder)
     except OSError as error:
         log.warning("old transactions not deleted", extra={"reason": str(error)})
 
 
-def _begun(ground: Ground, plugin: Plugin, folder: Path) -> Transaction:
-    txid = new_transaction_id(ground.clock)
+def _begin(ground: GovContext, plugin: RegisteredNode, folder: Path) -> Transaction:
+    txid = make_transaction_id(ground.clock)
     return Transaction(
         txid=txid,
         node_id=plugin.id,
-        started_at=to_text(ground.clock.now()),
+        started_at=format_utc(ground.clock.now()),
         candidate_env=str(ground.layout.candidates / txid),
         uv_version=ground.uv.version,
-        python=generation.python_version(ground.python),
-        truth_sha256=truth_sha256(ground.layout),
+        python=generation.read_python_version(ground.python),
+        truth_sha256=hash_truth_files(ground.layout),
         node_commit=read_head(folder),
-        node_tree=tree_of(folder),
+        node_tree=hash_code_tree(folder),
     )
 
 
-def _tried(
-    ground: Ground,
+def _run_trial(
+    ground: GovContext,
     begun: Transaction,
     folder: Path,
     *,
@@ -232,57 +238,61 @@ def _tried(
 ) -> Transaction:
     layout, uv, environment = ground.layout, ground.uv, Path(begun.candidate_env)
     layout.logs.mkdir(parents=True, exist_ok=True)
-    wanted = requirements.of_pack(folder)
-    _refuse_pins(ground, wanted)
+    wanted = requirements.read_requirements(folder)
+    _refuse_denied_pins(ground, wanted)
     progress("making the candidate environment")
-    candidate.make(ground, environment)
+    candidate.create(ground, environment)
     pre = uv.freeze(environment)
     progress(f"installing what {begun.node_id} declares")
     words = layout.logs / f"{begun.txid}.install.uv.log"
-    candidate.install(ground, environment, wanted, denied=deny_list_of(ground), log=words)
-    refuse_packages(ground, uv.freeze(environment))
+    candidate.install_requirements(ground, environment, wanted, denied=build_configured_deny_list(ground), log=words)
+    refuse_denied_packages(ground, uv.freeze(environment))
     logs = layout.logs / f"{begun.txid}.install.stdout.log", layout.logs / f"{begun.txid}.install.stderr.log"
-    ended = candidate.run_script(ground, environment, folder, logs)
-    refuse_packages(ground, uv.freeze(environment))
-    isolate(environment)
+    ended = candidate.run_install_script(ground, environment, folder, logs)
+    refuse_denied_packages(ground, uv.freeze(environment))
+    install_hook(environment)
     progress("starting ComfyUI in the candidate")
     judgement, started = judge(
         ground,
         txid=begun.txid,
         node_id=begun.node_id,
         environment=environment,
-        nodes={**registry.folders(ground), begun.node_id: folder},
+        nodes={**registry.find_enabled_folders(ground), begun.node_id: folder},
         timeout_seconds=timeout_seconds,
     )
     progress("comparing packages and files")
-    tried = msgspec.structs.replace(begun, pre_freeze=pre, judgement=_with_script(judgement, ended, logs), logs=started)
-    return _compared(ground, tried, environment, wanted)
+    tried = msgspec.structs.replace(
+        begun, pre_freeze=pre, judgement=_add_script_finding(judgement, ended, logs), logs=started
+    )
+    return _record_changes(ground, tried, environment, wanted)
 
 
-def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Requirements) -> Transaction:
+def _record_changes(ground: GovContext, tried: Transaction, environment: Path, wanted: NodeRequirements) -> Transaction:
     post = ground.uv.freeze(environment)
-    mark = generation.read_mark(ground.layout, generation.current(ground.layout))
-    report = integrity.modified(environment, None, known=mark.unverifiable if mark else ())
-    error = _healed(ground, environment, report)
+    mark = generation.read_mark(ground.layout, generation.current_key(ground.layout))
+    report = integrity.verify(environment, None, known=mark.unverifiable if mark else ())
+    error = _evict_modified(ground, environment, report)
     judgement = tried.judgement
     is_well = judgement is not None and judgement.exit_code == 0
     if not is_well and error is None:
-        error = _words(judgement)
-    plugin = registry.required(ground, tried.node_id)
-    known = closure(
-        _declared(ground, plugin, wanted), candidate.requires_of(environment), candidate.marker_values(tried.python)
+        error = _describe_failure(judgement)
+    plugin = registry.require(ground, tried.node_id)
+    known = find_closure(
+        _collect_declared_lines(ground, plugin, wanted),
+        candidate.read_requires(environment),
+        candidate.build_marker_environment(tried.python),
     )
     before, after = set(tried.pre_freeze), set(post)
     ended = msgspec.structs.replace(
         tried,
         # Installers and first starts write into the node's folder: what was there then is what was tried.
-        node_tree=tree_of(ground.custom_nodes / tried.node_id),
-        ended_at=to_text(ground.clock.now()),
+        node_tree=hash_code_tree(ground.custom_nodes / tried.node_id),
+        ended_at=format_utc(ground.clock.now()),
         status="completed" if is_well else "failed",
         post_freeze=post,
-        diff=Diff(added=tuple(sorted(after - before)), removed=tuple(sorted(before - after))),
-        core_impact=core_impact(tried.pre_freeze, post, ground.settings.policy.core_packages),
-        promotion_plan=plan(
+        diff=PackageDiff(added=tuple(sorted(after - before)), removed=tuple(sorted(before - after))),
+        core_impact=find_core_changes(tried.pre_freeze, post, ground.settings.policy.core_packages),
+        promotion_plan=build_plan(
             wanted,
             pre=tried.pre_freeze,
             post=post,
@@ -295,31 +305,31 @@ def _compared(ground: Ground, tried: Transaction, environment: Path, wanted: Req
         error=error,
     )
     try:
-        refuse_packages(ground, post)
+        refuse_denied_packages(ground, post)
     except Failure as failure:
         return msgspec.structs.replace(ended, status="failed", error=str(failure))
     return ended
 
 
-def _declared(ground: Ground, plugin: Plugin, wanted: Requirements) -> list[str]:
+def _collect_declared_lines(ground: GovContext, plugin: RegisteredNode, wanted: NodeRequirements) -> list[str]:
     """Return the lines whose packages come by themselves: what the node declares, and what is declared for others."""
-    groups = truth.groups(ground.layout.pyproject.read_text("utf-8"))
+    groups = truth.parse_groups(ground.layout.pyproject.read_text("utf-8"))
     others = (lines for name, lines in groups.items() if canonicalize_name(name) != canonicalize_name(plugin.group))
     return [*wanted.lines, *(line for lines in others for line in lines)]
 
 
-def _refuse_pins(ground: Ground, wanted: Requirements) -> None:
+def _refuse_denied_pins(ground: GovContext, wanted: NodeRequirements) -> None:
     """Stop before uv is asked when a node pins a version that does harm; uv would only say that there is none."""
-    denied = deny_list_of(ground)
-    for one in read_freeze(wanted.lines).values():
-        refuse(denied.package(one.name, one.version or None), f"The requirement {one.line!r}")
+    denied = build_configured_deny_list(ground)
+    for one in parse_freeze(wanted.lines).values():
+        refuse_denied(denied.package(one.name, one.version or None), f"The requirement {one.line!r}")
 
 
-def _healed(ground: Ground, environment: Path, report: integrity.IntegrityReport) -> str | None:
+def _evict_modified(ground: GovContext, environment: Path, report: integrity.IntegrityReport) -> str | None:
     """Take changed bytes out of uv's cache, and out of production by putting an untouched environment in its place."""
     if not report.modified_packages:
         return None
-    shared = candidate.heal(ground, environment, report)
+    shared = candidate.evict_modified(ground, environment, report)
     if not shared:
         return None
     log.warning("a trial changed files of production", extra={"files": shared[:20]})
@@ -333,18 +343,18 @@ def _healed(ground: Ground, environment: Path, report: integrity.IntegrityReport
     return None
 
 
-def _is_production_whole(ground: Ground) -> bool:
-    mark = generation.read_mark(ground.layout, generation.current(ground.layout))
-    return mark is not None and generation.is_untouched(ground.layout, mark)
+def _is_production_intact(ground: GovContext) -> bool:
+    mark = generation.read_mark(ground.layout, generation.current_key(ground.layout))
+    return mark is not None and generation.is_unmodified(ground.layout, mark)
 
 
-def _with_whole_production(ground: Ground, ended: Transaction) -> Transaction:
+def _restore_production(ground: GovContext, ended: Transaction) -> Transaction:
     """Put an untouched environment in the place of production where a trial wrote into it, and tell that."""
-    if _is_production_whole(ground):
+    if _is_production_intact(ground):
         return ended
     log.warning("a trial wrote into production", extra={"txid": ended.txid})
     what = f"While {ended.node_id} was tried, production's environment was changed"
-    if truth_sha256(ground.layout) != ended.truth_sha256:
+    if hash_truth_files(ground.layout) != ended.truth_sha256:
         error = f"{what}, and so were pyproject.toml or uv.lock. Look at them (`gov check`), or go back: gov rollback."
     else:
         try:
@@ -355,36 +365,36 @@ def _with_whole_production(ground: Ground, ended: Transaction) -> Transaction:
     return msgspec.structs.replace(ended, status="failed", error=error)
 
 
-def _with_script(judgement: Judgement, status: int | None, logs: tuple[Path, Path]) -> Judgement:
+def _add_script_finding(judgement: Judgement, status: int | None, logs: tuple[Path, Path]) -> Judgement:
     if status is None:
         return judgement
     finding = Finding(
         name="install",
         status="ok" if status == 0 else "warn",
-        detail=f"install.py ended with status {status}; see {show_path(logs[1])}.",
+        detail=f"install.py ended with status {status}; see {printable_path(logs[1])}.",
     )
     findings = (finding, *judgement.findings) if status else (*judgement.findings, finding)
     return msgspec.structs.replace(judgement, findings=findings)
 
 
-def _words(judgement: Judgement | None) -> str:
+def _describe_failure(judgement: Judgement | None) -> str:
     worst = next((one.detail for one in judgement.findings if one.status == "fail"), "") if judgement else ""
     return worst or f"The start ended with status {judgement.exit_code if judgement else 'unknown'}."
 
 
-def _failed(ground: Ground, begun: Transaction, error: str) -> Transaction:
-    return msgspec.structs.replace(begun, status="failed", ended_at=to_text(ground.clock.now()), error=error)
+def _mark_failed(ground: GovContext, begun: Transaction, error: str) -> Transaction:
+    return msgspec.structs.replace(begun, status="failed", ended_at=format_utc(ground.clock.now()), error=error)
 
 
-def _as_it_stands(layout: Layout, found: Transaction) -> Transaction:
+def _resolve_status(layout: GovLayout, found: Transaction) -> Transaction:
     if found.status != "running" or is_held(layout.lock_file):
         return found
-    return msgspec.structs.replace(found, status="failed", error=_CUT_OFF.format(node_id=found.node_id))
+    return msgspec.structs.replace(found, status="failed", error=_INTERRUPTED.format(node_id=found.node_id))
 
 
-def _is_id(text: str) -> bool:
+def _is_transaction_id(text: str) -> bool:
     return TRANSACTION_ID.fullmatch(text) is not None
 
 
-def _write(layout: Layout, transaction: Transaction) -> None:
+def _write_record(layout: GovLayout, transaction: Transaction) -> None:
     write_atomic(layout.transactions / f"{transaction.txid}.json", to_json(transaction))

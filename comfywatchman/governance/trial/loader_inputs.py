@@ -6,29 +6,29 @@ from collections.abc import Iterator
 
 from comfywatchman.base.files import read_state
 from comfywatchman.comfyui.loaders.table import LoaderInput
-from comfywatchman.comfyui.references.observed import TriedLoaders
-from comfywatchman.governance.store.layout import Layout
+from comfywatchman.comfyui.references.observed import ObservedLoaders
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Judgement, Transaction
 
 
-def tried_loaders(layout: Layout) -> TriedLoaders:
+def read_observed_loaders(layout: GovLayout) -> ObservedLoaders:
     """Return what the trials of a governed root showed; of several looks at the same class the last counts.
 
     A transaction that cannot be read tells nothing, and stays where it is.
     """
     inputs: dict[str, tuple[LoaderInput, ...]] = {}
     directories: dict[str, tuple[str, ...]] = {}
-    for judgement in _judgements(layout):
+    for judgement in _read_judgements(layout):
         for class_type, folders in judgement.model_folders.items():
             places = judgement.widget_places.get(class_type, {})
             inputs[class_type] = tuple(
-                _input(class_type, name, keys, places.get(name)) for name, keys in sorted(folders.items())
+                _build_loader_input(class_type, name, keys, places.get(name)) for name, keys in sorted(folders.items())
             )
         directories.update(judgement.model_directories)
-    return TriedLoaders(tuple(one for listed in inputs.values() for one in listed), directories)
+    return ObservedLoaders(tuple(one for listed in inputs.values() for one in listed), directories)
 
 
-def _judgements(layout: Layout) -> Iterator[Judgement]:
+def _read_judgements(layout: GovLayout) -> Iterator[Judgement]:
     try:
         paths = sorted(layout.transactions.glob("*.json"))
     except OSError:
@@ -40,6 +40,6 @@ def _judgements(layout: Layout) -> Iterator[Judgement]:
             yield found.judgement
 
 
-def _input(class_type: str, name: str, keys: str, place: int | None) -> LoaderInput:
+def _build_loader_input(class_type: str, name: str, keys: str, place: int | None) -> LoaderInput:
     folder, *also = keys.split(",")
     return LoaderInput(class_type, name, folder, place, "a trial of the pack on this host", "high", tuple(also))

@@ -6,10 +6,10 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-_LAST_PART: Final = re.compile(r"[^\\/]*$")
+_BASENAME: Final = re.compile(r"[^\\/]*$")
 
 
-def tied_inputs(
+def find_model_inputs(
     combos: Mapping[str, Mapping[str, tuple[str, ...]]], names: Mapping[str, frozenset[str]]
 ) -> dict[str, dict[str, str]]:
     """Return model folder keys by class and input; an input that lists several folders has them with commas between.
@@ -21,19 +21,22 @@ def tied_inputs(
     marked = frozenset[str]().union(*names.values())
     found: dict[str, dict[str, str]] = {}
     for class_type, inputs in combos.items():
-        tied = {name: _folders(_listed(choices, marked), names) for name, choices in inputs.items()}
+        tied = {
+            name: _explain_listed_markers(_find_listed_markers(choices, marked), names)
+            for name, choices in inputs.items()
+        }
         kept = {name: ",".join(keys) for name, keys in tied.items() if keys}
         if kept:
             found[class_type] = kept
     return found
 
 
-def _listed(choices: Iterable[str], marked: frozenset[str]) -> frozenset[str]:
-    parts = (_LAST_PART.search(choice) for choice in choices)
+def _find_listed_markers(choices: Iterable[str], marked: frozenset[str]) -> frozenset[str]:
+    parts = (_BASENAME.search(choice) for choice in choices)
     return frozenset(part.group() for part in parts if part is not None) & marked
 
 
-def _folders(listed: frozenset[str], names: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
+def _explain_listed_markers(listed: frozenset[str], names: Mapping[str, frozenset[str]]) -> tuple[str, ...]:
     """Return the fewest model folders that explain what is listed, the most telling first.
 
     A folder explains more when more of the listed marks are its own and fewer of its marks are not listed.

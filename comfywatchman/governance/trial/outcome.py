@@ -14,7 +14,7 @@ TIMED_OUT: Final = 124
 NOT_STARTED: Final = 2
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True):
+class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One start; kept as it is for the comparison start.
 
     Attributes:

@@ -9,13 +9,13 @@ from comfywatchman.governance.store.records import Finding
 
 Prompt = dict[str, dict[str, Any]]
 
-_IMAGE: Final[Prompt] = {
+_IMAGE_PROMPT: Final[Prompt] = {
     "1": {"class_type": "EmptyImage", "inputs": {"width": 16, "height": 16, "batch_size": 1, "color": 0}},
     "2": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
 }
 """Makes a tensor and writes a picture into the temporary folder: torch, numpy and Pillow have to work together."""
 
-_NEEDED: Final = frozenset({"EmptyImage", "PreviewImage"})
+_IMAGE_CLASSES: Final = frozenset({"EmptyImage", "PreviewImage"})
 
 
 def choose_prompt(classes: Collection[str], mark: str) -> Prompt | None:
@@ -25,14 +25,14 @@ def choose_prompt(classes: Collection[str], mark: str) -> Prompt | None:
         classes: The server's classes.
         mark: A text that no earlier prompt had, so that no cache answers.
     """
-    if frozenset(classes) >= _NEEDED:
-        return _IMAGE
+    if frozenset(classes) >= _IMAGE_CLASSES:
+        return _IMAGE_PROMPT
     if "PreviewAny" in classes:
         return {"1": {"class_type": "PreviewAny", "inputs": {"source": mark}}}
     return None
 
 
-def refusal(status: int, answer: Mapping[str, object]) -> str | None:
+def find_refusal(status: int, answer: Mapping[str, object]) -> str | None:
     """Say why a server did not take a prompt whole; None when it did.
 
     A 200 with errors of single nodes is a refusal too: ComfyUI drops those outputs and reports success.
@@ -46,7 +46,7 @@ def refusal(status: int, answer: Mapping[str, object]) -> str | None:
     return f"errors in {', '.join(sorted(map(str, errors)))}" if isinstance(errors, dict) and errors else None
 
 
-def outcome(entry: object) -> Finding | None:
+def parse_outcome(entry: object) -> Finding | None:
     """Return what a history entry says of the prompt; None while there is none."""
     if not isinstance(entry, dict) or not entry:
         return None
@@ -54,10 +54,12 @@ def outcome(entry: object) -> Finding | None:
     told = status if isinstance(status, dict) else {}
     if told.get("status_str") == "success":
         return Finding(name="probe", status="ok", detail="A minimal prompt was computed.")
-    return Finding(name="probe", status="fail", detail=f"A minimal prompt failed: {_error(told) or 'no reason given'}.")
+    return Finding(
+        name="probe", status="fail", detail=f"A minimal prompt failed: {_parse_error(told) or 'no reason given'}."
+    )
 
 
-def _error(status: dict[str, Any]) -> str:
+def _parse_error(status: dict[str, Any]) -> str:
     for message in reversed(status.get("messages") or []):
         facts = message[1] if isinstance(message, list) and len(message) > 1 else None
         if isinstance(facts, dict) and "exception_type" in facts:

@@ -11,32 +11,37 @@ from typing import Final, Literal
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import Child, child_environment
-from comfywatchman.comfyui.server.api import ask_running
-from comfywatchman.comfyui.server.command import arguments, environment, keeps_to_base, known_options
-from comfywatchman.comfyui.server.listening import holders, listeners, session_pids
-from comfywatchman.comfyui.server.start_log import failure_reasons, import_times
-from comfywatchman.comfyui.server.stray_processes import VARIABLE, end_marked, new_mark
-from comfywatchman.governance.trial.log_text import in_words, last_words
-from comfywatchman.governance.trial.outcome import NOT_STARTED, TIMED_OUT, Started
-from comfywatchman.governance.trial.scratch import Marks, lay_out
-from comfywatchman.governance.trial.server_queries import ask_nodes, run_prompt
-from comfywatchman.governance.trial.spec import Bench
+from comfywatchman.base.process import ChildProcess, build_child_environment
+from comfywatchman.comfyui.server.api import probe_server
+from comfywatchman.comfyui.server.command import (
+    build_command,
+    build_environment,
+    has_base_directory_option,
+    read_known_options,
+)
+from comfywatchman.comfyui.server.listening import find_session_pids, find_socket_owners, read_listeners
+from comfywatchman.comfyui.server.start_log import parse_failure_reasons, parse_import_times
+from comfywatchman.comfyui.server.stray_processes import TRIAL_VARIABLE, create_mark, end_marked_processes
+from comfywatchman.governance.trial.log_text import clean_line, find_last_line
+from comfywatchman.governance.trial.outcome import NOT_STARTED, TIMED_OUT, StartOutcome
+from comfywatchman.governance.trial.scratch import ModelMarkers, create_base_directory
+from comfywatchman.governance.trial.server_queries import query_nodes, run_minimal_prompt
+from comfywatchman.governance.trial.spec import TrialSpec
 
-_LOOK_SECONDS: Final = 0.1
-_ASK_SECONDS: Final = 10.0
+_POLL_SECONDS: Final = 0.1
+_QUERY_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 3.0
 _DYING_SECONDS: Final = 0.5
 """How long a process that broke a connection off may take until it can be seen to have ended."""
-_READ_BYTES: Final = 4 << 20
-_KEPT_BYTES: Final = 1 << 20
-_FOR_LOGS: Final = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
-_PORTS: Final = 3
+_LOG_TAIL_BYTES: Final = 4 << 20
+_KEPT_LOG_BYTES: Final = 1 << 20
+_LOG_VARIABLES: Final = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
+_PORT_ATTEMPTS: Final = 3
 """How many ports are tried when somebody else takes each before ComfyUI does."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Waited:
+class _StartWait:
     """How the waiting ended: it serves, it ended, it was given up, or the port belongs to somebody else."""
 
     how: Literal["serves", "ended", "given_up", "port_taken"]
@@ -44,7 +49,9 @@ class _Waited:
     trouble: str | None = None
 
 
-def start(bench: Bench, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path]) -> Started:
+def start_comfyui(
+    bench: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path]
+) -> StartOutcome:
     """Start ComfyUI with an interpreter and some nodes, and end it again.
 
     Args:
@@ -59,46 +66,50 @@ def start(bench: Bench, python: Path, nodes: Mapping[str, Path], base: Path, log
     """
     for name, path in (("main.py", bench.comfyui / "main.py"), ("the interpreter", python)):
         if not path.is_file():
-            return Started(how="none", exit_code=NOT_STARTED, trouble=f"{name} is not there: {in_words(str(path))}.")
-    for _ in range(_PORTS):
-        started = _start_at(bench, python, nodes, base, logs, port=bench.choose_port())
+            return StartOutcome(
+                how="none", exit_code=NOT_STARTED, trouble=f"{name} is not there: {clean_line(str(path))}."
+            )
+    for _ in range(_PORT_ATTEMPTS):
+        started = _start_on_port(bench, python, nodes, base, logs, port=bench.choose_port())
         if started is not None:
             return started
     trouble = "Each port that was free had been taken by another program when ComfyUI was to listen."
-    return Started(how="none", exit_code=NOT_STARTED, trouble=trouble)
+    return StartOutcome(how="none", exit_code=NOT_STARTED, trouble=trouble)
 
 
-def _start_at(
-    bench: Bench, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path], *, port: int
-) -> Started | None:
+def _start_on_port(
+    bench: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path], *, port: int
+) -> StartOutcome | None:
     """Start at a port; None when somebody else has it."""
-    marks = lay_out(base, nodes)
-    trial = new_mark()
-    variables = environment(python, child_environment().get("PATH", ""), bench.environment)
-    command = arguments(python, bench.comfyui, base, port, use_cpu=bench.use_cpu(), extra=bench.extra_args)
+    marks = create_base_directory(base, nodes)
+    trial = create_mark()
+    variables = build_environment(python, build_child_environment().get("PATH", ""), bench.environment)
+    command = build_command(python, bench.comfyui, base, port, use_cpu=bench.use_cpu(), extra=bench.extra_args)
     try:
-        with Child(
+        with ChildProcess(
             command,
-            extra_environment={**variables, **_FOR_LOGS, VARIABLE: trial},
+            extra_environment={**variables, **_LOG_VARIABLES, TRIAL_VARIABLE: trial},
             folder=bench.comfyui,
             logs=logs,
             dies_with_us=True,
         ) as child:
-            waited = _wait(child, port, bench)
+            waited = _wait_until_serving(child, port, bench)
             if waited.how == "port_taken":
                 return None
-            return _judged(child, waited, f"http://127.0.0.1:{port}", marks, bench)
+            return _build_outcome(child, waited, f"http://127.0.0.1:{port}", marks, bench)
     finally:
-        end_marked(trial)
+        end_marked_processes(trial)
         for log in logs:
-            _shorten(log)
+            _shorten_log(log)
 
 
-def _judged(child: Child, waited: _Waited, url: str, marks: Marks, bench: Bench) -> Started:
-    unasked = None if keeps_to_base(known_options(bench.comfyui)) else "--base-directory"
+def _build_outcome(
+    child: ChildProcess, waited: _StartWait, url: str, marks: ModelMarkers, bench: TrialSpec
+) -> StartOutcome:
+    unasked = None if has_base_directory_option(read_known_options(bench.comfyui)) else "--base-directory"
     if waited.how != "serves":
-        failures, imported = _imports(child)
-        return Started(
+        failures, imported = _read_import_results(child)
+        return StartOutcome(
             how="exit" if waited.how == "ended" else "none",
             exit_code=waited.status,
             trouble=waited.trouble,
@@ -107,28 +118,28 @@ def _judged(child: Child, waited: _Waited, url: str, marks: Marks, bench: Bench)
             unasked=unasked,
         )
     marked = marks if bench.probe and unasked is None else None
-    started = _asked(child, url, marked, bench=bench)
-    failures, imported = _imports(child)
+    started = _query_server(child, url, marked, bench=bench)
+    failures, imported = _read_import_results(child)
     is_lost = started.trouble is not None or (started.probe is not None and started.probe.status == "fail")
     ended = child.wait(_DYING_SECONDS if is_lost else 0.0)
     child.end(grace_seconds=_GRACE_SECONDS)
     started = msgspec.structs.replace(started, failures=failures, imported=imported, unasked=unasked)
     if ended is None:
         return started
-    trouble = _end_in_words("It ended while it was asked", ended, child)
+    trouble = _describe_exit("It ended while it was asked", ended, child)
     return msgspec.structs.replace(started, exit_code=ended or 1, trouble=trouble)
 
 
-def _asked(child: Child, url: str, marks: Marks | None, *, bench: Bench) -> Started:
+def _query_server(child: ChildProcess, url: str, marks: ModelMarkers | None, *, bench: TrialSpec) -> StartOutcome:
     try:
-        told = ask_nodes(url, marks)
+        told = query_nodes(url, marks)
     except Failure as failure:
-        return Started(how="server", exit_code=0, trouble=in_words(failure.message))
+        return StartOutcome(how="server", exit_code=0, trouble=clean_line(failure.message))
     ran = None
     if bench.probe:
         limit = bench.prompt_seconds
-        ran = run_prompt(url, told.packs, limit_seconds=limit, is_running=_still_runs(child))
-    return Started(
+        ran = run_minimal_prompt(url, told.packs, limit_seconds=limit, is_running=_build_running_check(child))
+    return StartOutcome(
         how="server",
         exit_code=0,
         packs=told.packs,
@@ -139,44 +150,44 @@ def _asked(child: Child, url: str, marks: Marks | None, *, bench: Bench) -> Star
     )
 
 
-def _still_runs(child: Child) -> Callable[[], bool]:
-    return lambda: child.wait(_LOOK_SECONDS) is None
+def _build_running_check(child: ChildProcess) -> Callable[[], bool]:
+    return lambda: child.wait(_POLL_SECONDS) is None
 
 
-def _wait(child: Child, port: int, bench: Bench) -> _Waited:
+def _wait_until_serving(child: ChildProcess, port: int, bench: TrialSpec) -> _StartWait:
     """Wait until our own child serves as ComfyUI does; that something answers at the port proves nothing."""
     deadline = time.monotonic() + bench.timeout_seconds
     trouble = "It did not listen."
     while True:
-        status = child.wait(_LOOK_SECONDS)
+        status = child.wait(_POLL_SECONDS)
         if status is not None:
-            if status and _is_taken(child.pid, port):
-                return _Waited("port_taken")
-            trouble_at_end = _end_in_words("main.py ended", status, child) if status else None
-            return _Waited("ended", status, trouble_at_end)
+            if status and _is_port_taken(child.pid, port):
+                return _StartWait("port_taken")
+            trouble_at_end = _describe_exit("main.py ended", status, child) if status else None
+            return _StartWait("ended", status, trouble_at_end)
         if child.written_bytes() > bench.max_log_bytes:
-            return _Waited("given_up", TIMED_OUT, f"It printed more than {bench.max_log_bytes >> 20} MiB.")
-        if _is_taken(child.pid, port):
-            return _Waited("port_taken")
+            return _StartWait("given_up", TIMED_OUT, f"It printed more than {bench.max_log_bytes >> 20} MiB.")
+        if _is_port_taken(child.pid, port):
+            return _StartWait("port_taken")
         left = deadline - time.monotonic()
         if left <= 0:
-            words = last_words(child.errors_tail().decode("utf-8", "replace"))
+            words = find_last_line(child.errors_tail().decode("utf-8", "replace"))
             said = f" Its last words: {words}" if words else ""
             within = f"It neither served nor ended within {bench.timeout_seconds:g} seconds. {trouble}{said}"
-            return _Waited("given_up", TIMED_OUT, within)
-        if _is_open(child.pid, port):
-            found = _trouble_with(port, min(_ASK_SECONDS, left))
+            return _StartWait("given_up", TIMED_OUT, within)
+        if _is_listening(child.pid, port):
+            found = _find_identity_problem(port, min(_QUERY_SECONDS, left))
             if found is None:
-                return _Waited("serves")
+                return _StartWait("serves")
             trouble = found
 
 
-def _trouble_with(port: int, timeout_seconds: float) -> str | None:
+def _find_identity_problem(port: int, timeout_seconds: float) -> str | None:
     """Say why who answers at a port is not the ComfyUI that was started; None when it is."""
     try:
-        running = ask_running(f"http://127.0.0.1:{port}", timeout_seconds=timeout_seconds)
+        running = probe_server(f"http://127.0.0.1:{port}", timeout_seconds=timeout_seconds)
     except Failure as failure:
-        return in_words(failure.message)
+        return clean_line(failure.message)
     if running is None:
         return "It stopped listening."
     if f"--port={port}" not in running.argv:
@@ -184,49 +195,49 @@ def _trouble_with(port: int, timeout_seconds: float) -> str | None:
     return None
 
 
-def _is_open(leader: int, port: int) -> bool:
-    inodes = {one.inode for one in listeners() if one.port == port}
-    return bool(inodes) and bool(holders(inodes, session_pids(leader)))
+def _is_listening(leader: int, port: int) -> bool:
+    inodes = {one.inode for one in read_listeners() if one.port == port}
+    return bool(inodes) and bool(find_socket_owners(inodes, find_session_pids(leader)))
 
 
-def _is_taken(leader: int, port: int) -> bool:
-    inodes = {one.inode for one in listeners() if one.port == port}
-    return bool(inodes) and not holders(inodes, session_pids(leader))
+def _is_port_taken(leader: int, port: int) -> bool:
+    inodes = {one.inode for one in read_listeners() if one.port == port}
+    return bool(inodes) and not find_socket_owners(inodes, find_session_pids(leader))
 
 
-def _imports(child: Child) -> tuple[dict[str, str], frozenset[str]]:
+def _read_import_results(child: ChildProcess) -> tuple[dict[str, str], frozenset[str]]:
     """Return what the log says of packs; ComfyUI writes it to its standard error unless told otherwise."""
-    for tail in (child.errors_tail(max_bytes=_READ_BYTES), child.output_tail(max_bytes=_READ_BYTES)):
+    for tail in (child.errors_tail(max_bytes=_LOG_TAIL_BYTES), child.output_tail(max_bytes=_LOG_TAIL_BYTES)):
         text = tail.decode("utf-8", "replace")
-        told = import_times(text)
+        told = parse_import_times(text)
         if told is not None:
             failed, imported = told
-            return {name: in_words(reason) for name, reason in failure_reasons(text, failed).items()}, imported
+            return {name: clean_line(reason) for name, reason in parse_failure_reasons(text, failed).items()}, imported
     return {}, frozenset()
 
 
-def _end_in_words(what: str, status: int, child: Child) -> str:
+def _describe_exit(what: str, status: int, child: ChildProcess) -> str:
     import signal
 
     how = f"with status {status}"
     if status < 0:
         names = {number.value: number.name for number in signal.Signals}
         how = f"by {names.get(-status, f'signal {-status}')}"
-    words = last_words(child.errors_tail().decode("utf-8", "replace"))
+    words = find_last_line(child.errors_tail().decode("utf-8", "replace"))
     return f"{what} {how}{f': {words}' if words else '.'}"
 
 
-def _shorten(log: Path) -> None:
+def _shorten_log(log: Path) -> None:
     """Keep the beginning and the end of a log that grew large."""
     try:
         size = log.stat().st_size
-        if size <= 2 * _KEPT_BYTES:
+        if size <= 2 * _KEPT_LOG_BYTES:
             return
         with log.open("r+b") as stream:
-            stream.seek(size - _KEPT_BYTES)
+            stream.seek(size - _KEPT_LOG_BYTES)
             end = stream.read()
-            stream.truncate(_KEPT_BYTES)
-            stream.seek(_KEPT_BYTES)
-            stream.write(b"\n[... %d bytes left out ...]\n" % (size - 2 * _KEPT_BYTES) + end)
+            stream.truncate(_KEPT_LOG_BYTES)
+            stream.seek(_KEPT_LOG_BYTES)
+            stream.write(b"\n[... %d bytes left out ...]\n" % (size - 2 * _KEPT_LOG_BYTES) + end)
     except OSError:
         return

@@ -15,12 +15,12 @@ EMPTY_SAFETENSORS: Final = b"\x02\x00\x00\x00\x00\x00\x00\x00{}"
 """A safetensors file without a tensor: a node that looks into every model it lists does not stumble over it."""
 
 _FOLDERS: Final = ("custom_nodes", "input", "output", "models", "user")
-_USUAL: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".gguf")
+_COMMON_SUFFIXES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".onnx", ".gguf")
 _NO_MODELS: Final = frozenset({"custom_nodes", "datasets", "download_model_base"})
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ModelMarker:
     """A model file that is there to be recognised in a node's list."""
 
     name: str
@@ -29,7 +29,7 @@ class Mark:
 
 
 @dataclass(slots=True)
-class Marks:
+class ModelMarkers:
     """The marked models of a base directory.
 
     Args:
@@ -37,7 +37,7 @@ class Marks:
     """
 
     base: Path
-    _by_name: dict[str, Mark] = field(default_factory=dict)
+    _by_name: dict[str, ModelMarker] = field(default_factory=dict)
 
     def add(self, folders: Mapping[str, Sequence[Path]]) -> bool:
         """Mark the directories of model folders, those outside of the base directory left out.
@@ -51,16 +51,16 @@ class Marks:
         there = {(mark.directory, mark.suffix) for mark in self._by_name.values()}
         missing = [place for place in self._wanted(folders) if place not in there]
         for directory, suffix in missing:
-            mark = Mark(
+            mark = ModelMarker(
                 f"watchman-{len(self._by_name):04}{'' if suffix == FOLDER_EXTENSION else suffix}", directory, suffix
             )
-            _write(mark)
+            _write_marker(mark)
             self._by_name[mark.name] = mark
         return bool(missing)
 
     def names(self, folders: Mapping[str, Sequence[Path]]) -> dict[str, frozenset[str]]:
         """Return which marks each model folder lists, as far as its extensions are known."""
-        known = _extensions(self.base)
+        known = _find_extensions(self.base)
         return {
             key: frozenset(
                 mark.name
@@ -71,30 +71,30 @@ class Marks:
         }
 
     def _wanted(self, folders: Mapping[str, Sequence[Path]]) -> Iterator[tuple[Path, str]]:
-        known = _extensions(self.base)
+        known = _find_extensions(self.base)
         wanted = {
             (directory, suffix)
             for key, directories in folders.items()
             for directory in directories
             if directory.is_relative_to(self.base)
-            for suffix in _suffixes(known.get(key, frozenset()))
+            for suffix in _choose_suffixes(known.get(key, frozenset()))
         }
         yield from sorted(wanted)
 
 
-def lay_out(base: Path, nodes: Mapping[str, Path]) -> Marks:
+def create_base_directory(base: Path, nodes: Mapping[str, Path]) -> ModelMarkers:
     """Make a base directory with links to nodes, and marks in every model folder that is known beforehand."""
     shutil.rmtree(base, ignore_errors=True)
     for name in _FOLDERS:
         (base / name).mkdir(parents=True)
     for node_id, folder in nodes.items():
         (base / "custom_nodes" / node_id).symlink_to(folder.resolve(), target_is_directory=True)
-    marks = Marks(base)
-    marks.add(known_folders(base))
+    marks = ModelMarkers(base)
+    marks.add(find_known_folders(base))
     return marks
 
 
-def known_folders(base: Path) -> dict[str, tuple[Path, ...]]:
+def find_known_folders(base: Path) -> dict[str, tuple[Path, ...]]:
     """Return the model folders of a base directory that ComfyUI and well-known packs have, without its output."""
     folders, _ = resolve_folders(Installation(root=base, version=None, base=base))
     return {
@@ -103,7 +103,7 @@ def known_folders(base: Path) -> dict[str, tuple[Path, ...]]:
     }
 
 
-def told_folders(answer: object) -> dict[str, tuple[Path, ...]]:
+def parse_folder_paths(answer: object) -> dict[str, tuple[Path, ...]]:
     """Return the model folders that a server's `/internal/folder_paths` names; none for an answer of another shape."""
     if not isinstance(answer, dict):
         return {}
@@ -114,11 +114,11 @@ def told_folders(answer: object) -> dict[str, tuple[Path, ...]]:
     }
 
 
-def own_directories(
+def find_pack_directories(
     base: Path, keys: Iterable[str], folders: Mapping[str, Sequence[Path]]
 ) -> dict[str, tuple[str, ...]]:
     """Return the directories of folders that only packs have, relative to the model folder; others are left out."""
-    known, models = known_folders(base), base / "models"
+    known, models = find_known_folders(base), base / "models"
     return {
         key: tuple(str(place.relative_to(models)) for place in folders[key])
         for key in sorted(keys)
@@ -126,21 +126,21 @@ def own_directories(
     }
 
 
-def _extensions(base: Path) -> dict[str, frozenset[str]]:
+def _find_extensions(base: Path) -> dict[str, frozenset[str]]:
     folders, _ = resolve_folders(Installation(root=base, version=None, base=base))
     return {name: folder.extensions for name, folder in folders.folders.items()}
 
 
-def _suffixes(extensions: Iterable[str]) -> tuple[str, ...]:
+def _choose_suffixes(extensions: Iterable[str]) -> tuple[str, ...]:
     """Return with which suffixes a folder is marked: two usual ones at most, or all where nothing is known."""
     listed = sorted(extensions)
     if not listed:
-        return _USUAL
-    usual = [suffix for suffix in _USUAL if suffix in listed]
+        return _COMMON_SUFFIXES
+    usual = [suffix for suffix in _COMMON_SUFFIXES if suffix in listed]
     return tuple(usual[:1] or listed[:1])
 
 
-def _write(mark: Mark) -> None:
+def _write_marker(mark: ModelMarker) -> None:
     path = mark.directory / mark.name
     if mark.suffix == FOLDER_EXTENSION:
         path.mkdir(parents=True, exist_ok=True)

@@ -12,21 +12,26 @@ from typing import Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
+from comfywatchman.base.http import HttpSession
 from comfywatchman.comfyui.server.api import MAX_OBJECT_INFO_BYTES
-from comfywatchman.comfyui.server.object_info import read_object_info, widget_places
+from comfywatchman.comfyui.server.object_info import find_widget_indexes, read_object_info
 from comfywatchman.governance.store.records import Finding
-from comfywatchman.governance.trial.log_text import in_words
-from comfywatchman.governance.trial.model_folders import tied_inputs
-from comfywatchman.governance.trial.prompt import choose_prompt, outcome, refusal
-from comfywatchman.governance.trial.scratch import Marks, known_folders, own_directories, told_folders
+from comfywatchman.governance.trial.log_text import clean_line
+from comfywatchman.governance.trial.model_folders import find_model_inputs
+from comfywatchman.governance.trial.prompt import choose_prompt, find_refusal, parse_outcome
+from comfywatchman.governance.trial.scratch import (
+    ModelMarkers,
+    find_known_folders,
+    find_pack_directories,
+    parse_folder_paths,
+)
 
-CUSTOM: Final = "custom_nodes."
-_LIMIT_SECONDS: Final = 60.0
+CUSTOM_NODES_PREFIX: Final = "custom_nodes."
+_REQUEST_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class ServerNodes:
     """What the server says of its nodes.
 
     Attributes:
@@ -42,7 +47,7 @@ class Told:
     model_directories: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def ask_nodes(url: str, marks: Marks | None) -> Told:
+def query_nodes(url: str, marks: ModelMarkers | None) -> ServerNodes:
     """Ask a server for its nodes.
 
     Args:
@@ -52,21 +57,29 @@ def ask_nodes(url: str, marks: Marks | None) -> Told:
     Raises:
         Failure: `http-unreachable`, `http-status` or `http-body`.
     """
-    with Session(timeout_seconds=_LIMIT_SECONDS, max_bytes=MAX_OBJECT_INFO_BYTES) as session:
-        folders = {} if marks is None else _folders(session, url, marks)
+    with HttpSession(timeout_seconds=_REQUEST_SECONDS, max_bytes=MAX_OBJECT_INFO_BYTES) as session:
+        folders = {} if marks is None else _query_model_folders(session, url, marks)
         payload = session.get_json(f"{url}/object_info")
     nodes = read_object_info(payload, {}, version=None)
     if not nodes.packs:
         raise Failure("http-body", f"{url}/object_info did not list any node.")
     if marks is None:
-        return Told(nodes.packs)
-    combos = {name: inputs for name, inputs in nodes.combos.items() if nodes.packs.get(name, "").startswith(CUSTOM)}
-    tied = tied_inputs(combos, marks.names(folders))
+        return ServerNodes(nodes.packs)
+    combos = {
+        name: inputs
+        for name, inputs in nodes.combos.items()
+        if nodes.packs.get(name, "").startswith(CUSTOM_NODES_PREFIX)
+    }
+    tied = find_model_inputs(combos, marks.names(folders))
     keys = {key for inputs in tied.values() for listed in inputs.values() for key in listed.split(",")}
-    return Told(nodes.packs, tied, widget_places(payload, tied), own_directories(marks.base, keys, folders))
+    return ServerNodes(
+        nodes.packs, tied, find_widget_indexes(payload, tied), find_pack_directories(marks.base, keys, folders)
+    )
 
 
-def run_prompt(url: str, packs: dict[str, str], *, limit_seconds: float, is_running: Callable[[], bool]) -> Finding:
+def run_minimal_prompt(
+    url: str, packs: dict[str, str], *, limit_seconds: float, is_running: Callable[[], bool]
+) -> Finding:
     """Run a minimal prompt and wait for its end; one that does not end is interrupted.
 
     Args:
@@ -80,26 +93,26 @@ def run_prompt(url: str, packs: dict[str, str], *, limit_seconds: float, is_runn
     if prompt is None:
         return Finding(name="probe", status="unknown", detail="The server has no class for a minimal prompt.")
     try:
-        with Session(timeout_seconds=_LIMIT_SECONDS) as session:
-            return _run(session, url, {"prompt": prompt, "prompt_id": mark}, limit_seconds, is_running)
+        with HttpSession(timeout_seconds=_REQUEST_SECONDS) as session:
+            return _submit_and_wait(session, url, {"prompt": prompt, "prompt_id": mark}, limit_seconds, is_running)
     except Failure as failure:
-        return Finding(name="probe", status="fail", detail=f"A minimal prompt failed: {in_words(failure.message)}")
+        return Finding(name="probe", status="fail", detail=f"A minimal prompt failed: {clean_line(failure.message)}")
 
 
-def _run(
-    session: Session, url: str, body: dict[str, object], limit_seconds: float, is_running: Callable[[], bool]
+def _submit_and_wait(
+    session: HttpSession, url: str, body: dict[str, object], limit_seconds: float, is_running: Callable[[], bool]
 ) -> Finding:
     answer = session.post_json(f"{url}/prompt", body)
-    told = _object(answer.body)
-    refused = refusal(answer.status, told)
+    told = _parse_object(answer.body)
+    refused = find_refusal(answer.status, told)
     if refused is not None:
-        return Finding(name="probe", status="fail", detail=f"A minimal prompt was refused: {in_words(refused)}.")
+        return Finding(name="probe", status="fail", detail=f"A minimal prompt was refused: {clean_line(refused)}.")
     # A server may give the prompt another id than the one that was asked for.
     prompt_id = str(told.get("prompt_id", body["prompt_id"]))
     deadline = time.monotonic() + limit_seconds
     while is_running() and time.monotonic() < deadline:
         history = session.get_json(f"{url}/history/{prompt_id}")
-        ended = outcome(history.get(prompt_id)) if isinstance(history, dict) else None
+        ended = parse_outcome(history.get(prompt_id)) if isinstance(history, dict) else None
         if ended is not None:
             return ended
     session.post_json(f"{url}/interrupt", {"prompt_id": prompt_id})
@@ -107,7 +120,7 @@ def _run(
     return Finding(name="probe", status="fail", detail=detail)
 
 
-def _object(body: bytes) -> dict[str, object]:
+def _parse_object(body: bytes) -> dict[str, object]:
     """Return an answer that is a JSON object, whatever its status; empty for any other (ComfyUI's 500 is text)."""
     try:
         value = orjson.loads(body)
@@ -116,13 +129,13 @@ def _object(body: bytes) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
-def _folders(session: Session, url: str, marks: Marks) -> dict[str, tuple[Path, ...]]:
+def _query_model_folders(session: HttpSession, url: str, marks: ModelMarkers) -> dict[str, tuple[Path, ...]]:
     """Return the model folders of a server, each marked; those known beforehand when it does not tell."""
     answer = session.get(f"{url}/internal/folder_paths")
     try:
-        told = told_folders(answer.parsed())
+        told = parse_folder_paths(answer.parse_json())
     except Failure:
         told = {}
-    folders = told or known_folders(marks.base)
+    folders = told or find_known_folders(marks.base)
     marks.add(folders)
     return folders

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.comfyui.server.listening import free_port
+from comfywatchman.comfyui.server.listening import find_free_port
 
 MAX_LOG_BYTES: Final = 64 << 20
 """How much a start may print before it is ended; a disk is not filled by a node that prints in a loop."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class TrialSpec:
     """What is tried, with what, and where it may write.
 
     Attributes:
@@ -56,5 +56,5 @@ class Bench:
     extra_args: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     use_cpu: Callable[[], bool] = lambda: True
-    choose_port: Callable[[], int] = free_port
+    choose_port: Callable[[], int] = find_free_port
     max_log_bytes: int = MAX_LOG_BYTES

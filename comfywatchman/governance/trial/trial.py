@@ -10,17 +10,17 @@ from typing import Final, Protocol
 from comfywatchman.base.config import comfyui_variables
 from comfywatchman.base.gpu.query import GpuReading, read_gpus
 from comfywatchman.governance.environments import generation
-from comfywatchman.governance.environments.context import Ground
-from comfywatchman.governance.store.layout import Layout
-from comfywatchman.governance.store.records import Judgement, Logs
-from comfywatchman.governance.trial.evaluate import judge
-from comfywatchman.governance.trial.spec import Bench
+from comfywatchman.governance.environments.context import GovContext
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.records import Judgement, RunLogs
+from comfywatchman.governance.trial.evaluate import evaluate
+from comfywatchman.governance.trial.spec import TrialSpec
 
-UV_SETTINGS: Final = "gov-uv.toml"
+UV_CONFIG_FILE: Final = "gov-uv.toml"
 """The file in a candidate that tells a node's own calls of uv what no variable can say."""
 
-_LEAST_FREE_BYTES: Final = 2 << 30
-_MOST_USED_SHARE: Final = 0.25
+_MIN_FREE_BYTES: Final = 2 << 30
+_MAX_USED_FRACTION: Final = 0.25
 """A desktop uses some of a GPU; whoever uses more computes, and a trial must not take memory from it."""
 
 
@@ -29,19 +29,19 @@ class Judge(Protocol):
 
     def __call__(
         self,
-        ground: Ground,
+        ground: GovContext,
         *,
         txid: str,
         node_id: str,
         environment: Path,
         nodes: Mapping[str, Path],
         timeout_seconds: float | None = None,
-    ) -> tuple[Judgement, Logs]:
+    ) -> tuple[Judgement, RunLogs]:
         """Judge one candidate."""
 
 
-def judge_candidate(
-    ground: Ground,
+def evaluate_candidate(
+    ground: GovContext,
     *,
     txid: str,
     node_id: str,
@@ -49,7 +49,7 @@ def judge_candidate(
     nodes: Mapping[str, Path],
     timeout_seconds: float | None = None,
     read: Callable[[], GpuReading] = read_gpus,
-) -> tuple[Judgement, Logs]:
+) -> tuple[Judgement, RunLogs]:
     """Start ComfyUI in a candidate environment with the node, and say how it went.
 
     Args:
@@ -64,17 +64,17 @@ def judge_candidate(
     Raises:
         Failure: `state-unwritable`.
     """
-    layout, key = ground.layout, generation.current(ground.layout)
-    production = None if key is None else generation.path_of(layout, key)
+    layout, key = ground.layout, generation.current_key(ground.layout)
+    production = None if key is None else generation.environment_dir(layout, key)
     others = {name: folder for name, folder in nodes.items() if name != node_id}
-    return judge(
-        Bench(
+    return evaluate(
+        TrialSpec(
             comfyui=ground.comfyui,
             node_id=node_id,
             nodes=nodes,
-            python=interpreter_in(environment),
-            baseline_python=None if production is None else interpreter_in(production),
-            baseline_key=f"{key} {sorted((name, _code_state(folder)) for name, folder in others.items())}",
+            python=find_interpreter(environment),
+            baseline_python=None if production is None else find_interpreter(production),
+            baseline_key=f"{key} {sorted((name, _read_code_state(folder)) for name, folder in others.items())}",
             baseline_file=layout.root / "state" / "baseline.json",
             scratch=layout.work / f"trial-{txid}",
             stdout=layout.logs / f"{txid}.stdout.log",
@@ -84,23 +84,23 @@ def judge_candidate(
             extra_args=ground.settings.run.extra_args,
             environment={
                 **comfyui_variables(ground.settings.run.environment),
-                **installer_variables(ground),
-                "UV_CONFIG_FILE": str(environment / UV_SETTINGS),
+                **build_installer_variables(ground),
+                "UV_CONFIG_FILE": str(environment / UV_CONFIG_FILE),
             },
             use_cpu=lambda: needs_cpu(read()),
         )
     )
 
 
-def interpreter_in(environment: Path) -> Path:
+def find_interpreter(environment: Path) -> Path:
     """Return the interpreter of an environment by the environment's real path; the interpreter's own link stays."""
     return environment.resolve() / "bin" / "python"
 
 
-def production_python(layout: Layout) -> Path | None:
+def find_production_interpreter(layout: GovLayout) -> Path | None:
     """Return the interpreter of the environment in production; None when there is none."""
-    key = generation.current(layout)
-    return None if key is None else interpreter_in(generation.path_of(layout, key))
+    key = generation.current_key(layout)
+    return None if key is None else find_interpreter(generation.environment_dir(layout, key))
 
 
 def needs_cpu(reading: GpuReading) -> bool:
@@ -111,10 +111,10 @@ def needs_cpu(reading: GpuReading) -> bool:
     if first.memory_free_bytes is None or first.memory_total_bytes is None:
         return True
     used = 1 - first.memory_free_bytes / max(1, first.memory_total_bytes)
-    return first.memory_free_bytes < _LEAST_FREE_BYTES or used > _MOST_USED_SHARE
+    return first.memory_free_bytes < _MIN_FREE_BYTES or used > _MAX_USED_FRACTION
 
 
-def installer_variables(ground: Ground) -> dict[str, str]:
+def build_installer_variables(ground: GovContext) -> dict[str, str]:
     """Return the variables with which pip and uv, called by a node, use the root's index and cache."""
     options = ground.settings.network
     links = " ".join(options.find_links)
@@ -134,7 +134,7 @@ def installer_variables(ground: Ground) -> dict[str, str]:
     }
 
 
-def _code_state(folder: Path) -> tuple[int, int]:
+def _read_code_state(folder: Path) -> tuple[int, int]:
     """Return how many Python files a node has and when the last of them changed, in nanoseconds."""
     times = [
         os.stat(os.path.join(place, name), follow_symlinks=False).st_mtime_ns

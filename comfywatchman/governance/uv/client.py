@@ -18,8 +18,8 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import Ended, run_bounded
-from comfywatchman.governance.store.records import Package
+from comfywatchman.base.process import ProcessResult, run_bounded
+from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import LinkMode, NetworkTable
 
 SEEDS: Final = frozenset({"pip", "setuptools", "wheel"})
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class UvEnded:
+class UvResult:
     """How a call of uv ended: its exit status and what it printed."""
 
     status: int
@@ -42,12 +42,12 @@ class UvEnded:
     errors: str
 
     @property
-    def is_well(self) -> bool:
+    def is_success(self) -> bool:
         """Whether it did what was asked."""
         return self.status == 0
 
 
-class _Listed(msgspec.Struct, frozen=True):
+class _PipListEntry(msgspec.Struct, frozen=True):
     name: str
     version: str
 
@@ -73,20 +73,20 @@ class Uv:
         """Its version, `0.13.9`."""
         return self._call(["--version"], timeout_seconds=_QUICK_SECONDS).output.split()[1]
 
-    def lock(self, project: Path, *, python: Path) -> UvEnded:
+    def lock(self, project: Path, *, python: Path) -> UvResult:
         """Resolve a project folder's pyproject.toml into its uv.lock; nothing is installed."""
         log.info("resolving packages")
         argv = ["lock", *self._index(), "--python", str(python), "--project", str(project)]
         return self._call(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
 
-    def is_fresh(self, project: Path, *, python: Path) -> UvEnded:
+    def is_fresh(self, project: Path, *, python: Path) -> UvResult:
         """Ask whether a project's uv.lock fits its pyproject.toml; well when it does."""
         argv = ["lock", "--check", *self._index(), "--python", str(python), "--project", str(project)]
         return self._call(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
 
     def sync(
         self, project: Path, environment: Path, *, python: Path, link_mode: LinkMode, only_check: bool = False
-    ) -> UvEnded:
+    ) -> UvResult:
         """Make an environment hold exactly what a project's lock says, all groups.
 
         Never give it the link to production: it would write into the generation behind it.
@@ -106,7 +106,7 @@ class Uv:
         variables = {"UV_PROJECT_ENVIRONMENT": str(environment)}
         return self._call(argv, timeout_seconds=_SYNC_SECONDS, folder=project, variables=variables)
 
-    def make_environment(self, folder: Path, *, python: Path, seed: bool) -> UvEnded:
+    def make_environment(self, folder: Path, *, python: Path, seed: bool) -> UvResult:
         """Make an environment, with pip, setuptools and wheel when `seed` is set (they come from the index)."""
         argv = ["venv", "--no-project", *self._index(), "--python", str(python), *(["--seed"] if seed else [])]
         return self._call([*argv, str(folder)], timeout_seconds=_LOCK_SECONDS)
@@ -120,7 +120,7 @@ class Uv:
         link_mode: LinkMode,
         constraints: Path | None = None,
         timeout_seconds: float = _SYNC_SECONDS,
-    ) -> UvEnded:
+    ) -> UvResult:
         """Install requirement lines into an environment that is no generation.
 
         Args:
@@ -132,19 +132,27 @@ class Uv:
             timeout_seconds: How long it may take; packages may be built from their source meanwhile.
         """
         log.info("installing packages")
-        argv = ["pip", "install", *self._index(), "--python", str(_interpreter(environment)), "--link-mode", link_mode]
+        argv = [
+            "pip",
+            "install",
+            *self._index(),
+            "--python",
+            str(_interpreter_path(environment)),
+            "--link-mode",
+            link_mode,
+        ]
         argv += [] if constraints is None else ["--constraint", str(constraints)]
         return self._call([*argv, "--", *lines], timeout_seconds=timeout_seconds, folder=project)
 
-    def packages(self, environment: Path) -> tuple[Package, ...]:
+    def packages(self, environment: Path) -> tuple[InstalledPackage, ...]:
         """Return what is installed, sorted by normalised name; without pip, setuptools and wheel.
 
         Raises:
             Failure: `gov-uv-failed`.
         """
-        argv = ["pip", "list", "--format", "json", "--python", str(_interpreter(environment))]
-        listed = msgspec.json.decode(self._answer(argv), type=tuple[_Listed, ...])
-        found = (Package(canonicalize_name(one.name), one.version) for one in listed)
+        argv = ["pip", "list", "--format", "json", "--python", str(_interpreter_path(environment))]
+        listed = msgspec.json.decode(self._answer(argv), type=tuple[_PipListEntry, ...])
+        found = (InstalledPackage(canonicalize_name(one.name), one.version) for one in listed)
         return tuple(sorted(one for one in found if one.name not in SEEDS))
 
     def freeze(self, environment: Path) -> tuple[str, ...]:
@@ -153,17 +161,19 @@ class Uv:
         Raises:
             Failure: `gov-uv-failed`.
         """
-        argv = ["pip", "freeze", "--python", str(_interpreter(environment))]
+        argv = ["pip", "freeze", "--python", str(_interpreter_path(environment))]
         lines = (line.strip() for line in self._answer(argv).splitlines())
-        return tuple(sorted(line for line in lines if line and _name_of(line) not in SEEDS))
+        return tuple(sorted(line for line in lines if line and _package_name(line) not in SEEDS))
 
     def check(self, environment: Path) -> tuple[str, ...]:
         """Return what installed packages want and do not have, one line each; empty when all fits."""
-        ended = self._call(["pip", "check", "--python", str(_interpreter(environment))], timeout_seconds=_QUICK_SECONDS)
+        ended = self._call(
+            ["pip", "check", "--python", str(_interpreter_path(environment))], timeout_seconds=_QUICK_SECONDS
+        )
         lines = (line.strip() for line in f"{ended.output}\n{ended.errors}".splitlines())
-        return () if ended.is_well else tuple(line for line in lines if line.startswith("The package"))
+        return () if ended.is_success else tuple(line for line in lines if line.startswith("The package"))
 
-    def forget(self, packages: Sequence[str]) -> UvEnded:
+    def forget(self, packages: Sequence[str]) -> UvResult:
         """Drop packages from uv's cache, so that the next environment gets them anew from their source."""
         return self._call(["cache", "clean", "--", *packages], timeout_seconds=_LOCK_SECONDS)
 
@@ -175,7 +185,7 @@ class Uv:
 
     def _answer(self, argv: Sequence[str]) -> str:
         ended = self._call(argv, timeout_seconds=_QUICK_SECONDS)
-        if not ended.is_well:
+        if not ended.is_success:
             what = " ".join(argv[:2])
             raise Failure(
                 "gov-uv-failed",
@@ -191,7 +201,7 @@ class Uv:
         timeout_seconds: float,
         folder: Path | None = None,
         variables: Mapping[str, str] | None = None,
-    ) -> UvEnded:
+    ) -> UvResult:
         extra = {**self.network, "UV_NO_WRAP": "1", "UV_PYTHON_DOWNLOADS": "never", **(variables or {})}
         if self.options.cache_dir:
             extra["UV_CACHE_DIR"] = self.options.cache_dir
@@ -204,7 +214,7 @@ class Uv:
             folder=folder,
             pass_on=() if self.lock_descriptor is None else (self.lock_descriptor,),
         )
-        return _ended(ended)
+        return _to_result(ended)
 
 
 def find_uv() -> Path:
@@ -230,17 +240,17 @@ def find_uv() -> Path:
         return Path(found)
 
 
-def _ended(ended: Ended) -> UvEnded:
+def _to_result(ended: ProcessResult) -> UvResult:
     texts = (_CREDENTIALS.sub("", text.decode("utf-8", "replace")) for text in (ended.output, ended.errors))
-    return UvEnded(ended.status, *texts)
+    return UvResult(ended.status, *texts)
 
 
-def _interpreter(environment: Path) -> Path:
+def _interpreter_path(environment: Path) -> Path:
     # Absolute: uv reads a relative `-p v1` as a version.
     return environment.absolute() / "bin" / "python"
 
 
-def _name_of(line: str) -> str:
+def _package_name(line: str) -> str:
     return canonicalize_name(re.split(r"[ @=\[<>!~;]", line, maxsplit=1)[0])
 
 

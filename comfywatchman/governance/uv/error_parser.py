@@ -13,10 +13,10 @@ from typing import Final, Literal
 
 from packaging.requirements import InvalidRequirement, Requirement
 
-from comfywatchman.governance.store.records import Edge
+from comfywatchman.governance.store.records import RequirementEdge
 from comfywatchman.governance.store.truth import BASE_GROUP, NODE_PREFIX, PROJECT
 
-Kind = Literal[
+UvErrorKind = Literal[
     "conflict", "offline_cache_miss", "network", "build_failed", "stale_lock", "not_found", "bad_input", "other"
 ]
 
@@ -62,7 +62,7 @@ _ASKING: Final = frozenset({"depends", "depend", "requires", "require"})
 _NO_NAMES: Final = frozenset({"your", "you", "we", "all", "only", "the", "there", "any", "python"})
 
 
-def classify(status: int, text: str) -> Kind:
+def classify(status: int, text: str) -> UvErrorKind:
     """Say what kind of trouble uv had.
 
     What a build printed does not count, save for git's own words, which alone say why it failed.
@@ -73,10 +73,10 @@ def classify(status: int, text: str) -> Kind:
     """
     if status == 0:
         return "other"
-    plain = _plain(text)
-    said = _joined(_CHILD_OUTPUT.split(plain, maxsplit=1)[0])
-    said = _joined(plain) if _GIT in said else said
-    ordered: tuple[tuple[Kind, Sequence[str]], ...] = (
+    plain = _strip_decoration(text)
+    said = _join_lines(_CHILD_OUTPUT.split(plain, maxsplit=1)[0])
+    said = _join_lines(plain) if _GIT in said else said
+    ordered: tuple[tuple[UvErrorKind, Sequence[str]], ...] = (
         ("stale_lock", _STALE),
         ("offline_cache_miss", _OFFLINE),
         ("not_found", _GONE),
@@ -85,13 +85,13 @@ def classify(status: int, text: str) -> Kind:
         ("conflict", (_UNSOLVED, "conflicting URLs for package")),
         ("bad_input", _INPUT),
     )
-    kind: Kind = next((kind for kind, phrases in ordered if _says(said, phrases)), "other")
-    if kind == "conflict" and _says(said, _ABSENT) and len(_askers(text)) <= 1:
+    kind: UvErrorKind = next((kind for kind, phrases in ordered if _contains_any(said, phrases)), "other")
+    if kind == "conflict" and _contains_any(said, _ABSENT) and len(_find_declarers(text)) <= 1:
         return "not_found"
     return kind
 
 
-def parse(text: str, *, pins: Sequence[str] = ()) -> tuple[Edge, ...]:
+def parse_edges(text: str, *, pins: Sequence[str] = ()) -> tuple[RequirementEdge, ...]:
     """Return who asks for what in a failed resolution, in uv's order, what it only concludes left out.
 
     A source is `base`, `node <id>` (the id as uv writes it: lower case, `-` for `_` and `.`), `group <name>`, `pin`, or
@@ -101,34 +101,36 @@ def parse(text: str, *, pins: Sequence[str] = ()) -> tuple[Edge, ...]:
         text: What uv printed on its standard error, in any layout, coloured or not.
         pins: Constraints and overrides in force: uv prints them as if the package that they concern asked for them.
     """
-    plain = _plain(text)
+    plain = _strip_decoration(text)
     start = plain.find(_UNSOLVED)
     if start < 0:
         return ()
-    body = _MARKER.sub("", _joined(_HINT.split(plain[start:], maxsplit=1)[0]))
-    known = {_normal(pin) for pin in pins}
-    edges: dict[Edge, None] = {}
+    body = _MARKER.sub("", _join_lines(_HINT.split(plain[start:], maxsplit=1)[0]))
+    known = {_normalize(pin) for pin in pins}
+    edges: dict[RequirementEdge, None] = {}
     for part in body.split(_CONCLUSION):
         because = _BECAUSE.search(part)
         if because:
-            edges.update(dict.fromkeys(_attributed(edge, known) for edge in _premises(part[because.end() :].split())))
+            edges.update(
+                dict.fromkeys(_attribute_to_pin(edge, known) for edge in _parse_premises(part[because.end() :].split()))
+            )
     return tuple(edges)
 
 
-def is_root(edge: Edge) -> bool:
+def is_root(edge: RequirementEdge) -> bool:
     """Say whether a requirement is one that somebody declared: ComfyUI, a node or another group."""
     return edge.source == BASE_GROUP or edge.source.startswith(("node ", "group "))
 
 
-def _premises(words: Sequence[str]) -> Iterator[Edge]:
+def _parse_premises(words: Sequence[str]) -> Iterator[RequirementEdge]:
     # "A depends on B and C depends on D": `subject` is where the words before the next verb begin.
     subject = at = 0
     while at < len(words):
         if words[at] in _ASKING:
-            source = _source(words[subject:at])
-            at, wanted = _targets(words, at + 1)
+            source = _parse_source(words[subject:at])
+            at, wanted = _parse_targets(words, at + 1)
             if source:
-                yield from (Edge(source=source, requirement=one) for one in wanted)
+                yield from (RequirementEdge(source=source, requirement=one) for one in wanted)
             subject = at
         elif words[at] == "and" or words[at].endswith(","):
             subject = at = at + 1
@@ -136,12 +138,12 @@ def _premises(words: Sequence[str]) -> Iterator[Edge]:
             at += 1
 
 
-def _targets(words: Sequence[str], at: int) -> tuple[int, list[str]]:
+def _parse_targets(words: Sequence[str], at: int) -> tuple[int, list[str]]:
     wanted: list[str] = []
     is_union = False
     while at < len(words) and not _is_subject(words, at + (words[at] == "and")):
         word = words[at].rstrip(",.")
-        requirement = _requirement(word)
+        requirement = _parse_requirement(word)
         if word in {"and", "of:"}:
             is_union = word == "of:"
         elif requirement and word not in {"on", "one"}:
@@ -158,34 +160,34 @@ def _is_subject(words: Sequence[str], at: int) -> bool:
     return at < len(words) and (words[at] in _NO_NAMES or after in _VERBS)
 
 
-def _source(words: Sequence[str]) -> str | None:
+def _parse_source(words: Sequence[str]) -> str | None:
     text = " ".join(words)
     if text in {"your project", "your workspace", "you", PROJECT}:
         return BASE_GROUP
     name = text.removeprefix("all versions of ")
     _, colon, group = name.rpartition(":")
     if " " in name or not colon:
-        return name if _requirement(name) else None
+        return name if _parse_requirement(name) else None
     if group == BASE_GROUP:
         return BASE_GROUP
     return f"node {group.removeprefix(NODE_PREFIX)}" if group.startswith(NODE_PREFIX) else f"group {group}"
 
 
-def _askers(text: str) -> set[str]:
-    return {edge.source for edge in parse(text) if is_root(edge)}
+def _find_declarers(text: str) -> set[str]:
+    return {edge.source for edge in parse_edges(text) if is_root(edge)}
 
 
-def _attributed(edge: Edge, pins: set[str]) -> Edge:
-    is_pin = bool(pins) and not is_root(edge) and _normal(edge.requirement) in pins
-    return Edge(source=PIN, requirement=edge.requirement) if is_pin else edge
+def _attribute_to_pin(edge: RequirementEdge, pins: set[str]) -> RequirementEdge:
+    is_pin = bool(pins) and not is_root(edge) and _normalize(edge.requirement) in pins
+    return RequirementEdge(source=PIN, requirement=edge.requirement) if is_pin else edge
 
 
-def _normal(line: str) -> str:
-    requirement = _requirement(line)
+def _normalize(line: str) -> str:
+    requirement = _parse_requirement(line)
     return line if requirement is None else str(requirement).lower().replace("_", "-")
 
 
-def _requirement(word: str) -> Requirement | None:
+def _parse_requirement(word: str) -> Requirement | None:
     if word.lower() in _NO_NAMES:
         return None
     try:
@@ -194,13 +196,13 @@ def _requirement(word: str) -> Requirement | None:
         return None
 
 
-def _plain(text: str) -> str:
+def _strip_decoration(text: str) -> str:
     return _PREFIX.sub("", _ANSI.sub("", text[:_MAX_CHARACTERS]))
 
 
-def _joined(text: str) -> str:
+def _join_lines(text: str) -> str:
     return " ".join(text.split())
 
 
-def _says(text: str, phrases: Sequence[str]) -> bool:
+def _contains_any(text: str, phrases: Sequence[str]) -> bool:
     return any(phrase in text for phrase in phrases)

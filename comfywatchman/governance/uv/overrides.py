@@ -14,14 +14,14 @@ from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.records import Edge, Plugins
+from comfywatchman.governance.store.records import NodeRegistry, RequirementEdge
 from comfywatchman.governance.store.truth import (
     Override,
     node_group,
-    overrides,
-    with_group,
-    with_overrides,
-    without_group,
+    parse_overrides,
+    remove_group,
+    set_group,
+    set_overrides,
 )
 from comfywatchman.governance.uv.error_parser import PIN, is_root
 
@@ -29,7 +29,7 @@ PIN_HINT: Final = "Give exact versions, such as numpy==1.26.4."
 _MOST_PIN: Final = 200
 
 
-def checked_pin(text: str) -> str:
+def parse_pin(text: str) -> str:
     """Return a pin in normal form: `NumPy == 1.26.4` is `numpy==1.26.4`.
 
     Raises:
@@ -48,17 +48,17 @@ def checked_pin(text: str) -> str:
     return f"{canonicalize_name(wanted.name)}{wanted.specifier}"
 
 
-def merged_pins(earlier: Iterable[str], later: Iterable[str]) -> tuple[str, ...]:
+def merge_pins(earlier: Iterable[str], later: Iterable[str]) -> tuple[str, ...]:
     """Return checked pins, sorted; of two for one package the later one.
 
     Raises:
         Failure: `gov-bad-pin`.
     """
-    pins = {pin.partition("==")[0]: pin for pin in map(checked_pin, [*earlier, *later])}
+    pins = {pin.partition("==")[0]: pin for pin in map(parse_pin, [*earlier, *later])}
     return tuple(pins[name] for name in sorted(pins))
 
 
-def without_pins(pins: Iterable[str], packages: Iterable[str]) -> tuple[str, ...]:
+def drop_pins(pins: Iterable[str], packages: Iterable[str]) -> tuple[str, ...]:
     """Return pins without those of some packages.
 
     Raises:
@@ -72,22 +72,24 @@ def without_pins(pins: Iterable[str], packages: Iterable[str]) -> tuple[str, ...
     return tuple(left.values())
 
 
-def extras_wanted(lines: Iterable[str]) -> dict[str, set[str]]:
+def collect_extras(lines: Iterable[str]) -> dict[str, set[str]]:
     """Return the extras that requirement lines ask for, by normalised name; what is no requirement is passed over."""
     wanted: dict[str, set[str]] = {}
     for line in lines:
-        requirement = _read(line)
+        requirement = _parse_requirement(line)
         if requirement is not None and requirement.extras:
             wanted.setdefault(canonicalize_name(requirement.name), set()).update(requirement.extras)
     return wanted
 
 
-def everywhere(pins: Iterable[str], extras: Mapping[str, Collection[str]]) -> tuple[Override, ...]:
+def build_global_overrides(pins: Iterable[str], extras: Mapping[str, Collection[str]]) -> tuple[Override, ...]:
     """Return entries that overrule whoever asks, with every extra that anybody asks for."""
-    return tuple(_with_extras(pin, extras) for pin in pins)
+    return tuple(_add_extras(pin, extras) for pin in pins)
 
 
-def scoped(pins: Iterable[str], edges: Sequence[Edge], extras: Mapping[str, Collection[str]]) -> tuple[Override, ...]:
+def build_scoped_overrides(
+    pins: Iterable[str], edges: Sequence[RequirementEdge], extras: Mapping[str, Collection[str]]
+) -> tuple[Override, ...]:
     """Return entries that overrule only the packages of which uv said that they ask otherwise.
 
     A pin that a node or ComfyUI itself refuses, or that nobody is known to refuse, holds everywhere.
@@ -100,15 +102,15 @@ def scoped(pins: Iterable[str], edges: Sequence[Edge], extras: Mapping[str, Coll
     entries: list[Override] = []
     offended: dict[str, list[str]] = {}
     for pin in pins:
-        names = _offenders(pin, edges)
+        names = _find_packages_to_override(pin, edges)
         if not names:
-            entries.append(_with_extras(pin, extras))
+            entries.append(_add_extras(pin, extras))
         for name in names:
-            offended.setdefault(name, []).append(_with_extras(pin, extras))
+            offended.setdefault(name, []).append(_add_extras(pin, extras))
     return (*entries, *({"package": {"name": name}, "dependencies": offended[name]} for name in sorted(offended)))
 
 
-def in_step(
+def merge_node_overrides(
     current: Sequence[Override], before: Iterable[Sequence[Override]], after: Iterable[Sequence[Override]]
 ) -> tuple[Override, ...]:
     """Return what `override-dependencies` becomes when the entries that nodes brought change.
@@ -125,11 +127,13 @@ def in_step(
     own = [entry for entry in current if entry not in ours]
     found: dict[object, Override] = {}
     for entry in (entry for entries in after for entry in entries):
-        found[_subject(entry)] = entry
+        found[_override_key(entry)] = entry
     return (*own, *(entry for entry in found.values() if entry not in own))
 
 
-def with_node(text: str, plugins: Plugins, node_id: str, *, lines: Sequence[str], entries: Sequence[Override]) -> str:
+def set_node(
+    text: str, plugins: NodeRegistry, node_id: str, *, lines: Sequence[str], entries: Sequence[Override]
+) -> str:
     """Return pyproject.toml as it stands with a node in it: its group, and the overrides in step.
 
     Args:
@@ -143,31 +147,31 @@ def with_node(text: str, plugins: Plugins, node_id: str, *, lines: Sequence[str]
         Failure: `gov-truth-damaged`.
     """
     others = [one.overrides for one in plugins.plugins.values() if one.id != node_id]
-    return _in_step(with_group(text, node_group(node_id), lines), plugins, [*others, entries])
+    return _apply_node_overrides(set_group(text, node_group(node_id), lines), plugins, [*others, entries])
 
 
-def without_node(text: str, plugins: Plugins, node_id: str) -> str:
+def remove_node(text: str, plugins: NodeRegistry, node_id: str) -> str:
     """Return pyproject.toml as it stands without a node: its group and the overrides that only it brought are gone.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
     others = [one.overrides for one in plugins.plugins.values() if one.id != node_id]
-    return _in_step(without_group(text, node_group(node_id)), plugins, others)
+    return _apply_node_overrides(remove_group(text, node_group(node_id)), plugins, others)
 
 
-def _in_step(text: str, plugins: Plugins, after: Iterable[Sequence[Override]]) -> str:
-    current = overrides(text)
-    wanted = in_step(current, [one.overrides for one in plugins.plugins.values()], after)
-    return text if wanted == current else with_overrides(text, [_readable(entry) for entry in wanted])
+def _apply_node_overrides(text: str, plugins: NodeRegistry, after: Iterable[Sequence[Override]]) -> str:
+    current = parse_overrides(text)
+    wanted = merge_node_overrides(current, [one.overrides for one in plugins.plugins.values()], after)
+    return text if wanted == current else set_overrides(text, [_order_keys(entry) for entry in wanted])
 
 
-def _readable(entry: Override) -> Override:
+def _order_keys(entry: Override) -> Override:
     # Records sort their keys; a person wants to read first whose wishes are overruled.
     return entry if isinstance(entry, str) else dict(sorted(entry.items(), key=lambda item: item[0] != "package"))
 
 
-def accepted(violations: Iterable[str], entries: Sequence[Override]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def split_violations(violations: Iterable[str], entries: Sequence[Override]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Divide what `uv pip check` says into what the overrides bring about on purpose, and the rest.
 
     Args:
@@ -175,11 +179,11 @@ def accepted(violations: Iterable[str], entries: Sequence[Override]) -> tuple[tu
         entries: The overrides in force.
     """
     lines = tuple(violations)
-    meant = tuple(line for line in lines if any(_explains(entry, line) for entry in entries))
+    meant = tuple(line for line in lines if any(_is_cause_of(entry, line) for entry in entries))
     return meant, tuple(line for line in lines if line not in meant)
 
 
-def refuses(wanted: Requirement, pin: str) -> bool:
+def is_violated_by(wanted: Requirement, pin: str) -> bool:
     """Say whether a requirement is for the package of a pin and not met by its version."""
     name, _, version = pin.partition("==")
     if canonicalize_name(wanted.name) != name:
@@ -187,44 +191,44 @@ def refuses(wanted: Requirement, pin: str) -> bool:
     return wanted.url is not None or not wanted.specifier.contains(version, prereleases=True)
 
 
-def plain(entry: Override) -> str | dict[str, Any]:
+def to_record(entry: Override) -> str | dict[str, Any]:
     """Return an entry as records hold it."""
     return entry if isinstance(entry, str) else dict(entry)
 
 
-def _offenders(pin: str, edges: Sequence[Edge]) -> list[str]:
-    against = [edge for edge in edges if edge.source != PIN and refuses(Requirement(edge.requirement), pin)]
+def _find_packages_to_override(pin: str, edges: Sequence[RequirementEdge]) -> list[str]:
+    against = [edge for edge in edges if edge.source != PIN and is_violated_by(Requirement(edge.requirement), pin)]
     if any(is_root(edge) for edge in against):
         return []
     return sorted({canonicalize_name(Requirement(edge.source).name) for edge in against})
 
 
-def _with_extras(pin: str, extras: Mapping[str, Collection[str]]) -> str:
+def _add_extras(pin: str, extras: Mapping[str, Collection[str]]) -> str:
     name, _, version = pin.partition("==")
     wanted = ",".join(sorted(extras.get(name, ())))
     return f"{name}[{wanted}]=={version}" if wanted else pin
 
 
-def _subject(entry: Override) -> object:
+def _override_key(entry: Override) -> object:
     if isinstance(entry, str):
-        requirement = _read(entry)
+        requirement = _parse_requirement(entry)
         return entry if requirement is None else canonicalize_name(requirement.name)
-    return str(entry.get("package")), tuple(_subject(str(line)) for line in entry.get("dependencies", ()))
+    return str(entry.get("package")), tuple(_override_key(str(line)) for line in entry.get("dependencies", ()))
 
 
-def _explains(entry: Override, violation: str) -> bool:
+def _is_cause_of(entry: Override, violation: str) -> bool:
     if not isinstance(entry, str):
         asks = f"`{entry.get('package', {}).get('name')}`"
-        return asks in violation and any(_explains(str(line), violation) for line in entry.get("dependencies", ()))
-    requirement = _read(entry)
+        return asks in violation and any(_is_cause_of(str(line), violation) for line in entry.get("dependencies", ()))
+    requirement = _parse_requirement(entry)
     quoted = violation.split("`")[3::2]
-    wanted = _read(quoted[0]) if quoted else None
+    wanted = _parse_requirement(quoted[0]) if quoted else None
     if requirement is None or wanted is None:
         return False
     return canonicalize_name(requirement.name) == canonicalize_name(wanted.name)
 
 
-def _read(line: str) -> Requirement | None:
+def _parse_requirement(line: str) -> Requirement | None:
     try:
         return Requirement(line)
     except InvalidRequirement:

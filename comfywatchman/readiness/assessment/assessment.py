@@ -7,19 +7,25 @@ from dataclasses import dataclass
 
 import msgspec
 
-from comfywatchman.base.files import show_path
-from comfywatchman.readiness.assessment.host_snapshot import HostView
+from comfywatchman.base.files import printable_path
+from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.assessment.index import WorkflowIndex
 from comfywatchman.readiness.assessment.reader import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
-from comfywatchman.readiness.context import Run
-from comfywatchman.readiness.states import Status
-from comfywatchman.readiness.status import OUT_OF_REACH, EntryIntake, FileProblem, MissingInput, WorkflowEntry
-from comfywatchman.readiness.verdicts.input_files import input_folders, status_with_inputs
-from comfywatchman.readiness.verdicts.workflow import JUDGE_VERSION, Judged, judge
-from comfywatchman.readiness.workflow_facts import Facts
+from comfywatchman.readiness.context import CycleContext
+from comfywatchman.readiness.states import WorkflowStatus
+from comfywatchman.readiness.status import (
+    FOLDER_UNAVAILABLE,
+    FileProblem,
+    LastAcknowledgement,
+    MissingInput,
+    WorkflowEntry,
+)
+from comfywatchman.readiness.verdicts.input_files import resolve_input_folders, status_with_inputs
+from comfywatchman.readiness.verdicts.workflow import JUDGE_VERSION, WorkflowVerdict, judge_workflow
+from comfywatchman.readiness.workflow_facts import WorkflowFacts
 from comfywatchman.readiness.workflows import intake
-from comfywatchman.readiness.workflows.discovery import is_gone, list_workflows, users_root
-from comfywatchman.readiness.workflows.intake import Known
+from comfywatchman.readiness.workflows.discovery import build_users_root, is_gone, list_workflows
+from comfywatchman.readiness.workflows.intake import KnownWorkflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +44,12 @@ class Assessment:
     resolved: int
     reader: WorkflowReader
 
-    def facts(self, entry: WorkflowEntry) -> Facts | None:
+    def facts(self, entry: WorkflowEntry) -> WorkflowFacts | None:
         """Return what an entry's workflow names; None when it has changed since."""
         return self.reader.facts(entry.sha256, entry.path) if entry.sha256 else None
 
 
-def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
+def assess_workflows(run: CycleContext, host: HostSnapshot, index: WorkflowIndex) -> Assessment:
     """Find, acknowledge, read and judge the workflows of the request's roots.
 
     Raises:
@@ -52,26 +58,26 @@ def assess(run: Run, host: HostView, index: WorkflowIndex) -> Assessment:
     layout = run.request.layout
     reader = WorkflowReader(index, host.table, run.request.settings.workflows.max_file_mb << 20)
     with run.phase("workflows"):
-        taken = _take_in(run, reader)
+        taken = _run_intake(run, reader)
     with run.phase("verdicts"):
-        judged = _judge_all(taken.known, reader, host, index)
+        judged = _judge_workflows(taken.known, reader, host, index)
         reader.save()
         hashes = [item.sha256 for item in taken.known.values() if item.sha256 in judged]
-        inputs = _missing_inputs(run, {sha256: judged[sha256] for sha256 in hashes})
+        inputs = _find_missing_inputs(run, {sha256: judged[sha256] for sha256 in hashes})
         known, resolved = _mark_resolved(taken.known, judged, inputs, run.now())
         if taken.has_changed or known != taken.known or not layout.known_workflows.exists():
-            intake.save_known(layout.known_workflows, layout.intake_log, known)
+            intake.save_known_workflows(layout.known_workflows, layout.intake_log, known)
     entries = [
-        _entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
+        _build_entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
         for path, item in known.items()
         if path not in taken.problems
     ]
-    entries += [_unreadable(path, known.get(path), problem) for path, problem in taken.problems.items()]
+    entries += [_build_unreadable_entry(path, known.get(path), problem) for path, problem in taken.problems.items()]
     return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), reader.read, resolved, reader)
 
 
 @dataclass(frozen=True, slots=True)
-class _TakenIn:
+class _IntakeResult:
     """The files of the roots, acknowledged.
 
     Attributes:
@@ -80,30 +86,30 @@ class _TakenIn:
         problems: Why files could not be read, by shown path.
     """
 
-    known: dict[str, Known]
+    known: dict[str, KnownWorkflow]
     has_changed: bool
     problems: dict[str, FileProblem]
 
 
-def _take_in(run: Run, reader: WorkflowReader) -> _TakenIn:
+def _run_intake(run: CycleContext, reader: WorkflowReader) -> _IntakeResult:
     """Find the files and acknowledge what is new of them; from then on that is on disk."""
     request = run.request
     suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
     listing = list_workflows(request.roots, suffixes=suffixes)
     run.problems += [f"{path}: {reason}" for path, reason in listing.problems]
-    before, damaged = intake.load_known(request.layout.known_workflows, request.layout.intake_log)
+    before, damaged = intake.load_known_workflows(request.layout.known_workflows, request.layout.intake_log)
     for one in damaged:
         run.note(one)
     if not request.sample:  # a first run's sample host is gone without a word once there is a real one
-        sample = show_path(request.layout.sample)
+        sample = printable_path(request.layout.sample)
         before = {path: item for path, item in before.items() if not path.startswith(f"{sample}/")}
     signatures = (item.signature for item in before.values())
-    files = reader.without_plain_media(listing.files, known=signatures)
+    files = reader.exclude_plain_media(listing.files, known=signatures)
     watched = request.roots
     if not request.settings.workflows.roots:
         # While the disk of ComfyUI's users is away there is no root to tell that their files are only out of reach.
-        watched += (users_root(request.installation.base),)
-    found = intake.compare(
+        watched += (build_users_root(request.installation.base),)
+    found = intake.compare_files(
         files,
         before,
         hash_file=reader.hash_file,
@@ -111,49 +117,54 @@ def _take_in(run: Run, reader: WorkflowReader) -> _TakenIn:
         at=run.now(),
         cycle=run.id,
     )
-    intake.record(request.layout.intake_log, found.added)
-    listed = {show_path(file.path) for file in files}
-    away = FileProblem(OUT_OF_REACH, "Its folder cannot be read at the moment.")
+    intake.append_entries(request.layout.intake_log, found.added)
+    listed = {printable_path(file.path) for file in files}
+    away = FileProblem(FOLDER_UNAVAILABLE, "Its folder cannot be read at the moment.")
     problems = {path: away for path in found.known if path not in listed}
     problems |= {path: FileProblem("file-unreadable", reader.reason(path)) for path in found.unreadable}
-    return _TakenIn(found.known, bool(found.added) or found.known != before, problems)
+    return _IntakeResult(found.known, bool(found.added) or found.known != before, problems)
 
 
-def _judge_all(
-    known: Mapping[str, Known], reader: WorkflowReader, host: HostView, index: WorkflowIndex
-) -> dict[str, Judged]:
+def _judge_workflows(
+    known: Mapping[str, KnownWorkflow], reader: WorkflowReader, host: HostSnapshot, index: WorkflowIndex
+) -> dict[str, WorkflowVerdict]:
     context = f"{JUDGE_VERSION}:{host.fingerprint}"
     kept = index.verdicts(context)
-    fresh: dict[str, Judged] = {}
+    fresh: dict[str, WorkflowVerdict] = {}
     for path, item in known.items():
         if item.sha256 in kept or item.sha256 in fresh:
             continue
-        facts = reader.facts(item.sha256, intake.real_path(path, item.raw_path))
+        facts = reader.facts(item.sha256, intake.decode_path(path, item.raw_path))
         if facts is not None:
-            fresh[item.sha256] = judge(facts, host.inventory, host.judge_node, host.choices, host.rules)
+            fresh[item.sha256] = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
     if fresh:
         index.add_verdicts(context, fresh)
     return {**kept, **fresh}
 
 
-def _missing_inputs(run: Run, judged: Mapping[str, Judged]) -> dict[str, tuple[MissingInput, ...]]:
+def _find_missing_inputs(
+    run: CycleContext, judged: Mapping[str, WorkflowVerdict]
+) -> dict[str, tuple[MissingInput, ...]]:
     """Return by content which files of the person's own are not there."""
     request = run.request
-    folders = input_folders(request.installation, required=request.settings.workflows.require_inputs)
+    folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
     missing = {sha256: folders.missing(one.inputs) for sha256, one in judged.items() if one.inputs}
     run.problems += folders.problems
     return missing
 
 
 def _mark_resolved(
-    known: Mapping[str, Known], judged: Mapping[str, Judged], inputs: Mapping[str, tuple[MissingInput, ...]], at: str
-) -> tuple[dict[str, Known], int]:
+    known: Mapping[str, KnownWorkflow],
+    judged: Mapping[str, WorkflowVerdict],
+    inputs: Mapping[str, tuple[MissingInput, ...]],
+    at: str,
+) -> tuple[dict[str, KnownWorkflow], int]:
     """Note for each workflow whether it lacks something, and when it last ceased to."""
     marked = dict(known)
     resolved = 0
     for path, item in known.items():
         verdict = judged.get(item.sha256)
-        if verdict is None or verdict.status is Status.INVALID:
+        if verdict is None or verdict.status is WorkflowStatus.INVALID:
             continue
         needs_inputs = any(one.required for one in inputs.get(item.sha256, ()))
         is_missing = bool(verdict.missing_models or verdict.missing_nodes or verdict.refused_inputs or needs_inputs)
@@ -166,10 +177,12 @@ def _mark_resolved(
     return marked, resolved
 
 
-def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingInput, ...]) -> WorkflowEntry:
+def _build_entry(
+    path: str, item: KnownWorkflow, judged: WorkflowVerdict | None, inputs: tuple[MissingInput, ...]
+) -> WorkflowEntry:
     if judged is None:
         reason = "The file changed while it was read; the next cycle looks again."
-        return _unreadable(path, item, FileProblem("file-changed", reason))
+        return _build_unreadable_entry(path, item, FileProblem("file-changed", reason))
     return WorkflowEntry(
         path=path,
         source=item.source,
@@ -184,13 +197,13 @@ def _entry(path: str, item: Known, judged: Judged | None, inputs: tuple[MissingI
         uncertain_count=judged.uncertain_count,
         problems=judged.problems,
         last_resolved_at=item.last_resolved_at,
-        intake=EntryIntake(item.kind, item.source, item.acknowledged_at),
+        intake=LastAcknowledgement(item.kind, item.source, item.acknowledged_at),
         missing_inputs=inputs,
         refused_inputs=judged.refused_inputs,
     )
 
 
-def _unreadable(path: str, item: Known | None, problem: FileProblem) -> WorkflowEntry:
+def _build_unreadable_entry(path: str, item: KnownWorkflow | None, problem: FileProblem) -> WorkflowEntry:
     is_known = problem.code == "file-unreadable"
     return WorkflowEntry(
         path=path,
@@ -198,7 +211,7 @@ def _unreadable(path: str, item: Known | None, problem: FileProblem) -> Workflow
         format=None,
         container=None,
         sha256=None,
-        status=Status.INVALID if is_known else Status.UNCERTAIN,
+        status=WorkflowStatus.INVALID if is_known else WorkflowStatus.UNCERTAIN,
         models=0,
         missing_models=(),
         missing_nodes=(),
@@ -206,5 +219,5 @@ def _unreadable(path: str, item: Known | None, problem: FileProblem) -> Workflow
         uncertain_count=0 if is_known else 1,
         problems=(problem,),
         last_resolved_at=item.last_resolved_at if item else None,
-        intake=EntryIntake(item.kind, item.source, item.acknowledged_at) if item else None,
+        intake=LastAcknowledgement(item.kind, item.source, item.acknowledged_at) if item else None,
     )

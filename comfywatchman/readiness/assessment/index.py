@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from comfywatchman.readiness.database import Database, Store, signed, unsigned
-from comfywatchman.readiness.verdicts.workflow import Judged
-from comfywatchman.readiness.workflow_facts import Facts
+from comfywatchman.readiness.database import Database, TableStore, to_signed, to_unsigned
+from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
+from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
 Signature = tuple[int, int, int, int]
 
 
-class WorkflowIndex(Store):
+class WorkflowIndex(TableStore):
     """Facts by content and knowledge, verdicts by content and host, and media files without a workflow.
 
     Args:
@@ -27,10 +27,10 @@ class WorkflowIndex(Store):
         """Return the stored facts (encoded) of one state of knowledge, by content hash."""
         return dict(self.read("SELECT sha256, facts FROM workflow_facts WHERE knowledge = ?", (knowledge,)))
 
-    def verdicts(self, context: str) -> dict[str, Judged]:
+    def verdicts(self, context: str) -> dict[str, WorkflowVerdict]:
         """Return the verdicts made against one state of the host, by content hash; a damaged row is left out."""
         found = {}
-        decoder = msgspec.json.Decoder(Judged)
+        decoder = msgspec.json.Decoder(WorkflowVerdict)
         for sha256, judged in self.read("SELECT sha256, judged FROM workflow_verdicts WHERE context = ?", (context,)):
             try:
                 found[sha256] = decoder.decode(judged)
@@ -41,9 +41,9 @@ class WorkflowIndex(Store):
     def plain_media(self) -> set[Signature]:
         """Return the signatures of media files that carry no workflow."""
         rows = self.read("SELECT device, inode, size, mtime_ns FROM plain_media")
-        return {(unsigned(device), unsigned(inode), size, mtime_ns) for device, inode, size, mtime_ns in rows}
+        return {(to_unsigned(device), to_unsigned(inode), size, mtime_ns) for device, inode, size, mtime_ns in rows}
 
-    def add_facts(self, knowledge: str, facts: Mapping[str, Facts]) -> None:
+    def add_facts(self, knowledge: str, facts: Mapping[str, WorkflowFacts]) -> None:
         """Keep facts, and forget those of any other state of knowledge."""
         rows = [(sha256, knowledge, msgspec.json.encode(one)) for sha256, one in facts.items()]
         self.write(
@@ -53,7 +53,7 @@ class WorkflowIndex(Store):
             ]
         )
 
-    def add_verdicts(self, context: str, verdicts: Mapping[str, Judged]) -> None:
+    def add_verdicts(self, context: str, verdicts: Mapping[str, WorkflowVerdict]) -> None:
         """Keep verdicts, and forget those made against any other state of the host."""
         rows = [(sha256, context, msgspec.json.encode(one)) for sha256, one in verdicts.items()]
         self.write(
@@ -65,13 +65,13 @@ class WorkflowIndex(Store):
 
     def add_plain_media(self, signatures: Iterable[Signature]) -> None:
         """Remember media files that carry no workflow."""
-        rows = [(signed(device), signed(inode), size, mtime_ns) for device, inode, size, mtime_ns in signatures]
+        rows = [(to_signed(device), to_signed(inode), size, mtime_ns) for device, inode, size, mtime_ns in signatures]
         self.write([("INSERT OR IGNORE INTO plain_media VALUES (?, ?, ?, ?)", rows)])
 
 
-def decode_facts(encoded: bytes) -> Facts | None:
+def decode_facts(encoded: bytes) -> WorkflowFacts | None:
     """Return stored facts; None when the row is damaged."""
     try:
-        return msgspec.json.decode(encoded, type=Facts)
+        return msgspec.json.decode(encoded, type=WorkflowFacts)
     except msgspec.MsgspecError:
         return None

@@ -10,21 +10,26 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import open_regular, read_regular, show_path
+from comfywatchman.base.files import open_regular, printable_path, read_regular
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, Embedded, extract
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, EmbeddedWorkflow, extract_workflow
 from comfywatchman.readiness.assessment.index import Signature, WorkflowIndex, decode_facts
-from comfywatchman.readiness.workflow_facts import Facts, failed, knowledge_key, read_facts
+from comfywatchman.readiness.workflow_facts import (
+    WorkflowFacts,
+    build_failed_facts,
+    build_knowledge_key,
+    read_workflow_facts,
+)
 from comfywatchman.readiness.workflows.discovery import WorkflowFile
 
 JSON_SUFFIXES: Final = frozenset({".json"})
 MEDIA_SUFFIXES: Final = SUFFIXES
-_READABLE: Final = frozenset({"file-too-large", "workflow-embedded-invalid"})
+_INVALID_CONTENT_CODES: Final = frozenset({"file-too-large", "workflow-embedded-invalid"})
 """Codes of files that can be opened, but hold no workflow that can be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Text:
+class _WorkflowText:
     """A workflow's text and what held it; the hash is that of the text, so that a picture and its JSON agree."""
 
     container: str
@@ -49,17 +54,17 @@ class WorkflowReader:
     read: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
     _stored: dict[str, bytes] = field(default_factory=dict)
-    _fresh: dict[str, Facts] = field(default_factory=dict)
+    _fresh: dict[str, WorkflowFacts] = field(default_factory=dict)
     _hashes: dict[str, str] = field(default_factory=dict)
     _plain: set[Signature] = field(default_factory=set)
     _fresh_plain: set[Signature] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         if self.index is not None:
-            self._stored = dict(self.index.facts(knowledge_key(self.table)))
+            self._stored = dict(self.index.facts(build_knowledge_key(self.table)))
             self._plain = self.index.plain_media()
 
-    def without_plain_media(
+    def exclude_plain_media(
         self, files: Iterable[WorkflowFile], *, known: Iterable[tuple[int, ...]]
     ) -> list[WorkflowFile]:
         """Leave out media files that carry no workflow; only those not looked at before are opened.
@@ -82,10 +87,10 @@ class WorkflowReader:
 
     def reason(self, shown: str) -> str:
         """Return why a file could not be opened, by its shown path."""
-        failure = next((one for path, one in self.failures.items() if show_path(path) == shown), None)
+        failure = next((one for path, one in self.failures.items() if printable_path(path) == shown), None)
         return failure.message if failure else "The file cannot be read."
 
-    def facts(self, sha256: str, path: str) -> Facts | None:
+    def facts(self, sha256: str, path: str) -> WorkflowFacts | None:
         """Return what the workflow of a known hash names, reading the file where nothing is kept of it.
 
         None when the file has changed or cannot be opened any more.
@@ -102,18 +107,18 @@ class WorkflowReader:
         if self.index is None:
             return
         if self._fresh:
-            self.index.add_facts(knowledge_key(self.table), self._fresh)
+            self.index.add_facts(build_knowledge_key(self.table), self._fresh)
         if self._fresh_plain:
             self.index.add_plain_media(self._fresh_plain)
 
     def _is_plain(self, file: WorkflowFile, workflows: set[tuple[int, ...]]) -> bool:
-        if _suffix(file.path) not in MEDIA_SUFFIXES or file.signature in workflows:
+        if _get_suffix(file.path) not in MEDIA_SUFFIXES or file.signature in workflows:
             return False
         if file.signature in self._plain:
             return True
         self.read += 1
         try:
-            text = _embedded_text(extract(Path(file.path)))
+            text = _find_embedded_text(extract_workflow(Path(file.path)))
         except Failure as failure:
             sha256 = self._hash_unparsed(file.path, failure)
         else:
@@ -125,45 +130,47 @@ class WorkflowReader:
             self._hashes[file.path] = sha256
         return False
 
-    def _text(self, path: str) -> _Text:
+    def _text(self, path: str) -> _WorkflowText:
         self.read += 1
-        if _suffix(path) not in MEDIA_SUFFIXES:
-            return _Text("json", read_regular(Path(path), max_bytes=self.max_bytes))
-        text = _embedded_text(extract(Path(path)))
+        if _get_suffix(path) not in MEDIA_SUFFIXES:
+            return _WorkflowText("json", read_regular(Path(path), max_bytes=self.max_bytes))
+        text = _find_embedded_text(extract_workflow(Path(path)))
         if text is None:
             raise Failure("workflow-not-a-workflow", "The file carries no workflow any more.")
         return text
 
-    def _hash_text(self, text: _Text) -> str:
+    def _hash_text(self, text: _WorkflowText) -> str:
         sha256 = hashlib.sha256(text.content).hexdigest()
         if sha256 not in self._stored and sha256 not in self._fresh:
-            self._fresh[sha256] = read_facts(text.content, container=text.container, table=self.table)
+            self._fresh[sha256] = read_workflow_facts(text.content, container=text.container, table=self.table)
         return sha256
 
     def _hash_unparsed(self, path: str, failure: Failure) -> str | None:
         """Return the hash of a whole file that holds no readable workflow; None when it cannot be opened."""
-        if failure.code in _READABLE:
+        if failure.code in _INVALID_CONTENT_CODES:
             try:
-                sha256 = _hash_of(path)
+                sha256 = _hash_whole_file(path)
             except Failure as gone:
                 failure = gone
             else:
-                suffix = _suffix(path)
-                self._fresh[sha256] = failed(suffix.lstrip(".") if suffix in MEDIA_SUFFIXES else "json", failure)
+                suffix = _get_suffix(path)
+                self._fresh[sha256] = build_failed_facts(
+                    suffix.lstrip(".") if suffix in MEDIA_SUFFIXES else "json", failure
+                )
                 return sha256
         self.failures[path] = failure
         return None
 
 
-def _embedded_text(embedded: Embedded | None) -> _Text | None:
+def _find_embedded_text(embedded: EmbeddedWorkflow | None) -> _WorkflowText | None:
     content = (embedded.workflow or embedded.prompt) if embedded else None
-    return _Text(embedded.container, content) if embedded and content else None
+    return _WorkflowText(embedded.container, content) if embedded and content else None
 
 
-def _hash_of(path: str) -> str:
+def _hash_whole_file(path: str) -> str:
     with open_regular(Path(path)) as descriptor, open(descriptor, "rb", closefd=False) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _suffix(path: str) -> str:
+def _get_suffix(path: str) -> str:
     return os.path.splitext(path)[1].lower()

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from comfywatchman.readiness.models.index import Hashes
+from comfywatchman.readiness.models.index import FileHashes
 from comfywatchman.readiness.models.inventory import FileKey, ModelFile
 
 
-class Copy(msgspec.Struct, frozen=True):
+class DuplicateCopy(msgspec.Struct, frozen=True):
     """One of several equal files.
 
     Attributes:
@@ -24,7 +24,7 @@ class Copy(msgspec.Struct, frozen=True):
     shares: bool
 
 
-class Duplicates(msgspec.Struct, frozen=True):
+class DuplicateGroup(msgspec.Struct, frozen=True):
     """Files of the same bytes.
 
     Attributes:
@@ -37,12 +37,12 @@ class Duplicates(msgspec.Struct, frozen=True):
 
     sha256: str
     size: int
-    copies: tuple[Copy, ...]
+    copies: tuple[DuplicateCopy, ...]
     linkable_bytes: int
     other_disk_bytes: int
 
 
-def find_duplicates(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]) -> tuple[Duplicates, ...]:
+def find_duplicates(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> tuple[DuplicateGroup, ...]:
     """Return the groups of equal models that take more room than one copy, what frees most first.
 
     Args:
@@ -54,12 +54,12 @@ def find_duplicates(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]
         known = hashes.get(file.key)
         if known is not None and file.size:
             groups.setdefault((known.sha256, file.size), {})[file.path] = file
-    found = [_group(sha256, size, sorted(one.values(), key=_path)) for (sha256, size), one in groups.items()]
+    found = [_build_group(sha256, size, sorted(one.values(), key=_path_key)) for (sha256, size), one in groups.items()]
     wasteful = [group for group in found if group.linkable_bytes or group.other_disk_bytes]
     return tuple(sorted(wasteful, key=lambda group: (-group.linkable_bytes - group.other_disk_bytes, group.sha256)))
 
 
-def unhashed_alike(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]) -> tuple[ModelFile, ...]:
+def find_unhashed_lookalikes(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> tuple[ModelFile, ...]:
     """Return healthy files without a hash that have the size of another file: what must be hashed to be sure."""
     by_size: dict[int, dict[tuple[int, int], ModelFile]] = {}
     for file in files:
@@ -69,16 +69,16 @@ def unhashed_alike(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes])
     return tuple(file for group in alike for file in group.values() if file.key not in hashes)
 
 
-def _group(sha256: str, size: int, files: list[ModelFile]) -> Duplicates:
+def _build_group(sha256: str, size: int, files: list[ModelFile]) -> DuplicateGroup:
     seen: set[tuple[int, int]] = set()
     copies = []
     for file in files:
         place = (file.device, file.inode)
-        copies.append(Copy(file.path, file.folder, place in seen))
+        copies.append(DuplicateCopy(file.path, file.folder, place in seen))
         seen.add(place)
     disks = {device for device, _inode in seen}
-    return Duplicates(sha256, size, tuple(copies), (len(seen) - len(disks)) * size, (len(disks) - 1) * size)
+    return DuplicateGroup(sha256, size, tuple(copies), (len(seen) - len(disks)) * size, (len(disks) - 1) * size)
 
 
-def _path(file: ModelFile) -> str:
+def _path_key(file: ModelFile) -> str:
     return file.path

@@ -12,20 +12,20 @@ from typing import Final, Literal
 from comfywatchman.base.rename import rename_without_replacing
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.readiness.database import open_database
-from comfywatchman.readiness.models.index import Hashes, ModelIndex
-from comfywatchman.readiness.models.inventory import FileKey, ModelFile, build_inventory, key_of
-from comfywatchman.readiness.models.scan import walk_models
-from comfywatchman.sources.download.fetch import Check
-from comfywatchman.sources.download.partial_file import part_name
-from comfywatchman.sources.download.target import target_taken
+from comfywatchman.readiness.models.index import FileHashes, ModelIndex
+from comfywatchman.readiness.models.inventory import FileKey, ModelFile, build_file_key, build_inventory
+from comfywatchman.readiness.models.scan import scan_models
+from comfywatchman.sources.download.fetch import FileCheck
+from comfywatchman.sources.download.partial_file import build_partial_name
+from comfywatchman.sources.download.target import target_taken_failure
 
-Way = Literal["hard", "reflink", "symlink", "off"]
+LinkMethod = Literal["hard", "reflink", "symlink", "off"]
 """How equal files share their bytes: one file with two names, a copy that shares blocks until written to, a pointer."""
 
 _FICLONE: Final = 0x40049409
 
 
-def files_by_hash(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]) -> dict[str, ModelFile]:
+def index_by_hash(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> dict[str, ModelFile]:
     """Return one healthy file for each hash."""
     found: dict[str, ModelFile] = {}
     for file in files:
@@ -35,7 +35,7 @@ def files_by_hash(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]) 
     return found
 
 
-def link_into(source: ModelFile, folder: int, name: str, *, way: Way, check: Check) -> bool:
+def link_file(source: ModelFile, folder: int, name: str, *, way: LinkMethod, check: FileCheck) -> bool:
     """Give a file of this host a second name, whole or not at all.
 
     Args:
@@ -59,7 +59,7 @@ def link_into(source: ModelFile, folder: int, name: str, *, way: Way, check: Che
     except OSError:
         return False
     try:
-        if key_of(os.fstat(descriptor)) != source.key:
+        if build_file_key(os.fstat(descriptor)) != source.key:
             return False
         failure = check(descriptor, name, source.size)
         if failure is not None:
@@ -69,8 +69,8 @@ def link_into(source: ModelFile, folder: int, name: str, *, way: Way, check: Che
         os.close(descriptor)
 
 
-def _link(descriptor: int, source: ModelFile, folder: int, name: str, way: Way) -> bool:
-    unfinished = part_name(name, url=f"link:{way}", sha256=None)
+def _link(descriptor: int, source: ModelFile, folder: int, name: str, way: LinkMethod) -> bool:
+    unfinished = build_partial_name(name, url=f"link:{way}", sha256=None)
     with suppress(FileNotFoundError):
         os.unlink(unfinished, dir_fd=folder)
     try:
@@ -84,7 +84,7 @@ def _link(descriptor: int, source: ModelFile, folder: int, name: str, way: Way) 
         rename_without_replacing(unfinished, name, folder=folder)
         os.fsync(folder)
     except FileExistsError as error:
-        raise target_taken(name) from error
+        raise target_taken_failure(name) from error
     except OSError:
         return False
     finally:
@@ -103,7 +103,7 @@ def _clone(descriptor: int, folder: int, unfinished: str) -> None:
         os.close(copy)
 
 
-def models_here(database: Path, folders: ModelFolders) -> dict[str, ModelFile]:
+def find_local_models(database: Path, folders: ModelFolders) -> dict[str, ModelFile]:
     """Return a healthy file for every hash that is known of this host's models.
 
     Args:
@@ -112,4 +112,4 @@ def models_here(database: Path, folders: ModelFolders) -> dict[str, ModelFile]:
     """
     with closing(open_database(database)) as opened:
         index = ModelIndex(opened)
-        return files_by_hash(build_inventory(walk_models(folders), index).all_models(), index.hashes())
+        return index_by_hash(build_inventory(scan_models(folders), index).all_models(), index.hashes())

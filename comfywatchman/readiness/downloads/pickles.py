@@ -9,13 +9,13 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import run_bounded
-from comfywatchman.comfyui.models.file import check_descriptor, suffix_of
-from comfywatchman.sources.download.fetch import Check
+from comfywatchman.comfyui.models.file import check_descriptor, get_suffix
+from comfywatchman.sources.download.fetch import FileCheck
 from comfywatchman.sources.file_names import PICKLE_EXTENSIONS
 
 _PICKLES: Final = frozenset({"pickle", "zip-pickle"})
 _SCAN_SECONDS: Final = 900.0
-_SCAN: Final = """
+_SCAN_SCRIPT: Final = """
 import sys
 from picklescan.scanner import scan_bytes
 with open(sys.argv[1], "rb") as stream:
@@ -27,7 +27,7 @@ sys.stdout.buffer.write(" ".join(["bad" if found.issues_count else "clean", *sor
 """
 
 
-def file_check(*, allow_pickle: bool) -> Check:
+def build_file_check(*, allow_pickle: bool) -> FileCheck:
     """Return the look at a finished file before it gets its name: its header first, and whether it is a pickle.
 
     Args:
@@ -44,16 +44,16 @@ def file_check(*, allow_pickle: bool) -> Check:
                 hint="Search again (comfywatchman resolve --refresh): there may be a whole one elsewhere.",
             )
         safe = facts.format == "safetensors" or (
-            facts.format not in _PICKLES and suffix_of(name) not in PICKLE_EXTENSIONS
+            facts.format not in _PICKLES and get_suffix(name) not in PICKLE_EXTENSIONS
         )
         if safe:
             return None
-        return _scanned(descriptor, name) if allow_pickle else _not_allowed(name)
+        return _scan_pickle(descriptor, name) if allow_pickle else _refuse_pickle(name)
 
     return check
 
 
-def _not_allowed(name: str) -> Failure:
+def _refuse_pickle(name: str) -> Failure:
     return Failure(
         "download-pickle-refused",
         f"{name} can run code when it is opened, and such files were not allowed.",
@@ -61,7 +61,7 @@ def _not_allowed(name: str) -> Failure:
     )
 
 
-def _scanned(descriptor: int, name: str) -> Failure | None:
+def _scan_pickle(descriptor: int, name: str) -> Failure | None:
     if importlib.util.find_spec("picklescan") is None:
         return Failure(
             "download-pickle-refused",
@@ -70,19 +70,19 @@ def _scanned(descriptor: int, name: str) -> Failure | None:
         )
     path = f"/proc/{os.getpid()}/fd/{descriptor}"
     # A child, because what a scanner reads here may be made to break it.
-    command = (sys.executable, "-I", "-c", _SCAN, path, suffix_of(name))
+    command = (sys.executable, "-I", "-c", _SCAN_SCRIPT, path, get_suffix(name))
     try:
         ended = run_bounded(command, timeout_seconds=_SCAN_SECONDS)
     except Failure as failure:
-        return _refused(f"{name} could not be searched for code: {failure.message}")
+        return _refuse(f"{name} could not be searched for code: {failure.message}")
     found = ended.output.decode("utf-8", "replace").split()
     if ended.status or not found:
-        return _refused(f"{name} could not be searched for code that it would run.")
+        return _refuse(f"{name} could not be searched for code that it would run.")
     if found[0] != "clean":
         bad = ", ".join(found[1:])[:300]
-        return _refused(f"{name} would run code when it is opened: {bad or 'unknown'}.")
+        return _refuse(f"{name} would run code when it is opened: {bad or 'unknown'}.")
     return None
 
 
-def _refused(message: str) -> Failure:
+def _refuse(message: str) -> Failure:
     return Failure("download-pickle-refused", message, hint="Look for a safetensors file of the same model.")

@@ -11,11 +11,11 @@ from typing import Annotated, Final, Literal
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.readiness.downloads.target import decide_target
-from comfywatchman.readiness.search.results import NO_IDS, Ids, SearchResult, SearchStatus
-from comfywatchman.sources.download.redirects import Allowed, reason_to_refuse_start
+from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds, SearchResult, SearchStatus
+from comfywatchman.sources.download.redirects import HostPolicy, reason_to_refuse_start
 from comfywatchman.sources.file_names import MODEL_EXTENSIONS, PICKLE_EXTENSIONS, extension
 
 SCHEMA_VERSION: Final = 1
@@ -49,7 +49,7 @@ class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
     size: _Bytes | None = None
     sha256: _Sha256 | None = None
     source: str | None = None
-    ids: Ids = NO_IDS
+    ids: HubIds = NO_HUB_IDS
     licence: str | None = None
     base_model: str | None = None
     target: str | None = None
@@ -70,7 +70,7 @@ class PlanItem(msgspec.Struct, frozen=True, omit_defaults=True):
         return hashlib.sha256("\n".join(parts).encode("utf-8", "backslashreplace")).hexdigest()[:16]
 
 
-class Disk(msgspec.Struct, frozen=True):
+class PlanDisk(msgspec.Struct, frozen=True):
     """A disk that the plan writes to: a folder on it, free bytes now, and what would be free afterwards."""
 
     folder: str
@@ -78,7 +78,7 @@ class Disk(msgspec.Struct, frozen=True):
     free_after_bytes: int
 
 
-class Plan(msgspec.Struct, frozen=True):
+class DownloadPlan(msgspec.Struct, frozen=True):
     """`output/plans/<cycle>.json`.
 
     Attributes:
@@ -95,7 +95,7 @@ class Plan(msgspec.Struct, frozen=True):
     made_at: str
     items: tuple[PlanItem, ...]
     total_bytes: int
-    disks: tuple[Disk, ...] = ()
+    disks: tuple[PlanDisk, ...] = ()
     to_choose: tuple[str, ...] = ()
     schema_version: Literal[1] = 1
 
@@ -113,13 +113,13 @@ class PlanRules:
     """
 
     folders: ModelFolders
-    allowed: Allowed
+    allowed: HostPolicy
     allow_pickle: bool
     same_bytes: Mapping[str, str]
     disk_of: Callable[[Path], tuple[str, int]]
 
 
-def make_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, made_at: str) -> Plan:
+def build_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, made_at: str) -> DownloadPlan:
     """Make the plan for what a search has found.
 
     Args:
@@ -129,26 +129,26 @@ def make_plan(results: Iterable[SearchResult], rules: PlanRules, *, cycle: str, 
         made_at: Now, as state files write it.
     """
     answers = list(results)
-    found = {item.id: item for item in (item_of(one, rules) for one in answers) if item is not None}
+    found = {item.id: item for item in (build_item(one, rules) for one in answers) if item is not None}
     doubted = [one.filename for one in answers if one.status is SearchStatus.UNCERTAIN and one.candidates]
     items = tuple(sorted(found.values(), key=lambda item: (item.folder or "", item.filename)))
-    return Plan(
+    return DownloadPlan(
         cycle=cycle,
         made_at=made_at,
         items=items,
         total_bytes=sum(item.likely_bytes for item in items if will_fetch(item)),
-        disks=_disks(items, rules),
+        disks=_sum_disks(items, rules),
         to_choose=tuple(sorted(set(doubted))),
     )
 
 
-def item_of(result: SearchResult, rules: PlanRules) -> PlanItem | None:
+def build_item(result: SearchResult, rules: PlanRules) -> PlanItem | None:
     """Return the item of one answer; None unless it is FOUND at an address."""
     if result.status is not SearchStatus.FOUND or result.url is None:
         return None
     best = next((one for one in result.candidates if one.sha256 == result.sha256), None)
     item = PlanItem(
-        filename=_file_name(result.filename, best.name if best is not None else ""),
+        filename=_complete_file_name(result.filename, best.name if best is not None else ""),
         folder=result.type,
         url=result.url,
         size=result.size,
@@ -158,10 +158,10 @@ def item_of(result: SearchResult, rules: PlanRules) -> PlanItem | None:
         base_model=result.base_model,
         about_bytes=max(0, best.size or 0) or None if best is not None and result.size is None else None,
     )
-    return judged(item, rules)
+    return check_item(item, rules)
 
 
-def judged(item: PlanItem, rules: PlanRules) -> PlanItem:
+def check_item(item: PlanItem, rules: PlanRules) -> PlanItem:
     """Return an item with its target, and with what blocks it or makes a download needless as of now."""
     bare = msgspec.structs.replace(item, target=None, same_as=None, blocked=None, code=None)
     try:
@@ -169,7 +169,7 @@ def judged(item: PlanItem, rules: PlanRules) -> PlanItem:
     except Failure as failure:
         return msgspec.structs.replace(bare, blocked=failure.message, code=failure.code)
     placed = msgspec.structs.replace(
-        bare, target=show_path(target.path), same_as=rules.same_bytes.get(item.sha256 or "")
+        bare, target=printable_path(target.path), same_as=rules.same_bytes.get(item.sha256 or "")
     )
     reason = reason_to_refuse_start(item.url, rules.allowed)
     if reason is not None:
@@ -193,7 +193,7 @@ def reason_not_automatic(item: PlanItem) -> str | None:
     return None
 
 
-def named_items(plan: Plan, names: Sequence[str]) -> tuple[PlanItem, ...]:
+def select_items(plan: DownloadPlan, names: Sequence[str]) -> tuple[PlanItem, ...]:
     """Return the items of a plan that bear these names, whole or without folder.
 
     Raises:
@@ -201,11 +201,11 @@ def named_items(plan: Plan, names: Sequence[str]) -> tuple[PlanItem, ...]:
     """
     found: dict[str, PlanItem] = {}
     for name in names:
-        matching = [item for item in plan.items if name in _names(item)]
+        matching = [item for item in plan.items if name in _list_names(item)]
         if not matching:
             raise Failure(
                 "download-plan-invalid",
-                f"{show_path(name)} is not in the plan of {plan.made_at}.",
+                f"{printable_path(name)} is not in the plan of {plan.made_at}.",
                 hint="comfywatchman download --list shows what is; a cycle or `comfywatchman resolve` looks for more.",
             )
         found |= {item.id: item for item in matching}
@@ -217,29 +217,29 @@ def will_fetch(item: PlanItem) -> bool:
     return item.blocked is None and item.same_as is None
 
 
-def _disks(items: Iterable[PlanItem], rules: PlanRules) -> tuple[Disk, ...]:
+def _sum_disks(items: Iterable[PlanItem], rules: PlanRules) -> tuple[PlanDisk, ...]:
     needed: dict[str, int] = {}
     free: dict[str, tuple[str, int]] = {}
     for item in filter(will_fetch, items):
         directory = decide_target(item.filename, item.folder, rules.folders).directory
         disk, free_bytes = rules.disk_of(directory)
         needed[disk] = needed.get(disk, 0) + item.likely_bytes
-        free.setdefault(disk, (show_path(directory), free_bytes))
-    return tuple(Disk(free[disk][0], free[disk][1], free[disk][1] - needed[disk]) for disk in sorted(needed))
+        free.setdefault(disk, (printable_path(directory), free_bytes))
+    return tuple(PlanDisk(free[disk][0], free[disk][1], free[disk][1] - needed[disk]) for disk in sorted(needed))
 
 
-def _file_name(name: str, there: str) -> str:
+def _complete_file_name(name: str, there: str) -> str:
     """Return the name of a file that a workflow names without its ending, as it does with embeddings."""
     known = extension(name) in MODEL_EXTENSIONS or extension(there) not in MODEL_EXTENSIONS
     return name if known else name + extension(there)
 
 
-def _names(item: PlanItem) -> set[str]:
-    names = {item.filename, _base(item.filename)}
+def _list_names(item: PlanItem) -> set[str]:
+    names = {item.filename, _last_part(item.filename)}
     if item.folder == "embeddings":
         names |= {name.removesuffix(extension(name)) for name in names}
     return names
 
 
-def _base(filename: str) -> str:
+def _last_part(filename: str) -> str:
     return filename.replace("\\", "/").rpartition("/")[2]

@@ -12,15 +12,15 @@ from typing import Final
 import msgspec
 import orjson
 
-from comfywatchman.base.address import parse_place
+from comfywatchman.base.address import parse_address
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path, to_json, write_if_changed
-from comfywatchman.base.text import size_words
-from comfywatchman.readiness.downloads.plan import Plan, PlanItem, will_fetch
+from comfywatchman.base.files import printable_path, read_regular, to_json, write_if_changed
+from comfywatchman.base.text import format_size
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, will_fetch
 
-_KEPT_PLANS: Final = 20
-_MOST_BYTES: Final = 32 << 20
+_MAX_PLANS: Final = 20
+_MAX_BYTES: Final = 32 << 20
 _MARKUP: Final = re.compile(r"([\\`*_{}\[\]<>()#+!|~-])")
 
 
@@ -29,92 +29,97 @@ def plans_folder(home: Home) -> Path:
     return home.output / "plans"
 
 
-def write_plan(home: Home, plan: Plan) -> Path:
+def write_plan(home: Home, plan: DownloadPlan) -> Path:
     """Write a plan as `<cycle>.json` and `<cycle>.md`, delete the oldest ones, and return the path of the JSON.
 
     Raises:
         Failure: `state-unwritable`.
     """
     path = plans_folder(home) / f"{plan.cycle}.json"
-    write_if_changed(path.with_suffix(".md"), markdown(plan).encode("utf-8", "backslashreplace"))
+    write_if_changed(path.with_suffix(".md"), render_markdown(plan).encode("utf-8", "backslashreplace"))
     write_if_changed(path, to_json(plan))
-    for old in _newest_first(home)[_KEPT_PLANS:]:
+    for old in _list_newest_first(home)[_MAX_PLANS:]:
         for page in (old, old.with_suffix(".md")):
             with suppress(OSError):
                 page.unlink()
     return path
 
 
-def read_plan(path: Path) -> Plan:
+def read_plan(path: Path) -> DownloadPlan:
     """Read a plan that a person may have edited.
 
     Raises:
         Failure: `download-plan-invalid`, or one of `read_regular`.
     """
     try:
-        return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_MOST_BYTES)), Plan)
+        return msgspec.convert(orjson.loads(read_regular(path, max_bytes=_MAX_BYTES)), DownloadPlan)
     except (ValueError, RecursionError) as error:
         raise Failure(
             "download-plan-invalid",
-            f"{show_path(path)} is no download plan: {error}.",
+            f"{printable_path(path)} is no download plan: {error}.",
             hint="Correct the line, or have a new plan written: comfywatchman --run-cycle",
         ) from error
 
 
-def newest_plan(home: Home) -> Plan | None:
+def newest_plan(home: Home) -> DownloadPlan | None:
     """Return the newest plan; None when there is none.
 
     Raises:
         Failure: As `read_plan`.
     """
-    paths = _newest_first(home)
+    paths = _list_newest_first(home)
     return read_plan(paths[0]) if paths else None
 
 
-def markdown(plan: Plan) -> str:
+def render_markdown(plan: DownloadPlan) -> str:
     """Return a plan for people; whatever a name or an address holds stays text."""
-    return "\n".join(_lines(plan)) + "\n"
+    return "\n".join(_render_lines(plan)) + "\n"
 
 
-def item_size(item: PlanItem) -> str:
+def format_item_size(item: PlanItem) -> str:
     """Return how large an item is, for people."""
     if item.size is not None:
-        return size_words(item.size)
-    return "unknown" if item.about_bytes is None else f"about {size_words(item.about_bytes)}"
+        return format_size(item.size)
+    return "unknown" if item.about_bytes is None else f"about {format_size(item.about_bytes)}"
 
 
-def _lines(plan: Plan) -> Iterator[str]:
+def _render_lines(plan: DownloadPlan) -> Iterator[str]:
     fetched = [item for item in plan.items if will_fetch(item)]
     linked = [item for item in plan.items if item.blocked is None and item.same_as is not None]
     blocked = [item for item in plan.items if item.blocked is not None]
-    yield f"# Download plan {_text(plan.cycle)}"
+    yield f"# Download plan {_escape_markdown(plan.cycle)}"
     yield ""
-    yield f"Made at {plan.made_at}. {len(fetched)} {'file' if len(fetched) == 1 else 'files'}, {_total(fetched)}."
+    yield (
+        f"Made at {plan.made_at}. {len(fetched)} {'file' if len(fetched) == 1 else 'files'}, {_format_total(fetched)}."
+    )
     yield "Nothing was fetched. To fetch all of it, or only some:"
     yield ""
     yield f"    comfywatchman download --plan {plan.cycle}.json"
     yield "    comfywatchman download NAME..."
-    yield from _table("To fetch", fetched)
-    yield from _table("Here already under another name: will be linked", linked)
+    yield from _render_table("To fetch", fetched)
+    yield from _render_table("Here already under another name: will be linked", linked)
     if blocked:
         yield from ("", "## Not possible as things stand", "")
-        yield from (f"- {_text(item.filename)}: {_text(item.blocked or '')}" for item in blocked)
+        yield from (f"- {_escape_markdown(item.filename)}: {_escape_markdown(item.blocked or '')}" for item in blocked)
     if plan.to_choose:
         yield from ("", "## To be chosen by a person (`comfywatchman resolve --choose`)", "")
-        yield from (f"- {_text(name)}" for name in plan.to_choose)
+        yield from (f"- {_escape_markdown(name)}" for name in plan.to_choose)
     if plan.disks:
         yield from ("", "## Disks", "", "| folder | free now | free afterwards |", "|---|---|---|")
         for disk in plan.disks:
-            yield f"| {_text(disk.folder)} | {size_words(disk.free_bytes)} | {_signed(disk.free_after_bytes)} |"
+            yield (
+                f"| {_escape_markdown(disk.folder)} | {format_size(disk.free_bytes)} | "
+                f"{_format_free_space(disk.free_after_bytes)} |"
+            )
 
 
-def _total(items: list[PlanItem]) -> str:
+def _format_total(items: list[PlanItem]) -> str:
     unknown = sum(item.likely_bytes == 0 for item in items)
-    known = size_words(sum(item.likely_bytes for item in items))
+    known = format_size(sum(item.likely_bytes for item in items))
     return f"{known} and {unknown} of unknown size" if unknown else f"about {known}"
 
 
-def _table(title: str, items: list[PlanItem]) -> Iterator[str]:
+def _render_table(title: str, items: list[PlanItem]) -> Iterator[str]:
     if not items:
         return
     yield from ("", f"## {title}", "", "| model | size | into | from | licence | base model | SHA-256 |")
@@ -122,19 +127,19 @@ def _table(title: str, items: list[PlanItem]) -> Iterator[str]:
     for item in items:
         cells = (
             item.filename,
-            item_size(item),
+            format_item_size(item),
             item.target or "",
-            item.same_as or _place(item),
+            item.same_as or _format_origin(item),
             item.licence or "unknown",
             item.base_model or "unknown",
             item.sha256 or "not known: only the header is checked",
         )
-        yield "| " + " | ".join(_text(cell) for cell in cells) + " |"
+        yield "| " + " | ".join(_escape_markdown(cell) for cell in cells) + " |"
 
 
-def _place(item: PlanItem) -> str:
+def _format_origin(item: PlanItem) -> str:
     try:
-        place = parse_place(item.url)
+        place = parse_address(item.url)
     except Failure:
         return "an unreadable address"
     # Of a query, only Civitai's file id is worth seeing; anything else might be a secret.
@@ -142,15 +147,15 @@ def _place(item: PlanItem) -> str:
     return place.shown + (f"?{file_id[0]}" if file_id else "")
 
 
-def _signed(count: int) -> str:
-    return size_words(count) if count >= 0 else f"too little: {size_words(-count)} more are needed"
+def _format_free_space(count: int) -> str:
+    return format_size(count) if count >= 0 else f"too little: {format_size(-count)} more are needed"
 
 
-def _text(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", show_path(text).replace("\\\\", "\\"))
+def _escape_markdown(text: str) -> str:
+    return _MARKUP.sub(r"\\\1", printable_path(text).replace("\\\\", "\\"))
 
 
-def _newest_first(home: Home) -> list[Path]:
+def _list_newest_first(home: Home) -> list[Path]:
     try:
         found = [(entry.stat().st_mtime_ns, entry.name) for entry in os.scandir(plans_folder(home))]
     except OSError:

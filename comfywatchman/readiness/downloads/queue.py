@@ -11,13 +11,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.config import Home
-from comfywatchman.base.files import Damaged, read_state, to_json, unwritable, write_atomic
+from comfywatchman.base.files import CorruptFile, read_state, to_json, unwritable_failure, write_atomic
 from comfywatchman.readiness.downloads.plan import PlanItem
 
-_KEPT_ENDED: Final = 500
-WORTH_ANOTHER_TRY: Final = frozenset(
+_MAX_ENDED: Final = 500
+RETRYABLE_CODES: Final = frozenset(
     {
         "download-interrupted",
         "download-later",
@@ -30,10 +30,10 @@ WORTH_ANOTHER_TRY: Final = frozenset(
 )
 """Failures that time, space or a connection may mend; the others need a person first."""
 
-How = Literal["downloaded", "linked", "there"]
+DownloadMethod = Literal["downloaded", "linked", "there"]
 
 
-class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
+class DownloadOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
     """What came of one item.
 
     Attributes:
@@ -54,7 +54,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str
     filename: str
     target: str | None = None
-    how: How | None = None
+    how: DownloadMethod | None = None
     size: int | None = None
     sha256: str | None = None
     received_bytes: int = 0
@@ -65,7 +65,7 @@ class Outcome(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str | None = None
 
 
-class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+class QueueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One item of the queue.
 
     Attributes:
@@ -78,19 +78,19 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     item: PlanItem
     added_at: str
     ended_at: str | None = None
-    outcome: Outcome | None = None
+    outcome: DownloadOutcome | None = None
 
 
-class Queue(msgspec.Struct, frozen=True):
+class DownloadQueue(msgspec.Struct, frozen=True):
     """`state/downloads.json`: entries by the id of their item."""
 
-    entries: dict[str, Entry] = {}
+    entries: dict[str, QueueEntry] = {}
     schema_version: Literal[1] = 1
 
     def unfinished(self) -> tuple[PlanItem, ...]:
         """Return what waits, was under way when the program ended, or failed in a way that may pass; oldest first."""
         waiting = [
-            entry for entry in self.entries.values() if entry.outcome is None or entry.outcome.code in WORTH_ANOTHER_TRY
+            entry for entry in self.entries.values() if entry.outcome is None or entry.outcome.code in RETRYABLE_CODES
         ]
         return tuple(entry.item for entry in sorted(waiting, key=lambda entry: (entry.added_at, entry.item.id)))
 
@@ -100,10 +100,10 @@ def queue_file(home: Home) -> Path:
     return home.state / "downloads.json"
 
 
-def read_queue(path: Path) -> tuple[Queue, Damaged | None]:
+def read_queue(path: Path) -> tuple[DownloadQueue, CorruptFile | None]:
     """Read the queue; a damaged one is set aside, reported, and begun anew."""
-    found = read_state(path, Queue)
-    return (found, None) if isinstance(found, Queue) else (Queue(), found)
+    found = read_state(path, DownloadQueue)
+    return (found, None) if isinstance(found, DownloadQueue) else (DownloadQueue(), found)
 
 
 def add_items(path: Path, items: Iterable[PlanItem], *, clock: Clock) -> None:
@@ -112,60 +112,60 @@ def add_items(path: Path, items: Iterable[PlanItem], *, clock: Clock) -> None:
     Raises:
         Failure: `state-unwritable`.
     """
-    now = to_text(clock.now())
-    _change(path, lambda entries: entries | {item.id: Entry(item, now) for item in items})
+    now = format_utc(clock.now())
+    _update_queue(path, lambda entries: entries | {item.id: QueueEntry(item, now) for item in items})
 
 
-def record(path: Path, outcomes: Iterable[Outcome], *, clock: Clock) -> None:
+def record_outcomes(path: Path, outcomes: Iterable[DownloadOutcome], *, clock: Clock) -> None:
     """Write down what came of items; those that somebody took out of the queue meanwhile stay out.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    now = to_text(clock.now())
+    now = format_utc(clock.now())
 
-    def change(entries: dict[str, Entry]) -> dict[str, Entry]:
+    def change(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:
         ended = {one.id: one for one in outcomes}
         return {
             key: msgspec.structs.replace(entry, ended_at=now, outcome=ended[key]) if key in ended else entry
             for key, entry in entries.items()
         }
 
-    _change(path, change)
+    _update_queue(path, change)
 
 
-def drop(path: Path, ids: Iterable[str]) -> None:
+def remove_items(path: Path, ids: Iterable[str]) -> None:
     """Take items out of the queue; their unfinished files stay until they are fetched again or deleted by hand.
 
     Raises:
         Failure: `state-unwritable`.
     """
     gone = set(ids)
-    _change(path, lambda entries: {key: entry for key, entry in entries.items() if key not in gone})
+    _update_queue(path, lambda entries: {key: entry for key, entry in entries.items() if key not in gone})
 
 
-def _change(path: Path, change: Callable[[dict[str, Entry]], dict[str, Entry]]) -> None:
-    with _alone(path.with_suffix(".lock")):
+def _update_queue(path: Path, change: Callable[[dict[str, QueueEntry]], dict[str, QueueEntry]]) -> None:
+    with _hold_lock(path.with_suffix(".lock")):
         before, _damaged = read_queue(path)
-        entries = _pruned(change(dict(before.entries)))
+        entries = _prune_entries(change(dict(before.entries)))
         if entries != before.entries or _damaged is not None:
-            write_atomic(path, to_json(Queue(entries)))
+            write_atomic(path, to_json(DownloadQueue(entries)))
 
 
-def _pruned(entries: dict[str, Entry]) -> dict[str, Entry]:
+def _prune_entries(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:
     ended = sorted((entry.ended_at, key) for key, entry in entries.items() if entry.ended_at is not None)
-    gone = {key for _, key in ended[: max(0, len(ended) - _KEPT_ENDED)]}
+    gone = {key for _, key in ended[: max(0, len(ended) - _MAX_ENDED)]}
     return {key: entry for key, entry in entries.items() if key not in gone}
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
+def _hold_lock(path: Path) -> Iterator[None]:
     """Hold a lock for the few milliseconds of a change; others wait."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise unwritable(path, error, verb="made") from error
+        raise unwritable_failure(path, error, verb="made") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

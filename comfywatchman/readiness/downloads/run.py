@@ -12,45 +12,45 @@ from typing import Final, Protocol
 
 import msgspec
 
-from comfywatchman.base.address import parse_place
+from comfywatchman.base.address import parse_address
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
-from comfywatchman.base.lock import hold
+from comfywatchman.base.files import printable_path
+from comfywatchman.base.lock import hold_lock
 from comfywatchman.base.settings import Settings
-from comfywatchman.base.stop import StopNotice
-from comfywatchman.base.stream import Connections
+from comfywatchman.base.stop import StopEvent
+from comfywatchman.base.stream import ConnectionPool
 from comfywatchman.comfyui.install.folders import ModelFolders
-from comfywatchman.readiness.downloads.links import link_into
-from comfywatchman.readiness.downloads.pickles import file_check
-from comfywatchman.readiness.downloads.plan import Plan, PlanItem, PlanRules, judged, reason_not_automatic
-from comfywatchman.readiness.downloads.queue import Outcome, add_items, queue_file, record
+from comfywatchman.readiness.downloads.links import link_file
+from comfywatchman.readiness.downloads.pickles import build_file_check
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, PlanRules, check_item, reason_not_automatic
+from comfywatchman.readiness.downloads.queue import DownloadOutcome, add_items, queue_file, record_outcomes
 from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder
 from comfywatchman.readiness.models.inventory import ModelFile
-from comfywatchman.sources.download.fetch import Patience, fetch
-from comfywatchman.sources.download.limits import Bandwidth, Flow, Room
-from comfywatchman.sources.download.redirects import Allowed
-from comfywatchman.sources.download.target import Fetch, already_there
+from comfywatchman.sources.download.fetch import RetryPolicy, download_file
+from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, DownloadLimits
+from comfywatchman.sources.download.redirects import HostPolicy
+from comfywatchman.sources.download.target import DownloadRequest, find_existing_file
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
 
-_LOOK_SECONDS: Final = 0.2
+_POLL_SECONDS: Final = 0.2
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
 
 
-class Watcher(Protocol):
+class DownloadWatcher(Protocol):
     """Whoever shows how far downloads are; called from several threads."""
 
     def at(self, item: PlanItem, have: int, total: int | None) -> None:
         """Note how many bytes of an item are there, of how many (None when nobody knows)."""
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: DownloadOutcome) -> None:
         """Note what came of an item."""
 
 
 @dataclass(frozen=True)
-class Downloads:
+class DownloadContext:
     """What a run of downloads works with.
 
     Attributes:
@@ -68,19 +68,19 @@ class Downloads:
     settings: Settings
     folders: ModelFolders
     clock: Clock
-    stop: StopNotice
-    watcher: Watcher
+    stop: StopEvent
+    watcher: DownloadWatcher
     here: Mapping[str, ModelFile] = field(default_factory=dict)
-    patience: Patience | None = None
+    patience: RetryPolicy | None = None
 
     @property
     def rules(self) -> PlanRules:
         """What plans are held against."""
         same = {sha256: file.path for sha256, file in self.here.items()}
-        return plan_rules(self.settings, self.folders, same)
+        return build_plan_rules(self.settings, self.folders, same)
 
 
-def allowed_places(settings: Settings) -> Allowed:
+def build_allowlist(settings: Settings) -> HostPolicy:
     """Return where downloads may begin, and which key goes where."""
     section, secrets = settings.downloads, settings.secrets
     local = set(section.local_hosts)
@@ -94,15 +94,15 @@ def allowed_places(settings: Settings) -> Allowed:
     for url, token in own:
         if not url:
             continue
-        place = parse_place(url)
+        place = parse_address(url)
         if place.netloc not in CIVITAI_HOSTS | HUGGING_FACE_HOSTS:
             # A mirror that the configuration names is trusted like what it stands for.
             local.add(place.netloc)
             tokens[place.origin] = token
-    return Allowed(frozenset(section.hosts), frozenset(local), tokens)
+    return HostPolicy(frozenset(section.hosts), frozenset(local), tokens)
 
 
-def plan_rules(settings: Settings, folders: ModelFolders, same_bytes: Mapping[str, str]) -> PlanRules:
+def build_plan_rules(settings: Settings, folders: ModelFolders, same_bytes: Mapping[str, str]) -> PlanRules:
     """Return what plans are held against.
 
     Args:
@@ -113,14 +113,14 @@ def plan_rules(settings: Settings, folders: ModelFolders, same_bytes: Mapping[st
     section = settings.downloads
     return PlanRules(
         folders=folders,
-        allowed=allowed_places(settings),
+        allowed=build_allowlist(settings),
         allow_pickle=section.allow_pickle,
         same_bytes={} if section.link == "off" else same_bytes,
-        disk_of=disk_of,
+        disk_of=find_disk,
     )
 
 
-def disk_of(directory: Path) -> tuple[str, int]:
+def find_disk(directory: Path) -> tuple[str, int]:
     """Return what equal disks share, and the free bytes, of the nearest folder that exists."""
     while not os.path.exists(directory) and directory != directory.parent:
         directory = directory.parent
@@ -128,7 +128,7 @@ def disk_of(directory: Path) -> tuple[str, int]:
     return f"{directory.stat().st_dev}", found.f_bavail * found.f_frsize
 
 
-def download(items: Sequence[PlanItem], work: Downloads) -> tuple[Outcome, ...]:
+def run_downloads(items: Sequence[PlanItem], work: DownloadContext) -> tuple[DownloadOutcome, ...]:
     """Put items into the queue and fetch them; each outcome is in the queue before the next begins in its place.
 
     Args:
@@ -145,61 +145,63 @@ def download(items: Sequence[PlanItem], work: Downloads) -> tuple[Outcome, ...]:
     distinct = {item.id: item for item in items}
     path = queue_file(work.home)
     add_items(path, distinct.values(), clock=work.clock)
-    outcomes: dict[str, Outcome] = {}
+    outcomes: dict[str, DownloadOutcome] = {}
     section = work.settings.downloads
-    patience = work.patience or Patience(stall_seconds=section.stall_seconds)
-    local = allowed_places(work.settings).local_hosts
+    patience = work.patience or RetryPolicy(stall_seconds=section.stall_seconds)
+    local = build_allowlist(work.settings).local_hosts
     with (
-        Connections(stall_seconds=patience.stall_seconds, may_be_private=local.__contains__) as connections,
+        ConnectionPool(stall_seconds=patience.stall_seconds, may_be_private=local.__contains__) as connections,
         ThreadPoolExecutor(section.parallel, thread_name_prefix="download") as threads,
     ):
-        one = _One(work, patience, connections)
+        one = _ItemDownloader(work, patience, connections)
         waiting = {threads.submit(one.outcome, item) for item in distinct.values()}
         try:
             while waiting:
-                ended, waiting = wait(waiting, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
-                _note(ended, outcomes, work, path)
-                if work.stop.given():
+                ended, waiting = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                _record_finished(ended, outcomes, work, path)
+                if work.stop.is_set():
                     connections.abort()
         except BaseException:
-            work.stop.give()
+            work.stop.set()
             connections.abort()
             raise
     return tuple(outcomes[key] for key in distinct)
 
 
-def _note(ended: Iterable[Future[Outcome]], outcomes: dict[str, Outcome], work: Downloads, path: Path) -> None:
+def _record_finished(
+    ended: Iterable[Future[DownloadOutcome]], outcomes: dict[str, DownloadOutcome], work: DownloadContext, path: Path
+) -> None:
     fresh = [future.result() for future in ended]
     if fresh:
-        record(path, fresh, clock=work.clock)
+        record_outcomes(path, fresh, clock=work.clock)
         outcomes.update({outcome.id: outcome for outcome in fresh})
         for outcome in fresh:
             work.watcher.ended(outcome)
 
 
-class _One:
+class _ItemDownloader:
     """Fetches single items; used by several threads at once."""
 
-    def __init__(self, work: Downloads, patience: Patience, connections: Connections) -> None:
+    def __init__(self, work: DownloadContext, patience: RetryPolicy, connections: ConnectionPool) -> None:
         section = work.settings.downloads
         self._work = work
         self._patience = patience
         self._connections = connections
         self._rules = work.rules
-        self._check = file_check(allow_pickle=section.allow_pickle)
+        self._check = build_file_check(allow_pickle=section.allow_pickle)
         self._bandwidth = Bandwidth(section.max_mib_per_second * _MIB, work.clock.monotonic)
-        self._room = Room(int(section.keep_free_gb * _GIB))
+        self._room = DiskReservation(int(section.keep_free_gb * _GIB))
 
-    def outcome(self, item: PlanItem) -> Outcome:
+    def outcome(self, item: PlanItem) -> DownloadOutcome:
         """Fetch or link one item; whatever is expected to go wrong becomes part of the outcome."""
         began = self._work.clock.monotonic()
         try:
             found = self._placed(item, self._target(item))
         except Failure as failure:
-            found = Outcome(
+            found = DownloadOutcome(
                 item.id,
                 item.filename,
-                judged(item, self._rules).target,
+                check_item(item, self._rules).target,
                 code=failure.code,
                 message=failure.message,
                 hint=failure.hint,
@@ -207,41 +209,41 @@ class _One:
         return msgspec.structs.replace(found, seconds=round(self._work.clock.monotonic() - began, 3))
 
     def _target(self, item: PlanItem) -> Target:
-        if self._work.stop.given():
+        if self._work.stop.is_set():
             raise Failure(
                 "download-stopped",
                 "The downloads were stopped before this one began; it waits in the queue.",
                 hint="Run the same command again.",
             )
-        now = judged(item, self._rules)
+        now = check_item(item, self._rules)
         if now.blocked is not None:
             raise Failure(now.code or "download-plan-invalid", now.blocked)
         return decide_target(item.filename, item.folder, self._work.folders)
 
-    def _placed(self, item: PlanItem, target: Target) -> Outcome:
+    def _placed(self, item: PlanItem, target: Target) -> DownloadOutcome:
         lock = _lock_path(self._work.home, target)
         with (
-            hold(lock, command=f"download {item.filename[:200]}", clock=self._work.clock),
+            hold_lock(lock, command=f"download {item.filename[:200]}", clock=self._work.clock),
             open_folder(target) as folder,
         ):
-            wanted = Fetch(target.name, item.url, item.size, item.sha256)
+            wanted = DownloadRequest(target.name, item.url, item.size, item.sha256)
             source = self._rules.same_bytes and self._work.here.get(item.sha256 or "")
-            if source and already_there(wanted, folder, may_go_on=self._may_go_on) is None:
+            if source and find_existing_file(wanted, folder, may_go_on=self._may_go_on) is None:
                 way = self._work.settings.downloads.link
-                if link_into(source, folder, target.name, way=way, check=self._check):
-                    return _linked(item, target, source)
+                if link_file(source, folder, target.name, way=way, check=self._check):
+                    return _build_linked_outcome(item, target, source)
             return self._fetched(item, target, wanted, folder)
 
-    def _fetched(self, item: PlanItem, target: Target, wanted: Fetch, folder: int) -> Outcome:
+    def _fetched(self, item: PlanItem, target: Target, wanted: DownloadRequest, folder: int) -> DownloadOutcome:
         work = self._work
-        got = fetch(
+        got = download_file(
             wanted,
             folder,
             connections=self._connections,
             allowed=self._rules.allowed,
             patience=self._patience,
             check=self._check,
-            flow=Flow(
+            flow=DownloadLimits(
                 work.stop.wait,
                 self._bandwidth,
                 self._room,
@@ -251,10 +253,10 @@ class _One:
             now=work.clock.now,
             boot_id=work.clock.boot_id(),
         )
-        return Outcome(
+        return DownloadOutcome(
             item.id,
             item.filename,
-            show_path(target.path),
+            printable_path(target.path),
             how="there" if got.was_there else "downloaded",
             size=got.size,
             sha256=got.sha256,
@@ -263,13 +265,13 @@ class _One:
         )
 
     def _may_go_on(self) -> bool:
-        return not self._work.stop.given()
+        return not self._work.stop.is_set()
 
 
-def _linked(item: PlanItem, target: Target, source: ModelFile) -> Outcome:
-    return Outcome(
-        item.id, item.filename, show_path(target.path), how="linked", size=source.size, sha256=item.sha256,
-        message=f"Linked to {show_path(source.path)}.",
+def _build_linked_outcome(item: PlanItem, target: Target, source: ModelFile) -> DownloadOutcome:
+    return DownloadOutcome(
+        item.id, item.filename, printable_path(target.path), how="linked", size=source.size, sha256=item.sha256,
+        message=f"Linked to {printable_path(source.path)}.",
     )  # fmt: skip
 
 
@@ -280,18 +282,18 @@ def _lock_path(home: Home, target: Target) -> Path:
     return home.state / "downloads" / f"{digest}.lock"
 
 
-def split_plan(plan: Plan) -> tuple[tuple[PlanItem, ...], tuple[tuple[PlanItem, str], ...]]:
+def split_plan(plan: DownloadPlan) -> tuple[tuple[PlanItem, ...], tuple[tuple[PlanItem, str], ...]]:
     """Return what may be fetched at once, and what waits for a person with the reason. Pure."""
     reasons = [(item, reason_not_automatic(item)) for item in plan.items]
     taken = tuple(item for item, reason in reasons if reason is None)
     return taken, tuple((item, reason) for item, reason in reasons if reason is not None)
 
 
-def download_automatically(plan: Plan, work: Downloads) -> tuple[Outcome, ...]:
+def download_automatically(plan: DownloadPlan, work: DownloadContext) -> tuple[DownloadOutcome, ...]:
     """Fetch what a plan allows to be fetched without a person; for cycles with `--auto-download`.
 
     Raises:
         Failure: `state-unwritable` when the queue cannot be kept.
     """
     taken, _waiting = split_plan(plan)
-    return download(taken, work) if taken else ()
+    return run_downloads(taken, work) if taken else ()

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path, unwritable
+from comfywatchman.base.files import printable_path, unwritable_failure
 from comfywatchman.comfyui.install.folders import DIFFUSERS, ModelFolders
-from comfywatchman.sources.file_names import MODEL_EXTENSIONS, extension, reason_no_model_name
+from comfywatchman.sources.file_names import MODEL_EXTENSIONS, extension, reason_invalid_model_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +48,24 @@ def decide_target(filename: str, folder: str | None, folders: ModelFolders) -> T
     """
     known = folders.get(folder) if folder else None
     if known is None or not known.directories:
-        raise _unsafe(filename, "its model folder is not known")
-    reason = reason_against_name(filename, known.extensions)
+        raise _unsafe_name(filename, "its model folder is not known")
+    reason = reason_to_refuse_name(filename, known.extensions)
     if known.name == DIFFUSERS:
         reason = "models of this folder are folders of several files"
     if reason is not None:
-        raise _unsafe(filename, reason)
+        raise _unsafe_name(filename, reason)
     *below, name = filename.replace("\\", "/").split("/")
     return Target(folders.target_directory(known.name), tuple(below), name)
 
 
-def reason_against_name(filename: str, extensions: frozenset[str]) -> str | None:
+def reason_to_refuse_name(filename: str, extensions: frozenset[str]) -> str | None:
     """Say why a name cannot be a file below a model folder; None when it can.
 
     Args:
         filename: As the workflow writes it.
         extensions: What the folder holds; empty when that is not known.
     """
-    reason = reason_no_model_name(filename)
+    reason = reason_invalid_model_name(filename)
     if reason is not None:
         return reason
     segments = filename.replace("\\", "/").split("/")
@@ -92,22 +92,22 @@ def open_folder(target: Target) -> Iterator[int]:
         descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for segment in target.below:
             at /= segment
-            descriptor = _step(descriptor, segment)
+            descriptor = _open_subfolder(descriptor, segment)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
             raise Failure(
                 "download-name-unsafe",
-                f"{show_path(at)} is a link or no folder; nothing is written through links inside a model folder.",
+                f"{printable_path(at)} is a link or no folder; nothing is written through links inside a model folder.",
                 hint="Name the folder it leads to in extra_model_paths.yaml, or make it a real folder.",
             ) from error
-        raise unwritable(at, error, verb="opened") from error
+        raise unwritable_failure(at, error, verb="opened") from error
     try:
         yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _step(descriptor: int, segment: str) -> int:
+def _open_subfolder(descriptor: int, segment: str) -> int:
     try:
         with suppress(FileExistsError):
             os.mkdir(segment, dir_fd=descriptor)
@@ -116,9 +116,9 @@ def _step(descriptor: int, segment: str) -> int:
         os.close(descriptor)
 
 
-def _unsafe(filename: str, reason: str) -> Failure:
+def _unsafe_name(filename: str, reason: str) -> Failure:
     return Failure(
         "download-name-unsafe",
-        f"{show_path(filename[:300])} cannot be downloaded: {reason}.",
+        f"{printable_path(filename[:300])} cannot be downloaded: {reason}.",
         hint="Choose the model anew in the workflow, or fetch it by hand.",
     )

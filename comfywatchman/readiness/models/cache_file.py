@@ -9,9 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
-from comfywatchman.base.files import show_path, to_json, write_if_changed
-from comfywatchman.readiness.models.index import Hashes, ModelIndex
+from comfywatchman.base.clock import format_utc
+from comfywatchman.base.files import printable_path, to_json, write_if_changed
+from comfywatchman.readiness.models.index import FileHashes, ModelIndex
 from comfywatchman.readiness.models.inventory import FileKey, Inventory, ModelFile
 
 SCHEMA_VERSION: Final = 1
@@ -64,24 +64,24 @@ def write_model_cache(path: Path, inventory: Inventory, index: ModelIndex) -> bo
         Failure: `state-unwritable`.
     """
     content_token = f"{SCHEMA_VERSION} {inventory.fingerprint} {index.hash_revision()}"
-    if index.note(_NOTE) == f"{content_token} {_identity(path)}":
+    if index.note(_NOTE) == f"{content_token} {_describe_identity(path)}":
         return False
-    written = write_if_changed(path, to_json(model_cache(inventory, index.hashes())))
-    index.set_note(_NOTE, f"{content_token} {_identity(path)}")
+    written = write_if_changed(path, to_json(build_model_cache(inventory, index.hashes())))
+    index.set_note(_NOTE, f"{content_token} {_describe_identity(path)}")
     return written
 
 
-def model_cache(inventory: Inventory, hashes: Mapping[FileKey, Hashes]) -> ModelCache:
+def build_model_cache(inventory: Inventory, hashes: Mapping[FileKey, FileHashes]) -> ModelCache:
     """Put the cache's content together."""
     folders = {
-        folder: [_cached(model, hashes.get(model.key)) for model in models.values()]
+        folder: [_build_cached_model(model, hashes.get(model.key)) for model in models.values()]
         for folder, models in inventory.folders.items()
         if models
     }
     return ModelCache(SCHEMA_VERSION, folders)
 
 
-def _cached(model: ModelFile, hashes: Hashes | None) -> CachedModel:
+def _build_cached_model(model: ModelFile, hashes: FileHashes | None) -> CachedModel:
     digests: dict[str, Any] = dict(_NO_HASHES)
     if hashes is not None:
         digests = {
@@ -92,23 +92,23 @@ def _cached(model: ModelFile, hashes: Hashes | None) -> CachedModel:
         }
     return CachedModel(
         name=model.name,
-        path=show_path(model.path),
+        path=printable_path(model.path),
         size=model.size,
-        mtime=_time(model.mtime_ns),
+        mtime=_format_mtime(model.mtime_ns),
         format=model.format,
         problem=model.problem,
         **digests,
     )
 
 
-def _time(mtime_ns: int) -> str | None:
+def _format_mtime(mtime_ns: int) -> str | None:
     try:
-        return to_text(datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC))
+        return format_utc(datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC))
     except (ValueError, OverflowError, OSError):
         return None
 
 
-def _identity(path: Path) -> str:
+def _describe_identity(path: Path) -> str:
     try:
         found = path.stat()
     except OSError:

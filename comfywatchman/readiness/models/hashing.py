@@ -11,15 +11,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Final, Protocol, Self
 
-from comfywatchman.base.files import show_path
-from comfywatchman.readiness.models.index import Hashes, ModelIndex
-from comfywatchman.readiness.models.inventory import FileKey, ModelFile, key_of
+from comfywatchman.base.files import printable_path
+from comfywatchman.readiness.models.index import FileHashes, ModelIndex
+from comfywatchman.readiness.models.inventory import FileKey, ModelFile, build_file_key
 
 BLOCK_BYTES: Final = 2 << 20
 _BLOCKS: Final = 6
 """Blocks that are being read or hashed at one time; bounds the memory to 12 MiB."""
 
-_TELLING_BYTES: Final = 4 << 20
+_MIN_SPEED_SAMPLE_BYTES: Final = 4 << 20
 _ASSUMED_BYTES_PER_SECOND: Final = 100 << 20
 _BATCH_FILES: Final = 256
 _BATCH_SECONDS: Final = 5.0
@@ -31,7 +31,7 @@ OVERRUN_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class HashOutcome:
+class HashingResult:
     """What came of one call.
 
     Attributes:
@@ -52,7 +52,7 @@ class _Digest(Protocol):
 
 
 @dataclass(slots=True)
-class _Lane:
+class _DigestLane:
     """One digest, fed in order by one thread of its own."""
 
     digest: _Digest
@@ -76,7 +76,7 @@ class Hasher:
 
     def hash_file(
         self, path: str, *, may_go_on: Callable[[], bool] = lambda: True, with_autov3: bool = True
-    ) -> tuple[FileKey, Hashes] | str:
+    ) -> tuple[FileKey, FileHashes] | str:
         """Hash a file whole in one pass.
 
         Args:
@@ -100,56 +100,56 @@ class Hasher:
 
     def _hash_open(
         self, descriptor: int, may_go_on: Callable[[], bool], *, with_autov3: bool
-    ) -> tuple[FileKey, Hashes] | str:
+    ) -> tuple[FileKey, FileHashes] | str:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             return "not a regular file"
-        lanes = self._lanes(data_start(os.pread(descriptor, 9, 0), before.st_size) if with_autov3 else None)
+        lanes = self._lanes(find_data_start(os.pread(descriptor, 9, 0), before.st_size) if with_autov3 else None)
         length = self._feed(descriptor, lanes, may_go_on)
         if length is None:
             return "given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds"
-        key = key_of(before)
-        if length != before.st_size or key != key_of(os.fstat(descriptor)):
+        key = build_file_key(before)
+        if length != before.st_size or key != build_file_key(os.fstat(descriptor)):
             return "changed while it was hashed"
         sha256, blake3, *rest = [lane.digest.hexdigest() for lane in lanes]
-        return key, Hashes(sha256, rest[0][:12] if rest else None, blake3)
+        return key, FileHashes(sha256, rest[0][:12] if rest else None, blake3)
 
-    def _lanes(self, start: int | None) -> list[_Lane]:
+    def _lanes(self, start: int | None) -> list[_DigestLane]:
         from blake3 import blake3
 
-        lanes = [_Lane(hashlib.sha256(), self._threads[0]), _Lane(blake3(), self._threads[1])]
+        lanes = [_DigestLane(hashlib.sha256(), self._threads[0]), _DigestLane(blake3(), self._threads[1])]
         if start is not None:
-            lanes.append(_Lane(hashlib.sha256(), self._threads[2], start))
+            lanes.append(_DigestLane(hashlib.sha256(), self._threads[2], start))
         return lanes
 
-    def _feed(self, descriptor: int, lanes: list[_Lane], may_go_on: Callable[[], bool]) -> int | None:
+    def _feed(self, descriptor: int, lanes: list[_DigestLane], may_go_on: Callable[[], bool]) -> int | None:
         """Read block after block while the lanes digest earlier ones; return the length, or None when given up."""
         busy: list[list[Future[object]]] = [[] for _ in self._buffers]
         position = 0
         turn = 0
         try:
             while may_go_on():
-                _wait(busy[turn])
+                _wait_for(busy[turn])
                 buffer = self._buffers[turn]
                 count = os.readv(descriptor, [buffer])
                 if count == 0:
                     return position
-                busy[turn] = [_submit(lane, memoryview(buffer)[:count], position) for lane in lanes]
+                busy[turn] = [_submit_block(lane, memoryview(buffer)[:count], position) for lane in lanes]
                 position += count
                 turn = (turn + 1) % len(self._buffers)
             return None
         finally:
             for work in busy:
-                _wait(work)
+                _wait_for(work)
 
 
-def hash_some(
+def hash_within_budget(
     files: Iterable[ModelFile],
     index: ModelIndex,
     *,
     budget_seconds: float,
     monotonic: Callable[[], float],
-) -> HashOutcome:
+) -> HashingResult:
     """Hash files that have no hashes yet, small ones first, until the budget is used up.
 
     A file is begun only when it should fit, at the speed seen so far (100 MiB a second as long as it is not known); the
@@ -164,7 +164,7 @@ def hash_some(
     """
     known = index.hashes()
     waiting = {f.key: f for f in files if f.problem is None and f.format != "diffusers" and f.key not in known}
-    run = _Run(sorted(waiting.values(), key=lambda f: (f.size, f.path)), index, monotonic, budget_seconds)
+    run = _HashingRun(sorted(waiting.values(), key=lambda f: (f.size, f.path)), index, monotonic, budget_seconds)
     if budget_seconds > 0 and run.queue:
         with Hasher() as hasher:
             while run.may_begin():
@@ -173,7 +173,7 @@ def hash_some(
     return run.outcome()
 
 
-class _Run:
+class _HashingRun:
     """One call of `hash_some`."""
 
     def __init__(
@@ -187,7 +187,7 @@ class _Run:
         self._next = 0
         self._hashed = self._hashed_bytes = 0
         self._skipped: list[str] = []
-        self._batch: dict[FileKey, Hashes] = {}
+        self._batch: dict[FileKey, FileHashes] = {}
 
     def may_begin(self) -> bool:
         """Say whether another file is there and should fit into what is left."""
@@ -196,7 +196,7 @@ class _Run:
         elapsed = self._monotonic() - self._started
         size = self.queue[self._next].size
         # Small files tell of threads that start and of folders, not of how fast this disk is read.
-        is_known = self._hashed_bytes >= _TELLING_BYTES
+        is_known = self._hashed_bytes >= _MIN_SPEED_SAMPLE_BYTES
         expected = size * elapsed / self._hashed_bytes if is_known else size / _ASSUMED_BYTES_PER_SECOND
         return self._next == 0 or elapsed + expected <= self._budget
 
@@ -209,9 +209,9 @@ class _Run:
         )
         self._next += 1
         if isinstance(answer, str):
-            self._skipped.append(f"{show_path(model.path)}: {answer}")
+            self._skipped.append(f"{printable_path(model.path)}: {answer}")
         elif answer[0] != model.key:
-            self._skipped.append(f"{show_path(model.path)}: changed since it was listed")
+            self._skipped.append(f"{printable_path(model.path)}: changed since it was listed")
         else:
             self._batch[model.key] = answer[1]
             self._hashed += 1
@@ -226,12 +226,12 @@ class _Run:
             self._index.remember_hashes(self._batch)
             self._batch = {}
 
-    def outcome(self) -> HashOutcome:
+    def outcome(self) -> HashingResult:
         """Return what came of it."""
-        return HashOutcome(self._hashed, len(self.queue) - self._hashed, tuple(self._skipped))
+        return HashingResult(self._hashed, len(self.queue) - self._hashed, tuple(self._skipped))
 
 
-def data_start(head: bytes, size: int) -> int | None:
+def find_data_start(head: bytes, size: int) -> int | None:
     """Return where the data behind a safetensors header begins; None when these are not such a file's first bytes.
 
     Args:
@@ -242,11 +242,11 @@ def data_start(head: bytes, size: int) -> int | None:
     return start if head[8:9] == b"{" and start <= size else None
 
 
-def _submit(lane: _Lane, block: memoryview, position: int) -> Future[object]:
+def _submit_block(lane: _DigestLane, block: memoryview, position: int) -> Future[object]:
     wanted = block[max(0, lane.skips_bytes - position) :]
     return lane.thread.submit(lane.digest.update, wanted)
 
 
-def _wait(work: list[Future[object]]) -> None:
+def _wait_for(work: list[Future[object]]) -> None:
     for future in work:
         future.result()

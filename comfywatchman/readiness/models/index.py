@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from comfywatchman.comfyui.models.file import CHECK_VERSION, HeaderFacts
-from comfywatchman.readiness.database import Database, Store, signed, unsigned
+from comfywatchman.readiness.database import Database, TableStore, to_signed, to_unsigned
 from comfywatchman.readiness.models.inventory import FileKey, HeaderKey
 
 _LARGEST: Final = (1 << 63) - 1
@@ -20,7 +20,7 @@ _ALL_HEADERS: Final = (
 _ALL_HASHES: Final = "SELECT device, inode, size, mtime_ns, sha256, autov3, blake3, unseen_cycles FROM content"
 
 
-class Hashes(msgspec.Struct, frozen=True, gc=False):
+class FileHashes(msgspec.Struct, frozen=True, gc=False):
     """The digests of one file, lower-case hex.
 
     Attributes:
@@ -47,9 +47,9 @@ class ModelIndex:
     """
 
     def __init__(self, database: Database) -> None:
-        self._store = Store(database, name="model index")
+        self._store = TableStore(database, name="model index")
         self._headers: dict[HeaderKey, HeaderFacts] | None = None
-        self._hashes: dict[FileKey, Hashes] | None = None
+        self._hashes: dict[FileKey, FileHashes] | None = None
         self._unseen: dict[str, set[tuple[Any, ...]]] = {"header": set(), "content": set()}
 
     @property
@@ -61,7 +61,7 @@ class ModelIndex:
         """Return the facts of all headers ever read, but for those that were pruned."""
         return self._known_headers()
 
-    def hashes(self) -> Mapping[FileKey, Hashes]:
+    def hashes(self) -> Mapping[FileKey, FileHashes]:
         """Return the hashes of all files ever hashed, but for those that were pruned."""
         return self._known_hashes()
 
@@ -70,9 +70,9 @@ class ModelIndex:
         self._known_headers().update(facts)
         outdated = [] if self._is_of_this_check() else [("DELETE FROM header", [()])]
         rows = [
-            (*_stored(key), fact.format, fact.problem, fact.problem_code, fact.detail)
+            (*_to_row_key(key), fact.format, fact.problem, fact.problem_code, fact.detail)
             for key, fact in facts.items()
-            if _fits(key)
+            if _fits_in_sqlite(key)
         ]
         self._store.write(
             [
@@ -85,10 +85,10 @@ class ModelIndex:
     def _is_of_this_check(self) -> bool:
         return self.note(_CHECK) == str(CHECK_VERSION)
 
-    def remember_hashes(self, hashes: Mapping[FileKey, Hashes]) -> None:
+    def remember_hashes(self, hashes: Mapping[FileKey, FileHashes]) -> None:
         """Keep hashes, in one transaction that also moves `hash_revision` on."""
         self._known_hashes().update(hashes)
-        rows = [(*_stored(key), h.sha256, h.autov3, h.blake3) for key, h in hashes.items() if _fits(key)]
+        rows = [(*_to_row_key(key), h.sha256, h.autov3, h.blake3) for key, h in hashes.items() if _fits_in_sqlite(key)]
         revision = (_REVISION, str(int(self.hash_revision()) + 1))
         self._store.write(
             [
@@ -134,8 +134,8 @@ class ModelIndex:
         self, table: str, known: Iterable[tuple[Any, ...]], seen: frozenset[tuple[Any, ...]], keep_cycles: int
     ) -> list[tuple[str, list[tuple[Any, ...]]]]:
         match = "device = ? AND inode = ? AND size = ? AND mtime_ns = ?" + (" AND suffix = ?" * (table == "header"))
-        away = [_stored(key) for key in known if key not in seen and _fits(key)]
-        back = [_stored(key) for key in self._unseen[table] & seen]
+        away = [_to_row_key(key) for key in known if key not in seen and _fits_in_sqlite(key)]
+        back = [_to_row_key(key) for key in self._unseen[table] & seen]
         work: list[tuple[str, list[tuple[Any, ...]]]] = []
         if back:
             work.append((f"UPDATE {table} SET unseen_cycles = 0 WHERE {match}", back))  # noqa: S608 - our own names
@@ -153,31 +153,31 @@ class ModelIndex:
         for device, inode, size, mtime_ns, suffix, kind, problem, code, detail, unseen in self._store.read(
             _ALL_HEADERS
         ):
-            key = (unsigned(device), unsigned(inode), size, mtime_ns, suffix)
+            key = (to_unsigned(device), to_unsigned(inode), size, mtime_ns, suffix)
             known[key] = HeaderFacts(kind, problem, code, detail)
             if unseen:
                 self._unseen["header"].add(key)
         return known
 
-    def _known_hashes(self) -> dict[FileKey, Hashes]:
+    def _known_hashes(self) -> dict[FileKey, FileHashes]:
         if self._hashes is not None:
             return self._hashes
         known = self._hashes = {}
         for device, inode, size, mtime_ns, sha256, autov3, blake3, unseen in self._store.read(_ALL_HASHES):
-            key = (unsigned(device), unsigned(inode), size, mtime_ns)
-            known[key] = Hashes(sha256, autov3, blake3)
+            key = (to_unsigned(device), to_unsigned(inode), size, mtime_ns)
+            known[key] = FileHashes(sha256, autov3, blake3)
             if unseen:
                 self._unseen["content"].add(key)
         return known
 
 
-def _stored(key: tuple[Any, ...]) -> tuple[Any, ...]:
+def _to_row_key(key: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return a key as SQLite can hold it: device and inode are unsigned 64 bit, its integers are signed."""
     device, inode, *rest = key
-    return (signed(device), signed(inode), *rest)
+    return (to_signed(device), to_signed(inode), *rest)
 
 
-def _fits(key: tuple[Any, ...]) -> bool:
+def _fits_in_sqlite(key: tuple[Any, ...]) -> bool:
     """Say whether size and time fit; a file dated beyond the year 2262 is simply read again each time."""
     _device, _inode, size, mtime_ns, *_suffix = key
     return bool(abs(mtime_ns) <= _LARGEST and size <= _LARGEST)

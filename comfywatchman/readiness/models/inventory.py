@@ -10,10 +10,10 @@ from typing import Protocol
 
 import msgspec
 
-from comfywatchman.base.files import composed
+from comfywatchman.base.files import to_nfc
 from comfywatchman.comfyui.install.folders import DIFFUSERS
-from comfywatchman.comfyui.models.file import HeaderFacts, check_header, suffix_of
-from comfywatchman.readiness.models.scan import Entry, Listing, ListingProblem
+from comfywatchman.comfyui.models.file import HeaderFacts, check_header, get_suffix
+from comfywatchman.readiness.models.scan import ModelEntry, ModelListing, ModelListingProblem
 
 HeaderKey = tuple[int, int, int, int, str]
 """Device, inode, size, mtime_ns and suffix; the suffix, because it decides how ComfyUI would load the file."""
@@ -22,7 +22,7 @@ FileKey = tuple[int, int, int, int]
 """Device, inode, size and mtime_ns: what says that a file's content is still the one that was read."""
 
 
-def key_of(found: os.stat_result) -> FileKey:
+def build_file_key(found: os.stat_result) -> FileKey:
     """Return what a file's hashes are kept under."""
     return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
@@ -60,7 +60,7 @@ class ModelFile(msgspec.Struct, frozen=True, gc=False):
         return (self.device, self.inode, self.size, self.mtime_ns)
 
 
-class HeaderMemory(Protocol):
+class HeaderCache(Protocol):
     """What an inventory asks of the index: header facts of earlier cycles."""
 
     def headers(self) -> Mapping[HeaderKey, HeaderFacts]:
@@ -84,7 +84,7 @@ class Inventory:
     def __init__(
         self,
         folders: Mapping[str, Mapping[str, ModelFile]],
-        problems: tuple[ListingProblem, ...] = (),
+        problems: tuple[ModelListingProblem, ...] = (),
         *,
         header_keys: Collection[HeaderKey] = (),
         read_headers: int = 0,
@@ -119,7 +119,7 @@ class Inventory:
         Args:
             name_lower: A file name without folders, lower-cased with `str.lower`.
         """
-        return self._by_basename.get(composed(name_lower), ())
+        return self._by_basename.get(to_nfc(name_lower), ())
 
     @cached_property
     def fingerprint(self) -> str:
@@ -138,13 +138,13 @@ class Inventory:
     def _by_basename(self) -> dict[str, tuple[ModelFile, ...]]:
         found: dict[str, list[ModelFile]] = {}
         for model in self.all_models():
-            found.setdefault(composed(model.name.rpartition("/")[2].lower()), []).append(model)
+            found.setdefault(to_nfc(model.name.rpartition("/")[2].lower()), []).append(model)
         return {name: tuple(models) for name, models in found.items()}
 
 
 def build_inventory(
-    listing: Listing,
-    memory: HeaderMemory,
+    listing: ModelListing,
+    memory: HeaderCache,
     *,
     check: Callable[[str, int], HeaderFacts] = check_header,
     targets: Mapping[str, str] | None = None,
@@ -164,25 +164,25 @@ def build_inventory(
     for folder, entries in listing.folders.items():
         models = folders[folder] = {}
         for name, entry in entries.items():
-            key = _header_key(folder, entry)
+            key = _build_header_key(folder, entry)
             seen.add(key)
             facts = known.get(key) or fresh.get(key)
             if facts is None:
-                facts = _facts(folder, entry, check)
+                facts = _read_header(folder, entry, check)
                 if facts.problem_code != "unreadable":
                     fresh[key] = facts
-            models[name] = _model(folder, entry, facts)
+            models[name] = _build_model(folder, entry, facts)
     if fresh:
         memory.remember_headers(fresh)
     return Inventory(folders, listing.problems, header_keys=seen, read_headers=len(fresh), targets=targets)
 
 
-def _header_key(folder: str, entry: Entry) -> HeaderKey:
-    suffix = DIFFUSERS if folder == DIFFUSERS else suffix_of(entry.name)
+def _build_header_key(folder: str, entry: ModelEntry) -> HeaderKey:
+    suffix = DIFFUSERS if folder == DIFFUSERS else get_suffix(entry.name)
     return (entry.device, entry.inode, entry.size, entry.mtime_ns, suffix)
 
 
-def _facts(folder: str, entry: Entry, check: Callable[[str, int], HeaderFacts]) -> HeaderFacts:
+def _read_header(folder: str, entry: ModelEntry, check: Callable[[str, int], HeaderFacts]) -> HeaderFacts:
     if entry.problem is not None:
         return HeaderFacts("unknown", entry.problem, "unreadable")
     if folder == DIFFUSERS:
@@ -190,7 +190,7 @@ def _facts(folder: str, entry: Entry, check: Callable[[str, int], HeaderFacts]) 
     return check(entry.path, entry.size)
 
 
-def _model(folder: str, entry: Entry, facts: HeaderFacts) -> ModelFile:
+def _build_model(folder: str, entry: ModelEntry, facts: HeaderFacts) -> ModelFile:
     return ModelFile(
         folder,
         entry.name,

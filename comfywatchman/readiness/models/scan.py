@@ -10,21 +10,23 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.files import is_folder, show_path
+from comfywatchman.base.files import is_folder, printable_path
 from comfywatchman.comfyui.install.folders import FOLDER_EXTENSION, ModelFolder, ModelFolders
 
 MAX_FOLDERS: Final = 200_000
 """How many directories one walk enters; links that fan out could make more of any small tree."""
 
 _EXCLUDED: Final = frozenset({".git"})
-_UNFINISHED: Final = frozenset({"part", "partial", "tmp", "temp", "crdownload", "download", "incomplete", "lock"})
+_UNFINISHED_SUFFIXES: Final = frozenset(
+    {"part", "partial", "tmp", "temp", "crdownload", "download", "incomplete", "lock"}
+)
 _DIFFUSERS_INDEX: Final = "model_index.json"
 _CONTROL_FILE: Final = ".aria2"
 UNFINISHED: Final = "aria2 has not finished fetching it: its control file lies beside it"
 """Aria2 gives a file its name and full size before it has the bytes, so that only this tells."""
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
+class ModelEntry(msgspec.Struct, frozen=True, gc=False):
     """One name in a model folder.
 
     Attributes:
@@ -47,7 +49,7 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     problem: str | None
 
 
-class ListingProblem(msgspec.Struct, frozen=True):
+class ModelListingProblem(msgspec.Struct, frozen=True):
     """A place that could not be listed, or a name that no workflow can carry.
 
     Attributes:
@@ -59,28 +61,30 @@ class ListingProblem(msgspec.Struct, frozen=True):
     reason: str
 
 
-class Listing(msgspec.Struct, frozen=True):
+class ModelListing(msgspec.Struct, frozen=True):
     """What a walk found: for each folder its entries by name, sorted, and what could not be listed."""
 
-    folders: dict[str, dict[str, Entry]]
-    problems: tuple[ListingProblem, ...]
+    folders: dict[str, dict[str, ModelEntry]]
+    problems: tuple[ModelListingProblem, ...]
 
 
-def walk_models(folders: ModelFolders) -> Listing:
+def scan_models(folders: ModelFolders) -> ModelListing:
     """List every model file as ComfyUI would, without opening any.
 
     Links are followed; a link to a directory that the walk is inside of is passed over and reported. The first
     directory that has a name wins, but a link to nowhere or a FIFO never hides a file, as in ComfyUI.
     """
-    walk = _Walk(_wanted_suffixes(folders))
+    walk = _ModelWalk(_collect_suffixes(folders))
     found = {}
     for name in folders.names():
         folder = folders.folders[name]
-        found[name] = _diffusers(folder, walk) if FOLDER_EXTENSION in folder.extensions else _files(folder, walk)
-    return Listing(found, tuple(walk.problems))
+        found[name] = (
+            _list_diffusers(folder, walk) if FOLDER_EXTENSION in folder.extensions else _list_files(folder, walk)
+        )
+    return ModelListing(found, tuple(walk.problems))
 
 
-def _wanted_suffixes(folders: ModelFolders) -> dict[str, frozenset[str] | None]:
+def _collect_suffixes(folders: ModelFolders) -> dict[str, frozenset[str] | None]:
     """Return for each directory the suffixes (without dot) that any folder looks for there; None stands for all."""
     wanted: dict[str, frozenset[str] | None] = {}
     for folder in folders.folders.values():
@@ -91,59 +95,59 @@ def _wanted_suffixes(folders: ModelFolders) -> dict[str, frozenset[str] | None]:
     return wanted
 
 
-def _files(folder: ModelFolder, walk: _Walk) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+def _list_files(folder: ModelFolder, walk: _ModelWalk) -> dict[str, ModelEntry]:
+    found: dict[str, ModelEntry] = {}
     for directory in folder.directories:
         by_suffix = walk.files_by_suffix(str(directory))
         suffixes = {e.removeprefix(".") for e in folder.extensions} or by_suffix.keys()
         for suffix in suffixes:
-            _take(found, by_suffix.get(suffix, ()))
+            _add_entries(found, by_suffix.get(suffix, ()))
     return dict(sorted(found.items()))
 
 
-def _take(found: dict[str, Entry], entries: Iterable[Entry]) -> None:
+def _add_entries(found: dict[str, ModelEntry], entries: Iterable[ModelEntry]) -> None:
     for entry in entries:
         earlier = found.setdefault(entry.name, entry)
         if earlier.problem not in {None, UNFINISHED} and entry.problem is None:
             found[entry.name] = entry
 
 
-def _diffusers(folder: ModelFolder, walk: _Walk) -> dict[str, Entry]:
-    found: dict[str, Entry] = {}
+def _list_diffusers(folder: ModelFolder, walk: _ModelWalk) -> dict[str, ModelEntry]:
+    found: dict[str, ModelEntry] = {}
     for directory in folder.directories:
-        indexes = [e for e in walk.files_by_suffix(str(directory)).get("json", ()) if _is_index(e.name)]
-        _take(found, map(_as_folder, indexes))
+        indexes = [e for e in walk.files_by_suffix(str(directory)).get("json", ()) if _is_diffusers_index(e.name)]
+        _add_entries(found, map(_convert_to_folder, indexes))
     return dict(sorted(found.items()))
 
 
-def _is_index(name: str) -> bool:
+def _is_diffusers_index(name: str) -> bool:
     return name.rpartition("/")[2] == _DIFFUSERS_INDEX
 
 
-def _as_folder(index: Entry) -> Entry:
+def _convert_to_folder(index: ModelEntry) -> ModelEntry:
     return msgspec.structs.replace(index, name=os.path.dirname(index.name) or ".", path=os.path.dirname(index.path))
 
 
-class _Walk:
+class _ModelWalk:
     """Directories that were listed once, however many folders share them."""
 
     def __init__(self, wanted: dict[str, frozenset[str] | None]) -> None:
-        self.problems: list[ListingProblem] = []
+        self.problems: list[ModelListingProblem] = []
         self._wanted = {
             directory: None if suffixes is None else suffixes | ({"json"} if FOLDER_EXTENSION in suffixes else set())
             for directory, suffixes in wanted.items()
         }
-        self._listed: dict[str, dict[str, list[Entry]]] = {}
+        self._listed: dict[str, dict[str, list[ModelEntry]]] = {}
         self._entered = 0
 
-    def files_by_suffix(self, directory: str) -> dict[str, list[Entry]]:
+    def files_by_suffix(self, directory: str) -> dict[str, list[ModelEntry]]:
         """Return what lies under a directory by lower-case suffix without its dot; nothing when there is none."""
         if directory not in self._listed:
             self._listed[directory] = self._list_tree(directory, self._wanted[directory])
         return self._listed[directory]
 
-    def _list_tree(self, directory: str, wanted: frozenset[str] | None) -> dict[str, list[Entry]]:
-        found: dict[str, list[Entry]] = {}
+    def _list_tree(self, directory: str, wanted: frozenset[str] | None) -> dict[str, list[ModelEntry]]:
+        found: dict[str, list[ModelEntry]] = {}
         unfinished: set[str] = set()
         waiting = [(directory, "")]
         while waiting:
@@ -160,14 +164,14 @@ class _Walk:
             except OSError as error:
                 if path != directory or not isinstance(error, NotADirectoryError):
                     self._report(path, f"cannot be listed: {error.strerror}")
-        return _marked(found, unfinished) if unfinished else found
+        return _mark_unfinished(found, unfinished) if unfinished else found
 
     def _list_folder(
         self,
         entries: Iterable[os.DirEntry[str]],
         prefix: str,
         wanted: frozenset[str] | None,
-        found: dict[str, list[Entry]],
+        found: dict[str, list[ModelEntry]],
         waiting: list[tuple[str, str]],
     ) -> set[str]:
         """List one folder; return the names of what aria2 is still fetching in it."""
@@ -188,7 +192,7 @@ class _Walk:
                 suffix = suffix.lower()
                 if wanted is not None and suffix not in wanted:
                     continue
-            if suffix in _UNFINISHED or (not suffix and _is_placeholder(name)):
+            if suffix in _UNFINISHED_SUFFIXES or (not suffix and _is_placeholder(name)):
                 continue
             if not (name.isascii() and name.isprintable()) and not self._is_usable_name(entry):
                 continue
@@ -223,10 +227,10 @@ class _Walk:
         return True
 
     def _report(self, path: str, reason: str) -> None:
-        self.problems.append(ListingProblem(show_path(path), reason))
+        self.problems.append(ModelListingProblem(printable_path(path), reason))
 
 
-def _marked(found: dict[str, list[Entry]], unfinished: set[str]) -> dict[str, list[Entry]]:
+def _mark_unfinished(found: dict[str, list[ModelEntry]], unfinished: set[str]) -> dict[str, list[ModelEntry]]:
     return {
         suffix: [
             msgspec.structs.replace(entry, problem=entry.problem or UNFINISHED) if entry.name in unfinished else entry
@@ -241,16 +245,16 @@ def _is_placeholder(name: str) -> bool:
     return name.startswith("put_") and name.endswith("_here")
 
 
-def _read_entry(entry: os.DirEntry[str], name: str) -> Entry:
+def _read_entry(entry: os.DirEntry[str], name: str) -> ModelEntry:
     try:
         found = entry.stat()
     except OSError as error:
-        return Entry(name, entry.path, 0, 0, 0, 0, _unreadable(entry, error))
+        return ModelEntry(name, entry.path, 0, 0, 0, 0, _describe_stat_error(entry, error))
     problem = None if stat.S_ISREG(found.st_mode) else "not a regular file"
-    return Entry(name, entry.path, found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, problem)
+    return ModelEntry(name, entry.path, found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, problem)
 
 
-def _unreadable(entry: os.DirEntry[str], error: OSError) -> str:
+def _describe_stat_error(entry: os.DirEntry[str], error: OSError) -> str:
     if isinstance(error, FileNotFoundError) and entry.is_symlink():
-        return f"a link to {show_path(os.readlink(entry.path))}, which does not exist"
+        return f"a link to {printable_path(os.readlink(entry.path))}, which does not exist"
     return f"cannot be read: {error.strerror}"

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.files import to_json, write_if_changed
-from comfywatchman.comfyui.packs.metadata import Pack
+from comfywatchman.comfyui.packs.metadata import NodePack
 
 SCHEMA_VERSION: Final = 1
 
@@ -55,17 +55,17 @@ class PackCache(msgspec.Struct, frozen=True):
     packs: tuple[CachedPack, ...]
 
 
-def write_pack_cache(path: Path, packs: Iterable[Pack]) -> bool:
+def write_pack_cache(path: Path, packs: Iterable[NodePack]) -> bool:
     """Write the cache when its content has changed, and say whether it was written.
 
     Raises:
         Failure: `state-unwritable`.
     """
     ordered = sorted(packs, key=lambda pack: pack.path)
-    return write_if_changed(path, to_json(PackCache(SCHEMA_VERSION, tuple(_cached(pack) for pack in ordered))))
+    return write_if_changed(path, to_json(PackCache(SCHEMA_VERSION, tuple(_to_cached_pack(pack) for pack in ordered))))
 
 
-def _cached(pack: Pack) -> CachedPack:
+def _to_cached_pack(pack: NodePack) -> CachedPack:
     return CachedPack(
         folder=pack.folder,
         path=pack.path,

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
-from comfywatchman.comfyui.packs.metadata import Pack
-from comfywatchman.readiness.status import Package
+from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.readiness.status import ProviderPackage
 from comfywatchman.sources.class_map import PackageRef
 
 CORE_ID: Final = "comfy-core"
@@ -25,7 +25,7 @@ class NodeState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Hints:
+class NodePackHints:
     """What the workflow says of a node's pack.
 
     Attributes:
@@ -50,7 +50,7 @@ class Hints:
 
 
 @dataclass(frozen=True, slots=True)
-class Claims:
+class ProviderClaims:
     """What catalogues say of one class.
 
     Attributes:
@@ -65,7 +65,7 @@ class Claims:
 
 
 @dataclass(frozen=True, slots=True)
-class NodeFacts:
+class HostNodeFacts:
     """What is known of this host's nodes.
 
     Attributes:
@@ -82,18 +82,18 @@ class NodeFacts:
 
     live: frozenset[str] | None
     replaced: frozenset[str]
-    core: Pack | None
+    core: NodePack | None
     known_core: Mapping[str, str]
-    packs: tuple[Pack, ...]
+    packs: tuple[NodePack, ...]
     failed: Mapping[str, str] = field(default_factory=dict)
     governed: bool = False
-    mapped: Mapping[str, tuple[Pack, ...]] = field(init=False, repr=False)
+    mapped: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "mapped", _by_class(self.packs))
+        object.__setattr__(self, "mapped", _group_by_class(self.packs))
 
     @property
-    def unclear_packs(self) -> tuple[Pack, ...]:
+    def unclear_packs(self) -> tuple[NodePack, ...]:
         """Return enabled packs whose classes are not all known."""
         return tuple(pack for pack in self.packs if pack.enabled and not pack.complete)
 
@@ -116,13 +116,13 @@ class NodeVerdict:
     state: NodeState
     evidence: str
     fix: str | None = None
-    packages: tuple[Package, ...] = ()
+    packages: tuple[ProviderPackage, ...] = ()
     certain: bool = False
     wants_claims: bool = False
 
 
-def _by_class(packs: Iterable[Pack]) -> dict[str, tuple[Pack, ...]]:
-    mapped: dict[str, tuple[Pack, ...]] = {}
+def _group_by_class(packs: Iterable[NodePack]) -> dict[str, tuple[NodePack, ...]]:
+    mapped: dict[str, tuple[NodePack, ...]] = {}
     for pack in packs:
         for name in pack.classes | pack.possible_classes:
             mapped[name] = (*mapped.get(name, ()), pack)

@@ -10,14 +10,14 @@ import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.packs.metadata import Pack
+from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.server.object_info import LiveNodes
-from comfywatchman.comfyui.server.validation import NO_RULES, ServerRules, without_own_checks
-from comfywatchman.readiness.context import Run
+from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, keep_server_checked_lists
+from comfywatchman.readiness.context import CycleContext
 
 
 @dataclass(frozen=True, slots=True)
-class LiveView:
+class ServerSnapshot:
     """What a running server says; the one of a stopped ComfyUI is empty.
 
     Attributes:
@@ -41,7 +41,7 @@ class LiveView:
         """Return what it offers for an input, or None when it has no list for it."""
         return None if self.nodes is None else self.nodes.combos.get(class_type, {}).get(name)
 
-    def rules(self, sources: Iterable[Pack]) -> ServerRules:
+    def rules(self, sources: Iterable[NodePack]) -> ValidationRules:
         """Return what it refuses in a prompt; none when there is no server.
 
         Args:
@@ -53,10 +53,10 @@ class LiveView:
         for pack in sources:
             read |= pack.classes | pack.possible_classes
             own |= pack.own_checks
-        return without_own_checks(self.nodes.rules, read - own)
+        return keep_server_checked_lists(self.nodes.rules, read - own)
 
 
-def ask_server(run: Run, folders: Mapping[str, Collection[str]]) -> LiveView:
+def query_server(run: CycleContext, folders: Mapping[str, Collection[str]]) -> ServerSnapshot:
     """Ask the server of the watched installation; trouble is noted and counts as no server.
 
     Args:
@@ -65,23 +65,23 @@ def ask_server(run: Run, folders: Mapping[str, Collection[str]]) -> LiveView:
     """
     section, installation = run.request.settings.comfyui, run.request.installation
     if not section.url or run.request.sample:
-        return LiveView()
-    from comfywatchman.comfyui.server.api import ask_nodes, ask_running, is_installation
+        return ServerSnapshot()
+    from comfywatchman.comfyui.server.api import fetch_nodes, is_server_of, probe_server
 
     try:
-        running = ask_running(section.url, timeout_seconds=section.timeout_seconds)
+        running = probe_server(section.url, timeout_seconds=section.timeout_seconds)
         if running is None:
-            return LiveView()
-        if is_installation(running, installation) is False:
+            return ServerSnapshot()
+        if is_server_of(running, installation) is False:
             run.note(
                 f"Another ComfyUI answers at {section.url}; it is not asked. Set [comfyui] url to this one's address."
             )
-            return LiveView()
-        nodes = ask_nodes(running, folders, timeout_seconds=section.timeout_seconds)
+            return ServerSnapshot()
+        nodes = fetch_nodes(running, folders, timeout_seconds=section.timeout_seconds)
     except Failure as failure:
         run.note(f"The ComfyUI at {section.url} could not be asked: {failure.message}")
-        return LiveView()
-    replaced = running.replaced(nodes.classes)
+        return ServerSnapshot()
+    replaced = running.find_replaced(nodes.classes)
     facts = orjson.dumps([sorted(nodes.classes), sorted(replaced), nodes.combos], option=orjson.OPT_SORT_KEYS)
     facts += msgspec.json.encode(nodes.rules, order="deterministic")
-    return LiveView(nodes, replaced, running.version, hashlib.blake2b(facts, digest_size=16).hexdigest())
+    return ServerSnapshot(nodes, replaced, running.version, hashlib.blake2b(facts, digest_size=16).hexdigest())

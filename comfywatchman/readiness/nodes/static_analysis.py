@@ -6,16 +6,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from comfywatchman.base.clock import to_text
+from comfywatchman.base.clock import format_utc
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
-from comfywatchman.comfyui.packs.metadata import Pack
-from comfywatchman.comfyui.packs.scan import PackListing, walk_packs
-from comfywatchman.comfyui.server.start_log import last_start
-from comfywatchman.readiness.context import Run
+from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.comfyui.packs.scan import PackListing, find_packs
+from comfywatchman.comfyui.server.start_log import read_last_start
+from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.nodes.index import PackIndex
 
@@ -32,8 +32,8 @@ class SourceNodes:
     """
 
     listings: tuple[PackListing, ...]
-    packs: tuple[Pack, ...]
-    core: Pack | None
+    packs: tuple[NodePack, ...]
+    core: NodePack | None
     problems: tuple[str, ...]
 
     @property
@@ -54,18 +54,18 @@ class SourceNodes:
         if core is not None:
             yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
 
-    def enabled(self) -> Iterator[Pack]:
+    def enabled(self) -> Iterator[NodePack]:
         """Yield ComfyUI itself and the packs that it would load."""
         if self.core is not None:
             yield self.core
         yield from (pack for pack in self.packs if pack.enabled)
 
 
-def read_nodes(run: Run, folders: ModelFolders, database: Database) -> SourceNodes:
+def read_node_sources(run: CycleContext, folders: ModelFolders, database: Database) -> SourceNodes:
     """Read the source of the packs that changed, and of ComfyUI itself."""
     installation = run.request.installation
     with run.phase("nodes"):
-        listings = walk_packs(folders.custom_nodes)
+        listings = find_packs(folders.custom_nodes)
         index = PackIndex(database)
         packs = index.packs(listings)
         core = index.core(installation.root, installation.version)
@@ -73,11 +73,11 @@ def read_nodes(run: Run, folders: ModelFolders, database: Database) -> SourceNod
     return SourceNodes(listings, packs, core, index.problems)
 
 
-def failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
+def find_failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
     """Return packs that the last start could not import, unless they have changed since."""
-    start = last_start(installation.base)
+    start = read_last_start(installation.base)
     if start is None:
         return {}
-    when = to_text(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
+    when = format_utc(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
     evidence = f"its import failed at the last start of ComfyUI (log of {when})"
     return {one.folder: evidence for one in listings if one.folder in start.failed and one.newest_ns < start.logged_ns}

@@ -7,21 +7,27 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from comfywatchman.base.text import size_words
-from comfywatchman.comfyui.packs.core_classes import version_key
-from comfywatchman.readiness.states import FREE_STATES, OPEN_STATES, WORDS, ModelState, Status
+from comfywatchman.base.text import format_size
+from comfywatchman.comfyui.packs.core_classes import parse_version
+from comfywatchman.readiness.states import (
+    LOCALLY_FIXABLE_STATES,
+    MODEL_STATE_TEXT,
+    UNDECIDED_STATES,
+    ModelState,
+    WorkflowStatus,
+)
 from comfywatchman.readiness.status import (
+    FOLDER_UNAVAILABLE,
     NOT_GOVERNED,
     NOTHING_TO_RUN,
-    OUT_OF_REACH,
-    Candidate,
     Environment,
     EnvironmentCheck,
     MissingInput,
     MissingModel,
     MissingNode,
-    Package,
-    PlanFacts,
+    ModelCandidate,
+    PlanSummary,
+    ProviderPackage,
     RefusedInput,
     WorkflowEntry,
 )
@@ -52,14 +58,14 @@ class Action:
     instruction: str
     because: str
     workflows: tuple[str, ...]
-    candidates: tuple[Candidate, ...] = ()
-    packages: tuple[Package, ...] = ()
+    candidates: tuple[ModelCandidate, ...] = ()
+    packages: tuple[ProviderPackage, ...] = ()
     is_sure: bool = True
     models: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
-class _Group:
+class _ActionGroup:
     first: Action
     workflows: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
@@ -84,8 +90,8 @@ class _Group:
         )
 
 
-def actions(
-    entries: Iterable[WorkflowEntry], plan: PlanFacts | None = None, environment: Environment = NOT_GOVERNED
+def list_actions(
+    entries: Iterable[WorkflowEntry], plan: PlanSummary | None = None, environment: Environment = NOT_GOVERNED
 ) -> tuple[Action, ...]:
     """Return what to do for all workflows together: nodes before models, what blocks most workflows first.
 
@@ -94,37 +100,37 @@ def actions(
         plan: What can be downloaded; when that is more than one file, one action fetches all of it.
         environment: What is said of the Python environment; what fails there comes before everything else.
     """
-    fetched = _fetched_together(entries := tuple(entries), plan)
-    groups: dict[tuple[str, ...], _Group] = {}
+    fetched = _find_plan_models(entries := tuple(entries), plan)
+    groups: dict[tuple[str, ...], _ActionGroup] = {}
     for entry in entries:
-        if any(problem.code == OUT_OF_REACH for problem in entry.problems):
-            _add(groups, ("folder", os.path.dirname(entry.path)), _folder_action(entry), entry.path)
-        if entry.status is Status.INVALID:
-            _add(groups, ("file", entry.path), _file_action(entry), entry.path)
+        if any(problem.code == FOLDER_UNAVAILABLE for problem in entry.problems):
+            _add_to_group(groups, ("folder", os.path.dirname(entry.path)), _build_folder_action(entry), entry.path)
+        if entry.status is WorkflowStatus.INVALID:
+            _add_to_group(groups, ("file", entry.path), _build_file_action(entry), entry.path)
         for node in entry.missing_nodes:
-            _add(groups, _node_key(node), _node_action(node), entry.path, node.class_type)
+            _add_to_group(groups, _node_key(node), _build_node_action(node), entry.path, node.class_type)
         for model in entry.missing_models:
             if plan is not None and (model.folder, model.name) in fetched:
-                _add(groups, ("download",), _download_action(plan), entry.path, model=model.name)
+                _add_to_group(groups, ("download",), _build_download_action(plan), entry.path, model=model.name)
             else:
                 key = ("model", model.folder or "", model.name, model.fix or "")
-                _add(groups, key, _model_action(model), entry.path)
+                _add_to_group(groups, key, _build_model_action(model), entry.path)
         for refused in entry.refused_inputs:
             key = ("choice", refused.node_type, refused.input, refused.value or "")
-            _add(groups, key, _choice_action(refused), entry.path)
+            _add_to_group(groups, key, _build_choice_action(refused), entry.path)
         for one in entry.missing_inputs:
             if one.required:
-                _add(groups, ("input", one.folder, one.name), _input_action(one), entry.path)
+                _add_to_group(groups, ("input", one.folder, one.name), _build_input_action(one), entry.path)
     found = [group.action() for group in groups.values()]
-    failed = tuple(_environment_action(check) for check in environment.checks if check.status == "fail")
+    failed = tuple(_build_environment_action(check) for check in environment.checks if check.status == "fail")
     order = {"mend": 0, "folder": 1, "node": 2, "download": 3, "model": 4, "choice": 5, "input": 6, "file": 7}
     return failed + tuple(
         sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
     )
 
 
-def _add(
-    groups: dict[tuple[str, ...], _Group],
+def _add_to_group(
+    groups: dict[tuple[str, ...], _ActionGroup],
     key: tuple[str, ...],
     first: Action,
     path: str,
@@ -132,9 +138,9 @@ def _add(
     *,
     model: str | None = None,
 ) -> None:
-    group = groups.setdefault(key, _Group(first))
+    group = groups.setdefault(key, _ActionGroup(first))
     if key == _NEWER_COMFYUI:
-        group.first = max(group.first, first, key=_demanded_version)  # an update that is too small helps nobody
+        group.first = max(group.first, first, key=_get_required_version)  # an update that is too small helps nobody
     group.workflows.append(path)
     group.is_sure |= first.is_sure
     if class_type is not None:
@@ -143,7 +149,7 @@ def _add(
         group.models.append(model)
 
 
-def _fetched_together(entries: Iterable[WorkflowEntry], plan: PlanFacts | None) -> frozenset[tuple[str | None, str]]:
+def _find_plan_models(entries: Iterable[WorkflowEntry], plan: PlanSummary | None) -> frozenset[tuple[str | None, str]]:
     """Return the models that the plan fetches, by folder and name; none when each may as well be fetched alone."""
     if plan is None:
         return frozenset()
@@ -165,13 +171,13 @@ def _node_key(node: MissingNode) -> tuple[str, ...]:
     return ("node", node.state, node.class_type, *(package.id for package in node.packages))
 
 
-def _demanded_version(action: Action) -> tuple[bool, tuple[int, ...]]:
+def _get_required_version(action: Action) -> tuple[bool, tuple[int, ...]]:
     """Return what updates of ComfyUI are compared by; one that names no version asks for the newest."""
-    named = [key for word in action.instruction.split() if (key := version_key(word))]
+    named = [key for word in action.instruction.split() if (key := parse_version(word))]
     return not named, max(named, default=())
 
 
-def _node_action(node: MissingNode) -> Action:
+def _build_node_action(node: MissingNode) -> Action:
     what = node.packages[0].id if len(node.packages) == 1 else node.class_type
     if node.state == "needs_newer_comfyui":
         what = "ComfyUI"
@@ -191,8 +197,8 @@ def _node_action(node: MissingNode) -> Action:
     )
 
 
-def _download_action(plan: PlanFacts) -> Action:
-    size = f" ({size_words(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
+def _build_download_action(plan: PlanSummary) -> Action:
+    size = f" ({format_size(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
     return Action(
         kind="download",
         what="",
@@ -202,12 +208,12 @@ def _download_action(plan: PlanFacts) -> Action:
     )
 
 
-def plan_command(plan: PlanFacts) -> str:
+def plan_command(plan: PlanSummary) -> str:
     """Return the command that fetches a plan."""
     return f"comfywatchman download --plan {plan.file.rpartition('/')[2]}"
 
 
-def _environment_action(check: EnvironmentCheck) -> Action:
+def _build_environment_action(check: EnvironmentCheck) -> Action:
     return Action(
         kind="environment",
         what=f"Python environment ({check.name})",
@@ -217,19 +223,19 @@ def _environment_action(check: EnvironmentCheck) -> Action:
     )
 
 
-def _model_action(model: MissingModel) -> Action:
+def _build_model_action(model: MissingModel) -> Action:
     return Action(
-        kind="mend" if model.status in FREE_STATES else "model",
+        kind="mend" if model.status in LOCALLY_FIXABLE_STATES else "model",
         what=model.name,
         instruction=model.fix or "",
-        because=f"a model of {model.folder or 'an unknown folder'}, {WORDS[model.status]}",
+        because=f"a model of {model.folder or 'an unknown folder'}, {MODEL_STATE_TEXT[model.status]}",
         workflows=(),
         candidates=model.candidates,
-        is_sure=model.confidence != "low" and model.status not in OPEN_STATES,
+        is_sure=model.confidence != "low" and model.status not in UNDECIDED_STATES,
     )
 
 
-def _choice_action(one: RefusedInput) -> Action:
+def _build_choice_action(one: RefusedInput) -> Action:
     return Action(
         kind="choice",
         what=f"{one.node_type}: {one.input}",
@@ -239,7 +245,7 @@ def _choice_action(one: RefusedInput) -> Action:
     )
 
 
-def _input_action(one: MissingInput) -> Action:
+def _build_input_action(one: MissingInput) -> Action:
     return Action(
         kind="input",
         what=one.name,
@@ -249,7 +255,7 @@ def _input_action(one: MissingInput) -> Action:
     )
 
 
-def _folder_action(entry: WorkflowEntry) -> Action:
+def _build_folder_action(entry: WorkflowEntry) -> Action:
     return Action(
         kind="folder",
         what=os.path.dirname(entry.path),
@@ -259,7 +265,7 @@ def _folder_action(entry: WorkflowEntry) -> Action:
     )
 
 
-def _file_action(entry: WorkflowEntry) -> Action:
+def _build_file_action(entry: WorkflowEntry) -> Action:
     reason = entry.problems[0].message if entry.problems else "cannot be read"
     instruction = "Repair the file, or move it out of the workflow folder."
     if any(problem.code == NOTHING_TO_RUN for problem in entry.problems):

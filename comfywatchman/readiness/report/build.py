@@ -8,27 +8,27 @@ from pathlib import Path
 
 import msgspec
 
-from comfywatchman.base.clock import to_text
-from comfywatchman.base.files import Damaged, show_path
+from comfywatchman.base.clock import format_utc
+from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.gpu.query import GpuReading
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.assessment.assessment import Assessment
-from comfywatchman.readiness.assessment.host_snapshot import HostView
-from comfywatchman.readiness.context import Run
+from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
+from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.gates import SkipReason
 from comfywatchman.readiness.report.write import read_report, summarise
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
-    CycleFacts,
+    CycleSummary,
     Environment,
-    GpuFacts,
-    HostFacts,
-    IntakeEntry,
+    GpuSummary,
+    HostSummary,
     MasterStatus,
-    PlanFacts,
+    PlanSummary,
+    RecentAcknowledgement,
     Summary,
 )
-from comfywatchman.readiness.workflows.intake import last_entries
+from comfywatchman.readiness.workflows.intake import read_last_entries
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,75 +39,77 @@ class Surroundings:
     environment: Environment
 
 
-def full_status(
-    run: Run, around: Surroundings, host: HostView, assessment: Assessment, plan: PlanFacts | None = None
+def build_report(
+    run: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, plan: PlanSummary | None = None
 ) -> MasterStatus:
     """Return the report of a cycle that looked at everything."""
     now = run.now()
     return MasterStatus(
         generated_at=now,
         checked_at=now,
-        valid_until=_valid_until(run),
-        cycle=_cycle_facts(run, None),
-        host=host_facts(run.request.installation, around.gpus, host, sample=run.request.sample),
+        valid_until=_compute_valid_until(run),
+        cycle=_build_cycle_facts(run, None),
+        host=build_host_facts(run.request.installation, around.gpus, host, sample=run.request.sample),
         summary=summarise(assessment.entries),
         workflows=assessment.entries,
-        intake=_intake(run),
+        intake=_read_intake(run),
         environment=around.environment,
         problems=tuple(run.problems),
         plan=plan,
     )
 
 
-def skipped_status(run: Run, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
+def build_skipped_report(run: CycleContext, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
     """Return the last report with the reason on top; the verdicts stand as they were last found."""
     last = read_report(run.request.layout)
-    if isinstance(last, Damaged):
+    if isinstance(last, CorruptFile):
         run.note(last)
-    facts = host_facts(run.request.installation, gpus, None, sample=run.request.sample)
+    facts = build_host_facts(run.request.installation, gpus, None, sample=run.request.sample)
     if not isinstance(last, MasterStatus):
         last = MasterStatus(
             generated_at=run.now(),
             checked_at=None,
             valid_until="",
-            cycle=_cycle_facts(run, reason),
+            cycle=_build_cycle_facts(run, reason),
             host=facts,
             summary=Summary(),
             workflows=(),
-            intake=_intake(run),
+            intake=_read_intake(run),
             environment=NOT_GOVERNED if run.request.environment_checks is None else Environment(state="unknown"),
             problems=(),
         )
     return msgspec.structs.replace(
         last,
         generated_at=run.now(),
-        valid_until=_valid_until(run),
-        cycle=_cycle_facts(run, reason),
+        valid_until=_compute_valid_until(run),
+        cycle=_build_cycle_facts(run, reason),
         host=facts,
         problems=tuple(dict.fromkeys((*run.problems, *last.problems))),
     )
 
 
-def host_facts(installation: Installation, gpus: GpuReading, host: HostView | None, *, sample: bool) -> HostFacts:
+def build_host_facts(
+    installation: Installation, gpus: GpuReading, host: HostSnapshot | None, *, sample: bool
+) -> HostSummary:
     """Return what is said of the host; without a view of it, whether ComfyUI runs is taken as no."""
-    return HostFacts(
+    return HostSummary(
         gpus=tuple(
-            GpuFacts(device.index, device.name, device.memory_total_bytes, device.memory_free_bytes, mig=device.mig)
+            GpuSummary(device.index, device.name, device.memory_total_bytes, device.memory_free_bytes, mig=device.mig)
             for device in gpus.devices
         ),
         gpu_status=gpus.status,
-        comfyui_root=_shown(installation.root),
+        comfyui_root=_show(installation.root),
         comfyui_version=(host.comfyui_version if host else None) or installation.version,
         comfyui_running=host.comfyui_running if host else False,
         sample=sample,
     )
 
 
-def _cycle_facts(run: Run, reason: SkipReason | None) -> CycleFacts:
-    return CycleFacts(
+def _build_cycle_facts(run: CycleContext, reason: SkipReason | None) -> CycleSummary:
+    return CycleSummary(
         id=run.id,
         trigger=run.request.trigger,
-        started_at=to_text(run.started),
+        started_at=format_utc(run.started),
         duration_seconds=run.seconds(),
         success=reason is None,
         skipped_reason=reason.code if reason else None,
@@ -115,15 +117,15 @@ def _cycle_facts(run: Run, reason: SkipReason | None) -> CycleFacts:
     )
 
 
-def _valid_until(run: Run) -> str:
+def _compute_valid_until(run: CycleContext) -> str:
     schedule = run.request.settings.schedule
-    return to_text(run.started + timedelta(minutes=schedule.interval_minutes + schedule.grace_minutes))
+    return format_utc(run.started + timedelta(minutes=schedule.interval_minutes + schedule.grace_minutes))
 
 
-def _intake(run: Run) -> tuple[IntakeEntry, ...]:
-    entries = last_entries(run.request.layout.intake_log, run.request.settings.report.intake_entries)
-    return tuple(IntakeEntry(one.at, one.kind, one.path, one.source, one.previous_path) for one in entries)
+def _read_intake(run: CycleContext) -> tuple[RecentAcknowledgement, ...]:
+    entries = read_last_entries(run.request.layout.intake_log, run.request.settings.report.intake_entries)
+    return tuple(RecentAcknowledgement(one.at, one.kind, one.path, one.source, one.previous_path) for one in entries)
 
 
-def _shown(path: Path) -> str:
-    return show_path(path)
+def _show(path: Path) -> str:
+    return printable_path(path)

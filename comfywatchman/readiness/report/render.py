@@ -12,11 +12,11 @@ import msgspec
 
 from comfywatchman import __version__
 from comfywatchman.readiness.report import markdown
-from comfywatchman.readiness.report.actions import actions, plan_command
-from comfywatchman.readiness.report.search_results import site
-from comfywatchman.readiness.states import WORDS, Status
-from comfywatchman.readiness.status import Environment, HostFacts, MasterStatus
-from comfywatchman.readiness.verdicts.input_files import said
+from comfywatchman.readiness.report.actions import list_actions, plan_command
+from comfywatchman.readiness.report.search_results import site_name
+from comfywatchman.readiness.states import MODEL_STATE_TEXT, WorkflowStatus
+from comfywatchman.readiness.status import Environment, HostSummary, MasterStatus
+from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 
 _NOTE: Final = "master status as Markdown"
 # Marks in the kept text for what differs in each cycle; letters and digits only, so that escaping leaves them whole.
@@ -26,10 +26,15 @@ _GPUS: Final = "cwGpuLines90d1"
 _MOST_ACTIONS: Final = 40
 _MOST_READY: Final = 50
 _MOST_SUPPLIED: Final = 20
-_ORDER: Final = {Status.INVALID: 0, Status.MISSING: 1, Status.UNCERTAIN: 2, Status.READY: 3}
+_ORDER: Final = {
+    WorkflowStatus.INVALID: 0,
+    WorkflowStatus.MISSING: 1,
+    WorkflowStatus.UNCERTAIN: 2,
+    WorkflowStatus.READY: 3,
+}
 
 
-class Memory(Protocol):
+class RenderCache(Protocol):
     """Keeps small texts from cycle to cycle; what it loses is made again."""
 
     def note(self, name: str) -> str | None:
@@ -39,30 +44,30 @@ class Memory(Protocol):
         """Keep a text."""
 
 
-def to_markdown(status: MasterStatus) -> str:
+def render_markdown(status: MasterStatus) -> str:
     """Return the report as Markdown; every text that comes from files is escaped."""
-    still, moving = _parted(status)
-    return _joined(_render(still), moving)
+    still, moving = _split_volatile(status)
+    return _fill_placeholders(_render(still), moving)
 
 
-def remembered_markdown(status: MasterStatus, memory: Memory | None) -> str:
+def render_markdown_cached(status: MasterStatus, memory: RenderCache | None) -> str:
     """Return the report as Markdown, rendered only when something else than times and free memory has changed."""
     if memory is None:
-        return to_markdown(status)
-    still, moving = _parted(status)
+        return render_markdown(status)
+    still, moving = _split_volatile(status)
     digest = hashlib.blake2b(msgspec.msgpack.encode(still), digest_size=16)
-    digest.update(_template().encode())
+    digest.update(_read_template().encode())
     digest.update(__version__.encode())
     key, _, text = (memory.note(_NOTE) or "").partition("\n")
     if key != digest.hexdigest():
         text = _render(still)
         memory.set_note(_NOTE, f"{digest.hexdigest()}\n{text}")
-    return _joined(text, moving)
+    return _fill_placeholders(text, moving)
 
 
-def _parted(status: MasterStatus) -> tuple[MasterStatus, Mapping[str, str]]:
+def _split_volatile(status: MasterStatus) -> tuple[MasterStatus, Mapping[str, str]]:
     """Return the report with marks in the place of what differs in each cycle, and what belongs in their place."""
-    moving = {_VALID_UNTIL: status.valid_until, _GPUS: _gpu_lines(status.host)}
+    moving = {_VALID_UNTIL: status.valid_until, _GPUS: _render_gpu_lines(status.host)}
     if status.checked_at is not None:
         moving[_CHECKED_AT] = status.checked_at
     still = msgspec.structs.replace(
@@ -76,27 +81,27 @@ def _parted(status: MasterStatus) -> tuple[MasterStatus, Mapping[str, str]]:
     return still, moving
 
 
-def _joined(text: str, moving: Mapping[str, str]) -> str:
+def _fill_placeholders(text: str, moving: Mapping[str, str]) -> str:
     for mark, content in moving.items():
         text = text.replace(mark, content)
     return text
 
 
-def _gpu_lines(host: HostFacts) -> str:
+def _render_gpu_lines(host: HostSummary) -> str:
     said = {"none": "no NVIDIA GPU", "unknown": "the driver did not answer"}
     lines = [
-        f"- GPU {gpu.index} {markdown.escape(gpu.name or '')}: {_gib(gpu.memory_free_bytes)} of "
-        f"{_gib(gpu.memory_total_bytes)} GiB free"
+        f"- GPU {gpu.index} {markdown.escape(gpu.name or '')}: {_format_gib(gpu.memory_free_bytes)} of "
+        f"{_format_gib(gpu.memory_total_bytes)} GiB free"
         for gpu in host.gpus
     ]
     return "\n".join(lines) or f"- GPU: {said.get(host.gpu_status, 'none')}"
 
 
-def _gib(count: int | None) -> str:
+def _format_gib(count: int | None) -> str:
     return "?" if count is None else f"{count / (1 << 30):.1f}"
 
 
-def _template() -> str:
+def _read_template() -> str:
     return (
         resources.files("comfywatchman.readiness.report")
         .joinpath("templates", "master_status.md.j2")
@@ -114,26 +119,26 @@ def _render(status: MasterStatus) -> str:
         undefined=jinja2.StrictUndefined,
         finalize=markdown.escape,
     )
-    environment.filters["code"] = markdown.code
-    environment.filters["sentence"] = markdown.sentence
-    environment.filters["said"] = said
-    environment.filters["site"] = site
-    environment.filters["words"] = WORDS.__getitem__
+    environment.filters["code"] = markdown.code_span
+    environment.filters["sentence"] = markdown.capitalize_first
+    environment.filters["said"] = describe_missing_inputs
+    environment.filters["site"] = site_name
+    environment.filters["words"] = MODEL_STATE_TEXT.__getitem__
     environment.filters["link"] = lambda url: markdown.link(url, url)
-    template = environment.from_string(_template())
+    template = environment.from_string(_read_template())
     entries = sorted(status.workflows, key=lambda entry: (_ORDER[entry.status], entry.path))
-    ready = [entry for entry in entries if entry.status is Status.READY]
+    ready = [entry for entry in entries if entry.status is WorkflowStatus.READY]
     return template.render(
         status=status,
         headline=headline(status),
-        actions=actions(status.workflows, status.plan, status.environment),
-        environment_words=environment_words(status.environment),
+        actions=list_actions(status.workflows, status.plan, status.environment),
+        environment_words=describe_environment(status.environment),
         entries=entries,
-        shown=[entry for entry in entries if entry.status is not Status.READY] + ready[:_MOST_READY],
+        shown=[entry for entry in entries if entry.status is not WorkflowStatus.READY] + ready[:_MOST_READY],
         most_actions=_MOST_ACTIONS,
         most_supplied=_MOST_SUPPLIED,
-        names=short_names(entry.path for entry in status.workflows),
-        gpu_lines=markdown.Safe(_GPUS),
+        names=shorten_paths(entry.path for entry in status.workflows),
+        gpu_lines=markdown.SafeMarkdown(_GPUS),
         plan_command=plan_command(status.plan) if status.plan else "",
         plan_page=f"{status.plan.file.removesuffix('.json')}.md" if status.plan else "",
     )
@@ -153,7 +158,7 @@ def headline(status: MasterStatus) -> str:
     return f"{summary.ready} of {summary.workflows} workflows are ready"
 
 
-def environment_words(environment: Environment) -> str:
+def describe_environment(environment: Environment) -> str:
     """Return how the Python environment is, in one line."""
     if environment.state == "not governed":
         return "not checked: no governed environment (run gov init)"
@@ -166,7 +171,7 @@ def environment_words(environment: Environment) -> str:
     return f"{environment.state}: {', '.join(odd)} (of {count} checks)"
 
 
-def short_names(paths: Iterable[str]) -> Mapping[str, str]:
+def shorten_paths(paths: Iterable[str]) -> Mapping[str, str]:
     """Return each path without the folders that all of them share."""
     listed = list(paths)
     folders = {os.path.dirname(path) for path in listed}

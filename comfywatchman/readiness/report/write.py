@@ -8,16 +8,16 @@ import msgspec
 
 from comfywatchman.base import files
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import Damaged, read_state, write_atomic
-from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.report.render import Memory, remembered_markdown
-from comfywatchman.readiness.states import Status
+from comfywatchman.base.files import CorruptFile, read_state, write_atomic
+from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.report.render import RenderCache, render_markdown_cached
+from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MasterStatus, Summary, WorkflowEntry
 
 
 def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
     """Count workflows by verdict, and distinct missing models, node classes and input files."""
-    by_status = dict.fromkeys(Status, 0)
+    by_status = dict.fromkeys(WorkflowStatus, 0)
     models: set[tuple[str | None, str]] = set()
     nodes: set[str] = set()
     inputs: set[tuple[str, str]] = set()
@@ -28,17 +28,17 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
         inputs |= {(one.folder, one.name) for one in entry.missing_inputs}
     return Summary(
         workflows=sum(by_status.values()),
-        ready=by_status[Status.READY],
-        missing=by_status[Status.MISSING],
-        uncertain=by_status[Status.UNCERTAIN],
-        invalid=by_status[Status.INVALID],
+        ready=by_status[WorkflowStatus.READY],
+        missing=by_status[WorkflowStatus.MISSING],
+        uncertain=by_status[WorkflowStatus.UNCERTAIN],
+        invalid=by_status[WorkflowStatus.INVALID],
         missing_models=len(models),
         missing_nodes=len(nodes),
         missing_inputs=len(inputs),
     )
 
 
-def write_report(layout: Layout, status: MasterStatus, memory: Memory | None = None) -> None:
+def write_report(layout: ReadinessLayout, status: MasterStatus, memory: RenderCache | None = None) -> None:
     """Write both files, the JSON first; each is whole or not written at all.
 
     Args:
@@ -50,11 +50,11 @@ def write_report(layout: Layout, status: MasterStatus, memory: Memory | None = N
         Failure: `state-unwritable`.
     """
     write_atomic(layout.status_json, to_json(status))
-    write_atomic(layout.status_markdown, remembered_markdown(status, memory).encode())
+    write_atomic(layout.status_markdown, render_markdown_cached(status, memory).encode())
     failpoint("cycle.after_report")
 
 
-def read_report(layout: Layout, *, only_look: bool = False) -> MasterStatus | Damaged | None:
+def read_report(layout: ReadinessLayout, *, only_look: bool = False) -> MasterStatus | CorruptFile | None:
     """Read the last report back; None when there is none yet.
 
     Args:

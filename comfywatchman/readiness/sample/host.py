@@ -13,9 +13,9 @@ from typing import Any, Final
 import orjson
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import read_regular, show_path, unwritable, write_atomic
-from comfywatchman.comfyui.packs.core_classes import known_core_classes, version_key
-from comfywatchman.readiness.sample.workflows import CHECKPOINT, sample_workflows
+from comfywatchman.base.files import printable_path, read_regular, unwritable_failure, write_atomic
+from comfywatchman.comfyui.packs.core_classes import load_core_classes, parse_version
+from comfywatchman.readiness.sample.workflows import CHECKPOINT, build_sample_workflows
 
 VERSION: Final = "0.33.0"
 """What the sample's ComfyUI calls itself: the version whose node classes it claims to have."""
@@ -95,7 +95,7 @@ class SampleHost:
     models: int
 
 
-def installed_templates() -> Path | None:
+def find_installed_templates() -> Path | None:
     """Return the folder of the official workflow templates, or None when their package is not installed."""
     found = importlib.util.find_spec(_TEMPLATES_PACKAGE)
     places = found.submodule_search_locations if found else None
@@ -103,7 +103,7 @@ def installed_templates() -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def build_sample(folder: Path, *, templates: Path | None) -> SampleHost:
+def build_sample_host(folder: Path, *, templates: Path | None) -> SampleHost:
     """Make the sample host, or return the one that was made before.
 
     Files that are there are never written again, so a file that a person changed stays changed; when the templates
@@ -116,14 +116,14 @@ def build_sample(folder: Path, *, templates: Path | None) -> SampleHost:
     Raises:
         Failure: `sample-not-ours` when the folder holds something else; `state-unwritable`.
     """
-    listed = _template_files(templates)
-    made_of = _fingerprint(listed)
+    listed = _list_templates(templates)
+    made_of = _fingerprint_templates(listed)
     marker = folder / MARKER
-    _claim(folder, marker)
+    _claim_folder(folder, marker)
     known = _read_marker(marker)
     if known.get("made_of") == made_of:
-        return _host(folder, known)
-    files = _files(listed)
+        return _build_host(folder, known)
+    files = _build_files(listed)
     for path, content in files.items():
         _write_once(folder / path, content)
     facts = {
@@ -133,12 +133,12 @@ def build_sample(folder: Path, *, templates: Path | None) -> SampleHost:
         "workflows": sum(_WORKFLOWS in path.parents for path in files),
     }
     write_atomic(marker, orjson.dumps(facts))
-    return _host(folder, facts)
+    return _build_host(folder, facts)
 
 
-def program_files() -> dict[str, bytes]:
+def build_program_files() -> dict[str, bytes]:
     """Return the files by which a folder is taken for a ComfyUI of `VERSION`, with the node classes of that version."""
-    classes = "".join(f'    "{name}": None,\n' for name in _core_classes())
+    classes = "".join(f'    "{name}": None,\n' for name in _list_core_classes())
     contents = {
         "main.py": _PROGRAM,
         "folder_paths.py": _PROGRAM,
@@ -148,7 +148,7 @@ def program_files() -> dict[str, bytes]:
     return {name: text.encode() for name, text in contents.items()}
 
 
-def safetensors(*, missing_bytes: int = 0) -> bytes:
+def build_safetensors(*, missing_bytes: int = 0) -> bytes:
     """Return a valid small safetensors file, or one whose tensor lacks bytes at the end.
 
     Format: 8 bytes little-endian header length, JSON header padded with spaces, tensor bytes
@@ -160,19 +160,19 @@ def safetensors(*, missing_bytes: int = 0) -> bytes:
     return len(padded).to_bytes(8, "little") + padded + bytes(64 - missing_bytes)
 
 
-def declared_models(graph: object) -> Iterator[PurePosixPath]:
+def find_declared_models(graph: object) -> Iterator[PurePosixPath]:
     """Yield `folder/name` of each model that a workflow's author declared, subgraphs included; unsafe paths never."""
     waiting = [graph]
     while waiting:
         value = waiting.pop()
         if isinstance(value, dict):
-            yield from _declared_here(value.get("models"))
+            yield from _read_declarations(value.get("models"))
             waiting.extend(value.values())
         elif isinstance(value, list):
             waiting.extend(value)
 
 
-def _declared_here(models: object) -> Iterator[PurePosixPath]:
+def _read_declarations(models: object) -> Iterator[PurePosixPath]:
     for model in models if isinstance(models, list) else ():
         names = (model.get("directory"), model.get("name")) if isinstance(model, dict) else ()
         if len(names) == 2 and all(isinstance(name, str) and name and "\0" not in name for name in names):  # noqa: PLR2004 - directory and name
@@ -181,35 +181,35 @@ def _declared_here(models: object) -> Iterator[PurePosixPath]:
                 yield path
 
 
-def _files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
-    files = {PurePosixPath("README.txt"): _README.encode(), **_model_files()}
-    files.update((_ROOT / name, content) for name, content in program_files().items())
+def _build_files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
+    files = {PurePosixPath("README.txt"): _README.encode(), **_build_model_files()}
+    files.update((_ROOT / name, content) for name, content in build_program_files().items())
     files[_PACK_FOLDER / "__init__.py"] = _PACK.encode()
     files[_PACK_FOLDER / "pyproject.toml"] = _PACK_PROJECT.encode()
-    for name, content in sample_workflows().items():
+    for name, content in build_sample_workflows().items():
         files[_WORKFLOWS / "sample" / name] = content
     for template in templates:
         content = read_regular(template, max_bytes=_MAX_TEMPLATE_BYTES)
-        graph = _graph(content)
+        graph = _parse_graph(content)
         if graph is None:
             continue
         files[_TEMPLATES / template.name] = content
-        if _gets_its_models(template.name):
-            files.update((_MODELS / model, safetensors()) for model in declared_models(graph))
+        if _has_models(template.name):
+            files.update((_MODELS / model, build_safetensors()) for model in find_declared_models(graph))
     return files
 
 
-def _core_classes() -> list[str]:
-    newest = version_key(VERSION) or ()
-    return sorted(name for name, since in known_core_classes().items() if (version_key(since) or ()) <= newest)
+def _list_core_classes() -> list[str]:
+    newest = parse_version(VERSION) or ()
+    return sorted(name for name, since in load_core_classes().items() if (parse_version(since) or ()) <= newest)
 
 
-def _model_files() -> dict[PurePosixPath, bytes]:
-    whole = safetensors()
+def _build_model_files() -> dict[PurePosixPath, bytes]:
+    whole = build_safetensors()
     contents = {
         f"checkpoints/{CHECKPOINT}": whole,
         "checkpoints/sample_misplaced.safetensors": whole,
-        "checkpoints/sample_truncated.safetensors": safetensors(missing_bytes=32),
+        "checkpoints/sample_truncated.safetensors": build_safetensors(missing_bytes=32),
         "loras/Sample_Painting.safetensors": whole,
         "loras/style/sample_ink.safetensors": whole,
         "upscale_models/sample_upscaler.safetensors": whole,
@@ -217,7 +217,7 @@ def _model_files() -> dict[PurePosixPath, bytes]:
     return {_MODELS / name: content for name, content in contents.items()}
 
 
-def _graph(content: bytes) -> Mapping[str, Any] | None:
+def _parse_graph(content: bytes) -> Mapping[str, Any] | None:
     """Return a template's graph; None for the other JSON files that the package keeps beside them."""
     try:
         graph = orjson.loads(content)
@@ -226,28 +226,29 @@ def _graph(content: bytes) -> Mapping[str, Any] | None:
     return graph if isinstance(graph, dict) and "nodes" in graph else None
 
 
-def _gets_its_models(name: str) -> bool:
+def _has_models(name: str) -> bool:
     return hashlib.sha256(name.encode()).digest()[0] % _ONE_IN == 0
 
 
-def _template_files(folder: Path | None) -> list[Path]:
+def _list_templates(folder: Path | None) -> list[Path]:
     return sorted(folder.glob("*.json")) if folder else []
 
 
-def _fingerprint(templates: Iterable[Path]) -> str:
+def _fingerprint_templates(templates: Iterable[Path]) -> str:
     digest = hashlib.sha256(f"{VERSION} 1".encode())
     for path in templates:
         digest.update(f"\0{path.name}\0{path.stat().st_size}".encode())
     return digest.hexdigest()
 
 
-def _claim(folder: Path, marker: Path) -> None:
+def _claim_folder(folder: Path, marker: Path) -> None:
     if marker.is_file():
         return
     if folder.exists() and any(folder.iterdir()):
         raise Failure(
             "sample-not-ours",
-            f"{show_path(folder)} exists and is no sample host that comfywatchman made; nothing was written there.",
+            f"{printable_path(folder)} exists and is no sample host that comfywatchman made; "
+            "nothing was written there.",
             hint="Move that folder away, or name another home with --home.",
         )
     write_atomic(marker, b"{}")
@@ -261,7 +262,7 @@ def _read_marker(marker: Path) -> Mapping[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _host(folder: Path, facts: Mapping[str, Any]) -> SampleHost:
+def _build_host(folder: Path, facts: Mapping[str, Any]) -> SampleHost:
     counts = {name: int(facts.get(name, 0)) for name in ("workflows", "templates", "models")}
     return SampleHost(root=folder / "ComfyUI", **counts)
 
@@ -273,4 +274,4 @@ def _write_once(path: Path, content: bytes) -> None:
         if not os.path.lexists(path):
             path.write_bytes(content)
     except OSError as error:
-        raise unwritable(path, error) from error
+        raise unwritable_failure(path, error) from error

@@ -27,7 +27,7 @@ _OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class _Node:
+class _SampleGraphNode:
     """One node of a graph to be written.
 
     Attributes:
@@ -43,28 +43,30 @@ class _Node:
     muted: bool = False
 
 
-def sample_workflows() -> dict[str, bytes]:
+def build_sample_workflows() -> dict[str, bytes]:
     """Return file names, which say what each shows, and contents."""
-    plain = text_to_image()
+    plain = build_text_to_image()
     graphs = {
         "01 ready.json": plain,
-        "02 a LoRA is missing.json": text_to_image(lora="sample_missing.safetensors"),
-        "03 written on Windows.json": text_to_image(lora="style\\sample_ink.safetensors"),
-        "04 upper and lower case.json": text_to_image(lora="sample_painting.safetensors"),
-        "05 the model lies in another folder.json": text_to_image(lora="sample_misplaced.safetensors"),
-        "06 the model is broken.json": text_to_image(checkpoint="sample_truncated.safetensors"),
-        "07 a node that nobody knows.json": text_to_image(last="SampleNodeOfNoPack"),
-        "08 a node of an installed pack.json": text_to_image(last="SampleNode"),
-        "09 ready, with a switched-off LoRA.json": text_to_image(lora="sample_missing.safetensors", lora_muted=True),
+        "02 a LoRA is missing.json": build_text_to_image(lora="sample_missing.safetensors"),
+        "03 written on Windows.json": build_text_to_image(lora="style\\sample_ink.safetensors"),
+        "04 upper and lower case.json": build_text_to_image(lora="sample_painting.safetensors"),
+        "05 the model lies in another folder.json": build_text_to_image(lora="sample_misplaced.safetensors"),
+        "06 the model is broken.json": build_text_to_image(checkpoint="sample_truncated.safetensors"),
+        "07 a node that nobody knows.json": build_text_to_image(last="SampleNodeOfNoPack"),
+        "08 a node of an installed pack.json": build_text_to_image(last="SampleNode"),
+        "09 ready, with a switched-off LoRA.json": build_text_to_image(
+            lora="sample_missing.safetensors", lora_muted=True
+        ),
     }
-    files = {name: _json(graph) for name, graph in graphs.items()}
-    files["10 as sent to the server.json"] = _json(_as_prompt())
-    files["11 inside a picture.png"] = png_with_text("workflow", orjson.dumps(plain))
-    files["12 cut short.json"] = _json(plain)[:400]
+    files = {name: _encode_graph(graph) for name, graph in graphs.items()}
+    files["10 as sent to the server.json"] = _encode_graph(_build_api_prompt())
+    files["11 inside a picture.png"] = build_png_with_text("workflow", orjson.dumps(plain))
+    files["12 cut short.json"] = _encode_graph(plain)[:400]
     return files
 
 
-def text_to_image(
+def build_text_to_image(
     *, checkpoint: str = CHECKPOINT, lora: str | None = None, lora_muted: bool = False, last: str = "SaveImage"
 ) -> Graph:
     """Return a text-to-image graph as the editor saves it.
@@ -77,33 +79,33 @@ def text_to_image(
     """
     feeds = 8 if lora and not lora_muted else 1
     nodes = [
-        _Node("CheckpointLoaderSimple", [checkpoint]),
-        _Node("CLIPTextEncode", ["a lighthouse at dusk"], [("clip", feeds, 1)]),
-        _Node("CLIPTextEncode", ["blurry"], [("clip", feeds, 1)]),
-        _Node("EmptyLatentImage", [512, 512, 1]),
-        _Node("KSampler", [42, "fixed", 20, 7.0, "euler", "normal", 1.0], _sampler_inputs(feeds)),
-        _Node("VAEDecode", [], [("samples", 5, 0), ("vae", 1, 2)]),
-        _Node(last, ["sample"], [("images", 6, 0)]),
+        _SampleGraphNode("CheckpointLoaderSimple", [checkpoint]),
+        _SampleGraphNode("CLIPTextEncode", ["a lighthouse at dusk"], [("clip", feeds, 1)]),
+        _SampleGraphNode("CLIPTextEncode", ["blurry"], [("clip", feeds, 1)]),
+        _SampleGraphNode("EmptyLatentImage", [512, 512, 1]),
+        _SampleGraphNode("KSampler", [42, "fixed", 20, 7.0, "euler", "normal", 1.0], _list_sampler_inputs(feeds)),
+        _SampleGraphNode("VAEDecode", [], [("samples", 5, 0), ("vae", 1, 2)]),
+        _SampleGraphNode(last, ["sample"], [("images", 6, 0)]),
     ]
     if lora:
         inputs = [] if lora_muted else [("model", 1, 0), ("clip", 1, 1)]
-        nodes.append(_Node("LoraLoader", [lora, 0.8, 0.8], inputs, muted=lora_muted))
-    return _graph(nodes)
+        nodes.append(_SampleGraphNode("LoraLoader", [lora, 0.8, 0.8], inputs, muted=lora_muted))
+    return _build_graph(nodes)
 
 
-def png_with_text(keyword: str, text: bytes) -> bytes:
+def build_png_with_text(keyword: str, text: bytes) -> bytes:
     """Return a small grey picture that carries a text, as ComfyUI saves its workflow with a picture."""
     header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
     rows = zlib.compress(bytes(8 * (1 + 8)))
     chunks = ((b"IHDR", header), (b"tEXt", keyword.encode("latin-1") + b"\0" + text), (b"IDAT", rows), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(kind, content) for kind, content in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(_encode_chunk(kind, content) for kind, content in chunks)
 
 
-def _sampler_inputs(model: int) -> list[tuple[str, int, int]]:
+def _list_sampler_inputs(model: int) -> list[tuple[str, int, int]]:
     return [("model", model, 0), ("positive", 2, 0), ("negative", 3, 0), ("latent_image", 4, 0)]
 
 
-def _graph(nodes: Sequence[_Node]) -> Graph:
+def _build_graph(nodes: Sequence[_SampleGraphNode]) -> Graph:
     written: list[Graph] = []
     links: list[tuple[int, int, int, int, int, str]] = []
     for number, node in enumerate(nodes, start=1):
@@ -127,7 +129,7 @@ def _graph(nodes: Sequence[_Node]) -> Graph:
     }
 
 
-def _write_node(number: int, node: _Node) -> Graph:
+def _write_node(number: int, node: _SampleGraphNode) -> Graph:
     return {
         "id": number,
         "type": node.kind,
@@ -143,7 +145,7 @@ def _write_node(number: int, node: _Node) -> Graph:
     }
 
 
-def _as_prompt() -> Graph:
+def _build_api_prompt() -> Graph:
     return {
         "1": {"class_type": "LoadImage", "inputs": {"image": "example.png"}},
         "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "sample_upscaler.safetensors"}},
@@ -152,9 +154,9 @@ def _as_prompt() -> Graph:
     }
 
 
-def _json(graph: Graph) -> bytes:
+def _encode_graph(graph: Graph) -> bytes:
     return orjson.dumps(graph, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
 
 
-def _chunk(kind: bytes, content: bytes) -> bytes:
+def _encode_chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))

@@ -27,7 +27,7 @@ class Moment(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Due:
+class NextDue:
     """How things stand with the next cycle.
 
     Attributes:
@@ -48,7 +48,7 @@ def read_moment(clock: Clock) -> Moment:
     return Moment(wall=clock.now().replace(microsecond=0), boottime=clock.boottime(), boot_id=clock.boot_id())
 
 
-def later(moment: Moment, seconds: float) -> Moment:
+def add_seconds(moment: Moment, seconds: float) -> Moment:
     """Return the moment that many seconds later (negative: earlier)."""
     wall = moment.wall + timedelta(seconds=round(seconds))
     return Moment(wall=wall, boottime=moment.boottime + seconds, boot_id=moment.boot_id)
@@ -61,28 +61,28 @@ def seconds_between(earlier: Moment, now: Moment) -> float:
     return (now.wall - earlier.wall).total_seconds()
 
 
-def judge(due: Moment, now: Moment, *, interval_seconds: float) -> Due:
+def next_due(due: Moment, now: Moment, *, interval_seconds: float) -> NextDue:
     """Say whether a cycle is due.
 
     Across a reboot only the wall clock is left to compare. Where it was set back meanwhile, the cycle is due one
     interval from now at the latest.
     """
     wait = min(-seconds_between(due, now), interval_seconds)
-    at = later(now, wait)
+    at = add_seconds(now, wait)
     if wait > 0:
-        return Due(at=at, wait_seconds=wait, missed=0, following=later(at, interval_seconds))
+        return NextDue(at=at, wait_seconds=wait, missed=0, following=add_seconds(at, interval_seconds))
     missed = int(-wait // interval_seconds)
-    following = later(at, (missed + 1) * interval_seconds)
-    return Due(at=at, wait_seconds=0.0, missed=missed, following=following)
+    following = add_seconds(at, (missed + 1) * interval_seconds)
+    return NextDue(at=at, wait_seconds=0.0, missed=missed, following=following)
 
 
-def missed_while_away(due: Moment, now: Moment, *, interval_seconds: float) -> int:
+def count_missed(due: Moment, now: Moment, *, interval_seconds: float) -> int:
     """Count the due times that passed while no scheduler ran."""
-    judged = judge(due, now, interval_seconds=interval_seconds)
+    judged = next_due(due, now, interval_seconds=interval_seconds)
     return 0 if judged.wait_seconds > 0 else judged.missed + 1
 
 
-def shown_rightly(stored: Moment, judged: Due) -> bool:
+def is_wall_time_current(stored: Moment, judged: NextDue) -> bool:
     """Say whether a stored due time still means what its wall time tells a reader, whoever set the clock since."""
     drift = abs((stored.wall - judged.at.wall).total_seconds())
     return stored.boot_id == judged.at.boot_id and drift <= _WALL_DRIFT_SECONDS

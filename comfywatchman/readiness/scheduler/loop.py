@@ -14,35 +14,41 @@ import msgspec
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_state, show_path
-from comfywatchman.base.host import SleepMark, look_for_sleep, remember_sleep
-from comfywatchman.base.process import Child, Identity, end_stranger, identity_of
-from comfywatchman.base.stop import StopNotice
-from comfywatchman.readiness.gates import PASSING
+from comfywatchman.base.files import CorruptFile, printable_path, read_state
+from comfywatchman.base.host import SleepMark, detect_sleep, write_sleep_mark
+from comfywatchman.base.process import ChildProcess, ProcessIdentity, end_stray_process, read_process_identity
+from comfywatchman.base.stop import StopEvent
+from comfywatchman.readiness.gates import TEMPORARY_SKIPS
 from comfywatchman.readiness.scheduler.due import (
-    Due,
-    judge,
-    later,
-    missed_while_away,
+    NextDue,
+    add_seconds,
+    count_missed,
+    is_wall_time_current,
+    next_due,
     read_moment,
     seconds_between,
-    shown_rightly,
 )
 from comfywatchman.readiness.scheduler.state import (
-    Outcome,
-    Result,
-    Running,
+    CycleOutcome,
+    OutcomeKind,
+    RunningCycle,
     ScheduleState,
-    load,
-    read_note,
-    save,
-    with_outcome,
+    add_outcome,
+    load_schedule_state,
+    parse_cycle_note,
+    save_schedule_state,
 )
 
 SKIPPED_STATUS: Final = 75
 """Exit status of a cycle that a gate turned away (EX_TEMPFAIL of sysexits.h)."""
 
-_LEVELS: Final[dict[Result, int]] = {"ran": INFO, "skipped": INFO, "missed": WARNING, "failed": ERROR, "killed": ERROR}
+_LOG_LEVELS: Final[dict[OutcomeKind, int]] = {
+    "ran": INFO,
+    "skipped": INFO,
+    "missed": WARNING,
+    "failed": ERROR,
+    "killed": ERROR,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +96,17 @@ class SchedulePaths:
 
 
 @dataclass(frozen=True, slots=True)
-class _Attempt:
+class _CycleAttempt:
     """One due cycle on its way to an outcome."""
 
     trigger: str
     due_at: datetime
     started_at: datetime | None
 
-    def ended(self, outcome: Result, *, at: datetime, reason: str | None = None, message: str | None = None) -> Outcome:
-        return Outcome(
+    def ended(
+        self, outcome: OutcomeKind, *, at: datetime, reason: str | None = None, message: str | None = None
+    ) -> CycleOutcome:
+        return CycleOutcome(
             outcome=outcome,
             trigger=self.trigger,
             due_at=self.due_at,
@@ -128,7 +136,7 @@ class CycleLoop:
         paths: SchedulePaths,
         clock: Clock,
         command: Callable[[str], CycleCommand],
-        stop: StopNotice,
+        stop: StopEvent,
         log: Logger,
     ) -> None:
         self._settings = settings
@@ -139,7 +147,7 @@ class CycleLoop:
         self._log = log
         self._state = ScheduleState(interval_seconds=settings.interval_seconds)
         self._mark: SleepMark | None = None
-        self._attempt: _Attempt | None = None
+        self._attempt: _CycleAttempt | None = None
         self._trigger = "first"
         self._last_beat = clock.monotonic()
         self.busy = False
@@ -151,8 +159,8 @@ class CycleLoop:
     def begin(self) -> None:
         """Read what an earlier scheduler left, report what was missed, end its orphan, and make a cycle due now."""
         self._mark = self._read_mark()
-        earlier = load(self._paths.state)
-        if isinstance(earlier, Damaged):
+        earlier = load_schedule_state(self._paths.state)
+        if isinstance(earlier, CorruptFile):
             self._report_damage(earlier)
         elif earlier is not None:
             self._state = msgspec.structs.replace(earlier, interval_seconds=self._settings.interval_seconds)
@@ -179,14 +187,14 @@ class CycleLoop:
 
     def _read_mark(self) -> SleepMark | None:
         mark = read_state(self._paths.awake, SleepMark)
-        if isinstance(mark, Damaged):
+        if isinstance(mark, CorruptFile):
             self._report_damage(mark)
             return None
         return mark
 
-    def _report_damage(self, damaged: Damaged) -> None:
-        kept = show_path(damaged.kept_as) if damaged.kept_as else None
-        facts = {"path": show_path(damaged.path), "kept_as": kept, "reason": damaged.reason}
+    def _report_damage(self, damaged: CorruptFile) -> None:
+        kept = printable_path(damaged.moved_to) if damaged.moved_to else None
+        facts = {"path": printable_path(damaged.path), "kept_as": kept, "reason": damaged.reason}
         self._log.warning("state file damaged", extra=facts)
 
     def _settle_orphan(self) -> None:
@@ -194,10 +202,10 @@ class CycleLoop:
         left = self._state.running
         if left is None:
             return
-        identity = Identity(boot_id=left.boot_id, pid=left.pid, started_ticks=left.started_ticks)
+        identity = ProcessIdentity(boot_id=left.boot_id, pid=left.pid, started_ticks=left.started_ticks)
         same_boot = left.boot_id == self._clock.boot_id()
-        ended = same_boot and end_stranger(identity, grace_seconds=self._settings.stop_grace_seconds)
-        attempt = _Attempt(left.trigger, left.due_at, left.started_at)
+        ended = same_boot and end_stray_process(identity, grace_seconds=self._settings.stop_grace_seconds)
+        attempt = _CycleAttempt(left.trigger, left.due_at, left.started_at)
         message = "The scheduler that started it died" + (", so it was ended by the next one." if ended else ".")
         self._record(attempt.ended("killed", at=self._now(), reason="scheduler-died", message=message))
 
@@ -205,41 +213,41 @@ class CycleLoop:
         due = self._state.next_due
         if due is None:
             return
-        count = missed_while_away(due, read_moment(self._clock), interval_seconds=self._settings.interval_seconds)
+        count = count_missed(due, read_moment(self._clock), interval_seconds=self._settings.interval_seconds)
         if count:
             self._record_missed(due.wall, count, reason="scheduler-away", message="No scheduler was running.")
 
     def _record_missed(self, due_at: datetime, count: int, *, reason: str, message: str) -> None:
-        missed = _Attempt("schedule", due_at, None).ended("missed", at=self._now(), reason=reason, message=message)
+        missed = _CycleAttempt("schedule", due_at, None).ended("missed", at=self._now(), reason=reason, message=message)
         self._record(msgspec.structs.replace(missed, count=count))
 
     def _look_for_sleep(self) -> None:
-        mark = look_for_sleep(self._clock, self._mark)
+        mark = detect_sleep(self._clock, self._mark)
         known = self._mark
         self._mark = mark
         if known is not None and (known.boot_id, known.resumed_monotonic) == (mark.boot_id, mark.resumed_monotonic):
             return
         try:
-            remember_sleep(self._paths.awake, mark)
+            write_sleep_mark(self._paths.awake, mark)
         except Failure as failure:
             self._log_failure(failure)
 
     def _serve_if_due(self) -> None:
         due = self._state.next_due
-        if due is None or self._stop.given():
+        if due is None or self._stop.is_set():
             return
-        judged = judge(due, read_moment(self._clock), interval_seconds=self._settings.interval_seconds)
+        judged = next_due(due, read_moment(self._clock), interval_seconds=self._settings.interval_seconds)
         if judged.wait_seconds <= 0:
             self._serve(judged)
-        elif not shown_rightly(due, judged):
+        elif not is_wall_time_current(due, judged):
             self._state = msgspec.structs.replace(self._state, next_due=judged.at)
 
-    def _serve(self, judged: Due) -> None:
+    def _serve(self, judged: NextDue) -> None:
         """Run one due cycle to its outcome; the following one is on disk before this one starts."""
         if judged.missed:
             message = "The machine slept, or a cycle before it took too long."
             self._record_missed(judged.at.wall, judged.missed, reason="asleep", message=message)
-        self._attempt = attempt = _Attempt(self._trigger, judged.at.wall, self._now())
+        self._attempt = attempt = _CycleAttempt(self._trigger, judged.at.wall, self._now())
         self._keep(msgspec.structs.replace(self._state, next_due=judged.following))
         self._trigger = "schedule"
         try:
@@ -250,22 +258,22 @@ class CycleLoop:
         self._record(outcome)
         self._postpone(outcome)
 
-    def _run(self, attempt: _Attempt) -> Outcome:
+    def _run(self, attempt: _CycleAttempt) -> CycleOutcome:
         command = self._command(attempt.trigger)
-        with Child(command.argv, extra_environment=command.environment, folder=command.folder) as child:
+        with ChildProcess(command.argv, extra_environment=command.environment, folder=command.folder) as child:
             self._keep(msgspec.structs.replace(self._state, running=self._running(child.pid, attempt)))
             status = child.wait(self._settings.cycle_deadline_seconds, also=[self._stop.fileno()])
-            stopped = status is None and self._stop.given()
+            stopped = status is None and self._stop.is_set()
             if status is None:
                 status = child.end(grace_seconds=self._settings.stop_grace_seconds)
                 if status != 0:
                     return self._killed(attempt, status, stopped=stopped)
             return self._ended(attempt, status, child)
 
-    def _running(self, pid: int, attempt: _Attempt) -> Running:
+    def _running(self, pid: int, attempt: _CycleAttempt) -> RunningCycle:
         boot_id = self._clock.boot_id()
-        identity = identity_of(pid, boot_id=boot_id)
-        return Running(
+        identity = read_process_identity(pid, boot_id=boot_id)
+        return RunningCycle(
             pid=pid,
             started_ticks=identity.started_ticks if identity else 0,
             boot_id=boot_id,
@@ -274,7 +282,7 @@ class CycleLoop:
             started_at=attempt.started_at or attempt.due_at,
         )
 
-    def _killed(self, attempt: _Attempt, status: int | None, *, stopped: bool) -> Outcome:
+    def _killed(self, attempt: _CycleAttempt, status: int | None, *, stopped: bool) -> CycleOutcome:
         reason = "scheduler-stopped" if stopped else "deadline"
         limit = self._settings.cycle_deadline_seconds
         message = "The scheduler was stopped." if stopped else f"It ran for longer than {limit:g} seconds."
@@ -282,23 +290,23 @@ class CycleLoop:
             message += " It could not be killed and was left."
         return attempt.ended("killed", at=self._now(), reason=reason, message=message)
 
-    def _ended(self, attempt: _Attempt, status: int, child: Child) -> Outcome:
-        note = read_note(child.output_tail())
+    def _ended(self, attempt: _CycleAttempt, status: int, child: ChildProcess) -> CycleOutcome:
+        note = parse_cycle_note(child.output_tail())
         if status == 0:
             outcome = attempt.ended("ran", at=self._now())
         elif status == SKIPPED_STATUS:
             outcome = attempt.ended("skipped", at=self._now(), reason=note.skipped_reason, message=note.message)
         else:
-            message = note.message or _last_line(child.errors_tail())
+            message = note.message or _find_last_line(child.errors_tail())
             outcome = attempt.ended("failed", at=self._now(), reason=f"status-{status}", message=message)
         return msgspec.structs.replace(outcome, cycle_id=note.id)
 
-    def _postpone(self, outcome: Outcome) -> None:
+    def _postpone(self, outcome: CycleOutcome) -> None:
         """Try again soon what sleep turned away; a laptop awake for an hour at a time would never have a cycle."""
-        if outcome.reason not in PASSING or self._state.next_due is None:
+        if outcome.reason not in TEMPORARY_SKIPS or self._state.next_due is None:
             return
         wait = max(self._settings.resume_grace_seconds, self._settings.tick_seconds)
-        soon = later(read_moment(self._clock), wait)
+        soon = add_seconds(read_moment(self._clock), wait)
         if seconds_between(soon, self._state.next_due) > 0:
             self._keep(msgspec.structs.replace(self._state, next_due=soon))
 
@@ -308,7 +316,7 @@ class CycleLoop:
             message = f"The scheduler tripped over {type(error).__name__}."
             self._record(attempt.ended("failed", at=self._now(), reason="not-started", message=message))
 
-    def _record(self, outcome: Outcome) -> None:
+    def _record(self, outcome: CycleOutcome) -> None:
         facts = {
             "outcome": outcome.outcome,
             "trigger": outcome.trigger,
@@ -317,15 +325,15 @@ class CycleLoop:
             "detail": outcome.message,
             "count": outcome.count,
         }
-        level = WARNING if outcome.reason == "gpu-unknown" else _LEVELS[outcome.outcome]
+        level = WARNING if outcome.reason == "gpu-unknown" else _LOG_LEVELS[outcome.outcome]
         self._log.log(level, "due cycle settled", extra=facts)
-        self._keep(with_outcome(self._state, outcome))
+        self._keep(add_outcome(self._state, outcome))
 
     def _keep(self, state: ScheduleState) -> None:
         """Remember, and write it down; what a full disk refuses is written at a later tick."""
         self._state = state
         try:
-            save(self._paths.state, state)
+            save_schedule_state(self._paths.state, state)
         except Failure as failure:
             self._log_failure(failure)
 
@@ -336,6 +344,6 @@ class CycleLoop:
         return self._clock.now().replace(microsecond=0)
 
 
-def _last_line(errors: bytes) -> str | None:
+def _find_last_line(errors: bytes) -> str | None:
     line = errors.decode("utf-8", "replace").strip().rpartition(os.linesep)[2].strip()
     return line[:300] or None

@@ -8,13 +8,13 @@ from typing import Final, Literal
 
 import msgspec
 
-from comfywatchman.base.files import Damaged, read_state, set_aside, to_json, write_if_changed
+from comfywatchman.base.files import CorruptFile, read_state, set_aside, to_json, write_if_changed
 from comfywatchman.readiness.scheduler.due import Moment
 
 SCHEMA_VERSION: Final = 1
 OUTCOMES_KEPT: Final = 50
 
-Result = Literal["ran", "failed", "skipped", "killed", "missed"]
+OutcomeKind = Literal["ran", "failed", "skipped", "killed", "missed"]
 
 
 class CycleNote(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class CycleNote(msgspec.Struct, frozen=True):
     message: str | None = None
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class CycleOutcome(msgspec.Struct, frozen=True):
     """How one due cycle ended.
 
     Attributes:
@@ -49,7 +49,7 @@ class Outcome(msgspec.Struct, frozen=True):
         count: How many due times this stands for; more than one only when they were missed.
     """
 
-    outcome: Result
+    outcome: OutcomeKind
     trigger: str
     due_at: datetime
     started_at: datetime | None
@@ -60,7 +60,7 @@ class Outcome(msgspec.Struct, frozen=True):
     count: int = 1
 
 
-class Running(msgspec.Struct, frozen=True):
+class RunningCycle(msgspec.Struct, frozen=True):
     """The cycle that runs now.
 
     Attributes:
@@ -93,21 +93,21 @@ class ScheduleState(msgspec.Struct, frozen=True):
 
     interval_seconds: float
     next_due: Moment | None = None
-    running: Running | None = None
-    last_outcomes: tuple[Outcome, ...] = ()
+    running: RunningCycle | None = None
+    last_outcomes: tuple[CycleOutcome, ...] = ()
     schema_version: int = SCHEMA_VERSION
 
 
-def load(path: Path) -> ScheduleState | Damaged | None:
+def load_schedule_state(path: Path) -> ScheduleState | CorruptFile | None:
     """Read the state; a damaged file, or one of a later version, is set aside and named."""
     state = read_state(path, ScheduleState)
     if isinstance(state, ScheduleState) and state.schema_version != SCHEMA_VERSION:
         reason = f"schema_version is {state.schema_version}, not {SCHEMA_VERSION}"
-        return Damaged(path=path, kept_as=set_aside(path), reason=reason)
+        return CorruptFile(path=path, moved_to=set_aside(path), reason=reason)
     return state
 
 
-def save(path: Path, state: ScheduleState) -> None:
+def save_schedule_state(path: Path, state: ScheduleState) -> None:
     """Write the state atomically, if it changed.
 
     Raises:
@@ -116,13 +116,13 @@ def save(path: Path, state: ScheduleState) -> None:
     write_if_changed(path, to_json(state))
 
 
-def with_outcome(state: ScheduleState, outcome: Outcome) -> ScheduleState:
+def add_outcome(state: ScheduleState, outcome: CycleOutcome) -> ScheduleState:
     """Return the state with one more outcome, the oldest dropped where there are too many, and nothing running."""
     kept = (*state.last_outcomes, outcome)[-OUTCOMES_KEPT:]
     return msgspec.structs.replace(state, last_outcomes=kept, running=None)
 
 
-def read_note(output: bytes) -> CycleNote:
+def parse_cycle_note(output: bytes) -> CycleNote:
     """Read what a cycle said of itself; an empty note when its last line is none."""
     lines = output.strip().splitlines()
     try:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path, write_atomic
+from comfywatchman.base.files import printable_path, write_atomic
 from comfywatchman.readiness.scheduler.loop import SKIPPED_STATUS
 
 WATCHDOG_SECONDS: Final = 120
@@ -31,7 +31,7 @@ class UnitFile:
     text: str
 
 
-def scheduler_unit(argv: Sequence[str]) -> UnitFile:
+def build_scheduler_unit(argv: Sequence[str]) -> UnitFile:
     """Return the user service that runs the scheduler.
 
     Args:
@@ -46,7 +46,7 @@ Description=comfywatchman: knows which ComfyUI workflows run on this host
 
 [Service]
 Type=notify
-ExecStart={_command(argv)}
+ExecStart={_format_command(argv)}
 Restart=on-failure
 RestartSec=60
 RestartPreventExitStatus={_USAGE_STATUS}
@@ -61,7 +61,9 @@ WantedBy=default.target
     return UnitFile("comfywatchman.service", text)
 
 
-def timer_units(argv: Sequence[str], *, interval_minutes: float, deadline_minutes: float) -> tuple[UnitFile, UnitFile]:
+def build_timer_units(
+    argv: Sequence[str], *, interval_minutes: float, deadline_minutes: float
+) -> tuple[UnitFile, UnitFile]:
     """Return the user service that runs one cycle, and the timer that starts it.
 
     A timer by the calendar catches up after a suspend or a reboot; an interval that fits no calendar is counted from
@@ -81,12 +83,12 @@ Description=comfywatchman: one readiness cycle
 
 [Service]
 Type=oneshot
-ExecStart={_command(argv)}
+ExecStart={_format_command(argv)}
 SuccessExitStatus={SKIPPED_STATUS}
 TimeoutStartSec={deadline_minutes * 60:.0f}
 Nice=10
 """
-    calendar = _calendar(interval_minutes)
+    calendar = _format_calendar(interval_minutes)
     seconds = round(interval_minutes * 60)
     when = f"OnCalendar={calendar}\nPersistent=true" if calendar else f"OnActiveSec=60\nOnUnitActiveSec={seconds}"
     timer = f"""\
@@ -102,7 +104,7 @@ WantedBy=timers.target
     return UnitFile("comfywatchman-cycle.service", service), UnitFile("comfywatchman-cycle.timer", timer)
 
 
-def cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
+def build_cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
     """Return the crontab line that runs one cycle at a time; what the cycle prints is dropped, its errors are mailed.
 
     Raises:
@@ -114,7 +116,7 @@ def cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
             "A crontab line cannot hold a path with a line break.",
             hint="Rename that folder, or use systemd: comfywatchman install-service",
         )
-    when = _cron_time(interval_minutes)
+    when = _format_cron_time(interval_minutes)
     if when is None:
         raise Failure(
             "service-impossible",
@@ -125,7 +127,7 @@ def cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
     return f"{when} {shlex.join(argv)} >/dev/null".replace("%", "\\%")
 
 
-def passing_place(prefix: Path, temporary: Path) -> Path | None:
+def find_temporary_environment(prefix: Path, temporary: Path) -> Path | None:
     """Return the folder of a Python environment that somebody throws away by themselves; None for one that stays.
 
     `uvx` keeps its environments in uv's cache and `pipx run` in pipx's; both are emptied without asking.
@@ -150,7 +152,7 @@ def write_units(units: Sequence[UnitFile], folder: Path) -> tuple[Path, ...]:
     return paths
 
 
-def activation(units: Sequence[UnitFile]) -> tuple[str, ...]:
+def list_activation_commands(units: Sequence[UnitFile]) -> tuple[str, ...]:
     """Return the commands that make written units work, also while nobody is logged in."""
     return (
         "systemctl --user daemon-reload",
@@ -159,7 +161,7 @@ def activation(units: Sequence[UnitFile]) -> tuple[str, ...]:
     )
 
 
-def _command(argv: Sequence[str]) -> str:
+def _format_command(argv: Sequence[str]) -> str:
     program, *arguments = argv
     if not program.startswith("/"):
         raise Failure(
@@ -168,47 +170,47 @@ def _command(argv: Sequence[str]) -> str:
             hint="Run this command by the full path of its Python.",
         )
     # Variables are replaced in arguments only, so only there a dollar must be doubled.
-    return " ".join([_quoted(program), *(_quoted(word).replace("$", "$$") for word in arguments)])
+    return " ".join([_quote(program), *(_quote(word).replace("$", "$$") for word in arguments)])
 
 
-def _quoted(word: str) -> str:
+def _quote(word: str) -> str:
     """Quote one word of a command line as systemd.service(5) and systemd.syntax(7) read it."""
     try:
         word.encode()
     except UnicodeEncodeError as error:
         raise Failure(
             "service-impossible",
-            f"systemd holds UTF-8 text only, which {show_path(word)} is not.",
+            f"systemd holds UTF-8 text only, which {printable_path(word)} is not.",
             hint="Rename that folder, or use cron: comfywatchman install-service --cron",
         ) from error
-    escaped = "".join(_escaped(character) for character in word).replace("%", "%%")
+    escaped = "".join(_escape(character) for character in word).replace("%", "%%")
     return escaped if escaped and all(c.isalnum() or c in "/._-=:+@%," for c in escaped) else f'"{escaped}"'
 
 
-def _escaped(character: str) -> str:
+def _escape(character: str) -> str:
     if character in '\\"':
         return f"\\{character}"
     return character if character.isprintable() else "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
-def _whole_hours(minutes: float) -> int | None:
+def _count_whole_hours(minutes: float) -> int | None:
     """Return the hours of an interval that divides a day; None for any other."""
     return int(minutes // _HOUR) if minutes >= _HOUR and minutes % _HOUR == 0 and _DAY % minutes == 0 else None
 
 
-def _divides_an_hour(minutes: float) -> bool:
+def _is_divisor_of_hour(minutes: float) -> bool:
     return minutes < _HOUR and minutes == int(minutes) and _HOUR % minutes == 0
 
 
-def _calendar(minutes: float) -> str | None:
-    if _divides_an_hour(minutes):
+def _format_calendar(minutes: float) -> str | None:
+    if _is_divisor_of_hour(minutes):
         return f"*:00/{int(minutes):02d}"
-    hours = _whole_hours(minutes)
+    hours = _count_whole_hours(minutes)
     return None if hours is None else f"00/{hours}:00" if minutes < _DAY else "00:00"
 
 
-def _cron_time(minutes: float) -> str | None:
-    if _divides_an_hour(minutes):
+def _format_cron_time(minutes: float) -> str | None:
+    if _is_divisor_of_hour(minutes):
         return f"*/{int(minutes)} * * * *"
-    hours = _whole_hours(minutes)
+    hours = _count_whole_hours(minutes)
     return None if hours is None else f"0 */{hours} * * *" if minutes < _DAY else "0 0 * * *"

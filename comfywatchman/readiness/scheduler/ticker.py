@@ -10,9 +10,9 @@ from logging import WARNING, Logger, getLogger
 from typing import Final
 
 from comfywatchman.base.clock import Clock
-from comfywatchman.base.host import tell_service_manager
-from comfywatchman.base.lock import hold
-from comfywatchman.base.stop import StopNotice
+from comfywatchman.base.host import notify_service_manager
+from comfywatchman.base.lock import hold_lock
+from comfywatchman.base.stop import StopEvent
 from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
 
 INTERRUPTED_STATUS: Final = 130
@@ -111,25 +111,25 @@ def run_scheduler(
     Raises:
         Failure: `lock-held` when another scheduler runs on the same state, naming it.
     """
-    with hold(paths.lock, command="comfywatchman --scheduler", clock=clock), StopNotice() as stop:
-        stop.on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    with hold_lock(paths.lock, command="comfywatchman --scheduler", clock=clock), StopEvent() as stop:
+        stop.set_on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
         loop = CycleLoop(settings, paths=paths, clock=clock, command=command, stop=stop, log=log)
         loop.begin()
         ticker = Ticker(loop.tick, seconds=settings.tick_seconds, clock=clock)
         ticker.start()
         log.info("scheduler started", extra={"interval_seconds": settings.interval_seconds})
-        status = watch(ticker, loop, stop, settings=settings, log=log, notify_address=notify_address)
-        tell_service_manager("STOPPING=1", address=notify_address)
+        status = watch_ticks(ticker, loop, stop, settings=settings, log=log, notify_address=notify_address)
+        notify_service_manager("STOPPING=1", address=notify_address)
         if not ticker.close(timeout_seconds=_CLOSE_SECONDS):
             log.error("tick did not end in time")
         log.info("scheduler stopped", extra={"status": status})
         return status
 
 
-def watch(
+def watch_ticks(
     ticker: Ticker,
     loop: CycleLoop,
-    stop: StopNotice,
+    stop: StopEvent,
     *,
     settings: ScheduleSettings,
     log: Logger,
@@ -137,14 +137,14 @@ def watch(
 ) -> int:
     """Watch until the stop notice that ticks keep coming; return the exit status."""
     longest_tick = settings.cycle_deadline_seconds + settings.stop_grace_seconds + _SLACK_SECONDS
-    tell_service_manager("READY=1", address=notify_address)
+    notify_service_manager("READY=1", address=notify_address)
     while not stop.wait(min(_WATCH_SECONDS, settings.tick_seconds)):
         silent = loop.silent_seconds()
         if not ticker.alive or silent > longest_tick:
             log.critical("ticks have stopped", extra={"alive": ticker.alive, "silent_seconds": round(silent, 1)})
-            stop.give()
+            stop.set()
             return 1
         if silent > 2 * settings.tick_seconds and not loop.busy:
             ticker.nudge()
-        tell_service_manager("WATCHDOG=1", address=notify_address)
+        notify_service_manager("WATCHDOG=1", address=notify_address)
     return INTERRUPTED_STATUS if stop.signal == signal.SIGINT else 0

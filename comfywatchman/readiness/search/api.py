@@ -9,18 +9,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from comfywatchman.base.clock import Clock
-from comfywatchman.base.files import Damaged
+from comfywatchman.base.files import CorruptFile
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
-from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.search.budget import Budget
+from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.search.budget import SearchBudget
 from comfywatchman.readiness.search.chain import Backend, search_multiple_models
 from comfywatchman.readiness.search.decisions import load_decisions
-from comfywatchman.readiness.search.factory import open_search, policy_of
-from comfywatchman.readiness.search.queries import local_catalogue, sought_models
-from comfywatchman.readiness.search.results import SearchResult, SearchStatus, silence_of, silent_sources
+from comfywatchman.readiness.search.factory import build_policy, open_search
+from comfywatchman.readiness.search.queries import build_search_items, load_local_catalogue
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus, silence_text, silent_sources
 from comfywatchman.readiness.status import MissingModel
-from comfywatchman.readiness.workflow_facts import Facts
+from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +43,12 @@ class SearchRequest:
     """
 
     settings: Settings
-    layout: Layout
+    layout: ReadinessLayout
     root: Path
     custom_nodes: tuple[Path, ...]
     clock: Clock
     database: Database
-    budget: Budget
+    budget: SearchBudget
     here: Callable[[], Mapping[str, str]] = dict
     backends: Sequence[Backend] | None = None
     refresh: bool = False
@@ -57,7 +57,7 @@ class SearchRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class SearchReport:
     """What came of a search.
 
     Attributes:
@@ -66,10 +66,10 @@ class Resolved:
     """
 
     results: tuple[SearchResult, ...] = ()
-    problems: tuple[str | Damaged, ...] = ()
+    problems: tuple[str | CorruptFile, ...] = ()
 
 
-def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: SearchRequest) -> Resolved:
+def resolve_missing(missing: Iterable[tuple[WorkflowFacts, MissingModel]], request: SearchRequest) -> SearchReport:
     """Return an answer for each model that is missing or broken; nobody's trouble raises.
 
     Args:
@@ -78,10 +78,10 @@ def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: Sear
     """
     listed = list(missing)
     if not listed:
-        return Resolved()
+        return SearchReport()
     settings, layout = request.settings, request.layout
-    catalogue = local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
-    refs = sought_models(listed, policy=policy_of(settings), catalogue=catalogue, here=request.here())
+    catalogue = load_local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
+    refs = build_search_items(listed, policy=build_policy(settings), catalogue=catalogue, here=request.here())
     decisions, damaged = load_decisions(layout.decisions)
     with open_search(
         settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
@@ -96,10 +96,10 @@ def resolve_missing(missing: Iterable[tuple[Facts, MissingModel]], request: Sear
         )
         store_problems = search.memory.problems if search.memory is not None else []
     own = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
-    return Resolved(tuple(results), (*own, *_silences(results, request)))
+    return SearchReport(tuple(results), (*own, *_describe_silent_sites(results, request)))
 
 
-def _silences(results: Sequence[SearchResult], request: SearchRequest) -> Iterator[str]:
+def _describe_silent_sites(results: Sequence[SearchResult], request: SearchRequest) -> Iterator[str]:
     """Say of each site that kept silent, once, how many models wait for it."""
     waiting = Counter(
         source
@@ -117,4 +117,4 @@ def _silences(results: Sequence[SearchResult], request: SearchRequest) -> Iterat
         told = [silent[host].rstrip(".") for url in urls.get(source, ()) if (host := urlsplit(url).netloc) in silent]
         models = "1 model was" if count == 1 else f"{count} models were"
         why = f" ({'; '.join(told)})" if told else ""
-        yield f"{silence_of(source).rstrip('.')}, so {models} not verified there{why}."
+        yield f"{silence_text(source).rstrip('.')}, so {models} not verified there{why}."

@@ -8,20 +8,20 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from comfywatchman.base.address import show_url
+from comfywatchman.base.address import printable_url
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Redirects, Session
+from comfywatchman.base.http import HttpResponse, HttpSession, Redirects
 
 if TYPE_CHECKING:
     from comfywatchman.base.clock import Clock
 
 _OK: Final = 200
-_TOO_MANY: Final = 429
-_MOST_KEPT_BYTES: Final = 32 << 20
-_SILENCES: Final = 2
+_TOO_MANY_REQUESTS: Final = 429
+_MAX_CACHED_BYTES: Final = 32 << 20
+_MAX_TIMEOUTS: Final = 2
 
 
-class Budget:
+class SearchBudget:
     """What is left to one search; threads may share it.
 
     Args:
@@ -75,7 +75,7 @@ class Budget:
         self._refusal = "it was interrupted"
 
 
-class BudgetedSession(Session):
+class BudgetedSession(HttpSession):
     """Connections whose every request is counted, and which leave a troubled server alone.
 
     A server that kept silent twice in a row, or once asked for patience (429), is not asked again by this session. What
@@ -87,12 +87,12 @@ class BudgetedSession(Session):
         max_bytes: As for `Session`.
     """
 
-    def __init__(self, budget: Budget, *, timeout_seconds: float, max_bytes: int = 16 << 20) -> None:
+    def __init__(self, budget: SearchBudget, *, timeout_seconds: float, max_bytes: int = 16 << 20) -> None:
         super().__init__(timeout_seconds=timeout_seconds, max_bytes=max_bytes)
         self._budget = budget
         self._silences: dict[str, int] = {}
         self._paused: dict[str, tuple[str, str]] = {}
-        self._kept: dict[str, HttpAnswer] = {}
+        self._kept: dict[str, HttpResponse] = {}
         self._kept_bytes = 0
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -104,7 +104,7 @@ class BudgetedSession(Session):
         headers: Mapping[str, str] | None = None,
         byte_range: tuple[int, int] | None = None,
         redirects: Redirects = "any",
-    ) -> HttpAnswer:
+    ) -> HttpResponse:
         """Return a server's answer; see `Session.get`.
 
         Raises:
@@ -112,42 +112,42 @@ class BudgetedSession(Session):
         """
         ask = super().get
         if byte_range is not None or headers is not None:
-            return self._counted(
+            return self._send(
                 url, lambda: ask(url, token=token, headers=headers, byte_range=byte_range, redirects=redirects)
             )
         # Threads with the same question wait for the first one's answer.
         with self._turns[url]:
             if url not in self._kept:
-                answer = self._counted(url, lambda: ask(url, token=token, redirects=redirects))
-                self._keep(url, answer)
+                answer = self._send(url, lambda: ask(url, token=token, redirects=redirects))
+                self._store_response(url, answer)
                 return answer
             return self._kept[url]
 
-    def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpAnswer:
+    def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpResponse:
         """Return an answer's headers; see `Session.head`.
 
         Raises:
             Failure: `search-budget` or `search-paused` when it is not asked, else as `Session.head`.
         """
         ask = super().head
-        return self._counted(url, lambda: ask(url, token=token, redirects=redirects))
+        return self._send(url, lambda: ask(url, token=token, redirects=redirects))
 
-    def post_json(self, url: str, payload: object, *, token: str | None = None) -> HttpAnswer:
+    def post_json(self, url: str, payload: object, *, token: str | None = None) -> HttpResponse:
         """Send a value; see `Session.post_json`.
 
         Raises:
             Failure: `search-budget` or `search-paused` when it is not sent, else as `Session.post_json`.
         """
         ask = super().post_json
-        return self._counted(url, lambda: ask(url, payload, token=token))
+        return self._send(url, lambda: ask(url, payload, token=token))
 
-    def _keep(self, url: str, answer: HttpAnswer) -> None:
+    def _store_response(self, url: str, answer: HttpResponse) -> None:
         # Threads that count at the same time may keep a little more than the limit.
-        if answer.status == _OK and self._kept_bytes + len(answer.body) <= _MOST_KEPT_BYTES:
+        if answer.status == _OK and self._kept_bytes + len(answer.body) <= _MAX_CACHED_BYTES:
             self._kept_bytes += len(answer.body)
             self._kept[url] = answer
 
-    def _counted(self, url: str, ask: Callable[[], HttpAnswer]) -> HttpAnswer:
+    def _send(self, url: str, ask: Callable[[], HttpResponse]) -> HttpResponse:
         origin = urlsplit(url).netloc
         if origin in self._paused:
             raise Failure(*self._paused[origin])
@@ -157,13 +157,13 @@ class BudgetedSession(Session):
         except Failure as failure:
             if failure.code == "http-unreachable":
                 self._silences[origin] = self._silences.get(origin, 0) + 1
-                self._budget.silent.setdefault(origin, f"{origin}{failure.message.removeprefix(show_url(url))}")
-                if self._silences[origin] >= _SILENCES:
+                self._budget.silent.setdefault(origin, f"{origin}{failure.message.removeprefix(printable_url(url))}")
+                if self._silences[origin] >= _MAX_TIMEOUTS:
                     said = f"{origin} did not answer before, so it is left alone for now."
                     self._paused[origin] = ("http-unreachable", said)
             raise
         self._silences.pop(origin, None)
-        if answer.status == _TOO_MANY:
+        if answer.status == _TOO_MANY_REQUESTS:
             said = f"{origin} asked for patience before, so it is left alone for now."
             self._paused[origin] = ("search-paused", said)
         return answer

@@ -10,8 +10,8 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.readiness.database import Database, Store
-from comfywatchman.readiness.search.claims import Proposal, Wanted
+from comfywatchman.readiness.database import Database, TableStore
+from comfywatchman.readiness.search.claims import ModelQuery, Proposal
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 
 _HOUR_SECONDS: Final = 3600.0
@@ -26,7 +26,7 @@ _LIFETIMES: Final = {
     SearchStatus.ERROR: _HOUR_SECONDS,
     SearchStatus.INVALID_FILENAME: _HOUR_SECONDS,
 }
-_KEPT_SECONDS: Final = 400 * _DAY_SECONDS
+_RETENTION_SECONDS: Final = 400 * _DAY_SECONDS
 
 
 def lifetime_seconds(status: SearchStatus) -> float | None:
@@ -35,7 +35,7 @@ def lifetime_seconds(status: SearchStatus) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
+class CachedSearch:
     """What is remembered of one model.
 
     Attributes:
@@ -51,7 +51,7 @@ class Recalled:
     outdated: SearchResult | None = None
 
 
-class SearchMemory(Store):
+class SearchCache(TableStore):
     """Search answers in the state database.
 
     Args:
@@ -63,7 +63,7 @@ class SearchMemory(Store):
         super().__init__(database, name="memory of searches")
         self._now = now.timestamp()
 
-    def recall(self, key: str, context: str) -> Recalled:
+    def look_up(self, key: str, context: str) -> CachedSearch:
         """Return what is remembered of a model.
 
         Args:
@@ -71,43 +71,43 @@ class SearchMemory(Store):
             context: Who is asked, in what configuration.
         """
         rows = self.read("SELECT context, asked_at, answer FROM search_answer WHERE model = ?", (key,))
-        known = [(its, asked_at, answer) for its, asked_at, text in rows if (answer := _decoded(text)) is not None]
+        known = [(its, asked_at, answer) for its, asked_at, text in rows if (answer := _decode(text)) is not None]
         found = [(asked_at, answer) for _, asked_at, answer in known if answer.status is SearchStatus.FOUND]
         if found:
             asked_at, answer = max(found, key=lambda one: one[0])
-            return Recalled(answer, aged=not 0 <= self._now - asked_at <= RECHECK_SECONDS)
-        fresh = [(its, answer) for its, asked_at, answer in known if self._counts(asked_at, answer)]
+            return CachedSearch(answer, aged=not 0 <= self._now - asked_at <= RECHECK_SECONDS)
+        fresh = [(its, answer) for its, asked_at, answer in known if self._is_current(asked_at, answer)]
         own = next((answer for its, answer in fresh if its == context), None)
         last = next((answer for its, _, answer in known if its == context), None)
         doubts = tuple(one for its, one in fresh if its != context and one.status is SearchStatus.UNCERTAIN)
-        return Recalled(own, doubts=doubts, outdated=last if own is None else None)
+        return CachedSearch(own, doubts=doubts, outdated=last if own is None else None)
 
-    def remember(self, key: str, context: str, answer: SearchResult) -> None:
+    def store(self, key: str, context: str, answer: SearchResult) -> None:
         """Keep an answer in place of the earlier one of the same backends; drop what is older than 400 days."""
         row = (key, context, self._now, msgspec.json.encode(answer))
         self.write(
             [
                 ("INSERT OR REPLACE INTO search_answer VALUES (?, ?, ?, ?)", [row]),
-                ("DELETE FROM search_answer WHERE asked_at < ?", [(self._now - _KEPT_SECONDS,)]),
+                ("DELETE FROM search_answer WHERE asked_at < ?", [(self._now - _RETENTION_SECONDS,)]),
             ]
         )
 
-    def answers(self) -> list[SearchResult]:
+    def read_answers(self) -> list[SearchResult]:
         """Return all that is kept, of whatever age, the latest first."""
         rows = self.read("SELECT answer FROM search_answer ORDER BY asked_at DESC")
-        return [answer for (text,) in rows if (answer := _decoded(text)) is not None]
+        return [answer for (text,) in rows if (answer := _decode(text)) is not None]
 
     def forget(self, key: str) -> None:
         """Drop all that is remembered of a model: its file is gone or has changed where it was found."""
         self.write([("DELETE FROM search_answer WHERE model = ?", [(key,)])])
 
-    def _counts(self, asked_at: float, answer: SearchResult) -> bool:
+    def _is_current(self, asked_at: float, answer: SearchResult) -> bool:
         lifetime = lifetime_seconds(answer.status)
         # An age below zero means that the clock was set back; nothing is known of such an answer's age.
         return lifetime is not None and 0 <= self._now - asked_at <= lifetime
 
 
-def model_key(wanted: Wanted, evidence: Iterable[Proposal] = ()) -> str:
+def cache_key(wanted: ModelQuery, evidence: Iterable[Proposal] = ()) -> str:
     """Return under what a model's answers are kept; it changes with what the workflows say of the model.
 
     Args:
@@ -115,15 +115,15 @@ def model_key(wanted: Wanted, evidence: Iterable[Proposal] = ()) -> str:
         evidence: What workflows and catalogues propose for it.
     """
     claims = sorted({(one.by, repr(one.ids), one.name, one.sha256 or "", one.url or "") for one in evidence})
-    return digest_of((wanted.names, wanted.filename, wanted.folder, wanted.sha256, claims))
+    return compute_digest((wanted.names, wanted.filename, wanted.folder, wanted.sha256, claims))
 
 
-def digest_of(value: object) -> str:
+def compute_digest(value: object) -> str:
     """Return a short digest of plain values."""
     return hashlib.blake2b(msgspec.json.encode(value), digest_size=16).hexdigest()
 
 
-def _decoded(text: bytes) -> SearchResult | None:
+def _decode(text: bytes) -> SearchResult | None:
     try:
         return msgspec.json.decode(text, type=SearchResult)
     except msgspec.MsgspecError:

@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from comfywatchman.readiness.search.results import NO_IDS, Ids
+from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds
 from comfywatchman.sources.file_names import base_name
 
 ProposedBy = Literal["workflow", "note", "catalogue", "search", "model"]
 """Who proposes: the workflow's own declaration, an address in its notes, a catalogue, our search, a language model."""
 
-State = Literal["there", "absent", "gated", "unverifiable", "unknown"]
+HubState = Literal["there", "absent", "gated", "unverifiable", "unknown"]
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ModelQuery:
     """A model that is looked for.
 
     Attributes:
@@ -50,14 +50,14 @@ class Proposal:
 
     by: ProposedBy
     who: str
-    ids: Ids = NO_IDS
+    ids: HubIds = NO_HUB_IDS
     name: str = ""
     sha256: str | None = None
     url: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class HubRecord:
     """What a hub says of one proposed file.
 
     Attributes:
@@ -80,10 +80,10 @@ class Facts:
     """
 
     proposal: Proposal
-    state: State
+    state: HubState
     source: str
     name: str = ""
-    ids: Ids = NO_IDS
+    ids: HubIds = NO_HUB_IDS
     url: str | None = None
     size: int | None = None
     size_is_exact: bool = True
@@ -97,7 +97,9 @@ class Facts:
     said: str = ""
 
 
-def wanted_model(filename: str, folder: str | None, *, tries: Sequence[str] = (), sha256: str | None = None) -> Wanted:
+def build_query(
+    filename: str, folder: str | None, *, tries: Sequence[str] = (), sha256: str | None = None
+) -> ModelQuery:
     """Put together what is looked for.
 
     Args:
@@ -108,4 +110,4 @@ def wanted_model(filename: str, folder: str | None, *, tries: Sequence[str] = ()
     """
     names = tuple(dict.fromkeys(base_name(name) for name in (tries or (filename,))))
     digest = (sha256 or "").lower()
-    return Wanted(filename, names, folder, digest if _SHA256.fullmatch(digest) else None)
+    return ModelQuery(filename, names, folder, digest if _SHA256.fullmatch(digest) else None)

@@ -9,13 +9,13 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.clock import Clock, to_text
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import Damaged, read_state, to_json, write_atomic
-from comfywatchman.base.lock import hold
-from comfywatchman.readiness.search.claims import Wanted
-from comfywatchman.readiness.search.results import Candidate, SearchResult, SearchStatus
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
+from comfywatchman.base.lock import hold_lock
+from comfywatchman.readiness.search.claims import ModelQuery
+from comfywatchman.readiness.search.results import SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.file_names import base_name
 from comfywatchman.sources.urls import reason_to_refuse
 
@@ -36,7 +36,7 @@ class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
 
     filename: str
     folder: str | None
-    candidate: Candidate
+    candidate: SearchCandidate
     decided_at: str
 
 
@@ -51,10 +51,10 @@ class Decisions(msgspec.Struct, frozen=True):
     schema_version: int = _VERSION
     decisions: dict[str, Decision] = {}
 
-    def result_for(self, wanted: Wanted, policy: Policy, searched_at: str) -> SearchResult | None:
+    def find_result(self, wanted: ModelQuery, policy: SearchPolicy, searched_at: str) -> SearchResult | None:
         """Return the answer that a choice gives for a model, or None when no usable one was made for it."""
-        decision = self.decisions.get(_key(wanted.filename, wanted.folder))
-        if decision is None or _reason_against(decision.candidate, policy) is not None:
+        decision = self.decisions.get(_model_key(wanted.filename, wanted.folder))
+        if decision is None or _reason_to_reject(decision.candidate, policy) is not None:
             return None
         chosen = decision.candidate
         return SearchResult(
@@ -75,15 +75,15 @@ class Decisions(msgspec.Struct, frozen=True):
         )
 
 
-def load_decisions(path: Path) -> tuple[Decisions, Damaged | None]:
+def load_decisions(path: Path) -> tuple[Decisions, CorruptFile | None]:
     """Read what was chosen; a damaged file is set aside and reported."""
     found = read_state(path, Decisions)
-    if isinstance(found, Damaged):
+    if isinstance(found, CorruptFile):
         return Decisions(), found
     return found or Decisions(), None
 
 
-def choose(path: Path, result: SearchResult, choice: str, *, policy: Policy, clock: Clock) -> Decision:
+def store_choice(path: Path, result: SearchResult, choice: str, *, policy: SearchPolicy, clock: Clock) -> Decision:
     """Remember which candidate of an answer is the model.
 
     Args:
@@ -97,23 +97,23 @@ def choose(path: Path, result: SearchResult, choice: str, *, policy: Policy, clo
         Failure: `choice-impossible` when there is no such candidate or it could not be verified when it is fetched;
             `lock-held`, `state-unwritable`.
     """
-    candidate = _chosen(result, choice)
-    reason = _reason_against(candidate, policy)
+    candidate = _find_candidate(result, choice)
+    reason = _reason_to_reject(candidate, policy)
     if reason is not None:
         raise Failure(
             "choice-impossible",
             f"{candidate_id(candidate)} cannot be chosen: {reason}.",
             hint="Choose another candidate; comfywatchman resolve --all shows them.",
         )
-    decision = Decision(result.filename, result.type, candidate, to_text(clock.now()))
-    with hold(path.with_suffix(".lock"), command="resolve --choose", clock=clock):
+    decision = Decision(result.filename, result.type, candidate, format_utc(clock.now()))
+    with hold_lock(path.with_suffix(".lock"), command="resolve --choose", clock=clock):
         known, _damaged = load_decisions(path)
-        kept = {**known.decisions, _key(result.filename, result.type): decision}
+        kept = {**known.decisions, _model_key(result.filename, result.type): decision}
         write_atomic(path, to_json(Decisions(_VERSION, kept)))
     return decision
 
 
-def answer_for(name: str, answers: Iterable[SearchResult]) -> SearchResult:
+def find_answer(name: str, answers: Iterable[SearchResult]) -> SearchResult:
     """Return the latest answer about a model, with the candidates of its other answers behind its own. Pure.
 
     Args:
@@ -126,7 +126,7 @@ def answer_for(name: str, answers: Iterable[SearchResult]) -> SearchResult:
     listed = list(answers)
     wanted = name.replace("\\", "/")
     for names in (_full_names, _last_names):
-        matching = {_key(one.filename, one.type): one for one in reversed(listed) if wanted in names(one)}
+        matching = {_model_key(one.filename, one.type): one for one in reversed(listed) if wanted in names(one)}
         if len(matching) > 1:
             raise Failure(
                 "choice-impossible",
@@ -134,7 +134,7 @@ def answer_for(name: str, answers: Iterable[SearchResult]) -> SearchResult:
                 hint=f"Name one of these: {', '.join(sorted(matching))}.",
             )
         for key, latest in matching.items():
-            same = [one for one in listed if _key(one.filename, one.type) == key]
+            same = [one for one in listed if _model_key(one.filename, one.type) == key]
             candidates = dict.fromkeys(candidate for one in same for candidate in one.candidates)
             return msgspec.structs.replace(latest, candidates=tuple(candidates))
     raise Failure(
@@ -145,14 +145,14 @@ def answer_for(name: str, answers: Iterable[SearchResult]) -> SearchResult:
 
 
 def _full_names(answer: SearchResult) -> set[str]:
-    return {answer.filename.replace("\\", "/"), _key(answer.filename, answer.type)}
+    return {answer.filename.replace("\\", "/"), _model_key(answer.filename, answer.type)}
 
 
 def _last_names(answer: SearchResult) -> set[str]:
     return {base_name(answer.filename), f"{answer.type or '?'}/{base_name(answer.filename)}"}
 
 
-def candidate_id(candidate: Candidate) -> str:
+def candidate_id(candidate: SearchCandidate) -> str:
     """Return what names a candidate for people (`civitai:12/34/56`, `huggingface:owner/name/path`)."""
     ids = candidate.ids
     if ids.repo is not None:
@@ -163,7 +163,7 @@ def candidate_id(candidate: Candidate) -> str:
     return f"{candidate.source}:{candidate.name}"
 
 
-def _chosen(result: SearchResult, choice: str) -> Candidate:
+def _find_candidate(result: SearchResult, choice: str) -> SearchCandidate:
     listed = result.candidates
     if choice.isascii() and choice.isdigit() and 1 <= int(choice) <= len(listed):
         return listed[int(choice) - 1]
@@ -178,7 +178,7 @@ def _chosen(result: SearchResult, choice: str) -> Candidate:
     )
 
 
-def _reason_against(candidate: Candidate, policy: Policy) -> str | None:
+def _reason_to_reject(candidate: SearchCandidate, policy: SearchPolicy) -> str | None:
     if candidate.url is None or reason_to_refuse(candidate.url, extra_hosts=policy.extra_hosts) is not None:
         return "it has no address that this program may fetch from"
     if candidate.sha256 is None or not _SHA256.fullmatch(candidate.sha256):
@@ -186,6 +186,6 @@ def _reason_against(candidate: Candidate, policy: Policy) -> str | None:
     return None
 
 
-def _key(filename: str, folder: str | None) -> str:
+def _model_key(filename: str, folder: str | None) -> str:
     # With the folders that the workflow writes: `a/model.safetensors` and `b/model.safetensors` are two models.
     return f"{folder or '?'}/{filename.replace(chr(92), '/')}"

@@ -11,29 +11,29 @@ from urllib.parse import urlsplit
 import msgspec
 
 from comfywatchman.base.clock import Clock
-from comfywatchman.base.http import Session
+from comfywatchman.base.http import HttpSession
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
-from comfywatchman.readiness.search.budget import Budget, BudgetedSession
-from comfywatchman.readiness.search.cache import SearchMemory, digest_of
-from comfywatchman.readiness.search.chain import Search
+from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
+from comfywatchman.readiness.search.cache import SearchCache, compute_digest
+from comfywatchman.readiness.search.chain import SearchContext
 from comfywatchman.readiness.search.decisions import Decisions
 from comfywatchman.readiness.search.gather import Hubs
 from comfywatchman.readiness.search.qwen import ModelSearch
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.civarchive import CivArchive
 from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
 from comfywatchman.sources.llm.openai import ChatCompletions
 from comfywatchman.sources.llm.qwen_cli import QwenCommand
 from comfywatchman.sources.llm.ranking import CandidateProvider
-from comfywatchman.sources.llm.web_search import TAVILY_URL, WebSearch, searxng, tavily
+from comfywatchman.sources.llm.web_search import TAVILY_URL, WebSearch, search_searxng, search_tavily
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
 
 _SEARCH_VERSION: Final = 2
 """Raised when searching changes, so that what an older version did not find is asked again."""
 
-_LONGEST_COMPLETION: Final = 1 << 20
+_MAX_COMPLETION_BYTES: Final = 1 << 20
 
 
 @contextmanager
@@ -41,10 +41,10 @@ def open_search(
     settings: Settings,
     *,
     clock: Clock,
-    budget: Budget,
+    budget: SearchBudget,
     database: Database | None = None,
     decisions: Decisions | None = None,
-) -> Iterator[Search]:
+) -> Iterator[SearchContext]:
     """Open what a search needs while the block runs; nothing is asked yet.
 
     Args:
@@ -57,57 +57,57 @@ def open_search(
     section = settings.search
     with ExitStack() as stack:
         session = stack.enter_context(BudgetedSession(budget, timeout_seconds=section.timeout_seconds))
-        yield Search(
-            hubs=_hubs(settings, session),
-            policy=policy_of(settings),
+        yield SearchContext(
+            hubs=_build_hubs(settings, session),
+            policy=build_policy(settings),
             backend_order=section.backend_order,
             budget=budget,
             clock=clock,
-            model=_model(settings, session, stack),
-            memory=SearchMemory(database, now=clock.now()) if database is not None else None,
+            model=_build_model_search(settings, session, stack),
+            memory=SearchCache(database, now=clock.now()) if database is not None else None,
             decisions=decisions or Decisions(),
-            configuration=_configuration(settings),
+            configuration=_digest_configuration(settings),
             parallel=section.parallel,
         )
 
 
-def cycle_budget(settings: Settings, clock: Clock) -> Budget:
+def build_cycle_budget(settings: Settings, clock: Clock) -> SearchBudget:
     """Return how much one cycle may ask."""
-    return Budget(clock, seconds=settings.search.budget_seconds, requests=settings.search.budget_requests)
+    return SearchBudget(clock, seconds=settings.search.budget_seconds, requests=settings.search.budget_requests)
 
 
-def policy_of(settings: Settings) -> Policy:
+def build_policy(settings: Settings) -> SearchPolicy:
     """Return what may become FOUND; hosts that the configuration names are trusted like the sites they stand for."""
     section = settings.search
     urls = (section.civitai_url, section.civitai_fallback_url, section.huggingface_url)
     hosts = {urlsplit(url).netloc for url in urls if url}
     own = frozenset(host for host in hosts - HUGGING_FACE_HOSTS - CIVITAI_HOSTS if host)
-    return Policy(allow_pickle=settings.downloads.allow_pickle, extra_hosts=own)
+    return SearchPolicy(allow_pickle=settings.downloads.allow_pickle, extra_hosts=own)
 
 
-def civitai_of(settings: Settings, session: Session) -> Civitai:
+def build_civitai(settings: Settings, session: HttpSession) -> Civitai:
     """Return the configured account's view of Civitai."""
     section, key = settings.search, settings.secrets.civitai_api_key
     return Civitai(session, section.civitai_url, section.civitai_fallback_url or None, key or None)
 
 
-def _hubs(settings: Settings, session: Session) -> Hubs:
+def _build_hubs(settings: Settings, session: HttpSession) -> Hubs:
     section, secrets = settings.search, settings.secrets
     return Hubs(
-        civitai=civitai_of(settings, session),
+        civitai=build_civitai(settings, session),
         huggingface=HuggingFace(session, section.huggingface_url, secrets.hf_token or None),
         civarchive=CivArchive(session, section.civarchive_url),
     )
 
 
-def _model(settings: Settings, session: Session, stack: ExitStack) -> ModelSearch | None:
-    provider = _provider(settings, stack)
+def _build_model_search(settings: Settings, session: HttpSession, stack: ExitStack) -> ModelSearch | None:
+    provider = _open_provider(settings, stack)
     if provider is None:
         return None
-    return ModelSearch(provider, settings.llm.rounds, _web_search(settings, session))
+    return ModelSearch(provider, settings.llm.rounds, _build_web_search(settings, session))
 
 
-def _provider(settings: Settings, stack: ExitStack) -> CandidateProvider | None:
+def _open_provider(settings: Settings, stack: ExitStack) -> CandidateProvider | None:
     section, key = settings.llm, settings.secrets.llm_api_key
     if section.driver == "none":
         return None
@@ -120,25 +120,25 @@ def _provider(settings: Settings, stack: ExitStack) -> CandidateProvider | None:
             timeout_seconds=section.timeout_seconds,
         )
     # Its own connection: a model may think longer than a site may take to answer.
-    session = stack.enter_context(Session(timeout_seconds=section.timeout_seconds, max_bytes=_LONGEST_COMPLETION))
+    session = stack.enter_context(HttpSession(timeout_seconds=section.timeout_seconds, max_bytes=_MAX_COMPLETION_BYTES))
     return ChatCompletions(session, base_url=section.base_url, model=section.model, key=key)
 
 
-def _web_search(settings: Settings, session: Session) -> WebSearch | None:
+def _build_web_search(settings: Settings, session: HttpSession) -> WebSearch | None:
     section = settings.search
     if section.web_search == "tavily" and settings.secrets.tavily_api_key:
         url = section.web_search_url or TAVILY_URL
-        return partial(tavily, session, key=settings.secrets.tavily_api_key, base_url=url)
+        return partial(search_tavily, session, key=settings.secrets.tavily_api_key, base_url=url)
     if section.web_search == "searxng" and section.web_search_url:
-        return partial(searxng, session, base_url=section.web_search_url)
+        return partial(search_searxng, session, base_url=section.web_search_url)
     return None
 
 
-def _configuration(settings: Settings) -> str:
+def _digest_configuration(settings: Settings) -> str:
     """Return a digest of whom a search asks; budgets, waits and keys are no part of it."""
     search, llm = msgspec.to_builtins(settings.search), msgspec.to_builtins(settings.llm)
     for name in ("budget_seconds", "budget_requests", "parallel", "timeout_seconds", "backend_order"):
         search.pop(name, None)
     llm.pop("timeout_seconds", None)
     model = llm if llm["driver"] != "none" else "none"
-    return digest_of((_SEARCH_VERSION, search, model, settings.downloads.allow_pickle))
+    return compute_digest((_SEARCH_VERSION, search, model, settings.downloads.allow_pickle))

@@ -10,13 +10,13 @@ import msgspec
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
-from comfywatchman.readiness.search.budget import Budget, BudgetedSession
-from comfywatchman.readiness.search.factory import civitai_of
+from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
+from comfywatchman.readiness.search.factory import build_civitai
 from comfywatchman.sources.civitai.client import CivitaiHit
-from comfywatchman.sources.urls import civitai_page
+from comfywatchman.sources.urls import build_civitai_page_url
 
 
-class Identity(msgspec.Struct, frozen=True):
+class ModelIdentity(msgspec.Struct, frozen=True):
     """A file on Civitai that bears a SHA-256; null where Civitai does not say.
 
     Attributes:
@@ -41,7 +41,7 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Identities:
+class ModelIdentities:
     """What came of asking.
 
     Attributes:
@@ -49,11 +49,11 @@ class Identities:
         failure: Why a hash that is not in `known` may be known there all the same; None when it is not.
     """
 
-    known: dict[str, tuple[Identity, ...]]
+    known: dict[str, tuple[ModelIdentity, ...]]
     failure: Failure | None
 
 
-def ask_what_they_are(digests: Iterable[str], settings: Settings, clock: Clock) -> Identities:
+def identify_files(digests: Iterable[str], settings: Settings, clock: Clock) -> ModelIdentities:
     """Ask Civitai which files bear SHA-256 hashes, a hundred with each request; nobody's trouble raises.
 
     Args:
@@ -61,21 +61,21 @@ def ask_what_they_are(digests: Iterable[str], settings: Settings, clock: Clock) 
         settings: Where Civitai is, and the account's key.
         clock: For the patience with a server.
     """
-    with BudgetedSession(Budget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
-        answer = civitai_of(settings, session).identify(digests)
-    known = {digest: tuple(dict.fromkeys(map(_identity, hits))) for digest, hits in answer.hits.items()}
-    return Identities(known, answer.failure)
+    with BudgetedSession(SearchBudget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
+        answer = build_civitai(settings, session).identify(digests)
+    known = {digest: tuple(dict.fromkeys(map(_build_identity, hits))) for digest, hits in answer.hits.items()}
+    return ModelIdentities(known, answer.failure)
 
 
-def _identity(hit: CivitaiHit) -> Identity:
+def _build_identity(hit: CivitaiHit) -> ModelIdentity:
     version = hit.version
-    return Identity(
+    return ModelIdentity(
         name=hit.file.name,
         model=version.model.name if version.model is not None else None,
         version=version.name,
         type=version.model_type,
         base_model=version.base_model,
-        page=civitai_page(hit.base_url, version.model_id, version.id) if version.model_id else None,
+        page=build_civitai_page_url(hit.base_url, version.model_id, version.id) if version.model_id else None,
         model_id=version.model_id or None,
         version_id=version.id,
     )

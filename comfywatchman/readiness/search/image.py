@@ -14,30 +14,43 @@ from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 from comfywatchman.comfyui.install.folders import ModelFolders
-from comfywatchman.readiness.database import open_copy
+from comfywatchman.readiness.database import open_memory_copy
 from comfywatchman.readiness.models.index import ModelIndex
 from comfywatchman.readiness.models.inventory import build_inventory
-from comfywatchman.readiness.models.scan import walk_models
-from comfywatchman.readiness.search.budget import Budget, BudgetedSession
-from comfywatchman.readiness.search.factory import civitai_of
-from comfywatchman.readiness.search.image_models import HostModels, UsedModel, compared, host_models, matched, merged
-from comfywatchman.readiness.search.image_workflow import workflow_in
+from comfywatchman.readiness.models.scan import scan_models
+from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
+from comfywatchman.readiness.search.factory import build_civitai
+from comfywatchman.readiness.search.image_models import (
+    HostModels,
+    UsedModel,
+    compare_with_host,
+    index_host_models,
+    match_versions,
+    merge_resources,
+)
+from comfywatchman.readiness.search.image_workflow import extract_workflow
 from comfywatchman.sources.civitai.client import Civitai
-from comfywatchman.sources.civitai.images import ImageAnswer, ImageResource, civitai_image, meta_of, resources_of
+from comfywatchman.sources.civitai.images import (
+    CivitaiImageResult,
+    ImageResource,
+    fetch_civitai_image,
+    get_image_meta,
+    list_image_resources,
+)
 from comfywatchman.sources.civitai.schema import CivitaiVersion
-from comfywatchman.sources.site_responses import one_line
+from comfywatchman.sources.site_responses import to_one_line
 
-MOST_RESOURCES: Final = 50
+MAX_RESOURCES: Final = 50
 """How many models of one picture are looked at; each may cost a request."""
 
-_SETTINGS: Final = (
+_SETTING_NAMES: Final = (
     "sampler", "scheduler", "Schedule type", "steps", "cfgScale", "denoise", "seed", "Size", "clipSkip", "Clip skip",
 )  # fmt: skip
-_MOST: Final = 1 << 64
-_PASSING: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
+_MAX_NUMBER: Final = 1 << 64
+_TRANSIENT_CODES: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
 
 
-class Picture(msgspec.Struct, frozen=True):
+class CivitaiPicture(msgspec.Struct, frozen=True):
     """What a picture was made with.
 
     Attributes:
@@ -56,7 +69,7 @@ class Picture(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class ImageLook:
+class ImageLookup:
     """What came of asking for a picture.
 
     Attributes:
@@ -66,27 +79,27 @@ class ImageLook:
         workflow: The picture's workflow as a file holds it; None without one.
     """
 
-    answer: ImageAnswer
-    picture: Picture | None = None
+    answer: CivitaiImageResult
+    picture: CivitaiPicture | None = None
     problems: tuple[str, ...] = ()
     workflow: bytes | None = None
 
 
-def read_host(database: Path, folders: ModelFolders) -> HostModels:
+def read_host_models(database: Path, folders: ModelFolders) -> HostModels:
     """List the models of this host, with the hashes of earlier cycles; nothing is written.
 
     Args:
         database: The index of earlier cycles.
         folders: The model folders of this ComfyUI.
     """
-    with closing(open_copy(database)) as copy:
+    with closing(open_memory_copy(database)) as copy:
         index = ModelIndex(copy)
-        inventory = build_inventory(walk_models(folders), index)
+        inventory = build_inventory(scan_models(folders), index)
         files = [file for models in inventory.folders.values() for file in models.values()]
-        return host_models(files, index.hashes())
+        return index_host_models(files, index.hashes())
 
 
-def look_at_image(image_id: int, settings: Settings, host: HostModels | None, clock: Clock) -> ImageLook:
+def look_up_image(image_id: int, settings: Settings, host: HostModels | None, clock: Clock) -> ImageLookup:
     """Ask Civitai for a picture and hold the models it was made with against this host.
 
     Args:
@@ -98,31 +111,33 @@ def look_at_image(image_id: int, settings: Settings, host: HostModels | None, cl
     Raises:
         Failure: Civitai did not answer for the picture, or refused.
     """
-    with BudgetedSession(Budget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
-        civitai = civitai_of(settings, session)
-        answer = _ask(session, image_id, civitai.base_urls, settings.secrets.civitai_api_key or None)
+    with BudgetedSession(SearchBudget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
+        civitai = build_civitai(settings, session)
+        answer = _fetch_image(session, image_id, civitai.base_urls, settings.secrets.civitai_api_key or None)
         if answer.item is None:
-            return ImageLook(answer)
-        resources = merged(resources_of(answer.item))
-        problems = [f"The picture names {len(resources)} models; the first {MOST_RESOURCES} are shown."]
-        problems = problems if len(resources) > MOST_RESOURCES else []
-        known = [(one, _version(civitai, one, host, problems)) for one in resources[:MOST_RESOURCES]]
-    models = tuple(compared(one, version, host) for one, version in matched(known))
-    meta = meta_of(answer.item)
-    workflow = workflow_in(meta)
-    picture = Picture(image_id, models, _settings(meta), bool(meta), workflow is not None)
-    return ImageLook(answer, picture, tuple(dict.fromkeys(problems)), workflow)
+            return ImageLookup(answer)
+        resources = merge_resources(list_image_resources(answer.item))
+        problems = [f"The picture names {len(resources)} models; the first {MAX_RESOURCES} are shown."]
+        problems = problems if len(resources) > MAX_RESOURCES else []
+        known = [(one, _fetch_version(civitai, one, host, problems)) for one in resources[:MAX_RESOURCES]]
+    models = tuple(compare_with_host(one, version, host) for one, version in match_versions(known))
+    meta = get_image_meta(answer.item)
+    workflow = extract_workflow(meta)
+    picture = CivitaiPicture(image_id, models, _read_settings(meta), bool(meta), workflow is not None)
+    return ImageLookup(answer, picture, tuple(dict.fromkeys(problems)), workflow)
 
 
-def _ask(session: BudgetedSession, image_id: int, base_urls: Sequence[str], token: str | None) -> ImageAnswer:
+def _fetch_image(
+    session: BudgetedSession, image_id: int, base_urls: Sequence[str], token: str | None
+) -> CivitaiImageResult:
     """Ask one server after the other; a failed one keeps a picture that no other has from being NOT_FOUND."""
     failure: Failure | None = None
     answers = []
     for base_url in base_urls:
         try:
-            answer = civitai_image(session, image_id, base_url=base_url, token=token)
+            answer = fetch_civitai_image(session, image_id, base_url=base_url, token=token)
         except Failure as caught:
-            if caught.code not in _PASSING:
+            if caught.code not in _TRANSIENT_CODES:
                 raise
             failure = failure or caught
         else:
@@ -134,7 +149,7 @@ def _ask(session: BudgetedSession, image_id: int, base_urls: Sequence[str], toke
     return answers[0]
 
 
-def _version(
+def _fetch_version(
     civitai: Civitai, one: ImageResource, host: HostModels | None, problems: list[str]
 ) -> CivitaiVersion | None:
     """Ask for the version of a model, unless it is already known to be here; what fails is told in `problems`."""
@@ -144,21 +159,23 @@ def _version(
         if one.version_id is not None:
             answer = civitai.version(one.version_id)
             return answer[1] if answer is not None else None
-        named = civitai.by_hash(one.hash) if one.hash else None
+        named = civitai.find_by_hash(one.hash) if one.hash else None
     except Failure as failure:
         problems.append(failure.message)
         return None
     return named.version if named is not None and named.hit is not None else None
 
 
-def _settings(meta: Mapping[str, Any]) -> dict[str, str | int | float]:
-    told = {name: meta.get(name) for name in _SETTINGS}
+def _read_settings(meta: Mapping[str, Any]) -> dict[str, str | int | float]:
+    told = {name: meta.get(name) for name in _SETTING_NAMES}
     return {
-        name: one_line(value) if isinstance(value, str) else value for name, value in told.items() if _is_told(value)
+        name: to_one_line(value) if isinstance(value, str) else value
+        for name, value in told.items()
+        if _is_setting_value(value)
     }
 
 
-def _is_told(value: object) -> TypeGuard[str | int | float]:
+def _is_setting_value(value: object) -> TypeGuard[str | int | float]:
     if isinstance(value, (int, float)):
-        return -_MOST < value < _MOST  # neither NaN nor what JSON's readers cannot hold
+        return -_MAX_NUMBER < value < _MAX_NUMBER  # neither NaN nor what JSON's readers cannot hold
     return isinstance(value, str) and bool(value.strip())

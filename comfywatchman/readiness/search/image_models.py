@@ -10,24 +10,29 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.files import composed, show_path
-from comfywatchman.readiness.models.index import Hashes
+from comfywatchman.base.files import printable_path, to_nfc
+from comfywatchman.readiness.models.index import FileHashes
 from comfywatchman.readiness.models.inventory import FileKey, ModelFile
 from comfywatchman.readiness.search.model_types import FOLDERS_BY_MODEL_TYPE
 from comfywatchman.sources.civitai.images import ImageResource
 from comfywatchman.sources.civitai.schema import CivitaiFile, CivitaiVersion
-from comfywatchman.sources.file_names import MODEL_EXTENSIONS, base_name, extension, is_generic, same_name
+from comfywatchman.sources.file_names import MODEL_EXTENSIONS, base_name, extension, is_generic, is_same_name
 
-_KINDS: Final = {"embed": "embedding", "ti": "embedding", "textualinversion": "embedding", "hypernet": "hypernetwork"}
+_TYPE_ALIASES: Final = {
+    "embed": "embedding",
+    "ti": "embedding",
+    "textualinversion": "embedding",
+    "hypernet": "hypernetwork",
+}
 _FOLDERS: Final = {
     **{kind.lower(): folders for kind, folders in FOLDERS_BY_MODEL_TYPE.items()},
     "embedding": FOLDERS_BY_MODEL_TYPE["TextualInversion"],
 }
 _MODEL_FILES: Final = frozenset({None, "Model", "Pruned Model"})
 _DIGEST: Final = re.compile(r"[0-9a-f]+")
-_LENGTHS: Final = {10: "AutoV2", 12: "AutoV3", 64: "SHA-256"}
+_HASH_KIND_BY_LENGTH: Final = {10: "AutoV2", 12: "AutoV3", 64: "SHA-256"}
 
-Known = tuple[ImageResource, CivitaiVersion | None]
+ResourceVersion = tuple[ImageResource, CivitaiVersion | None]
 """A model as a picture names it, and what Civitai says of it."""
 
 
@@ -85,54 +90,54 @@ class HostModels:
 
     by_digest: Mapping[str, ModelFile]
     by_name: Mapping[str, tuple[ModelFile, ...]]
-    hashes: Mapping[FileKey, Hashes]
+    hashes: Mapping[FileKey, FileHashes]
     not_hashed: int
 
 
-def host_models(files: Iterable[ModelFile], hashes: Mapping[FileKey, Hashes]) -> HostModels:
+def index_host_models(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> HostModels:
     """Return the healthy ones of some files, ready to be compared."""
     healthy = [file for file in files if file.problem is None]
     by_digest: dict[str, ModelFile] = {}
     by_name: dict[str, list[ModelFile]] = {}
     for file in healthy:
-        for digest in _digests(hashes.get(file.key)):
+        for digest in _list_digests(hashes.get(file.key)):
             by_digest.setdefault(digest, file)
-        name = _key(base_name(file.name))
+        name = _name_key(base_name(file.name))
         for key in (name, name.removesuffix(extension(name))):
             by_name.setdefault(key, []).append(file)
     waiting = {file.key for file in healthy if file.key not in hashes}
     return HostModels(by_digest, {key: tuple(found) for key, found in by_name.items()}, hashes, len(waiting))
 
 
-def merged(resources: Iterable[ImageResource]) -> tuple[ImageResource, ...]:
+def merge_resources(resources: Iterable[ImageResource]) -> tuple[ImageResource, ...]:
     """Join what a picture says in several places of one model; real hashes in lower case, types in one spelling."""
     kept: list[ImageResource] = []
     for given in resources:
         digest = given.hash.strip().lower() if given.hash else ""
         digest_or_none = digest if _DIGEST.fullmatch(digest) else None
-        one = replace(given, type=_KINDS.get(given.type, given.type), hash=digest_or_none)
-        place = next((place for place, other in enumerate(kept) if _is_same(one, other)), None)
+        one = replace(given, type=_TYPE_ALIASES.get(given.type, given.type), hash=digest_or_none)
+        place = next((place for place, other in enumerate(kept) if _is_same_model(one, other)), None)
         if place is None:
             kept.append(one)
         else:
-            kept[place] = _joined(kept[place], one)
+            kept[place] = _join_resources(kept[place], one)
     return tuple(kept)
 
 
-def matched(known: Sequence[Known]) -> list[Known]:
+def match_versions(known: Sequence[ResourceVersion]) -> list[ResourceVersion]:
     """Join bare version ids with the entries that name, or bear the hash of, a file of theirs."""
-    found = [pair for pair in known if not _is_bare(pair[0])]
-    for bare, version in (pair for pair in known if _is_bare(pair[0])):
+    found = [pair for pair in known if not _is_bare_version(pair[0])]
+    for bare, version in (pair for pair in known if _is_bare_version(pair[0])):
         place = next((place for place, pair in enumerate(found) if _is_file_of(pair, bare.version_id, version)), None)
         if place is None:
             found.append((bare, version))
         else:
             one, own = found[place]
-            found[place] = (_joined(one, bare), own or version)
+            found[place] = (_join_resources(one, bare), own or version)
     return found
 
 
-def compared(resource: ImageResource, version: CivitaiVersion | None, host: HostModels | None) -> UsedModel:
+def compare_with_host(resource: ImageResource, version: CivitaiVersion | None, host: HostModels | None) -> UsedModel:
     """Say whether this host has a model: by its hashes, else by its exact file name.
 
     A name proves nothing, so a file that is known to have other bytes is not it, and a title is no file name.
@@ -142,54 +147,56 @@ def compared(resource: ImageResource, version: CivitaiVersion | None, host: Host
         version: What Civitai says of it; None when nothing.
         host: What this host has; None when there is nothing to compare with.
     """
-    files = _files_meant(resource, version)
-    used = _described(resource, version, files)
+    files = _select_files(resource, version)
+    used = _describe_model(resource, version, files)
     if host is None:
         return used
-    digests = tuple(dict.fromkeys(_wanted_digests(resource, files)))
+    digests = tuple(dict.fromkeys(_list_query_digests(resource, files)))
     for digest in digests:
         if digest in host.by_digest:
-            path = show_path(host.by_digest[digest].path)
-            return msgspec.structs.replace(used, state=Presence.HERE, found_by=_LENGTHS[len(digest)], path=path)
+            path = printable_path(host.by_digest[digest].path)
+            return msgspec.structs.replace(
+                used, state=Presence.HERE, found_by=_HASH_KIND_BY_LENGTH[len(digest)], path=path
+            )
     names = [name for name in (base_name(resource.name or ""), *used.files) if name and not is_generic(name)]
     other: str | None = None
-    for file in _of_these_names(names, used.type, host):
+    for file in _find_files_named(names, used.type, host):
         if not _has_other_bytes(file, digests, host):
-            path = show_path(file.path)
+            path = printable_path(file.path)
             return msgspec.structs.replace(used, state=Presence.BY_NAME, found_by="file name", path=path)
-        other = other or show_path(file.path)
+        other = other or printable_path(file.path)
     if digests or any(extension(name) in MODEL_EXTENSIONS for name in names):
         return msgspec.structs.replace(used, state=Presence.NOT_HERE, path=other)
     return used
 
 
-def _is_same(one: ImageResource, other: ImageResource) -> bool:
+def _is_same_model(one: ImageResource, other: ImageResource) -> bool:
     if one.hash and other.hash:
         short, long = sorted((one.hash, other.hash), key=len)
-        return short == long or (len(short) in _LENGTHS and long.startswith(short))
+        return short == long or (len(short) in _HASH_KIND_BY_LENGTH and long.startswith(short))
     if one.version_id is not None and other.version_id is not None:
         return one.version_id == other.version_id
     alike = one.type == other.type or "model" in {one.type, other.type}
     return alike and one.name is not None and other.name is not None and _stem(one.name) == _stem(other.name)
 
 
-def _is_bare(one: ImageResource) -> bool:
+def _is_bare_version(one: ImageResource) -> bool:
     return not one.hash and not one.name
 
 
-def _is_file_of(pair: Known, version_id: int | None, version: CivitaiVersion | None) -> bool:
+def _is_file_of(pair: ResourceVersion, version_id: int | None, version: CivitaiVersion | None) -> bool:
     one, own = pair
     if own is not None:
         return own.id == version_id
     files = version.files if version is not None else ()
-    return any(file.has_hash(one.hash) if one.hash else _bears_name(file, one) for file in files)
+    return any(file.has_hash(one.hash) if one.hash else _has_name(file, one) for file in files)
 
 
-def _bears_name(file: CivitaiFile, one: ImageResource) -> bool:
-    return not is_generic(file.name) and same_name(file.name, base_name(one.name or ""))
+def _has_name(file: CivitaiFile, one: ImageResource) -> bool:
+    return not is_generic(file.name) and is_same_name(file.name, base_name(one.name or ""))
 
 
-def _joined(one: ImageResource, other: ImageResource) -> ImageResource:
+def _join_resources(one: ImageResource, other: ImageResource) -> ImageResource:
     names = sorted(filter(None, (one.name, other.name)), key=lambda name: extension(name) not in MODEL_EXTENSIONS)
     return ImageResource(
         type=one.type if one.type != "model" else other.type,
@@ -200,25 +207,27 @@ def _joined(one: ImageResource, other: ImageResource) -> ImageResource:
     )
 
 
-def _files_meant(resource: ImageResource, version: CivitaiVersion | None) -> tuple[CivitaiFile, ...]:
+def _select_files(resource: ImageResource, version: CivitaiVersion | None) -> tuple[CivitaiFile, ...]:
     """Return the files of a version that can be meant: with the hash given, else of the name, else all models."""
     files = version.files if version is not None else ()
     if resource.hash:
         return tuple(file for file in files if file.has_hash(resource.hash))
-    named = tuple(file for file in files if _bears_name(file, resource))
+    named = tuple(file for file in files if _has_name(file, resource))
     return named or tuple(file for file in files if file.type in _MODEL_FILES) or files
 
 
-def _described(resource: ImageResource, version: CivitaiVersion | None, files: tuple[CivitaiFile, ...]) -> UsedModel:
+def _describe_model(
+    resource: ImageResource, version: CivitaiVersion | None, files: tuple[CivitaiFile, ...]
+) -> UsedModel:
     titles = (version.model.name if version.model else None, version.name) if version is not None else ()
     own_type = (version.model_type or "").lower() if version is not None else ""
-    own_type = _KINDS.get(own_type, own_type)
+    own_type = _TYPE_ALIASES.get(own_type, own_type)
     return UsedModel(
         type=own_type if own_type and resource.type == "model" else resource.type,
         name=resource.name,
         weight=resource.weight,
         hash=resource.hash,
-        hash_kind=_LENGTHS.get(len(resource.hash or "")),
+        hash_kind=_HASH_KIND_BY_LENGTH.get(len(resource.hash or "")),
         model=" ".join(filter(None, titles)) or None,
         model_id=(version.model_id or None) if version is not None else None,
         version_id=version.id if version is not None else resource.version_id,
@@ -226,43 +235,43 @@ def _described(resource: ImageResource, version: CivitaiVersion | None, files: t
     )
 
 
-def _wanted_digests(resource: ImageResource, files: Iterable[CivitaiFile]) -> Iterator[str]:
+def _list_query_digests(resource: ImageResource, files: Iterable[CivitaiFile]) -> Iterator[str]:
     """Yield what can be compared with the index, the surest first."""
     for file in files:
         if file.sha256 is not None:
             yield file.sha256
-    if resource.hash and len(resource.hash) in _LENGTHS:
+    if resource.hash and len(resource.hash) in _HASH_KIND_BY_LENGTH:
         yield resource.hash
     for file in files:
         own = (file.hashes.get(kind) for kind in ("AutoV2", "AutoV3"))
-        yield from (digest.lower() for digest in own if digest and len(digest) in _LENGTHS)
+        yield from (digest.lower() for digest in own if digest and len(digest) in _HASH_KIND_BY_LENGTH)
 
 
-def _of_these_names(names: Iterable[str], kind: str, host: HostModels) -> Iterator[ModelFile]:
+def _find_files_named(names: Iterable[str], kind: str, host: HostModels) -> Iterator[ModelFile]:
     fitting = _FOLDERS.get(kind)
     for name in names:
-        for file in host.by_name.get(_key(name), ()):
+        for file in host.by_name.get(_name_key(name), ()):
             if fitting is None or file.folder in fitting:
                 yield file
 
 
 def _has_other_bytes(file: ModelFile, digests: Iterable[str], host: HostModels) -> bool:
     """Say whether a file that bears none of the digests could have been recognised by one of them."""
-    own = {len(digest) for digest in _digests(host.hashes.get(file.key))}
+    own = {len(digest) for digest in _list_digests(host.hashes.get(file.key))}
     return any(len(digest) in own for digest in digests)
 
 
-def _digests(hashes: Hashes | None) -> tuple[str, ...]:
+def _list_digests(hashes: FileHashes | None) -> tuple[str, ...]:
     if hashes is None:
         return ()
     return (hashes.sha256, hashes.autov2, *((hashes.autov3,) if hashes.autov3 else ()))
 
 
-def _key(name: str) -> str:
-    return composed(name).lower()
+def _name_key(name: str) -> str:
+    return to_nfc(name).lower()
 
 
 def _stem(name: str) -> str:
-    key = _key(base_name(name))
+    key = _name_key(base_name(name))
     end = extension(key)
     return key.removesuffix(end) if end in MODEL_EXTENSIONS else key

@@ -54,7 +54,7 @@ FOLDERS_BY_FILE_TYPE: Final = {
 """Folders that fit one file, where its type says more than its model's."""
 
 
-def type_contradiction(model_type: str | None, file_type: str | None, folder: str | None) -> str | None:
+def check_type(model_type: str | None, file_type: str | None, folder: str | None) -> str | None:
     """Say how Civitai's types contradict the folder that the loader reads; None when they do not.
 
     Args:

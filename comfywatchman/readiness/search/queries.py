@@ -6,33 +6,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from comfywatchman.base.files import show_path
-from comfywatchman.comfyui.install.install import manager_places, site_packages
+from comfywatchman.base.files import printable_path
+from comfywatchman.comfyui.install.install import find_site_packages, list_manager_paths
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.workflow.document import Format, Workflow
-from comfywatchman.readiness.search.chain import Sought
-from comfywatchman.readiness.search.claims import Proposal, Wanted, wanted_model
-from comfywatchman.readiness.search.local_evidence import proposals_of_catalogue, proposals_of_workflow, wanted_of
-from comfywatchman.readiness.search.verify import Policy
-from comfywatchman.readiness.states import SOUGHT
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat
+from comfywatchman.readiness.search.chain import SearchItem
+from comfywatchman.readiness.search.claims import ModelQuery, Proposal, build_query
+from comfywatchman.readiness.search.local_evidence import (
+    build_reference_query,
+    read_catalogue_proposals,
+    read_workflow_proposals,
+)
+from comfywatchman.readiness.search.verify import SearchPolicy
+from comfywatchman.readiness.states import SEARCHED_STATES
 from comfywatchman.readiness.status import MissingModel
-from comfywatchman.readiness.workflow_facts import Facts
-from comfywatchman.sources.catalogue import Catalogue, find_model_list, find_templates, load_catalogue
+from comfywatchman.readiness.workflow_facts import WorkflowFacts
+from comfywatchman.sources.catalogue import Catalogue, find_model_list, find_template_folders, load_catalogue
 
 
 @dataclass(slots=True)
-class _Gathered:
-    wanted: list[Wanted] = field(default_factory=list)
+class _ItemDraft:
+    wanted: list[ModelQuery] = field(default_factory=list)
     evidence: dict[Proposal, None] = field(default_factory=dict)
 
 
-def sought_models(
-    missing: Iterable[tuple[Facts, MissingModel]],
+def build_search_items(
+    missing: Iterable[tuple[WorkflowFacts, MissingModel]],
     *,
-    policy: Policy,
+    policy: SearchPolicy,
     catalogue: Catalogue | None = None,
     here: Mapping[str, str] | None = None,
-) -> list[Sought]:
+) -> list[SearchItem]:
     """Return what is to be looked for, each name and folder once, in the order of first mention. Pure.
 
     Args:
@@ -41,18 +45,18 @@ def sought_models(
         catalogue: What is installed and knows where models are; believed after the workflows' own words.
         here: Files of this host by SHA-256, for a note on bytes that lie here under another name.
     """
-    gathered: dict[tuple[str | None, str], _Gathered] = {}
+    gathered: dict[tuple[str | None, str], _ItemDraft] = {}
     for facts, model in missing:
-        if model.status in SOUGHT:
-            one = gathered.setdefault((model.folder, model.name), _Gathered())
-            says = Workflow(Format.UI, facts.container, (), facts.declared, facts.links)
-            wanted = _wanted(facts, model, says)
+        if model.status in SEARCHED_STATES:
+            one = gathered.setdefault((model.folder, model.name), _ItemDraft())
+            says = Workflow(WorkflowFormat.UI, facts.container, (), facts.declared, facts.links)
+            wanted = _build_query(facts, model, says)
             one.wanted.append(wanted)
-            one.evidence |= dict.fromkeys(proposals_of_workflow(says, wanted, extra_hosts=policy.extra_hosts))
-    return [_sought(one, catalogue, policy, here or {}) for one in gathered.values()]
+            one.evidence |= dict.fromkeys(read_workflow_proposals(says, wanted, extra_hosts=policy.extra_hosts))
+    return [_build_item(one, catalogue, policy, here or {}) for one in gathered.values()]
 
 
-def local_catalogue(root: Path, custom_nodes: Iterable[Path], *, cache: Path) -> Catalogue:
+def load_local_catalogue(root: Path, custom_nodes: Iterable[Path], *, cache: Path) -> Catalogue:
     """Return what the workflow templates and the Manager that are installed with a ComfyUI know of models.
 
     Args:
@@ -60,26 +64,28 @@ def local_catalogue(root: Path, custom_nodes: Iterable[Path], *, cache: Path) ->
         custom_nodes: Where node packs are.
         cache: Where the compact copy is kept.
     """
-    model_list = find_model_list(manager_places(root, custom_nodes))
-    return load_catalogue(find_templates(site_packages(root)), model_list, cache=cache)
+    model_list = find_model_list(list_manager_paths(root, custom_nodes))
+    return load_catalogue(find_template_folders(find_site_packages(root)), model_list, cache=cache)
 
 
-def _wanted(facts: Facts, model: MissingModel, says: Workflow) -> Wanted:
-    reference = next((one for one in facts.references if _is_of(one, model)), None)
-    return wanted_model(model.name, model.folder) if reference is None else wanted_of(reference, says)
+def _build_query(facts: WorkflowFacts, model: MissingModel, says: Workflow) -> ModelQuery:
+    reference = next((one for one in facts.references if _is_reference_to(one, model)), None)
+    return build_query(model.name, model.folder) if reference is None else build_reference_query(reference, says)
 
 
-def _is_of(reference: Reference, model: MissingModel) -> bool:
+def _is_reference_to(reference: Reference, model: MissingModel) -> bool:
     return (reference.folder, reference.value) == (model.folder, model.name)
 
 
-def _sought(one: _Gathered, catalogue: Catalogue | None, policy: Policy, here: Mapping[str, str]) -> Sought:
+def _build_item(
+    one: _ItemDraft, catalogue: Catalogue | None, policy: SearchPolicy, here: Mapping[str, str]
+) -> SearchItem:
     first = one.wanted[0]
     # Workflows that declare different bytes under one name do not say which are meant.
     digests = {wanted.sha256 for wanted in one.wanted} - {None}
     digest = digests.pop() if len(digests) == 1 else None
-    wanted = Wanted(first.filename, first.names, first.folder, digest)
-    known = proposals_of_catalogue(catalogue, wanted, extra_hosts=policy.extra_hosts) if catalogue is not None else ()
+    wanted = ModelQuery(first.filename, first.names, first.folder, digest)
+    known = read_catalogue_proposals(catalogue, wanted, extra_hosts=policy.extra_hosts) if catalogue is not None else ()
     path = here.get(wanted.sha256 or "")
-    notes = (f"This host has the declared bytes as {show_path(path)}: link or copy that file.",) if path else ()
-    return Sought(wanted, (*one.evidence, *known), notes)
+    notes = (f"This host has the declared bytes as {printable_path(path)}: link or copy that file.",) if path else ()
+    return SearchItem(wanted, (*one.evidence, *known), notes)

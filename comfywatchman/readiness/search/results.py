@@ -8,11 +8,11 @@ from typing import Final
 
 import msgspec
 
-MOST_CANDIDATES: Final = 12
-SITES: Final = {"qwen": "Qwen", "civitai": "Civitai", "huggingface": "Hugging Face", "civarchive": "CivArchive"}
+MAX_CANDIDATES: Final = 12
+SITE_NAMES: Final = {"qwen": "Qwen", "civitai": "Civitai", "huggingface": "Hugging Face", "civarchive": "CivArchive"}
 """Sources as people call them."""
 
-SEVERAL: Final = "Different files bear this name; their hashes differ, so a person has to choose."
+DIFFERING_HASHES: Final = "Different files bear this name; their hashes differ, so a person has to choose."
 
 
 class SearchStatus(StrEnum):
@@ -25,7 +25,7 @@ class SearchStatus(StrEnum):
     NOT_FOUND = "NOT_FOUND"
 
 
-class Ids(msgspec.Struct, frozen=True, omit_defaults=True):
+class HubIds(msgspec.Struct, frozen=True, omit_defaults=True):
     """What names a file on its hub; the fields of other hubs are null.
 
     Attributes:
@@ -45,10 +45,10 @@ class Ids(msgspec.Struct, frozen=True, omit_defaults=True):
     path: str | None = None
 
 
-NO_IDS: Final = Ids()
+NO_HUB_IDS: Final = HubIds()
 
 
-class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
+class SearchCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
     """A file that somebody proposes for a name.
 
     Attributes:
@@ -68,7 +68,7 @@ class Candidate(msgspec.Struct, frozen=True, omit_defaults=True):
 
     source: str
     name: str
-    ids: Ids = NO_IDS
+    ids: HubIds = NO_HUB_IDS
     url: str | None = None
     size: int | None = None
     sha256: str | None = None
@@ -104,12 +104,12 @@ class SearchResult(msgspec.Struct, frozen=True, omit_defaults=True):
     type: str | None
     searched_at: str
     source: str | None = None
-    ids: Ids = NO_IDS
+    ids: HubIds = NO_HUB_IDS
     url: str | None = None
     size: int | None = None
     sha256: str | None = None
     confidence: str | None = None
-    candidates: tuple[Candidate, ...] = ()
+    candidates: tuple[SearchCandidate, ...] = ()
     evidence: tuple[str, ...] = ()
     base_model: str | None = None
 
@@ -123,23 +123,23 @@ _RANK: Final = (
 )
 
 
-def silence_of(source: str) -> str:
+def silence_text(source: str) -> str:
     """Return how a site's silence is said: in the same words for every model, so that it can be told once."""
-    return f"{SITES.get(source, source)} did not answer."
+    return f"{SITE_NAMES.get(source, source)} did not answer."
 
 
 def silent_sources(result: SearchResult) -> tuple[str, ...]:
     """Return the sources that kept silent when they were asked about a model."""
-    return tuple(source for source in SITES if silence_of(source) in result.evidence)
+    return tuple(source for source in SITE_NAMES if silence_text(source) in result.evidence)
 
 
-def left_unseen(source: str, terms: Iterable[str]) -> tuple[str, ...]:
+def describe_truncated_search(source: str, terms: Iterable[str]) -> tuple[str, ...]:
     """Say that a site has more for some search terms than was looked through; nothing when there are none."""
     words = ", ".join(f'"{term}"' for term in terms)
-    return (f"{SITES.get(source, source)} has more for {words} than was looked through.",) if words else ()
+    return (f"{SITE_NAMES.get(source, source)} has more for {words} than was looked through.",) if words else ()
 
 
-def doubted(result: SearchResult, unseen: Iterable[str]) -> SearchResult:
+def add_doubts(result: SearchResult, unseen: Iterable[str]) -> SearchResult:
     """Return an answer with what was not looked through, which keeps "not found" from being certain and nothing else.
 
     Args:
@@ -149,10 +149,10 @@ def doubted(result: SearchResult, unseen: Iterable[str]) -> SearchResult:
     evidence = tuple(dict.fromkeys(unseen))
     if not evidence or result.status is SearchStatus.FOUND:
         return result
-    return merge([result, msgspec.structs.replace(_uncertain(result), evidence=evidence)])
+    return merge_results([result, msgspec.structs.replace(_make_uncertain(result), evidence=evidence)])
 
 
-def merge(results: Sequence[SearchResult]) -> SearchResult:
+def merge_results(results: Sequence[SearchResult]) -> SearchResult:
     """Put the answers of several sources about one model together.
 
     The surest status stands: what one source found or doubts, no later source's "not found" or error takes back, and
@@ -163,18 +163,18 @@ def merge(results: Sequence[SearchResult]) -> SearchResult:
         results: At least one, all for the same name and folder, in the order of the sources.
     """
     best = min(results, key=_rank)
-    candidates = _distinct(candidate for result in results for candidate in result.candidates)
+    candidates = _deduplicate(candidate for result in results for candidate in result.candidates)
     evidence = tuple(dict.fromkeys(line for result in results for line in result.evidence))
     hashes = {candidate.sha256 for candidate in candidates if candidate.verified}
     hashes |= {result.sha256 for result in results if result.status is SearchStatus.FOUND}
     found = best.status is SearchStatus.FOUND
     if len(hashes) > 1 and best.status in {SearchStatus.FOUND, SearchStatus.UNCERTAIN}:
         found = False
-        evidence = tuple(dict.fromkeys((*evidence, SEVERAL)))
-        best = _uncertain(best)
+        evidence = tuple(dict.fromkeys((*evidence, DIFFERING_HASHES)))
+        best = _make_uncertain(best)
     searched_at = max(result.searched_at for result in results)
     kept = tuple(candidate for candidate in candidates if not found or candidate.verified)
-    return msgspec.structs.replace(best, candidates=kept[:MOST_CANDIDATES], evidence=evidence, searched_at=searched_at)
+    return msgspec.structs.replace(best, candidates=kept[:MAX_CANDIDATES], evidence=evidence, searched_at=searched_at)
 
 
 def _rank(result: SearchResult) -> tuple[int, bool]:
@@ -182,15 +182,15 @@ def _rank(result: SearchResult) -> tuple[int, bool]:
     return _RANK.index(SearchStatus.ERROR if is_empty else result.status), is_empty
 
 
-def _uncertain(result: SearchResult) -> SearchResult:
+def _make_uncertain(result: SearchResult) -> SearchResult:
     return SearchResult(
         status=SearchStatus.UNCERTAIN, filename=result.filename, type=result.type, searched_at=result.searched_at
     )
 
 
-def _distinct(candidates: Iterable[Candidate]) -> list[Candidate]:
+def _deduplicate(candidates: Iterable[SearchCandidate]) -> list[SearchCandidate]:
     """Drop what was proposed twice and put verified ones first, substitutes last."""
-    seen: dict[tuple[str, Ids, str | None, str], Candidate] = {}
+    seen: dict[tuple[str, HubIds, str | None, str], SearchCandidate] = {}
     for candidate in candidates:
         key = (candidate.source, candidate.ids, candidate.sha256, candidate.name)
         if key not in seen or (candidate.verified and not seen[key].verified):

@@ -9,15 +9,15 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.gpu.query import GpuReading
-from comfywatchman.readiness.context import Run
-from comfywatchman.readiness.states import Status
+from comfywatchman.readiness.context import CycleContext
+from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import NOT_GOVERNED, Environment, EnvironmentCheck, FileProblem, WorkflowEntry
 
 ENVIRONMENT_FAILED: Final = "environment-failed"
 """Code of the problem of a workflow that has all it needs, in an environment that may not run it."""
 
 
-def look_at_environment(run: Run, gpus: GpuReading) -> Environment:
+def run_environment_checks(run: CycleContext, gpus: GpuReading) -> Environment:
     """Return what the checks say; checks that cannot be made are unknown, and never end a cycle."""
     checks = run.request.environment_checks
     if checks is None:
@@ -30,7 +30,7 @@ def look_at_environment(run: Run, gpus: GpuReading) -> Environment:
             return Environment(state="unknown", checks=(EnvironmentCheck("checks", "unknown", reason, "gov check"),))
 
 
-def with_environment(
+def apply_environment(
     entries: tuple[WorkflowEntry, ...], environment: Environment, *, is_running: bool
 ) -> tuple[WorkflowEntry, ...]:
     """Take READY away where the environment may not run what is ready.
@@ -44,23 +44,25 @@ def with_environment(
         environment: What the checks say.
         is_running: Whether a server of this installation answered.
     """
-    failed = next(_vital_failures(environment), None)
+    failed = next(_find_vital_failures(environment), None)
     if failed is None or is_running:
         return entries
     problem = FileProblem(
         ENVIRONMENT_FAILED, f"Models and nodes are here, but the Python environment may not run it: {failed.evidence}"
     )
-    return tuple(_doubted(entry, problem) if entry.status is Status.READY else entry for entry in entries)
+    return tuple(
+        _mark_uncertain(entry, problem) if entry.status is WorkflowStatus.READY else entry for entry in entries
+    )
 
 
-def _vital_failures(environment: Environment) -> Iterator[EnvironmentCheck]:
+def _find_vital_failures(environment: Environment) -> Iterator[EnvironmentCheck]:
     return (check for check in environment.checks if check.vital and check.status == "fail")
 
 
-def _doubted(entry: WorkflowEntry, problem: FileProblem) -> WorkflowEntry:
+def _mark_uncertain(entry: WorkflowEntry, problem: FileProblem) -> WorkflowEntry:
     return msgspec.structs.replace(
         entry,
-        status=Status.UNCERTAIN,
+        status=WorkflowStatus.UNCERTAIN,
         uncertain_count=entry.uncertain_count + 1,
         problems=(*entry.problems, problem),
     )

@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from comfywatchman.base.files import composed, show_path
+from comfywatchman.base.files import printable_path, to_nfc
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.comfyui.loaders.upload_inputs import Kind
-from comfywatchman.comfyui.references.input_files import Folder, InputFile
-from comfywatchman.readiness.states import Status
+from comfywatchman.comfyui.loaders.upload_inputs import FileKind
+from comfywatchman.comfyui.references.input_files import FileFolder, InputFile
+from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput
 
-_IMPOSSIBLE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+_NO_SUCH_FILE_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 """What says that there is no such file; any other error says that it is not known."""
 
 
@@ -36,11 +36,11 @@ class InputFolders:
         problems: What could not be looked at, in words.
     """
 
-    places: Mapping[Folder, str]
-    names: Mapping[Folder, str]
+    places: Mapping[FileFolder, str]
+    names: Mapping[FileFolder, str]
     required: bool
     problems: list[str] = field(default_factory=list)
-    _fixes: dict[tuple[str, Kind], str | None] = field(default_factory=dict)
+    _fixes: dict[tuple[str, FileKind], str | None] = field(default_factory=dict)
 
     def missing(self, needed: Iterable[InputFile]) -> tuple[MissingInput, ...]:
         """Return what is not there; a file of which that is not known counts as there, and is reported."""
@@ -64,7 +64,7 @@ class InputFolders:
             self._fixes[key] = None if self._has(one.folder, one.relative, one.kind) else self._fix(one)
         return self._fixes[key]
 
-    def _has(self, folder: Folder, relative: str, kind: Kind) -> bool:
+    def _has(self, folder: FileFolder, relative: str, kind: FileKind) -> bool:
         path = self._path(folder, relative)
         if path is None:
             return False
@@ -73,18 +73,18 @@ class InputFolders:
         except ValueError:
             return False
         except OSError as error:
-            if error.errno not in _IMPOSSIBLE:
-                self.problems.append(f"{show_path(path)} cannot be looked at: {error.strerror}")
-            return error.errno not in _IMPOSSIBLE
+            if error.errno not in _NO_SUCH_FILE_ERRNOS:
+                self.problems.append(f"{printable_path(path)} cannot be looked at: {error.strerror}")
+            return error.errno not in _NO_SUCH_FILE_ERRNOS
 
-    def _path(self, folder: Folder, relative: str) -> str | None:
+    def _path(self, folder: FileFolder, relative: str) -> str | None:
         """Return where a name leads; None outside its folder, where newer versions of ComfyUI refuse to look."""
         base = self.places[folder]
         path = os.path.normpath(os.path.join(base, relative))
         return path if path.startswith(base.rstrip("/") + "/") else None
 
     def _fix(self, one: InputFile) -> str:
-        near = next((name for name in _near(one) if self._has(one.folder, name, one.kind)), None)
+        near = next((name for name in _find_near_names(one) if self._has(one.folder, name, one.kind)), None)
         if near is not None:
             return f"It is there as {near}; choose that name in the node."
         if not one.relative:
@@ -99,32 +99,32 @@ class InputFolders:
         return f"Put it into {place}, or choose another {one.kind} in the node."
 
 
-def input_folders(installation: Installation, *, required: bool) -> InputFolders:
+def resolve_input_folders(installation: Installation, *, required: bool) -> InputFolders:
     """Return the folders of an installation, not looked at yet.
 
     Args:
         installation: The ComfyUI.
         required: Whether a missing file counts for the verdict.
     """
-    places: dict[Folder, Path] = {
+    places: dict[FileFolder, Path] = {
         "input": installation.input_directory,
         "output": installation.output_directory,
         "temp": installation.temp_directory,
     }
-    names: dict[Folder, str] = {
-        name: name if path == installation.base / name else show_path(path) for name, path in places.items()
+    names: dict[FileFolder, str] = {
+        name: name if path == installation.base / name else printable_path(path) for name, path in places.items()
     }
     return InputFolders({name: os.path.abspath(path) for name, path in places.items()}, names, required)
 
 
-def status_with_inputs(status: Status, missing: Iterable[MissingInput]) -> Status:
+def status_with_inputs(status: WorkflowStatus, missing: Iterable[MissingInput]) -> WorkflowStatus:
     """Return a workflow's verdict with the files of the person's own counted in, where they count."""
-    if status is Status.INVALID or not any(one.required for one in missing):
+    if status is WorkflowStatus.INVALID or not any(one.required for one in missing):
         return status
-    return Status.MISSING
+    return WorkflowStatus.MISSING
 
 
-def said(missing: Iterable[MissingInput], *, most: int = 3) -> str:
+def describe_missing_inputs(missing: Iterable[MissingInput], *, most: int = 3) -> str:
     """Return what a workflow needs of the person, in words: `a picture: a.png, b.png; a video: c.mp4`.
 
     Args:
@@ -134,15 +134,15 @@ def said(missing: Iterable[MissingInput], *, most: int = 3) -> str:
     by_kind: dict[str, dict[str, None]] = {}
     for one in missing:
         by_kind.setdefault(one.kind, {})[one.name] = None
-    return "; ".join(f"a {kind}: {_listed(list(names), most)}" for kind, names in by_kind.items())
+    return "; ".join(f"a {kind}: {_join_names(list(names), most)}" for kind, names in by_kind.items())
 
 
-def _listed(names: list[str], most: int) -> str:
+def _join_names(names: list[str], most: int) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(name or "none chosen" for name in names[:most]) + more
 
 
-def _near(one: InputFile) -> Iterator[str]:
+def _find_near_names(one: InputFile) -> Iterator[str]:
     """Return other ways to write a name: with `/`, in another folder, its accents composed or decomposed."""
     relative = one.relative
     posix = relative.replace("\\", "/")
@@ -150,5 +150,5 @@ def _near(one: InputFile) -> Iterator[str]:
     if not relative.isascii():
         from unicodedata import normalize
 
-        names += [composed(posix), normalize("NFD", posix)]
+        names += [to_nfc(posix), normalize("NFD", posix)]
     return (name for name in dict.fromkeys(names) if name not in {"", relative})

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from comfywatchman.base.files import composed
+from comfywatchman.base.files import to_nfc
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.scan import UNFINISHED
-from comfywatchman.readiness.states import OPEN_STATES, ModelState, Status
+from comfywatchman.readiness.states import UNDECIDED_STATES, ModelState, WorkflowStatus
 
 LONGEST_NAME_BYTES = 1024
 
@@ -17,7 +17,7 @@ LONGEST_NAME_BYTES = 1024
 _NAME_DIFFERENCES = (ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE)
 
 
-class Found(Protocol):
+class InstalledModel(Protocol):
     """A model file of the inventory."""
 
     @property
@@ -37,13 +37,13 @@ class Found(Protocol):
         """Why the file cannot be a model, or None."""
 
 
-class Models(Protocol):
+class ModelLookup(Protocol):
     """What may be asked of an inventory."""
 
-    def exact(self, folder: str, name: str) -> Found | None:
+    def exact(self, folder: str, name: str) -> InstalledModel | None:
         """Return the file that ComfyUI would open for this name."""
 
-    def by_basename(self, name_lower: str) -> Sequence[Found]:
+    def by_basename(self, name_lower: str) -> Sequence[InstalledModel]:
         """Return files of every folder by lower-cased last path segment, whatever their Unicode form."""
 
     def target(self, folder: str) -> str:
@@ -73,12 +73,12 @@ class ModelFinding:
     @property
     def is_sure(self) -> bool:
         """Whether what is missing is surely missing (a guess by file ending is not, nor a value of unknown classes)."""
-        return self.reference.confidence != "low" and self.state not in OPEN_STATES
+        return self.reference.confidence != "low" and self.state not in UNDECIDED_STATES
 
 
 def judge_reference(
     reference: Reference,
-    models: Models,
+    models: ModelLookup,
     *,
     unknown_classes: Sequence[str] = (),
     choices: Collection[str] | None = None,
@@ -105,22 +105,22 @@ def judge_reference(
     return ModelFinding(reference, ModelState.MISSING, fix, finding.path)
 
 
-def _judge_by_files(reference: Reference, models: Models, unknown_classes: Sequence[str]) -> ModelFinding:
-    found = _exact(reference, models)
+def _judge_by_files(reference: Reference, models: ModelLookup, unknown_classes: Sequence[str]) -> ModelFinding:
+    found = _find_exact(reference, models)
     if found is not None and reference.folder is None and found.problem is None:
-        return _of_unknown_folder(reference, found)
+        return _build_unknown_folder_finding(reference, found)
     if found is not None:
-        return _exact_or_broken(reference, found)
-    if not _is_name(reference.value):
-        return ModelFinding(reference, ModelState.UNRESOLVABLE, _why_unresolvable(unknown_classes))
+        return _judge_exact_match(reference, found)
+    if not _is_file_name(reference.value):
+        return ModelFinding(reference, ModelState.UNRESOLVABLE, _explain_unresolvable(unknown_classes))
     if reference.folder is None:
         return _judge_without_folder(reference, models)
-    return _judge_near(reference, models, unknown_classes)
+    return _judge_near_matches(reference, models, unknown_classes)
 
 
-def judge_workflow(
+def combine_findings(
     models: Iterable[ModelFinding], *, nodes_missing: bool, nodes_uncertain: bool, is_refused: bool = False
-) -> Status:
+) -> WorkflowStatus:
     """Put a readable workflow's findings together; only active references may be given.
 
     Args:
@@ -131,8 +131,8 @@ def judge_workflow(
     """
     lacking = [finding for finding in models if finding.state is not ModelState.EXACT]
     if nodes_missing or is_refused or any(finding.is_sure for finding in lacking):
-        return Status.MISSING
-    return Status.UNCERTAIN if nodes_uncertain or lacking else Status.READY
+        return WorkflowStatus.MISSING
+    return WorkflowStatus.UNCERTAIN if nodes_uncertain or lacking else WorkflowStatus.READY
 
 
 def confidence_rank(confidence: Confidence) -> int:
@@ -140,34 +140,34 @@ def confidence_rank(confidence: Confidence) -> int:
     return ("high", "medium", "low").index(confidence)
 
 
-def _exact(reference: Reference, models: Models) -> Found | None:
+def _find_exact(reference: Reference, models: ModelLookup) -> InstalledModel | None:
     if reference.folder is not None:
         folders = (reference.folder, *reference.also_folders)
         tried = (models.exact(folder, name) for folder in folders for name in reference.tries if name)
         return next((found for found in tried if found is not None), None)
     near = models.by_basename(_basename(reference.value).lower()) if reference.value else ()
-    return _best([found for found in near if found.name == reference.value])
+    return _pick_loadable([found for found in near if found.name == reference.value])
 
 
-def _best(matches: Sequence[Found]) -> Found | None:
+def _pick_loadable(matches: Sequence[InstalledModel]) -> InstalledModel | None:
     return next((match for match in matches if match.problem is None), matches[0] if matches else None)
 
 
-def _judge_without_folder(reference: Reference, models: Models) -> ModelFinding:
-    wanted = _posix(reference.value)
+def _judge_without_folder(reference: Reference, models: ModelLookup) -> ModelFinding:
+    wanted = _to_posix(reference.value)
     near = models.by_basename(_basename(wanted).lower())
-    best = _best([found for found in near if found.name == wanted]) or _best(near)
+    best = _pick_loadable([found for found in near if found.name == wanted]) or _pick_loadable(near)
     if best is not None:
         if best.problem is not None:
-            return _exact_or_broken(reference, best)
-        state = _name_difference(best.name, (wanted,)) or ModelState.SUBFOLDER
+            return _judge_exact_match(reference, best)
+        state = _compare_names(best.name, (wanted,)) or ModelState.SUBFOLDER
         return ModelFinding(
             reference, state, f"This host has {best.folder}/{best.name}; choose it in the node.", best.path
         )
     return ModelFinding(reference, ModelState.MISSING, "Which folder the node reads is not known; see its pack's page.")
 
 
-def _of_unknown_folder(reference: Reference, found: Found) -> ModelFinding:
+def _build_unknown_folder_finding(reference: Reference, found: InstalledModel) -> ModelFinding:
     return ModelFinding(
         reference,
         ModelState.FOLDER_UNKNOWN,
@@ -177,7 +177,7 @@ def _of_unknown_folder(reference: Reference, found: Found) -> ModelFinding:
     )
 
 
-def _exact_or_broken(reference: Reference, found: Found) -> ModelFinding:
+def _judge_exact_match(reference: Reference, found: InstalledModel) -> ModelFinding:
     if found.problem is None:
         return ModelFinding(reference, ModelState.EXACT, path=found.path)
     if found.problem == UNFINISHED:
@@ -187,43 +187,45 @@ def _exact_or_broken(reference: Reference, found: Found) -> ModelFinding:
     return ModelFinding(reference, ModelState.INVALID, fix, found.path)
 
 
-def _judge_near(reference: Reference, models: Models, unknown_classes: Sequence[str]) -> ModelFinding:
+def _judge_near_matches(reference: Reference, models: ModelLookup, unknown_classes: Sequence[str]) -> ModelFinding:
     folder = reference.folder or ""
-    names = tuple(_posix(name) for name in reference.tries)
+    names = tuple(_to_posix(name) for name in reference.tries)
     near = [found for name in names for found in models.by_basename(_basename(name).lower())]
     here = [found for found in near if found.folder in {folder, *reference.also_folders}]
-    differences = [(_name_difference(found.name, names), found) for found in here]
+    differences = [(_compare_names(found.name, names), found) for found in here]
     for state, matches in (
         *((one, [found for state, found in differences if state is one]) for one in _NAME_DIFFERENCES),
         (ModelState.SUBFOLDER, here),
         (ModelState.WRONG_FOLDER, near),
     ):
         if matches:
-            return _near_finding(reference, state, matches, models.target(folder))
+            return _build_near_finding(reference, state, matches, models.target(folder))
     if folder not in models.folders and unknown_classes:
         fix = f"Install the missing node pack first; then put the file into {models.target(folder)}."
         return ModelFinding(reference, ModelState.MISSING, fix)
     return ModelFinding(reference, ModelState.MISSING, f"Put the file into {models.target(folder)}.")
 
 
-def _name_difference(found: str, names: Sequence[str]) -> ModelState | None:
+def _compare_names(found: str, names: Sequence[str]) -> ModelState | None:
     """Say in what a file's name differs from the wanted ones (with `/`); None when in more than its spelling."""
     if found in names:
         return ModelState.SEPARATOR
-    if composed(found) in map(composed, names):
+    if to_nfc(found) in map(to_nfc, names):
         return ModelState.NORMALISATION
-    return ModelState.CASE if composed(found.lower()) in (composed(name.lower()) for name in names) else None
+    return ModelState.CASE if to_nfc(found.lower()) in (to_nfc(name.lower()) for name in names) else None
 
 
-def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Found], target: str) -> ModelFinding:
-    found = _best(matches) or matches[0]
+def _build_near_finding(
+    reference: Reference, state: ModelState, matches: Sequence[InstalledModel], target: str
+) -> ModelFinding:
+    found = _pick_loadable(matches) or matches[0]
     if found.problem is not None:
-        return _exact_or_broken(reference, found)
+        return _judge_exact_match(reference, found)
     if state is ModelState.SUBFOLDER and len(matches) > 1:
         names = ", ".join(sorted(match.name for match in matches))
         return ModelFinding(reference, state, f"Choose one of these in the node: {names}.", None)
     if state is ModelState.WRONG_FOLDER:
-        wanted = f"{target}/{_posix(reference.value)}"
+        wanted = f"{target}/{_to_posix(reference.value)}"
         fix = f"A file of this name lies in {found.folder}; if it is the same model, move or link it to {wanted}."
     elif state is ModelState.NORMALISATION:
         fix = (
@@ -235,14 +237,14 @@ def _near_finding(reference: Reference, state: ModelState, matches: Sequence[Fou
     return ModelFinding(reference, state, fix, found.path)
 
 
-def _why_unresolvable(unknown_classes: Sequence[str]) -> str:
+def _explain_unresolvable(unknown_classes: Sequence[str]) -> str:
     if not unknown_classes:
         return "The value is no file name; open the workflow and choose a model in this node."
     named = ", ".join(unknown_classes[:3])
     return f"The value is no file name, perhaps because node classes are missing ({named}): install those first."
 
 
-def _is_name(value: str) -> bool:
+def _is_file_name(value: str) -> bool:
     return (
         len(value.encode("utf-8", "replace")) <= LONGEST_NAME_BYTES
         and value.isprintable()
@@ -251,7 +253,7 @@ def _is_name(value: str) -> bool:
     )
 
 
-def _posix(name: str) -> str:
+def _to_posix(name: str) -> str:
     return name.replace("\\", "/")
 
 

@@ -10,27 +10,33 @@ import msgspec
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.references.input_files import InputFile
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.server.validation import NO_RULES, Refusal, ServerRules, has_no_output, refused
+from comfywatchman.comfyui.server.validation import (
+    NO_RULES,
+    RejectedInput,
+    ValidationRules,
+    has_no_output,
+    validate_prompt,
+)
 from comfywatchman.comfyui.workflow.document import DeclaredModel
-from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
     NOTHING_TO_RUN,
-    Candidate,
     FileProblem,
     InactiveModel,
     MissingModel,
     MissingNode,
+    ModelCandidate,
     RefusedInput,
 )
 from comfywatchman.readiness.verdicts.models import (
     ModelFinding,
-    Models,
+    ModelLookup,
+    combine_findings,
     confidence_rank,
     judge_reference,
-    judge_workflow,
 )
-from comfywatchman.readiness.workflow_facts import ClassUse, Facts
-from comfywatchman.sources.urls import without_secrets
+from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
+from comfywatchman.sources.urls import strip_secrets
 
 JUDGE_VERSION: Final = 7
 """Raised when judging changes, so that kept verdicts are made anew."""
@@ -38,7 +44,7 @@ JUDGE_VERSION: Final = 7
 UNKNOWN_STATE: Final = "unknown"
 _NAMED_CHOICES: Final = 8
 
-UNREAD: Final = frozenset(
+INCOMPLETE_READ_CODES: Final = frozenset(
     {
         "node-unreadable",
         "subgraph-cycle",
@@ -55,13 +61,13 @@ NodeJudge = Callable[[str, ClassUse], MissingNode | None]
 """Returns what is wrong with a node class, or None when this host runs it."""
 
 
-class Judged(msgspec.Struct, frozen=True, omit_defaults=True):
+class WorkflowVerdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """The verdict on one content; see `WorkflowEntry` for the fields.
 
     `inputs` are the files that a person supplies; whether they are there is asked in each cycle anew.
     """
 
-    status: Status
+    status: WorkflowStatus
     container: str
     format: str | None = None
     models: int = 0
@@ -82,16 +88,16 @@ def no_choices(_class_type: str, _input: str) -> None:
     """Say that no server runs that would offer anything."""
 
 
-def judge(
-    facts: Facts,
-    models: Models,
+def judge_workflow(
+    facts: WorkflowFacts,
+    models: ModelLookup,
     judge_node: NodeJudge,
     choices: Choices = no_choices,
-    rules: ServerRules = NO_RULES,
-) -> Judged:
+    rules: ValidationRules = NO_RULES,
+) -> WorkflowVerdict:
     """Hold one workflow against the host: nodes first, for a missing class makes promoted values doubtful."""
     if facts.failure is not None:
-        return Judged(status=Status.INVALID, container=facts.container, problems=(facts.failure,))
+        return WorkflowVerdict(status=WorkflowStatus.INVALID, container=facts.container, problems=(facts.failure,))
     nodes = judge_nodes(facts.classes, judge_node)
     lacking_classes = tuple(node.class_type for node in nodes)
     findings = judge_references(facts.references, models, lacking_classes, choices)
@@ -100,32 +106,32 @@ def judge(
     named = {(finding.reference.folder, finding.reference.value) for finding in required}
     inactive = [f for f in findings if not f.reference.active and (f.reference.folder, f.reference.value) not in named]
     unsure = [node for node in nodes if node.state == UNKNOWN_STATE]
-    unread = sum(problem.code in UNREAD for problem in facts.problems)
-    nothing = () if unread else _nothing_to_run(facts, rules)
-    refusing = refused(facts.wiring, rules)
-    refusals = tuple(map(_refused_input, refusing.inputs))
-    status = judge_workflow(
+    unread = sum(problem.code in INCOMPLETE_READ_CODES for problem in facts.problems)
+    nothing = () if unread else _find_reason_not_to_run(facts, rules)
+    refusing = validate_prompt(facts.wiring, rules)
+    refusals = tuple(map(_build_refused_input, refusing.inputs))
+    status = combine_findings(
         required,
         nodes_missing=len(unsure) < len(nodes),
         nodes_uncertain=bool(unsure or unread),
         is_refused=refusing.is_whole,
     )
-    return Judged(
-        status=Status.INVALID if nothing else status,
+    return WorkflowVerdict(
+        status=WorkflowStatus.INVALID if nothing else status,
         container=facts.container,
         format=facts.format,
         models=len(required),
-        missing_models=_missing_models(lacking, facts.declared),
+        missing_models=_build_missing_models(lacking, facts.declared),
         missing_nodes=nodes,
-        inactive_models=tuple(_inactive(finding) for finding in inactive),
+        inactive_models=tuple(_build_inactive_model(finding) for finding in inactive),
         uncertain_count=sum(map(_is_uncertain, nodes)) + sum(not finding.is_sure for finding in lacking) + unread,
-        problems=(*nothing, *facts.problems, *(() if refusing.is_whole else map(_left_out, refusals))),
+        problems=(*nothing, *facts.problems, *(() if refusing.is_whole else map(_build_left_out_problem, refusals))),
         inputs=facts.inputs,
         refused_inputs=refusals if refusing.is_whole else (),
     )
 
 
-def _nothing_to_run(facts: Facts, rules: ServerRules) -> tuple[FileProblem, ...]:
+def _find_reason_not_to_run(facts: WorkflowFacts, rules: ValidationRules) -> tuple[FileProblem, ...]:
     """Return why the server would have nothing to run, if that is sure; it refuses such a prompt."""
     sent = [name for name, use in facts.classes.items() if use.node_paths and name not in EDITOR_ONLY]
     if not sent and not any(reference.active for reference in facts.references):
@@ -137,7 +143,7 @@ def _nothing_to_run(facts: Facts, rules: ServerRules) -> tuple[FileProblem, ...]
     return ()
 
 
-def _refused_input(refusal: Refusal) -> RefusedInput:
+def _build_refused_input(refusal: RejectedInput) -> RefusedInput:
     node = refusal.node
     if refusal.value is None:
         fix = "Link something to it; if it is linked, a node on the way is muted."
@@ -155,14 +161,14 @@ def _refused_input(refusal: Refusal) -> RefusedInput:
     )
 
 
-def _left_out(one: RefusedInput) -> FileProblem:
+def _build_left_out_problem(one: RefusedInput) -> FileProblem:
     gets = "gets nothing" if one.value is None else f"is {one.value!r}"
     message = f"ComfyUI will run its other outputs only: {one.input} of this {one.node_type} {gets}. {one.fix}"
     return FileProblem("output-left-out", message, one.node_path)
 
 
 def judge_references(
-    references: Iterable[Reference], models: Models, lacking_classes: Sequence[str], choices: Choices = no_choices
+    references: Iterable[Reference], models: ModelLookup, lacking_classes: Sequence[str], choices: Choices = no_choices
 ) -> list[ModelFinding]:
     """Judge every reference of one workflow, active or not."""
     return [
@@ -182,7 +188,7 @@ def _is_uncertain(node: MissingNode) -> bool:
     return node.state == UNKNOWN_STATE or len(node.packages) > 1
 
 
-def candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple[Candidate, ...]:
+def find_declared_candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple[ModelCandidate, ...]:
     """Return where the workflow's author says that a model is to be had; a proposal, not a fact."""
     wanted = reference.value.replace("\\", "/").rpartition("/")[2]
     matching = {
@@ -190,26 +196,28 @@ def candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple
         for model in declared
         if model.name in {wanted, reference.value} and model.directory in {None, "", reference.folder}
     }
-    return tuple(_candidate(model, model.url) for model in matching.values() if model.url)
+    return tuple(_build_candidate(model, model.url) for model in matching.values() if model.url)
 
 
-def _candidate(model: DeclaredModel, url: str) -> Candidate:
+def _build_candidate(model: DeclaredModel, url: str) -> ModelCandidate:
     is_sha256 = (model.hash_type or "").lower() == "sha256"
-    return Candidate(
+    return ModelCandidate(
         source="declared",
-        url=without_secrets(url),
+        url=strip_secrets(url),
         name=model.name,
         sha256=model.hash if is_sha256 else None,
         reason="declared by the workflow's author",
     )
 
 
-def _missing_models(lacking: Sequence[ModelFinding], declared: Sequence[DeclaredModel]) -> tuple[MissingModel, ...]:
+def _build_missing_models(
+    lacking: Sequence[ModelFinding], declared: Sequence[DeclaredModel]
+) -> tuple[MissingModel, ...]:
     ordered = sorted(lacking, key=lambda finding: confidence_rank(finding.reference.confidence))
-    return tuple(_missing_model(finding, declared) for finding in ordered)
+    return tuple(_build_missing_model(finding, declared) for finding in ordered)
 
 
-def _missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel]) -> MissingModel:
+def _build_missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel]) -> MissingModel:
     reference = finding.reference
     return MissingModel(
         name=reference.value,
@@ -221,10 +229,10 @@ def _missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel]) -> 
         fix=finding.fix,
         evidence=reference.evidence,
         confidence=reference.confidence,
-        candidates=candidates(reference, declared) if finding.state is ModelState.MISSING else (),
+        candidates=find_declared_candidates(reference, declared) if finding.state is ModelState.MISSING else (),
     )
 
 
-def _inactive(finding: ModelFinding) -> InactiveModel:
+def _build_inactive_model(finding: ModelFinding) -> InactiveModel:
     reference = finding.reference
     return InactiveModel(reference.value, reference.folder, reference.node_path, finding.state)

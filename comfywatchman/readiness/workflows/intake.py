@@ -17,11 +17,11 @@ import msgspec
 from comfywatchman.base.append_log import append_lines
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import Damaged, open_regular, read_state, show_path, to_json, write_if_changed
+from comfywatchman.base.files import CorruptFile, open_regular, printable_path, read_state, to_json, write_if_changed
 from comfywatchman.readiness.workflows.discovery import WorkflowFile
 
 SCHEMA_VERSION: Final = 1
-Kind = Literal["new", "updated", "renamed", "removed"]
+IntakeKind = Literal["new", "updated", "renamed", "removed"]
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -39,7 +39,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     at: str
-    kind: Kind
+    kind: IntakeKind
     path: str
     source: str
     sha256: str
@@ -48,7 +48,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
     previous_path: str | None = None
 
 
-class Known(msgspec.Struct, frozen=True, omit_defaults=True):
+class KnownWorkflow(msgspec.Struct, frozen=True, omit_defaults=True):
     """One acknowledged workflow.
 
     Attributes:
@@ -64,7 +64,7 @@ class Known(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     sha256: str
-    kind: Kind
+    kind: IntakeKind
     source: str
     acknowledged_at: str
     signature: tuple[int, ...] = ()
@@ -84,10 +84,10 @@ class KnownWorkflows(msgspec.Struct, frozen=True):
 
     schema_version: Literal[1] = 1
     intake_log_bytes: int = 0
-    workflows: dict[str, Known] = {}
+    workflows: dict[str, KnownWorkflow] = {}
 
 
-def load_known(state: Path, log: Path) -> tuple[dict[str, Known], tuple[Damaged, ...]]:
+def load_known_workflows(state: Path, log: Path) -> tuple[dict[str, KnownWorkflow], tuple[CorruptFile, ...]]:
     """Read what was acknowledged so far: the state file, then the log's lines that it does not hold yet.
 
     Without a usable state file the whole log is applied: nothing is acknowledged twice, but when a workflow last
@@ -98,14 +98,14 @@ def load_known(state: Path, log: Path) -> tuple[dict[str, Known], tuple[Damaged,
         Failure: `file-unreadable`: the log is there and cannot be read.
     """
     read = read_state(state, KnownWorkflows)
-    damaged = (read,) if isinstance(read, Damaged) else ()
+    damaged = (read,) if isinstance(read, CorruptFile) else ()
     base = read if isinstance(read, KnownWorkflows) else KnownWorkflows()
     known = dict(base.workflows)
-    shortened = _size(log) < base.intake_log_bytes
+    shortened = _get_size(log) < base.intake_log_bytes
     newest = max((item.acknowledged_at for item in known.values()), default="") if shortened else ""
     for entry in read_log(log, from_byte=0 if shortened else base.intake_log_bytes):
         if entry.at > newest:
-            _apply(known, entry)
+            _apply_entry(known, entry)
     return known, damaged
 
 
@@ -128,9 +128,9 @@ def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
             raise
 
 
-def last_entries(log: Path, count: int) -> list[Acknowledgement]:
+def read_last_entries(log: Path, count: int) -> list[Acknowledgement]:
     """Return the newest entries, newest first, reading the log from its end."""
-    size = _size(log)
+    size = _get_size(log)
     block = 1 << 16
     while True:
         start = max(0, size - block)
@@ -142,7 +142,7 @@ def last_entries(log: Path, count: int) -> list[Acknowledgement]:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class IntakeComparison:
     """What a walk over the roots means, held against what was known before.
 
     Attributes:
@@ -151,20 +151,20 @@ class Comparison:
         unreadable: Shown paths of files that could not be read; a known one of them stays known.
     """
 
-    known: dict[str, Known]
+    known: dict[str, KnownWorkflow]
     added: tuple[Acknowledgement, ...]
     unreadable: tuple[str, ...]
 
 
-def compare(
+def compare_files(
     files: Iterable[WorkflowFile],
-    known: Mapping[str, Known],
+    known: Mapping[str, KnownWorkflow],
     *,
     hash_file: Callable[[str], str | None],
     gone: Callable[[str, int | None], bool],
     at: str,
     cycle: str,
-) -> Comparison:
+) -> IntakeComparison:
     """Hold the listed files against what is known.
 
     Args:
@@ -176,11 +176,11 @@ def compare(
         at: Now, for the entries.
         cycle: Id of the cycle.
     """
-    now: dict[str, Known] = {}
+    now: dict[str, KnownWorkflow] = {}
     fresh: list[Acknowledgement] = []
     unreadable: list[str] = []
     for file in files:
-        shown = show_path(file.path)
+        shown = printable_path(file.path)
         old = known.get(shown)
         if old is not None and old.signature == file.signature:
             now[shown] = old
@@ -192,18 +192,18 @@ def compare(
         elif old is not None and old.sha256 == sha256:
             now[shown] = msgspec.structs.replace(old, signature=file.signature, source=file.source)
         else:
-            entry = _entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
+            entry = _build_entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
             fresh.append(entry)
-            now[shown] = _known(entry, file.signature, old)
+            now[shown] = _build_known(entry, file.signature, old)
     absent = {path: item for path, item in known.items() if path not in now}
-    lost = {path: item for path, item in absent.items() if gone(real_path(path, item.raw_path), _device(item))}
+    lost = {path: item for path, item in absent.items() if gone(decode_path(path, item.raw_path), _get_device(item))}
     kept = {path: item for path, item in absent.items() if path not in lost}
-    fresh = _with_renames(fresh, now, lost)
-    removed = (_removal(path, item, at=at, cycle=cycle) for path, item in lost.items())
-    return Comparison({**kept, **now}, (*fresh, *removed), tuple(unreadable))
+    fresh = _match_renames(fresh, now, lost)
+    removed = (_build_removal(path, item, at=at, cycle=cycle) for path, item in lost.items())
+    return IntakeComparison({**kept, **now}, (*fresh, *removed), tuple(unreadable))
 
 
-def record(log: Path, entries: Iterable[Acknowledgement]) -> None:
+def append_entries(log: Path, entries: Iterable[Acknowledgement]) -> None:
     """Append entries durably, all with one flush.
 
     Raises:
@@ -212,26 +212,26 @@ def record(log: Path, entries: Iterable[Acknowledgement]) -> None:
     append_lines(log, [msgspec.json.encode(entry) for entry in entries])
 
 
-def save_known(state: Path, log: Path, known: Mapping[str, Known]) -> bool:
+def save_known_workflows(state: Path, log: Path, known: Mapping[str, KnownWorkflow]) -> bool:
     """Write the state file if it changed; say whether it was written.
 
     Raises:
         Failure: `state-unwritable`.
     """
     failpoint("cycle.after_intake")
-    return write_if_changed(state, to_json(KnownWorkflows(intake_log_bytes=_size(log), workflows=dict(known))))
+    return write_if_changed(state, to_json(KnownWorkflows(intake_log_bytes=_get_size(log), workflows=dict(known))))
 
 
-def _apply(known: dict[str, Known], entry: Acknowledgement) -> None:
+def _apply_entry(known: dict[str, KnownWorkflow], entry: Acknowledgement) -> None:
     if entry.kind == "removed":
         known.pop(entry.path, None)
         return
     old = known.pop(entry.previous_path, None) if entry.previous_path else known.get(entry.path)
-    known[entry.path] = _known(entry, (), old)
+    known[entry.path] = _build_known(entry, (), old)
 
 
-def _known(entry: Acknowledgement, signature: tuple[int, ...], old: Known | None) -> Known:
-    return Known(
+def _build_known(entry: Acknowledgement, signature: tuple[int, ...], old: KnownWorkflow | None) -> KnownWorkflow:
+    return KnownWorkflow(
         sha256=entry.sha256,
         kind=entry.kind,
         source=entry.source,
@@ -243,18 +243,22 @@ def _known(entry: Acknowledgement, signature: tuple[int, ...], old: Known | None
     )
 
 
-def _entry(file: WorkflowFile, shown: str, kind: Kind, sha256: str, *, at: str, cycle: str) -> Acknowledgement:
+def _build_entry(
+    file: WorkflowFile, shown: str, kind: IntakeKind, sha256: str, *, at: str, cycle: str
+) -> Acknowledgement:
     raw = None if shown == file.path else os.fsencode(file.path).hex()
     return Acknowledgement(at=at, kind=kind, path=shown, source=file.source, sha256=sha256, cycle=cycle, raw_path=raw)
 
 
-def _removal(path: str, item: Known, *, at: str, cycle: str) -> Acknowledgement:
+def _build_removal(path: str, item: KnownWorkflow, *, at: str, cycle: str) -> Acknowledgement:
     return Acknowledgement(
         at=at, kind="removed", path=path, source=item.source, sha256=item.sha256, cycle=cycle, raw_path=item.raw_path
     )
 
 
-def _with_renames(fresh: list[Acknowledgement], now: dict[str, Known], lost: dict[str, Known]) -> list[Acknowledgement]:
+def _match_renames(
+    fresh: list[Acknowledgement], now: dict[str, KnownWorkflow], lost: dict[str, KnownWorkflow]
+) -> list[Acknowledgement]:
     by_hash: dict[str, list[str]] = {}
     for path, item in lost.items():
         by_hash.setdefault(item.sha256, []).append(path)
@@ -270,21 +274,21 @@ def _with_renames(fresh: list[Acknowledgement], now: dict[str, Known], lost: dic
         candidates.remove(previous)
         old = lost.pop(previous)
         renamed = msgspec.structs.replace(entry, kind="renamed", previous_path=previous)
-        now[entry.path] = _known(renamed, now[entry.path].signature, old)
+        now[entry.path] = _build_known(renamed, now[entry.path].signature, old)
         result.append(renamed)
     return result
 
 
-def _device(item: Known) -> int | None:
+def _get_device(item: KnownWorkflow) -> int | None:
     return item.signature[0] if item.signature else None
 
 
-def real_path(shown: str, raw_path: str | None) -> str:
+def decode_path(shown: str, raw_path: str | None) -> str:
     """Return the path that a file can be opened under, from its shown form and its bytes in hexadecimal."""
     return os.fsdecode(bytes.fromhex(raw_path)) if raw_path else shown
 
 
-def _size(path: Path) -> int:
+def _get_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except OSError:

@@ -13,18 +13,18 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote, urlencode
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpAnswer, Session
-from comfywatchman.sources.civitai.schema import CivitaiFile, CivitaiModel, CivitaiVersion, model_of, version_of
-from comfywatchman.sources.file_names import is_precision_variant, same_name, search_terms
-from comfywatchman.sources.site_responses import content_of
+from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.sources.civitai.schema import CivitaiFile, CivitaiModel, CivitaiVersion, parse_model, parse_version
+from comfywatchman.sources.file_names import build_search_terms, is_precision_variant, is_same_name
+from comfywatchman.sources.site_responses import read_content
 
-HASHES_PER_QUESTION: Final = 100
+HASHES_PER_REQUEST: Final = 100
 
 _SITE: Final = "Civitai"
 _PAGE: Final = 100
 _ANY_HASH: Final = re.compile(r"[0-9A-Fa-f]{8,64}")
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
-_PASSING: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
+_TRANSIENT_CODES: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class CivitaiHit:
 
 
 @dataclass(frozen=True, slots=True)
-class HashAnswer:
+class HashLookup:
     """What Civitai said of a hash.
 
     Attributes:
@@ -54,7 +54,7 @@ class HashAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class BearersByHash:
+class FilesByHash:
     """What Civitai said of many hashes.
 
     Attributes:
@@ -80,7 +80,7 @@ class ModelList:
 
 
 @dataclass(frozen=True, slots=True)
-class NameSearch:
+class NameSearchResult:
     """What a search for one file name brought.
 
     Attributes:
@@ -95,7 +95,7 @@ class NameSearch:
 
 
 @dataclass(slots=True)
-class _Found:
+class _TermHits:
     hits: dict[tuple[int, int, str], CivitaiHit] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
     failure: Failure | None = None
@@ -115,7 +115,7 @@ class Civitai:
 
     def __init__(
         self,
-        session: Session,
+        session: HttpSession,
         base_url: str = "https://civitai.com",
         fallback: str | None = "https://civitai.red",
         token: str | None = None,
@@ -135,7 +135,9 @@ class Civitai:
         """
         return self._models(base_url or self.base_urls[0], query)
 
-    def find_by_file_name(self, filename: str, *, also: Sequence[str] = (), terms: Sequence[str] = ()) -> NameSearch:
+    def find_by_file_name(
+        self, filename: str, *, also: Sequence[str] = (), terms: Sequence[str] = ()
+    ) -> NameSearchResult:
         """Look through all versions and files of the models that a file name's words lead to.
 
         Every term is searched to its bound also after a hit, because another model may have a file of that name. The
@@ -150,19 +152,19 @@ class Civitai:
             Failure: A part of the search failed and no file of that name was found.
         """
         names = (filename, *also)
-        ladder = tuple(dict.fromkeys((*terms, *search_terms(names[-1]))))
+        ladder = tuple(dict.fromkeys((*terms, *build_search_terms(names[-1]))))
         failure, cut, variants = None, dict[str, None](), dict[tuple[int, int, str], CivitaiHit]()
         for base_url in self.base_urls:
-            found = self._climb(base_url, ladder, names)
+            found = self._search_terms(base_url, ladder, names)
             cut |= dict.fromkeys(found.cut)
             failure = failure or found.failure
-            exact = tuple(hit for hit in found.hits.values() if _is_named(hit, names))
+            exact = tuple(hit for hit in found.hits.values() if _has_any_name(hit, names))
             variants |= {key: hit for key, hit in found.hits.items() if hit not in exact}
             if exact:
-                return NameSearch(exact, tuple(variants.values()), tuple(cut))
+                return NameSearchResult(exact, tuple(variants.values()), tuple(cut))
         if failure is not None:
             raise failure
-        return NameSearch((), tuple(variants.values()), tuple(cut))
+        return NameSearchResult((), tuple(variants.values()), tuple(cut))
 
     def model(self, model_id: int) -> tuple[str, CivitaiModel] | None:
         """Return a model with all its versions and the server that told it; None when there is none.
@@ -170,7 +172,7 @@ class Civitai:
         Raises:
             Failure: Nothing is known.
         """
-        return self._read(f"/api/v1/models/{model_id}", model_of)
+        return self._read(f"/api/v1/models/{model_id}", parse_model)
 
     def version(self, version_id: int) -> tuple[str, CivitaiVersion] | None:
         """Return a version with its files and the server that told it; None when there is none.
@@ -178,9 +180,9 @@ class Civitai:
         Raises:
             Failure: Nothing is known.
         """
-        return self._read(f"/api/v1/model-versions/{version_id}", version_of)
+        return self._read(f"/api/v1/model-versions/{version_id}", parse_version)
 
-    def by_hash(self, digest: str) -> HashAnswer | None:
+    def find_by_hash(self, digest: str) -> HashLookup | None:
         """Return the version that Civitai names for a hash of any kind; None when it knows none.
 
         The answer proves nothing unless it holds a `hit`: Civitai also answers with versions whose listed files lack
@@ -191,7 +193,7 @@ class Civitai:
         """
         if not _ANY_HASH.fullmatch(digest):
             return None
-        answer = self._read(f"/api/v1/model-versions/by-hash/{quote(digest.upper())}", version_of)
+        answer = self._read(f"/api/v1/model-versions/by-hash/{quote(digest.upper())}", parse_version)
         if answer is None:
             return None
         base_url, version = answer
@@ -199,23 +201,23 @@ class Civitai:
         hit = next((CivitaiHit(base_url, version, file) for file in bearers), None)
         if hit is None:
             _log.debug("civitai named a version without the hash", extra={"hash": digest, "version": version.id})
-        return HashAnswer(version, hit)
+        return HashLookup(version, hit)
 
-    def identify(self, digests: Iterable[str]) -> BearersByHash:
+    def identify(self, digests: Iterable[str]) -> FilesByHash:
         """Return the files that bear SHA-256 hashes; nobody's trouble raises."""
-        wanted = _sha256s(digests)
+        wanted = _normalize_sha256s(digests)
         hits: dict[str, tuple[CivitaiHit, ...]] = {}
         failure: Failure | None = None
         for base_url in self.base_urls:
             try:
-                for part in _parts([one for one in wanted if one not in hits], HASHES_PER_QUESTION):
+                for part in _split_batches([one for one in wanted if one not in hits], HASHES_PER_REQUEST):
                     hits |= self._bearers(base_url, part)
             except Failure as caught:
                 failure = failure or caught
-        return BearersByHash(hits, failure if len(hits) < len(wanted) else None)
+        return FilesByHash(hits, failure if len(hits) < len(wanted) else None)
 
-    def _climb(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _Found:
-        found, seen = _Found(), set[int]()
+    def _search_terms(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _TermHits:
+        found, seen = _TermHits(), set[int]()
         for term in ladder:
             try:
                 listed = self._models(base_url, term, but=seen)
@@ -224,8 +226,8 @@ class Civitai:
                 break
             found.cut.extend(() if listed.complete else (term,))
             seen.update(model.id for model in listed.models)
-            for hit in _hits(base_url, listed.models):
-                if _is_named(hit, names) or any(is_precision_variant(name, hit.file.name) for name in names):
+            for hit in _iterate_files(base_url, listed.models):
+                if _has_any_name(hit, names) or any(is_precision_variant(name, hit.file.name) for name in names):
                     found.hits[hit.version.id, hit.file.id, hit.file.name] = hit
         return found
 
@@ -239,9 +241,9 @@ class Civitai:
             answer = self._session.get(
                 f"{base_url}/api/v1/models?{urlencode(parameters)}", token=self._token, redirects="origin"
             )
-            items, cursor = _page(answer)
-            fresh = (item for item in items if _id(item) not in but)
-            models.extend(model for model in map(model_of, fresh) if model is not None)
+            items, cursor = _parse_page(answer)
+            fresh = (item for item in items if _get_id(item) not in but)
+            models.extend(model for model in map(parse_model, fresh) if model is not None)
             if not cursor or cursor in seen:
                 # A cursor that comes again leads nowhere; whether it stood at the end, an empty page says.
                 return ModelList(tuple(models), complete=not cursor or not items)
@@ -254,11 +256,11 @@ class Civitai:
         for base_url in self.base_urls:
             try:
                 answer = self._session.get(f"{base_url}{path}", token=self._token, redirects="origin")
-                content = content_of(answer, _SITE)
+                content = read_content(answer, _SITE)
                 if content is not None:
-                    return base_url, _required(reader(content), answer)
+                    return base_url, _require(reader(content), answer)
             except Failure as caught:
-                if caught.code not in _PASSING:
+                if caught.code not in _TRANSIENT_CODES:
                     raise
                 failure = failure or caught
         if failure is not None:
@@ -268,54 +270,54 @@ class Civitai:
     def _bearers(self, base_url: str, digests: Sequence[str]) -> dict[str, tuple[CivitaiHit, ...]]:
         url = f"{base_url}/api/v1/model-versions/by-hash"
         answer = self._session.post_json(url, [digest.upper() for digest in digests], token=self._token)
-        content = content_of(answer, _SITE)
+        content = read_content(answer, _SITE)
         if not isinstance(content, list):
-            raise _strange(answer)
-        versions = filter(None, map(version_of, content))
+            raise _unexpected_response_failure(answer)
+        versions = filter(None, map(parse_version, content))
         files = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
         found = {digest: tuple(hit for hit in files if hit.file.sha256 == digest) for digest in digests}
         return {digest: hits for digest, hits in found.items() if hits}
 
 
-def _page(answer: HttpAnswer) -> tuple[list[Any], str | None]:
-    content = content_of(answer, _SITE)
+def _parse_page(answer: HttpResponse) -> tuple[list[Any], str | None]:
+    content = read_content(answer, _SITE)
     items = content.get("items") if isinstance(content, dict) else None
     if not isinstance(content, dict) or not isinstance(items, list):
-        raise _strange(answer)
+        raise _unexpected_response_failure(answer)
     metadata = content.get("metadata")
     cursor = metadata.get("nextCursor") if isinstance(metadata, dict) else None
     return items, str(cursor) if cursor else None
 
 
-def _id(item: object) -> int | None:
+def _get_id(item: object) -> int | None:
     found = item.get("id") if isinstance(item, dict) else None
     return found if isinstance(found, int) else None
 
 
-def _required(value: T | None, answer: HttpAnswer) -> T:
+def _require(value: T | None, answer: HttpResponse) -> T:
     if value is None:
-        raise _strange(answer)
+        raise _unexpected_response_failure(answer)
     return value
 
 
-def _strange(answer: HttpAnswer) -> Failure:
+def _unexpected_response_failure(answer: HttpResponse) -> Failure:
     return Failure("http-body", f"{answer.url} did not answer as Civitai does.")
 
 
-def _hits(base_url: str, models: Iterable[CivitaiModel]) -> Iterator[CivitaiHit]:
+def _iterate_files(base_url: str, models: Iterable[CivitaiModel]) -> Iterator[CivitaiHit]:
     for model in models:
         for version in model.versions:
             for file in version.files:
                 yield CivitaiHit(base_url, version, file)
 
 
-def _is_named(hit: CivitaiHit, names: Sequence[str]) -> bool:
-    return any(same_name(name, hit.file.name) for name in names)
+def _has_any_name(hit: CivitaiHit, names: Sequence[str]) -> bool:
+    return any(is_same_name(name, hit.file.name) for name in names)
 
 
-def _sha256s(digests: Iterable[str]) -> list[str]:
+def _normalize_sha256s(digests: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(digest.lower() for digest in digests if _SHA256.fullmatch(digest)))
 
 
-def _parts(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+def _split_batches(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
     return (digests[start : start + size] for start in range(0, len(digests), size))

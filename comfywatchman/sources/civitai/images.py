@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import urlencode
 
-from comfywatchman.base.address import show_url
+from comfywatchman.base.address import printable_url
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
-from comfywatchman.sources.site_responses import content_of
+from comfywatchman.base.http import HttpSession
+from comfywatchman.sources.site_responses import read_content
 from comfywatchman.sources.urls import CIVITAI_HOSTS, NO_HOSTS
 
 _log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ _LISTS: Final = (("models", "model"), ("vaes", "vae"), ("controlNets", "controln
 
 
 @dataclass(frozen=True, slots=True)
-class ImageAnswer:
+class CivitaiImageResult:
     """Whether an answer holds the picture that was asked for.
 
     Attributes:
@@ -67,7 +67,7 @@ class ImageResource:
     weight: float | None = None
 
 
-def image_id_of(text: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> int | None:
+def parse_image_id(text: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> int | None:
     """Return a picture's id from its number or its page's address on Civitai; None for anything else.
 
     Args:
@@ -81,7 +81,9 @@ def image_id_of(text: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> int | N
     return int(address[2]) if address and address[1].lower() in known else None
 
 
-def civitai_image(session: Session, image_id: int, *, base_url: str, token: str | None = None) -> ImageAnswer:
+def fetch_civitai_image(
+    session: HttpSession, image_id: int, *, base_url: str, token: str | None = None
+) -> CivitaiImageResult:
     """Ask for one picture, mature ones too, with what it was made with; the answer is validated.
 
     Raises:
@@ -89,13 +91,13 @@ def civitai_image(session: Session, image_id: int, *, base_url: str, token: str 
     """
     query = urlencode({"imageId": image_id, "nsfw": "X", "withMeta": "true"})
     url = f"{base_url.rstrip('/')}{_PATH}?{query}"
-    payload = content_of(session.get(url, token=token, redirects="origin"), "Civitai")
+    payload = read_content(session.get(url, token=token, redirects="origin"), "Civitai")
     if payload is not None and not (isinstance(payload, dict) and isinstance(payload.get("items"), list)):
-        raise Failure("http-body", f"{show_url(url)} did not answer as Civitai does.")
+        raise Failure("http-body", f"{printable_url(url)} did not answer as Civitai does.")
     return validate_civitai_image_response(image_id, payload, url=url)
 
 
-def validate_civitai_image_response(image_id: int | str, payload: object, *, url: str = "") -> ImageAnswer:
+def validate_civitai_image_response(image_id: int | str, payload: object, *, url: str = "") -> CivitaiImageResult:
     """Say whether an answer holds the picture asked for; every picture in it is looked at, and no other is taken.
 
     Args:
@@ -106,28 +108,28 @@ def validate_civitai_image_response(image_id: int | str, payload: object, *, url
     wanted = str(image_id).strip()
     items = payload.get("items") if isinstance(payload, Mapping) else None
     pictures = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
-    returned = tuple(_id_text(item.get("id")) for item in pictures)
+    returned = tuple(_format_id(item.get("id")) for item in pictures)
     facts = {"requested_id": wanted, "returned_ids": returned, "url": url}
     _log.debug("civitai answered for a picture", extra=facts)
     for item, returned_id in zip(pictures, returned, strict=True):
         if returned_id == wanted and wanted.isascii() and wanted.isdigit():
-            return ImageAnswer("FOUND", f"Civitai has picture {wanted}.", returned, item)
+            return CivitaiImageResult("FOUND", f"Civitai has picture {wanted}.", returned, item)
     if not returned:
         message = f"Civitai has no picture {wanted}, or does not show it: its answer is empty."
     else:
         others = ", ".join(returned[:_MOST_IDS_SHOWN])
         message = f"Civitai was asked for picture {wanted} and answered with others ({others}); they are not used."
-    return ImageAnswer("NOT_FOUND", message, returned)
+    return CivitaiImageResult("NOT_FOUND", message, returned)
 
 
-def resources_of(item: Mapping[str, Any]) -> tuple[ImageResource, ...]:
+def list_image_resources(item: Mapping[str, Any]) -> tuple[ImageResource, ...]:
     """List the models that a validated picture names, in its own order; what it does not say is None.
 
     Args:
         item: `ImageAnswer.item`; its `meta` may stand one level deeper, as Civitai's older path answers.
     """
-    meta = meta_of(item)
-    found = [*_named(meta), *_listed(meta), *_hashed(meta)]
+    meta = get_image_meta(item)
+    found = [*_read_named_resources(meta), *_read_listed_resources(meta), *_read_hashed_resources(meta)]
     known = {resource.version_id for resource in found}
     versions = item.get("modelVersionIds")
     used = versions if isinstance(versions, list) else []
@@ -135,7 +137,7 @@ def resources_of(item: Mapping[str, Any]) -> tuple[ImageResource, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def meta_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
+def get_image_meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return what a validated picture says of its making; empty when it says nothing."""
     meta = item.get("meta")
     inner = meta.get("meta") if isinstance(meta, Mapping) else None
@@ -143,50 +145,50 @@ def meta_of(item: Mapping[str, Any]) -> Mapping[str, Any]:
     return meta if isinstance(meta, Mapping) else {}
 
 
-def _named(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
+def _read_named_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
     for key in ("resources", "civitaiResources"):
         entries = meta.get(key)
         for entry in entries if isinstance(entries, list) else ():
             if isinstance(entry, Mapping):
                 version_id = entry.get("modelVersionId")
                 yield ImageResource(
-                    type=(_text(entry.get("type")) or "model").lower(),
-                    name=_text(entry.get("name")) or _text(entry.get("modelName")),
-                    hash=_text(entry.get("hash")),
+                    type=(_get_text(entry.get("type")) or "model").lower(),
+                    name=_get_text(entry.get("name")) or _get_text(entry.get("modelName")),
+                    hash=_get_text(entry.get("hash")),
                     version_id=version_id if _is_number(version_id) else None,
-                    weight=_weight(entry.get("weight")),
+                    weight=_parse_weight(entry.get("weight")),
                 )
 
 
-def _listed(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
+def _read_listed_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
     """Yield what programs write in their own ways: A1111's `Model hash`, file names out of a graph of ComfyUI."""
     for key, kind in (("Model", "model"), ("VAE", "vae")):
-        name, digest = _text(meta.get(key)), _text(meta.get(f"{key} hash"))
+        name, digest = _get_text(meta.get(key)), _get_text(meta.get(f"{key} hash"))
         if name or digest:
             yield ImageResource(kind, name, digest)
     for key, kind in _LISTS:
         names = meta.get(key)
-        yield from (ImageResource(kind, name) for name in (names if isinstance(names, list) else ()) if _text(name))
+        yield from (ImageResource(kind, name) for name in (names if isinstance(names, list) else ()) if _get_text(name))
     entries = meta.get("additionalResources")
     for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, Mapping) and _text(entry.get("name")):
-            name, weight = entry["name"], _weight(entry.get("strength", entry.get("weight")))
+        if isinstance(entry, Mapping) and _get_text(entry.get("name")):
+            name, weight = entry["name"], _parse_weight(entry.get("strength", entry.get("weight")))
             air = _AIR.fullmatch(name)
             if air:
                 yield ImageResource(air[1], version_id=int(air[2]), weight=weight)
             else:
-                yield ImageResource((_text(entry.get("type")) or "model").lower(), name, weight=weight)
+                yield ImageResource((_get_text(entry.get("type")) or "model").lower(), name, weight=weight)
 
 
-def _hashed(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
+def _read_hashed_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
     hashes = meta.get("hashes")
     for label, digest in (hashes if isinstance(hashes, Mapping) else {}).items():
         kind, _, name = str(label).partition(":")
-        if _text(digest):
+        if _get_text(digest):
             yield ImageResource(type=kind.lower(), name=name or None, hash=digest)
 
 
-def _id_text(value: object) -> str:
+def _format_id(value: object) -> str:
     return str(value).strip() if isinstance(value, (int, str)) else repr(value)
 
 
@@ -194,11 +196,11 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _LARGEST_ID
 
 
-def _weight(value: object) -> float | None:
+def _parse_weight(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _LARGEST_ID:
         return None
     return float(value)
 
 
-def _text(value: object) -> str | None:
+def _get_text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.sources.site_responses import shape, shapes
+from comfywatchman.sources.site_responses import convert_entries, convert_or_none
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -63,7 +63,7 @@ class PaidAccess(msgspec.Struct, frozen=True, rename="camel"):
     ends_at: str | None = None
 
 
-class OwnModel(msgspec.Struct, frozen=True):
+class VersionModel(msgspec.Struct, frozen=True):
     """What a version says of its model."""
 
     name: str | None = None
@@ -90,7 +90,7 @@ class CivitaiVersion(msgspec.Struct, frozen=True, rename="camel"):
     base_model: str | None = None
     usage_control: str | None = None
     paid_access: PaidAccess | None = None
-    model: OwnModel | None = None
+    model: VersionModel | None = None
     files: tuple[CivitaiFile, ...] = ()
 
     @property
@@ -108,7 +108,7 @@ class CivitaiModel(msgspec.Struct, frozen=True, rename="camel"):
     versions: tuple[CivitaiVersion, ...] = msgspec.field(name="modelVersions", default=())
 
 
-def version_of(payload: Any, model: CivitaiModel | None = None) -> CivitaiVersion | None:
+def parse_version(payload: Any, model: CivitaiModel | None = None) -> CivitaiVersion | None:
     """Return a version, with those of its files that have the known form; None when it has no readable id.
 
     Args:
@@ -117,22 +117,22 @@ def version_of(payload: Any, model: CivitaiModel | None = None) -> CivitaiVersio
     """
     if not isinstance(payload, dict):
         return None
-    version = shape({**payload, "files": []}, CivitaiVersion)
+    version = convert_or_none({**payload, "files": []}, CivitaiVersion)
     if version is None:
         return None
-    version = msgspec.structs.replace(version, files=shapes(payload.get("files"), CivitaiFile))
+    version = msgspec.structs.replace(version, files=convert_entries(payload.get("files"), CivitaiFile))
     if model is None:
         return version
-    return msgspec.structs.replace(version, model_id=model.id, model=OwnModel(model.name, model.type))
+    return msgspec.structs.replace(version, model_id=model.id, model=VersionModel(model.name, model.type))
 
 
-def model_of(payload: Any) -> CivitaiModel | None:
+def parse_model(payload: Any) -> CivitaiModel | None:
     """Return a model with those of its versions that have the known form; None when it has no readable id."""
     if not isinstance(payload, dict):
         return None
-    model = shape({**payload, "modelVersions": []}, CivitaiModel)
+    model = convert_or_none({**payload, "modelVersions": []}, CivitaiModel)
     if model is None:
         return None
     listed = payload.get("modelVersions")
-    versions = [version_of(entry, model) for entry in (listed if isinstance(listed, list) else ())]
+    versions = [parse_version(entry, model) for entry in (listed if isinstance(listed, list) else ())]
     return msgspec.structs.replace(model, versions=tuple(one for one in versions if one is not None))

@@ -6,12 +6,12 @@ import errno
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import unwritable
-from comfywatchman.base.stream import Stream
-from comfywatchman.base.text import size_words
-from comfywatchman.sources.download.limits import Flow, no_space
-from comfywatchman.sources.download.partial_file import BLOCK_BYTES, Part
-from comfywatchman.sources.download.responses import Passing
+from comfywatchman.base.files import unwritable_failure
+from comfywatchman.base.stream import HttpStream
+from comfywatchman.base.text import format_size
+from comfywatchman.sources.download.limits import DownloadLimits, disk_full_failure
+from comfywatchman.sources.download.partial_file import BLOCK_BYTES, PartialFile
+from comfywatchman.sources.download.responses import TransientFailure
 
 _SLOW_BLOCK_BYTES: Final = 16 << 10
 _LOOK_EVERY_BYTES: Final = 32 << 20
@@ -19,7 +19,7 @@ _LEAST_BYTES_PER_SECOND: Final = 512
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class Pace:
+class StallDetector:
     """Tells a server that drips from one that is slow: only the time spent waiting for it counts.
 
     Args:
@@ -42,8 +42,15 @@ class Pace:
         return too_little
 
 
-def take_body(
-    stream: Stream, part: Part, *, folder: int, total: int | None, most_bytes: int, stall_seconds: float, flow: Flow
+def receive_body(
+    stream: HttpStream,
+    part: PartialFile,
+    *,
+    folder: int,
+    total: int | None,
+    most_bytes: int,
+    stall_seconds: float,
+    flow: DownloadLimits,
 ) -> None:
     """Append a body to an unfinished file, to its end or until something is wrong.
 
@@ -60,13 +67,13 @@ def take_body(
         Passing: The server broke off or stopped sending; what came is in the file.
         Failure: `download-wrong-content` for too many bytes, `download-no-space`, `download-stopped`.
     """
-    pace = Pace(stall_seconds)
+    pace = StallDetector(stall_seconds)
     look_at = _LOOK_EVERY_BYTES
-    with flow.room.promise(folder, max(0, (total or 0) - part.size)) as written:
+    with flow.room.reserve(folder, max(0, (total or 0) - part.size)) as written:
         noted = part.size
         while True:
             asked_at = flow.monotonic()
-            block = _read(stream, _SLOW_BLOCK_BYTES if flow.bandwidth.bytes_per_second else BLOCK_BYTES, flow)
+            block = _read_block(stream, _SLOW_BLOCK_BYTES if flow.bandwidth.bytes_per_second else BLOCK_BYTES, flow)
             waited = flow.monotonic() - asked_at
             if not block:
                 break
@@ -74,22 +81,22 @@ def take_body(
                 part.begin_anew()
                 raise Failure(
                     "download-wrong-content",
-                    f"{stream.place.shown} sends more than the {size_words(most_bytes)} that the file may have.",
+                    f"{stream.place.shown} sends more than the {format_size(most_bytes)} that the file may have.",
                     hint="Search again (comfywatchman resolve --refresh): the file may have been replaced.",
                 )
-            _append(part, block)
+            _append_block(part, block)
             flow.progress(part.size, total)
             look_at -= len(block)
             if look_at <= 0:
                 written(part.size - noted)
                 noted, look_at = part.size, _LOOK_EVERY_BYTES
             if flow.wait(flow.bandwidth.take(len(block))):
-                raise stopped()
+                raise stop_failure()
             if pace.is_stalled(waited, len(block)):
-                raise Passing(f"{stream.place.shown} sends too slowly.")
+                raise TransientFailure(f"{stream.place.shown} sends too slowly.")
 
 
-def stopped() -> Failure:
+def stop_failure() -> Failure:
     """Return the failure of a download that the person stopped."""
     return Failure(
         "download-stopped",
@@ -98,19 +105,19 @@ def stopped() -> Failure:
     )
 
 
-def _read(stream: Stream, most_bytes: int, flow: Flow) -> bytes:
+def _read_block(stream: HttpStream, most_bytes: int, flow: DownloadLimits) -> bytes:
     try:
         return stream.read(most_bytes)
     except Failure as failure:
         if flow.wait(0):
-            raise stopped() from failure
-        raise Passing(failure.message) from failure
+            raise stop_failure() from failure
+        raise TransientFailure(failure.message) from failure
 
 
-def _append(part: Part, block: bytes) -> None:
+def _append_block(part: PartialFile, block: bytes) -> None:
     try:
         part.append(block)
     except OSError as error:
         if error.errno in _FULL:
-            raise no_space(0) from error
-        raise unwritable("The unfinished file", error) from error
+            raise disk_full_failure(0) from error
+        raise unwritable_failure("The unfinished file", error) from error

@@ -9,24 +9,35 @@ from datetime import datetime
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import unwritable
-from comfywatchman.base.stream import Connections
-from comfywatchman.base.text import size_words
-from comfywatchman.sources.download.body import stopped, take_body
-from comfywatchman.sources.download.limits import Flow
-from comfywatchman.sources.download.partial_file import Note, Part, open_part, part_name, sweep_part
-from comfywatchman.sources.download.redirects import Allowed, Found, follow, pinned
+from comfywatchman.base.files import unwritable_failure
+from comfywatchman.base.stream import ConnectionPool
+from comfywatchman.base.text import format_size
+from comfywatchman.sources.download.body import receive_body, stop_failure
+from comfywatchman.sources.download.limits import DownloadLimits
+from comfywatchman.sources.download.partial_file import (
+    PartialFile,
+    ResumeNote,
+    build_partial_name,
+    delete_partial,
+    open_partial,
+)
+from comfywatchman.sources.download.redirects import HostPolicy, ResolvedDownload, pin_to_commit, resolve_redirects
 from comfywatchman.sources.download.responses import (
     OK,
     PARTIAL,
     RANGE_REFUSED,
-    Passing,
-    how_to_begin,
-    reason_no_model,
-    refusal,
-    validator_of,
+    TransientFailure,
+    build_status_failure,
+    decide_resume,
+    read_strong_etag,
+    reason_not_model_response,
 )
-from comfywatchman.sources.download.target import Fetch, Fetched, already_there, target_taken
+from comfywatchman.sources.download.target import (
+    DownloadRequest,
+    DownloadResult,
+    find_existing_file,
+    target_taken_failure,
+)
 
 _ATTEMPTS_IN_ALL: Final = 1000
 _RESTARTS: Final = 3
@@ -34,12 +45,12 @@ _COUNTS_AS_PROGRESS_BYTES: Final = 1 << 20
 _SMALL_BYTES: Final = 1 << 20
 """Up to this size, a second file beside the first costs more than fetching it again."""
 
-Check = Callable[[int, str, int], Failure | None]
+FileCheck = Callable[[int, str, int], Failure | None]
 """Looks at a finished file before it gets its name: descriptor, name and size; a `Failure` says what is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class RetryPolicy:
     """How long trouble is borne.
 
     Attributes:
@@ -57,18 +68,18 @@ class Patience:
     most_bytes: int = 200 << 30
 
 
-def fetch(
-    wanted: Fetch,
+def download_file(
+    wanted: DownloadRequest,
     folder: int,
     *,
-    connections: Connections,
-    allowed: Allowed,
-    patience: Patience,
-    check: Check,
-    flow: Flow,
+    connections: ConnectionPool,
+    allowed: HostPolicy,
+    patience: RetryPolicy,
+    check: FileCheck,
+    flow: DownloadLimits,
     now: Callable[[], datetime],
     boot_id: str,
-) -> Fetched:
+) -> DownloadResult:
     """Fetch a file into a folder, continuing what an earlier run left.
 
     Whatever happens, the name holds the right bytes or is not there; a file that had it before is never replaced.
@@ -87,21 +98,21 @@ def fetch(
     Raises:
         Failure: A `download-…` code, `lock-held`, or `state-unwritable`.
     """
-    work = _Work(wanted, folder, connections, allowed, patience, check, flow, now, boot_id)
+    work = _Download(wanted, folder, connections, allowed, patience, check, flow, now, boot_id)
     try:
         return work.there() or work.fetched()
     except FileExistsError as error:
         # Somebody was faster; if it is the same file, all is well.
         there = work.there()
         if there is None:
-            raise target_taken(wanted.name) from error
+            raise target_taken_failure(wanted.name) from error
         return there
     except OSError as error:
-        raise unwritable(wanted.name[:200], error) from error
+        raise unwritable_failure(wanted.name[:200], error) from error
 
 
 @dataclass(slots=True)
-class _Work:
+class _Download:
     """One call of `fetch`; the first nine fields are its arguments.
 
     Attributes:
@@ -114,18 +125,18 @@ class _Work:
         received_bytes: What came over the network.
     """
 
-    wanted: Fetch
+    wanted: DownloadRequest
     folder: int
-    connections: Connections
-    allowed: Allowed
-    patience: Patience
-    check: Check
-    flow: Flow
+    connections: ConnectionPool
+    allowed: HostPolicy
+    patience: RetryPolicy
+    check: FileCheck
+    flow: DownloadLimits
     now: Callable[[], datetime]
     boot_id: str
     part_name: str = field(init=False)
-    part: Part = field(init=False)
-    note: Note = field(init=False)
+    part: PartialFile = field(init=False)
+    note: ResumeNote = field(init=False)
     has_ended: bool = False
     restarts: int = 0
     pieces: int = 0
@@ -133,22 +144,22 @@ class _Work:
 
     def __post_init__(self) -> None:
         # Made once: the hub may tell the hash later, which is part of the name.
-        self.part_name = part_name(self.wanted.name, url=self.wanted.url, sha256=self.wanted.sha256)
-        self.note = Note(boot_id=self.boot_id)
+        self.part_name = build_partial_name(self.wanted.name, url=self.wanted.url, sha256=self.wanted.sha256)
+        self.note = ResumeNote(boot_id=self.boot_id)
 
-    def there(self) -> Fetched | None:
+    def there(self) -> DownloadResult | None:
         """Return the right file that has the name already; an unfinished one beside it is needed no more."""
-        found = already_there(self.wanted, self.folder, may_go_on=self._may_go_on)
+        found = find_existing_file(self.wanted, self.folder, may_go_on=self._may_go_on)
         if found is not None:
-            sweep_part(self.folder, self.part_name)
+            delete_partial(self.folder, self.part_name)
         return found
 
-    def fetched(self) -> Fetched:
+    def fetched(self) -> DownloadResult:
         """Fetch the file."""
-        with open_part(self.folder, self.part_name) as self.part:
+        with open_partial(self.folder, self.part_name) as self.part:
             return self._fetched()
 
-    def _fetched(self) -> Fetched:
+    def _fetched(self) -> DownloadResult:
         resumed = self._take_up()
         self._receive()
         sha256 = self.part.sha256()
@@ -159,7 +170,7 @@ class _Work:
             sha256 = self.part.sha256()
         self._refuse_wrong(sha256)
         self.part.publish(self.wanted.name)
-        return Fetched(self.part.size, sha256, self.received_bytes, resumed)
+        return DownloadResult(self.part.size, sha256, self.received_bytes, resumed)
 
     def _take_up(self) -> int:
         part, wanted = self.part, self.wanted
@@ -172,8 +183,8 @@ class _Work:
             return 0
         self.note = note
         self.pieces = 1
-        if not part.take_up(self._may_go_on):
-            raise stopped()
+        if not part.hash_existing(self._may_go_on):
+            raise stop_failure()
         return part.size
 
     def _receive(self) -> None:
@@ -185,13 +196,13 @@ class _Work:
             before = self.received_bytes
             try:
                 self._attempt()
-            except Passing as passing:
+            except TransientFailure as passing:
                 gained = self.received_bytes - before
                 enough = min(_COUNTS_AS_PROGRESS_BYTES, (self.wanted.size or _COUNTS_AS_PROGRESS_BYTES) // 100 + 1)
                 fruitless = 0 if gained >= enough else fruitless + 1
                 self._rest(passing, fruitless)
         if not self._is_whole():
-            raise _interrupted(f"{self.wanted.name} broke off {_ATTEMPTS_IN_ALL} times.")
+            raise _interruption_failure(f"{self.wanted.name} broke off {_ATTEMPTS_IN_ALL} times.")
 
     def _is_whole(self) -> bool:
         return self.has_ended or (self.wanted.size is not None and self.part.size == self.wanted.size)
@@ -205,25 +216,25 @@ class _Work:
         if have and self.note.validator:
             headers["If-Range"] = self.note.validator
         try:
-            url = pinned(self.wanted.url, self.note.commit)
-            found = follow(url, headers, connections=self.connections, allowed=self.allowed)
+            url = pin_to_commit(self.wanted.url, self.note.commit)
+            found = resolve_redirects(url, headers, connections=self.connections, allowed=self.allowed)
         except Failure as failure:
             if failure.code != "http-unreachable":
                 raise
             if self.flow.wait(0):
-                raise stopped() from failure
-            raise Passing(failure.message) from failure
+                raise stop_failure() from failure
+            raise TransientFailure(failure.message) from failure
         with found.stream:
             self._take(found, have)
 
-    def _take(self, found: Found, have: int) -> None:
+    def _take(self, found: ResolvedDownload, have: int) -> None:
         stream, wanted = found.stream, self.wanted
         if stream.status not in {OK, PARTIAL, RANGE_REFUSED}:
             raise self._refusal(found)
-        begin = how_to_begin(stream.status, stream.headers, stream.length, have=have, expected=wanted.size)
+        begin = decide_resume(stream.status, stream.headers, stream.length, have=have, expected=wanted.size)
         if begin is None:
             self._begin_anew()
-            raise Passing(f"{stream.place.shown} answered another range than was asked for.")
+            raise TransientFailure(f"{stream.place.shown} answered another range than was asked for.")
         if begin.at == "nowhere":
             self.has_ended = True
             return
@@ -231,14 +242,14 @@ class _Work:
         if begin.at == "zero" and have:
             self._begin_anew()
         if not self.part.size:
-            self.note = Note(validator_of(stream.headers), found.commit, self.boot_id)
+            self.note = ResumeNote(read_strong_etag(stream.headers), found.commit, self.boot_id)
         total = wanted.size if wanted.size is not None else begin.total
         if not self.part.size and (total is None or total > _SMALL_BYTES):
             self.part.remember(self.note)
         before = self.part.size
         self.pieces += 1
         try:
-            take_body(
+            receive_body(
                 stream,
                 self.part,
                 folder=self.folder,
@@ -251,33 +262,37 @@ class _Work:
             self.received_bytes += self.part.size - before
         # A body without an announced length is told whole from cut off by its hash, or by its own end mark.
         if total is not None and self.part.size < total:
-            raise Passing(f"{stream.place.shown} broke off after {self.part.size} of {total} bytes.")
+            raise TransientFailure(f"{stream.place.shown} broke off after {self.part.size} of {total} bytes.")
         self.has_ended = True
 
-    def _refusal(self, found: Found) -> Failure:
+    def _refusal(self, found: ResolvedDownload) -> Failure:
         stream = found.stream
-        failure = refusal(stream.status, stream.headers, stream.short_text(), stream.place.shown, now=self.now())
+        failure = build_status_failure(
+            stream.status, stream.headers, stream.read_beginning(), stream.place.shown, now=self.now()
+        )
         if found.is_elsewhere and failure.code == "download-no-access":
             # The hub signed the address of its storage; a signature that is over is had anew with the next attempt.
-            return Passing(failure.message, code=failure.code)
+            return TransientFailure(failure.message, code=failure.code)
         return failure
 
-    def _refuse_early(self, found: Found, total: int | None) -> None:
+    def _refuse_early(self, found: ResolvedDownload, total: int | None) -> None:
         """Look at what can be told before a body is taken."""
         wanted, shown = self.wanted, found.stream.place.shown
-        reason = reason_no_model(found.stream.headers, wanted.name)
+        reason = reason_not_model_response(found.stream.headers, wanted.name)
         if reason is not None:
-            raise _wrong(f"{shown} sends {reason} instead of {wanted.name}.")
+            raise _wrong_content_failure(f"{shown} sends {reason} instead of {wanted.name}.")
         sizes = {size for size in (wanted.size, found.size, total) if size is not None}
         if sizes and max(sizes) > self.patience.most_bytes:
-            raise _wrong(f"{shown} has {size_words(max(sizes))}, more than any model.")
+            raise _wrong_content_failure(f"{shown} has {format_size(max(sizes))}, more than any model.")
         if len(sizes) > 1:
             shown_sizes = " and ".join(str(size) for size in sorted(sizes))
-            raise _wrong(f"{shown} has another file now: its size is {shown_sizes} bytes.")
+            raise _wrong_content_failure(f"{shown} has another file now: its size is {shown_sizes} bytes.")
         if not sizes and wanted.sha256 is None and not found.stream.end_is_marked:
-            raise _wrong(f"{shown} does not say how long the file is, so a part of it would look whole.")
+            raise _wrong_content_failure(
+                f"{shown} does not say how long the file is, so a part of it would look whole."
+            )
         if None not in {wanted.sha256, found.sha256} and wanted.sha256 != found.sha256:
-            raise _wrong(f"{shown} has another file now: its SHA-256 is {found.sha256}.")
+            raise _wrong_content_failure(f"{shown} has another file now: its SHA-256 is {found.sha256}.")
         if wanted.sha256 is None and found.sha256 is not None:
             self.wanted = replace(wanted, sha256=found.sha256)
 
@@ -288,13 +303,13 @@ class _Work:
         self.restarts += 1
         if self.restarts > _RESTARTS:
             self.part.begin_anew()
-            raise _interrupted(f"{self.wanted.name} had to be begun anew {_RESTARTS} times.")
+            raise _interruption_failure(f"{self.wanted.name} had to be begun anew {_RESTARTS} times.")
         self.part.begin_anew()
-        self.note = Note(boot_id=self.boot_id)
+        self.note = ResumeNote(boot_id=self.boot_id)
         self.has_ended = False
         self.pieces = 0
 
-    def _rest(self, passing: Passing, fruitless: int) -> None:
+    def _rest(self, passing: TransientFailure, fruitless: int) -> None:
         """Wait before the next attempt, or give up."""
         patience = self.patience
         backoff = patience.first_wait_seconds * 2.0 ** max(0, fruitless - 1)
@@ -303,7 +318,7 @@ class _Work:
             hint = f"Try again in {wait:.0f} seconds." if passing.wait_seconds else "Run the same command again later."
             raise Failure(passing.code, passing.message, hint=hint) from passing
         if self.flow.wait(wait):
-            raise stopped() from passing
+            raise stop_failure() from passing
 
     def _is_right(self, sha256: str) -> bool:
         on_disk = os.fstat(self.part.descriptor).st_size
@@ -313,17 +328,17 @@ class _Work:
         failure = None
         if not self._is_right(sha256):
             came = f"{self.part.size} bytes with SHA-256 {sha256}"
-            failure = _wrong(f"{self.wanted.name} is not what was asked for: {came}.")
+            failure = _wrong_content_failure(f"{self.wanted.name} is not what was asked for: {came}.")
         failure = failure or self.check(self.part.descriptor, self.wanted.name, self.part.size)
         if failure is not None:
             self.part.discard()
             raise failure
 
 
-def _wrong(message: str) -> Failure:
+def _wrong_content_failure(message: str) -> Failure:
     hint = "Search again (comfywatchman resolve --refresh): the file may have been replaced."
     return Failure("download-wrong-content", message, hint=hint)
 
 
-def _interrupted(message: str) -> Failure:
+def _interruption_failure(message: str) -> Failure:
     return Failure("download-interrupted", message, hint="Run the same command again: what came is kept.")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.text import size_words
+from comfywatchman.base.text import format_size
 
 _BURST_SECONDS: Final = 0.25
 
@@ -39,7 +39,7 @@ class Bandwidth:
             return max(0.0, self._free_at - now)
 
 
-class Room:
+class DiskReservation:
     """Free space, less what the downloads under way have yet to write.
 
     Args:
@@ -52,7 +52,7 @@ class Room:
         self._lock = threading.Lock()
 
     @contextmanager
-    def promise(self, folder: int, count: int) -> Iterator[Callable[[int], None]]:
+    def reserve(self, folder: int, count: int) -> Iterator[Callable[[int], None]]:
         """Set bytes aside for a download, and give a function that is told of each piece that was written.
 
         Args:
@@ -74,7 +74,7 @@ class Room:
                 left[0] -= step
                 self._promised[device] -= step
                 if free_bytes(folder) < self._keep_free_bytes:
-                    raise no_space(self._keep_free_bytes)
+                    raise disk_full_failure(self._keep_free_bytes)
 
         try:
             yield written
@@ -85,7 +85,7 @@ class Room:
     def _check(self, folder: int, device: int, count: int) -> None:
         free = free_bytes(folder) - self._promised.get(device, 0)
         if free - count < self._keep_free_bytes:
-            raise no_space(self._keep_free_bytes, needed=count, free=free)
+            raise disk_full_failure(self._keep_free_bytes, needed=count, free=free)
 
 
 def free_bytes(folder: int) -> int:
@@ -94,18 +94,18 @@ def free_bytes(folder: int) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def no_space(keep_free_bytes: int, *, needed: int = 0, free: int | None = None) -> Failure:
+def disk_full_failure(keep_free_bytes: int, *, needed: int = 0, free: int | None = None) -> Failure:
     """Return the failure of a disk that cannot take a file, with the figures as far as they are known."""
-    figures = "" if free is None else f": {size_words(needed)} are needed, {size_words(max(0, free))} are free"
+    figures = "" if free is None else f": {format_size(needed)} are needed, {format_size(max(0, free))} are free"
     return Failure(
         "download-no-space",
-        f"The disk has no room for it{figures}, and {size_words(keep_free_bytes)} are to stay free.",
+        f"The disk has no room for it{figures}, and {format_size(keep_free_bytes)} are to stay free.",
         hint="Free space, or lower [downloads] keep_free_gb. What came already is kept and will be continued.",
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class DownloadLimits:
     """What a download needs of the run it belongs to.
 
     Attributes:
@@ -118,6 +118,6 @@ class Flow:
 
     wait: Callable[[float], bool]
     bandwidth: Bandwidth
-    room: Room
+    room: DiskReservation
     progress: Callable[[int, int | None], None]
     monotonic: Callable[[], float]

@@ -27,7 +27,7 @@ _LONGEST_STEM_BYTES: Final = 200
 _NOTE_BYTES: Final = 4096
 
 
-class Note(msgspec.Struct, frozen=True):
+class ResumeNote(msgspec.Struct, frozen=True):
     """What is kept beside an unfinished file so that it can be continued.
 
     Attributes:
@@ -41,7 +41,7 @@ class Note(msgspec.Struct, frozen=True):
     boot_id: str = ""
 
 
-def part_name(name: str, *, url: str, sha256: str | None) -> str:
+def build_partial_name(name: str, *, url: str, sha256: str | None) -> str:
     """Return the name of a file's unfinished form: hidden, no model's suffix, and another one for every other origin.
 
     Every host has its own, because locks between hosts cannot be relied on (NFS, Lustre).
@@ -57,7 +57,7 @@ def part_name(name: str, *, url: str, sha256: str | None) -> str:
     return f".{stem}.{digest}.part"
 
 
-class Digest:
+class StreamingHash:
     """SHA-256 of bytes in their order; large files are hashed beside the work in a thread."""
 
     def __init__(self) -> None:
@@ -90,9 +90,9 @@ class Digest:
             self._thread.shutdown(cancel_futures=True)
 
 
-def sha256_of(descriptor: int, may_go_on: Callable[[], bool]) -> str | None:
+def hash_descriptor(descriptor: int, may_go_on: Callable[[], bool]) -> str | None:
     """Hash an open file from where it stands to its end; None when it was not allowed to go on."""
-    digest = Digest()
+    digest = StreamingHash()
     try:
         while block := os.read(descriptor, 4 * BLOCK_BYTES):
             if not may_go_on():
@@ -103,7 +103,7 @@ def sha256_of(descriptor: int, may_go_on: Callable[[], bool]) -> str | None:
         digest.close()
 
 
-class Part:
+class PartialFile:
     """An unfinished file, open and locked.
 
     Attributes:
@@ -116,22 +116,22 @@ class Part:
         self._name = name
         self.descriptor = descriptor
         self.size = os.fstat(descriptor).st_size
-        self._digest = Digest()
+        self._digest = StreamingHash()
 
-    def note(self) -> Note:
+    def note(self) -> ResumeNote:
         """Return what was noted when its bytes came; an unreadable note is an empty one."""
         try:
             descriptor = os.open(self._note_name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
         except OSError:
-            return Note()
+            return ResumeNote()
         try:
-            return msgspec.json.decode(os.read(descriptor, _NOTE_BYTES), type=Note)
+            return msgspec.json.decode(os.read(descriptor, _NOTE_BYTES), type=ResumeNote)
         except (OSError, ValueError):
-            return Note()
+            return ResumeNote()
         finally:
             os.close(descriptor)
 
-    def remember(self, note: Note) -> None:
+    def remember(self, note: ResumeNote) -> None:
         """Note where the bytes come from; not flushed, because without it they are merely fetched again."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._note_name, flags, 0o666, dir_fd=self._folder)
@@ -140,7 +140,7 @@ class Part:
         finally:
             os.close(descriptor)
 
-    def take_up(self, may_go_on: Callable[[], bool]) -> bool:
+    def hash_existing(self, may_go_on: Callable[[], bool]) -> bool:
         """Hash what is there already; False when it was not allowed to go on."""
         position = 0
         while position < self.size:
@@ -168,7 +168,7 @@ class Part:
     def begin_anew(self) -> None:
         """Forget all bytes."""
         self._digest.close()
-        self._digest = Digest()
+        self._digest = StreamingHash()
         os.ftruncate(self.descriptor, 0)
         self.size = 0
         self._forget_note()
@@ -201,7 +201,7 @@ class Part:
         """Let the file go; an empty one is deleted."""
         self._digest.close()
         with contextlib.suppress(OSError):
-            if self.size == 0 and _is_named(self.descriptor, self._folder, self._name):
+            if self.size == 0 and _has_name(self.descriptor, self._folder, self._name):
                 self.discard()
         os.close(self.descriptor)
 
@@ -220,7 +220,7 @@ class Part:
             os.unlink(self._note_name, dir_fd=self._folder)
 
 
-def open_part(folder: int, name: str) -> Part:
+def open_partial(folder: int, name: str) -> PartialFile:
     """Open or make an unfinished file and hold it.
 
     Args:
@@ -232,12 +232,12 @@ def open_part(folder: int, name: str) -> Part:
         OSError: It cannot be made.
     """
     while True:
-        descriptor = _opened(folder, name)
+        descriptor = _open_regular(folder, name)
         try:
             _lock(descriptor, name)
             found = os.fstat(descriptor)
-            if found.st_nlink == 1 and _is_named(descriptor, folder, name):
-                return Part(folder, name, descriptor)
+            if found.st_nlink == 1 and _has_name(descriptor, folder, name):
+                return PartialFile(folder, name, descriptor)
             if found.st_nlink > 1:
                 # Written to, it would change another file too: a link made by somebody, or by a crash while publishing.
                 os.unlink(name, dir_fd=folder)
@@ -247,29 +247,29 @@ def open_part(folder: int, name: str) -> Part:
         os.close(descriptor)
 
 
-def sweep_part(folder: int, name: str) -> None:
+def delete_partial(folder: int, name: str) -> None:
     """Delete an unfinished file that nobody needs or writes any more."""
     # Opening makes the file when it is not there; then a note without a file, which a crash leaves, goes with it.
-    if any(_is_there(folder, one) for one in (name, f"{name}.note")):
-        with contextlib.suppress(OSError, Failure), open_part(folder, name) as part:
+    if any(_is_present(folder, one) for one in (name, f"{name}.note")):
+        with contextlib.suppress(OSError, Failure), open_partial(folder, name) as part:
             part.discard()
 
 
-def _opened(folder: int, name: str) -> int:
+def _open_regular(folder: int, name: str) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         descriptor = os.open(name, flags, 0o666, dir_fd=folder)
     except OSError as error:
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
-            raise _not_regular(name) from error
+            raise _not_regular_failure(name) from error
         raise
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         return descriptor
     os.close(descriptor)
-    raise _not_regular(name)
+    raise _not_regular_failure(name)
 
 
-def _not_regular(name: str) -> Failure:
+def _not_regular_failure(name: str) -> Failure:
     hint = "Move it away; the download needs this name for its unfinished file."
     return Failure("file-not-regular", f"{name} is not a regular file.", hint=hint)
 
@@ -287,7 +287,7 @@ def _lock(descriptor: int, name: str) -> None:
             raise
 
 
-def _is_there(folder: int, name: str) -> bool:
+def _is_present(folder: int, name: str) -> bool:
     try:
         os.stat(name, dir_fd=folder, follow_symlinks=False)
     except FileNotFoundError:
@@ -295,7 +295,7 @@ def _is_there(folder: int, name: str) -> bool:
     return True
 
 
-def _is_named(descriptor: int, folder: int, name: str) -> bool:
+def _has_name(descriptor: int, folder: int, name: str) -> bool:
     try:
         return os.path.samestat(os.fstat(descriptor), os.stat(name, dir_fd=folder, follow_symlinks=False))
     except FileNotFoundError:

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from comfywatchman.base.address import Place, parse_place, show_url
+from comfywatchman.base.address import Address, parse_address, printable_url
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections, Stream
-from comfywatchman.sources.download.responses import linked_sha256
+from comfywatchman.base.stream import ConnectionPool, HttpStream
+from comfywatchman.sources.download.responses import read_linked_sha256
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS, NO_HOSTS, reason_to_refuse
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_MOST_HOPS: Final = 6
+_MAX_REDIRECTS: Final = 6
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _RESOLVE: Final = re.compile(r"(https?://[^/]+/[^/]+/[^/]+/resolve/)([^/]+)(/.*)")
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
@@ -22,7 +22,7 @@ _TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class HostPolicy:
     """Where downloads may begin, and with which key.
 
     Attributes:
@@ -37,7 +37,7 @@ class Allowed:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ResolvedDownload:
     """The server that gives the bytes, and what the hub said on the way.
 
     Attributes:
@@ -48,17 +48,17 @@ class Found:
         is_elsewhere: Whether it is another origin than the one that was asked.
     """
 
-    stream: Stream
+    stream: HttpStream
     sha256: str | None
     size: int | None
     commit: str | None
     is_elsewhere: bool
 
 
-def reason_to_refuse_start(url: str, allowed: Allowed) -> str | None:
+def reason_to_refuse_start(url: str, allowed: HostPolicy) -> str | None:
     """Say why a download may not begin at an address; None when it may."""
     try:
-        place = parse_place(url)
+        place = parse_address(url)
     except Failure:
         return "it is no plain http or https address"
     if place.netloc in allowed.local_hosts:
@@ -72,7 +72,9 @@ def reason_to_refuse_start(url: str, allowed: Allowed) -> str | None:
     return None
 
 
-def follow(url: str, headers: Mapping[str, str], *, connections: Connections, allowed: Allowed) -> Found:
+def resolve_redirects(
+    url: str, headers: Mapping[str, str], *, connections: ConnectionPool, allowed: HostPolicy
+) -> ResolvedDownload:
     """Ask for an address and follow its redirects by hand.
 
     Args:
@@ -88,32 +90,32 @@ def follow(url: str, headers: Mapping[str, str], *, connections: Connections, al
     if reason is not None:
         raise Failure(
             "download-host-refused",
-            f"Nothing is fetched from {show_url(url)}: {reason}.",
+            f"Nothing is fetched from {printable_url(url)}: {reason}.",
             hint="If you trust that host, add it to [downloads] hosts.",
         )
-    place = start = parse_place(url)
+    place = start = parse_address(url)
     seen: set[str] = set()
     said: dict[str, str] = {}
-    while place.url not in seen and len(seen) < _MOST_HOPS:
+    while place.url not in seen and len(seen) < _MAX_REDIRECTS:
         seen.add(place.url)
-        own = _authorization(start, allowed) if place.origin == start.origin else {}
+        own = _build_authorization(start, allowed) if place.origin == start.origin else {}
         stream = connections.open(place, {**headers, **own})
         if place.origin == start.origin:
             said |= {name: value for name, value in stream.headers.items() if name.startswith("x-")}
         location = stream.headers.get("location")
         if stream.status not in _REDIRECTS or not location:
-            return _found(stream, said, is_elsewhere=place.origin != start.origin)
+            return _build_resolved_download(stream, said, is_elsewhere=place.origin != start.origin)
         with stream:
-            stream.short_text()
-            place = _next(place, location, allowed)
+            stream.read_beginning()
+            place = _read_redirect_target(place, location, allowed)
     raise Failure(
         "download-host-refused",
-        f"{start.shown} redirects in a circle, or more than {_MOST_HOPS} times.",
+        f"{start.shown} redirects in a circle, or more than {_MAX_REDIRECTS} times.",
         hint="Try again later, or take the file from another source: comfywatchman resolve --refresh",
     )
 
 
-def pinned(url: str, commit: str | None) -> str:
+def pin_to_commit(url: str, commit: str | None) -> str:
     """Return a Hugging Face address with its branch replaced by the commit, so that every piece is of one file."""
     parts = _RESOLVE.fullmatch(url)
     if parts is None or commit is None or not _COMMIT.fullmatch(commit):
@@ -121,8 +123,8 @@ def pinned(url: str, commit: str | None) -> str:
     return f"{parts[1]}{commit}{parts[3]}"
 
 
-def _next(place: Place, location: str, allowed: Allowed) -> Place:
-    target = parse_place(location, base=place)
+def _read_redirect_target(place: Address, location: str, allowed: HostPolicy) -> Address:
+    target = parse_address(location, base=place)
     if target.scheme != "https" and target.netloc not in allowed.local_hosts:
         raise Failure(
             "download-host-refused",
@@ -138,7 +140,7 @@ def _next(place: Place, location: str, allowed: Allowed) -> Place:
     return target
 
 
-def _authorization(place: Place, allowed: Allowed) -> dict[str, str]:
+def _build_authorization(place: Address, allowed: HostPolicy) -> dict[str, str]:
     token = allowed.tokens.get(place.origin)
     if not token:
         return {}
@@ -152,11 +154,11 @@ def _authorization(place: Place, allowed: Allowed) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-def _found(stream: Stream, said: Mapping[str, str], *, is_elsewhere: bool) -> Found:
+def _build_resolved_download(stream: HttpStream, said: Mapping[str, str], *, is_elsewhere: bool) -> ResolvedDownload:
     size = said.get("x-linked-size", "")
-    return Found(
+    return ResolvedDownload(
         stream,
-        sha256=linked_sha256(said),
+        sha256=read_linked_sha256(said),
         size=int(size) if _SIZE.fullmatch(size) else None,
         commit=said.get("x-repo-commit"),
         is_elsewhere=is_elsewhere,

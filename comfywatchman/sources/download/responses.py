@@ -16,7 +16,7 @@ from comfywatchman.base.errors import Failure
 OK: Final = 200
 PARTIAL: Final = 206
 RANGE_REFUSED: Final = 416
-_PASSING: Final = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
 _RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _NO_RANGE: Final = re.compile(r"bytes \*/(\d{1,18})")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -25,7 +25,7 @@ _TEXT_SUFFIXES: Final = (".json", ".yaml", ".yml", ".txt", ".html", ".md")
 _SHOWN_CHARS: Final = 160
 
 
-class Passing(Failure):
+class TransientFailure(Failure):
     """Trouble that may be over at the next attempt.
 
     Args:
@@ -40,7 +40,7 @@ class Passing(Failure):
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
+class ResumeDecision:
     """How to take a body.
 
     Attributes:
@@ -52,9 +52,9 @@ class Begin:
     total: int | None
 
 
-def how_to_begin(
+def decide_resume(
     status: int, headers: Mapping[str, str], length: int | None, *, have: int, expected: int | None
-) -> Begin | None:
+) -> ResumeDecision | None:
     """Decide what a 200, 206 or 416 means for a file of which the first bytes are there.
 
     Args:
@@ -68,11 +68,11 @@ def how_to_begin(
         Where its body goes, or None when the answer fits nothing that was asked, so that the file is to be begun anew.
     """
     if status == OK:
-        return Begin("zero", length)
+        return ResumeDecision("zero", length)
     if status == RANGE_REFUSED:
         found = _NO_RANGE.fullmatch(headers.get("content-range", ""))
         total = int(found[1]) if found else expected
-        return Begin("nowhere", total) if total == have else None
+        return ResumeDecision("nowhere", total) if total == have else None
     found = _RANGE.fullmatch(headers.get("content-range", "").strip().lower())
     if status != PARTIAL or found is None:
         return None
@@ -83,10 +83,10 @@ def how_to_begin(
         return None
     if expected is not None and total is not None and total != expected:
         return None
-    return Begin("here", total)
+    return ResumeDecision("here", total)
 
 
-def reason_no_model(headers: Mapping[str, str], name: str) -> str | None:
+def reason_not_model_response(headers: Mapping[str, str], name: str) -> str | None:
     """Say why a body that comes with status 200 or 206 cannot be the model, by its headers alone; None when it can."""
     packing = headers.get("content-encoding", "identity").strip().lower()
     if packing not in {"", "identity"}:
@@ -97,7 +97,7 @@ def reason_no_model(headers: Mapping[str, str], name: str) -> str | None:
     return "several parts at once" if kind.startswith("multipart/") else None
 
 
-def validator_of(headers: Mapping[str, str]) -> str | None:
+def read_strong_etag(headers: Mapping[str, str]) -> str | None:
     """Return the strong entity tag of an answer, the only proof that two pieces belong together."""
     # RFC 9110, section 13.1.5: a weak one must not be used for ranges.
     tag = headers.get("etag", "").strip()
@@ -105,13 +105,13 @@ def validator_of(headers: Mapping[str, str]) -> str | None:
     return tag if well_formed and tag.isascii() and tag.isprintable() else None
 
 
-def linked_sha256(headers: Mapping[str, str]) -> str | None:
+def read_linked_sha256(headers: Mapping[str, str]) -> str | None:
     """Return the hash that Hugging Face gives before a download (`X-Linked-Etag`); None for small files."""
     tag = headers.get("x-linked-etag", "").strip().removeprefix("W/").strip('"').lower()
     return tag if _SHA256.fullmatch(tag) else None
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, shown: str, *, now: datetime) -> Failure:
+def build_status_failure(status: int, headers: Mapping[str, str], body: bytes, shown: str, *, now: datetime) -> Failure:
     """Return what an error status means and what to do about it; `Passing` when waiting may help.
 
     Args:
@@ -121,15 +121,15 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, shown: str, *,
         shown: The address, fit for messages.
         now: For a `Retry-After` that is a date.
     """
-    said = _said(headers, body)
+    said = _read_error_message(headers, body)
     tail = f": {said}" if said else ""
-    wait = retry_after_seconds(headers.get("retry-after", ""), now=now)
+    wait = parse_retry_after_seconds(headers.get("retry-after", ""), now=now)
     if status == 429:  # noqa: PLR2004 - HTTP
-        return Passing(f"{shown} gives no more for now (429){tail}.", wait_seconds=wait, code="download-later")
-    if status in _PASSING:
-        return Passing(f"{shown} is in trouble ({status}){tail}.", wait_seconds=wait)
+        return TransientFailure(f"{shown} gives no more for now (429){tail}.", wait_seconds=wait, code="download-later")
+    if status in _TRANSIENT_STATUSES:
+        return TransientFailure(f"{shown} is in trouble ({status}){tail}.", wait_seconds=wait)
     if status in {401, 403}:
-        return _no_access(status, headers, body, shown, tail)
+        return _build_access_failure(status, headers, body, shown, tail)
     if status in {404, 410, 451}:
         meaning = {404: "is not there", 410: "was taken away", 451: "may not be given out"}[status]
         return Failure(
@@ -140,7 +140,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, shown: str, *,
     return Failure("download-wrong-content", f"{shown} answered with status {status}{tail}.")
 
 
-def retry_after_seconds(text: str, *, now: datetime) -> float:
+def parse_retry_after_seconds(text: str, *, now: datetime) -> float:
     """Return how long a `Retry-After` asks to wait; 0 for none or nonsense."""
     text = text.strip()
     if text.isascii() and text.isdigit():
@@ -152,11 +152,11 @@ def retry_after_seconds(text: str, *, now: datetime) -> float:
     return max(0.0, ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - now).total_seconds())
 
 
-def _no_access(status: int, headers: Mapping[str, str], body: bytes, shown: str, tail: str) -> Failure:
-    payload = _payload(body)
+def _build_access_failure(status: int, headers: Mapping[str, str], body: bytes, shown: str, tail: str) -> Failure:
+    payload = _parse_error_object(body)
     deadline = payload.get("deadline")
     if str(payload.get("error", "")).lower() == "early access" or deadline is not None:
-        until = f" until {_clean(str(deadline))}" if deadline else ""
+        until = f" until {_to_one_line(str(deadline))}" if deadline else ""
         return Failure(
             "download-early-access",
             f"{shown} is in early access{until}.",
@@ -174,13 +174,13 @@ def _no_access(status: int, headers: Mapping[str, str], body: bytes, shown: str,
     return Failure("download-no-access", f"{shown} is not given to this account ({status}){tail}.", hint=hint)
 
 
-def _said(headers: Mapping[str, str], body: bytes) -> str:
-    payload = _payload(body)
+def _read_error_message(headers: Mapping[str, str], body: bytes) -> str:
+    payload = _parse_error_object(body)
     texts = (payload.get("message"), payload.get("error"), headers.get("x-error-message"))
-    return next((_clean(text) for text in texts if isinstance(text, str) and text.strip()), "").rstrip(".")
+    return next((_to_one_line(text) for text in texts if isinstance(text, str) and text.strip()), "").rstrip(".")
 
 
-def _payload(body: bytes) -> Mapping[str, object]:
+def _parse_error_object(body: bytes) -> Mapping[str, object]:
     try:
         payload = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -188,5 +188,5 @@ def _payload(body: bytes) -> Mapping[str, object]:
     return payload if isinstance(payload, dict) else {}
 
 
-def _clean(text: str) -> str:
+def _to_one_line(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text[: 2 * _SHOWN_CHARS]).split())[:_SHOWN_CHARS]

@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.download.body import stopped
-from comfywatchman.sources.download.partial_file import sha256_of
+from comfywatchman.sources.download.body import stop_failure
+from comfywatchman.sources.download.partial_file import hash_descriptor
 
 
 @dataclass(frozen=True, slots=True)
-class Fetch:
+class DownloadRequest:
     """A file to fetch.
 
     Attributes:
@@ -30,7 +30,7 @@ class Fetch:
 
 
 @dataclass(frozen=True, slots=True)
-class Fetched:
+class DownloadResult:
     """What came of a fetch.
 
     Attributes:
@@ -48,7 +48,7 @@ class Fetched:
     was_there: bool = False
 
 
-def already_there(wanted: Fetch, folder: int, *, may_go_on: Callable[[], bool]) -> Fetched | None:
+def find_existing_file(wanted: DownloadRequest, folder: int, *, may_go_on: Callable[[], bool]) -> DownloadResult | None:
     """Return the file that has the name already, when it is the wanted one; None when the name is free.
 
     Raises:
@@ -58,25 +58,25 @@ def already_there(wanted: Fetch, folder: int, *, may_go_on: Callable[[], bool]) 
         descriptor = os.open(wanted.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError as error:
         if wanted.name in os.listdir(folder):
-            raise target_taken(wanted.name, "a link to nowhere") from error
+            raise target_taken_failure(wanted.name, "a link to nowhere") from error
         return None
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise target_taken(wanted.name, "no regular file")
+            raise target_taken_failure(wanted.name, "no regular file")
         if wanted.sha256 is None or found.st_size != (wanted.size or found.st_size):
-            raise target_taken(wanted.name, f"a file of {found.st_size} bytes")
-        sha256 = sha256_of(descriptor, may_go_on)
+            raise target_taken_failure(wanted.name, f"a file of {found.st_size} bytes")
+        sha256 = hash_descriptor(descriptor, may_go_on)
         if sha256 is None:
-            raise stopped()
+            raise stop_failure()
         if sha256 != wanted.sha256:
-            raise target_taken(wanted.name, f"a file with SHA-256 {sha256[:12]}…")
-        return Fetched(found.st_size, sha256, 0, 0, was_there=True)
+            raise target_taken_failure(wanted.name, f"a file with SHA-256 {sha256[:12]}…")
+        return DownloadResult(found.st_size, sha256, 0, 0, was_there=True)
     finally:
         os.close(descriptor)
 
 
-def target_taken(name: str, what: str = "another file") -> Failure:
+def target_taken_failure(name: str, what: str = "another file") -> Failure:
     """Return the failure of a name that is taken."""
     return Failure(
         "download-target-taken",

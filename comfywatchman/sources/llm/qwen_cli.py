@@ -10,9 +10,17 @@ from typing import Final
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import Child
-from comfywatchman.base.text import size_words
-from comfywatchman.sources.llm.ranking import SCHEMA, Prompt, Proposal, Question, make_prompt, plain, read_proposal
+from comfywatchman.base.process import ChildProcess
+from comfywatchman.base.text import format_size
+from comfywatchman.sources.llm.ranking import (
+    SCHEMA,
+    LlmPrompt,
+    LlmProposal,
+    LlmQuestion,
+    build_prompt,
+    parse_proposal,
+    to_plain_text,
+)
 
 _BUDGET_EXCEEDED: Final = 55
 _MOST_OUTPUT: Final = 2 << 20
@@ -27,7 +35,7 @@ EXCLUDED_TOOLS: Final = (
 """Tools that the program brings for its model; each is refused by name, since `--bare` alone leaves some of them."""
 
 
-class _Result(msgspec.Struct, frozen=True):
+class _QwenResult(msgspec.Struct, frozen=True):
     is_error: bool = False
     result: str | None = None
     structured_result: dict[str, object] | None = None
@@ -69,25 +77,25 @@ class QwenCommand:
         """Return the name of the model and what it is asked through."""
         return f"{self._model} (qwen command line)"
 
-    def propose(self, question: Question) -> Proposal:
+    def propose(self, question: LlmQuestion) -> LlmProposal:
         """Ask about one file.
 
         Raises:
             Failure: `llm-answer`, `child-failed` or `child-timeout`.
         """
-        prompt = make_prompt(question)
+        prompt = build_prompt(question)
         status, output, errors = self._run(prompt)
         if status == _BUDGET_EXCEEDED:
             raise Failure("child-timeout", "The qwen command line used up its time or its turns.", hint=_LONGER)
-        answer = _result(output)
+        answer = _parse_result(output)
         if answer is None or answer.is_error or status != 0:
             said = (answer.result if answer else None) or errors.decode("utf-8", "replace")
             raise Failure("child-failed", f"The qwen command line ended with status {status}: {self._shown(said)}.")
         if answer.structured_result is not None:
-            return read_proposal(json.dumps(answer.structured_result), results=len(question.results))
-        return read_proposal(answer.result or "", results=len(question.results))
+            return parse_proposal(json.dumps(answer.structured_result), results=len(question.results))
+        return parse_proposal(answer.result or "", results=len(question.results))
 
-    def _run(self, prompt: Prompt) -> tuple[int, bytes, bytes]:
+    def _run(self, prompt: LlmPrompt) -> tuple[int, bytes, bytes]:
         with tempfile.TemporaryDirectory(prefix="comfywatchman-qwen-", ignore_cleanup_errors=True) as private:
             empty = Path(private, "empty")
             empty.mkdir()
@@ -98,10 +106,10 @@ class QwenCommand:
                     raise Failure("child-timeout", message, hint=_LONGER)
                 output = child.output_tail(max_bytes=_MOST_OUTPUT + 1)
                 if len(output) > _MOST_OUTPUT:
-                    raise Failure("llm-answer", f"The qwen command line printed more than {size_words(_MOST_OUTPUT)}.")
+                    raise Failure("llm-answer", f"The qwen command line printed more than {format_size(_MOST_OUTPUT)}.")
                 return status, output, child.errors_tail()
 
-    def _started(self, prompt: Prompt, private: str, empty: Path) -> Child:
+    def _started(self, prompt: LlmPrompt, private: str, empty: Path) -> ChildProcess:
         variables = {
             "HOME": private,
             "TMPDIR": private,
@@ -110,12 +118,12 @@ class QwenCommand:
             "NO_COLOR": "1",
         }
         try:
-            return Child(self._arguments(prompt), extra_environment=variables, folder=empty)
+            return ChildProcess(self._arguments(prompt), extra_environment=variables, folder=empty)
         except Failure as failure:
             failure.hint = "Install the qwen command line, or name it in [llm] command."
             raise
 
-    def _arguments(self, prompt: Prompt) -> list[str]:
+    def _arguments(self, prompt: LlmPrompt) -> list[str]:
         return [
             self._command,
             "--bare",
@@ -136,10 +144,10 @@ class QwenCommand:
 
     def _shown(self, said: str) -> str:
         text = said.replace(self._key, "…") if self._key else said
-        return plain(text, 200) or "no reason given"
+        return to_plain_text(text, 200) or "no reason given"
 
 
-def _result(output: bytes) -> _Result | None:
+def _parse_result(output: bytes) -> _QwenResult | None:
     """Return what the program printed: the last result of its list of events, or its single object."""
     try:
         printed = msgspec.json.decode(output)
@@ -154,6 +162,6 @@ def _result(output: bytes) -> _Result | None:
         and ("result" in event or "structured_result" in event)
     ]
     try:
-        return msgspec.convert(results[-1], _Result) if results else None
+        return msgspec.convert(results[-1], _QwenResult) if results else None
     except msgspec.ValidationError:
         return None

@@ -58,7 +58,7 @@ _TASK: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class LlmSearchResult:
     """One search result that this program fetched itself.
 
     Attributes:
@@ -73,7 +73,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class LlmQuestion:
     """What a model is asked about one missing file.
 
     Attributes:
@@ -85,26 +85,26 @@ class Question:
 
     filename: str
     folder: str | None
-    results: tuple[Listed, ...]
+    results: tuple[LlmSearchResult, ...]
     asked: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
-class Prompt:
+class LlmPrompt:
     """The two texts that a model is sent."""
 
     system: str
     user: str
 
 
-class Pick(msgspec.Struct, frozen=True):
+class LlmPick(msgspec.Struct, frozen=True):
     """A result that the model chose: its id and the reason, as plain bounded text."""
 
     id: int
     why: str = ""
 
 
-class Proposal(msgspec.Struct, frozen=True):
+class LlmProposal(msgspec.Struct, frozen=True):
     """What a model answered.
 
     Attributes:
@@ -113,7 +113,7 @@ class Proposal(msgspec.Struct, frozen=True):
         invented: How many picks named no result of the question and were dropped.
     """
 
-    picks: tuple[Pick, ...] = ()
+    picks: tuple[LlmPick, ...] = ()
     queries: tuple[str, ...] = ()
     invented: int = 0
 
@@ -125,7 +125,7 @@ class CandidateProvider(Protocol):
     def name(self) -> str:
         """Return what reports call it."""
 
-    def propose(self, question: Question) -> Proposal:
+    def propose(self, question: LlmQuestion) -> LlmProposal:
         """Ask about one file.
 
         Raises:
@@ -143,23 +143,23 @@ class _RawAnswer(msgspec.Struct, frozen=True):
     queries: list[object] = []
 
 
-def make_prompt(question: Question) -> Prompt:
+def build_prompt(question: LlmQuestion) -> LlmPrompt:
     """Return what a model is sent: at most some 25,000 characters, whatever the results hold."""
     results = [
-        {"id": number, "source": plain(one.source, 40), "title": plain(one.title, _LONGEST_TITLE)}
-        | ({"text": text} if (text := plain(one.text, _LONGEST_TEXT)) else {})
+        {"id": number, "source": to_plain_text(one.source, 40), "title": to_plain_text(one.title, _LONGEST_TITLE)}
+        | ({"text": text} if (text := to_plain_text(one.text, _LONGEST_TEXT)) else {})
         for number, one in enumerate(question.results[:MOST_RESULTS], 1)
     ]
     asked = {
-        "file": plain(question.filename, _LONGEST_NAME),
-        "folder": plain(question.folder or "unknown", 80),
-        "queries_so_far": [plain(one, _LONGEST_QUERY) for one in question.asked[-12:]],
+        "file": to_plain_text(question.filename, _LONGEST_NAME),
+        "folder": to_plain_text(question.folder or "unknown", 80),
+        "queries_so_far": [to_plain_text(one, _LONGEST_QUERY) for one in question.asked[-12:]],
         "results": results,
     }
-    return Prompt(_TASK, json.dumps(asked, ensure_ascii=False))
+    return LlmPrompt(_TASK, json.dumps(asked, ensure_ascii=False))
 
 
-def read_proposal(text: str, *, results: int) -> Proposal:
+def parse_proposal(text: str, *, results: int) -> LlmProposal:
     """Read a model's answer: one JSON object, bare, fenced or among other words; of several the last one counts.
 
     Args:
@@ -171,17 +171,17 @@ def read_proposal(text: str, *, results: int) -> Proposal:
     """
     if len(text) > LONGEST_ANSWER:
         raise Failure("llm-answer", f"The language model answered with more than {LONGEST_ANSWER} characters.")
-    answers = [answer for found in _objects(text) if (answer := _shaped(found)) is not None]
+    answers = [answer for found in _find_json_objects(text) if (answer := _convert_answer(found)) is not None]
     if not answers:
         raise Failure(
             "llm-answer",
             "The language model answered with something else than the JSON asked for.",
             hint="Try a larger model: [llm] model.",
         )
-    return _bounded(answers[-1], min(results, MOST_RESULTS))
+    return _limit_answer(answers[-1], min(results, MOST_RESULTS))
 
 
-def plain(text: str, most: int) -> str:
+def to_plain_text(text: str, most: int) -> str:
     """Return text on one line, without control, format and unassigned characters, cut to a number of characters."""
     kept = (" " if char.isspace() else char for char in text[: most * 4] if char.isspace() or _is_visible(char))
     return " ".join("".join(kept).split())[:most].strip()
@@ -191,7 +191,7 @@ def _is_visible(char: str) -> bool:
     return not unicodedata.category(char).startswith("C")
 
 
-def _objects(text: str) -> Iterator[object]:
+def _find_json_objects(text: str) -> Iterator[object]:
     """Yield the outermost JSON objects of a text, trying a bounded number of places."""
     decoder = json.JSONDecoder()
     # What a model thinks aloud before its answer is no answer.
@@ -208,37 +208,37 @@ def _objects(text: str) -> Iterator[object]:
             yield found
 
 
-def _shaped(found: object) -> _RawAnswer | None:
+def _convert_answer(found: object) -> _RawAnswer | None:
     try:
         return msgspec.convert(found, _RawAnswer)
     except msgspec.ValidationError:
         return None
 
 
-def _bounded(answer: _RawAnswer, results: int) -> Proposal:
-    picks: dict[int, Pick] = {}
+def _limit_answer(answer: _RawAnswer, results: int) -> LlmProposal:
+    picks: dict[int, LlmPick] = {}
     invented = 0
     for raw in answer.picks:
-        pick = _pick(raw)
+        pick = _parse_pick(raw)
         if pick is None or not 1 <= pick.id <= results:
             invented += 1
         elif pick.id not in picks and len(picks) < _MOST_PICKS:
             picks[pick.id] = pick
     texts = (one for one in answer.queries if isinstance(one, str))
-    queries = dict.fromkeys(query for one in texts if (query := _query(one)))
-    return Proposal(tuple(picks.values()), tuple(queries)[:MOST_QUERIES], invented)
+    queries = dict.fromkeys(query for one in texts if (query := _clean_query(one)))
+    return LlmProposal(tuple(picks.values()), tuple(queries)[:MOST_QUERIES], invented)
 
 
-def _pick(raw: object) -> Pick | None:
+def _parse_pick(raw: object) -> LlmPick | None:
     try:
         # A small model writes the id as text, or leaves the reason out.
         found = msgspec.convert({"id": raw} if isinstance(raw, (int, str)) else raw, _RawPick, strict=False)
     except msgspec.ValidationError:
         return None
-    return Pick(found.id, plain(found.why, _LONGEST_TEXT))
+    return LlmPick(found.id, to_plain_text(found.why, _LONGEST_TEXT))
 
 
-def _query(text: str) -> str:
+def _clean_query(text: str) -> str:
     # An address is no search text, and what a search engine would obey as an operator is taken out.
-    words = re.sub(r"\S*(?:://|www\.)\S*|[\"<>{}|\\^`]", " ", plain(text, _LONGEST_QUERY)).split()
+    words = re.sub(r"\S*(?:://|www\.)\S*|[\"<>{}|\\^`]", " ", to_plain_text(text, _LONGEST_QUERY)).split()
     return " ".join(word.lstrip("-") for word in words if word.lstrip("-"))

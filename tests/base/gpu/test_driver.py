@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.base.gpu.driver import Driver, read_driver
+from comfywatchman.base.gpu.driver import GpuDriver, read_gpu_driver
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 
 CARD = GpuDevice(0, "GPU-a", "NVIDIA L4", 24, 20, 4)
@@ -13,12 +13,12 @@ CARD = GpuDevice(0, "GPU-a", "NVIDIA L4", 24, 20, 4)
     [
         (
             GpuReading("ok", (CARD,), None, "580.95.05", (13, 0)),
-            Driver(present=True, version="580.95.05", cuda=(13, 0), devices=("NVIDIA L4",)),
+            GpuDriver(present=True, version="580.95.05", cuda=(13, 0), devices=("NVIDIA L4",)),
         ),
-        (GpuReading("none", (), "no library"), Driver(present=False, reason="no library")),
-        (GpuReading("unknown", (), "it hung"), Driver(present=None, reason="it hung")),
+        (GpuReading("none", (), "no library"), GpuDriver(present=False, reason="no library")),
+        (GpuReading("unknown", (), "it hung"), GpuDriver(present=None, reason="it hung")),
     ],
     ids=["a card", "no card", "a driver that hangs"],
 )
-def test_the_driver_says_what_it_serves_and_silence_is_not_absence(reading: GpuReading, driver: Driver) -> None:
-    assert read_driver(lambda: reading) == driver
+def test_the_driver_says_what_it_serves_and_silence_is_not_absence(reading: GpuReading, driver: GpuDriver) -> None:
+    assert read_gpu_driver(lambda: reading) == driver

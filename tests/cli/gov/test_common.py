@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.cli.gov.main import gov
-from comfywatchman.governance.environments.access import look
-from tests.governance.contexts import Site, made
+from comfywatchman.governance.environments.access import read_context
+from tests.governance.contexts import Site, build_site
 
 # Longer than a name may be: asking for it fails for root, too, as a folder without permission does for others.
 UNSEEN = "a" * 300
@@ -19,7 +19,7 @@ UNSEEN = "a" * 300
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return made(tmp_path, init=False)
+    return build_site(tmp_path, init=False)
 
 
 @pytest.mark.parametrize("command", [["status"], ["check"], ["node", "list"], ["tx", "run", "x"]])
@@ -56,5 +56,5 @@ def test_another_comfyui_than_the_governed_one_is_told_not_to_count(site: Site) 
 
 def test_a_root_that_cannot_be_looked_into_is_a_failure_for_the_cycle(site: Site) -> None:
     with pytest.raises(Failure) as caught:
-        look(site.folder / UNSEEN, comfyui=site.comfyui, clock=site.clock, network={})
+        read_context(site.folder / UNSEEN, comfyui=site.comfyui, clock=site.clock, network={})
     assert caught.value.code == "file-unreadable"

@@ -21,13 +21,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from comfywatchman.base.files import to_json, write_atomic
-from comfywatchman.base.lock import hold
+from comfywatchman.base.lock import hold_lock
 from comfywatchman.cli.gov.main import COMMANDS, SUMMARIES, gov
 from comfywatchman.cli.main import main
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.selftest import acceptance
-from comfywatchman.governance.store.records import ConflictReport, Edge, Transaction, TransactionStatus
-from tests.governance.contexts import KeptSite, Site, made
+from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction, TransactionStatus
+from tests.governance.contexts import KeptSite, Site, build_site
 
 SCHEMAS = Path(__file__).parents[3] / "docs" / "reference" / "schemas"
 TXID = "20261120T120000Z-0000000a"
@@ -117,13 +117,13 @@ COMMANDS_ALONE = {name for name in COMMANDS if name not in {"node", "tx", "snaps
 
 @pytest.fixture
 def gov_on(kept_root: KeptSite) -> Gov:
-    return Gov(kept_root.restored())
+    return Gov(kept_root.restore())
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Gov:
     """Return one root for every test that changes nothing of it."""
-    return Gov(made(tmp_path_factory.mktemp("shared")))
+    return Gov(build_site(tmp_path_factory.mktemp("shared")))
 
 
 def test_help_names_every_command_and_the_exit_codes() -> None:
@@ -166,7 +166,7 @@ def test_init_on_a_governed_root_says_that_nothing_was_to_do(shared: Gov) -> Non
 
 
 def test_init_says_what_is_in_production(tmp_path: Path) -> None:
-    fresh = Gov(made(tmp_path, init=False))
+    fresh = Gov(build_site(tmp_path, init=False))
     result = fresh("init")
     assert result.exit_code == 0, result.output
     assert "1 package, all of their files verified" in result.stdout
@@ -211,7 +211,7 @@ def test_a_node_goes_from_a_folder_to_production_and_back(gov_on: Gov) -> None:
     promoted = gov_on("tx", "promote", txid)
     assert promoted.exit_code == 0, promoted.output
     assert "To take this back: gov rollback" in promoted.stdout
-    assert gov_on.site.imported("import plainlet; print(plainlet.__version__)") == "1.0"
+    assert gov_on.site.run_in_production("import plainlet; print(plainlet.__version__)") == "1.0"
     assert gov_on.json("tx", "inspect", txid)["transaction"]["status"] == "promoted"
     assert gov_on.json("node", "list")["nodes"][0]["code"] == "as-recorded"
     removed = gov_on("node", "remove", "depth")
@@ -331,7 +331,10 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
         kind="conflict",
         confidence="verified",
         summary="They clash.",
-        clash=(Edge(source="node old", requirement="numlet<2"), Edge(source="node new", requirement="numlet>=2")),
+        clash=(
+            RequirementEdge(source="node old", requirement="numlet<2"),
+            RequirementEdge(source="node new", requirement="numlet>=2"),
+        ),
         suggestions=("numlet==2.0",),
     )
     write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
@@ -381,7 +384,7 @@ def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
         kind="offline_cache_miss",
         confidence="unparsed",
         summary="No network.",
-        edges=(Edge(source="base", requirement="numpy"),),
+        edges=(RequirementEdge(source="base", requirement="numpy"),),
         raw_log="/logs/x",
     )
     write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
@@ -410,7 +413,7 @@ def test_a_change_that_was_cut_off_is_said_by_the_next_command(gov_on: Gov) -> N
 
 
 def test_who_is_waited_for_is_said(gov_on: Gov) -> None:
-    with hold(gov_on.site.layout.lock_file, command="gov tx run depth", clock=gov_on.site.clock):
+    with hold_lock(gov_on.site.layout.lock_file, command="gov tx run depth", clock=gov_on.site.clock):
         gov_on.site.layout.journal.write_text("{}")
         result = gov_on("status")
     assert "gov tx run depth" in result.stderr
@@ -419,7 +422,7 @@ def test_who_is_waited_for_is_said(gov_on: Gov) -> None:
 def test_run_starts_comfyui_from_the_real_folder_of_production(gov_on: Gov) -> None:
     (gov_on.site.comfyui / "main.py").write_text("import sys; print(sys.prefix, sys.argv[1:]); sys.exit(7)\n")
     ended = gov_on.program("run", "--", "--port", "8190")
-    key = generation.current(gov_on.site.layout)
+    key = generation.current_key(gov_on.site.layout)
     assert ended.returncode == 7, ended.stderr
     assert f"/envs/{key} " in ended.stdout
     assert "['--port', '8190']" in ended.stdout
@@ -440,11 +443,14 @@ def test_the_scripted_acceptance_passes_and_touches_nothing_of_the_root(gov_on: 
 def test_an_acceptance_that_fails_ends_with_1_and_leaves_nothing(shared: Gov, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = []
 
-    def fail(folder: Path, **_facts: object) -> tuple[acceptance.Step, ...]:
+    def fail(folder: Path, **_facts: object) -> tuple[acceptance.SelftestStep, ...]:
         folders.append(folder)
-        return (acceptance.Step("init", ok=False, detail="no disk"), acceptance.Step("tx run", ok=None, detail=""))
+        return (
+            acceptance.SelftestStep("init", ok=False, detail="no disk"),
+            acceptance.SelftestStep("tx run", ok=None, detail=""),
+        )
 
-    monkeypatch.setattr(acceptance, "accept", fail)
+    monkeypatch.setattr(acceptance, "run_selftest", fail)
     assert [step["ok"] for step in shared.json("test", code=1)["steps"]] == [False, None]
     assert "not tried" in shared("test").stdout
     assert [folder for folder in folders if folder.exists()] == []

@@ -5,7 +5,7 @@ from tests.governance.contexts import KeptSite
 
 
 def test_a_token_in_an_address_is_kept_nowhere_and_said_nowhere(kept_root: KeptSite) -> None:
-    gov = Gov(kept_root.restored())
+    gov = Gov(kept_root.restore())
     for url in ("https://me:t0ken@127.0.0.1:9/a/pack", "https://t0ken@127.0.0.1:9/a/pack?x", "ftp://me:t0ken@host/a"):
         result = gov("node", "add", url, "--json")
         assert result.exit_code == 1

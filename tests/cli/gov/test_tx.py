@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.cli.gov import tx
-from comfywatchman.governance.store.records import Diff, Promotion, PromotionPlan, Transaction
+from comfywatchman.governance.store.records import PackageDiff, Promotion, PromotionPlan, Transaction
 from tests.cli.gov.test_main import TXID, Gov
 from tests.governance.contexts import KeptSite
 
 
 @pytest.fixture
 def gov_on(kept_root: KeptSite) -> Gov:
-    return Gov(kept_root.restored())
+    return Gov(kept_root.restore())
 
 
 def test_before_the_first_trial_the_list_says_how_to_begin(gov_on: Gov) -> None:
@@ -20,7 +20,7 @@ def test_before_the_first_trial_the_list_says_how_to_begin(gov_on: Gov) -> None:
 
 
 def test_the_list_shows_what_came_with_each(gov_on: Gov) -> None:
-    gov_on.record("completed", diff=Diff(added=("plainlet==1.0",)))
+    gov_on.record("completed", diff=PackageDiff(added=("plainlet==1.0",)))
     shown = gov_on("tx", "list").stdout
     assert TXID in shown
     assert "plainlet==1.0" in shown
@@ -29,7 +29,7 @@ def test_the_list_shows_what_came_with_each(gov_on: Gov) -> None:
 def test_of_many_packages_the_first_are_shown_and_a_program_gets_all(gov_on: Gov) -> None:
     added = tuple(f"p{number}==1.0" for number in range(10))
     plan = PromotionPlan(unparseable=("-e .",))
-    gov_on.record("resolved", diff=Diff(added=added), resolution_pins=("p1==1.0",), promotion_plan=plan)
+    gov_on.record("resolved", diff=PackageDiff(added=added), resolution_pins=("p1==1.0",), promotion_plan=plan)
     shown = gov_on("tx", "inspect", TXID).stdout
     assert "+ p7==1.0" in shown
     assert "p8" not in shown
@@ -71,7 +71,7 @@ def test_a_program_is_answered_at_each_step_of_the_chain(gov_on: Gov) -> None:
 
 def test_a_promotion_tells_what_does_not_fit_and_what_was_locked_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
     promotion = Promotion(status="promoted", violations=("numlet wants x",), differences=("numlet 1.0 -> 2.0",))
-    tx._say_promoted(Transaction(txid=TXID, node_id="depth", started_at="", status="promoted", promotion=promotion))
+    tx._print_promoted(Transaction(txid=TXID, node_id="depth", started_at="", status="promoted", promotion=promotion))
     said = capsys.readouterr().out
     assert "nobody pinned it: numlet wants x" in said
     assert "than was tried: numlet 1.0 -> 2.0" in said

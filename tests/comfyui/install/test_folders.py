@@ -38,9 +38,9 @@ def test_core_folders_look_where_comfyui_looks(tmp_path: Path) -> None:
 
 def test_legacy_names_lead_to_todays(tmp_path: Path) -> None:
     folders = resolve(tmp_path)
-    assert folders.canonical("unet") == "diffusion_models"
-    assert folders.canonical("clip") == "text_encoders"
-    assert folders.canonical("nobody") == "nobody"
+    assert folders.get_canonical_name("unet") == "diffusion_models"
+    assert folders.get_canonical_name("clip") == "text_encoders"
+    assert folders.get_canonical_name("nobody") == "nobody"
     assert folders.get("clip") is folders.get("text_encoders")
     assert folders.get("nobody") is None
     assert "unet" not in folders.names()

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput, LoaderTable, builtin_table
+from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput, LoaderTable, load_builtin_table
 
 
 def loader(class_type: str, name: str, folder: str = "loras", index: int | None = None) -> LoaderInput:
@@ -12,7 +12,7 @@ def loader(class_type: str, name: str, folder: str = "loras", index: int | None 
 
 
 def test_core_loaders_are_known_with_folder_and_place() -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     assert [(one.name, one.folder, one.widget_index, one.confidence) for one in table.inputs("CheckpointLoader")] == [
         ("config_name", "configs", 0, "high"),
         ("ckpt_name", "checkpoints", 1, "high"),
@@ -21,20 +21,20 @@ def test_core_loaders_are_known_with_folder_and_place() -> None:
 
 
 def test_an_unknown_class_has_nothing() -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     assert (table.inputs("NoSuch"), table.widget_names("NoSuch")) == ((), ())
     assert table.is_plain("NoSuch")
 
 
 def test_core_inputs_offer_exactly_what_the_server_offers_beside_files() -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     assert table.inputs("CheckpointLoaderSimple")[0].not_files == ()
     assert table.inputs("VAELoader")[0].not_files == ("pixel_space",)
     assert table.inputs("Efficient Loader")[0].not_files is NOT_FILES
 
 
 def test_pickers_presets_and_self_fetched_inputs_are_known_by_name_and_place() -> None:
-    table = builtin_table()
+    table = load_builtin_table()
     assert table.is_picker("ToDetailerPipe", "Select to add LoRA")
     assert table.is_preset("IPAdapterUnifiedLoader", 0)
     assert table.is_preset("IPAdapterUnifiedLoader", "preset")
@@ -55,7 +55,7 @@ def test_a_full_list_of_names_wins_over_single_places() -> None:
 
 def test_later_knowledge_fills_gaps_and_changes_nothing_that_was_known() -> None:
     old = LoaderTable([loader("X", "a", "loras")], widget_names={"X": ["a"]})
-    new = old.extended([loader("X", "a", "vae"), loader("X", "b", "vae"), loader("Y", "c")], widget_names={"X": ["z"]})
+    new = old.merge([loader("X", "a", "vae"), loader("X", "b", "vae"), loader("Y", "c")], widget_names={"X": ["z"]})
     assert [(one.name, one.folder) for one in new.inputs("X")] == [("a", "loras"), ("b", "vae")]
     assert [one.name for one in new.inputs("Y")] == ["c"]
     assert new.widget_names("X") == ("a",)
@@ -64,25 +64,25 @@ def test_later_knowledge_fills_gaps_and_changes_nothing_that_was_known() -> None
 
 def test_live_knowledge_may_override() -> None:
     old = LoaderTable([loader("X", "a", "loras")], widget_names={"X": ["a"]})
-    new = old.extended([loader("X", "a", "vae")], widget_names={"X": ["z"]}, override=True)
+    new = old.merge([loader("X", "a", "vae")], widget_names={"X": ["z"]}, override=True)
     assert [(one.name, one.folder) for one in new.inputs("X")] == [("a", "vae")]
     assert new.widget_names("X") == ("z",)
 
 
 def test_what_is_no_loader_stays_known_in_an_extended_table() -> None:
-    table = builtin_table().extended([])
+    table = load_builtin_table().merge([])
     assert table.is_picker("ToDetailerPipe", "Select to add LoRA")
     assert table.is_preset("IPAdapterUnifiedLoader", 0)
     assert table.auto_downloads("DWPreprocessor", 4)
 
 
 def test_the_fingerprint_follows_the_content() -> None:
-    table = builtin_table()
-    assert table.fingerprint == table.extended([]).fingerprint
+    table = load_builtin_table()
+    assert table.fingerprint == table.merge([]).fingerprint
     changed = [
-        table.extended([loader("X", "a")]),
-        table.extended([loader("X", "a", "vae")]),
-        table.extended([], widget_names={"X": ["a"]}),
+        table.merge([loader("X", "a")]),
+        table.merge([loader("X", "a", "vae")]),
+        table.merge([], widget_names={"X": ["a"]}),
         LoaderTable([]),
         LoaderTable([], pickers={"X": ["a"]}),
         LoaderTable([], presets={"X": ["a"]}),
@@ -94,7 +94,7 @@ def test_the_fingerprint_follows_the_content() -> None:
 @pytest.mark.parametrize("run", range(3))
 def test_the_shipped_table_is_cheap_to_load(run: int) -> None:
     del run
-    builtin_table.cache_clear()
+    load_builtin_table.cache_clear()
     start = time.process_time()
-    builtin_table()
+    load_builtin_table()
     assert time.process_time() - start < 0.02

@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from comfywatchman.comfyui.loaders.table import builtin_table
-from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN, FileInput, FileInputs
+from comfywatchman.comfyui.loaders.table import load_builtin_table
+from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, FileInput, FileInputTable
 
 
 def test_what_is_known_first_is_kept() -> None:
-    table = FileInputs([FileInput("X", "a", "picture", 0)])
-    more = table.extended([FileInput("X", "a", "video", 3), FileInput("X", "b", "sound"), FileInput("Y", "c", "video")])
+    table = FileInputTable([FileInput("X", "a", "picture", 0)])
+    more = table.merge([FileInput("X", "a", "video", 3), FileInput("X", "b", "sound"), FileInput("Y", "c", "video")])
     assert list(more.of("X")) == [FileInput("X", "a", "picture", 0), FileInput("X", "b", "sound")]
-    assert more.holds("Y", "c")
-    assert not more.holds("Y", "a")
-    assert not table.holds("X", "b")
+    assert more.has_input("Y", "c")
+    assert not more.has_input("Y", "a")
+    assert not table.has_input("X", "b")
     assert list(table.of("Z")) == []
-    assert not table.holds("Z", "a")
+    assert not table.has_input("Z", "a")
 
 
 def test_every_builtin_input_is_listed_once() -> None:
-    listed = [(one.class_type, one.name) for inputs in BUILTIN.by_class.values() for one in inputs.values()]
+    listed = [(one.class_type, one.name) for inputs in BUILTIN_FILE_INPUTS.by_class.values() for one in inputs.values()]
     assert len(listed) == len(set(listed)) == 16
 
 
 def test_a_new_input_changes_what_is_kept_of_workflows() -> None:
-    table = builtin_table()
-    more = table.extended([], file_inputs=[FileInput("X", "a", "picture", 0)])
-    assert more.file_inputs.holds("X", "a")
-    assert more.file_inputs.holds("LoadImage", "image")
+    table = load_builtin_table()
+    more = table.merge([], file_inputs=[FileInput("X", "a", "picture", 0)])
+    assert more.file_inputs.has_input("X", "a")
+    assert more.file_inputs.has_input("LoadImage", "image")
     assert more.fingerprint != table.fingerprint
-    assert table.extended([]).fingerprint == table.fingerprint
+    assert table.merge([]).fingerprint == table.fingerprint

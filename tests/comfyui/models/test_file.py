@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfywatchman.comfyui.models.file import HeaderFacts, check_header, suffix_of
+from comfywatchman.comfyui.models.file import HeaderFacts, check_header, get_suffix
 from tests.model_files import gguf, put, safetensors, with_header
 
 
@@ -167,9 +167,9 @@ def test_a_read_error_is_unreadable_not_a_crash() -> None:
     [("a.SafeTensors", ".safetensors"), (".hidden", ""), ("a.b.GGUF", ".gguf"), ("none", ""), ("d.x/none", "")],
 )
 def test_suffixes_are_those_that_comfyui_compares(name: str, suffix: str) -> None:
-    assert suffix_of(name) == suffix
+    assert get_suffix(name) == suffix
 
 
 @given(st.text("a./S", max_size=10))
 def test_a_suffix_is_what_the_standard_library_says_in_lower_case(name: str) -> None:
-    assert suffix_of(name) == os.path.splitext(name)[1].lower()
+    assert get_suffix(name) == os.path.splitext(name)[1].lower()

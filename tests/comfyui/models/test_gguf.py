@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.comfyui.models.file import check_header
-from comfywatchman.comfyui.models.gguf import READ_BYTES, least_size
+from comfywatchman.comfyui.models.gguf import READ_BYTES, measure_minimum_size
 from tests.model_files import put
 
 F16, Q4_K, NOBODY_KNOWS = 1, 12, 200
@@ -78,7 +78,7 @@ def test_a_file_that_was_cut_anywhere_is_not(tmp_path_factory: pytest.TempPathFa
 
 def test_the_alignment_that_the_file_states_counts(tmp_path: Path) -> None:
     content = whole(("a", (4,), F16, 8), pairs=ALIGNED, alignment=64)
-    assert least_size(lambda start, count: content[start : start + count], 1, len(ALIGNED)) == len(content)
+    assert measure_minimum_size(lambda start, count: content[start : start + count], 1, len(ALIGNED)) == len(content)
     assert code(tmp_path, content[:-1]) == "truncated"
 
 
@@ -98,6 +98,6 @@ def test_a_header_that_no_version_describes_is_damaged(tmp_path: Path, content: 
 @pytest.mark.slow
 def test_a_long_header_is_read_on_and_one_without_end_is_not_judged() -> None:
     long = whole(("a", (1,), F16, 2), pairs=(pair("tokens", 9, strings(*["word"] * (READ_BYTES[0] // 8))),))
-    assert least_size(lambda start, count: long[start : start + count], 1, 1) == len(long)
+    assert measure_minimum_size(lambda start, count: long[start : start + count], 1, 1) == len(long)
     endless = whole(pairs=(pair("text", 8, text("x" * 100)),)) + bytes(READ_BYTES[-1])
-    assert least_size(lambda start, count: endless[start : start + count], 0, 1 << 40) is None
+    assert measure_minimum_size(lambda start, count: endless[start : start + count], 0, 1 << 40) is None

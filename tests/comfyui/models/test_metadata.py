@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfywatchman.comfyui.models.metadata import MAX_ENTRIES, MAX_TEXT, _gguf_pairs, read_metadata
+from comfywatchman.comfyui.models.metadata import MAX_ENTRIES, MAX_TEXT, _parse_gguf_pairs, read_metadata
 from comfywatchman.comfyui.models.safetensors import MAX_CHECKED_BYTES
 from tests.model_files import gguf, put, safetensors, with_header
 
@@ -85,13 +85,13 @@ def test_gguf_numbers_and_lists_are_read_and_the_rest_is_left() -> None:
     texts = struct.pack("<IQ", 8, 2) + (struct.pack("<Q", 1) + b"t") * 2
     numbers = struct.pack("<IQ", 4, 3) + bytes(12)
     content = pair(b"a", 9, texts) + pair(b"b", 9, numbers) + pair(b"c", 4, b"\7\0\0\0") + pair(b"d", 99, b"")
-    assert dict(_gguf_pairs(content, 9)) == {"a": "list of 2", "b": "list of 3", "c": 7}
+    assert dict(_parse_gguf_pairs(content, 9)) == {"a": "list of 2", "b": "list of 3", "c": 7}
 
 
 def test_gguf_lengths_that_lie_end_the_reading() -> None:
     huge = struct.pack("<Q", 2**63)
-    assert dict(_gguf_pairs(huge + b"x", 2**64 - 1)) == {}
-    assert dict(_gguf_pairs(pair(b"a", 9, struct.pack("<IQ", 10, 2**64 - 1)) + b"x" * 50, 5)) == {
+    assert dict(_parse_gguf_pairs(huge + b"x", 2**64 - 1)) == {}
+    assert dict(_parse_gguf_pairs(pair(b"a", 9, struct.pack("<IQ", 10, 2**64 - 1)) + b"x" * 50, 5)) == {
         "a": f"list of {2**64 - 1}"
     }
 
@@ -99,4 +99,4 @@ def test_gguf_lengths_that_lie_end_the_reading() -> None:
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=200), st.integers(0, 2**64 - 1))
 def test_no_gguf_can_crash_the_reading(content: bytes, pairs: int) -> None:
-    assert len(dict(_gguf_pairs(content, pairs))) <= len(content)
+    assert len(dict(_parse_gguf_pairs(content, pairs))) <= len(content)

@@ -8,7 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfywatchman.comfyui.models.safetensors import MAX_CHECKED_BYTES, check_safetensors, check_tensor, data_bytes
+from comfywatchman.comfyui.models.safetensors import (
+    MAX_CHECKED_BYTES,
+    check_safetensors,
+    measure_data,
+    parse_tensor_span,
+)
 from tests.model_files import safetensors, with_header
 
 
@@ -184,7 +189,7 @@ def one_by_one(header: dict[str, object]) -> tuple[int, int] | None:
     """Return what looking at each tensor alone says; None for a fault."""
     end = 0
     try:
-        spans = sorted(check_tensor(name, tensor) for name, tensor in header.items())
+        spans = sorted(parse_tensor_span(name, tensor) for name, tensor in header.items())
     except ValueError:
         return None
     for start, stop in spans:
@@ -199,7 +204,7 @@ def one_by_one(header: dict[str, object]) -> tuple[int, int] | None:
 @given(st.dictionaries(st.sampled_from("abcd"), TENSORS, max_size=4))
 def test_looking_at_all_tensors_at_once_says_the_same_as_one_by_one(header: dict[str, object]) -> None:
     try:
-        together = data_bytes(header)
+        together = measure_data(header)
     except ValueError:
         together = None
     assert together == one_by_one(header)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, known_core_classes, version_key
+from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, load_core_classes, parse_version
 
 
 def test_every_known_class_has_a_comparable_version() -> None:
-    known = known_core_classes()
+    known = load_core_classes()
     assert len(known) > 900
-    assert all(version_key(version) for version in known.values())
+    assert all(parse_version(version) for version in known.values())
 
 
 def test_classes_of_many_versions_are_known() -> None:
-    known = known_core_classes()
-    assert version_key(known["KSampler"]) < (0, 3, 64)  # type: ignore[operator]  # held above
+    known = load_core_classes()
+    assert parse_version(known["KSampler"]) < (0, 3, 64)  # type: ignore[operator]  # held above
     assert known["LoadMoGeModel"] == "0.21.1"
 
 
 def test_no_editor_only_class_is_taken_for_one_of_the_server() -> None:
-    assert not EDITOR_ONLY & known_core_classes().keys()
+    assert not EDITOR_ONLY & load_core_classes().keys()
     assert "Image Comparer (rgthree)" not in EDITOR_ONLY
 
 
@@ -37,4 +37,4 @@ def test_no_editor_only_class_is_taken_for_one_of_the_server() -> None:
     ],
 )
 def test_versions_are_compared_by_their_numbers(text: str | None, key: tuple[int, ...] | None) -> None:
-    assert version_key(text) == key
+    assert parse_version(text) == key

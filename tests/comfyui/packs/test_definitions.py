@@ -9,7 +9,12 @@ from textwrap import dedent
 
 import pytest
 
-from comfywatchman.comfyui.packs.definitions import NodeSpecs, core_files, read_core_specs, read_pack_specs
+from comfywatchman.comfyui.packs.definitions import (
+    NodeDefinitions,
+    list_core_files,
+    read_core_definitions,
+    read_pack_definitions,
+)
 
 NODE = "class A: pass\nclass B: pass\nclass C: pass\n"
 
@@ -22,12 +27,12 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def read(folder: Path) -> NodeSpecs:
+def read(folder: Path) -> NodeDefinitions:
     sources = [str(path.relative_to(folder)) for path in folder.rglob("*.py")]
-    return read_pack_specs(folder, sources, label=folder.name)
+    return read_pack_definitions(folder, sources, label=folder.name)
 
 
-def one(tmp_path: Path, text: str) -> NodeSpecs:
+def one(tmp_path: Path, text: str) -> NodeDefinitions:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text(NODE + dedent(text), "utf-8")
     return read(tmp_path / "pack")
@@ -470,7 +475,7 @@ def test_import_circles_and_links_in_circles_end(tmp_path: Path) -> None:
         b="from .a import *\nfrom .a import M",
     )
     os.symlink(tmp_path, tmp_path / "loop")
-    specs = read_pack_specs(tmp_path, ["__init__.py", "a.py", "b.py"], label="p")
+    specs = read_pack_definitions(tmp_path, ["__init__.py", "a.py", "b.py"], label="p")
     assert specs.classes == {"FromA", "X"}
 
 
@@ -497,7 +502,7 @@ def test_one_unreadable_module_leaves_the_others(tmp_path: Path) -> None:
 def test_a_pack_of_one_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "single.py"
     path.write_text("NODE_CLASS_MAPPINGS = {'One': None}", "utf-8")
-    assert read_pack_specs(path, ["single.py"], label="single").classes == {"One"}
+    assert read_pack_definitions(path, ["single.py"], label="single").classes == {"One"}
 
 
 def test_the_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
@@ -515,7 +520,7 @@ def test_the_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
         comfy_extras__in__other="NODE_CLASS_MAPPINGS = {'NotLoaded': None}",
         comfy_api_nodes__in__nodes_y="NODE_CLASS_MAPPINGS = {'Api': None}",
     )
-    specs = read_core_specs(tmp_path)
+    specs = read_core_definitions(tmp_path)
     assert (specs.classes, specs.complete) == ({"Loader", "Extra", "Api"}, True)
     assert {(i.class_type, i.folder) for i in specs.loader_inputs} == {
         ("Loader", "checkpoints"),
@@ -524,8 +529,8 @@ def test_the_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
 
 
 def test_without_a_core_nothing_is_claimed(tmp_path: Path) -> None:
-    assert core_files(tmp_path) == []
-    assert not read_core_specs(tmp_path).complete
+    assert list_core_files(tmp_path) == []
+    assert not read_core_definitions(tmp_path).complete
 
 
 def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
@@ -549,8 +554,6 @@ def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
         ("class N(P):\n    pass\nclass P(N):\n    pass", True),
     ],
 )
-def test_a_class_checks_inputs_by_itself_unless_its_source_shows_that_it_does_not(
-    tmp_path: Path, source: str, *, checks: bool
-) -> None:
+def test_class_may_check_inputs_unless_its_source_shows_otherwise(tmp_path: Path, source: str, *, checks: bool) -> None:
     specs = one(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
     assert (specs.own_checks == {"N"}) is checks

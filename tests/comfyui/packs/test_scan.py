@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from comfywatchman.comfyui.packs.scan import PackListing, fingerprint_of_files, walk_packs
+from comfywatchman.comfyui.packs.scan import PackListing, find_packs, fingerprint_files
 
 
 def add(path: Path, text: str = "x = 1\n") -> Path:
@@ -16,7 +16,7 @@ def add(path: Path, text: str = "x = 1\n") -> Path:
 
 
 def by_folder(*folders: Path) -> dict[str, PackListing]:
-    return {listing.folder: listing for listing in walk_packs(folders)}
+    return {listing.folder: listing for listing in find_packs(folders)}
 
 
 def test_folders_and_single_files_are_packs_and_other_entries_are_not(tmp_path: Path) -> None:
@@ -87,12 +87,12 @@ def test_a_single_file_changes_its_fingerprint(tmp_path: Path) -> None:
 
 
 def test_a_missing_custom_nodes_folder_holds_no_packs(tmp_path: Path) -> None:
-    assert walk_packs([tmp_path / "nowhere"]) == ()
+    assert find_packs([tmp_path / "nowhere"]) == ()
 
 
 def test_names_that_are_no_utf8_are_listed(tmp_path: Path) -> None:
     add(Path(os.fsdecode(os.fsencode(tmp_path) + b"/p\xff")) / "__init__.py")
-    (listing,) = walk_packs([tmp_path])
+    (listing,) = find_packs([tmp_path])
     assert os.fsencode(listing.folder) == b"p\xff"
 
 
@@ -132,9 +132,9 @@ def test_a_worktree_has_a_git_fingerprint_of_its_own(tmp_path: Path) -> None:
 
 def test_absent_files_have_a_fingerprint_too(tmp_path: Path) -> None:
     path = tmp_path / "nodes.py"
-    absent = fingerprint_of_files([path])
+    absent = fingerprint_files([path])
     path.write_text("", "utf-8")
-    assert fingerprint_of_files([path]) != absent
+    assert fingerprint_files([path]) != absent
 
 
 def test_a_pipe_in_the_place_of_a_packs_git_folder_is_not_waited_for(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, builtin_table
-from comfywatchman.comfyui.references.find import find_references, unnamed_models
+from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
+from comfywatchman.comfyui.references.find import find_references, find_unnamed_models
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
@@ -12,7 +12,7 @@ Short = tuple[str, str, str | None, bool]
 
 
 def references(*nodes: Json, table: LoaderTable | None = None, links: list[object] | None = None) -> list[Reference]:
-    return list(find_references(samples.read(graph(*nodes, links=links)), table or builtin_table()))
+    return list(find_references(samples.read(graph(*nodes, links=links)), table or load_builtin_table()))
 
 
 def short(*nodes: Json, links: list[object] | None = None) -> list[Short]:
@@ -21,7 +21,7 @@ def short(*nodes: Json, links: list[object] | None = None) -> list[Short]:
 
 def api(class_type: str, **inputs: object) -> list[Reference]:
     raw = {"1": {"class_type": class_type, "inputs": inputs}}
-    return list(find_references(samples.read(raw), builtin_table()))
+    return list(find_references(samples.read(raw), load_builtin_table()))
 
 
 def test_a_loader_of_the_table_names_a_file_of_its_folder() -> None:
@@ -162,7 +162,7 @@ def test_a_lora_tag_in_a_node_that_ignores_it_is_unsure() -> None:
 
 
 def test_the_power_lora_loader_names_what_is_switched_on_and_off() -> None:
-    found = find_references(samples.read(samples.power_loras()), builtin_table())
+    found = find_references(samples.read(samples.power_loras()), load_builtin_table())
     assert [(one.value, one.active, one.kind, one.folder, one.confidence) for one in found] == [
         ("on.safetensors", True, "lora_list", "loras", "high"),
         ("off.safetensors", False, "lora_list", "loras", "high"),
@@ -299,8 +299,8 @@ def test_an_unnamed_value_beside_a_fed_one_is_still_looked_at() -> None:
 
 
 def unnamed(raw: Json, table: LoaderTable | None = None) -> list[tuple[str, str | None]]:
-    workflow, table = samples.read(raw), table or builtin_table()
-    return [(one.code, one.node_path) for one in unnamed_models(workflow, table, find_references(workflow, table))]
+    workflow, table = samples.read(raw), table or load_builtin_table()
+    return [(one.code, one.node_path) for one in find_unnamed_models(workflow, table, find_references(workflow, table))]
 
 
 def prompt(**inputs: object) -> Json:
@@ -313,18 +313,18 @@ def test_a_required_name_that_a_prompt_leaves_out_is_told() -> None:
     assert unnamed(prompt(ckpt_name="a.ckpt")) == []
 
 
-def test_what_the_editor_fills_in_or_what_nobody_knows_to_be_required_may_be_left_out() -> None:
+def test_optional_or_editor_filled_inputs_may_be_omitted() -> None:
     assert unnamed(graph(node(1, "CheckpointLoaderSimple"))) == []
     live = [LoaderInput("X", "which", "vae", 0, "a running server", "high")]
-    assert unnamed(prompt(ckpt_name="a.ckpt"), builtin_table().extended(live, override=True)) == []
+    assert unnamed(prompt(ckpt_name="a.ckpt"), load_builtin_table().merge(live, override=True)) == []
 
 
-def test_a_name_that_only_a_run_gives_is_told_unless_another_node_names_a_model_of_that_folder() -> None:
+def test_computed_model_name_is_reported_unless_the_folder_has_a_named_model() -> None:
     computed = prompt(ckpt_name=["2", 0])
     assert unnamed(computed) == [("model-name-computed", "1")]
     selector = LoaderInput("X", "which", "checkpoints", 0, "a pack", "medium")
     computed["2"]["inputs"] = {"which": "a.ckpt"}
-    assert unnamed(computed, builtin_table().extended([selector])) == []
+    assert unnamed(computed, load_builtin_table().merge([selector])) == []
 
 
 def test_a_computed_name_of_the_editors_file_is_told_of_active_nodes_only() -> None:

@@ -7,20 +7,20 @@ from typing import Any
 import orjson
 import pytest
 
-from comfywatchman.comfyui.loaders.table import builtin_table
-from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN, FileInput, FileInputs
-from comfywatchman.comfyui.references.input_files import InputFile, required_files, split_annotation
+from comfywatchman.comfyui.loaders.table import load_builtin_table
+from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, FileInput, FileInputTable
+from comfywatchman.comfyui.references.input_files import InputFile, find_required_files, split_annotation
 from comfywatchman.comfyui.workflow.reader import read_workflow
 
 
-def needed(*nodes: dict[str, Any], known: FileInputs = BUILTIN) -> list[tuple[str, str, str]]:
+def needed(*nodes: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
     graph = {"nodes": [{"id": n, **node} for n, node in enumerate(nodes, start=1)], "links": [], "version": 0.4}
     return shown(graph, known)
 
 
-def shown(graph: dict[str, Any], known: FileInputs = BUILTIN) -> list[tuple[str, str, str]]:
-    workflow = read_workflow(orjson.dumps(graph), table=builtin_table())
-    return [(one.node_path, one.kind, one.name) for one in required_files(workflow, known)]
+def shown(graph: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
+    workflow = read_workflow(orjson.dumps(graph), table=load_builtin_table())
+    return [(one.node_path, one.kind, one.name) for one in find_required_files(workflow, known)]
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_values_beside_files_are_none() -> None:
 
 
 def test_an_input_known_by_name_alone_is_found_by_name_alone() -> None:
-    known = FileInputs([FileInput("X", "clip", "video")])
+    known = FileInputTable([FileInput("X", "clip", "video")])
     assert needed({"type": "X", "widgets_values": ["a.mp4"]}, known=known) == []
     assert needed({"type": "X", "widgets_values": {"clip": "a.mp4"}}, known=known) == [("1", "video", "a.mp4")]
 
@@ -107,9 +107,9 @@ def test_an_annotation_names_the_folder_as_the_server_reads_it(name: str, folder
 def test_the_annotation_decides_the_folder_whatever_the_class_is_called() -> None:
     node = {"class_type": "LoadImageOutput", "inputs": {"image": "a.png"}}
     annotated = {"class_type": "LoadImage", "inputs": {"image": "sub/a.png [output]"}}
-    workflow = read_workflow(orjson.dumps({"1": node, "2": annotated}), table=builtin_table())
-    assert required_files(workflow, BUILTIN) == (
+    workflow = read_workflow(orjson.dumps({"1": node, "2": annotated}), table=load_builtin_table())
+    assert find_required_files(workflow, BUILTIN_FILE_INPUTS) == (
         InputFile("a.png", "input", "picture", "LoadImageOutput", "1", "image"),
         InputFile("sub/a.png [output]", "output", "picture", "LoadImage", "2", "image"),
     )
-    assert [one.relative for one in required_files(workflow, BUILTIN)] == ["a.png", "sub/a.png"]
+    assert [one.relative for one in find_required_files(workflow, BUILTIN_FILE_INPUTS)] == ["a.png", "sub/a.png"]

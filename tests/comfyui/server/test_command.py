@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.server.command import arguments, environment, keeps_to_base, known_options
+from comfywatchman.comfyui.server.command import (
+    build_command,
+    build_environment,
+    has_base_directory_option,
+    read_known_options,
+)
 
 PYTHON = Path("/envs/one/bin/python")
 CLI_ARGS = """
@@ -22,15 +27,15 @@ def comfyui(tmp_path: Path) -> Path:
 
 
 def test_options_are_read_from_the_source_without_running_it(comfyui: Path) -> None:
-    assert known_options(comfyui) == frozenset({"--listen", "--port", "--cpu"})
-    assert not keeps_to_base(known_options(comfyui))
+    assert read_known_options(comfyui) == frozenset({"--listen", "--port", "--cpu"})
+    assert not has_base_directory_option(read_known_options(comfyui))
 
 
 def test_a_comfyui_that_does_not_tell_its_options_is_given_all(tmp_path: Path) -> None:
-    assert known_options(tmp_path) is None
-    assert keeps_to_base(None)
+    assert read_known_options(tmp_path) is None
+    assert has_base_directory_option(None)
     base = tmp_path / "base"
-    assert arguments(PYTHON, tmp_path, base, 9000, use_cpu=True) == (
+    assert build_command(PYTHON, tmp_path, base, 9000, use_cpu=True) == (
         "/envs/one/bin/python",
         f"{tmp_path}/main.py",
         "--listen=127.0.0.1",
@@ -47,21 +52,21 @@ def test_a_comfyui_that_does_not_tell_its_options_is_given_all(tmp_path: Path) -
 
 
 def test_options_that_this_comfyui_does_not_know_are_left_out(comfyui: Path) -> None:
-    command = arguments(PYTHON, comfyui, comfyui / "base", 9000, use_cpu=False)
+    command = build_command(PYTHON, comfyui, comfyui / "base", 9000, use_cpu=False)
     assert command[2:] == ("--listen=127.0.0.1", "--port=9000")
 
 
 def test_a_persons_arguments_stay_unless_they_lead_out_of_the_trial(comfyui: Path) -> None:
     extra = ("--listen", "0.0.0.0", "--fast", "fp16", "--port=8188", "--tls-keyfile", "k", "--auto-launch", "--lowvram")  # noqa: S104
-    assert arguments(PYTHON, comfyui, comfyui, 9000, use_cpu=False, extra=extra)[2:] == (
+    assert build_command(PYTHON, comfyui, comfyui, 9000, use_cpu=False, extra=extra)[2:] == (
         *("--fast", "fp16", "--lowvram"),
         *("--listen=127.0.0.1", "--port=9000"),
     )
-    assert "--lowvram" not in arguments(PYTHON, comfyui, comfyui, 9000, use_cpu=True, extra=extra)
+    assert "--lowvram" not in build_command(PYTHON, comfyui, comfyui, 9000, use_cpu=True, extra=extra)
 
 
 def test_programs_that_a_node_calls_are_those_of_the_environment() -> None:
-    made = environment(PYTHON, "/usr/bin:/bin", {"HTTP_PROXY": "http://proxy"})
+    made = build_environment(PYTHON, "/usr/bin:/bin", {"HTTP_PROXY": "http://proxy"})
     assert made["PATH"] == "/envs/one/bin:/usr/bin:/bin"
     assert (made["VIRTUAL_ENV"], made["PYTHONNOUSERSITE"], made["HTTP_PROXY"]) == ("/envs/one", "1", "http://proxy")
-    assert environment(PYTHON, "", {})["PATH"] == "/envs/one/bin"
+    assert build_environment(PYTHON, "", {})["PATH"] == "/envs/one/bin"

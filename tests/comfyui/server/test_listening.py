@@ -13,13 +13,13 @@ import pytest
 from comfywatchman.comfyui.server.listening import (
     Exposure,
     Listener,
-    asked_for,
-    exposures,
-    free_port,
-    holders,
-    listeners,
+    find_exposures,
+    find_free_port,
+    find_session_pids,
+    find_socket_owners,
+    parse_listen_argument,
     parse_listeners,
-    session_pids,
+    read_listeners,
 )
 
 HEAD = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
@@ -48,7 +48,7 @@ def test_only_listening_sockets_are_read() -> None:
 def test_loopback_is_told_from_the_rest() -> None:
     found = (*parse_listeners(TCP), *parse_listeners(TCP6))
     assert [one.address for one in found if one.inode != 555] == ["127.0.0.1", "0.0.0.0", "::1", "::"]  # noqa: S104
-    assert [one.inode for one in found if one.beyond_loopback] == [222, 666]
+    assert [one.inode for one in found if one.is_beyond_loopback] == [222, 666]
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_loopback_is_told_from_the_rest() -> None:
     ],
 )
 def test_the_arguments_tell_where_comfyui_was_asked_to_listen(arguments: list[str], address: str | None) -> None:
-    assert asked_for(["python", "main.py", *arguments]) == address
+    assert parse_listen_argument(["python", "main.py", *arguments]) == address
 
 
 @contextmanager
@@ -85,26 +85,26 @@ def serving(comfyui: Path, address: str, port: int) -> Iterator[int]:
 
 
 def test_a_comfyui_beyond_loopback_is_seen_with_its_port(tmp_path: Path) -> None:
-    port = free_port()
+    port = find_free_port()
     with serving(tmp_path / "ComfyUI", "0.0.0.0", port) as pid:  # noqa: S104
-        assert exposures(tmp_path / "ComfyUI") == (Exposure(pid, "0.0.0.0", port, certain=True),)  # noqa: S104
+        assert find_exposures(tmp_path / "ComfyUI") == (Exposure(pid, "0.0.0.0", port, certain=True),)  # noqa: S104
         (tmp_path / "other").mkdir()
         (tmp_path / "other" / "main.py").touch()
-        assert exposures(tmp_path / "other") == ()
+        assert find_exposures(tmp_path / "other") == ()
 
 
 def test_a_comfyui_on_loopback_is_no_exposure(tmp_path: Path) -> None:
-    with serving(tmp_path / "ComfyUI", "127.0.0.1", free_port()) as pid:
-        assert exposures(tmp_path / "ComfyUI") == ()
-        assert session_pids(pid) == (pid,)
+    with serving(tmp_path / "ComfyUI", "127.0.0.1", find_free_port()) as pid:
+        assert find_exposures(tmp_path / "ComfyUI") == ()
+        assert find_session_pids(pid) == (pid,)
 
 
 def test_the_owner_of_a_socket_is_found_among_those_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        inode = next(one.inode for one in listeners() if one.port == port)
-        assert holders({inode}, [os.getpid()]) == {inode: os.getpid()}
-        assert holders({inode}, [1 << 30]) == {}
+        inode = next(one.inode for one in read_listeners() if one.port == port)
+        assert find_socket_owners({inode}, [os.getpid()]) == {inode: os.getpid()}
+        assert find_socket_owners({inode}, [1 << 30]) == {}
 
 
 def test_where_the_sockets_of_a_process_cannot_be_seen_its_arguments_tell(tmp_path: Path) -> None:
@@ -114,9 +114,9 @@ def test_where_the_sockets_of_a_process_cannot_be_seen_its_arguments_tell(tmp_pa
     for pid, rest in ((7, "--listen"), (8, "--cpu")):
         (proc / str(pid)).mkdir(parents=True)
         (proc / str(pid) / "cmdline").write_text(f"python\0{tmp_path}/ComfyUI/main.py\0{rest}\0")
-    assert exposures(tmp_path / "ComfyUI", proc) == (Exposure(7, "0.0.0.0,::", 0, certain=False),)
+    assert find_exposures(tmp_path / "ComfyUI", proc) == (Exposure(7, "0.0.0.0,::", 0, certain=False),)
 
 
 def test_a_machine_that_tells_nothing_has_no_exposure(tmp_path: Path) -> None:
-    assert exposures(tmp_path, tmp_path / "no proc") == ()
-    assert listeners(tmp_path / "no proc") == ()
+    assert find_exposures(tmp_path, tmp_path / "no proc") == ()
+    assert read_listeners(tmp_path / "no proc") == ()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.server.start_log import failure_reasons, import_times, last_start
+from comfywatchman.comfyui.server.start_log import parse_failure_reasons, parse_import_times, read_last_start
 
 START = """\
 [START] something
@@ -28,7 +28,7 @@ def write(path: Path, text: str, *, seconds: float = 1000.0) -> Path:
 
 def test_the_last_start_names_what_failed_and_what_did_not(tmp_path: Path) -> None:
     path = write(tmp_path / "user/comfyui.log", START)
-    start = last_start(tmp_path)
+    start = read_last_start(tmp_path)
     assert start is not None
     assert (start.path, start.logged_ns) == (path, 1000 * 10**9)
     assert start.failed == {"Broken Pack", "early"}
@@ -37,7 +37,7 @@ def test_the_last_start_names_what_failed_and_what_did_not(tmp_path: Path) -> No
 
 def test_of_several_starts_in_one_log_the_last_counts(tmp_path: Path) -> None:
     write(tmp_path / "comfyui.log", START + START.replace("(IMPORT FAILED)", "").replace("(PRESTARTUP FAILED)", ""))
-    start = last_start(tmp_path)
+    start = read_last_start(tmp_path)
     assert start is not None
     assert start.failed == frozenset()
 
@@ -45,7 +45,7 @@ def test_of_several_starts_in_one_log_the_last_counts(tmp_path: Path) -> None:
 def test_of_several_logs_the_newest_counts(tmp_path: Path) -> None:
     write(tmp_path / "user/comfyui.log", START, seconds=1000)
     newer = write(tmp_path / "user/comfyui_8188.log", START.replace("early", "late"), seconds=2000)
-    start = last_start(tmp_path)
+    start = read_last_start(tmp_path)
     assert start is not None
     assert start.path == newer
     assert "late" in start.failed
@@ -54,7 +54,7 @@ def test_of_several_logs_the_newest_counts(tmp_path: Path) -> None:
 def test_colours_and_windows_paths_are_read(tmp_path: Path) -> None:
     line = "\x1b[32m[INFO]\x1b[0m   0.1 seconds (IMPORT FAILED): C:\\ComfyUI\\custom_nodes\\pack\n"
     write(tmp_path / "comfyui.log", f"Import times for custom nodes:\n{line}")
-    start = last_start(tmp_path)
+    start = read_last_start(tmp_path)
     assert start is not None
     assert start.failed == {"pack"}
 
@@ -64,16 +64,16 @@ def test_colours_and_windows_paths_are_read(tmp_path: Path) -> None:
 )
 def test_a_log_that_tells_nothing_is_no_start(tmp_path: Path, text: str) -> None:
     write(tmp_path / "comfyui.log", text)
-    assert last_start(tmp_path) is None
+    assert read_last_start(tmp_path) is None
 
 
 def test_without_a_log_nothing_is_known(tmp_path: Path) -> None:
-    assert last_start(tmp_path) is None
+    assert read_last_start(tmp_path) is None
 
 
 def test_a_fifo_under_the_name_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "comfyui.log")
-    assert last_start(tmp_path) is None
+    assert read_last_start(tmp_path) is None
 
 
 REASONS = """\
@@ -103,12 +103,12 @@ Import times for custom nodes:
 
 
 def test_a_failed_prestartup_script_counts_though_the_pack_was_imported() -> None:
-    told = import_times(REASONS)
+    told = parse_import_times(REASONS)
     assert told == (frozenset({"early", "empty", "third", "broken", "silent"}), frozenset({"fine"}))
 
 
 def test_each_failure_is_given_its_reason() -> None:
-    assert failure_reasons(REASONS, ["early", "empty", "third", "broken", "silent"]) == {
+    assert parse_failure_reasons(REASONS, ["early", "empty", "third", "broken", "silent"]) == {
         "early": "no such thing",
         "empty": "the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one).",
         "third": "not today",
@@ -118,9 +118,9 @@ def test_each_failure_is_given_its_reason() -> None:
 
 
 def test_a_log_without_the_list_tells_nothing() -> None:
-    assert import_times("Starting server\n") is None
+    assert parse_import_times("Starting server\n") is None
 
 
 def test_a_prestartup_failure_of_an_earlier_start_does_not_count() -> None:
-    told = import_times(REASONS + "Import times for custom nodes:\n   0.0 seconds: /c/custom_nodes/early\n")
+    told = parse_import_times(REASONS + "Import times for custom nodes:\n   0.0 seconds: /c/custom_nodes/early\n")
     assert told == (frozenset(), frozenset({"early"}))

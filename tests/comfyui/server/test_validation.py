@@ -6,8 +6,14 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.comfyui.server.active_nodes import Wired, wired_nodes
-from comfywatchman.comfyui.server.validation import ServerRules, has_no_output, read_rules, refused, without_own_checks
+from comfywatchman.comfyui.server.active_nodes import WiredNode, build_wiring
+from comfywatchman.comfyui.server.validation import (
+    ValidationRules,
+    has_no_output,
+    keep_server_checked_lists,
+    read_rules,
+    validate_prompt,
+)
 from tests.comfyui.workflow.samples import graph, node, read, slot
 
 SAMPLER: dict[str, Any] = {"model": ["MODEL", {}], "sampler_name": [["euler", "dpm"], {}], "steps": ["INT", {}]}
@@ -26,15 +32,15 @@ OBJECT_INFO: dict[str, Any] = {
 }
 
 
-def rules(*unchecked: str, **more: Any) -> ServerRules:
-    return without_own_checks(read_rules(OBJECT_INFO | more, "0.33.0"), {"Load", "Sample", "Save", *unchecked})
+def rules(*unchecked: str, **more: Any) -> ValidationRules:
+    return keep_server_checked_lists(read_rules(OBJECT_INFO | more, "0.33.0"), {"Load", "Sample", "Save", *unchecked})
 
 
-def wired(*nodes: Any, **more: Any) -> tuple[Wired, ...]:
-    return wired_nodes(read(graph(*nodes, **more)), ())
+def wired(*nodes: Any, **more: Any) -> tuple[WiredNode, ...]:
+    return build_wiring(read(graph(*nodes, **more)), ())
 
 
-def chain(sampler: str = "euler", *, load_mode: int = 0, **more: Any) -> tuple[Wired, ...]:
+def chain(sampler: str = "euler", *, load_mode: int = 0, **more: Any) -> tuple[WiredNode, ...]:
     """Return load -> sample -> save, as the editor's file has it."""
     sample = [slot("model", 1, widget=False, kind="MODEL"), slot("sampler_name"), slot("steps")]
     return wired(
@@ -46,24 +52,24 @@ def chain(sampler: str = "euler", *, load_mode: int = 0, **more: Any) -> tuple[W
     )
 
 
-def said(nodes: tuple[Wired, ...], known: ServerRules) -> list[tuple[str, str, str | None]]:
-    return [(one.node.path, one.input, one.value) for one in refused(nodes, known).inputs]
+def said(nodes: tuple[WiredNode, ...], known: ValidationRules) -> list[tuple[str, str, str | None]]:
+    return [(one.node.path, one.input, one.value) for one in validate_prompt(nodes, known).inputs]
 
 
 def test_a_whole_workflow_is_not_refused() -> None:
-    assert refused(chain(), rules()).inputs == ()
+    assert validate_prompt(chain(), rules()).inputs == ()
     assert not has_no_output(chain(), rules())
 
 
 def test_a_value_that_the_list_does_not_hold_is_refused_with_what_is_offered() -> None:
-    found = refused(chain("no_such"), rules())
+    found = validate_prompt(chain("no_such"), rules())
     (one,) = found.inputs
     assert (one.node.path, one.input, one.value, one.offered) == ("2", "sampler_name", "no_such", ("euler", "dpm"))
     assert found.is_whole
 
 
 def test_a_class_that_checks_by_itself_is_left_to_it() -> None:
-    assert said(chain("no_such"), without_own_checks(read_rules(OBJECT_INFO, "0.33.0"), {"Save"})) == []
+    assert said(chain("no_such"), keep_server_checked_lists(read_rules(OBJECT_INFO, "0.33.0"), {"Save"})) == []
 
 
 @pytest.mark.parametrize(
@@ -89,7 +95,7 @@ def test_an_optional_list_refuses_too() -> None:
     info = entry(model=["MODEL", {}], steps=["INT", {}], optional={"sampler_name": ["COMBO", {"options": ["euler"]}]})
     assert said(chain("no_such"), rules(Sample=info)) == [("2", "sampler_name", "no_such")]
     for older in ("0.3.75", "unknown", None):
-        known = without_own_checks(read_rules(OBJECT_INFO | {"Sample": info}, older), {"Sample"})
+        known = keep_server_checked_lists(read_rules(OBJECT_INFO | {"Sample": info}, older), {"Sample"})
         assert said(chain("no_such"), known) == []
 
 
@@ -100,7 +106,7 @@ def test_nodes_that_lead_to_no_output_are_not_looked_at() -> None:
 
 def test_what_only_a_muted_node_feeds_is_refused() -> None:
     assert said(chain(load_mode=2), rules()) == [("2", "model", None)]
-    assert refused(chain(load_mode=2), rules()).is_whole
+    assert validate_prompt(chain(load_mode=2), rules()).is_whole
 
 
 def test_what_nothing_is_linked_to_is_refused() -> None:
@@ -141,15 +147,15 @@ def test_the_servers_own_format_has_to_give_every_required_input() -> None:
         "2": {"class_type": "Sample", "inputs": {"model": ["1", 0], "sampler_name": "euler"}},
         "3": {"class_type": "Save", "inputs": {"images": ["2", 0]}},
     }
-    assert said(wired_nodes(read(prompt), ()), rules()) == [("2", "steps", None)]
+    assert said(build_wiring(read(prompt), ()), rules()) == [("2", "steps", None)]
     growing = {"Sample": entry(model=["MODEL", {}], images=["COMFY_AUTOGROW_V3", {}])}
-    assert said(wired_nodes(read(prompt), ()), rules(**growing)) == []
+    assert said(build_wiring(read(prompt), ()), rules(**growing)) == []
 
 
 def test_while_one_output_is_whole_the_server_runs_that_one() -> None:
     nodes = (*chain("no_such"), *wired(node(7, "Other")))
     info = {"Other": entry(output=True)}
-    found = refused(nodes, rules(**info))
+    found = validate_prompt(nodes, rules(**info))
     assert ([one.input for one in found.inputs], found.is_whole) == (["sampler_name"], False)
 
 
@@ -168,7 +174,7 @@ def test_links_between_ids_that_stand_twice_are_not_followed() -> None:
 def test_long_texts_and_names_of_models_are_not_kept_as_choices() -> None:
     texts = [slot("a"), slot("b"), slot("c"), slot("d")]
     content = read(graph(node(1, "Load", ["x" * 65, "two\nlines", "m.safetensors", "euler"], inputs=texts)))
-    (one,) = wired_nodes(content, {("1", "c")})
+    (one,) = build_wiring(content, {("1", "c")})
     assert one.texts == {"d": "euler"}
 
 

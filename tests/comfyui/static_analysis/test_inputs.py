@@ -8,7 +8,7 @@ from textwrap import dedent
 import pytest
 
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
-from comfywatchman.comfyui.packs.definitions import read_pack_specs
+from comfywatchman.comfyui.packs.definitions import read_pack_definitions
 
 V1 = """
 import os, folder_paths
@@ -37,7 +37,7 @@ async def comfy_entrypoint():
 
 def read(tmp_path: Path, source: str) -> list[FileInput]:
     (tmp_path / "__init__.py").write_text(dedent(source), "utf-8")
-    return read_pack_specs(tmp_path, ["__init__.py"], label="pack").file_inputs
+    return read_pack_definitions(tmp_path, ["__init__.py"], label="pack").file_inputs
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from comfywatchman.comfyui.loaders.table import builtin_table
-from comfywatchman.comfyui.workflow.document import Node, Workflow
+from comfywatchman.comfyui.loaders.table import load_builtin_table
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowNode
 from comfywatchman.comfyui.workflow.reader import read_workflow
 
 SUB = "11111111-2222-4333-8444-555555555555"
@@ -59,10 +59,10 @@ def with_subgraph(host: Json, *definitions: Json) -> Json:
 
 def read(raw: object) -> Workflow:
     """Read a workflow written as JSON values."""
-    return read_workflow(json.dumps(raw).encode(), table=builtin_table())
+    return read_workflow(json.dumps(raw).encode(), table=load_builtin_table())
 
 
-def nodes_of(raw: object) -> dict[str, Node]:
+def nodes_of(raw: object) -> dict[str, WorkflowNode]:
     """Read a workflow and give its nodes by path."""
     return {found.path: found for found in read(raw).nodes}
 

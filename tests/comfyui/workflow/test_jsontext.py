@@ -5,34 +5,34 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.json_limits import MAX_VALUES
-from comfywatchman.comfyui.workflow.jsontext import parse
+from comfywatchman.base.json_limits import MAX_JSON_VALUES
+from comfywatchman.comfyui.workflow.jsontext import parse_json
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
 def test_every_encoding_that_json_may_have_is_understood(encoding: str) -> None:
-    assert parse('{"name": "Käse 猫"}'.encode(encoding)) == ({"name": "Käse 猫"}, ())
+    assert parse_json('{"name": "Käse 猫"}'.encode(encoding)) == ({"name": "Käse 猫"}, ())
 
 
 def test_bare_nan_and_infinity_become_null() -> None:
-    assert parse(b'{"a": [NaN, Infinity, -Infinity, 1.5]}') == ({"a": [None, None, None, 1.5]}, ())
+    assert parse_json(b'{"a": [NaN, Infinity, -Infinity, 1.5]}') == ({"a": [None, None, None, 1.5]}, ())
 
 
 def test_half_a_surrogate_pair_is_replaced_in_names_and_values_at_every_depth() -> None:
-    value, problems = parse(rb'{"a\ud800": ["\udc80x", {"b": [["\ud800"]]}], "ok": "\ud83d\ude00"}')
+    value, problems = parse_json(rb'{"a\ud800": ["\udc80x", {"b": [["\ud800"]]}], "ok": "\ud83d\ude00"}')
     json.dumps(value, ensure_ascii=False).encode("utf-8")
     assert value == {"a�": ["�x", {"b": [["�"]]}], "ok": "😀"}
     assert problems == ()
 
 
 def test_bytes_that_are_no_text_are_replaced_and_reported() -> None:
-    value, problems = parse(b'{"note": "caf\xe9"}')
+    value, problems = parse_json(b'{"note": "caf\xe9"}')
     assert value == {"note": "caf�"}
     assert [problem.code for problem in problems] == ["text-not-utf8"]
 
 
 def test_the_last_of_two_equal_keys_counts() -> None:
-    assert parse(b'{"a": 1, "a": 2}')[0] == {"a": 2}
+    assert parse_json(b'{"a": 1, "a": 2}')[0] == {"a": 2}
 
 
 @pytest.mark.parametrize(
@@ -40,20 +40,20 @@ def test_the_last_of_two_equal_keys_counts() -> None:
 )
 def test_what_is_not_json_is_said_to_be_so(content: bytes) -> None:
     with pytest.raises(Failure) as caught:
-        parse(content)
+        parse_json(content)
     assert caught.value.code == "workflow-not-json"
 
 
 @pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 100_000, b"[" * 3000 + b"]" * 3000])
 def test_nesting_beyond_the_stack_is_a_failure(content: bytes) -> None:
     with pytest.raises(Failure) as caught:
-        parse(content)
+        parse_json(content)
     assert caught.value.code == "workflow-too-deep"
 
 
 def test_a_file_of_more_values_than_any_workflow_is_not_parsed() -> None:
-    many = b"[" + b"[]," * (MAX_VALUES // 2) + b"0]"
+    many = b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]"
     with pytest.raises(Failure) as caught:
-        parse(many)
+        parse_json(many)
     assert caught.value.code == "workflow-too-deep"
-    assert parse(b'["' + b"a" * MAX_VALUES + b'"]')[1] == ()
+    assert parse_json(b'["' + b"a" * MAX_JSON_VALUES + b'"]')[1] == ()

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from comfywatchman.comfyui.workflow.document import Format
+from comfywatchman.comfyui.workflow.document import WorkflowFormat
 from tests.comfyui.workflow import samples
 
 
@@ -14,7 +14,7 @@ def test_a_prompt_gives_values_and_linked_inputs_by_name() -> None:
 
 def test_the_body_of_a_queue_request_is_a_prompt() -> None:
     wrapped = samples.read({"prompt": samples.prompt(), "client_id": "x"})
-    assert (wrapped.format, wrapped.nodes) == (Format.API, samples.read(samples.prompt()).nodes)
+    assert (wrapped.format, wrapped.nodes) == (WorkflowFormat.API, samples.read(samples.prompt()).nodes)
 
 
 def test_a_text_node_supplies_the_value_it_is_linked_to() -> None:

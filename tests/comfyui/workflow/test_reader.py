@@ -5,8 +5,8 @@ import json
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders.table import builtin_table
-from comfywatchman.comfyui.workflow.document import DeclaredModel, Format
+from comfywatchman.comfyui.loaders.table import load_builtin_table
+from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowFormat
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import graph, link, node, slot
@@ -14,7 +14,7 @@ from tests.comfyui.workflow.samples import graph, link, node, slot
 
 def test_an_empty_graph_is_a_workflow_without_nodes() -> None:
     found = samples.read({"nodes": []})
-    assert (found.format, found.nodes, found.problems) == (Format.UI, (), ())
+    assert (found.format, found.nodes, found.problems) == (WorkflowFormat.UI, (), ())
 
 
 @pytest.mark.parametrize(
@@ -62,13 +62,13 @@ def test_the_two_versions_of_the_editor_format_are_told_apart() -> None:
         "reroutes": [],
     }
     found = samples.read(raw)
-    assert found.format is Format.UI_V1
+    assert found.format is WorkflowFormat.UI_V1
     assert found.nodes[1].values == {"ckpt_name": "linked.safetensors"}
 
 
 def test_the_container_is_carried_through() -> None:
     content = json.dumps(graph()).encode()
-    assert read_workflow(content, container="png", table=builtin_table()).container == "png"
+    assert read_workflow(content, container="png", table=load_builtin_table()).container == "png"
 
 
 def test_notes_are_text_and_no_nodes() -> None:

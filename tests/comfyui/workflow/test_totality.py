@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from tests.accuracy.templates import template_files
@@ -24,7 +24,7 @@ MUTATED_SAMPLES = 2_000
 
 def outcome(content: bytes) -> str:
     """Read a file wholly and give how that ended; every other exception than a Failure is the test's failure."""
-    table = builtin_table()
+    table = load_builtin_table()
     try:
         workflow = read_workflow(content, table=table)
     except Failure as failure:

@@ -3,51 +3,55 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.governance.checks.pending import (
-    Open,
+    OpenTransaction,
     StorageFacts,
-    conflicts_result,
-    listening_result,
-    storage_result,
-    transactions_result,
+    judge_conflicts,
+    judge_listening,
+    judge_storage,
+    judge_transactions,
 )
 from comfywatchman.governance.store.records import TransactionStatus
 
 
 @pytest.mark.parametrize("status", ["promoted", "aborted", "failed"])
 def test_a_transaction_that_is_over_waits_for_nobody(status: TransactionStatus) -> None:
-    assert transactions_result([Open("t", "depth", status)]).status == "ok"
+    assert judge_transactions([OpenTransaction("t", "depth", status)]).status == "ok"
 
 
 def test_a_running_transaction_waits_only_when_its_process_is_gone() -> None:
-    assert transactions_result([Open("t", "depth", "running", is_alive=True)]).status == "ok"
-    assert transactions_result([Open("t", "depth", "running")]).action == "gov tx abort t"
+    assert judge_transactions([OpenTransaction("t", "depth", "running", is_alive=True)]).status == "ok"
+    assert judge_transactions([OpenTransaction("t", "depth", "running")]).action == "gov tx abort t"
 
 
 def test_the_most_pressing_transaction_gives_the_command() -> None:
-    result = transactions_result([Open("a", "x", "completed"), Open("b", "y", "needs_resolution")])
+    result = judge_transactions([OpenTransaction("a", "x", "completed"), OpenTransaction("b", "y", "needs_resolution")])
     assert result.status == "warn"
     assert result.action == "gov resolve b"
     assert result.items == ("a", "b")
 
 
-def test_a_transaction_that_a_later_one_of_its_node_overtook_waits_for_nobody() -> None:
-    later = [Open("b", "depth", "promoted"), Open("a", "depth", "completed")]
-    assert transactions_result(later).status == "ok"
+def test_superseded_transaction_is_ignored() -> None:
+    later = [OpenTransaction("b", "depth", "promoted"), OpenTransaction("a", "depth", "completed")]
+    assert judge_transactions(later).status == "ok"
 
 
-def test_an_open_conflict_is_one_with_a_report_that_nobody_has_resolved() -> None:
-    transactions = [Open("a", "x", "needs_resolution"), Open("b", "y", "resolved"), Open("c", "z", "needs_resolution")]
-    result = conflicts_result(transactions, ["a", "b"])
+def test_unresolved_conflict_with_report_is_open() -> None:
+    transactions = [
+        OpenTransaction("a", "x", "needs_resolution"),
+        OpenTransaction("b", "y", "resolved"),
+        OpenTransaction("c", "z", "needs_resolution"),
+    ]
+    result = judge_conflicts(transactions, ["a", "b"])
     assert (result.status, result.items) == ("warn", ("a",))
     assert "1 transaction " in result.evidence
-    assert "2 transactions " in conflicts_result(transactions, ["a", "c"]).evidence
-    assert conflicts_result(transactions, ["b"]).status == "ok"
+    assert "2 transactions " in judge_conflicts(transactions, ["a", "c"]).evidence
+    assert judge_conflicts(transactions, ["b"]).status == "ok"
 
 
 def test_a_comfyui_that_other_machines_reach_is_a_warning() -> None:
-    assert listening_result(None).status == "unknown"
-    assert listening_result([]).status == "ok"
-    assert "0.0.0.0:8188" in listening_result(["0.0.0.0:8188"]).evidence
+    assert judge_listening(None).status == "unknown"
+    assert judge_listening([]).status == "ok"
+    assert "0.0.0.0:8188" in judge_listening(["0.0.0.0:8188"]).evidence
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,6 @@ def test_a_comfyui_that_other_machines_reach_is_a_warning() -> None:
     ],
 )
 def test_what_is_kept_is_counted(facts: StorageFacts, status: str, said: str) -> None:
-    result = storage_result(facts)
+    result = judge_storage(facts)
     assert result.status == status
     assert said in result.evidence

@@ -13,17 +13,17 @@ from comfywatchman.governance.conflicts import report as conflict_report
 from comfywatchman.governance.conflicts import resolve, trial_resolution
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import ConflictReport, Edge, Transaction, TransactionStatus
+from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction, TransactionStatus
 from comfywatchman.governance.transactions import promotion, transaction
-from tests.governance.contexts import Site, made
-from tests.governance.node_steps import promoted, tried
+from tests.governance.contexts import Site, build_site
+from tests.governance.node_steps import promote_node, try_node
 from tests.governance.wheels import add_wheel
 
 SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
 
 
-def _made(folder: Path) -> Site:
-    site = made(folder, requirements=("corelet==1.0", "numlet<2", "weblet"), init=False)
+def _build_site(folder: Path) -> Site:
+    site = build_site(folder, requirements=("corelet==1.0", "numlet<2", "weblet"), init=False)
     site.configure(tx={"probe": False})
     add_wheel(site.wheels, "midlet", "1.0", requires=["numlet>=1"])
     add_wheel(site.wheels, "midlet", "2.0", requires=["numlet[fast]>=2", "plainlet"])
@@ -38,14 +38,14 @@ def _made(folder: Path) -> Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     """A root whose ComfyUI wants numlet<2, and a package `midlet` whose second version wants numlet>=2."""
-    return _made(tmp_path)
+    return _build_site(tmp_path)
 
 
 @pytest.fixture(scope="module")
 def still(tmp_path_factory: pytest.TempPathFactory) -> tuple[Site, Transaction]:
     """The same root with a transaction that waits for pins; nothing is promoted here."""
-    site = _made(tmp_path_factory.mktemp("site"))
-    return site, promoted(site, tried(site, "heavy", "midlet>=2").txid)
+    site = _build_site(tmp_path_factory.mktemp("site"))
+    return site, promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
 
 
 @pytest.fixture
@@ -60,28 +60,28 @@ def waiting(still: tuple[Site, Transaction]) -> Iterator[tuple[Site, Transaction
         transaction.save(ground, clashed)
 
 
-def _resolved(site: Site, txid: str, *pins: str) -> Transaction:
+def _resolve(site: Site, txid: str, *pins: str) -> Transaction:
     with site.opened() as ground:
         return resolve.resolve(ground, txid, pins)
 
 
 @pytest.mark.slow
 def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site) -> None:
-    clashed = promoted(site, tried(site, "heavy", "midlet>=2").txid)
+    clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
     assert clashed.status == "needs_resolution"
     before = {name: site.layout.truth(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
-    resolved = _resolved(site, clashed.txid, "numlet==1.0")
+    resolved = _resolve(site, clashed.txid, "numlet==1.0")
     assert (resolved.status, resolved.error, resolved.resolution_pins) == ("resolved", None, ("numlet==1.0",))
     assert {name: site.layout.truth(name).read_bytes() for name in before} == before
-    done = promoted(site, clashed.txid)
+    done = promote_node(site, clashed.txid)
     assert done.status == "promoted"
-    assert site.imported("import numlet, midlet; print(numlet.__version__, midlet.__version__)") == "1.0 2.0"
-    assert site.imported("import fastlet, plainlet; print('there')") == "there"
-    assert truth.overrides(site.layout.pyproject.read_text()) == (SCOPED,)
+    assert site.run_in_production("import numlet, midlet; print(numlet.__version__, midlet.__version__)") == "1.0 2.0"
+    assert site.run_in_production("import fastlet, plainlet; print('there')") == "there"
+    assert truth.parse_overrides(site.layout.pyproject.read_text()) == (SCOPED,)
     assert done.promotion is not None
     assert [line for line in done.promotion.accepted_violations if "numlet[fast]>=2" in line]
     with site.opened() as ground:
-        registry.remove(ground, "heavy")
+        registry.unregister(ground, "heavy")
     assert {name: site.layout.truth(name).read_bytes() for name in before} == before
 
 
@@ -89,7 +89,7 @@ def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
     waiting: tuple[Site, Transaction],
 ) -> None:
     site, clashed = waiting
-    resolved = _resolved(site, clashed.txid, "NumLet == 1.0")
+    resolved = _resolve(site, clashed.txid, "NumLet == 1.0")
     assert resolved.promotion_plan is not None
     assert resolved.promotion_plan.override_additions == (SCOPED,)
 
@@ -97,44 +97,44 @@ def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
 def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tuple[Site, Transaction]) -> None:
     site, _ = waiting
     with site.opened() as ground:
-        assert trial_resolution.extras_of(ground, "", environment="") == {"fastlet": {"more"}}
-        assert trial_resolution.extras_of(ground, "", environment=str(site.folder / "gone")) == {"fastlet": {"more"}}
+        assert trial_resolution.find_extras(ground, "", environment="") == {"fastlet": {"more"}}
+        assert trial_resolution.find_extras(ground, "", environment=str(site.folder / "gone")) == {"fastlet": {"more"}}
         locked = site.layout.lock.read_bytes()
         site.layout.lock.write_text("[[[")
-        assert trial_resolution.extras_of(ground, "", environment="") == {}
+        assert trial_resolution.find_extras(ground, "", environment="") == {}
         site.layout.lock.write_bytes(locked)
 
 
 @pytest.mark.slow
 def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
-    found = promoted(site, tried(site, "plain", "numlet>=2").txid)
-    resolved = _resolved(site, found.txid, "numlet==1.0")
+    found = promote_node(site, try_node(site, "plain", "numlet>=2").txid)
+    resolved = _resolve(site, found.txid, "numlet==1.0")
     assert resolved.status == "resolved"
     assert resolved.promotion_plan is not None
     assert resolved.promotion_plan.override_additions == ("numlet==1.0",)
-    assert promoted(site, found.txid).status == "promoted"
-    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+    assert promote_node(site, found.txid).status == "promoted"
+    assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
 
 
 def test_pins_that_do_not_help_give_a_new_report(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     first = (site.layout.conflicts / f"{clashed.txid}.json").read_bytes()
-    failed = _resolved(site, clashed.txid, "plainlet==9")
+    failed = _resolve(site, clashed.txid, "plainlet==9")
     assert (failed.status, failed.resolution_pins) == ("needs_resolution", ("plainlet==9",))
     assert failed.error
     assert (site.layout.conflicts / f"{clashed.txid}.json").read_bytes() != first
     assert (site.layout.logs / f"{clashed.txid}.resolve.lock.log").is_file()
-    mended = _resolved(site, clashed.txid, "plainlet==1.0", "numlet==1.0")
+    mended = _resolve(site, clashed.txid, "plainlet==1.0", "numlet==1.0")
     assert (mended.status, mended.resolution_pins) == ("resolved", ("numlet==1.0", "plainlet==1.0"))
-    assert _resolved(site, clashed.txid).resolution_pins == ("numlet==1.0", "plainlet==1.0")
+    assert _resolve(site, clashed.txid).resolution_pins == ("numlet==1.0", "plainlet==1.0")
 
 
 def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
     waiting: tuple[Site, Transaction],
 ) -> None:
     site, clashed = waiting
-    _resolved(site, clashed.txid, "numlet==1.0")
-    again = _resolved(site, clashed.txid, "numlet==2.0")
+    _resolve(site, clashed.txid, "numlet==1.0")
+    again = _resolve(site, clashed.txid, "numlet==2.0")
     assert (again.status, again.resolution_pins) == ("resolved", ("numlet==2.0",))
     assert again.promotion_plan is not None
     assert again.promotion_plan.override_additions == ("numlet[fast]==2.0",)
@@ -142,11 +142,11 @@ def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
 
 def test_a_pin_that_exists_nowhere_is_named_itself_and_can_be_dropped(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
-    failed = _resolved(site, clashed.txid, "numlet==1!0", "nosuchpkg==1", "plainlet==1.0")
+    failed = _resolve(site, clashed.txid, "numlet==1!0", "nosuchpkg==1", "plainlet==1.0")
     assert (failed.error or "").startswith("There is no nosuchpkg==1, numlet==1!0, as was pinned,")
     assert f"gov resolve {clashed.txid} --drop nosuchpkg --drop numlet" in (failed.error or "")
     with site.opened() as ground:
-        report = resolve.report_of(ground, clashed.txid)
+        report = resolve.read_report(ground, clashed.txid)
         assert report is not None
         assert (report.kind, [edge.source for edge in report.clash]) == ("not_found", ["pin", "pin"])
         done = resolve.resolve(ground, clashed.txid, ["numlet==1.0"], drop=["NoSuchPkg", "numlet"])
@@ -166,7 +166,7 @@ def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
     site.configure(policy={"core_packages": ["corelet"]})
     text = site.layout.pyproject.read_text("utf-8")
     site.layout.pyproject.write_text(text.replace('"corelet==1.0"', '"corelet"'), "utf-8")
-    truth_now = transaction.truth_sha256(site.layout)
+    truth_now = transaction.hash_truth_files(site.layout)
     with site.opened() as ground:
         moved = msgspec.structs.replace(
             clashed, promotion_plan=plan, truth_sha256=truth_now, status="promote_failed", post_freeze=()
@@ -181,7 +181,7 @@ def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
                 ground,
                 transaction.save(ground, msgspec.structs.replace(done, core_impact=())).txid,
                 refused,
-                report=conflict_report.report,
+                report=conflict_report.report_conflict,
             )
         assert caught.value.code == "gov-core-approval"
     site.layout.pyproject.write_text(text, "utf-8")
@@ -189,44 +189,46 @@ def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
 
 def test_without_pins_it_is_only_tried_again(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
-    assert _resolved(site, clashed.txid).status == "needs_resolution"
+    assert _resolve(site, clashed.txid).status == "needs_resolution"
 
 
 @pytest.mark.slow
 def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: Site) -> None:
-    clashed = promoted(site, tried(site, "heavy", "midlet>=2").txid)
-    _resolved(site, clashed.txid, "numlet==1.0")
-    promoted(site, clashed.txid)
-    other = tried(site, "other", "newlet")
-    assert promoted(site, other.txid).status == "needs_resolution"
-    assert _resolved(site, other.txid, "numlet==1.0").status == "resolved"
-    assert promoted(site, other.txid).status == "promoted"
+    clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
+    _resolve(site, clashed.txid, "numlet==1.0")
+    promote_node(site, clashed.txid)
+    other = try_node(site, "other", "newlet")
+    assert promote_node(site, other.txid).status == "needs_resolution"
+    assert _resolve(site, other.txid, "numlet==1.0").status == "resolved"
+    assert promote_node(site, other.txid).status == "promoted"
     with site.opened() as ground:
-        registry.remove(ground, "heavy")
-        assert site.imported("import numlet, newlet; print(numlet.__version__)") == "1.0"
-        registry.remove(ground, "other")
-    assert truth.overrides(site.layout.pyproject.read_text()) == ()
+        registry.unregister(ground, "heavy")
+        assert site.run_in_production("import numlet, newlet; print(numlet.__version__)") == "1.0"
+        registry.unregister(ground, "other")
+    assert truth.parse_overrides(site.layout.pyproject.read_text()) == ()
 
 
 def test_a_resolution_tells_anew_which_core_packages_change(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     site.configure(policy={"core_packages": ["numlet", "midlet"]})
-    assert _resolved(site, clashed.txid, "numlet==1.0").core_impact == ("midlet none -> 2.0",)
-    assert "numlet 1.0 -> 2.0" in _resolved(site, clashed.txid, "numlet==2.0").core_impact
+    assert _resolve(site, clashed.txid, "numlet==1.0").core_impact == ("midlet none -> 2.0",)
+    assert "numlet 1.0 -> 2.0" in _resolve(site, clashed.txid, "numlet==2.0").core_impact
 
 
 @pytest.mark.slow
-def test_builds_of_torch_that_disagree_stop_a_promotion_until_they_are_pinned_to_one(site: Site) -> None:
+def test_disagreeing_torch_builds_block_promotion_until_pinned(site: Site) -> None:
     for name, version in (("torch", "2.8.0+cu128"), ("torchvision", "0.23.0+cu128"), ("torchvision", "0.23.0+cu121")):
         add_wheel(site.wheels, name, version)
-    found = tried(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
+    found = try_node(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
     consent = promotion.Consent(approve_core=True, reason="a test")
     with site.opened() as ground:
-        failed = promotion.promote(ground, found.txid, consent, report=conflict_report.report)
+        failed = promotion.promote(ground, found.txid, consent, report=conflict_report.report_conflict)
     assert (failed.status, "cu121" in str(failed.error)) == ("promote_failed", True)
-    assert _resolved(site, found.txid, "torchvision==0.23.0+cu128").status == "resolved"
+    assert _resolve(site, found.txid, "torchvision==0.23.0+cu128").status == "resolved"
     with site.opened() as ground:
-        assert promotion.promote(ground, found.txid, consent, report=conflict_report.report).status == "promoted"
+        assert (
+            promotion.promote(ground, found.txid, consent, report=conflict_report.report_conflict).status == "promoted"
+        )
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "failed", "aborted", "promoted"])
@@ -243,7 +245,7 @@ def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction],
 def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with pytest.raises(Failure) as caught:
-        _resolved(site, clashed.txid, "numlet==1.0", "numlet>=2")
+        _resolve(site, clashed.txid, "numlet==1.0", "numlet>=2")
     assert caught.value.code == "gov-bad-pin"
     with site.opened() as ground:
         assert transaction.read(ground.layout, clashed.txid) == clashed
@@ -270,10 +272,10 @@ def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tupl
 def test_the_choices_say_what_gives_way_to_each(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as ground:
-        report = resolve.report_of(ground, clashed.txid)
-        assert resolve.report_of(ground, "20261121T120000Z-00000000") is None
+        report = resolve.read_report(ground, clashed.txid)
+        assert resolve.read_report(ground, "20261121T120000Z-00000000") is None
     assert report is not None
-    found = {one.pin: one.gives_way for one in resolve.choices(report)}
+    found = {one.pin: one.gives_way for one in resolve.list_choices(report)}
     assert found["midlet==1.0"] == ("midlet>=2 (node heavy)",)
     assert "numlet<2 (base)" in found["numlet==2.0"]
     assert next(iter(found)) == "midlet==1.0"
@@ -287,7 +289,7 @@ def test_a_line_that_is_no_requirement_gives_way_to_nothing() -> None:
         kind="conflict",
         confidence="unparsed",
         summary="",
-        clash=(Edge(source="node n", requirement="?"),),
+        clash=(RequirementEdge(source="node n", requirement="?"),),
         suggestions=("a==1",),
     )
-    assert resolve.choices(report) == (resolve.Choice("a==1", ()),)
+    assert resolve.list_choices(report) == (resolve.PinChoice("a==1", ()),)

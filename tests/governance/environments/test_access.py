@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.lock import hold, is_held
-from comfywatchman.governance.environments.access import interpreter_for, look, open_ground
-from tests.governance.contexts import Site, made
+from comfywatchman.base.lock import hold_lock, is_held
+from comfywatchman.governance.environments.access import find_interpreter, open_context, read_context
+from tests.governance.contexts import Site, build_site
 
 
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
-    return made(tmp_path, init=False)
+    return build_site(tmp_path, init=False)
 
 
 def test_the_ground_holds_the_lock_as_long_as_it_is_open(site: Site) -> None:
@@ -48,7 +48,7 @@ def child_with(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
 
 
 def test_a_second_command_waits_for_what_a_killed_one_started(site: Site) -> None:
-    with hold(site.layout.lock_file, command="first", clock=site.clock) as descriptor:
+    with hold_lock(site.layout.lock_file, command="first", clock=site.clock) as descriptor:
         child = child_with((descriptor,))
     with child:
         # The first command is gone without its end, but its child lives: the lock is the child's now.
@@ -76,9 +76,9 @@ def test_what_a_command_leaves_running_does_not_keep_the_lock(site: Site) -> Non
 
 def test_a_root_that_was_not_made_is_told(site: Site) -> None:
     with pytest.raises(Failure, match="gov init") as caught:
-        look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     assert caught.value.code == "gov-not-initialised"
-    opening = open_ground(site.root, comfyui=site.comfyui, command="x", clock=site.clock, network={})
+    opening = open_context(site.root, comfyui=site.comfyui, command="x", clock=site.clock, network={})
     with pytest.raises(Failure, match="gov init"), opening:
         pass
 
@@ -92,7 +92,7 @@ def test_the_roots_own_comfyui_comes_first(site: Site) -> None:
 
 
 def test_no_comfyui_at_all_is_told(site: Site) -> None:
-    opening = open_ground(site.root, comfyui=None, command="x", clock=site.clock, network={}, is_new=True)
+    opening = open_context(site.root, comfyui=None, command="x", clock=site.clock, network={}, is_new=True)
     with pytest.raises(Failure) as caught, opening:
         pass
     assert caught.value.code == "comfyui-not-found"
@@ -106,37 +106,37 @@ def test_a_root_that_cannot_be_written_is_told(site: Site) -> None:
 
 
 def test_looking_takes_no_lock(tmp_path: Path) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     with site.opened():
-        ground = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        ground = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     assert ground.note == ""
     assert ground.pass_on == ()
 
 
-def test_comfyuis_own_interpreter_is_preferred_and_followed_to_what_is_behind_it(tmp_path: Path) -> None:
+def test_comfyui_interpreter_is_preferred_and_resolved(tmp_path: Path) -> None:
     own = tmp_path / "venv" / "bin" / "python"
     own.parent.mkdir(parents=True)
     real = tmp_path / "python3.12"
     real.write_text("#!/bin/sh\n")
     real.chmod(0o755)
     own.symlink_to(real)
-    assert interpreter_for("", tmp_path, tmp_path / "prod") == real
-    assert interpreter_for("", tmp_path / "nowhere", tmp_path / "venv") == real
-    assert interpreter_for("", tmp_path / "nowhere", tmp_path / "prod") == Path(sys.executable).resolve()
+    assert find_interpreter("", tmp_path, tmp_path / "prod") == real
+    assert find_interpreter("", tmp_path / "nowhere", tmp_path / "venv") == real
+    assert find_interpreter("", tmp_path / "nowhere", tmp_path / "prod") == Path(sys.executable).resolve()
 
 
 def test_the_configured_interpreter_must_be_an_absolute_program(tmp_path: Path) -> None:
-    assert interpreter_for(sys.executable, tmp_path, tmp_path) == Path(sys.executable).resolve()
+    assert find_interpreter(sys.executable, tmp_path, tmp_path) == Path(sys.executable).resolve()
     for wrong in ("python3", "/nonexistent/python", str(tmp_path / "x")):
         with pytest.raises(Failure) as caught:
-            interpreter_for(wrong, tmp_path, tmp_path)
+            find_interpreter(wrong, tmp_path, tmp_path)
         assert caught.value.code == "gov-python-missing"
 
 
 def test_a_root_on_a_network_filesystem_is_warned_of(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("comfywatchman.governance.environments.access.network_type", lambda _folder: "nfs4")
+    monkeypatch.setattr("comfywatchman.governance.environments.access.find_network_filesystem", lambda _folder: "nfs4")
     with site.opened():
         assert "network filesystem" in caplog.text
 

@@ -13,15 +13,15 @@ import pytest
 from comfywatchman.base import failpoints
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.access import look
-from comfywatchman.governance.environments.rollback import operations
+from comfywatchman.governance.environments.access import read_context
+from comfywatchman.governance.environments.rollback import read_operations
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.layout import TRUTH
+from comfywatchman.governance.store.layout import TRUTH_FILES
 from comfywatchman.governance.store.records import Journal, Transaction
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 from tests.governance import changes
-from tests.governance.changes import check_agreement, run
-from tests.governance.contexts import KeptSite, Site, made
+from tests.governance.changes import assert_consistent, run
+from tests.governance.contexts import KeptSite, Site, build_site
 
 STAGES = ("gov.build_", "gov.snapshot_", "gov.before_", "gov.after_", "gov.prune_")
 POINTS = sorted(name for name in failpoints.NAMES if name.startswith(STAGES))
@@ -31,7 +31,7 @@ COMMITTED = AFTER | {"gov.after_unlink", "gov.prune_after_index", "gov.prune_aft
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
 @contextmanager
@@ -46,23 +46,23 @@ def half_done(site: Site) -> Iterator[Journal]:
 def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, point: str) -> None:
     site.configure(rollback={"snapshot_retention": 2}, runtime={"keep_generations": 1})
     run(site, "promote", "first", "plainlet")
-    before = snapshot.hashes_of(snapshot.read_truth(site.root, site.layout))
+    before = snapshot.hash_contents(snapshot.read_truth_files(site.root, site.layout))
     assert run(site, "promote", "a", "oldlet", failpoint=f"{point}=kill") == -signal.SIGKILL
     with site.opened() as ground:
         assert bool(ground.note) == (point in AFTER)
-    check_agreement(site)
-    changed = snapshot.hashes_of(snapshot.read_truth(site.root, site.layout)) != before
+    assert_consistent(site)
+    changed = snapshot.hash_contents(snapshot.read_truth_files(site.root, site.layout)) != before
     assert changed == (point in COMMITTED)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
 def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
-    site = made(tmp_path, init=False)
+    site = build_site(tmp_path, init=False)
     run(site, "init", failpoint=f"{point}=kill")
     site.init()
-    check_agreement(site)
-    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+    assert_consistent(site)
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
@@ -70,57 +70,57 @@ def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) 
     assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
     with site.opened() as ground:
         assert ground.note == "A promote of a that was cut off was finished."
-    check_agreement(site)
-    assert site.imported("import oldlet, numlet; print(numlet.__version__)") == "1.0"
+    assert_consistent(site)
+    assert site.run_in_production("import oldlet, numlet; print(numlet.__version__)") == "1.0"
 
 
 def test_a_change_puts_truth_environment_and_records_in_place(site: Site) -> None:
     with site.opened() as ground:
         operation = changes.promote(ground, "a", ["deeplet"])
-    check_agreement(site)
+    assert_consistent(site)
     assert operation.kind == "promote"
     assert operation.files["plugins.json"].pre_sha256 != operation.files["plugins.json"].post_sha256
-    assert operations(site.layout)[-1] == operation
+    assert read_operations(site.layout)[-1] == operation
     assert snapshot.read(site.layout, operation.post_snapshot or "").reason == "promote_post"
     assert snapshot.read(site.layout, operation.pre_snapshot or "").reason == "promote_pre"
 
 
 def test_removing_a_node_returns_every_truth_file_to_the_same_bytes(site: Site) -> None:
-    before = snapshot.read_truth(site.root, site.layout)
-    key = generation.current(site.layout)
+    before = snapshot.read_truth_files(site.root, site.layout)
+    key = generation.current_key(site.layout)
     with site.opened() as ground:
         changes.promote(ground, "a", ["deeplet"])
         changes.remove(ground, "a")
-    assert snapshot.read_truth(site.root, site.layout) == before
-    assert generation.current(site.layout) == key
+    assert snapshot.read_truth_files(site.root, site.layout) == before
+    assert generation.current_key(site.layout) == key
 
 
 @pytest.mark.slow
 def test_what_was_tested_is_what_is_locked(site: Site) -> None:
     with site.opened() as ground:
         changes.promote(ground, "a", ["deeplet"], pins=["numlet==1.0"])
-        assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+        assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
         changes.promote(ground, "b", ["plainlet"])
-    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+    assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
     assert "constraint" not in site.layout.pyproject.read_text()
 
 
 def test_the_transaction_and_the_undone_operation_are_written_with_the_commit(site: Site) -> None:
     with site.opened() as ground:
         first = changes.promote(ground, "a", ["plainlet"])
-        with staging.opened(ground) as work:
+        with staging.open_staging(ground) as work:
             journal = commit.prepare(
                 ground,
                 work,
                 kind="undo",
                 ref=first.op_id,
-                key=generation.current(ground.layout) or "",
+                key=generation.current_key(ground.layout) or "",
                 pre_snapshot=first.post_snapshot,
             )
             done = Transaction(txid="20261120T000000Z-00000000", node_id="a", started_at="", status="promoted")
             commit.publish(ground, msgspec.structs.replace(journal, transaction=done, undone=first.op_id))
     assert orjson.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())["status"] == "promoted"
-    assert operations(site.layout)[-2].status == "undone"
+    assert read_operations(site.layout)[-2].status == "undone"
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "outside", "parent", "gone"])
@@ -132,8 +132,8 @@ def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(s
         (nodes / "a" / "deep").mkdir(parents=True)
     elif kind == "link":
         (nodes / "a").symlink_to(precious)
-    with site.opened() as ground, staging.opened(ground) as work:
-        key = generation.current(ground.layout) or ""
+    with site.opened() as ground, staging.open_staging(ground) as work:
+        key = generation.current_key(ground.layout) or ""
         journal = commit.prepare(ground, work, kind="remove", ref="a", key=key, pre_snapshot=None)
         name = {"outside": "../../precious", "parent": ".."}.get(kind, "a")
         commit.publish(ground, msgspec.structs.replace(journal, removed_node=name))
@@ -143,62 +143,62 @@ def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(s
 
 
 def test_a_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = snapshot.read_truth(site.root, site.layout)
-    monkeypatch.setattr(failpoints, "_armed", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
+    before = snapshot.read_truth_files(site.root, site.layout)
+    monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
     with site.opened() as ground, pytest.raises(Failure) as caught:
         changes.promote(ground, "a", ["plainlet"])
     assert caught.value.code == "state-unwritable"
     assert not site.layout.journal.exists()
-    assert snapshot.read_truth(site.root, site.layout) == before
+    assert snapshot.read_truth_files(site.root, site.layout) == before
 
 
 @pytest.mark.parametrize("point", ["gov.after_truth", "files.before_rename"])
 def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
     site: Site, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    with monkeypatch.context() as patch, site.opened() as ground, staging.opened(ground) as work:
-        work.edit_project(lambda text: truth.with_group(text, "mine", ["plainlet"]))
-        assert work.lock(ground).is_well
+    with monkeypatch.context() as patch, site.opened() as ground, staging.open_staging(ground) as work:
+        work.edit_project(lambda text: truth.set_group(text, "mine", ["plainlet"]))
+        assert work.lock(ground).is_success
         mark = generation.build(ground, work.folder)
-        assert not isinstance(mark, UvEnded)
+        assert not isinstance(mark, UvResult)
         journal = commit.prepare(ground, work, kind="promote", ref="x", key=mark.key, pre_snapshot=None)
         # The journal itself is the first file that publishing renames.
-        turn = failpoints._passed[point] + (2 if point.startswith("files") else 1)
-        patch.setattr(failpoints, "_armed", lambda: {point: (turn, "raise:ENOSPC")})
+        turn = failpoints._hit_counts[point] + (2 if point.startswith("files") else 1)
+        patch.setattr(failpoints, "_parse_armed", lambda: {point: (turn, "raise:ENOSPC")})
         with pytest.raises(Failure, match="decided but not finished") as caught:
             commit.publish(ground, journal)
     assert caught.value.code == "gov-commit-unfinished"
     with site.opened() as ground:
         assert ground.note
-    check_agreement(site)
-    assert site.imported("import plainlet; print('well')") == "well"
+    assert_consistent(site)
+    assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
 def test_who_only_looks_finishes_what_was_cut_off(site: Site) -> None:
     with half_done(site):
-        ground = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        ground = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     assert ground.note == "A promote of a that was cut off was finished."
     assert ground.lock_descriptor is None
-    check_agreement(site)
+    assert_consistent(site)
 
 
 def test_who_only_looks_while_another_works_is_told(site: Site) -> None:
     with half_done(site) as journal, site.opened():
         site.layout.journal.write_bytes(orjson.dumps(msgspec.to_builtins(journal)))
-        ground = look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        ground = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
         site.layout.journal.unlink()
     assert ground.note.startswith("A change is under way")
 
 
 def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
-    before = snapshot.read_truth(site.root, site.layout)
+    before = snapshot.read_truth_files(site.root, site.layout)
     assert run(site, "promote", "a", "oldlet", failpoint="gov.after_truth=kill") == -signal.SIGKILL
-    assert snapshot.read_truth(site.root, site.layout) != before
+    assert snapshot.read_truth_files(site.root, site.layout) != before
     shutil.rmtree(site.layout.work)
     with site.opened() as ground:
         assert ground.note.endswith("it was taken back.")
-    assert snapshot.read_truth(site.root, site.layout) == before
-    assert site.imported("import corelet; print('well')") == "well"
+    assert snapshot.read_truth_files(site.root, site.layout) == before
+    assert site.run_in_production("import corelet; print('well')") == "well"
 
 
 def test_a_change_that_can_go_neither_way_says_what_to_do(site: Site) -> None:
@@ -221,17 +221,17 @@ def test_a_damaged_journal_is_set_aside_and_told(site: Site) -> None:
 
 def test_trouble_with_tidying_up_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.configure(rollback={"snapshot_retention": 1})
-    monkeypatch.setattr(failpoints, "_armed", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
+    monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
     with site.opened() as ground:
         changes.promote(ground, "a", ["plainlet"])
-    assert site.imported("import plainlet; print('well')") == "well"
+    assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
 def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
     with site.opened() as ground:
         for number in range(26):
             taken = [
-                snapshot.take(ground.layout, ground.clock, reason="x", ref=str(number), generation=None) for _ in "ab"
+                snapshot.create(ground.layout, ground.clock, reason="x", ref=str(number), generation=None) for _ in "ab"
             ]
         operation = changes.promote(ground, "a", ["plainlet"])
     metas = snapshot.read_all(site.layout)
@@ -244,4 +244,4 @@ def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
 def test_every_truth_file_has_its_hash_before_and_after(site: Site) -> None:
     with site.opened() as ground:
         operation = changes.promote(ground, "a", ["plainlet"])
-    assert set(operation.files) == set(TRUTH)
+    assert set(operation.files) == set(TRUTH_FILES)

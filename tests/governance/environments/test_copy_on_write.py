@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.governance.environments import integrity, staging
-from comfywatchman.governance.environments.copy_on_write import is_ours, isolate
-from tests.governance.contexts import made
+from comfywatchman.governance.environments.copy_on_write import install_hook, is_own_hook
+from tests.governance.contexts import build_site
 
 WRITES = {
     "appending": "open(path, 'a').write('poison')",
@@ -25,12 +25,12 @@ WRITES = {
 @pytest.fixture(scope="module")
 def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two environments of hard links to the same files; the second is a candidate."""
-    site = made(tmp_path_factory.mktemp("site"))
+    site = build_site(tmp_path_factory.mktemp("site"))
     candidate = site.layout.candidates / "tx"
-    with site.opened() as ground, staging.opened(ground) as work:
+    with site.opened() as ground, staging.open_staging(ground) as work:
         ended = ground.uv.sync(work.folder, candidate, python=ground.python, link_mode="hardlink")
-        assert ended.is_well
-    isolate(candidate)
+        assert ended.is_success
+    install_hook(candidate)
     return site.layout.production.resolve(), candidate
 
 
@@ -58,8 +58,8 @@ def test_what_is_written_in_a_candidate_stays_in_the_candidate(linked: tuple[Pat
     run(candidate, WRITES[how])
     assert module(production).read_bytes() == before
     assert module(candidate).read_bytes() != before
-    assert integrity.modified(production, None).status == "verified"
-    assert integrity.modified(candidate, None).modified_packages == ("corelet",)
+    assert integrity.verify(production, None).status == "verified"
+    assert integrity.verify(candidate, None).modified_packages == ("corelet",)
 
 
 def test_reading_copies_nothing(linked: tuple[Path, Path]) -> None:
@@ -82,21 +82,21 @@ def test_the_hook_is_known_and_one_that_was_changed_is_a_stranger(linked: tuple[
     _, candidate = linked
     link_again(linked[0], candidate)
     hook = next(candidate.glob("lib/python*/site-packages/*.pth"))
-    hooks = [path for path in candidate.glob("lib/python*/site-packages/*.pth") if is_ours(path)]
+    hooks = [path for path in candidate.glob("lib/python*/site-packages/*.pth") if is_own_hook(path)]
     assert len(hooks) == 1
-    assert integrity.modified(candidate, None).status == "verified"
+    assert integrity.verify(candidate, None).status == "verified"
     hooks[0].with_suffix(".py").write_text("import os\n")
-    assert not is_ours(hooks[0])
-    assert integrity.modified(candidate, None).modified_files == (str(hooks[0].relative_to(candidate)),)
-    isolate(candidate)
-    assert is_ours(hooks[0])
-    assert not is_ours(hook.with_name("other.pth"))
+    assert not is_own_hook(hooks[0])
+    assert integrity.verify(candidate, None).modified_files == (str(hooks[0].relative_to(candidate)),)
+    install_hook(candidate)
+    assert is_own_hook(hooks[0])
+    assert not is_own_hook(hook.with_name("other.pth"))
 
 
 def test_a_hook_without_its_module_is_a_stranger(tmp_path: Path) -> None:
     place = tmp_path / "lib" / "python3.11" / "site-packages"
     place.mkdir(parents=True)
-    isolate(tmp_path)
+    install_hook(tmp_path)
     hook = next(place.glob("*.pth"))
     hook.with_suffix(".py").unlink()
-    assert not is_ours(hook)
+    assert not is_own_hook(hook)

@@ -12,25 +12,25 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation, integrity, staging
-from comfywatchman.governance.environments.access import Ground
+from comfywatchman.governance.environments.access import GovContext
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import GenerationMark, SnapshotMeta
-from comfywatchman.governance.uv.client import UvEnded
+from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import KeptSite, Site
 from tests.governance.wheels import add_wheel
 
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
 @contextmanager
-def working(site: Site, *lines: str) -> Iterator[tuple[Ground, Path]]:
+def working(site: Site, *lines: str) -> Iterator[tuple[GovContext, Path]]:
     """A resolved work folder with these lines for a node."""
-    with site.opened() as ground, staging.opened(ground) as work:
-        work.edit_project(lambda text: truth.with_group(text, "node-a", lines))
-        assert work.lock(ground).is_well
+    with site.opened() as ground, staging.open_staging(ground) as work:
+        work.edit_project(lambda text: truth.set_group(text, "node-a", lines))
+        assert work.lock(ground).is_success
         yield ground, work.folder
 
 
@@ -50,11 +50,11 @@ def built(site: Site) -> list[str]:
 
 
 def test_a_new_environment_stands_beside_production_complete_and_marked(site: Site) -> None:
-    before = generation.current(site.layout)
+    before = generation.current_key(site.layout)
     mark = build(site, "oldlet")
     assert [f"{one.name}=={one.version}" for one in mark.packages] == ["corelet==1.0", "numlet==1.0", "oldlet==1.0"]
     assert generation.read_mark(site.layout, mark.key) == mark
-    assert generation.current(site.layout) == before
+    assert generation.current_key(site.layout) == before
     assert mark.python.startswith("3.")
     assert mark.uv_version.split(".")[0].isdigit()
 
@@ -72,7 +72,7 @@ def test_a_failing_build_leaves_nothing(site: Site) -> None:
         for wheel in site.wheels.glob("numlet*"):
             wheel.unlink()
         ended = generation.build(ground, folder)
-    assert isinstance(ended, UvEnded)
+    assert isinstance(ended, UvResult)
     assert ended.status != 0
     assert built(site) == before
 
@@ -80,8 +80,8 @@ def test_a_failing_build_leaves_nothing(site: Site) -> None:
 def test_a_stale_lock_builds_nothing(site: Site) -> None:
     with working(site, "oldlet") as (ground, folder):
         text = (folder / "pyproject.toml").read_text()
-        (folder / "pyproject.toml").write_text(truth.with_group(text, "node-a", ["newlet"]))
-        assert isinstance(generation.build(ground, folder), UvEnded)
+        (folder / "pyproject.toml").write_text(truth.set_group(text, "node-a", ["newlet"]))
+        assert isinstance(generation.build(ground, folder), UvResult)
 
 
 def test_a_failing_smoke_test_leaves_nothing_and_says_why(site: Site) -> None:
@@ -111,10 +111,10 @@ def test_a_package_that_was_published_with_a_wrong_list_is_used_all_the_same(sit
     add_wheel(site.wheels, "sloppy", "1.0", files={"sloppy/x.py": "x = 1\n"}, misrecorded=["sloppy/x.py"])
     mark = build(site, "sloppy")
     assert mark.unverifiable == ("lib/python3.11/site-packages/sloppy/x.py",)
-    assert generation.is_untouched(site.layout, mark)
+    assert generation.is_unmodified(site.layout, mark)
     environment = site.layout.generations / mark.key
-    assert integrity.modified(environment, mark.packages).status == "modified"
-    assert integrity.modified(environment, mark.packages, known=mark.unverifiable).status == "verified"
+    assert integrity.verify(environment, mark.packages).status == "modified"
+    assert integrity.verify(environment, mark.packages, known=mark.unverifiable).status == "verified"
 
 
 def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(site: Site) -> None:
@@ -125,7 +125,7 @@ def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(si
         uv = dataclasses.replace(ground.uv, path=site.folder / "uv")
         uv.path.write_text(f'#!/bin/sh\ncase " $* " in *" cache clean "*) exit 2;; esac\nexec {ground.uv.path} "$@"\n')
         uv.path.chmod(0o755)
-        assert isinstance(generation.build(dataclasses.replace(ground, uv=uv), folder), UvEnded)
+        assert isinstance(generation.build(dataclasses.replace(ground, uv=uv), folder), UvResult)
 
 
 @pytest.mark.slow
@@ -146,9 +146,9 @@ def test_a_modified_environment_is_built_again_unless_a_process_uses_it(site: Si
 def test_processes_are_seen_by_their_interpreter_folder_and_libraries(site: Site) -> None:
     mark = build(site, "oldlet")
     folder = site.layout.generations / mark.key
-    assert mark.key not in generation.in_use(site.layout)
+    assert mark.key not in generation.find_in_use(site.layout)
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, cwd=folder) as user:
-        assert generation.in_use(site.layout) == {mark.key}
+        assert generation.find_in_use(site.layout) == {mark.key}
         user.communicate(b"\n")
 
 
@@ -156,7 +156,7 @@ def test_a_process_started_through_the_link_protects_every_environment(site: Sit
     build(site, "oldlet")
     python = site.layout.production / "bin" / "python"
     with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as user:
-        assert generation.in_use(site.layout) == set(built(site))
+        assert generation.find_in_use(site.layout) == set(built(site))
         user.communicate(b"\n")
 
 
@@ -165,9 +165,9 @@ def snapshots(*keys: str | None) -> list[SnapshotMeta]:
 
 
 @pytest.mark.slow
-def test_pruning_keeps_production_those_in_use_and_those_of_the_newest_snapshots(site: Site) -> None:
+def test_prune_keeps_production_used_and_newest(site: Site) -> None:
     site.configure(runtime={"keep_generations": 2})
-    production = generation.current(site.layout)
+    production = generation.current_key(site.layout)
     keys = [build(site, *lines).key for lines in (["oldlet"], ["newlet"], ["plainlet"], ["deeplet"])]
     with (
         subprocess.Popen([site.layout.generations / keys[0] / "bin" / "python", "-c", "input()"], stdin=-1) as user,
@@ -205,13 +205,13 @@ def test_a_mark_of_another_environment_does_not_count(site: Site) -> None:
 
 def test_the_link_leads_to_what_is_in_production(site: Site) -> None:
     mark = build(site, "oldlet")
-    generation.put_in_production(site.layout, mark.key)
+    generation.switch_production(site.layout, mark.key)
     assert os.readlink(site.layout.production) == f"envs/{mark.key}"
-    assert generation.path_of(site.layout, mark.key) == site.layout.production.resolve()
+    assert generation.environment_dir(site.layout, mark.key) == site.layout.production.resolve()
     site.layout.production.unlink()
-    assert generation.current(site.layout) is None
+    assert generation.current_key(site.layout) is None
     site.layout.production.symlink_to("/usr")
-    assert generation.current(site.layout) is None
+    assert generation.current_key(site.layout) is None
 
 
 def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path) -> None:
     broken.chmod(0o755)
     for path, said in ((broken, "status 7"), (tmp_path / "nothing", "does not answer")):
         with pytest.raises(Failure, match=said) as caught:
-            generation.python_version(path)
+            generation.read_python_version(path)
         assert caught.value.code == "gov-python-missing"
 
 
@@ -234,7 +234,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(site: Site, monkeypatch: pytest.
     from comfywatchman.base import failpoints
 
     before = built(site)
-    monkeypatch.setattr(failpoints, "_armed", lambda: {"gov.build_before_mark": (0, "raise:ENOSPC")})
+    monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.build_before_mark": (0, "raise:ENOSPC")})
     with pytest.raises(Failure, match="No space left") as caught:
         build(site, "oldlet")
     assert caught.value.code == "gov-environment-failed"

@@ -11,17 +11,17 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation, snapshot
 from comfywatchman.governance.environments import init as environment_init
-from comfywatchman.governance.environments.staging import plugins_of
+from comfywatchman.governance.environments.staging import read_registry
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import Operation, Plugins
-from comfywatchman.governance.store.settings import GovernedSettings, default_text, read_settings
+from comfywatchman.governance.store.records import NodeRegistry, Operation
+from comfywatchman.governance.store.settings import GovSettings, read_settings, render_default_config
 from tests.governance import changes
-from tests.governance.contexts import Site, made
+from tests.governance.contexts import Site, build_site
 
 
-def replace_paths(settings: GovernedSettings) -> GovernedSettings:
+def replace_paths(settings: GovSettings) -> GovSettings:
     """Return settings without what they say of folders."""
-    return msgspec.structs.replace(settings, paths=GovernedSettings().paths)
+    return msgspec.structs.replace(settings, paths=GovSettings().paths)
 
 
 def init(site: Site) -> Operation | None:
@@ -30,7 +30,7 @@ def init(site: Site) -> Operation | None:
 
 
 def test_init_makes_the_layout_the_lock_and_production(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False)
+    site = build_site(tmp_path, init=False)
     site.layout.config.unlink()
     site.configure(network={"no_index": True, "find_links": [str(site.wheels)]})
     operation = init(site)
@@ -40,35 +40,35 @@ def test_init_makes_the_layout_the_lock_and_production(tmp_path: Path) -> None:
         assert folder.is_dir()
     assert os.readlink(site.layout.production).startswith("envs/")
     assert site.layout.lock.is_file()
-    assert plugins_of(site.layout) == Plugins()
+    assert read_registry(site.layout) == NodeRegistry()
     assert [one.reason for one in snapshot.read_all(site.layout)] == ["init"]
-    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
 def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
-    site = made(tmp_path)
-    before = snapshot.read_truth(site.root, site.layout)
+    site = build_site(tmp_path)
+    before = snapshot.read_truth_files(site.root, site.layout)
     assert init(site) is None
-    assert snapshot.read_truth(site.root, site.layout) == before
+    assert snapshot.read_truth_files(site.root, site.layout) == before
     assert len(snapshot.read_all(site.layout)) == 1
 
 
 def test_init_writes_a_config_that_explains_itself(tmp_path: Path) -> None:
-    site = made(tmp_path, requirements=(), init=False)
+    site = build_site(tmp_path, requirements=(), init=False)
     site.layout.config.unlink()
     init(site)
-    assert site.layout.config.read_text() == default_text()
+    assert site.layout.config.read_text() == render_default_config()
 
 
 def test_a_comfyui_without_requirements_gives_an_empty_environment(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False)
+    site = build_site(tmp_path, init=False)
     (site.comfyui / "requirements.txt").unlink()
     init(site)
-    assert truth.groups(site.layout.pyproject.read_text()) == {"base": ()}
+    assert truth.parse_groups(site.layout.pyproject.read_text()) == {"base": ()}
 
 
 def test_a_folder_without_comfyui_is_not_governed(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False)
+    site = build_site(tmp_path, init=False)
     (site.comfyui / "main.py").unlink()
     with pytest.raises(Failure, match="no ComfyUI") as caught:
         init(site)
@@ -77,77 +77,77 @@ def test_a_folder_without_comfyui_is_not_governed(tmp_path: Path) -> None:
 
 
 def test_an_environment_outlives_a_comfyui_that_is_not_mounted(tmp_path: Path) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     shutil.rmtree(site.comfyui)
     with pytest.raises(Failure, match="no ComfyUI"):
         init(site)
-    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
-def test_the_governed_comfyui_is_remembered_once_beside_what_else_is_configured(tmp_path: Path) -> None:
-    site = made(tmp_path)
+def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
     before = read_settings(site.layout.config)
     with site.opened("init") as ground:
-        environment_init.remember_comfyui(ground)
-        environment_init.remember_comfyui(replace(ground, comfyui=tmp_path / "other"))
+        environment_init.store_comfyui_dir(ground)
+        environment_init.store_comfyui_dir(replace(ground, comfyui=tmp_path / "other"))
     after = read_settings(site.layout.config)
     assert after.paths.comfyui_dir == str(site.comfyui)
     assert replace_paths(after) == replace_paths(before)
 
 
 def test_an_updated_comfyui_is_followed(tmp_path: Path) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     (site.comfyui / "requirements.txt").write_text("# needed\n\ncorelet==2.0 # new\n--extra-index-url https://host\n")
     operation = init(site)
     assert operation is not None
     assert operation.pre_snapshot is not None
-    assert site.imported("import corelet; print(corelet.__version__)") == "2.0"
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "2.0"
 
 
 @pytest.mark.slow
 def test_nodes_stay_when_comfyui_is_updated(tmp_path: Path) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     with site.opened() as ground:
         changes.promote(ground, "a", ["oldlet"])
     (site.comfyui / "requirements.txt").write_text("corelet==2.0\n")
     init(site)
-    assert site.imported("import corelet, oldlet; print(corelet.__version__)") == "2.0"
-    assert set(plugins_of(site.layout).plugins) == {"a"}
+    assert site.run_in_production("import corelet, oldlet; print(corelet.__version__)") == "2.0"
+    assert set(read_registry(site.layout).plugins) == {"a"}
 
 
 def test_an_edit_by_hand_is_locked_and_built(tmp_path: Path) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     text = site.layout.pyproject.read_text()
-    site.layout.pyproject.write_text(truth.with_group(text, "mine", ["plainlet"]))
+    site.layout.pyproject.write_text(truth.set_group(text, "mine", ["plainlet"]))
     assert init(site) is not None
-    assert site.imported("import plainlet; print('well')") == "well"
+    assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
 @pytest.mark.slow
 def test_a_group_named_overrides_is_made_to_override(tmp_path: Path) -> None:
-    site = made(tmp_path)
-    text = truth.with_group(site.layout.pyproject.read_text(), "node-a", ["oldlet", "newlet"])
-    site.layout.pyproject.write_text(truth.with_group(text, "overrides", ["numlet==1.0"]))
+    site = build_site(tmp_path)
+    text = truth.set_group(site.layout.pyproject.read_text(), "node-a", ["oldlet", "newlet"])
+    site.layout.pyproject.write_text(truth.set_group(text, "overrides", ["numlet==1.0"]))
     init(site)
-    assert truth.overrides(site.layout.pyproject.read_text()) == ("numlet==1.0",)
-    assert site.imported("import numlet; print(numlet.__version__)") == "1.0"
+    assert truth.parse_overrides(site.layout.pyproject.read_text()) == ("numlet==1.0",)
+    assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["gone", "modified"])
 def test_an_environment_that_came_to_harm_is_built_again(tmp_path: Path, harm: str) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     production = site.layout.production.resolve()
     if harm == "gone":
         shutil.rmtree(production)
     else:
         next(production.glob("lib/python*/site-packages/corelet/__init__.py")).write_text("poison = True\n")
     init(site)
-    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
 def test_what_cannot_be_resolved_is_told_and_nothing_goes_into_production(tmp_path: Path) -> None:
-    site = made(tmp_path, requirements=("oldlet", "newlet"), init=False)
+    site = build_site(tmp_path, requirements=("oldlet", "newlet"), init=False)
     with pytest.raises(Failure, match="No solution found") as caught:
         init(site)
     assert caught.value.code == "gov-lock-failed"
@@ -156,24 +156,24 @@ def test_what_cannot_be_resolved_is_told_and_nothing_goes_into_production(tmp_pa
 
 
 def test_what_cannot_be_installed_is_told_and_nothing_goes_into_production(tmp_path: Path) -> None:
-    site = made(tmp_path, requirements=("plainlet",), init=False)
+    site = build_site(tmp_path, requirements=("plainlet",), init=False)
     wheel = next(site.wheels.glob("plainlet*"))
     wheel.write_bytes(wheel.read_bytes()[:-200].replace(b"Root-Is-Purelib", b"Root-Is-Nothing"))
     with pytest.raises(Failure) as caught:
         init(site)
     assert caught.value.code in {"gov-lock-failed", "gov-environment-failed"}
-    assert generation.current(site.layout) is None
+    assert generation.current_key(site.layout) is None
 
 
 def test_a_line_that_is_no_requirement_is_told(tmp_path: Path) -> None:
-    site = made(tmp_path, requirements=("corelet ==== 1",), init=False)
+    site = build_site(tmp_path, requirements=("corelet ==== 1",), init=False)
     with pytest.raises(Failure, match="corelet ==== 1"):
         init(site)
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "plugins.json"])
 def test_a_lost_truth_file_is_not_replaced_by_one_that_knows_no_nodes(tmp_path: Path, name: str) -> None:
-    site = made(tmp_path)
+    site = build_site(tmp_path)
     site.layout.truth(name).unlink()
     with pytest.raises(Failure, match=r"gone.*gov rollback") as caught:
         init(site)

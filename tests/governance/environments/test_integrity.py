@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.governance.environments import generation, integrity
-from comfywatchman.governance.store.records import Package
-from tests.governance.contexts import made
+from comfywatchman.governance.store.records import InstalledPackage
+from tests.governance.contexts import build_site
 
-HERE = (Package("corelet", "1.0"), Package("plainlet", "1.0"))
+HERE = (InstalledPackage("corelet", "1.0"), InstalledPackage("plainlet", "1.0"))
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    site = made(tmp_path_factory.mktemp("site"), requirements=("corelet==1.0", "plainlet"))
-    key = generation.current(site.layout)
+    site = build_site(tmp_path_factory.mktemp("site"), requirements=("corelet==1.0", "plainlet"))
+    key = generation.current_key(site.layout)
     assert key
     return site.layout.generations / key
 
@@ -34,26 +34,26 @@ def packages_of(environment: Path) -> Path:
     return next(environment.glob("lib/python*/site-packages"))
 
 
-def test_what_is_gone_from_the_top_is_named_but_no_script_bytecode_or_file_that_never_came(tmp_path: Path) -> None:
+def test_missing_toplevel_names_only_recorded_modules(tmp_path: Path) -> None:
     place = tmp_path / "lib" / "python3.11" / "site-packages"
     (place / "alet-1.0.dist-info").mkdir(parents=True)
     names = ("alet/__init__.py", "one.py", "__pycache__/one.pyc", "../../../bin/alet", "tests/never.py", "there/a.py")
     (place / "there").mkdir()
     (place / "alet-1.0.dist-info" / "RECORD").write_text("".join(f"{name},sha256=x,1\n" for name in names))
     never = "lib/python3.11/site-packages/tests/never.py"
-    found = integrity.gone(tmp_path, known=[never])
+    found = integrity.find_missing_toplevel(tmp_path, known=[never])
     assert found == ("lib/python3.11/site-packages/alet", "lib/python3.11/site-packages/one.py")
 
 
 def test_an_environment_as_it_was_installed_is_verified(environment: Path) -> None:
-    assert integrity.modified(environment, HERE) == integrity.IntegrityReport("verified")
-    assert integrity.modified(environment, None).in_words() == "nothing changed"
+    assert integrity.verify(environment, HERE) == integrity.IntegrityReport("verified")
+    assert integrity.verify(environment, None).in_words() == "nothing changed"
 
 
 def test_a_changed_file_is_seen_and_named(environment: Path) -> None:
     with (packages_of(environment) / "corelet" / "__init__.py").open("a") as stream:
         stream.write("poison = True\n")
-    report = integrity.modified(environment, HERE)
+    report = integrity.verify(environment, HERE)
     assert report.status == "modified"
     assert report.modified_files == ("lib/python3.11/site-packages/corelet/__init__.py",)
     assert report.modified_packages == ("corelet",)
@@ -62,22 +62,22 @@ def test_a_changed_file_is_seen_and_named(environment: Path) -> None:
 
 def test_a_changed_program_is_seen(environment: Path) -> None:
     (environment / "bin" / "plain").write_text("#!/bin/sh\n")
-    assert integrity.modified(environment, HERE).modified_files == ("bin/plain",)
+    assert integrity.verify(environment, HERE).modified_files == ("bin/plain",)
 
 
 def test_a_deleted_file_is_seen(environment: Path) -> None:
     (packages_of(environment) / "corelet" / "__init__.py").unlink()
-    assert integrity.modified(environment, HERE).modified_packages == ("corelet",)
+    assert integrity.verify(environment, HERE).modified_packages == ("corelet",)
 
 
 def test_a_package_without_a_record_is_broken(environment: Path) -> None:
     (packages_of(environment) / "corelet-1.0.dist-info" / "RECORD").unlink()
-    report = integrity.modified(environment, HERE)
+    report = integrity.verify(environment, HERE)
     assert (report.status, report.missing_record) == ("modified", ("corelet",))
 
 
 def test_packages_that_came_or_went_are_named(environment: Path) -> None:
-    report = integrity.modified(environment, [Package("corelet", "2.0"), Package("plainlet", "1.0")])
+    report = integrity.verify(environment, [InstalledPackage("corelet", "2.0"), InstalledPackage("plainlet", "1.0")])
     assert (report.unexpected, report.missing) == (("corelet==1.0",), ("corelet==2.0",))
     assert report.status == "modified"
 
@@ -87,22 +87,22 @@ def test_compiled_files_and_seeds_do_not_count(environment: Path) -> None:
     cache.mkdir()
     (cache / "__init__.cpython-311.pyc").write_bytes(b"anything")
     (packages_of(environment) / "pip-26.0.dist-info").mkdir()
-    assert integrity.modified(environment, HERE).status == "verified"
+    assert integrity.verify(environment, HERE).status == "verified"
 
 
 @pytest.mark.parametrize("name", ["sitecustomize.py", "usercustomize.py", "evil.pth"])
 def test_files_that_run_at_every_start_and_belong_to_nobody_are_seen(environment: Path, name: str) -> None:
     (packages_of(environment) / name).write_text("import os\n")
-    assert integrity.modified(environment, HERE).modified_files == (f"lib/python3.11/site-packages/{name}",)
+    assert integrity.verify(environment, HERE).modified_files == (f"lib/python3.11/site-packages/{name}",)
 
 
 def test_out_of_time_is_unknown_but_what_was_seen_to_be_wrong_is_told(environment: Path) -> None:
-    assert integrity.modified(environment, HERE, budget_seconds=0.0).status == "unknown"
-    assert integrity.modified(environment, (), budget_seconds=0.0).status == "modified"
+    assert integrity.verify(environment, HERE, budget_seconds=0.0).status == "unknown"
+    assert integrity.verify(environment, (), budget_seconds=0.0).status == "modified"
 
 
 def test_a_folder_that_is_no_environment_is_not_verified(tmp_path: Path) -> None:
-    assert integrity.modified(tmp_path, None).status == "modified"
+    assert integrity.verify(tmp_path, None).status == "modified"
 
 
 def test_reading_only_what_was_written_since_sees_new_writes_and_missing_files(environment: Path) -> None:
@@ -111,13 +111,13 @@ def test_reading_only_what_was_written_since_sees_new_writes_and_missing_files(e
     changed.write_text("poison = True\n")
     moment = mark.stat().st_mtime
     os.utime(changed, (moment - 10, moment - 10))
-    assert integrity.modified(environment, HERE, since=mark).status == "verified"
+    assert integrity.verify(environment, HERE, since=mark).status == "verified"
     os.utime(changed, (moment + 10, moment + 10))
-    assert integrity.modified(environment, HERE, since=mark).modified_packages == ("corelet",)
+    assert integrity.verify(environment, HERE, since=mark).modified_packages == ("corelet",)
     changed.unlink()
-    assert integrity.modified(environment, HERE, since=mark).modified_packages == ("corelet",)
+    assert integrity.verify(environment, HERE, since=mark).modified_packages == ("corelet",)
 
 
 def test_many_names_are_shortened(environment: Path) -> None:
-    expected = [Package(f"p{number}", "1") for number in range(9)]
-    assert integrity.modified(environment, [*HERE, *expected]).in_words().endswith("p4==1 and 4 more")
+    expected = [InstalledPackage(f"p{number}", "1") for number in range(9)]
+    assert integrity.verify(environment, [*HERE, *expected]).in_words().endswith("p4==1 and 4 more")

@@ -14,7 +14,7 @@ from tests.governance.contexts import KeptSite, Site
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
 def migrated(site: Site) -> tuple[str, ...]:
@@ -28,7 +28,7 @@ def write_old_plugins(site: Site, content: object) -> None:
 
 def test_files_of_this_form_stay_as_they_are(site: Site) -> None:
     assert migrated(site) == ()
-    assert len(rollback.operations(site.layout)) == 1
+    assert len(rollback.read_operations(site.layout)) == 1
 
 
 @pytest.mark.parametrize("as_list", [False, True])
@@ -37,7 +37,7 @@ def test_a_register_of_the_first_gov_gets_what_its_nodes_lack(site: Site, *, as_
     write_old_plugins(site, {"plugins": [node] if as_list else {"depth": node}})
     (line,) = migrated(site)
     assert "gov undo" in line
-    plugin = staging.plugins_of(site.layout).plugins["depth"]
+    plugin = staging.read_registry(site.layout).plugins["depth"]
     assert (plugin.group, plugin.git_url) == ("node-depth", "https://example.org/depth")
     assert plugin.path == str(site.comfyui / "custom_nodes" / "depth")
     assert migrated(site) == ()
@@ -49,7 +49,7 @@ def test_a_group_of_overrides_becomes_overrides_that_override(site: Site) -> Non
     site.layout.pyproject.write_text(text, "utf-8")
     migrated(site)
     assert "override-dependencies" in site.layout.pyproject.read_text("utf-8")
-    assert "migrate" in {operation.kind for operation in rollback.operations(site.layout)}
+    assert "migrate" in {operation.kind for operation in rollback.read_operations(site.layout)}
 
 
 def test_a_production_that_is_a_folder_is_built_anew_and_kept(site: Site) -> None:
@@ -57,9 +57,9 @@ def test_a_production_that_is_a_folder_is_built_anew_and_kept(site: Site) -> Non
     site.layout.production.mkdir()
     (site.layout.production / "mine").write_text("")
     migrated(site)
-    assert generation.current(site.layout) is not None
+    assert generation.current_key(site.layout) is not None
     assert (site.root / ".venv-prod.before-migrate" / "mine").exists()
-    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
 def test_records_get_the_keys_that_they_lack_and_damaged_ones_are_named(site: Site) -> None:

@@ -7,15 +7,15 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation, snapshot
-from comfywatchman.governance.environments.rollback import operations, read_operation, rollback, undo
+from comfywatchman.governance.environments.rollback import read_operation, read_operations, rollback, undo
 from tests.governance import changes
-from tests.governance.contexts import KeptSite, Site, made
+from tests.governance.contexts import KeptSite, Site, build_site
 
 
 @pytest.fixture(scope="module")
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
     """A root with the nodes `a` (on numlet 1.0) and `b`, one after the other."""
-    site = made(tmp_path_factory.mktemp("site"))
+    site = build_site(tmp_path_factory.mktemp("site"))
     with site.opened() as ground:
         changes.promote(ground, "a", ["oldlet"])
         changes.promote(ground, "b", ["plainlet"])
@@ -24,7 +24,7 @@ def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
 
 @pytest.fixture
 def site(two_nodes: KeptSite) -> Site:
-    return two_nodes.restored()
+    return two_nodes.restore()
 
 
 def first(site: Site) -> str:
@@ -33,22 +33,22 @@ def first(site: Site) -> str:
 
 
 def state(site: Site) -> tuple[dict[str, bytes], str | None]:
-    return snapshot.read_truth(site.root, site.layout), generation.current(site.layout)
+    return snapshot.read_truth_files(site.root, site.layout), generation.current_key(site.layout)
 
 
 def test_a_rollback_restores_truth_and_environment(site: Site) -> None:
-    wanted = snapshot.contents_of(site.layout, first(site))
+    wanted = snapshot.read_contents(site.layout, first(site))
     with site.opened() as ground:
         operation = rollback(ground, first(site))
     assert state(site)[0] == wanted
-    assert site.imported("import corelet; print('well')") == "well"
-    assert site.imported("import importlib.util; print(importlib.util.find_spec('numlet'))") == "None"
+    assert site.run_in_production("import corelet; print('well')") == "well"
+    assert site.run_in_production("import importlib.util; print(importlib.util.find_spec('numlet'))") == "None"
     pre = snapshot.read(site.layout, operation.pre_snapshot or "")
     assert (pre.reason, pre.ref) == ("rollback_pre", first(site))
     assert snapshot.read_all(site.layout)[-1].reason == "rollback_post"
 
 
-def test_a_rollback_to_a_kept_environment_needs_neither_network_nor_wheels_nor_time(site: Site) -> None:
+def test_rollback_to_a_kept_environment_needs_no_network(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
     site.configure(network={"find_links": [], "offline": True})
@@ -56,7 +56,7 @@ def test_a_rollback_to_a_kept_environment_needs_neither_network_nor_wheels_nor_t
         began = time.perf_counter()
         rollback(ground, first(site))
         assert time.perf_counter() - began < 1.0
-    assert site.imported("import corelet; print('well')") == "well"
+    assert site.run_in_production("import corelet; print('well')") == "well"
 
 
 def test_a_rollback_can_be_rolled_back(site: Site) -> None:
@@ -73,8 +73,8 @@ def test_a_pruned_environment_is_built_again(site: Site) -> None:
     shutil.rmtree(site.layout.generations / key)
     with site.opened() as ground:
         rollback(ground, first(site))
-    assert generation.current(site.layout) == key
-    assert site.imported("import corelet; print('well')") == "well"
+    assert generation.current_key(site.layout) == key
+    assert site.run_in_production("import corelet; print('well')") == "well"
 
 
 def test_an_environment_that_was_modified_is_built_again(site: Site) -> None:
@@ -83,7 +83,7 @@ def test_an_environment_that_was_modified_is_built_again(site: Site) -> None:
     module.unlink()
     with site.opened() as ground:
         rollback(ground, first(site))
-    assert site.imported("import corelet; print(corelet.__version__)") == "1.0"
+    assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
 def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(site: Site) -> None:
@@ -97,12 +97,12 @@ def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(s
     assert caught.value.code == "gov-environment-failed"
     assert state(site) == before
     assert snapshot.read_all(site.layout) == metas
-    assert site.imported("import oldlet, plainlet; print('well')") == "well"
+    assert site.run_in_production("import oldlet, plainlet; print('well')") == "well"
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone", "unknown"])
 def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(site: Site, damage: str) -> None:
-    before, metas, done = state(site), snapshot.read_all(site.layout), operations(site.layout)
+    before, metas, done = state(site), snapshot.read_all(site.layout), read_operations(site.layout)
     name = first(site)
     if damage == "changed":
         (site.layout.snapshots / name / "uv.lock").write_text("version = 1\n")
@@ -115,11 +115,11 @@ def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(si
     assert caught.value.code == ("gov-snapshot-unknown" if damage == "unknown" else "gov-snapshot-damaged")
     assert state(site) == before
     assert snapshot.read_all(site.layout) == metas
-    assert operations(site.layout) == done
+    assert read_operations(site.layout) == done
 
 
 def test_the_last_operation_can_be_undone_and_that_undone_in_turn(site: Site) -> None:
-    before, last = state(site), operations(site.layout)[-1]
+    before, last = state(site), read_operations(site.layout)[-1]
     with site.opened() as ground:
         undoing = undo(ground, last.op_id)
         assert "node-b" not in site.layout.pyproject.read_text()
@@ -131,7 +131,7 @@ def test_the_last_operation_can_be_undone_and_that_undone_in_turn(site: Site) ->
 def test_an_operation_that_something_followed_is_not_undone(site: Site) -> None:
     before = state(site)
     with site.opened() as ground, pytest.raises(Failure, match="changed after it") as caught:
-        undo(ground, operations(site.layout)[-2].op_id)
+        undo(ground, read_operations(site.layout)[-2].op_id)
     assert caught.value.code == "gov-undo-refused"
     assert state(site) == before
 
@@ -140,11 +140,11 @@ def test_an_edit_by_hand_keeps_an_operation_from_being_undone(site: Site) -> Non
     with site.layout.pyproject.open("a") as stream:
         stream.write("# mine\n")
     with site.opened() as ground, pytest.raises(Failure, match=r"pyproject\.toml changed after it"):
-        undo(ground, operations(site.layout)[-1].op_id)
+        undo(ground, read_operations(site.layout)[-1].op_id)
 
 
 def test_an_operation_is_undone_once(site: Site) -> None:
-    last = operations(site.layout)[-1]
+    last = read_operations(site.layout)[-1]
     with site.opened() as ground:
         undo(ground, last.op_id)
         with pytest.raises(Failure, match="undone already"):
@@ -153,7 +153,7 @@ def test_an_operation_is_undone_once(site: Site) -> None:
 
 def test_the_first_operation_has_nothing_before_it(site: Site) -> None:
     with site.opened() as ground, pytest.raises(Failure, match="nothing before it"):
-        undo(ground, operations(site.layout)[0].op_id)
+        undo(ground, read_operations(site.layout)[0].op_id)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])

@@ -7,25 +7,25 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import snapshot
-from comfywatchman.governance.store.layout import TRUTH, Layout
+from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
 from comfywatchman.governance.store.records import SnapshotMeta
 from tests.fakes import FakeClock
 
 
 @pytest.fixture
-def layout(tmp_path: Path) -> Layout:
-    layout = Layout(tmp_path)
+def layout(tmp_path: Path) -> GovLayout:
+    layout = GovLayout(tmp_path)
     layout.plugins.parent.mkdir()
-    for name in TRUTH:
+    for name in TRUTH_FILES:
         layout.truth(name).write_text(f"{name} of now")
     return layout
 
 
-def take(layout: Layout, ref: str = "x") -> SnapshotMeta:
-    return snapshot.take(layout, FakeClock(), reason="promote_pre", ref=ref, generation="abc")
+def take(layout: GovLayout, ref: str = "x") -> SnapshotMeta:
+    return snapshot.create(layout, FakeClock(), reason="promote_pre", ref=ref, generation="abc")
 
 
-def test_a_snapshot_holds_the_three_truth_files_and_its_facts(layout: Layout) -> None:
+def test_a_snapshot_holds_the_three_truth_files_and_its_facts(layout: GovLayout) -> None:
     meta = take(layout)
     assert sorted(path.name for path in (layout.snapshots / meta.id).iterdir()) == [
         "meta.json",
@@ -34,15 +34,15 @@ def test_a_snapshot_holds_the_three_truth_files_and_its_facts(layout: Layout) ->
         "uv.lock",
     ]
     assert snapshot.read(layout, meta.id) == meta
-    assert snapshot.contents_of(layout, meta.id) == {name: f"{name} of now".encode() for name in TRUTH}
+    assert snapshot.read_contents(layout, meta.id) == {name: f"{name} of now".encode() for name in TRUTH_FILES}
 
 
-def test_snapshots_are_listed_in_the_order_in_which_they_were_taken(layout: Layout) -> None:
+def test_snapshots_are_listed_in_the_order_in_which_they_were_taken(layout: GovLayout) -> None:
     metas = [take(layout, str(number)) for number in range(5)]
     assert snapshot.read_all(layout) == tuple(metas)
 
 
-def test_only_the_newest_stay(layout: Layout) -> None:
+def test_only_the_newest_stay(layout: GovLayout) -> None:
     metas = [take(layout, str(number)) for number in range(7)]
     assert snapshot.prune(layout, retention=5) == (metas[0].id, metas[1].id)
     assert snapshot.read_all(layout) == tuple(metas[2:])
@@ -50,70 +50,70 @@ def test_only_the_newest_stay(layout: Layout) -> None:
     assert snapshot.prune(layout, retention=5) == ()
 
 
-@pytest.mark.parametrize("name", TRUTH)
-def test_a_changed_file_is_seen(layout: Layout, name: str) -> None:
+@pytest.mark.parametrize("name", TRUTH_FILES)
+def test_a_changed_file_is_seen(layout: GovLayout, name: str) -> None:
     meta = take(layout)
     (layout.snapshots / meta.id / name).write_text("changed")
     with pytest.raises(Failure, match=name) as caught:
-        snapshot.contents_of(layout, meta.id)
+        snapshot.read_contents(layout, meta.id)
     assert caught.value.code == "gov-snapshot-damaged"
 
 
-@pytest.mark.parametrize("name", [*TRUTH, "meta.json"])
-def test_a_missing_file_is_seen(layout: Layout, name: str) -> None:
+@pytest.mark.parametrize("name", [*TRUTH_FILES, "meta.json"])
+def test_a_missing_file_is_seen(layout: GovLayout, name: str) -> None:
     meta = take(layout)
     (layout.snapshots / meta.id / name).unlink()
     with pytest.raises(Failure, match=name) as caught:
-        snapshot.contents_of(layout, meta.id)
+        snapshot.read_contents(layout, meta.id)
     assert caught.value.code == "gov-snapshot-damaged"
 
 
-def test_a_file_that_cannot_be_read_is_told(layout: Layout) -> None:
+def test_a_file_that_cannot_be_read_is_told(layout: GovLayout) -> None:
     meta = take(layout)
     (layout.snapshots / meta.id / "uv.lock").unlink()
     (layout.snapshots / meta.id / "uv.lock").mkdir()
     with pytest.raises(Failure, match="not a regular file") as caught:
-        snapshot.contents_of(layout, meta.id)
+        snapshot.read_contents(layout, meta.id)
     assert caught.value.code == "gov-snapshot-damaged"
 
 
-def test_a_snapshot_of_a_root_without_all_files_cannot_be_gone_back_to(layout: Layout) -> None:
+def test_a_snapshot_of_a_root_without_all_files_cannot_be_gone_back_to(layout: GovLayout) -> None:
     layout.lock.unlink()
     meta = take(layout)
     with pytest.raises(Failure, match=r"it has no uv\.lock"):
-        snapshot.contents_of(layout, meta.id)
+        snapshot.read_contents(layout, meta.id)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../..", "20260101T000000Z-snap-000000", "x/y"])
-def test_a_name_of_no_snapshot_is_told(layout: Layout, name: str) -> None:
+def test_a_name_of_no_snapshot_is_told(layout: GovLayout, name: str) -> None:
     with pytest.raises(Failure) as caught:
         snapshot.read(layout, name)
     assert caught.value.code == "gov-snapshot-unknown"
 
 
 @pytest.mark.parametrize("damage", ["{", None])
-def test_a_lost_list_is_made_again_from_the_folders(layout: Layout, damage: str | None) -> None:
+def test_a_lost_list_is_made_again_from_the_folders(layout: GovLayout, damage: str | None) -> None:
     meta = take(layout)
     layout.snapshots_index.unlink()
     if damage:
         layout.snapshots_index.write_text(damage)
     assert snapshot.read_all(layout) == (meta,)
-    snapshot.mend(layout)
+    snapshot.repair_index(layout)
     assert snapshot.read_all(layout) == (meta,)
 
 
-def test_mending_drops_what_was_not_finished_and_what_is_not_listed(layout: Layout) -> None:
+def test_mending_drops_what_was_not_finished_and_what_is_not_listed(layout: GovLayout) -> None:
     kept, gone, _pruned = take(layout, "kept"), take(layout, "gone"), take(layout, "pruned")
     snapshot._write_index(layout, (kept, gone))
     shutil.rmtree(layout.snapshots / gone.id)
     (layout.snapshots / ".unfinished-20260101T000000Z-snap-000000").mkdir()
-    snapshot.mend(layout)
+    snapshot.repair_index(layout)
     assert snapshot.read_all(layout) == (kept,)
     assert [path.name for path in layout.snapshots.iterdir()] == [kept.id]
 
 
-def test_a_snapshot_that_is_there_is_not_written_again(layout: Layout) -> None:
+def test_a_snapshot_that_is_there_is_not_written_again(layout: GovLayout) -> None:
     meta = take(layout)
-    snapshot.keep(layout, meta, {"uv.lock": b"other"})
-    assert snapshot.contents_of(layout, meta.id)["uv.lock"] == b"uv.lock of now"
+    snapshot.write(layout, meta, {"uv.lock": b"other"})
+    assert snapshot.read_contents(layout, meta.id)["uv.lock"] == b"uv.lock of now"
     assert snapshot.read_all(layout) == (meta,)

@@ -5,70 +5,70 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import staging
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import Plugin, Plugins
+from comfywatchman.governance.store.records import NodeRegistry, RegisteredNode
 from tests.governance.contexts import KeptSite, Site
 
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
 def test_edits_stay_in_the_copy_and_the_copy_goes(site: Site) -> None:
     before = site.layout.pyproject.read_bytes()
-    plugin = Plugin(id="a", git_url="", ref="", path="", group="node-a")
-    with site.opened() as ground, staging.opened(ground) as work:
+    plugin = RegisteredNode(id="a", git_url="", ref="", path="", group="node-a")
+    with site.opened() as ground, staging.open_staging(ground) as work:
         assert work.folder.parent == site.layout.work
-        work.edit_project(lambda text: truth.with_group(text, "node-a", ["plainlet"]))
-        work.write_plugins(Plugins(plugins={"a": plugin}))
-        assert work.read_plugins().plugins == {"a": plugin}
-        assert work.lock(ground).is_well
+        work.edit_project(lambda text: truth.set_group(text, "node-a", ["plainlet"]))
+        work.write_registry(NodeRegistry(plugins={"a": plugin}))
+        assert work.read_registry().plugins == {"a": plugin}
+        assert work.lock(ground).is_success
         assert set(work.hashes()) == {"pyproject.toml", "uv.lock", "plugins.json"}
     assert site.layout.pyproject.read_bytes() == before
     assert list(site.layout.work.iterdir()) == []
 
 
 def test_pins_hold_the_versions_and_leave_no_trace(site: Site) -> None:
-    with site.opened() as ground, staging.opened(ground) as work:
-        work.edit_project(lambda text: truth.with_group(text, "node-a", ["deeplet"]))
+    with site.opened() as ground, staging.open_staging(ground) as work:
+        work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet"]))
         text = work.read_project()
-        assert work.lock(ground, pins=["numlet==1.0"]).is_well
+        assert work.lock(ground, pins=["numlet==1.0"]).is_success
         assert work.read_project() == text
         lock = (work.folder / "uv.lock").read_text()
         assert "constraint" not in lock
         assert 'name = "numlet"\nversion = "1.0"' in lock
-        assert ground.uv.is_fresh(work.folder, python=ground.python).is_well
+        assert ground.uv.is_fresh(work.folder, python=ground.python).is_success
 
 
 def test_pins_that_cannot_be_are_told_and_the_text_comes_back(site: Site) -> None:
-    with site.opened() as ground, staging.opened(ground) as work:
-        work.edit_project(lambda text: truth.with_group(text, "node-a", ["oldlet"]))
+    with site.opened() as ground, staging.open_staging(ground) as work:
+        work.edit_project(lambda text: truth.set_group(text, "node-a", ["oldlet"]))
         text = work.read_project()
         assert "No solution" in work.lock(ground, pins=["numlet==2.0"]).errors
         assert work.read_project() == text
 
 
 def test_adding_and_removing_a_group_returns_the_lock_to_the_same_bytes(site: Site) -> None:
-    with site.opened() as ground, staging.opened(ground) as work:
+    with site.opened() as ground, staging.open_staging(ground) as work:
         before = work.contents()
-        work.edit_project(lambda text: truth.with_group(text, "node-a", ["deeplet", "oldlet"]))
-        assert work.lock(ground).is_well
+        work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet", "oldlet"]))
+        assert work.lock(ground).is_success
         assert work.contents()["uv.lock"] != before["uv.lock"]
-        work.edit_project(lambda text: truth.without_group(text, "node-a"))
-        assert work.lock(ground).is_well
+        work.edit_project(lambda text: truth.remove_group(text, "node-a"))
+        assert work.lock(ground).is_success
         assert work.contents() == before
 
 
 def test_a_registry_that_cannot_be_read_is_told(site: Site) -> None:
     site.layout.plugins.write_text("{")
     with pytest.raises(Failure, match=r"plugins\.json") as caught:
-        staging.plugins_of(site.layout)
+        staging.read_registry(site.layout)
     assert caught.value.code == "gov-truth-damaged"
 
 
 def test_a_project_that_is_not_there_is_told(site: Site) -> None:
-    with site.opened() as ground, staging.opened(ground, contents={}) as work:
-        assert work.read_plugins() == Plugins()
+    with site.opened() as ground, staging.open_staging(ground, contents={}) as work:
+        assert work.read_registry() == NodeRegistry()
         with pytest.raises(Failure) as caught:
             work.read_project()
     assert caught.value.code == "gov-truth-damaged"
@@ -78,7 +78,7 @@ def test_a_full_disk_is_told(site: Site) -> None:
     with site.opened() as ground:
         site.layout.work.rmdir()
         site.layout.work.write_text("a file, where a folder should be")
-        with pytest.raises(Failure) as caught, staging.opened(ground):
+        with pytest.raises(Failure) as caught, staging.open_staging(ground):
             pass
         site.layout.work.unlink()
     assert caught.value.code == "state-unwritable"

@@ -6,15 +6,15 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.nodes.identity import (
-    canonical_id,
     check_id,
     check_ref,
-    check_url,
-    id_from_url,
+    derive_id,
+    find_conflicting_id,
     is_address,
-    same_origin,
-    shown_url,
-    taken_by,
+    is_same_origin,
+    normalize_id,
+    parse_origin,
+    redact_url,
 )
 
 HIDDEN = "s3cret"
@@ -33,7 +33,7 @@ def test_an_ordinary_name_is_an_id(node_id: str) -> None:
         *("con", "NUL", "com1", "lpt9.txt", "aux.git", "pack.disabled", "pack.git", "PACK.GIT", "pack.py", "x.lock"),
     ],
 )
-def test_a_name_that_could_lead_elsewhere_or_mean_something_else_is_no_id(node_id: str) -> None:
+def test_unsafe_or_reserved_ids_are_refused(node_id: str) -> None:
     with pytest.raises(Failure) as caught:
         check_id(node_id)
     assert caught.value.code == "gov-bad-id"
@@ -54,10 +54,10 @@ def test_whatever_is_taken_as_an_id_is_one_plain_name_of_a_folder(text: str) -> 
 
 
 @pytest.mark.parametrize("other", ["my-pack", "MY_PACK", "My.Pack", "my--pack"])
-def test_two_ids_that_are_one_folder_or_one_group_elsewhere_cannot_stand_side_by_side(other: str) -> None:
-    assert taken_by("My_Pack", ["another", other]) == other
-    assert taken_by("My_Pack", ["another", "my-packs"]) is None
-    assert canonical_id(other) == "my-pack"
+def test_ids_with_the_same_folder_or_group_conflict(other: str) -> None:
+    assert find_conflicting_id("My_Pack", ["another", other]) == other
+    assert find_conflicting_id("My_Pack", ["another", "my-packs"]) is None
+    assert normalize_id(other) == "my-pack"
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_two_ids_that_are_one_folder_or_one_group_elsewhere_cannot_stand_side_by
     ],
 )
 def test_the_addresses_that_packs_have_are_taken(url: str, shown: str) -> None:
-    origin = check_url(url)
+    origin = parse_origin(url)
     assert origin.url == shown
     assert (origin.user, origin.secret, origin.is_local) == ("", "", False)
 
@@ -96,35 +96,35 @@ def test_the_addresses_that_packs_have_are_taken(url: str, shown: str) -> None:
 )
 def test_options_helpers_open_protocols_and_folders_are_no_addresses(url: str) -> None:
     with pytest.raises(Failure) as caught:
-        check_url(url)
+        parse_origin(url)
     assert caught.value.code == "gov-bad-url"
     assert caught.value.hint
 
 
 @pytest.mark.parametrize("url", ["file:///srv/b.git", "/srv/b.git"])
 def test_a_folder_of_this_machine_is_taken_only_where_it_is_allowed(url: str) -> None:
-    assert check_url(url, allow_local=True).is_local
+    assert parse_origin(url, allow_local=True).is_local
     for other in ("./b", "../b", "file://host/srv/b"):
         with pytest.raises(Failure):
-            check_url(other, allow_local=True)
+            parse_origin(other, allow_local=True)
 
 
 def test_a_folder_of_this_machine_may_have_any_name() -> None:
-    assert check_url("/srv/my nodes/ünï", allow_local=True).url == "/srv/my nodes/ünï"
+    assert parse_origin("/srv/my nodes/ünï", allow_local=True).url == "/srv/my nodes/ünï"
     for other in ("/srv/my nodes", "/srv/a\nb"):
         with pytest.raises(Failure):
-            check_url(other, allow_local=other.endswith("b"))
+            parse_origin(other, allow_local=other.endswith("b"))
 
 
-def test_a_web_page_of_one_branch_is_refused_with_the_command_that_is_meant() -> None:
+def test_branch_page_is_refused_with_the_right_command() -> None:
     with pytest.raises(Failure) as caught:
-        check_url(f"https://me:{HIDDEN}@github.com/a/b/tree/v2")
+        parse_origin(f"https://me:{HIDDEN}@github.com/a/b/tree/v2")
     assert "https://github.com/a/b --ref v2" in str(caught.value)
     assert HIDDEN not in str(caught.value)
 
 
-def test_a_password_in_an_address_is_kept_apart_and_shown_nowhere() -> None:
-    origin = check_url(f"https://me:{HIDDEN}%21@github.com/a/b")
+def test_password_in_a_url_is_separated_and_never_shown() -> None:
+    origin = parse_origin(f"https://me:{HIDDEN}%21@github.com/a/b")
     assert origin.url == "https://github.com/a/b"
     assert (origin.user, origin.secret) == ("me", f"{HIDDEN}!")
     assert HIDDEN not in repr(origin)
@@ -141,11 +141,11 @@ def test_a_password_in_an_address_is_kept_apart_and_shown_nowhere() -> None:
         f"{HIDDEN}@host:-x",
     ],
 )
-def test_what_is_said_of_a_refused_address_holds_no_secret(url: str) -> None:
+def test_message_about_a_refused_url_holds_no_secret(url: str) -> None:
     with pytest.raises(Failure) as caught:
-        check_url(url)
+        parse_origin(url)
     assert HIDDEN not in str(caught.value)
-    assert HIDDEN not in shown_url(url)
+    assert HIDDEN not in redact_url(url)
 
 
 @pytest.mark.parametrize(
@@ -159,36 +159,36 @@ def test_what_is_said_of_a_refused_address_holds_no_secret(url: str) -> None:
         ("file:///srv/git/pack.git", "pack"),
     ],
 )
-def test_a_repository_gives_the_id(url: str, node_id: str) -> None:
-    assert id_from_url(url) == node_id
+def test_id_is_derived_from_the_repository(url: str, node_id: str) -> None:
+    assert derive_id(url) == node_id
 
 
-def test_a_repository_whose_name_is_no_id_gives_none() -> None:
+def test_invalid_repository_name_gives_no_id() -> None:
     for url in ("https://github.com/a/.git", "https://github.com/a/%2e%2e", "https://github.com/a/-x"):
         with pytest.raises(Failure):
-            id_from_url(url)
+            derive_id(url)
 
 
-def test_one_repository_is_recognised_however_it_is_written() -> None:
+def test_urls_of_one_repository_compare_equal() -> None:
     plain = "https://github.com/Owner/Pack"
     for other in (
         "https://github.com/owner/pack.git",
         "git@github.com:Owner/Pack.git",
         "ssh://git@github.com/Owner/Pack/",
     ):
-        assert same_origin(plain, other)
-    assert not same_origin(plain, "https://github.com/Other/Pack")
-    assert not same_origin("", "")
+        assert is_same_origin(plain, other)
+    assert not is_same_origin(plain, "https://github.com/Other/Pack")
+    assert not is_same_origin("", "")
 
 
-def test_an_id_is_told_from_an_address() -> None:
+def test_ids_and_addresses_are_distinguished() -> None:
     assert not is_address("comfyui-kjnodes")
     for address in ("https://x.org/a", "git@x:a", "/srv/a", "./a", "..", "ext::x", ""):
         assert is_address(address)
 
 
 @pytest.mark.parametrize("ref", ["", "main", "v1.2", "feature/x-y", "1.0.0+local", "a" * 40])
-def test_branches_tags_and_commits_are_refs(ref: str) -> None:
+def test_branches_tags_and_commits_are_accepted(ref: str) -> None:
     assert check_ref(ref) == ref
 
 
@@ -196,7 +196,7 @@ def test_branches_tags_and_commits_are_refs(ref: str) -> None:
     "ref",
     ["-x", "--detach", "a..b", "a b", "a~1", "a^", "@{-1}", "a:b", "/a", "a/", "a.lock", "a//b", "a/.b", "ä", "a\n"],
 )
-def test_what_git_would_take_for_something_else_is_no_ref(ref: str) -> None:
+def test_refs_that_git_would_misread_are_refused(ref: str) -> None:
     with pytest.raises(Failure) as caught:
         check_ref(ref)
     assert caught.value.code == "gov-bad-ref"

@@ -8,13 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from comfywatchman.governance.nodes.requirements import Requirements, gather, name_of, of_pack
+from comfywatchman.governance.nodes.requirements import (
+    NodeRequirements,
+    collect_requirements,
+    parse_name,
+    read_requirements,
+)
 
 
-def read(text: str | bytes, **files: str) -> Requirements:
+def read(text: str | bytes, **files: str) -> NodeRequirements:
     content = text if isinstance(text, bytes) else text.encode()
     known = {"requirements.txt": content, **{name: own.encode() for name, own in files.items()}}
-    return gather(known.get, sorted(name for name in files if name.startswith("requirements")))
+    return collect_requirements(known.get, sorted(name for name in files if name.startswith("requirements")))
 
 
 @pytest.mark.parametrize(
@@ -33,13 +38,13 @@ def read(text: str | bytes, **files: str) -> Requirements:
         b"numpy>=1.26 \\\n    --hash=sha256:abc \\\n    --hash=sha256:def\nscipy\n",
     ],
 )
-def test_files_are_read_as_editors_on_all_systems_write_them(content: bytes) -> None:
+def test_common_text_encodings_are_read(content: bytes) -> None:
     found = read(content)
     assert found.lines == ("numpy>=1.26", "scipy")
     assert found.unparseable == ()
 
 
-def test_extras_markers_and_direct_references_are_kept() -> None:
+def test_extras_markers_and_urls_are_kept() -> None:
     found = read(
         "uvicorn[standard]==0.30\n"
         "triton-windows; sys_platform == 'win32'\n"
@@ -53,7 +58,7 @@ def test_extras_markers_and_direct_references_are_kept() -> None:
     assert all(Requirement(line) for line in found.lines)
 
 
-def test_a_git_address_gets_its_name_from_its_egg_or_waits_for_an_installation_to_tell_it() -> None:
+def test_git_url_is_named_by_its_egg_or_stays_unnamed() -> None:
     found = read(
         "git+https://github.com/facebookresearch/sam2\n"
         "git+https://github.com/a/b@v1#egg=bee&subdirectory=x\n"
@@ -68,13 +73,13 @@ def test_a_git_address_gets_its_name_from_its_egg_or_waits_for_an_installation_t
     assert found.unparseable == ()
 
 
-def test_a_wheel_is_named_by_its_file() -> None:
+def test_wheel_url_is_named_by_its_file() -> None:
     url = "https://github.com/x/y/releases/download/v1/insightface-0.7.3-cp311-cp311-linux_x86_64.whl"
     assert read(f'{url} ; python_version == "3.11"').lines == (f'insightface @ {url} ; python_version == "3.11"',)
     assert read(url).lines == (f"insightface @ {url}",)
 
 
-def test_other_files_of_the_pack_are_followed_and_none_outside() -> None:
+def test_includes_are_followed_only_inside_the_pack() -> None:
     found = read("-r more.txt\n-r ../../etc/passwd\n-r/abs.txt\nnumpy\n", **{"more.txt": "-r requirements.txt\nscipy"})
     assert found.lines == ("scipy", "numpy")
     assert [line.split(":")[0] for line in found.unparseable] == ["../../etc/passwd", "/abs.txt"]
@@ -106,7 +111,7 @@ def test_other_files_of_the_pack_are_followed_and_none_outside() -> None:
         ("git+ext::sh", "not a requirement"),
     ],
 )
-def test_what_cannot_be_governed_is_told_with_its_reason_and_without_secrets(line: str, why: str) -> None:
+def test_unsupported_lines_are_reported_without_secrets(line: str, why: str) -> None:
     found = read(f"numpy\n{line}\nscipy\n")
     assert found.lines == ("numpy", "scipy")
     assert found.unnamed == ()
@@ -116,14 +121,14 @@ def test_what_cannot_be_governed_is_told_with_its_reason_and_without_secrets(lin
     assert "s3cret" not in trouble
 
 
-def test_what_pyproject_declares_counts_where_there_is_no_requirements_file() -> None:
+def test_pyproject_is_read_without_a_requirements_file() -> None:
     project = b'[project]\nname = "x"\ndependencies = ["numpy", "scipy>=1"]\n'
-    assert gather({"pyproject.toml": project}.get, []).lines == ("numpy", "scipy>=1")
+    assert collect_requirements({"pyproject.toml": project}.get, []).lines == ("numpy", "scipy>=1")
     with_both = {"pyproject.toml": project, "requirements.txt": b"numpy"}
-    assert gather(with_both.get, []) == Requirements(lines=("numpy",), hints=("scipy>=1",))
+    assert collect_requirements(with_both.get, []) == NodeRequirements(lines=("numpy",), hints=("scipy>=1",))
 
 
-def test_the_other_requirement_files_only_give_hints() -> None:
+def test_other_requirement_files_only_give_hints() -> None:
     found = read("numpy", **{"requirements-gpu.txt": "onnxruntime-gpu>=1.18\nnumpy\n--odd"})
     assert found.lines == ("numpy",)
     assert found.hints == ("onnxruntime-gpu>=1.18",)
@@ -133,37 +138,37 @@ def test_the_other_requirement_files_only_give_hints() -> None:
 @pytest.mark.parametrize(
     "text", ["[project", "project = 1", "[project]\ndependencies = 3", "[project]\ndependencies=[1]"]
 )
-def test_a_strange_pyproject_declares_nothing(text: str) -> None:
-    assert gather({"pyproject.toml": text.encode()}.get, []).lines == ()
+def test_malformed_pyproject_declares_nothing(text: str) -> None:
+    assert collect_requirements({"pyproject.toml": text.encode()}.get, []).lines == ()
 
 
-def test_a_link_is_not_read(tmp_path: Path) -> None:
+def test_symlinked_files_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("password: s3cret")
     pack = tmp_path / "pack"
     pack.mkdir()
     (pack / "requirements.txt").symlink_to(tmp_path / "secret")
     (pack / "requirements-more.txt").write_text("scipy")
     (pack / "sub").symlink_to(tmp_path)
-    assert of_pack(pack) == Requirements(hints=("scipy",))
+    assert read_requirements(pack) == NodeRequirements(hints=("scipy",))
     (pack / "requirements.txt").unlink()
     (pack / "requirements.txt").write_text("-r sub/secret\n-r ../secret\nnumpy")
-    found = of_pack(pack)
+    found = read_requirements(pack)
     assert found.lines == ("numpy",)
     assert len(found.unparseable) == 2
 
 
-def test_the_name_of_a_line_is_normalised() -> None:
-    assert name_of("Foo_Bar.baz[x]>=1; python_version>'3'") == "foo-bar-baz"
+def test_name_of_a_line_is_normalized() -> None:
+    assert parse_name("Foo_Bar.baz[x]>=1; python_version>'3'") == "foo-bar-baz"
 
 
 @given(st.binary(max_size=300))
-def test_no_bytes_whatsoever_make_reading_fail(content: bytes) -> None:
-    found = gather({"requirements.txt": content, "pyproject.toml": content}.get, [])
+def test_arbitrary_bytes_never_raise(content: bytes) -> None:
+    found = collect_requirements({"requirements.txt": content, "pyproject.toml": content}.get, [])
     for line in found.lines:
         Requirement(line)
 
 
 @given(st.text(max_size=200))
-def test_no_text_whatsoever_makes_reading_fail(text: str) -> None:
+def test_arbitrary_text_never_raises(text: str) -> None:
     for line in read(text).lines:
         Requirement(line)

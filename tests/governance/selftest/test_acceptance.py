@@ -6,13 +6,13 @@ import pytest
 
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.files import write_atomic
-from comfywatchman.governance.selftest.acceptance import accept
+from comfywatchman.governance.selftest.acceptance import run_selftest
 
 
 @pytest.mark.slow
 def test_the_whole_chain_works_on_a_scratch_copy(tmp_path: Path) -> None:
     told: list[str] = []
-    steps = accept(tmp_path, clock=SystemClock(), progress=told.append)
+    steps = run_selftest(tmp_path, clock=SystemClock(), progress=told.append)
     assert [step for step in steps if step.ok is not True] == []
     assert told == [step.name for step in steps]
     assert len(steps) == 13
@@ -20,7 +20,7 @@ def test_the_whole_chain_works_on_a_scratch_copy(tmp_path: Path) -> None:
 
 def test_after_a_step_that_failed_none_is_tried(tmp_path: Path) -> None:
     write_atomic(tmp_path / "env" / "config.toml", b'[runtime]\npython = "/nowhere/python"\n[network]\n[policy]\n')
-    first, *rest = accept(tmp_path, clock=SystemClock())
+    first, *rest = run_selftest(tmp_path, clock=SystemClock())
     assert first.ok is False
     assert "/nowhere/python" in first.detail
     assert {step.ok for step in rest} == {None}

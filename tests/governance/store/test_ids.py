@@ -7,12 +7,12 @@ from tests.fakes import FakeClock
 
 def test_names_say_when_and_sort_in_the_order_of_their_making() -> None:
     for clock in (FakeClock(), SystemClock()):
-        made = [ids.new_operation_id(clock) for _ in range(100)]
+        made = [ids.make_operation_id(clock) for _ in range(100)]
         assert made == sorted(set(made))
 
 
 def test_names_have_the_shapes_that_are_looked_for() -> None:
     clock = SystemClock()
-    assert ids.SNAPSHOT_ID.fullmatch(ids.new_snapshot_id(clock))
-    assert ids.OPERATION_ID.fullmatch(ids.new_operation_id(clock))
-    assert ids.TRANSACTION_ID.fullmatch(ids.new_transaction_id(clock))
+    assert ids.SNAPSHOT_ID.fullmatch(ids.make_snapshot_id(clock))
+    assert ids.OPERATION_ID.fullmatch(ids.make_operation_id(clock))
+    assert ids.TRANSACTION_ID.fullmatch(ids.make_transaction_id(clock))

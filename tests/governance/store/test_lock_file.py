@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.lock_file import packages_in
-from comfywatchman.governance.store.records import Package
+from comfywatchman.governance.store.lock_file import parse_packages
+from comfywatchman.governance.store.records import InstalledPackage
 
 LOCK = """
 version = 1
@@ -27,11 +27,11 @@ source = { git = "https://example.org/a?rev=main#0123" }
 
 
 def test_the_packages_of_a_lock_are_read_without_its_project() -> None:
-    assert packages_in(LOCK) == (Package("from-git", "1.0"), Package("num-let", "2.0+cu128"))
-    assert packages_in("version = 1\n") == ()
+    assert parse_packages(LOCK) == (InstalledPackage("from-git", "1.0"), InstalledPackage("num-let", "2.0+cu128"))
+    assert parse_packages("version = 1\n") == ()
 
 
 def test_a_lock_that_is_no_toml_is_said() -> None:
     with pytest.raises(Failure) as caught:
-        packages_in("<<<<<<< HEAD")
+        parse_packages("<<<<<<< HEAD")
     assert caught.value.code == "gov-truth-damaged"

@@ -6,20 +6,20 @@ import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.settings import GovernedSettings, default_text, read_settings
+from comfywatchman.governance.store.settings import GovSettings, read_settings, render_default_config
 
 
 def test_the_file_that_init_writes_holds_the_defaults_and_every_key(tmp_path: Path) -> None:
     import tomllib
 
     path = tmp_path / "config.toml"
-    path.write_text(default_text())
-    assert read_settings(path) == GovernedSettings()
-    assert tomllib.loads(default_text()) == msgspec.json.decode(msgspec.json.encode(GovernedSettings()))
+    path.write_text(render_default_config())
+    assert read_settings(path) == GovSettings()
+    assert tomllib.loads(render_default_config()) == msgspec.json.decode(msgspec.json.encode(GovSettings()))
 
 
 def test_no_file_means_the_defaults(tmp_path: Path) -> None:
-    assert read_settings(tmp_path / "config.toml") == GovernedSettings()
+    assert read_settings(tmp_path / "config.toml") == GovSettings()
 
 
 @pytest.mark.parametrize(

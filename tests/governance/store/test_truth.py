@@ -10,7 +10,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store import truth
 
 MARKER = "sys_platform == 'linux' and platform_machine == 'x86_64'"
-PROJECT = truth.new_project(
+PROJECT = truth.render_project(
     python_version="3.11", marker=MARKER, base=["numlet>=1", "torchlet; sys_platform == 'linux'"]
 )
 LINES = st.lists(
@@ -30,55 +30,55 @@ def test_a_new_project_is_for_one_python_and_one_platform() -> None:
 @given(IDS, LINES)
 def test_a_group_that_is_added_and_removed_leaves_the_same_bytes(node_id: str, lines: list[str]) -> None:
     group = truth.node_group(node_id)
-    added = truth.with_group(PROJECT, group, lines)
-    assert truth.groups(added)[group] == tuple(sorted(lines))
-    assert truth.without_group(added, group) == PROJECT
+    added = truth.set_group(PROJECT, group, lines)
+    assert truth.parse_groups(added)[group] == tuple(sorted(lines))
+    assert truth.remove_group(added, group) == PROJECT
 
 
 @given(st.permutations(["node-a", "node-b", "node-c"]))
 def test_groups_may_go_in_any_order(order: list[str]) -> None:
     text = PROJECT
     for group in ("node-a", "node-b", "node-c"):
-        text = truth.with_group(text, group, ["numlet"])
+        text = truth.set_group(text, group, ["numlet"])
     for group in order:
-        text = truth.without_group(text, group)
+        text = truth.remove_group(text, group)
     assert text == PROJECT
 
 
 def test_what_a_person_wrote_stays() -> None:
     text = PROJECT.replace("\n[tool.uv]", '\n# mine\nmine = ["plainlet"] # why\n\n[tool.uv]')
-    added = truth.with_group(text, "node-a", ["numlet"])
+    added = truth.set_group(text, "node-a", ["numlet"])
     assert '# mine\nmine = ["plainlet"] # why\n' in added
-    assert truth.without_group(added, "node-a") == text
+    assert truth.remove_group(added, "node-a") == text
 
 
 def test_names_that_are_one_group_to_uv_are_one_group_here() -> None:
-    text = truth.with_group(truth.with_group(PROJECT, "node-My_Pack", ["a"]), "node-my-pack", ["b"])
-    assert truth.groups(text) == {**truth.groups(PROJECT), "node-My_Pack": ("b",)}
-    assert truth.without_group(text, "node-my.pack") == PROJECT
+    text = truth.set_group(truth.set_group(PROJECT, "node-My_Pack", ["a"]), "node-my-pack", ["b"])
+    assert truth.parse_groups(text) == {**truth.parse_groups(PROJECT), "node-My_Pack": ("b",)}
+    assert truth.remove_group(text, "node-my.pack") == PROJECT
 
 
 def test_removing_a_group_that_is_not_there_changes_nothing() -> None:
-    assert truth.without_group(PROJECT, "node-a") == PROJECT
+    assert truth.remove_group(PROJECT, "node-a") == PROJECT
 
 
 def test_overrides_come_and_go() -> None:
-    text = truth.with_overrides(PROJECT, ["numlet==1", SCOPED])
-    assert truth.overrides(text) == ("numlet==1", SCOPED)
-    assert truth.with_overrides(text, []) == PROJECT
+    text = truth.set_overrides(PROJECT, ["numlet==1", SCOPED])
+    assert truth.parse_overrides(text) == ("numlet==1", SCOPED)
+    assert truth.set_overrides(text, []) == PROJECT
 
 
 def test_a_group_named_overrides_becomes_overrides() -> None:
-    text = truth.with_overrides(truth.with_group(PROJECT, "overrides", ["numlet==1"]), ["torchlet==2"])
-    moved = truth.translated(text)
-    assert truth.overrides(moved) == ("torchlet==2", "numlet==1")
-    assert "overrides" not in truth.groups(moved)
-    assert truth.translated(PROJECT) == PROJECT
+    text = truth.set_overrides(truth.set_group(PROJECT, "overrides", ["numlet==1"]), ["torchlet==2"])
+    moved = truth.convert_overrides_group(text)
+    assert truth.parse_overrides(moved) == ("torchlet==2", "numlet==1")
+    assert "overrides" not in truth.parse_groups(moved)
+    assert truth.convert_overrides_group(PROJECT) == PROJECT
 
 
 def test_constraints_are_added_to_those_that_are_there() -> None:
-    once = truth.with_constraints(PROJECT, ["numlet==1"])
-    assert tomllib.loads(truth.with_constraints(once, ["a==1"]))["tool"]["uv"]["constraint-dependencies"] == [
+    once = truth.add_constraints(PROJECT, ["numlet==1"])
+    assert tomllib.loads(truth.add_constraints(once, ["a==1"]))["tool"]["uv"]["constraint-dependencies"] == [
         "numlet==1",
         "a==1",
     ]
@@ -86,21 +86,21 @@ def test_constraints_are_added_to_those_that_are_there() -> None:
 
 def test_a_file_without_groups_and_tables_gets_them() -> None:
     bare = '[project]\nname = "x"\nversion = "0"\n'
-    text = truth.with_overrides(truth.with_group(bare, "node-a", ["b"]), ["c==1"])
-    assert truth.groups(text) == {"node-a": ("b",)}
-    assert truth.overrides(text) == ("c==1",)
+    text = truth.set_overrides(truth.set_group(bare, "node-a", ["b"]), ["c==1"])
+    assert truth.parse_groups(text) == {"node-a": ("b",)}
+    assert truth.parse_overrides(text) == ("c==1",)
 
 
 def test_a_file_that_is_no_toml_is_refused() -> None:
     with pytest.raises(Failure) as caught:
-        truth.groups("[project")
+        truth.parse_groups("[project")
     assert caught.value.code == "gov-truth-damaged"
 
 
 def test_another_python_narrows_anew_unless_a_person_chose_a_range() -> None:
-    other = truth.with_python(PROJECT, "3.12")
+    other = truth.set_python(PROJECT, "3.12")
     assert tomllib.loads(other)["project"]["requires-python"] == "==3.12.*"
-    assert truth.with_python(other, "3.11") == PROJECT
-    assert truth.with_python(PROJECT, "3.11") == PROJECT
+    assert truth.set_python(other, "3.11") == PROJECT
+    assert truth.set_python(PROJECT, "3.11") == PROJECT
     own = PROJECT.replace("==3.11.*", ">=3.10")
-    assert truth.with_python(own, "3.12") == own
+    assert truth.set_python(own, "3.12") == own

@@ -7,71 +7,71 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation
-from comfywatchman.governance.environments.integrity import modified
+from comfywatchman.governance.environments.integrity import verify
 from comfywatchman.governance.transactions import candidate
-from tests.governance.contexts import KeptSite, Site, made
+from tests.governance.contexts import KeptSite, Site, build_site
 
 
 @pytest.fixture
 def site(kept_root: KeptSite) -> Site:
-    return kept_root.restored()
+    return kept_root.restore()
 
 
-def test_a_candidate_has_productions_packages_and_a_pip_of_its_own(site: Site) -> None:
+def test_candidate_has_the_packages_of_production_and_pip(site: Site) -> None:
     environment = site.layout.candidates / "tx"
     with site.opened() as ground:
-        candidate.make(ground, environment)
+        candidate.create(ground, environment)
     names = {path.name for path in environment.glob("lib/python*/site-packages/*")}
     assert {"corelet", "pip"} <= names
     assert (environment / "bin" / "uv").read_text().startswith("#!/bin/sh\n")
-    assert modified(environment, None).status == "verified"
+    assert verify(environment, None).status == "verified"
 
 
-def test_a_candidate_that_cannot_be_written_is_told(site: Site) -> None:
+def test_unwritable_candidate_folder_is_reported(site: Site) -> None:
     shutil.rmtree(site.layout.candidates, ignore_errors=True)
     site.layout.candidates.write_text("a file")
     with site.opened() as ground, pytest.raises(Failure, match="it could not be written") as caught:
-        candidate.make(ground, site.layout.candidates / "tx")
+        candidate.create(ground, site.layout.candidates / "tx")
     assert caught.value.code == "gov-candidate-failed"
 
 
-def test_a_candidate_whose_packages_are_nowhere_any_more_is_told(site: Site) -> None:
+def test_unavailable_packages_are_reported(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
     with site.opened() as ground, pytest.raises(Failure, match="filled with the packages of production"):
-        candidate.make(ground, site.layout.candidates / "tx")
+        candidate.create(ground, site.layout.candidates / "tx")
 
 
-def test_a_package_whose_description_is_gone_requires_nothing_that_is_known(site: Site) -> None:
-    key = generation.current(site.layout)
+def test_package_without_metadata_has_no_requires(site: Site) -> None:
+    key = generation.current_key(site.layout)
     assert key is not None
-    environment = generation.path_of(site.layout, key)
-    assert candidate.requires_of(environment) == {"corelet": ()}
+    environment = generation.environment_dir(site.layout, key)
+    assert candidate.read_requires(environment) == {"corelet": ()}
     next(environment.glob("lib/python*/site-packages/corelet-*/METADATA")).unlink()
-    assert candidate.requires_of(environment) == {}
+    assert candidate.read_requires(environment) == {}
 
 
-def test_of_a_candidate_that_is_a_link_only_the_link_goes(site: Site) -> None:
+def test_deleting_a_linked_candidate_removes_only_the_link(site: Site) -> None:
     mine = site.folder / "mine"
     mine.mkdir()
     (mine / "kept.py").write_text("kept")
     link = site.layout.candidates / "tx"
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(mine)
-    candidate.remove(link)
+    candidate.delete(link)
     assert not link.is_symlink()
     assert (mine / "kept.py").read_text() == "kept"
 
 
-def test_files_of_production_that_share_a_change_are_told_where_there_is_a_production(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False)
+def test_modified_files_shared_with_production_are_listed(tmp_path: Path) -> None:
+    site = build_site(tmp_path, init=False)
     site.configure(runtime={"link_mode": "hardlink"})
     site.init()
-    environment = generation.path_of(site.layout, generation.current(site.layout) or "")
+    environment = generation.environment_dir(site.layout, generation.current_key(site.layout) or "")
     (module,) = environment.glob("lib/python*/site-packages/corelet/__init__.py")
     module.write_text("changed")
-    report = modified(environment, None)
+    report = verify(environment, None)
     with site.opened() as ground:
-        assert candidate.heal(ground, environment, report) == (str(module.relative_to(environment)),)
+        assert candidate.evict_modified(ground, environment, report) == (str(module.relative_to(environment)),)
         site.layout.production.unlink()
-        assert candidate.heal(ground, environment, report) == ()
+        assert candidate.evict_modified(ground, environment, report) == ()

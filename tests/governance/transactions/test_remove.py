@@ -3,16 +3,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from comfywatchman.governance.transactions import remove, transaction
-from tests.governance.contexts import made
-from tests.governance.node_steps import tried
+from tests.governance.contexts import build_site
+from tests.governance.node_steps import try_node
 
 
-def test_what_was_tried_of_a_removed_node_waits_no_longer(tmp_path: Path) -> None:
-    site = made(tmp_path)
+def test_removing_a_node_aborts_its_open_transactions(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
     site.configure(tx={"probe": False})
-    gone, stays = tried(site, "gone", "plainlet"), tried(site, "stays", "plainlet")
+    gone, stays = try_node(site, "gone", "plainlet"), try_node(site, "stays", "plainlet")
     with site.opened() as ground:
-        remove.remove(ground, "gone")
+        remove.remove_node(ground, "gone")
     assert transaction.read(site.layout, gone.txid).status == "aborted"
     assert not (site.layout.candidates / gone.txid).exists()
     assert transaction.read(site.layout, stays.txid) == stays

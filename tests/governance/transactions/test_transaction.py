@@ -11,15 +11,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from comfywatchman.base.code_tree import tree_of
+from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.governance.environments import generation
-from comfywatchman.governance.store.ids import new_transaction_id
-from comfywatchman.governance.store.records import Judgement, Logs, Transaction
+from comfywatchman.governance.store.ids import make_transaction_id
+from comfywatchman.governance.store.records import Judgement, RunLogs, Transaction
 from comfywatchman.governance.transactions import candidate, transaction
-from tests.governance.contexts import Site, made
-from tests.governance.node_steps import registered, tried
+from tests.governance.contexts import Site, build_site
+from tests.governance.node_steps import register_node, try_node
 from tests.governance.wheels import add_wheel
 
 PATCH = """
@@ -33,21 +33,21 @@ with path.open("a") as stream:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
     """One governed root for all tests here; each has nodes of its own, and none is promoted."""
-    site = made(tmp_path_factory.mktemp("site"))
+    site = build_site(tmp_path_factory.mktemp("site"))
     site.configure(tx={"probe": False})
     return site
 
 
 def production(site: Site) -> dict[str, str]:
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
-    folder = generation.path_of(site.layout, key) / "lib"
+    folder = generation.environment_dir(site.layout, key) / "lib"
     return {str(path): path.read_text("utf-8", "replace") for path in folder.rglob("*.py") if "let/" in str(path)}
 
 
-def test_a_node_is_tried_with_what_it_declares(site: Site) -> None:
+def test_run_installs_declared_requirements(site: Site) -> None:
     before = site.layout.pyproject.read_bytes(), site.layout.lock.read_bytes(), production(site)
-    found = tried(site, "declares", "newlet", "plainlet==1.0")
+    found = try_node(site, "declares", "newlet", "plainlet==1.0")
     assert (found.status, found.error) == ("completed", None)
     assert found.logs.run_exit_code == 0
     assert "fake comfyui start" in Path(found.logs.stdout).read_text()
@@ -68,13 +68,13 @@ def test_a_node_is_tried_with_what_it_declares(site: Site) -> None:
 
 
 @pytest.mark.slow
-def test_an_installer_runs_in_the_candidate_with_its_pip_and_what_it_installs_is_planned(site: Site) -> None:
+def test_install_script_packages_are_added_to_the_plan(site: Site) -> None:
     script = (
         "import subprocess, sys\n"
         "subprocess.run([sys.executable, '-m', 'pip', 'install', 'plainlet'], check=True)\n"
         "subprocess.run(['uv', 'pip', 'install', 'numlet<2'], check=True)\n"
     )
-    found = tried(site, "installs", files={"install.py": script})
+    found = try_node(site, "installs", files={"install.py": script})
     assert found.error is None
     assert found.diff.added == ("numlet==1.0", "plainlet==1.0")
     assert found.promotion_plan is not None
@@ -83,31 +83,31 @@ def test_an_installer_runs_in_the_candidate_with_its_pip_and_what_it_installs_is
 
 
 @pytest.mark.slow
-def test_setuptools_stay_as_production_has_them(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False, requirements=("setuptools",))
+def test_setuptools_version_matches_production(tmp_path: Path) -> None:
+    site = build_site(tmp_path, init=False, requirements=("setuptools",))
     add_wheel(site.wheels, "setuptools", "99.0")
     site.configure(tx={"probe": False})
     site.init()
-    found = tried(site, "pack")
+    found = try_node(site, "pack")
     assert [path.name for path in Path(found.candidate_env).glob("lib/python*/site-packages/setuptools-*")] == [
         "setuptools-99.0.dist-info"
     ]
 
 
 @pytest.mark.slow
-def test_a_node_that_installs_uv_does_not_write_over_ours(site: Site) -> None:
+def test_node_installing_uv_does_not_overwrite_our_uv(site: Site) -> None:
     add_wheel(site.wheels, "uv", "0.0.1", scripts={"uv": "uv:__version__.strip"})
     with site.opened() as ground:
         uv = ground.uv.path
     ours = uv.read_bytes()
-    found = tried(site, "brings-uv", "uv")
+    found = try_node(site, "brings-uv", "uv")
     assert found.error is None
     assert "__version__" in (Path(found.candidate_env) / "bin/uv").read_text()
     assert uv.read_bytes() == ours
 
 
 @pytest.mark.slow
-def test_what_an_installer_leaves_running_is_ended_and_what_it_writes_belongs_to_the_trial(site: Site) -> None:
+def test_stray_processes_of_an_install_script_are_ended(site: Site) -> None:
     script = (
         "import os, pathlib, subprocess, sys\n"
         "wait = 'import signal; signal.pause()'\n"
@@ -116,48 +116,48 @@ def test_what_an_installer_leaves_running_is_ended_and_what_it_writes_belongs_to
         "pathlib.Path('generated.py').write_text('')\n"
         "os._exit(0)\n"
     )
-    found = tried(site, "daemon", files={"install.py": script})
+    found = try_node(site, "daemon", files={"install.py": script})
     folder = site.comfyui / "custom_nodes/daemon"
     assert not Path(f"/proc/{(folder / 'pid.txt').read_text()}/cwd").exists()
-    assert found.node_tree == tree_of(folder)
+    assert found.node_tree == hash_code_tree(folder)
 
 
 @pytest.mark.slow
-def test_an_installer_that_fails_is_told_and_the_start_decides(site: Site) -> None:
-    found = tried(site, "fails-to-install", files={"install.py": "raise SystemExit(3)\n"})
+def test_failed_install_script_is_reported_and_the_start_decides(site: Site) -> None:
+    found = try_node(site, "fails-to-install", files={"install.py": "raise SystemExit(3)\n"})
     assert found.status == "completed"
     assert found.judgement is not None
     assert found.judgement.findings[0].detail.startswith("install.py ended with status 3")
 
 
-def test_an_installer_sees_neither_secrets_nor_another_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_script_sees_no_secrets_and_no_other_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HF_TOKEN", "UV_PYTHON", "PIP_TARGET", "PYTHONPATH"):
         monkeypatch.setenv(name, "leak")
     script = "import os, pathlib\npathlib.Path('seen.txt').write_text(repr(dict(os.environ)))\n"
-    found = tried(site, "looks", files={"install.py": script})
+    found = try_node(site, "looks", files={"install.py": script})
     seen = (site.comfyui / "custom_nodes/looks/seen.txt").read_text()
     assert "leak" not in seen
     assert found.candidate_env in seen
 
 
 @pytest.mark.slow
-def test_what_does_harm_is_refused_before_it_is_installed(site: Site) -> None:
+def test_denied_requirement_is_refused_before_installation(site: Site) -> None:
     add_wheel(site.wheels, "ultralytics", "8.3.41")
     add_wheel(site.wheels, "ultralytics", "8.3.40")
-    found = tried(site, "pins-harm", "ultralytics==8.3.41")
+    found = try_node(site, "pins-harm", "ultralytics==8.3.41")
     assert found.status == "failed"
     assert found.error is not None
     assert "deny list" in found.error
     assert found.judgement is None
-    free = tried(site, "free-of-harm", "ultralytics")
+    free = try_node(site, "free-of-harm", "ultralytics")
     assert free.diff.added == ("ultralytics==8.3.40",)
 
 
-def test_what_another_package_asks_for_that_does_harm_is_named_with_its_reason(site: Site) -> None:
+def test_denied_indirect_dependency_is_reported_with_its_reason(site: Site) -> None:
     add_wheel(site.wheels, "evillet", "1.0")
     add_wheel(site.wheels, "between", "1.0", requires=["evillet"])
     site.configure(policy={"deny": ["evillet==1.0"]})
-    found = tried(site, "asks-harm", "between")
+    found = try_node(site, "asks-harm", "between")
     assert (found.error or "").startswith(
         "evillet 1.0, without which the node cannot be installed, is on the deny list"
     )
@@ -167,83 +167,83 @@ def test_what_another_package_asks_for_that_does_harm_is_named_with_its_reason(s
 
 
 @pytest.mark.slow
-def test_what_an_installer_brings_in_that_does_harm_stops_the_trial_before_the_start(site: Site) -> None:
+def test_denied_package_from_an_install_script_stops_the_trial(site: Site) -> None:
     add_wheel(site.wheels, "lolminer", "1.0")
     script = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip', 'install', 'lolminer'])\n"
-    found = tried(site, "brings-harm", files={"install.py": script})
+    found = try_node(site, "brings-harm", files={"install.py": script})
     assert found.status == "failed"
     assert "lolminer" in str(found.error)
     assert found.logs.run_exit_code is None
 
 
-def test_what_cannot_be_installed_fails_with_uvs_words_and_a_log(site: Site) -> None:
-    found = tried(site, "impossible", "absent-package>=3")
+def test_failed_installation_reports_uv_output_and_log(site: Site) -> None:
+    found = try_node(site, "impossible", "absent-package>=3")
     assert found.status == "failed"
     assert "absent-package" in str(found.error)
     assert (site.layout.logs / f"{found.txid}.install.uv.log").is_file()
 
 
 @pytest.mark.slow
-def test_a_source_file_that_a_node_changes_changes_no_other_environment(site: Site) -> None:
+def test_patched_source_file_changes_no_other_environment(site: Site) -> None:
     before = production(site)
-    found = tried(site, "patches", files={"install.py": PATCH.format(module="corelet")})
+    found = try_node(site, "patches", files={"install.py": PATCH.format(module="corelet")})
     assert found.integrity == "modified"
     assert any(name.endswith("corelet/__init__.py") for name in found.modified_files)
     assert production(site) == before
-    clean = tried(site, "clean", "corelet==1.0")
+    clean = try_node(site, "clean", "corelet==1.0")
     assert clean.integrity == "verified"
 
 
 @pytest.mark.slow
-def test_changed_bytes_that_production_shares_are_taken_out_of_it_and_of_the_cache(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False)
+def test_modified_shared_files_are_evicted_from_production_and_cache(tmp_path: Path) -> None:
+    site = build_site(tmp_path, init=False)
     site.configure(tx={"probe": False}, runtime={"link_mode": "hardlink"})
     for name in ("corelet", "plainlet"):
         add_wheel(site.wheels, name, "1.0", files={f"{name}/library.py": f"x = '{'x' * (2 << 20)}'\n"})
     site.init()
-    before = generation.current(site.layout)
+    before = generation.current_key(site.layout)
     patch = (
         "import pathlib, subprocess, corelet, plainlet\n"
         "for module in (corelet, plainlet):\n"
         "    library = pathlib.Path(module.__file__).parent / 'library.py'\n"
         "    subprocess.run(['dd', f'of={library}', 'conv=notrunc'], input=b'POISON', check=True)\n"
     )
-    found = tried(site, "patches", "plainlet", files={"install.py": patch})
+    found = try_node(site, "patches", "plainlet", files={"install.py": patch})
     assert found.integrity == "modified"
-    assert generation.current(site.layout) != before
+    assert generation.current_key(site.layout) != before
     assert not [text for text in production(site).values() if "POISON" in text]
-    clean = tried(site, "clean", "plainlet")
+    clean = try_node(site, "clean", "plainlet")
     assert clean.integrity == "verified"
     assert not [path for path in Path(clean.candidate_env).rglob("library.py") if "POISON" in path.read_text()]
 
 
 @pytest.mark.slow
-def test_a_core_package_that_would_change_is_named(tmp_path: Path) -> None:
-    site = made(tmp_path)
+def test_changed_core_package_is_reported(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
     site.configure(policy={"core_packages": ["Core_let"]}, tx={"probe": False})
     site.configure(policy={"core_packages": ["CORELET", "num*"]})
-    found = tried(site, "core", "corelet==2.0", "numlet==2.0")
+    found = try_node(site, "core", "corelet==2.0", "numlet==2.0")
     assert found.core_impact == ("corelet 1.0 -> 2.0", "numlet none -> 2.0")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("main", "code"), [("raise SystemExit(7)\n", 7), (None, 2)])
-def test_the_end_of_main_decides(tmp_path: Path, main: str | None, code: int) -> None:
-    site = made(tmp_path)
+def test_exit_code_of_main_py_decides(tmp_path: Path, main: str | None, code: int) -> None:
+    site = build_site(tmp_path)
     if main is None:
         (site.comfyui / "main.py").unlink()
     else:
         (site.comfyui / "main.py").write_text(main)
-    found = tried(site, "pack")
+    found = try_node(site, "pack")
     assert (found.status, found.logs.run_exit_code) == ("failed", code)
     assert found.error
 
 
-def test_an_unknown_node_and_one_whose_folder_is_gone_cannot_be_tried(site: Site) -> None:
+def test_unknown_or_deleted_node_cannot_be_tried(site: Site) -> None:
     with site.opened() as ground, pytest.raises(Failure) as caught:
         transaction.run(ground, "absent")
     assert caught.value.code == "gov-node-unknown"
-    registered(site, "vanishes")
+    register_node(site, "vanishes")
     (site.comfyui / "custom_nodes/vanishes").rename(site.folder / "vanished")
     with site.opened() as ground, pytest.raises(Failure) as caught:
         transaction.run(ground, "vanishes")
@@ -252,11 +252,11 @@ def test_an_unknown_node_and_one_whose_folder_is_gone_cannot_be_tried(site: Site
 
 @pytest.mark.slow
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(28, "No space left on device", "x")])
-def test_a_trial_that_is_broken_off_stands_as_failed(site: Site, error: BaseException) -> None:
+def test_interrupted_trial_is_recorded_as_failed(site: Site, error: BaseException) -> None:
     name = f"broken-off-by-{type(error).__name__}"
-    registered(site, name)
+    register_node(site, name)
 
-    def judge(*_arguments: object, **_facts: object) -> tuple[Judgement, Logs]:
+    def judge(*_arguments: object, **_facts: object) -> tuple[Judgement, RunLogs]:
         raise error
 
     with site.opened() as ground, contextlib.suppress(KeyboardInterrupt):
@@ -267,24 +267,24 @@ def test_a_trial_that_is_broken_off_stands_as_failed(site: Site, error: BaseExce
 
 
 @pytest.mark.slow
-def test_where_there_is_no_pip_a_node_is_tried_without(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidate, "_BUNDLED", "raise SystemExit(1)")
-    found = tried(site, "without-pip", "plainlet")
+def test_trial_runs_without_pip_when_there_is_none(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(candidate, "_FIND_BUNDLED_PIP", "raise SystemExit(1)")
+    found = try_node(site, "without-pip", "plainlet")
     assert (found.status, found.diff.added) == ("completed", ("plainlet==1.0",))
     assert not list(Path(found.candidate_env).glob("lib/python*/site-packages/pip"))
 
 
 @pytest.mark.slow
-def test_an_installer_that_takes_too_long_is_ended(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_install_script_is_ended_at_the_time_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(candidate, "_INSTALL_SECONDS", 0.5)
-    found = tried(site, "takes-too-long", files={"install.py": "import signal\nsignal.pause()\n"})
+    found = try_node(site, "takes-too-long", files={"install.py": "import signal\nsignal.pause()\n"})
     assert found.judgement is not None
     assert "install.py ended with status 124" in found.judgement.findings[0].detail
 
 
 @pytest.mark.slow
-def test_a_requirement_file_in_utf_16_and_with_options_is_read_and_what_is_left_out_is_told(site: Site) -> None:
-    registered(site, "odd")
+def test_utf_16_requirements_with_options_are_read(site: Site) -> None:
+    register_node(site, "odd")
     text = "--extra-index-url https://me:s3cret@example.org/simple\r\nplainlet==1.0  # tiny\r\n-e .\r\n"
     (site.comfyui / "custom_nodes/odd/requirements.txt").write_bytes(text.encode("utf-16"))
     with site.opened() as ground:
@@ -298,14 +298,14 @@ def test_a_requirement_file_in_utf_16_and_with_options_is_read_and_what_is_left_
 def record(site: Site, **changes: Any) -> Transaction:
     """Write a transaction as if it had been run."""
     facts: dict[str, Any] = {"node_id": "pack", "started_at": "2026-11-20T12:00:00Z", "status": "completed"}
-    made_up = Transaction(txid=new_transaction_id(site.clock), **{**facts, **changes})
+    made_up = Transaction(txid=make_transaction_id(site.clock), **{**facts, **changes})
     write_atomic(site.layout.transactions / f"{made_up.txid}.json", to_json(made_up))
     (site.layout.candidates / made_up.txid).mkdir(parents=True)
     return made_up
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "needs_resolution", "resolved", "promote_failed", "running"])
-def test_a_transaction_that_is_not_in_production_can_be_aborted(site: Site, status: str) -> None:
+def test_open_transaction_can_be_aborted(site: Site, status: str) -> None:
     one = record(site, status=status)
     with site.opened() as ground:
         assert transaction.abort(ground, one.txid).status == "aborted"
@@ -314,7 +314,7 @@ def test_a_transaction_that_is_not_in_production_can_be_aborted(site: Site, stat
 
 
 @pytest.mark.parametrize("status", ["promoted", "aborted"])
-def test_a_transaction_that_is_over_cannot_be_aborted(site: Site, status: str) -> None:
+def test_closed_transaction_cannot_be_aborted(site: Site, status: str) -> None:
     one = record(site, status=status)
     with site.opened() as ground, pytest.raises(Failure) as caught:
         transaction.abort(ground, one.txid)
@@ -323,14 +323,14 @@ def test_a_transaction_that_is_over_cannot_be_aborted(site: Site, status: str) -
 
 
 @pytest.mark.parametrize("txid", ["absent", "../plugins", "20261120T120000Z-00000000", ""])
-def test_a_transaction_that_is_not_there_is_said(site: Site, txid: str) -> None:
+def test_unknown_transaction_is_reported(site: Site, txid: str) -> None:
     with pytest.raises(Failure, match="transaction not found") as caught:
         transaction.read(site.layout, txid)
     assert caught.value.code == "gov-transaction-unknown"
 
 
-def test_a_damaged_record_is_passed_over_and_left(site: Site) -> None:
-    path = site.layout.transactions / f"{new_transaction_id(site.clock)}.json"
+def test_damaged_record_is_skipped_and_kept(site: Site) -> None:
+    path = site.layout.transactions / f"{make_transaction_id(site.clock)}.json"
     path.write_text("{")
     assert path.stem not in {one.txid for one in transaction.read_all(site.layout)}
     assert path.read_text() == "{"
@@ -338,8 +338,8 @@ def test_a_damaged_record_is_passed_over_and_left(site: Site) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_whose_process_died_stands_as_failed(site: Site) -> None:
-    registered(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
+def test_trial_of_a_dead_process_reads_as_failed(site: Site) -> None:
+    register_node(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.governance.contexts import Site\n"
         "from comfywatchman.governance.transactions import transaction\n"
@@ -353,21 +353,21 @@ def test_a_trial_whose_process_died_stands_as_failed(site: Site) -> None:
     assert (last.node_id, last.status) == ("killed", "failed")
     assert "cut off" in str(last.error)
     with site.opened() as ground:
-        transaction.settle(ground)
+        transaction.mark_interrupted(ground)
     assert not Path(last.candidate_env).exists()
     assert msgspec.json.decode((site.layout.transactions / f"{last.txid}.json").read_bytes())["status"] == "failed"
 
 
-def test_the_newest_transactions_and_candidates_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = made(tmp_path, init=False)
+def test_prune_keeps_the_newest_transactions_and_candidates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = build_site(tmp_path, init=False)
     (site.layout.logs).mkdir(parents=True)
-    monkeypatch.setattr(transaction, "_KEPT", 5)
+    monkeypatch.setattr(transaction, "_MAX_TRANSACTIONS", 5)
     ones = sorted(
         (record(site, status=status) for status in ["completed"] * 7 + ["promoted"]), key=lambda one: one.txid
     )
     (site.layout.logs / f"{ones[0].txid}.stdout.log").write_text("old")
     with site.opened() as ground:
-        transaction.tidy(ground)
+        transaction.prune(ground)
     assert [one.txid for one in transaction.read_all(site.layout)] == [one.txid for one in ones[-5:]]
     assert list(site.layout.logs.iterdir()) == []
     kept = {path.name for path in site.layout.candidates.iterdir()}

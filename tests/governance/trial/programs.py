@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from comfywatchman.governance.store.records import Judgement, Logs
-from comfywatchman.governance.trial.evaluate import judge
-from comfywatchman.governance.trial.spec import Bench
+from comfywatchman.governance.store.records import Judgement, RunLogs
+from comfywatchman.governance.trial.evaluate import evaluate
+from comfywatchman.governance.trial.spec import TrialSpec
 
 SERVER = """
 import json, os, sys, threading, time
@@ -97,12 +97,12 @@ serve()
 """A server with the four routes that a trial asks; `server` puts changes before it begins."""
 
 
-def server(changes: str = "") -> str:
+def build_server(changes: str = "") -> str:
     """Return the program of a server; changes replace functions of it or run before it listens."""
     return SERVER.replace("CHANGES", changes)
 
 
-class Room:
+class TrialSite:
     """A ComfyUI folder whose main.py a test writes, with nodes `mine` (under trial) and `other`."""
 
     def __init__(self, folder: Path) -> None:
@@ -126,9 +126,9 @@ class Room:
     def scratch(self) -> Path:
         return self.folder / "scratch"
 
-    def bench(self, **changes: Any) -> Bench:
+    def build_spec(self, **changes: Any) -> TrialSpec:
         """Return the facts of a trial in the Python that runs the tests, with no production to compare with."""
-        bench = Bench(
+        bench = TrialSpec(
             comfyui=self.comfyui,
             node_id="mine",
             nodes=self.nodes,
@@ -143,15 +143,15 @@ class Room:
         )
         return replace(bench, **changes)
 
-    def judged(self, program: str | None, **changes: Any) -> tuple[Judgement, Logs]:
+    def evaluate(self, program: str | None, **changes: Any) -> tuple[Judgement, RunLogs]:
         """Judge a program in the place of main.py; None for none."""
         if program is not None:
             (self.comfyui / "main.py").write_text(program)
-        return judge(self.bench(**changes))
+        return evaluate(self.build_spec(**changes))
 
-    def compared(self, program: str | None, **changes: Any) -> Judgement:
+    def evaluate_with_baseline(self, program: str | None, **changes: Any) -> Judgement:
         """Judge a program, compared with a start of the same in production."""
-        return self.judged(program, baseline_python=Path(sys.executable), **changes)[0]
+        return self.evaluate(program, baseline_python=Path(sys.executable), **changes)[0]
 
 
 def statuses(judgement: Judgement) -> dict[str, str]:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.governance.trial.log_text import in_words, last_words
+from comfywatchman.governance.trial.log_text import clean_line, find_last_line
 
 
 @pytest.mark.parametrize(
@@ -17,18 +17,18 @@ from comfywatchman.governance.trial.log_text import in_words, last_words
     ],
 )
 def test_what_was_printed_is_made_harmless(text: str, shown: str) -> None:
-    assert in_words(text) == shown
+    assert clean_line(text) == shown
 
 
 def test_long_texts_are_cut() -> None:
-    assert len(in_words("x" * 100_000)) == 300
-    assert in_words("x" * 100_000).endswith("x…")
+    assert len(clean_line("x" * 100_000)) == 300
+    assert clean_line("x" * 100_000).endswith("x…")
 
 
 def test_a_cut_address_does_not_show_its_user_information() -> None:
-    assert "secret" not in in_words("x" * 280 + " https://me:secret" + "y" * 200 + "@pypi.example/")
+    assert "secret" not in clean_line("x" * 280 + " https://me:secret" + "y" * 200 + "@pypi.example/")
 
 
 def test_the_last_line_that_says_something_counts() -> None:
-    assert last_words("Traceback\n  line\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
-    assert last_words("") == ""
+    assert find_last_line("Traceback\n  line\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
+    assert find_last_line("") == ""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.governance.trial.model_folders import tied_inputs
-from comfywatchman.governance.trial.scratch import EMPTY_SAFETENSORS, lay_out, told_folders
+from comfywatchman.governance.trial.model_folders import find_model_inputs
+from comfywatchman.governance.trial.scratch import EMPTY_SAFETENSORS, create_base_directory, parse_folder_paths
 
 NAMES = {
     "vae": frozenset({"v1", "v2"}),
@@ -28,7 +28,7 @@ NAMES = {
 )
 def test_the_folder_that_explains_the_list_best_is_named(choices: tuple[str, ...], folders: str | None) -> None:
     expected = {} if folders is None else {"Loader": {"name": folders}}
-    assert tied_inputs({"Loader": {"name": choices}}, NAMES) == expected
+    assert find_model_inputs({"Loader": {"name": choices}}, NAMES) == expected
 
 
 def test_a_base_directory_holds_marks_and_links_and_nothing_else(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_base_directory_holds_marks_and_links_and_nothing_else(tmp_path: Path)
     base = tmp_path / "base"
     base.mkdir()
     (base / "left over").touch()
-    marks = lay_out(base, {"mine": tmp_path / "node"})
+    marks = create_base_directory(base, {"mine": tmp_path / "node"})
     assert not (base / "left over").exists()
     assert (base / "custom_nodes" / "mine").readlink() == tmp_path / "node"
     files = [path for path in (base / "models").rglob("watchman-*") if path.is_file()]
@@ -50,7 +50,7 @@ def test_a_base_directory_holds_marks_and_links_and_nothing_else(tmp_path: Path)
 
 
 def test_folders_outside_of_the_base_directory_are_never_marked(tmp_path: Path) -> None:
-    marks = lay_out(tmp_path / "base", {})
+    marks = create_base_directory(tmp_path / "base", {})
     outside = tmp_path / "outside"
     outside.mkdir()
     assert not marks.add({"mine": [outside]})
@@ -61,4 +61,4 @@ def test_folders_outside_of_the_base_directory_are_never_marked(tmp_path: Path) 
 
 @pytest.mark.parametrize("answer", [None, [], {"vae": "text"}, {"custom_nodes": ["/x"]}])
 def test_an_answer_of_another_shape_names_no_folder(answer: object) -> None:
-    assert told_folders(answer) == {}
+    assert parse_folder_paths(answer) == {}

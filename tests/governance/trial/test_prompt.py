@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.governance.trial.prompt import choose_prompt, outcome, refusal
+from comfywatchman.governance.trial.prompt import choose_prompt, find_refusal, parse_outcome
 
 
 def test_a_picture_is_made_where_the_classes_are_there() -> None:
@@ -29,7 +29,7 @@ def test_else_a_text_is_shown_that_no_cache_holds() -> None:
     ],
 )
 def test_a_prompt_that_is_not_taken_whole_is_refused(status: int, answer: dict[str, object], why: str | None) -> None:
-    assert refusal(status, answer) == why
+    assert find_refusal(status, answer) == why
 
 
 @pytest.mark.parametrize(
@@ -61,11 +61,11 @@ def test_a_prompt_that_is_not_taken_whole_is_refused(status: int, answer: dict[s
     ],
 )
 def test_the_history_tells_how_it_went(entry: dict[str, Any], detail: str) -> None:
-    ended = outcome(entry)
+    ended = parse_outcome(entry)
     assert ended is not None
     assert ended.detail == detail
 
 
 @pytest.mark.parametrize("entry", [None, {}, []])
 def test_without_an_entry_it_has_not_ended(entry: object) -> None:
-    assert outcome(entry) is None
+    assert parse_outcome(entry) is None

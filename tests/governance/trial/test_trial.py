@@ -11,9 +11,14 @@ import pytest
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.store.settings import NetworkTable
-from comfywatchman.governance.trial.trial import installer_variables, judge_candidate, needs_cpu, production_python
-from tests.governance.contexts import made
-from tests.governance.trial.programs import details, server
+from comfywatchman.governance.trial.trial import (
+    build_installer_variables,
+    evaluate_candidate,
+    find_production_interpreter,
+    needs_cpu,
+)
+from tests.governance.contexts import build_site
+from tests.governance.trial.programs import build_server, details
 
 GIB = 1 << 30
 
@@ -34,15 +39,17 @@ def card(free: int | None, total: int = 24 * GIB) -> GpuReading:
     ],
     ids=["idle", "computing", "silent", "small", "none", "unknown"],
 )
-def test_a_trial_leaves_a_gpu_alone_that_somebody_uses(reading: GpuReading, *, cpu: bool) -> None:
+def test_trial_uses_the_cpu_while_the_gpu_is_busy(reading: GpuReading, *, cpu: bool) -> None:
     assert needs_cpu(reading) is cpu
 
 
 @pytest.mark.slow
-def test_a_candidate_is_judged_against_production_with_the_roots_own_settings(tmp_path: Path) -> None:
-    site = made(tmp_path)
+def test_candidate_is_evaluated_with_the_settings_of_its_root(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
     site.configure(run={"extra_args": ["--fast"]})
-    (site.comfyui / "main.py").write_text(server("print(*sys.argv, os.environ['PIP_FIND_LINKS'], sys.executable)"))
+    (site.comfyui / "main.py").write_text(
+        build_server("print(*sys.argv, os.environ['PIP_FIND_LINKS'], sys.executable)")
+    )
     nodes = {name: site.comfyui / "custom_nodes" / name for name in ("mine", "other")}
     for folder in nodes.values():
         folder.mkdir()
@@ -51,7 +58,7 @@ def test_a_candidate_is_judged_against_production_with_the_roots_own_settings(tm
     (candidate / "bin").mkdir(parents=True)
     (candidate / "bin" / "python").symlink_to(sys.executable)
     with site.opened() as ground:
-        judgement, logs = judge_candidate(
+        judgement, logs = evaluate_candidate(
             ground, txid="tx", node_id="mine", environment=candidate, nodes=nodes, read=lambda: GpuReading("none")
         )
     assert (judgement.how, judgement.exit_code) == ("server", 0), judgement.findings
@@ -65,24 +72,26 @@ def test_a_candidate_is_judged_against_production_with_the_roots_own_settings(tm
     assert list(site.layout.work.iterdir()) == []
 
 
-def test_the_time_limit_is_the_configured_one(tmp_path: Path) -> None:
-    site = made(tmp_path)
+def test_configured_time_limit_is_used(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
     site.configure(tx={"timeout_seconds": 0.5})
     (site.comfyui / "main.py").write_text("import time; time.sleep(600)")
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
     with site.opened() as ground:
-        environment = generation.path_of(site.layout, key)
-        judgement, _ = judge_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes={})
+        environment = generation.environment_dir(site.layout, key)
+        judgement, _ = evaluate_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes={})
     assert judgement.exit_code == 124
     assert "within 0.5 seconds" in details(judgement, "start")
-    assert production_python(site.layout) == environment / "bin" / "python"
+    assert find_production_interpreter(site.layout) == environment / "bin" / "python"
 
 
 @pytest.mark.slow
-def test_code_that_changed_makes_another_comparison_needed(tmp_path: Path) -> None:
-    site = made(tmp_path)
-    (site.comfyui / "main.py").write_text(server("open(BASE + '/../../../../starts', 'a').write(f'{len(PACKS)}\\n')"))
+def test_changed_node_code_invalidates_the_baseline(tmp_path: Path) -> None:
+    site = build_site(tmp_path)
+    (site.comfyui / "main.py").write_text(
+        build_server("open(BASE + '/../../../../starts', 'a').write(f'{len(PACKS)}\\n')")
+    )
     nodes = {name: site.comfyui / "custom_nodes" / name for name in ("mine", "other")}
     for folder in nodes.values():
         folder.mkdir()
@@ -93,15 +102,15 @@ def test_code_that_changed_makes_another_comparison_needed(tmp_path: Path) -> No
             if not code.exists() or code.read_text() != content:
                 code.write_text(content)
                 os.utime(code, (len(content), 1 if content == "one" else 2))
-            judge_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes=nodes)
+            evaluate_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes=nodes)
     assert (site.layout.root / "starts").read_text().split() == ["2", "1", "2", "2", "1"]
 
 
-def test_installers_of_nodes_use_the_roots_index(tmp_path: Path) -> None:
-    site = made(tmp_path, init=False)
+def test_install_scripts_use_the_configured_index(tmp_path: Path) -> None:
+    site = build_site(tmp_path, init=False)
     with site.opened() as ground:
         network = NetworkTable(offline=True, index_url="https://pypi.example/simple")
-        variables = installer_variables(
+        variables = build_installer_variables(
             replace(ground, settings=msgspec.structs.replace(ground.settings, network=network))
         )
     assert variables["PIP_INDEX_URL"] == variables["UV_DEFAULT_INDEX"] == "https://pypi.example/simple"

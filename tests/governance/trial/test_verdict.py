@@ -3,19 +3,19 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.governance.store.records import Finding, Judgement
-from comfywatchman.governance.trial.outcome import Started
-from comfywatchman.governance.trial.verdict import judged
+from comfywatchman.governance.trial.outcome import StartOutcome
+from comfywatchman.governance.trial.verdict import build_judgement
 from tests.governance.trial.programs import details, statuses
 
 CORE = {"KSampler": "nodes", "Canny": "comfy_extras.nodes_canny"}
 
 
-def server(packs: dict[str, str], **changes: object) -> Started:
-    return Started(how="server", exit_code=0, packs={**CORE, **packs}, **changes)  # type: ignore[arg-type]
+def server(packs: dict[str, str], **changes: object) -> StartOutcome:
+    return StartOutcome(how="server", exit_code=0, packs={**CORE, **packs}, **changes)  # type: ignore[arg-type]
 
 
-def verdict(after: Started, before: Started | None = None) -> Judgement:
-    return judged("mine", after, before or server({"Theirs": "custom_nodes.other"}))
+def verdict(after: StartOutcome, before: StartOutcome | None = None) -> Judgement:
+    return build_judgement("mine", after, before or server({"Theirs": "custom_nodes.other"}))
 
 
 def test_worst_comes_first() -> None:
@@ -49,23 +49,23 @@ def test_many_lost_classes_are_counted_and_some_named() -> None:
 
 
 def test_a_class_of_comfyui_itself_that_is_lost_is_a_fail() -> None:
-    after = Started(how="server", exit_code=0, packs={"Own": "custom_nodes.mine"})
+    after = StartOutcome(how="server", exit_code=0, packs={"Own": "custom_nodes.mine"})
     assert verdict(after).classes_lost["ComfyUI"] == ("Canny", "KSampler")
     assert verdict(after).exit_code == 1
 
 
-@pytest.mark.parametrize("before", [None, Started(how="exit", exit_code=1, trouble="it ended")])
-def test_without_a_comparison_nothing_counts_as_new_or_lost(before: Started | None) -> None:
+@pytest.mark.parametrize("before", [None, StartOutcome(how="exit", exit_code=1, trouble="it ended")])
+def test_without_a_comparison_nothing_counts_as_new_or_lost(before: StartOutcome | None) -> None:
     after = server({"Own": "custom_nodes.mine"}, failures={"other": "no"}, imported=frozenset({"mine"}))
-    judgement = judged("mine", after, before)
+    judgement = build_judgement("mine", after, before)
     assert (judgement.classes_added, judgement.classes_lost) == ({}, {})
     assert "no start of production to compare with" in details(judgement, "classes")
 
 
-def test_another_packs_failure_is_only_a_warning_while_nobody_knows_how_it_was_before() -> None:
+def test_failure_of_another_pack_without_baseline_is_a_warning() -> None:
     after = server({"Own": "custom_nodes.mine"}, failures={"other": "no"}, imported=frozenset({"mine"}))
-    assert judged("mine", after, None).exit_code == 0
-    assert "whether it could before is not known" in details(judged("mine", after, None), "import")
+    assert build_judgement("mine", after, None).exit_code == 0
+    assert "whether it could before is not known" in details(build_judgement("mine", after, None), "import")
 
 
 def test_a_prompt_that_fails_only_now_is_a_fail() -> None:

@@ -5,17 +5,17 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.records import Package
+from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import NetworkTable
 from comfywatchman.governance.uv import client as uv_door
 from comfywatchman.governance.uv.client import Uv, find_uv
-from tests.governance.contexts import Site, made
+from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
-    return made(tmp_path_factory.mktemp("site"), requirements=("corelet==1.0", "plainlet"))
+    return build_site(tmp_path_factory.mktemp("site"), requirements=("corelet==1.0", "plainlet"))
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_uv_comes_with_the_program() -> None:
 
 def test_installed_packages_are_listed_and_frozen(site: Site, uv: Uv) -> None:
     environment = site.layout.production.resolve()
-    assert uv.packages(environment) == (Package("corelet", "1.0"), Package("plainlet", "1.0"))
+    assert uv.packages(environment) == (InstalledPackage("corelet", "1.0"), InstalledPackage("plainlet", "1.0"))
     assert uv.freeze(environment) == ("corelet==1.0", "plainlet==1.0")
     assert uv.check(environment) == ()
 
@@ -40,7 +40,7 @@ def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     for name in ("pip", "setuptools", "wheel"):
         add_wheel(site.wheels, name, "26.0")
     with site.opened() as ground:
-        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=True).is_well
+        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=True).is_success
     assert (tmp_path / "env" / "lib").is_dir()
     assert list((tmp_path / "env").glob("lib/python*/site-packages/pip-26.0.dist-info"))
     assert uv.packages(tmp_path / "env") == ()
@@ -49,8 +49,8 @@ def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
 
 def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path) -> None:
     with site.opened() as ground:
-        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=False).is_well
-    assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], project=tmp_path, link_mode="copy").is_well
+        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=False).is_success
+    assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], project=tmp_path, link_mode="copy").is_success
     next((tmp_path / "env").glob("lib/python*/site-packages/numlet-1.0.dist-info")).rename(tmp_path / "away")
     (said,) = uv.check(tmp_path / "env")
     assert "oldlet" in said
@@ -77,8 +77,8 @@ def test_the_persons_own_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatc
 def test_it_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
         asked = talking(tmp_path, f"test -e /proc/self/fd/{lock.fileno()}")
-        assert Uv(asked, {}, NetworkTable(), lock.fileno()).lock(tmp_path, python=Path("/py")).is_well
-        assert not Uv(asked, {}, NetworkTable()).lock(tmp_path, python=Path("/py")).is_well
+        assert Uv(asked, {}, NetworkTable(), lock.fileno()).lock(tmp_path, python=Path("/py")).is_success
+        assert not Uv(asked, {}, NetworkTable()).lock(tmp_path, python=Path("/py")).is_success
 
 
 def test_the_link_to_production_is_never_synced(site: Site, uv: Uv) -> None:

@@ -6,30 +6,36 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import Edge
-from comfywatchman.governance.uv.declared_requirements import Line, lines_of, named_by, part_of, spelled
+from comfywatchman.governance.store.records import RequirementEdge
+from comfywatchman.governance.uv.declared_requirements import (
+    DeclaredRequirement,
+    parse_declared,
+    render_subset,
+    restore_owner_names,
+    select_named,
+)
 
-PROJECT = truth.new_project(python_version="3.11", marker="sys_platform == 'linux'", base=["numpy<2"])
-WITH_OWN = truth.with_group(
+PROJECT = truth.render_project(python_version="3.11", marker="sys_platform == 'linux'", base=["numpy<2"])
+WITH_OWN = truth.set_group(
     PROJECT.replace("dependencies = []", 'dependencies = ["six>=1", "attrs"]'), "node-My_Pack", ["opencv", "numpy>=2"]
 )
 
 
 def test_each_line_has_its_owner_and_comfyuis_come_first() -> None:
-    assert lines_of(truth.with_group(WITH_OWN, "dev", ["pytest"]), ["numpy==2"]) == (
-        Line("base", "six>=1"),
-        Line("base", "attrs"),
-        Line("base", "numpy<2", "base"),
-        Line("node My_Pack", "numpy>=2", "node-My_Pack"),
-        Line("node My_Pack", "opencv", "node-My_Pack"),
-        Line("group dev", "pytest", "dev"),
-        Line("pin", "numpy==2"),
+    assert parse_declared(truth.set_group(WITH_OWN, "dev", ["pytest"]), ["numpy==2"]) == (
+        DeclaredRequirement("base", "six>=1"),
+        DeclaredRequirement("base", "attrs"),
+        DeclaredRequirement("base", "numpy<2", "base"),
+        DeclaredRequirement("node My_Pack", "numpy>=2", "node-My_Pack"),
+        DeclaredRequirement("node My_Pack", "opencv", "node-My_Pack"),
+        DeclaredRequirement("group dev", "pytest", "dev"),
+        DeclaredRequirement("pin", "numpy==2"),
     )
 
 
 def test_a_part_declares_only_its_lines_and_everything_else_stays() -> None:
-    lines = lines_of(WITH_OWN, ["numpy==2"])
-    part = tomllib.loads(part_of(WITH_OWN, [lines[0], lines[3], lines[-1]]))
+    lines = parse_declared(WITH_OWN, ["numpy==2"])
+    part = tomllib.loads(render_subset(WITH_OWN, [lines[0], lines[3], lines[-1]]))
     assert part["project"]["dependencies"] == ["six>=1"]
     assert part["dependency-groups"] == {"base": [], "node-My_Pack": ["numpy>=2"]}
     assert part["tool"]["uv"]["constraint-dependencies"] == ["numpy==2"]
@@ -38,27 +44,30 @@ def test_a_part_declares_only_its_lines_and_everything_else_stays() -> None:
 
 def test_all_lines_declare_the_same_as_before() -> None:
     for text in (WITH_OWN, PROJECT):
-        assert tomllib.loads(part_of(text, lines_of(text))) == tomllib.loads(text)
+        assert tomllib.loads(render_subset(text, parse_declared(text))) == tomllib.loads(text)
 
 
 def test_a_project_without_groups_has_a_part_too() -> None:
     bare = '[project]\nname = "x"\ndependencies = ["a", "b"]\n'
-    assert tomllib.loads(part_of(bare, lines_of(bare)[:1]))["project"]["dependencies"] == ["a"]
+    assert tomllib.loads(render_subset(bare, parse_declared(bare)[:1]))["project"]["dependencies"] == ["a"]
 
 
 def test_what_is_no_toml_is_told() -> None:
     with pytest.raises(Failure) as caught:
-        lines_of("[[[")
+        parse_declared("[[[")
     assert caught.value.code == "gov-truth-damaged"
 
 
 def test_lines_are_found_by_the_names_that_uv_writes() -> None:
-    lines = lines_of(WITH_OWN)
-    edges = [Edge(source="node my-pack", requirement="NumPy>=2.0"), Edge(source="base", requirement="opencv")]
-    assert named_by(lines, edges) == (Line("node My_Pack", "numpy>=2", "node-My_Pack"),)
-    assert list(spelled(edges, lines)) == [
-        Edge(source="node My_Pack", requirement="NumPy>=2.0"),
-        Edge(source="base", requirement="opencv"),
+    lines = parse_declared(WITH_OWN)
+    edges = [
+        RequirementEdge(source="node my-pack", requirement="NumPy>=2.0"),
+        RequirementEdge(source="base", requirement="opencv"),
+    ]
+    assert select_named(lines, edges) == (DeclaredRequirement("node My_Pack", "numpy>=2", "node-My_Pack"),)
+    assert list(restore_owner_names(edges, lines)) == [
+        RequirementEdge(source="node My_Pack", requirement="NumPy>=2.0"),
+        RequirementEdge(source="base", requirement="opencv"),
     ]
 
 
@@ -73,13 +82,15 @@ def test_lines_are_found_by_the_names_that_uv_writes() -> None:
     ],
 )
 def test_a_line_without_bounds_keeps_its_extras_and_marker(text: str, free: str | None) -> None:
-    found = Line("base", text, "base").with_any_version()
+    found = DeclaredRequirement("base", text, "base").without_bounds()
     assert (None if found is None else found.text) == free
 
 
 def test_records_hold_a_line_as_who_asks_for_what() -> None:
-    assert Line("node a", "numpy<2", "node-a").edge == Edge(source="node a", requirement="numpy<2")
+    assert DeclaredRequirement("node a", "numpy<2", "node-a").edge == RequirementEdge(
+        source="node a", requirement="numpy<2"
+    )
 
 
 def test_a_line_that_is_no_requirement_has_no_name() -> None:
-    assert (Line("base", "-r x").name, Line("base", "A_b>1").name) == ("", "a-b")
+    assert (DeclaredRequirement("base", "-r x").name, DeclaredRequirement("base", "A_b>1").name) == ("", "a-b")

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from comfywatchman.governance.store.records import ConflictReport, Edge
-from comfywatchman.governance.uv.error_parser import Kind, classify, is_root, parse
+from comfywatchman.governance.store.records import ConflictReport, RequirementEdge
+from comfywatchman.governance.uv.error_parser import UvErrorKind, classify, is_root, parse_edges
 
 TEXTS: dict[str, dict[str, tuple[int, str]]] = json.loads(
     (Path(__file__).parent / "uv_texts" / "texts.json").read_text("utf-8")
@@ -94,40 +94,40 @@ def test_what_only_some_versions_say_is_understood_too(scene: str) -> None:
 @pytest.mark.parametrize("scene", ROOTS)
 def test_every_version_of_uv_names_the_same_roots(scene: str) -> None:
     for version, (_, text) in TEXTS[scene].items():
-        found = {(edge.source, edge.requirement) for edge in parse(text) if is_root(edge)}
+        found = {(edge.source, edge.requirement) for edge in parse_edges(text) if is_root(edge)}
         assert found == ROOTS[scene], version
 
 
 def test_what_uv_concludes_is_no_requirement_that_anybody_has() -> None:
     for _, text in TEXTS["exact_pair"].values():
-        assert Edge(source="node a", requirement="torch==2.8.0") not in parse(text)
+        assert RequirementEdge(source="node a", requirement="torch==2.8.0") not in parse_edges(text)
 
 
 def test_the_packages_between_are_named_with_their_versions() -> None:
     _, text = TEXTS["node_against_base"]["0.13.9"]
-    assert Edge(source="opencv-python-headless>=4.13.0", requirement="numpy>=2") in parse(text)
+    assert RequirementEdge(source="opencv-python-headless>=4.13.0", requirement="numpy>=2") in parse_edges(text)
 
 
 def test_a_constraint_is_no_wish_of_the_package_that_it_concerns() -> None:
     for _, text in TEXTS["constraint"].values():
-        found = parse(text, pins=["NumPy == 1.26.4"])
-        assert Edge(source="pin", requirement="numpy==1.26.4") in found
+        found = parse_edges(text, pins=["NumPy == 1.26.4"])
+        assert RequirementEdge(source="pin", requirement="numpy==1.26.4") in found
         assert not [edge for edge in found if edge.requirement == "numpy==1.26.4" and edge.source != "pin"]
 
 
 def test_a_group_that_is_no_node_keeps_its_name() -> None:
     text = "No solution found when resolving dependencies\nBecause comfy-env:dev depends on a, we can conclude that"
-    assert parse(text) == (Edge(source="group dev", requirement="a"),)
+    assert parse_edges(text) == (RequirementEdge(source="group dev", requirement="a"),)
 
 
 def test_what_uv_knows_from_before_is_no_new_requirement() -> None:
     known = "we know from (1) that comfy-env:node-a depends on b"
     text = f"No solution found when resolving\nBecause {known} and c depends on d"
-    assert parse(text) == (Edge(source="c", requirement="d"),)
+    assert parse_edges(text) == (RequirementEdge(source="c", requirement="d"),)
 
 
 def test_no_solution_means_no_edges_where_uv_never_got_so_far() -> None:
-    assert parse(TEXTS["refused"]["0.13.9"][1]) == ()
+    assert parse_edges(TEXTS["refused"]["0.13.9"][1]) == ()
 
 
 def test_a_version_that_is_missing_for_two_askers_is_a_conflict() -> None:
@@ -139,14 +139,14 @@ def test_a_version_that_is_missing_for_two_askers_is_a_conflict() -> None:
 
 def test_a_hint_is_no_premise() -> None:
     text = "No solution found when resolving\nBecause a depends on b\n\nhint: Because c depends on d"
-    assert parse(text) == (Edge(source="a", requirement="b"),)
+    assert parse_edges(text) == (RequirementEdge(source="a", requirement="b"),)
 
 
 @pytest.mark.parametrize("scene", ["deep", "many_roots"])
 def test_colours_change_no_word(scene: str) -> None:
     _, text = TEXTS[scene]["0.12.5"]
     coloured = "".join(f"\x1b[36m{part}\x1b[39m" for part in re.split(r"(\s+)", text))
-    assert (parse(coloured), classify(1, coloured)) == (parse(text), "conflict")
+    assert (parse_edges(coloured), classify(1, coloured)) == (parse_edges(text), "conflict")
 
 
 def test_what_a_build_printed_does_not_decide() -> None:
@@ -160,7 +160,7 @@ def test_success_and_silence_are_no_known_trouble() -> None:
 
 
 def test_the_report_knows_every_kind() -> None:
-    assert set(get_args(Kind)) == set(get_args(get_type_hints(ConflictReport)["kind"]))
+    assert set(get_args(UvErrorKind)) == set(get_args(get_type_hints(ConflictReport)["kind"]))
 
 
 WORDS = st.sampled_from(
@@ -187,8 +187,8 @@ WORDS = st.sampled_from(
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=60).map(" ".join), st.integers(-15, 3))
 def test_any_text_has_an_answer_and_every_edge_is_a_requirement(text: str, status: int) -> None:
-    assert classify(status, text) in get_args(Kind)
-    for edge in parse("No solution found when resolving " + text):
+    assert classify(status, text) in get_args(UvErrorKind)
+    for edge in parse_edges("No solution found when resolving " + text):
         Requirement(edge.requirement)
         assert edge.source
 
@@ -201,12 +201,12 @@ def test_a_torn_text_never_invents_a_root(data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(text)))
     told = {source for source, _ in ROOTS[scene]} | {"base", "pin"}
     whole = text[:cut].rpartition(" ")[0].rpartition(" ")[0]
-    assert {edge.source for edge in parse(whole) if is_root(edge)} <= told
+    assert {edge.source for edge in parse_edges(whole) if is_root(edge)} <= told
 
 
 @pytest.mark.slow
 def test_a_huge_text_is_read_in_linear_time() -> None:
     started = time.process_time()
-    parse("No solution found when resolving\nBecause " + "numpy depends on a{ and " * 100_000)
+    parse_edges("No solution found when resolving\nBecause " + "numpy depends on a{ and " * 100_000)
     classify(1, "error: " + "│ \u00d7 " * 500_000)
     assert time.process_time() - started < 8

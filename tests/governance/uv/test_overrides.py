@@ -6,32 +6,32 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import Edge, Plugin, Plugins
+from comfywatchman.governance.store.records import NodeRegistry, RegisteredNode, RequirementEdge
 from comfywatchman.governance.uv.overrides import (
-    accepted,
-    checked_pin,
-    everywhere,
-    extras_wanted,
-    in_step,
-    merged_pins,
-    plain,
-    scoped,
-    with_node,
-    without_node,
+    build_global_overrides,
+    build_scoped_overrides,
+    collect_extras,
+    merge_node_overrides,
+    merge_pins,
+    parse_pin,
+    remove_node,
+    set_node,
+    split_violations,
+    to_record,
 )
 
 SCOPED = {"package": {"name": "opencv"}, "dependencies": ["numpy==1.26.4"]}
-PROJECT = truth.new_project(python_version="3.11", marker="sys_platform == 'linux'", base=["numpy<2"])
+PROJECT = truth.render_project(python_version="3.11", marker="sys_platform == 'linux'", base=["numpy<2"])
 
 
-def _edge(source: str, requirement: str) -> Edge:
-    return Edge(source=source, requirement=requirement)
+def _edge(source: str, requirement: str) -> RequirementEdge:
+    return RequirementEdge(source=source, requirement=requirement)
 
 
-def _plugins(**entries: list[object]) -> Plugins:
-    return Plugins(
+def _plugins(**entries: list[object]) -> NodeRegistry:
+    return NodeRegistry(
         plugins={
-            name: Plugin(id=name, git_url="", ref="", path="", group=f"node-{name}", overrides=tuple(found))  # type: ignore[arg-type]
+            name: RegisteredNode(id=name, git_url="", ref="", path="", group=f"node-{name}", overrides=tuple(found))  # type: ignore[arg-type]
             for name, found in entries.items()
         }
     )
@@ -47,7 +47,7 @@ def _plugins(**entries: list[object]) -> Plugins:
     ],
 )
 def test_a_pin_is_a_name_and_one_version(text: str, pin: str) -> None:
-    assert checked_pin(text) == pin
+    assert parse_pin(text) == pin
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_pin_is_a_name_and_one_version(text: str, pin: str) -> None:
 )
 def test_anything_else_is_refused_with_the_form_to_use(text: str) -> None:
     with pytest.raises(Failure) as caught:
-        checked_pin(text)
+        parse_pin(text)
     assert caught.value.code == "gov-bad-pin"
     assert "numpy==1.26.4" in str(caught.value)
 
@@ -73,31 +73,31 @@ def test_anything_else_is_refused_with_the_form_to_use(text: str) -> None:
 @given(st.text(max_size=30))
 def test_any_text_is_a_pin_or_a_failure(text: str) -> None:
     try:
-        pin = checked_pin(text)
+        pin = parse_pin(text)
     except Failure:
         return
-    assert checked_pin(pin) == pin
+    assert parse_pin(pin) == pin
 
 
 def test_a_pin_of_endless_length_is_refused_in_few_words() -> None:
     with pytest.raises(Failure) as caught:
-        checked_pin(f"numlet=={'1' * 100_000}")
+        parse_pin(f"numlet=={'1' * 100_000}")
     assert caught.value.code == "gov-bad-pin"
     assert len(str(caught.value)) < 200
 
 
 def test_of_two_pins_for_one_package_the_later_holds() -> None:
-    assert merged_pins(["numpy==1", "b==1"], ["NumPy==2"]) == ("b==1", "numpy==2")
+    assert merge_pins(["numpy==1", "b==1"], ["NumPy==2"]) == ("b==1", "numpy==2")
 
 
 def test_the_package_that_asks_otherwise_is_the_only_one_overruled() -> None:
     edges = [_edge("opencv>=4.12", "numpy>=2"), _edge("opencv==4.12", "numpy>=2"), _edge("node a", "numpy<2")]
-    assert scoped(["numpy==1.26.4"], edges, {}) == (SCOPED,)
+    assert build_scoped_overrides(["numpy==1.26.4"], edges, {}) == (SCOPED,)
 
 
 def test_several_pins_for_one_package_stand_in_one_entry() -> None:
     edges = [_edge("opencv", "numpy>=2"), _edge("opencv", "six>=2"), _edge("scipy", "six>=2")]
-    assert scoped(["numpy==1", "six==1"], edges, {}) == (
+    assert build_scoped_overrides(["numpy==1", "six==1"], edges, {}) == (
         {"package": {"name": "opencv"}, "dependencies": ["numpy==1", "six==1"]},
         {"package": {"name": "scipy"}, "dependencies": ["six==1"]},
     )
@@ -115,64 +115,68 @@ def test_several_pins_for_one_package_stand_in_one_entry() -> None:
     ],
 )
 def test_a_pin_that_no_package_between_alone_refuses_holds_everywhere(edges: list[tuple[str, str]]) -> None:
-    assert scoped(["numpy==1.26.4"], [_edge(*one) for one in edges], {}) == ("numpy==1.26.4",)
+    assert build_scoped_overrides(["numpy==1.26.4"], [_edge(*one) for one in edges], {}) == ("numpy==1.26.4",)
 
 
 def test_a_package_that_wants_another_address_asks_otherwise() -> None:
-    assert scoped(["numpy==1.26.4"], [_edge("opencv", "numpy @ https://127.0.0.1/n.whl")], {}) == (SCOPED,)
+    assert build_scoped_overrides(["numpy==1.26.4"], [_edge("opencv", "numpy @ https://127.0.0.1/n.whl")], {}) == (
+        SCOPED,
+    )
 
 
 def test_extras_that_anybody_asks_for_stay() -> None:
-    extras = extras_wanted(["uvicorn[standard]>=0.2", "Uvicorn[Fast]", "numpy", "-r other.txt"])
+    extras = collect_extras(["uvicorn[standard]>=0.2", "Uvicorn[Fast]", "numpy", "-r other.txt"])
     assert extras == {"uvicorn": {"standard", "Fast"}}
-    assert everywhere(["uvicorn==0.30", "numpy==1"], extras) == ("uvicorn[Fast,standard]==0.30", "numpy==1")
-    assert scoped(["uvicorn==0.1"], [_edge("web", "uvicorn>=1")], extras) == (
+    assert build_global_overrides(["uvicorn==0.30", "numpy==1"], extras) == ("uvicorn[Fast,standard]==0.30", "numpy==1")
+    assert build_scoped_overrides(["uvicorn==0.1"], [_edge("web", "uvicorn>=1")], extras) == (
         {"package": {"name": "web"}, "dependencies": ["uvicorn[Fast,standard]==0.1"]},
     )
 
 
 def test_a_persons_own_overrides_stay_whatever_nodes_bring() -> None:
-    assert in_step(["own==1"], [], [["a==1"]]) == ("own==1", "a==1")
-    assert in_step(["own==1", "a==1"], [["a==1"]], []) == ("own==1",)
-    assert in_step(["own==1"], [], [["own==1"]]) == ("own==1",)
+    assert merge_node_overrides(["own==1"], [], [["a==1"]]) == ("own==1", "a==1")
+    assert merge_node_overrides(["own==1", "a==1"], [["a==1"]], []) == ("own==1",)
+    assert merge_node_overrides(["own==1"], [], [["own==1"]]) == ("own==1",)
 
 
 def test_an_override_that_two_nodes_brought_stays_while_one_of_them_does() -> None:
-    assert in_step(["a==1"], [["a==1"], ["a==1"]], [["a==1"]]) == ("a==1",)
+    assert merge_node_overrides(["a==1"], [["a==1"], ["a==1"]], [["a==1"]]) == ("a==1",)
 
 
-def test_of_two_nodes_that_overrule_the_same_the_later_holds_and_the_earlier_comes_back() -> None:
-    both = in_step(["a==1"], [["a==1"]], [["a==1"], ["a[x]==2"]])
+def test_later_node_wins_a_shared_override() -> None:
+    both = merge_node_overrides(["a==1"], [["a==1"]], [["a==1"], ["a[x]==2"]])
     assert both == ("a[x]==2",)
-    assert in_step(both, [["a==1"], ["a[x]==2"]], [["a==1"]]) == ("a==1",)
+    assert merge_node_overrides(both, [["a==1"], ["a[x]==2"]], [["a==1"]]) == ("a==1",)
 
 
 def test_lines_that_are_no_requirement_are_told_apart() -> None:
-    assert in_step([], [], [["???"], ["!!!"]]) == ("???", "!!!")
+    assert merge_node_overrides([], [], [["???"], ["!!!"]]) == ("???", "!!!")
 
 
 def test_scoped_overrides_of_one_package_replace_each_other() -> None:
     later = {"package": {"name": "opencv"}, "dependencies": ["numpy==1.25"]}
-    assert in_step([], [], [[SCOPED], [later]]) == (later,)
+    assert merge_node_overrides([], [], [[SCOPED], [later]]) == (later,)
 
 
 def test_adding_and_removing_a_node_returns_the_same_bytes() -> None:
     none = _plugins()
-    text = with_node(PROJECT, none, "a", lines=["opencv"], entries=[dict(sorted(SCOPED.items())), "six==1"])
+    text = set_node(PROJECT, none, "a", lines=["opencv"], entries=[dict(sorted(SCOPED.items())), "six==1"])
     assert '{package = {name = "opencv"}, dependencies = ["numpy==1.26.4"]}' in text
-    assert truth.overrides(text) == (SCOPED, "six==1")
-    assert truth.groups(text)["node-a"] == ("opencv",)
-    assert without_node(text, _plugins(a=[SCOPED, "six==1"]), "a") == PROJECT
+    assert truth.parse_overrides(text) == (SCOPED, "six==1")
+    assert truth.parse_groups(text)["node-a"] == ("opencv",)
+    assert remove_node(text, _plugins(a=[SCOPED, "six==1"]), "a") == PROJECT
 
 
 def test_a_node_without_overrides_leaves_those_of_others_as_they_were_written() -> None:
-    text = truth.with_overrides(PROJECT, ["own==1"]).replace('    "own==1",\n', '    "own==1",  # mine\n')
-    assert "# mine" in with_node(text, _plugins(), "a", lines=["x"], entries=[])
+    text = truth.set_overrides(PROJECT, ["own==1"]).replace('    "own==1",\n', '    "own==1",  # mine\n')
+    assert "# mine" in set_node(text, _plugins(), "a", lines=["x"], entries=[])
 
 
 def test_trying_a_node_anew_replaces_what_it_brought() -> None:
-    text = with_node(PROJECT, _plugins(), "a", lines=["x"], entries=["six==1"])
-    assert truth.overrides(with_node(text, _plugins(a=["six==1"]), "a", lines=["x"], entries=["six==2"])) == ("six==2",)
+    text = set_node(PROJECT, _plugins(), "a", lines=["x"], entries=["six==1"])
+    assert truth.parse_overrides(set_node(text, _plugins(a=["six==1"]), "a", lines=["x"], entries=["six==2"])) == (
+        "six==2",
+    )
 
 
 VIOLATION = "The package `opencv` requires `numpy[fast]>=2`, but `1.26.4` is installed"
@@ -180,7 +184,7 @@ VIOLATION = "The package `opencv` requires `numpy[fast]>=2`, but `1.26.4` is ins
 
 @pytest.mark.parametrize("entry", [SCOPED, "numpy==1.26.4", "NumPy[fast]==1.26.4"])
 def test_a_violation_that_an_override_brings_about_is_accepted(entry: truth.Override) -> None:
-    assert accepted([VIOLATION], [entry]) == ((VIOLATION,), ())
+    assert split_violations([VIOLATION], [entry]) == ((VIOLATION,), ())
 
 
 @pytest.mark.parametrize(
@@ -194,13 +198,13 @@ def test_a_violation_that_an_override_brings_about_is_accepted(entry: truth.Over
     ],
 )
 def test_other_violations_are_not(entry: truth.Override) -> None:
-    assert accepted([VIOLATION], [entry]) == ((), (VIOLATION,))
+    assert split_violations([VIOLATION], [entry]) == ((), (VIOLATION,))
 
 
 def test_a_line_that_names_no_requirement_is_not_accepted() -> None:
     line = "The package `x` is strange"
-    assert accepted([line], ["numpy==1"]) == ((), (line,))
+    assert split_violations([line], ["numpy==1"]) == ((), (line,))
 
 
 def test_records_hold_entries_as_plain_values() -> None:
-    assert [plain("a==1"), plain(SCOPED)] == ["a==1", SCOPED]
+    assert [to_record("a==1"), to_record(SCOPED)] == ["a==1", SCOPED]

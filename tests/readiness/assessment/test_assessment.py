@@ -10,7 +10,7 @@ import pytest
 
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
 from comfywatchman.readiness.status import WorkflowEntry
-from comfywatchman.readiness.workflows.discovery import Root
+from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import Host, graph
 
 
@@ -34,14 +34,14 @@ def entries(result: CycleResult) -> dict[str, WorkflowEntry]:
     return {os.path.basename(one.path): one for one in result.status.workflows}
 
 
-def test_a_file_that_changes_after_its_acknowledgement_is_judged_as_it_was_read(host: Host) -> None:
+def test_file_changed_after_acknowledgement_is_judged_as_read(host: Host) -> None:
     path = host.write("a.json")
     result = cycle_with(host, lambda: path.write_bytes(graph(lora="x.safetensors")))
     assert entries(result)["a.json"].status == "READY"
     assert host.entry("a.json").status == "MISSING"
 
 
-def test_a_file_that_changes_before_it_is_judged_anew_waits_for_the_next_cycle(host: Host) -> None:
+def test_file_changed_before_judging_waits_for_the_next_cycle(host: Host) -> None:
     """Its facts were lost with the database, so it would have to be read again, and has another content by now."""
     path = host.write("a.json")
     host.cycle()
@@ -62,9 +62,9 @@ def test_a_file_that_goes_before_it_is_read_is_in_no_report(host: Host) -> None:
     assert list(entries(host.cycle())) == ["b.json"]
 
 
-def test_a_file_that_cannot_be_opened_is_reported_with_the_reason_and_not_acknowledged(host: Host) -> None:
+def test_unopenable_file_is_reported_and_not_acknowledged(host: Host) -> None:
     root = host.folder / "w"
-    host.roots = (Root(root, "w"),)
+    host.roots = (WatchedRoot(root, "w"),)
     root.mkdir()
     (root / "a.json").symlink_to("/proc/self/mem")  # stat says a regular file, and reading it fails even for root
     result = host.cycle()
@@ -84,9 +84,9 @@ def test_each_file_has_one_entry_in_path_order(host: Host) -> None:
 
 def test_a_file_keeps_its_label_when_its_root_is_renamed(host: Host) -> None:
     host.write("a.json")
-    host.roots = (Root(host.workflows, "first"),)
+    host.roots = (WatchedRoot(host.workflows, "first"),)
     host.cycle()
-    host.roots = (Root(host.workflows, "second"),)
+    host.roots = (WatchedRoot(host.workflows, "second"),)
     entry = host.entry("a.json")
     assert entry.source == "first"
     host.write("a.json", lora="x.safetensors")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.readiness.assessment.host_snapshot import HostView, look_at_host
-from comfywatchman.readiness.context import Run
+from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot, inspect_host
+from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.database import open_database
 from comfywatchman.readiness.workflow_facts import ClassUse
 from tests.hosts import CHECKPOINT, Host
@@ -23,9 +23,9 @@ def host(tmp_path: Path) -> Host:
 
 
 @contextmanager
-def looked(host: Host) -> Iterator[HostView]:
+def looked(host: Host) -> Iterator[HostSnapshot]:
     with closing(open_database(host.layout.database)) as database:
-        view = look_at_host(Run.begin(host.request()), database)
+        view = inspect_host(CycleContext.begin(host.request()), database)
         with closing(view.owners):
             yield view
 
@@ -96,7 +96,7 @@ def test_a_base_directory_without_the_program_has_no_core_classes(host: Host) ->
     for name in ("main.py", "nodes.py"):
         os.unlink(host.comfyui / name)
     with closing(open_database(host.layout.database)) as database:
-        view = look_at_host(Run.begin(request), database)
+        view = inspect_host(CycleContext.begin(request), database)
         with closing(view.owners):
             assert (view.comfyui_version, view.comfyui_running) == (None, False)
             node = view.judge_node("KSampler", ClassUse(node_paths=("1",)))

@@ -9,19 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import builtin_table
+from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.readiness.assessment.index import WorkflowIndex, decode_facts
 from comfywatchman.readiness.assessment.reader import MEDIA_SUFFIXES, WorkflowReader
-from comfywatchman.readiness.database import Database, memory_database, open_database, signed
-from comfywatchman.readiness.sample.workflows import png_with_text
-from comfywatchman.readiness.states import Status
-from comfywatchman.readiness.verdicts.workflow import Judged
-from comfywatchman.readiness.workflow_facts import knowledge_key
-from comfywatchman.readiness.workflows.discovery import Root, WorkflowFile, list_workflows
+from comfywatchman.readiness.database import Database, open_database, open_memory_database, to_signed
+from comfywatchman.readiness.sample.workflows import build_png_with_text
+from comfywatchman.readiness.states import WorkflowStatus
+from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
+from comfywatchman.readiness.workflow_facts import build_knowledge_key
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, WorkflowFile, list_workflows
 from tests.hosts import graph
 from tests.model_files import put
 
-TABLE = builtin_table()
+TABLE = load_builtin_table()
 SUFFIXES = frozenset({".json"}) | MEDIA_SUFFIXES
 
 
@@ -30,11 +30,11 @@ def reader(index: WorkflowIndex | None = None) -> WorkflowReader:
 
 
 def listed(folder: Path) -> tuple[WorkflowFile, ...]:
-    return list_workflows([Root(folder, "x")], suffixes=SUFFIXES).files
+    return list_workflows([WatchedRoot(folder, "x")], suffixes=SUFFIXES).files
 
 
 def picture(keyword: str = "workflow", text: bytes | None = None) -> bytes:
-    return png_with_text(keyword, graph() if text is None else text)
+    return build_png_with_text(keyword, graph() if text is None else text)
 
 
 def test_a_picture_and_a_file_of_the_same_workflow_are_one_content(tmp_path: Path) -> None:
@@ -50,16 +50,16 @@ def test_pictures_without_a_workflow_are_left_out_and_opened_once(tmp_path: Path
     put(tmp_path / "a.png", picture())
     put(tmp_path / "prompt.png", picture("prompt", b'{"1": {"class_type": "X", "inputs": {}}}'))
     put(tmp_path / "b.json", graph())
-    index = WorkflowIndex(memory_database())
+    index = WorkflowIndex(open_memory_database())
     first = reader(index)
-    kept = first.without_plain_media(listed(tmp_path), known=())
+    kept = first.exclude_plain_media(listed(tmp_path), known=())
     assert [os.path.basename(file.path) for file in kept] == ["a.png", "b.json", "prompt.png"]
     assert first.read == 3
     assert [first.hash_file(file.path) for file in kept if file.path.endswith("png")]
     assert first.read == 3, "a picture that was looked into is not opened again"
     first.save()
     second = reader(index)
-    second.without_plain_media(listed(tmp_path), known=[file.signature for file in kept])
+    second.exclude_plain_media(listed(tmp_path), known=[file.signature for file in kept])
     assert second.read == 0
 
 
@@ -67,14 +67,14 @@ def test_what_is_known_to_be_a_workflow_is_not_opened(tmp_path: Path) -> None:
     put(tmp_path / "a.png", picture("Author"))
     (file,) = listed(tmp_path)
     read = reader()
-    assert read.without_plain_media([file], known=[file.signature]) == [file]
+    assert read.exclude_plain_media([file], known=[file.signature]) == [file]
     assert read.read == 0
 
 
 def test_a_broken_picture_is_a_file_that_holds_no_workflow(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", picture()[:60])
     read = reader()
-    (file,) = read.without_plain_media(listed(tmp_path), known=())
+    (file,) = read.exclude_plain_media(listed(tmp_path), known=())
     sha256 = read.hash_file(file.path)
     assert sha256 is not None
     facts = read.facts(sha256, str(path))
@@ -113,7 +113,7 @@ def test_a_file_that_goes_while_it_is_looked_at_is_no_crash(tmp_path: Path) -> N
     read = reader()
     assert read.hash_file(files[1].path) is None
     assert "carries no workflow any more" in read.reason(files[1].path)
-    assert [file.path for file in read.without_plain_media(files, known=())] == [files[0].path]
+    assert [file.path for file in read.exclude_plain_media(files, known=())] == [files[0].path]
     assert read.hash_file(files[0].path) is None
 
 
@@ -127,7 +127,7 @@ def test_a_file_that_changed_since_its_hash_has_no_facts(tmp_path: Path) -> None
 
 def test_what_was_read_is_kept_until_the_knowledge_changes(tmp_path: Path) -> None:
     path = put(tmp_path / "a.json", graph())
-    index = WorkflowIndex(memory_database())
+    index = WorkflowIndex(open_memory_database())
     first = reader(index)
     sha256 = first.hash_file(str(path))
     assert sha256 is not None
@@ -140,7 +140,7 @@ def test_what_was_read_is_kept_until_the_knowledge_changes(tmp_path: Path) -> No
 
 def test_a_damaged_row_is_read_again_from_the_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.json", graph())
-    index = WorkflowIndex(memory_database())
+    index = WorkflowIndex(open_memory_database())
     first = reader(index)
     sha256 = first.hash_file(str(path))
     assert sha256 is not None
@@ -149,7 +149,7 @@ def test_a_damaged_row_is_read_again_from_the_file(tmp_path: Path) -> None:
     second = reader(index)
     assert second.facts(sha256, str(path)) == first.facts(sha256, str(path))
     second.save()
-    assert decode_facts(index.facts(knowledge_key(TABLE))[sha256]) is not None
+    assert decode_facts(index.facts(build_knowledge_key(TABLE))[sha256]) is not None
     assert decode_facts(b"{") is None
 
 
@@ -167,7 +167,7 @@ def database(tmp_path: Path) -> Database:
 def test_verdicts_of_another_host_are_forgotten(database: Database) -> None:
     with closing(database):
         index = WorkflowIndex(database)
-        ready = Judged(status=Status.READY, container="json")
+        ready = WorkflowVerdict(status=WorkflowStatus.READY, container="json")
         index.add_verdicts("one", {"a": ready})
         assert index.verdicts("one") == {"a": ready}
         index.add_verdicts("two", {"b": ready})
@@ -177,7 +177,7 @@ def test_verdicts_of_another_host_are_forgotten(database: Database) -> None:
 def test_a_damaged_verdict_is_left_out(database: Database) -> None:
     with closing(database):
         index = WorkflowIndex(database)
-        ready = Judged(status=Status.READY, container="json")
+        ready = WorkflowVerdict(status=WorkflowStatus.READY, container="json")
         index.add_verdicts("one", {"a": ready, "b": ready})
         index.write([("UPDATE workflow_verdicts SET judged = ? WHERE sha256 = 'a'", [(b"{",)])])
         assert index.verdicts("one") == {"b": ready}
@@ -190,7 +190,7 @@ def test_signatures_of_any_size_are_kept(database: Database) -> None:
         index.add_plain_media(signatures)
         index.add_plain_media(signatures)
         assert index.plain_media() == signatures
-        assert [signed(2**63 - 1), signed(2**63), signed(2**64 - 1)] == [2**63 - 1, -(2**63), -1]
+        assert [to_signed(2**63 - 1), to_signed(2**63), to_signed(2**64 - 1)] == [2**63 - 1, -(2**63), -1]
 
 
 def test_trouble_with_the_database_costs_only_the_memory(tmp_path: Path, database: Database) -> None:

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.readiness.downloads.duplicates import find_duplicates, unhashed_alike
-from comfywatchman.readiness.downloads.links import Way, files_by_hash, link_into
-from comfywatchman.readiness.models.index import Hashes
+from comfywatchman.readiness.downloads.duplicates import find_duplicates, find_unhashed_lookalikes
+from comfywatchman.readiness.downloads.links import LinkMethod, index_by_hash, link_file
+from comfywatchman.readiness.models.index import FileHashes
 from comfywatchman.readiness.models.inventory import FileKey, ModelFile
 from tests.model_files import put, safetensors
 from tests.sources.fetching import check
@@ -35,8 +35,8 @@ def model_file(path: Path, folder: str = "loras", **changes: object) -> ModelFil
     return msgspec.structs.replace(plain, **changes)
 
 
-def hashes(*files: ModelFile, sha256: str = "a" * 64) -> dict[FileKey, Hashes]:
-    return {file.key: Hashes(sha256, None, "b" * 64) for file in files}
+def hashes(*files: ModelFile, sha256: str = "a" * 64) -> dict[FileKey, FileHashes]:
+    return {file.key: FileHashes(sha256, None, "b" * 64) for file in files}
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def folder(tmp_path: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("way", ["hard", "symlink"])
-def test_a_file_gets_a_second_name(tmp_path: Path, folder: int, way: Way) -> None:
+def test_a_file_gets_a_second_name(tmp_path: Path, folder: int, way: LinkMethod) -> None:
     source = put(tmp_path / "a.safetensors", safetensors())
-    assert link_into(model_file(source), folder, "b.safetensors", way=way, check=check)
+    assert link_file(model_file(source), folder, "b.safetensors", way=way, check=check)
     linked = tmp_path / "target" / "b.safetensors"
     assert linked.samefile(source)
     assert linked.is_symlink() == (way == "symlink")
@@ -59,7 +59,7 @@ def test_a_file_gets_a_second_name(tmp_path: Path, folder: int, way: Way) -> Non
 
 def test_a_reflink_is_made_or_left_to_a_download(tmp_path: Path, folder: int) -> None:
     source = put(tmp_path / "a.safetensors", safetensors())
-    done = link_into(model_file(source), folder, "b.safetensors", way="reflink", check=check)
+    done = link_file(model_file(source), folder, "b.safetensors", way="reflink", check=check)
     assert os.listdir(folder) == (["b.safetensors"] if done else [])
     if done:
         assert (tmp_path / "target" / "b.safetensors").read_bytes() == source.read_bytes()
@@ -69,20 +69,20 @@ def test_a_file_that_changed_since_it_was_hashed_is_not_linked(tmp_path: Path, f
     source = put(tmp_path / "a.safetensors", safetensors())
     known = model_file(source)
     source.write_bytes(safetensors(5))
-    assert not link_into(known, folder, "b.safetensors", way="hard", check=check)
+    assert not link_file(known, folder, "b.safetensors", way="hard", check=check)
     source.unlink()
-    assert not link_into(known, folder, "b.safetensors", way="hard", check=check)
-    assert not link_into(known, folder, "b.safetensors", way="off", check=check)
+    assert not link_file(known, folder, "b.safetensors", way="hard", check=check)
+    assert not link_file(known, folder, "b.safetensors", way="off", check=check)
     assert os.listdir(folder) == []
 
 
 def test_a_taken_name_stays_and_a_wrong_one_is_refused(tmp_path: Path, folder: int) -> None:
     source = model_file(put(tmp_path / "a.safetensors", safetensors()))
     with pytest.raises(Failure, match="named as"):
-        link_into(source, folder, "b.ckpt", way="hard", check=check)
+        link_file(source, folder, "b.ckpt", way="hard", check=check)
     put(tmp_path / "target" / "b.safetensors", b"mine")
     with pytest.raises(Failure) as raised:
-        link_into(source, folder, "b.safetensors", way="hard", check=check)
+        link_file(source, folder, "b.safetensors", way="hard", check=check)
     assert raised.value.code == "download-target-taken"
     assert (tmp_path / "target" / "b.safetensors").read_bytes() == b"mine"
     assert os.listdir(folder) == ["b.safetensors"]
@@ -94,7 +94,7 @@ def test_over_disks_a_hard_link_is_left_to_a_download(tmp_path: Path) -> None:
     other = os.open(SHARED_MEMORY, os.O_RDONLY)
     try:
         assert os.fstat(other).st_dev != source.device
-        assert not link_into(source, other, "comfywatchman-test.safetensors", way="hard", check=check)
+        assert not link_file(source, other, "comfywatchman-test.safetensors", way="hard", check=check)
     finally:
         os.close(other)
 
@@ -104,7 +104,7 @@ def test_only_healthy_hashed_files_stand_for_their_bytes(tmp_path: Path) -> None
     broken = model_file(put(tmp_path / "b.safetensors", safetensors(3)), problem="cut off")
     unhashed = model_file(put(tmp_path / "c.safetensors", safetensors(4)))
     known = {**hashes(broken, sha256="b" * 64), **hashes(good)}
-    assert files_by_hash([good, broken, unhashed], known) == {"a" * 64: good}
+    assert index_by_hash([good, broken, unhashed], known) == {"a" * 64: good}
 
 
 def test_equal_files_are_grouped_and_what_linking_frees_is_counted(tmp_path: Path) -> None:
@@ -135,5 +135,5 @@ def test_unhashed_files_of_equal_size_have_to_be_looked_at(tmp_path: Path) -> No
     one, two = (model_file(put(tmp_path / name, safetensors())) for name in ("1", "2"))
     alone = model_file(put(tmp_path / "3", safetensors(9)))
     broken = model_file(put(tmp_path / "4", safetensors()), problem="cut off")
-    assert unhashed_alike([one, two, alone, broken], hashes(one)) == (two,)
-    assert unhashed_alike([one, two], hashes(one, two)) == ()
+    assert find_unhashed_lookalikes([one, two, alone, broken], hashes(one)) == (two,)
+    assert find_unhashed_lookalikes([one, two], hashes(one, two)) == ()

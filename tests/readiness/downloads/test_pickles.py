@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.readiness.downloads.pickles import file_check
+from comfywatchman.readiness.downloads.pickles import build_file_check
 from tests.model_files import gguf, put, safetensors
 
 
@@ -33,7 +33,7 @@ TAME = pickle.dumps({"a": [1, 2, 3]}, protocol=2)
 def looked_at(path: Path, *, allow_pickle: bool) -> Failure | None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return file_check(allow_pickle=allow_pickle)(descriptor, path.name, path.stat().st_size)
+        return build_file_check(allow_pickle=allow_pickle)(descriptor, path.name, path.stat().st_size)
     finally:
         os.close(descriptor)
 

@@ -11,26 +11,26 @@ from markdown_it import MarkdownIt
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.downloads.plan import (
-    Disk,
-    Plan,
+    DownloadPlan,
+    PlanDisk,
     PlanItem,
     PlanRules,
-    judged,
-    make_plan,
-    named_items,
+    build_plan,
+    check_item,
     reason_not_automatic,
+    select_items,
 )
 from comfywatchman.readiness.downloads.plan_files import (
-    item_size,
-    markdown,
+    format_item_size,
     newest_plan,
     plans_folder,
     read_plan,
+    render_markdown,
     write_plan,
 )
 from comfywatchman.readiness.downloads.run import split_plan
-from comfywatchman.readiness.search.results import Candidate, Ids, SearchResult, SearchStatus
-from comfywatchman.sources.download.redirects import Allowed
+from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.sources.download.redirects import HostPolicy
 from tests.readiness.downloads.test_target import MODELS, folders
 
 SHA = "a" * 64
@@ -41,7 +41,7 @@ NOW = "2026-11-20T14:00:00Z"
 def rules(**changes: Any) -> PlanRules:
     facts: dict[str, Any] = {
         "folders": folders(MODELS),
-        "allowed": Allowed(),
+        "allowed": HostPolicy(),
         "allow_pickle": False,
         "same_bytes": {},
         "disk_of": lambda directory: (directory.parts[1], 10 << 30),
@@ -50,12 +50,12 @@ def rules(**changes: Any) -> PlanRules:
 
 
 def found(name: str = "a.safetensors", folder: str | None = "loras", **changes: Any) -> SearchResult:
-    plain = SearchResult(SearchStatus.FOUND, name, folder, NOW, "huggingface", Ids(repo="o/r"), URL, 1 << 30, SHA)
+    plain = SearchResult(SearchStatus.FOUND, name, folder, NOW, "huggingface", HubIds(repo="o/r"), URL, 1 << 30, SHA)
     return msgspec.structs.replace(plain, **changes)
 
 
-def plan_of(*results: SearchResult, **changes: Any) -> Plan:
-    return make_plan(results, rules(**changes), cycle="c1", made_at=NOW)
+def plan_of(*results: SearchResult, **changes: Any) -> DownloadPlan:
+    return build_plan(results, rules(**changes), cycle="c1", made_at=NOW)
 
 
 def test_what_was_found_becomes_an_item_with_its_place_and_size() -> None:
@@ -63,7 +63,9 @@ def test_what_was_found_becomes_an_item_with_its_place_and_size() -> None:
         found(base_model="Wan"),
         found(),
         found("b.safetensors", "unet", size=None),
-        found("c.safetensors", status=SearchStatus.UNCERTAIN, candidates=(Candidate("civitai", "x.safetensors"),)),
+        found(
+            "c.safetensors", status=SearchStatus.UNCERTAIN, candidates=(SearchCandidate("civitai", "x.safetensors"),)
+        ),
         found("more.safetensors", status=SearchStatus.UNCERTAIN),
         found("d.safetensors", status=SearchStatus.NOT_FOUND),
         found("e.safetensors", url=None),
@@ -75,8 +77,8 @@ def test_what_was_found_becomes_an_item_with_its_place_and_size() -> None:
     assert plan.total_bytes == 1 << 30
     assert plan.to_choose == ("c.safetensors",)
     assert plan.disks == (
-        Disk("/comfy/models/diffusion_models", 10 << 30, 10 << 30),
-        Disk("/mnt/big/loras", 10 << 30, 9 << 30),
+        PlanDisk("/comfy/models/diffusion_models", 10 << 30, 10 << 30),
+        PlanDisk("/mnt/big/loras", 10 << 30, 9 << 30),
     )
 
 
@@ -115,14 +117,14 @@ def test_what_is_here_already_is_linked_and_takes_no_room() -> None:
     plan = plan_of(found(), same_bytes={SHA: "/here/x.safetensors"})
     assert plan.items[0].same_as == "/here/x.safetensors"
     assert (plan.total_bytes, plan.disks) == (0, ())
-    assert "will be linked" in markdown(plan)
+    assert "will be linked" in render_markdown(plan)
 
 
 def test_what_a_person_wrote_into_a_plan_is_judged_anew() -> None:
     item = PlanItem("../a.safetensors", "loras", URL, target="/etc/passwd", same_as="/etc/shadow")
-    now = judged(item, rules())
+    now = check_item(item, rules())
     assert (now.target, now.same_as, now.code) == (None, None, "download-name-unsafe")
-    assert judged(msgspec.structs.replace(now, filename="a.safetensors"), rules()).blocked is None
+    assert check_item(msgspec.structs.replace(now, filename="a.safetensors"), rules()).blocked is None
 
 
 def test_another_folder_hash_or_address_is_another_item() -> None:
@@ -140,12 +142,12 @@ def test_another_folder_hash_or_address_is_another_item() -> None:
 
 def test_items_are_named_whole_or_without_their_folder() -> None:
     plan = plan_of(found("wan\\a.safetensors"), found("b.safetensors"), found("b.safetensors", "unet"))
-    assert [item.filename for item in named_items(plan, ["a.safetensors", "wan\\a.safetensors"])] == [
+    assert [item.filename for item in select_items(plan, ["a.safetensors", "wan\\a.safetensors"])] == [
         "wan\\a.safetensors"
     ]
-    assert len(named_items(plan, ["b.safetensors"])) == 2
+    assert len(select_items(plan, ["b.safetensors"])) == 2
     with pytest.raises(Failure, match="not in the plan"):
-        named_items(plan, ["c.safetensors"])
+        select_items(plan, ["c.safetensors"])
 
 
 @pytest.mark.parametrize(
@@ -158,10 +160,10 @@ def test_items_are_named_whole_or_without_their_folder() -> None:
     ],
 )
 def test_an_embedding_is_planned_under_its_whole_name(name: str, there: str, planned: str) -> None:
-    proof = Candidate("civitai", there, size=5_000, sha256=SHA)
+    proof = SearchCandidate("civitai", there, size=5_000, sha256=SHA)
     (item,) = plan_of(found(name, "embeddings", sha256=SHA, size=None, candidates=(proof,))).items
     assert (item.filename, item.about_bytes) == (planned, 5_000)
-    assert named_items(Plan("c", "t", (item,), 0), [name]) == (item,)
+    assert select_items(DownloadPlan("c", "t", (item,), 0), [name]) == (item,)
 
 
 def test_a_plan_is_kept_and_read_again_and_old_ones_go(tmp_path: Path) -> None:
@@ -197,14 +199,14 @@ def test_a_size_or_hash_that_no_file_has_is_said_before_anything_is_fetched(
     assert raised.value.code == "download-plan-invalid"
 
 
-def test_the_page_for_people_says_what_from_where_how_large_and_into_which_folder() -> None:
+def test_markdown_lists_model_source_size_and_folder() -> None:
     civitai = "https://civitai.com/api/download/models/12?fileId=34"
-    page = markdown(
+    page = render_markdown(
         plan_of(
             found(base_model="Wan 2.2"),
             found("c.safetensors", url=civitai, sha256="c" * 64, size=None, source="civitai"),
             found("b.ckpt"),
-            found("d.safetensors", status=SearchStatus.UNCERTAIN, candidates=(Candidate("civitai", "x"),)),
+            found("d.safetensors", status=SearchStatus.UNCERTAIN, candidates=(SearchCandidate("civitai", "x"),)),
         )
     )
     html = MarkdownIt().enable("table").render(page)
@@ -225,7 +227,7 @@ def test_a_page_obeys_no_name_and_shows_no_secret() -> None:
         licence="<b>",
     )
     other = msgspec.structs.replace(item, url="https://evil/x?token=sesame")
-    page = markdown(Plan("c", NOW, (item, other), 0))
+    page = render_markdown(DownloadPlan("c", NOW, (item, other), 0))
     html = MarkdownIt().enable("table").render(page)
     assert "<script>" not in html
     assert "<b>" not in html
@@ -236,11 +238,11 @@ def test_a_page_obeys_no_name_and_shows_no_secret() -> None:
 
 
 def test_too_little_room_is_visible() -> None:
-    assert "too little: 1.00 GiB more are needed" in markdown(plan_of(found(size=11 << 30)))
+    assert "too little: 1.00 GiB more are needed" in render_markdown(plan_of(found(size=11 << 30)))
 
 
 def test_a_size_that_is_not_sure_is_said_to_be_so() -> None:
     item = plan_of(found(size=3 << 30)).items[0]
     unsure = msgspec.structs.replace(item, size=None, about_bytes=5 << 20)
     unknown = msgspec.structs.replace(unsure, about_bytes=None)
-    assert [item_size(one) for one in (item, unsure, unknown)] == ["3.00 GiB", "about 5.0 MiB", "unknown"]
+    assert [format_item_size(one) for one in (item, unsure, unknown)] == ["3.00 GiB", "about 5.0 MiB", "unknown"]

@@ -8,7 +8,14 @@ import pytest
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.downloads.plan import PlanItem
-from comfywatchman.readiness.downloads.queue import Outcome, add_items, drop, queue_file, read_queue, record
+from comfywatchman.readiness.downloads.queue import (
+    DownloadOutcome,
+    add_items,
+    queue_file,
+    read_queue,
+    record_outcomes,
+    remove_items,
+)
 from tests.fakes import FakeClock
 
 
@@ -16,8 +23,8 @@ def item(name: str) -> PlanItem:
     return PlanItem(name, "loras", f"https://huggingface.co/o/r/resolve/main/{name}")
 
 
-def outcome(name: str, code: str | None = None) -> Outcome:
-    return Outcome(item(name).id, name, how=None if code else "downloaded", code=code)
+def outcome(name: str, code: str | None = None) -> DownloadOutcome:
+    return DownloadOutcome(item(name).id, name, how=None if code else "downloaded", code=code)
 
 
 def waiting(path: Path) -> list[str]:
@@ -29,18 +36,20 @@ def test_what_waits_or_may_be_tried_again_is_unfinished_and_oldest_first(tmp_pat
     add_items(path, [item("d")], clock=clock)
     clock.advance(awake=60)
     add_items(path, [item("a"), item("b"), item("c")], clock=clock)
-    record(path, [outcome("a"), outcome("b", "download-interrupted"), outcome("c", "download-gone")], clock=clock)
+    record_outcomes(
+        path, [outcome("a"), outcome("b", "download-interrupted"), outcome("c", "download-gone")], clock=clock
+    )
     assert waiting(path) == ["d", "b"] or sorted(waiting(path)[1:]) == ["b"]
     clock.advance(awake=60)
     add_items(path, [item("c")], clock=clock)
     assert waiting(path)[-1] == "c"
-    drop(path, [item("b").id])
+    remove_items(path, [item("b").id])
     assert waiting(path) == ["d", "c"]
 
 
 def test_an_outcome_of_what_was_taken_out_stays_out(tmp_path: Path) -> None:
     path, clock = queue_file(Home(tmp_path)), FakeClock()
-    record(path, [outcome("a")], clock=clock)
+    record_outcomes(path, [outcome("a")], clock=clock)
     assert read_queue(path)[0].entries == {}
 
 
@@ -57,7 +66,7 @@ def test_only_so_many_ended_items_are_kept(tmp_path: Path) -> None:
     path, clock = queue_file(Home(tmp_path)), FakeClock()
     names = [f"{number}" for number in range(505)]
     add_items(path, [item(name) for name in names], clock=clock)
-    record(path, [outcome(name) for name in names[:504]], clock=clock)
+    record_outcomes(path, [outcome(name) for name in names[:504]], clock=clock)
     assert len(read_queue(path)[0].entries) == 501
     assert waiting(path) == ["504"]
 

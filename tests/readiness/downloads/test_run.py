@@ -11,11 +11,17 @@ import pytest
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.config import Home, load
 from comfywatchman.base.settings import Settings
-from comfywatchman.base.stop import StopNotice
+from comfywatchman.base.stop import StopEvent
 from comfywatchman.comfyui.install.folders import ModelFolder, ModelFolders
-from comfywatchman.readiness.downloads.plan import Plan, PlanItem
-from comfywatchman.readiness.downloads.queue import Outcome, queue_file, read_queue
-from comfywatchman.readiness.downloads.run import Downloads, allowed_places, disk_of, download, download_automatically
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem
+from comfywatchman.readiness.downloads.queue import DownloadOutcome, queue_file, read_queue
+from comfywatchman.readiness.downloads.run import (
+    DownloadContext,
+    build_allowlist,
+    download_automatically,
+    find_disk,
+    run_downloads,
+)
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.fetching import QUICK, model, sha256
 
@@ -24,7 +30,7 @@ class Noted:
     """Notes what it is told."""
 
     def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
+        self.outcomes: list[DownloadOutcome] = []
         self.most = 0
         self.came = threading.Event()
 
@@ -32,7 +38,7 @@ class Noted:
         self.most = max(self.most, have)
         self.came.set()
 
-    def ended(self, outcome: Outcome) -> None:
+    def ended(self, outcome: DownloadOutcome) -> None:
         self.outcomes.append(outcome)
 
 
@@ -42,12 +48,12 @@ def settings(tmp_path: Path, **variables: str) -> Settings:
 
 
 @pytest.fixture
-def stop() -> Iterator[StopNotice]:
-    with StopNotice() as notice:
+def stop() -> Iterator[StopEvent]:
+    with StopEvent() as notice:
         yield notice
 
 
-def work(tmp_path: Path, server: FaultServer, stop: StopNotice, **changes: Any) -> Downloads:
+def work(tmp_path: Path, server: FaultServer, stop: StopEvent, **changes: Any) -> DownloadContext:
     loras = ModelFolder("loras", (tmp_path / "loras",), frozenset({".safetensors"}))
     own = {"downloads__local_hosts": f'["{server.host}"]', "downloads__keep_free_gb": "0"}
     facts: dict[str, Any] = {
@@ -59,7 +65,7 @@ def work(tmp_path: Path, server: FaultServer, stop: StopNotice, **changes: Any) 
         "watcher": Noted(),
         "patience": QUICK,
     }
-    return Downloads(**{**facts, **changes})
+    return DownloadContext(**{**facts, **changes})
 
 
 def item(server: FaultServer, name: str = "a.safetensors", **changes: Any) -> PlanItem:
@@ -67,11 +73,11 @@ def item(server: FaultServer, name: str = "a.safetensors", **changes: Any) -> Pl
     return msgspec.structs.replace(plain, **changes)
 
 
-def test_each_item_has_its_outcome_in_order_and_in_the_queue(tmp_path: Path, stop: StopNotice) -> None:
+def test_each_item_has_its_outcome_in_order_and_in_the_queue(tmp_path: Path, stop: StopEvent) -> None:
     with FaultServer(model()) as server:
         items = [item(server), item(server, "b.txt"), item(server, "c.safetensors", sha256="0" * 64), item(server)]
         now = work(tmp_path, server, stop)
-        outcomes = download(items, now)
+        outcomes = run_downloads(items, now)
     assert [(one.filename, one.how, one.code) for one in outcomes] == [
         ("a.safetensors", "downloaded", None),
         ("b.txt", None, "download-name-unsafe"),
@@ -85,7 +91,7 @@ def test_each_item_has_its_outcome_in_order_and_in_the_queue(tmp_path: Path, sto
     assert now.watcher.most == len(server.content)
 
 
-def test_a_stop_ends_what_is_under_way_and_begins_nothing_more(tmp_path: Path, stop: StopNotice) -> None:
+def test_a_stop_ends_what_is_under_way_and_begins_nothing_more(tmp_path: Path, stop: StopEvent) -> None:
     with FaultServer(model(), [Fault("stall", 1000)] * 3) as server:
         slow = type(QUICK)(stall_seconds=60.0)
         now = work(tmp_path, server, stop, patience=slow)
@@ -94,19 +100,19 @@ def test_a_stop_ends_what_is_under_way_and_begins_nothing_more(tmp_path: Path, s
 
         def stop_when_it_comes() -> None:
             came.wait(10)
-            stop.give()
+            stop.set()
 
         threading.Thread(target=stop_when_it_comes).start()
-        outcomes = download([item(server, f"{number}.safetensors") for number in range(9)], now)
+        outcomes = run_downloads([item(server, f"{number}.safetensors") for number in range(9)], now)
     assert {one.code for one in outcomes} == {"download-stopped"}
     assert len(server.asked) <= 3
     assert len(read_queue(queue_file(now.home))[0].unfinished()) == 9
 
 
-def test_only_what_is_proved_is_fetched_automatically(tmp_path: Path, stop: StopNotice) -> None:
+def test_only_what_is_proved_is_fetched_automatically(tmp_path: Path, stop: StopEvent) -> None:
     with FaultServer(model()) as server:
         unsure = item(server, "b.safetensors", sha256=None)
-        plan = Plan("c1", "2026-11-20T14:00:00Z", (item(server), unsure), 0)
+        plan = DownloadPlan("c1", "2026-11-20T14:00:00Z", (item(server), unsure), 0)
         outcomes = download_automatically(plan, work(tmp_path, server, stop))
         assert [one.filename for one in outcomes] == ["a.safetensors"]
         assert (
@@ -114,19 +120,19 @@ def test_only_what_is_proved_is_fetched_automatically(tmp_path: Path, stop: Stop
         )
 
 
-def test_a_trouble_of_our_own_ends_the_run_and_not_the_other_files(tmp_path: Path, stop: StopNotice) -> None:
+def test_a_trouble_of_our_own_ends_the_run_and_not_the_other_files(tmp_path: Path, stop: StopEvent) -> None:
     class Broken(Noted):
-        def ended(self, outcome: Outcome) -> None:
+        def ended(self, outcome: DownloadOutcome) -> None:
             raise RuntimeError(outcome.filename)
 
     with FaultServer(model()) as server, pytest.raises(RuntimeError):
-        download([item(server)], work(tmp_path, server, stop, watcher=Broken()))
-    assert stop.given()
+        run_downloads([item(server)], work(tmp_path, server, stop, watcher=Broken()))
+    assert stop.is_set()
 
 
 def test_keys_go_to_the_sites_they_are_of(tmp_path: Path) -> None:
     own = {"secrets__civitai_api_key": "ck", "secrets__hf_token": "hk"}
-    allowed = allowed_places(settings(tmp_path, **own))
+    allowed = build_allowlist(settings(tmp_path, **own))
     assert allowed.tokens == {
         "https://civitai.com": "ck",
         "https://civitai.red": "ck",
@@ -138,12 +144,12 @@ def test_keys_go_to_the_sites_they_are_of(tmp_path: Path) -> None:
         "search__civitai_fallback_url": "",
         "downloads__hosts": '["github.com"]',
     }
-    allowed = allowed_places(settings(tmp_path, **own))
+    allowed = build_allowlist(settings(tmp_path, **own))
     assert allowed.tokens["http://127.0.0.1:99"] == "hk"
     assert (allowed.hosts, allowed.local_hosts) == (frozenset({"github.com"}), frozenset({"127.0.0.1:99"}))
     assert "hk" not in repr(allowed)
 
 
 def test_the_disk_of_a_folder_that_is_not_there_yet_is_that_of_the_nearest_one(tmp_path: Path) -> None:
-    assert disk_of(tmp_path / "a" / "b")[0] == disk_of(tmp_path)[0]
-    assert disk_of(tmp_path / "a")[1] > 0
+    assert find_disk(tmp_path / "a" / "b")[0] == find_disk(tmp_path)[0]
+    assert find_disk(tmp_path / "a")[1] > 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.folders import ModelFolder, ModelFolders
-from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder, reason_against_name
+from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder, reason_to_refuse_name
 
 SAFE = frozenset({".safetensors", ".ckpt"})
 
@@ -86,7 +86,7 @@ def test_a_folder_that_takes_no_such_file_is_refused(name: str, folder: str | No
 @given(st.text(st.sampled_from("ab.-/\\:~ \0\n\u202eé%"), max_size=12), st.booleans())
 def test_no_name_leaves_its_folder(name: str, with_suffix: bool) -> None:  # noqa: FBT001 - drawn
     name += ".safetensors" * with_suffix
-    if reason_against_name(name, SAFE) is None:
+    if reason_to_refuse_name(name, SAFE) is None:
         target = decide_target(name, "loras", folders(MODELS))
         assert os.path.normpath(target.path) == str(target.path)
         assert target.path.is_relative_to("/mnt/big/loras")

@@ -11,11 +11,11 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.folders import resolve_folders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.database import open_database
-from comfywatchman.readiness.models.cache_file import model_cache, write_model_cache
-from comfywatchman.readiness.models.hashing import hash_some
+from comfywatchman.readiness.models.cache_file import build_model_cache, write_model_cache
+from comfywatchman.readiness.models.hashing import hash_within_budget
 from comfywatchman.readiness.models.index import ModelIndex
 from comfywatchman.readiness.models.inventory import Inventory, ModelFile, build_inventory
-from comfywatchman.readiness.models.scan import walk_models
+from comfywatchman.readiness.models.scan import scan_models
 from tests.model_files import put, safetensors
 
 
@@ -31,7 +31,7 @@ class Host:
 
     def inventory(self, index: ModelIndex) -> Inventory:
         folders, _ = resolve_folders(Installation(self.root, None, self.root))
-        return build_inventory(walk_models(folders), index)
+        return build_inventory(scan_models(folders), index)
 
     def write(self) -> bool:
         index = self.index()
@@ -80,7 +80,7 @@ def test_hashes_stand_there_once_they_are_known(host: Host) -> None:
     host.write()
     index = host.index()
     inventory = host.inventory(index)
-    hash_some(inventory.in_folder("loras").values(), index, budget_seconds=9, monotonic=lambda: 0.0)
+    hash_within_budget(inventory.in_folder("loras").values(), index, budget_seconds=9, monotonic=lambda: 0.0)
     assert write_model_cache(host.cache, inventory, index)
     found = host.read()["folders"]["loras"][0]
     assert len(found["sha256"]) == 64
@@ -94,7 +94,7 @@ def test_an_unchanged_host_writes_nothing_and_puts_nothing_together(
 ) -> None:
     assert host.write()
     before = host.cache.stat()
-    monkeypatch.setattr("comfywatchman.readiness.models.cache_file.model_cache", None)
+    monkeypatch.setattr("comfywatchman.readiness.models.cache_file.build_model_cache", None)
     assert not host.write()
     assert (host.cache.stat().st_ino, host.cache.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
@@ -126,7 +126,7 @@ def test_a_lost_database_does_not_make_the_same_file_new(host: Host) -> None:
 
 def test_a_time_that_no_calendar_has_is_null() -> None:
     model = ModelFile("vae", "a", "/a", 1, 10**30, 1, 1, "unknown", None, None)
-    assert model_cache(Inventory({"vae": {"a": model}}), {}).folders["vae"][0].mtime is None
+    assert build_model_cache(Inventory({"vae": {"a": model}}), {}).folders["vae"][0].mtime is None
 
 
 def test_a_cache_that_cannot_be_written_is_a_failure(host: Host) -> None:

@@ -13,11 +13,11 @@ from comfywatchman.readiness.models.hashing import (
     BLOCK_BYTES,
     OVERRUN_SECONDS,
     Hasher,
-    HashOutcome,
-    data_start,
-    hash_some,
+    HashingResult,
+    find_data_start,
+    hash_within_budget,
 )
-from comfywatchman.readiness.models.index import Hashes, ModelIndex
+from comfywatchman.readiness.models.index import FileHashes, ModelIndex
 from comfywatchman.readiness.models.inventory import ModelFile
 from tests.model_files import put, safetensors, with_header
 
@@ -49,8 +49,8 @@ def files(tmp_path: Path, *sizes: int) -> list[ModelFile]:
     return [model(put(tmp_path / f"f{n}.ckpt", os.urandom(size))) for n, size in enumerate(sizes)]
 
 
-def run(found: list[ModelFile], known: ModelIndex, *, budget: float = 100.0, step: float = 0.0) -> HashOutcome:
-    return hash_some(found, known, budget_seconds=budget, monotonic=Watch(step))
+def run(found: list[ModelFile], known: ModelIndex, *, budget: float = 100.0, step: float = 0.0) -> HashingResult:
+    return hash_within_budget(found, known, budget_seconds=budget, monotonic=Watch(step))
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 9 * BLOCK_BYTES + 17])
@@ -61,7 +61,7 @@ def test_hashes_are_those_of_the_whole_file(tmp_path: Path, size: int) -> None:
         answer = hasher.hash_file(str(path))
     assert answer == (
         model(path).key,
-        Hashes(hashlib.sha256(content).hexdigest(), None, blake3(content).hexdigest()),
+        FileHashes(hashlib.sha256(content).hexdigest(), None, blake3(content).hexdigest()),
     )
 
 
@@ -98,7 +98,7 @@ def test_autov3_survives_a_change_of_metadata(tmp_path: Path) -> None:
     ],
 )
 def test_only_a_safetensors_header_has_data_behind_it(head: bytes, size: int, start: int | None) -> None:
-    assert data_start(head, size) == start
+    assert find_data_start(head, size) == start
 
 
 def test_a_file_that_grows_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> None:
@@ -142,19 +142,19 @@ def test_what_cannot_be_hashed_says_why(tmp_path: Path) -> None:
 def test_everything_is_hashed_once_small_files_first(tmp_path: Path) -> None:
     found = files(tmp_path, 3000, 10, 200)
     for sizes in ([10], [10, 200], [10, 200, 3000]):
-        assert run(found, index(tmp_path), budget=1, step=2) == HashOutcome(1, 3 - len(sizes))
+        assert run(found, index(tmp_path), budget=1, step=2) == HashingResult(1, 3 - len(sizes))
         assert sorted(size for _device, _inode, size, _mtime in index(tmp_path).hashes()) == sizes
-    assert run(found, index(tmp_path)) == HashOutcome(0, 0)
+    assert run(found, index(tmp_path)) == HashingResult(0, 0)
     for file in found:
         assert index(tmp_path).hashes()[file.key].sha256 == hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
 
 
 def test_no_time_means_no_hashes(tmp_path: Path) -> None:
     done = run(files(tmp_path, 10, 20), index(tmp_path), budget=0)
-    assert done == HashOutcome(0, 2)
+    assert done == HashingResult(0, 2)
 
 
-def test_each_call_gets_on_by_one_file_at_least_and_stops_when_the_time_is_up(tmp_path: Path) -> None:
+def test_each_call_hashes_at_least_one_file_and_then_stops(tmp_path: Path) -> None:
     found = files(tmp_path, 10, 20, 30)
     left = [run(found, index(tmp_path), budget=1, step=2).waiting for _ in range(4)]
     assert left == [2, 1, 0, 0]
@@ -168,14 +168,14 @@ def test_a_file_that_would_not_fit_is_left_for_the_next_time(tmp_path: Path) -> 
 
 def test_a_tiny_first_file_tells_nothing_of_the_speed(tmp_path: Path) -> None:
     found = files(tmp_path, 10, 200_000, 300_000)
-    assert run(found, index(tmp_path), budget=50, step=1) == HashOutcome(3, 0)
+    assert run(found, index(tmp_path), budget=50, step=1) == HashingResult(3, 0)
 
 
 def test_a_huge_file_behind_a_tiny_one_is_left_for_the_next_time(tmp_path: Path) -> None:
     huge = tmp_path / "huge.ckpt"
     huge.touch()
     os.truncate(huge, 4 << 30)
-    assert run([*files(tmp_path, 10), model(huge)], index(tmp_path), budget=20) == HashOutcome(1, 1)
+    assert run([*files(tmp_path, 10), model(huge)], index(tmp_path), budget=20) == HashingResult(1, 1)
 
 
 def test_a_file_that_takes_far_too_long_is_given_up(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_what_was_done_is_kept_from_time_to_time(tmp_path: Path) -> None:
         return watch()
 
     with pytest.raises(KeyboardInterrupt):
-        hash_some(found, index(tmp_path), budget_seconds=1000, monotonic=until_something_is_kept)
+        hash_within_budget(found, index(tmp_path), budget_seconds=1000, monotonic=until_something_is_kept)
     assert len(index(tmp_path).hashes()) < len(found)
 
 

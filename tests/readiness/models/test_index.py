@@ -7,12 +7,12 @@ import pytest
 
 from comfywatchman.comfyui.models.file import HeaderFacts
 from comfywatchman.readiness.database import open_database
-from comfywatchman.readiness.models.index import Hashes, ModelIndex
+from comfywatchman.readiness.models.index import FileHashes, ModelIndex
 from comfywatchman.readiness.models.inventory import FileKey, HeaderKey
 
 FACTS = HeaderFacts("safetensors", detail="3 tensors")
 BROKEN = HeaderFacts("unknown", "empty (0 bytes)", "empty")
-HASHES = Hashes("ab" * 32, "0123456789ab", "cd" * 32)
+HASHES = FileHashes("ab" * 32, "0123456789ab", "cd" * 32)
 LARGE = 2**64 - 1
 
 
@@ -26,7 +26,7 @@ def index(tmp_path: Path) -> ModelIndex:
 
 def test_facts_and_hashes_come_back_as_they_were(tmp_path: Path) -> None:
     facts = {header(1): FACTS, header(LARGE, device=LARGE): BROKEN, header(1, suffix=".pt"): BROKEN}
-    hashes: dict[FileKey, Hashes] = {(1, LARGE, 100, -5): HASHES, (1, 2, 100, 7): Hashes("a", None, "b")}
+    hashes: dict[FileKey, FileHashes] = {(1, LARGE, 100, -5): HASHES, (1, 2, 100, 7): FileHashes("a", None, "b")}
     first = index(tmp_path)
     first.remember_headers(facts)
     first.remember_hashes(hashes)
@@ -126,10 +126,10 @@ def test_a_full_disk_is_told_and_work_goes_on(tmp_path: Path, monkeypatch: pytes
 
     known = index(tmp_path)
     monkeypatch.setenv(failpoints.VARIABLE, "index.before_commit=raise:ENOSPC")
-    failpoints._armed.cache_clear()
+    failpoints._parse_armed.cache_clear()
     known.remember_headers({header(1): FACTS})
     monkeypatch.undo()
-    failpoints._armed.cache_clear()
+    failpoints._parse_armed.cache_clear()
     assert known.problems == ("the model index could not be written: No space left on device",)
     assert index(tmp_path).headers() == {}
 

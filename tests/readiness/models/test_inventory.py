@@ -8,11 +8,11 @@ from comfywatchman.comfyui.install.folders import resolve_folders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.models.file import HeaderFacts, check_header
 from comfywatchman.readiness.models.inventory import HeaderKey, Inventory, build_inventory
-from comfywatchman.readiness.models.scan import walk_models
+from comfywatchman.readiness.models.scan import scan_models
 from tests.model_files import put, safetensors
 
 
-class Memory:
+class MemoryHeaderCache:
     """Header facts in a dictionary."""
 
     def __init__(self) -> None:
@@ -27,9 +27,9 @@ class Memory:
         self.batches += 1
 
 
-def build(root: Path, memory: Memory | None = None) -> Inventory:
+def build(root: Path, memory: MemoryHeaderCache | None = None) -> Inventory:
     folders, _ = resolve_folders(Installation(root, None, root))
-    return build_inventory(walk_models(folders), Memory() if memory is None else memory)
+    return build_inventory(scan_models(folders), MemoryHeaderCache() if memory is None else memory)
 
 
 def test_models_are_found_by_their_very_name_only(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_broken_file_is_there_and_says_what_is_wrong(tmp_path: Path) -> None:
 
 
 def test_only_new_and_changed_files_are_opened(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryHeaderCache()
     path = put(tmp_path / "models/vae/a.safetensors", safetensors())
     put(tmp_path / "models/vae/b.safetensors", safetensors())
     assert build(tmp_path, memory).read_headers == 2
@@ -78,7 +78,7 @@ def test_only_new_and_changed_files_are_opened(tmp_path: Path) -> None:
 
 
 def test_a_file_changed_within_its_size_and_place_is_opened_again(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryHeaderCache()
     path = put(tmp_path / "models/vae/a.safetensors", safetensors())
     build(tmp_path, memory)
     path.write_bytes(b"\x80\x04" + safetensors()[2:])
@@ -98,7 +98,7 @@ def test_two_names_of_one_file_are_judged_by_their_own_suffix(tmp_path: Path) ->
 
 
 def test_what_could_not_be_read_is_tried_again_each_time(tmp_path: Path) -> None:
-    memory = Memory()
+    memory = MemoryHeaderCache()
     put(tmp_path / "models/vae/a.safetensors", safetensors())
     folders, _ = resolve_folders(Installation(tmp_path, None, tmp_path))
     asked: list[str] = []
@@ -108,7 +108,7 @@ def test_what_could_not_be_read_is_tried_again_each_time(tmp_path: Path) -> None
         return check_header(f"{path}/{size}", size)
 
     for _ in range(2):
-        build_inventory(walk_models(folders), memory, check=refuse)
+        build_inventory(scan_models(folders), memory, check=refuse)
     assert len(asked) == 2
 
 

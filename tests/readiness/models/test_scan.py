@@ -8,23 +8,23 @@ import pytest
 from comfywatchman.comfyui.install.folders import resolve_folders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.models import scan as listing_module
-from comfywatchman.readiness.models.scan import UNFINISHED, Listing, walk_models
+from comfywatchman.readiness.models.scan import UNFINISHED, ModelListing, scan_models
 from tests.model_files import put
 
 
-def walk(root: Path, yaml: str = "") -> Listing:
+def walk(root: Path, yaml: str = "") -> ModelListing:
     if yaml:
         put(root / "extra_model_paths.yaml", yaml.encode())
     folders, problems = resolve_folders(Installation(root, None, root))
     assert problems == ()
-    return walk_models(folders)
+    return scan_models(folders)
 
 
-def names(found: Listing, folder: str) -> list[str]:
+def names(found: ModelListing, folder: str) -> list[str]:
     return list(found.folders[folder])
 
 
-def reasons(found: Listing) -> list[str]:
+def reasons(found: ModelListing) -> list[str]:
     return [problem.reason for problem in found.problems]
 
 
@@ -61,7 +61,7 @@ def test_a_folder_that_nobody_knows_takes_every_file_but_unfinished_ones(tmp_pat
     assert names(found, "mine") == ["a.xyz", "b", "c.safetensors"]
 
 
-def test_what_aria2_has_not_finished_is_broken_and_hides_what_comfyui_would_not_open(tmp_path: Path) -> None:
+def test_unfinished_aria2_file_is_broken_and_hides_later_files(tmp_path: Path) -> None:
     first, second = tmp_path / "models/unet", tmp_path / "models/diffusion_models"
     put(first / "in/a.safetensors", b"first")
     put(first / "in/a.safetensors.aria2")
@@ -175,7 +175,7 @@ def test_an_unreadable_folder_is_reported_and_the_rest_listed(tmp_path: Path) ->
     assert reasons(found) == ["cannot be listed: Permission denied"]
 
 
-def test_a_folder_deeper_than_the_system_can_name_is_reported_and_the_rest_listed(tmp_path: Path) -> None:
+def test_folder_with_too_long_a_path_is_reported(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/ok.safetensors")
     here = os.open(tmp_path / "models/loras", os.O_RDONLY)
     for _ in range(20):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from comfywatchman.comfyui.packs.metadata import Pack
+from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.cache_file import write_pack_cache
 
-ONE = Pack(
+ONE = NodePack(
     folder="one",
     path="/c/one",
     id="one-nodes",
@@ -20,7 +20,7 @@ ONE = Pack(
     requirements=("scipy",),
     classes=frozenset({"A", "B"}),
 )
-TWO = Pack(folder="two", path="/c/two", id="two", enabled=False, complete=False, problems=("broken",))
+TWO = NodePack(folder="two", path="/c/two", id="two", enabled=False, complete=False, problems=("broken",))
 
 
 def test_the_packs_are_written_in_order_with_what_is_known(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from comfywatchman.comfyui.packs.metadata import Pack
-from comfywatchman.comfyui.packs.scan import walk_packs
+from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.comfyui.packs.scan import find_packs
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.nodes.index import PackIndex
 
@@ -29,8 +29,8 @@ def add(tmp_path: Path, name: str, classes: str = "{'A': None}") -> Path:
     return folder
 
 
-def look(tmp_path: Path, database: Database) -> dict[str, Pack]:
-    found = PackIndex(database).packs(walk_packs([tmp_path / "custom_nodes"]))
+def look(tmp_path: Path, database: Database) -> dict[str, NodePack]:
+    found = PackIndex(database).packs(find_packs([tmp_path / "custom_nodes"]))
     return {pack.folder: pack for pack in found}
 
 
@@ -38,7 +38,7 @@ def spoil(database: Database) -> None:
     """Leave a mark in what is kept, so that a pack that is read anew is known by its absence."""
     rows = database.connection.execute("SELECT path, facts FROM pack").fetchall()
     for path, facts in rows:
-        marked = msgspec.structs.replace(msgspec.msgpack.decode(facts, type=Pack), display_name="kept")
+        marked = msgspec.structs.replace(msgspec.msgpack.decode(facts, type=NodePack), display_name="kept")
         database.connection.execute("UPDATE pack SET facts = ? WHERE path = ?", (msgspec.msgpack.encode(marked), path))
 
 
@@ -124,7 +124,7 @@ def test_a_git_state_that_says_the_same_is_asked_once(tmp_path: Path, database: 
     os.utime(folder / ".git" / "HEAD", ns=(1, 1))
     look(tmp_path, database)
     row = database.connection.execute("SELECT git_fingerprint FROM pack").fetchone()
-    assert row == (walk_packs([tmp_path / "custom_nodes"])[0].git_fingerprint,)
+    assert row == (find_packs([tmp_path / "custom_nodes"])[0].git_fingerprint,)
 
 
 def test_names_that_are_no_utf8_are_kept(tmp_path: Path, database: Database) -> None:
@@ -137,5 +137,5 @@ def test_a_database_that_fails_costs_only_time(tmp_path: Path, database: Databas
     add(tmp_path, "one")
     database.connection.execute("DROP TABLE pack")
     index = PackIndex(database)
-    assert [pack.folder for pack in index.packs(walk_packs([tmp_path / "custom_nodes"]))] == ["one"]
+    assert [pack.folder for pack in index.packs(find_packs([tmp_path / "custom_nodes"]))] == ["one"]
     assert index.problems

@@ -6,18 +6,18 @@ import orjson
 import pytest
 
 from comfywatchman.comfyui.loaders.table import LoaderInput
-from comfywatchman.comfyui.references.observed import TriedLoaders
-from comfywatchman.readiness.sample.workflows import text_to_image
+from comfywatchman.comfyui.references.observed import ObservedLoaders
+from comfywatchman.readiness.sample.workflows import build_text_to_image
 from tests.hosts import Host
 
-TRIED = TriedLoaders((LoaderInput("OddSave", "odd", "odd_things", 0, "a trial", "high"),), {"odd_things": ("odd",)})
+TRIED = ObservedLoaders((LoaderInput("OddSave", "odd", "odd_things", 0, "a trial", "high"),), {"odd_things": ("odd",)})
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
     host = Host(tmp_path)
     host.pack("OddSave")
-    graph = text_to_image(last="OddSave")
+    graph = build_text_to_image(last="OddSave")
     graph["nodes"][-1]["widgets_values"] = ["thing.onnx"]
     host.write("a.json", orjson.dumps(graph))
     return host

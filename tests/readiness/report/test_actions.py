@@ -5,21 +5,21 @@ from __future__ import annotations
 import msgspec
 
 from comfywatchman.comfyui.references.reference import Confidence
-from comfywatchman.readiness.report.actions import actions
-from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.report.actions import list_actions
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
+    FOLDER_UNAVAILABLE,
     NOTHING_TO_RUN,
-    OUT_OF_REACH,
-    Blocked,
-    Candidate,
+    BlockedDownload,
     Environment,
     EnvironmentCheck,
     FileProblem,
     MissingInput,
     MissingModel,
     MissingNode,
-    Package,
-    PlanFacts,
+    ModelCandidate,
+    PlanSummary,
+    ProviderPackage,
     RefusedInput,
     WorkflowEntry,
 )
@@ -32,19 +32,19 @@ def model(
     state: ModelState = ModelState.MISSING,
     confidence: Confidence = "high",
     fix: str | None = "Put it there.",
-    candidates: tuple[Candidate, ...] = (),
+    candidates: tuple[ModelCandidate, ...] = (),
 ) -> MissingModel:
     return MissingModel(name, folder, "LoraLoader", "1", "lora_name", state, fix, "table", confidence, candidates)
 
 
 def node(class_type: str, *packages: str, state: str = "missing", fix: str | None = "Install it.") -> MissingNode:
-    return MissingNode(class_type, state, ("1",), tuple(Package(id=one) for one in packages), fix)
+    return MissingNode(class_type, state, ("1",), tuple(ProviderPackage(id=one) for one in packages), fix)
 
 
 def entry(
     path: str,
     *,
-    status: Status = Status.MISSING,
+    status: WorkflowStatus = WorkflowStatus.MISSING,
     models: tuple[MissingModel, ...] = (),
     nodes: tuple[MissingNode, ...] = (),
     problems: tuple[FileProblem, ...] = (),
@@ -72,19 +72,19 @@ def entry(
 
 
 def test_with_nothing_missing_there_is_nothing_to_do() -> None:
-    assert actions([]) == ()
-    assert actions([entry("/a", status=Status.READY)]) == ()
+    assert list_actions([]) == ()
+    assert list_actions([entry("/a", status=WorkflowStatus.READY)]) == ()
 
 
 def test_a_model_that_several_workflows_lack_is_one_action() -> None:
-    (one,) = actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
+    (one,) = list_actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
     assert (one.kind, one.what, one.instruction) == ("model", "a.pt", "Put it there.")
     assert one.because == "a model of loras, missing"
     assert one.workflows == ("/a", "/b")
 
 
 def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action() -> None:
-    found = actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
+    found = list_actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
     assert {one.because for one in found} == {
         "a model of loras, missing",
         "a model of vae, missing",
@@ -94,7 +94,7 @@ def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action()
 
 
 def test_classes_of_one_package_are_one_action_that_names_them() -> None:
-    (one,) = actions(
+    (one,) = list_actions(
         [entry("/a", nodes=(node("B", "pack"), node("A", "pack"))), entry("/b", nodes=(node("A", "pack"),))]
     )
     assert (one.kind, one.what, one.because) == ("node", "pack", "missing node classes: A, B")
@@ -102,49 +102,51 @@ def test_classes_of_one_package_are_one_action_that_names_them() -> None:
 
 
 def test_a_class_of_several_packages_is_its_own_action_with_the_choice() -> None:
-    found = actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
+    found = list_actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
     assert [one.what for one in found] == ["A", "B"]
     assert [package.id for package in found[0].packages] == ["p", "q"]
 
 
 def test_all_classes_of_a_newer_comfyui_are_one_action() -> None:
     state = "needs_newer_comfyui"
-    (one,) = actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
+    (one,) = list_actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
     assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
 
 
 def test_one_update_of_comfyui_is_enough_for_all_its_classes() -> None:
     wanted = [f"Update ComfyUI to {version}." for version in ("0.3.28 or later", "0.33.0 or later", "0.3.75 or later")]
     nodes = [node(fix, state="needs_newer_comfyui", fix=fix) for fix in wanted]
-    assert actions([entry("/a", nodes=tuple(nodes))])[0].instruction == wanted[1]
+    assert list_actions([entry("/a", nodes=tuple(nodes))])[0].instruction == wanted[1]
     newest = node("Z", state="needs_newer_comfyui", fix="Update ComfyUI to the newest version.")
-    assert actions([entry("/a", nodes=(newest, *nodes))])[0].instruction == newest.fix
+    assert list_actions([entry("/a", nodes=(newest, *nodes))])[0].instruction == newest.fix
 
 
 def test_a_class_of_unknown_origin_is_to_be_looked_at() -> None:
-    (one,) = actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
+    (one,) = list_actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
     assert (one.what, one.instruction, one.is_sure) == ("A", "Find the package that provides it.", False)
     assert one.because == "node classes of unknown origin: A"
 
 
 def test_a_pack_whose_import_failed_says_so() -> None:
-    (one,) = actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
+    (one,) = list_actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
     assert one.because == "its import failed: A"
 
 
 def test_what_one_workflow_names_for_sure_is_sure() -> None:
     unsure = entry("/a", models=(model(confidence="low"),))
-    assert [one.is_sure for one in actions([unsure])] == [False]
+    assert [one.is_sure for one in list_actions([unsure])] == [False]
     sure = entry("/b", models=(model(),))
-    assert [one.is_sure for one in actions([unsure, sure])] == [True]
-    assert [one.is_sure for one in actions([sure, unsure])] == [True]
+    assert [one.is_sure for one in list_actions([unsure, sure])] == [True]
+    assert [one.is_sure for one in list_actions([sure, unsure])] == [True]
     unresolvable = model(state=ModelState.UNRESOLVABLE)
-    assert [one.is_sure for one in actions([entry("/a", models=(unresolvable,))])] == [False]
+    assert [one.is_sure for one in list_actions([entry("/a", models=(unresolvable,))])] == [False]
 
 
 def test_an_invalid_file_is_an_action_with_its_first_problem() -> None:
     problems = (FileProblem("workflow-not-json", "It is no JSON."), FileProblem("x", "y"))
-    found = actions([entry("/a", status=Status.INVALID, problems=problems), entry("/b", status=Status.INVALID)])
+    found = list_actions(
+        [entry("/a", status=WorkflowStatus.INVALID, problems=problems), entry("/b", status=WorkflowStatus.INVALID)]
+    )
     assert [(one.kind, one.what, one.because) for one in found] == [
         ("file", "/a", "It is no JSON."),
         ("file", "/b", "cannot be read"),
@@ -152,19 +154,19 @@ def test_an_invalid_file_is_an_action_with_its_first_problem() -> None:
 
 
 def test_sure_things_first_then_nodes_models_files_then_what_blocks_most() -> None:
-    found = actions(
+    found = list_actions(
         [
             entry("/1", models=(model("once"), model("twice"), model("guess", confidence="low"))),
             entry("/2", models=(model("twice"),), nodes=(node("N", "pack"), node("U", state="unknown"))),
-            entry("/3", status=Status.INVALID),
+            entry("/3", status=WorkflowStatus.INVALID),
         ]
     )
     assert [one.what for one in found] == ["pack", "twice", "once", "/3", "U", "guess"]
 
 
 def test_candidates_come_along() -> None:
-    candidate = Candidate(source="civitai", url="https://civitai.com/1")
-    (one,) = actions([entry("/a", models=(model(candidates=(candidate,)),))])
+    candidate = ModelCandidate(source="civitai", url="https://civitai.com/1")
+    (one,) = list_actions([entry("/a", models=(model(candidates=(candidate,)),))])
     assert one.candidates == (candidate,)
 
 
@@ -173,11 +175,11 @@ def picture(name: str, *, required: bool) -> MissingInput:
 
 
 def test_a_required_picture_is_one_action_after_the_models() -> None:
-    found = actions(
+    found = list_actions(
         [
             entry("/1", inputs=(picture("a.png", required=True),)),
             entry("/2", inputs=(picture("a.png", required=True),), models=(model(),)),
-            entry("/3", status=Status.INVALID),
+            entry("/3", status=WorkflowStatus.INVALID),
         ]
     )
     assert [one.kind for one in found] == ["model", "input", "file"]
@@ -190,7 +192,7 @@ def test_a_required_picture_is_one_action_after_the_models() -> None:
 
 
 def test_a_picture_that_does_not_count_is_no_action() -> None:
-    assert actions([entry("/1", status=Status.READY, inputs=(picture("a.png", required=False),))]) == ()
+    assert list_actions([entry("/1", status=WorkflowStatus.READY, inputs=(picture("a.png", required=False),))]) == ()
 
 
 def found(name: str, *, folder: str | None = "loras", state: ModelState = ModelState.MISSING) -> MissingModel:
@@ -198,9 +200,9 @@ def found(name: str, *, folder: str | None = "loras", state: ModelState = ModelS
 
 
 def test_all_that_was_found_is_one_download() -> None:
-    plan = PlanFacts("/home/plans/c1.json", 2, 5 << 30, 0)
+    plan = PlanSummary("/home/plans/c1.json", 2, 5 << 30, 0)
     entries = [entry("/a", models=(found("a.pt"), found("b.pt"), model("c.pt"))), entry("/b", models=(found("a.pt"),))]
-    together, alone = actions(entries, plan)
+    together, alone = list_actions(entries, plan)
     assert (together.kind, together.what, together.models) == ("download", "2 models", ("a.pt", "b.pt"))
     assert together.instruction == (
         "Fetch all of them (5.00 GiB as far as sizes are known): comfywatchman download --plan c1.json"
@@ -211,36 +213,36 @@ def test_all_that_was_found_is_one_download() -> None:
 
 def test_a_download_of_unknown_size_says_no_size() -> None:
     entries = [entry("/a", models=(found("a.pt"), found("b.pt")))]
-    (together,) = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
+    (together,) = list_actions(entries, PlanSummary("/c1.json", 2, 0, 0))
     assert together.instruction == "Fetch all of them: comfywatchman download --plan c1.json"
 
 
-def test_one_found_model_without_a_plan_or_a_blocked_or_a_broken_one_stands_for_itself() -> None:
-    blocked = PlanFacts("/c1.json", 2, 0, 0, (Blocked("b.pt", "loras", "no"),))
+def test_single_blocked_or_broken_model_gets_its_own_action() -> None:
+    blocked = PlanSummary("/c1.json", 2, 0, 0, (BlockedDownload("b.pt", "loras", "no"),))
     two = [entry("/a", models=(found("a.pt"), found("b.pt")))]
-    assert [one.what for one in actions(two)] == ["a.pt", "b.pt"]
-    assert [one.what for one in actions(two, blocked)] == ["a.pt", "b.pt"]
+    assert [one.what for one in list_actions(two)] == ["a.pt", "b.pt"]
+    assert [one.what for one in list_actions(two, blocked)] == ["a.pt", "b.pt"]
     broken = [entry("/a", models=(found("a.pt"), found("b.pt", state=ModelState.INVALID)))]
-    assert {one.what for one in actions(broken, PlanFacts("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}
+    assert {one.what for one in list_actions(broken, PlanSummary("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}
 
 
-def test_what_fails_in_the_environment_comes_before_everything_else_and_warnings_do_not_come() -> None:
+def test_failed_environment_checks_come_first_without_warnings() -> None:
     checks = (
         EnvironmentCheck("nodes", "warn", "x moved.", "gov tx run x"),
         EnvironmentCheck("production", "fail", "numpy is not there.", "gov init"),
         EnvironmentCheck("journal", "fail", "A commit was cut off."),
     )
-    found = actions([entry("/a", models=(model(),))], environment=Environment("fail", checks))
+    found = list_actions([entry("/a", models=(model(),))], environment=Environment("fail", checks))
     assert [one.kind for one in found] == ["environment", "environment", "model"]
     assert [one.instruction for one in found[:2]] == ["gov init", "gov check says more."]
     assert found[0].because == "numpy is not there."
 
 
 def test_each_kind_has_its_turn_however_many_wait_for_the_next() -> None:
-    away = FileProblem(OUT_OF_REACH, "Its folder is away.")
+    away = FileProblem(FOLDER_UNAVAILABLE, "Its folder is away.")
     together = (found("first.pt"), found("second.pt"))
     entries = [
-        entry("/broken", status=Status.INVALID),
+        entry("/broken", status=WorkflowStatus.INVALID),
         *(entry(f"/{n}", inputs=(picture("a.png", required=True),)) for n in range(6)),
         *(entry(f"/{n}", models=(model("alone.pt"),)) for n in range(5)),
         *(entry(f"/{n}", models=together) for n in range(4)),
@@ -248,15 +250,15 @@ def test_each_kind_has_its_turn_however_many_wait_for_the_next() -> None:
         *(entry(f"/away/{n}", problems=(away,)) for n in range(2)),
         entry("/1", models=(model("misspelt.pt", state=ModelState.CASE),)),
     ]
-    listed = actions(entries, PlanFacts("/c1.json", 2, 0, 0))
+    listed = list_actions(entries, PlanSummary("/c1.json", 2, 0, 0))
     assert [one.kind for one in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
     assert all(one.is_sure for one in listed)
 
 
-def test_an_input_that_the_server_refuses_is_one_action_for_all_workflows_with_that_value() -> None:
+def test_refused_input_value_is_one_action_for_all_workflows() -> None:
     one = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
     bare = RefusedInput("model", None, "KSampler", "3", "not_given", "Link something to it.")
-    first, second = actions([entry("/a", refused=(one, bare)), entry("/b", refused=(one,))])
+    first, second = list_actions([entry("/a", refused=(one, bare)), entry("/b", refused=(one,))])
     assert (first.kind, first.what, first.instruction) == ("choice", "KSampler: sampler_name", "Choose another.")
     assert (first.because, first.workflows) == ("its value is no_such", ("/a", "/b"))
     assert (second.because, second.workflows) == ("nothing feeds this input", ("/a",))
@@ -264,6 +266,6 @@ def test_an_input_that_the_server_refuses_is_one_action_for_all_workflows_with_t
 
 def test_a_workflow_with_nothing_to_run_needs_an_output_not_a_repair() -> None:
     problem = FileProblem(NOTHING_TO_RUN, "There is nothing to run: it holds no node.")
-    (found,) = actions([entry("/a", status=Status.INVALID, problems=(problem,))])
+    (found,) = list_actions([entry("/a", status=WorkflowStatus.INVALID, problems=(problem,))])
     assert (found.kind, found.because) == ("file", problem.message)
     assert found.instruction.startswith("Add a node that saves or shows")

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from comfywatchman.readiness.report.markdown import Safe, code, escape, link, sentence, visible
+from comfywatchman.readiness.report.markdown import (
+    SafeMarkdown,
+    capitalize_first,
+    code_span,
+    escape,
+    escape_invisible,
+    link,
+)
 
 PARSER = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 
@@ -69,7 +76,7 @@ def plain(children: list[Token]) -> str:
 
 
 def is_one_line(text: str) -> bool:
-    return visible(text).strip(" ") != ""
+    return escape_invisible(text).strip(" ") != ""
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -115,7 +122,7 @@ def test_any_text_below_another_line_belongs_to_its_paragraph(text: str) -> None
 
 
 def check_escaped(text: str) -> None:
-    shown = visible(text)
+    shown = escape_invisible(text)
     for before, kind in (("", "paragraph"), ("x: ", "paragraph"), ("- ", "bullet_list"), ("### ", "heading")):
         trimmed = text.strip(" ")
         if not is_one_line(text):
@@ -123,15 +130,15 @@ def check_escaped(text: str) -> None:
         tokens = PARSER.parse(f"{before}{escape(trimmed)}\n")
         assert tokens[0].type == f"{kind}_open"
         (children,) = inline(tokens)
-        assert plain(children) == before.lstrip("-# ") + visible(trimmed)
+        assert plain(children) == before.lstrip("-# ") + escape_invisible(trimmed)
     first, second = cells(f"| {escape(text)} | second |")
     assert plain(first) == shown.strip(" ")
     assert plain(second) == "second"
 
 
 def check_code(text: str) -> None:
-    shown = visible(text)
-    tokens = PARSER.parse(f"- a {code(text)} b\n")
+    shown = escape_invisible(text)
+    tokens = PARSER.parse(f"- a {code_span(text)} b\n")
     assert tokens[0].type == "bullet_list_open"
     (children,) = inline(tokens)
     if "|" in text:
@@ -139,7 +146,7 @@ def check_code(text: str) -> None:
     else:
         assert [child.type for child in children] == ["text", "code_inline", "text"]
         assert same_code(children[1].content, shown)
-    first, second = cells(f"| {code(text)} | second |")
+    first, second = cells(f"| {code_span(text)} | second |")
     assert plain(second) == "second"
     if "|" in text:
         assert plain(first) == shown.strip(" ")
@@ -162,19 +169,19 @@ def cells(row: str) -> list[list[Token]]:
 
 @given(st.text(max_size=30))
 def test_nothing_that_cannot_be_seen_is_left(text: str) -> None:
-    assert visible(text).isprintable()
-    assert visible(visible(text)) == visible(text)
+    assert escape_invisible(text).isprintable()
+    assert escape_invisible(escape_invisible(text)) == escape_invisible(text)
 
 
 def test_bidirectional_and_control_characters_become_escapes() -> None:
-    assert visible("a\u202eb\x1b\u061c\u2028\ud800\U000e0041 é模") == (
+    assert escape_invisible("a\u202eb\x1b\u061c\u2028\ud800\U000e0041 é模") == (
         "a\\u202eb\\x1b\\u061c\\u2028\\ud800\\U000e0041 é模"
     )
 
 
 def test_our_own_markdown_is_not_escaped_again() -> None:
     own = escape("*")
-    assert isinstance(own, Safe)
+    assert isinstance(own, SafeMarkdown)
     assert escape(own) is own
     assert escape(7.5) == "7.5"
 
@@ -220,5 +227,5 @@ def test_no_address_or_words_of_a_link_make_anything_else(url: str, text: str) -
 
 
 def test_a_sentence_keeps_the_case_of_its_names() -> None:
-    assert sentence("missing node classes: KSamplerX") == "Missing node classes: KSamplerX"
-    assert sentence("") == ""
+    assert capitalize_first("missing node classes: KSamplerX") == "Missing node classes: KSamplerX"
+    assert capitalize_first("") == ""

@@ -7,14 +7,16 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from comfywatchman.readiness.report.search_results import site, with_answers
+from comfywatchman.readiness.report.search_results import merge_search_results, site_name
 from comfywatchman.readiness.search.chain import NO_HASH, NO_MODEL
-from comfywatchman.readiness.search.results import Candidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.states import ModelState
-from comfywatchman.readiness.status import Blocked, MissingModel, PlanFacts, WorkflowEntry
+from comfywatchman.readiness.status import BlockedDownload, MissingModel, PlanSummary, WorkflowEntry
 from tests.readiness.report.test_actions import entry, model
 
-CHOOSABLE = Candidate("civitai", "b.pt", url="https://civitai.com/x", sha256="0" * 64, reasons=("its name is another",))
+CHOOSABLE = SearchCandidate(
+    "civitai", "b.pt", url="https://civitai.com/x", sha256="0" * 64, reasons=("its name is another",)
+)
 
 
 def answer(status: str, name: str = "a.pt", **changes: Any) -> SearchResult:
@@ -22,20 +24,22 @@ def answer(status: str, name: str = "a.pt", **changes: Any) -> SearchResult:
 
 
 def answered(
-    result: SearchResult, missing: MissingModel | None = None, *, plan: PlanFacts | None = None, again: str = ""
+    result: SearchResult, missing: MissingModel | None = None, *, plan: PlanSummary | None = None, again: str = ""
 ) -> MissingModel:
-    (found,) = with_answers([entry("/a", models=(missing or model(),))], [result], plan=plan, ask_again_at=again)
+    (found,) = merge_search_results(
+        [entry("/a", models=(missing or model(),))], [result], plan=plan, ask_again_at=again
+    )
     return found.missing_models[0]
 
 
 def test_without_answers_the_entries_stay_as_they_are() -> None:
     entries = (entry("/a", models=(model(),)),)
-    assert with_answers(entries, []) == entries
+    assert merge_search_results(entries, []) == entries
 
 
 def test_what_lacks_no_model_or_another_one_stays_as_it_is() -> None:
     entries = (entry("/a"), entry("/b", models=(model("other.pt"), model(folder="vae"))))
-    assert with_answers(entries, [answer("FOUND")]) == entries
+    assert merge_search_results(entries, [answer("FOUND")]) == entries
 
 
 def test_what_lies_here_under_another_spelling_needs_no_search() -> None:
@@ -66,10 +70,10 @@ def test_a_broken_file_must_go_before_its_model_is_fetched() -> None:
 
 
 def test_what_is_found_and_cannot_be_fetched_says_why() -> None:
-    plan = PlanFacts("/p.json", 0, 0, 0, (Blocked("a.pt", "loras", "Such files can run code."),))
+    plan = PlanSummary("/p.json", 0, 0, 0, (BlockedDownload("a.pt", "loras", "Such files can run code."),))
     found = answered(answer("FOUND", source="civitai"), plan=plan)
     assert found.fix == "Found on Civitai, but it cannot be fetched as things stand: Such files can run code."
-    other = PlanFacts("/p.json", 0, 0, 0, (Blocked("a.pt", "vae", "no"),))
+    other = PlanSummary("/p.json", 0, 0, 0, (BlockedDownload("a.pt", "vae", "no"),))
     assert "fetch it" in (answered(answer("FOUND", source="civitai"), plan=other).fix or "")
 
 
@@ -134,7 +138,7 @@ def test_each_doubt_counts_as_uncertain_and_nothing_else_does() -> None:
     models = (model(), model("b.pt"), model("c.pt"))
     known: WorkflowEntry = replace(entry("/a", models=models), uncertain_count=2)
     said = [answer("UNCERTAIN"), answer("UNCERTAIN", "b.pt"), answer("NOT_FOUND", "c.pt")]
-    (found,) = with_answers([known], said)
+    (found,) = merge_search_results([known], said)
     assert found.uncertain_count == 4
     assert found.status is known.status
 
@@ -143,13 +147,13 @@ def test_each_doubt_counts_as_uncertain_and_nothing_else_does() -> None:
     ("candidate", "reason"),
     [
         (CHOOSABLE, "its name is another"),
-        (Candidate("civitai", "b.pt", reasons=("x",), differences=("1 ≠ 2",), label="other"), "x; 1 ≠ 2; other"),
-        (Candidate("civitai", "b.pt", verified=True), "verified"),
-        (Candidate("civitai", "b.pt", proposed_by="a note"), "a note"),
-        (Candidate("civitai", "b.pt"), None),
+        (SearchCandidate("civitai", "b.pt", reasons=("x",), differences=("1 ≠ 2",), label="other"), "x; 1 ≠ 2; other"),
+        (SearchCandidate("civitai", "b.pt", verified=True), "verified"),
+        (SearchCandidate("civitai", "b.pt", proposed_by="a note"), "a note"),
+        (SearchCandidate("civitai", "b.pt"), None),
     ],
 )
-def test_a_candidate_says_what_speaks_for_or_against_it(candidate: Candidate, reason: str | None) -> None:
+def test_a_candidate_says_what_speaks_for_or_against_it(candidate: SearchCandidate, reason: str | None) -> None:
     (shown,) = answered(answer("UNCERTAIN", candidates=(candidate,))).candidates
     assert (shown.source, shown.name, shown.reason) == ("civitai", "b.pt", reason)
 
@@ -160,7 +164,7 @@ def test_declared_candidates_stay_where_the_search_has_none() -> None:
 
 
 def test_a_site_without_a_name_of_its_own_is_called_as_it_is() -> None:
-    assert [site(one) for one in ("civitai", "models.example")] == ["Civitai", "models.example"]
+    assert [site_name(one) for one in ("civitai", "models.example")] == ["Civitai", "models.example"]
 
 
 def test_sites_that_kept_silent_are_named_and_nothing_else_is_said_of_them() -> None:

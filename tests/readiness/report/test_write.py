@@ -18,27 +18,27 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from comfywatchman.base.config import Home
-from comfywatchman.base.files import Damaged
-from comfywatchman.readiness.layout import Layout
-from comfywatchman.readiness.report.render import headline, remembered_markdown, short_names, to_markdown
+from comfywatchman.base.files import CorruptFile
+from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.report.render import headline, render_markdown, render_markdown_cached, shorten_paths
 from comfywatchman.readiness.report.write import json_schema, read_report, summarise, to_json, write_report
-from comfywatchman.readiness.states import ModelState, Status
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
-    Candidate,
-    CycleFacts,
-    EntryIntake,
+    CycleSummary,
     Environment,
     EnvironmentCheck,
     FileProblem,
-    GpuFacts,
-    HostFacts,
+    GpuSummary,
+    HostSummary,
     InactiveModel,
-    IntakeEntry,
+    LastAcknowledgement,
     MasterStatus,
     MissingModel,
     MissingNode,
-    Package,
+    ModelCandidate,
+    ProviderPackage,
+    RecentAcknowledgement,
     WorkflowEntry,
 )
 
@@ -48,9 +48,15 @@ HOSTILE = "<img src=x onerror=alert(1)>|`[a](https://evil.example)\n# b\x1b[2J\u
 
 
 def entry(
-    path: str, status: Status = Status.READY, *, text: str = "words", models: int = 0, nodes: int = 0, problems: int = 0
+    path: str,
+    status: WorkflowStatus = WorkflowStatus.READY,
+    *,
+    text: str = "words",
+    models: int = 0,
+    nodes: int = 0,
+    problems: int = 0,
 ) -> WorkflowEntry:
-    candidate = Candidate(source=text, url=f"https://x.example/{text}", name=text, reason=text)
+    candidate = ModelCandidate(source=text, url=f"https://x.example/{text}", name=text, reason=text)
     return WorkflowEntry(
         path=path,
         source=text,
@@ -66,14 +72,14 @@ def entry(
             for n in range(models)
         ),
         missing_nodes=tuple(
-            MissingNode(f"{text}{n}", text, (text,), (Package(text, text), Package(text)), text, text)
+            MissingNode(f"{text}{n}", text, (text,), (ProviderPackage(text, text), ProviderPackage(text)), text, text)
             for n in range(nodes)
         ),
         inactive_models=(InactiveModel(text, None, text, ModelState.MISSING),),
         uncertain_count=0,
         problems=tuple(FileProblem(text, text, text) for _ in range(problems)),
         last_resolved_at=TIME,
-        intake=EntryIntake("new", text, TIME),
+        intake=LastAcknowledgement("new", text, TIME),
     )
 
 
@@ -82,11 +88,14 @@ def status(*entries: WorkflowEntry, text: str = "words", **changes: Any) -> Mast
         "generated_at": TIME,
         "checked_at": TIME,
         "valid_until": TIME,
-        "cycle": CycleFacts("c1", "manual", TIME, 0.25, success=True, skipped_reason=None),
-        "host": HostFacts((), "none", text, text, comfyui_running=False, sample=False),
+        "cycle": CycleSummary("c1", "manual", TIME, 0.25, success=True, skipped_reason=None),
+        "host": HostSummary((), "none", text, text, comfyui_running=False, sample=False),
         "summary": summarise(entries),
         "workflows": entries,
-        "intake": (IntakeEntry(TIME, "renamed", text, text, text), IntakeEntry(TIME, "new", text, text, None)),
+        "intake": (
+            RecentAcknowledgement(TIME, "renamed", text, text, text),
+            RecentAcknowledgement(TIME, "new", text, text, None),
+        ),
         "environment": NOT_GOVERNED,
         "problems": (text,),
     }
@@ -96,13 +105,15 @@ def status(*entries: WorkflowEntry, text: str = "words", **changes: Any) -> Mast
 def mixed(text: str = "words") -> MasterStatus:
     return status(
         entry("/w/ready.json", text=text),
-        entry(f"/w/{text}.json", Status.MISSING, text=text, models=2, nodes=2),
-        entry("/w/sub/uncertain.json", Status.UNCERTAIN, text=text, nodes=1),
-        entry("/w/broken.json", Status.INVALID, text=text, problems=2),
+        entry(f"/w/{text}.json", WorkflowStatus.MISSING, text=text, models=2, nodes=2),
+        entry("/w/sub/uncertain.json", WorkflowStatus.UNCERTAIN, text=text, nodes=1),
+        entry("/w/broken.json", WorkflowStatus.INVALID, text=text, problems=2),
         text=text,
         environment=Environment("fail", (EnvironmentCheck(text, "fail", text, text, (text,)),), text),
-        host=HostFacts((GpuFacts(0, text, 24 << 30, 20 << 30),), "ok", None, None, comfyui_running=True, sample=True),
-        cycle=CycleFacts("c", "cron", TIME, 0.1, success=False, skipped_reason="low-vram", message=text),
+        host=HostSummary(
+            (GpuSummary(0, text, 24 << 30, 20 << 30),), "ok", None, None, comfyui_running=True, sample=True
+        ),
+        cycle=CycleSummary("c", "cron", TIME, 0.1, success=False, skipped_reason="low-vram", message=text),
     )
 
 
@@ -111,7 +122,7 @@ def never() -> MasterStatus:
         checked_at=None,
         intake=(),
         problems=(),
-        host=HostFacts((), "unknown", None, None, comfyui_running=False, sample=False),
+        host=HostSummary((), "unknown", None, None, comfyui_running=False, sample=False),
     )
 
 
@@ -150,30 +161,30 @@ def test_the_schema_refuses_what_is_no_report() -> None:
 
 
 def test_both_files_are_written_and_read_back(tmp_path: Path) -> None:
-    layout = Layout(Home(tmp_path))
+    layout = ReadinessLayout(Home(tmp_path))
     assert read_report(layout) is None
     write_report(layout, mixed())
     assert read_report(layout) == mixed()
-    assert layout.status_markdown.read_text("utf-8") == to_markdown(mixed())
+    assert layout.status_markdown.read_text("utf-8") == render_markdown(mixed())
     layout.status_json.write_bytes(b"{")
-    assert isinstance(read_report(layout), Damaged)
+    assert isinstance(read_report(layout), CorruptFile)
 
 
 def test_a_report_of_hostile_names_is_written(tmp_path: Path) -> None:
-    layout = Layout(Home(tmp_path))
+    layout = ReadinessLayout(Home(tmp_path))
     write_report(layout, mixed(HOSTILE))
     assert isinstance(read_report(layout), MasterStatus)
 
 
 @pytest.mark.parametrize("failpoint", ["files.before_rename", "files.after_rename", "cycle.after_report"])
 def test_a_kill_while_writing_leaves_whole_files(tmp_path: Path, failpoint: str) -> None:
-    layout = Layout(Home(tmp_path))
+    layout = ReadinessLayout(Home(tmp_path))
     write_report(layout, never())
     code = """
 import sys
 from pathlib import Path
-from tests.readiness.report.test_write import Home, Layout, mixed, write_report
-write_report(Layout(Home(Path(sys.argv[1]))), mixed())
+from tests.readiness.report.test_write import Home, ReadinessLayout, mixed, write_report
+write_report(ReadinessLayout(Home(Path(sys.argv[1]))), mixed())
 """
     killed = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)],
@@ -183,8 +194,8 @@ write_report(Layout(Home(Path(sys.argv[1]))), mixed())
     )
     assert killed.returncode == -9
     assert read_report(layout) == (never() if failpoint == "files.before_rename" else mixed())
-    is_new = layout.status_markdown.read_text("utf-8") == to_markdown(mixed())
-    assert is_new or layout.status_markdown.read_text("utf-8") == to_markdown(never())
+    is_new = layout.status_markdown.read_text("utf-8") == render_markdown(mixed())
+    assert is_new or layout.status_markdown.read_text("utf-8") == render_markdown(never())
     assert is_new == (failpoint == "cycle.after_report")
 
 
@@ -199,7 +210,7 @@ write_report(Layout(Home(Path(sys.argv[1]))), mixed())
 )
 def test_the_headline_says_how_the_host_stands(name: str, line: str) -> None:
     assert headline(EVERY[name]) == line
-    assert text_of(to_markdown(EVERY[name])).startswith(line)
+    assert text_of(render_markdown(EVERY[name])).startswith(line)
 
 
 def test_one_ready_workflow_is_not_spoken_of_as_many() -> None:
@@ -216,22 +227,24 @@ def test_one_ready_workflow_is_not_spoken_of_as_many() -> None:
     ],
 )
 def test_the_markdown_says_what_matters(name: str, expected: list[str]) -> None:
-    text = text_of(to_markdown(EVERY[name]))
+    text = text_of(render_markdown(EVERY[name]))
     for words in expected:
         assert words in text
 
 
 def test_nothing_to_do_is_not_said_of_a_workflow_that_is_not_ready() -> None:
-    text = text_of(to_markdown(status(entry("/w/a.json"), entry("/w/b.json", Status.UNCERTAIN))))
+    text = text_of(render_markdown(status(entry("/w/a.json"), entry("/w/b.json", WorkflowStatus.UNCERTAIN))))
     assert "Nothing: every workflow" not in text
     assert "why a workflow is not READY stands with it below" in text
 
 
 def test_classes_keep_their_letter_case_and_files_are_needed_by_nobody() -> None:
-    node = MissingNode("KSamplerXL", "missing", ("1",), (Package("Pack"),), "Install Pack.")
-    missing = msgspec.structs.replace(entry("/w/a.json", Status.MISSING), missing_nodes=(node,))
-    broken = msgspec.structs.replace(entry("/w/b.json", Status.INVALID), problems=(FileProblem("x", "It is no JSON."),))
-    text = text_of(to_markdown(status(missing, broken)))
+    node = MissingNode("KSamplerXL", "missing", ("1",), (ProviderPackage("Pack"),), "Install Pack.")
+    missing = msgspec.structs.replace(entry("/w/a.json", WorkflowStatus.MISSING), missing_nodes=(node,))
+    broken = msgspec.structs.replace(
+        entry("/w/b.json", WorkflowStatus.INVALID), problems=(FileProblem("x", "It is no JSON."),)
+    )
+    text = text_of(render_markdown(status(missing, broken)))
     assert "Missing node classes: KSamplerXL; needed by 1 workflow: a.json." in text
     assert "Repair the file, or move it out of the workflow folder.\nIt is no JSON." in text
 
@@ -242,8 +255,8 @@ def test_what_fails_in_the_environment_comes_first_and_every_odd_check_has_a_row
         EnvironmentCheck("production", "fail", "numpy 2.2 is not there.", "gov init", vital=True),
         EnvironmentCheck("storage", "unknown", "an uncounted size."),
     )
-    missing = entry("/w/a.json", Status.MISSING, models=1)
-    markdown = to_markdown(status(missing, environment=Environment("fail", checks, "/env")))
+    missing = entry("/w/a.json", WorkflowStatus.MISSING, models=1)
+    markdown = render_markdown(status(missing, environment=Environment("fail", checks, "/env")))
     text = text_of(markdown)
     assert "Python environment (production): gov init\nNumpy 2.2 is not there.\n" in text
     assert "**Python environment (production)**: `gov init`" in markdown
@@ -263,13 +276,13 @@ def test_what_fails_in_the_environment_comes_first_and_every_odd_check_has_a_row
     ],
 )
 def test_an_environment_without_anything_odd_is_one_line_of_the_host(environment: Environment, said: str) -> None:
-    text = text_of(to_markdown(status(environment=environment)))
+    text = text_of(render_markdown(status(environment=environment)))
     assert f"Environment: {said}" in text
     assert "What was seen" not in text
 
 
 def test_every_workflow_has_one_row_the_worst_first() -> None:
-    rows = [line.split(" | ")[:2] for line in to_markdown(mixed()).splitlines() if line.startswith("| `")]
+    rows = [line.split(" | ")[:2] for line in render_markdown(mixed()).splitlines() if line.startswith("| `")]
     assert [verdict for _, verdict in rows] == ["INVALID", "MISSING", "UNCERTAIN", "READY"]
     assert rows[0][0] == "| `broken.json`"
     assert rows[2][0] == "| `sub/uncertain.json`"
@@ -289,8 +302,8 @@ def text_of(markdown: str) -> str:
 
 
 def check_harmless(text: str) -> None:
-    markdown = to_markdown(mixed(text))
-    assert blocks(markdown) == blocks(to_markdown(mixed("words")))
+    markdown = render_markdown(mixed(text))
+    assert blocks(markdown) == blocks(render_markdown(mixed("words")))
     for token in PARSER.parse(markdown):
         for child in token.children or []:
             assert child.type in {
@@ -314,24 +327,26 @@ def test_no_name_changes_anything_of_the_structure(text: str) -> None:
 
 
 def test_many_actions_stay_one_list() -> None:
-    entries = [entry(f"/w/{n}.json", Status.MISSING, text=f"t{n}", models=1, nodes=1) for n in range(60)]
-    found = blocks(to_markdown(status(*entries)))
+    entries = [entry(f"/w/{n}.json", WorkflowStatus.MISSING, text=f"t{n}", models=1, nodes=1) for n in range(60)]
+    found = blocks(render_markdown(status(*entries)))
     assert found.count("ordered_list_open") == 1
     assert "code_block" not in found
 
 
 def test_the_summary_counts_distinct_things() -> None:
-    one = summarise([entry("/a", Status.MISSING, models=2, nodes=1), entry("/b", Status.MISSING, models=1, nodes=2)])
+    one = summarise(
+        [entry("/a", WorkflowStatus.MISSING, models=2, nodes=1), entry("/b", WorkflowStatus.MISSING, models=1, nodes=2)]
+    )
     assert (one.workflows, one.missing, one.missing_models, one.missing_nodes) == (2, 2, 2, 2)
     assert summarise([]).workflows == 0
 
 
 def test_names_are_shown_without_the_folders_they_share() -> None:
-    assert short_names(["/w/a.json", "/w/sub/b.json"]) == {"/w/a.json": "a.json", "/w/sub/b.json": "sub/b.json"}
-    assert short_names(["/w/a.json"]) == {"/w/a.json": "a.json"}
-    assert short_names(["/a", "/b/c"]) == {"/a": "a", "/b/c": "b/c"}
-    assert short_names(["rel/a", "/b"]) == {"rel/a": "rel/a", "/b": "/b"}
-    assert short_names([]) == {}
+    assert shorten_paths(["/w/a.json", "/w/sub/b.json"]) == {"/w/a.json": "a.json", "/w/sub/b.json": "sub/b.json"}
+    assert shorten_paths(["/w/a.json"]) == {"/w/a.json": "a.json"}
+    assert shorten_paths(["/a", "/b/c"]) == {"/a": "a", "/b/c": "b/c"}
+    assert shorten_paths(["rel/a", "/b"]) == {"rel/a": "rel/a", "/b": "/b"}
+    assert shorten_paths([]) == {}
 
 
 class Notes:
@@ -353,9 +368,9 @@ def test_an_unchanged_host_is_rendered_once_and_shows_the_new_times() -> None:
     notes = Notes()
     first = mixed()
     second = msgspec.structs.replace(first, checked_at="2031-01-01T00:00:00Z", valid_until="2031-01-01T02:15:00Z")
-    assert remembered_markdown(first, notes) == to_markdown(first)
-    assert remembered_markdown(second, notes) == to_markdown(second)
-    assert "2031-01-01T02:15:00Z" in remembered_markdown(second, notes)
+    assert render_markdown_cached(first, notes) == render_markdown(first)
+    assert render_markdown_cached(second, notes) == render_markdown(second)
+    assert "2031-01-01T02:15:00Z" in render_markdown_cached(second, notes)
     assert notes.writes == 1
 
 
@@ -363,6 +378,6 @@ def test_a_changed_host_is_rendered_again() -> None:
     notes = Notes()
     first = mixed()
     changed = msgspec.structs.replace(first, problems=(*first.problems, "a disk is gone"))
-    remembered_markdown(first, notes)
-    assert "a disk is gone" in remembered_markdown(changed, notes)
+    render_markdown_cached(first, notes)
+    assert "a disk is gone" in render_markdown_cached(changed, notes)
     assert notes.writes == 2

@@ -9,11 +9,16 @@ from PIL import Image
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.install import is_comfyui, read_version
-from comfywatchman.comfyui.packs.core_classes import known_core_classes
-from comfywatchman.comfyui.packs.definitions import read_core_specs
+from comfywatchman.comfyui.packs.core_classes import load_core_classes
+from comfywatchman.comfyui.packs.definitions import read_core_definitions
 from comfywatchman.readiness.sample import host as sample
-from comfywatchman.readiness.sample.host import build_sample, declared_models, installed_templates, safetensors
-from comfywatchman.readiness.sample.workflows import sample_workflows, text_to_image
+from comfywatchman.readiness.sample.host import (
+    build_safetensors,
+    build_sample_host,
+    find_declared_models,
+    find_installed_templates,
+)
+from comfywatchman.readiness.sample.workflows import build_sample_workflows, build_text_to_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +50,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
 
 
 def test_the_sample_is_taken_for_comfyui(tmp_path: Path) -> None:
-    host = build_sample(tmp_path / "sample", templates=None)
+    host = build_sample_host(tmp_path / "sample", templates=None)
     assert is_comfyui(host.root)
     assert read_version(host.root) == sample.VERSION
     assert (host.workflows, host.templates, host.models) == (12, 0, 6)
@@ -53,18 +58,16 @@ def test_the_sample_is_taken_for_comfyui(tmp_path: Path) -> None:
 
 
 def test_its_program_names_the_classes_of_its_version_and_none_of_a_later_one(tmp_path: Path) -> None:
-    names = set(read_core_specs(build_sample(tmp_path / "sample", templates=None).root).classes)
-    used = {node["type"] for node in text_to_image(lora="x.safetensors")["nodes"]}
-    later = {name for name, since in known_core_classes().items() if since == "0.34.0"}
+    names = set(read_core_definitions(build_sample_host(tmp_path / "sample", templates=None).root).classes)
+    used = {node["type"] for node in build_text_to_image(lora="x.safetensors")["nodes"]}
+    later = {name for name, since in load_core_classes().items() if since == "0.34.0"}
     assert used <= names
     assert later
     assert not names & later
 
 
-def test_the_templates_stand_among_the_workflows_and_a_part_of_their_models_is_there(
-    tmp_path: Path, templates: Path
-) -> None:
-    host = build_sample(tmp_path / "sample", templates=templates)
+def test_templates_are_copied_with_some_of_their_models(tmp_path: Path, templates: Path) -> None:
+    host = build_sample_host(tmp_path / "sample", templates=templates)
     copied = {path.name for path in (host.root / "user/default/workflows/templates").iterdir()}
     assert copied == {f"template_{number}.json" for number in range(9)}
     made = {path.name for path in (host.root / "models" / "vae").iterdir()}
@@ -73,25 +76,25 @@ def test_the_templates_stand_among_the_workflows_and_a_part_of_their_models_is_t
 
 
 def test_a_second_build_changes_nothing(tmp_path: Path, templates: Path) -> None:
-    first = build_sample(tmp_path / "sample", templates=templates)
+    first = build_sample_host(tmp_path / "sample", templates=templates)
     before = contents(tmp_path / "sample")
-    assert build_sample(tmp_path / "sample", templates=templates) == first
+    assert build_sample_host(tmp_path / "sample", templates=templates) == first
     assert contents(tmp_path / "sample") == before
 
 
 def test_a_file_that_a_person_deleted_stays_deleted(tmp_path: Path) -> None:
-    host = build_sample(tmp_path / "sample", templates=None)
+    host = build_sample_host(tmp_path / "sample", templates=None)
     gone = host.root / "models" / "loras" / "Sample_Painting.safetensors"
     gone.unlink()
-    build_sample(tmp_path / "sample", templates=None)
+    build_sample_host(tmp_path / "sample", templates=None)
     assert not gone.exists()
 
 
 def test_templates_installed_later_are_added_and_a_changed_file_stays_as_it_is(tmp_path: Path, templates: Path) -> None:
-    host = build_sample(tmp_path / "sample", templates=None)
+    host = build_sample_host(tmp_path / "sample", templates=None)
     mine = host.root / "user/default/workflows/sample/01 ready.json"
     mine.write_text("mine")
-    assert build_sample(tmp_path / "sample", templates=templates).templates == 9
+    assert build_sample_host(tmp_path / "sample", templates=templates).templates == 9
     assert mine.read_text() == "mine"
     assert (host.root / "user/default/workflows/templates/template_1.json").is_file()
 
@@ -102,13 +105,13 @@ def test_a_build_that_was_cut_short_is_finished(tmp_path: Path, marker: str) -> 
     (folder / "ComfyUI").mkdir(parents=True)
     (folder / sample.MARKER).write_text(marker)
     (folder / "ComfyUI" / "main.py").write_text("")
-    assert is_comfyui(build_sample(folder, templates=None).root)
+    assert is_comfyui(build_sample_host(folder, templates=None).root)
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(Failure) as caught:
-        build_sample(tmp_path, templates=None)
+        build_sample_host(tmp_path, templates=None)
     assert caught.value.code == "sample-not-ours"
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
@@ -119,12 +122,12 @@ def test_a_folder_that_cannot_be_written_is_a_failure_with_the_reason(tmp_path: 
     (folder / sample.MARKER).write_text("{}")
     (folder / "ComfyUI").write_text("a file where a folder should be")
     with pytest.raises(Failure) as caught:
-        build_sample(folder, templates=None)
+        build_sample_host(folder, templates=None)
     assert caught.value.code == "state-unwritable"
 
 
-def test_a_sample_model_is_valid_and_a_truncated_one_lacks_the_end_of_its_tensor() -> None:
-    whole, broken = safetensors(), safetensors(missing_bytes=32)
+def test_truncated_sample_model_lacks_the_end_of_its_tensor() -> None:
+    whole, broken = build_safetensors(), build_safetensors(missing_bytes=32)
     length = int.from_bytes(whole[:8], "little")
     header = orjson.loads(whole[8 : 8 + length])
     assert length % 8 == 0
@@ -148,24 +151,24 @@ def test_a_sample_model_is_valid_and_a_truncated_one_lacks_the_end_of_its_tensor
     ],
 )
 def test_an_unsafe_or_senseless_declaration_names_no_file(graph: object) -> None:
-    assert list(declared_models(graph)) == []
+    assert list(find_declared_models(graph)) == []
 
 
 def test_a_declaration_inside_a_subgraph_is_found() -> None:
     graph = {"definitions": {"subgraphs": [declaring("loras", "deep/x.safetensors")]}}
-    assert [str(path) for path in declared_models(graph)] == ["loras/deep/x.safetensors"]
+    assert [str(path) for path in find_declared_models(graph)] == ["loras/deep/x.safetensors"]
 
 
 def test_the_picture_carries_its_workflow_where_comfyui_puts_it(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
-    path.write_bytes(sample_workflows()["11 inside a picture.png"])
+    path.write_bytes(build_sample_workflows()["11 inside a picture.png"])
     with Image.open(path) as picture:
         picture.load()
-        assert json.loads(picture.info["workflow"]) == json.loads(json.dumps(text_to_image()))
+        assert json.loads(picture.info["workflow"]) == json.loads(json.dumps(build_text_to_image()))
 
 
 def test_each_link_of_a_sample_graph_is_named_by_both_of_its_ends() -> None:
-    graph = text_to_image(lora="x.safetensors")
+    graph = build_text_to_image(lora="x.safetensors")
     nodes = {node["id"]: node for node in graph["nodes"]}
     for link, origin, slot, target, place, kind in graph["links"]:
         assert link in nodes[origin]["outputs"][slot]["links"]
@@ -174,5 +177,5 @@ def test_each_link_of_a_sample_graph_is_named_by_both_of_its_ends() -> None:
 
 
 def test_installed_templates_are_found_without_importing_them() -> None:
-    folder = installed_templates()
+    folder = find_installed_templates()
     assert folder is None or (folder / "index.json").is_file()

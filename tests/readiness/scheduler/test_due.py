@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from comfywatchman.readiness.scheduler.due import (
     Moment,
-    judge,
-    later,
-    missed_while_away,
+    add_seconds,
+    count_missed,
+    is_wall_time_current,
+    next_due,
     read_moment,
     seconds_between,
-    shown_rightly,
 )
 from tests.fakes import FakeClock
 
@@ -24,32 +24,32 @@ TICK = 60.0
 
 def test_a_cycle_is_not_due_before_its_time() -> None:
     clock = FakeClock()
-    due = later(read_moment(clock), INTERVAL)
+    due = add_seconds(read_moment(clock), INTERVAL)
     clock.advance(awake=INTERVAL - 1)
-    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    judged = next_due(due, read_moment(clock), interval_seconds=INTERVAL)
     assert (judged.wait_seconds, judged.missed) == (1, 0)
 
 
 def test_a_cycle_is_due_at_its_time_and_the_next_one_an_interval_later() -> None:
     clock = FakeClock()
     due = read_moment(clock)
-    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    judged = next_due(due, read_moment(clock), interval_seconds=INTERVAL)
     assert (judged.wait_seconds, judged.missed, judged.at) == (0, 0, due)
-    assert judged.following == later(due, INTERVAL)
+    assert judged.following == add_seconds(due, INTERVAL)
 
 
 def test_a_late_cycle_does_not_push_the_following_ones() -> None:
     clock = FakeClock()
     due = read_moment(clock)
     clock.advance(awake=100)
-    assert judge(due, read_moment(clock), interval_seconds=INTERVAL).following.boottime == due.boottime + INTERVAL
+    assert next_due(due, read_moment(clock), interval_seconds=INTERVAL).following.boottime == due.boottime + INTERVAL
 
 
 def test_due_times_slept_through_are_counted_and_become_one_cycle() -> None:
     clock = FakeClock()
     due = read_moment(clock)
     clock.advance(asleep=3.5 * INTERVAL)
-    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    judged = next_due(due, read_moment(clock), interval_seconds=INTERVAL)
     assert (judged.wait_seconds, judged.missed) == (0, 3)
     assert judged.following.boottime == due.boottime + 4 * INTERVAL
 
@@ -57,30 +57,30 @@ def test_due_times_slept_through_are_counted_and_become_one_cycle() -> None:
 @pytest.mark.parametrize("shift", [-8 * HOUR, 8 * HOUR])
 def test_setting_the_wall_clock_moves_no_cycle(shift: float) -> None:
     clock = FakeClock()
-    due = later(read_moment(clock), INTERVAL)
+    due = add_seconds(read_moment(clock), INTERVAL)
     clock.shift_wall(shift)
-    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    judged = next_due(due, read_moment(clock), interval_seconds=INTERVAL)
     assert judged.wait_seconds == INTERVAL
-    assert judged.at.wall == later(read_moment(clock), INTERVAL).wall, "what a person reads follows the new clock"
-    assert not shown_rightly(due, judged)
+    assert judged.at.wall == add_seconds(read_moment(clock), INTERVAL).wall, "what a person reads follows the new clock"
+    assert not is_wall_time_current(due, judged)
 
 
 def test_after_a_reboot_the_wall_clock_decides() -> None:
     clock = FakeClock()
-    due = later(read_moment(clock), INTERVAL)
+    due = add_seconds(read_moment(clock), INTERVAL)
     clock.reboot(off_seconds=HOUR)
-    judged = judge(due, read_moment(clock), interval_seconds=INTERVAL)
+    judged = next_due(due, read_moment(clock), interval_seconds=INTERVAL)
     assert judged.wait_seconds == HOUR
     assert judged.at.boot_id == clock.boot
-    assert not shown_rightly(due, judged)
+    assert not is_wall_time_current(due, judged)
 
 
 def test_a_clock_set_back_over_a_reboot_delays_by_one_interval_at_most() -> None:
     clock = FakeClock()
-    due = later(read_moment(clock), INTERVAL)
+    due = add_seconds(read_moment(clock), INTERVAL)
     clock.reboot()
     clock.shift_wall(-400 * 24 * HOUR)
-    assert judge(due, read_moment(clock), interval_seconds=INTERVAL).wait_seconds == INTERVAL
+    assert next_due(due, read_moment(clock), interval_seconds=INTERVAL).wait_seconds == INTERVAL
 
 
 def test_a_system_that_names_no_boot_is_judged_by_its_wall_clock() -> None:
@@ -93,16 +93,16 @@ def test_a_system_that_names_no_boot_is_judged_by_its_wall_clock() -> None:
 @pytest.mark.parametrize(("away", "missed"), [(0.5, 0), (1.0, 1), (1.5, 1), (2.0, 2), (5.5, 5)])
 def test_due_times_that_passed_without_a_scheduler_are_counted(away: float, missed: int) -> None:
     clock = FakeClock()
-    due = later(read_moment(clock), INTERVAL)
+    due = add_seconds(read_moment(clock), INTERVAL)
     clock.advance(awake=away * INTERVAL)
-    assert missed_while_away(due, read_moment(clock), interval_seconds=INTERVAL) == missed
+    assert count_missed(due, read_moment(clock), interval_seconds=INTERVAL) == missed
 
 
 def test_a_due_time_shown_within_a_minute_is_shown_rightly() -> None:
     clock = FakeClock()
-    due = later(read_moment(clock), INTERVAL)
+    due = add_seconds(read_moment(clock), INTERVAL)
     clock.shift_wall(59)
-    assert shown_rightly(due, judge(due, read_moment(clock), interval_seconds=INTERVAL))
+    assert is_wall_time_current(due, next_due(due, read_moment(clock), interval_seconds=INTERVAL))
 
 
 @dataclass
@@ -117,7 +117,7 @@ class Machine:
     started: list[tuple[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.due = later(read_moment(self.clock), INTERVAL)
+        self.due = add_seconds(read_moment(self.clock), INTERVAL)
 
     def live(self, awake: float) -> None:
         while awake > 0:
@@ -128,9 +128,9 @@ class Machine:
             self.tick()
 
     def tick(self) -> None:
-        judged = judge(self.due, read_moment(self.clock), interval_seconds=INTERVAL)
+        judged = next_due(self.due, read_moment(self.clock), interval_seconds=INTERVAL)
         if judged.wait_seconds > 0:
-            self.due = judged.at if not shown_rightly(self.due, judged) else self.due
+            self.due = judged.at if not is_wall_time_current(self.due, judged) else self.due
             return
         self.started.append((self.clock.boot, self.clock.boottime_seconds))
         self.served.append(judged.at)
@@ -164,7 +164,7 @@ events = st.one_of(
 
 
 @given(st.lists(events, max_size=12))
-def test_whatever_happens_no_due_is_served_twice_and_none_is_late(happened: list[tuple[object, float]]) -> None:
+def test_no_due_time_runs_twice_and_none_is_late(happened: list[tuple[object, float]]) -> None:
     machine = Machine()
     for what, seconds in happened:
         what(machine, seconds)  # type: ignore[operator]
@@ -179,14 +179,14 @@ def test_whatever_happens_no_due_is_served_twice_and_none_is_late(happened: list
 
 
 @given(st.lists(st.tuples(st.floats(1, 4 * HOUR), st.floats(1, 8 * HOUR)), min_size=1, max_size=10))
-def test_a_machine_that_sleeps_and_wakes_starts_a_due_cycle_within_one_tick_of_waking(
+def test_due_cycle_starts_within_one_tick_of_waking(
     days: list[tuple[float, float]],
 ) -> None:
     machine = Machine()
     for awake, asleep in days:
         machine.live(awake)
         sleep(machine, asleep)
-        overdue = judge(machine.due, read_moment(machine.clock), interval_seconds=INTERVAL).wait_seconds == 0
+        overdue = next_due(machine.due, read_moment(machine.clock), interval_seconds=INTERVAL).wait_seconds == 0
         cycles = len(machine.started)
         machine.live(TICK)
         assert len(machine.started) == cycles + 1 or not overdue

@@ -18,11 +18,18 @@ from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import to_json
 from comfywatchman.base.host import SleepMark
-from comfywatchman.base.process import identity_of
-from comfywatchman.base.stop import StopNotice
-from comfywatchman.readiness.scheduler.due import later, read_moment
+from comfywatchman.base.process import read_process_identity
+from comfywatchman.base.stop import StopEvent
+from comfywatchman.readiness.scheduler.due import add_seconds, read_moment
 from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
-from comfywatchman.readiness.scheduler.state import OUTCOMES_KEPT, Outcome, Running, ScheduleState, load, save
+from comfywatchman.readiness.scheduler.state import (
+    OUTCOMES_KEPT,
+    CycleOutcome,
+    RunningCycle,
+    ScheduleState,
+    load_schedule_state,
+    save_schedule_state,
+)
 from tests.base.test_process_children import DEAF, READY, python, wait_until
 from tests.fakes import FakeClock
 
@@ -51,7 +58,7 @@ class Host:
         self.folder = folder
         self.overrides = overrides
         self.clock = FakeClock()
-        self.stop = StopNotice()
+        self.stop = StopEvent()
         self.paths = SchedulePaths(folder / "scheduler.json", folder / "scheduler.lock", folder / "awake.json")
         self.code: str | Exception = OK
         self.program: str | None = None
@@ -80,7 +87,7 @@ class Host:
         )
 
     def on_disk(self) -> ScheduleState:
-        state = load(self.paths.state)
+        state = load_schedule_state(self.paths.state)
         assert isinstance(state, ScheduleState)
         return state
 
@@ -107,7 +114,7 @@ def test_the_first_cycle_runs_at_the_start_and_its_outcome_is_on_disk(host: Host
     host.loop.tick()
     (outcome,) = host.on_disk().last_outcomes
     now = host.clock.now()
-    expected = Outcome("ran", "first", due_at=now, started_at=now, finished_at=now, cycle_id="c-1")
+    expected = CycleOutcome("ran", "first", due_at=now, started_at=now, finished_at=now, cycle_id="c-1")
     assert outcome == expected
     assert host.on_disk().running is None
     assert host.triggers == ["first"]
@@ -115,7 +122,7 @@ def test_the_first_cycle_runs_at_the_start_and_its_outcome_is_on_disk(host: Host
 
 def test_the_next_due_time_is_an_interval_after_the_start(host: Host) -> None:
     host.loop.tick()
-    assert host.on_disk().next_due == later(read_moment(host.clock), INTERVAL)
+    assert host.on_disk().next_due == add_seconds(read_moment(host.clock), INTERVAL)
 
 
 def test_cycles_run_at_a_fixed_rate(host: Host) -> None:
@@ -124,7 +131,7 @@ def test_cycles_run_at_a_fixed_rate(host: Host) -> None:
     assert host.triggers == ["first", "schedule", "schedule", "schedule"]
 
 
-def test_the_following_due_time_and_the_running_cycle_are_on_disk_while_a_cycle_runs(host: Host) -> None:
+def test_next_due_time_and_running_cycle_are_on_disk_during_a_cycle(host: Host) -> None:
     # The running cycle is written down after its process has started, so that process waits to read of itself.
     host.code = (
         "import shutil, time\n"
@@ -132,14 +139,14 @@ def test_the_following_due_time_and_the_running_cycle_are_on_disk_while_a_cycle_
         "shutil.copy('scheduler.json', 'seen.json')"
     )
     host.loop.tick()
-    seen = load(host.folder / "seen.json")
+    seen = load_schedule_state(host.folder / "seen.json")
     assert isinstance(seen, ScheduleState)
-    assert seen.next_due == later(read_moment(host.clock), INTERVAL)
+    assert seen.next_due == add_seconds(read_moment(host.clock), INTERVAL)
     assert seen.running is not None
     assert (seen.running.trigger, seen.running.started_at) == ("first", host.clock.now())
 
 
-def test_a_skipped_cycle_is_recorded_with_the_gates_reason_and_waits_for_its_next_turn(host: Host) -> None:
+def test_skipped_cycle_is_recorded_and_waits_for_the_next_due_time(host: Host) -> None:
     host.code = skipping("vram-low")
     host.loop.tick()
     (outcome,) = host.on_disk().last_outcomes
@@ -164,7 +171,7 @@ def test_a_grace_longer_than_the_interval_does_not_delay_the_next_cycle(tmp_path
     host.loop.begin()
     host.code = skipping("just-resumed")
     host.loop.tick()
-    assert host.on_disk().next_due == later(read_moment(host.clock), INTERVAL)
+    assert host.on_disk().next_due == add_seconds(read_moment(host.clock), INTERVAL)
 
 
 def test_a_skip_because_of_an_unknown_gpu_is_a_warning(host: Host, caplog: pytest.LogCaptureFixture) -> None:
@@ -209,7 +216,7 @@ def stop_in_mid_cycle(host: Host, code: str) -> None:
     ticking.start()
     wait_until(ready.exists)
     assert host.loop.busy
-    host.stop.give()
+    host.stop.set()
     ticking.join(30)
     assert not host.loop.busy
 
@@ -227,27 +234,25 @@ def test_a_stop_in_mid_cycle_ends_the_cycle_and_is_recorded(host: Host) -> None:
 
 
 def test_nothing_is_started_after_the_stop(host: Host) -> None:
-    host.stop.give()
+    host.stop.set()
     host.loop.tick()
     assert host.triggers == []
 
 
-def test_a_program_that_cannot_be_started_is_a_recorded_failure_and_the_rate_goes_on(host: Host) -> None:
+def test_program_that_cannot_start_is_recorded_as_failed(host: Host) -> None:
     host.program = "/no/such/program"
     host.loop.tick()
     assert host.outcomes() == [("failed", "not-started")]
-    assert host.on_disk().next_due == later(read_moment(host.clock), INTERVAL)
+    assert host.on_disk().next_due == add_seconds(read_moment(host.clock), INTERVAL)
 
 
-def test_a_failure_of_the_command_is_recorded_in_words(host: Host) -> None:
+def test_command_failure_is_recorded_with_its_message(host: Host) -> None:
     host.code = Failure("child-failed", "No interpreter.")
     host.loop.tick()
     assert host.on_disk().last_outcomes[0].message == "No interpreter."
 
 
-def test_an_error_nobody_thought_of_is_recorded_and_logged_and_the_rate_goes_on(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unexpected_error_is_recorded_and_keeps_the_rate(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.code = ZeroDivisionError()
     host.loop.tick()
     assert host.outcomes() == [("failed", "not-started")]
@@ -296,7 +301,7 @@ def test_due_times_slept_through_are_one_cycle_and_reported(host: Host) -> None:
     assert outcomes[1].reason == "asleep"
 
 
-def test_setting_the_wall_clock_back_moves_no_cycle_and_corrects_what_is_shown(host: Host) -> None:
+def test_wall_clock_set_back_corrects_only_the_stored_time(host: Host) -> None:
     host.loop.tick()
     host.clock.shift_wall(-8 * 3600)
     host.live(60)
@@ -349,19 +354,19 @@ def test_a_changed_interval_holds_from_the_restart_on(host: Host) -> None:
     host.restart().begin()
     host.loop.tick()
     assert host.on_disk().interval_seconds == 600
-    assert host.on_disk().next_due == later(read_moment(host.clock), 600)
+    assert host.on_disk().next_due == add_seconds(read_moment(host.clock), 600)
 
 
 def left_running(host: Host, pid: int, ticks: int, boot: str) -> None:
     now = host.clock.now()
-    running = Running(pid=pid, started_ticks=ticks, boot_id=boot, trigger="schedule", due_at=now, started_at=now)
-    save(host.paths.state, ScheduleState(interval_seconds=INTERVAL, running=running))
+    running = RunningCycle(pid=pid, started_ticks=ticks, boot_id=boot, trigger="schedule", due_at=now, started_at=now)
+    save_schedule_state(host.paths.state, ScheduleState(interval_seconds=INTERVAL, running=running))
 
 
 def test_the_cycle_of_a_scheduler_that_died_is_ended_and_recorded(host: Host) -> None:
     host.clock.boot = SystemClock().boot_id()
     process = subprocess.Popen(python("import time; time.sleep(60)"))
-    identity = identity_of(process.pid, boot_id=host.clock.boot)
+    identity = read_process_identity(process.pid, boot_id=host.clock.boot)
     assert identity is not None
     left_running(host, process.pid, identity.started_ticks, host.clock.boot)
     host.restart().begin()
@@ -375,7 +380,7 @@ def test_the_cycle_of_a_scheduler_that_died_is_ended_and_recorded(host: Host) ->
 def test_a_cycle_of_an_earlier_boot_is_recorded_and_nobody_is_signalled(host: Host) -> None:
     process = subprocess.Popen(python("import time; time.sleep(60)"))
     try:
-        identity = identity_of(process.pid, boot_id="boot-0")
+        identity = read_process_identity(process.pid, boot_id="boot-0")
         assert identity is not None
         left_running(host, process.pid, identity.started_ticks, "boot-0")
         host.restart().begin()
@@ -426,7 +431,7 @@ def test_a_state_that_cannot_be_written_is_logged_and_written_later(
     assert host.on_disk().interval_seconds == INTERVAL
 
 
-def test_a_state_that_somebody_removed_or_spoiled_is_there_again_after_a_tick(host: Host) -> None:
+def test_removed_or_damaged_state_is_rewritten_at_the_next_tick(host: Host) -> None:
     host.loop.tick()
     rightly = host.paths.state.read_bytes()
     host.paths.state.unlink()
@@ -439,8 +444,8 @@ def test_a_state_that_somebody_removed_or_spoiled_is_there_again_after_a_tick(ho
 
 def test_only_the_last_outcomes_are_kept(host: Host) -> None:
     now = host.clock.now()
-    many = tuple(Outcome("ran", "schedule", now, now, now, cycle_id=str(n)) for n in range(OUTCOMES_KEPT))
-    save(host.paths.state, ScheduleState(interval_seconds=INTERVAL, last_outcomes=many))
+    many = tuple(CycleOutcome("ran", "schedule", now, now, now, cycle_id=str(n)) for n in range(OUTCOMES_KEPT))
+    save_schedule_state(host.paths.state, ScheduleState(interval_seconds=INTERVAL, last_outcomes=many))
     host.restart().begin()
     host.loop.tick()
     kept = [one.cycle_id for one in host.on_disk().last_outcomes]

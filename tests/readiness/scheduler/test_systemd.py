@@ -12,11 +12,11 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.scheduler.systemd import (
     UnitFile,
-    activation,
-    cron_line,
-    passing_place,
-    scheduler_unit,
-    timer_units,
+    build_cron_line,
+    build_scheduler_unit,
+    build_timer_units,
+    find_temporary_environment,
+    list_activation_commands,
     write_units,
 )
 
@@ -29,22 +29,22 @@ def exec_start(unit: UnitFile) -> str:
 
 
 def test_plain_words_are_written_plainly() -> None:
-    assert exec_start(scheduler_unit(PLAIN)) == "ExecStart=/usr/bin/python3 -m comfywatchman --scheduler"
+    assert exec_start(build_scheduler_unit(PLAIN)) == "ExecStart=/usr/bin/python3 -m comfywatchman --scheduler"
 
 
 def test_spaces_quotes_percents_dollars_and_control_characters_are_escaped() -> None:
     expected = r'ExecStart=/bin/true "/home/a b/100%%/it' + "'" + r's \"$$HOME\"\\é/\x09" ""'
-    assert exec_start(scheduler_unit(["/bin/true", ODD, ""])) == expected
+    assert exec_start(build_scheduler_unit(["/bin/true", ODD, ""])) == expected
 
 
 def test_a_dollar_in_the_program_is_no_variable() -> None:
-    assert exec_start(scheduler_unit(["/opt/$x/run"])) == 'ExecStart="/opt/$x/run"'
+    assert exec_start(build_scheduler_unit(["/opt/$x/run"])) == 'ExecStart="/opt/$x/run"'
 
 
 @pytest.mark.parametrize("argv", [["python3"], ["/bin/true", "/home/\udcff"], ["./run"]])
 def test_what_systemd_cannot_hold_is_refused(argv: list[str]) -> None:
     with pytest.raises(Failure) as raised:
-        scheduler_unit(argv)
+        build_scheduler_unit(argv)
     assert raised.value.code == "service-impossible"
 
 
@@ -60,23 +60,23 @@ def test_what_systemd_cannot_hold_is_refused(argv: list[str]) -> None:
     ],
 )
 def test_an_interval_of_the_calendar_is_written_as_such(minutes: float, calendar: str, cron: str) -> None:
-    _, timer = timer_units(PLAIN, interval_minutes=minutes, deadline_minutes=30)
+    _, timer = build_timer_units(PLAIN, interval_minutes=minutes, deadline_minutes=30)
     assert f"OnCalendar={calendar}\nPersistent=true\n" in timer.text
-    assert cron_line(["true"], interval_minutes=minutes) == f"{cron} true >/dev/null"
+    assert build_cron_line(["true"], interval_minutes=minutes) == f"{cron} true >/dev/null"
 
 
 @pytest.mark.parametrize("minutes", [1.5, 45, 90, 300, 2880])
 def test_any_other_interval_is_counted_by_systemd_and_refused_by_cron(minutes: float) -> None:
-    _, timer = timer_units(PLAIN, interval_minutes=minutes, deadline_minutes=30)
+    _, timer = build_timer_units(PLAIN, interval_minutes=minutes, deadline_minutes=30)
     assert f"OnUnitActiveSec={round(minutes * 60)}\n" in timer.text
     with pytest.raises(Failure) as raised:
-        cron_line(PLAIN, interval_minutes=minutes)
+        build_cron_line(PLAIN, interval_minutes=minutes)
     assert raised.value.code == "service-impossible"
 
 
 def test_a_crontab_line_reaches_the_shell_as_it_was_meant(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "import sys; open(sys.argv[2], 'w').write(sys.argv[1])", ODD, str(tmp_path / "out")]
-    line = cron_line(argv, interval_minutes=30)
+    line = build_cron_line(argv, interval_minutes=30)
     command = line.removeprefix("*/30 * * * * ").replace("\\%", "%")
     assert line.count("%") == line.count("\\%") == 1
     subprocess.run(["/bin/sh", "-c", command], check=True)
@@ -85,20 +85,20 @@ def test_a_crontab_line_reaches_the_shell_as_it_was_meant(tmp_path: Path) -> Non
 
 def test_a_line_break_cannot_be_in_a_crontab_line() -> None:
     with pytest.raises(Failure):
-        cron_line(["/bin/true", "a\nb"], interval_minutes=60)
+        build_cron_line(["/bin/true", "a\nb"], interval_minutes=60)
 
 
 def test_the_cycles_service_takes_a_skip_for_success_and_ends_at_the_deadline() -> None:
-    service, _ = timer_units(PLAIN, interval_minutes=60, deadline_minutes=30)
+    service, _ = build_timer_units(PLAIN, interval_minutes=60, deadline_minutes=30)
     assert "SuccessExitStatus=75\nTimeoutStartSec=1800\n" in service.text
 
 
 def test_units_are_written_and_the_last_one_is_what_gets_enabled(tmp_path: Path) -> None:
-    units = timer_units(PLAIN, interval_minutes=60, deadline_minutes=30)
+    units = build_timer_units(PLAIN, interval_minutes=60, deadline_minutes=30)
     paths = write_units(units, tmp_path / "systemd" / "user")
     assert [path.name for path in paths] == ["comfywatchman-cycle.service", "comfywatchman-cycle.timer"]
     assert [path.read_text("utf-8") for path in paths] == [unit.text for unit in units]
-    assert activation(units)[1] == "systemctl --user enable --now comfywatchman-cycle.timer"
+    assert list_activation_commands(units)[1] == "systemctl --user enable --now comfywatchman-cycle.timer"
 
 
 def complaints(units: Sequence[UnitFile], folder: Path) -> str:
@@ -124,13 +124,13 @@ def program_with_an_odd_name(folder: Path) -> str:
 
 
 def test_systemd_finds_no_fault_with_the_scheduler_unit(tmp_path: Path) -> None:
-    unit = scheduler_unit([program_with_an_odd_name(tmp_path), ODD, "--scheduler"])
+    unit = build_scheduler_unit([program_with_an_odd_name(tmp_path), ODD, "--scheduler"])
     assert complaints([unit], tmp_path) == ""
 
 
 @pytest.mark.parametrize("minutes", [30, 120, 1440, 90])
 def test_systemd_finds_no_fault_with_the_timer(tmp_path: Path, minutes: float) -> None:
-    units = timer_units([program_with_an_odd_name(tmp_path), ODD], interval_minutes=minutes, deadline_minutes=30)
+    units = build_timer_units([program_with_an_odd_name(tmp_path), ODD], interval_minutes=minutes, deadline_minutes=30)
     assert complaints(units, tmp_path) == ""
 
 
@@ -151,7 +151,7 @@ def test_systemd_would_find_a_fault(tmp_path: Path) -> None:
     ],
 )
 def test_an_environment_that_is_thrown_away_is_told_from_one_that_stays(prefix: str) -> None:
-    assert passing_place(Path(prefix), Path("/scratch")) == Path(prefix)
+    assert find_temporary_environment(Path(prefix), Path("/scratch")) == Path(prefix)
 
 
 @pytest.mark.parametrize(
@@ -159,4 +159,4 @@ def test_an_environment_that_is_thrown_away_is_told_from_one_that_stays(prefix: 
     ["/home/you/.local/share/uv/tools/comfywatchman", "/home/you/comfywatchman/.venv", "/usr", "/scratches/.venv"],
 )
 def test_an_environment_that_stays_is_none(prefix: str) -> None:
-    assert passing_place(Path(prefix), Path("/scratch")) is None
+    assert find_temporary_environment(Path(prefix), Path("/scratch")) is None

@@ -20,10 +20,10 @@ import pytest
 
 from comfywatchman.base.clock import SystemClock
 from comfywatchman.base.lock import read_holder
-from comfywatchman.base.stop import StopNotice
+from comfywatchman.base.stop import StopEvent
 from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
-from comfywatchman.readiness.scheduler.state import ScheduleState, load
-from comfywatchman.readiness.scheduler.ticker import Ticker, watch
+from comfywatchman.readiness.scheduler.state import ScheduleState, load_schedule_state
+from comfywatchman.readiness.scheduler.ticker import Ticker, watch_ticks
 from tests.base.test_process_children import DEAF, READY, gone, python, wait_until
 from tests.fakes import FakeClock
 
@@ -77,7 +77,7 @@ def scheduler(folder: Path, **given: object) -> Iterator[subprocess.Popen[str]]:
 
 
 def state(folder: Path) -> ScheduleState | None:
-    found = load(folder / "scheduler.json")
+    found = load_schedule_state(folder / "scheduler.json")
     return found if isinstance(found, ScheduleState) else None
 
 
@@ -126,7 +126,7 @@ def test_a_second_scheduler_on_the_same_state_refuses_and_names_the_first(tmp_pa
         assert first.poll() is None
 
 
-def test_a_scheduler_that_was_killed_leaves_a_state_that_the_next_one_takes_up(tmp_path: Path) -> None:
+def test_next_scheduler_continues_the_state_of_a_killed_one(tmp_path: Path) -> None:
     with scheduler(tmp_path, code=READY.format(before=DEAF)) as process:
         wait_until(lambda: (found := state(tmp_path)) and found.running)
         process.kill()
@@ -139,9 +139,7 @@ def test_a_scheduler_that_was_killed_leaves_a_state_that_the_next_one_takes_up(t
     assert gone(left.running.pid)
 
 
-def test_the_service_manager_hears_that_the_scheduler_is_ready_alive_and_stopping(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_scheduler_notifies_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))
         listener.settimeout(20)
@@ -157,12 +155,12 @@ def test_the_service_manager_hears_that_the_scheduler_is_ready_alive_and_stoppin
 
 
 @pytest.fixture
-def stop() -> Iterator[StopNotice]:
-    with StopNotice() as notice:
+def stop() -> Iterator[StopEvent]:
+    with StopEvent() as notice:
         yield notice
 
 
-def loop(folder: Path, stop: StopNotice) -> CycleLoop:
+def loop(folder: Path, stop: StopEvent) -> CycleLoop:
     paths = SchedulePaths(folder / "scheduler.json", folder / "scheduler.lock", folder / "awake.json")
     return CycleLoop(
         SETTINGS, paths=paths, clock=SystemClock(), command=lambda _: CycleCommand(python("pass")), stop=stop, log=log
@@ -171,20 +169,18 @@ def loop(folder: Path, stop: StopNotice) -> CycleLoop:
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_ticking_thread_that_died_is_noticed_and_ends_the_scheduler(
-    tmp_path: Path, stop: StopNotice, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, stop: StopEvent, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticker = Ticker(lambda: ticker._scheduler.shutdown(wait=False), seconds=0.05, clock=SystemClock())
     ticker.start()
     wait_until(lambda: not ticker.alive)
-    assert watch(ticker, loop(tmp_path, stop), stop, settings=SETTINGS, log=log) == 1
+    assert watch_ticks(ticker, loop(tmp_path, stop), stop, settings=SETTINGS, log=log) == 1
     assert "ticks have stopped" in caplog.text
-    assert stop.given()
+    assert stop.is_set()
 
 
-def test_a_tick_that_hangs_is_noticed_and_does_not_keep_the_scheduler_from_ending(
-    tmp_path: Path, stop: StopNotice
-) -> None:
-    with StopNotice() as never:
+def test_hanging_tick_is_noticed_and_does_not_block_the_exit(tmp_path: Path, stop: StopEvent) -> None:
+    with StopEvent() as never:
 
         def hang() -> None:
             never.wait(60)
@@ -194,15 +190,15 @@ def test_a_tick_that_hangs_is_noticed_and_does_not_keep_the_scheduler_from_endin
         ticker.start()
         watched.busy = True
         hasty = replace(SETTINGS, cycle_deadline_seconds=-61.0, stop_grace_seconds=0.1)
-        assert watch(ticker, watched, stop, settings=hasty, log=log) == 1
+        assert watch_ticks(ticker, watched, stop, settings=hasty, log=log) == 1
         began = time.monotonic()
         assert not ticker.close(timeout_seconds=0.2)
         assert time.monotonic() - began < 2
-        never.give()
+        never.set()
         wait_until(lambda: not ticker.alive)
 
 
-def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopNotice) -> None:
+def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopEvent) -> None:
     """After that, APScheduler's next tick lies hours ahead; this test puts it there."""
     watched = loop(tmp_path, stop)
     ticks: list[int] = []
@@ -212,7 +208,7 @@ def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopN
         watched.tick()
         ticks.append(1)
         if len(ticks) >= enough[0]:
-            stop.give()
+            stop.set()
 
     ticker = Ticker(tick, seconds=0.05, clock=SystemClock())
     ticker.start()
@@ -220,7 +216,7 @@ def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopN
     ticker._scheduler.modify_job("tick", next_run_time=SystemClock().now() + timedelta(hours=8))
     enough[0] = len(ticks) + 3
     began = time.monotonic()
-    assert watch(ticker, watched, stop, settings=SETTINGS, log=log) == 0
+    assert watch_ticks(ticker, watched, stop, settings=SETTINGS, log=log) == 0
     assert time.monotonic() - began < 10
     assert ticker.close(timeout_seconds=5)
 

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from comfywatchman.base.config import load
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
-from comfywatchman.readiness.search.budget import Budget
-from comfywatchman.readiness.search.chain import Search, Sought
-from comfywatchman.readiness.search.claims import Proposal, wanted_model
+from comfywatchman.readiness.search.budget import SearchBudget
+from comfywatchman.readiness.search.chain import SearchContext, SearchItem
+from comfywatchman.readiness.search.claims import Proposal, build_query
 from comfywatchman.readiness.search.decisions import Decisions
 from comfywatchman.readiness.search.factory import open_search
 from tests.fakes import FakeClock
@@ -32,13 +32,13 @@ CANARIES = {
 }
 
 
-def sought(name: str, folder: str | None = "loras", *evidence: Proposal, sha256: str | None = None) -> Sought:
+def search_item(name: str, folder: str | None = "loras", *evidence: Proposal, sha256: str | None = None) -> SearchItem:
     """Return what is looked for."""
-    return Sought(wanted_model(name, folder, sha256=sha256), evidence)
+    return SearchItem(build_query(name, folder, sha256=sha256), evidence)
 
 
 @dataclass
-class World:
+class SearchServers:
     """The servers that one test runs, and an `evil` one that nobody may ask."""
 
     civitai: CivitaiServer = field(default_factory=CivitaiServer)
@@ -77,23 +77,23 @@ class World:
         *,
         database: Database | None = None,
         decisions: Decisions | None = None,
-        budget: Budget | None = None,
+        budget: SearchBudget | None = None,
         llm: dict[str, Any] | None = None,
         allow_pickle: bool = False,
         **search: Any,
-    ) -> Iterator[Search]:
+    ) -> Iterator[SearchContext]:
         """Open a search; keywords are keys of `[search]`."""
         settings = self.settings(search=search, llm=llm, allow_pickle=allow_pickle)
-        allowed = budget or Budget(self.clock)
+        allowed = budget or SearchBudget(self.clock)
         with open_search(settings, clock=self.clock, budget=allowed, database=database, decisions=decisions) as opened:
             yield opened
 
 
 @contextmanager
-def world(*scripts: Script) -> Iterator[World]:
+def search_servers(*scripts: Script) -> Iterator[SearchServers]:
     """Start the servers; a language model only when it has something to say."""
     with ExitStack() as stack:
-        made = World(llm=ChatServer(*scripts) if scripts else None)
+        made = SearchServers(llm=ChatServer(*scripts) if scripts else None)
         for server in (made.civitai, made.hugging_face, made.evil, made.llm):
             if server is not None:
                 stack.enter_context(server)

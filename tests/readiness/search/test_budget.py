@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.readiness.search.budget import Budget, BudgetedSession
+from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
 from tests.fakes import FakeClock
 from tests.servers.base import LocalServer, Reply
 
@@ -18,7 +18,7 @@ def code_of(session: BudgetedSession, url: str) -> str:
 
 def test_time_ends_a_budget_and_it_stays_ended() -> None:
     clock = FakeClock()
-    budget = Budget(clock, seconds=20)
+    budget = SearchBudget(clock, seconds=20)
     budget.take()
     assert budget.refusal() is None
     clock.advance(awake=20)
@@ -31,11 +31,11 @@ def test_time_ends_a_budget_and_it_stays_ended() -> None:
 
 def test_no_time_at_all_asks_nobody() -> None:
     with pytest.raises(Failure):
-        Budget(FakeClock(), seconds=0).check()
+        SearchBudget(FakeClock(), seconds=0).check()
 
 
 def test_requests_end_a_budget_when_one_more_is_wanted() -> None:
-    budget = Budget(FakeClock(), requests=2)
+    budget = SearchBudget(FakeClock(), requests=2)
     budget.take()
     budget.take()
     assert budget.refusal() is None
@@ -45,7 +45,7 @@ def test_requests_end_a_budget_when_one_more_is_wanted() -> None:
 
 
 def test_an_interrupted_search_asks_nobody_any_more() -> None:
-    budget = Budget(FakeClock())
+    budget = SearchBudget(FakeClock())
     budget.stop()
     with pytest.raises(Failure, match="interrupted"):
         budget.take()
@@ -53,19 +53,19 @@ def test_an_interrupted_search_asks_nobody_any_more() -> None:
 
 def test_every_kind_of_request_is_counted_and_passed_on() -> None:
     with LocalServer({"/a": Reply(b"[1]", headers={"X-A": "b"})}) as server:
-        budget = Budget(FakeClock(), requests=3)
+        budget = SearchBudget(FakeClock(), requests=3)
         with BudgetedSession(budget, timeout_seconds=5) as session:
             assert session.get_json(f"{server.url}/a", token="t")  # noqa: S106 - no password == [1]
             assert session.head(f"{server.url}/a").headers["x-a"] == "b"
-            assert session.post_json(f"{server.url}/a", {"q": 1}).parsed() == [1]
+            assert session.post_json(f"{server.url}/a", {"q": 1}).parse_json() == [1]
             assert code_of(session, f"{server.url}/b") == "search-budget"
     assert [asked.method for asked in server.asked] == ["GET", "HEAD", "POST"]
     assert server.asked[0].headers["authorization"] == "Bearer t"
     assert budget.requests == 3
 
 
-def test_the_same_question_is_asked_once_unless_it_was_refused_or_is_about_a_part() -> None:
-    budget = Budget(FakeClock())
+def test_equal_requests_are_sent_once() -> None:
+    budget = SearchBudget(FakeClock())
     with LocalServer({"/a": Reply(b"[1]")}) as server, BudgetedSession(budget, timeout_seconds=5) as session:
         answers = [session.get(f"{server.url}/{path}").body for path in ("a", "a", "a?q=1")]
         assert [session.get(f"{server.url}/none").status for _ in range(2)] == [404, 404]
@@ -78,27 +78,27 @@ def test_the_same_question_is_asked_once_unless_it_was_refused_or_is_about_a_par
 
 def test_what_is_kept_of_answers_is_bounded() -> None:
     large = Reply(bytes(12 << 20))
-    keeping = BudgetedSession(Budget(FakeClock()), timeout_seconds=30)
+    keeping = BudgetedSession(SearchBudget(FakeClock()), timeout_seconds=30)
     with LocalServer({"/1": large, "/2": large, "/3": large}) as server, keeping as session:
         for path in "123123":
             session.get(f"{server.url}/{path}")
     assert [asked.path for asked in server.asked] == ["/1", "/2", "/3", "/3"]
 
 
-def test_a_server_that_keeps_silent_twice_is_left_alone_and_others_are_not() -> None:
+def test_two_timeouts_pause_only_that_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    budget = Budget(FakeClock())
+    budget = SearchBudget(FakeClock())
     with LocalServer({"/a": Reply(b"1")}) as server, BudgetedSession(budget, timeout_seconds=5) as session:
         assert {code_of(session, f"{silent}/{number}") for number in range(4)} == {"http-unreachable"}
         assert budget.requests == 2
         assert session.get(f"{server.url}/a").status == 200
 
 
-def test_the_silence_of_a_server_is_remembered_with_its_reason_and_without_what_was_asked() -> None:
+def test_first_timeout_reason_is_kept_without_the_url() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = f"127.0.0.1:{listener.getsockname()[1]}"
-    budget = Budget(FakeClock())
+    budget = SearchBudget(FakeClock())
     with LocalServer({"/a": Reply(b"{}", 500)}) as server, BudgetedSession(budget, timeout_seconds=5) as session:
         for path in ("secret/one", "two"):
             code_of(session, f"http://{silent}/{path}?key=x")
@@ -107,7 +107,10 @@ def test_the_silence_of_a_server_is_remembered_with_its_reason_and_without_what_
 
 
 def test_one_silence_between_answers_is_forgiven() -> None:
-    with LocalServer({"/a": Reply(b"1")}) as server, BudgetedSession(Budget(FakeClock()), timeout_seconds=5) as session:
+    with (
+        LocalServer({"/a": Reply(b"1")}) as server,
+        BudgetedSession(SearchBudget(FakeClock()), timeout_seconds=5) as session,
+    ):
         server.pages["/cut"] = lambda _asked, _handler: None
         for _ in range(3):
             assert code_of(session, f"{server.url}/cut") == "http-unreachable"
@@ -115,13 +118,13 @@ def test_one_silence_between_answers_is_forgiven() -> None:
 
 
 def test_a_body_that_cannot_be_used_is_no_silence() -> None:
-    small = BudgetedSession(Budget(FakeClock()), timeout_seconds=5, max_bytes=1000)
+    small = BudgetedSession(SearchBudget(FakeClock()), timeout_seconds=5, max_bytes=1000)
     with LocalServer({"/a": Reply(b"x" * 2000)}) as server, small as session:
         assert [code_of(session, f"{server.url}/a") for _ in range(4)] == ["http-body"] * 4
 
 
 def test_a_server_that_asks_for_patience_is_left_alone() -> None:
-    patient = BudgetedSession(Budget(FakeClock()), timeout_seconds=5)
+    patient = BudgetedSession(SearchBudget(FakeClock()), timeout_seconds=5)
     with LocalServer({"/a": Reply(b"{}", 429)}) as server, patient as session:
         assert session.get(f"{server.url}/a").status == 429
         assert code_of(session, f"{server.url}/a") == "search-paused"

@@ -7,23 +7,25 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.readiness.database import Database, open_database
-from comfywatchman.readiness.search.cache import Recalled, SearchMemory, lifetime_seconds, model_key
-from comfywatchman.readiness.search.claims import Proposal, wanted_model
-from comfywatchman.readiness.search.results import Candidate, Ids, SearchResult, SearchStatus
+from comfywatchman.readiness.search.cache import CachedSearch, SearchCache, cache_key, lifetime_seconds
+from comfywatchman.readiness.search.claims import Proposal, build_query
+from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
 
 NOW = datetime(2026, 11, 20, 14, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-WANTED = wanted_model("a.safetensors", "loras")
+WANTED = build_query("a.safetensors", "loras")
 
 
 def answer(status: SearchStatus) -> SearchResult:
-    candidate = Candidate("civitai", "a.safetensors", Ids(civitai_model=1, civitai_version=2), differences=("4 ≠ 8",))
+    candidate = SearchCandidate(
+        "civitai", "a.safetensors", HubIds(civitai_model=1, civitai_version=2), differences=("4 ≠ 8",)
+    )
     return SearchResult(status, "a.safetensors", "loras", "2026-11-20T14:00:00Z", candidates=(candidate,))
 
 
-def memory(database: Database, later: timedelta = timedelta()) -> SearchMemory:
-    return SearchMemory(database, now=NOW + later)
+def memory(database: Database, later: timedelta = timedelta()) -> SearchCache:
+    return SearchCache(database, now=NOW + later)
 
 
 @pytest.fixture
@@ -49,17 +51,17 @@ def test_each_kind_of_answer_counts_for_its_own_time(
     path: Path, status: SearchStatus, age: timedelta, *, counts: bool
 ) -> None:
     with closing(open_database(path)) as database:
-        memory(database).remember("k", "c", answer(status))
+        memory(database).store("k", "c", answer(status))
     with closing(open_database(path)) as database:
-        recalled = memory(database, age).recall("k", "c")
+        recalled = memory(database, age).look_up("k", "c")
     assert recalled.answer == (answer(status) if counts else None)
     assert recalled.outdated == (None if counts else answer(status))
 
 
 def test_a_found_file_is_held_against_its_hub_again_after_a_week(path: Path) -> None:
     with closing(open_database(path)) as database:
-        memory(database).remember("k", "c", answer(SearchStatus.FOUND))
-        assert [memory(database, age).recall("k", "c").aged for age in (6 * DAY, 8 * DAY, -DAY)] == [False, True, True]
+        memory(database).store("k", "c", answer(SearchStatus.FOUND))
+        assert [memory(database, age).look_up("k", "c").aged for age in (6 * DAY, 8 * DAY, -DAY)] == [False, True, True]
 
 
 def test_only_a_found_has_no_lifetime() -> None:
@@ -69,30 +71,30 @@ def test_only_a_found_has_no_lifetime() -> None:
 def test_what_other_backends_found_counts_and_what_they_did_not_find_does_not(path: Path) -> None:
     with closing(open_database(path)) as database:
         kept = memory(database)
-        kept.remember("k", "others", answer(SearchStatus.NOT_FOUND))
-        assert kept.recall("k", "c") == Recalled()
-        kept.remember("k", "others", answer(SearchStatus.UNCERTAIN))
-        assert kept.recall("k", "c") == Recalled(doubts=(answer(SearchStatus.UNCERTAIN),))
-        kept.remember("k", "c", answer(SearchStatus.NOT_FOUND))
-        recalled = kept.recall("k", "c")
+        kept.store("k", "others", answer(SearchStatus.NOT_FOUND))
+        assert kept.look_up("k", "c") == CachedSearch()
+        kept.store("k", "others", answer(SearchStatus.UNCERTAIN))
+        assert kept.look_up("k", "c") == CachedSearch(doubts=(answer(SearchStatus.UNCERTAIN),))
+        kept.store("k", "c", answer(SearchStatus.NOT_FOUND))
+        recalled = kept.look_up("k", "c")
         assert (recalled.answer, recalled.doubts) == (
             answer(SearchStatus.NOT_FOUND),
             (answer(SearchStatus.UNCERTAIN),),
         )
-        kept.remember("k", "others", answer(SearchStatus.FOUND))
-        assert kept.recall("k", "c") == Recalled(answer(SearchStatus.FOUND))
-        assert kept.recall("another", "c") == Recalled()
+        kept.store("k", "others", answer(SearchStatus.FOUND))
+        assert kept.look_up("k", "c") == CachedSearch(answer(SearchStatus.FOUND))
+        assert kept.look_up("another", "c") == CachedSearch()
 
 
 def test_a_later_answer_replaces_the_earlier_and_forgetting_drops_all(path: Path) -> None:
     with closing(open_database(path)) as database:
         kept = memory(database)
-        kept.remember("k", "c", answer(SearchStatus.FOUND))
-        kept.remember("k", "c", answer(SearchStatus.UNCERTAIN))
-        assert kept.recall("k", "c").answer == answer(SearchStatus.UNCERTAIN)
-        kept.remember("k", "d", answer(SearchStatus.FOUND))
+        kept.store("k", "c", answer(SearchStatus.FOUND))
+        kept.store("k", "c", answer(SearchStatus.UNCERTAIN))
+        assert kept.look_up("k", "c").answer == answer(SearchStatus.UNCERTAIN)
+        kept.store("k", "d", answer(SearchStatus.FOUND))
         kept.forget("k")
-        assert kept.recall("k", "c") == Recalled()
+        assert kept.look_up("k", "c") == CachedSearch()
 
 
 def test_a_damaged_row_is_as_if_it_were_not_there(path: Path) -> None:
@@ -100,25 +102,25 @@ def test_a_damaged_row_is_as_if_it_were_not_there(path: Path) -> None:
         kept = memory(database)
         kept.write([("INSERT INTO search_answer VALUES ('k', 'c', 0, ?)", [(b"{broken",)])])
         kept.write([("INSERT INTO search_answer VALUES ('k', 'd', 0, ?)", [(b'{"status": "PERHAPS"}',)])])
-        assert kept.recall("k", "c") == Recalled()
+        assert kept.look_up("k", "c") == CachedSearch()
 
 
 def test_what_is_older_than_a_year_is_dropped_in_time(path: Path) -> None:
     with closing(open_database(path)) as database:
-        memory(database).remember("old", "c", answer(SearchStatus.FOUND))
-        memory(database, 500 * DAY).remember("new", "c", answer(SearchStatus.FOUND))
+        memory(database).store("old", "c", answer(SearchStatus.FOUND))
+        memory(database, 500 * DAY).store("new", "c", answer(SearchStatus.FOUND))
         assert memory(database, 500 * DAY).read("SELECT model FROM search_answer") == [("new",)]
 
 
 def test_a_models_key_follows_what_is_said_of_it() -> None:
-    claim = Proposal("workflow", "node 1", Ids(repo="a/b"), "a.safetensors")
-    again = Proposal("workflow", "node 2", Ids(repo="a/b"), "a.safetensors")
+    claim = Proposal("workflow", "node 1", HubIds(repo="a/b"), "a.safetensors")
+    again = Proposal("workflow", "node 2", HubIds(repo="a/b"), "a.safetensors")
     keys = {
-        model_key(WANTED),
-        model_key(wanted_model("a.safetensors", "vae")),
-        model_key(wanted_model("b.safetensors", "loras")),
-        model_key(wanted_model("a.safetensors", "loras", sha256="a" * 64)),
-        model_key(WANTED, [claim]),
+        cache_key(WANTED),
+        cache_key(build_query("a.safetensors", "vae")),
+        cache_key(build_query("b.safetensors", "loras")),
+        cache_key(build_query("a.safetensors", "loras", sha256="a" * 64)),
+        cache_key(WANTED, [claim]),
     }
     assert len(keys) == 5
-    assert model_key(WANTED, [claim]) == model_key(WANTED, [again, claim])
+    assert cache_key(WANTED, [claim]) == cache_key(WANTED, [again, claim])

@@ -10,20 +10,20 @@ from typing import Any
 import pytest
 
 from comfywatchman.readiness.database import Database, open_database
-from comfywatchman.readiness.search.budget import Budget
+from comfywatchman.readiness.search.budget import SearchBudget
 from comfywatchman.readiness.search.chain import (
     NO_HASH,
     NO_MODEL,
     Backend,
-    Search,
-    Sought,
+    SearchContext,
+    SearchItem,
     is_not_asked,
     search_multiple_models,
 )
-from comfywatchman.readiness.search.claims import Proposal, wanted_model
-from comfywatchman.readiness.search.decisions import choose, load_decisions
-from comfywatchman.readiness.search.results import SEVERAL, Ids, SearchResult, SearchStatus
-from tests.readiness.search.servers import World, sought, world
+from comfywatchman.readiness.search.claims import Proposal, build_query
+from comfywatchman.readiness.search.decisions import load_decisions, store_choice
+from comfywatchman.readiness.search.results import DIFFERING_HASHES, HubIds, SearchResult, SearchStatus
+from tests.readiness.search.servers import SearchServers, search_item, search_servers
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
@@ -45,8 +45,8 @@ def on_civitai(*names: str) -> dict[str, Any]:
     return model_json("detail", [version_json([file_json(name) for name in names])])
 
 
-def one(search: Search, ref: Sought | str = NAME, **options: Any) -> SearchResult:
-    (answer,) = search_multiple_models([sought(ref) if isinstance(ref, str) else ref], search, **options)
+def one(search: SearchContext, ref: SearchItem | str = NAME, **options: Any) -> SearchResult:
+    (answer,) = search_multiple_models([search_item(ref) if isinstance(ref, str) else ref], search, **options)
     return answer
 
 
@@ -55,20 +55,20 @@ def statuses(answers: Sequence[SearchResult]) -> list[str]:
 
 
 def declared(repo: str = "a/b", path: str = NAME) -> Proposal:
-    return Proposal("workflow", "the workflow's node 3", Ids(repo=repo, revision="main", path=path), NAME)
+    return Proposal("workflow", "the workflow's node 3", HubIds(repo=repo, revision="main", path=path), NAME)
 
 
 def test_what_the_workflow_declares_is_verified_before_anybody_is_searched() -> None:
-    with world(picks()) as made, made.search() as search:
+    with search_servers(picks()) as made, made.search() as search:
         made.hugging_face.repos = {"a/b": Repo({NAME: FILE})}
-        answer = one(search, sought(NAME, "loras", declared()))
+        answer = one(search, search_item(NAME, "loras", declared()))
         assert (answer.status, answer.sha256, answer.type) == (SearchStatus.FOUND, FILE.digest, "loras")
         assert made.civitai.asked == []
         assert [asked.method for asked in made.hugging_face.asked] == ["HEAD"]
 
 
 def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
-    with world(picks()) as made:
+    with search_servers(picks()) as made:
         made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
         with made.search(backend_order=("huggingface", "qwen", "civitai")) as search:
             answer = one(search)
@@ -84,19 +84,19 @@ def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
 
 @pytest.mark.parametrize("order", [("huggingface", "civitai"), ("civitai", "huggingface")])
 def test_a_name_that_two_hubs_give_to_different_files_is_uncertain(order: tuple[Backend, ...]) -> None:
-    with world() as made, made.search(backend_order=order) as search:
+    with search_servers() as made, made.search(backend_order=order) as search:
         made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
         made.civitai.models = [on_civitai(NAME)]
         answer = one(search)
     assert answer.status is SearchStatus.UNCERTAIN
     assert {candidate.source for candidate in answer.candidates} == {"civitai", "huggingface"}
-    assert SEVERAL in answer.evidence
+    assert DIFFERING_HASHES in answer.evidence
 
 
 def test_a_file_proved_by_its_declared_hash_is_looked_for_nowhere_else() -> None:
-    with world() as made, made.search(backend_order=("huggingface", "civitai")) as search:
+    with search_servers() as made, made.search(backend_order=("huggingface", "civitai")) as search:
         made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
-        ref = Sought(wanted_model(NAME, "loras", sha256=FILE.digest))
+        ref = SearchItem(build_query(NAME, "loras", sha256=FILE.digest))
         assert one(search, ref).confidence == "hash"
         assert made.civitai.asked == []
 
@@ -107,7 +107,7 @@ def test_other_backends_are_asked_for_one_call_only_also_when_it_breaks(*, break
         if breaks:
             raise LookupError
 
-    with world(picks()) as made, made.search() as search:
+    with search_servers(picks()) as made, made.search() as search:
         try:
             one(search, backends=["huggingface"], progress=progress)
         except LookupError:
@@ -118,7 +118,7 @@ def test_other_backends_are_asked_for_one_call_only_also_when_it_breaks(*, break
 
 
 def test_the_next_call_after_an_override_asks_the_configured_backends() -> None:
-    with world(picks()) as made, made.search() as search:
+    with search_servers(picks()) as made, made.search() as search:
         one(search, backends=["huggingface"])
         one(search)
         assert made.llm is not None
@@ -127,7 +127,7 @@ def test_the_next_call_after_an_override_asks_the_configured_backends() -> None:
 
 
 def test_a_doubt_is_not_taken_back_by_a_later_backend() -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search() as search:
             answer = one(search)
@@ -137,7 +137,7 @@ def test_a_doubt_is_not_taken_back_by_a_later_backend() -> None:
 
 
 def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
-    with world(Reply(b"", 500)) as made:
+    with search_servers(Reply(b"", 500)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search() as search:
             failed = one(search)
@@ -149,13 +149,13 @@ def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
 
 
 def test_an_error_of_the_site_is_never_not_found() -> None:
-    with world(picks()) as made, made.search() as search:
+    with search_servers(picks()) as made, made.search() as search:
         made.civitai.brown_outs = 99
         assert one(search).status is SearchStatus.ERROR
 
 
 def test_without_a_language_model_the_other_backends_answer_and_it_is_said() -> None:
-    with world() as made:
+    with search_servers() as made:
         with made.search() as search:
             answer = one(search)
             assert answer.status is SearchStatus.NOT_FOUND
@@ -169,7 +169,7 @@ def test_without_a_language_model_the_other_backends_answer_and_it_is_said() -> 
 
 
 def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
-    with world() as made, made.search() as search:
+    with search_servers() as made, made.search() as search:
         alone = one(search, backends=["civarchive"])
         both = one(search, backends=["civarchive", "civitai"])
         assert made.evil.asked == []
@@ -179,15 +179,15 @@ def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
 
 
 def test_no_backend_at_all_knows_only_what_is_declared() -> None:
-    with world() as made, made.search(backend_order=()) as search:
+    with search_servers() as made, made.search(backend_order=()) as search:
         made.hugging_face.repos = {"a/b": Repo({NAME: FILE})}
-        assert one(search, sought(NAME, "loras", declared())).status is SearchStatus.FOUND
+        assert one(search, search_item(NAME, "loras", declared())).status is SearchStatus.FOUND
         assert one(search).status is SearchStatus.ERROR
 
 
 def test_the_archive_of_deleted_models_is_asked_by_hash_when_it_is_named() -> None:
-    with world() as made, made.search() as search:
-        answer = one(search, sought(NAME, sha256="a" * 64), backends=["civarchive"])
+    with search_servers() as made, made.search() as search:
+        answer = one(search, search_item(NAME, sha256="a" * 64), backends=["civarchive"])
         assert made.evil.asked[0].path == f"/api/sha256/{'a' * 64}"
         assert answer.status is SearchStatus.ERROR
 
@@ -196,12 +196,12 @@ def test_the_archive_of_deleted_models_is_asked_by_hash_when_it_is_named() -> No
     "name", ["Cute & Fun wow! モデル.safetensors", "XL\\sub\\détail (v1) [x].safetensors", "C4D.pt"]
 )
 def test_odd_names_are_looked_for(name: str) -> None:
-    with world() as made:
+    with search_servers() as made:
         own = name.rpartition("\\")[2]
         made.hugging_face.repos = {"a/any": Repo({f"x/{own}": FILE})}
         with made.search(allow_pickle=True) as search:
-            claim = Proposal("workflow", "w", Ids(repo="a/any", path=f"x/{own}"), own)
-            answer = one(search, sought(name, "loras", claim))
+            claim = Proposal("workflow", "w", HubIds(repo="a/any", path=f"x/{own}"), own)
+            answer = one(search, search_item(name, "loras", claim))
     assert (answer.status, answer.filename) == (SearchStatus.FOUND, name)
 
 
@@ -209,7 +209,7 @@ def test_odd_names_are_looked_for(name: str) -> None:
     "name", ["", "../x.safetensors", "C:\\x\\y.safetensors", "/etc/x.safetensors", "a\nb.pt", "12"]
 )
 def test_a_name_that_no_file_can_have_is_asked_of_nobody(name: str) -> None:
-    with world(picks()) as made, made.search() as search:
+    with search_servers(picks()) as made, made.search() as search:
         assert one(search, name).status is SearchStatus.INVALID_FILENAME
         assert made.civitai.asked == []
 
@@ -217,10 +217,10 @@ def test_a_name_that_no_file_can_have_is_asked_of_nobody(name: str) -> None:
 def test_answers_come_in_the_order_asked_and_the_same_model_is_looked_for_once() -> None:
     told: list[tuple[int, int]] = []
     names = [f"detail_{number}.safetensors" for number in range(12)]
-    with world() as made:
+    with search_servers() as made:
         made.civitai.models = [on_civitai(*names[::2])]
         with made.search(parallel=3) as search:
-            refs = [sought(name) for name in (*names, *names)]
+            refs = [search_item(name) for name in (*names, *names)]
             answers = search_multiple_models(refs, search, progress=lambda *state: told.append(state))
             alone = len(made.civitai.asked)
     assert [answer.filename for answer in answers] == [*names, *names]
@@ -230,26 +230,26 @@ def test_answers_come_in_the_order_asked_and_the_same_model_is_looked_for_once()
 
 
 def test_nothing_to_look_for_is_nothing_to_do() -> None:
-    with world() as made, made.search() as search:
+    with search_servers() as made, made.search() as search:
         assert search_multiple_models([], search) == []
 
 
 def test_notes_stand_first_in_the_evidence_and_are_not_remembered(database: Database) -> None:
     note = "This host has a file of that name in vae."
-    with world() as made, made.search(database=database) as search:
-        with_note = one(search, Sought(wanted_model(NAME, "loras"), notes=(note,)))
+    with search_servers() as made, made.search(database=database) as search:
+        with_note = one(search, SearchItem(build_query(NAME, "loras"), notes=(note,)))
         assert with_note.evidence[0] == note
         assert note not in one(search).evidence
 
 
-def asked_again(made: World, search: Search, **options: Any) -> int:
+def asked_again(made: SearchServers, search: SearchContext, **options: Any) -> int:
     before = len(made.civitai.asked) + len(made.hugging_face.asked)
     one(search, **options)
     return len(made.civitai.asked) + len(made.hugging_face.asked) - before
 
 
 def test_an_answer_is_remembered_and_asked_for_again_when_wanted_or_grown_old(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         for days, again in ((0, True), (6, False), (2, True)):
             made.clock.advance(asleep=days * DAY_SECONDS)
             with made.search(database=database) as search:
@@ -262,7 +262,7 @@ def test_an_answer_is_remembered_and_asked_for_again_when_wanted_or_grown_old(da
 
 
 def test_trouble_is_forgotten_after_an_hour(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.civitai.brown_outs = 1
         for seconds, status in ((0, "ERROR"), (1800, "ERROR"), (1801, "NOT_FOUND")):
             made.clock.advance(awake=seconds)
@@ -271,7 +271,7 @@ def test_trouble_is_forgotten_after_an_hour(database: Database) -> None:
 
 
 def test_a_person_who_waits_is_not_told_the_trouble_of_before(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.civitai.brown_outs = 1
         with made.search(database=database) as search:
             assert one(search).status is SearchStatus.ERROR
@@ -284,7 +284,7 @@ def test_a_person_who_waits_is_not_told_the_trouble_of_before(database: Database
 
 
 def test_a_doubt_of_other_backends_is_kept_while_it_counts(database: Database) -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
             assert one(search).status is SearchStatus.UNCERTAIN
@@ -295,7 +295,7 @@ def test_a_doubt_of_other_backends_is_kept_while_it_counts(database: Database) -
 
 
 def test_a_doubt_that_other_backends_have_since_counts_for_a_remembered_answer(database: Database) -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
             assert one(search, backends=["huggingface"]).status is SearchStatus.NOT_FOUND
@@ -305,7 +305,7 @@ def test_a_doubt_that_other_backends_have_since_counts_for_a_remembered_answer(d
 
 
 def test_what_other_backends_found_is_forgotten_when_it_is_gone(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.hugging_face.repos = {"a/detail": Repo({NAME: FILE})}
         with made.search(database=database) as search:
             assert one(search, backends=["huggingface"]).status is SearchStatus.FOUND
@@ -317,12 +317,12 @@ def test_what_other_backends_found_is_forgotten_when_it_is_gone(database: Databa
 
 
 def test_a_doubt_is_asked_on_by_the_next_search_when_the_budget_cut_it_short(database: Database) -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         made.hugging_face.repos = {"a/detail": Repo()}
         order: tuple[Backend, ...] = ("qwen", "huggingface")
         # Two searches on each site for the language model and a look at its pick; nothing is left for the repository.
-        budget = Budget(made.clock, requests=5)
+        budget = SearchBudget(made.clock, requests=5)
         with made.search(database=database, budget=budget, backend_order=order) as search:
             assert one(search).status is SearchStatus.UNCERTAIN
             assert search.budget.refusal() is not None
@@ -332,7 +332,7 @@ def test_a_doubt_is_asked_on_by_the_next_search_when_the_budget_cut_it_short(dat
 
 
 def test_what_was_found_is_held_against_its_hub_after_a_week(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.civitai.models = [on_civitai(NAME)]
         with made.search(database=database) as search:
             first = one(search)
@@ -345,7 +345,7 @@ def test_what_was_found_is_held_against_its_hub_after_a_week(database: Database)
 
 
 def test_a_found_file_that_cannot_be_asked_about_stays_found(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.civitai.models = [on_civitai(NAME)]
         with made.search(database=database) as search:
             first = one(search)
@@ -357,7 +357,7 @@ def test_a_found_file_that_cannot_be_asked_about_stays_found(database: Database)
 
 @pytest.mark.parametrize("change", ["gone", "other bytes"])
 def test_a_found_file_that_is_gone_or_changed_is_looked_for_again(database: Database, change: str) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.civitai.models = [on_civitai(NAME)]
         with made.search(database=database) as search:
             first = one(search)
@@ -374,7 +374,7 @@ def test_a_found_file_that_is_gone_or_changed_is_looked_for_again(database: Data
 
 
 def test_trouble_while_asking_again_does_not_replace_what_is_known(database: Database) -> None:
-    with world() as made:
+    with search_servers() as made:
         made.civitai.models = [on_civitai(NAME)]
         with made.search(database=database) as search:
             first = one(search)
@@ -386,7 +386,7 @@ def test_trouble_while_asking_again_does_not_replace_what_is_known(database: Dat
 
 
 def test_asking_anew_puts_earlier_doubts_of_other_backends_aside(database: Database) -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
             assert one(search).status is SearchStatus.UNCERTAIN
@@ -397,7 +397,7 @@ def test_asking_anew_puts_earlier_doubts_of_other_backends_aside(database: Datab
 
 @pytest.mark.parametrize(("days", "refresh"), [(2, False), (0, True)])
 def test_a_doubt_is_not_taken_back_by_an_error(database: Database, days: int, *, refresh: bool) -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
             first = one(search)
@@ -413,16 +413,16 @@ def test_a_doubt_is_not_taken_back_by_an_error(database: Database, days: int, *,
 
 
 def test_another_language_model_is_another_question(database: Database) -> None:
-    with world(picks()) as made:
+    with search_servers(picks()) as made:
         for model, again in (("a", True), ("a", False), ("b", True)):
             with made.search(database=database, llm={"model": model}) as search:
                 assert (asked_again(made, search) > 0) is again
 
 
 def test_what_the_budget_leaves_open_is_said_and_asked_by_the_next_search(database: Database) -> None:
-    refs = [sought(f"detail_{number}.safetensors") for number in range(6)]
-    with world() as made:
-        with made.search(database=database, budget=Budget(made.clock, requests=4), parallel=1) as search:
+    refs = [search_item(f"detail_{number}.safetensors") for number in range(6)]
+    with search_servers() as made:
+        with made.search(database=database, budget=SearchBudget(made.clock, requests=4), parallel=1) as search:
             answers = search_multiple_models(refs, search)
         assert len(made.civitai.asked) == 4
         open_ones = [is_not_asked(answer) for answer in answers]
@@ -434,14 +434,14 @@ def test_what_the_budget_leaves_open_is_said_and_asked_by_the_next_search(databa
 
 
 def test_an_old_answer_is_better_than_none_when_nobody_may_be_asked(database: Database) -> None:
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search(database=database) as search:
             one(search)
         made.clock.advance(asleep=2 * DAY_SECONDS)
-        with made.search(database=database, budget=Budget(made.clock, seconds=0)) as search:
+        with made.search(database=database, budget=SearchBudget(made.clock, seconds=0)) as search:
             answer = one(search)
-            assert one(search, sought("unknown_one.safetensors")).status is SearchStatus.ERROR
+            assert one(search, search_item("unknown_one.safetensors")).status is SearchStatus.ERROR
     assert answer.status is SearchStatus.UNCERTAIN
     assert answer.candidates[0].name == OTHER
     assert is_not_asked(answer)
@@ -450,11 +450,11 @@ def test_an_old_answer_is_better_than_none_when_nobody_may_be_asked(database: Da
 
 def test_a_persons_choice_is_the_answer_without_asking_anybody(tmp_path: Path) -> None:
     path = tmp_path / "decisions.json"
-    with world(picks(1)) as made:
+    with search_servers(picks(1)) as made:
         made.civitai.models = [on_civitai(OTHER)]
         with made.search() as search:
             doubt = one(search)
-            choose(path, doubt, "1", policy=search.policy, clock=made.clock)
+            store_choice(path, doubt, "1", policy=search.policy, clock=made.clock)
         before = len(made.civitai.asked)
         with made.search(decisions=load_decisions(path)[0]) as search:
             answer = one(search, refresh=True)
@@ -464,13 +464,13 @@ def test_a_persons_choice_is_the_answer_without_asking_anybody(tmp_path: Path) -
 
 
 def test_an_interrupted_search_keeps_what_it_learned_and_ends_at_once(database: Database) -> None:
-    refs = [sought(f"detail_{number}.safetensors") for number in range(40)]
+    refs = [search_item(f"detail_{number}.safetensors") for number in range(40)]
 
     def interrupt(done: int, _all: int) -> None:
         if done == 3:
             raise KeyboardInterrupt
 
-    with world() as made:
+    with search_servers() as made:
         with made.search(database=database, parallel=2) as search:
             with pytest.raises(KeyboardInterrupt):
                 search_multiple_models(refs, search, progress=interrupt)
@@ -484,10 +484,10 @@ def test_an_interrupted_search_keeps_what_it_learned_and_ends_at_once(database: 
 
 @pytest.mark.parametrize("order", [("qwen",), ("civitai",), ("huggingface",), ("qwen", "civitai", "huggingface")])
 def test_an_unplugged_network_is_an_error_for_everything(order: tuple[Backend, ...]) -> None:
-    with world(picks()) as made:
+    with search_servers(picks()) as made:
         pass
     with made.search(backend_order=order) as search:
-        answers = search_multiple_models([sought(f"detail_{number}.safetensors") for number in range(8)], search)
+        answers = search_multiple_models([search_item(f"detail_{number}.safetensors") for number in range(8)], search)
     assert set(statuses(answers)) == {"ERROR"}
     assert search.budget.requests <= 2 * 3 + 4
 
@@ -497,9 +497,9 @@ def test_a_silent_first_address_of_civitai_leaves_the_second_one_to_be_asked() -
         pass
     names = [f"detail_{word}.safetensors" for word in ("red", "green", "blue", "grey")]
     with (
-        world() as made,
+        search_servers() as made,
         made.search(civitai_url=gone.url, civitai_fallback_url=made.civitai.url, parallel=1) as search,
     ):
         made.civitai.models = [on_civitai(*names)]
-        answers = search_multiple_models([sought(name) for name in names], search, backends=["civitai"])
+        answers = search_multiple_models([search_item(name) for name in names], search, backends=["civitai"])
         assert statuses(answers) == ["FOUND"] * 4

@@ -6,39 +6,43 @@ import pytest
 from msgspec.structs import replace
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.lock import hold
-from comfywatchman.readiness.search.claims import wanted_model
-from comfywatchman.readiness.search.decisions import Decisions, answer_for, candidate_id, choose, load_decisions
-from comfywatchman.readiness.search.results import Candidate, Ids, SearchResult, SearchStatus
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.base.lock import hold_lock
+from comfywatchman.readiness.search.claims import build_query
+from comfywatchman.readiness.search.decisions import Decisions, candidate_id, find_answer, load_decisions, store_choice
+from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.verify import SearchPolicy
 from tests.fakes import FakeClock
 
-POLICY = Policy()
+POLICY = SearchPolicy()
 SHA256 = "a" * 64
 LATER = "2026-11-21T00:00:00Z"
-ON_CIVITAI = Candidate(
+ON_CIVITAI = SearchCandidate(
     "civitai",
     "other_name.safetensors",
-    Ids(civitai_model=1, civitai_version=2, civitai_file=3),
+    HubIds(civitai_model=1, civitai_version=2, civitai_file=3),
     "https://civitai.com/api/download/models/2?fileId=3",
     1000,
     SHA256,
     ("its name is another one",),
 )
-ON_HUGGING_FACE = Candidate(
+ON_HUGGING_FACE = SearchCandidate(
     "huggingface",
     "wan.safetensors",
-    Ids(repo="a/b", revision="c" * 40, path="d/wan.safetensors"),
+    HubIds(repo="a/b", revision="c" * 40, path="d/wan.safetensors"),
     f"https://huggingface.co/a/b/resolve/{'c' * 40}/d/wan.safetensors",
     2000,
     "b" * 64,
 )
-WITHOUT_HASH = Candidate("huggingface", "x", Ids(repo="a/b", path="x"), "https://huggingface.co/a/b/resolve/main/x")
-ELSEWHERE = Candidate("evil.example", "wan.safetensors", url="https://evil.example/wan.safetensors", sha256=SHA256)
-UNSEEN = Candidate("civitai", "wan.safetensors", Ids(civitai_version=7), sha256=SHA256)
+WITHOUT_HASH = SearchCandidate(
+    "huggingface", "x", HubIds(repo="a/b", path="x"), "https://huggingface.co/a/b/resolve/main/x"
+)
+ELSEWHERE = SearchCandidate(
+    "evil.example", "wan.safetensors", url="https://evil.example/wan.safetensors", sha256=SHA256
+)
+UNSEEN = SearchCandidate("civitai", "wan.safetensors", HubIds(civitai_version=7), sha256=SHA256)
 
 
-def result(*candidates: Candidate, name: str = "sub\\wan.safetensors") -> SearchResult:
+def result(*candidates: SearchCandidate, name: str = "sub\\wan.safetensors") -> SearchResult:
     return SearchResult(
         SearchStatus.UNCERTAIN, name, "loras", "2026-11-20T14:00:00Z", candidates=candidates or (ON_CIVITAI,)
     )
@@ -54,10 +58,10 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("choice", ["1", "civitai:1/2/3"])
 def test_a_choice_is_the_answer_of_later_searches_and_keeps_its_hash(path: Path, choice: str) -> None:
-    choose(path, ALL, choice, policy=POLICY, clock=FakeClock())
+    store_choice(path, ALL, choice, policy=POLICY, clock=FakeClock())
     known, damaged = load_decisions(path)
     assert damaged is None
-    found = known.result_for(wanted_model("sub/wan.safetensors", "loras"), POLICY, LATER)
+    found = known.find_result(build_query("sub/wan.safetensors", "loras"), POLICY, LATER)
     assert found is not None
     assert (found.status, found.confidence, found.sha256) == (SearchStatus.FOUND, "chosen", SHA256)
     assert (found.filename, found.type, found.searched_at) == ("sub/wan.safetensors", "loras", LATER)
@@ -66,8 +70,8 @@ def test_a_choice_is_the_answer_of_later_searches_and_keeps_its_hash(path: Path,
 
 
 def test_an_exact_size_is_kept(path: Path) -> None:
-    choose(path, ALL, "huggingface:a/b/d/wan.safetensors", policy=POLICY, clock=FakeClock())
-    found = load_decisions(path)[0].result_for(wanted_model("sub/wan.safetensors", "loras"), POLICY, LATER)
+    store_choice(path, ALL, "huggingface:a/b/d/wan.safetensors", policy=POLICY, clock=FakeClock())
+    found = load_decisions(path)[0].find_result(build_query("sub/wan.safetensors", "loras"), POLICY, LATER)
     assert found is not None
     assert found.size == 2000
 
@@ -76,8 +80,8 @@ def test_an_exact_size_is_kept(path: Path) -> None:
     ("name", "folder"), [("wan.safetensors", "loras"), ("sub/wan.safetensors", "vae"), ("sub/wan.safetensors", None)]
 )
 def test_a_choice_is_for_one_model_of_one_folder(path: Path, name: str, folder: str | None) -> None:
-    choose(path, ALL, "1", policy=POLICY, clock=FakeClock())
-    assert load_decisions(path)[0].result_for(wanted_model(name, folder), POLICY, LATER) is None
+    store_choice(path, ALL, "1", policy=POLICY, clock=FakeClock())
+    assert load_decisions(path)[0].find_result(build_query(name, folder), POLICY, LATER) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +99,7 @@ def test_a_choice_is_for_one_model_of_one_folder(path: Path, name: str, folder: 
 )
 def test_what_could_not_be_checked_cannot_be_chosen(path: Path, choice: str, reason: str) -> None:
     with pytest.raises(Failure, match=reason) as caught:
-        choose(path, ALL, choice, policy=POLICY, clock=FakeClock())
+        store_choice(path, ALL, choice, policy=POLICY, clock=FakeClock())
     assert caught.value.code == "choice-impossible"
     assert not path.exists()
 
@@ -103,20 +107,20 @@ def test_what_could_not_be_checked_cannot_be_chosen(path: Path, choice: str, rea
 @pytest.mark.parametrize("sha256", ["", "zz", SHA256.upper() + "G", "AB" * 32])
 def test_a_hash_that_is_none_proves_nothing(path: Path, sha256: str) -> None:
     with pytest.raises(Failure, match="no SHA-256"):
-        choose(path, result(replace(ON_CIVITAI, sha256=sha256)), "1", policy=POLICY, clock=FakeClock())
+        store_choice(path, result(replace(ON_CIVITAI, sha256=sha256)), "1", policy=POLICY, clock=FakeClock())
 
 
 def test_an_answer_without_candidates_says_what_to_do(path: Path) -> None:
     empty = SearchResult(SearchStatus.NOT_FOUND, "a.safetensors", None, LATER)
     with pytest.raises(Failure) as caught:
-        choose(path, empty, "1", policy=POLICY, clock=FakeClock())
+        store_choice(path, empty, "1", policy=POLICY, clock=FakeClock())
     assert "comfywatchman resolve" in str(caught.value.hint)
 
 
 def test_choices_are_added_and_replaced_one_by_one(path: Path) -> None:
-    choose(path, ALL, "1", policy=POLICY, clock=FakeClock())
-    choose(path, result(name="b.safetensors"), "1", policy=POLICY, clock=FakeClock())
-    choose(path, ALL, "2", policy=POLICY, clock=FakeClock())
+    store_choice(path, ALL, "1", policy=POLICY, clock=FakeClock())
+    store_choice(path, result(name="b.safetensors"), "1", policy=POLICY, clock=FakeClock())
+    store_choice(path, ALL, "2", policy=POLICY, clock=FakeClock())
     known = load_decisions(path)[0].decisions
     assert {key: one.candidate for key, one in known.items()} == {
         "loras/sub/wan.safetensors": ON_HUGGING_FACE,
@@ -127,8 +131,8 @@ def test_choices_are_added_and_replaced_one_by_one(path: Path) -> None:
 def test_a_choice_waits_for_nobody_and_says_who_holds_the_file(path: Path) -> None:
     path.parent.mkdir()
     clock = FakeClock()
-    with hold(path.with_suffix(".lock"), command="other", clock=clock), pytest.raises(Failure) as caught:
-        choose(path, ALL, "1", policy=POLICY, clock=clock)
+    with hold_lock(path.with_suffix(".lock"), command="other", clock=clock), pytest.raises(Failure) as caught:
+        store_choice(path, ALL, "1", policy=POLICY, clock=clock)
     assert caught.value.code == "lock-held"
 
 
@@ -138,13 +142,13 @@ def test_a_file_that_somebody_spoiled_is_set_aside_and_reported(path: Path) -> N
     known, damaged = load_decisions(path)
     assert known == Decisions()
     assert damaged is not None
-    assert damaged.kept_as is not None
+    assert damaged.moved_to is not None
 
 
 def test_an_address_written_into_the_file_by_hand_is_not_used(path: Path) -> None:
-    choose(path, ALL, "1", policy=POLICY, clock=FakeClock())
+    store_choice(path, ALL, "1", policy=POLICY, clock=FakeClock())
     path.write_text(path.read_text().replace("https://civitai.com/", "https://evilcivitai.com/"))
-    assert load_decisions(path)[0].result_for(wanted_model("sub/wan.safetensors", "loras"), POLICY, LATER) is None
+    assert load_decisions(path)[0].find_result(build_query("sub/wan.safetensors", "loras"), POLICY, LATER) is None
 
 
 def test_nothing_is_chosen_where_there_is_no_file(path: Path) -> None:
@@ -163,25 +167,25 @@ def test_every_candidate_has_a_name_for_people() -> None:
 def test_the_latest_answer_about_a_name_is_meant_with_the_candidates_of_all() -> None:
     later = result(ON_HUGGING_FACE)
     for name in ("sub\\wan.safetensors", "sub/wan.safetensors", "loras/sub/wan.safetensors", "wan.safetensors"):
-        found = answer_for(name, [later, result(ON_CIVITAI, ON_HUGGING_FACE)])
+        found = find_answer(name, [later, result(ON_CIVITAI, ON_HUGGING_FACE)])
         assert found.candidates == (ON_HUGGING_FACE, ON_CIVITAI)
         assert found.filename == later.filename
 
 
 def test_a_full_name_goes_before_a_last_part() -> None:
     below, above = result(name="sub/wan.safetensors"), result(ON_HUGGING_FACE, name="wan.safetensors")
-    assert answer_for("wan.safetensors", [below, above]) == above
-    assert answer_for("loras/wan.safetensors", [below, above]) == above
-    assert answer_for("sub/wan.safetensors", [below, above]) == below
+    assert find_answer("wan.safetensors", [below, above]) == above
+    assert find_answer("loras/wan.safetensors", [below, above]) == above
+    assert find_answer("sub/wan.safetensors", [below, above]) == below
 
 
 def test_a_name_that_several_models_bear_must_be_written_out() -> None:
     two = [result(name="a/wan.safetensors"), result(name="b/wan.safetensors")]
     with pytest.raises(Failure, match="Several models") as caught:
-        answer_for("wan.safetensors", two)
+        find_answer("wan.safetensors", two)
     assert "loras/a/wan.safetensors, loras/b/wan.safetensors" in str(caught.value.hint)
 
 
 def test_a_name_that_nobody_looked_for_is_not_known() -> None:
     with pytest.raises(Failure, match="Nothing is known"):
-        answer_for("other.safetensors", [result()])
+        find_answer("other.safetensors", [result()])

@@ -7,8 +7,8 @@ from msgspec.structs import replace
 
 from comfywatchman.base.config import load
 from comfywatchman.base.settings import Settings
-from comfywatchman.readiness.search.budget import Budget
-from comfywatchman.readiness.search.factory import cycle_budget, open_search, policy_of
+from comfywatchman.readiness.search.budget import SearchBudget
+from comfywatchman.readiness.search.factory import build_cycle_budget, build_policy, open_search
 from comfywatchman.sources.llm.openai import ChatCompletions
 from comfywatchman.sources.llm.qwen_cli import QwenCommand
 from tests.fakes import FakeClock
@@ -20,12 +20,12 @@ def settings() -> Settings:
 
 
 def configuration(settings: Settings) -> str:
-    with open_search(settings, clock=FakeClock(), budget=Budget(FakeClock())) as search:
+    with open_search(settings, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
         return search.configuration
 
 
 def test_nothing_is_asked_of_a_language_model_until_one_is_configured(settings: Settings) -> None:
-    with open_search(settings, clock=FakeClock(), budget=Budget(FakeClock())) as search:
+    with open_search(settings, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
         assert search.model is None
         assert search.backend_order == ("qwen", "civitai")
         assert search.memory is None
@@ -34,7 +34,7 @@ def test_nothing_is_asked_of_a_language_model_until_one_is_configured(settings: 
 def test_each_driver_is_what_the_configuration_names(settings: Settings) -> None:
     for driver, kind in (("openai", ChatCompletions), ("qwen-cli", QwenCommand)):
         changed = replace(settings, llm=replace(settings.llm, driver=driver, rounds=3))
-        with open_search(changed, clock=FakeClock(), budget=Budget(FakeClock())) as search:
+        with open_search(changed, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
             assert search.model is not None
             assert isinstance(search.model.provider, kind)
             assert (search.model.rounds, search.model.web) == (3, None)
@@ -59,22 +59,22 @@ def test_the_web_is_searched_only_where_all_that_it_needs_is_there(
         search=replace(settings.search, web_search=kind, web_search_url=url),
         secrets=replace(settings.secrets, tavily_api_key=key),
     )
-    with open_search(changed, clock=FakeClock(), budget=Budget(FakeClock())) as search:
+    with open_search(changed, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
         assert search.model is not None
         assert (search.model.web is not None) is searches
 
 
 def test_only_hosts_that_the_configuration_names_are_trusted_beside_the_sites(settings: Settings) -> None:
-    assert policy_of(settings).extra_hosts == frozenset()
+    assert build_policy(settings).extra_hosts == frozenset()
     mirror = replace(settings.search, huggingface_url="https://mirror.example:8443", civitai_fallback_url="")
     changed = replace(settings, search=mirror, downloads=replace(settings.downloads, allow_pickle=True))
-    assert policy_of(changed).extra_hosts == {"mirror.example:8443"}
-    assert (policy_of(settings).allow_pickle, policy_of(changed).allow_pickle) == (False, True)
+    assert build_policy(changed).extra_hosts == {"mirror.example:8443"}
+    assert (build_policy(settings).allow_pickle, build_policy(changed).allow_pickle) == (False, True)
 
 
 def test_a_cycle_may_ask_what_the_configuration_allows(settings: Settings) -> None:
     clock = FakeClock()
-    budget = cycle_budget(replace(settings, search=replace(settings.search, budget_seconds=5.0)), clock)
+    budget = build_cycle_budget(replace(settings, search=replace(settings.search, budget_seconds=5.0)), clock)
     assert budget.refusal() is None
     clock.advance(awake=5)
     assert budget.refusal() is not None

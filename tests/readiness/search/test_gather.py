@@ -6,18 +6,18 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.base.http import Session
-from comfywatchman.readiness.search.claims import Proposal, ProposedBy, Wanted, wanted_model
+from comfywatchman.base.http import HttpSession
+from comfywatchman.readiness.search.claims import ModelQuery, Proposal, ProposedBy, build_query
 from comfywatchman.readiness.search.gather import (
     Hubs,
-    facts_of,
+    fetch_records,
     search_civarchive,
     search_civitai,
     search_hugging_face,
-    verify,
+    verify_proposals,
 )
-from comfywatchman.readiness.search.results import NO_IDS, Ids, SearchResult, SearchStatus
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds, SearchResult, SearchStatus
+from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.civarchive import CivArchive
 from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
@@ -29,292 +29,296 @@ from tests.servers.huggingface import COMMIT, HubFile, HuggingFaceServer, Repo
 
 AT = "2026-11-20T14:00:00Z"
 NAME = "wan_i2v_high_fp8_scaled.safetensors"
-WANTED = wanted_model(NAME, "loras")
+WANTED = build_query(NAME, "loras")
 DIGEST = sha256_of(NAME).lower()
 
 
 @dataclass
-class World:
+class HubServers:
     """The servers and the clients of them."""
 
     civitai: CivitaiServer
     huggingface: HuggingFaceServer
     cdn: CdnServer
     hubs: Hubs
-    policy: Policy
+    policy: SearchPolicy
 
-    def verify(self, *proposals: Proposal, wanted: Wanted = WANTED) -> SearchResult:
-        return verify(wanted, proposals, self.hubs, policy=self.policy, searched_at=AT)
+    def verify(self, *proposals: Proposal, wanted: ModelQuery = WANTED) -> SearchResult:
+        return verify_proposals(wanted, proposals, self.hubs, policy=self.policy, searched_at=AT)
 
-    def civitai_search(self, wanted: Wanted = WANTED, **more: Any) -> SearchResult:
+    def civitai_search(self, wanted: ModelQuery = WANTED, **more: Any) -> SearchResult:
         return search_civitai(wanted, self.hubs, policy=self.policy, searched_at=AT, **more)
 
-    def hugging_face_search(self, wanted: Wanted = WANTED, **more: Any) -> SearchResult:
+    def hugging_face_search(self, wanted: ModelQuery = WANTED, **more: Any) -> SearchResult:
         return search_hugging_face(wanted, self.hubs, policy=self.policy, searched_at=AT, **more)
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
+def hub_servers() -> Iterator[HubServers]:
     with (
         CdnServer() as cdn,
         CivitaiServer(cdn=cdn) as civitai,
         HuggingFaceServer(cdn=cdn) as huggingface,
-        Session(timeout_seconds=10) as session,
+        HttpSession(timeout_seconds=10) as session,
     ):
         hubs = Hubs(
             Civitai(session, civitai.url, None, "civitai-token"),
             HuggingFace(session, huggingface.url, "hf-token"),
         )
         hosts = frozenset({f"127.0.0.1:{server.port}" for server in (civitai, huggingface)})
-        yield World(civitai, huggingface, cdn, hubs, Policy(extra_hosts=hosts))
+        yield HubServers(civitai, huggingface, cdn, hubs, SearchPolicy(extra_hosts=hosts))
 
 
-def says(ids: Ids = NO_IDS, *, by: ProposedBy = "model", name: str = "") -> Proposal:
+def says(ids: HubIds = NO_HUB_IDS, *, by: ProposedBy = "model", name: str = "") -> Proposal:
     return Proposal(by, "somebody", ids, name=name)
 
 
-def put(world: World, *names: str, type: str = "LORA", **changes: Any) -> dict[str, Any]:  # noqa: A002 - Civitai's word
+def put(hub_servers: HubServers, *names: str, type: str = "LORA", **changes: Any) -> dict[str, Any]:  # noqa: A002 - Civitai's word
     version = version_json([file_json(name) for name in names], **changes)
-    world.civitai.models.append(model_json("Wan i2v high", [version], type=type))
+    hub_servers.civitai.models.append(model_json("Wan i2v high", [version], type=type))
     return version
 
 
-def test_a_proposed_version_is_found_by_its_file_of_that_name(world: World) -> None:
-    version = put(world, "other_1.safetensors", NAME, baseModel="Wan 2.2")
-    result = world.verify(says(Ids(civitai_version=version["id"])))
+def test_a_proposed_version_is_found_by_its_file_of_that_name(hub_servers: HubServers) -> None:
+    version = put(hub_servers, "other_1.safetensors", NAME, baseModel="Wan 2.2")
+    result = hub_servers.verify(says(HubIds(civitai_version=version["id"])))
     assert (result.status, result.sha256, result.source) == (SearchStatus.FOUND, DIGEST, "civitai")
     file_id = version["files"][1]["id"]
-    assert result.url == f"{world.civitai.url}/api/download/models/{version['id']}?fileId={file_id}"
+    assert result.url == f"{hub_servers.civitai.url}/api/download/models/{version['id']}?fileId={file_id}"
     assert (result.ids.civitai_version, result.ids.civitai_file) == (version["id"], file_id)
     assert result.base_model == "Wan 2.2"
     assert result.size is None
 
 
-def test_a_proposed_model_is_looked_through_in_all_its_versions(world: World) -> None:
+def test_a_proposed_model_is_looked_through_in_all_its_versions(hub_servers: HubServers) -> None:
     old, new = version_json([file_json(NAME)]), version_json([file_json("new_1.safetensors")])
     model = model_json("Wan", [new, old])
-    world.civitai.models = [model]
-    assert world.verify(says(Ids(civitai_model=model["id"]))).ids.civitai_version == old["id"]
+    hub_servers.civitai.models = [model]
+    assert hub_servers.verify(says(HubIds(civitai_model=model["id"]))).ids.civitai_version == old["id"]
 
 
-def test_a_proposed_file_id_is_held_to(world: World) -> None:
-    version = put(world, "other_1.safetensors", NAME)
-    wrong = Ids(civitai_version=version["id"], civitai_file=version["files"][0]["id"])
-    result = world.verify(says(wrong))
+def test_a_proposed_file_id_is_held_to(hub_servers: HubServers) -> None:
+    version = put(hub_servers, "other_1.safetensors", NAME)
+    wrong = HubIds(civitai_version=version["id"], civitai_file=version["files"][0]["id"])
+    result = hub_servers.verify(says(wrong))
     assert (result.status, [one.name for one in result.candidates]) == (
         SearchStatus.UNCERTAIN,
         ["other_1.safetensors"],
     )
-    assert world.verify(says(Ids(civitai_version=version["id"], civitai_file=1))).status is SearchStatus.NOT_FOUND
+    assert (
+        hub_servers.verify(says(HubIds(civitai_version=version["id"], civitai_file=1))).status is SearchStatus.NOT_FOUND
+    )
 
 
-@pytest.mark.parametrize("ids", [Ids(civitai_version=404), Ids(civitai_model=404), Ids(repo="no/body", path=NAME)])
-def test_what_was_made_up_does_not_exist(world: World, ids: Ids) -> None:
-    result = world.verify(says(ids))
+@pytest.mark.parametrize(
+    "ids", [HubIds(civitai_version=404), HubIds(civitai_model=404), HubIds(repo="no/body", path=NAME)]
+)
+def test_what_was_made_up_does_not_exist(hub_servers: HubServers, ids: HubIds) -> None:
+    result = hub_servers.verify(says(ids))
     assert (result.status, result.candidates) == (SearchStatus.NOT_FOUND, ())
     assert result.evidence
 
 
-def test_a_proposed_file_on_hugging_face_is_pinned_to_its_commit(world: World) -> None:
-    world.huggingface.repos["o/n"] = Repo({f"loras/{NAME}": HubFile(size=5 << 30, sha256=DIGEST)})
-    result = world.verify(says(Ids(repo="o/n", revision="main", path=f"loras/{NAME}")))
+def test_a_proposed_file_on_hugging_face_is_pinned_to_its_commit(hub_servers: HubServers) -> None:
+    hub_servers.huggingface.repos["o/n"] = Repo({f"loras/{NAME}": HubFile(size=5 << 30, sha256=DIGEST)})
+    result = hub_servers.verify(says(HubIds(repo="o/n", revision="main", path=f"loras/{NAME}")))
     assert (result.status, result.size, result.sha256) == (SearchStatus.FOUND, 5 << 30, DIGEST)
-    assert result.url == f"{world.huggingface.url}/o/n/resolve/{COMMIT}/loras/{NAME}"
-    assert result.ids == Ids(repo="o/n", revision=COMMIT, path=f"loras/{NAME}")
-    assert world.cdn.asked == []
+    assert result.url == f"{hub_servers.huggingface.url}/o/n/resolve/{COMMIT}/loras/{NAME}"
+    assert result.ids == HubIds(repo="o/n", revision=COMMIT, path=f"loras/{NAME}")
+    assert hub_servers.cdn.asked == []
 
 
-def test_a_proposed_repository_is_looked_through_for_the_name(world: World) -> None:
+def test_a_proposed_repository_is_looked_through_for_the_name(hub_servers: HubServers) -> None:
     files = {f"a/{NAME}": HubFile(size=5 << 30, sha256=DIGEST), "b/other.safetensors": HubFile(b"x")}
-    world.huggingface.repos["o/n"] = Repo(files)
-    assert world.verify(says(Ids(repo="o/n"))).ids.path == f"a/{NAME}"
-    other = wanted_model("wan_t2v_low_1.safetensors", "loras")
-    assert world.verify(says(Ids(repo="o/n")), wanted=other).status is SearchStatus.NOT_FOUND
+    hub_servers.huggingface.repos["o/n"] = Repo(files)
+    assert hub_servers.verify(says(HubIds(repo="o/n"))).ids.path == f"a/{NAME}"
+    other = build_query("wan_t2v_low_1.safetensors", "loras")
+    assert hub_servers.verify(says(HubIds(repo="o/n")), wanted=other).status is SearchStatus.NOT_FOUND
 
 
-def test_a_gated_repository_is_a_doubt_with_what_to_do(world: World) -> None:
-    world.huggingface.repos["o/n"] = Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)}, gated=True)
-    for ids in (Ids(repo="o/n", path=NAME), Ids(repo="o/n")):
-        result = world.verify(says(ids, name=NAME))
+def test_a_gated_repository_is_a_doubt_with_what_to_do(hub_servers: HubServers) -> None:
+    hub_servers.huggingface.repos["o/n"] = Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)}, gated=True)
+    for ids in (HubIds(repo="o/n", path=NAME), HubIds(repo="o/n")):
+        result = hub_servers.verify(says(ids, name=NAME))
         assert result.status is SearchStatus.UNCERTAIN
         assert "terms" in result.candidates[0].reasons[0]
         assert result.candidates[0].name == NAME
 
 
-def test_a_small_file_without_sha256_is_a_doubt(world: World) -> None:
-    world.huggingface.repos["o/n"] = Repo({NAME: HubFile(b"x" * 2000, "small")})
-    assert world.verify(says(Ids(repo="o/n", path=NAME))).status is SearchStatus.UNCERTAIN
+def test_a_small_file_without_sha256_is_a_doubt(hub_servers: HubServers) -> None:
+    hub_servers.huggingface.repos["o/n"] = Repo({NAME: HubFile(b"x" * 2000, "small")})
+    assert hub_servers.verify(says(HubIds(repo="o/n", path=NAME))).status is SearchStatus.UNCERTAIN
 
 
-def test_the_same_bytes_on_both_hubs_are_one_model(world: World) -> None:
-    version = put(world, NAME)
-    world.huggingface.repos["o/n"] = Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})
-    both = (says(Ids(civitai_version=version["id"])), says(Ids(repo="o/n", path=NAME)))
-    assert world.verify(*both).status is SearchStatus.FOUND
-    world.huggingface.repos["o/n"].files[NAME].sha256 = "e" * 64
-    result = world.verify(*both)
+def test_the_same_bytes_on_both_hubs_are_one_model(hub_servers: HubServers) -> None:
+    version = put(hub_servers, NAME)
+    hub_servers.huggingface.repos["o/n"] = Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})
+    both = (says(HubIds(civitai_version=version["id"])), says(HubIds(repo="o/n", path=NAME)))
+    assert hub_servers.verify(*both).status is SearchStatus.FOUND
+    hub_servers.huggingface.repos["o/n"].files[NAME].sha256 = "e" * 64
+    result = hub_servers.verify(*both)
     assert result.status is SearchStatus.UNCERTAIN
     assert {one.source for one in result.candidates} == {"civitai", "huggingface"}
 
 
-def test_an_address_on_another_host_is_shown_and_never_asked(world: World) -> None:
+def test_an_address_on_another_host_is_shown_and_never_asked(hub_servers: HubServers) -> None:
     with LocalServer() as elsewhere:
         claim = Proposal("note", "a note", name=NAME, url=f"{elsewhere.url}/{NAME}")
-        result = world.verify(claim)
+        result = hub_servers.verify(claim)
         assert result.status is SearchStatus.UNCERTAIN
         assert "cannot be verified" in result.candidates[0].reasons[0]
         assert elsewhere.asked == []
 
 
-def test_a_hub_that_is_switched_off_is_not_asked(world: World) -> None:
-    ids = Ids(repo="o/n", path=NAME)
-    facts = facts_of(says(ids), WANTED, Hubs())
+def test_a_hub_that_is_switched_off_is_not_asked(hub_servers: HubServers) -> None:
+    ids = HubIds(repo="o/n", path=NAME)
+    facts = fetch_records(says(ids), WANTED, Hubs())
     assert [(one.state, one.source, one.said) for one in facts] == [
         ("unverifiable", "huggingface", "its hub is not to be asked")
     ]
-    assert facts_of(says(Ids(civitai_model=1)), WANTED, Hubs())[0].source == "civitai"
+    assert fetch_records(says(HubIds(civitai_model=1)), WANTED, Hubs())[0].source == "civitai"
     for search in (search_civitai, search_hugging_face, search_civarchive):
-        assert search(WANTED, Hubs(), policy=Policy(), searched_at=AT).status is SearchStatus.NOT_FOUND
-    assert world.huggingface.asked == []
+        assert search(WANTED, Hubs(), policy=SearchPolicy(), searched_at=AT).status is SearchStatus.NOT_FOUND
+    assert hub_servers.huggingface.asked == []
 
 
-def test_trouble_with_one_hub_hides_no_answer_of_the_other(world: World) -> None:
-    version = put(world, NAME)
-    world.huggingface.limited = 9
-    claims = (says(Ids(repo="o/n", path=NAME)), says(Ids(civitai_version=version["id"])))
-    assert world.verify(*claims).status is SearchStatus.FOUND
-    result = world.verify(claims[0])
+def test_trouble_with_one_hub_hides_no_answer_of_the_other(hub_servers: HubServers) -> None:
+    version = put(hub_servers, NAME)
+    hub_servers.huggingface.limited = 9
+    claims = (says(HubIds(repo="o/n", path=NAME)), says(HubIds(civitai_version=version["id"])))
+    assert hub_servers.verify(*claims).status is SearchStatus.FOUND
+    result = hub_servers.verify(claims[0])
     assert result.status is SearchStatus.ERROR
     assert "too often" in result.evidence[0]
 
 
-def test_no_more_proposals_are_looked_into_than_the_bound(world: World) -> None:
-    world.verify(*(says(Ids(civitai_version=n)) for n in range(1, 200)))
-    assert len(world.civitai.asked) == 40
-    result = world.verify(*(says(Ids(civitai_version=n)) for n in range(1, 42)))
+def test_no_more_proposals_are_looked_into_than_the_bound(hub_servers: HubServers) -> None:
+    hub_servers.verify(*(says(HubIds(civitai_version=n)) for n in range(1, 200)))
+    assert len(hub_servers.civitai.asked) == 40
+    result = hub_servers.verify(*(says(HubIds(civitai_version=n)) for n in range(1, 42)))
     assert result.status is SearchStatus.UNCERTAIN
     assert result.evidence[-1] == "Of 41 proposals, the last 1 were not looked into."
-    world.civitai.asked.clear()
-    world.verify(*(says(Ids(civitai_version=7)) for _ in range(9)))
-    assert len(world.civitai.asked) == 1
+    hub_servers.civitai.asked.clear()
+    hub_servers.verify(*(says(HubIds(civitai_version=7)) for _ in range(9)))
+    assert len(hub_servers.civitai.asked) == 1
 
 
-def test_a_name_that_can_be_no_file_is_not_searched(world: World) -> None:
-    wanted = wanted_model("../x.safetensors", "loras")
-    assert world.verify(says(Ids(civitai_version=1)), wanted=wanted).status is SearchStatus.INVALID_FILENAME
-    assert world.civitai_search(wanted).status is SearchStatus.INVALID_FILENAME
-    assert world.hugging_face_search(wanted).status is SearchStatus.INVALID_FILENAME
-    assert world.civitai.asked == world.huggingface.asked == []
+def test_a_name_that_can_be_no_file_is_not_searched(hub_servers: HubServers) -> None:
+    wanted = build_query("../x.safetensors", "loras")
+    assert hub_servers.verify(says(HubIds(civitai_version=1)), wanted=wanted).status is SearchStatus.INVALID_FILENAME
+    assert hub_servers.civitai_search(wanted).status is SearchStatus.INVALID_FILENAME
+    assert hub_servers.hugging_face_search(wanted).status is SearchStatus.INVALID_FILENAME
+    assert hub_servers.civitai.asked == hub_servers.huggingface.asked == []
 
 
-def test_civitai_is_searched_by_the_words_of_a_name(world: World) -> None:
-    put(world, NAME)
-    assert world.civitai_search().sha256 == DIGEST
-    put(world, NAME.replace("wan", "Wan"))
-    assert world.civitai_search().status is SearchStatus.UNCERTAIN
+def test_civitai_is_searched_by_the_words_of_a_name(hub_servers: HubServers) -> None:
+    put(hub_servers, NAME)
+    assert hub_servers.civitai_search().sha256 == DIGEST
+    put(hub_servers, NAME.replace("wan", "Wan"))
+    assert hub_servers.civitai_search().status is SearchStatus.UNCERTAIN
 
 
-def test_a_type_that_contradicts_the_loader_is_a_doubt(world: World) -> None:
-    put(world, NAME, type="Checkpoint")
-    result = world.civitai_search()
+def test_a_type_that_contradicts_the_loader_is_a_doubt(hub_servers: HubServers) -> None:
+    put(hub_servers, NAME, type="Checkpoint")
+    result = hub_servers.civitai_search()
     assert result.status is SearchStatus.UNCERTAIN
     assert "loras" in result.candidates[0].reasons[0]
-    assert world.civitai_search(wanted_model(NAME, "diffusion_models")).status is SearchStatus.FOUND
+    assert hub_servers.civitai_search(build_query(NAME, "diffusion_models")).status is SearchStatus.FOUND
 
 
-def test_another_precision_is_suggested(world: World) -> None:
-    put(world, NAME.replace("fp8_scaled", "bf16"), "wan_t2v_high_fp8_scaled.safetensors")
-    result = world.civitai_search()
+def test_another_precision_is_suggested(hub_servers: HubServers) -> None:
+    put(hub_servers, NAME.replace("fp8_scaled", "bf16"), "wan_t2v_high_fp8_scaled.safetensors")
+    result = hub_servers.civitai_search()
     assert result.status is SearchStatus.UNCERTAIN
     assert [one.label for one in result.candidates] == ["same model, other precision"]
 
 
-def test_a_declared_hash_is_asked_for_before_any_name(world: World) -> None:
-    version = put(world, "quite_other_name.safetensors")
+def test_a_declared_hash_is_asked_for_before_any_name(hub_servers: HubServers) -> None:
+    version = put(hub_servers, "quite_other_name.safetensors")
     digest = version["files"][0]["hashes"]["SHA256"]
-    wanted = wanted_model(NAME, "loras", sha256=digest)
-    assert world.civitai_search(wanted).confidence == "hash"
-    assert len(world.civitai.asked) == 1
-    world.civitai.by_hash_lies = {digest}
-    assert world.civitai_search(wanted).status is SearchStatus.NOT_FOUND
+    wanted = build_query(NAME, "loras", sha256=digest)
+    assert hub_servers.civitai_search(wanted).confidence == "hash"
+    assert len(hub_servers.civitai.asked) == 1
+    hub_servers.civitai.by_hash_lies = {digest}
+    assert hub_servers.civitai_search(wanted).status is SearchStatus.NOT_FOUND
 
 
-def test_early_access_and_closed_downloads_are_told(world: World) -> None:
-    put(world, NAME, paidAccess={"permanent": False, "endsAt": "2026-12-01T00:00:00.000Z"})
-    assert any("2026-12-01" in line for line in world.civitai_search().evidence)
-    world.civitai.models.clear()
-    put(world, NAME, paidAccess={"permanent": True, "endsAt": None})
-    assert any("Only buyers" in line for line in world.civitai_search().evidence)
-    world.civitai.models.clear()
-    put(world, NAME, usageControl="Generation")
-    assert any("does not let it" in line for line in world.civitai_search().evidence)
+def test_early_access_and_closed_downloads_are_told(hub_servers: HubServers) -> None:
+    put(hub_servers, NAME, paidAccess={"permanent": False, "endsAt": "2026-12-01T00:00:00.000Z"})
+    assert any("2026-12-01" in line for line in hub_servers.civitai_search().evidence)
+    hub_servers.civitai.models.clear()
+    put(hub_servers, NAME, paidAccess={"permanent": True, "endsAt": None})
+    assert any("Only buyers" in line for line in hub_servers.civitai_search().evidence)
+    hub_servers.civitai.models.clear()
+    put(hub_servers, NAME, usageControl="Generation")
+    assert any("does not let it" in line for line in hub_servers.civitai_search().evidence)
 
 
-def test_a_search_that_fails_is_an_error(world: World) -> None:
-    world.civitai.brown_outs = world.huggingface.brown_outs = 9
-    assert world.civitai_search().status is SearchStatus.ERROR
-    assert world.hugging_face_search().status is SearchStatus.ERROR
+def test_a_search_that_fails_is_an_error(hub_servers: HubServers) -> None:
+    hub_servers.civitai.brown_outs = hub_servers.huggingface.brown_outs = 9
+    assert hub_servers.civitai_search().status is SearchStatus.ERROR
+    assert hub_servers.hugging_face_search().status is SearchStatus.ERROR
 
 
-def test_a_name_among_more_models_than_are_read_is_a_doubt_and_never_not_found(world: World) -> None:
+def test_truncated_civitai_search_is_uncertain(hub_servers: HubServers) -> None:
     models = [model_json(f"Wan {n}", [version_json([file_json(f"other_{n}.safetensors")])]) for n in range(301)]
     models[-1]["modelVersions"][0]["files"][0]["name"] = NAME
-    world.civitai.models = models
-    result = world.civitai_search()
+    hub_servers.civitai.models = models
+    result = hub_servers.civitai_search()
     assert (result.status, result.candidates) == (SearchStatus.UNCERTAIN, ())
     terms = '"wan", "wan i2v high fp8 scaled", "wan i2v high"'
     assert result.evidence == (f"Civitai has more for {terms} than was looked through.",)
-    world.civitai.models = models[:300]
-    assert world.civitai_search().status is SearchStatus.NOT_FOUND
-    world.civitai.models = models[1:]
-    assert world.civitai_search().status is SearchStatus.FOUND
+    hub_servers.civitai.models = models[:300]
+    assert hub_servers.civitai_search().status is SearchStatus.NOT_FOUND
+    hub_servers.civitai.models = models[1:]
+    assert hub_servers.civitai_search().status is SearchStatus.FOUND
 
 
-def test_a_name_in_one_of_more_repositories_than_are_read_is_a_doubt(world: World) -> None:
+def test_a_name_in_one_of_more_repositories_than_are_read_is_a_doubt(hub_servers: HubServers) -> None:
     repos = {f"o/wan-{n}": Repo({"x.safetensors": HubFile(b"x")}) for n in range(5)}
-    world.huggingface.repos = {**repos, "o/wan-last": Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})}
-    result = world.hugging_face_search()
+    hub_servers.huggingface.repos = {**repos, "o/wan-last": Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})}
+    result = hub_servers.hugging_face_search()
     assert (result.status, result.evidence) == (
         SearchStatus.UNCERTAIN,
         ('Hugging Face has more for "wan" than was looked through.',),
     )
-    world.huggingface.repos = dict(repos)
-    assert world.hugging_face_search().status is SearchStatus.NOT_FOUND
+    hub_servers.huggingface.repos = dict(repos)
+    assert hub_servers.hugging_face_search().status is SearchStatus.NOT_FOUND
 
 
-def test_a_repository_that_was_closed_to_the_search_may_hold_it(world: World) -> None:
-    world.huggingface.repos["o/wan-closed"] = Repo({NAME: HubFile(b"x")}, gated=True)
-    result = world.hugging_face_search()
+def test_a_repository_that_was_closed_to_the_search_may_hold_it(hub_servers: HubServers) -> None:
+    hub_servers.huggingface.repos["o/wan-closed"] = Repo({NAME: HubFile(b"x")}, gated=True)
+    result = hub_servers.hugging_face_search()
     assert result.status is SearchStatus.UNCERTAIN
     assert "o/wan-closed is gated" in result.evidence[0]
 
 
-def test_of_many_precisions_in_a_repository_the_one_wanted_is_asked_for_first(world: World) -> None:
+def test_exact_name_is_read_before_other_precisions(hub_servers: HubServers) -> None:
     kinds = ("Q2_K", "Q3_K_S", "Q3_K_M", "Q4_0", "Q4_K_M", "Q5_K_M")
-    wanted = wanted_model("flux1-dev-Q8_0.gguf", "diffusion_models")
+    wanted = build_query("flux1-dev-Q8_0.gguf", "diffusion_models")
     files = {f"flux1-dev-{kind}.gguf": HubFile(size=5 << 30, sha256=sha256_of(kind).lower()) for kind in kinds}
     files[wanted.filename] = HubFile(size=5 << 30, sha256=DIGEST)
-    world.huggingface.repos["o/flux1-dev-gguf"] = Repo(files)
-    assert world.hugging_face_search(wanted, terms=["flux1-dev"]).sha256 == DIGEST
+    hub_servers.huggingface.repos["o/flux1-dev-gguf"] = Repo(files)
+    assert hub_servers.hugging_face_search(wanted, terms=["flux1-dev"]).sha256 == DIGEST
 
 
-def test_hugging_face_is_searched_by_repository(world: World) -> None:
-    world.huggingface.repos["kijai/wan-i2v"] = Repo({f"x/{NAME}": HubFile(size=5 << 30, sha256=DIGEST)})
-    world.huggingface.repos["kijai/wan-closed"] = Repo({NAME: HubFile(b"x")}, gated=True)
-    assert world.hugging_face_search().status is SearchStatus.FOUND
-    assert world.hugging_face_search(terms=["kijai"]).status is SearchStatus.FOUND
-    del world.huggingface.repos["kijai/wan-closed"]
-    absent = wanted_model("wan_of_nobody_9.safetensors", "loras")
-    assert world.hugging_face_search(absent).status is SearchStatus.NOT_FOUND
+def test_hugging_face_is_searched_by_repository(hub_servers: HubServers) -> None:
+    hub_servers.huggingface.repos["kijai/wan-i2v"] = Repo({f"x/{NAME}": HubFile(size=5 << 30, sha256=DIGEST)})
+    hub_servers.huggingface.repos["kijai/wan-closed"] = Repo({NAME: HubFile(b"x")}, gated=True)
+    assert hub_servers.hugging_face_search().status is SearchStatus.FOUND
+    assert hub_servers.hugging_face_search(terms=["kijai"]).status is SearchStatus.FOUND
+    del hub_servers.huggingface.repos["kijai/wan-closed"]
+    absent = build_query("wan_of_nobody_9.safetensors", "loras")
+    assert hub_servers.hugging_face_search(absent).status is SearchStatus.NOT_FOUND
 
 
 def test_what_the_archive_remembers_is_a_hint_and_never_found() -> None:
-    wanted = wanted_model(NAME, "loras", sha256=DIGEST)
-    with CivArchiveServer() as server, Session(timeout_seconds=10) as session:
+    wanted = build_query(NAME, "loras", sha256=DIGEST)
+    with CivArchiveServer() as server, HttpSession(timeout_seconds=10) as session:
         hubs = Hubs(civarchive=CivArchive(session, server.url))
 
-        def asked(one: Wanted) -> SearchResult:
-            return search_civarchive(one, hubs, policy=Policy(), searched_at=AT)
+        def asked(one: ModelQuery) -> SearchResult:
+            return search_civarchive(one, hubs, policy=SearchPolicy(), searched_at=AT)
 
         assert asked(wanted).status is SearchStatus.NOT_FOUND
         server.versions = [archived_version(NAME, DIGEST, mirrors=2)]
@@ -327,32 +331,34 @@ def test_what_the_archive_remembers_is_a_hint_and_never_found() -> None:
         assert asked(wanted).status is SearchStatus.ERROR
 
 
-def test_each_token_goes_to_its_own_site_only(world: World) -> None:
-    version = put(world, NAME)
-    world.huggingface.repos["o/n"] = Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})
-    world.verify(says(Ids(civitai_version=version["id"])), says(Ids(repo="o/n", path=NAME)), says(Ids(repo="o/n")))
-    world.civitai_search()
-    world.hugging_face_search(terms=["o/n"])
-    assert {asked.headers["authorization"] for asked in world.civitai.asked} == {"Bearer civitai-token"}
-    assert {asked.headers["authorization"] for asked in world.huggingface.asked} == {"Bearer hf-token"}
-    assert "hf-token" not in repr(world.civitai.asked)
-    assert "civitai-token" not in repr(world.huggingface.asked)
-    assert not any("token" in asked.path for asked in (*world.civitai.asked, *world.huggingface.asked))
-    assert world.cdn.asked == []
+def test_each_token_goes_to_its_own_site_only(hub_servers: HubServers) -> None:
+    version = put(hub_servers, NAME)
+    hub_servers.huggingface.repos["o/n"] = Repo({NAME: HubFile(size=5 << 30, sha256=DIGEST)})
+    hub_servers.verify(
+        says(HubIds(civitai_version=version["id"])), says(HubIds(repo="o/n", path=NAME)), says(HubIds(repo="o/n"))
+    )
+    hub_servers.civitai_search()
+    hub_servers.hugging_face_search(terms=["o/n"])
+    assert {asked.headers["authorization"] for asked in hub_servers.civitai.asked} == {"Bearer civitai-token"}
+    assert {asked.headers["authorization"] for asked in hub_servers.huggingface.asked} == {"Bearer hf-token"}
+    assert "hf-token" not in repr(hub_servers.civitai.asked)
+    assert "civitai-token" not in repr(hub_servers.huggingface.asked)
+    assert not any("token" in asked.path for asked in (*hub_servers.civitai.asked, *hub_servers.huggingface.asked))
+    assert hub_servers.cdn.asked == []
 
 
-def test_what_a_silent_hub_was_to_verify_keeps_its_ids_and_the_address_that_they_make() -> None:
+def test_unverified_proposal_keeps_its_ids_and_url() -> None:
     with HuggingFaceServer() as gone:
         pass
     proposals = (
-        Proposal("workflow", "it", Ids(repo="o/n", path="x/a.safetensors")),
-        Proposal("workflow", "it", Ids(repo="o/n"), "a.safetensors"),
-        Proposal("workflow", "it", Ids(civitai_version=5, civitai_file=6), "a.safetensors"),
-        Proposal("workflow", "it", Ids(civitai_model=4), "a.safetensors"),
+        Proposal("workflow", "it", HubIds(repo="o/n", path="x/a.safetensors")),
+        Proposal("workflow", "it", HubIds(repo="o/n"), "a.safetensors"),
+        Proposal("workflow", "it", HubIds(civitai_version=5, civitai_file=6), "a.safetensors"),
+        Proposal("workflow", "it", HubIds(civitai_model=4), "a.safetensors"),
     )
-    with Session(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=5) as session:
         hubs = Hubs(Civitai(session, gone.url, None), HuggingFace(session, gone.url))
-        found = [facts_of(one, wanted_model("a.safetensors", "loras"), hubs)[0] for one in proposals]
+        found = [fetch_records(one, build_query("a.safetensors", "loras"), hubs)[0] for one in proposals]
     assert {one.state for one in found} == {"unknown"}
     assert [one.name for one in found] == ["a.safetensors"] * 4
     assert [one.said for one in found] == ["Hugging Face did not answer."] * 2 + ["Civitai did not answer."] * 2

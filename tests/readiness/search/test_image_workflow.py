@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from comfywatchman.readiness.search.image_workflow import workflow_in
+from comfywatchman.readiness.search.image_workflow import extract_workflow
 
 GRAPH: dict[str, Any] = {"nodes": [], "links": []}
 PROMPT = {"1": {"class_type": "KSampler", "inputs": {}}}
@@ -23,7 +23,7 @@ PROMPT = {"1": {"class_type": "KSampler", "inputs": {}}}
     ],
 )
 def test_the_graph_is_taken_before_the_prompt_wherever_they_stand(meta: dict[str, Any], found: object) -> None:
-    content = workflow_in(meta)
+    content = extract_workflow(meta)
     assert content is not None
     assert json.loads(content) == found
 
@@ -44,9 +44,9 @@ def test_the_graph_is_taken_before_the_prompt_wherever_they_stand(meta: dict[str
     ],
 )
 def test_what_is_no_workflow_is_none(meta: dict[str, Any]) -> None:
-    assert workflow_in(meta) is None
+    assert extract_workflow(meta) is None
 
 
 def test_half_characters_do_not_keep_a_workflow_from_being_read() -> None:
-    assert workflow_in({"comfy": json.dumps({"workflow": GRAPH | {"title": "\ud800"}})}) is not None
-    assert workflow_in({"workflow": GRAPH | {"title": "\ud800"}}) is not None
+    assert extract_workflow({"comfy": json.dumps({"workflow": GRAPH | {"title": "\ud800"}})}) is not None
+    assert extract_workflow({"workflow": GRAPH | {"title": "\ud800"}}) is not None

@@ -4,14 +4,18 @@ from collections.abc import Iterator
 
 import pytest
 
-from comfywatchman.base.http import Session
+from comfywatchman.base.http import HttpSession
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.workflow.document import DeclaredModel, Format, Workflow
-from comfywatchman.readiness.search.claims import wanted_model
-from comfywatchman.readiness.search.gather import Hubs, verify
-from comfywatchman.readiness.search.local_evidence import proposals_of_catalogue, proposals_of_workflow, wanted_of
-from comfywatchman.readiness.search.results import Ids, SearchResult, SearchStatus
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.comfyui.workflow.document import DeclaredModel, Workflow, WorkflowFormat
+from comfywatchman.readiness.search.claims import build_query
+from comfywatchman.readiness.search.gather import Hubs, verify_proposals
+from comfywatchman.readiness.search.local_evidence import (
+    build_reference_query,
+    read_catalogue_proposals,
+    read_workflow_proposals,
+)
+from comfywatchman.readiness.search.results import HubIds, SearchResult, SearchStatus
+from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.catalogue import Catalogue, CatalogueEntry
 from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
@@ -20,8 +24,8 @@ from tests.servers.huggingface import HubFile, HuggingFaceServer, Repo
 
 NAME = "ae.safetensors"
 URL = f"https://huggingface.co/Comfy-Org/z/resolve/main/split/vae/{NAME}"
-IDS = Ids(repo="Comfy-Org/z", revision="main", path=f"split/vae/{NAME}")
-WANTED = wanted_model(NAME, "vae")
+IDS = HubIds(repo="Comfy-Org/z", revision="main", path=f"split/vae/{NAME}")
+WANTED = build_query(NAME, "vae")
 A, B = "a" * 64, "b" * 64
 
 
@@ -37,7 +41,7 @@ def declared(
 
 
 def workflow(*models: DeclaredModel, notes: tuple[str, ...] = ()) -> Workflow:
-    return Workflow(Format.UI, "json", (), models, notes)
+    return Workflow(WorkflowFormat.UI, "json", (), models, notes)
 
 
 def reference(value: str = NAME) -> Reference:
@@ -45,22 +49,25 @@ def reference(value: str = NAME) -> Reference:
 
 
 def test_a_declaration_is_a_proposal_of_its_node() -> None:
-    found = proposals_of_workflow(workflow(declared(), declared("other_1.safetensors"), declared(url=None)), WANTED)
+    found = read_workflow_proposals(workflow(declared(), declared("other_1.safetensors"), declared(url=None)), WANTED)
     assert [(one.by, one.ids, one.name) for one in found] == [("workflow", IDS, NAME)]
     assert found[0].who == "the workflow's node 12:5"
-    listed = proposals_of_workflow(workflow(declared("sub\\AE.safetensors", node="")), WANTED)
+    listed = read_workflow_proposals(workflow(declared("sub\\AE.safetensors", node="")), WANTED)
     assert [(one.who, one.name) for one in listed] == [("the workflow's list of models", "AE.safetensors")]
 
 
 def test_declared_hashes_count_when_they_agree_and_are_sha256() -> None:
-    assert wanted_of(reference()).sha256 is None
-    assert wanted_of(reference(), workflow(declared(digest=A.upper()), declared())).sha256 == A
-    assert wanted_of(reference(), workflow(declared(digest=A), declared(digest=B))).sha256 is None
+    assert build_reference_query(reference()).sha256 is None
+    assert build_reference_query(reference(), workflow(declared(digest=A.upper()), declared())).sha256 == A
+    assert build_reference_query(reference(), workflow(declared(digest=A), declared(digest=B))).sha256 is None
     assert (
-        wanted_of(reference(), workflow(declared(digest=A, kind="MD5"), declared(digest=A, kind=None))).sha256 is None
+        build_reference_query(
+            reference(), workflow(declared(digest=A, kind="MD5"), declared(digest=A, kind=None))
+        ).sha256
+        is None
     )
-    assert wanted_of(reference("other_1.safetensors"), workflow(declared(digest=A))).sha256 is None
-    assert wanted_of(reference("FLUX\\ae.safetensors")).names == (NAME,)
+    assert build_reference_query(reference("other_1.safetensors"), workflow(declared(digest=A))).sha256 is None
+    assert build_reference_query(reference("FLUX\\ae.safetensors")).names == (NAME,)
 
 
 def test_links_in_notes_are_proposals_when_they_can_mean_the_model() -> None:
@@ -68,25 +75,25 @@ def test_links_in_notes_are_proposals_when_they_can_mean_the_model() -> None:
     others = (
         "https://github.com/a/b/ae.safetensors https://github.com/a/b/other.safetensors https://[broken/ae.safetensors"
     )
-    found = proposals_of_workflow(workflow(notes=(note, others, note)), WANTED)
+    found = read_workflow_proposals(workflow(notes=(note, others, note)), WANTED)
     assert [(one.by, one.ids, one.name) for one in found] == [
         ("note", IDS, NAME),
-        ("note", Ids(civitai_model=5, civitai_version=6), ""),
-        ("note", Ids(), NAME),
+        ("note", HubIds(civitai_model=5, civitai_version=6), ""),
+        ("note", HubIds(), NAME),
     ]
     assert found[2].who == "a note in the workflow (https://github.com/a/b/ae.safetensors)"
 
 
 def test_a_note_full_of_links_is_read_to_a_bound() -> None:
     note = " ".join(f"https://civitai.com/models/{n}" for n in range(1, 99))
-    assert len(proposals_of_workflow(workflow(notes=(note,)), WANTED)) == 12
+    assert len(read_workflow_proposals(workflow(notes=(note,)), WANTED)) == 12
 
 
 def test_catalogues_propose_what_they_keep_under_the_name() -> None:
     entry = CatalogueEntry("AE.safetensors", URL, "the list", sha256=A)
     elsewhere = CatalogueEntry(NAME, "https://user:secret@github.com/ae.safetensors?token=secret", "the list")
-    found = proposals_of_catalogue(Catalogue("", {NAME: (entry, elsewhere)}), WANTED)
-    assert [(one.by, one.ids, one.sha256) for one in found] == [("catalogue", IDS, A), ("catalogue", Ids(), None)]
+    found = read_catalogue_proposals(Catalogue("", {NAME: (entry, elsewhere)}), WANTED)
+    assert [(one.by, one.ids, one.sha256) for one in found] == [("catalogue", IDS, A), ("catalogue", HubIds(), None)]
     assert found[1].who == "the list (https://github.com/ae.safetensors)"
     assert "secret" not in repr(found)
 
@@ -102,11 +109,13 @@ def answer(
 ) -> SearchResult:
     civitai, huggingface = servers
     hosts = frozenset(f"127.0.0.1:{server.port}" for server in servers)
-    wanted = wanted_model(value, folder)
-    with Session(timeout_seconds=10) as session:
+    wanted = build_query(value, folder)
+    with HttpSession(timeout_seconds=10) as session:
         hubs = Hubs(Civitai(session, civitai.url, None), HuggingFace(session, huggingface.url))
-        proposals = proposals_of_workflow(held, wanted, extra_hosts=hosts)
-        return verify(wanted, proposals, hubs, policy=Policy(extra_hosts=hosts), searched_at="2026-11-20T14:00:00Z")
+        proposals = read_workflow_proposals(held, wanted, extra_hosts=hosts)
+        return verify_proposals(
+            wanted, proposals, hubs, policy=SearchPolicy(extra_hosts=hosts), searched_at="2026-11-20T14:00:00Z"
+        )
 
 
 def test_what_a_workflow_declares_is_found_once_the_hub_confirms_it(

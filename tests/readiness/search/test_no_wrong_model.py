@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from comfywatchman.base.http import Session
-from comfywatchman.readiness.search.claims import Proposal, wanted_model
-from comfywatchman.readiness.search.gather import Hubs, search_civitai, verify
-from comfywatchman.readiness.search.results import Ids, SearchResult, SearchStatus
-from comfywatchman.readiness.search.verify import Policy
+from comfywatchman.base.http import HttpSession
+from comfywatchman.readiness.search.claims import Proposal, build_query
+from comfywatchman.readiness.search.gather import Hubs, search_civitai, verify_proposals
+from comfywatchman.readiness.search.results import HubIds, SearchResult, SearchStatus
+from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.civitai.client import Civitai
 from comfywatchman.sources.huggingface import HuggingFace
 from tests.servers.civitai import CivitaiServer, file_json, model_json, sha256_of, version_json
@@ -40,7 +40,7 @@ PRESENT = [name for name in ALL if name not in set(ABSENT)]
 class Catalogue:
     """Every second name of all, in models whose names lead to all of them, and the same on Hugging Face."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: HttpSession) -> None:
         self.civitai = CivitaiServer(
             [model_json(family, list(self._versions(family)), type="LORA") for family in FAMILIES]
             + [model_json("wan2.1 remix", list(self._versions("wan2.1")))]
@@ -53,16 +53,16 @@ class Catalogue:
         )
         self.hubs = Hubs(Civitai(session, self.civitai.url, None), HuggingFace(session, self.huggingface.url))
         ports = (self.civitai.port, self.huggingface.port)
-        self.policy = Policy(extra_hosts=frozenset(f"127.0.0.1:{port}" for port in ports))
+        self.policy = SearchPolicy(extra_hosts=frozenset(f"127.0.0.1:{port}" for port in ports))
 
     def on_civitai(self, name: str) -> SearchResult:
-        return search_civitai(wanted_model(name, "loras"), self.hubs, policy=self.policy, searched_at=AT)
+        return search_civitai(build_query(name, "loras"), self.hubs, policy=self.policy, searched_at=AT)
 
     def claimed(self, name: str, path: str) -> SearchResult:
         """Let a language model claim that a model is the file of that path, in its family's repository."""
         repo = f"someone/{path.partition('_')[0]}"
-        claim = Proposal("model", "a language model, confidence 1.0", Ids(repo=repo, path=path), name=name)
-        return verify(wanted_model(name, "loras"), [claim], self.hubs, policy=self.policy, searched_at=AT)
+        claim = Proposal("model", "a language model, confidence 1.0", HubIds(repo=repo, path=path), name=name)
+        return verify_proposals(build_query(name, "loras"), [claim], self.hubs, policy=self.policy, searched_at=AT)
 
     @staticmethod
     def _versions(family: str) -> Iterator[dict[str, object]]:
@@ -77,7 +77,7 @@ class Catalogue:
 
 @pytest.fixture(scope="module")
 def catalogue() -> Iterator[Catalogue]:
-    with Session(timeout_seconds=60) as session:
+    with HttpSession(timeout_seconds=60) as session:
         made = Catalogue(session)
         with made.civitai, made.huggingface:
             yield made

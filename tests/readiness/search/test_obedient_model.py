@@ -9,7 +9,7 @@ import pytest
 
 from comfywatchman.readiness.search.chain import search_multiple_models
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
-from tests.readiness.search.servers import World, sought, world
+from tests.readiness.search.servers import SearchServers, search_item, search_servers
 from tests.servers.civitai import file_json, model_json, version_json
 from tests.servers.huggingface import HubFile, Repo
 from tests.servers.llm import Question, picks
@@ -36,8 +36,8 @@ def swear(question: Question) -> str:
 
 
 @pytest.fixture(scope="module")
-def made() -> Iterator[World]:
-    with world(swear) as running:
+def made() -> Iterator[SearchServers]:
+    with search_servers(swear) as running:
         for number in range(0, len(PRESENT), 12):
             names = PRESENT[number : number + 12]
             family = names[0].partition("_")[0]
@@ -48,9 +48,9 @@ def made() -> Iterator[World]:
         yield running
 
 
-def searched(made: World, names: list[str]) -> list[SearchResult]:
+def searched(made: SearchServers, names: list[str]) -> list[SearchResult]:
     with made.search(backend_order=ORDER, llm={"rounds": 1, "timeout_seconds": 60.0}) as search:
-        answers = search_multiple_models([sought(name) for name in names], search)
+        answers = search_multiple_models([search_item(name) for name in names], search)
     assert made.evil.asked == []
     return answers
 
@@ -65,7 +65,7 @@ def test_the_absent_names_are_many_and_differ_in_one_word_from_what_is_there() -
 
 
 @pytest.mark.slow
-def test_a_sample_of_absent_names_stays_a_doubt_whatever_the_model_swears(made: World) -> None:
+def test_a_sample_of_absent_names_stays_a_doubt_whatever_the_model_swears(made: SearchServers) -> None:
     answers = searched(made, ABSENT[::120])
     assert found(answers) == []
     assert {answer.status for answer in answers} == {SearchStatus.UNCERTAIN}
@@ -75,7 +75,7 @@ def test_a_sample_of_absent_names_stays_a_doubt_whatever_the_model_swears(made: 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_no_absent_name_is_ever_found(made: World) -> None:
+def test_no_absent_name_is_ever_found(made: SearchServers) -> None:
     answers = searched(made, ABSENT)
     assert found(answers) == []
     assert not [answer for answer in answers if answer.status is SearchStatus.NOT_FOUND and answer.candidates]

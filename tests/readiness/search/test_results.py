@@ -5,26 +5,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.readiness.search.results import (
-    MOST_CANDIDATES,
-    SEVERAL,
-    Candidate,
-    Ids,
+    DIFFERING_HASHES,
+    MAX_CANDIDATES,
+    HubIds,
+    SearchCandidate,
     SearchResult,
     SearchStatus,
-    doubted,
-    left_unseen,
-    merge,
+    add_doubts,
+    describe_truncated_search,
+    merge_results,
 )
 
 FOUND, UNCERTAIN, NOT_FOUND = SearchStatus.FOUND, SearchStatus.UNCERTAIN, SearchStatus.NOT_FOUND
 INVALID, ERROR = SearchStatus.INVALID_FILENAME, SearchStatus.ERROR
 
 
-def candidate(name: str = "x.safetensors", *, verified: bool = False, digest: str | None = None) -> Candidate:
-    return Candidate("civitai", name, Ids(civitai_version=1), sha256=digest, verified=verified)
+def candidate(name: str = "x.safetensors", *, verified: bool = False, digest: str | None = None) -> SearchCandidate:
+    return SearchCandidate("civitai", name, HubIds(civitai_version=1), sha256=digest, verified=verified)
 
 
-def result(status: SearchStatus, *candidates: Candidate, at: str = "2026-11-20T14:00:00Z") -> SearchResult:
+def result(status: SearchStatus, *candidates: SearchCandidate, at: str = "2026-11-20T14:00:00Z") -> SearchResult:
     digest = candidates[0].sha256 if status is FOUND and candidates else None
     return SearchResult(
         status, "x.safetensors", "loras", at, sha256=digest, candidates=candidates, evidence=(f"said {status}",)
@@ -38,68 +38,70 @@ def found(digest: str) -> SearchResult:
 def test_a_doubt_is_never_taken_back_by_a_later_source() -> None:
     doubt = result(UNCERTAIN, candidate())
     for later in (NOT_FOUND, ERROR, INVALID):
-        merged = merge([doubt, result(later)])
+        merged = merge_results([doubt, result(later)])
         assert merged.status is UNCERTAIN
         assert merged.candidates == (candidate(),)
         assert merged.evidence == ("said UNCERTAIN", f"said {later}")
 
 
 def test_a_doubt_may_become_certain() -> None:
-    merged = merge([result(UNCERTAIN, candidate("y.safetensors")), found("a" * 64)])
+    merged = merge_results([result(UNCERTAIN, candidate("y.safetensors")), found("a" * 64)])
     assert (merged.status, merged.sha256) == (FOUND, "a" * 64)
     assert merged.candidates == (candidate(verified=True, digest="a" * 64),)
 
 
 def test_an_error_hides_no_answer_and_keeps_not_found_open() -> None:
-    assert merge([result(ERROR), found("a" * 64)]).status is FOUND
-    assert merge([result(ERROR), result(NOT_FOUND)]).status is ERROR
-    assert merge([result(NOT_FOUND), result(NOT_FOUND)]).status is NOT_FOUND
-    assert merge([result(INVALID), result(ERROR)]).status is INVALID
-    assert "said NOT_FOUND" in merge([result(ERROR), result(NOT_FOUND)]).evidence
+    assert merge_results([result(ERROR), found("a" * 64)]).status is FOUND
+    assert merge_results([result(ERROR), result(NOT_FOUND)]).status is ERROR
+    assert merge_results([result(NOT_FOUND), result(NOT_FOUND)]).status is NOT_FOUND
+    assert merge_results([result(INVALID), result(ERROR)]).status is INVALID
+    assert "said NOT_FOUND" in merge_results([result(ERROR), result(NOT_FOUND)]).evidence
 
 
 def test_what_was_not_looked_through_doubts_not_found_and_nothing_else() -> None:
-    (line,) = left_unseen("civitai", ["wan", "wan i2v"])
+    (line,) = describe_truncated_search("civitai", ["wan", "wan i2v"])
     assert line == 'Civitai has more for "wan", "wan i2v" than was looked through.'
-    assert left_unseen("civitai", ()) == ()
-    doubt = doubted(result(NOT_FOUND), [line, line])
+    assert describe_truncated_search("civitai", ()) == ()
+    doubt = add_doubts(result(NOT_FOUND), [line, line])
     assert (doubt.status, doubt.candidates, doubt.evidence) == (UNCERTAIN, (), ("said NOT_FOUND", line))
-    assert doubted(result(NOT_FOUND), ()).status is NOT_FOUND
-    assert doubted(found("a" * 64), [line]) == found("a" * 64)
-    assert doubted(result(UNCERTAIN, candidate()), [line]).candidates == (candidate(),)
-    assert merge([doubt, result(NOT_FOUND)]).status is UNCERTAIN
-    assert merge([doubt, result(ERROR)]).status is merge([result(ERROR), doubt]).status is ERROR
+    assert add_doubts(result(NOT_FOUND), ()).status is NOT_FOUND
+    assert add_doubts(found("a" * 64), [line]) == found("a" * 64)
+    assert add_doubts(result(UNCERTAIN, candidate()), [line]).candidates == (candidate(),)
+    assert merge_results([doubt, result(NOT_FOUND)]).status is UNCERTAIN
+    assert merge_results([doubt, result(ERROR)]).status is merge_results([result(ERROR), doubt]).status is ERROR
 
 
 def test_different_hashes_are_a_doubt_and_equal_ones_are_not() -> None:
-    merged = merge([found("a" * 64), found("b" * 64)])
+    merged = merge_results([found("a" * 64), found("b" * 64)])
     assert merged.status is UNCERTAIN
     assert (merged.url, merged.sha256, merged.source) == (None, None, None)
     assert {one.sha256 for one in merged.candidates} == {"a" * 64, "b" * 64}
-    assert merged.evidence[-1] == SEVERAL
-    assert merge([found("a" * 64), found("a" * 64)]).status is FOUND
+    assert merged.evidence[-1] == DIFFERING_HASHES
+    assert merge_results([found("a" * 64), found("a" * 64)]).status is FOUND
     twice = result(UNCERTAIN, candidate(verified=True, digest="b" * 64), candidate(verified=True, digest="c" * 64))
-    assert merge([twice, found("b" * 64)]).status is UNCERTAIN
+    assert merge_results([twice, found("b" * 64)]).status is UNCERTAIN
 
 
 def test_candidates_are_told_once_the_verified_first_and_substitutes_last() -> None:
     substitute = msgspec.structs.replace(candidate("x_fp8.safetensors"), label="same model, other precision")
     sure = candidate(verified=True, digest="a" * 64)
-    merged = merge([result(UNCERTAIN, substitute, candidate("z.safetensors")), result(UNCERTAIN, sure, substitute)])
+    merged = merge_results(
+        [result(UNCERTAIN, substitute, candidate("z.safetensors")), result(UNCERTAIN, sure, substitute)]
+    )
     assert merged.candidates == (sure, candidate("z.safetensors"), substitute)
     many = [candidate(f"{n}.safetensors") for n in range(40)]
-    assert len(merge([result(UNCERTAIN, *many)]).candidates) == MOST_CANDIDATES
+    assert len(merge_results([result(UNCERTAIN, *many)]).candidates) == MAX_CANDIDATES
 
 
 def test_a_candidate_that_was_verified_once_stays_verified() -> None:
     plain, sure = candidate(digest="a" * 64), candidate(verified=True, digest="a" * 64)
     for order in ([plain, sure], [sure, plain]):
-        assert merge([result(UNCERTAIN, one) for one in order]).candidates == (sure,)
+        assert merge_results([result(UNCERTAIN, one) for one in order]).candidates == (sure,)
 
 
 def test_the_latest_time_of_asking_stands() -> None:
     times = ["2026-11-20T14:00:00Z", "2026-11-20T15:00:00Z"]
-    assert merge([result(NOT_FOUND, at=at) for at in reversed(times)]).searched_at == times[1]
+    assert merge_results([result(NOT_FOUND, at=at) for at in reversed(times)]).searched_at == times[1]
 
 
 def test_a_result_survives_its_file() -> None:
@@ -116,7 +118,7 @@ _RESULTS = st.sampled_from([*_EMPTY, *_FULL, found("a" * 64), found("b" * 64)])
 def test_the_order_and_grouping_of_sources_do_not_change_the_status(
     one: list[SearchResult], other: list[SearchResult]
 ) -> None:
-    whole = merge([*one, *other])
-    assert merge([*other, *one]).status is whole.status
-    assert merge([merge(one), merge(other)]).status is whole.status
+    whole = merge_results([*one, *other])
+    assert merge_results([*other, *one]).status is whole.status
+    assert merge_results([merge_results(one), merge_results(other)]).status is whole.status
     assert whole.status is not NOT_FOUND or all(each.status is NOT_FOUND for each in (*one, *other))

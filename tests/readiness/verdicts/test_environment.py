@@ -6,9 +6,9 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.gpu.query import GpuReading
-from comfywatchman.readiness.states import Status
+from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import Environment, EnvironmentCheck
-from comfywatchman.readiness.verdicts.environment import with_environment
+from comfywatchman.readiness.verdicts.environment import apply_environment
 from tests.hosts import Host
 from tests.readiness.report.test_write import entry
 
@@ -22,9 +22,9 @@ def host(tmp_path: Path) -> Host:
 
 
 def test_ready_is_taken_away_where_the_environment_may_not_run_it() -> None:
-    ready, missing = entry("/w/a.json"), entry("/w/b.json", Status.MISSING, models=1)
-    first, second = with_environment((ready, missing), BROKEN, is_running=False)
-    assert (first.status, first.uncertain_count) == (Status.UNCERTAIN, 1)
+    ready, missing = entry("/w/a.json"), entry("/w/b.json", WorkflowStatus.MISSING, models=1)
+    first, second = apply_environment((ready, missing), BROKEN, is_running=False)
+    assert (first.status, first.uncertain_count) == (WorkflowStatus.UNCERTAIN, 1)
     assert first.problems[-1].code == "environment-failed"
     assert "numpy is not there." in first.problems[-1].message
     assert second == missing
@@ -36,7 +36,7 @@ def test_a_running_server_or_a_check_that_says_nothing_of_starting_leaves_ready(
     is_running: bool,  # noqa: FBT001 - a case of the table
 ) -> None:
     entries = (entry("/w/a.json"),)
-    assert with_environment(entries, environment, is_running=is_running) == entries
+    assert apply_environment(entries, environment, is_running=is_running) == entries
 
 
 def test_a_cycle_shows_the_checks_and_calls_nothing_ready_that_they_make_doubtful(host: Host) -> None:

@@ -12,34 +12,39 @@ import orjson
 import pytest
 
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.comfyui.loaders.upload_inputs import Kind
+from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import InputFile, split_annotation
-from comfywatchman.readiness.states import Status
+from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput, WorkflowEntry
-from comfywatchman.readiness.verdicts.input_files import InputFolders, input_folders, said, status_with_inputs
+from comfywatchman.readiness.verdicts.input_files import (
+    InputFolders,
+    describe_missing_inputs,
+    resolve_input_folders,
+    status_with_inputs,
+)
 from tests.hosts import Host, graph
 from tests.model_files import put
 
 Form = Literal["NFC", "NFD"]
 
 
-def wanted(name: str, kind: Kind = "picture", path: str = "1") -> InputFile:
+def wanted(name: str, kind: FileKind = "picture", path: str = "1") -> InputFile:
     return InputFile(name, split_annotation(name)[0], kind, "LoadImage", path, "image")
 
 
-def missing(name: str, kind: Kind = "picture", *, required: bool = False) -> MissingInput:
+def missing(name: str, kind: FileKind = "picture", *, required: bool = False) -> MissingInput:
     return MissingInput(name, "input", kind, "LoadImage", "1", "image", "Put it there.", required=required)
 
 
 def look(base: Path, *, required: bool = False, placed: Path | None = None) -> InputFolders:
-    return input_folders(Installation(base, None, base, input=placed), required=required)
+    return resolve_input_folders(Installation(base, None, base, input=placed), required=required)
 
 
-def lacks(base: Path, name: str, kind: Kind = "picture") -> bool:
+def lacks(base: Path, name: str, kind: FileKind = "picture") -> bool:
     return bool(look(base).missing([wanted(name, kind)]))
 
 
-def fix(base: Path, name: str, kind: Kind = "picture") -> str:
+def fix(base: Path, name: str, kind: FileKind = "picture") -> str:
     (found,) = look(base).missing([wanted(name, kind)])
     return found.fix
 
@@ -121,7 +126,7 @@ def test_a_finding_says_where_it_was_named(base: Path) -> None:
         ),
     ],
 )
-def test_what_to_do_is_said_in_words(base: Path, name: str, kind: Kind, words: str) -> None:
+def test_what_to_do_is_said_in_words(base: Path, name: str, kind: FileKind, words: str) -> None:
     assert fix(base, name, kind) == words
 
 
@@ -168,18 +173,18 @@ def test_each_name_is_looked_for_once(base: Path) -> None:
     assert look(base).missing([wanted("a.png")])
 
 
-@pytest.mark.parametrize("status", list(Status))
-def test_a_missing_file_counts_only_where_it_is_required(status: Status) -> None:
+@pytest.mark.parametrize("status", list(WorkflowStatus))
+def test_a_missing_file_counts_only_where_it_is_required(status: WorkflowStatus) -> None:
     assert status_with_inputs(status, [missing("a.png")]) is status
     assert status_with_inputs(status, []) is status
-    expected = Status.INVALID if status is Status.INVALID else Status.MISSING
+    expected = WorkflowStatus.INVALID if status is WorkflowStatus.INVALID else WorkflowStatus.MISSING
     assert status_with_inputs(status, [missing("a.png"), missing("b.png", required=True)]) is expected
 
 
 def test_needs_are_said_by_kind_each_name_once() -> None:
     names = ["a.png", "a.png", "b.png", "", "c.png", "d.png"]
     found = [*(missing(name) for name in names), missing("v.mp4", "video")]
-    assert said(found) == "a picture: a.png, b.png, none chosen and 2 more; a video: v.mp4"
+    assert describe_missing_inputs(found) == "a picture: a.png, b.png, none chosen and 2 more; a video: v.mp4"
 
 
 def with_picture(name: str) -> bytes:
@@ -205,7 +210,7 @@ def test_a_missing_picture_is_listed_and_leaves_the_workflow_ready(tmp_path: Pat
     assert "- `needs.json` needs a picture: a.png\n" in text
 
 
-def test_a_picture_that_comes_or_goes_is_seen_without_reading_or_judging_anything_anew(tmp_path: Path) -> None:
+def test_added_or_removed_picture_is_noticed_from_cache(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.write("needs.json", with_picture("a.png"))
     assert entries(host)["needs.json"].missing_inputs
@@ -233,13 +238,13 @@ def test_a_required_picture_makes_a_workflow_missing_until_it_is_there(tmp_path:
     host.write("needs.json", with_picture("a.png"))
     host.write("broken.json", b"{")
     found = entries(host)
-    assert found["needs.json"].status is Status.MISSING
-    assert found["broken.json"].status is Status.INVALID
+    assert found["needs.json"].status is WorkflowStatus.MISSING
+    assert found["broken.json"].status is WorkflowStatus.INVALID
     assert found["needs.json"].last_resolved_at is None
     assert "**`a.png`**: Put it into input" in host.layout.status_markdown.read_text("utf-8")
     put(host.comfyui / "input/a.png")
     found = entries(host)
-    assert found["needs.json"].status is Status.READY
+    assert found["needs.json"].status is WorkflowStatus.READY
     assert found["needs.json"].last_resolved_at is not None
 
 
@@ -248,7 +253,7 @@ def test_a_workflow_that_lacks_more_shows_its_picture_beside_it(tmp_path: Path) 
     both = orjson.loads(graph(checkpoint="gone.safetensors"))
     both["nodes"].append({"id": 99, "type": "LoadImage", "mode": 0, "widgets_values": ["a.png", "image"]})
     host.write("both.json", orjson.dumps(both))
-    assert entries(host)["both.json"].status is Status.MISSING
+    assert entries(host)["both.json"].status is WorkflowStatus.MISSING
     text = host.layout.status_markdown.read_text("utf-8")
     assert "- Needs a picture: `a.png` is not in the input folder (node 99, `LoadImage`). Put it into input" in text
     assert "Yours to supply" not in text

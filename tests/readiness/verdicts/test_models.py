@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.scan import UNFINISHED
-from comfywatchman.readiness.states import ModelState, Status
-from comfywatchman.readiness.verdicts.models import ModelFinding, confidence_rank, judge_reference, judge_workflow
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
+from comfywatchman.readiness.verdicts.models import ModelFinding, combine_findings, confidence_rank, judge_reference
 
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 
@@ -246,13 +246,13 @@ def test_every_state_and_confidence_has_its_verdict(
     one = finding(model_state, confidence)
     sure = confidence != "low" and model_state not in {ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN}
     lacking = model_state is not ModelState.EXACT
-    expected = Status.READY
+    expected = WorkflowStatus.READY
     if nodes_uncertain or lacking:
-        expected = Status.UNCERTAIN
+        expected = WorkflowStatus.UNCERTAIN
     if nodes_missing or (lacking and sure):
-        expected = Status.MISSING
+        expected = WorkflowStatus.MISSING
     assert one.is_sure is sure
-    assert judge_workflow([one], nodes_missing=nodes_missing, nodes_uncertain=nodes_uncertain) is expected
+    assert combine_findings([one], nodes_missing=nodes_missing, nodes_uncertain=nodes_uncertain) is expected
 
 
 FINDINGS = st.builds(finding, st.sampled_from(ModelState), st.sampled_from(CONFIDENCES))
@@ -260,10 +260,10 @@ FINDINGS = st.builds(finding, st.sampled_from(ModelState), st.sampled_from(CONFI
 
 @given(st.lists(FINDINGS, max_size=6), st.booleans(), st.booleans())
 def test_ready_is_all_exact_and_no_node_trouble(found: list[ModelFinding], missing: bool, uncertain: bool) -> None:  # noqa: FBT001
-    verdict = judge_workflow(iter(found), nodes_missing=missing, nodes_uncertain=uncertain)
+    verdict = combine_findings(iter(found), nodes_missing=missing, nodes_uncertain=uncertain)
     all_exact = all(one.state is ModelState.EXACT for one in found)
-    assert (verdict is Status.READY) == (all_exact and not missing and not uncertain)
-    assert verdict is not Status.INVALID
+    assert (verdict is WorkflowStatus.READY) == (all_exact and not missing and not uncertain)
+    assert verdict is not WorkflowStatus.INVALID
 
 
 @given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=20), max_size=4))

@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.server.active_nodes import Wired
-from comfywatchman.comfyui.server.validation import ServerRules
+from comfywatchman.comfyui.server.active_nodes import WiredNode
+from comfywatchman.comfyui.server.validation import ValidationRules
 from comfywatchman.comfyui.workflow.document import DeclaredModel
-from comfywatchman.readiness.status import FileProblem, MissingNode, Package
-from comfywatchman.readiness.verdicts.models import Found
-from comfywatchman.readiness.verdicts.workflow import UNREAD, candidates, judge
-from comfywatchman.readiness.workflow_facts import ClassUse, Facts
+from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage
+from comfywatchman.readiness.verdicts.models import InstalledModel
+from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, find_declared_candidates, judge_workflow
+from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
 LORA = Reference(
     node_path="3",
@@ -40,11 +40,11 @@ class NoModels:
     def target(self, folder: str) -> str:
         return f"models/{folder}"
 
-    def exact(self, folder: str, name: str) -> Found | None:
+    def exact(self, folder: str, name: str) -> InstalledModel | None:
         del folder, name
         return None
 
-    def by_basename(self, name_lower: str) -> Sequence[Found]:
+    def by_basename(self, name_lower: str) -> Sequence[InstalledModel]:
         del name_lower
         return ()
 
@@ -53,23 +53,23 @@ def state_of(name: str, use: ClassUse) -> MissingNode | None:
     """Judge a class by its name: `unknown1` is unknown, `missing2` is missing with two packages."""
     if name.startswith("Fine"):
         return None
-    packages = tuple(Package(str(n)) for n in range(int(name[-1])))
+    packages = tuple(ProviderPackage(str(n)) for n in range(int(name[-1])))
     return MissingNode(name, name[:-1], use.node_paths, packages)
 
 
-def facts(*references: Reference, classes: Sequence[str] = (), **more: object) -> Facts:
+def facts(*references: Reference, classes: Sequence[str] = (), **more: object) -> WorkflowFacts:
     uses = {name: ClassUse(node_paths=("1",)) for name in classes}
-    return Facts(container="json", format="ui-1", references=references, classes=uses, **more)  # type: ignore[arg-type]
+    return WorkflowFacts(container="json", format="ui-1", references=references, classes=uses, **more)  # type: ignore[arg-type]
 
 
 def test_what_holds_no_workflow_is_invalid_with_its_reason() -> None:
     problem = FileProblem("workflow-not-json", "No.")
-    judged = judge(Facts(container="png", failure=problem), NoModels(), state_of)
+    judged = judge_workflow(WorkflowFacts(container="png", failure=problem), NoModels(), state_of)
     assert (judged.status, judged.container, judged.problems) == ("INVALID", "png", (problem,))
 
 
 def test_a_workflow_that_names_nothing_is_ready() -> None:
-    assert judge(facts(classes=["Fine"]), NoModels(), state_of).status == "READY"
+    assert judge_workflow(facts(classes=["Fine"]), NoModels(), state_of).status == "READY"
 
 
 @pytest.mark.parametrize(
@@ -84,25 +84,25 @@ def test_a_workflow_that_names_nothing_is_ready() -> None:
     ],
 )
 def test_what_is_open_is_counted(classes: list[str], status: str, uncertain: int) -> None:
-    judged = judge(facts(classes=classes), NoModels(), state_of)
+    judged = judge_workflow(facts(classes=classes), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == (status, uncertain)
 
 
-@pytest.mark.parametrize("code", sorted(UNREAD))
+@pytest.mark.parametrize("code", sorted(INCOMPLETE_READ_CODES))
 def test_a_workflow_that_was_not_read_whole_is_never_ready(code: str) -> None:
-    judged = judge(facts(classes=["Fine"], problems=(FileProblem(code, "No."),)), NoModels(), state_of)
+    judged = judge_workflow(facts(classes=["Fine"], problems=(FileProblem(code, "No."),)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
 
 
 def test_a_problem_that_hides_nothing_keeps_nobody_from_being_ready() -> None:
     problem = FileProblem("duplicate-node-id", "No.")
-    judged = judge(facts(classes=["Fine"], problems=(problem,)), NoModels(), state_of)
+    judged = judge_workflow(facts(classes=["Fine"], problems=(problem,)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("READY", 0)
 
 
 def test_classes_are_named_in_order_and_only_when_an_active_node_has_them() -> None:
     uses = {"missing1": ClassUse(), "missing0": ClassUse(node_paths=("9",)), "import2": ClassUse(node_paths=("1", "2"))}
-    judged = judge(Facts(container="json", format="api", classes=uses), NoModels(), state_of)
+    judged = judge_workflow(WorkflowFacts(container="json", format="api", classes=uses), NoModels(), state_of)
     assert [(one.class_type, one.node_paths) for one in judged.missing_nodes] == [
         ("import2", ("1", "2")),
         ("missing0", ("9",)),
@@ -111,35 +111,35 @@ def test_classes_are_named_in_order_and_only_when_an_active_node_has_them() -> N
 
 def test_the_surest_missing_models_come_first_and_guesses_are_uncertain() -> None:
     guess = replace(LORA, value="b.safetensors", tries=("b.safetensors",), confidence="low")
-    judged = judge(facts(guess, LORA), NoModels(), state_of)
+    judged = judge_workflow(facts(guess, LORA), NoModels(), state_of)
     assert [one.name for one in judged.missing_models] == ["a.safetensors", "b.safetensors"]
     assert (judged.status, judged.models, judged.uncertain_count) == ("MISSING", 2, 1)
-    assert judge(facts(guess), NoModels(), state_of).status == "UNCERTAIN"
+    assert judge_workflow(facts(guess), NoModels(), state_of).status == "UNCERTAIN"
 
 
 def test_what_only_switched_off_nodes_name_stands_apart_and_once() -> None:
     off = replace(LORA, active=False, node_path="7")
     other = replace(off, value="b.safetensors", tries=("b.safetensors",))
-    judged = judge(facts(LORA, off, other), NoModels(), state_of)
+    judged = judge_workflow(facts(LORA, off, other), NoModels(), state_of)
     assert [(one.name, one.node_path) for one in judged.inactive_models] == [("b.safetensors", "7")]
     assert [one.name for one in judged.missing_models] == ["a.safetensors"]
-    alone = judge(facts(off, classes=["Fine"]), NoModels(), state_of)
+    alone = judge_workflow(facts(off, classes=["Fine"]), NoModels(), state_of)
     assert (alone.status, alone.models, len(alone.inactive_models)) == ("READY", 0, 1)
 
 
 def test_a_value_that_is_no_name_is_blamed_on_the_missing_classes() -> None:
-    judged = judge(facts(replace(LORA, value="7", tries=("7",)), classes=["missing1"]), NoModels(), state_of)
+    judged = judge_workflow(facts(replace(LORA, value="7", tries=("7",)), classes=["missing1"]), NoModels(), state_of)
     assert "missing1" in (judged.missing_models[0].fix or "")
 
 
 def test_what_the_server_offers_is_ready() -> None:
-    judged = judge(facts(LORA), NoModels(), state_of, lambda _class, name: {"a.safetensors"} if name else None)
+    judged = judge_workflow(facts(LORA), NoModels(), state_of, lambda _class, name: {"a.safetensors"} if name else None)
     assert judged.status == "READY"
 
 
 def test_what_an_author_left_in_an_address_is_not_told() -> None:
     left = declared(url="https://me:SECRET@x.example/a?token=SECRET")
-    (model,) = judge(facts(LORA, declared=(left,)), NoModels(), state_of).missing_models
+    (model,) = judge_workflow(facts(LORA, declared=(left,)), NoModels(), state_of).missing_models
     assert [one.url for one in model.candidates] == ["https://x.example/a"]
 
 
@@ -149,7 +149,7 @@ def declared(name: str = "a.safetensors", **changes: str | None) -> DeclaredMode
 
 
 def test_the_authors_proposal_is_a_candidate_of_a_missing_model_only() -> None:
-    (model,) = judge(facts(LORA, declared=(declared(),)), NoModels(), state_of).missing_models
+    (model,) = judge_workflow(facts(LORA, declared=(declared(),)), NoModels(), state_of).missing_models
     assert [(one.source, one.url, one.sha256) for one in model.candidates] == [
         ("declared", "https://x.example/a", None)
     ]
@@ -168,13 +168,13 @@ def test_the_authors_proposal_is_a_candidate_of_a_missing_model_only() -> None:
     ],
 )
 def test_a_proposal_is_for_this_name_and_folder_and_has_an_address(model: DeclaredModel, count: int) -> None:
-    assert len(candidates(replace(LORA, value="sub\\a.safetensors"), [model, model])) == count
+    assert len(find_declared_candidates(replace(LORA, value="sub\\a.safetensors"), [model, model])) == count
 
 
 def test_only_a_sha256_is_taken_as_one() -> None:
-    (found,) = candidates(LORA, [declared(hash="F" * 64, hash_type="SHA256")])
+    (found,) = find_declared_candidates(LORA, [declared(hash="F" * 64, hash_type="SHA256")])
     assert found.sha256 == "F" * 64
-    (found,) = candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
+    (found,) = find_declared_candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
     assert found.sha256 is None
 
 
@@ -187,7 +187,9 @@ def test_only_a_sha256_is_taken_as_one() -> None:
     ],
 )
 def test_a_workflow_without_a_node_that_runs_is_invalid(classes: dict[str, ClassUse], said: str) -> None:
-    judged = judge(Facts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: None)
+    judged = judge_workflow(
+        WorkflowFacts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: None
+    )
     assert (judged.status, judged.format) == ("INVALID", "ui-1")
     (problem,) = judged.problems
     assert problem.code == "nothing-to-run"
@@ -195,11 +197,11 @@ def test_a_workflow_without_a_node_that_runs_is_invalid(classes: dict[str, Class
 
 
 def test_a_workflow_that_was_not_read_whole_is_not_said_to_be_empty() -> None:
-    judged = judge(facts(problems=(FileProblem("node-unreadable", "No."),)), NoModels(), state_of)
+    judged = judge_workflow(facts(problems=(FileProblem("node-unreadable", "No."),)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
 
 
-RULES = ServerRules(
+RULES = ValidationRules(
     outputs={"FineLoad": False, "FineSave": True},
     core=frozenset({"FineLoad", "FineSave"}),
     required={"FineSave": {"images": True}},
@@ -208,27 +210,27 @@ RULES = ServerRules(
 
 
 def test_a_workflow_without_an_output_is_invalid_once_the_server_says_so() -> None:
-    what = facts(classes=["FineLoad"], wiring=(Wired("1", "FineLoad"),))
-    assert judge(what, NoModels(), state_of).status == "READY"
-    judged = judge(what, NoModels(), state_of, rules=RULES)
+    what = facts(classes=["FineLoad"], wiring=(WiredNode("1", "FineLoad"),))
+    assert judge_workflow(what, NoModels(), state_of).status == "READY"
+    judged = judge_workflow(what, NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.problems[0].code) == ("INVALID", "nothing-to-run")
     assert "none of its active nodes is an output" in judged.problems[0].message
 
 
 def test_what_the_server_refuses_is_not_ready_and_says_how_to_mend_it() -> None:
-    save = Wired("1", "FineSave", texts={"format": "x"}, unfed=("images",))
-    judged = judge(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of, rules=RULES)
+    save = WiredNode("1", "FineSave", texts={"format": "x"}, unfed=("images",))
+    judged = judge_workflow(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.uncertain_count) == ("MISSING", 0)
     open_, choice = judged.refused_inputs
     assert (open_.input, open_.value, open_.reason, open_.node_path) == ("images", None, "not_given", "1")
     assert (choice.input, choice.value, choice.reason, choice.node_type) == ("format", "x", "not_offered", "FineSave")
     assert "choose one of these in the node: a, b, c, d, e, f, g, h or 2 more." in choice.fix
-    assert judge(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of).status == "READY"
+    assert judge_workflow(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of).status == "READY"
 
 
-def test_a_workflow_of_which_the_server_runs_another_output_is_ready_and_says_what_is_left_out() -> None:
-    nodes = (Wired("1", "FineSave", unfed=("images",)), Wired("2", "FineSave"))
-    judged = judge(facts(classes=["FineSave"], wiring=nodes), NoModels(), state_of, rules=RULES)
+def test_workflow_with_one_refused_output_is_ready_and_reports_it() -> None:
+    nodes = (WiredNode("1", "FineSave", unfed=("images",)), WiredNode("2", "FineSave"))
+    judged = judge_workflow(facts(classes=["FineSave"], wiring=nodes), NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.refused_inputs) == ("READY", ())
     (problem,) = judged.problems
     assert (problem.code, problem.node_path) == ("output-left-out", "1")

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.readiness.workflows.discovery import Listing, Root, default_roots, is_gone, list_workflows
+from comfywatchman.readiness.workflows.discovery import (
+    WatchedRoot,
+    WorkflowListing,
+    find_default_roots,
+    is_gone,
+    list_workflows,
+)
 
 JSON = frozenset({".json"})
 
 
-def listing(*roots: Path, suffixes: frozenset[str] = JSON) -> Listing:
-    return list_workflows([Root(path, path.name) for path in roots], suffixes=suffixes)
+def listing(*roots: Path, suffixes: frozenset[str] = JSON) -> WorkflowListing:
+    return list_workflows([WatchedRoot(path, path.name) for path in roots], suffixes=suffixes)
 
 
-def names(found: Listing, folder: Path) -> list[str]:
+def names(found: WorkflowListing, folder: Path) -> list[str]:
     return [os.path.relpath(file.path, folder) for file in found.files]
 
 
@@ -104,7 +110,7 @@ def test_a_forbidden_folder_is_a_problem_and_its_files_are_not_gone(tmp_path: Pa
     path.parent.chmod(0)
     try:
         assert listing(tmp_path).problems
-        assert not is_gone(str(path), [Root(tmp_path, "x")])
+        assert not is_gone(str(path), [WatchedRoot(tmp_path, "x")])
     finally:
         path.parent.chmod(0o755)
 
@@ -113,24 +119,24 @@ def test_comfyuis_own_workflow_folders_are_the_default_roots(tmp_path: Path) -> 
     for name in ("default/workflows/", "ann/workflows/", "bob/"):
         (tmp_path / "user" / name).mkdir(parents=True)
     make(tmp_path / "user" / "file")
-    found = [(root.path, root.label) for root in default_roots(tmp_path)]
+    found = [(root.path, root.label) for root in find_default_roots(tmp_path)]
     assert found == [
         (tmp_path / "user" / "ann" / "workflows", "comfyui:ann"),
         (tmp_path / "user" / "default" / "workflows", "comfyui"),
     ]
-    assert list(default_roots(tmp_path / "absent")) == []
+    assert list(find_default_roots(tmp_path / "absent")) == []
 
 
 def test_a_deleted_file_or_folder_is_gone(tmp_path: Path) -> None:
     make(tmp_path / "kept.json")
-    roots = [Root(tmp_path, "x")]
+    roots = [WatchedRoot(tmp_path, "x")]
     assert is_gone(str(tmp_path / "w.json"), roots)
     assert is_gone(str(tmp_path / "deleted" / "deeper" / "w.json"), roots)
     assert is_gone(str(tmp_path / "kept.json" / "w.json"), roots)
 
 
 def test_a_file_of_a_missing_root_is_not_gone(tmp_path: Path) -> None:
-    roots = [Root(tmp_path / "disk", "x")]
+    roots = [WatchedRoot(tmp_path / "disk", "x")]
     assert not is_gone(str(tmp_path / "disk" / "w.json"), roots)
     assert not is_gone(str(tmp_path / "disk" / "a" / "w.json"), roots)
 
@@ -139,14 +145,14 @@ def test_a_file_behind_a_link_that_leads_nowhere_is_not_gone(tmp_path: Path) -> 
     (tmp_path / "link").symlink_to("unmounted")
     (tmp_path / "w.json").symlink_to("unmounted.json")
     (tmp_path / "loop.json").symlink_to("loop.json")
-    roots = [Root(tmp_path, "x")]
+    roots = [WatchedRoot(tmp_path, "x")]
     assert not is_gone(str(tmp_path / "link" / "w.json"), roots)
     assert not is_gone(str(tmp_path / "w.json"), roots)
     assert not is_gone(str(tmp_path / "loop.json"), roots)
 
 
 def test_an_empty_folder_of_another_device_than_before_is_an_unmounted_disk(tmp_path: Path) -> None:
-    roots = [Root(tmp_path, "x")]
+    roots = [WatchedRoot(tmp_path, "x")]
     here = tmp_path.stat().st_dev
     assert not is_gone(str(tmp_path / "w.json"), roots, device=here + 1)
     assert is_gone(str(tmp_path / "w.json"), roots, device=here)
@@ -158,7 +164,7 @@ def test_a_mounted_disk_that_was_emptied_has_lost_its_files() -> None:
     mounted = next((path for path in (Path("/dev/mqueue"), Path("/dev/shm")) if is_empty_mount(path)), None)  # noqa: S108
     if mounted is None:
         pytest.skip("this machine has no empty mounted folder to look at")
-    assert is_gone(str(mounted / "w.json"), [Root(mounted, "x")], device=-1)
+    assert is_gone(str(mounted / "w.json"), [WatchedRoot(mounted, "x")], device=-1)
 
 
 def is_empty_mount(path: Path) -> bool:
@@ -167,13 +173,13 @@ def is_empty_mount(path: Path) -> bool:
 
 def test_a_single_file_root_is_gone_when_its_folder_can_be_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
-    assert is_gone(str(path), [Root(path, "x")])
+    assert is_gone(str(path), [WatchedRoot(path, "x")])
     far = tmp_path / "unmounted" / "w.json"
-    assert not is_gone(str(far), [Root(far, "x")])
+    assert not is_gone(str(far), [WatchedRoot(far, "x")])
 
 
 def test_a_file_that_no_root_watches_any_more_is_gone(tmp_path: Path) -> None:
-    assert is_gone(str(make(tmp_path / "w.json")), [Root(tmp_path / "other", "x")])
+    assert is_gone(str(make(tmp_path / "w.json")), [WatchedRoot(tmp_path / "other", "x")])
     assert is_gone("/anywhere.json", [])
 
 
@@ -181,4 +187,4 @@ def test_what_is_there_but_was_not_listed_is_no_workflow_any_more(tmp_path: Path
     make(tmp_path / "picture.png")
     (tmp_path / "w.json").mkdir()
     for name in ("picture.png", "w.json"):
-        assert is_gone(str(tmp_path / name), [Root(tmp_path, "x")])
+        assert is_gone(str(tmp_path / name), [WatchedRoot(tmp_path, "x")])

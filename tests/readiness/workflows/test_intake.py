@@ -19,10 +19,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import show_path
+from comfywatchman.base.files import printable_path
 from comfywatchman.readiness.workflows import intake
-from comfywatchman.readiness.workflows.discovery import Root, is_gone, list_workflows
-from comfywatchman.readiness.workflows.intake import Acknowledgement, Known, last_entries, load_known, read_log
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, is_gone, list_workflows
+from comfywatchman.readiness.workflows.intake import (
+    Acknowledgement,
+    KnownWorkflow,
+    load_known_workflows,
+    read_last_entries,
+    read_log,
+)
 
 AT = "2026-11-20T14:00:{:02d}Z"
 
@@ -66,9 +72,9 @@ class Host:
     def cycle(self, *, hash_file: Callable[[str], str | None] = sha256) -> list[tuple[str, str]]:
         """Run one intake; return kind and name of what it acknowledged."""
         self.cycles += 1
-        roots = [Root(self.root, "mine")]
-        before, _ = load_known(self.state_file, self.log)
-        found = intake.compare(
+        roots = [WatchedRoot(self.root, "mine")]
+        before, _ = load_known_workflows(self.state_file, self.log)
+        found = intake.compare_files(
             list_workflows(roots, suffixes=frozenset({".json"})).files,
             before,
             hash_file=hash_file,
@@ -77,15 +83,15 @@ class Host:
             cycle=f"c{self.cycles}",
         )
         if not self.crash(found.added):
-            intake.record(self.log, found.added)
-            intake.save_known(self.state_file, self.log, found.known)
+            intake.append_entries(self.log, found.added)
+            intake.save_known_workflows(self.state_file, self.log, found.known)
         return [(entry.kind, os.path.basename(entry.path)) for entry in found.added]
 
     def entries(self) -> list[Acknowledgement]:
         return list(read_log(self.log))
 
-    def known(self) -> dict[str, Known]:
-        return load_known(self.state_file, self.log)[0]
+    def known(self) -> dict[str, KnownWorkflow]:
+        return load_known_workflows(self.state_file, self.log)[0]
 
 
 @pytest.fixture
@@ -138,7 +144,7 @@ def test_a_renamed_file_keeps_what_was_known_of_it(host: Host) -> None:
     path = host.write("a.json", "1")
     host.cycle()
     known = {key: msgspec.structs.replace(item, last_resolved_at="then") for key, item in host.known().items()}
-    intake.save_known(host.state_file, host.log, known)
+    intake.save_known_workflows(host.state_file, host.log, known)
     path.rename(host.root / "b.json")
     host.cycle()
     assert [item.last_resolved_at for item in host.known().values()] == ["then"]
@@ -217,7 +223,7 @@ def test_a_mount_point_that_became_empty_removes_nothing(host: Host) -> None:
         path: msgspec.structs.replace(item, signature=(item.signature[0] + 1, *item.signature[1:]))
         for path, item in host.known().items()
     }
-    intake.save_known(host.state_file, host.log, known)
+    intake.save_known_workflows(host.state_file, host.log, known)
     (host.root / "a.json").unlink()
     assert host.cycle() == []
     assert list(host.known()) == list(known)
@@ -230,10 +236,10 @@ def test_a_damaged_state_file_is_rebuilt_from_the_log(host: Host) -> None:
     (host.root / "b.json").unlink()
     host.cycle()
     host.state_file.write_bytes(b"{torn")
-    known, damaged = load_known(host.state_file, host.log)
+    known, damaged = load_known_workflows(host.state_file, host.log)
     assert [os.path.basename(path) for path in known] == ["a.json"]
     assert len(damaged) == 1
-    assert damaged[0].kept_as is not None
+    assert damaged[0].moved_to is not None
     assert host.cycle() == []
     assert host.cycle(hash_file=forbidden) == []
 
@@ -267,7 +273,7 @@ def test_after_a_shortened_log_a_crash_still_acknowledges_once(host: Host) -> No
     assert sorted(map(os.path.basename, host.known())) == ["a.json", "b.json", "d.json"]
 
 
-def test_a_log_that_is_a_folder_a_pipe_or_a_device_is_a_failure_and_not_waited_for(host: Host) -> None:
+def test_log_that_is_not_a_regular_file_is_a_failure(host: Host) -> None:
     makers: tuple[Callable[[], object], ...] = (
         host.log.mkdir,
         lambda: os.mkfifo(host.log),
@@ -335,11 +341,11 @@ def test_the_newest_entries_come_first_however_long_the_log(host: Host) -> None:
         Acknowledgement(at="t", kind="new", path=f"/{number}" + "x" * 200, source="s", sha256="0" * 64, cycle="c")
         for number in range(1500)
     ]
-    intake.record(host.log, entries)
-    assert last_entries(host.log, 3) == entries[::-1][:3]
-    assert last_entries(host.log, 700) == entries[::-1][:700]
-    assert last_entries(host.log, 5000) == entries[::-1]
-    assert last_entries(host.folder / "absent", 3) == []
+    intake.append_entries(host.log, entries)
+    assert read_last_entries(host.log, 3) == entries[::-1][:3]
+    assert read_last_entries(host.log, 700) == entries[::-1][:700]
+    assert read_last_entries(host.log, 5000) == entries[::-1]
+    assert read_last_entries(host.folder / "absent", 3) == []
 
 
 def test_a_rename_that_only_the_log_remembers_is_not_told_twice(host: Host) -> None:
@@ -395,7 +401,7 @@ def crash_while_recording(host: Host, percent: int) -> None:
         spare = host.folder / "spare.jsonl"
         shutil.copyfile(host.log, spare) if host.log.exists() else spare.write_bytes(b"")
         before = spare.stat().st_size
-        intake.record(spare, added)
+        intake.append_entries(spare, added)
         content = spare.read_bytes()
         host.log.write_bytes(content[: before + (len(content) - before) * percent // 100])
         return True
@@ -408,14 +414,14 @@ def crash_while_recording(host: Host, percent: int) -> None:
 @pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(st.lists(STEPS, max_size=25))
-def test_whatever_happens_the_log_tells_exactly_what_is_there(steps: list[tuple[str, str, str | int]]) -> None:
+def test_replayed_log_matches_the_files(steps: list[tuple[str, str, str | int]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         host = Host(Path(folder))
         for step in steps:
             take(host, step)
         host.cycle()
 
-        there = {show_path(path): sha256(str(path)) for path in host.root.iterdir()}
+        there = {printable_path(path): sha256(str(path)) for path in host.root.iterdir()}
         replayed: dict[str, str] = {}
         for entry in host.entries():
             replay(replayed, entry)

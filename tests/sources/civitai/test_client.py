@@ -6,9 +6,9 @@ from collections.abc import Iterator
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
-from comfywatchman.sources.civitai.client import BearersByHash, Civitai
-from comfywatchman.sources.civitai.schema import model_of, version_of
+from comfywatchman.base.http import HttpSession
+from comfywatchman.sources.civitai.client import Civitai, FilesByHash
+from comfywatchman.sources.civitai.schema import parse_model, parse_version
 from tests.servers.base import LocalServer, Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, sha256_of, version_json
 
@@ -16,8 +16,8 @@ TOKEN = "s3cret-t0ken"  # noqa: S105 - looked for in every request
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session(timeout_seconds=10) as opened:
+def session() -> Iterator[HttpSession]:
+    with HttpSession(timeout_seconds=10) as opened:
         yield opened
 
 
@@ -27,7 +27,7 @@ def server() -> Iterator[CivitaiServer]:
         yield running
 
 
-def client(session: Session, server: LocalServer, *, fallback: LocalServer | None = None) -> Civitai:
+def client(session: HttpSession, server: LocalServer, *, fallback: LocalServer | None = None) -> Civitai:
     return Civitai(session, server.url, fallback.url if fallback else None, TOKEN)
 
 
@@ -37,7 +37,9 @@ def failure_of(call: object, *arguments: object) -> Failure:
     return caught.value
 
 
-def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(session: Session, server: CivitaiServer) -> None:
+def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(
+    session: HttpSession, server: CivitaiServer
+) -> None:
     old = version_json([file_json("addDetail_v1.safetensors"), file_json("Add_Detail.safetensors")])
     server.models = [model_json("Add detail", [version_json([file_json("addDetail_v2.safetensors")]), old])]
     found = client(session, server).find_by_file_name("add_detail.safetensors")
@@ -47,7 +49,9 @@ def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(session: 
     assert found.exact[0].base_url == server.url
 
 
-def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(session: Session, server: CivitaiServer) -> None:
+def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(
+    session: HttpSession, server: CivitaiServer
+) -> None:
     names = ["detail_4steps_fp8.safetensors", "detail_8steps_bf16.safetensors", "detail_8steps.sft"]
     server.models = [model_json("Detail", [version_json([file_json(name) for name in names])])]
     found = client(session, server).find_by_file_name("detail_8steps_fp8.safetensors")
@@ -55,14 +59,16 @@ def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(session: 
     assert [hit.file.name for hit in found.variants] == ["detail_8steps_bf16.safetensors"]
 
 
-def test_a_search_shows_mature_models_and_never_mixes_words_with_pages(session: Session, server: CivitaiServer) -> None:
+def test_a_search_shows_mature_models_and_never_mixes_words_with_pages(
+    session: HttpSession, server: CivitaiServer
+) -> None:
     server.models = [model_json("Night detail", [version_json([file_json("night.safetensors")])], nsfwLevel=16)]
     assert [model.name for model in client(session, server).search("night").models] == ["Night detail"]
     assert all("nsfw=true" in asked.path and "page=" not in asked.path for asked in server.asked)
 
 
 def test_a_search_follows_cursors_to_its_bound_and_says_when_there_was_more(
-    session: Session, server: CivitaiServer
+    session: HttpSession, server: CivitaiServer
 ) -> None:
     server.models = [
         model_json(f"Detail {n}", [version_json([file_json(f"detail_{n}.safetensors")])]) for n in range(450)
@@ -77,7 +83,7 @@ def test_a_search_follows_cursors_to_its_bound_and_says_when_there_was_more(
     assert (missed.exact, missed.cut) == ((), ("detail", "detail 449x"))
 
 
-def test_a_cursor_that_comes_again_ends_the_search(session: Session, server: CivitaiServer) -> None:
+def test_a_cursor_that_comes_again_ends_the_search(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/models"] = Reply(b'{"items": [], "metadata": {"nextCursor": 7}}')
     assert client(session, server).search("abcdef").complete
     assert len(server.asked) == 2
@@ -87,7 +93,7 @@ def test_a_cursor_that_comes_again_ends_the_search(session: Session, server: Civ
     assert len(server.asked) == 4
 
 
-def test_further_terms_are_asked_first(session: Session, server: CivitaiServer) -> None:
+def test_further_terms_are_asked_first(session: HttpSession, server: CivitaiServer) -> None:
     file = file_json("zzz_q7.safetensors")
     server.models = [model_json("Quite another name", [version_json([file])])]
     civitai = client(session, server)
@@ -99,14 +105,14 @@ def test_further_terms_are_asked_first(session: Session, server: CivitaiServer) 
     assert "query=another&" in server.asked[0].path
 
 
-def test_any_of_several_names_will_do(session: Session, server: CivitaiServer) -> None:
+def test_any_of_several_names_will_do(session: HttpSession, server: CivitaiServer) -> None:
     server.models = [model_json("Easy", [version_json([file_json("easy.pt")])], type="TextualInversion")]
     found = client(session, server).find_by_file_name("easy", also=("easy.safetensors", "easy.pt"))
     assert [hit.file.name for hit in found.exact] == ["easy.pt"]
 
 
 def test_the_other_address_is_searched_for_what_the_first_does_not_have(
-    session: Session, server: CivitaiServer
+    session: HttpSession, server: CivitaiServer
 ) -> None:
     file = file_json("mature_thing.safetensors")
     with CivitaiServer([model_json("Mature thing", [version_json([file])])]) as red:
@@ -119,7 +125,7 @@ def test_the_other_address_is_searched_for_what_the_first_does_not_have(
         assert red.asked == []
 
 
-def test_a_model_or_version_is_read_by_its_id(session: Session, server: CivitaiServer) -> None:
+def test_a_model_or_version_is_read_by_its_id(session: HttpSession, server: CivitaiServer) -> None:
     file = file_json("x_name.safetensors")
     version = version_json([file], availability="EarlyAccess", baseModel="Flux.1 D")
     model = model_json("Thing", [version], type="Checkpoint")
@@ -135,16 +141,16 @@ def test_a_model_or_version_is_read_by_its_id(session: Session, server: CivitaiS
     assert one[1].files[0].sha256 == sha256_of("x_name.safetensors").lower()
 
 
-def test_what_both_addresses_deny_is_no_error(session: Session, server: CivitaiServer) -> None:
+def test_what_both_addresses_deny_is_no_error(session: HttpSession, server: CivitaiServer) -> None:
     with CivitaiServer() as red:
         civitai = client(session, server, fallback=red)
         assert civitai.model(1) is None
         assert civitai.version(1) is None
-        assert civitai.by_hash("A" * 64) is None
+        assert civitai.find_by_hash("A" * 64) is None
         assert len(red.asked) == len(server.asked) == 3
 
 
-def test_unknown_never_becomes_not_found(session: Session, server: CivitaiServer) -> None:
+def test_unknown_never_becomes_not_found(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/models/1"] = Reply(b'{"error": "Model not found"}', 404)
     server.pages["/api/v1/models/2"] = Reply(b"<html>404</html>", 404)
     assert client(session, server).model(1) is None
@@ -166,7 +172,7 @@ def test_unknown_never_becomes_not_found(session: Session, server: CivitaiServer
         (400, "http-status"),
     ],
 )
-def test_refusals_are_told_apart(session: Session, server: CivitaiServer, status: int, code: str) -> None:
+def test_refusals_are_told_apart(session: HttpSession, server: CivitaiServer, status: int, code: str) -> None:
     body = json.dumps({"error": "No", "message": "because\nof this"}).encode()
     server.pages["/api/v1/models/1"] = server.pages["/api/v1/models"] = Reply(body, status, {"Retry-After": "30"})
     civitai = client(session, server)
@@ -179,7 +185,7 @@ def test_refusals_are_told_apart(session: Session, server: CivitaiServer, status
 
 @pytest.mark.parametrize(("status", "asked_too"), [(401, 0), (403, 0), (429, 0), (502, 1)])
 def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
-    session: Session, server: CivitaiServer, status: int, asked_too: int
+    session: HttpSession, server: CivitaiServer, status: int, asked_too: int
 ) -> None:
     server.pages["/api/v1/models/1"] = Reply(b"{}", status)
     with CivitaiServer([model_json("Thing", [], id=1)]) as red:
@@ -195,14 +201,14 @@ def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"items": 5}', b"5"])
 def test_a_search_answer_of_another_form_is_no_empty_result(
-    session: Session, server: CivitaiServer, body: bytes
+    session: HttpSession, server: CivitaiServer, body: bytes
 ) -> None:
     server.pages["/api/v1/models"] = server.pages["/api/v1/models/1"] = Reply(body)
     assert failure_of(client(session, server).search, "abc").code == "http-body"
     assert failure_of(client(session, server).model, 1).code == "http-body"
 
 
-def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: Session, server: CivitaiServer) -> None:
+def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: HttpSession, server: CivitaiServer) -> None:
     model = model_json("Add", [version_json([file_json("add_more.safetensors")])])
     answers = [Reply(json.dumps({"items": [model], "metadata": {}}).encode()), Reply(b"", 503)]
     server.pages["/api/v1/models"] = lambda _asked, _handler: answers.pop(0)
@@ -213,38 +219,38 @@ def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: Sess
 def test_a_brown_out_is_waited_for(server: CivitaiServer) -> None:
     server.brown_outs, server.limited = 1, 1
     server.models = [model_json("Detail", [])]
-    with Session(timeout_seconds=10, attempts=3, first_wait_seconds=0.001) as patient:
+    with HttpSession(timeout_seconds=10, attempts=3, first_wait_seconds=0.001) as patient:
         assert len(client(patient, server).search("detail").models) == 1
 
 
-def test_a_hash_of_any_kind_leads_to_the_file_that_bears_it(session: Session, server: CivitaiServer) -> None:
+def test_a_hash_of_any_kind_leads_to_the_file_that_bears_it(session: HttpSession, server: CivitaiServer) -> None:
     files = [file_json("a1.safetensors"), file_json("b2.safetensors")]
     server.models = [model_json("Thing", [version_json(files)])]
     civitai = client(session, server)
     for kind in ("SHA256", "AutoV2", "AutoV3", "BLAKE3", "CRC32"):
-        answer = civitai.by_hash(files[1]["hashes"][kind].lower())
+        answer = civitai.find_by_hash(files[1]["hashes"][kind].lower())
         assert answer is not None
         assert answer.hit is not None
         assert answer.hit.file.name == "b2.safetensors"
 
 
-def test_a_hash_whose_file_is_not_in_the_answer_proves_nothing(session: Session, server: CivitaiServer) -> None:
+def test_a_hash_whose_file_is_not_in_the_answer_proves_nothing(session: HttpSession, server: CivitaiServer) -> None:
     files = [file_json("a1.safetensors"), file_json("b2.safetensors")]
     server.models = [model_json("Thing", [version_json(files)])]
     server.by_hash_lies = {sha256_of("b2.safetensors")}
-    answer = client(session, server).by_hash(sha256_of("b2.safetensors"))
+    answer = client(session, server).find_by_hash(sha256_of("b2.safetensors"))
     assert answer is not None
     assert answer.hit is None
     assert [file.name for file in answer.version.files] == ["a1.safetensors"]
 
 
-def test_what_is_no_hash_is_not_asked(session: Session, server: CivitaiServer) -> None:
-    assert client(session, server).by_hash("../models/5") is None
-    assert client(session, server).identify(["x", "A" * 10]) == BearersByHash({}, None)
+def test_what_is_no_hash_is_not_asked(session: HttpSession, server: CivitaiServer) -> None:
+    assert client(session, server).find_by_hash("../models/5") is None
+    assert client(session, server).identify(["x", "A" * 10]) == FilesByHash({}, None)
     assert server.asked == []
 
 
-def test_many_files_are_identified_a_hundred_at_a_time(session: Session, server: CivitaiServer) -> None:
+def test_many_files_are_identified_a_hundred_at_a_time(session: HttpSession, server: CivitaiServer) -> None:
     names = [f"file_{n}.safetensors" for n in range(120)]
     server.models = [model_json(name, [version_json([file_json(name), file_json(f"other {name}")])]) for name in names]
     digests = [sha256_of(name) for name in names]
@@ -255,14 +261,14 @@ def test_many_files_are_identified_a_hundred_at_a_time(session: Session, server:
         assert [len(json.loads(asked.body)) for asked in (*server.asked, *red.asked)] == [100, 21, 1]
 
 
-def test_a_batch_answer_of_another_form_is_a_failure(session: Session, server: CivitaiServer) -> None:
+def test_a_batch_answer_of_another_form_is_a_failure(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/model-versions/by-hash"] = Reply(b"{}")
     failure = client(session, server).identify(["A" * 64]).failure
     assert failure is not None
     assert failure.code == "http-body"
 
 
-def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: Session, server: CivitaiServer) -> None:
+def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/model-versions/by-hash"] = Reply(b"", 503)
     with CivitaiServer([model_json("a", [version_json([file_json("a")])])]) as red:
         civitai = client(session, server, fallback=red)
@@ -272,7 +278,7 @@ def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: Sessi
     assert partly.failure is not None
 
 
-def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: Session, server: CivitaiServer) -> None:
+def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: HttpSession, server: CivitaiServer) -> None:
     with LocalServer({"/stolen": Reply(b"{}")}) as other:
         server.pages["/api/v1/models/1"] = Reply(status=302, headers={"Location": f"{other.url}/stolen"})
         assert failure_of(client(session, server).model, 1).code == "http-status"
@@ -285,20 +291,20 @@ def test_damaged_parts_of_an_answer_hide_no_other_part() -> None:
     good = file_json("good_1.safetensors")
     version = version_json([good, {"id": "x"}]) | {"paidAccess": None}
     version["files"] += [5, None, {"id": 1, "hashes": []}, {"hashes": {"SHA256": None}, "sizeKB": None}]
-    model = model_of(model_json("Thing", [version]) | {"modelVersions": [None, {"id": None}, version]})
+    model = parse_model(model_json("Thing", [version]) | {"modelVersions": [None, {"id": None}, version]})
     assert model is not None
     assert [file.name for file in model.versions[0].files] == ["good_1.safetensors", ""]
     assert model.versions[0].files[1].sha256 is None
     assert model.versions[0].files[1].size_bytes is None
-    assert model_of({"id": 1, "modelVersions": 7}) is not None
-    assert model_of([]) is None
-    assert model_of({"name": "no id"}) is None
-    assert version_of(5) is None
-    assert version_of({"id": 5, "unheardOf": {}}) is not None
+    assert parse_model({"id": 1, "modelVersions": 7}) is not None
+    assert parse_model([]) is None
+    assert parse_model({"name": "no id"}) is None
+    assert parse_version(5) is None
+    assert parse_version({"id": 5, "unheardOf": {}}) is not None
 
 
 def test_sizes_and_hashes_are_read_only_when_they_can_be_true() -> None:
-    version = version_of(
+    version = parse_version(
         version_json(
             [
                 file_json("a1.pt", sizeKB=1.5),

@@ -9,13 +9,13 @@ import pytest
 
 import comfywatchman
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
+from comfywatchman.base.http import HttpSession
 from comfywatchman.sources.civitai.images import (
     ImageResource,
-    civitai_image,
-    image_id_of,
-    meta_of,
-    resources_of,
+    fetch_civitai_image,
+    get_image_meta,
+    list_image_resources,
+    parse_image_id,
     validate_civitai_image_response,
 )
 from tests.servers.base import Reply
@@ -83,22 +83,22 @@ def test_what_was_asked_and_what_came_is_logged(caplog: pytest.LogCaptureFixture
 
 def test_a_picture_is_asked_for_so_that_the_real_server_shows_it(server: CivitaiServer) -> None:
     server.feed.append(image_json(WANTED, nsfw_level="X", meta={"prompt": "a"}))
-    with Session(timeout_seconds=5) as session:
-        answer = civitai_image(session, WANTED, base_url=server.url, token="k3y")  # noqa: S106
+    with HttpSession(timeout_seconds=5) as session:
+        answer = fetch_civitai_image(session, WANTED, base_url=server.url, token="k3y")  # noqa: S106
         assert answer.item is not None
         assert answer.item["meta"]["meta"] == {"prompt": "a"}
-        assert civitai_image(session, OTHER, base_url=server.url).status == "NOT_FOUND"
+        assert fetch_civitai_image(session, OTHER, base_url=server.url).status == "NOT_FOUND"
     assert server.asked[0].headers["authorization"] == "Bearer k3y"
 
 
 def test_the_feed_instead_of_the_picture_is_not_found(server: CivitaiServer) -> None:
-    with Session(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=5) as session:
         feed = session.get_json(f"{server.url}/api/v1/images?ids={WANTED}&nsfw=X&withMeta=true")
         assert validate_civitai_image_response(WANTED, feed).status == "NOT_FOUND"
 
 
 def test_trouble_is_not_not_found(server: CivitaiServer) -> None:
-    with Session(timeout_seconds=5) as session:
+    with HttpSession(timeout_seconds=5) as session:
         for reply, code in (
             (Reply(b"", 503), "source-unavailable"),
             (Reply(b"<html>"), "http-body"),
@@ -107,10 +107,10 @@ def test_trouble_is_not_not_found(server: CivitaiServer) -> None:
         ):
             server.pages["/api/v1/images"] = reply
             with pytest.raises(Failure) as caught:
-                civitai_image(session, WANTED, base_url=server.url)
+                fetch_civitai_image(session, WANTED, base_url=server.url)
             assert caught.value.code == code
         server.pages["/api/v1/images"] = Reply(b'{"error": "Not found"}', 404)
-        assert civitai_image(session, WANTED, base_url=server.url).status == "NOT_FOUND"
+        assert fetch_civitai_image(session, WANTED, base_url=server.url).status == "NOT_FOUND"
 
 
 def test_no_other_module_knows_the_way_to_pictures() -> None:
@@ -134,12 +134,12 @@ def test_the_models_of_a_picture_are_listed() -> None:
         ImageResource("model", version_id=7),
     )
     for item in ({"meta": meta}, {"meta": {"id": 1, "meta": meta}}):
-        assert resources_of({**item, "modelVersionIds": [62833, 7, True, "x"]}) == expected
+        assert list_image_resources({**item, "modelVersionIds": [62833, 7, True, "x"]}) == expected
 
 
 @pytest.mark.parametrize("item", [{}, {"meta": None}, {"meta": {"resources": 5, "hashes": []}, "modelVersionIds": 5}])
 def test_a_picture_without_facts_names_no_model(item: dict[str, Any]) -> None:
-    assert resources_of(item) == ()
+    assert list_image_resources(item) == ()
 
 
 def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
@@ -159,7 +159,7 @@ def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
             5,
         ],
     }
-    assert resources_of({"meta": meta}) == (
+    assert list_image_resources({"meta": meta}) == (
         ImageResource("model", "dreamshaper_8", "F253ABB016"),
         ImageResource("model", "a.safetensors"),
         ImageResource("vae", "b.pt"),
@@ -172,18 +172,22 @@ def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
 @pytest.mark.parametrize("number", [0, -5, 10**15, 10**400, True, 1.0])
 def test_a_version_that_no_address_can_hold_is_none(number: object) -> None:
     item = {"meta": {"civitaiResources": [{"modelVersionId": number}]}, "modelVersionIds": [number]}
-    assert resources_of(item) == (ImageResource("model"),)
+    assert list_image_resources(item) == (ImageResource("model"),)
 
 
 @pytest.mark.parametrize("weight", [True, 10**400, float("nan"), float("inf"), "1", None])
 def test_a_weight_that_is_no_number_is_none(weight: object) -> None:
-    (found,) = resources_of({"meta": {"resources": [{"name": "x", "weight": weight}]}})
+    (found,) = list_image_resources({"meta": {"resources": [{"name": "x", "weight": weight}]}})
     assert found.weight is None
 
 
 def test_what_a_picture_says_of_its_making_stands_at_two_depths() -> None:
-    assert meta_of({"meta": {"steps": 5}}) == {"steps": 5} == meta_of({"meta": {"id": 1, "meta": {"steps": 5}}})
-    assert meta_of({"meta": None}) == {} == meta_of({"meta": "x"})
+    assert (
+        get_image_meta({"meta": {"steps": 5}})
+        == {"steps": 5}
+        == get_image_meta({"meta": {"id": 1, "meta": {"steps": 5}}})
+    )
+    assert get_image_meta({"meta": None}) == {} == get_image_meta({"meta": "x"})
 
 
 @pytest.mark.parametrize(
@@ -197,7 +201,7 @@ def test_what_a_picture_says_of_its_making_stands_at_two_depths() -> None:
     ],
 )
 def test_a_number_or_a_page_of_civitai_names_a_picture(text: str) -> None:
-    assert image_id_of(text, extra_hosts=frozenset({"127.0.0.1:80"})) == WANTED
+    assert parse_image_id(text, extra_hosts=frozenset({"127.0.0.1:80"})) == WANTED
 
 
 @pytest.mark.parametrize(
@@ -223,4 +227,4 @@ def test_a_number_or_a_page_of_civitai_names_a_picture(text: str) -> None:
     ],
 )
 def test_anything_else_names_none(text: str) -> None:
-    assert image_id_of(text) is None
+    assert parse_image_id(text) is None

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections
-from comfywatchman.sources.download.fetch import Patience
-from comfywatchman.sources.download.partial_file import part_name
-from comfywatchman.sources.download.target import Fetch
+from comfywatchman.base.stream import ConnectionPool
+from comfywatchman.sources.download.fetch import RetryPolicy
+from comfywatchman.sources.download.partial_file import build_partial_name
+from comfywatchman.sources.download.target import DownloadRequest
 from tests.model_files import put
 from tests.servers.base import Asked, LocalServer, Reply
 from tests.servers.cdn import CdnServer
@@ -24,12 +24,14 @@ NAME = "model.safetensors"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def wanted(server: FaultServer, *, with_hash: bool = True) -> Fetch:
+def wanted(server: FaultServer, *, with_hash: bool = True) -> DownloadRequest:
     content = server.content
-    return Fetch(NAME, server.url, len(content) if with_hash else None, sha256(content) if with_hash else None)
+    return DownloadRequest(
+        NAME, server.url, len(content) if with_hash else None, sha256(content) if with_hash else None
+    )
 
 
-def code_of(folder: Path, fetch: Fetch, server: FaultServer | LocalServer, **how: object) -> str:
+def code_of(folder: Path, fetch: DownloadRequest, server: FaultServer | LocalServer, **how: object) -> str:
     host = server.host if isinstance(server, FaultServer) else f"127.0.0.1:{server.port}"
     with pytest.raises(Failure) as raised:
         fetch_into(folder, fetch, hosts=frozenset({host}), **how)  # type: ignore[arg-type]
@@ -94,7 +96,7 @@ def stop_after(count: int) -> object:
 def test_a_stopped_download_goes_on_where_it_was(tmp_path: Path) -> None:
     with FaultServer(model(3_000_000)) as server:
         assert code_of(tmp_path, wanted(server), server, run=stop_after(4)) == "download-stopped"
-        part = tmp_path / part_name(NAME, url=server.url, sha256=sha256(server.content))
+        part = tmp_path / build_partial_name(NAME, url=server.url, sha256=sha256(server.content))
         have = part.stat().st_size
         assert have > 0
         fetched = fetch_into(tmp_path, wanted(server), hosts=frozenset({server.host}))
@@ -107,7 +109,7 @@ def test_a_stopped_download_goes_on_where_it_was(tmp_path: Path) -> None:
 
 def test_a_stop_while_hashing_what_is_there_stops(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
-        put(tmp_path / part_name(NAME, url=server.url, sha256=sha256(MODEL)), MODEL[:100_000])
+        put(tmp_path / build_partial_name(NAME, url=server.url, sha256=sha256(MODEL)), MODEL[:100_000])
         assert code_of(tmp_path, wanted(server), server, run=stop_after(0)) == "download-stopped"
         put(tmp_path / NAME, MODEL)
         assert code_of(tmp_path, wanted(server), server, run=stop_after(0)) == "download-stopped"
@@ -115,28 +117,28 @@ def test_a_stop_while_hashing_what_is_there_stops(tmp_path: Path) -> None:
 
 def test_a_whole_unfinished_file_needs_no_request(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
-        put(tmp_path / part_name(NAME, url=server.url, sha256=sha256(MODEL)), MODEL)
+        put(tmp_path / build_partial_name(NAME, url=server.url, sha256=sha256(MODEL)), MODEL)
         fetched = fetch_into(tmp_path, wanted(server), hosts=frozenset({server.host}))
         assert (fetched.resumed_from, server.asked) == (len(MODEL), [])
 
 
 def test_a_spoilt_unfinished_file_is_fetched_anew(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
-        put(tmp_path / part_name(NAME, url=server.url, sha256=sha256(MODEL)), bytes(200_000))
+        put(tmp_path / build_partial_name(NAME, url=server.url, sha256=sha256(MODEL)), bytes(200_000))
         fetch_into(tmp_path, wanted(server), hosts=frozenset({server.host}))
     assert (tmp_path / NAME).read_bytes() == MODEL
 
 
 def test_an_unfinished_file_that_is_too_long_is_fetched_anew(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
-        put(tmp_path / part_name(NAME, url=server.url, sha256=sha256(MODEL)), MODEL + b"x")
+        put(tmp_path / build_partial_name(NAME, url=server.url, sha256=sha256(MODEL)), MODEL + b"x")
         assert fetch_into(tmp_path, wanted(server), hosts=frozenset({server.host})).resumed_from == 0
     assert (tmp_path / NAME).read_bytes() == MODEL
 
 
 def test_the_unfinished_file_of_another_origin_is_left_alone(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
-        other = put(tmp_path / part_name(NAME, url="https://elsewhere", sha256=None), b"other")
+        other = put(tmp_path / build_partial_name(NAME, url="https://elsewhere", sha256=None), b"other")
         fetch_into(tmp_path, wanted(server), hosts=frozenset({server.host}))
     assert other.read_bytes() == b"other"
     assert (tmp_path / NAME).read_bytes() == MODEL
@@ -145,7 +147,7 @@ def test_the_unfinished_file_of_another_origin_is_left_alone(tmp_path: Path) -> 
 @pytest.mark.parametrize(("boot", "resumes"), [("boot-1", True), ("boot-0", False)])
 def test_without_a_hash_only_bytes_of_this_boot_and_tag_are_continued(tmp_path: Path, boot: str, resumes: bool) -> None:  # noqa: FBT001 - parametrized
     with FaultServer(MODEL) as server:
-        part = put(tmp_path / part_name(NAME, url=server.url, sha256=None), MODEL[:1000])
+        part = put(tmp_path / build_partial_name(NAME, url=server.url, sha256=None), MODEL[:1000])
         put(tmp_path / f"{part.name}.note", b'{"validator":"\\"v1\\"","boot_id":"%b"}' % boot.encode())
         fetched = fetch_into(tmp_path, wanted(server, with_hash=False), hosts=frozenset({server.host}))
         assert fetched.resumed_from == (1000 if resumes else 0)
@@ -155,7 +157,7 @@ def test_without_a_hash_only_bytes_of_this_boot_and_tag_are_continued(tmp_path: 
 @pytest.mark.parametrize("note", [b"", b"\x00", b"[]", b'{"validator":5}'])
 def test_a_damaged_note_is_an_empty_one(tmp_path: Path, note: bytes) -> None:
     with FaultServer(MODEL) as server:
-        part = put(tmp_path / part_name(NAME, url=server.url, sha256=None), MODEL[:1000])
+        part = put(tmp_path / build_partial_name(NAME, url=server.url, sha256=None), MODEL[:1000])
         put(tmp_path / f"{part.name}.note", note)
         assert fetch_into(tmp_path, wanted(server, with_hash=False), hosts=frozenset({server.host})).resumed_from == 0
 
@@ -167,16 +169,16 @@ def test_what_the_hub_says_is_held_against_what_is_wanted_before_a_byte_comes(tm
         head = {"Location": cdn.signed_url("k"), "X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(MODEL))}
         hub.pages["/o/r/resolve/main/m.safetensors"] = Reply(b"", 302, {**head, "X-Linked-Etag": f'"{sha256(MODEL)}"'})
         url = f"{hub.url}/o/r/resolve/main/m.safetensors"
-        for other in (Fetch(NAME, url, None, "0" * 64), Fetch(NAME, url, 7, None)):
+        for other in (DownloadRequest(NAME, url, None, "0" * 64), DownloadRequest(NAME, url, 7, None)):
             with pytest.raises(Failure, match="another file now"):
                 fetch_into(tmp_path, other, hosts=hosts)
         # Without a hash of our own, the hub's is taken.
         cdn.blobs["k"].faults.append("corrupt")
         with pytest.raises(Failure, match="not what was asked for"):
-            fetch_into(tmp_path, Fetch(NAME, url), hosts=hosts)
+            fetch_into(tmp_path, DownloadRequest(NAME, url), hosts=hosts)
         cdn.blobs["k"].faults.append("cut")
         hub.pages[f"/o/r/resolve/{COMMIT}/m.safetensors"] = hub.pages["/o/r/resolve/main/m.safetensors"]
-        fetch_into(tmp_path, Fetch(NAME, url), hosts=hosts, tokens={hub.url: "sesame"})
+        fetch_into(tmp_path, DownloadRequest(NAME, url), hosts=hosts, tokens={hub.url: "sesame"})
         assert hub.asked[-1].path == f"/o/r/resolve/{COMMIT}/m.safetensors"
         assert hub.asked[-1].headers["authorization"] == "Bearer sesame"
     assert names(tmp_path) == [NAME]
@@ -191,7 +193,7 @@ def test_a_civitai_like_server_gives_its_file_by_id_with_a_key(tmp_path: Path) -
     with CdnServer() as cdn, LocalServer({"/api/download/models/1": page}) as civitai:
         cdn.put("k", MODEL)
         hosts = frozenset({f"127.0.0.1:{cdn.port}", f"127.0.0.1:{civitai.port}"})
-        fetch = Fetch(NAME, f"{civitai.url}/api/download/models/1?fileId=2", len(MODEL), sha256(MODEL))
+        fetch = DownloadRequest(NAME, f"{civitai.url}/api/download/models/1?fileId=2", len(MODEL), sha256(MODEL))
         with pytest.raises(Failure) as raised:
             fetch_into(tmp_path, fetch, hosts=hosts)
         assert raised.value.code == "download-no-access"
@@ -207,11 +209,11 @@ def test_a_signature_that_is_over_is_had_anew(tmp_path: Path) -> None:
         hub.pages["/m"] = Reply(b"", 302, {"Location": cdn.signed_url("k")})
         hosts = frozenset({f"127.0.0.1:{cdn.port}", f"127.0.0.1:{hub.port}"})
         blob.faults += ["cut", "forbidden"]
-        fetch_into(tmp_path, Fetch(NAME, f"{hub.url}/m", len(MODEL), sha256(MODEL)), hosts=hosts)
+        fetch_into(tmp_path, DownloadRequest(NAME, f"{hub.url}/m", len(MODEL), sha256(MODEL)), hosts=hosts)
         assert len(hub.asked) == 3
         blob.forever = "forbidden"
         with pytest.raises(Failure) as raised:
-            fetch_into(tmp_path, Fetch("b.safetensors", f"{hub.url}/m"), hosts=hosts)
+            fetch_into(tmp_path, DownloadRequest("b.safetensors", f"{hub.url}/m"), hosts=hosts)
         assert raised.value.code == "download-no-access"
     assert names(tmp_path) == [NAME]
 
@@ -227,9 +229,9 @@ def test_a_page_of_a_private_host_is_not_reached_by_a_redirect(tmp_path: Path) -
 def test_many_files_share_a_connection(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
         hosts = frozenset({server.host})
-        with Connections(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
+        with ConnectionPool(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
             for number in range(5):
-                fetch = Fetch(f"{number}.safetensors", server.url, len(MODEL), sha256(MODEL))
+                fetch = DownloadRequest(f"{number}.safetensors", server.url, len(MODEL), sha256(MODEL))
                 fetch_into(tmp_path, fetch, hosts=hosts, connections=connections)
         assert (len(server.asked), server.connections) == (5, 1)
 
@@ -237,9 +239,9 @@ def test_many_files_share_a_connection(tmp_path: Path) -> None:
 def test_a_kept_connection_that_the_server_closed_is_opened_anew(tmp_path: Path) -> None:
     with FaultServer(MODEL, [HONEST, Fault("hang-up")]) as server:
         hosts = frozenset({server.host})
-        with Connections(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
+        with ConnectionPool(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
             for number in range(2):
-                fetch = Fetch(f"{number}.safetensors", server.url, len(MODEL), sha256(MODEL))
+                fetch = DownloadRequest(f"{number}.safetensors", server.url, len(MODEL), sha256(MODEL))
                 fetch_into(tmp_path, fetch, hosts=hosts, connections=connections)
     assert len(names(tmp_path)) == 2
 
@@ -248,7 +250,7 @@ def test_an_abort_wakes_a_download_that_waits_for_a_silent_server(tmp_path: Path
     stop = threading.Event()
     with FaultServer(MODEL, [Fault("stall", 1000)]) as server:
         hosts = frozenset({server.host})
-        with Connections(stall_seconds=60, may_be_private=hosts.__contains__) as connections:
+        with ConnectionPool(stall_seconds=60, may_be_private=hosts.__contains__) as connections:
             came = threading.Event()
             run = flow(wait=lambda _seconds: stop.is_set(), progress=lambda _have, _total: came.set())
             ends: list[str] = []
@@ -271,7 +273,7 @@ def test_an_abort_wakes_a_download_that_waits_for_a_silent_server(tmp_path: Path
 
 def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     with FaultServer(MODEL) as server:
-        long = Fetch("x" * 300 + ".safetensors", server.url, len(MODEL), sha256(MODEL))
+        long = DownloadRequest("x" * 300 + ".safetensors", server.url, len(MODEL), sha256(MODEL))
         assert code_of(tmp_path, long, server) == "state-unwritable"
         assert server.asked == []
 
@@ -286,7 +288,7 @@ def test_too_little_room_is_said_before_anything_is_written(tmp_path: Path) -> N
 def test_an_unfinished_file_under_a_link_or_a_fifo_is_not_written_to(tmp_path: Path) -> None:
     victim = put(tmp_path / "victim", b"mine")
     with FaultServer(MODEL) as server:
-        part = tmp_path / part_name(NAME, url=server.url, sha256=sha256(MODEL))
+        part = tmp_path / build_partial_name(NAME, url=server.url, sha256=sha256(MODEL))
         part.symlink_to(victim)
         assert code_of(tmp_path, wanted(server), server) == "file-not-regular"
         part.unlink()
@@ -322,6 +324,6 @@ def test_patience_without_progress_ends(tmp_path: Path) -> None:
             return False
 
         run = flow(wait=wait)
-        patience = Patience(attempts=4, first_wait_seconds=1.0, longest_wait_seconds=3.0, stall_seconds=0.5)
+        patience = RetryPolicy(attempts=4, first_wait_seconds=1.0, longest_wait_seconds=3.0, stall_seconds=0.5)
         assert code_of(tmp_path, wanted(server), server, run=run, patience=patience) == "download-interrupted"
     assert [seconds for seconds in waits if seconds] == [1.0, 2.0, 3.0]

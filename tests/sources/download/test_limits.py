@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.download.body import Pace
-from comfywatchman.sources.download.fetch import Patience
-from comfywatchman.sources.download.limits import Bandwidth, Room, free_bytes
-from comfywatchman.sources.download.target import Fetch
+from comfywatchman.sources.download.body import StallDetector
+from comfywatchman.sources.download.fetch import RetryPolicy
+from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, free_bytes
+from comfywatchman.sources.download.target import DownloadRequest
 from tests.fakes import FakeClock
 from tests.servers.faults import FaultServer
 from tests.sources.fetching import fetch_into, flow, model, sha256
@@ -49,26 +49,26 @@ def test_no_limit_never_waits() -> None:
 
 def test_room_that_is_promised_is_not_promised_again(folder: int) -> None:
     free = free_bytes(folder)
-    room = Room(0)
-    with room.promise(folder, free * 2 // 3):
-        with pytest.raises(Failure) as raised, room.promise(folder, free * 2 // 3):
+    room = DiskReservation(0)
+    with room.reserve(folder, free * 2 // 3):
+        with pytest.raises(Failure) as raised, room.reserve(folder, free * 2 // 3):
             pass
         assert raised.value.code == "download-no-space"
         assert "GiB are needed" in raised.value.message
-        with room.promise(folder, 0):
+        with room.reserve(folder, 0):
             pass
-    with room.promise(folder, free * 2 // 3) as written:
+    with room.reserve(folder, free * 2 // 3) as written:
         written(free // 2)
-        with room.promise(folder, free // 2):
+        with room.reserve(folder, free // 2):
             pass
         written(free)
-    with room.promise(folder, free * 2 // 3):
+    with room.reserve(folder, free * 2 // 3):
         pass
 
 
 def test_a_disk_that_others_fill_meanwhile_is_noticed(folder: int) -> None:
-    room = Room(0)
-    with room.promise(folder, 0) as written:
+    room = DiskReservation(0)
+    with room.reserve(folder, 0) as written:
         written(5)
         room._keep_free_bytes = 1 << 60
         with pytest.raises(Failure) as raised:
@@ -77,11 +77,11 @@ def test_a_disk_that_others_fill_meanwhile_is_noticed(folder: int) -> None:
 
 
 def test_a_server_that_drips_is_told_from_one_that_is_slow() -> None:
-    pace = Pace(10.0)
+    pace = StallDetector(10.0)
     assert not any(pace.is_stalled(1.0, 600) for _ in range(100))
-    pace = Pace(10.0)
+    pace = StallDetector(10.0)
     assert [pace.is_stalled(1.0, 1) for _ in range(10)] == [False] * 9 + [True]
-    pace = Pace(10.0)
+    pace = StallDetector(10.0)
     assert not any(pace.is_stalled(0.0, 1) for _ in range(1000))
 
 
@@ -90,9 +90,9 @@ def test_a_large_file_is_hashed_beside_the_work_and_its_room_watched(tmp_path: P
     seen: list[tuple[int, int | None]] = []
     with FaultServer(content) as server:
         run = flow(progress=lambda have, total: seen.append((have, total)))
-        wanted = Fetch("a.safetensors", server.url, len(content), sha256(content))
+        wanted = DownloadRequest("a.safetensors", server.url, len(content), sha256(content))
         assert fetch_into(
-            tmp_path, wanted, hosts=frozenset({server.host}), run=run, patience=Patience()
+            tmp_path, wanted, hosts=frozenset({server.host}), run=run, patience=RetryPolicy()
         ).sha256 == sha256(content)
     assert seen[-1] == (len(content), len(content))
     assert [have for have, _ in seen] == sorted(have for have, _ in seen)

@@ -6,12 +6,18 @@ from contextlib import contextmanager
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.stream import Connections
-from comfywatchman.sources.download.redirects import Allowed, Found, follow, pinned, reason_to_refuse_start
+from comfywatchman.base.stream import ConnectionPool
+from comfywatchman.sources.download.redirects import (
+    HostPolicy,
+    ResolvedDownload,
+    pin_to_commit,
+    reason_to_refuse_start,
+    resolve_redirects,
+)
 from tests.servers.base import Asked, LocalServer, Reply
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-ALLOWED = Allowed(hosts=frozenset({"github.com"}), local_hosts=frozenset({"127.0.0.1:9"}))
+ALLOWED = HostPolicy(hosts=frozenset({"github.com"}), local_hosts=frozenset({"127.0.0.1:9"}))
 
 
 @pytest.mark.parametrize(
@@ -48,11 +54,14 @@ def test_a_download_begins_only_where_it_is_allowed(url: str, words: str | None)
 
 
 @contextmanager
-def followed(url: str, *servers: LocalServer, tokens: dict[str, str] | None = None) -> Iterator[Found]:
+def followed(url: str, *servers: LocalServer, tokens: dict[str, str] | None = None) -> Iterator[ResolvedDownload]:
     hosts = frozenset(f"127.0.0.1:{server.port}" for server in servers)
-    with Connections(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
-        found = follow(
-            url, {"Range": "bytes=5-"}, connections=connections, allowed=Allowed(local_hosts=hosts, tokens=tokens or {})
+    with ConnectionPool(stall_seconds=2, may_be_private=hosts.__contains__) as connections:
+        found = resolve_redirects(
+            url,
+            {"Range": "bytes=5-"},
+            connections=connections,
+            allowed=HostPolicy(local_hosts=hosts, tokens=tokens or {}),
         )
         with found.stream:
             yield found
@@ -122,7 +131,7 @@ def test_a_token_that_no_header_can_carry_is_not_quoted() -> None:
         pass
     assert raised.value.code == "download-no-access"
     assert "a\nb" not in str(raised.value)
-    assert "a\nb" not in repr(Allowed(tokens={"x": "a\nb"}))
+    assert "a\nb" not in repr(HostPolicy(tokens={"x": "a\nb"}))
 
 
 def test_signatures_are_not_shown() -> None:
@@ -133,6 +142,9 @@ def test_signatures_are_not_shown() -> None:
 
 def test_a_hugging_face_address_is_pinned_to_its_commit() -> None:
     url = "https://huggingface.co/a/b/resolve/main/c/d.safetensors"
-    assert pinned(url, COMMIT) == f"https://huggingface.co/a/b/resolve/{COMMIT}/c/d.safetensors"
-    assert pinned(url, None) == pinned(url, "../../evil") == url
-    assert pinned("https://civitai.com/api/download/models/1", COMMIT) == "https://civitai.com/api/download/models/1"
+    assert pin_to_commit(url, COMMIT) == f"https://huggingface.co/a/b/resolve/{COMMIT}/c/d.safetensors"
+    assert pin_to_commit(url, None) == pin_to_commit(url, "../../evil") == url
+    assert (
+        pin_to_commit("https://civitai.com/api/download/models/1", COMMIT)
+        == "https://civitai.com/api/download/models/1"
+    )

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from comfywatchman.sources.download.responses import (
-    Begin,
-    Passing,
-    how_to_begin,
-    linked_sha256,
-    reason_no_model,
-    refusal,
-    retry_after_seconds,
-    validator_of,
+    ResumeDecision,
+    TransientFailure,
+    build_status_failure,
+    decide_resume,
+    parse_retry_after_seconds,
+    read_linked_sha256,
+    read_strong_etag,
+    reason_not_model_response,
 )
 
 NOW = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
@@ -21,24 +21,24 @@ NOW = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)
 
 def begin(
     status: int, content_range: str = "", length: int | None = None, have: int = 100, expected: int | None = 300
-) -> Begin | None:
-    return how_to_begin(status, {"content-range": content_range}, length, have=have, expected=expected)
+) -> ResumeDecision | None:
+    return decide_resume(status, {"content-range": content_range}, length, have=have, expected=expected)
 
 
 @pytest.mark.parametrize(
     ("answer", "wanted"),
     [
-        (begin(200, length=300), Begin("zero", 300)),
-        (begin(200), Begin("zero", None)),
-        (begin(206, "bytes 100-299/300", 200), Begin("here", 300)),
-        (begin(206, "bytes 100-299/300"), Begin("here", 300)),
-        (begin(206, "Bytes 100-299/*", 200), Begin("here", None)),
-        (begin(206, "bytes 100-299/300", 200, expected=None), Begin("here", 300)),
-        (begin(416, "bytes */100", expected=None), Begin("nowhere", 100)),
-        (begin(416, have=300), Begin("nowhere", 300)),
+        (begin(200, length=300), ResumeDecision("zero", 300)),
+        (begin(200), ResumeDecision("zero", None)),
+        (begin(206, "bytes 100-299/300", 200), ResumeDecision("here", 300)),
+        (begin(206, "bytes 100-299/300"), ResumeDecision("here", 300)),
+        (begin(206, "Bytes 100-299/*", 200), ResumeDecision("here", None)),
+        (begin(206, "bytes 100-299/300", 200, expected=None), ResumeDecision("here", 300)),
+        (begin(416, "bytes */100", expected=None), ResumeDecision("nowhere", 100)),
+        (begin(416, have=300), ResumeDecision("nowhere", 300)),
     ],
 )
-def test_an_answer_that_fits_says_where_its_body_goes(answer: Begin | None, wanted: Begin) -> None:
+def test_an_answer_that_fits_says_where_its_body_goes(answer: ResumeDecision | None, wanted: ResumeDecision) -> None:
     assert answer == wanted
 
 
@@ -59,7 +59,7 @@ def test_an_answer_that_fits_says_where_its_body_goes(answer: Begin | None, want
         begin(204),
     ],
 )
-def test_an_answer_that_fits_nothing_begins_anew(answer: Begin | None) -> None:
+def test_an_answer_that_fits_nothing_begins_anew(answer: ResumeDecision | None) -> None:
     assert answer is None
 
 
@@ -75,23 +75,23 @@ def test_an_answer_that_fits_nothing_begins_anew(answer: Begin | None) -> None:
     ],
 )
 def test_headers_tell_what_is_no_model(headers: dict[str, str], reason: str | None) -> None:
-    assert reason_no_model(headers, "a.safetensors") == reason
+    assert reason_not_model_response(headers, "a.safetensors") == reason
 
 
 def test_a_text_may_be_a_text() -> None:
-    assert reason_no_model({"content-type": "application/json"}, "config.JSON") is None
+    assert reason_not_model_response({"content-type": "application/json"}, "config.JSON") is None
 
 
 @pytest.mark.parametrize("tag", ['W/"a"', "a", '""', '"', "", '"a"b"', '"\x7f"', '"ä"'])
 def test_only_a_strong_well_formed_tag_proves_that_pieces_belong_together(tag: str) -> None:
-    assert validator_of({"etag": tag}) is None
-    assert validator_of({"etag": ' "abc" '}) == '"abc"'
+    assert read_strong_etag({"etag": tag}) is None
+    assert read_strong_etag({"etag": ' "abc" '}) == '"abc"'
 
 
 def test_the_hash_of_the_hub_is_a_sha256_or_nothing() -> None:
-    assert linked_sha256({"x-linked-etag": f'"{"AB" * 32}"'}) == "ab" * 32
-    assert linked_sha256({"x-linked-etag": f'"{"a" * 40}"'}) is None
-    assert linked_sha256({}) is None
+    assert read_linked_sha256({"x-linked-etag": f'"{"AB" * 32}"'}) == "ab" * 32
+    assert read_linked_sha256({"x-linked-etag": f'"{"a" * 40}"'}) is None
+    assert read_linked_sha256({}) is None
 
 
 @pytest.mark.parametrize(
@@ -108,11 +108,11 @@ def test_the_hash_of_the_hub_is_a_sha256_or_nothing() -> None:
     ],
 )
 def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float) -> None:
-    assert retry_after_seconds(text, now=NOW) == seconds
+    assert parse_retry_after_seconds(text, now=NOW) == seconds
 
 
 def refused(status: int, headers: dict[str, str] | None = None, body: bytes = b"") -> Any:
-    return refusal(status, headers or {}, body, "https://civitai.com/x", now=NOW)
+    return build_status_failure(status, headers or {}, body, "https://civitai.com/x", now=NOW)
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def refused(status: int, headers: dict[str, str] | None = None, body: bytes = b"
 )
 def test_trouble_that_passes_is_waited_for(status: int, code: str) -> None:
     failure = refused(status, {"retry-after": "9"}, b'{"message":"unusual amount of downloading"}')
-    assert isinstance(failure, Passing)
+    assert isinstance(failure, TransientFailure)
     assert (failure.code, failure.wait_seconds) == (code, 9)
     assert "unusual amount of downloading" in failure.message
 
@@ -155,7 +155,7 @@ def test_trouble_that_passes_is_waited_for(status: int, code: str) -> None:
     ],
 )
 def test_each_refusal_has_its_own_code_and_says_what_to_do(failure: Any, code: str, words: str) -> None:
-    assert not isinstance(failure, Passing)
+    assert not isinstance(failure, TransientFailure)
     assert failure.code == code
     assert words in str(failure)
 

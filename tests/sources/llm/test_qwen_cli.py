@@ -14,11 +14,13 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.sources.llm.qwen_cli import QwenCommand
-from comfywatchman.sources.llm.ranking import SCHEMA, Listed, Pick, Proposal, Question
+from comfywatchman.sources.llm.ranking import SCHEMA, LlmPick, LlmProposal, LlmQuestion, LlmSearchResult
 from tests.servers.llm import ChatServer, Script, picks
 
 KEY = "canary-llm-key"
-QUESTION = Question("wan.safetensors", "loras", (Listed("civitai", "Wan"), Listed("huggingface", "a/b")))
+QUESTION = LlmQuestion(
+    "wan.safetensors", "loras", (LlmSearchResult("civitai", "Wan"), LlmSearchResult("huggingface", "a/b"))
+)
 REAL = Path(__file__).parents[3] / ".tools" / "qwen" / "node_modules" / ".bin"
 
 STAND_IN = """#!{python}
@@ -71,7 +73,7 @@ ANSWER = json.loads(picks(2, queries=["wan"]))
 )
 def test_both_shapes_of_its_output_are_read(tmp_path: Path, printed: object) -> None:
     found = model(answering(tmp_path, printed)).propose(QUESTION)
-    assert found == Proposal((Pick(2, "the name is equal"),), ("wan",))
+    assert found == LlmProposal((LlmPick(2, "the name is equal"),), ("wan",))
 
 
 def test_it_runs_without_tools_in_an_empty_folder_with_a_home_of_its_own(
@@ -182,7 +184,7 @@ def test_the_real_command_line_gives_its_model_no_tool_and_keeps_to_its_budget(
     with ChatServer(script) as server:
         asked = model(real_program, base_url=server.base_url, timeout_seconds=20 if code != "child-timeout" else 5)
         if code is None:
-            assert asked.propose(QUESTION) == Proposal((Pick(2, "the name is equal"),), ("wan",), 1)
+            assert asked.propose(QUESTION) == LlmProposal((LlmPick(2, "the name is equal"),), ("wan",), 1)
         else:
             with pytest.raises(Failure) as caught:
                 asked.propose(QUESTION)

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import Session
-from comfywatchman.sources.llm.web_search import WebHit, searxng, tavily
+from comfywatchman.base.http import HttpSession
+from comfywatchman.sources.llm.web_search import WebHit, search_searxng, search_tavily
 from tests.servers.base import LocalServer, Reply
 
 FOUND = {
@@ -21,23 +21,23 @@ HITS = (WebHit("https://huggingface.co/a/b", "a/b", "LoRA"), WebHit("https://civ
 
 
 @pytest.fixture
-def session() -> Iterator[Session]:
-    with Session(timeout_seconds=5) as opened:
+def session() -> Iterator[HttpSession]:
+    with HttpSession(timeout_seconds=5) as opened:
         yield opened
 
 
-def test_tavily_is_asked_for_model_sites_with_the_key_in_its_header(session: Session) -> None:
+def test_tavily_is_asked_for_model_sites_with_the_key_in_its_header(session: HttpSession) -> None:
     with LocalServer({"/search": Reply(json.dumps(FOUND).encode())}) as server:
-        assert tavily(session, "wan lora", key="canary", base_url=server.url) == HITS
+        assert search_tavily(session, "wan lora", key="canary", base_url=server.url) == HITS
     body = json.loads(server.asked[0].body)
     assert (body["query"], body["include_domains"]) == ("wan lora", ["huggingface.co", "civitai.com"])
     assert "canary" not in server.asked[0].body.decode() + server.asked[0].path
     assert server.asked[0].headers["authorization"] == "Bearer canary"
 
 
-def test_searxng_is_asked_for_json(session: Session) -> None:
+def test_searxng_is_asked_for_json(session: HttpSession) -> None:
     with LocalServer({"/search": Reply(json.dumps(FOUND).encode())}) as server:
-        assert searxng(session, "wan & lora", base_url=server.url + "/") == HITS
+        assert search_searxng(session, "wan & lora", base_url=server.url + "/") == HITS
     query = parse_qs(urlsplit(server.asked[0].path).query)
     assert query["q"] == ["wan & lora (site:huggingface.co OR site:civitai.com)"]
     assert query["format"] == ["json"]
@@ -55,10 +55,10 @@ def test_searxng_is_asked_for_json(session: Session) -> None:
         (Reply(b"", 302, {"Location": "http://127.0.0.1:9/"}), "http-status"),
     ],
 )
-def test_trouble_is_not_taken_for_an_empty_answer(session: Session, reply: Reply, code: str) -> None:
+def test_trouble_is_not_taken_for_an_empty_answer(session: HttpSession, reply: Reply, code: str) -> None:
     with LocalServer({"/search": reply}) as server:
         with pytest.raises(Failure) as from_tavily:
-            tavily(session, "x", key="k", base_url=server.url)
+            search_tavily(session, "x", key="k", base_url=server.url)
         with pytest.raises(Failure) as from_searxng:
-            searxng(session, "x", base_url=server.url)
+            search_searxng(session, "x", base_url=server.url)
     assert (from_tavily.value.code, from_searxng.value.code) == (code, code)

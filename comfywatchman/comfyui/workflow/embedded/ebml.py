@@ -9,7 +9,7 @@ from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, Broke
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
     Element = tuple[int, int, int | None]
 
@@ -27,60 +27,63 @@ _TAG_STRING: Final = 0x4487
 _LONGEST_NAME: Final = 256
 
 
-def read(source: Source, texts: Texts) -> None:
+def read(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the tags of the first segment, before its clusters or wherever its index says they are.
 
     Raises:
         BrokenMediaError: The elements up to the tags are broken.
     """
-    segment = next((found for found in _elements(source, 0, source.size) if found[0] == _SEGMENT), None)
+    segment = next((found for found in _iterate_elements(source, 0, source.size) if found[0] == _SEGMENT), None)
     if segment is None:
         raise BrokenMediaError("it has no segment")
-    tags = _tags(source, segment[1], segment[2])
+    tags = _find_tags(source, segment[1], segment[2])
     if tags is not None:
         _offer_tags(source, texts, tags)
 
 
-def _tags(source: Source, start: int, end: int | None) -> tuple[int, int] | None:
+def _find_tags(source: MediaFile, start: int, end: int | None) -> tuple[int, int] | None:
     """Find the tags of a segment; past the first cluster by the segment's index if it has one, else step by step."""
     indexed: int | None = None
-    for kind, begin, stop in _elements(source, start, source.size if end is None else end):
+    for kind, begin, stop in _iterate_elements(source, start, source.size if end is None else end):
         if kind == _TAGS:
-            return begin, _known(begin, stop)
+            return begin, _require_end(begin, stop)
         if kind == _SEEK_HEAD:
-            indexed = _indexed_tags(source, begin, _known(begin, stop))
+            indexed = _find_indexed_tags(source, begin, _require_end(begin, stop))
         elif kind == _CLUSTER and indexed is not None:
-            found, begin_there, stop_there = _element(source, start + indexed, source.size)
+            found, begin_there, stop_there = _read_element(source, start + indexed, source.size)
             if found != _TAGS:
                 raise BrokenMediaError("its index points at something else than its tags")
-            return begin_there, _known(begin_there, stop_there)
+            return begin_there, _require_end(begin_there, stop_there)
         elif stop is None:
             # A live recording: clusters without a length, and nobody knows where the tags would be.
             return None
     return None
 
 
-def _indexed_tags(source: Source, start: int, end: int) -> int | None:
-    for kind, begin, stop in _elements(source, start, end):
+def _find_indexed_tags(source: MediaFile, start: int, end: int) -> int | None:
+    for kind, begin, stop in _iterate_elements(source, start, end):
         if kind != _SEEK:
             continue
-        fields = {field: source.read(a, min(8, _known(a, b) - a)) for field, a, b in _elements(source, begin, stop)}
+        fields = {
+            field: source.read(a, min(8, _require_end(a, b) - a))
+            for field, a, b in _iterate_elements(source, begin, stop)
+        }
         if int.from_bytes(fields.get(_SEEK_ID, b"")) == _TAGS:
             return int.from_bytes(fields.get(_SEEK_POSITION, b""))
     return None
 
 
-def _offer_tags(source: Source, texts: Texts, span: tuple[int, int]) -> None:
-    for tag, tag_start, tag_end in _elements(source, *span):
+def _offer_tags(source: MediaFile, texts: EmbeddedTexts, span: tuple[int, int]) -> None:
+    for tag, tag_start, tag_end in _iterate_elements(source, *span):
         if tag != _TAG:
             continue
-        for kind, start, end in _elements(source, tag_start, tag_end):
+        for kind, start, end in _iterate_elements(source, tag_start, tag_end):
             if kind == _SIMPLE_TAG:
                 _offer_simple_tag(source, texts, start, end)
 
 
-def _offer_simple_tag(source: Source, texts: Texts, start: int, end: int | None) -> None:
-    fields = {kind: (begin, _known(begin, stop)) for kind, begin, stop in _elements(source, start, end)}
+def _offer_simple_tag(source: MediaFile, texts: EmbeddedTexts, start: int, end: int | None) -> None:
+    fields = {kind: (begin, _require_end(begin, stop)) for kind, begin, stop in _iterate_elements(source, start, end)}
     if _TAG_NAME not in fields or _TAG_STRING not in fields:
         return
     begin, stop = fields[_TAG_NAME]
@@ -93,25 +96,25 @@ def _offer_simple_tag(source: Source, texts: Texts, start: int, end: int | None)
     texts.offer(key, source.read(begin, stop - begin))
 
 
-def _elements(source: Source, start: int, end: int | None) -> Iterator[Element]:
+def _iterate_elements(source: MediaFile, start: int, end: int | None) -> Iterator[Element]:
     """Walk the elements between two offsets, ending after the first whose length is unknown.
 
     Yields:
         The identifier, where the content begins, and where it ends (None: unknown).
     """
-    offset, end = start, _known(start, end)
+    offset, end = start, _require_end(start, end)
     while offset < end:
-        found = _element(source, offset, end)
+        found = _read_element(source, offset, end)
         yield found
         if found[2] is None:
             return
         offset = found[2]
 
 
-def _element(source: Source, offset: int, end: int) -> Element:
+def _read_element(source: MediaFile, offset: int, end: int) -> Element:
     header = source.peek(offset, 12)
-    id_width = _width(header[:1], 4)
-    size_width = _width(header[id_width : id_width + 1], 8)
+    id_width = _read_width(header[:1], 4)
+    size_width = _read_width(header[id_width : id_width + 1], 8)
     begin = offset + id_width + size_width
     number = int.from_bytes(header[id_width : id_width + size_width])
     size = number & ((1 << 7 * size_width) - 1)
@@ -122,14 +125,14 @@ def _element(source: Source, offset: int, end: int) -> Element:
     return int.from_bytes(header[:id_width]), begin, begin + size
 
 
-def _width(first: bytes, longest: int) -> int:
+def _read_width(first: bytes, longest: int) -> int:
     width = 9 - first[0].bit_length() if first else 9
     if width > longest:
         raise BrokenMediaError("an element's header is no number")
     return width
 
 
-def _known(start: int, end: int | None) -> int:
+def _require_end(start: int, end: int | None) -> int:
     if end is None:
         raise BrokenMediaError(f"the element before {start} has no length")
     return end

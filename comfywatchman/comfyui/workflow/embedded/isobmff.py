@@ -13,7 +13,7 @@ from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, Broke
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
     Span = tuple[int, int]
 
@@ -22,41 +22,41 @@ _MAX_TABLE_BYTES: Final = 1 << 20
 _NUMBER_WIDTHS: Final = frozenset({0, 4, 8})
 
 
-def read(source: Source, texts: Texts) -> None:
+def read(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the tags of a video's `moov`.
 
     Raises:
         BrokenMediaError: There is no whole `moov`, or its tags are broken.
     """
-    movie = _first(source, (0, source.size), b"moov")
+    movie = _find_box(source, (0, source.size), b"moov")
     if movie is None:
         raise BrokenMediaError("it has no moov box, so it was never finished")
-    holders = [movie, *(span for kind, span in _boxes(source, movie) if kind == b"udta")]
+    holders = [movie, *(span for kind, span in _iterate_boxes(source, movie) if kind == b"udta")]
     for holder in holders:
-        meta = _first(source, holder, b"meta")
+        meta = _find_box(source, holder, b"meta")
         if meta is not None:
             _offer_tags(source, texts, meta)
 
 
-def read_picture(source: Source, texts: Texts) -> None:
+def read_picture(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the Exif item of an AVIF or HEIF picture.
 
     Raises:
         BrokenMediaError: There is no whole `meta`, or its item tables or the Exif block are broken.
     """
-    meta = _first(source, (0, source.size), b"meta")
+    meta = _find_box(source, (0, source.size), b"meta")
     if meta is None:
         raise BrokenMediaError("it has no meta box, so it was never finished")
-    children = dict(_boxes(source, (meta[0] + 4, meta[1])))
+    children = dict(_iterate_boxes(source, (meta[0] + 4, meta[1])))
     if b"iinf" not in children or b"iloc" not in children:
         return
-    item = _exif_item(source, children[b"iinf"])
+    item = _find_exif_item(source, children[b"iinf"])
     if item is not None:
-        block = _item_bytes(source, children, item)
+        block = _read_item(source, children, item)
         offer_exif(block[4 + int.from_bytes(block[:4]) :], texts)
 
 
-def _boxes(source: Source, span: Span) -> Iterator[tuple[bytes, Span]]:
+def _iterate_boxes(source: MediaFile, span: Span) -> Iterator[tuple[bytes, Span]]:
     offset, end = span
     while offset + 8 <= end:
         header = source.peek(offset, 16)
@@ -71,40 +71,40 @@ def _boxes(source: Source, span: Span) -> Iterator[tuple[bytes, Span]]:
         offset += size
 
 
-def _first(source: Source, span: Span, wanted: bytes) -> Span | None:
-    return next((found for kind, found in _boxes(source, span) if kind == wanted), None)
+def _find_box(source: MediaFile, span: Span, wanted: bytes) -> Span | None:
+    return next((found for kind, found in _iterate_boxes(source, span) if kind == wanted), None)
 
 
-def _table(source: Source, span: Span) -> bytes:
+def _read_table(source: MediaFile, span: Span) -> bytes:
     if span[1] - span[0] > _MAX_TABLE_BYTES:
         raise BrokenMediaError(f"a table at {span[0]} has {span[1] - span[0]} bytes")
     return source.read(span[0], span[1] - span[0])
 
 
-def _offer_tags(source: Source, texts: Texts, meta: Span) -> None:
+def _offer_tags(source: MediaFile, texts: EmbeddedTexts, meta: Span) -> None:
     # QuickTime's meta box has no version field; ISO's has four bytes of it.
     start = meta[0] if source.peek(meta[0] + 4, 4) == b"hdlr" else meta[0] + 4
-    children = dict(_boxes(source, (start, meta[1])))
+    children = dict(_iterate_boxes(source, (start, meta[1])))
     if b"ilst" not in children:
         return
-    keys = _keys(_table(source, children[b"keys"])) if b"keys" in children else {}
-    for kind, span in _boxes(source, children[b"ilst"]):
+    keys = _parse_keys(_read_table(source, children[b"keys"])) if b"keys" in children else {}
+    for kind, span in _iterate_boxes(source, children[b"ilst"]):
         key = keys.get(int.from_bytes(kind), kind.decode("latin-1"))
         if not texts.wants(key):
             continue
-        value = _first(source, span, b"data")
+        value = _find_box(source, span, b"data")
         if value is not None:
-            texts.offer(key, _value(source, value))
+            texts.offer(key, _read_value(source, value))
 
 
-def _value(source: Source, span: Span) -> bytes:
+def _read_value(source: MediaFile, span: Span) -> bytes:
     length = span[1] - span[0] - 8
     if length > MAX_TEXT_BYTES:
         raise BrokenMediaError(f"the tag at {span[0]} has {length} bytes")
     return source.read(span[0] + 8, max(0, length))
 
 
-def _keys(table: bytes) -> dict[int, str]:
+def _parse_keys(table: bytes) -> dict[int, str]:
     """Return the names of a `keys` box by their number, which counts from 1."""
     names: dict[int, str] = {}
     offset = 8
@@ -117,10 +117,10 @@ def _keys(table: bytes) -> dict[int, str]:
     return names
 
 
-def _exif_item(source: Source, span: Span) -> int | None:
+def _find_exif_item(source: MediaFile, span: Span) -> int | None:
     """Return the id of the first item of type `Exif`."""
     wide_count = source.read(span[0], 1) != b"\0"
-    for kind, (start, _) in _boxes(source, (span[0] + (8 if wide_count else 6), span[1])):
+    for kind, (start, _) in _iterate_boxes(source, (span[0] + (8 if wide_count else 6), span[1])):
         entry = source.peek(start, 14)
         width = 4 if entry[:1] == b"\3" else 2
         if kind == b"infe" and entry[6 + width : 10 + width] == b"Exif":
@@ -128,8 +128,8 @@ def _exif_item(source: Source, span: Span) -> int | None:
     return None
 
 
-def _item_bytes(source: Source, children: dict[bytes, Span], item: int) -> bytes:
-    method, extents = _location(_table(source, children[b"iloc"]), item)
+def _read_item(source: MediaFile, children: dict[bytes, Span], item: int) -> bytes:
+    method, extents = _find_item_location(_read_table(source, children[b"iloc"]), item)
     if method > 1 or (method == 1 and b"idat" not in children):
         raise BrokenMediaError("its Exif item lies in a place that is not read")
     base = children[b"idat"][0] if method == 1 else 0
@@ -138,13 +138,13 @@ def _item_bytes(source: Source, children: dict[bytes, Span], item: int) -> bytes
     return b"".join(source.read(base + offset, length) for offset, length in extents)
 
 
-def _location(table: bytes, item: int) -> tuple[int, list[Span]]:
+def _find_item_location(table: bytes, item: int) -> tuple[int, list[Span]]:
     """Find an item in an `iloc` table.
 
     Returns:
         The construction method (0: offsets into the file, 1: into `idat`), then offset and length of each extent.
     """
-    cursor = _Cursor(table)
+    cursor = _TableCursor(table)
     version = cursor.number(4) >> 24
     sizes = cursor.number(2)
     offset_width, length_width, base_width = sizes >> 12, sizes >> 8 & 15, sizes >> 4 & 15
@@ -164,7 +164,7 @@ def _location(table: bytes, item: int) -> tuple[int, list[Span]]:
     raise BrokenMediaError("its Exif item is not in the item table")
 
 
-class _Cursor:
+class _TableCursor:
     """Big-endian numbers read one after another from a table."""
 
     __slots__ = ("offset", "table")

@@ -8,7 +8,7 @@ from comfywatchman.comfyui.workflow.embedded.exif import PREFIX, offer_exif
 from comfywatchman.comfyui.workflow.embedded.source import BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
 _PIXELS: Final = 0xDA
 _END: Final = 0xD9
@@ -18,7 +18,7 @@ _BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _FILL: Final = 0xFF
 
 
-def read(source: Source, texts: Texts) -> None:
+def read(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the Exif and comment segments before the pixels.
 
     Raises:
@@ -39,7 +39,7 @@ def read(source: Source, texts: Texts) -> None:
             offset += 2 + _offer_segment(source, texts, code, offset + 2)
 
 
-def _offer_segment(source: Source, texts: Texts, code: int, offset: int) -> int:
+def _offer_segment(source: MediaFile, texts: EmbeddedTexts, code: int, offset: int) -> int:
     """Offer one segment and return its length."""
     length = int.from_bytes(source.read(offset, 2))
     if length < 2:  # noqa: PLR2004 - the length counts its own two bytes

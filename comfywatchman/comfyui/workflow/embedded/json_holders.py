@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
-from comfywatchman.base.json_limits import holds_too_many_values
+from comfywatchman.base.json_limits import has_too_many_values
 from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
 _MAX_JSON_BYTES: Final = 2 * MAX_TEXT_BYTES
 
 
-def read_gltf(source: Source, texts: Texts) -> None:
+def read_gltf(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer `asset.extras` of a binary glTF file (glTF 2.0 section 4.4).
 
     Raises:
@@ -24,25 +24,25 @@ def read_gltf(source: Source, texts: Texts) -> None:
     length = int.from_bytes(header[:4], "little")
     if header[4:] != b"JSON":
         raise BrokenMediaError("its first chunk is not its JSON")
-    asset = _object(source, 20, length).get("asset")
+    asset = _read_json_object(source, 20, length).get("asset")
     extras = asset.get("extras") if isinstance(asset, dict) else None
     if isinstance(extras, dict):
         texts.offer_members(extras)
 
 
-def read_safetensors(source: Source, texts: Texts) -> None:
+def read_safetensors(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer `__metadata__` of a safetensors file, which is what a `.latent` file is.
 
     Raises:
         BrokenMediaError: Its header is cut off or is no JSON.
     """
     length = int.from_bytes(source.read(0, 8), "little")
-    metadata = _object(source, 8, length).get("__metadata__")
+    metadata = _read_json_object(source, 8, length).get("__metadata__")
     if isinstance(metadata, dict):
         texts.offer_members(metadata)
 
 
-def read_svg(source: Source, texts: Texts) -> None:
+def read_svg(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the JSON in the CDATA sections of an SVG file's metadata; the XML itself is not interpreted.
 
     Raises:
@@ -65,11 +65,11 @@ def read_svg(source: Source, texts: Texts) -> None:
         place = content.find(b"<metadata", stop)
 
 
-def _object(source: Source, offset: int, length: int) -> dict[str, object]:
+def _read_json_object(source: MediaFile, offset: int, length: int) -> dict[str, object]:
     if length > _MAX_JSON_BYTES:
         raise BrokenMediaError(f"its JSON has {length} bytes")
     content = source.read(offset, length)
-    if holds_too_many_values(content):
+    if has_too_many_values(content):
         raise BrokenMediaError("its JSON holds too many values")
     try:
         found = json.loads(content)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Final
 from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
 _LONGEST_KEYWORD: Final = 79
 
 
-def read(source: Source, texts: Texts) -> None:
+def read(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the text chunks of a PNG file; pixels are skipped, checksums are not compared (nor does ComfyUI).
 
     Raises:
@@ -36,7 +36,7 @@ def read(source: Source, texts: Texts) -> None:
         offset += length + 12
 
 
-def _offer_chunk(source: Source, texts: Texts, kind: bytes, offset: int, length: int) -> None:
+def _offer_chunk(source: MediaFile, texts: EmbeddedTexts, kind: bytes, offset: int, length: int) -> None:
     start = source.peek(offset, min(length, _LONGEST_KEYWORD + 1))
     keyword, _, _ = start.partition(b"\0")
     key = keyword.decode("latin-1")
@@ -45,10 +45,10 @@ def _offer_chunk(source: Source, texts: Texts, kind: bytes, offset: int, length:
     if length > MAX_TEXT_BYTES:
         raise BrokenMediaError(f"its {key} chunk has {length} bytes")
     body = source.read(offset, length)[len(keyword) + 1 :]
-    texts.offer(key, _text_of(kind, body))
+    texts.offer(key, _decode_text(kind, body))
 
 
-def _text_of(kind: bytes, body: bytes) -> bytes:
+def _decode_text(kind: bytes, body: bytes) -> bytes:
     if kind == b"zTXt":
         return inflate(body[1:])
     if kind != b"iTXt":

@@ -8,10 +8,10 @@ from comfywatchman.comfyui.workflow.embedded.exif import offer_exif
 from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
 
-def read(source: Source, texts: Texts) -> None:
+def read(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the Exif block of a WebP file.
 
     Raises:

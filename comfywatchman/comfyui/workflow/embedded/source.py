@@ -6,7 +6,7 @@ import json
 import os
 from typing import Final
 
-from comfywatchman.base.json_limits import holds_too_many_values
+from comfywatchman.base.json_limits import has_too_many_values
 
 MAX_TEXT_BYTES: Final = 32 << 20
 """The longest workflow text that is read; real ones stay under 5 MB."""
@@ -23,7 +23,7 @@ class BrokenMediaError(ValueError):
     """A container contradicts itself or its limits where a workflow could stand; the text says how."""
 
 
-class Source:
+class MediaFile:
     """A file read in parts.
 
     A budget over all reads keeps a hostile file from costing more than a big honest one.
@@ -82,7 +82,7 @@ class Source:
         self._window_at = offset
 
 
-class Texts:
+class EmbeddedTexts:
     """The texts found under the keys `workflow` and `prompt`.
 
     Args:
@@ -126,7 +126,7 @@ class Texts:
         if name in _COMMENT_KEYS:
             self.offer_object(value)
             return
-        text = _utf8(value.strip(b"\0 \t\r\n"))
+        text = _to_utf8(value.strip(b"\0 \t\r\n"))
         if text not in _EMPTY:
             setattr(self, name, text)
 
@@ -142,10 +142,10 @@ class Texts:
         """Keep `workflow` and `prompt` of a JSON object; any other text is somebody else's and is passed over."""
         if not text.lstrip().startswith(b"{"):
             return
-        if holds_too_many_values(text):
+        if has_too_many_values(text):
             raise BrokenMediaError("a text of it holds too many values")
         try:
-            found = json.loads(_utf8(text.strip(b"\0 \t\r\n")))
+            found = json.loads(_to_utf8(text.strip(b"\0 \t\r\n")))
         except (ValueError, RecursionError):
             return
         self.offer_members(found)
@@ -160,7 +160,7 @@ class Texts:
                 self.offer(key, json.dumps(member).encode())
 
 
-def _utf8(text: bytes) -> bytes:
+def _to_utf8(text: bytes) -> bytes:
     try:
         text.decode()
     except UnicodeDecodeError:

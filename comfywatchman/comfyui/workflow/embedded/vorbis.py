@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import Source, Texts
+    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
 
 _COMMENT_BLOCK: Final = 4
 _MAX_COMMENTS: Final = 10_000
@@ -18,7 +18,7 @@ _PAGE_HEADER_BYTES: Final = 27
 _CONTINUED: Final = 255
 
 
-def read_flac(source: Source, texts: Texts) -> None:
+def read_flac(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the comment block of a FLAC file.
 
     Raises:
@@ -33,13 +33,13 @@ def read_flac(source: Source, texts: Texts) -> None:
         offset += 4 + length
 
 
-def read_ogg(source: Source, texts: Texts) -> None:
+def read_ogg(source: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the comment packet of the first stream of an Ogg file.
 
     Raises:
         BrokenMediaError: The pages up to that packet or the comments are broken.
     """
-    first, comments = _header_packets(source)
+    first, comments = _read_header_packets(source)
     if first.startswith(_FLAC_IN_OGG):
         _offer_comments(comments[4:], texts)
         return
@@ -48,7 +48,7 @@ def read_ogg(source: Source, texts: Texts) -> None:
         _offer_comments(comments[len(label) :], texts)
 
 
-def _header_packets(source: Source) -> tuple[bytes, bytes]:
+def _read_header_packets(source: MediaFile) -> tuple[bytes, bytes]:
     """Put together the first two packets of the first stream."""
     packets: list[bytes] = []
     parts: list[bytes] = []
@@ -75,14 +75,14 @@ def _header_packets(source: Source) -> tuple[bytes, bytes]:
         offset += sum(lacing)
 
 
-def _offer_comments(block: bytes, texts: Texts) -> None:
-    offset = 4 + _length(block, 0)
-    count = _length(block, offset)
+def _offer_comments(block: bytes, texts: EmbeddedTexts) -> None:
+    offset = 4 + _read_length(block, 0)
+    count = _read_length(block, offset)
     if count > _MAX_COMMENTS:
         raise BrokenMediaError(f"it announces {count} comments")
     offset += 4
     for _ in range(count):
-        length = _length(block, offset)
+        length = _read_length(block, offset)
         start, offset = offset + 4, offset + 4 + length
         if offset > len(block):
             raise BrokenMediaError("its comments end early")
@@ -92,7 +92,7 @@ def _offer_comments(block: bytes, texts: Texts) -> None:
             texts.offer(name, block[start + len(key) + 1 : offset])
 
 
-def _length(block: bytes, offset: int) -> int:
+def _read_length(block: bytes, offset: int) -> int:
     part = block[offset : offset + 4]
     if len(part) < 4:  # noqa: PLR2004 - a 32-bit number
         raise BrokenMediaError("its comments end early")

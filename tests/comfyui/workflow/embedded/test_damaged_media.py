@@ -10,16 +10,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.workflow.embedded.extract import Embedded, extract
+from comfywatchman.comfyui.workflow.embedded.extract import EmbeddedWorkflow, extract_workflow
 from tests.comfyui.workflow.embedded.samples import SAMPLES
 
 EDITS = st.lists(st.tuples(st.integers(0, 1 << 20), st.binary(min_size=1, max_size=8)), min_size=1, max_size=4)
 EVIL = st.sampled_from([b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\0\0\0\1", b"\0\0\0\0", b"\x01" + b"\xff" * 7])
 
 
-def answer(path: Path) -> Embedded | Failure | None:
+def answer(path: Path) -> EmbeddedWorkflow | Failure | None:
     try:
-        return extract(path)
+        return extract_workflow(path)
     except Failure as failure:
         return failure
 
@@ -35,7 +35,7 @@ def test_a_file_cut_at_any_byte_gives_an_answer(tmp_path: Path, name: str) -> No
         os.truncate(path, length)
         answers.add(type(answer(path)))
     assert Failure in answers
-    assert answers <= {Embedded, Failure, type(None)}
+    assert answers <= {EmbeddedWorkflow, Failure, type(None)}
 
 
 @pytest.mark.slow
@@ -50,4 +50,4 @@ def test_a_file_with_any_bytes_changed_gives_an_answer(
         content[start : start + len(replacement)] = replacement
     path = tmp_path / "sample"
     path.write_bytes(content)
-    assert isinstance(answer(path), Embedded | Failure | None)
+    assert isinstance(answer(path), EmbeddedWorkflow | Failure | None)

@@ -10,7 +10,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, Embedded, extract
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, EmbeddedWorkflow, extract_workflow
 from tests.comfyui.workflow.embedded import builders as b
 from tests.comfyui.workflow.embedded.samples import BROKEN, GREEDY, PLAIN, PROMPT, SAMPLES, WORKFLOW
 
@@ -23,14 +23,14 @@ def write(folder: Path, content: bytes, name: str = "sample") -> Path:
 
 def failure_of(path: Path) -> Failure:
     with pytest.raises(Failure) as caught:
-        extract(path)
+        extract_workflow(path)
     return caught.value
 
 
 @pytest.mark.parametrize("name", SAMPLES)
 def test_each_kind_of_file_gives_its_workflow_and_prompt(tmp_path: Path, name: str) -> None:
     container, content = SAMPLES[name]
-    found = extract(write(tmp_path, content))
+    found = extract_workflow(write(tmp_path, content))
     assert found is not None
     assert found.container == container
     assert found.workflow is not None
@@ -41,12 +41,12 @@ def test_each_kind_of_file_gives_its_workflow_and_prompt(tmp_path: Path, name: s
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_sound_file_without_a_workflow_is_no_error(tmp_path: Path, name: str) -> None:
-    assert extract(write(tmp_path, PLAIN[name])) is None
+    assert extract_workflow(write(tmp_path, PLAIN[name])) is None
 
 
 def test_the_kind_is_told_by_content_not_by_suffix(tmp_path: Path) -> None:
-    found = extract(write(tmp_path, SAMPLES["webp"][1], "misnamed.png"))
-    assert found == Embedded(container="webp", workflow=WORKFLOW, prompt=PROMPT)
+    found = extract_workflow(write(tmp_path, SAMPLES["webp"][1], "misnamed.png"))
+    assert found == EmbeddedWorkflow(container="webp", workflow=WORKFLOW, prompt=PROMPT)
 
 
 def test_model_files_are_not_media() -> None:
@@ -61,42 +61,46 @@ def test_the_last_of_two_workflows_in_a_png_counts_as_in_the_editor(tmp_path: Pa
         b.png(first, prompt, after_pixels=b.text_chunk("workflow", WORKFLOW)),
         b.png(b.text_chunk("workflow", WORKFLOW), prompt, b.text_chunk("Workflow", b'{"nodes": []}')),
     ):
-        assert extract(write(tmp_path, content)) == Embedded(container="png", workflow=WORKFLOW, prompt=PROMPT)
+        assert extract_workflow(write(tmp_path, content)) == EmbeddedWorkflow(
+            container="png", workflow=WORKFLOW, prompt=PROMPT
+        )
 
 
 def test_the_first_of_two_workflows_elsewhere_counts(tmp_path: Path) -> None:
-    found = extract(write(tmp_path, b.mp3(b.text_frame("workflow", '{"a":1}'), b.text_frame("workflow", '{"b":2}'))))
+    found = extract_workflow(
+        write(tmp_path, b.mp3(b.text_frame("workflow", '{"a":1}'), b.text_frame("workflow", '{"b":2}')))
+    )
     assert found is not None
     assert found.workflow == b'{"a":1}'
 
 
 def test_a_file_may_hold_only_the_prompt(tmp_path: Path) -> None:
-    found = extract(write(tmp_path, b.png(b.text_chunk("prompt", PROMPT))))
-    assert found == Embedded(container="png", workflow=None, prompt=PROMPT)
+    found = extract_workflow(write(tmp_path, b.png(b.text_chunk("prompt", PROMPT))))
+    assert found == EmbeddedWorkflow(container="png", workflow=None, prompt=PROMPT)
 
 
 def test_latin_1_text_becomes_utf_8(tmp_path: Path) -> None:
-    found = extract(write(tmp_path, b.png(b.text_chunk("workflow", b'{"title": "caf\xe9"}'))))
+    found = extract_workflow(write(tmp_path, b.png(b.text_chunk("workflow", b'{"title": "caf\xe9"}'))))
     assert found is not None
     assert found.workflow == '{"title": "café"}'.encode()
 
 
 def test_a_file_cut_off_after_its_workflow_still_gives_it(tmp_path: Path) -> None:
     content = b.png(b.text_chunk("workflow", WORKFLOW))
-    found = extract(write(tmp_path, content[:-20]))
-    assert found == Embedded(container="png", workflow=WORKFLOW, prompt=None)
+    found = extract_workflow(write(tmp_path, content[:-20]))
+    assert found == EmbeddedWorkflow(container="png", workflow=WORKFLOW, prompt=None)
 
 
 def test_user_comments_in_utf_16_of_either_order_are_read(tmp_path: Path) -> None:
     for codec in ("utf-16-be", "utf-16-le"):
         comment = b"UNICODE\0" + ("workflow:" + WORKFLOW.decode()).encode(codec)
-        found = extract(write(tmp_path, b.jpeg(b.exif([], comment=comment))))
+        found = extract_workflow(write(tmp_path, b.jpeg(b.exif([], comment=comment))))
         assert found is not None
         assert found.workflow == WORKFLOW
 
 
 def test_a_user_comment_without_a_charset_is_read(tmp_path: Path) -> None:
-    found = extract(write(tmp_path, b.jpeg(b.exif([], comment=b"workflow:" + WORKFLOW))))
+    found = extract_workflow(write(tmp_path, b.jpeg(b.exif([], comment=b"workflow:" + WORKFLOW))))
     assert found is not None
     assert found.workflow == WORKFLOW
 
@@ -116,7 +120,7 @@ def test_id3_tags_are_read_through_unsynchronisation_compression_and_extended_he
         b.mp3(b"\0\0\0\6\1\0", b.frame(b"TXXX", plain), flags=0x40),
     ]
     for content in samples:
-        found = extract(write(tmp_path, content))
+        found = extract_workflow(write(tmp_path, content))
         assert found is not None
         assert found.workflow == text.encode()
 
@@ -131,7 +135,7 @@ def test_what_pillow_writes_is_read(tmp_path: Path) -> None:
     image.save(tmp_path / "a.webp", exif=exif)
     image.save(tmp_path / "a.jpg", exif=exif)
     for name in ("a.png", "a.webp", "a.jpg"):
-        found = extract(tmp_path / name)
+        found = extract_workflow(tmp_path / name)
         assert found is not None
         assert found.workflow is not None
         assert b'"version": 0.4' in found.workflow
@@ -148,7 +152,7 @@ def test_damage_where_a_workflow_could_stand_is_a_failure_that_names_the_file(tm
 @pytest.mark.parametrize("name", GREEDY)
 def test_no_file_makes_the_reader_work_without_end(tmp_path: Path, name: str) -> None:
     if name == "a cyclic exif":
-        assert extract(write(tmp_path, GREEDY[name]())) is None
+        assert extract_workflow(write(tmp_path, GREEDY[name]())) is None
         return
     assert failure_of(write(tmp_path, GREEDY[name]())).code == "workflow-embedded-invalid"
 

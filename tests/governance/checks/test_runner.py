@@ -11,50 +11,50 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, to_json, write_atomic
-from comfywatchman.base.gpu.driver import Driver
-from comfywatchman.base.lock import hold
-from comfywatchman.governance.checks import run_checks
-from comfywatchman.governance.checks.check_cache import Budget, Kept, Memory
-from comfywatchman.governance.checks.collect import Look
+from comfywatchman.base.gpu.driver import GpuDriver
+from comfywatchman.base.lock import hold_lock
+from comfywatchman.governance.checks import runner
+from comfywatchman.governance.checks.check_cache import CheckBudget, CheckCache, CheckCacheFile
+from comfywatchman.governance.checks.collect import CheckContext
 from comfywatchman.governance.checks.result import CheckResult
-from comfywatchman.governance.checks.run_checks import make_checks, worst
+from comfywatchman.governance.checks.runner import find_worst_status, run_checks
 from comfywatchman.governance.environments import access as grounds
 from comfywatchman.governance.environments import generation, rollback, snapshot, staging
 from comfywatchman.governance.nodes import add
 from comfywatchman.governance.store.records import (
     ConflictReport,
     Journal,
-    Plugin,
-    Plugins,
+    NodeRegistry,
+    RegisteredNode,
     Transaction,
     TransactionStatus,
 )
 from tests.fakes import FakeClock
-from tests.governance.contexts import KeptSite, Site, made
-from tests.governance.packs import changed, repository
+from tests.governance.contexts import KeptSite, Site, build_site
+from tests.governance.packs import commit_files, create_repository
 
-NO_GPU = Driver(present=False)
+NO_GPU = GpuDriver(present=False)
 
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
-    return KeptSite.of(made(tmp_path_factory.mktemp("site"), clock=FakeClock()))
+    return KeptSite.of(build_site(tmp_path_factory.mktemp("site"), clock=FakeClock()))
 
 
 @pytest.fixture
 def site(kept: KeptSite) -> Site:
-    return dataclasses.replace(kept.restored(), clock=FakeClock())
+    return dataclasses.replace(kept.restore(), clock=FakeClock())
 
 
-def checks(site: Site, *, budget_seconds: float | None = 5.0) -> Mapping[str, CheckResult]:
-    ground = grounds.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    return {one.name: one for one in make_checks(ground, driver=NO_GPU, budget_seconds=budget_seconds)}
+def run_checks_on(site: Site, *, budget_seconds: float | None = 5.0) -> Mapping[str, CheckResult]:
+    ground = grounds.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    return {one.name: one for one in run_checks(ground, driver=NO_GPU, budget_seconds=budget_seconds)}
 
 
 def environment(site: Site) -> Path:
-    key = generation.current(site.layout)
+    key = generation.current_key(site.layout)
     assert key is not None
-    return generation.path_of(site.layout, key)
+    return generation.environment_dir(site.layout, key)
 
 
 def site_packages(site: Site) -> Path:
@@ -70,115 +70,113 @@ def record(site: Site, txid: str, status: TransactionStatus) -> None:
 
 
 def test_a_fresh_root_is_well_in_every_respect(site: Site) -> None:
-    results = checks(site)
+    results = run_checks_on(site)
     assert list(results) == [
         "journal", "lock", "production", "gpu-driver", "deny-list", "nodes", "unregistered-nodes", "transactions",
         "conflicts", "listening", "storage", "filesystem",
     ]  # fmt: skip
     assert {one.name: one.evidence for one in results.values() if one.status != "ok"} == {}
-    assert worst(tuple(results.values())) == "ok"
+    assert find_worst_status(tuple(results.values())) == "ok"
 
 
 def test_a_second_look_writes_nothing_and_takes_little_time(site: Site) -> None:
-    checks(site)
-    before = site.layout.checks_memory.stat().st_mtime_ns
+    run_checks_on(site)
+    before = site.layout.check_cache.stat().st_mtime_ns
     began = time.process_time()
-    checks(site)
+    run_checks_on(site)
     assert time.process_time() - began < 0.2
-    assert site.layout.checks_memory.stat().st_mtime_ns == before
+    assert site.layout.check_cache.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize(("name", "action"), [("pyproject.toml", "gov snapshot list"), ("uv.lock", "gov init")])
 def test_a_truth_file_that_is_gone_fails_and_names_the_way_back(site: Site, name: str, action: str) -> None:
     site.layout.truth(name).rename(site.folder / "away")
-    results = checks(site)
+    results = run_checks_on(site)
     assert results["lock"].status == "fail"
     assert (results["lock"].action or "").startswith(action)
     assert not results["production"].vital or results["production"].status == "ok"
 
 
-def test_an_edit_by_hand_is_unknown_in_a_cycle_until_a_check_has_asked_uv(site: Site) -> None:
+def test_manual_edit_is_unknown_until_uv_was_run(site: Site) -> None:
     path = site.layout.pyproject
     path.write_text(path.read_text("utf-8") + "\n# a remark\n", "utf-8")
-    assert checks(site)["lock"].status == "unknown"
-    assert checks(site, budget_seconds=None)["lock"].status == "warn"
-    assert checks(site)["lock"].status == "warn"
+    assert run_checks_on(site)["lock"].status == "unknown"
+    assert run_checks_on(site, budget_seconds=None)["lock"].status == "warn"
+    assert run_checks_on(site)["lock"].status == "warn"
     path.write_text(path.read_text("utf-8").replace("corelet==1.0", "corelet==2.0"), "utf-8")
-    assert checks(site, budget_seconds=None)["lock"].status == "fail"
+    assert run_checks_on(site, budget_seconds=None)["lock"].status == "fail"
 
 
-def test_a_file_of_production_that_was_changed_is_found_when_its_turn_comes(site: Site) -> None:
+def test_modified_file_is_found_when_its_package_is_verified(site: Site) -> None:
     assert isinstance(site.clock, FakeClock)
     (site_packages(site) / "corelet" / "__init__.py").write_text("# changed\n")
-    assert checks(site)["production"].status == "ok"
-    assert checks(site, budget_seconds=None)["production"].status == "fail"
-    assert checks(site)["production"].items == (
+    assert run_checks_on(site)["production"].status == "ok"
+    assert run_checks_on(site, budget_seconds=None)["production"].status == "fail"
+    assert run_checks_on(site)["production"].items == (
         (site_packages(site) / "corelet" / "__init__.py").relative_to(environment(site)).as_posix(),
     )
 
 
-def test_files_are_verified_again_after_days_and_unknown_when_no_cycle_had_the_time(site: Site) -> None:
+def test_overdue_verification_is_unknown(site: Site) -> None:
     assert isinstance(site.clock, FakeClock)
     (site_packages(site) / "corelet" / "__init__.py").write_text("# changed\n")
     site.clock.advance(awake=timedelta(days=8).total_seconds())
-    assert checks(site, budget_seconds=0.0)["production"].status == "ok"
+    assert run_checks_on(site, budget_seconds=0.0)["production"].status == "ok"
     site.clock.advance(awake=timedelta(days=8).total_seconds())
-    assert checks(site, budget_seconds=0.0)["production"].status == "unknown"
-    assert checks(site)["production"].status == "fail"
+    assert run_checks_on(site, budget_seconds=0.0)["production"].status == "unknown"
+    assert run_checks_on(site)["production"].status == "fail"
 
 
 def test_packages_that_came_or_went_outside_of_gov_are_named(site: Site) -> None:
     place = site_packages(site)
     (place / "stranger-1.0.dist-info").mkdir()
     (place / "stranger-1.0.dist-info" / "RECORD").write_text("")
-    result = checks(site)["production"]
+    result = run_checks_on(site)["production"]
     assert (result.status, result.items) == ("warn", ("stranger 1.0",))
     (place / "corelet-1.0.dist-info").rename(site.folder / "away")
-    assert checks(site)["production"].items == ("corelet 1.0", "stranger 1.0")
+    assert run_checks_on(site)["production"].items == ("corelet 1.0", "stranger 1.0")
 
 
-def test_a_file_that_runs_at_every_start_and_belongs_to_nobody_is_found_at_once(site: Site) -> None:
-    assert checks(site)["production"].status == "ok"
+def test_unowned_startup_file_is_found_at_once(site: Site) -> None:
+    assert run_checks_on(site)["production"].status == "ok"
     (site_packages(site) / "evil.pth").write_text("import os\n")
-    assert checks(site)["production"].items == (
+    assert run_checks_on(site)["production"].items == (
         (site_packages(site) / "evil.pth").relative_to(environment(site)).as_posix(),
     )
 
 
 @pytest.mark.parametrize("seconds", [0.0, 5.0, None])
-def test_a_folder_of_a_package_that_is_gone_fails_at_once_and_as_long_as_it_is_gone(
-    site: Site, seconds: float | None
-) -> None:
-    checks(site)
+def test_missing_package_folder_fails_until_restored(site: Site, seconds: float | None) -> None:
+    run_checks_on(site)
     gone = (site_packages(site) / "corelet").rename(site.folder / "away")
     for _ in range(2):
-        result = checks(site, budget_seconds=seconds)["production"]
+        result = run_checks_on(site, budget_seconds=seconds)["production"]
         assert (result.vital, result.status, result.action) == (True, "fail", "gov init")
         assert (site_packages(site) / "corelet").relative_to(environment(site)).as_posix() in result.items
     gone.rename(site_packages(site) / "corelet")
-    assert checks(site, budget_seconds=None)["production"].status == "ok"
+    assert run_checks_on(site, budget_seconds=None)["production"].status == "ok"
 
 
 def test_an_installation_that_was_cut_off_is_named(site: Site) -> None:
     (site_packages(site) / "corelet-1.0.dist-info" / "RECORD").unlink()
-    result = checks(site)["production"]
+    result = run_checks_on(site)["production"]
     assert result.status == "fail"
     assert "by halves: corelet 1.0" in result.evidence
 
 
 def test_production_that_is_gone_or_unfinished_fails(site: Site) -> None:
     (environment(site) / ".gov-complete").unlink()
-    assert "never completed" in checks(site)["production"].evidence
+    assert "never completed" in run_checks_on(site)["production"].evidence
     site.layout.production.unlink()
-    assert "leads nowhere" in checks(site)["production"].evidence
+    assert "leads nowhere" in run_checks_on(site)["production"].evidence
 
 
 def test_nodes_are_held_against_the_register(site: Site) -> None:
     (site.comfyui / "custom_nodes" / "stranger").mkdir()
     (site.comfyui / "custom_nodes" / "single_file.py").write_text("")
-    gone = Plugin(id="gone", git_url="", ref="", path="", group="node-gone")
-    write_atomic(site.layout.plugins, to_json(Plugins(plugins={"gone": gone})))
-    results = checks(site)
+    gone = RegisteredNode(id="gone", git_url="", ref="", path="", group="node-gone")
+    write_atomic(site.layout.plugins, to_json(NodeRegistry(plugins={"gone": gone})))
+    results = run_checks_on(site)
     assert (results["nodes"].status, results["nodes"].items) == ("fail", ("gone",))
     assert results["unregistered-nodes"].items == ("stranger",)
     assert results["lock"].items == ("plugins.json",)
@@ -186,28 +184,28 @@ def test_nodes_are_held_against_the_register(site: Site) -> None:
 
 def adopted(site: Site, node_id: str = "depth") -> Path:
     """Register a repository in custom_nodes, and return its folder."""
-    folder = repository(site.comfyui / "custom_nodes" / node_id, files={"web/a.js": "1"})
+    folder = create_repository(site.comfyui / "custom_nodes" / node_id, files={"web/a.js": "1"})
     with site.opened() as opened:
-        add.adopt(opened, node_id)
+        add.adopt_node(opened, node_id)
     return folder
 
 
-def test_a_registered_node_is_looked_at_again_only_when_its_files_changed_or_a_day_has_passed(site: Site) -> None:
+def test_node_is_rechecked_after_a_change_or_a_day(site: Site) -> None:
     assert isinstance(site.clock, FakeClock)
     folder = adopted(site)
-    assert checks(site)["nodes"].status == "ok"
+    assert run_checks_on(site)["nodes"].status == "ok"
     (folder / "web" / "a.js").write_text("2")
-    assert checks(site)["nodes"].status == "ok"
+    assert run_checks_on(site)["nodes"].status == "ok"
     site.clock.advance(awake=timedelta(days=1).total_seconds())
-    assert checks(site, budget_seconds=0.0)["nodes"].status == "ok"
-    assert "with changed files: depth" in checks(site)["nodes"].evidence
+    assert run_checks_on(site, budget_seconds=0.0)["nodes"].status == "ok"
+    assert "with changed files: depth" in run_checks_on(site)["nodes"].evidence
     (folder / "__init__.py").write_text("changed = 1")
-    assert checks(site, budget_seconds=0.0)["nodes"].status == "unknown"
+    assert run_checks_on(site, budget_seconds=0.0)["nodes"].status == "unknown"
 
 
 def test_a_node_at_another_commit_than_recorded_has_moved(site: Site) -> None:
-    changed(adopted(site), {"new.py": ""})
-    result = checks(site)["nodes"]
+    commit_files(adopted(site), {"new.py": ""})
+    result = run_checks_on(site)["nodes"]
     assert result.evidence == "at another commit than recorded: depth."
     assert result.action is not None
     assert result.action.startswith("gov tx run depth")
@@ -215,21 +213,21 @@ def test_a_node_at_another_commit_than_recorded_has_moved(site: Site) -> None:
 
 def test_a_node_without_a_recorded_tree_is_asked_of_git(site: Site) -> None:
     folder = adopted(site)
-    plugins = staging.plugins_of(site.layout)
+    plugins = staging.read_registry(site.layout)
     bare = msgspec.structs.replace(plugins.plugins["depth"], tree=None)
-    write_atomic(site.layout.plugins, to_json(Plugins(plugins={"depth": bare})))
-    assert checks(site)["nodes"].status == "ok"
+    write_atomic(site.layout.plugins, to_json(NodeRegistry(plugins={"depth": bare})))
+    assert run_checks_on(site)["nodes"].status == "ok"
     (folder / "__init__.py").write_text("changed = 1")
-    assert checks(site)["nodes"].status == "warn"
+    assert run_checks_on(site)["nodes"].status == "warn"
 
 
 def test_a_commit_under_way_is_unknown_and_named(site: Site) -> None:
-    looked = grounds.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    operation = rollback.operations(site.layout)[0]
+    looked = grounds.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    operation = rollback.read_operations(site.layout)[0]
     journal = Journal(operation=operation, work="w", generation=None, post_snapshot=snapshot.read_all(site.layout)[0])
-    with hold(site.layout.lock_file, command="gov init", clock=site.clock):
+    with hold_lock(site.layout.lock_file, command="gov init", clock=site.clock):
         write_atomic(site.layout.journal, to_json(journal))
-        results = make_checks(looked, driver=NO_GPU, budget_seconds=0.5)
+        results = run_checks(looked, driver=NO_GPU, budget_seconds=0.5)
     assert (results[0].status, results[0].evidence) == ("unknown", "A commit is under way (init of init).")
 
 
@@ -247,48 +245,48 @@ def test_open_transactions_and_conflicts_are_named(site: Site) -> None:
     )
     write_atomic(site.layout.conflicts / f"{report.txid}.json", to_json(report))
     for _ in range(2):
-        results = checks(site)
+        results = run_checks_on(site)
         assert results["transactions"].items == ("20261120T120000Z-00000001", "20261120T120000Z-00000002")
         assert results["conflicts"].items == ("20261120T120000Z-00000001",)
-    with hold(site.layout.lock_file, command="tx run depth", clock=site.clock):
-        assert checks(site)["transactions"].items == ("20261120T120000Z-00000001",)
+    with hold_lock(site.layout.lock_file, command="tx run depth", clock=site.clock):
+        assert run_checks_on(site)["transactions"].items == ("20261120T120000Z-00000001",)
 
 
 def test_a_damaged_snapshot_is_named(site: Site) -> None:
     (folder,) = site.layout.snapshots.iterdir()
     (folder / "uv.lock").write_text("changed")
-    assert checks(site)["storage"].items == (folder.name,)
+    assert run_checks_on(site)["storage"].items == (folder.name,)
 
 
 def test_room_that_nobody_had_time_to_count_is_unknown(site: Site) -> None:
-    assert checks(site, budget_seconds=0.0)["storage"].status == "unknown"
-    checks(site)
-    assert checks(site, budget_seconds=0.0)["storage"].status == "ok"
+    assert run_checks_on(site, budget_seconds=0.0)["storage"].status == "unknown"
+    run_checks_on(site)
+    assert run_checks_on(site, budget_seconds=0.0)["storage"].status == "ok"
 
 
 def test_what_is_denied_is_found_in_production_and_among_the_nodes(site: Site) -> None:
     site.configure(policy={"deny": ["corelet==1.0", "pack:evil"]})
     (site.comfyui / "custom_nodes" / "evil.disabled").mkdir()
-    result = checks(site)["deny-list"]
+    result = run_checks_on(site)["deny-list"]
     assert (result.status, result.items) == ("fail", ("corelet 1.0", "node evil"))
     assert "Delete custom_nodes/evil.disabled." in (result.action or "")
 
 
 @pytest.mark.parametrize("error", [Failure("state-unwritable", "It is full."), PermissionError(13, "It is full.")])
 def test_a_check_that_cannot_be_made_is_unknown(site: Site, error: Exception) -> None:
-    def broken(_look: Look) -> tuple[CheckResult, ...]:
+    def broken(_look: CheckContext) -> tuple[CheckResult, ...]:
         raise error
 
-    ground = grounds.look(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    memory = Memory.read(site.layout.checks_memory)
-    look = Look(ground, NO_GPU, memory, Budget.of(site.clock, None))
-    results = run_checks._guarded(("one", "two"), broken, look)
+    ground = grounds.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    memory = CheckCache.read(site.layout.check_cache)
+    look = CheckContext(ground, NO_GPU, memory, CheckBudget.of(site.clock, None))
+    results = runner._run_guarded(("one", "two"), broken, look)
     assert [(one.name, one.status) for one in results] == [("one", "unknown"), ("two", "unknown")]
     assert "It is full." in results[0].evidence
 
 
 def test_a_damaged_memory_is_as_good_as_none(site: Site) -> None:
-    checks(site)
-    site.layout.checks_memory.write_text("{")
-    assert checks(site)["production"].status == "ok"
-    assert isinstance(read_state(site.layout.checks_memory, Kept), Kept)
+    run_checks_on(site)
+    site.layout.check_cache.write_text("{")
+    assert run_checks_on(site)["production"].status == "ok"
+    assert isinstance(read_state(site.layout.check_cache, CheckCacheFile), CheckCacheFile)
