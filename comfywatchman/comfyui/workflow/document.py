@@ -1,4 +1,4 @@
-"""What a workflow says, whatever its format: the nodes that a server would get, with their values."""
+"""A workflow, independent of its file format: the nodes that the server would receive, with their values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class WorkflowFormat(StrEnum):
-    """How a workflow is written (the graph editor's file, its version 1, or the server's prompt)."""
+    """File format of a workflow: the graph editor's, its version 1, or the server's prompt (API format)."""
 
     UI = "ui-0.4"
     UI_V1 = "ui-1"
@@ -17,12 +17,12 @@ class WorkflowFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowProblem:
-    """Something wrong with a file that did not keep the rest from being read.
+    """A defect of a file that did not keep the rest from being read.
 
     Attributes:
         code: Short stable name, for programs and tests (`widget-names-disagree`).
-        message: What is wrong, for people.
-        node_path: The node it concerns, if one.
+        message: The defect, for people.
+        node_path: The node it concerns, if any.
     """
 
     code: str
@@ -44,7 +44,7 @@ class DeclaredModel:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowNode:
-    """One node as the server would get it, subgraphs and groups flattened, virtual nodes resolved.
+    """One node as the server would receive it: subgraphs and groups flattened, virtual nodes resolved.
 
     Attributes:
         path: Ids from the outside in, joined by `:` (`12:5` is node 5 of the subgraph instance 12).
@@ -52,15 +52,16 @@ class WorkflowNode:
         active: False when it, or a subgraph around it, is muted or bypassed.
         values: Effective literal value by input name; inputs fed by a link are absent.
         positional: Widget values in widget order, effective ones where the host overrides; empty when the file
-            gives values by name only. For readers that know an input's place but not its name.
+            gives values by name only. For readers that know an input's position but not its name.
         linked: Names of inputs that a link feeds (so that a stored widget value is not used).
-        cnr_id: Comfy Registry id of the pack that saved the node, if the file says.
-        aux_id: `owner/repository` of an unregistered pack, if the file says.
-        version: Version or commit of that pack, if the file says.
-        title: What the author called the node, if something else than its class.
-        widget_names: Names of the places of `positional`, None where the file does not tell; may be shorter.
+        cnr_id: Comfy Registry id of the pack that saved the node, if the file has it.
+        aux_id: `owner/repository` of an unregistered pack, if the file has it.
+        version: Version or commit of that pack, if the file has it.
+        title: The author's name for the node, if it differs from the class.
+        widget_names: Names of the values of `positional`, None where the file does not give one; may be shorter.
         sources: Paths of the nodes that feed it.
-        unfed: Names of inputs without a widget that surely get nothing: not linked, or linked to what is not sent.
+        unfed: Names of inputs without a widget that certainly receive nothing: not linked, or linked to a node that
+            is not sent.
     """
 
     path: str
@@ -80,15 +81,15 @@ class WorkflowNode:
 
 @dataclass(frozen=True, slots=True)
 class Workflow:
-    """A workflow file, read as far as it goes.
+    """A workflow file, read as far as possible.
 
     Attributes:
-        format: How it is written.
-        container: What held it: `json`, or the media type of an embedded one (`png`, `webp`, `mp4`, …).
-        nodes: Every node that would be sent or would be skipped as inactive; notes and virtual nodes are left out.
-        declared: Models the author declared.
-        notes: Text of note nodes (a source of download addresses; never of references).
-        problems: What was wrong, in the order found.
+        format: Its format.
+        container: The file that contained it: `json`, or the media type of an embedded one (`png`, `webp`, `mp4`, …).
+        nodes: Every node that would be sent or skipped as inactive; notes and virtual nodes are left out.
+        declared: Models that the author declared.
+        notes: Text of note nodes (a source of download URLs; never of references).
+        problems: Defects, in the order found.
     """
 
     format: WorkflowFormat

@@ -1,4 +1,4 @@
-"""From the editor's graphs to the nodes that a server would get."""
+"""Flatten the editor's graphs into the nodes that a server would receive."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode, WorkflowProblem
-from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, RawNode, as_list, as_mapping, as_text, read_graph
+from comfywatchman.comfyui.workflow.graph import (
+    NOTES,
+    VIRTUAL,
+    InputSlot,
+    RawNode,
+    as_list,
+    as_mapping,
+    as_text,
+    read_graph,
+)
 from comfywatchman.comfyui.workflow.links import InputSource, LinkEnd, SourceNode, StoredValue, resolve_link
 from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope, collect_definitions, strip_node_prefixes
 from comfywatchman.comfyui.workflow.widgets import NodeWidgets, read_stored_widgets
@@ -23,14 +32,14 @@ _SUBGRAPH_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}",
 
 @dataclass(slots=True)
 class FlattenedWorkflow:
-    """What a flattened workflow holds.
+    """The content of a flattened workflow.
 
     Attributes:
         nodes: Nodes that would be sent or skipped as inactive.
-        declared: Models the author declared.
+        declared: Models that the author declared.
         notes: Text of notes.
-        problems: What was wrong.
-        visited: Nodes looked at, hosts and virtual ones included.
+        problems: Defects.
+        visited: Number of nodes visited, hosts and virtual ones included.
     """
 
     nodes: list[WorkflowNode] = field(default_factory=list)
@@ -45,7 +54,7 @@ def flatten_workflow(raw: Mapping[str, object], table: LoaderTable) -> Flattened
 
     Args:
         raw: The file's JSON object.
-        table: Loader knowledge, for widget order in files without names.
+        table: Gives the widget order in files without names.
 
     Raises:
         Failure: `workflow-too-deep` when subgraphs multiply to more nodes than any real workflow has.
@@ -74,12 +83,12 @@ def _flatten_scope(scope: GraphScope, known: GraphDefinitions, flat: FlattenedWo
         if node.class_type in VIRTUAL:
             continue
         if known.is_host(node):
-            inside = known.enter_host(scope, node)
-            if inside is not None:
-                _flatten_scope(inside, known, flat)
+            inner = known.enter_host(scope, node)
+            if inner is not None:
+                _flatten_scope(inner, known, flat)
             continue
         if _SUBGRAPH_ID.fullmatch(node.class_type):
-            message = f"The file holds no definition of the subgraph {node.class_type}."
+            message = f"The file has no definition of the subgraph {node.class_type}."
             flat.problems.append(WorkflowProblem("subgraph-missing", message, scope.prefix + node.id))
         flat.nodes.append(_build_node(scope, node, known))
 
@@ -88,30 +97,29 @@ def _build_node(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> Wo
     path = scope.prefix + node.id
     widgets = read_stored_widgets(node, known.table, path=path, problems=known.problems)
     for name, value in scope.overrides.get(node.id, {}).items():
-        widgets.put(strip_node_prefixes(name), value)
-    links = _follow_links(scope, node, widgets, known)
-    get = node.properties.get
+        widgets.set_value(strip_node_prefixes(name), value)
+    inputs = _follow_links(scope, node, widgets, known)
     title = node.raw.get("title")
     return WorkflowNode(
         path=path,
         class_type=node.class_type,
         active=scope.active and not node.is_switched_off,
         values=widgets.by_name,
-        positional=tuple(widgets.by_place),
-        linked=frozenset(links.linked),
-        cnr_id=as_text(get("cnr_id")),
-        aux_id=as_text(get("aux_id")),
-        version=as_text(get("ver")),
+        positional=tuple(widgets.by_position),
+        linked=frozenset(inputs.linked),
+        cnr_id=as_text(node.properties.get("cnr_id")),
+        aux_id=as_text(node.properties.get("aux_id")),
+        version=as_text(node.properties.get("ver")),
         title=title if isinstance(title, str) and title != node.class_type else None,
         widget_names=widgets.names,
-        sources=tuple(dict.fromkeys(links.sources)),
-        unfed=tuple(links.unfed),
+        sources=tuple(dict.fromkeys(inputs.sources)),
+        unfed=tuple(inputs.unfed),
     )
 
 
 @dataclass(slots=True)
 class _LinkedInputs:
-    """What the links of one node bring; see `Node`."""
+    """Inputs of one node by their links; see `WorkflowNode`."""
 
     linked: set[str] = field(default_factory=set)
     sources: list[str] = field(default_factory=list)
@@ -119,39 +127,59 @@ class _LinkedInputs:
 
 
 def _follow_links(scope: GraphScope, node: RawNode, widgets: NodeWidgets, known: GraphDefinitions) -> _LinkedInputs:
-    links = _LinkedInputs()
-    for name, _, link, widget in node.slots:
-        takes_links_only = widget is None and name not in widgets.by_name
-        source: InputSource = LinkEnd.NOWHERE if link is None else resolve_link(scope, link, known)
+    """Find the source of every input of a node, and set the widget values that links bring."""
+    inputs = _LinkedInputs()
+    for slot in node.slots:
+        source: InputSource = LinkEnd.NOWHERE
+        if slot.link is not None:
+            source = resolve_link(scope, slot.link, known)
         if isinstance(source, SourceNode):
-            links.sources.append(source.path)
-        if takes_links_only:
-            links.linked.update(() if link is None else (name,))
-            links.unfed.extend((name,) if source is LinkEnd.NOWHERE else ())
-            continue
-        if link is None:
-            continue
-        target = widget or name
-        if isinstance(source, StoredValue):
-            widgets.put(target, source.value)
-        elif isinstance(source, SourceNode) or source is LinkEnd.NODE:
-            links.linked.update((name, target))
-            widgets.by_name.pop(target, None)
-    return links
+            inputs.sources.append(source.path)
+        if slot.widget is None and slot.name not in widgets.by_name:
+            _add_link_only_input(inputs, slot, source)
+        elif slot.link is not None:
+            _apply_to_widget(inputs, slot, source, widgets)
+    return inputs
+
+
+def _add_link_only_input(inputs: _LinkedInputs, slot: InputSlot, source: InputSource) -> None:
+    if slot.link is not None:
+        inputs.linked.add(slot.name)
+    if source is LinkEnd.NOWHERE:
+        inputs.unfed.append(slot.name)
+
+
+def _apply_to_widget(inputs: _LinkedInputs, slot: InputSlot, source: InputSource, widgets: NodeWidgets) -> None:
+    widget_name = slot.widget or slot.name
+    if isinstance(source, StoredValue):
+        widgets.set_value(widget_name, source.value)
+    elif isinstance(source, SourceNode) or source is LinkEnd.NODE:
+        # The server ignores the stored value of a linked widget.
+        inputs.linked.update((slot.name, widget_name))
+        widgets.by_name.pop(widget_name, None)
 
 
 def _get_note_texts(node: RawNode) -> list[str]:
     values = node.raw.get("widgets_values")
-    listed = list(values.values()) if isinstance(values, dict) else as_list(values)
-    return [value for value in listed if isinstance(value, str) and value]
+    texts = list(values.values()) if isinstance(values, dict) else as_list(values)
+    return [text for text in texts if isinstance(text, str) and text]
 
 
-def _parse_declared_models(listed: object, path: str | None) -> list[DeclaredModel]:
-    found = []
-    for raw in as_list(listed):
-        get = as_mapping(raw).get
-        name = as_text(get("name"))
-        if name is not None:
-            hash_, kind = as_text(get("hash")), as_text(get("hash_type"))
-            found.append(DeclaredModel(name, as_text(get("url")), as_text(get("directory")), hash_, kind, path))
-    return found
+def _parse_declared_models(entries: object, path: str | None) -> list[DeclaredModel]:
+    models: list[DeclaredModel] = []
+    for entry in as_list(entries):
+        model = as_mapping(entry)
+        name = as_text(model.get("name"))
+        if name is None:
+            continue
+        models.append(
+            DeclaredModel(
+                name=name,
+                url=as_text(model.get("url")),
+                directory=as_text(model.get("directory")),
+                hash=as_text(model.get("hash")),
+                hash_type=as_text(model.get("hash_type")),
+                node_path=path,
+            )
+        )
+    return models

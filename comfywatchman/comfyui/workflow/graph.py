@@ -1,4 +1,4 @@
-"""One graph of the editor's file format: nodes, their slots and links, whatever way they are written."""
+"""One graph of the editor's file format, in any of its notations: nodes, their input slots, and links."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ GETTERS: Final = frozenset({"GetNode", "easy getNode"})
 SETTERS: Final = frozenset({"SetNode", "easy setNode"})
 PRIMITIVE: Final = "PrimitiveNode"
 VIRTUAL: Final = NOTES | REROUTES | GETTERS | SETTERS | {PRIMITIVE}
-"""Classes that exist in the editor only; the server never gets them."""
+"""Classes that exist in the editor only; the server never receives them."""
+
+_LINK_FIELDS: Final = 5
 
 LinkId = int | str
 
@@ -33,7 +35,7 @@ class InputSlot(NamedTuple):
 
     Attributes:
         name: Input name.
-        type: Data type, as text; empty when the file does not say.
+        type: Data type, as text; empty when the file does not give it.
         link: Id of the link that ends here, or None.
         widget: Name of the widget behind the input, or None for an input that takes links only.
     """
@@ -45,7 +47,7 @@ class InputSlot(NamedTuple):
 
 
 class GraphLink(NamedTuple):
-    """Where a link comes from and goes to; node ids are text."""
+    """Origin and target of a link; node ids are text."""
 
     origin: str
     origin_slot: int
@@ -65,26 +67,29 @@ class RawNode:
 
     @property
     def is_switched_off(self) -> bool:
-        """Say whether the node itself is muted or bypassed."""
+        """Whether the node itself is muted or bypassed."""
         return self.mode in (MUTED, BYPASSED)
 
     @property
     def properties(self) -> Mapping[str, object]:
-        """The node's `properties`, empty when they are missing or malformed."""
+        """The node's `properties`; empty when missing or malformed."""
         return as_mapping(self.raw.get("properties"))
 
-    def slot(self, name: str) -> InputSlot | None:
-        """Find an input by its name."""
-        return next((slot for slot in self.slots if slot.name == name), None)
+    def find_slot(self, name: str) -> InputSlot | None:
+        """Return the first input with a name."""
+        for slot in self.slots:
+            if slot.name == name:
+                return slot
+        return None
 
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A graph, or the graph inside a subgraph or group.
+    """The outermost graph of a workflow, or the graph inside a subgraph or group.
 
     Attributes:
         nodes: Nodes in file order.
-        by_id: The same by id; the first wins when an id stands twice.
+        by_id: The same by id; the first one with a repeated id.
         links: Links by id.
         inputs: Names of the subgraph's own inputs by slot; empty for the outermost graph.
         outputs: For each of the subgraph's own outputs, the id of the link that feeds it.
@@ -102,50 +107,57 @@ class Graph:
 
 
 def as_mapping(value: object) -> Mapping[str, object]:
-    """Give the value if it is a JSON object, else an empty one."""
+    """Return the value if it is a JSON object, else an empty one."""
     return value if isinstance(value, dict) else {}
 
 
 def as_list(value: object) -> list[object]:
-    """Give the value if it is a JSON array, else an empty one."""
+    """Return the value if it is a JSON array, else an empty one."""
     return value if isinstance(value, list) else []
 
 
 def as_text(value: object) -> str | None:
-    """Give the value if it is a non-empty text."""
+    """Return the value if it is a non-empty text, else None."""
     return value if isinstance(value, str) and value else None
 
 
 def as_id(value: object) -> str | None:
-    """Give a node or link id as text; None for anything that cannot be one."""
+    """Return a node or link id as text; None for anything that cannot be one."""
+    # `type() is`, because a boolean is an `int` in Python but no id.
     if type(value) is int:
         return str(value)
     return value if isinstance(value, str) else None
 
 
 def get_first_text(raw: Mapping[str, object]) -> str | None:
-    """Give a node's first widget value if it is text (the name of a Get or Set node)."""
+    """Return a node's first widget value if it is text (the name of a Get or Set node)."""
     values = raw.get("widgets_values")
     if isinstance(values, dict):
         values = list(values.values())
-    return as_text(values[0]) if isinstance(values, list) and values else None
+    if isinstance(values, list) and values:
+        return as_text(values[0])
+    return None
 
 
 def read_graph(raw: Mapping[str, object], problems: list[WorkflowProblem]) -> Graph:
-    """Read a graph as far as it goes.
+    """Read a graph as far as possible.
 
     Args:
         raw: The workflow itself or a subgraph's definition.
-        problems: Takes what was wrong.
+        problems: Defects are appended here.
     """
     nodes = _parse_nodes(as_list(raw.get("nodes")), problems)
     links = _parse_links(as_list(raw.get("links")), problems)
     by_id: dict[str, RawNode] = {}
-    problems.extend(
-        WorkflowProblem("duplicate-node-id", f"Two nodes have the id {node.id}.", node.id)
-        for node in nodes
-        if by_id.setdefault(node.id, node) is not node
-    )
+    setters: dict[str, RawNode] = {}
+    for node in nodes:
+        if node.id in by_id:
+            problems.append(WorkflowProblem("duplicate-node-id", f"Two nodes have the id {node.id}.", node.id))
+        else:
+            by_id[node.id] = node
+        name = get_first_text(node.raw) if node.class_type in SETTERS else None
+        if name is not None:
+            setters[name] = node
     inputs = tuple(_get_slot_name(slot) for slot in as_list(raw.get("inputs")))
     return Graph(
         nodes=nodes,
@@ -153,7 +165,7 @@ def read_graph(raw: Mapping[str, object], problems: list[WorkflowProblem]) -> Gr
         links=links,
         inputs=inputs,
         outputs=_parse_outputs(as_list(raw.get("outputs")), links),
-        setters={name: node for node in nodes if node.class_type in SETTERS and (name := get_first_text(node.raw))},
+        setters=setters,
         widget_inputs=_find_widget_inputs(inputs, links, by_id),
     )
 
@@ -161,84 +173,97 @@ def read_graph(raw: Mapping[str, object], problems: list[WorkflowProblem]) -> Gr
 def _find_widget_inputs(
     inputs: tuple[str, ...], links: Mapping[LinkId, GraphLink], by_id: Mapping[str, RawNode]
 ) -> tuple[str, ...]:
+    """Return the names of a subgraph's own inputs that are linked to an inner widget."""
     if not inputs:
         return ()
-    own = [link for link in links.values() if link.origin == SUBGRAPH_INPUT]
-    fed = {link.origin_slot for link in own if _has_widget(by_id.get(link.target), link.target_slot)}
-    return tuple(name for slot, name in enumerate(inputs) if slot in fed)
+    widget_slots: set[int] = set()
+    for link in links.values():
+        if link.origin == SUBGRAPH_INPUT and _has_widget(by_id.get(link.target), link.target_slot):
+            widget_slots.add(link.origin_slot)
+    return tuple(name for slot, name in enumerate(inputs) if slot in widget_slots)
 
 
 def _has_widget(target: RawNode | None, slot: int) -> bool:
-    slots = target.slots if target else ()
-    return 0 <= slot < len(slots) and slots[slot].widget is not None
+    if target is None or not 0 <= slot < len(target.slots):
+        return False
+    return target.slots[slot].widget is not None
 
 
-def _parse_nodes(listed: list[object], problems: list[WorkflowProblem]) -> tuple[RawNode, ...]:
-    nodes = []
-    for place, raw in enumerate(listed):
-        class_type = raw.get("type") if isinstance(raw, dict) else None
-        if not isinstance(raw, dict) or not isinstance(class_type, str) or not class_type:
-            problems.append(WorkflowProblem("node-unreadable", f"Entry {place} of the node list is no node."))
+def _parse_nodes(entries: list[object], problems: list[WorkflowProblem]) -> tuple[RawNode, ...]:
+    nodes: list[RawNode] = []
+    for position, raw in enumerate(entries):
+        if not isinstance(raw, dict) or as_text(raw.get("type")) is None:
+            problems.append(WorkflowProblem("node-unreadable", f"Entry {position} of the node list is not a node."))
             continue
-        identity = as_id(raw.get("id"))
-        if identity is None:
-            identity = f"#{place}"
-            problems.append(WorkflowProblem("node-without-id", f"A {class_type} node has no usable id.", identity))
+        class_type = raw["type"]
+        node_id = as_id(raw.get("id"))
+        if node_id is None:
+            node_id = f"#{position}"
+            problems.append(WorkflowProblem("node-without-id", f"A {class_type} node has no usable id.", node_id))
         mode = raw.get("mode")
         slots = tuple(_parse_slot(slot) for slot in as_list(raw.get("inputs")))
-        nodes.append(RawNode(identity, class_type, mode if isinstance(mode, int) else 0, slots, raw))
+        nodes.append(RawNode(node_id, class_type, mode if isinstance(mode, int) else 0, slots, raw))
     return tuple(nodes)
 
 
 def _parse_slot(raw: object) -> InputSlot:
-    # A malformed slot keeps its place: links name slots by number.
-    if not isinstance(raw, dict):
-        return InputSlot("", "", None, None)
-    get = raw.get
-    name, kind, link, widget = get("name"), get("type"), get("link"), get("widget")
-    widget_name = widget.get("name") if isinstance(widget, dict) else None
+    # A malformed slot keeps its position: links refer to slots by number.
+    slot = as_mapping(raw)
+    link = slot.get("link")
     return InputSlot(
-        name if isinstance(name, str) else "",
-        kind if isinstance(kind, str) else "",
-        link if isinstance(link, (int, str)) else None,
-        widget_name if isinstance(widget_name, str) else None,
+        name=as_text(slot.get("name")) or "",
+        type=as_text(slot.get("type")) or "",
+        link=link if isinstance(link, (int, str)) else None,
+        widget=_get_widget_name(slot),
     )
+
+
+def _get_widget_name(slot: Mapping[str, object]) -> str | None:
+    name = as_mapping(slot.get("widget")).get("name")
+    return name if isinstance(name, str) else None
 
 
 def _get_slot_name(raw: object) -> str:
     return as_text(as_mapping(raw).get("name")) or ""
 
 
-def _parse_outputs(listed: list[object], links: Mapping[LinkId, GraphLink]) -> tuple[LinkId | None, ...]:
-    fed = {link.target_slot: identity for identity, link in links.items() if link.target == SUBGRAPH_OUTPUT}
-    return tuple(fed.get(slot) for slot in range(len(listed)))
+def _parse_outputs(entries: list[object], links: Mapping[LinkId, GraphLink]) -> tuple[LinkId | None, ...]:
+    link_by_slot: dict[int, LinkId] = {}
+    for link_id, link in links.items():
+        if link.target == SUBGRAPH_OUTPUT:
+            link_by_slot[link.target_slot] = link_id
+    return tuple(link_by_slot.get(slot) for slot in range(len(entries)))
 
 
-def _parse_links(listed: list[object], problems: list[WorkflowProblem]) -> dict[LinkId, GraphLink]:
+def _parse_links(entries: list[object], problems: list[WorkflowProblem]) -> dict[LinkId, GraphLink]:
     links: dict[LinkId, GraphLink] = {}
-    for raw in listed:
-        fields = _parse_link(raw)
-        if fields is None:
-            if raw is not None:  # the editor leaves null in the list where a link was removed
-                problems.append(WorkflowProblem("link-unreadable", "An entry of the link list is no link."))
+    for raw in entries:
+        if raw is None:
+            # The editor leaves null in the list where a link was removed.
             continue
-        identity, link = fields
-        links[identity] = link
+        parsed = _parse_link(raw)
+        if parsed is None:
+            problems.append(WorkflowProblem("link-unreadable", "An entry of the link list is not a link."))
+            continue
+        link_id, link = parsed
+        links[link_id] = link
     return links
 
 
 def _parse_link(raw: object) -> tuple[LinkId, GraphLink] | None:
-    if isinstance(raw, list) and len(raw) >= 5:  # noqa: PLR2004 - id, origin, slot, target, slot, then type
-        identity, origin, origin_slot, target, target_slot = raw[:5]
+    """Return id and link of an entry, which is an array in format 0.4 and an object in version 1."""
+    if isinstance(raw, list) and len(raw) >= _LINK_FIELDS:
+        # The array has the data type as its sixth field.
+        link_id, origin, origin_slot, target, target_slot = raw[:_LINK_FIELDS]
     elif isinstance(raw, dict):
-        get = raw.get
-        identity, origin, origin_slot = get("id"), get("origin_id"), get("origin_slot")
-        target, target_slot = get("target_id"), get("target_slot")
+        link_id = raw.get("id")
+        origin, origin_slot = raw.get("origin_id"), raw.get("origin_slot")
+        target, target_slot = raw.get("target_id"), raw.get("target_slot")
     else:
         return None
-    from_node, to_node = as_id(origin), as_id(target)
-    if not isinstance(identity, (int, str)) or from_node is None or to_node is None:
+    origin_id, target_id = as_id(origin), as_id(target)
+    if not isinstance(link_id, (int, str)) or origin_id is None or target_id is None:
         return None
     if not isinstance(origin_slot, int) or not isinstance(target_slot, int):
         return None
-    return identity, GraphLink(from_node, origin_slot, to_node, target_slot)
+    return link_id, GraphLink(origin_id, origin_slot, target_id, target_slot)

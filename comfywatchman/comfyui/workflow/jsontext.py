@@ -1,4 +1,4 @@
-"""From the bytes of a file to JSON values, as leniently as the graph editor reads them."""
+"""Parse the bytes of a workflow file as JSON, as leniently as the graph editor does."""
 
 from __future__ import annotations
 
@@ -16,18 +16,16 @@ _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
 
 
 def parse_json(content: bytes) -> tuple[object, tuple[WorkflowProblem, ...]]:
-    """Give the JSON value that a file holds.
+    """Return the JSON value in a file, and its defects.
 
     Bare `NaN` and `Infinity`, which Python writes, become null, as in the graph editor. A byte order mark, UTF-16
-    and UTF-32 are understood; bytes that are no text are replaced and reported.
+    and UTF-32 are supported; undecodable bytes are replaced and reported.
 
     Raises:
         Failure: `workflow-not-json` or `workflow-too-deep`.
     """
     if has_too_many_values(content):
-        raise Failure(
-            "workflow-too-deep", f"The file holds more than {MAX_JSON_VALUES} values, which no workflow does."
-        )
+        raise Failure("workflow-too-deep", f"The file has more than {MAX_JSON_VALUES} values, more than any workflow.")
     try:
         return orjson.loads(content), ()
     except orjson.JSONDecodeError:
@@ -54,19 +52,23 @@ def _decode(content: bytes) -> tuple[str, tuple[WorkflowProblem, ...]]:
     try:
         return content.decode(encoding), ()
     except UnicodeDecodeError:
-        problem = WorkflowProblem("text-not-utf8", f"The file is not valid {encoding}; unreadable bytes were replaced.")
+        message = f"The file is not valid {encoding}; undecodable bytes were replaced."
+        problem = WorkflowProblem("text-not-utf8", message)
         return content.decode(encoding, errors="replace"), (problem,)
 
 
 def _replace_lone_surrogates(value: object) -> object:
-    # JSON text may hold half a surrogate pair as an escape; no encoder would write such a string again.
+    """Replace halves of surrogate pairs in every text, in place."""
+    # JSON can escape half of a surrogate pair; such a text could not be encoded again.
     root: list[object] = [value]
+    # A stack instead of recursion, because the file decides how deep the values nest.
     pending: list[list[object] | dict[str, object]] = [root]
     while pending:
         container = pending.pop()
+        items: list[object]
         if isinstance(container, list):
-            container[:] = [_clean_value(item) for item in container]
-            items = container
+            items = [_clean_value(item) for item in container]
+            container[:] = items
         else:
             cleaned = {str(_clean_value(name)): _clean_value(item) for name, item in container.items()}
             container.clear()
@@ -77,4 +79,6 @@ def _replace_lone_surrogates(value: object) -> object:
 
 
 def _clean_value(value: object) -> object:
-    return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return _LONE_SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+    return value

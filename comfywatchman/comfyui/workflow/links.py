@@ -1,4 +1,4 @@
-"""Follow a link to what it brings: a value that the file holds, or something that only a run can give."""
+"""Follow a link to its origin: a value in the file, or a node whose output is known only at run time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from comfywatchman.comfyui.workflow.graph import (
     REROUTES,
     SETTERS,
     SUBGRAPH_INPUT,
+    VIRTUAL,
     InputSlot,
     LinkId,
     RawNode,
+    as_list,
+    as_mapping,
     get_first_text,
 )
 from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope
@@ -26,11 +29,11 @@ TEXT_PRIMITIVES: Final = frozenset({"PrimitiveString", "PrimitiveStringMultiline
 """Classes of the server whose only output is the text in their `value` widget."""
 
 _MAX_HOPS: Final = 256
-_ANY: Final = frozenset({"", "*"})
+_ANY_TYPE: Final = frozenset({"", "*"})
 
 
 class LinkEnd(Enum):
-    """How a link ended that brought no value; `UNSURE` where the editor may find a way that we do not."""
+    """How a link ended without a value; `UNSURE` where the editor may follow it in a way that we do not."""
 
     NOWHERE = "nowhere"
     UNSURE = "unsure"
@@ -39,133 +42,176 @@ class LinkEnd(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SourceNode:
-    """A node that the server gets and that feeds the link, by its path."""
+    """The path of a node that the server receives and that feeds the link."""
 
     path: str
 
 
 @dataclass(frozen=True, slots=True)
 class StoredValue:
-    """A value that the file itself holds."""
+    """A value in the file itself."""
 
     value: object
 
 
 InputSource = StoredValue | SourceNode | Literal[LinkEnd.NOWHERE, LinkEnd.UNSURE, LinkEnd.NODE]
-"""What feeds an input: a value, a node's output (which node's, where that is known), or nothing (then the stored
-widget value counts)."""
+"""Source of an input: a value, a node's output (with the node's path where it is known), or nothing, so that the
+stored widget value counts."""
 
-_LinkPosition = tuple[GraphScope, LinkId]
+
+@dataclass(frozen=True, slots=True)
+class _LinkPosition:
+    """A link that has to be followed further, in its scope."""
+
+    scope: GraphScope
+    link: LinkId
+
+
+_Step = _LinkPosition | InputSource
 
 
 def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions) -> InputSource:
-    """Say what a link brings to the node at its end.
+    """Return the source of the input at the end of a link.
 
-    Reroutes, Get and Set nodes, bypassed nodes and the borders of subgraphs are followed. A host's own value for
-    an input stands in when the way beyond it leads nowhere.
+    Follows reroutes, Get and Set nodes, bypassed nodes, and the borders of subgraphs. A host's own value for an input
+    is used when the link beyond that input leads nowhere.
     """
     fallback: InputSource = LinkEnd.NOWHERE
-    here: _LinkPosition | InputSource = (scope, link)
+    step: _Step = _LinkPosition(scope, link)
+    # A file can link nodes in a circle; where we give up, a node is the safe assumption.
     for _ in range(_MAX_HOPS):
-        if not isinstance(here, tuple):
-            break
-        inside, identity = here
-        found = inside.graph.links.get(identity)
-        if found is None:
+        if not isinstance(step, _LinkPosition):
+            return fallback if step is LinkEnd.NOWHERE else step
+        inner = step.scope
+        current = inner.graph.links.get(step.link)
+        if current is None:
             return fallback
-        if found.origin == SUBGRAPH_INPUT:
-            name = _get_input_name(inside, found.origin_slot)
-            if name in inside.promoted:
-                fallback = StoredValue(inside.promoted[name])
-            here = _step_to_host(inside, name)
-        else:
-            origin = inside.graph.by_id.get(found.origin)
-            if origin is not None and fallback is LinkEnd.NOWHERE and _is_ambiguous(origin):
-                fallback = LinkEnd.UNSURE
-            here = LinkEnd.NOWHERE if origin is None else _step_through_node(inside, origin, found.origin_slot, known)
-    else:
-        return LinkEnd.NODE
-    return fallback if here is LinkEnd.NOWHERE else here
+        if current.origin == SUBGRAPH_INPUT:
+            name = _get_input_name(inner, current.origin_slot)
+            if name in inner.promoted:
+                fallback = StoredValue(inner.promoted[name])
+            step = _step_to_host(inner, name)
+            continue
+        origin = inner.graph.by_id.get(current.origin)
+        if origin is None:
+            return fallback
+        if fallback is LinkEnd.NOWHERE and _is_ambiguous(origin):
+            fallback = LinkEnd.UNSURE
+        step = _step_through_node(inner, origin, current.origin_slot, known)
+    return LinkEnd.NODE
 
 
 def _get_input_name(scope: GraphScope, slot: int) -> str:
-    return scope.graph.inputs[slot] if 0 <= slot < len(scope.graph.inputs) else ""
+    names = scope.graph.inputs
+    return names[slot] if 0 <= slot < len(names) else ""
 
 
-def _step_to_host(scope: GraphScope, name: str) -> _LinkPosition | InputSource:
-    slot = scope.host.slot(name) if scope.host else None
-    if scope.outer is None or slot is None or slot.link is None:
+def _step_to_host(scope: GraphScope, name: str) -> _Step:
+    """Continue outside a subgraph, at the host's input of that name."""
+    if scope.outer is None or scope.host is None:
         return LinkEnd.NOWHERE
-    return scope.outer, slot.link
+    return _step_to_slot(scope.outer, scope.host.find_slot(name))
 
 
-def _step_through_node(
-    scope: GraphScope, origin: RawNode, output: int, known: GraphDefinitions
-) -> _LinkPosition | InputSource:
+def _step_through_node(scope: GraphScope, origin: RawNode, output: int, known: GraphDefinitions) -> _Step:
+    """Continue behind a node that passes its input on; end at a node that the server receives."""
     if origin.mode == MUTED:
         return LinkEnd.NOWHERE
     if origin.mode == BYPASSED:
         return _step_to_slot(scope, _find_bypass_slot(origin, output))
+    if origin.class_type not in VIRTUAL | TEXT_PRIMITIVES and known.is_host(origin):
+        return _step_into_host(scope, origin, output, known)
+    return _step_through_active_node(scope, origin, known)
+
+
+def _step_through_active_node(scope: GraphScope, origin: RawNode, known: GraphDefinitions) -> _Step:
     if origin.class_type in REROUTES or origin.class_type in SETTERS:
-        return _step_to_slot(scope, origin.slots[0] if origin.slots else None)
+        return _step_to_first_slot(scope, origin)
     if origin.class_type in GETTERS:
         return _step_to_setter(scope, origin)
     if origin.class_type == PRIMITIVE or origin.class_type in TEXT_PRIMITIVES:
         return _read_primitive(scope, origin, known)
-    return (
-        _step_into_host(scope, origin, output, known) if known.is_host(origin) else SourceNode(scope.prefix + origin.id)
-    )
+    return SourceNode(scope.prefix + origin.id)
 
 
 def _is_ambiguous(origin: RawNode) -> bool:
-    """Say whether the editor may go on from here by another way than ours: through a type that fits several."""
+    """Return whether the editor may continue from a node in another way: through a type that matches several inputs."""
     if origin.class_type in GETTERS or origin.class_type == PRIMITIVE:
         return True
-    outputs = origin.raw.get("outputs")
-    given = [slot.get("type") for slot in outputs if isinstance(slot, dict)] if isinstance(outputs, list) else []
-    kinds = [*given, *(slot.type for slot in origin.slots)]
-    return origin.mode == BYPASSED and any(not isinstance(kind, str) or kind in _ANY or "," in kind for kind in kinds)
+    if origin.mode != BYPASSED:
+        return False
+    output_types = [slot.get("type") for slot in _list_outputs(origin) if isinstance(slot, dict)]
+    input_types = [slot.type for slot in origin.slots]
+    return any(_matches_several_types(data_type) for data_type in [*output_types, *input_types])
 
 
-def _step_to_slot(scope: GraphScope, slot: InputSlot | None) -> _LinkPosition | InputSource:
-    return LinkEnd.NOWHERE if slot is None or slot.link is None else (scope, slot.link)
+def _matches_several_types(data_type: object) -> bool:
+    # Newer editors write a union of types as `A,B`.
+    return not isinstance(data_type, str) or data_type in _ANY_TYPE or "," in data_type
+
+
+def _step_to_slot(scope: GraphScope, slot: InputSlot | None) -> _Step:
+    if slot is None or slot.link is None:
+        return LinkEnd.NOWHERE
+    return _LinkPosition(scope, slot.link)
+
+
+def _step_to_first_slot(scope: GraphScope, node: RawNode) -> _Step:
+    return _step_to_slot(scope, node.slots[0] if node.slots else None)
 
 
 def _find_bypass_slot(node: RawNode, output: int) -> InputSlot | None:
-    # The editor takes the input at the output's own place if the types agree, else the first of the same type.
-    outputs = node.raw.get("outputs")
-    listed = outputs if isinstance(outputs, list) else []
-    declared = listed[output] if 0 <= output < len(listed) else None
-    wanted = declared.get("type") if isinstance(declared, dict) else None
-    slots = ([node.slots[output]] if 0 <= output < len(node.slots) else []) + list(node.slots)
-    return next((slot for slot in slots if slot.type == wanted), None)
+    """Return the input that a bypassed node passes on to an output."""
+    # As in the editor: the input at the output's own position if the types agree, else the first of the same type.
+    outputs = _list_outputs(node)
+    declared = as_mapping(outputs[output]) if 0 <= output < len(outputs) else {}
+    output_type = declared.get("type")
+    if 0 <= output < len(node.slots) and node.slots[output].type == output_type:
+        return node.slots[output]
+    for slot in node.slots:
+        if slot.type == output_type:
+            return slot
+    return None
 
 
-def _step_to_setter(scope: GraphScope, getter: RawNode) -> _LinkPosition | InputSource:
+def _list_outputs(node: RawNode) -> list[object]:
+    return as_list(node.raw.get("outputs"))
+
+
+def _step_to_setter(scope: GraphScope, getter: RawNode) -> _Step:
+    """Continue at the Set node that publishes under the name of a Get node, in this scope or one around it."""
     name = get_first_text(getter.raw)
+    if name is None:
+        return LinkEnd.NOWHERE
     for around in scope.iterate_outward():
-        setter = around.graph.setters.get(name) if name else None
+        setter = around.graph.setters.get(name)
         if setter is not None:
-            return _step_to_slot(around, setter.slots[0] if setter.slots else None)
+            return _step_to_first_slot(around, setter)
     return LinkEnd.NOWHERE
 
 
-def _read_primitive(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> _LinkPosition | InputSource:
-    slot = node.slot("value")
+def _read_primitive(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> _Step:
+    """Return the value of a primitive node: from its own link, from the host, or as stored."""
+    slot = node.find_slot("value")
     if slot is not None and slot.link is not None:
-        return scope, slot.link
-    given = scope.overrides.get(node.id)
-    if given:
-        return StoredValue(next(iter(given.values())))
+        return _LinkPosition(scope, slot.link)
+    overrides = scope.overrides.get(node.id)
+    if overrides:
+        return StoredValue(next(iter(overrides.values())))
     stored = read_stored_widgets(node, known.table, path="", problems=[])
-    values = stored.by_place or list(stored.by_name.values())
-    return StoredValue(values[0]) if values and values[0] is not None else LinkEnd.NOWHERE
+    values = stored.by_position or list(stored.by_name.values())
+    if not values or values[0] is None:
+        return LinkEnd.NOWHERE
+    return StoredValue(values[0])
 
 
-def _step_into_host(
-    scope: GraphScope, host: RawNode, output: int, known: GraphDefinitions
-) -> _LinkPosition | InputSource:
-    inside = known.enter_host(scope, host)
-    outputs = inside.graph.outputs if inside else ()
+def _step_into_host(scope: GraphScope, host: RawNode, output: int, known: GraphDefinitions) -> _Step:
+    """Continue inside a subgraph, at the link that feeds the output."""
+    inner = known.enter_host(scope, host)
+    if inner is None:
+        return LinkEnd.NODE
+    outputs = inner.graph.outputs
     link = outputs[output] if 0 <= output < len(outputs) else None
-    return LinkEnd.NODE if inside is None or link is None else (inside, link)
+    if link is None:
+        return LinkEnd.NODE
+    return _LinkPosition(inner, link)

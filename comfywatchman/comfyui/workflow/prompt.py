@@ -10,64 +10,67 @@ from comfywatchman.comfyui.workflow.graph import as_id, as_mapping, as_text
 from comfywatchman.comfyui.workflow.links import TEXT_PRIMITIVES
 
 _MAX_HOPS: Final = 64
+_LINK_FIELDS: Final = 2
 
 
 def is_prompt(raw: object) -> TypeGuard[dict[str, object]]:
-    """Say whether a JSON value looks like a prompt: at least one entry names its class."""
+    """Return whether a JSON value looks like a prompt: at least one entry names its class."""
     return isinstance(raw, dict) and any(_get_class_type(entry) is not None for entry in raw.values())
 
 
 def parse_prompt_nodes(raw: Mapping[str, object], problems: list[WorkflowProblem]) -> list[WorkflowNode]:
-    """Give the nodes of a prompt; muted and bypassed ones are not in it.
+    """Return the nodes of a prompt; it contains no muted or bypassed ones.
 
     Args:
         raw: The prompt.
-        problems: Takes entries that are no nodes, and links to nodes that are not there: the server refuses both.
+        problems: Entries that are not nodes, and links to missing nodes, are appended here: the server refuses both.
     """
-    nodes = []
-    for identity, entry in raw.items():
+    nodes: list[WorkflowNode] = []
+    for node_id, entry in raw.items():
         class_type = _get_class_type(entry)
         if class_type is None:
-            problems.append(WorkflowProblem("node-unreadable", f"The entry {identity!r:.80} is no node.", identity))
+            problems.append(WorkflowProblem("node-unreadable", f"The entry {node_id!r:.80} is not a node.", node_id))
             continue
-        nodes.append(_parse_node(identity, class_type, as_mapping(entry), raw))
-        problems.extend(_find_dangling_links(identity, as_mapping(entry), raw))
+        nodes.append(_parse_node(node_id, class_type, as_mapping(entry), raw))
+        problems.extend(_find_dangling_links(node_id, as_mapping(entry), raw))
     return nodes
 
 
 def _find_dangling_links(
-    identity: str, entry: Mapping[str, object], prompt: Mapping[str, object]
+    node_id: str, entry: Mapping[str, object], prompt: Mapping[str, object]
 ) -> Iterator[WorkflowProblem]:
-    for name, given in as_mapping(entry.get("inputs")).items():
-        # The server looks the id up as it stands: a number finds nothing.
-        if isinstance(given, list) and _get_link_origin(given) and _get_class_type(prompt.get(given[0])) is None:
-            message = f"The input {name!r:.80} is linked to a node that the prompt does not hold."
-            yield WorkflowProblem("link-to-nowhere", message, identity)
+    for name, value in as_mapping(entry.get("inputs")).items():
+        if not isinstance(value, list) or not _get_link_origin(value):
+            continue
+        # The server looks the id up as written, so a number finds no node.
+        if _get_class_type(prompt.get(value[0])) is None:
+            message = f"The input {name!r:.80} is linked to a node that is not in the prompt."
+            yield WorkflowProblem("link-to-nowhere", message, node_id)
 
 
 def _get_class_type(entry: object) -> str | None:
-    return as_text(entry.get("class_type")) if isinstance(entry, dict) else None
+    return as_text(as_mapping(entry).get("class_type"))
 
 
 def _parse_node(
-    identity: str, class_type: str, entry: Mapping[str, object], prompt: Mapping[str, object]
+    node_id: str, class_type: str, entry: Mapping[str, object], prompt: Mapping[str, object]
 ) -> WorkflowNode:
     values: dict[str, object] = {}
-    linked = set()
-    sources = []
-    for name, given in as_mapping(entry.get("inputs")).items():
-        fed, value = _resolve_value(given, prompt)
-        origin = _get_link_origin(given)
+    linked: set[str] = set()
+    sources: list[str] = []
+    for name, value in as_mapping(entry.get("inputs")).items():
+        origin = _get_link_origin(value)
         if origin is not None:
             sources.append(origin)
-        if fed:
-            values[name] = value
+        is_known, resolved = _resolve_value(value, prompt)
+        if is_known:
+            values[name] = resolved
         else:
             linked.add(name)
     meta = as_mapping(entry.get("_meta"))
     title = as_text(meta.get("title"))
     return WorkflowNode(
-        path=identity,
+        path=node_id,
         class_type=class_type,
         active=True,
         values=values,
@@ -80,27 +83,32 @@ def _parse_node(
     )
 
 
-def _resolve_value(given: object, prompt: Mapping[str, object]) -> tuple[bool, object]:
-    # True with the value, False for what only a run can give.
+def _resolve_value(value: object, prompt: Mapping[str, object]) -> tuple[bool, object]:
+    """Return True and the value of an input, also through links to text primitives; False if only a run gives it."""
     for _ in range(_MAX_HOPS):
-        origin = _get_link_origin(given)
+        origin = _get_link_origin(value)
         if origin is None:
-            return True, _unwrap_list(given)
+            return True, _unwrap_list(value)
         source = as_mapping(prompt.get(origin))
         inputs = as_mapping(source.get("inputs"))
         if _get_class_type(source) not in TEXT_PRIMITIVES or "value" not in inputs:
             return False, None
-        given = inputs["value"]
+        value = inputs["value"]
     return False, None
 
 
-def _get_link_origin(given: object) -> str | None:
-    if not isinstance(given, list) or len(given) != 2:  # noqa: PLR2004 - a link is [node id, output place]
+def _get_link_origin(value: object) -> str | None:
+    """Return the node id of a link, which is `[node id, output position]`; None for any other value."""
+    if not isinstance(value, list) or len(value) != _LINK_FIELDS:
         return None
-    origin, output = given
-    return as_id(origin) if isinstance(output, int) and not isinstance(output, bool) else None
+    origin, output = value
+    if not isinstance(output, int) or isinstance(output, bool):
+        return None
+    return as_id(origin)
 
 
-def _unwrap_list(given: object) -> object:
-    # Lists are wrapped so that they cannot be taken for links.
-    return given["__value__"] if isinstance(given, dict) and "__value__" in given else given
+def _unwrap_list(value: object) -> object:
+    # The editor wraps list values, so that the server does not take them for links.
+    if isinstance(value, dict) and "__value__" in value:
+        return value["__value__"]
+    return value

@@ -1,4 +1,4 @@
-"""Read a workflow file of any format into the nodes that a server would get."""
+"""Read a workflow file of any format into the nodes that a server would receive."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from comfywatchman.comfyui.workflow.flatten import flatten_workflow
 from comfywatchman.comfyui.workflow.jsontext import parse_json
 from comfywatchman.comfyui.workflow.prompt import is_prompt, parse_prompt_nodes
 
-_HINT: Final = "A workflow comes from ComfyUI's menu: Save, Export, or Export (API)."
+_HINT: Final = "Create workflow files with ComfyUI's menu: Save, Export, or Export (API)."
 
 
 def read_workflow(content: bytes, *, container: str = "json", table: LoaderTable) -> Workflow:
-    """Read a workflow as far as it goes; what was wrong on the way stands in its `problems`.
+    """Read a workflow as far as possible; defects on the way are in its `problems`.
 
     Args:
         content: The JSON text.
-        container: What held it: `json`, or the media type of a file that it was embedded in.
-        table: Loader knowledge, for widget order in files that carry no widget names.
+        container: The file that contained it: `json`, or the media type of a file that it was embedded in.
+        table: Gives the widget order in files without widget names.
 
     Raises:
         Failure: `workflow-not-json`, `workflow-not-a-workflow` or `workflow-too-deep`; nothing else, whatever
@@ -29,9 +29,10 @@ def read_workflow(content: bytes, *, container: str = "json", table: LoaderTable
     raw, problems = parse_json(content)
     if not isinstance(raw, dict):
         kind = "list (an index or a collection)" if isinstance(raw, list) else "single value"
-        raise Failure("workflow-not-a-workflow", f"The file holds a JSON {kind}, not a workflow.", hint=_HINT)
+        raise Failure("workflow-not-a-workflow", f"The file is a JSON {kind}, not a workflow.", hint=_HINT)
     if isinstance(raw.get("nodes"), list):
         return _read_graph_file(raw, container, table, problems)
+    # A request to the server's API carries the prompt as a member.
     prompt = raw.get("prompt")
     if is_prompt(prompt):
         return _read_prompt(prompt, container, problems)
@@ -57,16 +58,18 @@ def _read_graph_file(
 
 
 def _read_prompt(raw: dict[str, object], container: str, problems: tuple[WorkflowProblem, ...]) -> Workflow:
-    found = list(problems)
-    nodes = tuple(parse_prompt_nodes(raw, found))
-    return Workflow(format=WorkflowFormat.API, container=container, nodes=nodes, problems=tuple(found))
+    all_problems = list(problems)
+    nodes = tuple(parse_prompt_nodes(raw, all_problems))
+    return Workflow(format=WorkflowFormat.API, container=container, nodes=nodes, problems=tuple(all_problems))
 
 
-def _has_nodes(listed: object) -> bool:
-    # A list without entries is an empty workflow; a list of other things belongs to another program.
-    if not isinstance(listed, list) or not listed:
-        return isinstance(listed, list)
-    return any(isinstance(node, dict) and isinstance(node.get("type"), str) for node in listed)
+def _has_nodes(entries: object) -> bool:
+    if not isinstance(entries, list):
+        return False
+    if not entries:
+        # An empty list is an empty workflow; a list of other things belongs to another program.
+        return True
+    return any(isinstance(entry, dict) and isinstance(entry.get("type"), str) for entry in entries)
 
 
 def _explain_not_a_workflow(raw: dict[str, object]) -> str:
@@ -74,4 +77,4 @@ def _explain_not_a_workflow(raw: dict[str, object]) -> str:
         return "The file is a collection of saved templates, not a workflow."
     if "$schema" in raw or "$defs" in raw:
         return "The file is a JSON schema, not a workflow."
-    return "The file holds neither a graph (`nodes`) nor a prompt (entries with `class_type`)."
+    return "The file has neither a graph (`nodes`) nor a prompt (entries with `class_type`)."

@@ -1,4 +1,4 @@
-"""The widget values that a node of the editor's file stores, with their names."""
+"""The widget values that a node of the editor's format stores, with their names."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ _SCALARS: Final = (str, int, float, type(None))
 
 @dataclass(slots=True)
 class NodeWidgets:
-    """Values of one node while they are being worked out.
+    """Widget values of one node, while overrides are applied.
 
     Attributes:
         by_name: Value by widget name.
-        by_place: Values in widget order; empty when only names can be trusted.
-        names: Name by place, None where nothing tells; empty when no name is known.
-        places: Place by name, made when first asked for.
+        by_position: Values in widget order; empty when only the names are reliable.
+        names: Name by position, None where unknown; empty when no name is known.
+        positions: Position by name, filled on first use.
     """
 
     by_name: dict[str, object]
-    by_place: list[object] = field(default_factory=list)
+    by_position: list[object] = field(default_factory=list)
     names: tuple[str | None, ...] = ()
-    places: dict[str | None, int] | None = None
+    positions: dict[str | None, int] | None = None
 
-    def put(self, name: str, value: object) -> None:
-        """Let a value from outside replace the stored one."""
+    def set_value(self, name: str, value: object) -> None:
+        """Replace the stored value with one from outside the node."""
         self.by_name[name] = value
-        if self.places is None:
-            self.places = {known: place for place, known in enumerate(self.names)}
-        if name in self.places:
-            self.by_place[self.places[name]] = value
+        if self.positions is None:
+            self.positions = {known: position for position, known in enumerate(self.names)}
+        if name in self.positions:
+            self.by_position[self.positions[name]] = value
 
 
 def read_stored_widgets(
     node: RawNode, table: LoaderTable, *, path: str, problems: list[WorkflowProblem]
 ) -> NodeWidgets:
-    """Give the values that a node stores.
+    """Return the widget values that a node stores.
 
-    The positional list is what the official frontend restores; `widgets_values_named` gives the names of its
-    places, and its values count only when the two differ in length.
+    The official frontend restores the positional list; `widgets_values_named` gives the names of its positions, and
+    its own values count only when the two differ in length.
 
     Args:
         node: The node.
-        table: Knows the widget order of loader classes, for files that carry no names.
-        path: Its path, for problems.
-        problems: Takes a disagreement of the two notations.
+        table: Gives the widget order of loader classes, for files without names.
+        path: Path of the node, for problems.
+        problems: A conflict between the two notations is appended here.
     """
     values = node.raw.get("widgets_values")
     named = as_mapping(node.raw.get("widgets_values_named"))
@@ -70,28 +70,30 @@ def read_stored_widgets(
     if named and _has_conflict(values, named):
         problems.append(_disagreement_problem(node, path))
     names = tuple(named) if named else _find_names(node, values, table)
+    # The names may be fewer than the values; values without a name are reached by position only.
     by_name = {name: value for name, value in zip(names, values, strict=False) if name is not None}
     return NodeWidgets(by_name, list(values), names)
 
 
 def _find_names(node: RawNode, values: list[object], table: LoaderTable) -> tuple[str | None, ...]:
-    listed = [slot.widget for slot in node.slots if slot.widget is not None]
-    if listed and len(listed) <= len(values):
-        names = _insert_control_names(listed, values)
+    """Return the names of a value list: from the input slots of newer files, else from the loader table."""
+    slot_names = [slot.widget for slot in node.slots if slot.widget is not None]
+    if slot_names and len(slot_names) <= len(values):
+        names = _insert_control_names(slot_names, values)
         if len(names) == len(values):
             return names
     return table.widget_names(node.class_type)[: len(values)]
 
 
-def _insert_control_names(listed: list[str], values: list[object]) -> tuple[str | None, ...]:
-    # A seed widget is followed by the "what next" widget, which has a value but no input of its own.
+def _insert_control_names(slot_names: list[str], values: list[object]) -> tuple[str | None, ...]:
+    # A seed widget is followed by the "control after generate" widget, which has a value but no input slot.
     names: list[str | None] = []
-    spare = len(values) - len(listed)
-    for name in listed:
+    surplus = len(values) - len(slot_names)
+    for name in slot_names:
         names.append(name)
-        if spare and name in _SEEDS and _is_control(values[len(names)]):
+        if surplus and name in _SEEDS and _is_control(values[len(names)]):
             names.append(_CONTROL)
-            spare -= 1
+            surplus -= 1
     return tuple(names)
 
 
@@ -100,11 +102,12 @@ def _is_control(value: object) -> bool:
 
 
 def _has_conflict(values: list[object], named: Mapping[str, object]) -> bool:
+    """Return whether a scalar value differs between the two notations."""
     # Containers are left out: comparing deeply nested ones would exhaust the stack.
-    return any(
-        isinstance(one, _SCALARS) and isinstance(other, _SCALARS) and one != other
-        for one, other in zip(values, named.values(), strict=True)
-    )
+    for value, other in zip(values, named.values(), strict=True):
+        if isinstance(value, _SCALARS) and isinstance(other, _SCALARS) and value != other:
+            return True
+    return False
 
 
 def _disagreement_problem(node: RawNode, path: str) -> WorkflowProblem:
