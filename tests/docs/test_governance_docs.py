@@ -14,7 +14,7 @@ import pytest
 from comfywatchman.cli import render
 from comfywatchman.cli.gov.main import gov
 from comfywatchman.cli.lazy import LazyGroup
-from comfywatchman.governance.checks.runner import NAMES
+from comfywatchman.governance.checks.runner import CHECKS
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import TransactionStatus
 from comfywatchman.governance.store.settings import render_default_config
@@ -80,7 +80,7 @@ def test_every_status_of_a_transaction_is_explained(status: str) -> None:
 
 
 def test_every_check_is_explained_and_no_other() -> None:
-    assert re.findall(r"^\| `([\w-]+)` \|", table("Checks"), re.MULTILINE) == list(NAMES)
+    assert re.findall(r"^\| `([\w-]+)` \|", table("Checks"), re.MULTILINE) == [check.name for check in CHECKS]
 
 
 def test_every_exit_code_is_explained_and_no_other() -> None:

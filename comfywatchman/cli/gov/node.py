@@ -83,12 +83,12 @@ def _build_pack_finder(session: Session) -> FindPack:
 @click.pass_context
 def list_nodes(context: click.Context, as_json: bool) -> None:
     """List the registered nodes, and folders of custom_nodes that are not registered."""
-    from comfywatchman.governance.checks.collect import find_unregistered
+    from comfywatchman.governance.checks.unregistered_nodes import find_unregistered
     from comfywatchman.governance.nodes import registry
 
     ground = read_gov(context.obj)
     found = registry.list_registered(ground)
-    strangers = find_unregistered(ground)
+    strangers = find_unregistered(ground.custom_nodes, [node.plugin.id for node in found])
     if as_json:
         nodes = [
             {"plugin": one.plugin, "code": one.code, "commit": one.commit, "is_dirty": one.is_dirty} for one in found

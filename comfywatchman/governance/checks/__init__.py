@@ -1,1 +1,1 @@
-"""What `gov check` and the readiness report say of the governed environment: facts are read, then judged."""
+"""Checks of a governed environment: one module per check, which collects facts and judges them."""

@@ -1,4 +1,4 @@
-"""What checks keep from one time to the next, so that an unchanged environment costs next to nothing: a cache."""
+"""The cache of the checks (`state/checks.json`): an unchanged environment is not read again."""
 
 from __future__ import annotations
 
@@ -10,25 +10,24 @@ from pathlib import Path
 
 import msgspec
 
-from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, to_json, write_if_changed
 
 
 class VerifiedPackage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """When the files of a package were last verified (UTC), and which of them were not as they were installed."""
+    """When the files of a package were last verified (UTC), and which of them differed from its RECORD."""
 
     at: str
     modified: tuple[str, ...] = ()
 
 
 class StartupFiles(msgspec.Struct, frozen=True):
-    """What came and went at the top of the package folders, as of a state of them.
+    """Unexpected and missing files at the top of `site-packages`.
 
     Attributes:
-        stamp: That state.
+        stamp: The stamp of the folders that this was read from (`stamp_files`).
         strangers: Files that run at every start of Python and belong to no package.
-        gone: Folders and modules that packages brought and that are there no longer.
+        gone: Folders and modules that packages installed and that are missing.
     """
 
     stamp: str
@@ -37,7 +36,13 @@ class StartupFiles(msgspec.Struct, frozen=True):
 
 
 class NodeCodeState(msgspec.Struct, frozen=True):
-    """Whether a node's code is not what was recorded, as of a state of its files, and the day it was looked at."""
+    """Whether the code of a node differs from its record.
+
+    Attributes:
+        stamp: The fingerprint of the files that this was read from.
+        day: The day of the last full comparison (UTC).
+        is_dirty: Whether the code differs.
+    """
 
     stamp: str
     day: str
@@ -48,14 +53,14 @@ class CheckCacheFile(msgspec.Struct, frozen=True, kw_only=True):
     """`state/checks.json`.
 
     Attributes:
-        generation: The environment that `packages` speaks of.
-        packages: What is known of the files of each package of it.
-        startup: What is known of the top of its package folders.
-        nodes: What is known of each registered node.
+        generation: The environment that `packages` belongs to.
+        packages: The last verification of each package in it.
+        startup: Unexpected and missing files at the top of its `site-packages`.
+        nodes: The code state of each registered node.
         sizes: Bytes of each environment, by its folder.
-        transactions: Node and status of each transaction, by the stamp of its file.
-        snapshots: Stamps of snapshots that were found whole.
-        fresh: Hashes of pyproject.toml and uv.lock of which uv said that they fit (`1`) or do not (`0`).
+        transactions: The stamp of each transaction's file, its node and its status.
+        snapshots: Stamps of intact snapshots.
+        fresh: Whether the lock matches pyproject.toml, by the hashes of both.
     """
 
     schema_version: int = 1
@@ -71,56 +76,29 @@ class CheckCacheFile(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass
 class CheckCache:
-    """The cache while checks are made; each check puts back what it still needs.
+    """The cache during a run of the checks.
 
     Attributes:
         path: Its file.
-        kept: What earlier checks knew.
-        new: What is to be kept, by the name of the field.
+        stored: The facts that earlier runs stored.
+        updates: New values by field of `CheckCacheFile`. A check stores everything it still needs, so that facts about
+            deleted nodes, packages and snapshots are dropped.
     """
 
     path: Path
-    kept: CheckCacheFile
-    new: dict[str, object] = field(default_factory=dict)
+    stored: CheckCacheFile
+    updates: dict[str, object] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path) -> CheckCache:
-        """Read what was kept; a file that is damaged is as good as none."""
-        found = read_state(path, CheckCacheFile, only_look=True)
-        return cls(path, found if isinstance(found, CheckCacheFile) else CheckCacheFile())
+        """Read the cache; a damaged file counts as an empty one."""
+        stored = read_state(path, CheckCacheFile, only_look=True)
+        return cls(path, stored if isinstance(stored, CheckCacheFile) else CheckCacheFile())
 
     def save(self) -> None:
-        """Write what changed; what cannot be written is only found out again the next time."""
+        """Write the cache if it changed. A cache that cannot be written only costs time in the next run."""
         with contextlib.suppress(Failure):
-            write_if_changed(self.path, to_json(msgspec.structs.replace(self.kept, **self.new)))
-
-
-@dataclass(frozen=True)
-class CheckBudget:
-    """How long checks may take.
-
-    Attributes:
-        clock: The clock.
-        until: When they must end, by its monotonic reading; None for as long as it takes.
-    """
-
-    clock: Clock
-    until: float | None
-
-    @classmethod
-    def of(cls, clock: Clock, seconds: float | None) -> CheckBudget:
-        """Start a budget now."""
-        return cls(clock, None if seconds is None else clock.monotonic() + seconds)
-
-    @property
-    def is_left(self) -> bool:
-        """Whether there is time for one more thing."""
-        return self.until is None or self.clock.monotonic() < self.until
-
-    @property
-    def is_endless(self) -> bool:
-        """Whether everything is to be looked at anew, however long it takes."""
-        return self.until is None
+            write_if_changed(self.path, to_json(msgspec.structs.replace(self.stored, **self.updates)))
 
 
 def stamp_files(paths: Iterable[str | os.PathLike[str]]) -> str:
@@ -128,9 +106,17 @@ def stamp_files(paths: Iterable[str | os.PathLike[str]]) -> str:
     parts = []
     for path in paths:
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError:
             parts.append("-")
         else:
-            parts.append(f"{found.st_ino}:{found.st_size}:{found.st_mtime_ns}")
+            parts.append(f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}")
     return " ".join(parts)
+
+
+def list_names(folder: Path) -> list[str]:
+    """Return the names in a folder, sorted; none when it cannot be read."""
+    try:
+        return sorted(os.listdir(folder))
+    except OSError:
+        return []

@@ -1,103 +1,150 @@
-"""Checks of the custom node folders against the register. Pure: facts in, result out."""
+"""Check `nodes`: is the code of each registered node the code that was recorded?"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
+from comfywatchman.base.code_tree import hash_code_tree
+from comfywatchman.base.git import is_dirty, read_head
 from comfywatchman.base.text import pluralize
-from comfywatchman.governance.checks.packages import shorten_list
-from comfywatchman.governance.checks.result import CheckResult
+from comfywatchman.comfyui.packs.scan import PackListing
+from comfywatchman.governance.checks.check_cache import NodeCodeState
+from comfywatchman.governance.checks.context import Check, CheckContext
+from comfywatchman.governance.checks.result import CheckResult, shorten_names
+from comfywatchman.governance.store.records import RegisteredNode
 
 NodeFolderState = Literal["as-recorded", "moved", "dirty", "gone", "unknown"]
 
+_GIT_SECONDS: Final = 5.0
 _STATE_TEXTS: Final[dict[NodeFolderState, str]] = {
     "gone": "not there",
     "moved": "at another commit than recorded",
     "dirty": "with changed files",
     "unknown": "could not be looked at",
 }
+"""The states that are reported, the most severe first."""
 
 
 @dataclass(frozen=True, slots=True)
 class NodeFolderFacts:
-    """One registered node as its folder is found.
+    """The folder of a registered node.
 
     Attributes:
-        id: Its id.
-        is_there: Whether its folder is there.
-        recorded: The commit it was registered or promoted at; None for one that is no git working copy.
-        commit: The commit its folder is at.
-        is_dirty: Whether its code is not what was recorded; None when that could not be told.
+        id: The node's id.
+        exists: Whether the folder exists.
+        recorded_commit: The commit that was registered or promoted; None without a git working copy.
+        commit: The present commit of the folder.
+        is_dirty: Whether its code differs from the record; None when that is unknown.
     """
 
     id: str
-    is_there: bool = True
-    recorded: str | None = None
+    exists: bool = True
+    recorded_commit: str | None = None
     commit: str | None = None
     is_dirty: bool | None = False
 
 
-def classify_node(node: NodeFolderFacts) -> NodeFolderState:
-    """Name how a registered node is."""
-    if not node.is_there:
+def collect(context: CheckContext) -> tuple[NodeFolderFacts, ...]:
+    """Read the state of each registered node's folder."""
+    states: dict[str, NodeCodeState] = {}
+    facts = []
+    for node in context.registry.plugins.values():
+        listing = context.node_folders.get(node.id)
+        if listing is None:
+            facts.append(NodeFolderFacts(node.id, exists=False, recorded_commit=node.commit))
+            continue
+        state = _read_code_state(context, node, listing)
+        if state is not None:
+            states[node.id] = state
+        facts.append(
+            NodeFolderFacts(
+                node.id,
+                recorded_commit=node.commit,
+                commit=read_head(listing.path),
+                is_dirty=None if state is None else state.is_dirty,
+            )
+        )
+    context.cache.updates["nodes"] = states
+    return tuple(facts)
+
+
+def classify(node: NodeFolderFacts) -> NodeFolderState:
+    """Return the state of a registered node's folder."""
+    if not node.exists:
         return "gone"
-    if node.commit != node.recorded:
+    if node.commit != node.recorded_commit:
         return "moved"
     if node.is_dirty is None:
         return "unknown"
     return "dirty" if node.is_dirty else "as-recorded"
 
 
-def judge_nodes(nodes: Sequence[NodeFolderFacts]) -> CheckResult:
-    """Judge whether each registered node is the code that was tried."""
-    by_state: dict[NodeFolderState, list[str]] = {}
+def judge(nodes: Sequence[NodeFolderFacts]) -> CheckResult:
+    """Judge whether each registered node is the code that was recorded."""
+    ids_by_state: dict[NodeFolderState, list[str]] = {}
     for node in nodes:
-        by_state.setdefault(classify_node(node), []).append(node.id)
-    odd = [(words, by_state[state]) for state, words in _STATE_TEXTS.items() if state in by_state]
-    if not odd:
-        count = pluralize(len(nodes), "registered node")
-        evidence = f"{count}, unchanged since they were recorded." if nodes else "No custom node is registered."
-        return CheckResult(name="nodes", status="ok", evidence=evidence)
-    status: Literal["warn", "fail", "unknown"] = "unknown"
-    if by_state.keys() & {"moved", "dirty"}:
-        status = "warn"
-    if "gone" in by_state:
-        status = "fail"
-    first = next(names[0] for _words, names in odd)
+        ids_by_state.setdefault(classify(node), []).append(node.id)
+    ids_by_state.pop("as-recorded", None)
+    if not ids_by_state:
+        evidence = "No custom node is registered."
+        if nodes:
+            evidence = f"{pluralize(len(nodes), 'registered node')}, unchanged since they were recorded."
+        return CheckResult(name=CHECK.name, status="ok", evidence=evidence)
+    parts, ids = [], []
+    for state, text in _STATE_TEXTS.items():
+        if state in ids_by_state:
+            parts.append(f"{text}: {shorten_names(sorted(ids_by_state[state]))}")
+            ids += ids_by_state[state]
+    status, action = _choose_status(ids_by_state)
     return CheckResult(
-        name="nodes",
-        status=status,
-        evidence="; ".join(f"{words}: {shorten_list(sorted(names))}" for words, names in odd) + ".",
-        action=_choose_action(by_state, first),
-        items=tuple(sorted(name for _words, names in odd for name in names)),
+        name=CHECK.name, status=status, evidence=f"{'; '.join(parts)}.", action=action, items=tuple(sorted(ids))
     )
 
 
-def _choose_action(by_state: dict[NodeFolderState, list[str]], first: str) -> str | None:
-    if "gone" in by_state:
-        return f"gov node remove {by_state['gone'][0]}"
-    if by_state.keys() & {"moved", "dirty"}:
-        return f"gov tx run {first}"
-    return None
+def _choose_status(
+    ids_by_state: dict[NodeFolderState, list[str]],
+) -> tuple[Literal["warn", "fail", "unknown"], str | None]:
+    """Return the status of the check, and the next command."""
+    if "gone" in ids_by_state:
+        return "fail", f"gov node remove {ids_by_state['gone'][0]}"
+    changed = [*ids_by_state.get("moved", ()), *ids_by_state.get("dirty", ())]
+    if changed:
+        return "warn", f"gov tx run {changed[0]}"
+    return "unknown", None
 
 
-def judge_unregistered(folders: Sequence[str]) -> CheckResult:
-    """Judge whether custom nodes are installed that nobody registered.
+def _read_code_state(context: CheckContext, node: RegisteredNode, listing: PackListing) -> NodeCodeState | None:
+    """Return whether a node's code differs from its record; None when there is no time to compare.
 
-    Args:
-        folders: Their folders in `custom_nodes`.
+    The fingerprint only covers Python and metadata files. Changes of other files are found by a full comparison, which
+    is made once a day.
     """
-    if not folders:
-        return CheckResult(
-            name="unregistered-nodes", status="ok", evidence="Every custom node that is installed is registered."
-        )
-    names = sorted(folders)
-    return CheckResult(
-        name="unregistered-nodes",
-        status="warn",
-        evidence=f"Installed and not registered, so that their packages are not governed: {shorten_list(names)}.",
-        action=f"gov node add --adopt {names[0]}",
-        items=tuple(names),
-    )
+    stamp = f"{listing.fingerprint} {listing.git_fingerprint} {node.tree}"
+    today = f"{context.gov.clock.now():%Y-%m-%d}"
+    cached = context.cache.stored.nodes.get(node.id)
+    if cached is not None and cached.stamp != stamp:
+        cached = None
+    is_due = cached is None or cached.day != today
+    if not context.budget.is_unlimited and not (is_due and context.budget.has_time):
+        return cached
+    is_changed = _is_code_changed(node, listing.path)
+    return None if is_changed is None else NodeCodeState(stamp, today, is_changed)
+
+
+def _is_code_changed(node: RegisteredNode, folder: Path) -> bool | None:
+    if node.tree is not None:
+        tree = hash_code_tree(folder)
+        if tree is not None:
+            return tree != node.tree
+    # Records of older versions hold no tree.
+    return is_dirty(folder, timeout_seconds=_GIT_SECONDS) if node.commit else False
+
+
+def _run(context: CheckContext) -> CheckResult:
+    return judge(collect(context))
+
+
+CHECK = Check("nodes", _run)

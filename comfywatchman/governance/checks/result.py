@@ -1,12 +1,15 @@
-"""The shape of what a check says."""
+"""The result of a check."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Sequence
+from typing import Final, Literal
 
 import msgspec
 
 CheckStatus = Literal["ok", "warn", "fail", "unknown"]
+
+_MAX_NAMED: Final = 3
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,10 +17,10 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         name: Its stable name, such as `lock` or `unregistered-nodes`.
-        status: How it is.
-        evidence: What was seen, in one sentence.
-        action: What to do, a command where there is one; None when nothing is to do.
-        items: What it is about (nodes, packages, files), sorted.
+        status: Its outcome; `unknown` when the check could not be made.
+        evidence: The observed facts, in one sentence.
+        action: The next step, a command where there is one; None when nothing needs to be done.
+        items: The affected nodes, packages or files, sorted.
         vital: Whether ComfyUI may not run as it should while this fails.
     """
 
@@ -27,3 +30,11 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
     action: str | None = None
     items: tuple[str, ...] = ()
     vital: bool = False
+
+
+def shorten_names(names: Sequence[str]) -> str:
+    """Return the first three names of a list, and the number of the others."""
+    shown = ", ".join(names[:_MAX_NAMED])
+    if len(names) <= _MAX_NAMED:
+        return shown
+    return f"{shown} and {len(names) - _MAX_NAMED} more"

@@ -144,7 +144,7 @@ def _resolve_request(wish: AddRequest, find_pack: FindPack) -> tuple[str, NodeOr
 
 def _find_denied(ground: GovContext, node_id: str, url: str) -> DenyEntry | None:
     policy = ground.settings.policy
-    return build_deny_list(policy.deny, policy.allow).pack(node_id, url)
+    return build_deny_list(policy.deny, policy.allow).find_pack(node_id, url)
 
 
 def _require_free(ground: GovContext, node_id: str, origin: NodeOrigin) -> None:

@@ -1,4 +1,4 @@
-"""Packs and packages that are known to do harm; each with why and where it is told."""
+"""The deny list: node packs and packages that are known to do harm, each with its reason and source."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _PACK: Final = "pack:"
 
 
 class DenyEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """One pack or package that is known to do harm.
+    """A pack or package that is known to do harm.
 
     Attributes:
-        kind: Whether a custom node pack or a Python package is meant.
+        kind: Whether it is a custom node pack or a Python package.
         name: The pack's id, or the package's name.
-        versions: The versions that do harm; none named means all.
-        level: `blocked` is never installed; `flagged` is reported.
+        versions: The harmful versions; empty for all.
+        level: `blocked` entries are never installed; `flagged` ones are reported.
         reason: What it does, for people.
-        source: Where that is told.
+        source: Where this was published.
     """
 
     kind: Literal["pack", "package"]
@@ -46,90 +46,94 @@ class _DenyListFile(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class DenyList:
-    """What must not be installed, and what is to be reported.
+    """The deny list of a governed root.
 
     Attributes:
-        entries: All that is denied; what the host's owner allowed is not among them.
+        entries: The shipped and configured entries, without those that the configuration allows.
     """
 
     entries: tuple[DenyEntry, ...]
 
-    def pack(self, node_id: str, url: str = "") -> DenyEntry | None:
-        """Return why a pack is not trusted, by its id or by its repository's name; None when nothing is known."""
-        names = {normalize_id(node_id)} | _derive_ids(url)
-        return self._first(
-            entry for entry in self.entries if entry.kind == "pack" and normalize_id(entry.name) in names
+    def find_pack(self, node_id: str, url: str = "") -> DenyEntry | None:
+        """Return the entry for a pack, found by its id or its repository's name; None when there is none."""
+        ids = {normalize_id(node_id), *_derive_ids(url)}
+        return _find_most_severe(
+            entry for entry in self.entries if entry.kind == "pack" and normalize_id(entry.name) in ids
         )
 
-    def package(self, name: str, version: str | None = None) -> DenyEntry | None:
-        """Return why a package is not trusted; a version that is not known counts only where all are denied."""
-        wanted = canonicalize_name(name)
-        return self._first(
+    def find_package(self, name: str, version: str | None = None) -> DenyEntry | None:
+        """Return the entry for a package; an unknown version only matches entries for all versions."""
+        normalized = canonicalize_name(name)
+        return _find_most_severe(
             entry
             for entry in self.entries
-            if entry.kind == "package" and canonicalize_name(entry.name) == wanted and _is_affected(entry, version)
+            if entry.kind == "package" and canonicalize_name(entry.name) == normalized and _is_affected(entry, version)
         )
 
     def constraints(self) -> tuple[str, ...]:
-        """Return requirement lines that keep a resolver from the versions that do harm, in order."""
-        return tuple(
-            sorted(f"{one.name}{','.join(f'!={version}' for version in one.versions)}" for one in self._ranges())
-        )
+        """Return requirement lines that keep a resolver from harmful versions, sorted."""
+        lines = []
+        for entry in self._list_blocked_versions():
+            exclusions = ",".join(f"!={version}" for version in entry.versions)
+            lines.append(f"{entry.name}{exclusions}")
+        return tuple(sorted(lines))
 
-    def ruled_out(self, words: str) -> tuple[DenyEntry, ...]:
-        """Return the entries of which uv says that without these versions there is no solution.
+    def find_ruled_out(self, uv_output: str) -> tuple[DenyEntry, ...]:
+        """Return the entries whose exclusion made a resolution fail, according to uv's error message."""
+        ruled_out = []
+        for entry in self._list_blocked_versions():
+            name = canonicalize_name(entry.name)
+            # uv writes the constraint `name!=1.0` as `name<1.0` or `name>1.0`.
+            clauses = [f"{name}{sign}{version}" for version in entry.versions for sign in "<>"]
+            if any(clause in uv_output for clause in clauses):
+                ruled_out.append(entry)
+        return tuple(ruled_out)
 
-        It writes `name!=1.0` as `name<1.0` or `name>1.0`.
-        """
-        return tuple(
-            one
-            for one in self._ranges()
-            if any(
-                f"{canonicalize_name(one.name)}{sign}{version}" in words for version in one.versions for sign in "<>"
-            )
-        )
-
-    def _ranges(self) -> list[DenyEntry]:
-        return [one for one in self.entries if one.kind == "package" and one.level == "blocked" and one.versions]
-
-    @staticmethod
-    def _first(found: Iterable[DenyEntry]) -> DenyEntry | None:
-        return min(found, key=lambda entry: entry.level, default=None)
+    def _list_blocked_versions(self) -> list[DenyEntry]:
+        """Return the package entries that block some versions, but not all."""
+        return [
+            entry for entry in self.entries if entry.kind == "package" and entry.level == "blocked" and entry.versions
+        ]
 
 
 def build_deny_list(deny: Iterable[str] = (), allow: Iterable[str] = ()) -> DenyList:
-    """Return the list that comes with the program, with what the configuration adds and takes away.
+    """Return the shipped list with the additions and exceptions of the configuration.
 
     Args:
         deny: `name`, `name==version` or `pack:ID`, from `[policy] deny`.
-        allow: The same; what is named here is not denied.
+        allow: The same forms, from `[policy] allow`; they take entries off the list.
     """
-    allowed = {
-        _build_key(entry.kind, entry.name, version)
-        for entry in map(_parse_entry, allow)
-        for version in _versions_or_any(entry)
-    }
-    kept = (_remove_allowed(entry, allowed) for entry in (*_load_shipped(), *map(_parse_entry, deny)))
-    return DenyList(tuple(entry for entry in kept if entry is not None))
+    allowed = set()
+    for text in allow:
+        entry = _parse_entry(text)
+        allowed |= {_build_key(entry.kind, entry.name, version) for version in entry.versions or ("",)}
+    entries = []
+    for entry in (*_load_shipped(), *(_parse_entry(text) for text in deny)):
+        remaining = _remove_allowed(entry, allowed)
+        if remaining is not None:
+            entries.append(remaining)
+    return DenyList(tuple(entries))
 
 
-def refuse_denied(entry: DenyEntry | None, what: str) -> None:
-    """Stop when something is blocked.
+def refuse_denied(entry: DenyEntry | None, subject: str) -> None:
+    """Raise when an entry blocks something.
 
     Args:
-        entry: What the list says; None or a flag lets it pass.
-        what: What was asked for, as the person knows it.
+        entry: The entry that was found; None and flagged entries pass.
+        subject: The subject of the message, such as `The pack NAME`.
 
     Raises:
         Failure: `gov-denied`.
     """
-    if entry is not None and entry.level == "blocked":
-        name = f"pack:{entry.name}" if entry.kind == "pack" else entry.name
-        raise Failure(
-            "gov-denied",
-            f"{what} is on the deny list: {entry.reason}",
-            hint=f"Read {entry.source}; if you are sure, name {name!r} in [policy] allow of the governed config.toml.",
-        )
+    if entry is None or entry.level != "blocked":
+        return
+    name = f"{_PACK}{entry.name}" if entry.kind == "pack" else entry.name
+    raise Failure(
+        "gov-denied",
+        f"{subject} is on the deny list: {entry.reason}",
+        hint=f"Read {entry.source}. To allow it, add {name!r} to [policy] allow in the config.toml of the "
+        "governed root.",
+    )
 
 
 @cache
@@ -140,17 +144,14 @@ def _load_shipped() -> tuple[DenyEntry, ...]:
 def _parse_entry(text: str) -> DenyEntry:
     is_pack = text.startswith(_PACK)
     name, _, version = text.removeprefix(_PACK).partition("==")
+    has_version = bool(version) and not is_pack
     return DenyEntry(
         kind="pack" if is_pack else "package",
         name=name.strip(),
-        versions=(version.strip(),) if version and not is_pack else (),
-        reason="It is named in [policy] deny.",
-        source="the governed config.toml",
+        versions=(version.strip(),) if has_version else (),
+        reason="It is listed in [policy] deny.",
+        source="the config.toml of the governed root",
     )
-
-
-def _versions_or_any(entry: DenyEntry) -> tuple[str, ...]:
-    return entry.versions or ("",)
 
 
 def _build_key(kind: str, name: str, version: str) -> tuple[str, str, str]:
@@ -158,15 +159,27 @@ def _build_key(kind: str, name: str, version: str) -> tuple[str, str, str]:
 
 
 def _remove_allowed(entry: DenyEntry, allowed: set[tuple[str, str, str]]) -> DenyEntry | None:
+    """Return an entry without its allowed versions; None when nothing of it remains."""
     if _build_key(entry.kind, entry.name, "") in allowed:
         return None
-    left = tuple(version for version in entry.versions if _build_key(entry.kind, entry.name, version) not in allowed)
-    return None if entry.versions and not left else msgspec.structs.replace(entry, versions=left)
+    if not entry.versions:
+        return entry
+    versions = tuple(
+        version for version in entry.versions if _build_key(entry.kind, entry.name, version) not in allowed
+    )
+    return msgspec.structs.replace(entry, versions=versions) if versions else None
+
+
+def _find_most_severe(entries: Iterable[DenyEntry]) -> DenyEntry | None:
+    # "blocked" sorts before "flagged".
+    return min(entries, key=lambda entry: entry.level, default=None)
 
 
 def _derive_ids(url: str) -> set[str]:
+    if not url:
+        return set()
     try:
-        return {normalize_id(derive_id(url))} if url else set()
+        return {normalize_id(derive_id(url))}
     except Failure:
         return set()
 
@@ -176,12 +189,12 @@ def _is_affected(entry: DenyEntry, version: str | None) -> bool:
         return True
     if version is None:
         return False
-    return _parse_version(version) in map(_parse_version, entry.versions)
+    return _parse_version(version) in {_parse_version(listed) for listed in entry.versions}
 
 
 def _parse_version(version: str) -> Version | str:
-    # A local part (`8.3.41+cu128`) names another build of the same release.
     try:
+        # A local part (`8.3.41+cu128`) names another build of the same release.
         return Version(Version(version).public)
     except InvalidVersion:
         return version

@@ -99,7 +99,7 @@ def install_requirements(
     )
     if not ended.is_success:
         write_atomic(log, f"{ended.output}\n{ended.errors}".encode(), mode=0o600)
-        for entry in denied.ruled_out(ended.errors):
+        for entry in denied.find_ruled_out(ended.errors):
             refuse_denied(
                 entry, f"{entry.name} {' or '.join(entry.versions)}, without which the node cannot be installed,"
             )

@@ -9,7 +9,7 @@ from typing import Final
 
 from packaging.version import InvalidVersion, Version
 
-from comfywatchman.governance.checks.packages import find_cuda_version
+from comfywatchman.governance.checks.gpu_driver import find_cuda_version
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.transactions.plan import FrozenPackage, parse_freeze
 

@@ -119,7 +119,7 @@ def _check_before_building(ground: GovContext, tried: Transaction, consent: Cons
     _require_status(tried, consent)
     plugin = node_registry.require(ground, tried.node_id)
     denied = transaction.build_configured_deny_list(ground)
-    refuse_denied(denied.pack(plugin.id, plugin.git_url), f"The pack {plugin.id}")
+    refuse_denied(denied.find_pack(plugin.id, plugin.git_url), f"The pack {plugin.id}")
     if tried.core_impact and not consent.approve_core:
         raise _approval_failure(tried.txid, tried.core_impact)
     transaction.refuse_denied_packages(ground, tried.post_freeze)

@@ -190,7 +190,7 @@ def refuse_denied_packages(ground: GovContext, freeze: tuple[str, ...]) -> None:
     """
     denied = build_configured_deny_list(ground)
     for one in parse_freeze(freeze).values():
-        refuse_denied(denied.package(one.name, one.version or None), f"The package {one.line}")
+        refuse_denied(denied.find_package(one.name, one.version or None), f"The package {one.line}")
 
 
 def prune(ground: GovContext) -> None:
@@ -322,7 +322,7 @@ def _refuse_denied_pins(ground: GovContext, wanted: NodeRequirements) -> None:
     """Stop before uv is asked when a node pins a version that does harm; uv would only say that there is none."""
     denied = build_configured_deny_list(ground)
     for one in parse_freeze(wanted.lines).values():
-        refuse_denied(denied.package(one.name, one.version or None), f"The requirement {one.line!r}")
+        refuse_denied(denied.find_package(one.name, one.version or None), f"The requirement {one.line!r}")
 
 
 def _evict_modified(ground: GovContext, environment: Path, report: integrity.IntegrityReport) -> str | None:

@@ -14,8 +14,8 @@ from comfywatchman.base.files import read_state, to_json, write_atomic
 from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.governance.checks import runner
-from comfywatchman.governance.checks.check_cache import CheckBudget, CheckCache, CheckCacheFile
-from comfywatchman.governance.checks.collect import CheckContext
+from comfywatchman.governance.checks.check_cache import CheckCacheFile
+from comfywatchman.governance.checks.context import Check, CheckContext
 from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.checks.runner import find_worst_status, run_checks
 from comfywatchman.governance.environments import access as grounds
@@ -273,16 +273,14 @@ def test_what_is_denied_is_found_in_production_and_among_the_nodes(site: Site) -
 
 
 @pytest.mark.parametrize("error", [Failure("state-unwritable", "It is full."), PermissionError(13, "It is full.")])
-def test_a_check_that_cannot_be_made_is_unknown(site: Site, error: Exception) -> None:
-    def broken(_look: CheckContext) -> tuple[CheckResult, ...]:
+def test_check_that_fails_to_run_is_unknown(site: Site, error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_context: CheckContext) -> CheckResult:
         raise error
 
-    ground = grounds.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    memory = CheckCache.read(site.layout.check_cache)
-    look = CheckContext(ground, NO_GPU, memory, CheckBudget.of(site.clock, None))
-    results = runner._run_guarded(("one", "two"), broken, look)
-    assert [(one.name, one.status) for one in results] == [("one", "unknown"), ("two", "unknown")]
-    assert "It is full." in results[0].evidence
+    monkeypatch.setattr(runner, "CHECKS", (Check("one", fail), *runner.CHECKS[1:]))
+    results = run_checks_on(site)
+    assert (results["one"].status, results["one"].evidence) == ("unknown", "Not checked: It is full.")
+    assert results["lock"].status == "ok"
 
 
 def test_a_damaged_memory_is_as_good_as_none(site: Site) -> None:

@@ -1,0 +1,45 @@
+"""Check `unregistered-nodes`: are custom nodes installed that are not registered?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from comfywatchman.governance.checks.context import Check, CheckContext, find_node_folders
+from comfywatchman.governance.checks.result import CheckResult, shorten_names
+
+
+def find_unregistered(custom_nodes: Path, registered: Collection[str]) -> tuple[str, ...]:
+    """Return the folders of `custom_nodes` that are not registered, sorted.
+
+    Args:
+        custom_nodes: The folder of custom nodes.
+        registered: The ids of the registered nodes.
+    """
+    return tuple(sorted(find_node_folders(custom_nodes).keys() - set(registered)))
+
+
+def judge(folders: Sequence[str]) -> CheckResult:
+    """Judge whether custom nodes are installed that are not registered.
+
+    Args:
+        folders: Their folders in `custom_nodes`.
+    """
+    if not folders:
+        evidence = "Every custom node that is installed is registered."
+        return CheckResult(name=CHECK.name, status="ok", evidence=evidence)
+    names = sorted(folders)
+    return CheckResult(
+        name=CHECK.name,
+        status="warn",
+        evidence=f"Installed and not registered, so that their packages are not governed: {shorten_names(names)}.",
+        action=f"gov node add --adopt {names[0]}",
+        items=tuple(names),
+    )
+
+
+def _run(context: CheckContext) -> CheckResult:
+    return judge(sorted(context.node_folders.keys() - context.registry.plugins.keys()))
+
+
+CHECK = Check("unregistered-nodes", _run)
