@@ -18,7 +18,7 @@ from comfywatchman.readiness.report.render import describe_environment, headline
 from comfywatchman.readiness.report.write import read_report
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanSummary, WorkflowEntry
-from comfywatchman.readiness.verdicts.environment import ENVIRONMENT_FAILED
+from comfywatchman.readiness.verdicts.compose import ENVIRONMENT_FAILED
 from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 
 SHOWN_WORKFLOWS = 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
@@ -36,7 +36,8 @@ from comfywatchman.readiness.search_step import (
     store_results,
 )
 from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
-from comfywatchman.readiness.verdicts.environment import apply_environment, run_environment_checks
+from comfywatchman.readiness.verdicts.compose import compose_entry
+from comfywatchman.readiness.verdicts.environment import run_environment_checks
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +131,6 @@ def _run_full(run: CycleContext, gpus: GpuReading, database: Database) -> CycleR
         assessment = assess_workflows(run, host, index)
     failpoint("cycle.after_workflows")
     around = Surroundings(gpus, run_environment_checks(run, gpus))
-    entries = apply_environment(assessment.entries, around.environment, is_running=host.comfyui_running)
-    assessment = replace(assessment, entries=entries)
     run.problems += [*host.problems, *host.owners.problems, *index.problems]
     known = read_known_answers(run, host, assessment)
     # The first report waits for no network; the models' words in it are those of the last search.
@@ -173,10 +172,13 @@ def _write_report(
     run: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, answers: StoredAnswers
 ) -> MasterStatus:
     with run.phase("report"):
-        entries = merge_search_results(
+        searched = merge_search_results(
             assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
         )
-        status = build_report(run, around, host, replace(assessment, entries=entries), answers.plan)
+        entries = tuple(
+            compose_entry(entry, around.environment, is_server_running=host.comfyui_running) for entry in searched
+        )
+        status = build_report(run, around, host, entries, answers.plan)
         write_report(run.request.layout, status, host.models)
     return status
 

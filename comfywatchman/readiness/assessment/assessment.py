@@ -20,7 +20,7 @@ from comfywatchman.readiness.status import (
     MissingInput,
     WorkflowEntry,
 )
-from comfywatchman.readiness.verdicts.input_files import resolve_input_folders, status_with_inputs
+from comfywatchman.readiness.verdicts.input_files import resolve_input_folders
 from comfywatchman.readiness.verdicts.workflow import JUDGE_VERSION, WorkflowVerdict, judge_workflow
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 from comfywatchman.readiness.workflows import intake
@@ -33,7 +33,7 @@ class Assessment:
     """What a cycle found of its workflows.
 
     Attributes:
-        entries: One for each file, in path order.
+        entries: One for each file, in path order; their verdicts count models and nodes only (see `compose_entry`).
         read: How many files were opened.
         reader: Knows what each of them names.
         resolved: How many workflows lost their last missing thing.
@@ -189,7 +189,7 @@ def _build_entry(
         format=judged.format,
         container=judged.container,
         sha256=item.sha256,
-        status=status_with_inputs(judged.status, inputs),
+        status=judged.status,
         models=judged.models,
         missing_models=judged.missing_models,
         missing_nodes=judged.missing_nodes,

@@ -21,7 +21,8 @@ from comfywatchman.readiness.context import CycleContext, CycleRequest, Environm
 from comfywatchman.readiness.database import open_memory_database
 from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.status import MissingInput
-from comfywatchman.readiness.verdicts.input_files import resolve_input_folders, status_with_inputs
+from comfywatchman.readiness.verdicts.compose import compose_verdict
+from comfywatchman.readiness.verdicts.input_files import resolve_input_folders
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict, judge_workflow
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 from comfywatchman.readiness.workflows.discovery import WatchedRoot, list_workflows
@@ -91,7 +92,7 @@ def _judge_files(run: CycleContext, host: HostSnapshot) -> DryRunResult:
         else:
             judged = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
             missing[sha256] = inputs.missing(judged.inputs)
-            status = status_with_inputs(judged.status, missing[sha256])
+            status = compose_verdict(judged, missing[sha256]).status
             found.append((file.path, sha256, facts, msgspec.structs.replace(judged, status=status)))
     problems = [*run.problems, *host.problems, *host.owners.problems, *inputs.problems, *problems]
     return DryRunResult(host, tuple(found), tuple(problems), missing)

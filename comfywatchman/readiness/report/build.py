@@ -12,7 +12,6 @@ from comfywatchman.base.clock import format_utc
 from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.gpu.query import GpuReading
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.readiness.assessment.assessment import Assessment
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.gates import SkipReason
@@ -27,6 +26,7 @@ from comfywatchman.readiness.status import (
     PlanSummary,
     RecentAcknowledgement,
     Summary,
+    WorkflowEntry,
 )
 from comfywatchman.readiness.workflows.intake import read_last_entries
 
@@ -40,9 +40,21 @@ class Surroundings:
 
 
 def build_report(
-    run: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, plan: PlanSummary | None = None
+    run: CycleContext,
+    around: Surroundings,
+    host: HostSnapshot,
+    entries: tuple[WorkflowEntry, ...],
+    plan: PlanSummary | None = None,
 ) -> MasterStatus:
-    """Return the report of a cycle that looked at everything."""
+    """Build the report of a cycle that ran.
+
+    Args:
+        run: The cycle.
+        around: The GPUs and the Python environment.
+        host: The host.
+        entries: The workflows with their final verdicts.
+        plan: The downloads for what is missing.
+    """
     now = run.now()
     return MasterStatus(
         generated_at=now,
@@ -50,8 +62,8 @@ def build_report(
         valid_until=_compute_valid_until(run),
         cycle=_build_cycle_facts(run, None),
         host=build_host_facts(run.request.installation, around.gpus, host, sample=run.request.sample),
-        summary=summarise(assessment.entries),
-        workflows=assessment.entries,
+        summary=summarise(entries),
+        workflows=entries,
         intake=_read_intake(run),
         environment=around.environment,
         problems=tuple(run.problems),

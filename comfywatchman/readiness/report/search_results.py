@@ -25,7 +25,7 @@ def merge_search_results(
     plan: PlanSummary | None = None,
     ask_again_at: str = "",
 ) -> tuple[WorkflowEntry, ...]:
-    """Return the entries with what the search says of each missing model; an UNCERTAIN answer counts as uncertain.
+    """Return the entries with the search result of each missing model; their verdicts stay as they are.
 
     Args:
         entries: The verdicts.
@@ -53,10 +53,7 @@ def _merge_into_entry(
         key = (model.folder, model.name)
         result = answers.get(key) if model.status in SEARCHED_STATES else None
         models.append(model if result is None else _merge_into_model(model, result, blocked.get(key), ask_again_at))
-    doubtful = sum(model.answer == "UNCERTAIN" for model in models)
-    return msgspec.structs.replace(
-        entry, missing_models=tuple(models), uncertain_count=entry.uncertain_count + doubtful
-    )
+    return msgspec.structs.replace(entry, missing_models=tuple(models))
 
 
 def _merge_into_model(

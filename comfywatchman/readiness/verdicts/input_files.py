@@ -18,7 +18,6 @@ from comfywatchman.base.files import printable_path, to_nfc
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import FileFolder, InputFile
-from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput
 
 _NO_SUCH_FILE_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
@@ -115,13 +114,6 @@ def resolve_input_folders(installation: Installation, *, required: bool) -> Inpu
         name: name if path == installation.base / name else printable_path(path) for name, path in places.items()
     }
     return InputFolders({name: os.path.abspath(path) for name, path in places.items()}, names, required)
-
-
-def status_with_inputs(status: WorkflowStatus, missing: Iterable[MissingInput]) -> WorkflowStatus:
-    """Return a workflow's verdict with the files of the person's own counted in, where they count."""
-    if status is WorkflowStatus.INVALID or not any(one.required for one in missing):
-        return status
-    return WorkflowStatus.MISSING
 
 
 def describe_missing_inputs(missing: Iterable[MissingInput], *, most: int = 3) -> str:

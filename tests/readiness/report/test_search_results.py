@@ -11,7 +11,7 @@ from comfywatchman.readiness.report.search_results import merge_search_results, 
 from comfywatchman.readiness.search.chain import NO_HASH, NO_MODEL
 from comfywatchman.readiness.search.results import SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.states import ModelState
-from comfywatchman.readiness.status import BlockedDownload, MissingModel, PlanSummary, WorkflowEntry
+from comfywatchman.readiness.status import BlockedDownload, MissingModel, PlanSummary
 from tests.readiness.report.test_actions import entry, model
 
 CHOOSABLE = SearchCandidate(
@@ -132,15 +132,6 @@ def test_a_name_that_is_none_says_so() -> None:
     said = answer("INVALID_FILENAME", evidence=("'a.pt' cannot be looked for: no.",))
     assert answered(said).fix == "'a.pt' cannot be looked for: no. Put it there."
     assert answered(said, model(fix=None)).fix == "'a.pt' cannot be looked for: no."
-
-
-def test_each_doubt_counts_as_uncertain_and_nothing_else_does() -> None:
-    models = (model(), model("b.pt"), model("c.pt"))
-    known: WorkflowEntry = replace(entry("/a", models=models), uncertain_count=2)
-    said = [answer("UNCERTAIN"), answer("UNCERTAIN", "b.pt"), answer("NOT_FOUND", "c.pt")]
-    (found,) = merge_search_results([known], said)
-    assert found.uncertain_count == 4
-    assert found.status is known.status
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,6 @@ from comfywatchman.readiness.verdicts.input_files import (
     InputFolders,
     describe_missing_inputs,
     resolve_input_folders,
-    status_with_inputs,
 )
 from tests.hosts import Host, graph
 from tests.model_files import put
@@ -171,14 +170,6 @@ def test_each_name_is_looked_for_once(base: Path) -> None:
     (base / "input/a.png").unlink()
     assert not folders.missing([wanted("a.png")])
     assert look(base).missing([wanted("a.png")])
-
-
-@pytest.mark.parametrize("status", list(WorkflowStatus))
-def test_a_missing_file_counts_only_where_it_is_required(status: WorkflowStatus) -> None:
-    assert status_with_inputs(status, [missing("a.png")]) is status
-    assert status_with_inputs(status, []) is status
-    expected = WorkflowStatus.INVALID if status is WorkflowStatus.INVALID else WorkflowStatus.MISSING
-    assert status_with_inputs(status, [missing("a.png"), missing("b.png", required=True)]) is expected
 
 
 def test_needs_are_said_by_kind_each_name_once() -> None:

@@ -1,0 +1,89 @@
+"""The final verdict of a workflow. Pure: models, nodes, inputs, environment and search results are passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+import msgspec
+
+from comfywatchman.readiness.states import WorkflowStatus
+from comfywatchman.readiness.status import (
+    NOT_GOVERNED,
+    Environment,
+    EnvironmentCheck,
+    FileProblem,
+    MissingInput,
+    WorkflowEntry,
+)
+from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
+
+ENVIRONMENT_FAILED: Final = "environment-failed"
+"""Problem code of a workflow that has its models and nodes, in an environment that may not run it."""
+
+
+@dataclass(frozen=True, slots=True)
+class FinalVerdict:
+    """The verdict with everything counted in.
+
+    Attributes:
+        status: Whether the workflow runs on this host.
+        uncertain_count: How many findings leave open whether something is missing.
+        problems: The problems of the file, and of the environment where that changes the status.
+    """
+
+    status: WorkflowStatus
+    uncertain_count: int
+    problems: tuple[FileProblem, ...]
+
+
+def compose_verdict(
+    host: WorkflowVerdict | WorkflowEntry,
+    missing_inputs: Iterable[MissingInput],
+    *,
+    environment: Environment = NOT_GOVERNED,
+    is_server_running: bool = False,
+) -> FinalVerdict:
+    """Compose the final verdict from models, nodes, inputs, environment and search results.
+
+    Args:
+        host: The verdict from models and nodes (and from the rules of a running server), with the search result of
+            each missing model that has one.
+        missing_inputs: Files of the user that are not there; only required ones count.
+        environment: The checks of the Python environment.
+        is_server_running: Whether a server of this installation answered. It has proved that its environment starts,
+            so failed checks then leave the verdict alone and only appear at the top of the report.
+    """
+    status, problems = host.status, host.problems
+    # The search never changes the status: a file that can be downloaded is still missing here.
+    uncertain_count = host.uncertain_count + sum(model.answer == "UNCERTAIN" for model in host.missing_models)
+    if status is not WorkflowStatus.INVALID and any(missing.required for missing in missing_inputs):
+        status = WorkflowStatus.MISSING
+    failed_check = _find_vital_failure(environment)
+    if status is WorkflowStatus.READY and failed_check is not None and not is_server_running:
+        status = WorkflowStatus.UNCERTAIN
+        uncertain_count += 1
+        problems = (*problems, _build_environment_problem(failed_check))
+    return FinalVerdict(status, uncertain_count, problems)
+
+
+def compose_entry(entry: WorkflowEntry, environment: Environment, *, is_server_running: bool) -> WorkflowEntry:
+    """Return a report entry with its final verdict in place of the one from models and nodes."""
+    final = compose_verdict(entry, entry.missing_inputs, environment=environment, is_server_running=is_server_running)
+    return msgspec.structs.replace(
+        entry, status=final.status, uncertain_count=final.uncertain_count, problems=final.problems
+    )
+
+
+def _find_vital_failure(environment: Environment) -> EnvironmentCheck | None:
+    for check in environment.checks:
+        if check.vital and check.status == "fail":
+            return check
+    return None
+
+
+def _build_environment_problem(check: EnvironmentCheck) -> FileProblem:
+    return FileProblem(
+        ENVIRONMENT_FAILED, f"Models and nodes are here, but the Python environment may not run it: {check.evidence}"
+    )
