@@ -12,8 +12,9 @@ import msgspec
 
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import format_size, os_error_text, pluralize
-from comfywatchman.comfyui.models.file import MODEL_SUFFIXES, HeaderFacts, check_header
+from comfywatchman.comfyui.models.file import HeaderFacts, check_header
 from comfywatchman.comfyui.models.metadata import ModelMetadata, read_metadata
+from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
 
 if TYPE_CHECKING:
     from comfywatchman.base.errors import Failure

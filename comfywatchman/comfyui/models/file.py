@@ -1,4 +1,4 @@
-"""What a model file is, told from a few of its bytes; nothing in it is ever executed."""
+"""Check a model file by a few of its bytes: its format, and whether ComfyUI could load it. Nothing is executed."""
 
 from __future__ import annotations
 
@@ -8,46 +8,31 @@ import stat
 from typing import Final
 
 import msgspec
-import orjson
 
 from comfywatchman.base.text import os_error_text
-from comfywatchman.comfyui.models.gguf import measure_minimum_size
-from comfywatchman.comfyui.models.safetensors import check_safetensors
+from comfywatchman.comfyui.models import gguf
+from comfywatchman.comfyui.models.failed_download import detect_failed_download, is_lfs_pointer
+from comfywatchman.comfyui.models.header import HeaderFault
+from comfywatchman.comfyui.models.safetensors import LENGTH_BYTES, check_safetensors
+from comfywatchman.comfyui.models.suffixes import SAFETENSORS_SUFFIXES, TORCH_SUFFIXES, get_suffix
 
-CHECK_VERSION: Final = 2
-"""Raised when a file may be judged differently, so that what an older version made of its header is not kept."""
+CHECK_VERSION: Final = 3
+"""Part of the key under which results are cached. Raise it whenever a file may be judged differently."""
 
 HEAD_BYTES: Final = 64 << 10
 """How much of a file the first read takes."""
 
-_TORCH_SUFFIXES: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl"})
-_SAFETENSORS_SUFFIXES: Final = frozenset({".safetensors", ".sft"})
-MODEL_SUFFIXES: Final = _TORCH_SUFFIXES | _SAFETENSORS_SUFFIXES | {".gguf", ".onnx"}
-"""Suffixes of files that hold a model's weights."""
-
-_TEXT_SUFFIXES: Final = frozenset(
-    {".json", ".yaml", ".yml", ".txt", ".md", ".html", ".htm", ".xml", ".svg", ".csv", ".py"}
-)
-_HTML_STARTS: Final = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<error", b"<!--")
-_LFS_POINTER: Final = b"version https://git-lfs.github.com/spec/"
-_ERROR_TEXTS: Final = (
-    b"entry not found",
-    b"not found",
-    b"access to ",
-    b"repository not found",
-    b"invalid username or password",
-    b"invalid credentials",
-    b"unauthorized",
-    b"forbidden",
-    b"error",
-)
 _TEXT_BYTES: Final = bytes([9, 10, 13, *range(32, 127)])
-_OLDEST_PICKLE: Final = re.compile(rb"[(\]}]|c[\w.]+\n")
-_MAX_ANSWER_BYTES: Final = 64 << 10
+_OLD_PICKLE: Final = re.compile(rb"[(\]}]|c[\w.]+\n")
+"""How pickles of protocols 0 and 1 begin, which may be plain text: MARK, an empty list or dict, or GLOBAL."""
+
+_ZIP_END_RECORD: Final = b"PK\x05\x06"
 _ZIP_TAIL_BYTES: Final = 22 + 65_535
+"""The end record of a zip archive and the longest comment that may follow it."""
+
 _MAGIC: Final = (
-    (b"GGUF", "gguf"),
-    (b"FUGG", "gguf"),
+    (gguf.MAGIC, "gguf"),
+    (gguf.BIG_ENDIAN_MAGIC, "gguf"),
     (b"PK\x03\x04", "zip-pickle"),
     (b"\x80\x02", "pickle"),
     (b"\x80\x03", "pickle"),
@@ -63,27 +48,23 @@ _MAGIC: Final = (
     (b"MZ\x90", "program"),
     (b"\x89HDF\r\n", "HDF5"),
 )
-_KNOWN_CONTAINERS: Final = frozenset({"gguf", "zip-pickle", "pickle"})
+_MODEL_CONTAINERS: Final = frozenset({"gguf", "zip-pickle", "pickle"})
 _CONTAINER_NAMES: Final = {
     "zip-pickle": "a zip archive as PyTorch writes it",
     "pickle": "a pickle",
     "gguf": "a GGUF file",
 }
-_GGUF_VERSIONS: Final = range(1, 5)
-_GGUF_HEAD_BYTES: Final = 24
-_GGUF_LEAST_TENSOR_BYTES: Final = 24
-_GGUF_LEAST_PAIR_BYTES: Final = 13
 
 
 class HeaderFacts(msgspec.Struct, frozen=True, gc=False):
-    """What the first bytes of a file, and its size, say about it.
+    """The result of a header check.
 
     Attributes:
         format: `safetensors`, `gguf`, `pickle`, `zip-pickle`, `onnx`, `diffusers` or `unknown`.
-        problem: Why ComfyUI could not load it, in words; None is healthy, or a format nobody here knows.
+        problem: Why ComfyUI could not load the file, for people; None for a healthy file and for an unknown format.
         problem_code: The same for programs: `empty`, `zeros`, `html-page`, `lfs-pointer`, `server-answer`, `truncated`,
             `trailing-bytes`, `header-invalid`, `wrong-container`, `not-regular`, `unreadable`.
-        detail: One further fact for people (`2641 tensors`); empty when there is none.
+        detail: One further fact for people (`2641 tensors`); may be empty.
     """
 
     format: str
@@ -92,22 +73,14 @@ class HeaderFacts(msgspec.Struct, frozen=True, gc=False):
     detail: str = ""
 
 
-def get_suffix(name: str) -> str:
-    """Return a file name's suffix as ComfyUI compares it: lower-case, with the dot, empty for `.hidden`."""
-    stem, dot, ending = name.rpartition(".")
-    return f".{ending}".lower() if dot and "/" not in ending and stem.rpartition("/")[2].strip(".") else ""
-
-
 def check_header(path: str | os.PathLike[str], size: int) -> HeaderFacts:
-    """Tell a model file's format and whether it is whole, with one small read.
+    """Check a model file with one small read.
 
-    Safetensors: the header alone fixes the exact size of the file (the format rules of the safetensors project: u64
-    length N, JSON, contiguous offsets, 8 + N + last offset = size). A pickle named `.safetensors` and the reverse is
-    refused by ComfyUI, which picks its loader by suffix.
+    ComfyUI picks its loader by suffix, so a pickle named `.safetensors` is as unusable as the reverse.
 
     Args:
-        path: The file; a FIFO or device is never waited for.
-        size: Its size in bytes as the caller's stat says.
+        path: The file; a FIFO or device does not block the call.
+        size: Its size in bytes, from the caller's stat.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -120,11 +93,11 @@ def check_header(path: str | os.PathLike[str], size: int) -> HeaderFacts:
 
 
 def check_descriptor(descriptor: int, name: str, size: int) -> HeaderFacts:
-    """Do the same for an open file that may not have its name yet.
+    """Check an open file that may not have its final name yet.
 
     Args:
         descriptor: Open for reading.
-        name: The name that it has or is to have; its suffix counts.
+        name: Its present or future name; the suffix counts.
         size: Its size in bytes.
     """
     try:
@@ -139,133 +112,109 @@ def _check_content(descriptor: int, suffix: str, size: int) -> HeaderFacts:
     if size == 0:
         return HeaderFacts("unknown", "empty (0 bytes)", "empty")
     head = os.pread(descriptor, HEAD_BYTES, 0)
-    if suffix in _SAFETENSORS_SUFFIXES and head[8:9] == b"{" and not head.startswith(_LFS_POINTER):
+    # Before the failed downloads: a short safetensors header must not pass for the JSON of an error message.
+    if suffix in SAFETENSORS_SUFFIXES and _has_json_header(head) and not is_lfs_pointer(head):
         return _check_safetensors_file(descriptor, head, size)
-    return _check_failed_download(head, suffix, size) or _check_container(descriptor, head, suffix, size)
+    fault = detect_failed_download(head, suffix, size)
+    if fault is not None:
+        return _report_fault("unknown", fault)
+    return _check_container(descriptor, head, suffix, size)
+
+
+def _has_json_header(head: bytes) -> bool:
+    return head[LENGTH_BYTES : LENGTH_BYTES + 1] == b"{"
 
 
 def _check_safetensors_file(descriptor: int, head: bytes, size: int) -> HeaderFacts:
-    fault, detail = check_safetensors(lambda start, count: os.pread(descriptor, count, start), head, size)
-    if fault is None:
-        return HeaderFacts("safetensors", detail=detail)
-    return HeaderFacts("safetensors", fault.reason, fault.code)
+    def read(start: int, count: int) -> bytes:
+        return os.pread(descriptor, count, start)
 
-
-def _check_failed_download(head: bytes, suffix: str, size: int) -> HeaderFacts | None:
-    """Recognise what a broken download leaves behind; texts are allowed to be texts."""
-    if head.startswith(_LFS_POINTER):
-        return HeaderFacts("unknown", "a Git LFS pointer; the model itself was never downloaded", "lfs-pointer")
-    if suffix in _TEXT_SUFFIXES:
-        return None
-    start = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
-    if start.startswith(_HTML_STARTS):
-        return HeaderFacts("unknown", "a web page saved under a model's name", "html-page")
-    if suffix in MODEL_SUFFIXES and size <= _MAX_ANSWER_BYTES and (answer := _read_server_answer(head, start)):
-        return HeaderFacts("unknown", f"a server's answer saved under a model's name: {answer}", "server-answer")
-    if suffix in MODEL_SUFFIXES and not head.strip(b"\0"):
-        return HeaderFacts("unknown", "begins with zeros only; a download that never finished", "zeros")
-    return None
-
-
-def _read_server_answer(head: bytes, start: bytes) -> str | None:
-    """Return the gist of a JSON or plain-text error body, printable and short; None when it is neither."""
-    if start.startswith((b"{", b"[")):
-        try:
-            body = orjson.loads(head)
-        except orjson.JSONDecodeError:
-            return None
-        return _make_printable(_find_message(body))
-    if start.startswith(_ERROR_TEXTS) and head.isascii():
-        return _make_printable(head.decode("ascii"))
-    return None
-
-
-def _find_message(body: object) -> str:
-    if isinstance(body, dict):
-        for key in ("message", "error", "detail"):
-            if isinstance(body.get(key), str):
-                return str(body[key])
-    return "JSON"
-
-
-def _make_printable(text: str) -> str:
-    clean = "".join(c if c.isprintable() else " " for c in text[:200])
-    return " ".join(clean.split())[:120] or "no text"
+    fault, detail = check_safetensors(read, head, size)
+    if fault is not None:
+        return _report_fault("safetensors", fault)
+    return HeaderFacts("safetensors", detail=detail)
 
 
 def _check_container(descriptor: int, head: bytes, suffix: str, size: int) -> HeaderFacts:
-    container = next((name for magic, name in _MAGIC if head.startswith(magic)), None)
-    if suffix in _SAFETENSORS_SUFFIXES:
+    container = _detect_container(head)
+    if suffix in SAFETENSORS_SUFFIXES:
         return _report_not_safetensors(container)
     if suffix == ".gguf" or container == "gguf":
-        return _check_gguf(descriptor, head, size, container)
-    if suffix in _TORCH_SUFFIXES:
-        return _check_torch(descriptor, head, suffix, size, container)
-    if suffix == ".onnx" and head[:1] == b"\x08":
+        return _check_gguf_file(descriptor, head, size, container)
+    if suffix in TORCH_SUFFIXES:
+        return _check_torch_file(descriptor, head, suffix, size, container)
+    # An ONNX model is a protobuf without a magic; its first field, `ir_version`, has this tag.
+    if suffix == ".onnx" and head.startswith(b"\x08"):
         return HeaderFacts("onnx")
-    return HeaderFacts(container if container in _KNOWN_CONTAINERS else "unknown")
+    return HeaderFacts(_get_format(container))
+
+
+def _detect_container(head: bytes) -> str | None:
+    for magic, container in _MAGIC:
+        if head.startswith(magic):
+            return container
+    return None
+
+
+def _get_format(container: str | None) -> str:
+    return container if container in _MODEL_CONTAINERS else "unknown"
+
+
+def _report_fault(model_format: str, fault: HeaderFault) -> HeaderFacts:
+    return HeaderFacts(model_format, fault.reason, fault.code)
 
 
 def _report_not_safetensors(container: str | None) -> HeaderFacts:
     if container is None:
         return HeaderFacts("unknown", "not a safetensors file: it has no header", "header-invalid")
-    kind = container if container in _KNOWN_CONTAINERS else "unknown"
-    return HeaderFacts(kind, f"{_CONTAINER_NAMES.get(container, container)} named as safetensors", "wrong-container")
+    name = _CONTAINER_NAMES.get(container, container)
+    return HeaderFacts(_get_format(container), f"{name} named as safetensors", "wrong-container")
 
 
-def _check_gguf(descriptor: int, head: bytes, size: int, container: str | None) -> HeaderFacts:
+def _check_gguf_file(descriptor: int, head: bytes, size: int, container: str | None) -> HeaderFacts:
+    if container is None:
+        return HeaderFacts("unknown", "not a GGUF file", "wrong-container")
     if container != "gguf":
-        wrong = (
-            "not a GGUF file" if container is None else f"{_CONTAINER_NAMES.get(container, container)} named as GGUF"
-        )
-        return HeaderFacts(container if container in _KNOWN_CONTAINERS else "unknown", wrong, "wrong-container")
-    order = "little" if head.startswith(b"GGUF") else "big"
-    if size < _GGUF_HEAD_BYTES or len(head) < _GGUF_HEAD_BYTES:
-        return HeaderFacts("gguf", f"cut off after {size} bytes", "truncated")
-    version = int.from_bytes(head[4:8], "little" if order == "little" else "big")
-    tensors = int.from_bytes(head[8:16], "little")
-    pairs = int.from_bytes(head[16:24], "little")
-    if version not in _GGUF_VERSIONS:
-        return HeaderFacts("gguf", f"GGUF version {version} does not exist", "header-invalid")
-    if version == 1 or order == "big":
-        return HeaderFacts("gguf", detail=f"GGUF version {version}")
-    least = _GGUF_HEAD_BYTES + tensors * _GGUF_LEAST_TENSOR_BYTES + pairs * _GGUF_LEAST_PAIR_BYTES
-    if least > size:
-        return HeaderFacts("gguf", f"cut off: {tensors} tensors do not fit into {size} bytes", "truncated")
-    fault = _find_gguf_fault(descriptor, size, tensors, pairs)
-    return fault or HeaderFacts("gguf", detail=f"GGUF version {version}, {tensors} tensors")
+        name = _CONTAINER_NAMES.get(container, container)
+        return HeaderFacts(_get_format(container), f"{name} named as GGUF", "wrong-container")
+
+    def read(start: int, count: int) -> bytes:
+        # pread allocates all of `count` beforehand, however small the file is.
+        return os.pread(descriptor, min(count, size), start)
+
+    fault, detail = gguf.check_gguf(read, head, size)
+    if fault is not None:
+        return _report_fault("gguf", fault)
+    return HeaderFacts("gguf", detail=detail)
 
 
-def _find_gguf_fault(descriptor: int, size: int, tensors: int, pairs: int) -> HeaderFacts | None:
-    try:
-        needed = measure_minimum_size(
-            lambda start, count: os.pread(descriptor, min(count, size), start), tensors, pairs
-        )
-    except ValueError as error:
-        return HeaderFacts("gguf", f"a damaged GGUF header: {error}", "header-invalid")
-    if needed is None or needed <= size:
-        return None
-    return HeaderFacts("gguf", f"cut off: {size} of at least {needed} bytes", "truncated")
-
-
-def _check_torch(descriptor: int, head: bytes, suffix: str, size: int, container: str | None) -> HeaderFacts:
-    if head[8:9] == b"{" and check_safetensors(lambda _start, _count: b"", head, size)[0] is None:
+def _check_torch_file(descriptor: int, head: bytes, suffix: str, size: int, container: str | None) -> HeaderFacts:
+    if _has_json_header(head) and _is_safetensors(head, size):
         return HeaderFacts("safetensors", f"safetensors named as {suffix}", "wrong-container")
     if container == "zip-pickle" and not _has_zip_end(descriptor, size):
         return HeaderFacts("zip-pickle", "cut off: the zip archive has no end", "truncated")
-    if container is None and suffix != ".bin" and _is_text(head):
+    # `.bin` is a generic suffix: anything may stand there.
+    if suffix == ".bin":
+        return HeaderFacts(_get_format(container))
+    if container is None and _is_text(head):
         return HeaderFacts("unknown", "a text saved under a model's name", "wrong-container")
-    if container is None or container in _KNOWN_CONTAINERS or suffix == ".bin":
-        return HeaderFacts(container if container in _KNOWN_CONTAINERS else "unknown")
-    return HeaderFacts("unknown", f"{container} named as {suffix}", "wrong-container")
+    if container is not None and container not in _MODEL_CONTAINERS:
+        return HeaderFacts("unknown", f"{container} named as {suffix}", "wrong-container")
+    return HeaderFacts(_get_format(container))
+
+
+def _is_safetensors(head: bytes, size: int) -> bool:
+    """Say whether a file is healthy as safetensors, as far as its head reaches."""
+    fault, _detail = check_safetensors(lambda _start, _count: b"", head, size)
+    return fault is None
 
 
 def _is_text(head: bytes) -> bool:
-    """Say whether a file begins like a text; the oldest pickles are texts too, and begin with one of a few signs."""
-    return not head.translate(None, _TEXT_BYTES) and not _OLDEST_PICKLE.match(head)
+    """Say whether a file begins like a text and is not one of the old pickles that are text too."""
+    return not head.translate(None, _TEXT_BYTES) and not _OLD_PICKLE.match(head)
 
 
 def _has_zip_end(descriptor: int, size: int) -> bool:
-    """Look for the end record, which stands in the last 22 bytes unless the archive carries a comment."""
+    """Look for the end record, which takes the last 22 bytes unless the archive carries a comment."""
     start = max(0, size - _ZIP_TAIL_BYTES)
-    return b"PK\x05\x06" in os.pread(descriptor, _ZIP_TAIL_BYTES, start)
+    return _ZIP_END_RECORD in os.pread(descriptor, _ZIP_TAIL_BYTES, start)

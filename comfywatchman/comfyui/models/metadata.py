@@ -1,4 +1,4 @@
-"""What a model file says of itself: tensors, types, metadata. Only headers are read."""
+"""Read what the header of a model file states: tensors, dtypes, metadata. The tensors themselves are never read."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import math
 import os
 import struct
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, BinaryIO, Final
 
 import msgspec
 
-from comfywatchman.comfyui.models.safetensors import MAX_CHECKED_BYTES, parse_tensor_span, read_header
+from comfywatchman.comfyui.models import gguf
+from comfywatchman.comfyui.models.safetensors import LENGTH_BYTES, MAX_CHECKED_BYTES, parse_tensor_span, read_header
 
 MAX_ENTRIES: Final = 100
 """How many metadata entries are returned; trainers write thousands of tag counts."""
@@ -20,30 +20,27 @@ MAX_TEXT: Final = 500
 """Characters kept of one metadata value."""
 
 _GGUF_READ_BYTES: Final = 1 << 20
-_GGUF_SCALARS: Final = {
-    0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d",
-}  # fmt: skip
-_GGUF_STRING: Final = 8
-_GGUF_ARRAY: Final = 9
 _FAMILY_KEYS: Final = ("modelspec.architecture", "ss_base_model_version", "general.architecture")
 _TENSOR_PREFIXES: Final = (
     ("Stable Diffusion XL checkpoint", ("model.diffusion_model.", "conditioner.embedders.1.model.")),
     ("Stable Diffusion 1 checkpoint", ("model.diffusion_model.", "cond_stage_model.transformer.text_model.")),
     ("Stable Diffusion 2 checkpoint", ("model.diffusion_model.", "cond_stage_model.model.transformer.")),
 )
+"""Families that are certain when tensors with all of these prefixes exist."""
+
 _LORA_SUFFIXES: Final = (".lora_down.weight", ".lora_A.weight", ".lora.down.weight")
 
 
 class ModelMetadata(msgspec.Struct, frozen=True):
-    """What a header says.
+    """The contents of a header.
 
     Attributes:
-        tensors: How many there are.
-        parameters: Sum of their elements; None where the header does not tell.
-        dtypes: Tensors by dtype.
-        metadata: What the maker wrote, cut to `MAX_ENTRIES` entries of `MAX_TEXT` characters.
-        metadata_entries: How many entries there were.
-        family: The architecture that the file declares or that its tensor names leave no doubt about; else None.
+        tensors: Number of tensors.
+        parameters: Sum of their elements; None where the header does not give it.
+        dtypes: Number of tensors by dtype.
+        metadata: The author's metadata, cut to `MAX_ENTRIES` entries of `MAX_TEXT` characters.
+        metadata_entries: Number of entries before the cut.
+        family: The architecture that the file declares or that its tensor names prove; None otherwise.
     """
 
     tensors: int
@@ -55,12 +52,15 @@ class ModelMetadata(msgspec.Struct, frozen=True):
 
 
 def read_metadata(path: str | os.PathLike[str]) -> ModelMetadata | None:
-    """Read what a safetensors or GGUF file says of itself; None for every other format, and for a broken header."""
+    """Read the header of a safetensors or GGUF file; None for every other format, and for a broken header."""
     try:
+        # A FIFO under a model's name must not block the caller.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
-            head = stream.read(8)
-            return _read_gguf(stream) if head.startswith(b"GGUF") else _read_safetensors(stream, head)
+            head = stream.read(LENGTH_BYTES)
+            if head.startswith(gguf.MAGIC):
+                return _read_gguf(stream)
+            return _read_safetensors(stream, head)
     except (OSError, ValueError, TypeError, KeyError, struct.error):
         return None
 
@@ -70,87 +70,73 @@ def _read_safetensors(stream: BinaryIO, head: bytes) -> ModelMetadata | None:
     if length > MAX_CHECKED_BYTES:
         return None
     header = read_header(lambda start, count: os.pread(stream.fileno(), count, start), head, length)
-    written = header.pop("__metadata__", None) or {}
+    entries = header.pop("__metadata__", None) or {}
     if not header:
         return None
+    dtypes = Counter(str(tensor["dtype"]) for tensor in header.values())
     return ModelMetadata(
         tensors=len(header),
         parameters=sum(_count_elements(name, tensor) for name, tensor in header.items()),
-        dtypes=dict(sorted(Counter(str(tensor["dtype"]) for tensor in header.values()).items())),
-        metadata=_truncate_entries(written),
-        metadata_entries=len(written),
-        family=_find_declared_family(written) or _detect_family(header),
+        dtypes=dict(sorted(dtypes.items())),
+        metadata=_truncate_entries(entries),
+        metadata_entries=len(entries),
+        family=_find_declared_family(entries) or _detect_family(header),
     )
 
 
 def _count_elements(name: str, tensor: Any) -> int:
+    # Validates the shape: the product of texts, or of thousands of numbers, would take all memory.
     parse_tensor_span(name, tensor)
     return math.prod(tensor["shape"])
 
 
 def _read_gguf(stream: BinaryIO) -> ModelMetadata:
-    """Read as many key-value pairs as stand in the first MiB (little-endian, versions 2 and 3)."""
-    tensors, pairs = struct.unpack("<QQ", stream.read(16))
-    written = dict(_parse_gguf_pairs(stream.read(_GGUF_READ_BYTES), pairs))
+    """Read the key-value pairs of the first MiB (little-endian, versions 2 and 3)."""
+    content = os.pread(stream.fileno(), _GGUF_READ_BYTES, 0)
+    tensors, pairs = gguf.read_counts(content)
+    entries = _read_gguf_entries(content, pairs)
     return ModelMetadata(
         tensors=tensors,
         parameters=None,
         dtypes={},
-        metadata=_truncate_entries(written),
+        metadata=_truncate_entries(entries),
         metadata_entries=pairs,
-        family=_find_declared_family(written),
+        family=_find_declared_family(entries),
     )
 
 
-def _parse_gguf_pairs(content: bytes, pairs: int) -> Iterator[tuple[str, Any]]:
-    place = 0
-    for _ in range(pairs):
-        try:
-            name, place = _parse_gguf_text(content, place)
-            (kind,) = struct.unpack_from("<I", content, place)
-            value, place = _parse_gguf_value(content, place + 4, kind)
-        except (struct.error, IndexError, KeyError, OverflowError):
-            return
-        yield name, value
+def _read_gguf_entries(content: bytes, pairs: int) -> dict[str, Any]:
+    """Return the pairs up to the first that is cut off or has an unknown type."""
+    entries: dict[str, Any] = {}
+    try:
+        for pair in gguf.parse_pairs(content, pairs):
+            entries[pair.name] = pair.value
+    except (*gguf.HEADER_TOO_SHORT, ValueError):
+        pass
+    return entries
 
 
-def _parse_gguf_value(content: bytes, place: int, kind: int) -> tuple[Any, int]:
-    if kind == _GGUF_STRING:
-        return _parse_gguf_text(content, place)
-    if kind != _GGUF_ARRAY:
-        form = _GGUF_SCALARS[kind]
-        return struct.unpack_from(form, content, place)[0], place + struct.calcsize(form)
-    inner, count = struct.unpack_from("<IQ", content, place)
-    place += 12
-    if inner == _GGUF_STRING:
-        for _ in range(count):
-            _, place = _parse_gguf_text(content, place)
-    else:
-        place += count * struct.calcsize(_GGUF_SCALARS[inner])
-    return f"list of {count}", place
+def _truncate_entries(entries: dict[str, Any]) -> dict[str, str]:
+    names = sorted(entries)[:MAX_ENTRIES]
+    return {name[:MAX_TEXT]: str(entries[name])[:MAX_TEXT] for name in names}
 
 
-def _parse_gguf_text(content: bytes, place: int) -> tuple[str, int]:
-    (length,) = struct.unpack_from("<Q", content, place)
-    end = place + 8 + length
-    if end > len(content):
-        raise IndexError(end)
-    return content[place + 8 : end].decode("utf-8", "replace"), end
-
-
-def _truncate_entries(written: dict[str, Any]) -> dict[str, str]:
-    return {name[:MAX_TEXT]: str(written[name])[:MAX_TEXT] for name in sorted(written)[:MAX_ENTRIES]}
-
-
-def _find_declared_family(written: dict[str, Any]) -> str | None:
-    found = next((written[name] for name in _FAMILY_KEYS if isinstance(written.get(name), str)), None)
-    return found[:MAX_TEXT] if found else None
+def _find_declared_family(entries: dict[str, Any]) -> str | None:
+    for key in _FAMILY_KEYS:
+        family = entries.get(key)
+        if isinstance(family, str):
+            return family[:MAX_TEXT] or None
+    return None
 
 
 def _detect_family(header: dict[str, Any]) -> str | None:
     if any(name.endswith(_LORA_SUFFIXES) for name in header):
         return "LoRA"
-    for family, signs in _TENSOR_PREFIXES:
-        if all(any(name.startswith(sign) for name in header) for sign in signs):
+    for family, prefixes in _TENSOR_PREFIXES:
+        if all(_has_prefix(header, prefix) for prefix in prefixes):
             return family
     return None
+
+
+def _has_prefix(header: dict[str, Any], prefix: str) -> bool:
+    return any(name.startswith(prefix) for name in header)

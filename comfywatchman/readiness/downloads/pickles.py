@@ -9,7 +9,8 @@ from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import run_bounded
-from comfywatchman.comfyui.models.file import check_descriptor, get_suffix
+from comfywatchman.comfyui.models.file import check_descriptor
+from comfywatchman.comfyui.models.suffixes import get_suffix
 from comfywatchman.sources.download.fetch import FileCheck
 from comfywatchman.sources.file_names import PICKLE_EXTENSIONS
 

@@ -12,7 +12,8 @@ import msgspec
 
 from comfywatchman.base.files import to_nfc
 from comfywatchman.comfyui.install.folders import DIFFUSERS
-from comfywatchman.comfyui.models.file import HeaderFacts, check_header, get_suffix
+from comfywatchman.comfyui.models.file import HeaderFacts, check_header
+from comfywatchman.comfyui.models.suffixes import get_suffix
 from comfywatchman.readiness.models.scan import ModelEntry, ModelListing, ModelListingProblem
 
 HeaderKey = tuple[int, int, int, int, str]

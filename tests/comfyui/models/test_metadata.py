@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from comfywatchman.comfyui.models.metadata import MAX_ENTRIES, MAX_TEXT, _parse_gguf_pairs, read_metadata
+from comfywatchman.comfyui.models.metadata import MAX_ENTRIES, MAX_TEXT, ModelMetadata, read_metadata
 from comfywatchman.comfyui.models.safetensors import MAX_CHECKED_BYTES
 from tests.model_files import gguf, put, safetensors, with_header
 
 
-def test_tensors_types_and_parameters_are_counted(tmp_path: Path) -> None:
+def test_tensors_dtypes_and_parameters_are_counted(tmp_path: Path) -> None:
     found = read_metadata(put(tmp_path / "a.safetensors", safetensors(3, metadata={"format": "pt"})))
     assert found is not None
     assert (found.tensors, found.parameters, found.dtypes) == (3, 24, {"F16": 3})
     assert (found.metadata, found.metadata_entries, found.family) == ({"format": "pt"}, 1, None)
 
 
-def test_metadata_is_cut_to_a_bound(tmp_path: Path) -> None:
+def test_metadata_is_truncated(tmp_path: Path) -> None:
     written = {f"k{n:04}": "x" * 10_000 for n in range(300)}
     found = read_metadata(put(tmp_path / "a.safetensors", safetensors(1, metadata=written)))
     assert found is not None
@@ -39,7 +39,7 @@ def test_metadata_is_cut_to_a_bound(tmp_path: Path) -> None:
         (("model.diffusion_model.x",), None, None),
     ],
 )
-def test_a_family_is_named_only_when_it_is_sure(
+def test_family_is_reported_only_when_certain(
     tmp_path: Path, names: tuple[str, ...], metadata: dict[str, str] | None, family: str | None
 ) -> None:
     found = read_metadata(put(tmp_path / "a.safetensors", safetensors(names=names, metadata=metadata)))
@@ -62,41 +62,58 @@ def test_a_family_is_named_only_when_it_is_sure(
         b"GGUF\3",
     ],
 )
-def test_what_has_no_readable_header_has_no_metadata(tmp_path: Path, content: bytes) -> None:
+def test_file_without_readable_header_has_no_metadata(tmp_path: Path, content: bytes) -> None:
     assert read_metadata(put(tmp_path / "a.safetensors", content)) is None
 
 
-def test_a_missing_file_has_no_metadata(tmp_path: Path) -> None:
+def test_missing_file_has_no_metadata(tmp_path: Path) -> None:
     assert read_metadata(tmp_path / "absent") is None
 
 
+def test_unknown_dtype_is_a_broken_header(tmp_path: Path) -> None:
+    header = json.dumps({"a": {"dtype": "F99", "shape": [1], "data_offsets": [0, 2]}}).encode()
+    assert read_metadata(put(tmp_path / "a.safetensors", with_header(header, bytes(2)))) is None
+
+
 def test_gguf_pairs_are_read(tmp_path: Path) -> None:
-    found = read_metadata(put(tmp_path / "a.gguf", gguf(2, pairs={"general.architecture": "flux", "b": "c"})))
-    assert found is not None
-    assert (found.tensors, found.parameters, found.family) == (2, None, "flux")
-    assert found.metadata == {"general.architecture": "flux", "b": "c"}
+    metadata = read_metadata(put(tmp_path / "a.gguf", gguf(2, pairs={"general.architecture": "flux", "b": "c"})))
+    assert metadata is not None
+    assert (metadata.tensors, metadata.parameters, metadata.family) == (2, None, "flux")
+    assert metadata.metadata == {"general.architecture": "flux", "b": "c"}
 
 
-def pair(name: bytes, kind: int, value: bytes) -> bytes:
-    return struct.pack("<Q", len(name)) + name + struct.pack("<I", kind) + value
+def pack_pair(name: bytes, value_type: int, value: bytes) -> bytes:
+    return struct.pack("<Q", len(name)) + name + struct.pack("<I", value_type) + value
 
 
-def test_gguf_numbers_and_lists_are_read_and_the_rest_is_left() -> None:
+def read_pairs(tmp_path: Path, content: bytes, pairs: int) -> ModelMetadata:
+    metadata = read_metadata(put(tmp_path / "a.gguf", b"GGUF" + struct.pack("<IQQ", 3, 0, pairs) + content))
+    assert metadata is not None
+    return metadata
+
+
+def test_gguf_pairs_before_an_unknown_type_are_kept(tmp_path: Path) -> None:
     texts = struct.pack("<IQ", 8, 2) + (struct.pack("<Q", 1) + b"t") * 2
     numbers = struct.pack("<IQ", 4, 3) + bytes(12)
-    content = pair(b"a", 9, texts) + pair(b"b", 9, numbers) + pair(b"c", 4, b"\7\0\0\0") + pair(b"d", 99, b"")
-    assert dict(_parse_gguf_pairs(content, 9)) == {"a": "list of 2", "b": "list of 3", "c": 7}
+    content = (
+        pack_pair(b"a", 9, texts)
+        + pack_pair(b"b", 9, numbers)
+        + pack_pair(b"c", 4, b"\7\0\0\0")
+        + pack_pair(b"d", 99, b"")
+    )
+    metadata = read_pairs(tmp_path, content, 9)
+    assert metadata.metadata == {"a": "list of 2", "b": "list of 3", "c": "7"}
+    assert metadata.metadata_entries == 9
 
 
-def test_gguf_lengths_that_lie_end_the_reading() -> None:
+def test_gguf_lengths_beyond_the_file_end_the_reading(tmp_path: Path) -> None:
     huge = struct.pack("<Q", 2**63)
-    assert dict(_parse_gguf_pairs(huge + b"x", 2**64 - 1)) == {}
-    assert dict(_parse_gguf_pairs(pair(b"a", 9, struct.pack("<IQ", 10, 2**64 - 1)) + b"x" * 50, 5)) == {
-        "a": f"list of {2**64 - 1}"
-    }
+    assert read_pairs(tmp_path, huge + b"x", 2**64 - 1).metadata == {}
+    array = pack_pair(b"a", 9, struct.pack("<IQ", 10, 2**64 - 1)) + b"x" * 50
+    assert read_pairs(tmp_path, array, 5).metadata == {"a": f"list of {2**64 - 1}"}
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.binary(max_size=200), st.integers(0, 2**64 - 1))
-def test_no_gguf_can_crash_the_reading(content: bytes, pairs: int) -> None:
-    assert len(dict(_parse_gguf_pairs(content, pairs))) <= len(content)
+@given(content=st.binary(max_size=200), pairs=st.integers(0, 2**64 - 1))
+def test_random_gguf_content_never_raises(tmp_path_factory: pytest.TempPathFactory, content: bytes, pairs: int) -> None:
+    assert len(read_pairs(tmp_path_factory.getbasetemp(), content, pairs).metadata) <= len(content)
