@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from comfywatchman.comfyui.workflow.embedded.exif import PREFIX, offer_exif
-from comfywatchman.comfyui.workflow.embedded.source import BrokenMediaError
+from comfywatchman.comfyui.workflow.embedded.media_file import BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
+    from comfywatchman.comfyui.workflow.embedded.media_file import EmbeddedTexts, MediaFile
 
-_PIXELS: Final = 0xDA
-_END: Final = 0xD9
+_START_OF_SCAN: Final = 0xDA
+_END_OF_IMAGE: Final = 0xD9
 _APP1: Final = 0xE1
 _COMMENT: Final = 0xFE
-_BARE: Final = frozenset({0x01, *range(0xD0, 0xD9)})
+_WITHOUT_LENGTH: Final = frozenset({0x01, *range(0xD0, 0xD9)})
 _FILL: Final = 0xFF
+_LENGTH_BYTES: Final = 2
 
 
-def read(source: MediaFile, texts: EmbeddedTexts) -> None:
+def read(media: MediaFile, texts: EmbeddedTexts) -> None:
     """Offer the Exif and comment segments before the pixels.
 
     Raises:
@@ -26,26 +27,29 @@ def read(source: MediaFile, texts: EmbeddedTexts) -> None:
     """
     offset = 2
     while True:
-        mark, code = source.read(offset, 2)
-        if mark != _FILL:
+        marker, code = media.read(offset, 2)
+        if marker != _FILL:
             raise BrokenMediaError(f"no JPEG segment starts at {offset}")
-        if code in {_PIXELS, _END}:
+        if code in {_START_OF_SCAN, _END_OF_IMAGE}:
             return
         if code == _FILL:
+            # Any number of fill bytes may precede a marker.
             offset += 1
-        elif code in _BARE:
+        elif code in _WITHOUT_LENGTH:
             offset += 2
         else:
-            offset += 2 + _offer_segment(source, texts, code, offset + 2)
+            offset += 2 + _offer_segment(media, texts, code, offset + 2)
 
 
-def _offer_segment(source: MediaFile, texts: EmbeddedTexts, code: int, offset: int) -> int:
-    """Offer one segment and return its length."""
-    length = int.from_bytes(source.read(offset, 2))
-    if length < 2:  # noqa: PLR2004 - the length counts its own two bytes
+def _offer_segment(media: MediaFile, texts: EmbeddedTexts, code: int, offset: int) -> int:
+    """Offer one segment and return its length, which includes the length field."""
+    length = int.from_bytes(media.read(offset, _LENGTH_BYTES))
+    if length < _LENGTH_BYTES:
         raise BrokenMediaError(f"a JPEG segment at {offset} has no length")
-    if code == _APP1 and source.read(offset + 2, min(6, length - 2)) == PREFIX:
-        offer_exif(source.read(offset + 2, length - 2), texts)
+    start, body_bytes = offset + _LENGTH_BYTES, length - _LENGTH_BYTES
+    # Other programs use APP1 too, for example for XMP.
+    if code == _APP1 and media.read(start, min(len(PREFIX), body_bytes)) == PREFIX:
+        offer_exif(media.read(start, body_bytes), texts)
     elif code == _COMMENT:
-        texts.offer_labelled(source.read(offset + 2, length - 2))
+        texts.offer_labelled(media.read(start, body_bytes))
     return length

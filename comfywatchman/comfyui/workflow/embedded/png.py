@@ -8,70 +8,78 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
-from comfywatchman.comfyui.workflow.embedded.source import MAX_TEXT_BYTES, BrokenMediaError
+from comfywatchman.comfyui.workflow.embedded.media_file import MAX_TEXT_BYTES, BrokenMediaError
 
 if TYPE_CHECKING:
-    from comfywatchman.comfyui.workflow.embedded.source import EmbeddedTexts, MediaFile
+    from comfywatchman.comfyui.workflow.embedded.media_file import EmbeddedTexts, MediaFile
 
 SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS: Final = frozenset({b"tEXt", b"zTXt", b"iTXt", b"comf"})
-_LONGEST_KEYWORD: Final = 79
+_MAX_KEYWORD_BYTES: Final = 79
+_ITXT_STRINGS: Final = 3
 
 
-def read(source: MediaFile, texts: EmbeddedTexts) -> None:
-    """Offer the text chunks of a PNG file; pixels are skipped, checksums are not compared (nor does ComfyUI).
+def read(media: MediaFile, texts: EmbeddedTexts) -> None:
+    """Offer the text chunks of a PNG file; pixels are skipped, and checksums are not verified (nor does ComfyUI).
 
     Raises:
-        BrokenMediaError: The chain of chunks does not reach its end, or a workflow cannot be unpacked.
+        BrokenMediaError: The chain of chunks does not reach its end, or a workflow cannot be decompressed.
     """
     offset = len(SIGNATURE)
-    while not texts.complete:
-        header = source.read(offset, 8)
+    while not texts.is_complete:
+        header = media.read(offset, 8)
         length = int.from_bytes(header[:4])
         kind = header[4:]
         if kind == b"IEND":
             return
         if kind in _TEXT_CHUNKS:
-            _offer_chunk(source, texts, kind, offset + 8, length)
+            _offer_chunk(media, texts, kind, offset + 8, length)
+        # Length, kind and checksum have four bytes each.
         offset += length + 12
 
 
-def _offer_chunk(source: MediaFile, texts: EmbeddedTexts, kind: bytes, offset: int, length: int) -> None:
-    start = source.peek(offset, min(length, _LONGEST_KEYWORD + 1))
+def _offer_chunk(media: MediaFile, texts: EmbeddedTexts, kind: bytes, offset: int, length: int) -> None:
+    # The keyword decides whether the rest, which may be megabytes, is read at all.
+    start = media.peek(offset, min(length, _MAX_KEYWORD_BYTES + 1))
     keyword, _, _ = start.partition(b"\0")
     key = keyword.decode("latin-1")
     if key.lower() == "comment" or not texts.wants(key):
         return
     if length > MAX_TEXT_BYTES:
         raise BrokenMediaError(f"its {key} chunk has {length} bytes")
-    body = source.read(offset, length)[len(keyword) + 1 :]
+    body = media.read(offset, length)[len(keyword) + 1 :]
     texts.offer(key, _decode_text(kind, body))
 
 
 def _decode_text(kind: bytes, body: bytes) -> bytes:
+    """Return the text of a chunk from the part behind its keyword."""
     if kind == b"zTXt":
-        return inflate(body[1:])
+        # The first byte names the compression method; there is only one.
+        return decompress(body[1:])
     if kind != b"iTXt":
         return body
-    parts = body[2:].split(b"\0", 2)
-    if len(parts) < 3:  # noqa: PLR2004 - language, translated keyword, text
-        raise BrokenMediaError("an international text chunk ends early")
-    return inflate(parts[2]) if body[0] else parts[2]
+    # Language, translated keyword and text follow the compression flag and method.
+    strings = body[2:].split(b"\0", _ITXT_STRINGS - 1)
+    if len(strings) < _ITXT_STRINGS:
+        raise BrokenMediaError("an international text chunk is truncated")
+    is_compressed = body[0] != 0
+    return decompress(strings[-1]) if is_compressed else strings[-1]
 
 
-def inflate(packed: bytes) -> bytes:
-    """Unpack a zlib stream of at most `MAX_TEXT_BYTES`.
+def decompress(compressed: bytes) -> bytes:
+    """Decompress a zlib stream to at most `MAX_TEXT_BYTES`.
 
     Raises:
-        BrokenMediaError: It is damaged, cut off, or unpacks to more.
+        BrokenMediaError: It is damaged, truncated, or decompresses to more.
     """
-    unpacker = zlib.decompressobj()
+    decompressor = zlib.decompressobj()
     try:
-        text = unpacker.decompress(packed, MAX_TEXT_BYTES + 1)
+        # One byte more than allowed shows a larger text without decompressing all of it.
+        text = decompressor.decompress(compressed, MAX_TEXT_BYTES + 1)
     except zlib.error as error:
-        raise BrokenMediaError(f"a packed text is damaged: {error}") from error
+        raise BrokenMediaError(f"a compressed text is damaged: {error}") from error
     if len(text) > MAX_TEXT_BYTES:
-        raise BrokenMediaError(f"a packed text unpacks to more than {MAX_TEXT_BYTES} bytes")
-    if not unpacker.eof:
-        raise BrokenMediaError("a packed text is cut off")
+        raise BrokenMediaError(f"a compressed text has more than {MAX_TEXT_BYTES} bytes")
+    if not decompressor.eof:
+        raise BrokenMediaError("a compressed text is truncated")
     return text

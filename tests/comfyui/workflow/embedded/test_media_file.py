@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.files import open_regular
-from comfywatchman.comfyui.workflow.embedded.source import BrokenMediaError, EmbeddedTexts, MediaFile
+from comfywatchman.comfyui.workflow.embedded.media_file import BrokenMediaError, EmbeddedTexts, MediaFile
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_broken(tmp_path: Path) -> None:
@@ -46,4 +46,4 @@ def test_a_found_text_is_not_replaced() -> None:
     texts.offer("workflow", b'{"b": 2}')
     texts.offer("title", b"A cat")
     assert texts.workflow == b'{"a": 1}'
-    assert not texts.complete
+    assert not texts.is_complete

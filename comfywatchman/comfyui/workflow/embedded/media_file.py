@@ -1,4 +1,4 @@
-"""A media file as its readers see it: parts by offset, within a budget, and the texts found in it."""
+"""Read parts of a media file within a budget, and collect the workflow texts found in it."""
 
 from __future__ import annotations
 
@@ -12,36 +12,39 @@ MAX_TEXT_BYTES: Final = 32 << 20
 """The longest workflow text that is read; real ones stay under 5 MB."""
 
 _MAX_READ_BYTES: Final = 160 << 20
-_MAX_STEPS: Final = 400_000
+_MAX_READS: Final = 400_000
 _WINDOW_BYTES: Final = 4096
+_PADDING: Final = b"\0 \t\r\n"
 _KEYS: Final = ("workflow", "prompt")
+_LABELS: Final = frozenset({b"workflow", b"prompt"})
+_LABEL_BYTES: Final = 16
 _EMPTY: Final = frozenset({b"", b"{}", b"null", b'""', b"undefined"})
 _COMMENT_KEYS: Final = frozenset({"comment", "\u00a9cmt"})
 
 
 class BrokenMediaError(ValueError):
-    """A container contradicts itself or its limits where a workflow could stand; the text says how."""
+    """A container contradicts itself or exceeds a limit where a workflow could be; the message gives the reason."""
 
 
 class MediaFile:
-    """A file read in parts.
+    """A file that is read in parts.
 
-    A budget over all reads keeps a hostile file from costing more than a big honest one.
+    A budget over all reads keeps a malicious file from costing more than a large valid one.
 
     Args:
-        descriptor: An open regular file; stays the caller's.
+        descriptor: Descriptor of a regular file; the caller closes it.
         size: Its length in bytes.
     """
 
-    __slots__ = ("_bytes_left", "_descriptor", "_steps_left", "_window", "_window_at", "size")
+    __slots__ = ("_bytes_left", "_descriptor", "_reads_left", "_window", "_window_offset", "size")
 
     def __init__(self, descriptor: int, size: int) -> None:
         self.size = size
         self._descriptor = descriptor
         self._bytes_left = _MAX_READ_BYTES
-        self._steps_left = _MAX_STEPS
+        self._reads_left = _MAX_READS
         self._window = b""
-        self._window_at = 0
+        self._window_offset = 0
 
     def peek(self, offset: int, count: int) -> bytes:
         """Return up to `count` bytes at an offset, fewer at the end of the file.
@@ -49,12 +52,12 @@ class MediaFile:
         Raises:
             BrokenMediaError: The budget is spent.
         """
-        self._steps_left -= 1
-        if self._steps_left < 0:
+        self._reads_left -= 1
+        if self._reads_left < 0:
             raise BrokenMediaError("it has more parts than any real media file")
-        start = offset - self._window_at
+        start = offset - self._window_offset
         if start < 0 or start + count > len(self._window):
-            self._refill(offset, count)
+            self._refill_window(offset, count)
             start = 0
         return self._window[start : start + count]
 
@@ -65,28 +68,30 @@ class MediaFile:
             BrokenMediaError: The file ends before that, or the budget is spent.
         """
         if offset + count > self.size:
-            raise BrokenMediaError(f"{count} bytes are announced at {offset}, but the file has only {self.size}")
+            raise BrokenMediaError(f"it announces {count} bytes at {offset}, but the file has only {self.size}")
         part = self.peek(offset, count)
         if len(part) < count:
+            # Another program truncated the file after it was opened.
             raise BrokenMediaError(f"the file ends at {offset + len(part)} while it is read")
         return part
 
-    def _refill(self, offset: int, count: int) -> None:
+    def _refill_window(self, offset: int, count: int) -> None:
+        # Headers of consecutive parts lie close together: one window serves many small reads, which cost no budget.
         if count > _WINDOW_BYTES:
             self._bytes_left -= count
             if self._bytes_left < 0:
                 raise BrokenMediaError(f"its metadata has more than {_MAX_READ_BYTES} bytes")
         available = max(0, self.size - offset)
-        wanted = min(max(count, _WINDOW_BYTES), available)
-        self._window = os.pread(self._descriptor, wanted, offset) if available else b""
-        self._window_at = offset
+        window_bytes = min(max(count, _WINDOW_BYTES), available)
+        self._window = os.pread(self._descriptor, window_bytes, offset) if available else b""
+        self._window_offset = offset
 
 
 class EmbeddedTexts:
-    """The texts found under the keys `workflow` and `prompt`.
+    """Collects the texts under the keys `workflow` and `prompt`.
 
     Args:
-        last_counts: Of several texts under one key, written in lower case, the last counts; else the first.
+        last_counts: Whether the last of several texts under one lower-case key counts, instead of the first.
     """
 
     __slots__ = ("_last_counts", "prompt", "workflow")
@@ -97,19 +102,22 @@ class EmbeddedTexts:
         self.prompt: bytes | None = None
 
     @property
-    def complete(self) -> bool:
-        """Say whether nothing more needs to be looked for."""
+    def is_complete(self) -> bool:
+        """Whether no further text would be kept."""
         return not self._last_counts and self.workflow is not None and self.prompt is not None
 
     def wants(self, key: str) -> bool:
-        """Say whether a value under this key (in any letter case) would be kept."""
+        """Return whether a value under this key (in any letter case) would be kept."""
         name = key.lower()
         if name in _COMMENT_KEYS:
-            return not self.complete
-        return name in _KEYS and (getattr(self, name) is None or (self._last_counts and key == name))
+            return not self.is_complete
+        if name not in _KEYS:
+            return False
+        is_free = getattr(self, name) is None
+        return is_free or (self._last_counts and key == name)
 
     def offer(self, key: str, value: bytes) -> None:
-        """Keep a value when its key is `workflow`, `prompt` or the comment that video savers put both into.
+        """Keep a value when its key is `workflow`, `prompt`, or the comment in which video savers store both.
 
         Args:
             key: The container's key, in any letter case.
@@ -126,34 +134,34 @@ class EmbeddedTexts:
         if name in _COMMENT_KEYS:
             self.offer_object(value)
             return
-        text = _to_utf8(value.strip(b"\0 \t\r\n"))
+        text = _to_utf8(value.strip(_PADDING))
         if text not in _EMPTY:
             setattr(self, name, text)
 
     def offer_labelled(self, value: bytes) -> None:
         """Keep a text of the form `workflow:{...}` or `prompt:{...}`, or an object with those keys."""
-        label, colon, rest = value[:16].partition(b":")
-        if colon and label.lower() in {b"workflow", b"prompt"}:
-            self.offer(label.decode("ascii"), value[len(label) + 1 :] if rest else b"")
-        elif value[:16].lstrip().startswith(b"{"):
+        label, colon, _ = value[:_LABEL_BYTES].partition(b":")
+        if colon and label.lower() in _LABELS:
+            self.offer(label.decode("ascii"), value[len(label) + 1 :])
+        elif value[:_LABEL_BYTES].lstrip().startswith(b"{"):
             self.offer("comment", value)
 
     def offer_object(self, text: bytes) -> None:
-        """Keep `workflow` and `prompt` of a JSON object; any other text is somebody else's and is passed over."""
+        """Keep `workflow` and `prompt` of a JSON object; any other text belongs to another program and is ignored."""
         if not text.lstrip().startswith(b"{"):
             return
         if has_too_many_values(text):
-            raise BrokenMediaError("a text of it holds too many values")
+            raise BrokenMediaError("one of its texts has too many values")
         try:
-            found = json.loads(_to_utf8(text.strip(b"\0 \t\r\n")))
+            content = json.loads(_to_utf8(text.strip(_PADDING)))
         except (ValueError, RecursionError):
             return
-        self.offer_members(found)
+        self.offer_members(content)
 
-    def offer_members(self, found: dict[str, object]) -> None:
-        """Keep the members `workflow` and `prompt` of a parsed object, which may hold JSON text or the thing itself."""
+    def offer_members(self, content: dict[str, object]) -> None:
+        """Keep the members `workflow` and `prompt` of a parsed object, which are JSON text or the JSON itself."""
         for key in _KEYS:
-            member = found.get(key)
+            member = content.get(key)
             if isinstance(member, str):
                 self.offer(key, member.encode("utf-8", "surrogatepass"))
             elif isinstance(member, dict):
@@ -164,5 +172,6 @@ def _to_utf8(text: bytes) -> bytes:
     try:
         text.decode()
     except UnicodeDecodeError:
+        # PNG text chunks are Latin-1 by the specification, but savers write UTF-8 into them.
         return text.decode("latin-1").encode()
     return text
