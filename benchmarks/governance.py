@@ -68,7 +68,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def plain_sync(ground: GovContext, environment: Path) -> float:
     """Make a new environment with uv alone."""
-    with staging.open_staging(ground) as work:
+    with staging.open_staging(ground.layout) as work:
         took = seconds(lambda: ground.uv.sync(work.folder, environment, python=ground.python, link_mode="hardlink"))
     shutil.rmtree(environment)
     return took

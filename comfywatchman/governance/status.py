@@ -76,15 +76,15 @@ class GovStatus(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-def read_status(ground: GovContext) -> GovStatus:
+def read_status(context: GovContext) -> GovStatus:
     """Return how a governed root stands."""
-    layout = ground.layout
+    layout = context.layout
     key = generation.current_key(layout)
     mark = generation.read_mark(layout, key)
     lines = sorted(read_transaction_summaries(layout), key=lambda line: line.txid, reverse=True)
     return GovStatus(
         root=printable_path(layout.root),
-        comfyui=printable_path(ground.comfyui),
+        comfyui=printable_path(context.comfyui),
         prod_env_exists=mark is not None,
         lock_exists=layout.lock.is_file(),
         generation=key,
@@ -96,7 +96,7 @@ def read_status(ground: GovContext) -> GovStatus:
         pending=sum(line.status in PENDING for line in lines),
         recent=tuple(lines[:_RECENT]),
         snapshots=len(snapshot.read_all(layout)),
-        note=ground.note,
+        note=context.note,
     )
 
 

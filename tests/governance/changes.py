@@ -30,20 +30,20 @@ from tests.governance.contexts import Site
 CHECKOUT = Path(__file__).parents[2]
 
 
-def promote(ground: GovContext, node_id: str, lines: Sequence[str], *, pins: Sequence[str] = ()) -> Operation:
+def promote(context: GovContext, node_id: str, lines: Sequence[str], *, pins: Sequence[str] = ()) -> Operation:
     """Give a node's group these lines, register it, and commit."""
     group = truth.node_group(node_id)
-    plugin = RegisteredNode(id=node_id, git_url="", ref="", path=str(ground.custom_nodes / node_id), group=group)
+    plugin = RegisteredNode(id=node_id, git_url="", ref="", path=str(context.custom_nodes / node_id), group=group)
 
     def edit(work: StagingDir) -> None:
         work.edit_project(lambda text: truth.set_group(text, group, lines))
         known = work.read_registry().plugins
         work.write_registry(NodeRegistry(plugins={**known, node_id: plugin}))
 
-    return commit_change(ground, edit, kind="promote", ref=node_id, pins=pins)
+    return commit_change(context, edit, kind="promote", ref=node_id, pins=pins)
 
 
-def remove(ground: GovContext, node_id: str) -> Operation:
+def remove(context: GovContext, node_id: str) -> Operation:
     """Take a node's group and record away, and commit."""
 
     def edit(work: StagingDir) -> None:
@@ -51,35 +51,36 @@ def remove(ground: GovContext, node_id: str) -> Operation:
         known = work.read_registry().plugins
         work.write_registry(NodeRegistry(plugins={name: one for name, one in known.items() if name != node_id}))
 
-    return commit_change(ground, edit, kind="remove", ref=node_id)
+    return commit_change(context, edit, kind="remove", ref=node_id)
 
 
 def commit_change(
-    ground: GovContext, edit: Callable[[StagingDir], None], *, kind: OperationKind, ref: str, pins: Sequence[str] = ()
+    context: GovContext, edit: Callable[[StagingDir], None], *, kind: OperationKind, ref: str, pins: Sequence[str] = ()
 ) -> Operation:
     """Edit copies of the truth files, resolve, build, commit."""
-    layout = ground.layout
-    with staging.open_staging(ground) as work:
+    layout = context.layout
+    with staging.open_staging(context.layout) as work:
         edit(work)
-        ended = work.lock(ground, pins=pins)
+        ended = work.lock(context.uv, context.python, pins=pins)
         assert ended.is_success, ended.errors
-        mark = generation.build(ground, work.folder)
+        mark = generation.build(context, work.folder)
         assert not isinstance(mark, UvResult), mark.errors
         pre = snapshot.create(
-            layout, ground.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
+            layout, context.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
         )
         return commit.publish(
-            ground, commit.prepare(ground, work, kind=kind, ref=ref, key=mark.key, pre_snapshot=pre.id)
+            context,
+            commit.prepare(context.layout, context.clock, work, kind=kind, ref=ref, key=mark.key, pre_snapshot=pre.id),
         )
 
 
-def add_and_promote(ground: GovContext, node_id: str) -> Transaction:
+def add_and_promote(context: GovContext, node_id: str) -> Transaction:
     """Register a node whose folder is there, try it, and promote it: what `gov node add`, `tx run`, `tx promote` do."""
-    if node_id not in staging.read_registry(ground.layout).plugins:
-        adopt_node(ground, node_id)
-    tried = transaction.run(ground, node_id)
+    if node_id not in staging.read_registry(context.layout).plugins:
+        adopt_node(context, node_id)
+    tried = transaction.run(context, node_id)
     assert tried.status == "completed", tried.error
-    done = promotion.promote(ground, tried.txid, promotion.Consent(), report=_fail_on_conflict)
+    done = promotion.promote(context, tried.txid, promotion.Consent(), report=_fail_on_conflict)
     assert done.status == "promoted", done.error
     return done
 
@@ -108,7 +109,7 @@ def assert_consistent(site: Site) -> None:
     key = generation.current_key(layout)
     mark = generation.read_mark(layout, key)
     assert mark is not None
-    hashes = snapshot.hash_contents(snapshot.read_truth_files(layout.root, layout))
+    hashes = snapshot.hash_contents(snapshot.read_root_files(layout))
     assert mark.lock_sha256 == hashes["uv.lock"]
     registered = {truth.node_group(name) for name in staging.read_registry(layout).plugins}
     assert {name for name in truth.parse_groups(layout.pyproject.read_text()) if name.startswith("node-")} <= registered
@@ -129,25 +130,25 @@ def assert_consistent(site: Site) -> None:
 
 def main() -> None:
     folder, what, *rest = sys.argv[1:]
-    with Site(Path(folder)).opened(what) as ground:
+    with Site(Path(folder)).opened(what) as context:
         print("opened", flush=True)  # noqa: T201 - whoever kills waits for it
         if what == "init":
-            init(ground)
+            init(context)
         elif what == "promote":
-            promote(ground, rest[0], rest[1:])
+            promote(context, rest[0], rest[1:])
         elif what == "remove":
-            remove(ground, rest[0])
+            remove(context, rest[0])
         elif what == "chain":
-            add_and_promote(ground, rest[0])
+            add_and_promote(context, rest[0])
         elif what == "drop":
-            registry.unregister(ground, rest[0])
+            registry.unregister(context, rest[0])
         elif what == "rollback":
-            metas = snapshot.read_all(ground.layout)
-            rollback(ground, metas[int(rest[0]) % len(metas)].id)
+            metas = snapshot.read_all(context.layout)
+            rollback(context, metas[int(rest[0]) % len(metas)].id)
         elif what == "undo":
-            last = read_operations(ground.layout)[-1]
+            last = read_operations(context.layout)[-1]
             if last.pre_snapshot is not None and last.status == "success":
-                undo(ground, last.op_id)
+                undo(context, last.op_id)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Site:
 
     @contextmanager
     def opened(self, command: str = "test", *, patience_seconds: float = 60.0) -> Iterator[GovContext]:
-        """Open the ground as a command does."""
+        """Open the context as a command does."""
         with open_context(
             self.root,
             comfyui=self.comfyui,
@@ -67,8 +67,8 @@ class Site:
             network=self.network,
             is_new=True,
             patience_seconds=patience_seconds,
-        ) as ground:
-            yield ground
+        ) as context:
+            yield context
 
     def configure(self, **tables: dict[str, object]) -> None:
         """Change keys of the root's config.toml: `site.configure(tx={"smoke_test_cmd": "true"})`."""
@@ -82,8 +82,8 @@ class Site:
 
     def init(self) -> None:
         """Run what `gov init` runs."""
-        with self.opened("init") as ground:
-            environment_init.init(ground)
+        with self.opened("init") as context:
+            environment_init.init(context)
 
     def run_in_production(self, code: str) -> str:
         """Run code with production's interpreter, from its real path, and return what it printed."""

@@ -46,7 +46,7 @@ def add_to_production(site: Site, name: str, *requirements: str, files: dict[str
 
 def read_truth_and_production(site: Site) -> tuple[dict[str, bytes], str | None]:
     """Return the truth files and the environment in production."""
-    return snapshot.read_truth_files(site.root, site.layout), generation.current_key(site.layout)
+    return snapshot.read_root_files(site.layout), generation.current_key(site.layout)
 
 
 def read_installed(site: Site) -> dict[str, str]:

@@ -37,8 +37,8 @@ def test_a_damaged_lock_is_not_replaced_by_one_with_other_versions(site: Site) -
     with pytest.raises(Failure) as caught:
         site.init()
     assert "gov rollback" in (caught.value.hint or "")
-    with site.opened() as ground:
-        rollback.rollback(ground, kept.id)
+    with site.opened() as context:
+        rollback.rollback(context, kept.id)
     assert site.layout.lock.read_bytes() == before
 
 
@@ -55,14 +55,14 @@ def test_a_file_in_the_place_of_a_folder_is_told(site: Site, name: str) -> None:
 
 def test_the_last_change_can_be_undone_however_few_snapshots_are_kept(site: Site) -> None:
     site.configure(rollback={"snapshot_retention": 1})
-    with site.opened() as ground:
+    with site.opened() as context:
         add_node(
-            ground,
+            context,
             AddRequest(str(create_repository(site.folder / "n1")), allow_local=True),
             find_pack=lambda _pack_id: None,
         )
         last = rollback.read_operations(site.layout)[-1]
-        rollback.undo(ground, last.op_id)
+        rollback.undo(context, last.op_id)
     assert len(snapshot.read_all(site.layout)) == 2
 
 
@@ -71,8 +71,8 @@ def test_no_root_is_made_among_comfyuis_own_files(site: Site, place: str) -> Non
     opening = open_context(
         site.comfyui / place, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True
     )
-    with pytest.raises(Failure) as caught, opening as ground:
-        init.init(ground)
+    with pytest.raises(Failure) as caught, opening as context:
+        init.init(context)
     assert caught.value.code == "gov-root-misplaced"
     assert {path.name for path in site.comfyui.rglob("*")} == {"custom_nodes", "main.py", "requirements.txt"}
 
@@ -81,9 +81,9 @@ def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
     root = site.comfyui / "env"
     (root / "state").mkdir(parents=True)
     (root / "config.toml").write_bytes(site.layout.config.read_bytes())
-    with open_context(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as ground:
-        init.init(ground)
-        assert generation.current_key(ground.layout)
+    with open_context(root, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True) as context:
+        init.init(context)
+        assert generation.current_key(context.layout)
 
 
 @pytest.mark.parametrize("name", ["bin/python", "pyvenv.cfg"])

@@ -56,7 +56,7 @@ def recovered(site: Site) -> bool:
     assert list(layout.work.iterdir()) == []
     mark = generation.read_mark(layout, generation.current_key(layout))
     assert mark is not None
-    assert mark.lock_sha256 == snapshot.hash_contents(snapshot.read_truth_files(layout.root, layout))["uv.lock"]
+    assert mark.lock_sha256 == snapshot.hash_contents(snapshot.read_root_files(layout))["uv.lock"]
     imports = ", ".join(package.name for package in mark.packages)
     assert site.run_in_production(f"import {imports}; print('well')") == "well"
     plugin = staging.read_registry(layout).plugins.get("pack")

@@ -42,7 +42,7 @@ def resolve(context: click.Context, txid: str, pins: tuple[str, ...], drop: tupl
         pins = _prompt_for_pins(read_gov(context.obj), txid)
     with open_gov(context.obj, f"resolve {txid}", words="Trying the pins") as (ground, _tell):
         done = conflict_resolve.resolve(ground, txid, pins, drop=drop)
-        report = conflict_resolve.read_report(ground, txid) if done.status == "needs_resolution" else None
+        report = conflict_resolve.read_report(ground.layout, txid) if done.status == "needs_resolution" else None
     if as_json:
         print_result(context, {"transaction": done, "conflict": report})
     else:
@@ -60,7 +60,7 @@ def _prompt_for_pins(ground: GovContext, txid: str) -> tuple[str, ...]:
     from comfywatchman.governance.transactions import transaction
 
     transaction.read(ground.layout, txid)
-    report = conflict_resolve.read_report(ground, txid)
+    report = conflict_resolve.read_report(ground.layout, txid)
     if report is None:
         click.echo("There is no conflict report of this transaction.")
         return ()

@@ -83,7 +83,7 @@ def inspect(context: click.Context, txid: str, as_json: bool) -> None:
 
     ground = read_gov(context.obj)
     found = transaction.read(ground.layout, txid)
-    report = resolve.read_report(ground, txid)
+    report = resolve.read_report(ground.layout, txid)
     if as_json:
         print_result(context, {"transaction": found, "conflict": report})
         return
@@ -137,7 +137,7 @@ def promote(
     consent = promotion.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
     with open_gov(context.obj, f"tx promote {txid}", words="Promoting") as (ground, tell):
         done = promotion.promote(ground, txid, consent, report=conflict_report.report_conflict, progress=tell)
-        clash = resolve.read_report(ground, txid) if done.status == "needs_resolution" else None
+        clash = resolve.read_report(ground.layout, txid) if done.status == "needs_resolution" else None
     if as_json:
         print_result(context, done)
     elif done.status == "promoted":

@@ -43,7 +43,7 @@ class LockFacts:
 def collect(context: CheckContext) -> LockFacts:
     """Compare the truth files with the last operation; run uv when they differ and there is no time limit."""
     layout = context.layout
-    hashes = {name: hash_file(layout.truth(name)) for name in TRUTH_FILES}
+    hashes = {name: hash_file(layout.truth_file(name)) for name in TRUTH_FILES}
     changed_files = _find_changed_files(layout, hashes)
     has_pyproject = hashes["pyproject.toml"] is not None
     has_lock = hashes["uv.lock"] is not None

@@ -28,13 +28,13 @@ class ResolutionProbe:
     """Resolves parts of a text of pyproject.toml in private folders.
 
     Attributes:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         project: The text.
         most_resolutions: How often uv may be asked.
         most_seconds: How long all of it may take.
     """
 
-    ground: GovContext
+    context: GovContext
     project: str
     most_resolutions: int = MAX_RESOLUTIONS
     most_seconds: float = MAX_SECONDS
@@ -43,7 +43,7 @@ class ResolutionProbe:
     _began: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._began = self.ground.clock.monotonic()
+        self._began = self.context.clock.monotonic()
 
     def fails(self, lines: Sequence[DeclaredRequirement]) -> bool:
         """Say whether these lines alone cannot be met together.
@@ -79,7 +79,7 @@ class ResolutionProbe:
         """
         self.count_resolution()
         found = trial_resolution.resolve_versions(
-            self.ground, set_group(render_subset(self.project, ()), BASE_GROUP, [pin])
+            self.context, set_group(render_subset(self.project, ()), BASE_GROUP, [pin])
         )
         return isinstance(found, UvResult) and classify(found.status, found.errors) == "not_found"
 
@@ -89,11 +89,11 @@ class ResolutionProbe:
         Raises:
             Undecided: The budget is used up, or without a network no answer could be trusted.
         """
-        network = self.ground.settings.network
+        network = self.context.settings.network
         if network.offline and not network.no_index:
             # A part may need metadata that nobody fetched; offline, uv then blames whoever is left.
             raise ProbeUndecided("the network is off, so parts of them cannot be resolved")
-        seconds = self.ground.clock.monotonic() - self._began
+        seconds = self.context.clock.monotonic() - self._began
         if self._asked >= self.most_resolutions or seconds >= self.most_seconds:
             raise ProbeUndecided("that would take too many resolutions")
         self._asked += 1
@@ -106,7 +106,7 @@ class ResolutionProbe:
         return self._known[key]
 
     def _asked_of_uv(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
-        found = trial_resolution.resolve_versions(self.ground, render_subset(self.project, lines))
+        found = trial_resolution.resolve_versions(self.context, render_subset(self.project, lines))
         if not isinstance(found, UvResult):
             return found
         kind = classify(found.status, found.errors)

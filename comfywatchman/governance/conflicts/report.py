@@ -62,12 +62,12 @@ class _ConflictAnalysis:
 
 
 def report_conflict(
-    ground: GovContext, tried: Transaction, ended: UvResult, project: Path, *, step: LockStep = "promote"
+    context: GovContext, tried: Transaction, ended: UvResult, project: Path, *, step: LockStep = "promote"
 ) -> ConflictReport:
     """Say why a lock failed, and keep that as `state/conflicts/<txid>.json` beside uv's own words.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         tried: The transaction whose promotion or resolution failed.
         ended: How uv ended.
         project: The folder with the pyproject.toml that could not be locked.
@@ -76,19 +76,19 @@ def report_conflict(
     Raises:
         Failure: `state-unwritable`, or `gov-truth-damaged`.
     """
-    layout = ground.layout
+    layout = context.layout
     raw = layout.logs / f"{tried.txid}.{step}.lock.log"
     write_atomic(raw, f"{ended.output}\n{ended.errors}".strip().encode() + b"\n", mode=0o600)
     text = read_regular(project / "pyproject.toml", max_bytes=MAX_TRUTH_BYTES).decode("utf-8")
     kind = error_parser.classify(ended.status, ended.errors)
     tested = pin_tried_versions(tried.post_freeze, but={pin.partition("==")[0] for pin in tried.resolution_pins})
     lines = parse_declared(text, tested)
-    found = _analyze(ResolutionProbe(ground, text), kind, lines, ended.errors, tried)
+    found = _analyze(ResolutionProbe(context, text), kind, lines, ended.errors, tried)
     kind = "not_found" if found.is_pin else kind
     answer = ConflictReport(
         txid=tried.txid,
         node_id=tried.node_id,
-        created_at=format_utc(ground.clock.now()),
+        created_at=format_utc(context.clock.now()),
         kind=kind,
         confidence="verified" if found.clash else "unparsed",
         summary=_summarize(kind, found, ended.errors, tried.txid),

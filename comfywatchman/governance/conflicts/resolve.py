@@ -17,6 +17,7 @@ from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes import registry as node_registry
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.lock_file import parse_freeze_lines
 from comfywatchman.governance.store.records import ConflictReport, PromotionPlan, RequirementEdge, Transaction
 from comfywatchman.governance.store.truth import Override
@@ -46,17 +47,17 @@ def list_choices(report: ConflictReport) -> tuple[PinChoice, ...]:
     return tuple(PinChoice(pin, _find_overruled(pin, report)) for pin in report.suggestions)
 
 
-def read_report(ground: GovContext, txid: str) -> ConflictReport | None:
+def read_report(layout: GovLayout, txid: str) -> ConflictReport | None:
     """Return a transaction's conflict report; None when there is none, or it cannot be read."""
-    found = read_state(ground.layout.conflicts / f"{txid}.json", ConflictReport, only_look=True)
+    found = read_state(layout.conflicts / f"{txid}.json", ConflictReport, only_look=True)
     return found if isinstance(found, ConflictReport) else None
 
 
-def resolve(ground: GovContext, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
+def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
     """Try pins on a transaction's plan in a private folder; production and the truth files stay as they are.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         txid: The transaction.
         pins: Further pins, `package==version`, beside those of earlier calls; of two for a package the later holds.
             None at all asks whether what went wrong has gone by itself.
@@ -69,21 +70,21 @@ def resolve(ground: GovContext, txid: str, pins: Sequence[str], *, drop: Sequenc
         Failure: `gov-bad-pin`, `gov-transaction-unknown`, `gov-transaction-state`, `gov-node-unknown`,
             `gov-candidate-stale`: the transaction is as it was then.
     """
-    tried = transaction.read(ground.layout, txid)
+    tried = transaction.read(context.layout, txid)
     plan = _require_resolvable(tried)
-    node_registry.require(ground, tried.node_id)
-    promotion.require_fresh(ground, tried)
+    node_registry.require(context, tried.node_id)
+    promotion.require_fresh(context, tried)
     chosen = overrides.merge_pins(overrides.drop_pins(tried.resolution_pins, drop), pins)
     pinned = msgspec.structs.replace(tried, resolution_pins=chosen)
-    with staging.open_staging(ground) as work:
-        entries = _find_entries(ground, work, pinned, plan)
+    with staging.open_staging(context.layout) as work:
+        entries = _find_entries(context, work, pinned, plan)
         planned = msgspec.structs.replace(plan, override_additions=tuple(map(overrides.to_record, entries)))
         promotion.write_plan(work, tried.node_id, planned)
-        ended = promotion.lock_tried_versions(ground, work, pinned)
+        ended = promotion.lock_tried_versions(context, work, pinned)
         if ended.is_success:
-            return _save_resolved(ground, pinned, planned, work)
-        report = conflict_report.report_conflict(ground, pinned, ended, work.folder, step="resolve")
-    return _save_unresolved(ground, pinned, report)
+            return _save_resolved(context, pinned, planned, work)
+        report = conflict_report.report_conflict(context, pinned, ended, work.folder, step="resolve")
+    return _save_unresolved(context, pinned, report)
 
 
 def _require_resolvable(tried: Transaction) -> PromotionPlan:
@@ -103,7 +104,7 @@ def _require_resolvable(tried: Transaction) -> PromotionPlan:
 
 
 def _find_entries(
-    ground: GovContext, work: StagingDir, pinned: Transaction, plan: PromotionPlan
+    context: GovContext, work: StagingDir, pinned: Transaction, plan: PromotionPlan
 ) -> tuple[Override, ...]:
     """Return the narrowest overrides that these pins work with, those of everybody when none do.
 
@@ -116,30 +117,30 @@ def _find_entries(
         both = overrides.merge_node_overrides((), (), [earlier, entries])
         return overrides.set_node(text, registry, pinned.node_id, lines=plan.direct_additions, entries=both)
 
-    report = read_report(ground, pinned.txid)
+    report = read_report(context.layout, pinned.txid)
     edges = report.edges if report else ()
-    extras = trial_resolution.find_extras(ground, edited(()), environment=pinned.candidate_env)
-    found = trial_resolution.find_overrides(ground, chosen, edited, edges=edges, extras=extras)
+    extras = trial_resolution.find_extras(context.layout, edited(()), environment=pinned.candidate_env)
+    found = trial_resolution.find_overrides(context, chosen, edited, edges=edges, extras=extras)
     entries = overrides.build_global_overrides(chosen, extras) if isinstance(found, UvResult) else found
     return overrides.merge_node_overrides((), (), [earlier, entries])
 
 
-def _save_resolved(ground: GovContext, pinned: Transaction, plan: PromotionPlan, work: StagingDir) -> Transaction:
+def _save_resolved(context: GovContext, pinned: Transaction, plan: PromotionPlan, work: StagingDir) -> Transaction:
     """Keep what was found; which core packages change is now told by the lock, no longer by the trial."""
     before, after = (
-        parse_freeze_lines(path.read_text("utf-8")) for path in (ground.layout.lock, work.folder / "uv.lock")
+        parse_freeze_lines(path.read_text("utf-8")) for path in (context.layout.lock, work.folder / "uv.lock")
     )
-    impact = find_core_changes(before, after, ground.settings.policy.core_packages)
+    impact = find_core_changes(before, after, context.settings.policy.core_packages)
     return transaction.save(
-        ground,
+        context,
         msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, core_impact=impact, error=None),
     )
 
 
-def _save_unresolved(ground: GovContext, pinned: Transaction, report: ConflictReport) -> Transaction:
-    path = str(ground.layout.conflicts / f"{pinned.txid}.json")
+def _save_unresolved(context: GovContext, pinned: Transaction, report: ConflictReport) -> Transaction:
+    path = str(context.layout.conflicts / f"{pinned.txid}.json")
     return transaction.save(
-        ground,
+        context,
         msgspec.structs.replace(pinned, status="needs_resolution", conflict_report=path, error=report.summary),
     )
 

@@ -37,7 +37,7 @@ def suggest_pins(
     """
     pins: dict[str, None] = {}
     try:
-        extras = trial_resolution.find_extras(probe.ground, probe.project, environment=tried.candidate_env)
+        extras = trial_resolution.find_extras(probe.context.layout, probe.project, environment=tried.candidate_env)
         for pin in _propose_pins(probe, lines, clash, edges, tried.node_id):
             if pin not in pins and len(pins) < _MOST and _is_solution(probe, pin, edges, extras):
                 pins[pin] = None
@@ -88,5 +88,5 @@ def _is_solution(
 
     probe.count_resolution()
     return not isinstance(
-        trial_resolution.find_overrides(probe.ground, [pin], edited, edges=edges, extras=extras), UvResult
+        trial_resolution.find_overrides(probe.context, [pin], edited, edges=edges, extras=extras), UvResult
     )

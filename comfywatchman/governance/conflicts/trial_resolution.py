@@ -8,8 +8,9 @@ from pathlib import Path
 
 from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
-from comfywatchman.governance.environments.snapshot import read_truth_files
+from comfywatchman.governance.environments.snapshot import read_root_files
 from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.lock_file import parse_packages
 from comfywatchman.governance.store.records import RequirementEdge
 from comfywatchman.governance.store.truth import Override
@@ -21,20 +22,20 @@ _PROJECT = "pyproject.toml"
 _LOCK = "uv.lock"
 
 
-def resolve_versions(ground: GovContext, project: str) -> dict[str, str] | UvResult:
+def resolve_versions(context: GovContext, project: str) -> dict[str, str] | UvResult:
     """Resolve a text of pyproject.toml in a private folder.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         project: The text; what is locked now is preferred where it fits.
 
     Returns:
         The locked versions by normalised name; what uv said when there is no solution.
     """
-    now = read_truth_files(ground.layout.root).get(_LOCK)
+    now = read_root_files(context.layout).get(_LOCK)
     locked = {} if now is None else {_LOCK: now}
-    with staging.open_staging(ground, contents={_PROJECT: project.encode("utf-8"), **locked}) as work:
-        ended = work.lock(ground)
+    with staging.open_staging(context.layout, contents={_PROJECT: project.encode("utf-8"), **locked}) as work:
+        ended = work.lock(context.uv, context.python)
         if not ended.is_success:
             return ended
         packages = parse_packages((work.folder / _LOCK).read_text("utf-8"))
@@ -42,7 +43,7 @@ def resolve_versions(ground: GovContext, project: str) -> dict[str, str] | UvRes
 
 
 def find_overrides(
-    ground: GovContext,
+    context: GovContext,
     pins: Sequence[str],
     edit: Callable[[Sequence[Override]], str],
     *,
@@ -52,7 +53,7 @@ def find_overrides(
     """Find the narrowest overrides with which pins can be resolved.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         pins: Checked pins.
         edit: Gives the text of pyproject.toml with overrides in it.
         edges: Who asks for what, as far as uv said.
@@ -62,22 +63,22 @@ def find_overrides(
         The overrides; what uv said when there is no solution even with overrides of everybody.
     """
     narrow, wide = overrides.build_scoped_overrides(pins, edges, extras), overrides.build_global_overrides(pins, extras)
-    if narrow != wide and not isinstance(resolve_versions(ground, edit(narrow)), UvResult):
+    if narrow != wide and not isinstance(resolve_versions(context, edit(narrow)), UvResult):
         return narrow
-    found = resolve_versions(ground, edit(wide))
+    found = resolve_versions(context, edit(wide))
     return found if isinstance(found, UvResult) else wide
 
 
-def find_extras(ground: GovContext, project: str, *, environment: str) -> dict[str, set[str]]:
+def find_extras(layout: GovLayout, project: str, *, environment: str) -> dict[str, set[str]]:
     """Return the extras that anybody asks for: declared lines, what is locked, and what a candidate holds.
 
     Args:
-        ground: The ground.
+        layout: The governed root.
         project: The text of pyproject.toml.
         environment: The folder of a candidate environment; empty or gone for none.
     """
     declared = [line for lines in truth.parse_groups(project).values() for line in lines]
-    lock = read_truth_files(ground.layout.root).get(_LOCK, b"").decode("utf-8", "replace")
+    lock = read_root_files(layout).get(_LOCK, b"").decode("utf-8", "replace")
     return overrides.collect_extras([*declared, *_read_locked_extras(lock), *_read_installed_requirements(environment)])
 
 

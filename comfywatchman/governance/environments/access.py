@@ -1,4 +1,4 @@
-"""Opening the ground of governance: the lock is held, and what a kill left half done is finished first."""
+"""Opening the context of governance: the lock is held, and what a kill left half done is finished first."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ def open_context(
         log.info("waiting for another command", extra={"holder": _describe_holder(layout)})
     with hold_lock(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
         try:
-            ground = _build_context(layout, comfyui, clock, network, descriptor)
-            yield replace(ground, note=commit.recover(ground) or "")
+            context = _build_context(layout, comfyui, clock, network, descriptor)
+            yield replace(context, note=commit.recover(context) or "")
         finally:
             end_lock_holders(layout.lock_file)
 
 
 def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> GovContext:
-    """Return the ground without its lock, for commands that only read; what a kill left is finished if nobody works.
+    """Return the context without its lock, for commands that only read; what a kill left is finished if nobody works.
 
     Raises:
         Failure: As `open_ground`, but never `lock-held`: the note then says who works.
@@ -89,15 +89,15 @@ def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Map
         raise Failure(
             "file-unreadable", f"{printable_path(layout.root)} cannot be read: {os_error_text(error)}."
         ) from error
-    ground = _build_context(layout, comfyui, clock, network, None)
+    context = _build_context(layout, comfyui, clock, network, None)
     if not is_cut_off:
-        return ground
+        return context
     try:
         with hold_lock(layout.lock_file, command="finish a change that was cut off", clock=clock):
-            return replace(ground, note=commit.recover(ground) or "")
+            return replace(context, note=commit.recover(context) or "")
     except Failure as failure:
         note = f"A change is under way, so what is shown may be of before or after it: {failure.message}"
-        return replace(ground, note=note)
+        return replace(context, note=note)
 
 
 def _build_context(

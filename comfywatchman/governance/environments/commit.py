@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from comfywatchman.base.clock import format_utc
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
@@ -39,7 +39,8 @@ log = logging.getLogger(__name__)
 
 
 def prepare(
-    ground: GovContext,
+    layout: GovLayout,
+    clock: Clock,
     work: StagingDir,
     *,
     kind: OperationKind,
@@ -53,7 +54,8 @@ def prepare(
     """Return the journal of a change whose truth files and environment are complete; nothing is written.
 
     Args:
-        ground: The ground; its lock must be held.
+        layout: The governed root; its lock must be held.
+        clock: The clock.
         work: The new truth files.
         kind: What is done.
         ref: What it is done to.
@@ -63,11 +65,11 @@ def prepare(
         started_at: When it began; now when None.
         post_id: The name of the snapshot of after, where the truth files name it themselves; a new one when None.
     """
-    before = snapshot.hash_contents(snapshot.read_truth_files(ground.layout.root, ground.layout))
+    before = snapshot.hash_contents(snapshot.read_root_files(layout))
     after = work.hashes()
-    now = format_utc(ground.clock.now())
+    now = format_utc(clock.now())
     post = SnapshotMeta(
-        id=post_id or make_snapshot_id(ground.clock),
+        id=post_id or make_snapshot_id(clock),
         created_at=now,
         reason="init" if kind == "init" else f"{kind}_post",
         ref=ref,
@@ -75,7 +77,7 @@ def prepare(
         sha256=after,
     )
     operation = Operation(
-        op_id=make_operation_id(ground.clock),
+        op_id=make_operation_id(clock),
         kind=kind,
         ref=ref,
         started_at=started_at or now,
@@ -88,22 +90,22 @@ def prepare(
     return Journal(operation=operation, work=work.folder.name, generation=key, post_snapshot=post)
 
 
-def publish(ground: GovContext, journal: Journal) -> Operation:
+def publish(context: GovContext, journal: Journal) -> Operation:
     """Commit a change: from the moment that its journal is on disk it happens, whatever happens to this process.
 
     Raises:
         Failure: `state-unwritable` before the commit point: nothing changed. `gov-commit-unfinished` after it: the next
             command finishes what was begun, so it counts as done.
     """
-    _make_durable(ground.layout.work / journal.work)
-    write_atomic(ground.layout.journal, to_json(journal))
+    _make_durable(context.layout.work / journal.work)
+    write_atomic(context.layout.journal, to_json(journal))
     failpoint("gov.after_journal")
-    _apply(ground, journal)
-    prune(ground)
+    _apply(context, journal)
+    prune(context)
     return journal.operation
 
 
-def recover(ground: GovContext) -> str | None:
+def recover(context: GovContext) -> str | None:
     """Finish a commit that was cut off, and sweep what a kill left; the first act of every command.
 
     Returns:
@@ -112,24 +114,23 @@ def recover(ground: GovContext) -> str | None:
     Raises:
         Failure: `gov-recovery-impossible`; `gov-commit-unfinished` when it still cannot be finished.
     """
-    layout = ground.layout
+    layout = context.layout
     journal = read_state(layout.journal, Journal)
     note = None
     if isinstance(journal, CorruptFile):
         note = f"The journal of a change was damaged ({journal.reason}); it was set aside. Run: gov check"
         log.warning("damaged journal set aside", extra={"reason": journal.reason})
     elif journal is not None:
-        note = _recover_journal(ground, journal)
+        note = _recover_journal(context, journal)
         log.info("unfinished change finished", extra={"op_id": journal.operation.op_id})
-    delete_stale_files(ground)
+    delete_stale_files(layout)
     if journal is not None:
-        prune(ground)
+        prune(context)
     return note
 
 
-def delete_stale_files(ground: GovContext) -> None:
+def delete_stale_files(layout: GovLayout) -> None:
     """Delete what killed commands left: work folders, unfinished builds, temporary files, unlisted snapshots."""
-    layout = ground.layout
     if layout.work.is_dir():
         for folder in layout.work.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
@@ -139,12 +140,12 @@ def delete_stale_files(ground: GovContext) -> None:
     generation.delete_unfinished(layout)
 
 
-def prune(ground: GovContext) -> None:
+def prune(context: GovContext) -> None:
     """Keep no more snapshots and environments than the settings say; trouble with that is noted, not raised."""
     try:
         # The newest two stay whatever is configured: the last change can be undone.
-        snapshot.prune(ground.layout, retention=max(2, ground.settings.rollback.snapshot_retention))
-        generation.prune(ground, snapshot.read_all(ground.layout))
+        snapshot.prune(context.layout, retention=max(2, context.settings.rollback.snapshot_retention))
+        generation.prune(context, snapshot.read_all(context.layout))
     except (Failure, OSError) as error:
         log.warning("old snapshots or environments not pruned", extra={"reason": str(error)})
 
@@ -161,13 +162,13 @@ def _make_durable(folder: Path) -> None:
         raise unwritable_failure(folder, error) from error
 
 
-def _apply(ground: GovContext, journal: Journal) -> None:
-    layout = ground.layout
+def _apply(context: GovContext, journal: Journal) -> None:
+    layout = context.layout
     try:
         contents = snapshot.read_truth_files(layout.work / journal.work)
         for name in TRUTH_FILES:
             if name in contents:
-                write_if_changed(layout.truth(name), contents[name])
+                write_if_changed(layout.truth_file(name), contents[name])
                 failpoint("gov.after_truth")
         if journal.generation is not None:
             generation.switch_production(layout, journal.generation)
@@ -176,7 +177,7 @@ def _apply(ground: GovContext, journal: Journal) -> None:
         failpoint("gov.after_records")
         snapshot.write(layout, journal.post_snapshot, contents)
         failpoint("gov.after_snapshot")
-        _delete_node_code(ground, journal.removed_node)
+        _delete_node_code(context, journal.removed_node)
         layout.journal.unlink()
         fsync_folder(layout.journal.parent)
         failpoint("gov.after_unlink")
@@ -202,36 +203,36 @@ def _write_records(layout: GovLayout, journal: Journal) -> None:
             write_if_changed(path, to_json(msgspec.structs.replace(undone, status="undone")))
 
 
-def _delete_node_code(ground: GovContext, node_id: str | None) -> None:
+def _delete_node_code(context: GovContext, node_id: str | None) -> None:
     if not node_id or node_id in {".", ".."} or "/" in node_id:
         return
-    folder = ground.custom_nodes / node_id
+    folder = context.custom_nodes / node_id
     if folder.is_symlink():
         folder.unlink()
     elif folder.is_dir():
         shutil.rmtree(folder)
 
 
-def _recover_journal(ground: GovContext, journal: Journal) -> str:
-    layout, operation = ground.layout, journal.operation
-    if _is_complete(ground, journal):
-        _apply(ground, journal)
+def _recover_journal(context: GovContext, journal: Journal) -> str:
+    layout, operation = context.layout, journal.operation
+    if _is_complete(context, journal):
+        _apply(context, journal)
         return f"A {operation.kind} of {operation.ref} that was cut off was finished."
-    _revert(ground, journal)
+    _revert(context, journal)
     layout.journal.unlink()
     fsync_folder(layout.journal.parent)
     return f"A {operation.kind} of {operation.ref} was cut off and its files are gone; it was taken back."
 
 
-def _is_complete(ground: GovContext, journal: Journal) -> bool:
-    hashes = snapshot.hash_contents(snapshot.read_truth_files(ground.layout.work / journal.work))
+def _is_complete(context: GovContext, journal: Journal) -> bool:
+    hashes = snapshot.hash_contents(snapshot.read_truth_files(context.layout.work / journal.work))
     wanted = {name: change.post_sha256 for name, change in journal.operation.files.items() if change.post_sha256}
-    has_environment = journal.generation is None or generation.read_mark(ground.layout, journal.generation) is not None
+    has_environment = journal.generation is None or generation.read_mark(context.layout, journal.generation) is not None
     return hashes == wanted and has_environment
 
 
-def _revert(ground: GovContext, journal: Journal) -> None:
-    layout, pre = ground.layout, journal.operation.pre_snapshot
+def _revert(context: GovContext, journal: Journal) -> None:
+    layout, pre = context.layout, journal.operation.pre_snapshot
     try:
         contents, key = _read_complete_snapshot(layout, pre)
     except Failure as failure:
@@ -243,7 +244,7 @@ def _revert(ground: GovContext, journal: Journal) -> None:
             "then run: gov init",
         ) from failure
     for name, content in contents.items():
-        write_if_changed(layout.truth(name), content)
+        write_if_changed(layout.truth_file(name), content)
     generation.switch_production(layout, key)
 
 

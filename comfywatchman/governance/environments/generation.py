@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
@@ -36,13 +36,13 @@ _VERSION_CODE: Final = "import platform; print(platform.python_version())"
 log = logging.getLogger(__name__)
 
 
-def build(ground: GovContext, work: Path) -> GenerationMark | UvResult:
+def build(context: GovContext, work: Path) -> GenerationMark | UvResult:
     """Return the complete environment of a work folder's truth, built when it is not there yet.
 
     Production is not touched. A new environment is verified file by file and has passed the smoke test.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         work: A folder with pyproject.toml and uv.lock.
 
     Returns:
@@ -52,19 +52,19 @@ def build(ground: GovContext, work: Path) -> GenerationMark | UvResult:
         Failure: `gov-environment-failed` when what was built is not as its lock says or the disk is full,
             `gov-smoke-failed`, `gov-python-missing`. Nothing is left of the build.
     """
-    mode = choose_link_mode(ground)
-    version = read_python_version(ground.python)
-    layout = ground.layout
-    key = compute_key(work, python=ground.python, version=version, mode=mode)
+    mode = choose_link_mode(context.layout.root, context.settings.runtime.link_mode)
+    version = read_python_version(context.python)
+    layout = context.layout
+    key = compute_key(work, python=context.python, version=version, mode=mode)
     for name in _iter_keys(key):
         if (mark := read_mark(layout, name)) is None:
-            return _rebuild(ground, work, name, version=version, mode=mode)
+            return _rebuild(context, work, name, version=version, mode=mode)
         if is_unmodified(layout, mark):
             return mark
         if name != current_key(layout) and name not in find_in_use(layout):
             log.warning("environment was modified, built again", extra={"generation": name})
             _delete(layout.generations / name)
-            return _rebuild(ground, work, name, version=version, mode=mode)
+            return _rebuild(context, work, name, version=version, mode=mode)
     raise AssertionError("names have no end")
 
 
@@ -98,12 +98,11 @@ def read_python_version(python: Path) -> str:
     return ended.output.decode("ascii", "replace").strip()
 
 
-def choose_link_mode(ground: GovContext) -> LinkMode:
-    """Return how files come from uv's cache; `auto` means cloned where the filesystem can, else linked."""
-    configured = ground.settings.runtime.link_mode
+def choose_link_mode(root: Path, configured: Literal["auto", "clone", "hardlink", "copy"]) -> LinkMode:
+    """Return how files come from uv's cache; `auto` clones where the filesystem of the root can, else links."""
     if configured != "auto":
         return configured
-    return "clone" if can_reflink(ground.layout.root) else "hardlink"
+    return "clone" if can_reflink(root) else "hardlink"
 
 
 def read_mark(layout: GovLayout, key: str | None) -> GenerationMark | None:
@@ -174,19 +173,19 @@ def find_in_use(layout: GovLayout) -> set[str]:
     return used
 
 
-def prune(ground: GovContext, snapshots: Iterable[SnapshotMeta], *, spare: Collection[str] = ()) -> tuple[str, ...]:
+def prune(context: GovContext, snapshots: Iterable[SnapshotMeta], *, spare: Collection[str] = ()) -> tuple[str, ...]:
     """Delete environments beyond those of the newest snapshots, and what unfinished builds left.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The context; its lock must be held.
         snapshots: The kept snapshots, oldest first.
         spare: Environments to leave whatever else is true.
 
     Returns:
         The names of those deleted; never production's, nor one that a process uses.
     """
-    layout = ground.layout
-    keep = {*spare, *_newest_keys(snapshots, ground.settings.runtime.keep_generations)}
+    layout = context.layout
+    keep = {*spare, *_newest_keys(snapshots, context.settings.runtime.keep_generations)}
     keep |= {key} if (key := current_key(layout)) else set()
     doomed = [folder for folder in _list_folders(layout) if folder.name not in keep]
     if doomed:
@@ -247,22 +246,22 @@ def _iter_keys(key: str) -> Iterator[str]:
         yield f"{key}-{number}"
 
 
-def _rebuild(ground: GovContext, work: Path, key: str, *, version: str, mode: LinkMode) -> GenerationMark | UvResult:
-    environment = ground.layout.generations / key
+def _rebuild(context: GovContext, work: Path, key: str, *, version: str, mode: LinkMode) -> GenerationMark | UvResult:
+    environment = context.layout.generations / key
     try:
         shutil.rmtree(environment, ignore_errors=True)
         environment.parent.mkdir(parents=True, exist_ok=True)
-        built = _install_and_verify(ground, work, environment, mode)
+        built = _install_and_verify(context, work, environment, mode)
         if isinstance(built, UvResult):
             shutil.rmtree(environment, ignore_errors=True)
             return built
         mark = GenerationMark(
             key=key,
-            created_at=format_utc(ground.clock.now()),
+            created_at=format_utc(context.clock.now()),
             python=version,
-            uv_version=ground.uv.version,
+            uv_version=context.uv.version,
             lock_sha256=hashlib.sha256((work / "uv.lock").read_bytes()).hexdigest(),
-            packages=ground.uv.packages(environment),
+            packages=context.uv.packages(environment),
             link_mode=mode,
             unverifiable=built,
         )
@@ -277,10 +276,10 @@ def _rebuild(ground: GovContext, work: Path, key: str, *, version: str, mode: Li
 
 
 def _install_and_verify(
-    ground: GovContext, work: Path, environment: Path, mode: LinkMode
+    context: GovContext, work: Path, environment: Path, mode: LinkMode
 ) -> tuple[str, ...] | UvResult:
     """Install and verify an environment; return the files that can never be verified."""
-    ended = ground.uv.sync(work, environment, python=ground.python, link_mode=mode)
+    ended = context.uv.sync(work, environment, python=context.python, link_mode=mode)
     failpoint("gov.build_after_sync")
     if not ended.is_success:
         return ended
@@ -290,19 +289,19 @@ def _install_and_verify(
         # uv's cache holds changed files, from a node that wrote into a linked environment: get them anew, once.
         log.warning("packages in uv's cache were modified", extra={"packages": report.modified_packages})
         shutil.rmtree(environment)
-        forgotten = ground.uv.forget(report.modified_packages)
+        forgotten = context.uv.forget(report.modified_packages)
         if not forgotten.is_success:
             return forgotten
-        ended = ground.uv.sync(work, environment, python=ground.python, link_mode=mode)
+        ended = context.uv.sync(work, environment, python=context.python, link_mode=mode)
         if not ended.is_success:
             return ended
         unverifiable = _find_unverifiable(report, report := integrity.verify(environment, None))
     if report.status != "verified" and not unverifiable:
         raise _build_failed(f"it is not as it was installed: {report.in_words()}")
-    checked = ground.uv.sync(work, environment, python=ground.python, link_mode=mode, only_check=True)
+    checked = context.uv.sync(work, environment, python=context.python, link_mode=mode, only_check=True)
     if not checked.is_success:
         raise _build_failed(f"it is not as its lock says: {checked.errors.strip()}")
-    _run_smoke_test(ground, environment)
+    _run_smoke_test(context, environment)
     return unverifiable
 
 
@@ -314,15 +313,15 @@ def _find_unverifiable(before: IntegrityReport, after: IntegrityReport) -> tuple
     return after.modified_files if same else ()
 
 
-def _run_smoke_test(ground: GovContext, environment: Path) -> None:
-    command = ground.settings.tx.smoke_test_cmd or 'python -c "import sys; print(sys.version)"'
+def _run_smoke_test(context: GovContext, environment: Path) -> None:
+    command = context.settings.tx.smoke_test_cmd or 'python -c "import sys; print(sys.version)"'
     binaries = environment / "bin"
     ended = run_bounded(
         ["/bin/sh", "-c", f'PATH="$1:$PATH"; {command}', "smoke", str(binaries)],
-        timeout_seconds=ground.settings.tx.timeout_seconds,
+        timeout_seconds=context.settings.tx.timeout_seconds,
         extra_environment={"VIRTUAL_ENV": str(environment), "PYTHONDONTWRITEBYTECODE": "1"},
-        folder=ground.comfyui if ground.comfyui.is_dir() else None,
-        pass_on=ground.pass_on,
+        folder=context.comfyui if context.comfyui.is_dir() else None,
+        pass_on=context.pass_on,
     )
     if ended.status:
         said = (ended.errors or ended.output).decode("utf-8", "replace").strip().splitlines()

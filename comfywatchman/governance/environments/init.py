@@ -26,7 +26,7 @@ _DAMAGED_LOCK: Final = "Failed to parse `uv.lock`"
 """uv's words (0.13). A new lock could move every version, so it is not made behind a person's back."""
 
 
-def init(ground: GovContext) -> Operation | None:
+def init(context: GovContext) -> Operation | None:
     """Make the layout, resolve what ComfyUI needs, build its environment and put it in production.
 
     On a governed root it makes what is missing: the base group after ComfyUI was updated, the lock after an edit of
@@ -39,9 +39,9 @@ def init(ground: GovContext) -> Operation | None:
         Failure: `comfyui-not-found`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`,
             `gov-truth-damaged`. No environment goes into production then.
     """
-    layout = ground.layout
-    _require_comfyui(ground.comfyui)
-    started_at = format_utc(ground.clock.now())
+    layout = context.layout
+    _require_comfyui(context.comfyui)
+    started_at = format_utc(context.clock.now())
     folders = (layout.candidates, layout.snapshots, layout.transactions, layout.operations, layout.conflicts)
     for folder in (*folders, layout.logs, layout.work, layout.generations):
         try:
@@ -50,19 +50,22 @@ def init(ground: GovContext) -> Operation | None:
             raise unwritable_failure(folder, error, verb="made") from error
     if not layout.config.exists():
         write_atomic(layout.config, render_default_config().encode())
-    with staging.open_staging(ground) as work:
+    with staging.open_staging(context.layout) as work:
         before = work.hashes()
         _require_truth_files(before)
-        _write_truth(ground, work)
-        mark = _build_environment(ground, work)
+        _write_truth(context, work)
+        mark = _build_environment(context, work)
         if work.hashes() == before and generation.current_key(layout) == mark.key:
             return None
         current = generation.current_key(layout)
         pre = (
-            snapshot.create(layout, ground.clock, reason="init_pre", ref="init", generation=current) if before else None
+            snapshot.create(layout, context.clock, reason="init_pre", ref="init", generation=current)
+            if before
+            else None
         )
         journal = commit.prepare(
-            ground,
+            context.layout,
+            context.clock,
             work,
             kind="init",
             ref="init",
@@ -70,20 +73,20 @@ def init(ground: GovContext) -> Operation | None:
             pre_snapshot=pre.id if pre else None,
             started_at=started_at,
         )
-        return commit.publish(ground, journal)
+        return commit.publish(context, journal)
 
 
-def store_comfyui_dir(ground: GovContext) -> None:
+def store_comfyui_dir(context: GovContext) -> None:
     """Write into the governed root's `config.toml` which ComfyUI it governs, unless that stands there.
 
     Raises:
         Failure: `file-unreadable` or `file-unwritable`.
     """
-    path = ground.layout.config
+    path = context.layout.config
     document = tomlkit.parse(read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode())
     paths = document.setdefault("paths", tomlkit.table())
     if not paths.get("comfyui_dir"):
-        paths["comfyui_dir"] = str(ground.comfyui)
+        paths["comfyui_dir"] = str(context.comfyui)
         write_atomic(path, tomlkit.dumps(document).encode())
 
 
@@ -135,28 +138,28 @@ def _validate_requirement(line: str) -> str:
     return line
 
 
-def _write_truth(ground: GovContext, work: StagingDir) -> None:
-    version = ".".join(generation.read_python_version(ground.python).split(".")[:2])
+def _write_truth(context: GovContext, work: StagingDir) -> None:
+    version = ".".join(generation.read_python_version(context.python).split(".")[:2])
     if not (work.folder / "pyproject.toml").exists():
         work.write_project(
             truth.render_project(
                 python_version=version,
                 marker=f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'",
-                base=read_base_requirements(ground.comfyui),
+                base=read_base_requirements(context.comfyui),
             )
         )
     work.edit_project(lambda text: truth.set_python(text, version))
     if not (work.folder / "plugins.json").exists():
         write_atomic(work.folder / "plugins.json", to_json(NodeRegistry()))
-    needed = read_base_requirements(ground.comfyui)
+    needed = read_base_requirements(context.comfyui)
     if needed and sorted(needed) != sorted(truth.parse_groups(work.read_project()).get(truth.BASE_GROUP, ())):
         work.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, needed))
     if truth.OVERRIDES_GROUP in truth.parse_groups(work.read_project()):
         work.edit_project(truth.convert_overrides_group)
 
 
-def _build_environment(ground: GovContext, work: StagingDir) -> GenerationMark:
-    ended = work.lock(ground)
+def _build_environment(context: GovContext, work: StagingDir) -> GenerationMark:
+    ended = work.lock(context.uv, context.python)
     if not ended.is_success:
         raise Failure(
             "gov-lock-failed",
@@ -165,7 +168,7 @@ def _build_environment(ground: GovContext, work: StagingDir) -> GenerationMark:
             if _DAMAGED_LOCK in ended.errors
             else "Check the network and pyproject.toml of the governed root, then run: gov init",
         )
-    built = generation.build(ground, work.folder)
+    built = generation.build(context, work.folder)
     if isinstance(built, UvResult):
         raise Failure(
             "gov-environment-failed",

@@ -23,7 +23,7 @@ _MAX_PLUGINS_BYTES: Final = 16 << 20
 _OLD_PRODUCTION: Final = ".venv-prod.before-migrate"
 
 
-def migrate(ground: GovContext) -> tuple[str, ...]:
+def migrate(context: GovContext) -> tuple[str, ...]:
     """Bring every file to this version's form; one that cannot be read stays as it is and is named.
 
     The truth files change in one commit that `gov undo` takes back. A production environment of the first `gov`, which
@@ -35,20 +35,20 @@ def migrate(ground: GovContext) -> tuple[str, ...]:
     Raises:
         Failure: As `gov init`.
     """
-    done = [line for line in _rewrite_records(ground) if line]
-    with staging.open_staging(ground) as work:
+    done = [line for line in _rewrite_records(context) if line]
+    with staging.open_staging(context.layout) as work:
         before = work.hashes()
-        work.write_registry(_convert_registry(work.folder / "plugins.json", ground))
+        work.write_registry(_convert_registry(work.folder / "plugins.json", context))
         work.edit_project(truth.convert_overrides_group)
-        if work.hashes() != before or not ground.layout.production.is_symlink():
-            done.append(_commit_truth(ground, work))
+        if work.hashes() != before or not context.layout.production.is_symlink():
+            done.append(_commit_truth(context, work))
     return tuple(done)
 
 
-def _commit_truth(ground: GovContext, work: StagingDir) -> str:
-    started_at, layout = format_utc(ground.clock.now()), ground.layout
-    ended = work.lock(ground)
-    built = generation.build(ground, work.folder) if ended.is_success else ended
+def _commit_truth(context: GovContext, work: StagingDir) -> str:
+    started_at, layout = format_utc(context.clock.now()), context.layout
+    ended = work.lock(context.uv, context.python)
+    built = generation.build(context, work.folder) if ended.is_success else ended
     if isinstance(built, UvResult):
         raise Failure(
             "gov-lock-failed",
@@ -56,18 +56,25 @@ def _commit_truth(ground: GovContext, work: StagingDir) -> str:
             hint="Nothing was changed. Check the network and pyproject.toml of the governed root.",
         )
     current = generation.current_key(layout)
-    pre = snapshot.create(layout, ground.clock, reason="migrate_pre", ref="migrate", generation=current)
+    pre = snapshot.create(layout, context.clock, reason="migrate_pre", ref="migrate", generation=current)
     journal = commit.prepare(
-        ground, work, kind="migrate", ref="migrate", key=built.key, pre_snapshot=pre.id, started_at=started_at
+        context.layout,
+        context.clock,
+        work,
+        kind="migrate",
+        ref="migrate",
+        key=built.key,
+        pre_snapshot=pre.id,
+        started_at=started_at,
     )
     if layout.production.is_dir() and not layout.production.is_symlink():
         layout.production.rename(layout.root / _OLD_PRODUCTION)
-    operation = commit.publish(ground, journal)
+    operation = commit.publish(context, journal)
     return f"The truth files are of this version's form; to take it back: gov undo {operation.op_id}"
 
 
-def _rewrite_records(ground: GovContext) -> list[str]:
-    layout = ground.layout
+def _rewrite_records(context: GovContext) -> list[str]:
+    layout = context.layout
     found = (
         (layout.transactions.glob("*.json"), Transaction),
         (layout.operations.glob("*.json"), Operation),
@@ -86,7 +93,7 @@ def _rewrite_record(path: Path, shape: type[msgspec.Struct]) -> str:
     return ""
 
 
-def _convert_registry(path: Path, ground: GovContext) -> NodeRegistry:
+def _convert_registry(path: Path, context: GovContext) -> NodeRegistry:
     """Return the register in a file of any version: a node without `path` or `group` gets what they mean."""
     if not path.exists():
         return NodeRegistry()
@@ -94,7 +101,7 @@ def _convert_registry(path: Path, ground: GovContext) -> NodeRegistry:
         read = orjson.loads(read_regular(path, max_bytes=_MAX_PLUGINS_BYTES))
         listed = read.get("plugins", {})
         entries = listed.values() if isinstance(listed, dict) else listed
-        nodes = [_convert_node(entry, ground) for entry in entries]
+        nodes = [_convert_node(entry, context) for entry in entries]
         return msgspec.convert({"plugins": {node["id"]: node for node in nodes}}, NodeRegistry)
     except (AttributeError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise Failure(
@@ -104,9 +111,9 @@ def _convert_registry(path: Path, ground: GovContext) -> NodeRegistry:
         ) from error
 
 
-def _convert_node(entry: dict[str, Any], ground: GovContext) -> dict[str, Any]:
+def _convert_node(entry: dict[str, Any], context: GovContext) -> dict[str, Any]:
     node_id = str(entry["id"])
-    path = str(ground.custom_nodes / str(entry.get("install_relpath") or node_id))
+    path = str(context.custom_nodes / str(entry.get("install_relpath") or node_id))
     return {"git_url": "", "ref": "", "path": path, "group": node_group(node_id), **_drop_nulls(entry), "id": node_id}
 
 

@@ -19,7 +19,7 @@ from comfywatchman.governance.store.records import Operation, OperationKind
 from comfywatchman.governance.uv.client import UvResult
 
 
-def rollback(ground: GovContext, snapshot_id: str) -> Operation:
+def rollback(context: GovContext, snapshot_id: str) -> Operation:
     """Make the truth files and the environment those of a snapshot; no network while its environment is kept.
 
     The code of custom nodes stays as it is.
@@ -28,27 +28,27 @@ def rollback(ground: GovContext, snapshot_id: str) -> Operation:
         Failure: `gov-snapshot-unknown` or `gov-snapshot-damaged`; or the environment, which had been pruned, could not
             be built again: `gov-environment-failed`, `gov-smoke-failed`. Production is as it was.
     """
-    contents = snapshot.read_contents(ground.layout, snapshot_id)
-    return _restore(ground, snapshot_id, contents, kind="rollback", ref=snapshot_id)
+    contents = snapshot.read_contents(context.layout, snapshot_id)
+    return _restore(context, snapshot_id, contents, kind="rollback", ref=snapshot_id)
 
 
-def undo(ground: GovContext, op_id: str) -> Operation:
+def undo(context: GovContext, op_id: str) -> Operation:
     """Go back to before an operation, if the truth files are still as it left them.
 
     Raises:
         Failure: `gov-operation-unknown`, `gov-undo-refused`, or as `rollback`. Production is as it was.
     """
-    operation = read_operation(ground.layout, op_id)
+    operation = read_operation(context.layout, op_id)
     if operation.status == "undone":
         raise _undo_refused(op_id, "it was undone already")
     if operation.pre_snapshot is None:
         raise _undo_refused(op_id, "there was nothing before it")
-    here = snapshot.hash_contents(snapshot.read_truth_files(ground.layout.root, ground.layout))
+    here = snapshot.hash_contents(snapshot.read_root_files(context.layout))
     changed = sorted(name for name, change in operation.files.items() if here.get(name) != change.post_sha256)
     if changed:
         raise _undo_refused(op_id, f"{', '.join(changed)} changed after it")
-    contents = snapshot.read_contents(ground.layout, operation.pre_snapshot)
-    return _restore(ground, operation.pre_snapshot, contents, kind="undo", ref=op_id, undone=op_id)
+    contents = snapshot.read_contents(context.layout, operation.pre_snapshot)
+    return _restore(context, operation.pre_snapshot, contents, kind="undo", ref=op_id, undone=op_id)
 
 
 def read_operation(layout: GovLayout, op_id: str) -> Operation:
@@ -72,7 +72,7 @@ def read_operations(layout: GovLayout) -> tuple[Operation, ...]:
 
 
 def _restore(
-    ground: GovContext,
+    context: GovContext,
     snapshot_id: str,
     contents: Mapping[str, bytes],
     *,
@@ -80,15 +80,17 @@ def _restore(
     ref: str,
     undone: str | None = None,
 ) -> Operation:
-    layout = ground.layout
-    started_at = format_utc(ground.clock.now())
-    with staging.open_staging(ground, contents=contents) as work:
-        key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"]) or _rebuild(ground, work, snapshot_id)
+    layout = context.layout
+    started_at = format_utc(context.clock.now())
+    with staging.open_staging(context.layout, contents=contents) as work:
+        key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"]) or _rebuild(context, work, snapshot_id)
         pre = snapshot.create(
-            layout, ground.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
+            layout, context.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
         )
-        journal = commit.prepare(ground, work, kind=kind, ref=ref, key=key, pre_snapshot=pre.id, started_at=started_at)
-        return commit.publish(ground, msgspec.structs.replace(journal, undone=undone))
+        journal = commit.prepare(
+            context.layout, context.clock, work, kind=kind, ref=ref, key=key, pre_snapshot=pre.id, started_at=started_at
+        )
+        return commit.publish(context, msgspec.structs.replace(journal, undone=undone))
 
 
 def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> str | None:
@@ -98,8 +100,8 @@ def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> s
     return mark.key if generation.is_unmodified(layout, mark) else None
 
 
-def _rebuild(ground: GovContext, work: StagingDir, snapshot_id: str) -> str:
-    built = generation.build(ground, work.folder)
+def _rebuild(context: GovContext, work: StagingDir, snapshot_id: str) -> str:
+    built = generation.build(context, work.folder)
     if isinstance(built, UvResult):
         raise Failure(
             "gov-environment-failed",

@@ -31,22 +31,30 @@ _META: Final = "meta.json"
 _UNFINISHED: Final = ".unfinished"
 
 
-def read_truth_files(folder: Path, layout: GovLayout | None = None) -> dict[str, bytes]:
-    """Return the bytes of the truth files that are there, by name.
-
-    Args:
-        folder: A folder that holds them side by side.
-        layout: Read those of a governed root in place of the folder's.
+def read_truth_files(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of the truth files in a folder that holds them side by side, by name; missing ones are left out.
 
     Raises:
-        Failure: `file-unreadable` for one that is there and cannot be read.
+        Failure: `file-unreadable` for one that exists and cannot be read.
     """
-    found: dict[str, bytes] = {}
-    for name in TRUTH_FILES:
-        path = layout.truth(name) if layout else folder / name
+    return _read_existing({name: folder / name for name in TRUTH_FILES})
+
+
+def read_root_files(layout: GovLayout) -> dict[str, bytes]:
+    """Return the bytes of a governed root's truth files, by name; missing ones are left out.
+
+    Raises:
+        Failure: `file-unreadable` for one that exists and cannot be read.
+    """
+    return _read_existing({name: layout.truth_file(name) for name in TRUTH_FILES})
+
+
+def _read_existing(paths: Mapping[str, Path]) -> dict[str, bytes]:
+    contents: dict[str, bytes] = {}
+    for name, path in paths.items():
         if path.exists():
-            found[name] = read_regular(path, max_bytes=MAX_TRUTH_BYTES)
-    return found
+            contents[name] = read_regular(path, max_bytes=MAX_TRUTH_BYTES)
+    return contents
 
 
 def hash_contents(contents: Mapping[str, bytes]) -> dict[str, str]:
@@ -67,7 +75,7 @@ def create(layout: GovLayout, clock: Clock, *, reason: str, ref: str, generation
     Raises:
         Failure: `state-unwritable` or `file-unreadable`; nothing is listed then.
     """
-    contents = read_truth_files(layout.root, layout)
+    contents = read_root_files(layout)
     meta = SnapshotMeta(
         id=make_snapshot_id(clock),
         created_at=format_utc(clock.now()),

@@ -11,12 +11,16 @@ from pathlib import Path
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, read_regular, read_state, to_json, unwritable_failure, write_atomic
-from comfywatchman.governance.environments.context import GovContext
-from comfywatchman.governance.environments.snapshot import MAX_TRUTH_BYTES, hash_contents, read_truth_files
+from comfywatchman.governance.environments.snapshot import (
+    MAX_TRUTH_BYTES,
+    hash_contents,
+    read_root_files,
+    read_truth_files,
+)
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import NodeRegistry
-from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.client import Uv, UvResult
 
 _PROJECT = "pyproject.toml"
 _LOCK = "uv.lock"
@@ -68,23 +72,24 @@ class StagingDir:
         """Replace the copy of plugins.json."""
         write_atomic(self.folder / _PLUGINS, to_json(plugins))
 
-    def lock(self, ground: GovContext, *, pins: Sequence[str] = ()) -> UvResult:
+    def lock(self, uv: Uv, python: Path, *, pins: Sequence[str] = ()) -> UvResult:
         """Resolve the copy of pyproject.toml into the copy of uv.lock.
 
         Args:
-            ground: The ground.
+            uv: The uv client of the governed root.
+            python: The interpreter to resolve for.
             pins: Versions that were tested, `package==version`: a first pass is held to them, and the second, without
                 them, keeps what the first chose. pyproject.toml comes back to the same bytes.
         """
         if not pins:
-            return ground.uv.lock(self.folder, python=ground.python)
+            return uv.lock(self.folder, python=python)
         text = self.read_project()
         self.write_project(truth.add_constraints(text, pins))
         try:
-            ended = ground.uv.lock(self.folder, python=ground.python)
+            ended = uv.lock(self.folder, python=python)
         finally:
             self.write_project(text)
-        return ground.uv.lock(self.folder, python=ground.python) if ended.is_success else ended
+        return uv.lock(self.folder, python=python) if ended.is_success else ended
 
     def contents(self) -> dict[str, bytes]:
         """Return the bytes of the copies, by name."""
@@ -96,19 +101,18 @@ class StagingDir:
 
 
 @contextmanager
-def open_staging(ground: GovContext, *, contents: Mapping[str, bytes] | None = None) -> Iterator[StagingDir]:
+def open_staging(layout: GovLayout, *, contents: Mapping[str, bytes] | None = None) -> Iterator[StagingDir]:
     """Make a workshop with copies of the truth files; it goes at the end unless a commit that was cut off needs it.
 
     Args:
-        ground: The ground; its lock must be held.
+        layout: The governed root; its lock must be held.
         contents: Use these in place of the root's truth files, such as those of a snapshot.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    layout = ground.layout
     folder = layout.work / secrets.token_hex(6)
-    files = read_truth_files(layout.root, layout) if contents is None else contents
+    files = read_root_files(layout) if contents is None else contents
     try:
         _write_files(folder, files)
         yield StagingDir(folder)

@@ -190,12 +190,20 @@ def _register(ground: GovContext, node_id: str, url: str, ref: str, *, note: str
     key = generation.current_key(layout)
     if key is None:
         raise Failure("gov-not-initialised", "There is no environment in production.", hint="Run: gov init")
-    with staging.open_staging(ground) as work:
+    with staging.open_staging(ground.layout) as work:
         plugins = work.read_registry()
         work.write_registry(msgspec.structs.replace(plugins, plugins={**plugins.plugins, node_id: plugin}))
         pre = snapshot.create(layout, ground.clock, reason="node_add_pre", ref=node_id, generation=key)
         journal = commit.prepare(
-            ground, work, kind="node_add", ref=node_id, key=key, pre_snapshot=pre.id, note=note, started_at=now
+            ground.layout,
+            ground.clock,
+            work,
+            kind="node_add",
+            ref=node_id,
+            key=key,
+            pre_snapshot=pre.id,
+            note=note,
+            started_at=now,
         )
         commit.publish(ground, journal)
     return plugin

@@ -93,7 +93,7 @@ def unregister(ground: GovContext, node_id: str, *, purge_code: bool = False) ->
     require(ground, node_id)
     layout = ground.layout
     started_at = format_utc(ground.clock.now())
-    with staging.open_staging(ground) as work:
+    with staging.open_staging(ground.layout) as work:
         plugins, before = work.read_registry(), work.read_project()
         work.edit_project(lambda text: remove_node(text, plugins, node_id))
         work.write_registry(_drop_node(plugins, node_id))
@@ -102,7 +102,8 @@ def unregister(ground: GovContext, node_id: str, *, purge_code: bool = False) ->
             layout, ground.clock, reason="remove_pre", ref=node_id, generation=generation.current_key(layout)
         )
         journal = commit.prepare(
-            ground,
+            ground.layout,
+            ground.clock,
             work,
             kind="remove",
             ref=node_id,
@@ -121,7 +122,7 @@ def _drop_node(plugins: NodeRegistry, node_id: str) -> NodeRegistry:
 
 
 def _rebuild(ground: GovContext, work: StagingDir, *, needs_lock: bool) -> GenerationMark:
-    ended = work.lock(ground) if needs_lock else None
+    ended = work.lock(ground.uv, ground.python) if needs_lock else None
     if ended is not None and not ended.is_success:
         raise Failure(
             "gov-lock-failed",

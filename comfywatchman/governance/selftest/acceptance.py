@@ -192,7 +192,7 @@ def _check_conflict(bench: _SelftestSite) -> str:
     _require_equal(done.status, "needs_resolution")
     bench.seen["right"] = tried.txid
     with bench.opened() as ground:
-        report = resolve.read_report(ground, tried.txid)
+        report = resolve.read_report(ground.layout, tried.txid)
     if report is None:
         raise _StepError("there is no conflict report")
     return report.summary
@@ -210,14 +210,14 @@ def _check_resolve(bench: _SelftestSite) -> str:
 def _check_smoke_test(bench: _SelftestSite) -> str:
     bench.node("extra", "extra_pack")
     tried = bench.tried("extra")
-    before = snapshot.read_truth_files(bench.layout.root, bench.layout)
+    before = snapshot.read_root_files(bench.layout)
     bench.configure("tx", "smoke_test_cmd", "exit 3")
     try:
         ended: str = bench.promoted(tried.txid).status
     except Failure as failure:
         ended = failure.code
     bench.configure("tx", "smoke_test_cmd", "")
-    if ended == "promoted" or before != snapshot.read_truth_files(bench.layout.root, bench.layout):
+    if ended == "promoted" or before != snapshot.read_root_files(bench.layout):
         raise _StepError(f"a failed smoke test gave {ended}, or changed a truth file")
     bench.seen["extra"] = tried.txid
     return "a failed smoke test left production as it was"
@@ -244,7 +244,7 @@ def _check_rollback(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
         operation = rollback.rollback(ground, bench.seen["first"])
         wanted = snapshot.read_contents(ground.layout, bench.seen["first"])
-    if wanted != snapshot.read_truth_files(bench.layout.root, bench.layout):
+    if wanted != snapshot.read_root_files(bench.layout):
         raise _StepError("the truth files are not those of the snapshot")
     _require_equal(bench.versions("left_pack"), "not importable")
     bench.seen["rollback"] = operation.op_id

@@ -105,6 +105,6 @@ class GovLayout:
         """The lock of every command that writes here."""
         return self.root / "state" / ".lock"
 
-    def truth(self, name: str) -> Path:
+    def truth_file(self, name: str) -> Path:
         """Return where a truth file stands (a name of `TRUTH`)."""
         return self.plugins if name == "plugins.json" else self.root / name

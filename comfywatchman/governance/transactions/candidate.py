@@ -48,10 +48,10 @@ def create(ground: GovContext, environment: Path) -> None:
     Raises:
         Failure: `gov-candidate-failed`.
     """
-    mode = generation.choose_link_mode(ground)
+    mode = generation.choose_link_mode(ground.layout.root, ground.settings.runtime.link_mode)
     try:
         environment.parent.mkdir(parents=True, exist_ok=True)
-        with staging.open_staging(ground) as work:
+        with staging.open_staging(ground.layout) as work:
             made = ground.uv.make_environment(environment, python=ground.python, seed=False)
             _require_success(made, "it could not be made")
             ended = ground.uv.sync(work.folder, environment, python=ground.python, link_mode=mode)
@@ -93,7 +93,7 @@ def install_requirements(
         environment,
         lines,
         project=ground.layout.root,
-        link_mode=generation.choose_link_mode(ground),
+        link_mode=generation.choose_link_mode(ground.layout.root, ground.settings.runtime.link_mode),
         constraints=limits,
         timeout_seconds=_INSTALL_SECONDS,
     )

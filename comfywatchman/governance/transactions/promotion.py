@@ -85,7 +85,7 @@ def promote(
     tried = transaction.read(ground.layout, txid)
     plugin = _check_before_building(ground, tried, consent)
     try:
-        with staging.open_staging(ground) as work:
+        with staging.open_staging(ground.layout) as work:
             return _build_and_commit(ground, tried, plugin, work, consent=consent, report=report, progress=progress)
     except Failure as failure:
         if failure.code in {"gov-commit-unfinished", "gov-core-approval"}:
@@ -110,8 +110,8 @@ def lock_tried_versions(ground: GovContext, work: StagingDir, tried: Transaction
     Once a person has pinned versions, others may have to move with them: what fits stays as it was tried.
     """
     pinned = {canonicalize_name(pin.partition("==")[0]) for pin in tried.resolution_pins}
-    ended = work.lock(ground, pins=pin_tried_versions(tried.post_freeze, but=pinned))
-    return work.lock(ground) if pinned and not ended.is_success else ended
+    ended = work.lock(ground.uv, ground.python, pins=pin_tried_versions(tried.post_freeze, but=pinned))
+    return work.lock(ground.uv, ground.python) if pinned and not ended.is_success else ended
 
 
 def _check_before_building(ground: GovContext, tried: Transaction, consent: Consent) -> RegisteredNode:
@@ -229,7 +229,8 @@ def _commit(
         ),
     )
     journal = commit.prepare(
-        ground,
+        ground.layout,
+        ground.clock,
         work,
         kind="promote",
         ref=tried.txid,

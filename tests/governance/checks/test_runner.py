@@ -90,7 +90,7 @@ def test_a_second_look_writes_nothing_and_takes_little_time(site: Site) -> None:
 
 @pytest.mark.parametrize(("name", "action"), [("pyproject.toml", "gov snapshot list"), ("uv.lock", "gov init")])
 def test_a_truth_file_that_is_gone_fails_and_names_the_way_back(site: Site, name: str, action: str) -> None:
-    site.layout.truth(name).rename(site.folder / "away")
+    site.layout.truth_file(name).rename(site.folder / "away")
     results = run_checks_on(site)
     assert results["lock"].status == "fail"
     assert (results["lock"].action or "").startswith(action)

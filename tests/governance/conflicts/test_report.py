@@ -38,23 +38,28 @@ def _edge(source: str, requirement: str) -> RequirementEdge:
 
 
 def _report(
-    ground: GovContext, groups: dict[str, Sequence[str]], *, node_id: str = "b", tried: Sequence[str] = (), uv: str = ""
+    context: GovContext,
+    groups: dict[str, Sequence[str]],
+    *,
+    node_id: str = "b",
+    tried: Sequence[str] = (),
+    uv: str = "",
 ) -> ConflictReport:
     """Lock a project with these groups, which fails, and report on it."""
     transaction = Transaction(txid=TXID, node_id=node_id, started_at="", post_freeze=tuple(tried))
-    with staging.open_staging(ground) as work:
+    with staging.open_staging(context.layout) as work:
         for group, lines in groups.items():
             work.edit_project(lambda text, group=group, lines=lines: truth.set_group(text, group, lines))  # type: ignore[misc]
         if uv:
             work.edit_project(lambda text: text.replace("[tool.uv]\n", f"[tool.uv]\n{uv}\n"))
-        ended = work.lock(ground, pins=tried)
+        ended = work.lock(context.uv, context.python, pins=tried)
         assert not ended.is_success
-        return report.report_conflict(ground, transaction, ended, work.folder)
+        return report.report_conflict(context, transaction, ended, work.folder)
 
 
 def test_a_node_that_clashes_with_comfyui_is_named_with_the_package_between(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-My_Pack": ["midlet>=2", "plainlet"]}, node_id="My_Pack")
+    with site.opened() as context:
+        found = _report(context, {"node-My_Pack": ["midlet>=2", "plainlet"]}, node_id="My_Pack")
     assert (found.kind, found.confidence) == ("conflict", "verified")
     assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node My_Pack", "midlet>=2")}
     assert _edge("midlet>=2.0", "numlet>=2") in found.edges
@@ -66,29 +71,29 @@ def test_a_node_that_clashes_with_comfyui_is_named_with_the_package_between(site
 
 
 def test_what_is_suggested_gives_way_in_the_node_first(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["midlet>=2"]})
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["midlet>=2"]})
     assert found.suggestions == ("midlet==1.0", "numlet==1.0", "numlet==2.0")
 
 
 def test_a_pin_that_leaves_another_clash_is_not_suggested(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["hardlet"]})
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["hardlet"]})
     assert found.confidence == "verified"
     assert found.suggestions == ()
 
 
 def test_two_nodes_that_clash_are_both_named(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"base": ["corelet"], "node-a": ["oldlet"], "node-b": ["newlet", "corelet"]})
+    with site.opened() as context:
+        found = _report(context, {"base": ["corelet"], "node-a": ["oldlet"], "node-b": ["newlet", "corelet"]})
     assert found.confidence == "verified"
     assert set(found.clash) == {_edge("node a", "oldlet"), _edge("node b", "newlet")}
     assert found.suggestions
 
 
 def test_the_report_and_uvs_own_words_are_kept(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["newlet"]})
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["newlet"]})
     assert read_state(site.layout.conflicts / f"{TXID}.json", ConflictReport) == found
     assert found.raw_log == str(site.layout.logs / f"{TXID}.promote.lock.log")
     assert "No solution found" in Path(found.raw_log).read_text()
@@ -96,25 +101,25 @@ def test_the_report_and_uvs_own_words_are_kept(site: Site) -> None:
 
 
 def test_a_clash_that_uvs_words_do_not_show_is_found_by_leaving_out(site: Site, tmp_path: Path) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         text = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["newlet", "plainlet"])
         project = tmp_path
         (project / "pyproject.toml").write_text(text)
         strange = UvResult(1, "", "error: No solution found when resolving dependencies\n  in words of the future")
-        found = report.report_conflict(ground, Transaction(txid=TXID, node_id="b", started_at=""), strange, project)
+        found = report.report_conflict(context, Transaction(txid=TXID, node_id="b", started_at=""), strange, project)
     assert found.confidence == "verified"
     assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node b", "newlet")}
 
 
 def test_a_clash_within_one_node_is_told_to_be_that(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"base": ["corelet"], "node-b": ["oldlet", "newlet"]})
+    with site.opened() as context:
+        found = _report(context, {"base": ["corelet"], "node-b": ["oldlet", "newlet"]})
     assert set(found.clash) == {_edge("node b", "oldlet"), _edge("node b", "newlet")}
 
 
 def test_a_version_that_was_tried_and_cannot_be_locked_is_part_of_the_clash(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["midlet"]}, tried=["midlet==2.0", "plainlet==1.0"])
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["midlet"]}, tried=["midlet==2.0", "plainlet==1.0"])
     assert found.edges == (_edge("midlet>=2.0", "numlet>=2"), _edge("pin", "midlet==2.0"), _edge("base", "numlet<2"))
     asked = {_edge("base", "numlet<2"), _edge("node b", "midlet"), _edge("pin", "midlet==2.0")}
     assert set(found.clash) == asked
@@ -122,16 +127,16 @@ def test_a_version_that_was_tried_and_cannot_be_locked_is_part_of_the_clash(site
 
 
 def test_the_packages_between_are_named_although_tried_versions_hid_them(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["midlet>=2"]}, tried=["midlet==2.0", "numlet==2.0"])
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["midlet>=2"]}, tried=["midlet==2.0", "numlet==2.0"])
     assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node b", "midlet>=2")}
     assert _edge("midlet>=2.0", "numlet>=2") in found.edges
 
 
 def test_a_constraint_of_a_person_is_no_wish_of_a_package(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         found = _report(
-            ground,
+            context,
             {"base": ["corelet"], "node-b": ["midlet>=2"]},
             uv='override-dependencies = ["numlet==9"]',
         )
@@ -140,8 +145,8 @@ def test_a_constraint_of_a_person_is_no_wish_of_a_package(site: Site) -> None:
 
 
 def test_a_package_that_does_not_exist_is_no_conflict(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["nosuchlet", "plainlet"]})
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["nosuchlet", "plainlet"]})
     assert (found.kind, found.confidence) == ("not_found", "verified")
     assert found.clash == (_edge("node b", "nosuchlet"),)
     assert found.summary == "nosuchlet (node b) does not exist here."
@@ -149,16 +154,16 @@ def test_a_package_that_does_not_exist_is_no_conflict(site: Site) -> None:
 
 
 def test_for_a_version_that_does_not_exist_one_that_does_is_suggested(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["plainlet==7"]})
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["plainlet==7"]})
     assert found.suggestions == ("plainlet==1.0",)
 
 
 def test_without_a_network_nobody_is_blamed(site: Site) -> None:
     site.configure(network={"no_index": False, "offline": True})
     try:
-        with site.opened() as ground:
-            found = _report(ground, {"node-b": ["newlet"]})
+        with site.opened() as context:
+            found = _report(context, {"node-b": ["newlet"]})
     finally:
         site.configure(network={"no_index": True, "offline": False})
     assert (found.kind, found.confidence) == ("conflict", "unparsed")
@@ -168,53 +173,53 @@ def test_without_a_network_nobody_is_blamed(site: Site) -> None:
 
 
 def test_other_trouble_than_a_conflict_is_told_by_its_kind(site: Site) -> None:
-    with site.opened() as ground:
-        found = _report(ground, {"node-b": ["plainlet >= two"]})
+    with site.opened() as context:
+        found = _report(context, {"node-b": ["plainlet >= two"]})
     assert (found.kind, found.clash, found.suggestions) == ("bad_input", (), ())
     assert found.summary.startswith("uv cannot work with what it was given: Project `comfy-env`")
 
 
 def test_uv_that_says_nothing_is_told_too(site: Site) -> None:
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         gone = UvResult(-9, "", "")
-        found = report.report_conflict(ground, Transaction(txid=TXID, node_id="b", started_at=""), gone, work.folder)
+        found = report.report_conflict(context, Transaction(txid=TXID, node_id="b", started_at=""), gone, work.folder)
     assert (found.kind, found.summary) == ("other", "uv failed for a reason that is not known here.")
 
 
 def test_what_fits_when_it_is_resolved_again_is_no_clash(site: Site) -> None:
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         words = UvResult(1, "", "error: No solution found when resolving dependencies\n  cause: Because of the moon")
-        found = report.report_conflict(ground, Transaction(txid=TXID, node_id="b", started_at=""), words, work.folder)
+        found = report.report_conflict(context, Transaction(txid=TXID, node_id="b", started_at=""), words, work.folder)
     assert found.confidence == "unparsed"
     assert "resolved again, they fit" in found.summary
 
 
 def test_questions_end_with_their_budget(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         text = site.layout.pyproject.read_text()
         lines = parse_declared(text)
-        probe = ResolutionProbe(ground, text, most_resolutions=1)
+        probe = ResolutionProbe(context, text, most_resolutions=1)
         assert not probe.fails(lines)
         assert not probe.fails(lines)
         with pytest.raises(ProbeUndecided, match="too many"):
             probe.fails(lines[:1])
         with pytest.raises(ProbeUndecided, match="too many"):
-            ResolutionProbe(ground, text, most_seconds=0).fails(lines)
+            ResolutionProbe(context, text, most_seconds=0).fails(lines)
 
 
 def test_suggestions_end_with_the_budget_and_keep_what_was_found(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         text = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["midlet>=2"])
         lines = parse_declared(text)
         clash = [line for line in lines if line.name in {"numlet", "midlet"}]
-        probe = ResolutionProbe(ground, text, most_resolutions=3)
+        probe = ResolutionProbe(context, text, most_resolutions=3)
         pins = suggest_pins(probe, lines, clash, [], Transaction(txid=TXID, node_id="b", started_at=""))
     assert pins == ("midlet==1.0",)
 
 
 def test_a_part_that_fails_for_another_reason_blames_nobody(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         text = site.layout.pyproject.read_text()
         broken = text.replace('required-version = ">=0.12"', 'required-version = ">=99"')
         with pytest.raises(ProbeUndecided, match="another reason"):
-            ResolutionProbe(ground, broken).fails(parse_declared(text))
+            ResolutionProbe(context, broken).fails(parse_declared(text))

@@ -56,23 +56,23 @@ def waiting(still: tuple[Site, Transaction]) -> Iterator[tuple[Site, Transaction
     report = path.read_bytes()
     yield still
     path.write_bytes(report)
-    with site.opened() as ground:
-        transaction.save(ground, clashed)
+    with site.opened() as context:
+        transaction.save(context, clashed)
 
 
 def _resolve(site: Site, txid: str, *pins: str) -> Transaction:
-    with site.opened() as ground:
-        return resolve.resolve(ground, txid, pins)
+    with site.opened() as context:
+        return resolve.resolve(context, txid, pins)
 
 
 @pytest.mark.slow
 def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site) -> None:
     clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
     assert clashed.status == "needs_resolution"
-    before = {name: site.layout.truth(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
+    before = {name: site.layout.truth_file(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
     resolved = _resolve(site, clashed.txid, "numlet==1.0")
     assert (resolved.status, resolved.error, resolved.resolution_pins) == ("resolved", None, ("numlet==1.0",))
-    assert {name: site.layout.truth(name).read_bytes() for name in before} == before
+    assert {name: site.layout.truth_file(name).read_bytes() for name in before} == before
     done = promote_node(site, clashed.txid)
     assert done.status == "promoted"
     assert site.run_in_production("import numlet, midlet; print(numlet.__version__, midlet.__version__)") == "1.0 2.0"
@@ -80,9 +80,9 @@ def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site
     assert truth.parse_overrides(site.layout.pyproject.read_text()) == (SCOPED,)
     assert done.promotion is not None
     assert [line for line in done.promotion.accepted_violations if "numlet[fast]>=2" in line]
-    with site.opened() as ground:
-        registry.unregister(ground, "heavy")
-    assert {name: site.layout.truth(name).read_bytes() for name in before} == before
+    with site.opened() as context:
+        registry.unregister(context, "heavy")
+    assert {name: site.layout.truth_file(name).read_bytes() for name in before} == before
 
 
 def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
@@ -96,12 +96,14 @@ def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
 
 def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tuple[Site, Transaction]) -> None:
     site, _ = waiting
-    with site.opened() as ground:
-        assert trial_resolution.find_extras(ground, "", environment="") == {"fastlet": {"more"}}
-        assert trial_resolution.find_extras(ground, "", environment=str(site.folder / "gone")) == {"fastlet": {"more"}}
+    with site.opened() as context:
+        assert trial_resolution.find_extras(context.layout, "", environment="") == {"fastlet": {"more"}}
+        assert trial_resolution.find_extras(context.layout, "", environment=str(site.folder / "gone")) == {
+            "fastlet": {"more"}
+        }
         locked = site.layout.lock.read_bytes()
         site.layout.lock.write_text("[[[")
-        assert trial_resolution.find_extras(ground, "", environment="") == {}
+        assert trial_resolution.find_extras(context.layout, "", environment="") == {}
         site.layout.lock.write_bytes(locked)
 
 
@@ -145,14 +147,14 @@ def test_a_pin_that_exists_nowhere_is_named_itself_and_can_be_dropped(waiting: t
     failed = _resolve(site, clashed.txid, "numlet==1!0", "nosuchpkg==1", "plainlet==1.0")
     assert (failed.error or "").startswith("There is no nosuchpkg==1, numlet==1!0, as was pinned,")
     assert f"gov resolve {clashed.txid} --drop nosuchpkg --drop numlet" in (failed.error or "")
-    with site.opened() as ground:
-        report = resolve.read_report(ground, clashed.txid)
+    with site.opened() as context:
+        report = resolve.read_report(context.layout, clashed.txid)
         assert report is not None
         assert (report.kind, [edge.source for edge in report.clash]) == ("not_found", ["pin", "pin"])
-        done = resolve.resolve(ground, clashed.txid, ["numlet==1.0"], drop=["NoSuchPkg", "numlet"])
+        done = resolve.resolve(context, clashed.txid, ["numlet==1.0"], drop=["NoSuchPkg", "numlet"])
         assert (done.status, done.resolution_pins) == ("resolved", ("numlet==1.0", "plainlet==1.0"))
         with pytest.raises(Failure, match="No pin of 'nosuchpkg' is held"):
-            resolve.resolve(ground, clashed.txid, [], drop=["nosuchpkg"])
+            resolve.resolve(context, clashed.txid, [], drop=["nosuchpkg"])
 
 
 def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
@@ -167,19 +169,19 @@ def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
     text = site.layout.pyproject.read_text("utf-8")
     site.layout.pyproject.write_text(text.replace('"corelet==1.0"', '"corelet"'), "utf-8")
     truth_now = transaction.hash_truth_files(site.layout)
-    with site.opened() as ground:
+    with site.opened() as context:
         moved = msgspec.structs.replace(
             clashed, promotion_plan=plan, truth_sha256=truth_now, status="promote_failed", post_freeze=()
         )
-        transaction.save(ground, moved)
-        done = resolve.resolve(ground, clashed.txid, [])
+        transaction.save(context, moved)
+        done = resolve.resolve(context, clashed.txid, [])
         assert done.status == "resolved"
         assert [line.startswith("corelet 1.0 -> ") for line in done.core_impact] == [True]
         refused = promotion.Consent()
         with pytest.raises(Failure) as caught:
             promotion.promote(
-                ground,
-                transaction.save(ground, msgspec.structs.replace(done, core_impact=())).txid,
+                context,
+                transaction.save(context, msgspec.structs.replace(done, core_impact=())).txid,
                 refused,
                 report=conflict_report.report_conflict,
             )
@@ -201,10 +203,10 @@ def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: 
     assert promote_node(site, other.txid).status == "needs_resolution"
     assert _resolve(site, other.txid, "numlet==1.0").status == "resolved"
     assert promote_node(site, other.txid).status == "promoted"
-    with site.opened() as ground:
-        registry.unregister(ground, "heavy")
+    with site.opened() as context:
+        registry.unregister(context, "heavy")
         assert site.run_in_production("import numlet, newlet; print(numlet.__version__)") == "1.0"
-        registry.unregister(ground, "other")
+        registry.unregister(context, "other")
     assert truth.parse_overrides(site.layout.pyproject.read_text()) == ()
 
 
@@ -221,23 +223,23 @@ def test_disagreeing_torch_builds_block_promotion_until_pinned(site: Site) -> No
         add_wheel(site.wheels, name, version)
     found = try_node(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
     consent = promotion.Consent(approve_core=True, reason="a test")
-    with site.opened() as ground:
-        failed = promotion.promote(ground, found.txid, consent, report=conflict_report.report_conflict)
+    with site.opened() as context:
+        failed = promotion.promote(context, found.txid, consent, report=conflict_report.report_conflict)
     assert (failed.status, "cu121" in str(failed.error)) == ("promote_failed", True)
     assert _resolve(site, found.txid, "torchvision==0.23.0+cu128").status == "resolved"
-    with site.opened() as ground:
+    with site.opened() as context:
         assert (
-            promotion.promote(ground, found.txid, consent, report=conflict_report.report_conflict).status == "promoted"
+            promotion.promote(context, found.txid, consent, report=conflict_report.report_conflict).status == "promoted"
         )
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "failed", "aborted", "promoted"])
 def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction], status: TransactionStatus) -> None:
     site, clashed = waiting
-    with site.opened() as ground:
-        transaction.save(ground, msgspec.structs.replace(clashed, status=status))
+    with site.opened() as context:
+        transaction.save(context, msgspec.structs.replace(clashed, status=status))
         with pytest.raises(Failure) as caught:
-            resolve.resolve(ground, clashed.txid, ["numlet==1.0"])
+            resolve.resolve(context, clashed.txid, ["numlet==1.0"])
         assert caught.value.code == "gov-transaction-state"
         assert transaction.read(site.layout, clashed.txid).resolution_pins == ()
 
@@ -247,33 +249,33 @@ def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> No
     with pytest.raises(Failure) as caught:
         _resolve(site, clashed.txid, "numlet==1.0", "numlet>=2")
     assert caught.value.code == "gov-bad-pin"
-    with site.opened() as ground:
-        assert transaction.read(ground.layout, clashed.txid) == clashed
+    with site.opened() as context:
+        assert transaction.read(context.layout, clashed.txid) == clashed
 
 
 def test_a_trial_of_another_truth_is_not_resolved(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
-    with site.opened() as ground:
-        transaction.save(ground, msgspec.structs.replace(clashed, truth_sha256="0" * 64))
+    with site.opened() as context:
+        transaction.save(context, msgspec.structs.replace(clashed, truth_sha256="0" * 64))
         with pytest.raises(Failure) as caught:
-            resolve.resolve(ground, clashed.txid, ["numlet==1.0"])
+            resolve.resolve(context, clashed.txid, ["numlet==1.0"])
     assert caught.value.code == "gov-candidate-stale"
 
 
 def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
-    with site.opened() as ground:
-        transaction.save(ground, msgspec.structs.replace(clashed, promotion_plan=None))
+    with site.opened() as context:
+        transaction.save(context, msgspec.structs.replace(clashed, promotion_plan=None))
         with pytest.raises(Failure) as caught:
-            resolve.resolve(ground, clashed.txid, [])
+            resolve.resolve(context, clashed.txid, [])
     assert caught.value.code == "gov-transaction-state"
 
 
 def test_the_choices_say_what_gives_way_to_each(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
-    with site.opened() as ground:
-        report = resolve.read_report(ground, clashed.txid)
-        assert resolve.read_report(ground, "20261121T120000Z-00000000") is None
+    with site.opened() as context:
+        report = resolve.read_report(context.layout, clashed.txid)
+        assert resolve.read_report(context.layout, "20261121T120000Z-00000000") is None
     assert report is not None
     found = {one.pin: one.gives_way for one in resolve.list_choices(report)}
     assert found["midlet==1.0"] == ("midlet>=2 (node heavy)",)

@@ -20,10 +20,10 @@ def site(tmp_path: Path) -> Site:
 
 
 def test_the_ground_holds_the_lock_as_long_as_it_is_open(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         assert is_held(site.layout.lock_file)
-        assert ground.lock_descriptor is not None
-        assert ground.pass_on == (ground.lock_descriptor,)
+        assert context.lock_descriptor is not None
+        assert context.pass_on == (context.lock_descriptor,)
     assert not is_held(site.layout.lock_file)
 
 
@@ -60,8 +60,8 @@ def test_a_second_command_waits_for_what_a_killed_one_started(site: Site) -> Non
 
 
 def test_what_a_command_leaves_running_does_not_keep_the_lock(site: Site) -> None:
-    with site.opened() as ground:
-        child = child_with(ground.pass_on)
+    with site.opened() as context:
+        child = child_with(context.pass_on)
         reader = os.open(site.layout.lock_file, os.O_RDONLY)
         waiting = child_with((reader,))
     os.close(reader)
@@ -86,9 +86,9 @@ def test_a_root_that_was_not_made_is_told(site: Site) -> None:
 def test_the_roots_own_comfyui_comes_first(site: Site) -> None:
     other = site.folder / "other"
     site.configure(paths={"comfyui_dir": str(other)})
-    with site.opened() as ground:
-        assert ground.comfyui == other
-        assert ground.custom_nodes == other / "custom_nodes"
+    with site.opened() as context:
+        assert context.comfyui == other
+        assert context.custom_nodes == other / "custom_nodes"
 
 
 def test_no_comfyui_at_all_is_told(site: Site) -> None:
@@ -108,9 +108,9 @@ def test_a_root_that_cannot_be_written_is_told(site: Site) -> None:
 def test_looking_takes_no_lock(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     with site.opened():
-        ground = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    assert ground.note == ""
-    assert ground.pass_on == ()
+        context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    assert context.note == ""
+    assert context.pass_on == ()
 
 
 def test_comfyui_interpreter_is_preferred_and_resolved(tmp_path: Path) -> None:

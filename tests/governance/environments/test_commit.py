@@ -46,12 +46,12 @@ def half_done(site: Site) -> Iterator[Journal]:
 def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, point: str) -> None:
     site.configure(rollback={"snapshot_retention": 2}, runtime={"keep_generations": 1})
     run(site, "promote", "first", "plainlet")
-    before = snapshot.hash_contents(snapshot.read_truth_files(site.root, site.layout))
+    before = snapshot.hash_contents(snapshot.read_root_files(site.layout))
     assert run(site, "promote", "a", "oldlet", failpoint=f"{point}=kill") == -signal.SIGKILL
-    with site.opened() as ground:
-        assert bool(ground.note) == (point in AFTER)
+    with site.opened() as context:
+        assert bool(context.note) == (point in AFTER)
     assert_consistent(site)
-    changed = snapshot.hash_contents(snapshot.read_truth_files(site.root, site.layout)) != before
+    changed = snapshot.hash_contents(snapshot.read_root_files(site.layout)) != before
     assert changed == (point in COMMITTED)
 
 
@@ -68,15 +68,15 @@ def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, po
 @pytest.mark.parametrize("turn", [1, 2, 3])
 def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) -> None:
     assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
-    with site.opened() as ground:
-        assert ground.note == "A promote of a that was cut off was finished."
+    with site.opened() as context:
+        assert context.note == "A promote of a that was cut off was finished."
     assert_consistent(site)
     assert site.run_in_production("import oldlet, numlet; print(numlet.__version__)") == "1.0"
 
 
 def test_a_change_puts_truth_environment_and_records_in_place(site: Site) -> None:
-    with site.opened() as ground:
-        operation = changes.promote(ground, "a", ["deeplet"])
+    with site.opened() as context:
+        operation = changes.promote(context, "a", ["deeplet"])
     assert_consistent(site)
     assert operation.kind == "promote"
     assert operation.files["plugins.json"].pre_sha256 != operation.files["plugins.json"].post_sha256
@@ -86,39 +86,40 @@ def test_a_change_puts_truth_environment_and_records_in_place(site: Site) -> Non
 
 
 def test_removing_a_node_returns_every_truth_file_to_the_same_bytes(site: Site) -> None:
-    before = snapshot.read_truth_files(site.root, site.layout)
+    before = snapshot.read_root_files(site.layout)
     key = generation.current_key(site.layout)
-    with site.opened() as ground:
-        changes.promote(ground, "a", ["deeplet"])
-        changes.remove(ground, "a")
-    assert snapshot.read_truth_files(site.root, site.layout) == before
+    with site.opened() as context:
+        changes.promote(context, "a", ["deeplet"])
+        changes.remove(context, "a")
+    assert snapshot.read_root_files(site.layout) == before
     assert generation.current_key(site.layout) == key
 
 
 @pytest.mark.slow
 def test_what_was_tested_is_what_is_locked(site: Site) -> None:
-    with site.opened() as ground:
-        changes.promote(ground, "a", ["deeplet"], pins=["numlet==1.0"])
+    with site.opened() as context:
+        changes.promote(context, "a", ["deeplet"], pins=["numlet==1.0"])
         assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
-        changes.promote(ground, "b", ["plainlet"])
+        changes.promote(context, "b", ["plainlet"])
     assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
     assert "constraint" not in site.layout.pyproject.read_text()
 
 
 def test_the_transaction_and_the_undone_operation_are_written_with_the_commit(site: Site) -> None:
-    with site.opened() as ground:
-        first = changes.promote(ground, "a", ["plainlet"])
-        with staging.open_staging(ground) as work:
+    with site.opened() as context:
+        first = changes.promote(context, "a", ["plainlet"])
+        with staging.open_staging(context.layout) as work:
             journal = commit.prepare(
-                ground,
+                context.layout,
+                context.clock,
                 work,
                 kind="undo",
                 ref=first.op_id,
-                key=generation.current_key(ground.layout) or "",
+                key=generation.current_key(context.layout) or "",
                 pre_snapshot=first.post_snapshot,
             )
             done = Transaction(txid="20261120T000000Z-00000000", node_id="a", started_at="", status="promoted")
-            commit.publish(ground, msgspec.structs.replace(journal, transaction=done, undone=first.op_id))
+            commit.publish(context, msgspec.structs.replace(journal, transaction=done, undone=first.op_id))
     assert orjson.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())["status"] == "promoted"
     assert read_operations(site.layout)[-2].status == "undone"
 
@@ -132,72 +133,76 @@ def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(s
         (nodes / "a" / "deep").mkdir(parents=True)
     elif kind == "link":
         (nodes / "a").symlink_to(precious)
-    with site.opened() as ground, staging.open_staging(ground) as work:
-        key = generation.current_key(ground.layout) or ""
-        journal = commit.prepare(ground, work, kind="remove", ref="a", key=key, pre_snapshot=None)
+    with site.opened() as context, staging.open_staging(context.layout) as work:
+        key = generation.current_key(context.layout) or ""
+        journal = commit.prepare(
+            context.layout, context.clock, work, kind="remove", ref="a", key=key, pre_snapshot=None
+        )
         name = {"outside": "../../precious", "parent": ".."}.get(kind, "a")
-        commit.publish(ground, msgspec.structs.replace(journal, removed_node=name))
+        commit.publish(context, msgspec.structs.replace(journal, removed_node=name))
     assert list(nodes.iterdir()) == []
     assert precious.is_dir()
     assert (site.comfyui / "main.py").is_file()
 
 
 def test_a_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = snapshot.read_truth_files(site.root, site.layout)
+    before = snapshot.read_root_files(site.layout)
     monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
-    with site.opened() as ground, pytest.raises(Failure) as caught:
-        changes.promote(ground, "a", ["plainlet"])
+    with site.opened() as context, pytest.raises(Failure) as caught:
+        changes.promote(context, "a", ["plainlet"])
     assert caught.value.code == "state-unwritable"
     assert not site.layout.journal.exists()
-    assert snapshot.read_truth_files(site.root, site.layout) == before
+    assert snapshot.read_root_files(site.layout) == before
 
 
 @pytest.mark.parametrize("point", ["gov.after_truth", "files.before_rename"])
 def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
     site: Site, monkeypatch: pytest.MonkeyPatch, point: str
 ) -> None:
-    with monkeypatch.context() as patch, site.opened() as ground, staging.open_staging(ground) as work:
+    with monkeypatch.context() as patch, site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "mine", ["plainlet"]))
-        assert work.lock(ground).is_success
-        mark = generation.build(ground, work.folder)
+        assert work.lock(context.uv, context.python).is_success
+        mark = generation.build(context, work.folder)
         assert not isinstance(mark, UvResult)
-        journal = commit.prepare(ground, work, kind="promote", ref="x", key=mark.key, pre_snapshot=None)
+        journal = commit.prepare(
+            context.layout, context.clock, work, kind="promote", ref="x", key=mark.key, pre_snapshot=None
+        )
         # The journal itself is the first file that publishing renames.
         turn = failpoints._hit_counts[point] + (2 if point.startswith("files") else 1)
         patch.setattr(failpoints, "_parse_armed", lambda: {point: (turn, "raise:ENOSPC")})
         with pytest.raises(Failure, match="decided but not finished") as caught:
-            commit.publish(ground, journal)
+            commit.publish(context, journal)
     assert caught.value.code == "gov-commit-unfinished"
-    with site.opened() as ground:
-        assert ground.note
+    with site.opened() as context:
+        assert context.note
     assert_consistent(site)
     assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
 def test_who_only_looks_finishes_what_was_cut_off(site: Site) -> None:
     with half_done(site):
-        ground = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    assert ground.note == "A promote of a that was cut off was finished."
-    assert ground.lock_descriptor is None
+        context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    assert context.note == "A promote of a that was cut off was finished."
+    assert context.lock_descriptor is None
     assert_consistent(site)
 
 
 def test_who_only_looks_while_another_works_is_told(site: Site) -> None:
     with half_done(site) as journal, site.opened():
         site.layout.journal.write_bytes(orjson.dumps(msgspec.to_builtins(journal)))
-        ground = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+        context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
         site.layout.journal.unlink()
-    assert ground.note.startswith("A change is under way")
+    assert context.note.startswith("A change is under way")
 
 
 def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
-    before = snapshot.read_truth_files(site.root, site.layout)
+    before = snapshot.read_root_files(site.layout)
     assert run(site, "promote", "a", "oldlet", failpoint="gov.after_truth=kill") == -signal.SIGKILL
-    assert snapshot.read_truth_files(site.root, site.layout) != before
+    assert snapshot.read_root_files(site.layout) != before
     shutil.rmtree(site.layout.work)
-    with site.opened() as ground:
-        assert ground.note.endswith("it was taken back.")
-    assert snapshot.read_truth_files(site.root, site.layout) == before
+    with site.opened() as context:
+        assert context.note.endswith("it was taken back.")
+    assert snapshot.read_root_files(site.layout) == before
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
@@ -213,8 +218,8 @@ def test_a_change_that_can_go_neither_way_says_what_to_do(site: Site) -> None:
 
 def test_a_damaged_journal_is_set_aside_and_told(site: Site) -> None:
     site.layout.journal.write_text("{")
-    with site.opened() as ground:
-        assert "was damaged" in ground.note
+    with site.opened() as context:
+        assert "was damaged" in context.note
     assert not site.layout.journal.exists()
     assert site.layout.journal.with_name("journal.json.damaged-1").exists()
 
@@ -222,18 +227,19 @@ def test_a_damaged_journal_is_set_aside_and_told(site: Site) -> None:
 def test_trouble_with_tidying_up_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.configure(rollback={"snapshot_retention": 1})
     monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
-    with site.opened() as ground:
-        changes.promote(ground, "a", ["plainlet"])
+    with site.opened() as context:
+        changes.promote(context, "a", ["plainlet"])
     assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
 def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         for number in range(26):
             taken = [
-                snapshot.create(ground.layout, ground.clock, reason="x", ref=str(number), generation=None) for _ in "ab"
+                snapshot.create(context.layout, context.clock, reason="x", ref=str(number), generation=None)
+                for _ in "ab"
             ]
-        operation = changes.promote(ground, "a", ["plainlet"])
+        operation = changes.promote(context, "a", ["plainlet"])
     metas = snapshot.read_all(site.layout)
     assert len(metas) == 50
     assert len(list(site.layout.snapshots.iterdir())) == 50
@@ -242,6 +248,6 @@ def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
 
 
 def test_every_truth_file_has_its_hash_before_and_after(site: Site) -> None:
-    with site.opened() as ground:
-        operation = changes.promote(ground, "a", ["plainlet"])
+    with site.opened() as context:
+        operation = changes.promote(context, "a", ["plainlet"])
     assert set(operation.files) == set(TRUTH_FILES)

@@ -27,8 +27,8 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Two environments of hard links to the same files; the second is a candidate."""
     site = build_site(tmp_path_factory.mktemp("site"))
     candidate = site.layout.candidates / "tx"
-    with site.opened() as ground, staging.open_staging(ground) as work:
-        ended = ground.uv.sync(work.folder, candidate, python=ground.python, link_mode="hardlink")
+    with site.opened() as context, staging.open_staging(context.layout) as work:
+        ended = context.uv.sync(work.folder, candidate, python=context.python, link_mode="hardlink")
         assert ended.is_success
     install_hook(candidate)
     return site.layout.production.resolve(), candidate

@@ -28,15 +28,15 @@ def site(kept_root: KeptSite) -> Site:
 @contextmanager
 def working(site: Site, *lines: str) -> Iterator[tuple[GovContext, Path]]:
     """A resolved work folder with these lines for a node."""
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "node-a", lines))
-        assert work.lock(ground).is_success
-        yield ground, work.folder
+        assert work.lock(context.uv, context.python).is_success
+        yield context, work.folder
 
 
 def build(site: Site, *lines: str) -> GenerationMark:
-    with working(site, *lines) as (ground, folder):
-        mark = generation.build(ground, folder)
+    with working(site, *lines) as (context, folder):
+        mark = generation.build(context, folder)
         assert isinstance(mark, GenerationMark)
         return mark
 
@@ -68,20 +68,20 @@ def test_the_same_truth_gives_the_same_environment_without_uv(site: Site) -> Non
 
 def test_a_failing_build_leaves_nothing(site: Site) -> None:
     before = built(site)
-    with working(site, "oldlet") as (ground, folder):
+    with working(site, "oldlet") as (context, folder):
         for wheel in site.wheels.glob("numlet*"):
             wheel.unlink()
-        ended = generation.build(ground, folder)
+        ended = generation.build(context, folder)
     assert isinstance(ended, UvResult)
     assert ended.status != 0
     assert built(site) == before
 
 
 def test_a_stale_lock_builds_nothing(site: Site) -> None:
-    with working(site, "oldlet") as (ground, folder):
+    with working(site, "oldlet") as (context, folder):
         text = (folder / "pyproject.toml").read_text()
         (folder / "pyproject.toml").write_text(truth.set_group(text, "node-a", ["newlet"]))
-        assert isinstance(generation.build(ground, folder), UvResult)
+        assert isinstance(generation.build(context, folder), UvResult)
 
 
 def test_a_failing_smoke_test_leaves_nothing_and_says_why(site: Site) -> None:
@@ -121,11 +121,11 @@ def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(si
     poisoned = module(site, build(site, "oldlet").key)
     with poisoned.open("a") as stream:
         stream.write("poison = True\n")
-    with working(site, "oldlet", "plainlet") as (ground, folder):
-        uv = dataclasses.replace(ground.uv, path=site.folder / "uv")
-        uv.path.write_text(f'#!/bin/sh\ncase " $* " in *" cache clean "*) exit 2;; esac\nexec {ground.uv.path} "$@"\n')
+    with working(site, "oldlet", "plainlet") as (context, folder):
+        uv = dataclasses.replace(context.uv, path=site.folder / "uv")
+        uv.path.write_text(f'#!/bin/sh\ncase " $* " in *" cache clean "*) exit 2;; esac\nexec {context.uv.path} "$@"\n')
         uv.path.chmod(0o755)
-        assert isinstance(generation.build(dataclasses.replace(ground, uv=uv), folder), UvResult)
+        assert isinstance(generation.build(dataclasses.replace(context, uv=uv), folder), UvResult)
 
 
 @pytest.mark.slow
@@ -171,14 +171,14 @@ def test_prune_keeps_production_used_and_newest(site: Site) -> None:
     keys = [build(site, *lines).key for lines in (["oldlet"], ["newlet"], ["plainlet"], ["deeplet"])]
     with (
         subprocess.Popen([site.layout.generations / keys[0] / "bin" / "python", "-c", "input()"], stdin=-1) as user,
-        site.opened() as ground,
+        site.opened() as context,
     ):
-        gone = generation.prune(ground, snapshots(keys[1], keys[2], None, keys[3], keys[3]))
+        gone = generation.prune(context, snapshots(keys[1], keys[2], None, keys[3], keys[3]))
         user.communicate(b"\n")
     assert gone == (keys[1],)
     assert set(built(site)) == {production, keys[0], keys[2], keys[3]}
-    with site.opened() as ground:
-        assert generation.prune(ground, snapshots(keys[3]), spare=[keys[2]]) == (keys[0],)
+    with site.opened() as context:
+        assert generation.prune(context, snapshots(keys[3]), spare=[keys[2]]) == (keys[0],)
 
 
 def test_sweeping_takes_unfinished_builds_only(site: Site) -> None:

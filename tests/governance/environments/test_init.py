@@ -25,8 +25,8 @@ def replace_paths(settings: GovSettings) -> GovSettings:
 
 
 def init(site: Site) -> Operation | None:
-    with site.opened("init") as ground:
-        return environment_init.init(ground)
+    with site.opened("init") as context:
+        return environment_init.init(context)
 
 
 def test_init_makes_the_layout_the_lock_and_production(tmp_path: Path) -> None:
@@ -47,9 +47,9 @@ def test_init_makes_the_layout_the_lock_and_production(tmp_path: Path) -> None:
 
 def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path)
-    before = snapshot.read_truth_files(site.root, site.layout)
+    before = snapshot.read_root_files(site.layout)
     assert init(site) is None
-    assert snapshot.read_truth_files(site.root, site.layout) == before
+    assert snapshot.read_root_files(site.layout) == before
     assert len(snapshot.read_all(site.layout)) == 1
 
 
@@ -87,9 +87,9 @@ def test_an_environment_outlives_a_comfyui_that_is_not_mounted(tmp_path: Path) -
 def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = read_settings(site.layout.config)
-    with site.opened("init") as ground:
-        environment_init.store_comfyui_dir(ground)
-        environment_init.store_comfyui_dir(replace(ground, comfyui=tmp_path / "other"))
+    with site.opened("init") as context:
+        environment_init.store_comfyui_dir(context)
+        environment_init.store_comfyui_dir(replace(context, comfyui=tmp_path / "other"))
     after = read_settings(site.layout.config)
     assert after.paths.comfyui_dir == str(site.comfyui)
     assert replace_paths(after) == replace_paths(before)
@@ -107,8 +107,8 @@ def test_an_updated_comfyui_is_followed(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_nodes_stay_when_comfyui_is_updated(tmp_path: Path) -> None:
     site = build_site(tmp_path)
-    with site.opened() as ground:
-        changes.promote(ground, "a", ["oldlet"])
+    with site.opened() as context:
+        changes.promote(context, "a", ["oldlet"])
     (site.comfyui / "requirements.txt").write_text("corelet==2.0\n")
     init(site)
     assert site.run_in_production("import corelet, oldlet; print(corelet.__version__)") == "2.0"
@@ -174,8 +174,8 @@ def test_a_line_that_is_no_requirement_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["pyproject.toml", "plugins.json"])
 def test_a_lost_truth_file_is_not_replaced_by_one_that_knows_no_nodes(tmp_path: Path, name: str) -> None:
     site = build_site(tmp_path)
-    site.layout.truth(name).unlink()
+    site.layout.truth_file(name).unlink()
     with pytest.raises(Failure, match=r"gone.*gov rollback") as caught:
         init(site)
     assert caught.value.code == "gov-truth-damaged"
-    assert not site.layout.truth(name).exists()
+    assert not site.layout.truth_file(name).exists()

@@ -18,8 +18,8 @@ def site(kept_root: KeptSite) -> Site:
 
 
 def migrated(site: Site) -> tuple[str, ...]:
-    with site.opened("migrate") as ground:
-        return migrate(ground)
+    with site.opened("migrate") as context:
+        return migrate(context)
 
 
 def write_old_plugins(site: Site, content: object) -> None:

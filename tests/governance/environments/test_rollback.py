@@ -16,9 +16,9 @@ from tests.governance.contexts import KeptSite, Site, build_site
 def two_nodes(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
     """A root with the nodes `a` (on numlet 1.0) and `b`, one after the other."""
     site = build_site(tmp_path_factory.mktemp("site"))
-    with site.opened() as ground:
-        changes.promote(ground, "a", ["oldlet"])
-        changes.promote(ground, "b", ["plainlet"])
+    with site.opened() as context:
+        changes.promote(context, "a", ["oldlet"])
+        changes.promote(context, "b", ["plainlet"])
     return KeptSite.of(site)
 
 
@@ -33,13 +33,13 @@ def first(site: Site) -> str:
 
 
 def state(site: Site) -> tuple[dict[str, bytes], str | None]:
-    return snapshot.read_truth_files(site.root, site.layout), generation.current_key(site.layout)
+    return snapshot.read_root_files(site.layout), generation.current_key(site.layout)
 
 
 def test_a_rollback_restores_truth_and_environment(site: Site) -> None:
     wanted = snapshot.read_contents(site.layout, first(site))
-    with site.opened() as ground:
-        operation = rollback(ground, first(site))
+    with site.opened() as context:
+        operation = rollback(context, first(site))
     assert state(site)[0] == wanted
     assert site.run_in_production("import corelet; print('well')") == "well"
     assert site.run_in_production("import importlib.util; print(importlib.util.find_spec('numlet'))") == "None"
@@ -52,18 +52,18 @@ def test_rollback_to_a_kept_environment_needs_no_network(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
     site.configure(network={"find_links": [], "offline": True})
-    with site.opened() as ground:
+    with site.opened() as context:
         began = time.perf_counter()
-        rollback(ground, first(site))
+        rollback(context, first(site))
         assert time.perf_counter() - began < 1.0
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
 def test_a_rollback_can_be_rolled_back(site: Site) -> None:
     before = state(site)
-    with site.opened() as ground:
-        operation = rollback(ground, first(site))
-        rollback(ground, operation.pre_snapshot or "")
+    with site.opened() as context:
+        operation = rollback(context, first(site))
+        rollback(context, operation.pre_snapshot or "")
     assert state(site) == before
 
 
@@ -71,8 +71,8 @@ def test_a_pruned_environment_is_built_again(site: Site) -> None:
     key = snapshot.read(site.layout, first(site)).generation
     assert key
     shutil.rmtree(site.layout.generations / key)
-    with site.opened() as ground:
-        rollback(ground, first(site))
+    with site.opened() as context:
+        rollback(context, first(site))
     assert generation.current_key(site.layout) == key
     assert site.run_in_production("import corelet; print('well')") == "well"
 
@@ -81,8 +81,8 @@ def test_an_environment_that_was_modified_is_built_again(site: Site) -> None:
     key = snapshot.read(site.layout, first(site)).generation
     module = next((site.layout.generations / (key or "")).glob("lib/python*/site-packages/corelet/__init__.py"))
     module.unlink()
-    with site.opened() as ground:
-        rollback(ground, first(site))
+    with site.opened() as context:
+        rollback(context, first(site))
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
@@ -92,8 +92,8 @@ def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(s
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
     site.wheels.mkdir()
-    with site.opened() as ground, pytest.raises(Failure, match="could not be built again") as caught:
-        rollback(ground, first(site))
+    with site.opened() as context, pytest.raises(Failure, match="could not be built again") as caught:
+        rollback(context, first(site))
     assert caught.value.code == "gov-environment-failed"
     assert state(site) == before
     assert snapshot.read_all(site.layout) == metas
@@ -110,8 +110,8 @@ def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(si
         (site.layout.snapshots / name / "pyproject.toml").unlink()
     else:
         name = "20260101T000000Z-snap-abcdef"
-    with site.opened() as ground, pytest.raises(Failure) as caught:
-        rollback(ground, name)
+    with site.opened() as context, pytest.raises(Failure) as caught:
+        rollback(context, name)
     assert caught.value.code == ("gov-snapshot-unknown" if damage == "unknown" else "gov-snapshot-damaged")
     assert state(site) == before
     assert snapshot.read_all(site.layout) == metas
@@ -120,18 +120,18 @@ def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(si
 
 def test_the_last_operation_can_be_undone_and_that_undone_in_turn(site: Site) -> None:
     before, last = state(site), read_operations(site.layout)[-1]
-    with site.opened() as ground:
-        undoing = undo(ground, last.op_id)
+    with site.opened() as context:
+        undoing = undo(context, last.op_id)
         assert "node-b" not in site.layout.pyproject.read_text()
         assert read_operation(site.layout, last.op_id).status == "undone"
-        undo(ground, undoing.op_id)
+        undo(context, undoing.op_id)
     assert state(site) == before
 
 
 def test_an_operation_that_something_followed_is_not_undone(site: Site) -> None:
     before = state(site)
-    with site.opened() as ground, pytest.raises(Failure, match="changed after it") as caught:
-        undo(ground, read_operations(site.layout)[-2].op_id)
+    with site.opened() as context, pytest.raises(Failure, match="changed after it") as caught:
+        undo(context, read_operations(site.layout)[-2].op_id)
     assert caught.value.code == "gov-undo-refused"
     assert state(site) == before
 
@@ -139,21 +139,21 @@ def test_an_operation_that_something_followed_is_not_undone(site: Site) -> None:
 def test_an_edit_by_hand_keeps_an_operation_from_being_undone(site: Site) -> None:
     with site.layout.pyproject.open("a") as stream:
         stream.write("# mine\n")
-    with site.opened() as ground, pytest.raises(Failure, match=r"pyproject\.toml changed after it"):
-        undo(ground, read_operations(site.layout)[-1].op_id)
+    with site.opened() as context, pytest.raises(Failure, match=r"pyproject\.toml changed after it"):
+        undo(context, read_operations(site.layout)[-1].op_id)
 
 
 def test_an_operation_is_undone_once(site: Site) -> None:
     last = read_operations(site.layout)[-1]
-    with site.opened() as ground:
-        undo(ground, last.op_id)
+    with site.opened() as context:
+        undo(context, last.op_id)
         with pytest.raises(Failure, match="undone already"):
-            undo(ground, last.op_id)
+            undo(context, last.op_id)
 
 
 def test_the_first_operation_has_nothing_before_it(site: Site) -> None:
-    with site.opened() as ground, pytest.raises(Failure, match="nothing before it"):
-        undo(ground, read_operations(site.layout)[0].op_id)
+    with site.opened() as context, pytest.raises(Failure, match="nothing before it"):
+        undo(context, read_operations(site.layout)[0].op_id)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])

@@ -17,7 +17,7 @@ def layout(tmp_path: Path) -> GovLayout:
     layout = GovLayout(tmp_path)
     layout.plugins.parent.mkdir()
     for name in TRUTH_FILES:
-        layout.truth(name).write_text(f"{name} of now")
+        layout.truth_file(name).write_text(f"{name} of now")
     return layout
 
 

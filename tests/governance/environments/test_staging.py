@@ -17,45 +17,45 @@ def site(kept_root: KeptSite) -> Site:
 def test_edits_stay_in_the_copy_and_the_copy_goes(site: Site) -> None:
     before = site.layout.pyproject.read_bytes()
     plugin = RegisteredNode(id="a", git_url="", ref="", path="", group="node-a")
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         assert work.folder.parent == site.layout.work
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["plainlet"]))
         work.write_registry(NodeRegistry(plugins={"a": plugin}))
         assert work.read_registry().plugins == {"a": plugin}
-        assert work.lock(ground).is_success
+        assert work.lock(context.uv, context.python).is_success
         assert set(work.hashes()) == {"pyproject.toml", "uv.lock", "plugins.json"}
     assert site.layout.pyproject.read_bytes() == before
     assert list(site.layout.work.iterdir()) == []
 
 
 def test_pins_hold_the_versions_and_leave_no_trace(site: Site) -> None:
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet"]))
         text = work.read_project()
-        assert work.lock(ground, pins=["numlet==1.0"]).is_success
+        assert work.lock(context.uv, context.python, pins=["numlet==1.0"]).is_success
         assert work.read_project() == text
         lock = (work.folder / "uv.lock").read_text()
         assert "constraint" not in lock
         assert 'name = "numlet"\nversion = "1.0"' in lock
-        assert ground.uv.is_fresh(work.folder, python=ground.python).is_success
+        assert context.uv.is_fresh(work.folder, python=context.python).is_success
 
 
 def test_pins_that_cannot_be_are_told_and_the_text_comes_back(site: Site) -> None:
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["oldlet"]))
         text = work.read_project()
-        assert "No solution" in work.lock(ground, pins=["numlet==2.0"]).errors
+        assert "No solution" in work.lock(context.uv, context.python, pins=["numlet==2.0"]).errors
         assert work.read_project() == text
 
 
 def test_adding_and_removing_a_group_returns_the_lock_to_the_same_bytes(site: Site) -> None:
-    with site.opened() as ground, staging.open_staging(ground) as work:
+    with site.opened() as context, staging.open_staging(context.layout) as work:
         before = work.contents()
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet", "oldlet"]))
-        assert work.lock(ground).is_success
+        assert work.lock(context.uv, context.python).is_success
         assert work.contents()["uv.lock"] != before["uv.lock"]
         work.edit_project(lambda text: truth.remove_group(text, "node-a"))
-        assert work.lock(ground).is_success
+        assert work.lock(context.uv, context.python).is_success
         assert work.contents() == before
 
 
@@ -67,7 +67,7 @@ def test_a_registry_that_cannot_be_read_is_told(site: Site) -> None:
 
 
 def test_a_project_that_is_not_there_is_told(site: Site) -> None:
-    with site.opened() as ground, staging.open_staging(ground, contents={}) as work:
+    with site.opened() as context, staging.open_staging(context.layout, contents={}) as work:
         assert work.read_registry() == NodeRegistry()
         with pytest.raises(Failure) as caught:
             work.read_project()
@@ -75,10 +75,10 @@ def test_a_project_that_is_not_there_is_told(site: Site) -> None:
 
 
 def test_a_full_disk_is_told(site: Site) -> None:
-    with site.opened() as ground:
+    with site.opened() as context:
         site.layout.work.rmdir()
         site.layout.work.write_text("a file, where a folder should be")
-        with pytest.raises(Failure) as caught, staging.open_staging(ground):
+        with pytest.raises(Failure) as caught, staging.open_staging(context.layout):
             pass
         site.layout.work.unlink()
     assert caught.value.code == "state-unwritable"

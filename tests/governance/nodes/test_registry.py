@@ -94,7 +94,7 @@ def test_failed_removal_changes_nothing(tmp_path: Path, missing: str) -> None:
     with site.opened() as ground:
         promote(ground, "pack", ["newlet"])
         promote(ground, "other", ["plainlet"])
-    truth_before = snapshot.read_truth_files(site.root, site.layout)
+    truth_before = snapshot.read_root_files(site.layout)
     if missing == "lock":
         site.configure(network={"find_links": [], "cache_dir": str(tmp_path / "empty")})
     else:
@@ -102,7 +102,7 @@ def test_failed_removal_changes_nothing(tmp_path: Path, missing: str) -> None:
     with site.opened() as ground, pytest.raises(Failure) as caught:
         node_registry.unregister(ground, "pack", purge_code=True)
     assert caught.value.code == ("gov-lock-failed" if missing == "lock" else "gov-smoke-failed")
-    assert snapshot.read_truth_files(site.root, site.layout) == truth_before
+    assert snapshot.read_root_files(site.layout) == truth_before
     assert "node-pack" in truth.parse_groups(site.layout.pyproject.read_text())
 
 

@@ -20,8 +20,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 @pytest.fixture
 def uv(site: Site) -> Uv:
-    with site.opened() as ground:
-        return Uv(ground.uv.path, ground.uv.network, ground.uv.options)
+    with site.opened() as context:
+        return Uv(context.uv.path, context.uv.network, context.uv.options)
 
 
 def test_uv_comes_with_the_program() -> None:
@@ -39,8 +39,8 @@ def test_installed_packages_are_listed_and_frozen(site: Site, uv: Uv) -> None:
 def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     for name in ("pip", "setuptools", "wheel"):
         add_wheel(site.wheels, name, "26.0")
-    with site.opened() as ground:
-        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=True).is_success
+    with site.opened() as context:
+        assert uv.make_environment(tmp_path / "env", python=context.python, seed=True).is_success
     assert (tmp_path / "env" / "lib").is_dir()
     assert list((tmp_path / "env").glob("lib/python*/site-packages/pip-26.0.dist-info"))
     assert uv.packages(tmp_path / "env") == ()
@@ -48,8 +48,8 @@ def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
 
 
 def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path) -> None:
-    with site.opened() as ground:
-        assert uv.make_environment(tmp_path / "env", python=ground.python, seed=False).is_success
+    with site.opened() as context:
+        assert uv.make_environment(tmp_path / "env", python=context.python, seed=False).is_success
     assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], project=tmp_path, link_mode="copy").is_success
     next((tmp_path / "env").glob("lib/python*/site-packages/numlet-1.0.dist-info")).rename(tmp_path / "away")
     (said,) = uv.check(tmp_path / "env")
