@@ -1,4 +1,4 @@
-"""The SQLite file behind the cycle: a cache that may be lost, never one that may lie."""
+"""The SQLite cache of the readiness area: it may be deleted at any time, and damage never goes unnoticed."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     ) WITHOUT ROWID
     """,
 )
-"""Scripts that bring a database from version N to N + 1 (`PRAGMA user_version`); statements end with `;`, and no
-statement holds one inside. New ones are added at the end, old ones never change."""
+"""Scripts that migrate a database from version N to N + 1 (`PRAGMA user_version`). Add new ones at the end, never
+change old ones. Statements are split at `;`, so no statement may contain one."""
 
 BUSY_TIMEOUT_SECONDS: Final = 30.0
 _CORRUPTION_CODES: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT})
@@ -66,13 +66,13 @@ _UINT64_RANGE: Final = 1 << 64
 
 
 class Database:
-    """An open database and what went wrong while opening it.
+    """An open database and the problems met while opening it.
 
     Args:
         path: The file.
-        connection: Autocommit mode; writes go through `transaction`.
-        problems: What a person should hear: `index-damaged` when the file was set aside and begun anew,
-            `state-unwritable` when everything is kept in memory only.
+        connection: A connection in autocommit mode; writes go through `transaction`.
+        problems: `index-damaged` when the file was set aside and rebuilt, `state-unwritable` when the database is in
+            memory only.
     """
 
     def __init__(self, path: Path, connection: sqlite3.Connection, problems: tuple[Failure, ...] = ()) -> None:
@@ -81,15 +81,15 @@ class Database:
         self.problems = problems
 
     def rebuild(self, error: sqlite3.DatabaseError) -> None:
-        """Set a file aside that turned out to be damaged while in use, and go on with an empty one.
+        """Set a file aside that turned out to be damaged while in use, and continue with an empty one.
 
         Args:
-            error: What showed the damage; see `is_damage`.
+            error: The error that showed the damage; see `is_corruption`.
         """
         self.connection.close()
-        renewed = _rebuild(self.path, error)
-        self.connection = renewed.connection
-        self.problems = (*self.problems, *renewed.problems)
+        replacement = _rebuild(self.path, error)
+        self.connection = replacement.connection
+        self.problems = (*self.problems, *replacement.problems)
 
     def close(self) -> None:
         """Close the connection; the last one to close folds the write-ahead log into the file."""
@@ -97,39 +97,44 @@ class Database:
 
 
 def open_database(path: Path) -> Database:
-    """Open the database, making or migrating it as needed; this never fails.
+    """Open the database, creating or migrating it as needed; this never fails.
 
-    A damaged file, or one of a later version of this program, is set aside and begun anew; where nothing can be
-    written the work goes on in memory, and `problems` says so.
+    A damaged file, or one written by a later version of this program, is set aside and rebuilt. When the file cannot
+    be used, the database is in memory and `problems` reports it.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         pipe = _find_pipe(path)
-        return Database(path, _connect(path)) if pipe is None else _open_in_memory(path, f"{pipe} is a pipe")
+        if pipe is not None:
+            return _open_in_memory(path, f"{pipe} is a pipe")
+        return Database(path, _connect(path))
     except sqlite3.DatabaseError as error:
-        return _rebuild(path, error) if is_corruption(error) else _open_in_memory(path, str(error))
+        if is_corruption(error):
+            return _rebuild(path, error)
+        return _open_in_memory(path, str(error))
     except OSError as error:
         return _open_in_memory(path, error.strerror or str(error))
 
 
 def open_memory_database() -> Database:
-    """Open an empty database in memory, for looks at a host that must leave no trace."""
+    """Open an empty database in memory, for a dry run that must write nothing."""
     return Database(Path(":memory:"), _connect(":memory:"))
 
 
 def open_memory_copy(path: Path) -> Database:
-    """Open a copy in memory of what earlier cycles kept; nothing is written, and this never fails.
+    """Open a copy of the database in memory; nothing is written to the file, and this never fails.
 
-    It is empty where there is no such file, or none that can be read.
+    The copy is empty when the file does not exist or cannot be read.
     """
     copy = open_memory_database()
     if not os.path.isfile(path):
         return copy
-    # Without a log beside it nobody is writing; SQLite would make one even to read.
-    how = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
+    # Even a read-only connection to a WAL database creates the -wal and -shm files. Without a -wal file there is no
+    # writer, so the file may be opened as immutable, which creates nothing (https://sqlite.org/wal.html#readonly).
+    option = "mode=ro" if Path(f"{path}-wal").exists() else "immutable=1"
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{how}", uri=True)) as kept:
-            kept.backup(copy.connection)
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?{option}", uri=True)) as original:
+            original.backup(copy.connection)
         _migrate(copy.connection)
     except sqlite3.DatabaseError:
         copy.close()
@@ -138,13 +143,13 @@ def open_memory_copy(path: Path) -> Database:
 
 
 class TableStore:
-    """Reading and writing of one area's tables; trouble with the database never stops a cycle.
+    """Reads and writes the tables of one subject; database errors never stop a cycle.
 
-    A damaged database is begun anew; a full disk means that what was learned is learned again next time.
+    A damaged database is rebuilt. Facts that cannot be written are read from their files again in the next cycle.
 
     Args:
         database: The open database.
-        name: What a person calls this store, for `problems`.
+        name: Name of this store in `problems`.
     """
 
     def __init__(self, database: Database, *, name: str) -> None:
@@ -153,18 +158,18 @@ class TableStore:
         self.problems: list[str] = []
 
     def read(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
-        """Return the rows of a query; none after trouble."""
+        """Return the rows of a query; none after a database error."""
         try:
             return self._database.connection.execute(query, values).fetchall()
         except sqlite3.DatabaseError as error:
             self._recover(error)
             return []
 
-    def write(self, work: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> None:
-        """Run statements, each for its rows, in one transaction."""
+    def write(self, statements: Iterable[tuple[str, list[tuple[Any, ...]]]]) -> None:
+        """Run statements, each once per row, in one transaction."""
         try:
             with transaction(self._database.connection) as connection:
-                for statement, rows in work:
+                for statement, rows in statements:
                     connection.executemany(statement, rows)
         except sqlite3.DatabaseError as error:
             self._recover(error)
@@ -181,7 +186,7 @@ class TableStore:
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Make the enclosed writes happen as one, or not at all when the block raises."""
+    """Commit the enclosed writes together, or none of them when the block raises."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection
@@ -195,7 +200,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 
 
 def is_corruption(error: sqlite3.DatabaseError) -> bool:
-    """Say whether an error means that the file itself is broken, not that it is busy, full or read-only."""
+    """Return whether an error means that the file itself is damaged, not that it is busy, full or read-only."""
     code = getattr(error, "sqlite_errorcode", None)
     return isinstance(error, _NewerVersionError) or (
         code is not None and code & _PRIMARY_CODE_MASK in _CORRUPTION_CODES
@@ -204,16 +209,18 @@ def is_corruption(error: sqlite3.DatabaseError) -> bool:
 
 def to_signed(number: int) -> int:
     """Return an unsigned 64-bit number (a device, an inode) as SQLite can hold it: its integers are signed."""
-    return number - _UINT64_RANGE if number >= _UINT64_RANGE // 2 else number
+    if number >= _UINT64_RANGE // 2:
+        return number - _UINT64_RANGE
+    return number
 
 
 def to_unsigned(number: int) -> int:
-    """Return what `signed` was given."""
+    """Reverse `to_signed`."""
     return number % _UINT64_RANGE
 
 
 class _NewerVersionError(sqlite3.DatabaseError):
-    """A file whose version this program does not know."""
+    """The file was written by a later version of this program."""
 
 
 def _connect(path: Path | str) -> sqlite3.Connection:
@@ -233,10 +240,11 @@ def _read_version(connection: sqlite3.Connection) -> int:
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
-    """Apply what is missing; the version is read again inside, since another process may have been first."""
+    """Run the missing migrations."""
     if _read_version(connection) == len(MIGRATIONS):
         return
     with transaction(connection):
+        # Read again inside the transaction: another process may have migrated the file meanwhile.
         version = _read_version(connection)
         if version > len(MIGRATIONS):
             raise _NewerVersionError(f"its version is {version}; this program knows {len(MIGRATIONS)}")
@@ -247,35 +255,41 @@ def _migrate(connection: sqlite3.Connection) -> None:
 
 
 def _rebuild(path: Path, error: sqlite3.DatabaseError) -> Database:
-    kept = set_aside(path)
-    if kept is None:
+    moved_to = set_aside(path)
+    if moved_to is None:
         return _open_in_memory(path, str(error))
-    for suffix in ("-wal", "-shm"):  # left alone they would be replayed into the new file
+    for suffix in ("-wal", "-shm"):  # SQLite would replay them into the new file
         with contextlib.suppress(FileNotFoundError):
             os.unlink(f"{path}{suffix}")
     problem = Failure(
         "index-damaged",
-        f"{printable_path(path)} could not be used ({error}); it is kept as "
-        f"{printable_path(kept.name)} and begun anew.",
+        f"{printable_path(path)} could not be used ({error}). It was moved to {printable_path(moved_to.name)} and "
+        "rebuilt.",
     )
     try:
         return Database(path, _connect(path), (problem,))
-    except sqlite3.DatabaseError as again:
-        memory = _open_in_memory(path, str(again))
+    except sqlite3.DatabaseError as second_error:
+        memory = _open_in_memory(path, str(second_error))
         memory.problems = (problem, *memory.problems)
         return memory
 
 
 def _find_pipe(path: Path) -> str | None:
-    """Return the name of a pipe in the place of one of the database's files; SQLite would wait for its other end."""
-    files = (path.with_name(f"{path.name}{suffix}") for suffix in ("", "-journal", "-wal", "-shm"))
-    return next((printable_path(file.name) for file in files if file.is_fifo()), None)
+    """Return the name of a FIFO in the place of one of the database's files; None when there is none.
+
+    SQLite opens its files without O_NONBLOCK and would wait forever for the other end of a FIFO.
+    """
+    for suffix in ("", "-journal", "-wal", "-shm"):
+        file = path.with_name(f"{path.name}{suffix}")
+        if file.is_fifo():
+            return printable_path(file.name)
+    return None
 
 
 def _open_in_memory(path: Path, reason: str) -> Database:
     problem = Failure(
         "state-unwritable",
-        f"{printable_path(path)} cannot be used ({reason}); what is learned in this run is forgotten after it.",
+        f"{printable_path(path)} cannot be used ({reason}), so the results of this run are not cached.",
         hint="Make the state folder writable.",
     )
     return Database(path, _connect(":memory:"), (problem,))

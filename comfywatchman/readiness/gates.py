@@ -1,4 +1,4 @@
-"""What keeps a cycle from starting, decided from one reading of the host."""
+"""The gates: decide from one reading of the host whether a cycle may start."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SkipCode = Literal[
 ]
 
 TEMPORARY_SKIPS: Final[frozenset[str]] = frozenset({"going-to-sleep", "just-resumed"})
-"""Reasons that end by themselves within minutes: the due cycle is tried again soon, not an interval later."""
+"""Reasons that pass within minutes: the skipped cycle is retried soon, not an interval later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +28,9 @@ class HostState:
     """One reading of the host.
 
     Attributes:
-        gpus: What the GPUs said; None when nobody asked, because no gate wants to know (`GateSettings.asks_gpu`).
-        seconds_since_resume: How long the machine has been awake after its last sleep; None when it is not known to
-            have slept.
-        going_to_sleep: Whether the machine is about to sleep; None when nobody can tell.
+        gpus: The GPU reading; None when no gate needs one (`GateSettings.needs_gpu`).
+        seconds_since_resume: How long the machine has been awake after its last sleep; None when no sleep is known.
+        going_to_sleep: Whether the machine is about to sleep; None when that is unknown.
     """
 
     gpus: GpuReading | None
@@ -44,15 +43,15 @@ class GateSettings:
     """The `[schedule]` keys that the gates read; "gb" in a key's name means GiB (2**30 bytes).
 
     Attributes:
-        min_vram_gb: Least free GPU memory for a cycle, in GiB; 0 turns the gate off.
-        gpu_policy: Which GPUs the two memory gates ask: `any` passes when one of them passes, `all` when each does,
-            `index` when GPU `gpu_index` does (with MIG: any of its instances).
-        gpu_index: The GPU that `index` asks, as nvidia-smi counts.
+        min_vram_gb: Minimum free GPU memory for a cycle, in GiB; 0 disables the gate.
+        gpu_policy: Which GPUs the two memory gates check: `any` passes when one GPU passes, `all` when every GPU
+            passes, `index` when GPU `gpu_index` passes (with MIG: any of its instances).
+        gpu_index: The GPU that `index` checks, numbered as in nvidia-smi.
         no_gpu: What to do on a machine without an NVIDIA GPU.
-        unknown_gpu: What to do when the driver does not answer or does not say how much memory is free. `skip` by
-            default: unknown is neither 0 GiB nor enough, and every skip is recorded and warned of.
-        max_gpu_memory_used_percent: Share of a GPU's memory in use above which it counts as busy; 0 turns it off.
-        resume_grace_seconds: How long the machine must have been awake after a sleep; 0 turns the gate off.
+        unknown_gpu: What to do when the driver does not respond or does not report free memory. The default is
+            `skip`: unknown is neither 0 GiB nor enough, and every skip is recorded with a warning.
+        max_gpu_memory_used_percent: Share of a GPU's memory in use above which it counts as busy; 0 disables the gate.
+        resume_grace_seconds: How long the machine must have been awake after a sleep; 0 disables the gate.
     """
 
     min_vram_gb: float = 6.0
@@ -74,9 +73,9 @@ class SkipReason:
     """Why a cycle does not start.
 
     Attributes:
-        code: Stable, for programs.
-        message: One sentence for people, with the figures.
-        details: The figures by name.
+        code: Stable code for programs.
+        message: One sentence for people, with the measured values.
+        details: The measured values by name.
     """
 
     code: SkipCode
@@ -85,24 +84,26 @@ class SkipReason:
 
 
 def find_skip_reason(host: HostState, settings: GateSettings) -> SkipReason | None:
-    """Name the first gate that keeps a cycle from starting, or None to let it run.
+    """Return why a cycle must not start now, by the first gate that fails; None when it may run.
 
-    Order: the machine sleeps or has just woken up, there is no GPU, the GPU does not answer, too little free memory,
-    too much memory in use. With several GPUs the policy weighs them device by device: both memory gates must be
-    passed by the same one. (`another_cycle` comes before all of them and is decided by the cycle's lock.)
+    Order: the machine is about to sleep or has just woken up, there is no GPU, the GPU does not respond, too little
+    memory is free, too much is in use. With several GPUs the policy is applied per device: the same GPU must pass both
+    memory gates. A running cycle comes before all gates and is detected by the cycle's lock; see
+    `build_lock_held_reason`.
     """
     return _check_sleep(host, settings) or _check_gpus(host.gpus, settings)
 
 
 def build_lock_held_reason(message: str) -> SkipReason:
-    """Return the reason for a cycle that finds the cycle lock held; the message names the holder."""
+    """Return the skip reason for a cycle lock held by another process; the message names the holder."""
     return SkipReason("cycle-running", message)
 
 
 def _check_sleep(host: HostState, settings: GateSettings) -> SkipReason | None:
     if host.going_to_sleep:
         return SkipReason("going-to-sleep", "The machine is about to sleep.")
-    awake, grace = host.seconds_since_resume, settings.resume_grace_seconds
+    awake = host.seconds_since_resume
+    grace = settings.resume_grace_seconds
     if awake is None or awake >= grace:
         return None
     return SkipReason(
@@ -119,10 +120,10 @@ def _check_gpus(gpus: GpuReading | None, settings: GateSettings) -> SkipReason |
         return _check_no_gpu(gpus.reason or "There is no NVIDIA GPU.", settings)
     if gpus.status == "unknown":
         return _apply_unknown_policy(SkipReason("gpu-unknown", gpus.reason or "The GPU did not answer."), settings)
-    asked = _select_gpus(gpus.devices, settings)
-    if not asked:
+    devices = _select_gpus(gpus.devices, settings)
+    if not devices:
         return _apply_unknown_policy(SkipReason("gpu-unknown", f"There is no GPU {settings.gpu_index}."), settings)
-    return _apply_gpu_policy([_check_device(device, settings) for device in asked], settings)
+    return _apply_gpu_policy([_check_device(device, settings) for device in devices], settings)
 
 
 def _select_gpus(devices: tuple[GpuDevice, ...], settings: GateSettings) -> tuple[GpuDevice, ...]:
@@ -132,35 +133,50 @@ def _select_gpus(devices: tuple[GpuDevice, ...], settings: GateSettings) -> tupl
 
 
 def _check_no_gpu(message: str, settings: GateSettings) -> SkipReason | None:
-    advice = 'Set [schedule] no_gpu = "run" to have cycles without one.'
-    return SkipReason("no-gpu", f"{message} {advice}") if settings.no_gpu == "skip" else None
-
-
-def _apply_unknown_policy(reason: SkipReason | None, settings: GateSettings) -> SkipReason | None:
-    return reason if settings.unknown_gpu == "skip" else None
-
-
-def _apply_gpu_policy(objections: list[SkipReason | None], settings: GateSettings) -> SkipReason | None:
-    """Choose the objection that counts; an unknown device decides only where no known one settles it."""
-    known = [reason for reason in objections if reason is not None and reason.code != "gpu-unknown"]
-    unknown = next((reason for reason in objections if reason is not None and reason.code == "gpu-unknown"), None)
-    if settings.gpu_policy == "all":
-        return known[0] if known else _apply_unknown_policy(unknown, settings)
-    if None in objections:
+    if settings.no_gpu == "run":
         return None
-    return _apply_unknown_policy(unknown, settings) if unknown else max(known, key=_free_gb)
+    return SkipReason("no-gpu", f'{message} Set [schedule] no_gpu = "run" to run cycles without a GPU.')
+
+
+def _apply_unknown_policy(reason: SkipReason, settings: GateSettings) -> SkipReason | None:
+    if settings.unknown_gpu == "run":
+        return None
+    return reason
+
+
+def _apply_gpu_policy(results: list[SkipReason | None], settings: GateSettings) -> SkipReason | None:
+    """Combine the results of the devices (None: passed); an unknown device counts only when no known one decides."""
+    failed: list[SkipReason] = []
+    unknown: list[SkipReason] = []
+    for reason in results:
+        if reason is None:
+            continue
+        if reason.code == "gpu-unknown":
+            unknown.append(reason)
+        else:
+            failed.append(reason)
+    if settings.gpu_policy == "all":
+        if failed:
+            return failed[0]
+        if not unknown:
+            return None
+    elif None in results:
+        return None
+    if unknown:
+        return _apply_unknown_policy(unknown[0], settings)
+    return max(failed, key=_free_gb)
 
 
 def _free_gb(reason: SkipReason) -> float:
-    """Rank objections of several GPUs, so that the one with the most free memory is the one that is named."""
+    """Sort key by which the message names the GPU with the most free memory."""
     return float(reason.details["free_gb"])
 
 
 def _check_device(device: GpuDevice, settings: GateSettings) -> SkipReason | None:
-    """Return what speaks against one device; both memory gates must be passed by the same one."""
+    """Return why one device fails the memory gates; None when it passes both."""
     if device.memory_free_bytes is None:
         why = f": {device.problem}" if device.problem else ""
-        return SkipReason("gpu-unknown", f"{_format_device(device)} does not say how much memory is free{why}.")
+        return SkipReason("gpu-unknown", f"{_format_device(device)} does not report its free memory{why}.")
     free_gb = device.memory_free_bytes / GIB
     figures: dict[str, float | int | str] = {"gpu": device.index, "free_gb": round(free_gb, 2)}
     if free_gb < settings.min_vram_gb:
@@ -170,12 +186,13 @@ def _check_device(device: GpuDevice, settings: GateSettings) -> SkipReason | Non
             f"{settings.min_vram_gb:g} GiB.",
             {**figures, "min_vram_gb": settings.min_vram_gb},
         )
-    most, used = settings.max_gpu_memory_used_percent, _used_percent(device)
-    if most > 0 and used > most:
+    limit = settings.max_gpu_memory_used_percent
+    used = _used_percent(device)
+    if limit > 0 and used > limit:
         return SkipReason(
             "gpu-busy",
-            f"{_format_device(device)} has {used:.1f} % of its memory in use; a cycle starts at {most:g} % or less.",
-            {**figures, "used_percent": round(used, 1), "max_gpu_memory_used_percent": most},
+            f"{_format_device(device)} has {used:.1f} % of its memory in use; a cycle starts at {limit:g} % or less.",
+            {**figures, "used_percent": round(used, 1), "max_gpu_memory_used_percent": limit},
         )
     return None
 
@@ -185,5 +202,9 @@ def _used_percent(device: GpuDevice) -> float:
 
 
 def _format_device(device: GpuDevice) -> str:
-    name = f" ({device.name})" if device.name else ""
-    return f"GPU {device.index}{name}{' MIG instance' if device.mig else ''}"
+    text = f"GPU {device.index}"
+    if device.name:
+        text += f" ({device.name})"
+    if device.mig:
+        text += " MIG instance"
+    return text

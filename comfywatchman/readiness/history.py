@@ -1,4 +1,4 @@
-"""The metrics of each cycle, one JSON line each, bounded."""
+"""Cycle history: one JSON line with metrics per cycle, bounded in length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import read_regular
 
-_SLACK: Final = 2
+_TRIM_FACTOR: Final = 2
+"""The file grows to this many times `keep` before it is trimmed, so that most cycles only append."""
+
 _MAX_BYTES: Final = 256 << 20
 
 
@@ -24,21 +26,21 @@ class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
         trigger: `manual`, `schedule`, `cron` or `first`.
         started_at: UTC.
         duration_seconds: Wall time.
-        success: Whether a full cycle ended; False for a skipped or failed one.
-        skipped_reason: Code of the gate that kept it from running.
-        message: The gate's or the failure's text.
+        success: Whether the cycle completed; False for a skipped or failed one.
+        skipped_reason: Code of the gate that skipped it.
+        message: Text of the gate or the failure.
         phases: Wall seconds of each phase.
-        workflows: Workflows scanned.
-        read: Workflow files that were read, because new or changed.
-        ready: Workflows that run.
-        missing: Workflows that lack something.
-        uncertain: Workflows for which it is not known.
-        invalid: Files that hold no readable workflow.
-        missing_models: Distinct missing models.
-        missing_nodes: Distinct missing node classes.
-        resolved: Workflows whose set of missing things became empty in this cycle.
-        hashed: Model files hashed in this cycle.
-        errors: Problems met on the way.
+        workflows: Number of workflows scanned.
+        read: Number of workflow files read because they are new or changed.
+        ready: Number of READY workflows.
+        missing: Number of MISSING workflows.
+        uncertain: Number of UNCERTAIN workflows.
+        invalid: Number of INVALID workflows.
+        missing_models: Number of distinct missing models.
+        missing_nodes: Number of distinct missing node classes.
+        resolved: Number of workflows that became complete in this cycle.
+        hashed: Number of model files hashed in this cycle.
+        errors: Number of problems in this cycle.
     """
 
     id: str
@@ -63,18 +65,18 @@ class CycleRecord(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def add_record(path: Path, record: CycleRecord, *, keep: int) -> None:
-    """Append a record; when twice as many as wanted have gathered, the oldest are dropped.
+    """Append a record; once the file holds twice `keep` records, the oldest are dropped.
 
     Raises:
         Failure: `state-unwritable`.
     """
     append_line(path, msgspec.json.encode(record))
     failpoint("cycle.after_history")
-    keep_last_lines(path, keep, above=keep * _SLACK)
+    keep_last_lines(path, keep, above=keep * _TRIM_FACTOR)
 
 
 def read_records(path: Path, *, limit: int) -> list[CycleRecord]:
-    """Return the newest records, newest first; lines that cannot be read are passed over.
+    """Return up to `limit` records, newest first; unreadable lines are skipped.
 
     Raises:
         Failure: `file-unreadable`, `file-not-regular` or `file-too-large`.

@@ -1,4 +1,4 @@
-"""Where the readiness area keeps its files, under one home."""
+"""Paths of the readiness area's files below the home folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ReadinessLayout:
 
     @property
     def database(self) -> Path:
-        """Cache of what was read from files; may be deleted at any time."""
+        """Cache of facts read from files; may be deleted at any time."""
         return self.home.state / "index.sqlite"
 
     @property
@@ -36,17 +36,17 @@ class ReadinessLayout:
 
     @property
     def awake(self) -> Path:
-        """What was last known about the machine's sleep."""
+        """When the machine last slept, as far as known."""
         return self.home.state / "awake.json"
 
     @property
     def class_map(self) -> Path:
-        """The map from node classes to packages in compact form, made from ComfyUI-Manager's."""
+        """ComfyUI-Manager's map from node classes to packages in compact form."""
         return self.home.state / "class_map.msgpack"
 
     @property
     def map_copy(self) -> Path:
-        """The folder of a fetched copy of ComfyUI-Manager's map."""
+        """Folder of a downloaded copy of ComfyUI-Manager's map."""
         return self.home.state / "class_map"
 
     @property
@@ -66,17 +66,17 @@ class ReadinessLayout:
 
     @property
     def model_cache(self) -> Path:
-        """Models by folder."""
+        """Models by folder, for people and other programs."""
         return self.home.state / "model_cache.json"
 
     @property
     def pack_cache(self) -> Path:
-        """Custom node packs."""
+        """Custom node packs, for people and other programs."""
         return self.home.state / "custom_nodes_cache.json"
 
     @property
     def model_catalogue(self) -> Path:
-        """What installed templates and the Manager know of models, in compact form."""
+        """Models known to installed templates and ComfyUI-Manager, in compact form."""
         return self.home.state / "model_catalogue.msgpack"
 
     @property

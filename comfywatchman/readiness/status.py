@@ -1,4 +1,4 @@
-"""The shape of `master_status.json`; its JSON Schema is made from these records."""
+"""Schema of `master_status.json`; its JSON Schema is generated from these classes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Answer = Literal["FOUND", "UNCERTAIN", "INVALID_FILENAME", "ERROR", "NOT_FOUND"]
 
 
 class ModelCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A place from which a missing model may be had; a proposal until its hash was checked.
+    """A possible source of a missing model; a proposal until its hash was checked.
 
     Attributes:
         source: `declared`, `huggingface`, `civitai`, …
-        url: Where it is said to be.
-        name: File name there.
-        sha256: Hash that its source states, if one.
-        reason: What speaks for it.
+        url: Download or page URL.
+        name: File name at the source.
+        sha256: Hash stated by the source, if any.
+        reason: Evidence for this candidate.
     """
 
     source: str
@@ -34,20 +34,20 @@ class ModelCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class MissingModel(msgspec.Struct, frozen=True):
-    """One model reference that the server would not accept as it stands.
+    """One model reference that the server would not accept as written.
 
     Attributes:
         name: Exactly as the workflow writes it.
-        folder: Canonical model folder; null when only the file ending gave it away.
+        folder: Canonical model folder; null when only the file suffix shows that it is a model.
         node_type: Class of the node that names it.
         node_path: Ids of that node from the outside in, joined by `:`.
         input: Input that names it.
-        status: What this host has instead.
-        fix: What to do.
-        evidence: What says that this input names a model.
-        confidence: How sure that is.
-        candidates: Where it may be had.
-        answer: What the search says: FOUND, UNCERTAIN, NOT_FOUND, …; null when nobody was asked.
+        status: State of the model on this host.
+        fix: Next step for a person.
+        evidence: Why this input is taken for a model name.
+        confidence: Confidence in that evidence.
+        candidates: Possible sources.
+        answer: Result of the search: FOUND, UNCERTAIN, NOT_FOUND, …; null without a search.
     """
 
     name: str
@@ -64,7 +64,7 @@ class MissingModel(msgspec.Struct, frozen=True):
 
 
 class BlockedDownload(msgspec.Struct, frozen=True):
-    """A model that was found and cannot be fetched as things stand: as the workflow names it, and why."""
+    """A model that was found but cannot be downloaded: its name in the workflow, and the reason."""
 
     name: str
     folder: str | None
@@ -72,15 +72,15 @@ class BlockedDownload(msgspec.Struct, frozen=True):
 
 
 class PlanSummary(msgspec.Struct, frozen=True):
-    """The plan of downloads for what is missing now.
+    """The download plan for the models missing now.
 
     Attributes:
-        file: Its JSON, an absolute path; the Markdown lies beside it.
-        downloads: How many files it would fetch or link.
-        total_bytes: Of what it would fetch, as far as sizes are known.
-        to_choose: How many models wait for a person's choice among candidates.
-        blocked: What was found and cannot be fetched.
-        fetched: How many were fetched in this cycle, with `[downloads] auto`; the next cycle judges them.
+        file: Absolute path of its JSON file; the Markdown file is next to it.
+        downloads: Number of files it would download or link.
+        total_bytes: Total download size, as far as sizes are known.
+        to_choose: Number of models for which a person must choose a candidate.
+        blocked: Models that were found but cannot be downloaded.
+        fetched: Number of models downloaded in this cycle by `[downloads] auto`; the next cycle judges them.
     """
 
     file: str
@@ -92,12 +92,12 @@ class PlanSummary(msgspec.Struct, frozen=True):
 
 
 class ProviderPackage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A custom node package that is said to provide a class.
+    """A custom node package that may provide a class.
 
     Attributes:
         id: Registry id or repository name.
-        url: Repository, if known.
-        evidence: Who says so.
+        url: Repository URL, if known.
+        evidence: Source of this claim.
     """
 
     id: str
@@ -112,9 +112,9 @@ class MissingNode(msgspec.Struct, frozen=True):
         class_type: The class.
         state: `missing`, `import_failed`, `needs_newer_comfyui` or `unknown`.
         node_paths: Active nodes of this class.
-        packages: Who provides it; one is certain, several are to be chosen from.
-        fix: What to do.
-        evidence: What was looked at.
+        packages: Packages that provide it; with more than one, a person must choose.
+        fix: Next step for a person.
+        evidence: Facts behind the state.
     """
 
     class_type: str
@@ -126,23 +126,27 @@ class MissingNode(msgspec.Struct, frozen=True):
 
 
 class LastAcknowledgement(msgspec.Struct, frozen=True):
-    """How the workflow was last acknowledged: kind, intake source and time (UTC)."""
+    """The last acknowledgement of a workflow: kind, intake source and time (UTC)."""
 
     kind: str
     source: str
     acknowledged_at: str
 
 
+FILE_UNREADABLE = "file-unreadable"
+"""Code of the problem of a file that cannot be opened."""
+
+
 FOLDER_UNAVAILABLE = "folder-out-of-reach"
-"""Code of the problem of a file whose folder cannot be read at the moment (an unplugged disk)."""
+"""Code of the problem of a file whose folder is unavailable at the moment (an unplugged disk)."""
 
 
 NOTHING_TO_RUN = "nothing-to-run"
-"""Code of the problem of a workflow in which the server finds nothing to run."""
+"""Code of the problem of a workflow that has no node to run."""
 
 
 class FileProblem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something wrong with a file: a stable code, words, and the node it concerns."""
+    """A problem of a file: a stable code, a message, and the node it concerns."""
 
     code: str
     message: str
@@ -150,7 +154,7 @@ class FileProblem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class InactiveModel(msgspec.Struct, frozen=True):
-    """A model that only muted or bypassed nodes name, and whether this host has it."""
+    """A model that only muted or bypassed nodes name, and its state on this host."""
 
     name: str
     folder: str | None
@@ -159,16 +163,16 @@ class InactiveModel(msgspec.Struct, frozen=True):
 
 
 class MissingInput(msgspec.Struct, frozen=True):
-    """One picture, sound, video or other file of the person's own that a workflow names and that is not there.
+    """One image, sound, video or other file supplied by the user that a workflow names and that is missing.
 
     Attributes:
         name: Exactly as the workflow writes it.
-        folder: Where ComfyUI looks for it: `input`, `output` or `temp`.
-        kind: What it is: `picture`, `video`, `sound`, `latent`, `3D file`, `document` or `folder`.
+        folder: Folder in which ComfyUI looks for it: `input`, `output` or `temp`.
+        kind: `picture`, `video`, `sound`, `latent`, `3D file`, `document` or `folder`.
         node_type: Class of the node that names it.
         node_path: Ids of that node from the outside in, joined by `:`.
         input: Input that names it.
-        fix: What to do.
+        fix: Next step for a person.
         required: Whether it counts for the verdict (`[workflows] require_inputs`).
     """
 
@@ -187,11 +191,11 @@ class RefusedInput(msgspec.Struct, frozen=True):
 
     Attributes:
         input: Input name.
-        value: What the workflow gives, exactly; null where nothing feeds the input.
+        value: The workflow's value, exactly; null when the input has neither value nor link.
         node_type: Class of the node.
         node_path: Ids of that node from the outside in, joined by `:`.
-        reason: `not_offered` (the value is not in the server's list) or `not_given` (nothing feeds the input).
-        fix: What to do.
+        reason: `not_offered` (the value is not in the server's list) or `not_given` (there is no value or link).
+        fix: Next step for a person.
     """
 
     input: str
@@ -206,21 +210,21 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     """One workflow file.
 
     Attributes:
-        path: Absolute path; bytes that are no UTF-8 and control characters as escapes.
+        path: Absolute path; bytes that are not UTF-8 and control characters are escaped.
         source: Label of its root.
         format: `ui-0.4`, `ui-1` or `api`; null for a file that could not be read.
-        container: `json`, or the media type it was embedded in.
-        sha256: Hash of the file.
+        container: `json`, or the media type of the file that contains it.
+        sha256: Hash of the content.
         status: The verdict.
-        models: How many model references active nodes hold.
+        models: Number of model references in active nodes.
         missing_models: References that are not ready.
         missing_nodes: Node classes that are not ready.
-        inactive_models: What only muted or bypassed nodes name.
-        uncertain_count: Findings of which it is not known whether they are missing.
-        problems: What was wrong with the file.
-        last_resolved_at: The last time its set of missing things became empty, UTC.
+        inactive_models: Models that only muted or bypassed nodes name.
+        uncertain_count: Number of findings that may or may not be missing.
+        problems: Problems of the file.
+        last_resolved_at: The last time it became complete, UTC.
         intake: Its last acknowledgement.
-        missing_inputs: Files of the person's own that are not there; they do not change `status` unless `required`.
+        missing_inputs: Missing files supplied by the user; they do not change `status` unless `required`.
         refused_inputs: Inputs for which the running server refuses it.
     """
 
@@ -243,7 +247,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
 
 
 class CycleSummary(msgspec.Struct, frozen=True):
-    """The cycle that wrote the report; `skipped_reason` names the gate that kept it from looking anew."""
+    """The cycle that wrote the report; `skipped_reason` is the code of the gate that skipped it."""
 
     id: str
     trigger: str
@@ -255,7 +259,7 @@ class CycleSummary(msgspec.Struct, frozen=True):
 
 
 class GpuSummary(msgspec.Struct, frozen=True):
-    """One GPU, or one MIG instance of it: memory in bytes, null where the driver does not say."""
+    """One GPU or MIG instance: memory in bytes, null when the driver does not report it."""
 
     index: int
     name: str | None
@@ -265,14 +269,14 @@ class GpuSummary(msgspec.Struct, frozen=True):
 
 
 class HostSummary(msgspec.Struct, frozen=True):
-    """The host, as this cycle saw it.
+    """The host at the time of the cycle.
 
     Attributes:
-        gpus: NVIDIA GPUs; empty when there is none or the driver did not answer (see `gpu_status`).
+        gpus: NVIDIA GPUs; empty when there is none or the driver did not respond (see `gpu_status`).
         gpu_status: `ok`, `none` or `unknown`.
         comfyui_root: The watched installation.
-        comfyui_version: Its version; null when it does not say.
-        comfyui_running: Whether a server of this installation answered.
+        comfyui_version: Its version; null when unknown.
+        comfyui_running: Whether a server of this installation responded.
         sample: Whether this is the sample host of a first run.
     """
 
@@ -285,7 +289,7 @@ class HostSummary(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True):
-    """Counts: workflows by verdict, and distinct missing models, node classes and input files over all of them."""
+    """Counts: workflows by verdict, and the distinct missing models, node classes and input files of all of them."""
 
     workflows: int = 0
     ready: int = 0
@@ -315,11 +319,11 @@ class EnvironmentCheck(msgspec.Struct, frozen=True):
 
     Attributes:
         name: Its stable name, such as `lock` or `unregistered-nodes`.
-        status: How it is.
-        evidence: What was seen, in one sentence.
-        action: What to do, a command where there is one; null when nothing is to do.
-        items: What it is about (nodes, packages, files).
-        vital: Whether ComfyUI may not run as it should while this fails.
+        status: `ok`, `warn`, `fail` or `unknown`.
+        evidence: The finding, in one sentence.
+        action: Next step, a command where there is one; null when there is nothing to do.
+        items: The nodes, packages or files concerned.
+        vital: Whether ComfyUI may fail to run while this check fails.
     """
 
     name: str
@@ -331,12 +335,12 @@ class EnvironmentCheck(msgspec.Struct, frozen=True):
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """How the Python environment of ComfyUI is.
+    """State of ComfyUI's Python environment.
 
     Attributes:
-        state: `not governed` when there is no governed environment; else the worst of the checks.
-        checks: The checks, in the order in which they are made.
-        root: The folder of the governed environment; null when there is none.
+        state: `not governed` when there is no governed environment, else the worst status of the checks.
+        checks: The checks in the order in which they run.
+        root: Folder of the governed environment; null when there is none.
     """
 
     state: EnvironmentState
@@ -353,16 +357,16 @@ class MasterStatus(msgspec.Struct, frozen=True):
     Attributes:
         schema_version: 1.
         generated_at: When this file was written, UTC.
-        checked_at: When the workflows were last looked at, UTC; older than `generated_at` after a skipped cycle.
-        valid_until: After this the watchman is late: what stands here may be out of date. UTC.
+        checked_at: When the workflows were last checked, UTC; older than `generated_at` after a skipped cycle.
+        valid_until: When the next report is overdue, UTC; after it, this report may be out of date.
         cycle: The cycle that wrote it.
         host: The host.
         summary: Counts.
         workflows: Every workflow file, in path order.
         intake: Newest acknowledgements, newest first.
-        environment: The checks of the Python environment that `gov` governs.
-        problems: What could not be looked at (folders, files), in words.
-        plan: What can be downloaded; null when nothing was found for what is missing now.
+        environment: The checks of the Python environment governed by `gov`.
+        problems: Folders and files that could not be checked, as text.
+        plan: The download plan; null when nothing was found for the models missing now.
     """
 
     generated_at: str

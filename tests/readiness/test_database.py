@@ -31,7 +31,7 @@ def setting(database: Database, name: str) -> object:
     return database.connection.execute(f"PRAGMA {name}").fetchone()[0]
 
 
-def test_a_new_database_is_at_the_last_version_and_waits_for_others(tmp_path: Path) -> None:
+def test_new_database_has_the_latest_version_and_a_busy_timeout(tmp_path: Path) -> None:
     database = open_database(tmp_path / "state/index.sqlite")
     assert setting(database, "user_version") == len(MIGRATIONS)
     assert setting(database, "journal_mode") == "wal"
@@ -41,7 +41,7 @@ def test_a_new_database_is_at_the_last_version_and_waits_for_others(tmp_path: Pa
     database.close()
 
 
-def test_what_is_written_is_there_after_opening_again(tmp_path: Path) -> None:
+def test_rows_survive_reopening(tmp_path: Path) -> None:
     for _ in range(2):
         database = open_database(tmp_path / "i")
         with transaction(database.connection) as connection:
@@ -61,7 +61,7 @@ def test_an_older_database_is_migrated_and_keeps_its_rows(tmp_path: Path) -> Non
     database.close()
 
 
-def test_a_transaction_that_raises_leaves_nothing(tmp_path: Path) -> None:
+def test_transaction_that_raises_is_rolled_back(tmp_path: Path) -> None:
     database = open_database(tmp_path / "i")
     with pytest.raises(sqlite3.IntegrityError), transaction(database.connection) as connection:
         connection.executemany("INSERT INTO note VALUES (?, 'b')", [("a",), ("b",), ("a",)])
@@ -71,7 +71,7 @@ def test_a_transaction_that_raises_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"this is no database at all", b"SQLite format 3\0" + b"\xee" * 5000])
-def test_a_damaged_file_is_set_aside_and_begun_anew(tmp_path: Path, content: bytes) -> None:
+def test_damaged_file_is_set_aside_and_rebuilt(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "i").write_bytes(content)
     (tmp_path / "i-wal").write_bytes(b"stale")
     database = open_database(tmp_path / "i")
@@ -93,7 +93,7 @@ def test_a_file_of_a_later_version_is_set_aside(tmp_path: Path) -> None:
     database.close()
 
 
-def test_damage_met_while_in_use_leads_to_an_empty_file(tmp_path: Path) -> None:
+def test_damage_found_while_in_use_rebuilds_the_file(tmp_path: Path) -> None:
     database = open_database(tmp_path / "i")
     with transaction(database.connection) as connection:
         connection.executemany("INSERT INTO note VALUES (?, ?)", [(str(n), "x" * 500) for n in range(500)])
@@ -111,7 +111,7 @@ def test_damage_met_while_in_use_leads_to_an_empty_file(tmp_path: Path) -> None:
     database.close()
 
 
-def test_where_nothing_can_be_written_the_work_goes_on_in_memory(tmp_path: Path) -> None:
+def test_unwritable_folder_falls_back_to_memory(tmp_path: Path) -> None:
     for path in (Path("/proc/none/index"), tmp_path, tmp_path / "file/index"):
         (tmp_path / "file").touch()
         database = open_database(path)
@@ -122,7 +122,7 @@ def test_where_nothing_can_be_written_the_work_goes_on_in_memory(tmp_path: Path)
         database.close()
 
 
-def test_a_damaged_file_that_cannot_be_moved_is_left_and_memory_used(tmp_path: Path) -> None:
+def test_damaged_file_that_cannot_be_moved_falls_back_to_memory(tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(b"no database, but a file")
     for number in range(1, 1000):
         (tmp_path / f"i.damaged-{number}").touch()
@@ -132,7 +132,7 @@ def test_a_damaged_file_that_cannot_be_moved_is_left_and_memory_used(tmp_path: P
     database.close()
 
 
-def test_a_damaged_file_on_a_full_disk_is_set_aside_and_memory_used(tmp_path: Path) -> None:
+def test_damaged_file_on_a_full_disk_falls_back_to_memory(tmp_path: Path) -> None:
     (tmp_path / "i").write_bytes(b"no database, but a file")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
@@ -145,7 +145,7 @@ def test_a_damaged_file_on_a_full_disk_is_set_aside_and_memory_used(tmp_path: Pa
     database.close()
 
 
-def test_a_look_without_a_trace_has_a_database_in_memory() -> None:
+def test_memory_database_writes_no_file() -> None:
     database = open_memory_database()
     assert notes(database) == 0
     assert database.problems == ()
@@ -162,7 +162,7 @@ def test_a_busy_database_is_not_damaged(tmp_path: Path) -> None:
     database.close()
 
 
-def test_two_processes_may_make_the_database_at_once(tmp_path: Path) -> None:
+def test_two_processes_can_create_the_database_at_once(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with context.Pool(4) as pool:
         assert pool.map(_open_and_count, [str(tmp_path / "i")] * 8) == [0] * 8
@@ -173,7 +173,7 @@ def _open_and_count(path: str) -> int:
 
 
 @pytest.mark.parametrize(("point", "rows"), [("index.before_commit", 0), ("index.after_commit", 1)])
-def test_a_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: str, rows: int) -> None:
+def test_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: str, rows: int) -> None:
     program = (
         "import sys; from pathlib import Path\n"
         "from comfywatchman.readiness.database import open_database, transaction\n"
@@ -195,7 +195,7 @@ def test_a_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: s
 
 
 @pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
-def test_a_pipe_in_the_place_of_one_of_its_files_is_not_waited_for(tmp_path: Path, suffix: str) -> None:
+def test_pipe_in_the_place_of_a_database_file_does_not_block(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"index.sqlite{suffix}")
     with closing(open_database(tmp_path / "index.sqlite")) as opened:
         assert "is a pipe" in opened.problems[0].message

@@ -87,21 +87,21 @@ def test_gpu_policies_match_a_brute_force_count() -> None:
         ("unknown", "skip", "run", None),
     ],
 )
-def test_no_gpu_and_an_unknown_gpu_are_two_answers(
+def test_no_gpu_and_unknown_gpu_differ(
     status: Literal["none", "unknown"], no_gpu: Choice, unknown: Choice, expected: str | None
 ) -> None:
     state = HostState(gpus=GpuReading(status=status))
     assert code(state, settings(no_gpu=no_gpu, unknown_gpu=unknown)) == expected
 
 
-def test_the_reason_given_by_the_reading_is_passed_on() -> None:
+def test_skip_message_contains_the_reason_of_the_reading() -> None:
     state = HostState(gpus=GpuReading(status="unknown", reason="The driver is asleep."))
     reason = find_skip_reason(state, settings())
     assert reason is not None
     assert reason.message == "The driver is asleep."
 
 
-def test_a_gate_set_to_zero_asks_nothing() -> None:
+def test_gate_set_to_zero_needs_no_reading() -> None:
     off = settings(min_vram_gb=0, max_gpu_memory_used_percent=0)
     assert not off.needs_gpu
     assert code(host(LOW), off) is None
@@ -113,7 +113,7 @@ def test_a_gate_set_to_zero_asks_nothing() -> None:
     [{"min_vram_gb": 1.0}, {"max_gpu_memory_used_percent": 1.0}, {"no_gpu": "skip"}],
     ids=lambda keys: next(iter(keys)),
 )
-def test_each_gpu_gate_wants_a_reading(keys: dict[str, Any]) -> None:
+def test_each_gpu_gate_needs_a_reading(keys: dict[str, Any]) -> None:
     assert settings(**{"min_vram_gb": 0, "max_gpu_memory_used_percent": 0, **keys}).needs_gpu
 
 
@@ -124,22 +124,22 @@ def test_each_memory_gate_works_without_the_other() -> None:
     assert code(host(LOW), settings(min_vram_gb=0)) is None
 
 
-def test_exactly_the_least_memory_and_exactly_the_greatest_share_pass() -> None:
+def test_exact_limits_pass() -> None:
     exact = GpuDevice(0, "GPU-x", "", 12 * GIB, 6 * GIB, 6 * GIB)
     state = HostState(gpus=GpuReading(status="ok", devices=(exact,)))
     assert code(state, settings()) is None
 
 
-def test_one_byte_less_than_the_least_memory_does_not_pass() -> None:
+def test_one_byte_below_the_memory_limit_fails() -> None:
     short = GpuDevice(0, "GPU-x", "", 12 * GIB, 6 * GIB - 1, 6 * GIB)
     assert code(HostState(gpus=GpuReading(status="ok", devices=(short,))), settings()) == "vram-low"
 
 
-def test_one_gpu_must_pass_both_gates_by_itself() -> None:
+def test_both_memory_gates_must_pass_on_the_same_gpu() -> None:
     assert code(host(LOW, BUSY), settings()) in {"vram-low", "gpu-busy"}
 
 
-def test_the_gpu_that_came_nearest_is_named_with_its_figures() -> None:
+def test_skip_names_the_gpu_with_the_most_free_memory() -> None:
     poorer, nearer = (GpuDevice(index, "", "Card", 24 * GIB, free * GIB, 0) for index, free in ((0, 1), (1, 5)))
     state = HostState(gpus=GpuReading(status="ok", devices=(poorer, nearer)))
     reason = find_skip_reason(state, settings())
@@ -155,16 +155,16 @@ def test_a_busy_gpu_is_named_with_its_share() -> None:
     assert reason.details["used_percent"] == 91.2
 
 
-def test_a_gpu_without_a_total_has_no_share_in_use() -> None:
+def test_gpu_without_a_total_has_no_usage_share() -> None:
     odd = GpuDevice(0, "", "", None, 8 * GIB, None)
     assert code(HostState(gpus=GpuReading(status="ok", devices=(odd,))), settings()) is None
 
 
-def test_an_unknown_gpu_says_why_it_is_unknown() -> None:
+def test_unknown_gpu_skip_contains_the_reason() -> None:
     lost = GpuReading(status="ok", devices=(device(UNKNOWN, problem="GPU is lost", mig=True),))
     reason = find_skip_reason(HostState(gpus=lost), settings())
     assert reason is not None
-    assert reason.message == "GPU 0 MIG instance does not say how much memory is free: GPU is lost."
+    assert reason.message == "GPU 0 MIG instance does not report its free memory: GPU is lost."
 
 
 def test_absent_gpu_index_is_unknown_rather_than_no_gpu() -> None:
@@ -190,14 +190,14 @@ def test_any_instance_of_a_partitioned_gpu_may_pass_for_its_index() -> None:
         (0.0, None, 0.0, None),
     ],
 )
-def test_a_machine_between_sleep_and_waking_is_left_alone(
+def test_sleeping_or_just_resumed_machine_skips(
     awake: float | None, going: Literal[True, False] | None, grace: float, expected: str | None
 ) -> None:
     state = HostState(gpus=None, seconds_since_resume=awake, going_to_sleep=going)
     assert code(state, settings(resume_grace_seconds=grace)) == expected
 
 
-def test_sleep_is_asked_before_the_gpu() -> None:
+def test_sleep_is_checked_before_the_gpu() -> None:
     state = HostState(gpus=GpuReading(status="unknown"), seconds_since_resume=1.0)
     reason = find_skip_reason(state, settings())
     assert reason is not None
@@ -209,9 +209,9 @@ def test_cycle_runs_without_a_gpu_reading() -> None:
     assert code(HostState(gpus=None), settings()) is None
 
 
-def test_another_cycle_is_a_reason_of_its_own() -> None:
+def test_running_cycle_has_its_own_skip_code() -> None:
     assert build_lock_held_reason("cycle.lock is held by process 7.").code == "cycle-running"
 
 
-def test_only_sleep_passes_by_itself() -> None:
+def test_only_sleep_reasons_are_temporary() -> None:
     assert {"going-to-sleep", "just-resumed"} == TEMPORARY_SKIPS

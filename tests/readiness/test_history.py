@@ -40,14 +40,14 @@ def test_without_a_file_there_is_no_history(tmp_path: Path) -> None:
     assert read_records(tmp_path / "absent", limit=5) == []
 
 
-def test_a_file_that_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+def test_unreadable_history_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         read_records(tmp_path, limit=5)
     assert caught.value.code == "file-not-regular"
 
 
 @pytest.mark.parametrize("keep", [1, 3, 10])
-def test_the_history_is_bounded_and_always_holds_what_is_wanted(tmp_path: Path, keep: int) -> None:
+def test_history_is_bounded(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "history.jsonl"
     for number in range(1, 50):
         add_record(path, record(number), keep=keep)
@@ -55,7 +55,7 @@ def test_the_history_is_bounded_and_always_holds_what_is_wanted(tmp_path: Path, 
         assert len(path.read_bytes().splitlines()) <= 2 * keep
 
 
-def test_lines_that_cannot_be_read_are_passed_over(tmp_path: Path) -> None:
+def test_unreadable_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
     add_record(path, record(1), keep=10)
     with path.open("ab") as stream:
