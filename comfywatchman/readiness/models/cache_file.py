@@ -1,4 +1,4 @@
-"""`state/model_cache.json`: the models of this host for people and other programs."""
+"""Write `state/model_cache.json`: the models of this host for people and other programs."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class CachedModel(msgspec.Struct, frozen=True):
         name: Relative to its folder, as ComfyUI lists it.
         path: Absolute path, printable.
         size: In bytes.
-        mtime: Time of its last change, UTC; null when the file system holds no sensible time.
+        mtime: Modification time, UTC; null when the file system holds no valid time.
         format: `safetensors`, `gguf`, `pickle`, `zip-pickle`, `onnx`, `diffusers` or `unknown`.
-        problem: Why it could not be loaded; null when nothing speaks against it.
-        sha256: Of the whole file, lower-case hex; null, like the other three, until it was hashed.
+        problem: Why it cannot be loaded; null when no problem is known.
+        sha256: SHA-256 of the whole file, lower-case hex; all four hashes are null until the file was hashed.
         autov2: First 10 digits of the SHA-256.
-        autov3: First 12 digits of the SHA-256 of what follows a safetensors header.
-        blake3: Of the whole file, 256 bit.
+        autov3: First 12 digits of the SHA-256 of everything after a safetensors header.
+        blake3: BLAKE3 of the whole file, 256 bit.
     """
 
     name: str
@@ -48,17 +48,16 @@ class CachedModel(msgspec.Struct, frozen=True):
 
 
 class ModelCache(msgspec.Struct, frozen=True):
-    """The file as a whole: models by canonical folder name; a folder without models is left out."""
+    """The content of the file: models by canonical folder name, without empty folders."""
 
     schema_version: int
     folders: dict[str, list[CachedModel]]
 
 
 def write_model_cache(path: Path, inventory: Inventory, index: ModelIndex) -> bool:
-    """Write the cache when its content has changed, and say whether it was written.
+    """Write the cache when its content has changed; return whether it was written.
 
-    When inventory and hashes are those of the last time and the file is still the one written then, nothing is even
-    put together.
+    When inventory, hashes and the file itself are unchanged since the last call, the content is not even built.
 
     Raises:
         Failure: `state-unwritable`.
@@ -72,12 +71,11 @@ def write_model_cache(path: Path, inventory: Inventory, index: ModelIndex) -> bo
 
 
 def build_model_cache(inventory: Inventory, hashes: Mapping[FileKey, FileHashes]) -> ModelCache:
-    """Put the cache's content together."""
-    folders = {
-        folder: [_build_cached_model(model, hashes.get(model.key)) for model in models.values()]
-        for folder, models in inventory.folders.items()
-        if models
-    }
+    """Build the content of the cache."""
+    folders: dict[str, list[CachedModel]] = {}
+    for folder, models in inventory.folders.items():
+        if models:
+            folders[folder] = [_build_cached_model(model, hashes.get(model.key)) for model in models.values()]
     return ModelCache(SCHEMA_VERSION, folders)
 
 
@@ -110,7 +108,7 @@ def _format_mtime(mtime_ns: int) -> str | None:
 
 def _describe_identity(path: Path) -> str:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return "absent"
-    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns}"
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""Hashes of model files: lazily, within a time budget, each byte read once."""
+"""Hash model files within a time budget, reading each byte once."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from comfywatchman.readiness.models.inventory import FileKey, ModelFile, build_f
 
 BLOCK_BYTES: Final = 2 << 20
 _BLOCKS: Final = 6
-"""Blocks that are being read or hashed at one time; bounds the memory to 12 MiB."""
+"""Number of blocks that are being read or hashed at one time; bounds the memory to 12 MiB."""
 
 _MIN_SPEED_SAMPLE_BYTES: Final = 4 << 20
 _ASSUMED_BYTES_PER_SECOND: Final = 100 << 20
 _BATCH_FILES: Final = 256
 _BATCH_SECONDS: Final = 5.0
+_AUTOV3_DIGITS: Final = 12
 AUTOV3_FOLDERS: Final = frozenset({"loras"})
-"""Where AutoV3 is made in the background: LoRAs are what pictures name by it, and their headers get edited."""
+"""Folders whose files get an AutoV3 in the background: images name LoRAs by it, since their metadata gets edited."""
 
 OVERRUN_SECONDS: Final = 120.0
-"""How long a file begun within the budget may go on beyond it; the first one always gets at least this."""
+"""How long a file begun within the budget may continue after it; the first file always gets at least this."""
 
 
 @dataclass(frozen=True, slots=True)
 class HashingResult:
-    """What came of one call.
+    """Result of one `hash_within_budget` call.
 
     Attributes:
-        hashed: Files that were hashed.
-        waiting: Files that still have no hashes.
+        hashed: Number of files hashed.
+        waiting: Number of files that still have no hashes.
         skipped: Why files could not be hashed now, as printable text.
     """
 
@@ -53,7 +54,13 @@ class _Digest(Protocol):
 
 @dataclass(slots=True)
 class _DigestLane:
-    """One digest, fed in order by one thread of its own."""
+    """One digest and the single thread that feeds it in order.
+
+    Attributes:
+        digest: The hash under construction.
+        thread: A pool of one thread, so that blocks arrive in order.
+        skips_bytes: Number of bytes at the start of the file that this digest leaves out.
+    """
 
     digest: _Digest
     thread: ThreadPoolExecutor
@@ -61,11 +68,14 @@ class _DigestLane:
 
 
 class Hasher:
-    """Three threads that hash one file after the other; hashlib and blake3 let the interpreter go meanwhile."""
+    """Hashes one file after the other in three threads; hashlib and blake3 release the GIL meanwhile."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
-        self._threads = [self._stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="hash")) for _ in range(3)]
+        self._threads: list[ThreadPoolExecutor] = []
+        for _ in range(3):
+            pool = ThreadPoolExecutor(1, thread_name_prefix="hash")
+            self._threads.append(self._stack.enter_context(pool))
         self._buffers = [bytearray(BLOCK_BYTES) for _ in range(_BLOCKS)]
 
     def __enter__(self) -> Self:
@@ -77,17 +87,19 @@ class Hasher:
     def hash_file(
         self, path: str, *, may_go_on: Callable[[], bool] = lambda: True, with_autov3: bool = True
     ) -> tuple[FileKey, FileHashes] | str:
-        """Hash a file whole in one pass.
+        """Hash a whole file in one pass.
 
         Args:
             path: A regular file.
-            may_go_on: Asked before each block; False gives the file up.
-            with_autov3: Whether to make AutoV3 too: a second SHA-256 over nearly the same bytes.
+            may_go_on: Called before each block; False aborts the file.
+            with_autov3: Whether to compute AutoV3 too: a second SHA-256 over nearly the same bytes.
 
         Returns:
-            The file's identity and hashes, or why there are none, in words (unreadable, changed meanwhile, given up).
+            The file's identity and hashes, or a text with the reason why there are none (unreadable, changed
+            meanwhile, aborted).
         """
         try:
+            # O_NONBLOCK: opening a FIFO must not wait for a writer.
             descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError as error:
             return f"cannot be opened: {error.strerror}"
@@ -104,43 +116,46 @@ class Hasher:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             return "not a regular file"
-        lanes = self._lanes(find_data_start(os.pread(descriptor, 9, 0), before.st_size) if with_autov3 else None)
-        length = self._feed(descriptor, lanes, may_go_on)
+        lanes = self._build_lanes()
+        if with_autov3:
+            data_start = find_data_start(os.pread(descriptor, 9, 0), before.st_size)
+            if data_start is not None:
+                lanes.append(_DigestLane(hashlib.sha256(), self._threads[2], skips_bytes=data_start))
+        length = self._feed_lanes(descriptor, lanes, may_go_on)
         if length is None:
-            return "given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds"
+            return "aborted: reading it takes longer than the hashing time; raise [models] hash_budget_seconds"
         key = build_file_key(before)
         if length != before.st_size or key != build_file_key(os.fstat(descriptor)):
             return "changed while it was hashed"
-        sha256, blake3, *rest = [lane.digest.hexdigest() for lane in lanes]
-        return key, FileHashes(sha256, rest[0][:12] if rest else None, blake3)
+        sha256, blake3, *autov3 = [lane.digest.hexdigest() for lane in lanes]
+        return key, FileHashes(sha256, autov3[0][:_AUTOV3_DIGITS] if autov3 else None, blake3)
 
-    def _lanes(self, start: int | None) -> list[_DigestLane]:
+    def _build_lanes(self) -> list[_DigestLane]:
         from blake3 import blake3
 
-        lanes = [_DigestLane(hashlib.sha256(), self._threads[0]), _DigestLane(blake3(), self._threads[1])]
-        if start is not None:
-            lanes.append(_DigestLane(hashlib.sha256(), self._threads[2], start))
-        return lanes
+        return [_DigestLane(hashlib.sha256(), self._threads[0]), _DigestLane(blake3(), self._threads[1])]
 
-    def _feed(self, descriptor: int, lanes: list[_DigestLane], may_go_on: Callable[[], bool]) -> int | None:
-        """Read block after block while the lanes digest earlier ones; return the length, or None when given up."""
-        busy: list[list[Future[object]]] = [[] for _ in self._buffers]
+    def _feed_lanes(self, descriptor: int, lanes: list[_DigestLane], may_go_on: Callable[[], bool]) -> int | None:
+        """Read block after block while the lanes digest earlier ones; return the length, or None when aborted."""
+        pending: list[list[Future[object]]] = [[] for _ in self._buffers]
         position = 0
         turn = 0
         try:
             while may_go_on():
-                _wait_for(busy[turn])
+                # The buffer may be overwritten only when every lane has digested what it held.
+                _wait_for(pending[turn])
                 buffer = self._buffers[turn]
                 count = os.readv(descriptor, [buffer])
                 if count == 0:
                     return position
-                busy[turn] = [_submit_block(lane, memoryview(buffer)[:count], position) for lane in lanes]
+                block = memoryview(buffer)[:count]
+                pending[turn] = [_submit_block(lane, block, position) for lane in lanes]
                 position += count
                 turn = (turn + 1) % len(self._buffers)
             return None
         finally:
-            for work in busy:
-                _wait_for(work)
+            for futures in pending:
+                _wait_for(futures)
 
 
 def hash_within_budget(
@@ -150,103 +165,126 @@ def hash_within_budget(
     budget_seconds: float,
     monotonic: Callable[[], float],
 ) -> HashingResult:
-    """Hash files that have no hashes yet, small ones first, until the budget is used up.
+    """Hash files that have no hashes yet, small ones first, until the time budget is used up.
 
-    A file is begun only when it should fit, at the speed seen so far (100 MiB a second as long as it is not known); the
-    first one is begun in any case, so that every call gets on. What is done is kept in batches: a kill loses a few
-    seconds of work.
+    A file is started only when it is expected to fit, at the speed measured so far (100 MiB a second until it is
+    known). The first one is always started, so that every call makes progress. Results are stored in batches: a kill
+    loses a few seconds of work.
 
     Args:
-        files: Models of an inventory; broken ones are passed over, hard links hashed once.
-        index: Where hashes are looked up and kept.
-        budget_seconds: How long to go on beginning files; 0 or less hashes nothing.
+        files: Models of an inventory; broken ones are skipped, hard links hashed once.
+        index: Where hashes are looked up and stored.
+        budget_seconds: How long to go on starting files; 0 or less hashes nothing.
         monotonic: Seconds of a steady clock.
     """
-    known = index.hashes()
-    waiting = {f.key: f for f in files if f.problem is None and f.format != "diffusers" and f.key not in known}
-    run = _HashingRun(sorted(waiting.values(), key=lambda f: (f.size, f.path)), index, monotonic, budget_seconds)
-    if budget_seconds > 0 and run.queue:
+    queue = _select_files(files, index)
+    run = _HashingRun(queue, index, monotonic, budget_seconds)
+    if budget_seconds > 0 and queue:
         with Hasher() as hasher:
             while run.may_begin():
                 run.hash_next(hasher)
-            run.keep()
-    return run.outcome()
+            run.save_batch()
+    return run.result()
+
+
+def _select_files(files: Iterable[ModelFile], index: ModelIndex) -> list[ModelFile]:
+    """Return the files to hash, smallest first; hard links share a key, so they come once."""
+    known = index.hashes()
+    by_key: dict[FileKey, ModelFile] = {}
+    for file in files:
+        # A diffusers model is a folder and has no hash of its own.
+        if file.problem is None and file.format != "diffusers" and file.key not in known:
+            by_key[file.key] = file
+    return sorted(by_key.values(), key=lambda file: (file.size, file.path))
 
 
 class _HashingRun:
-    """One call of `hash_some`."""
+    """State of one `hash_within_budget` call."""
 
     def __init__(
         self, queue: list[ModelFile], index: ModelIndex, monotonic: Callable[[], float], budget_seconds: float
     ) -> None:
-        self.queue = queue
+        self._queue = queue
         self._index = index
         self._monotonic = monotonic
-        self._started = self._kept_at = monotonic()
-        self._budget = budget_seconds
-        self._next = 0
+        self._started = self._saved_at = monotonic()
+        self._budget_seconds = budget_seconds
+        self._position = 0
         self._hashed = self._hashed_bytes = 0
         self._skipped: list[str] = []
         self._batch: dict[FileKey, FileHashes] = {}
 
     def may_begin(self) -> bool:
-        """Say whether another file is there and should fit into what is left."""
-        if self._next >= len(self.queue):
+        """Return whether another file is queued and expected to fit into the rest of the budget."""
+        if self._position >= len(self._queue):
             return False
+        if self._position == 0:
+            return True
         elapsed = self._monotonic() - self._started
-        size = self.queue[self._next].size
-        # Small files tell of threads that start and of folders, not of how fast this disk is read.
-        is_known = self._hashed_bytes >= _MIN_SPEED_SAMPLE_BYTES
-        expected = size * elapsed / self._hashed_bytes if is_known else size / _ASSUMED_BYTES_PER_SECOND
-        return self._next == 0 or elapsed + expected <= self._budget
+        size = self._queue[self._position].size
+        # Small files measure the start of threads and the lookup of folders, not the speed of the disk.
+        if self._hashed_bytes >= _MIN_SPEED_SAMPLE_BYTES:
+            expected = size * elapsed / self._hashed_bytes
+        else:
+            expected = size / _ASSUMED_BYTES_PER_SECOND
+        return elapsed + expected <= self._budget_seconds
 
     def hash_next(self, hasher: Hasher) -> None:
-        """Hash the next file; what stands in the way is noted."""
-        model = self.queue[self._next]
-        last_moment = self._started + self._budget + OVERRUN_SECONDS
-        answer = hasher.hash_file(
-            model.path, may_go_on=lambda: self._monotonic() < last_moment, with_autov3=model.folder in AUTOV3_FOLDERS
+        """Hash the next file; errors are collected for the result."""
+        model = self._queue[self._position]
+        self._position += 1
+        deadline = self._started + self._budget_seconds + OVERRUN_SECONDS
+        outcome = hasher.hash_file(
+            model.path,
+            may_go_on=lambda: self._monotonic() < deadline,
+            with_autov3=model.folder in AUTOV3_FOLDERS,
         )
-        self._next += 1
-        if isinstance(answer, str):
-            self._skipped.append(f"{printable_path(model.path)}: {answer}")
-        elif answer[0] != model.key:
-            self._skipped.append(f"{printable_path(model.path)}: changed since it was listed")
+        if isinstance(outcome, str):
+            self._skipped.append(f"{printable_path(model.path)}: {outcome}")
         else:
-            self._batch[model.key] = answer[1]
-            self._hashed += 1
-            self._hashed_bytes += model.size
-        if len(self._batch) >= _BATCH_FILES or self._monotonic() - self._kept_at > _BATCH_SECONDS:
-            self.keep()
+            key, hashes = outcome
+            self._add(model, key, hashes)
+        if len(self._batch) >= _BATCH_FILES or self._monotonic() - self._saved_at > _BATCH_SECONDS:
+            self.save_batch()
 
-    def keep(self) -> None:
-        """Write what was hashed since the last time."""
-        self._kept_at = self._monotonic()
+    def _add(self, model: ModelFile, key: FileKey, hashes: FileHashes) -> None:
+        if key != model.key:
+            self._skipped.append(f"{printable_path(model.path)}: changed since it was listed")
+            return
+        self._batch[key] = hashes
+        self._hashed += 1
+        self._hashed_bytes += model.size
+
+    def save_batch(self) -> None:
+        """Store the hashes computed since the last call."""
+        self._saved_at = self._monotonic()
         if self._batch:
             self._index.remember_hashes(self._batch)
             self._batch = {}
 
-    def outcome(self) -> HashingResult:
-        """Return what came of it."""
-        return HashingResult(self._hashed, len(self.queue) - self._hashed, tuple(self._skipped))
+    def result(self) -> HashingResult:
+        """Return the result so far."""
+        return HashingResult(self._hashed, len(self._queue) - self._hashed, tuple(self._skipped))
 
 
 def find_data_start(head: bytes, size: int) -> int | None:
-    """Return where the data behind a safetensors header begins; None when these are not such a file's first bytes.
+    """Return the offset of the data after a safetensors header; None when this is not the start of such a file.
 
     Args:
-        head: At least the first nine bytes.
-        size: The file's size in bytes.
+        head: At least the first nine bytes: the header's length (8 bytes, little-endian) and its opening brace.
+        size: Size of the file in bytes.
     """
     start = 8 + int.from_bytes(head[:8], "little")
-    return start if head[8:9] == b"{" and start <= size else None
+    if head[8:9] != b"{" or start > size:
+        return None
+    return start
 
 
 def _submit_block(lane: _DigestLane, block: memoryview, position: int) -> Future[object]:
-    wanted = block[max(0, lane.skips_bytes - position) :]
-    return lane.thread.submit(lane.digest.update, wanted)
+    hashed_part = block[max(0, lane.skips_bytes - position) :]
+    return lane.thread.submit(lane.digest.update, hashed_part)
 
 
-def _wait_for(work: list[Future[object]]) -> None:
-    for future in work:
+def _wait_for(futures: list[Future[object]]) -> None:
+    for future in futures:
         future.result()

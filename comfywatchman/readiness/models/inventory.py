@@ -1,4 +1,4 @@
-"""The models of this host: what lies in which folder, and which of it could be loaded."""
+"""The models of this host: which files each model folder has, and which of them ComfyUI could load."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -17,15 +17,18 @@ from comfywatchman.comfyui.models.suffixes import get_suffix
 from comfywatchman.readiness.models.scan import ModelEntry, ModelListing, ModelListingProblem
 
 HeaderKey = tuple[int, int, int, int, str]
-"""Device, inode, size, mtime_ns and suffix; the suffix, because it decides how ComfyUI would load the file."""
+"""Device, inode, size, mtime_ns and suffix. The suffix counts because it decides how ComfyUI loads the file."""
 
 FileKey = tuple[int, int, int, int]
-"""Device, inode, size and mtime_ns: what says that a file's content is still the one that was read."""
+"""Device, inode, size and mtime_ns: while these stay the same, the content counts as unchanged."""
+
+# A file that could not be read is read again in each cycle: permissions and disks change without the file changing.
+_NOT_CACHED: Final = frozenset({"unreadable", "unfinished"})
 
 
-def build_file_key(found: os.stat_result) -> FileKey:
-    """Return what a file's hashes are kept under."""
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+def build_file_key(status: os.stat_result) -> FileKey:
+    """Return the key of a file's hashes in the index."""
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class ModelFile(msgspec.Struct, frozen=True, gc=False):
@@ -34,14 +37,14 @@ class ModelFile(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         folder: Canonical name of the model folder.
         name: Relative name with `/`, exactly as ComfyUI lists it on this system.
-        path: Absolute path as text, symbolic links as they stand.
-        size: In bytes, of what a link leads to.
-        mtime_ns: Its time of change.
+        path: Absolute path as text; symbolic links are not resolved.
+        size: Size in bytes of the link's target.
+        mtime_ns: Modification time of the link's target.
         device: `st_dev`.
         inode: `st_ino`.
         format: See `HeaderFacts.format`.
-        problem: Why it could not be loaded, in words; None is healthy or unknown.
-        problem_code: The same for programs; see `HeaderFacts.problem_code`, and `unreadable` for a link to nowhere.
+        problem: Why it cannot be loaded, for people; None means healthy or unknown.
+        problem_code: A code of `HeaderFacts.problem_code`, or `unreadable` or `unfinished` from the scan.
     """
 
     folder: str
@@ -57,29 +60,29 @@ class ModelFile(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def key(self) -> FileKey:
-        """What the file's hashes are kept under."""
+        """Key of the file's hashes in the index."""
         return (self.device, self.inode, self.size, self.mtime_ns)
 
 
 class HeaderCache(Protocol):
-    """What an inventory asks of the index: header facts of earlier cycles."""
+    """The part of the model index that `build_inventory` needs: header facts of earlier cycles."""
 
     def headers(self) -> Mapping[HeaderKey, HeaderFacts]:
-        """Return all facts that are known."""
+        """Return all known facts."""
 
     def remember_headers(self, facts: Mapping[HeaderKey, HeaderFacts]) -> None:
-        """Keep facts that were read just now."""
+        """Store newly read facts."""
 
 
 class Inventory:
-    """What the model folders hold; reading only.
+    """Read-only view of all models.
 
     Args:
         folders: Models by canonical folder name and relative name.
-        problems: Places that could not be listed.
-        header_keys: Under which keys the index knows these models.
-        read_headers: How many files had to be opened for this.
-        targets: Where a new model of a folder belongs, where that is not `models/<folder>`.
+        problems: Folders that could not be listed.
+        header_keys: Keys of these models in the index.
+        read_headers: Number of files opened to build this inventory.
+        targets: Where a new model of a folder belongs, when that is not `models/<folder>`.
     """
 
     def __init__(
@@ -98,7 +101,7 @@ class Inventory:
         self.read_headers = read_headers
 
     def exact(self, folder: str, name: str) -> ModelFile | None:
-        """Return the model of this very name, letter case and separators included; None when there is none."""
+        """Return the model with exactly this name, letter case and separators included; None when there is none."""
         return self.in_folder(folder).get(name)
 
     def target(self, folder: str) -> str:
@@ -106,16 +109,16 @@ class Inventory:
         return self._targets.get(folder, f"models/{folder}")
 
     def in_folder(self, folder: str) -> Mapping[str, ModelFile]:
-        """Return a folder's models by relative name, sorted; empty for a folder that nobody has named."""
+        """Return a folder's models by relative name, sorted; empty for an unknown folder."""
         return self.folders.get(folder, {})
 
     def all_models(self) -> Iterator[ModelFile]:
-        """Yield the models of all folders; a file that several folders list comes for each of them."""
+        """Yield the models of all folders; a file that several folders list is yielded for each of them."""
         for models in self.folders.values():
             yield from models.values()
 
     def by_basename(self, name_lower: str) -> tuple[ModelFile, ...]:
-        """Return the models of all folders whose last part is this name, letter case and Unicode form ignored.
+        """Return the models of all folders with this file name, ignoring letter case and Unicode form.
 
         Args:
             name_lower: A file name without folders, lower-cased with `str.lower`.
@@ -124,42 +127,54 @@ class Inventory:
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of everything listed: it changes when any name, place, size, time or finding does."""
+        """Digest of the inventory; changes with any name, path, size, time or problem."""
         digest = hashlib.blake2b(digest_size=16)
         encode = msgspec.msgpack.Encoder().encode
         for folder, models in self.folders.items():
-            rows = [
-                (m.name, os.fsencode(m.path), m.size, str(m.mtime_ns), m.device, m.inode, m.format, m.problem)
-                for m in models.values()
-            ]
+            rows = [_build_fingerprint_row(model) for model in models.values()]
             digest.update(encode((folder, rows)))
         return digest.hexdigest()
 
     @cached_property
     def _by_basename(self) -> dict[str, tuple[ModelFile, ...]]:
-        found: dict[str, list[ModelFile]] = {}
+        groups: dict[str, list[ModelFile]] = {}
         for model in self.all_models():
-            found.setdefault(to_nfc(model.name.rpartition("/")[2].lower()), []).append(model)
-        return {name: tuple(models) for name, models in found.items()}
+            basename = model.name.rpartition("/")[2]
+            groups.setdefault(to_nfc(basename.lower()), []).append(model)
+        return {name: tuple(models) for name, models in groups.items()}
+
+
+def _build_fingerprint_row(model: ModelFile) -> tuple[object, ...]:
+    return (
+        model.name,
+        os.fsencode(model.path),
+        model.size,
+        str(model.mtime_ns),  # as text: a time far in the future exceeds the 64 bits of msgpack
+        model.device,
+        model.inode,
+        model.format,
+        model.problem,
+        model.problem_code,
+    )
 
 
 def build_inventory(
     listing: ModelListing,
-    memory: HeaderCache,
+    cache: HeaderCache,
     *,
     check: Callable[[str, int], HeaderFacts] = check_header,
     targets: Mapping[str, str] | None = None,
 ) -> Inventory:
-    """Join a listing with what is known of the files' headers; only new and changed files are opened.
+    """Combine a listing with the known header facts; only new and changed files are opened.
 
     Args:
-        listing: From `walk_models`.
-        memory: Header facts of earlier cycles; what is read now is handed to it in one batch.
-        check: Reads one header: path and size.
-        targets: Where a new model of a folder belongs, where that is not `models/<folder>`.
+        listing: Result of `scan_models`.
+        cache: Header facts of earlier cycles; newly read facts are stored there in one batch.
+        check: Reads the header of a path with a size.
+        targets: Where a new model of a folder belongs, when that is not `models/<folder>`.
     """
-    known = memory.headers()
-    fresh: dict[HeaderKey, HeaderFacts] = {}
+    known = cache.headers()
+    new_facts: dict[HeaderKey, HeaderFacts] = {}
     seen: set[HeaderKey] = set()
     folders: dict[str, dict[str, ModelFile]] = {}
     for folder, entries in listing.folders.items():
@@ -167,15 +182,15 @@ def build_inventory(
         for name, entry in entries.items():
             key = _build_header_key(folder, entry)
             seen.add(key)
-            facts = known.get(key) or fresh.get(key)
+            facts = known.get(key) or new_facts.get(key)
             if facts is None:
                 facts = _read_header(folder, entry, check)
-                if facts.problem_code != "unreadable":
-                    fresh[key] = facts
+                if facts.problem_code not in _NOT_CACHED:
+                    new_facts[key] = facts
             models[name] = _build_model(folder, entry, facts)
-    if fresh:
-        memory.remember_headers(fresh)
-    return Inventory(folders, listing.problems, header_keys=seen, read_headers=len(fresh), targets=targets)
+    if new_facts:
+        cache.remember_headers(new_facts)
+    return Inventory(folders, listing.problems, header_keys=seen, read_headers=len(new_facts), targets=targets)
 
 
 def _build_header_key(folder: str, entry: ModelEntry) -> HeaderKey:
@@ -185,7 +200,7 @@ def _build_header_key(folder: str, entry: ModelEntry) -> HeaderKey:
 
 def _read_header(folder: str, entry: ModelEntry, check: Callable[[str, int], HeaderFacts]) -> HeaderFacts:
     if entry.problem is not None:
-        return HeaderFacts("unknown", entry.problem, "unreadable")
+        return HeaderFacts("unknown", entry.problem, entry.problem_code)
     if folder == DIFFUSERS:
         return HeaderFacts("diffusers")
     return check(entry.path, entry.size)

@@ -36,6 +36,10 @@ class InstalledModel(Protocol):
     def problem(self) -> str | None:
         """Why the file cannot be a model, or None."""
 
+    @property
+    def problem_code(self) -> str | None:
+        """The same for programs."""
+
 
 class ModelLookup(Protocol):
     """What may be asked of an inventory."""
@@ -180,8 +184,8 @@ def _build_unknown_folder_finding(reference: Reference, found: InstalledModel) -
 def _judge_exact_match(reference: Reference, found: InstalledModel) -> ModelFinding:
     if found.problem is None:
         return ModelFinding(reference, ModelState.EXACT, path=found.path)
-    if found.problem == UNFINISHED:
-        fix = f"{found.folder}/{found.name} is not whole yet ({UNFINISHED}): let aria2 finish, or delete both files."
+    if found.problem_code == UNFINISHED:
+        fix = f"{found.folder}/{found.name} is not whole yet ({found.problem}): let aria2 finish, or delete both files."
     else:
         fix = f"{found.folder}/{found.name} is there but broken ({found.problem}): delete it and fetch it again."
     return ModelFinding(reference, ModelState.INVALID, fix, found.path)

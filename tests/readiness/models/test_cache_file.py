@@ -50,7 +50,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_models_stand_in_the_file_by_folder_with_what_is_known(host: Host) -> None:
+def test_file_lists_models_by_folder(host: Host) -> None:
     assert host.write()
     assert host.read() == {
         "schema_version": 1,
@@ -76,7 +76,7 @@ def test_models_stand_in_the_file_by_folder_with_what_is_known(host: Host) -> No
     assert host.cache.read_bytes().endswith(b"}\n")
 
 
-def test_hashes_stand_there_once_they_are_known(host: Host) -> None:
+def test_file_contains_hashes_once_known(host: Host) -> None:
     host.write()
     index = host.index()
     inventory = host.inventory(index)
@@ -89,9 +89,7 @@ def test_hashes_stand_there_once_they_are_known(host: Host) -> None:
     assert len(found["blake3"]) == 64
 
 
-def test_an_unchanged_host_writes_nothing_and_puts_nothing_together(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unchanged_host_neither_builds_nor_writes_the_file(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     assert host.write()
     before = host.cache.stat()
     monkeypatch.setattr("comfywatchman.readiness.models.cache_file.build_model_cache", None)
@@ -106,7 +104,7 @@ def test_a_new_model_is_written(host: Host) -> None:
     assert len(host.read()["folders"]["vae"]) == 2
 
 
-def test_a_lost_or_edited_file_is_written_again(host: Host) -> None:
+def test_deleted_or_edited_file_is_rewritten(host: Host) -> None:
     host.write()
     host.cache.unlink()
     assert host.write()
@@ -115,7 +113,7 @@ def test_a_lost_or_edited_file_is_written_again(host: Host) -> None:
     assert host.read()["schema_version"] == 1
 
 
-def test_a_lost_database_does_not_make_the_same_file_new(host: Host) -> None:
+def test_lost_database_does_not_rewrite_the_same_file(host: Host) -> None:
     host.write()
     before = host.cache.stat()
     for path in (host.root / "state").glob("index.sqlite*"):
@@ -124,12 +122,12 @@ def test_a_lost_database_does_not_make_the_same_file_new(host: Host) -> None:
     assert host.cache.stat().st_ino == before.st_ino
 
 
-def test_a_time_that_no_calendar_has_is_null() -> None:
+def test_time_outside_the_calendar_is_null() -> None:
     model = ModelFile("vae", "a", "/a", 1, 10**30, 1, 1, "unknown", None, None)
     assert build_model_cache(Inventory({"vae": {"a": model}}), {}).folders["vae"][0].mtime is None
 
 
-def test_a_cache_that_cannot_be_written_is_a_failure(host: Host) -> None:
+def test_unwritable_cache_is_a_failure(host: Host) -> None:
     index = host.index()
     with pytest.raises(Failure) as caught:
         write_model_cache(Path("/proc/none/model_cache.json"), host.inventory(index), index)

@@ -54,7 +54,7 @@ def run(found: list[ModelFile], known: ModelIndex, *, budget: float = 100.0, ste
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 9 * BLOCK_BYTES + 17])
-def test_hashes_are_those_of_the_whole_file(tmp_path: Path, size: int) -> None:
+def test_hashes_cover_the_whole_file(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     path = put(tmp_path / "a.ckpt", content)
     with Hasher() as hasher:
@@ -66,7 +66,7 @@ def test_hashes_are_those_of_the_whole_file(tmp_path: Path, size: int) -> None:
 
 
 @pytest.mark.parametrize("header_bytes", [2, 5000, BLOCK_BYTES - 8, BLOCK_BYTES, 2 * BLOCK_BYTES + 5])
-def test_autov3_covers_what_follows_the_header(tmp_path: Path, header_bytes: int) -> None:
+def test_autov3_covers_the_data_after_the_header(tmp_path: Path, header_bytes: int) -> None:
     data = os.urandom(BLOCK_BYTES + 99)
     content = with_header(b"{" + b" " * (header_bytes - 2) + b"}", data)
     with Hasher() as hasher:
@@ -97,11 +97,11 @@ def test_autov3_survives_a_change_of_metadata(tmp_path: Path) -> None:
         (b"", 0, None),
     ],
 )
-def test_only_a_safetensors_header_has_data_behind_it(head: bytes, size: int, start: int | None) -> None:
+def test_only_a_safetensors_header_has_a_data_start(head: bytes, size: int, start: int | None) -> None:
     assert find_data_start(head, size) == start
 
 
-def test_a_file_that_grows_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> None:
+def test_file_growing_while_hashed_has_no_hashes(tmp_path: Path) -> None:
     path = put(tmp_path / "a.ckpt", os.urandom(3 * BLOCK_BYTES))
 
     def grow() -> bool:
@@ -114,7 +114,7 @@ def test_a_file_that_grows_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> N
     assert answer == "changed while it was hashed"
 
 
-def test_a_file_that_is_touched_while_it_is_hashed_has_no_hashes(tmp_path: Path) -> None:
+def test_file_touched_while_hashed_has_no_hashes(tmp_path: Path) -> None:
     path = put(tmp_path / "a.ckpt", os.urandom(3 * BLOCK_BYTES))
 
     def touch() -> bool:
@@ -125,7 +125,7 @@ def test_a_file_that_is_touched_while_it_is_hashed_has_no_hashes(tmp_path: Path)
         assert hasher.hash_file(str(path), may_go_on=touch) == "changed while it was hashed"
 
 
-def test_what_cannot_be_hashed_says_why(tmp_path: Path) -> None:
+def test_unhashable_file_gives_the_reason(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     path = put(tmp_path / "a.ckpt", b"x")
     with Hasher() as hasher:
@@ -135,11 +135,11 @@ def test_what_cannot_be_hashed_says_why(tmp_path: Path) -> None:
         assert str(hasher.hash_file("/proc/self/mem")).startswith("cannot be read: ")
         assert (
             hasher.hash_file(str(path), may_go_on=lambda: False)
-            == "given up, as it could not be read within the hashing time; raise [models] hash_budget_seconds"
+            == "aborted: reading it takes longer than the hashing time; raise [models] hash_budget_seconds"
         )
 
 
-def test_everything_is_hashed_once_small_files_first(tmp_path: Path) -> None:
+def test_small_files_are_hashed_first_and_each_once(tmp_path: Path) -> None:
     found = files(tmp_path, 3000, 10, 200)
     for sizes in ([10], [10, 200], [10, 200, 3000]):
         assert run(found, index(tmp_path), budget=1, step=2) == HashingResult(1, 3 - len(sizes))
@@ -149,7 +149,7 @@ def test_everything_is_hashed_once_small_files_first(tmp_path: Path) -> None:
         assert index(tmp_path).hashes()[file.key].sha256 == hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
 
 
-def test_no_time_means_no_hashes(tmp_path: Path) -> None:
+def test_zero_budget_hashes_nothing(tmp_path: Path) -> None:
     done = run(files(tmp_path, 10, 20), index(tmp_path), budget=0)
     assert done == HashingResult(0, 2)
 
@@ -160,25 +160,25 @@ def test_each_call_hashes_at_least_one_file_and_then_stops(tmp_path: Path) -> No
     assert left == [2, 1, 0, 0]
 
 
-def test_a_file_that_would_not_fit_is_left_for_the_next_time(tmp_path: Path) -> None:
+def test_file_that_would_not_fit_waits_for_the_next_call(tmp_path: Path) -> None:
     found = files(tmp_path, 5 << 20, 60 << 20)
     assert run(found, index(tmp_path), budget=20, step=1).waiting == 1
     assert run(found, index(tmp_path), budget=20, step=1).waiting == 0
 
 
-def test_a_tiny_first_file_tells_nothing_of_the_speed(tmp_path: Path) -> None:
+def test_tiny_first_file_is_no_speed_sample(tmp_path: Path) -> None:
     found = files(tmp_path, 10, 200_000, 300_000)
     assert run(found, index(tmp_path), budget=50, step=1) == HashingResult(3, 0)
 
 
-def test_a_huge_file_behind_a_tiny_one_is_left_for_the_next_time(tmp_path: Path) -> None:
+def test_huge_file_after_a_tiny_one_waits_for_the_next_call(tmp_path: Path) -> None:
     huge = tmp_path / "huge.ckpt"
     huge.touch()
     os.truncate(huge, 4 << 30)
     assert run([*files(tmp_path, 10), model(huge)], index(tmp_path), budget=20) == HashingResult(1, 1)
 
 
-def test_a_file_that_takes_far_too_long_is_given_up(tmp_path: Path) -> None:
+def test_file_that_takes_far_too_long_is_aborted(tmp_path: Path) -> None:
     found = files(tmp_path, 4 * BLOCK_BYTES)
     done = run(found, index(tmp_path), budget=1, step=OVERRUN_SECONDS / 2)
     assert done.waiting == 1
@@ -186,7 +186,7 @@ def test_a_file_that_takes_far_too_long_is_given_up(tmp_path: Path) -> None:
     assert done.skipped[0].endswith("raise [models] hash_budget_seconds")
 
 
-def test_broken_files_folders_and_second_names_are_passed_over(tmp_path: Path) -> None:
+def test_broken_files_folders_and_hard_links_are_skipped(tmp_path: Path) -> None:
     good = put(tmp_path / "a.ckpt", b"x")
     os.link(good, tmp_path / "b.ckpt")
     found = [
@@ -199,7 +199,7 @@ def test_broken_files_folders_and_second_names_are_passed_over(tmp_path: Path) -
     assert (done.hashed, done.waiting) == (1, 0)
 
 
-def test_a_file_that_changed_since_the_walk_is_not_recorded(tmp_path: Path) -> None:
+def test_file_changed_since_the_scan_is_not_recorded(tmp_path: Path) -> None:
     found = files(tmp_path, 10, 20)
     os.utime(found[0].path, ns=(1, 1))
     Path(found[1].path).unlink()
@@ -213,7 +213,7 @@ def test_a_file_that_changed_since_the_walk_is_not_recorded(tmp_path: Path) -> N
     assert known.hashes() == {}
 
 
-def test_what_was_done_is_kept_from_time_to_time(tmp_path: Path) -> None:
+def test_hashes_are_saved_in_batches(tmp_path: Path) -> None:
     found = files(tmp_path, 10, 20, 30)
 
     watch = Watch(3)
@@ -228,7 +228,7 @@ def test_what_was_done_is_kept_from_time_to_time(tmp_path: Path) -> None:
     assert len(index(tmp_path).hashes()) < len(found)
 
 
-def test_the_cycle_makes_autov3_for_loras_only(tmp_path: Path) -> None:
+def test_autov3_is_computed_for_loras_only(tmp_path: Path) -> None:
     lora = model(put(tmp_path / "lora.safetensors", safetensors()))
     other = model(put(tmp_path / "model.safetensors", safetensors()))
     checkpoint = msgspec.structs.replace(other, folder="checkpoints")

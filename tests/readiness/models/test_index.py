@@ -24,7 +24,7 @@ def index(tmp_path: Path) -> ModelIndex:
     return ModelIndex(open_database(tmp_path / "i"))
 
 
-def test_facts_and_hashes_come_back_as_they_were(tmp_path: Path) -> None:
+def test_facts_and_hashes_survive_reopening(tmp_path: Path) -> None:
     facts = {header(1): FACTS, header(LARGE, device=LARGE): BROKEN, header(1, suffix=".pt"): BROKEN}
     hashes: dict[FileKey, FileHashes] = {(1, LARGE, 100, -5): HASHES, (1, 2, 100, 7): FileHashes("a", None, "b")}
     first = index(tmp_path)
@@ -36,7 +36,7 @@ def test_facts_and_hashes_come_back_as_they_were(tmp_path: Path) -> None:
         assert known.problems == ()
 
 
-def test_what_an_older_check_made_of_headers_does_not_count_and_goes(tmp_path: Path) -> None:
+def test_facts_of_an_older_check_version_are_deleted(tmp_path: Path) -> None:
     first = index(tmp_path)
     first.remember_headers({header(1): FACTS, header(2): FACTS})
     first.set_note("header-check", "1")
@@ -50,7 +50,7 @@ def test_autov2_is_the_beginning_of_the_sha256() -> None:
     assert HASHES.autov2 == "ababababab"
 
 
-def test_the_hash_revision_moves_with_hashes_only(tmp_path: Path) -> None:
+def test_only_hashes_raise_the_hash_revision(tmp_path: Path) -> None:
     known = index(tmp_path)
     assert known.hash_revision() == "0"
     known.remember_headers({header(1): FACTS})
@@ -67,7 +67,7 @@ def test_notes_are_kept(tmp_path: Path) -> None:
     assert index(tmp_path).note("b") is None
 
 
-def test_a_time_beyond_what_the_database_holds_is_not_kept_but_known_now(tmp_path: Path) -> None:
+def test_time_too_large_for_sqlite_is_kept_in_memory_only(tmp_path: Path) -> None:
     known = index(tmp_path)
     known.remember_headers({header(1, mtime_ns=2**63): FACTS})
     known.remember_hashes({(1, 1, 100, 2**63): HASHES})
@@ -78,7 +78,7 @@ def test_a_time_beyond_what_the_database_holds_is_not_kept_but_known_now(tmp_pat
     assert again.problems == ()
 
 
-def test_what_is_away_for_long_is_forgotten_and_what_comes_back_is_not(tmp_path: Path) -> None:
+def test_prune_deletes_only_long_absent_files(tmp_path: Path) -> None:
     stays, away, back = header(1), header(2), header(3)
     first = index(tmp_path)
     first.remember_headers({stays: FACTS, away: FACTS, back: FACTS})
@@ -90,7 +90,7 @@ def test_what_is_away_for_long_is_forgotten_and_what_comes_back_is_not(tmp_path:
     assert last.hashes().keys() == {stays[:4], back[:4]}
 
 
-def test_pruning_writes_nothing_when_all_was_seen(tmp_path: Path) -> None:
+def test_prune_writes_nothing_when_every_file_was_seen(tmp_path: Path) -> None:
     known = index(tmp_path)
     known.remember_headers({header(1): FACTS})
     before = known._store._database.connection.total_changes
@@ -98,7 +98,7 @@ def test_pruning_writes_nothing_when_all_was_seen(tmp_path: Path) -> None:
     assert known._store._database.connection.total_changes == before
 
 
-def test_a_database_that_breaks_while_in_use_is_begun_anew_and_reported(tmp_path: Path) -> None:
+def test_database_damaged_while_in_use_is_rebuilt_and_reported(tmp_path: Path) -> None:
     first = index(tmp_path)
     first.remember_headers({header(n): FACTS for n in range(3000)})
     first._store._database.close()
@@ -112,7 +112,7 @@ def test_a_database_that_breaks_while_in_use_is_begun_anew_and_reported(tmp_path
     assert index(tmp_path).headers() == {header(1): FACTS}
 
 
-def test_a_write_that_fails_is_told_and_work_goes_on(tmp_path: Path) -> None:
+def test_failed_write_is_reported_and_facts_stay_in_memory(tmp_path: Path) -> None:
     known = index(tmp_path)
     known._store._database.connection.execute("PRAGMA query_only=1")
     known.remember_headers({header(1): FACTS})
@@ -121,7 +121,7 @@ def test_a_write_that_fails_is_told_and_work_goes_on(tmp_path: Path) -> None:
     assert index(tmp_path).headers() == {}
 
 
-def test_a_full_disk_is_told_and_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from comfywatchman.base import failpoints
 
     known = index(tmp_path)
@@ -134,7 +134,7 @@ def test_a_full_disk_is_told_and_work_goes_on(tmp_path: Path, monkeypatch: pytes
     assert index(tmp_path).headers() == {}
 
 
-def test_another_programs_lock_only_delays(tmp_path: Path) -> None:
+def test_reads_continue_while_another_program_holds_a_lock(tmp_path: Path) -> None:
     known = index(tmp_path)
     other = sqlite3.connect(tmp_path / "i", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -32,7 +32,7 @@ def build(root: Path, memory: MemoryHeaderCache | None = None) -> Inventory:
     return build_inventory(scan_models(folders), MemoryHeaderCache() if memory is None else memory)
 
 
-def test_models_are_found_by_their_very_name_only(tmp_path: Path) -> None:
+def test_exact_finds_models_by_exact_name_only(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/SDXL/a.safetensors", safetensors())
     inventory = build(tmp_path)
     found = inventory.exact("loras", "SDXL/a.safetensors")
@@ -49,7 +49,7 @@ def test_models_are_found_by_their_very_name_only(tmp_path: Path) -> None:
         assert inventory.exact(folder, name) is None
 
 
-def test_basenames_are_found_over_all_folders_without_regard_to_case(tmp_path: Path) -> None:
+def test_by_basename_ignores_case_and_searches_all_folders(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/x/AE.safetensors", safetensors())
     put(tmp_path / "models/vae/ae.safetensors", safetensors())
     inventory = build(tmp_path)
@@ -57,7 +57,7 @@ def test_basenames_are_found_over_all_folders_without_regard_to_case(tmp_path: P
     assert inventory.by_basename("AE.safetensors") == ()
 
 
-def test_a_broken_file_is_there_and_says_what_is_wrong(tmp_path: Path) -> None:
+def test_broken_file_is_listed_with_its_problem(tmp_path: Path) -> None:
     put(tmp_path / "models/vae/a.safetensors", safetensors()[:-1])
     (tmp_path / "models/vae/b.safetensors").symlink_to("gone")
     inventory = build(tmp_path)
@@ -77,7 +77,7 @@ def test_only_new_and_changed_files_are_opened(tmp_path: Path) -> None:
     assert [m.problem_code for m in changed.in_folder("vae").values()] == ["empty", None]
 
 
-def test_a_file_changed_within_its_size_and_place_is_opened_again(tmp_path: Path) -> None:
+def test_file_with_a_new_mtime_is_opened_again(tmp_path: Path) -> None:
     memory = MemoryHeaderCache()
     path = put(tmp_path / "models/vae/a.safetensors", safetensors())
     build(tmp_path, memory)
@@ -88,7 +88,20 @@ def test_a_file_changed_within_its_size_and_place_is_opened_again(tmp_path: Path
     assert found.problem_code in {"truncated", "header-invalid", "wrong-container"}
 
 
-def test_two_names_of_one_file_are_judged_by_their_own_suffix(tmp_path: Path) -> None:
+def test_unfinished_download_is_checked_again_each_time(tmp_path: Path) -> None:
+    memory = MemoryHeaderCache()
+    put(tmp_path / "models/vae/a.safetensors", safetensors())
+    control_file = put(tmp_path / "models/vae/a.safetensors.aria2")
+    unfinished = build(tmp_path, memory).exact("vae", "a.safetensors")
+    control_file.unlink()
+    finished = build(tmp_path, memory).exact("vae", "a.safetensors")
+    assert unfinished is not None
+    assert unfinished.problem_code == "unfinished"
+    assert finished is not None
+    assert finished.problem is None
+
+
+def test_hard_links_are_checked_by_their_own_suffix(tmp_path: Path) -> None:
     path = put(tmp_path / "models/vae/a.safetensors", safetensors())
     os.link(path, tmp_path / "models/vae/a.ckpt")
     os.link(path, tmp_path / "models/vae/same.safetensors")
@@ -97,7 +110,7 @@ def test_two_names_of_one_file_are_judged_by_their_own_suffix(tmp_path: Path) ->
     assert inventory.read_headers == 2
 
 
-def test_what_could_not_be_read_is_tried_again_each_time(tmp_path: Path) -> None:
+def test_unreadable_file_is_read_again_each_time(tmp_path: Path) -> None:
     memory = MemoryHeaderCache()
     put(tmp_path / "models/vae/a.safetensors", safetensors())
     folders, _ = resolve_folders(Installation(tmp_path, None, tmp_path))
@@ -119,7 +132,7 @@ def test_diffusers_are_models_of_their_own_format(tmp_path: Path) -> None:
     assert (found.format, found.problem) == ("diffusers", None)
 
 
-def test_the_fingerprint_changes_with_any_change_and_with_nothing_else(tmp_path: Path) -> None:
+def test_fingerprint_changes_with_any_file_change(tmp_path: Path) -> None:
     a = put(tmp_path / "models/vae/a.safetensors", safetensors())
     first = build(tmp_path).fingerprint
     assert build(tmp_path).fingerprint == first
@@ -133,13 +146,13 @@ def test_the_fingerprint_changes_with_any_change_and_with_nothing_else(tmp_path:
     assert len(seen) == 4
 
 
-def test_the_fingerprint_stands_a_root_that_is_not_utf8(tmp_path: Path) -> None:
+def test_fingerprint_supports_a_root_that_is_not_utf8(tmp_path: Path) -> None:
     root = Path(os.fsdecode(os.fsencode(tmp_path) + b"/us\xe9r"))
     put(root / "models/vae/a.safetensors", safetensors())
     assert len(build(root).fingerprint) == 32
 
 
-def test_names_are_found_whatever_their_unicode_form(tmp_path: Path) -> None:
+def test_by_basename_ignores_the_unicode_form(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/Cafe\u0301.safetensors", safetensors())
     put(tmp_path / "models/loras/caf\u00e9.pt", safetensors())
     inventory = build(tmp_path)

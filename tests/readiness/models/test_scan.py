@@ -8,7 +8,7 @@ import pytest
 from comfywatchman.comfyui.install.folders import resolve_folders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.models import scan as listing_module
-from comfywatchman.readiness.models.scan import UNFINISHED, ModelListing, scan_models
+from comfywatchman.readiness.models.scan import ModelListing, scan_models
 from tests.model_files import put
 
 
@@ -28,7 +28,7 @@ def reasons(found: ModelListing) -> list[str]:
     return [problem.reason for problem in found.problems]
 
 
-def test_an_empty_place_lists_nothing(tmp_path: Path) -> None:
+def test_empty_root_lists_nothing(tmp_path: Path) -> None:
     found = walk(tmp_path)
     assert not any(found.folders.values())
     assert found.problems == ()
@@ -48,13 +48,13 @@ def test_only_the_extensions_of_the_folder_count(tmp_path: Path) -> None:
     assert names(found, "unet_gguf") == ["a.gguf"]
 
 
-def test_a_folder_for_names_without_extension_takes_only_those(tmp_path: Path) -> None:
+def test_folder_for_names_without_extension_lists_only_those(tmp_path: Path) -> None:
     for name in ("weights", ".hidden", "a.safetensors", "put_classifiers_here"):
         put(tmp_path / "models/classifiers" / name)
     assert names(walk(tmp_path), "classifiers") == [".hidden", "weights"]
 
 
-def test_a_folder_that_nobody_knows_takes_every_file_but_unfinished_ones(tmp_path: Path) -> None:
+def test_unknown_folder_lists_every_file_except_unfinished_ones(tmp_path: Path) -> None:
     for name in ("a.xyz", "b", "c.safetensors", "d.safetensors.part", "e.TMP", "f.crdownload", ".git/config"):
         put(tmp_path / "stuff" / name)
     found = walk(tmp_path, f"x:\n  mine: {tmp_path}/stuff\n")
@@ -70,9 +70,9 @@ def test_unfinished_aria2_file_is_broken_and_hides_later_files(tmp_path: Path) -
     for name in ("in/a", "in/c"):
         put(second / f"{name}.safetensors", b"second")
     found = walk(tmp_path).folders["diffusion_models"]
-    assert [(name, entry.size, entry.problem) for name, entry in found.items()] == [
+    assert [(name, entry.size, entry.problem_code) for name, entry in found.items()] == [
         ("b.safetensors", 5, None),
-        ("in/a.safetensors", 5, UNFINISHED),
+        ("in/a.safetensors", 5, "unfinished"),
         ("in/c.safetensors", 6, None),
     ]
 
@@ -88,7 +88,7 @@ def test_the_first_directory_wins_and_all_directories_count(tmp_path: Path) -> N
     assert found["a.safetensors"].path == str(tmp_path / "models/unet/a.safetensors")
 
 
-def test_a_link_to_nowhere_or_a_fifo_hides_no_file(tmp_path: Path) -> None:
+def test_broken_link_or_fifo_hides_no_file(tmp_path: Path) -> None:
     first, second = tmp_path / "models/unet", tmp_path / "models/diffusion_models"
     first.mkdir(parents=True)
     (first / "a.safetensors").symlink_to(tmp_path / "gone")
@@ -99,7 +99,7 @@ def test_a_link_to_nowhere_or_a_fifo_hides_no_file(tmp_path: Path) -> None:
     assert [(entry.size, entry.problem) for entry in found.values()] == [(4, None), (4, None)]
 
 
-def test_links_to_nowhere_to_themselves_and_fifos_are_listed_as_broken(tmp_path: Path) -> None:
+def test_broken_links_and_fifos_are_listed_as_unreadable(tmp_path: Path) -> None:
     folder = tmp_path / "models/loras"
     folder.mkdir(parents=True)
     (folder / "gone.safetensors").symlink_to(tmp_path / "nowhere\n")
@@ -109,6 +109,7 @@ def test_links_to_nowhere_to_themselves_and_fifos_are_listed_as_broken(tmp_path:
     assert found["gone.safetensors"].problem == f"a link to {tmp_path}/nowhere\\n, which does not exist"
     assert "cannot be read" in (found["self.safetensors"].problem or "")
     assert found["fifo.safetensors"].problem == "not a regular file"
+    assert {entry.problem_code for entry in found.values()} == {"unreadable"}
 
 
 def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
@@ -124,22 +125,22 @@ def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
     assert found["one.safetensors"].inode == (tmp_path / "disk/big.safetensors").stat().st_ino
 
 
-def test_a_folder_linked_from_two_places_is_listed_in_both(tmp_path: Path) -> None:
+def test_folder_linked_twice_is_listed_twice(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/a/x.safetensors")
     (tmp_path / "models/loras/b").symlink_to(tmp_path / "models/loras/a")
     assert names(walk(tmp_path), "loras") == ["a/x.safetensors", "b/x.safetensors"]
 
 
-def test_a_loop_of_links_ends_and_is_reported(tmp_path: Path) -> None:
+def test_link_loop_is_cut_and_reported(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/sub/x.safetensors")
     (tmp_path / "models/loras/sub/up").symlink_to(tmp_path / "models/loras")
     (tmp_path / "models/loras/sub/here").symlink_to(".")
     found = walk(tmp_path)
     assert names(found, "loras") == ["sub/x.safetensors"]
-    assert reasons(found) == ["is a link to a folder that holds it; it was not followed"] * 2
+    assert reasons(found) == ["is a link to a folder that contains it; it was not followed"] * 2
 
 
-def test_a_link_to_a_folder_above_the_models_is_entered_once(tmp_path: Path) -> None:
+def test_link_to_an_ancestor_of_the_models_is_entered_once(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/x.safetensors")
     (tmp_path / "models/loras/all").symlink_to(tmp_path)
     found = walk(tmp_path)
@@ -147,7 +148,7 @@ def test_a_link_to_a_folder_above_the_models_is_entered_once(tmp_path: Path) -> 
     assert len(found.problems) == 1
 
 
-def test_a_fan_of_links_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_folders_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(listing_module, "MAX_FOLDERS", 100)
     root = tmp_path / "models/loras"
     for n in range(8):
@@ -166,7 +167,7 @@ def test_git_folders_are_not_entered(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_folder_is_reported_and_the_rest_listed(tmp_path: Path) -> None:
+def test_unreadable_folder_is_reported(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/ok.safetensors")
     locked = tmp_path / "models/loras/locked"
     locked.mkdir(mode=0)
@@ -189,7 +190,7 @@ def test_folder_with_too_long_a_path_is_reported(tmp_path: Path) -> None:
     assert reasons(found) == ["cannot be listed: File name too long"]
 
 
-def test_odd_names_are_survived_and_reported(tmp_path: Path) -> None:
+def test_names_outside_utf8_or_unprintable_are_reported(tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path / "models/loras")
     os.makedirs(folder + b"/bad\xff")
     for name in (b"a\nb.safetensors", b"\xff.safetensors", b"quote\"'.safetensors", "\u00e9.safetensors".encode()):
@@ -200,7 +201,7 @@ def test_odd_names_are_survived_and_reported(tmp_path: Path) -> None:
     assert sorted(reasons(found)) == [
         "has a name that is not UTF-8; no workflow can name it",
         "has a name that is not UTF-8; no workflow can name it",
-        "has a name with characters that cannot be shown",
+        "has a name with unprintable characters",
     ]
     assert all(problem.path.isprintable() for problem in found.problems)
 
@@ -215,11 +216,11 @@ def test_diffusers_are_folders_with_an_index(tmp_path: Path) -> None:
     assert found["sdxl"].path == str(tmp_path / "models/diffusers/sdxl")
 
 
-def test_an_index_at_the_top_is_the_folder_itself(tmp_path: Path) -> None:
+def test_diffusers_index_at_the_top_is_the_folder_itself(tmp_path: Path) -> None:
     put(tmp_path / "models/diffusers/model_index.json", b"{}")
     assert names(walk(tmp_path), "diffusers") == ["."]
 
 
-def test_a_file_where_a_model_folder_should_be_is_passed_over(tmp_path: Path) -> None:
+def test_file_in_the_place_of_a_model_folder_is_ignored(tmp_path: Path) -> None:
     put(tmp_path / "models/loras")
     assert names(walk(tmp_path), "loras") == []

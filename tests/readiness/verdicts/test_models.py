@@ -27,6 +27,7 @@ class Model:
     folder: str
     name: str
     problem: str | None = None
+    problem_code: str | None = None
 
     @property
     def path(self) -> str:
@@ -93,7 +94,7 @@ def test_a_broken_file_is_not_ready_though_the_server_offers_it() -> None:
 
 
 def test_a_file_that_is_still_fetched_is_to_be_finished() -> None:
-    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt", UNFINISHED)))
+    finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt", "still downloading", UNFINISHED)))
     assert finding.state is ModelState.INVALID
     assert finding.fix is not None
     assert "let aria2 finish, or delete both files" in finding.fix
