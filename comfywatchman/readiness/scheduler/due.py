@@ -1,24 +1,25 @@
-"""When the next cycle is due: a fixed rate that sleep, reboots and a changed wall clock neither skip nor double."""
+"""Compute when the next cycle is due: at a fixed rate that sleep, reboots and clock changes neither skip nor double."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import msgspec
 
 from comfywatchman.base.clock import Clock
 
-_WALL_DRIFT_SECONDS = 60.0
+_MAX_WALL_DRIFT_SECONDS: Final = 60.0
 
 
 class Moment(msgspec.Struct, frozen=True):
     """A point in time by two clocks.
 
     Attributes:
-        wall: UTC; what a person reads, and what counts after a reboot.
-        boottime: CLOCK_BOOTTIME in seconds; what counts within the boot, because nobody can set it.
-        boot_id: The boot that `boottime` belongs to; empty where the system names none.
+        wall: UTC; shown to people, and compared across a reboot.
+        boottime: CLOCK_BOOTTIME in seconds; compared within one boot, because nobody can set it.
+        boot_id: The boot that `boottime` belongs to; empty when the system has no boot id.
     """
 
     wall: datetime
@@ -28,12 +29,12 @@ class Moment(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class NextDue:
-    """How things stand with the next cycle.
+    """State of the next due cycle.
 
     Attributes:
         at: When it is or was due, by the clocks of the present boot.
-        wait_seconds: How long until then; 0 when it is due now.
-        missed: How many further due times have passed since; all of them together are one cycle.
+        wait_seconds: Seconds until then; 0 when it is due now.
+        missed: Number of further due times that have passed since; one cycle makes up for all of them.
         following: When the cycle after it is due, if this one starts now.
     """
 
@@ -49,7 +50,7 @@ def read_moment(clock: Clock) -> Moment:
 
 
 def add_seconds(moment: Moment, seconds: float) -> Moment:
-    """Return the moment that many seconds later (negative: earlier)."""
+    """Return the moment that many seconds later; earlier for a negative number."""
     wall = moment.wall + timedelta(seconds=round(seconds))
     return Moment(wall=wall, boottime=moment.boottime + seconds, boot_id=moment.boot_id)
 
@@ -62,10 +63,10 @@ def seconds_between(earlier: Moment, now: Moment) -> float:
 
 
 def next_due(due: Moment, now: Moment, *, interval_seconds: float) -> NextDue:
-    """Say whether a cycle is due.
+    """Return how long to wait for the due cycle, and the number of due times missed.
 
-    Across a reboot only the wall clock is left to compare. Where it was set back meanwhile, the cycle is due one
-    interval from now at the latest.
+    Across a reboot only the wall clock can be compared. If it was set back meanwhile, the cycle is due at most one
+    interval from now.
     """
     wait = min(-seconds_between(due, now), interval_seconds)
     at = add_seconds(now, wait)
@@ -77,12 +78,14 @@ def next_due(due: Moment, now: Moment, *, interval_seconds: float) -> NextDue:
 
 
 def count_missed(due: Moment, now: Moment, *, interval_seconds: float) -> int:
-    """Count the due times that passed while no scheduler ran."""
-    judged = next_due(due, now, interval_seconds=interval_seconds)
-    return 0 if judged.wait_seconds > 0 else judged.missed + 1
+    """Return the number of due times that passed while no scheduler ran."""
+    state = next_due(due, now, interval_seconds=interval_seconds)
+    if state.wait_seconds > 0:
+        return 0
+    return state.missed + 1
 
 
-def is_wall_time_current(stored: Moment, judged: NextDue) -> bool:
-    """Say whether a stored due time still means what its wall time tells a reader, whoever set the clock since."""
-    drift = abs((stored.wall - judged.at.wall).total_seconds())
-    return stored.boot_id == judged.at.boot_id and drift <= _WALL_DRIFT_SECONDS
+def is_wall_time_current(stored: Moment, state: NextDue) -> bool:
+    """Return whether the wall time of a stored due time is still right; setting the clock makes it wrong."""
+    drift = abs((stored.wall - state.at.wall).total_seconds())
+    return stored.boot_id == state.at.boot_id and drift <= _MAX_WALL_DRIFT_SECONDS

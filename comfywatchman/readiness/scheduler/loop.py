@@ -1,8 +1,7 @@
-"""What the scheduler does at each tick: look for sleep, and run the cycle that is due as a child with a deadline."""
+"""One tick of the scheduler: detect sleep, and run a due cycle as a child process with a deadline."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,8 +39,9 @@ from comfywatchman.readiness.scheduler.state import (
 )
 
 SKIPPED_STATUS: Final = 75
-"""Exit status of a cycle that a gate turned away (EX_TEMPFAIL of sysexits.h)."""
+"""Exit status of a cycle that a gate skipped (EX_TEMPFAIL of sysexits.h)."""
 
+_MAX_MESSAGE_LENGTH: Final = 300
 _LOG_LEVELS: Final[dict[OutcomeKind, int]] = {
     "ran": INFO,
     "skipped": INFO,
@@ -53,13 +53,13 @@ _LOG_LEVELS: Final[dict[OutcomeKind, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class CycleCommand:
-    """How one cycle is started as a child process.
+    """How to start one cycle as a child process.
 
     Attributes:
-        argv: The program and its arguments. It exits with 0, or with 75 when a gate turned it away, and the last line
-            of its standard output is a `CycleNote` as JSON.
-        environment: The variables that it needs beside those that every child gets (secrets among them).
-        folder: Where it runs; the scheduler's folder when None.
+        argv: The program and its arguments. It exits with 0, or with 75 when a gate skipped it, and the last line of
+            its standard output is a `CycleNote` as JSON.
+        environment: Variables to set in addition to those that every child gets, including secrets.
+        folder: Its working directory; the scheduler's own when None.
     """
 
     argv: Sequence[str]
@@ -69,14 +69,14 @@ class CycleCommand:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleSettings:
-    """How the scheduler works; all in seconds.
+    """Timing of the scheduler, all in seconds.
 
     Attributes:
         interval_seconds: From one due time to the next.
         cycle_deadline_seconds: How long a cycle may run before it is killed; time asleep does not count.
-        resume_grace_seconds: After how long a cycle is tried again that was turned away because of sleep.
+        resume_grace_seconds: After how long a cycle that was skipped because of sleep is retried.
         tick_seconds: How often the clocks are compared; at most 60, so that a resume is noticed within a minute.
-        stop_grace_seconds: How long a cycle has to end by itself when it is stopped.
+        stop_grace_seconds: How long a stopped cycle has to exit by itself.
     """
 
     interval_seconds: float
@@ -88,7 +88,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True)
 class SchedulePaths:
-    """The scheduler's files: what it remembers, the lock of the one scheduler, and the mark of the last sleep."""
+    """The scheduler's files: its state, the lock that allows only one scheduler, and the mark of the last sleep."""
 
     state: Path
     lock: Path
@@ -97,17 +97,17 @@ class SchedulePaths:
 
 @dataclass(frozen=True, slots=True)
 class _CycleAttempt:
-    """One due cycle on its way to an outcome."""
+    """One due cycle that has no outcome yet."""
 
     trigger: str
     due_at: datetime
     started_at: datetime | None
 
-    def ended(
-        self, outcome: OutcomeKind, *, at: datetime, reason: str | None = None, message: str | None = None
+    def build_outcome(
+        self, kind: OutcomeKind, *, at: datetime, reason: str | None = None, message: str | None = None
     ) -> CycleOutcome:
         return CycleOutcome(
-            outcome=outcome,
+            outcome=kind,
             trigger=self.trigger,
             due_at=self.due_at,
             started_at=self.started_at,
@@ -118,15 +118,17 @@ class _CycleAttempt:
 
 
 class CycleLoop:
-    """The scheduler's memory and its ticks; one thread calls `begin` and then `tick`, another may ask how it is.
+    """State and ticks of the scheduler.
+
+    One thread calls `begin` and then `tick`; another one may read `busy` and `silent_seconds`.
 
     Args:
-        settings: How it works.
+        settings: Timing.
         paths: Its files.
         clock: The clocks of this machine.
-        command: Gives the command of a cycle for a trigger (`first` or `schedule`).
-        stop: Ends a running cycle when it is given.
-        log: Where outcomes and troubles are written.
+        command: Returns the command of a cycle for a trigger (`first` or `schedule`).
+        stop: Ends a running cycle when it is set.
+        log: Log for outcomes and errors.
     """
 
     def __init__(
@@ -146,7 +148,7 @@ class CycleLoop:
         self._stop = stop
         self._log = log
         self._state = ScheduleState(interval_seconds=settings.interval_seconds)
-        self._mark: SleepMark | None = None
+        self._sleep_mark: SleepMark | None = None
         self._attempt: _CycleAttempt | None = None
         self._trigger = "first"
         self._last_beat = clock.monotonic()
@@ -157,59 +159,61 @@ class CycleLoop:
         return self._clock.monotonic() - self._last_beat
 
     def begin(self) -> None:
-        """Read what an earlier scheduler left, report what was missed, end its orphan, and make a cycle due now."""
-        self._mark = self._read_mark()
+        """Read the state of an earlier scheduler, record missed cycles, end an orphaned one, and make a cycle due."""
+        self._sleep_mark = self._read_sleep_mark()
         earlier = load_schedule_state(self._paths.state)
         if isinstance(earlier, CorruptFile):
-            self._report_damage(earlier)
+            self._log_damage(earlier)
         elif earlier is not None:
             self._state = msgspec.structs.replace(earlier, interval_seconds=self._settings.interval_seconds)
-            self._settle_orphan()
-            self._count_missed()
-        self._keep(msgspec.structs.replace(self._state, next_due=read_moment(self._clock), running=None))
+            self._end_orphan()
+            self._record_missed_while_away()
+        self._save(msgspec.structs.replace(self._state, next_due=read_moment(self._clock), running=None))
 
     def tick(self) -> None:
-        """Run the cycle that is due, if one is; return when it has ended."""
+        """Run the due cycle, if there is one; return when it has ended."""
         self.busy = True
         self._last_beat = self._clock.monotonic()
         try:
-            self._look_for_sleep()
-            self._serve_if_due()
-            self._keep(self._state)
-        # The edge of the loop: whatever one tick trips over, a scheduler that died of it would look like one that has
-        # nothing to do, so it is logged with its traceback, recorded for the cycle it hit, and the next tick comes.
+            self._detect_sleep()
+            self._run_if_due()
+            self._save(self._state)
+        # The edge of the loop: a scheduler that died of one bad tick would look like one that has nothing to do. So the
+        # error is logged with its traceback and recorded for the cycle it hit, and the next tick comes.
         except Exception as error:  # noqa: BLE001
             self._log.exception("tick failed")
-            self._close_attempt(error)
+            self._record_failed_tick(error)
         finally:
             self._last_beat = self._clock.monotonic()
             self.busy = False
 
-    def _read_mark(self) -> SleepMark | None:
+    def _read_sleep_mark(self) -> SleepMark | None:
         mark = read_state(self._paths.awake, SleepMark)
         if isinstance(mark, CorruptFile):
-            self._report_damage(mark)
+            self._log_damage(mark)
             return None
         return mark
 
-    def _report_damage(self, damaged: CorruptFile) -> None:
-        kept = printable_path(damaged.moved_to) if damaged.moved_to else None
-        facts = {"path": printable_path(damaged.path), "kept_as": kept, "reason": damaged.reason}
+    def _log_damage(self, file: CorruptFile) -> None:
+        moved_to = printable_path(file.moved_to) if file.moved_to else None
+        facts = {"path": printable_path(file.path), "kept_as": moved_to, "reason": file.reason}
         self._log.warning("state file damaged", extra=facts)
 
-    def _settle_orphan(self) -> None:
-        """End the cycle of a scheduler that died: nobody holds it to its deadline, and it holds the cycle lock."""
-        left = self._state.running
-        if left is None:
+    def _end_orphan(self) -> None:
+        """End the cycle of a scheduler that died: it has no deadline any more, and it holds the cycle lock."""
+        orphan = self._state.running
+        if orphan is None:
             return
-        identity = ProcessIdentity(boot_id=left.boot_id, pid=left.pid, started_ticks=left.started_ticks)
-        same_boot = left.boot_id == self._clock.boot_id()
-        ended = same_boot and end_stray_process(identity, grace_seconds=self._settings.stop_grace_seconds)
-        attempt = _CycleAttempt(left.trigger, left.due_at, left.started_at)
-        message = "The scheduler that started it died" + (", so it was ended by the next one." if ended else ".")
-        self._record(attempt.ended("killed", at=self._now(), reason="scheduler-died", message=message))
+        message = "The scheduler that started it died."
+        # After a reboot the process id belongs to another process, if to any.
+        if orphan.boot_id == self._clock.boot_id():
+            identity = ProcessIdentity(boot_id=orphan.boot_id, pid=orphan.pid, started_ticks=orphan.started_ticks)
+            if end_stray_process(identity, grace_seconds=self._settings.stop_grace_seconds):
+                message = "The scheduler that started it died, so the next scheduler ended it."
+        attempt = _CycleAttempt(orphan.trigger, orphan.due_at, orphan.started_at)
+        self._record(attempt.build_outcome("killed", at=self._now(), reason="scheduler-died", message=message))
 
-    def _count_missed(self) -> None:
+    def _record_missed_while_away(self) -> None:
         due = self._state.next_due
         if due is None:
             return
@@ -218,59 +222,65 @@ class CycleLoop:
             self._record_missed(due.wall, count, reason="scheduler-away", message="No scheduler was running.")
 
     def _record_missed(self, due_at: datetime, count: int, *, reason: str, message: str) -> None:
-        missed = _CycleAttempt("schedule", due_at, None).ended("missed", at=self._now(), reason=reason, message=message)
-        self._record(msgspec.structs.replace(missed, count=count))
+        attempt = _CycleAttempt("schedule", due_at, None)
+        outcome = attempt.build_outcome("missed", at=self._now(), reason=reason, message=message)
+        self._record(msgspec.structs.replace(outcome, count=count))
 
-    def _look_for_sleep(self) -> None:
-        mark = detect_sleep(self._clock, self._mark)
-        known = self._mark
-        self._mark = mark
-        if known is not None and (known.boot_id, known.resumed_monotonic) == (mark.boot_id, mark.resumed_monotonic):
+    def _detect_sleep(self) -> None:
+        last = self._sleep_mark
+        mark = detect_sleep(self._clock, last)
+        self._sleep_mark = mark
+        # The mark also holds the time of this look, so it differs at each tick; only news is worth a write.
+        if last is not None and (last.boot_id, last.resumed_monotonic) == (mark.boot_id, mark.resumed_monotonic):
             return
         try:
             write_sleep_mark(self._paths.awake, mark)
         except Failure as failure:
             self._log_failure(failure)
 
-    def _serve_if_due(self) -> None:
+    def _run_if_due(self) -> None:
         due = self._state.next_due
         if due is None or self._stop.is_set():
             return
-        judged = next_due(due, read_moment(self._clock), interval_seconds=self._settings.interval_seconds)
-        if judged.wait_seconds <= 0:
-            self._serve(judged)
-        elif not is_wall_time_current(due, judged):
-            self._state = msgspec.structs.replace(self._state, next_due=judged.at)
+        state = next_due(due, read_moment(self._clock), interval_seconds=self._settings.interval_seconds)
+        if state.wait_seconds <= 0:
+            self._run_due(state)
+        elif not is_wall_time_current(due, state):
+            self._state = msgspec.structs.replace(self._state, next_due=state.at)
 
-    def _serve(self, judged: NextDue) -> None:
-        """Run one due cycle to its outcome; the following one is on disk before this one starts."""
-        if judged.missed:
-            message = "The machine slept, or a cycle before it took too long."
-            self._record_missed(judged.at.wall, judged.missed, reason="asleep", message=message)
-        self._attempt = attempt = _CycleAttempt(self._trigger, judged.at.wall, self._now())
-        self._keep(msgspec.structs.replace(self._state, next_due=judged.following))
+    def _run_due(self, due: NextDue) -> None:
+        """Run one due cycle and record its outcome; the due time after it is saved before this cycle starts."""
+        if due.missed:
+            message = "The machine slept, or the cycle before it took too long."
+            self._record_missed(due.at.wall, due.missed, reason="asleep", message=message)
+        attempt = _CycleAttempt(self._trigger, due.at.wall, self._now())
+        self._attempt = attempt
+        self._save(msgspec.structs.replace(self._state, next_due=due.following))
         self._trigger = "schedule"
         try:
-            outcome = self._run(attempt)
+            outcome = self._run_cycle(attempt)
         except Failure as failure:
-            outcome = attempt.ended("failed", at=self._now(), reason="not-started", message=str(failure))
+            outcome = attempt.build_outcome("failed", at=self._now(), reason="not-started", message=str(failure))
         self._attempt = None
         self._record(outcome)
-        self._postpone(outcome)
+        self._retry_soon_after_sleep(outcome)
 
-    def _run(self, attempt: _CycleAttempt) -> CycleOutcome:
+    def _run_cycle(self, attempt: _CycleAttempt) -> CycleOutcome:
         command = self._command(attempt.trigger)
         with ChildProcess(command.argv, extra_environment=command.environment, folder=command.folder) as child:
-            self._keep(msgspec.structs.replace(self._state, running=self._running(child.pid, attempt)))
+            running = self._describe_running(child.pid, attempt)
+            self._save(msgspec.structs.replace(self._state, running=running))
             status = child.wait(self._settings.cycle_deadline_seconds, also=[self._stop.fileno()])
-            stopped = status is None and self._stop.is_set()
             if status is None:
+                # Read the event first: it may be set while the child ends after its deadline.
+                is_stopped = self._stop.is_set()
                 status = child.end(grace_seconds=self._settings.stop_grace_seconds)
+                # A cycle that exits cleanly during the grace has done its work and counts as run.
                 if status != 0:
-                    return self._killed(attempt, status, stopped=stopped)
-            return self._ended(attempt, status, child)
+                    return self._build_killed_outcome(attempt, status, is_stopped=is_stopped)
+            return self._build_ended_outcome(attempt, status, child)
 
-    def _running(self, pid: int, attempt: _CycleAttempt) -> RunningCycle:
+    def _describe_running(self, pid: int, attempt: _CycleAttempt) -> RunningCycle:
         boot_id = self._clock.boot_id()
         identity = read_process_identity(pid, boot_id=boot_id)
         return RunningCycle(
@@ -282,39 +292,46 @@ class CycleLoop:
             started_at=attempt.started_at or attempt.due_at,
         )
 
-    def _killed(self, attempt: _CycleAttempt, status: int | None, *, stopped: bool) -> CycleOutcome:
-        reason = "scheduler-stopped" if stopped else "deadline"
-        limit = self._settings.cycle_deadline_seconds
-        message = "The scheduler was stopped." if stopped else f"It ran for longer than {limit:g} seconds."
+    def _build_killed_outcome(self, attempt: _CycleAttempt, status: int | None, *, is_stopped: bool) -> CycleOutcome:
+        if is_stopped:
+            reason = "scheduler-stopped"
+            message = "The scheduler was stopped."
+        else:
+            reason = "deadline"
+            message = f"It ran for longer than {self._settings.cycle_deadline_seconds:g} seconds."
         if status is None:
-            message += " It could not be killed and was left."
-        return attempt.ended("killed", at=self._now(), reason=reason, message=message)
+            message += " It could not be killed and still runs."
+        return attempt.build_outcome("killed", at=self._now(), reason=reason, message=message)
 
-    def _ended(self, attempt: _CycleAttempt, status: int, child: ChildProcess) -> CycleOutcome:
+    def _build_ended_outcome(self, attempt: _CycleAttempt, status: int, child: ChildProcess) -> CycleOutcome:
         note = parse_cycle_note(child.output_tail())
         if status == 0:
-            outcome = attempt.ended("ran", at=self._now())
+            outcome = attempt.build_outcome("ran", at=self._now())
         elif status == SKIPPED_STATUS:
-            outcome = attempt.ended("skipped", at=self._now(), reason=note.skipped_reason, message=note.message)
+            outcome = attempt.build_outcome("skipped", at=self._now(), reason=note.skipped_reason, message=note.message)
         else:
             message = note.message or _find_last_line(child.errors_tail())
-            outcome = attempt.ended("failed", at=self._now(), reason=f"status-{status}", message=message)
+            outcome = attempt.build_outcome("failed", at=self._now(), reason=f"status-{status}", message=message)
         return msgspec.structs.replace(outcome, cycle_id=note.id)
 
-    def _postpone(self, outcome: CycleOutcome) -> None:
-        """Try again soon what sleep turned away; a laptop awake for an hour at a time would never have a cycle."""
+    def _retry_soon_after_sleep(self, outcome: CycleOutcome) -> None:
+        """Make a cycle that was skipped because of sleep due again soon.
+
+        Otherwise a laptop that is awake for an hour at a time would never run a cycle.
+        """
         if outcome.reason not in TEMPORARY_SKIPS or self._state.next_due is None:
             return
         wait = max(self._settings.resume_grace_seconds, self._settings.tick_seconds)
-        soon = add_seconds(read_moment(self._clock), wait)
-        if seconds_between(soon, self._state.next_due) > 0:
-            self._keep(msgspec.structs.replace(self._state, next_due=soon))
+        retry_at = add_seconds(read_moment(self._clock), wait)
+        if seconds_between(retry_at, self._state.next_due) > 0:
+            self._save(msgspec.structs.replace(self._state, next_due=retry_at))
 
-    def _close_attempt(self, error: Exception) -> None:
-        attempt, self._attempt = self._attempt, None
+    def _record_failed_tick(self, error: Exception) -> None:
+        attempt = self._attempt
+        self._attempt = None
         if attempt is not None:
-            message = f"The scheduler tripped over {type(error).__name__}."
-            self._record(attempt.ended("failed", at=self._now(), reason="not-started", message=message))
+            message = f"The scheduler failed with {type(error).__name__}."
+            self._record(attempt.build_outcome("failed", at=self._now(), reason="not-started", message=message))
 
     def _record(self, outcome: CycleOutcome) -> None:
         facts = {
@@ -325,12 +342,15 @@ class CycleLoop:
             "detail": outcome.message,
             "count": outcome.count,
         }
-        level = WARNING if outcome.reason == "gpu-unknown" else _LOG_LEVELS[outcome.outcome]
+        level = _LOG_LEVELS[outcome.outcome]
+        # Without a warning, a driver that never responds would skip every cycle unnoticed.
+        if outcome.reason == "gpu-unknown":
+            level = WARNING
         self._log.log(level, "due cycle settled", extra=facts)
-        self._keep(add_outcome(self._state, outcome))
+        self._save(add_outcome(self._state, outcome))
 
-    def _keep(self, state: ScheduleState) -> None:
-        """Remember, and write it down; what a full disk refuses is written at a later tick."""
+    def _save(self, state: ScheduleState) -> None:
+        """Set the state and write it; a state that a full disk refuses is written at a later tick."""
         self._state = state
         try:
             save_schedule_state(self._paths.state, state)
@@ -345,5 +365,7 @@ class CycleLoop:
 
 
 def _find_last_line(errors: bytes) -> str | None:
-    line = errors.decode("utf-8", "replace").strip().rpartition(os.linesep)[2].strip()
-    return line[:300] or None
+    """Return the last line of a cycle's standard error, shortened; None when there is none."""
+    text = errors.decode("utf-8", "replace").strip()
+    last_line = text.rpartition("\n")[2].strip()
+    return last_line[:_MAX_MESSAGE_LENGTH] or None

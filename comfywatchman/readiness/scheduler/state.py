@@ -1,4 +1,4 @@
-"""What the scheduler remembers: `state/scheduler.json`, written by the scheduler alone."""
+"""The scheduler's state file `state/scheduler.json`, written only by the scheduler."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from comfywatchman.base.files import CorruptFile, read_state, set_aside, to_json
 from comfywatchman.readiness.scheduler.due import Moment
 
 SCHEMA_VERSION: Final = 1
-OUTCOMES_KEPT: Final = 50
+MAX_OUTCOMES: Final = 50
 
 OutcomeKind = Literal["ran", "failed", "skipped", "killed", "missed"]
 
 
 class CycleNote(msgspec.Struct, frozen=True):
-    """What a cycle started by the scheduler says of itself: the last line of its standard output, as JSON.
+    """Result that a cycle prints for the scheduler: the last line of its standard output, as JSON.
 
     Attributes:
-        id: Id of the cycle; null when it did not come so far.
-        skipped_reason: Code of the gate that turned it away; null when none did.
-        message: The gate's or the failure's text.
+        id: Id of the cycle; null when it ended before it had one.
+        skipped_reason: Code of the gate that skipped it; null when it was not skipped.
+        message: Text of the gate or the failure.
     """
 
     id: str | None = None
@@ -35,18 +35,18 @@ class CycleOutcome(msgspec.Struct, frozen=True):
     """How one due cycle ended.
 
     Attributes:
-        outcome: `ran`; `failed` (it ended with an error or could not be started); `skipped` (a gate turned it away);
-            `killed` (it overran its deadline, or the scheduler stopped); `missed` (nobody was there to start it, or
-            the machine slept; it is made up for by the next one).
+        outcome: `ran`; `failed` (it ended with an error or could not be started); `skipped` (by a gate); `killed` (it
+            exceeded its deadline, or the scheduler stopped); `missed` (no scheduler was running, or the machine
+            slept; the next cycle makes up for it).
         trigger: `first` at the start of a scheduler, `schedule` after that.
-        due_at: When it was due, UTC; of missed ones, the first.
-        started_at: When it started, UTC; null when it did not.
-        finished_at: When this was recorded, UTC.
-        cycle_id: The id that it carries in the history; null when it did not tell.
-        reason: A code: of the gate, `deadline`, `scheduler-stopped`, `scheduler-died`, `status-N`, `not-started`,
+        due_at: When it was due, UTC; the first due time when several were missed.
+        started_at: When it started, UTC; null when it did not start.
+        finished_at: When the outcome was recorded, UTC.
+        cycle_id: Its id in the history; null when it did not report one.
+        reason: Code of the gate, `deadline`, `scheduler-stopped`, `scheduler-died`, `status-N`, `not-started`,
             `scheduler-away` or `asleep`; null when it ran.
-        message: The reason in words.
-        count: How many due times this stands for; more than one only when they were missed.
+        message: Description of the reason.
+        count: Number of due times of this outcome; more than one only when they were missed.
     """
 
     outcome: OutcomeKind
@@ -61,11 +61,11 @@ class CycleOutcome(msgspec.Struct, frozen=True):
 
 
 class RunningCycle(msgspec.Struct, frozen=True):
-    """The cycle that runs now.
+    """The running cycle.
 
     Attributes:
-        pid: Its process.
-        started_ticks: The start of that process in clock ticks since boot, so that no other is mistaken for it.
+        pid: Its process id.
+        started_ticks: Start of that process in clock ticks since boot; tells it from a later process with the same id.
         boot_id: The boot it runs in.
         trigger: Why it was started.
         due_at: When it was due, UTC.
@@ -81,14 +81,14 @@ class RunningCycle(msgspec.Struct, frozen=True):
 
 
 class ScheduleState(msgspec.Struct, frozen=True):
-    """All that the scheduler remembers.
+    """Content of the state file.
 
     Attributes:
         interval_seconds: Seconds from one due time to the next.
         next_due: When the next cycle is due; null before the first start.
-        running: The cycle that runs now; null between cycles.
+        running: The running cycle; null between cycles.
         last_outcomes: The latest outcomes, oldest first, at most 50.
-        schema_version: Version of this shape.
+        schema_version: Version of this schema.
     """
 
     interval_seconds: float
@@ -99,7 +99,7 @@ class ScheduleState(msgspec.Struct, frozen=True):
 
 
 def load_schedule_state(path: Path) -> ScheduleState | CorruptFile | None:
-    """Read the state; a damaged file, or one of a later version, is set aside and named."""
+    """Read the state; a damaged file, or one of another version, is set aside and returned as `CorruptFile`."""
     state = read_state(path, ScheduleState)
     if isinstance(state, ScheduleState) and state.schema_version != SCHEMA_VERSION:
         reason = f"schema_version is {state.schema_version}, not {SCHEMA_VERSION}"
@@ -108,7 +108,7 @@ def load_schedule_state(path: Path) -> ScheduleState | CorruptFile | None:
 
 
 def save_schedule_state(path: Path, state: ScheduleState) -> None:
-    """Write the state atomically, if it changed.
+    """Write the state atomically if it changed.
 
     Raises:
         Failure: `state-unwritable`.
@@ -117,15 +117,17 @@ def save_schedule_state(path: Path, state: ScheduleState) -> None:
 
 
 def add_outcome(state: ScheduleState, outcome: CycleOutcome) -> ScheduleState:
-    """Return the state with one more outcome, the oldest dropped where there are too many, and nothing running."""
-    kept = (*state.last_outcomes, outcome)[-OUTCOMES_KEPT:]
-    return msgspec.structs.replace(state, last_outcomes=kept, running=None)
+    """Return the state with one more outcome and no running cycle; only the latest outcomes are kept."""
+    outcomes = (*state.last_outcomes, outcome)[-MAX_OUTCOMES:]
+    return msgspec.structs.replace(state, last_outcomes=outcomes, running=None)
 
 
 def parse_cycle_note(output: bytes) -> CycleNote:
-    """Read what a cycle said of itself; an empty note when its last line is none."""
+    """Parse the note in the last line of a cycle's output; an empty note when that line is not one."""
     lines = output.strip().splitlines()
+    if not lines:
+        return CycleNote()
     try:
         return msgspec.json.decode(lines[-1], type=CycleNote)
-    except (IndexError, msgspec.DecodeError):
+    except msgspec.DecodeError:
         return CycleNote()

@@ -1,4 +1,4 @@
-"""Service files that keep cycles coming: a systemd user service, a systemd timer, or a crontab line."""
+"""Build the service files that run cycles: a systemd user service, a systemd timer, or a crontab line."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from comfywatchman.base.files import printable_path, write_atomic
 from comfywatchman.readiness.scheduler.loop import SKIPPED_STATUS
 
 WATCHDOG_SECONDS: Final = 120
-"""Silence after which systemd restarts the scheduler, which reports every 5 seconds or oftener."""
+"""Silence after which systemd restarts the scheduler, which reports at least every 5 seconds."""
 
 _UV_CACHE: Final = re.compile(r"(archive|builds|environments)-v[0-9]+")
-_HOUR: Final = 60
+_UNQUOTED: Final = "/._-=:+@%,"
+_HOUR: Final = 60  # minutes
 _DAY: Final = 24 * _HOUR
 _USAGE_STATUS: Final = 2
 _INTERRUPTED_STATUS: Final = 130
@@ -25,7 +26,7 @@ _INTERRUPTED_STATUS: Final = 130
 
 @dataclass(frozen=True, slots=True)
 class UnitFile:
-    """A systemd unit: its file name and its text."""
+    """File name and text of a systemd unit."""
 
     name: str
     text: str
@@ -38,7 +39,7 @@ def build_scheduler_unit(argv: Sequence[str]) -> UnitFile:
         argv: The program by its absolute path, and its arguments.
 
     Raises:
-        Failure: `service-impossible` when systemd cannot hold one of the arguments.
+        Failure: `service-impossible` when a unit file cannot contain one of the arguments.
     """
     text = f"""\
 [Unit]
@@ -66,16 +67,16 @@ def build_timer_units(
 ) -> tuple[UnitFile, UnitFile]:
     """Return the user service that runs one cycle, and the timer that starts it.
 
-    A timer by the calendar catches up after a suspend or a reboot; an interval that fits no calendar is counted from
-    one cycle to the next, and systemd does not count time asleep.
+    A calendar timer catches up after a suspend or a reboot. An interval that no calendar expression describes becomes
+    a monotonic timer, which does not count time asleep.
 
     Args:
         argv: The program by its absolute path, and its arguments.
-        interval_minutes: From one cycle to the next.
+        interval_minutes: Time from one cycle to the next.
         deadline_minutes: How long a cycle may take.
 
     Raises:
-        Failure: `service-impossible` when systemd cannot hold one of the arguments.
+        Failure: `service-impossible` when a unit file cannot contain one of the arguments.
     """
     service = f"""\
 [Unit]
@@ -89,8 +90,10 @@ TimeoutStartSec={deadline_minutes * 60:.0f}
 Nice=10
 """
     calendar = _format_calendar(interval_minutes)
-    seconds = round(interval_minutes * 60)
-    when = f"OnCalendar={calendar}\nPersistent=true" if calendar else f"OnActiveSec=60\nOnUnitActiveSec={seconds}"
+    if calendar is not None:
+        when = f"OnCalendar={calendar}\nPersistent=true"
+    else:
+        when = f"OnActiveSec=60\nOnUnitActiveSec={interval_minutes * 60:.0f}"
     timer = f"""\
 [Unit]
 Description=comfywatchman: a readiness cycle every {interval_minutes:g} minutes
@@ -105,43 +108,46 @@ WantedBy=timers.target
 
 
 def build_cron_line(argv: Sequence[str], *, interval_minutes: float) -> str:
-    """Return the crontab line that runs one cycle at a time; what the cycle prints is dropped, its errors are mailed.
+    """Return the crontab line that runs cycles; their standard output is dropped, cron mails their errors.
 
     Raises:
-        Failure: `service-impossible` when cron cannot express the interval, or a line break is in an argument.
+        Failure: `service-impossible` when cron cannot express the interval, or an argument contains a line break.
     """
-    if any(character in word for word in argv for character in "\n\r\0"):
-        raise Failure(
-            "service-impossible",
-            "A crontab line cannot hold a path with a line break.",
-            hint="Rename that folder, or use systemd: comfywatchman install-service",
-        )
+    for argument in argv:
+        if any(character in argument for character in "\n\r\0"):
+            raise Failure(
+                "service-impossible",
+                "A crontab line cannot contain a path with a line break.",
+                hint="Rename that folder, or use systemd: comfywatchman install-service",
+            )
     when = _format_cron_time(interval_minutes)
     if when is None:
         raise Failure(
             "service-impossible",
-            f"cron cannot start something every {interval_minutes:g} minutes.",
-            hint="Choose minutes that divide an hour, or hours that divide a day; or use systemd.",
+            f"cron cannot express an interval of {interval_minutes:g} minutes.",
+            hint="Choose minutes that divide an hour or hours that divide a day, or use systemd.",
         )
-    # cron itself reads an unescaped "%" as a line break, before the shell sees its quotes.
+    # cron replaces an unescaped "%" by a line break before the shell reads its quotes; see crontab(5).
     return f"{when} {shlex.join(argv)} >/dev/null".replace("%", "\\%")
 
 
 def find_temporary_environment(prefix: Path, temporary: Path) -> Path | None:
-    """Return the folder of a Python environment that somebody throws away by themselves; None for one that stays.
+    """Return the folder of a Python environment that will be deleted without notice; None for a lasting one.
 
-    `uvx` keeps its environments in uv's cache and `pipx run` in pipx's; both are emptied without asking.
+    `uvx` keeps its environments in uv's cache and `pipx run` in pipx's; both caches are pruned automatically.
 
     Args:
-        prefix: The environment.
-        temporary: The folder of temporary files.
+        prefix: Folder of the environment.
+        temporary: Folder for temporary files.
     """
-    in_cache = any(part == ".cache" or _UV_CACHE.fullmatch(part) for part in prefix.parts)
-    return prefix if in_cache or prefix.is_relative_to(temporary) else None
+    is_in_cache = any(part == ".cache" or _UV_CACHE.fullmatch(part) for part in prefix.parts)
+    if is_in_cache or prefix.is_relative_to(temporary):
+        return prefix
+    return None
 
 
 def write_units(units: Sequence[UnitFile], folder: Path) -> tuple[Path, ...]:
-    """Write units into a folder (`~/.config/systemd/user`) and return where they lie.
+    """Write units into a folder (`~/.config/systemd/user`) and return their paths.
 
     Raises:
         Failure: `state-unwritable`.
@@ -153,7 +159,7 @@ def write_units(units: Sequence[UnitFile], folder: Path) -> tuple[Path, ...]:
 
 
 def list_activation_commands(units: Sequence[UnitFile]) -> tuple[str, ...]:
-    """Return the commands that make written units work, also while nobody is logged in."""
+    """Return the commands that activate written units, and keep them active while no user is logged in."""
     return (
         "systemctl --user daemon-reload",
         f"systemctl --user enable --now {units[-1].name}",
@@ -166,36 +172,43 @@ def _format_command(argv: Sequence[str]) -> str:
     if not program.startswith("/"):
         raise Failure(
             "service-impossible",
-            f"systemd needs the program by its absolute path, not {program!r}.",
-            hint="Run this command by the full path of its Python.",
+            f"systemd needs the absolute path of the program, not {program!r}.",
+            hint="Run this command with the full path of its Python.",
         )
-    # Variables are replaced in arguments only, so only there a dollar must be doubled.
-    return " ".join([_quote(program), *(_quote(word).replace("$", "$$") for word in arguments)])
+    # systemd expands variables in arguments, but not in the program, so only there a dollar must be doubled.
+    quoted_arguments = [_quote(argument).replace("$", "$$") for argument in arguments]
+    return " ".join([_quote(program), *quoted_arguments])
 
 
 def _quote(word: str) -> str:
-    """Quote one word of a command line as systemd.service(5) and systemd.syntax(7) read it."""
+    """Quote one word of a command line for systemd.service(5) and systemd.syntax(7)."""
     try:
         word.encode()
     except UnicodeEncodeError as error:
         raise Failure(
             "service-impossible",
-            f"systemd holds UTF-8 text only, which {printable_path(word)} is not.",
+            f"A systemd unit can contain only UTF-8 text, which {printable_path(word)} is not.",
             hint="Rename that folder, or use cron: comfywatchman install-service --cron",
         ) from error
+    # "%" starts a specifier in unit files (systemd.unit(5)).
     escaped = "".join(_escape(character) for character in word).replace("%", "%%")
-    return escaped if escaped and all(c.isalnum() or c in "/._-=:+@%," for c in escaped) else f'"{escaped}"'
+    needs_quotes = not escaped or any(not (c.isalnum() or c in _UNQUOTED) for c in escaped)
+    return f'"{escaped}"' if needs_quotes else escaped
 
 
 def _escape(character: str) -> str:
     if character in '\\"':
         return f"\\{character}"
-    return character if character.isprintable() else "".join(f"\\x{byte:02x}" for byte in character.encode())
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in character.encode())
 
 
 def _count_whole_hours(minutes: float) -> int | None:
     """Return the hours of an interval that divides a day; None for any other."""
-    return int(minutes // _HOUR) if minutes >= _HOUR and minutes % _HOUR == 0 and _DAY % minutes == 0 else None
+    if minutes >= _HOUR and minutes % _HOUR == 0 and _DAY % minutes == 0:
+        return int(minutes // _HOUR)
+    return None
 
 
 def _is_divisor_of_hour(minutes: float) -> bool:
@@ -203,14 +216,24 @@ def _is_divisor_of_hour(minutes: float) -> bool:
 
 
 def _format_calendar(minutes: float) -> str | None:
+    """Return an interval as systemd.time(7) calendar expression; None when there is no such expression."""
     if _is_divisor_of_hour(minutes):
         return f"*:00/{int(minutes):02d}"
     hours = _count_whole_hours(minutes)
-    return None if hours is None else f"00/{hours}:00" if minutes < _DAY else "00:00"
+    if hours is None:
+        return None
+    if minutes == _DAY:
+        return "00:00"
+    return f"00/{hours}:00"
 
 
 def _format_cron_time(minutes: float) -> str | None:
+    """Return an interval as the five time fields of crontab(5); None when they cannot express it."""
     if _is_divisor_of_hour(minutes):
         return f"*/{int(minutes)} * * * *"
     hours = _count_whole_hours(minutes)
-    return None if hours is None else f"0 */{hours} * * *" if minutes < _DAY else "0 0 * * *"
+    if hours is None:
+        return None
+    if minutes == _DAY:
+        return "0 0 * * *"
+    return f"0 */{hours} * * *"

@@ -1,4 +1,4 @@
-"""The scheduler process: APScheduler ticks in one thread, and the main thread watches that it does."""
+"""The scheduler process: APScheduler ticks in one thread, and the main thread watches that it keeps ticking."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ INTERRUPTED_STATUS: Final = 130
 _WATCH_SECONDS: Final = 5.0
 _SLACK_SECONDS: Final = 60.0
 _CLOSE_SECONDS: Final = 1.8
-"""How long the ticking thread may take to end; systemd and people expect a stop within two seconds."""
+"""How long to wait for the ticking thread at the end; a stop must take less than two seconds."""
 
 
 class Ticker:
-    """APScheduler as a mere clockwork: it calls one function at a fixed rate, in memory, in a thread of its own.
+    """Calls one function at a fixed rate in a thread of its own; APScheduler is used as a clock and stores nothing.
 
     Args:
-        tick: What to call; the next call waits until it has returned.
-        seconds: From one call to the next.
-        clock: Where the time of the first call comes from.
+        tick: The function; the next call waits until it has returned.
+        seconds: Seconds from one call to the next.
+        clock: Gives the time of the first call.
     """
 
     def __init__(self, tick: Callable[[], None], *, seconds: float, clock: Clock) -> None:
@@ -38,7 +38,7 @@ class Ticker:
         from apscheduler.schedulers.blocking import BlockingScheduler
         from apscheduler.triggers.interval import IntervalTrigger
 
-        # Its warnings tell of ticks that a long cycle left out, which is as it should be.
+        # APScheduler warns of each tick skipped during a long cycle, which is normal here.
         getLogger("apscheduler").setLevel(max(WARNING + 1, getLogger("apscheduler").level))
         self._clock = clock
         self._started = threading.Event()
@@ -62,18 +62,21 @@ class Ticker:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Start ticking; return when the thread runs."""
         self._thread.start()
         self._started.wait(_SLACK_SECONDS)
 
     def nudge(self) -> None:
-        """Make the next tick due now: APScheduler plans it by the wall clock, which somebody may have set back."""
+        """Make the next tick due now.
+
+        APScheduler plans the next tick by the wall clock; when that is set back, the tick would come hours later.
+        """
         self._scheduler.modify_job("tick", next_run_time=self._clock.now())
         self._scheduler.wakeup()
 
     def close(self, *, timeout_seconds: float) -> bool:
-        """End the thread after the tick it is in; say whether it ended in time."""
-        # APScheduler's shutdown waits for the tick without limit, so that wait is a thread's that may be left behind.
+        """End the thread after its current tick; return whether it ended in time."""
+        # APScheduler's shutdown waits for the tick without a limit, so it runs in a thread that can be abandoned.
         closing = threading.Thread(target=self._shut_down, daemon=True)
         closing.start()
         closing.join(timeout_seconds)
@@ -95,21 +98,23 @@ def run_scheduler(
     log: Logger,
     notify_address: str | None = None,
 ) -> int:
-    """Run cycles at a fixed rate until SIGTERM, SIGINT or SIGHUP; the first one at once. For the main thread.
+    """Run cycles at a fixed rate until SIGTERM, SIGINT or SIGHUP; the first one at once.
+
+    Call this from the main thread: it installs signal handlers.
 
     Args:
-        settings: How it works.
+        settings: Timing.
         paths: Its files.
         clock: The clocks of this machine.
-        command: Gives the command of a cycle for a trigger (`first` or `schedule`).
-        log: Where outcomes and troubles are written.
-        notify_address: The value of `NOTIFY_SOCKET`, to tell systemd that the scheduler is ready and alive.
+        command: Returns the command of a cycle for a trigger (`first` or `schedule`).
+        log: Log for outcomes and errors.
+        notify_address: Value of `NOTIFY_SOCKET`; systemd is notified there that the scheduler is ready and alive.
 
     Returns:
-        The exit status: 0 after SIGTERM or SIGHUP, 130 after SIGINT, 1 when the ticking died or hangs.
+        The exit status: 0 after SIGTERM or SIGHUP, 130 after SIGINT, 1 when the ticking thread died or hangs.
 
     Raises:
-        Failure: `lock-held` when another scheduler runs on the same state, naming it.
+        Failure: `lock-held` when another scheduler uses the same state; the message names it.
     """
     with hold_lock(paths.lock, command="comfywatchman --scheduler", clock=clock), StopEvent() as stop:
         stop.set_on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -135,7 +140,7 @@ def watch_ticks(
     log: Logger,
     notify_address: str | None = None,
 ) -> int:
-    """Watch until the stop notice that ticks keep coming; return the exit status."""
+    """Watch until the stop event that ticks keep coming; return the exit status."""
     longest_tick = settings.cycle_deadline_seconds + settings.stop_grace_seconds + _SLACK_SECONDS
     notify_service_manager("READY=1", address=notify_address)
     while not stop.wait(min(_WATCH_SECONDS, settings.tick_seconds)):
@@ -147,4 +152,6 @@ def watch_ticks(
         if silent > 2 * settings.tick_seconds and not loop.busy:
             ticker.nudge()
         notify_service_manager("WATCHDOG=1", address=notify_address)
-    return INTERRUPTED_STATUS if stop.signal == signal.SIGINT else 0
+    if stop.signal == signal.SIGINT:
+        return INTERRUPTED_STATUS
+    return 0

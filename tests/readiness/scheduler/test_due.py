@@ -45,7 +45,7 @@ def test_a_late_cycle_does_not_push_the_following_ones() -> None:
     assert next_due(due, read_moment(clock), interval_seconds=INTERVAL).following.boottime == due.boottime + INTERVAL
 
 
-def test_due_times_slept_through_are_counted_and_become_one_cycle() -> None:
+def test_due_times_missed_asleep_become_one_cycle() -> None:
     clock = FakeClock()
     due = read_moment(clock)
     clock.advance(asleep=3.5 * INTERVAL)
@@ -55,7 +55,7 @@ def test_due_times_slept_through_are_counted_and_become_one_cycle() -> None:
 
 
 @pytest.mark.parametrize("shift", [-8 * HOUR, 8 * HOUR])
-def test_setting_the_wall_clock_moves_no_cycle(shift: float) -> None:
+def test_setting_the_wall_clock_does_not_move_the_due_time(shift: float) -> None:
     clock = FakeClock()
     due = add_seconds(read_moment(clock), INTERVAL)
     clock.shift_wall(shift)
@@ -65,7 +65,7 @@ def test_setting_the_wall_clock_moves_no_cycle(shift: float) -> None:
     assert not is_wall_time_current(due, judged)
 
 
-def test_after_a_reboot_the_wall_clock_decides() -> None:
+def test_wall_clock_counts_after_a_reboot() -> None:
     clock = FakeClock()
     due = add_seconds(read_moment(clock), INTERVAL)
     clock.reboot(off_seconds=HOUR)
@@ -83,7 +83,7 @@ def test_a_clock_set_back_over_a_reboot_delays_by_one_interval_at_most() -> None
     assert next_due(due, read_moment(clock), interval_seconds=INTERVAL).wait_seconds == INTERVAL
 
 
-def test_a_system_that_names_no_boot_is_judged_by_its_wall_clock() -> None:
+def test_wall_clock_counts_without_a_boot_id() -> None:
     clock = FakeClock(boot="")
     earlier = read_moment(clock)
     clock.shift_wall(HOUR)
@@ -98,7 +98,7 @@ def test_due_times_that_passed_without_a_scheduler_are_counted(away: float, miss
     assert count_missed(due, read_moment(clock), interval_seconds=INTERVAL) == missed
 
 
-def test_a_due_time_shown_within_a_minute_is_shown_rightly() -> None:
+def test_wall_time_within_a_minute_is_current() -> None:
     clock = FakeClock()
     due = add_seconds(read_moment(clock), INTERVAL)
     clock.shift_wall(59)

@@ -23,7 +23,7 @@ from comfywatchman.base.stop import StopEvent
 from comfywatchman.readiness.scheduler.due import add_seconds, read_moment
 from comfywatchman.readiness.scheduler.loop import CycleCommand, CycleLoop, SchedulePaths, ScheduleSettings
 from comfywatchman.readiness.scheduler.state import (
-    OUTCOMES_KEPT,
+    MAX_OUTCOMES,
     CycleOutcome,
     RunningCycle,
     ScheduleState,
@@ -110,7 +110,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
     made.stop.__exit__()
 
 
-def test_the_first_cycle_runs_at_the_start_and_its_outcome_is_on_disk(host: Host) -> None:
+def test_first_cycle_runs_at_the_start_and_is_recorded(host: Host) -> None:
     host.loop.tick()
     (outcome,) = host.on_disk().last_outcomes
     now = host.clock.now()
@@ -156,7 +156,7 @@ def test_skipped_cycle_is_recorded_and_waits_for_the_next_due_time(host: Host) -
 
 
 @pytest.mark.parametrize("reason", ["just-resumed", "going-to-sleep"])
-def test_a_cycle_turned_away_by_sleep_is_tried_again_after_the_grace(host: Host, reason: str) -> None:
+def test_cycle_skipped_for_sleep_is_retried_after_the_grace(host: Host, reason: str) -> None:
     host.code = skipping(reason)
     host.loop.tick()
     host.code = OK
@@ -180,7 +180,7 @@ def test_a_skip_because_of_an_unknown_gpu_is_a_warning(host: Host, caplog: pytes
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-def test_a_failed_cycle_is_recorded_with_its_status_and_last_words(host: Host) -> None:
+def test_failed_cycle_is_recorded_with_status_and_last_error_line(host: Host) -> None:
     host.code = "import sys; sys.stderr.write('Traceback\\nValueError: no such thing\\n'); sys.exit(1)"
     host.loop.tick()
     (outcome,) = host.on_disk().last_outcomes
@@ -188,7 +188,7 @@ def test_a_failed_cycle_is_recorded_with_its_status_and_last_words(host: Host) -
     assert (outcome.message, outcome.cycle_id) == ("ValueError: no such thing", None)
 
 
-def test_a_failed_cycle_without_a_word_has_no_message(host: Host) -> None:
+def test_failed_cycle_without_output_has_no_message(host: Host) -> None:
     host.code = "raise SystemExit(3)"
     host.loop.tick()
     assert host.on_disk().last_outcomes[0].message is None
@@ -221,19 +221,19 @@ def stop_in_mid_cycle(host: Host, code: str) -> None:
     assert not host.loop.busy
 
 
-def test_a_cycle_that_finishes_when_asked_to_end_has_run(tmp_path: Path) -> None:
+def test_cycle_that_exits_cleanly_on_sigterm_counts_as_run(tmp_path: Path) -> None:
     host = Host(tmp_path, stop_grace_seconds=20.0)
     host.loop.begin()
     stop_in_mid_cycle(host, READY.format(before="signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))"))
     assert host.outcomes() == [("ran", None)]
 
 
-def test_a_stop_in_mid_cycle_ends_the_cycle_and_is_recorded(host: Host) -> None:
+def test_stop_during_a_cycle_kills_and_records_it(host: Host) -> None:
     stop_in_mid_cycle(host, READY.format(before=DEAF))
     assert host.outcomes() == [("killed", "scheduler-stopped")]
 
 
-def test_nothing_is_started_after_the_stop(host: Host) -> None:
+def test_no_cycle_starts_after_the_stop(host: Host) -> None:
     host.stop.set()
     host.loop.tick()
     assert host.triggers == []
@@ -264,7 +264,7 @@ def test_unexpected_error_is_recorded_and_keeps_the_rate(host: Host, caplog: pyt
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_cycle_that_cannot_be_killed_is_left_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unkillable_cycle_is_abandoned_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No process that SIGKILL does not end can be made here; one that no signal reaches looks the same."""
     host = Host(tmp_path, cycle_deadline_seconds=0.1, stop_grace_seconds=0.1)
     host.loop.begin()
@@ -273,7 +273,7 @@ def test_a_cycle_that_cannot_be_killed_is_left_and_recorded(tmp_path: Path, monk
         patched.setattr(os, "killpg", lambda _group, _number: None)
         host.loop.tick()
     assert host.on_disk().last_outcomes[0].message == (
-        "It ran for longer than 0.1 seconds. It could not be killed and was left."
+        "It ran for longer than 0.1 seconds. It could not be killed and still runs."
     )
 
 
@@ -282,7 +282,7 @@ class BrokenClock(FakeClock):
         raise ZeroDivisionError
 
 
-def test_an_error_between_cycles_is_logged_and_the_rate_goes_on(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_error_between_cycles_is_logged_and_keeps_the_rate(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.loop.tick()
     host.clock.__class__ = BrokenClock
     host.loop.tick()
@@ -292,7 +292,7 @@ def test_an_error_between_cycles_is_logged_and_the_rate_goes_on(host: Host, capl
     assert host.outcomes() == [("ran", None), ("ran", None)]
 
 
-def test_due_times_slept_through_are_one_cycle_and_reported(host: Host) -> None:
+def test_due_times_missed_asleep_are_one_cycle_and_recorded(host: Host) -> None:
     host.loop.tick()
     host.clock.advance(asleep=3.5 * INTERVAL, awake=1)
     host.loop.tick()
@@ -312,7 +312,7 @@ def test_wall_clock_set_back_corrects_only_the_stored_time(host: Host) -> None:
     assert len(host.triggers) == 2
 
 
-def test_sleep_is_noticed_and_left_for_the_cycle_to_read(host: Host) -> None:
+def test_sleep_is_detected_and_written_for_the_cycle(host: Host) -> None:
     host.loop.tick()
     host.clock.advance(asleep=600, awake=30)
     host.loop.tick()
@@ -320,14 +320,14 @@ def test_sleep_is_noticed_and_left_for_the_cycle_to_read(host: Host) -> None:
     assert mark.resumed_monotonic == host.clock.monotonic()
 
 
-def test_a_mark_is_written_when_there_is_something_new_and_not_at_each_tick(host: Host) -> None:
+def test_sleep_mark_is_written_only_when_it_changed(host: Host) -> None:
     host.loop.tick()
     before = host.paths.awake.stat().st_mtime_ns
     host.live(600)
     assert host.paths.awake.stat().st_mtime_ns == before
 
 
-def test_a_restart_runs_at_once_and_reports_what_was_missed(host: Host) -> None:
+def test_restart_runs_at_once_and_records_missed_cycles(host: Host) -> None:
     host.loop.tick()
     host.clock.advance(awake=2.5 * INTERVAL)
     host.restart().begin()
@@ -348,7 +348,7 @@ def test_a_restart_within_the_interval_has_missed_nothing(host: Host) -> None:
     assert [one.outcome for one in host.on_disk().last_outcomes] == ["ran"]
 
 
-def test_a_changed_interval_holds_from_the_restart_on(host: Host) -> None:
+def test_changed_interval_applies_from_the_restart(host: Host) -> None:
     host.loop.tick()
     host.overrides["interval_seconds"] = 600.0
     host.restart().begin()
@@ -363,7 +363,7 @@ def left_running(host: Host, pid: int, ticks: int, boot: str) -> None:
     save_schedule_state(host.paths.state, ScheduleState(interval_seconds=INTERVAL, running=running))
 
 
-def test_the_cycle_of_a_scheduler_that_died_is_ended_and_recorded(host: Host) -> None:
+def test_orphaned_cycle_is_ended_and_recorded(host: Host) -> None:
     host.clock.boot = SystemClock().boot_id()
     process = subprocess.Popen(python("import time; time.sleep(60)"))
     identity = read_process_identity(process.pid, boot_id=host.clock.boot)
@@ -373,11 +373,11 @@ def test_the_cycle_of_a_scheduler_that_died_is_ended_and_recorded(host: Host) ->
     assert process.wait(10) < 0
     (outcome,) = host.on_disk().last_outcomes
     assert (outcome.outcome, outcome.reason) == ("killed", "scheduler-died")
-    assert "ended by the next one" in (outcome.message or "")
+    assert "the next scheduler ended it" in (outcome.message or "")
     assert host.on_disk().running is None
 
 
-def test_a_cycle_of_an_earlier_boot_is_recorded_and_nobody_is_signalled(host: Host) -> None:
+def test_orphan_of_an_earlier_boot_is_recorded_without_a_signal(host: Host) -> None:
     process = subprocess.Popen(python("import time; time.sleep(60)"))
     try:
         identity = read_process_identity(process.pid, boot_id="boot-0")
@@ -401,14 +401,14 @@ def test_a_damaged_state_is_set_aside_and_rebuilt(host: Host, content: bytes, ca
     assert "state file damaged" in caplog.text
 
 
-def test_a_state_of_a_later_version_is_set_aside(host: Host) -> None:
+def test_state_of_a_later_version_is_set_aside(host: Host) -> None:
     host.paths.state.write_bytes(to_json(ScheduleState(interval_seconds=1, schema_version=2)))
     host.restart().begin()
     assert (host.folder / "scheduler.json.damaged-1").exists()
     assert host.on_disk().schema_version == 1
 
 
-def test_a_damaged_mark_of_sleep_is_set_aside(host: Host, caplog: pytest.LogCaptureFixture) -> None:
+def test_damaged_sleep_mark_is_set_aside(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.paths.awake.write_bytes(b"{")
     host.restart().begin()
     host.loop.tick()
@@ -416,9 +416,7 @@ def test_a_damaged_mark_of_sleep_is_set_aside(host: Host, caplog: pytest.LogCapt
     assert msgspec.json.decode(host.paths.awake.read_bytes(), type=SleepMark).boot_id == "boot-1"
 
 
-def test_a_state_that_cannot_be_written_is_logged_and_written_later(
-    host: Host, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_unwritable_state_is_logged_and_written_later(host: Host, caplog: pytest.LogCaptureFixture) -> None:
     host.loop.tick()
     moved = host.folder.with_name("moved")
     host.folder.rename(moved)
@@ -442,17 +440,17 @@ def test_removed_or_damaged_state_is_rewritten_at_the_next_tick(host: Host) -> N
     assert host.paths.state.read_bytes() == rightly
 
 
-def test_only_the_last_outcomes_are_kept(host: Host) -> None:
+def test_only_the_latest_outcomes_are_kept(host: Host) -> None:
     now = host.clock.now()
-    many = tuple(CycleOutcome("ran", "schedule", now, now, now, cycle_id=str(n)) for n in range(OUTCOMES_KEPT))
+    many = tuple(CycleOutcome("ran", "schedule", now, now, now, cycle_id=str(n)) for n in range(MAX_OUTCOMES))
     save_schedule_state(host.paths.state, ScheduleState(interval_seconds=INTERVAL, last_outcomes=many))
     host.restart().begin()
     host.loop.tick()
     kept = [one.cycle_id for one in host.on_disk().last_outcomes]
-    assert kept == [*(str(n) for n in range(1, OUTCOMES_KEPT)), "c-1"]
+    assert kept == [*(str(n) for n in range(1, MAX_OUTCOMES)), "c-1"]
 
 
-def test_silence_is_counted_in_waking_time_since_the_last_tick(host: Host) -> None:
+def test_silent_seconds_count_waking_time_since_the_last_tick(host: Host) -> None:
     host.loop.tick()
     host.clock.advance(asleep=600, awake=90)
     assert host.loop.silent_seconds() == 90

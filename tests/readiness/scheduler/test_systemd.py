@@ -28,7 +28,7 @@ def exec_start(unit: UnitFile) -> str:
     return next(line for line in unit.text.splitlines() if line.startswith("ExecStart="))
 
 
-def test_plain_words_are_written_plainly() -> None:
+def test_plain_arguments_are_not_quoted() -> None:
     assert exec_start(build_scheduler_unit(PLAIN)) == "ExecStart=/usr/bin/python3 -m comfywatchman --scheduler"
 
 
@@ -37,12 +37,12 @@ def test_spaces_quotes_percents_dollars_and_control_characters_are_escaped() -> 
     assert exec_start(build_scheduler_unit(["/bin/true", ODD, ""])) == expected
 
 
-def test_a_dollar_in_the_program_is_no_variable() -> None:
+def test_dollar_in_the_program_is_not_doubled() -> None:
     assert exec_start(build_scheduler_unit(["/opt/$x/run"])) == 'ExecStart="/opt/$x/run"'
 
 
 @pytest.mark.parametrize("argv", [["python3"], ["/bin/true", "/home/\udcff"], ["./run"]])
-def test_what_systemd_cannot_hold_is_refused(argv: list[str]) -> None:
+def test_argument_unsupported_by_systemd_is_refused(argv: list[str]) -> None:
     with pytest.raises(Failure) as raised:
         build_scheduler_unit(argv)
     assert raised.value.code == "service-impossible"
@@ -59,14 +59,14 @@ def test_what_systemd_cannot_hold_is_refused(argv: list[str]) -> None:
         (1440, "00:00", "0 0 * * *"),
     ],
 )
-def test_an_interval_of_the_calendar_is_written_as_such(minutes: float, calendar: str, cron: str) -> None:
+def test_interval_that_fits_the_calendar_uses_it(minutes: float, calendar: str, cron: str) -> None:
     _, timer = build_timer_units(PLAIN, interval_minutes=minutes, deadline_minutes=30)
     assert f"OnCalendar={calendar}\nPersistent=true\n" in timer.text
     assert build_cron_line(["true"], interval_minutes=minutes) == f"{cron} true >/dev/null"
 
 
 @pytest.mark.parametrize("minutes", [1.5, 45, 90, 300, 2880])
-def test_any_other_interval_is_counted_by_systemd_and_refused_by_cron(minutes: float) -> None:
+def test_other_interval_uses_a_monotonic_timer_and_cron_refuses_it(minutes: float) -> None:
     _, timer = build_timer_units(PLAIN, interval_minutes=minutes, deadline_minutes=30)
     assert f"OnUnitActiveSec={round(minutes * 60)}\n" in timer.text
     with pytest.raises(Failure) as raised:
@@ -74,7 +74,7 @@ def test_any_other_interval_is_counted_by_systemd_and_refused_by_cron(minutes: f
     assert raised.value.code == "service-impossible"
 
 
-def test_a_crontab_line_reaches_the_shell_as_it_was_meant(tmp_path: Path) -> None:
+def test_crontab_line_reaches_the_shell_unchanged(tmp_path: Path) -> None:
     argv = [sys.executable, "-c", "import sys; open(sys.argv[2], 'w').write(sys.argv[1])", ODD, str(tmp_path / "out")]
     line = build_cron_line(argv, interval_minutes=30)
     command = line.removeprefix("*/30 * * * * ").replace("\\%", "%")
@@ -83,12 +83,12 @@ def test_a_crontab_line_reaches_the_shell_as_it_was_meant(tmp_path: Path) -> Non
     assert (tmp_path / "out").read_text() == ODD
 
 
-def test_a_line_break_cannot_be_in_a_crontab_line() -> None:
+def test_crontab_line_refuses_a_line_break() -> None:
     with pytest.raises(Failure):
         build_cron_line(["/bin/true", "a\nb"], interval_minutes=60)
 
 
-def test_the_cycles_service_takes_a_skip_for_success_and_ends_at_the_deadline() -> None:
+def test_cycle_service_accepts_a_skip_and_has_a_deadline() -> None:
     service, _ = build_timer_units(PLAIN, interval_minutes=60, deadline_minutes=30)
     assert "SuccessExitStatus=75\nTimeoutStartSec=1800\n" in service.text
 
@@ -123,18 +123,18 @@ def program_with_an_odd_name(folder: Path) -> str:
     return str(program)
 
 
-def test_systemd_finds_no_fault_with_the_scheduler_unit(tmp_path: Path) -> None:
+def test_systemd_accepts_the_scheduler_unit(tmp_path: Path) -> None:
     unit = build_scheduler_unit([program_with_an_odd_name(tmp_path), ODD, "--scheduler"])
     assert complaints([unit], tmp_path) == ""
 
 
 @pytest.mark.parametrize("minutes", [30, 120, 1440, 90])
-def test_systemd_finds_no_fault_with_the_timer(tmp_path: Path, minutes: float) -> None:
+def test_systemd_accepts_the_timer(tmp_path: Path, minutes: float) -> None:
     units = build_timer_units([program_with_an_odd_name(tmp_path), ODD], interval_minutes=minutes, deadline_minutes=30)
     assert complaints(units, tmp_path) == ""
 
 
-def test_systemd_would_find_a_fault(tmp_path: Path) -> None:
+def test_systemd_rejects_a_faulty_unit(tmp_path: Path) -> None:
     unit = UnitFile("comfywatchman.service", "[Service]\nExecStart=/no/such/program\nType=nonsense\n")
     assert complaints([unit], tmp_path) != ""
 
@@ -150,7 +150,7 @@ def test_systemd_would_find_a_fault(tmp_path: Path) -> None:
         "/scratch/checkout/.venv",
     ],
 )
-def test_an_environment_that_is_thrown_away_is_told_from_one_that_stays(prefix: str) -> None:
+def test_environment_in_a_cache_is_temporary(prefix: str) -> None:
     assert find_temporary_environment(Path(prefix), Path("/scratch")) == Path(prefix)
 
 
@@ -158,5 +158,5 @@ def test_an_environment_that_is_thrown_away_is_told_from_one_that_stays(prefix: 
     "prefix",
     ["/home/you/.local/share/uv/tools/comfywatchman", "/home/you/comfywatchman/.venv", "/usr", "/scratches/.venv"],
 )
-def test_an_environment_that_stays_is_none(prefix: str) -> None:
+def test_lasting_environment_is_not_temporary(prefix: str) -> None:
     assert find_temporary_environment(Path(prefix), Path("/scratch")) is None

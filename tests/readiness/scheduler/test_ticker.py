@@ -100,7 +100,7 @@ def test_the_scheduler_runs_on_at_its_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 0), (signal.SIGHUP, 0), (signal.SIGINT, 130)])
-def test_a_signal_in_mid_cycle_stops_everything_within_two_seconds(tmp_path: Path, number: int, status: int) -> None:
+def test_signal_during_a_cycle_stops_everything_within_two_seconds(tmp_path: Path, number: int, status: int) -> None:
     with scheduler(tmp_path, code=READY.format(before=DEAF)) as process:
         wait_until((tmp_path / "ready").exists)
         wait_until(lambda: (found := state(tmp_path)) and found.running)
@@ -116,7 +116,7 @@ def test_a_signal_in_mid_cycle_stops_everything_within_two_seconds(tmp_path: Pat
     assert json.loads((tmp_path / "scheduler.json").read_bytes())["running"] is None
 
 
-def test_a_second_scheduler_on_the_same_state_refuses_and_names_the_first(tmp_path: Path) -> None:
+def test_second_scheduler_refuses_and_names_the_first(tmp_path: Path) -> None:
     with scheduler(tmp_path) as first:
         wait_until(lambda: outcomes(tmp_path) == ["ran"])
         with scheduler(tmp_path) as second:
@@ -168,7 +168,7 @@ def loop(folder: Path, stop: StopEvent) -> CycleLoop:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_ticking_thread_that_died_is_noticed_and_ends_the_scheduler(
+def test_dead_ticker_thread_ends_the_scheduler(
     tmp_path: Path, stop: StopEvent, caplog: pytest.LogCaptureFixture
 ) -> None:
     ticker = Ticker(lambda: ticker._scheduler.shutdown(wait=False), seconds=0.05, clock=SystemClock())
@@ -221,7 +221,7 @@ def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopE
     assert ticker.close(timeout_seconds=5)
 
 
-def test_a_ticker_outlives_what_its_tick_raises() -> None:
+def test_ticker_survives_an_exception_of_its_tick() -> None:
     ticks: list[int] = []
 
     def tick() -> None:
@@ -234,7 +234,7 @@ def test_a_ticker_outlives_what_its_tick_raises() -> None:
     assert ticker.close(timeout_seconds=5)
 
 
-def test_a_ticker_that_never_started_is_closed_already() -> None:
+def test_ticker_that_never_started_is_closed() -> None:
     assert Ticker(lambda: None, seconds=1, clock=FakeClock()).close(timeout_seconds=5)
 
 
@@ -246,7 +246,7 @@ def can_shift_the_boot_clock() -> bool:
         return False
 
 
-def test_a_real_shift_of_the_boot_clock_is_seen_as_sleep_and_missed_cycles(tmp_path: Path) -> None:
+def test_shifted_boot_clock_counts_as_sleep(tmp_path: Path) -> None:
     if not can_shift_the_boot_clock():
         pytest.skip("unshare cannot make a time namespace here")
     with scheduler(tmp_path) as process:
@@ -270,7 +270,7 @@ def holds(lock: Path, pid: int) -> bool:
 
 
 @pytest.mark.slow
-def test_a_scheduler_killed_at_any_moment_leaves_a_state_that_can_be_read(tmp_path: Path) -> None:
+def test_scheduler_killed_at_any_moment_leaves_a_readable_state(tmp_path: Path) -> None:
     moments = random.Random(4)  # noqa: S311 - the moments of the kills, the same ones each time
     for _ in range(25):
         with scheduler(tmp_path, interval=0.05) as process:
