@@ -1,4 +1,4 @@
-"""The sample host: what a first run without a ComfyUI looks at."""
+"""Build the sample host: a small imitation of a ComfyUI for a first run on a machine without one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import orjson
 
@@ -18,12 +18,14 @@ from comfywatchman.comfyui.packs.core_classes import load_core_classes, parse_ve
 from comfywatchman.readiness.sample.workflows import CHECKPOINT, build_sample_workflows
 
 VERSION: Final = "0.33.0"
-"""What the sample's ComfyUI calls itself: the version whose node classes it claims to have."""
+"""Version of the sample's ComfyUI; it has the node classes of this version."""
 
 MARKER: Final = ".comfywatchman-sample"
 _TEMPLATES_PACKAGE: Final = "comfyui_workflow_templates_json"
 _MAX_TEMPLATE_BYTES: Final = 32 << 20
-_ONE_IN: Final = 3
+_TEMPLATES_PER_MODEL: Final = 3
+"""One of this many templates gets its models, so that the first report shows ready and missing ones."""
+
 _ROOT: Final = PurePosixPath("ComfyUI")
 _WORKFLOWS: Final = _ROOT / "user" / "default" / "workflows"
 _TEMPLATES: Final = _WORKFLOWS / "templates"
@@ -31,24 +33,24 @@ _MODELS: Final = _ROOT / "models"
 _PACK_FOLDER: Final = _ROOT / "custom_nodes" / "sample-pack"
 
 _README: Final = """\
-This is a sample, made by comfywatchman for a first run on a machine where it found no ComfyUI.
+comfywatchman created this sample for a first run on a machine where it found no ComfyUI.
 
-ComfyUI/ has the shape of a ComfyUI host, but main.py starts nothing and the model files hold a few zeros.
-ComfyUI/user/default/workflows/sample shows one workflow for each thing that a report can say; beside it stand
-the official workflow templates, when the package comfyui-workflow-templates-json is installed. For about a third
-of those the models they name are there.
+ComfyUI/ is laid out like a ComfyUI installation, but main.py starts nothing and the model files contain only zeros.
+ComfyUI/user/default/workflows/sample contains one workflow for each kind of result in a report. The official workflow
+templates are next to it when the package comfyui-workflow-templates-json is installed. About a third of them come
+with their models.
 
-Name your own ComfyUI with COMFYUI_ROOT=/path/to/ComfyUI and run the command again. This folder may be deleted.
+To check your own ComfyUI, set COMFYUI_ROOT=/path/to/ComfyUI and run the command again. You may delete this folder.
 """
 
-_PROGRAM: Final = '"""Part of a sample host made by comfywatchman; see README.txt. It starts nothing."""\n'
+_PROGRAM: Final = '"""Part of a sample host created by comfywatchman; see README.txt. It does nothing."""\n'
 
 _PACK: Final = '''\
 """A custom node pack of the sample host."""
 
 
 class SampleNode:
-    """Take an image and give it back."""
+    """Return the image it takes."""
 
     CATEGORY = "sample"
     FUNCTION = "run"
@@ -84,9 +86,9 @@ class SampleHost:
 
     Attributes:
         root: Its ComfyUI folder.
-        workflows: How many workflow files it was made with.
-        templates: How many of them are official templates.
-        models: How many model files it was made with.
+        workflows: Number of workflow files created.
+        templates: Number of official templates among them.
+        models: Number of model files created.
     """
 
     root: Path
@@ -97,37 +99,42 @@ class SampleHost:
 
 def find_installed_templates() -> Path | None:
     """Return the folder of the official workflow templates, or None when their package is not installed."""
-    found = importlib.util.find_spec(_TEMPLATES_PACKAGE)
-    places = found.submodule_search_locations if found else None
-    folders = [Path(place) / "templates" for place in places or ()]
-    return next((folder for folder in folders if folder.is_dir()), None)
+    # find_spec does not import the package.
+    spec = importlib.util.find_spec(_TEMPLATES_PACKAGE)
+    if spec is None:
+        return None
+    for location in spec.submodule_search_locations or ():
+        folder = Path(location) / "templates"
+        if folder.is_dir():
+            return folder
+    return None
 
 
 def build_sample_host(folder: Path, *, templates: Path | None) -> SampleHost:
-    """Make the sample host, or return the one that was made before.
+    """Create the sample host, or return the existing one.
 
-    Files that are there are never written again, so a file that a person changed stays changed; when the templates
-    are others than last time, what lacks is added.
+    Existing files are never overwritten, so a file that a person changed stays changed. When the templates differ
+    from the last time, the missing files are added.
 
     Args:
-        folder: Where `README.txt` and `ComfyUI/` go; made when it does not exist.
+        folder: Folder for `README.txt` and `ComfyUI/`; created when it does not exist.
         templates: Folder of official workflow files; None for none.
 
     Raises:
-        Failure: `sample-not-ours` when the folder holds something else; `state-unwritable`.
+        Failure: `sample-not-ours` when the folder contains something else; `state-unwritable`.
     """
-    listed = _list_templates(templates)
-    made_of = _fingerprint_templates(listed)
+    template_files = _list_templates(templates)
+    fingerprint = _fingerprint_templates(template_files)
     marker = folder / MARKER
     _claim_folder(folder, marker)
     known = _read_marker(marker)
-    if known.get("made_of") == made_of:
+    if known.get("made_of") == fingerprint:
         return _build_host(folder, known)
-    files = _build_files(listed)
+    files = _build_files(template_files)
     for path, content in files.items():
         _write_once(folder / path, content)
     facts = {
-        "made_of": made_of,
+        "made_of": fingerprint,
         "models": sum(_MODELS in path.parents for path in files),
         "templates": sum(path.parent == _TEMPLATES for path in files),
         "workflows": sum(_WORKFLOWS in path.parents for path in files),
@@ -137,7 +144,7 @@ def build_sample_host(folder: Path, *, templates: Path | None) -> SampleHost:
 
 
 def build_program_files() -> dict[str, bytes]:
-    """Return the files by which a folder is taken for a ComfyUI of `VERSION`, with the node classes of that version."""
+    """Return the files that make a folder count as a ComfyUI of `VERSION`, with the node classes of that version."""
     classes = "".join(f'    "{name}": None,\n' for name in _list_core_classes())
     contents = {
         "main.py": _PROGRAM,
@@ -149,41 +156,54 @@ def build_program_files() -> dict[str, bytes]:
 
 
 def build_safetensors(*, missing_bytes: int = 0) -> bytes:
-    """Return a valid small safetensors file, or one whose tensor lacks bytes at the end.
+    """Return a small valid safetensors file, or one whose tensor lacks bytes at the end.
 
     Format: 8 bytes little-endian header length, JSON header padded with spaces, tensor bytes
     (https://github.com/huggingface/safetensors#format).
     """
     tensor = {"dtype": "F32", "shape": [16], "data_offsets": [0, 64]}
     header = orjson.dumps({"__metadata__": {"made_by": "comfywatchman sample"}, "weight": tensor})
-    padded = header.ljust(-(-len(header) // 8) * 8)
+    padding = -len(header) % 8
+    padded = header + b" " * padding
     return len(padded).to_bytes(8, "little") + padded + bytes(64 - missing_bytes)
 
 
 def find_declared_models(graph: object) -> Iterator[PurePosixPath]:
-    """Yield `folder/name` of each model that a workflow's author declared, subgraphs included; unsafe paths never."""
-    waiting = [graph]
-    while waiting:
-        value = waiting.pop()
+    """Yield `folder/name` of each model declared in a workflow, including subgraphs, without unsafe paths."""
+    pending = [graph]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
             yield from _read_declarations(value.get("models"))
-            waiting.extend(value.values())
+            pending.extend(value.values())
         elif isinstance(value, list):
-            waiting.extend(value)
+            pending.extend(value)
 
 
 def _read_declarations(models: object) -> Iterator[PurePosixPath]:
-    for model in models if isinstance(models, list) else ():
-        names = (model.get("directory"), model.get("name")) if isinstance(model, dict) else ()
-        if len(names) == 2 and all(isinstance(name, str) and name and "\0" not in name for name in names):  # noqa: PLR2004 - directory and name
-            path = PurePosixPath(str(names[0])) / str(names[1])
-            if not path.is_absolute() and ".." not in path.parts and path.suffix == ".safetensors":
-                yield path
+    if not isinstance(models, list):
+        return
+    for model in models:
+        if not isinstance(model, dict):
+            continue
+        directory = model.get("directory")
+        name = model.get("name")
+        if not (_is_path_text(directory) and _is_path_text(name)):
+            continue
+        # A template must not write outside the sample's model folders.
+        path = PurePosixPath(directory) / name
+        if not path.is_absolute() and ".." not in path.parts and path.suffix == ".safetensors":
+            yield path
+
+
+def _is_path_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and value != "" and "\0" not in value
 
 
 def _build_files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
     files = {PurePosixPath("README.txt"): _README.encode(), **_build_model_files()}
-    files.update((_ROOT / name, content) for name, content in build_program_files().items())
+    for name, content in build_program_files().items():
+        files[_ROOT / name] = content
     files[_PACK_FOLDER / "__init__.py"] = _PACK.encode()
     files[_PACK_FOLDER / "pyproject.toml"] = _PACK_PROJECT.encode()
     for name, content in build_sample_workflows().items():
@@ -195,39 +215,47 @@ def _build_files(templates: Iterable[Path]) -> dict[PurePosixPath, bytes]:
             continue
         files[_TEMPLATES / template.name] = content
         if _has_models(template.name):
-            files.update((_MODELS / model, build_safetensors()) for model in find_declared_models(graph))
+            for model in find_declared_models(graph):
+                files[_MODELS / model] = build_safetensors()
     return files
 
 
 def _list_core_classes() -> list[str]:
     newest = parse_version(VERSION) or ()
-    return sorted(name for name, since in load_core_classes().items() if (parse_version(since) or ()) <= newest)
+    names = []
+    for name, since in load_core_classes().items():
+        first_version = parse_version(since) or ()
+        if first_version <= newest:
+            names.append(name)
+    return sorted(names)
 
 
 def _build_model_files() -> dict[PurePosixPath, bytes]:
-    whole = build_safetensors()
+    valid = build_safetensors()
     contents = {
-        f"checkpoints/{CHECKPOINT}": whole,
-        "checkpoints/sample_misplaced.safetensors": whole,
+        f"checkpoints/{CHECKPOINT}": valid,
+        "checkpoints/sample_misplaced.safetensors": valid,
         "checkpoints/sample_truncated.safetensors": build_safetensors(missing_bytes=32),
-        "loras/Sample_Painting.safetensors": whole,
-        "loras/style/sample_ink.safetensors": whole,
-        "upscale_models/sample_upscaler.safetensors": whole,
+        "loras/Sample_Painting.safetensors": valid,
+        "loras/style/sample_ink.safetensors": valid,
+        "upscale_models/sample_upscaler.safetensors": valid,
     }
     return {_MODELS / name: content for name, content in contents.items()}
 
 
 def _parse_graph(content: bytes) -> Mapping[str, Any] | None:
-    """Return a template's graph; None for the other JSON files that the package keeps beside them."""
+    """Return a template's graph; None for the other JSON files of the templates package."""
     try:
         graph = orjson.loads(content)
     except orjson.JSONDecodeError:
         return None
-    return graph if isinstance(graph, dict) and "nodes" in graph else None
+    if isinstance(graph, dict) and "nodes" in graph:
+        return graph
+    return None
 
 
 def _has_models(name: str) -> bool:
-    return hashlib.sha256(name.encode()).digest()[0] % _ONE_IN == 0
+    return hashlib.sha256(name.encode()).digest()[0] % _TEMPLATES_PER_MODEL == 0
 
 
 def _list_templates(folder: Path | None) -> list[Path]:
@@ -247,8 +275,7 @@ def _claim_folder(folder: Path, marker: Path) -> None:
     if folder.exists() and any(folder.iterdir()):
         raise Failure(
             "sample-not-ours",
-            f"{printable_path(folder)} exists and is no sample host that comfywatchman made; "
-            "nothing was written there.",
+            f"{printable_path(folder)} exists and was not created by comfywatchman, so nothing was written there.",
             hint="Move that folder away, or name another home with --home.",
         )
     write_atomic(marker, b"{}")
@@ -268,7 +295,7 @@ def _build_host(folder: Path, facts: Mapping[str, Any]) -> SampleHost:
 
 
 def _write_once(path: Path, content: bytes) -> None:
-    """Write a file that is not there; no fsync, since the marker that makes the sample whole comes last."""
+    """Write a file unless it exists; no fsync is needed, since the marker that completes the sample comes last."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not os.path.lexists(path):

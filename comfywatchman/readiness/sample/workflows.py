@@ -1,4 +1,4 @@
-"""The workflows of the sample host: one for each thing that a report can say."""
+"""Build the workflows of the sample host: one for each kind of result in a report."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _OUTPUTS: Final[Mapping[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class _SampleGraphNode:
-    """One node of a graph to be written.
+    """One node of a graph.
 
     Attributes:
         kind: Node class.
         values: Widget values in their order.
-        inputs: Slot name, then the number of the node that feeds it and its output slot.
-        muted: Whether the author switched it off.
+        inputs: Slot name, number of the node linked to it, and that node's output slot.
+        muted: Whether the node is muted.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class _SampleGraphNode:
 
 
 def build_sample_workflows() -> dict[str, bytes]:
-    """Return file names, which say what each shows, and contents."""
+    """Return the contents of the workflow files by file name; the name describes the result."""
     plain = build_text_to_image()
     graphs = {
         "01 ready.json": plain,
@@ -53,11 +53,9 @@ def build_sample_workflows() -> dict[str, bytes]:
         "04 upper and lower case.json": build_text_to_image(lora="sample_painting.safetensors"),
         "05 the model lies in another folder.json": build_text_to_image(lora="sample_misplaced.safetensors"),
         "06 the model is broken.json": build_text_to_image(checkpoint="sample_truncated.safetensors"),
-        "07 a node that nobody knows.json": build_text_to_image(last="SampleNodeOfNoPack"),
+        "07 an unknown node.json": build_text_to_image(last="SampleNodeOfNoPack"),
         "08 a node of an installed pack.json": build_text_to_image(last="SampleNode"),
-        "09 ready, with a switched-off LoRA.json": build_text_to_image(
-            lora="sample_missing.safetensors", lora_muted=True
-        ),
+        "09 ready, with a muted LoRA.json": build_text_to_image(lora="sample_missing.safetensors", lora_muted=True),
     }
     files = {name: _encode_graph(graph) for name, graph in graphs.items()}
     files["10 as sent to the server.json"] = _encode_graph(_build_api_prompt())
@@ -72,18 +70,19 @@ def build_text_to_image(
     """Return a text-to-image graph as the editor saves it.
 
     Args:
-        checkpoint: The checkpoint it names.
-        lora: A LoRA between checkpoint and sampler; none when None.
-        lora_muted: The LoRA node is there but switched off, and nothing is linked to it.
-        last: Class of the node that takes the image.
+        checkpoint: Name of its checkpoint.
+        lora: Name of a LoRA between checkpoint and sampler; None for no LoRA.
+        lora_muted: Whether the LoRA node is muted and not linked to any other node.
+        last: Class of the node that receives the image.
     """
-    feeds = 8 if lora and not lora_muted else 1
+    # Number of the node that provides model and CLIP: the LoRA loader (8) or the checkpoint loader (1).
+    model_node = 8 if lora and not lora_muted else 1
     nodes = [
         _SampleGraphNode("CheckpointLoaderSimple", [checkpoint]),
-        _SampleGraphNode("CLIPTextEncode", ["a lighthouse at dusk"], [("clip", feeds, 1)]),
-        _SampleGraphNode("CLIPTextEncode", ["blurry"], [("clip", feeds, 1)]),
+        _SampleGraphNode("CLIPTextEncode", ["a lighthouse at dusk"], [("clip", model_node, 1)]),
+        _SampleGraphNode("CLIPTextEncode", ["blurry"], [("clip", model_node, 1)]),
         _SampleGraphNode("EmptyLatentImage", [512, 512, 1]),
-        _SampleGraphNode("KSampler", [42, "fixed", 20, 7.0, "euler", "normal", 1.0], _list_sampler_inputs(feeds)),
+        _SampleGraphNode("KSampler", [42, "fixed", 20, 7.0, "euler", "normal", 1.0], _list_sampler_inputs(model_node)),
         _SampleGraphNode("VAEDecode", [], [("samples", 5, 0), ("vae", 1, 2)]),
         _SampleGraphNode(last, ["sample"], [("images", 6, 0)]),
     ]
@@ -94,7 +93,7 @@ def build_text_to_image(
 
 
 def build_png_with_text(keyword: str, text: bytes) -> bytes:
-    """Return a small grey picture that carries a text, as ComfyUI saves its workflow with a picture."""
+    """Return a small PNG with a text chunk, as ComfyUI saves a workflow with an image."""
     header = struct.pack(">IIBBBBB", 8, 8, 8, 0, 0, 0, 0)
     rows = zlib.compress(bytes(8 * (1 + 8)))
     chunks = ((b"IHDR", header), (b"tEXt", keyword.encode("latin-1") + b"\0" + text), (b"IDAT", rows), (b"IEND", b""))
@@ -106,17 +105,16 @@ def _list_sampler_inputs(model: int) -> list[tuple[str, int, int]]:
 
 
 def _build_graph(nodes: Sequence[_SampleGraphNode]) -> Graph:
-    written: list[Graph] = []
+    written = [_write_node(number, node) for number, node in enumerate(nodes, start=1)]
     links: list[tuple[int, int, int, int, int, str]] = []
     for number, node in enumerate(nodes, start=1):
-        written.append(_write_node(number, node))
-        for place, (name, origin, slot) in enumerate(node.inputs):
+        for input_slot, (name, origin, output_slot) in enumerate(node.inputs):
             link = len(links) + 1
-            kind = _OUTPUTS[nodes[origin - 1].kind][slot]
-            links.append((link, origin, slot, number, place, kind))
-            written[-1]["inputs"].append({"name": name, "type": kind, "link": link})
-    for link, origin, slot, *_ in links:
-        written[origin - 1]["outputs"][slot]["links"].append(link)
+            kind = _OUTPUTS[nodes[origin - 1].kind][output_slot]
+            # Both ends of a link name it, and the list of links describes it.
+            links.append((link, origin, output_slot, number, input_slot, kind))
+            written[number - 1]["inputs"].append({"name": name, "type": kind, "link": link})
+            written[origin - 1]["outputs"][output_slot]["links"].append(link)
     return {
         "last_node_id": len(nodes),
         "last_link_id": len(links),

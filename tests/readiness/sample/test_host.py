@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
     return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
 
 
-def test_the_sample_is_taken_for_comfyui(tmp_path: Path) -> None:
+def test_sample_host_is_recognised_as_comfyui(tmp_path: Path) -> None:
     host = build_sample_host(tmp_path / "sample", templates=None)
     assert is_comfyui(host.root)
     assert read_version(host.root) == sample.VERSION
@@ -57,7 +57,7 @@ def test_the_sample_is_taken_for_comfyui(tmp_path: Path) -> None:
     assert "sample" in (tmp_path / "sample" / "README.txt").read_text()
 
 
-def test_its_program_names_the_classes_of_its_version_and_none_of_a_later_one(tmp_path: Path) -> None:
+def test_sample_host_has_exactly_the_classes_of_its_version(tmp_path: Path) -> None:
     names = set(read_core_definitions(build_sample_host(tmp_path / "sample", templates=None).root).classes)
     used = {node["type"] for node in build_text_to_image(lora="x.safetensors")["nodes"]}
     later = {name for name, since in load_core_classes().items() if since == "0.34.0"}
@@ -82,7 +82,7 @@ def test_a_second_build_changes_nothing(tmp_path: Path, templates: Path) -> None
     assert contents(tmp_path / "sample") == before
 
 
-def test_a_file_that_a_person_deleted_stays_deleted(tmp_path: Path) -> None:
+def test_deleted_sample_file_stays_deleted(tmp_path: Path) -> None:
     host = build_sample_host(tmp_path / "sample", templates=None)
     gone = host.root / "models" / "loras" / "Sample_Painting.safetensors"
     gone.unlink()
@@ -90,7 +90,7 @@ def test_a_file_that_a_person_deleted_stays_deleted(tmp_path: Path) -> None:
     assert not gone.exists()
 
 
-def test_templates_installed_later_are_added_and_a_changed_file_stays_as_it_is(tmp_path: Path, templates: Path) -> None:
+def test_templates_installed_later_are_added(tmp_path: Path, templates: Path) -> None:
     host = build_sample_host(tmp_path / "sample", templates=None)
     mine = host.root / "user/default/workflows/sample/01 ready.json"
     mine.write_text("mine")
@@ -100,7 +100,7 @@ def test_templates_installed_later_are_added_and_a_changed_file_stays_as_it_is(t
 
 
 @pytest.mark.parametrize("marker", ["", "{}", "[]", "{"])
-def test_a_build_that_was_cut_short_is_finished(tmp_path: Path, marker: str) -> None:
+def test_interrupted_build_is_completed(tmp_path: Path, marker: str) -> None:
     folder = tmp_path / "sample"
     (folder / "ComfyUI").mkdir(parents=True)
     (folder / sample.MARKER).write_text(marker)
@@ -108,7 +108,7 @@ def test_a_build_that_was_cut_short_is_finished(tmp_path: Path, marker: str) -> 
     assert is_comfyui(build_sample_host(folder, templates=None).root)
 
 
-def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path: Path) -> None:
+def test_foreign_folder_is_refused_and_unchanged(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(Failure) as caught:
         build_sample_host(tmp_path, templates=None)
@@ -116,7 +116,7 @@ def test_a_folder_that_holds_something_else_is_refused_and_untouched(tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_a_folder_that_cannot_be_written_is_a_failure_with_the_reason(tmp_path: Path) -> None:
+def test_unwritable_folder_is_a_failure_with_the_reason(tmp_path: Path) -> None:
     folder = tmp_path / "sample"
     folder.mkdir()
     (folder / sample.MARKER).write_text("{}")
@@ -150,7 +150,7 @@ def test_truncated_sample_model_lacks_the_end_of_its_tensor() -> None:
         [],
     ],
 )
-def test_an_unsafe_or_senseless_declaration_names_no_file(graph: object) -> None:
+def test_unsafe_or_invalid_declaration_is_ignored(graph: object) -> None:
     assert list(find_declared_models(graph)) == []
 
 
@@ -159,7 +159,7 @@ def test_a_declaration_inside_a_subgraph_is_found() -> None:
     assert [str(path) for path in find_declared_models(graph)] == ["loras/deep/x.safetensors"]
 
 
-def test_the_picture_carries_its_workflow_where_comfyui_puts_it(tmp_path: Path) -> None:
+def test_png_contains_the_workflow_in_a_text_chunk(tmp_path: Path) -> None:
     path = tmp_path / "picture.png"
     path.write_bytes(build_sample_workflows()["11 inside a picture.png"])
     with Image.open(path) as picture:
@@ -167,7 +167,7 @@ def test_the_picture_carries_its_workflow_where_comfyui_puts_it(tmp_path: Path) 
         assert json.loads(picture.info["workflow"]) == json.loads(json.dumps(build_text_to_image()))
 
 
-def test_each_link_of_a_sample_graph_is_named_by_both_of_its_ends() -> None:
+def test_both_ends_of_each_sample_link_agree() -> None:
     graph = build_text_to_image(lora="x.safetensors")
     nodes = {node["id"]: node for node in graph["nodes"]}
     for link, origin, slot, target, place, kind in graph["links"]:
