@@ -1,4 +1,4 @@
-"""A cycle under way: what it works on, how long its phases took, what went wrong on the way."""
+"""Context of one cycle: its request, the duration of its phases, and the problems met so far."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from comfywatchman.readiness.status import Environment
 from comfywatchman.readiness.workflows.discovery import WatchedRoot
 
 Progress = Callable[[str], None]
-"""Told the name of each phase as it begins."""
+"""Called with the name of each phase as it begins."""
 
 EnvironmentChecks = Callable[[GpuReading], Environment]
-"""Looks at the governed Python environment, given the GPUs of this host."""
+"""Checks the governed Python environment, given the GPUs of this host."""
 
 
 @dataclass(frozen=True, slots=True)
 class CycleRequest:
-    """What one cycle works on.
+    """Input of one cycle.
 
     Attributes:
-        trigger: `manual`, `schedule` or `cron`.
+        trigger: `manual`, `first`, `schedule` or `cron`.
         settings: The effective settings.
-        layout: Where its files are.
-        installation: The ComfyUI to look at.
-        roots: Where workflows are.
-        sample: Whether it is the sample host of a first run.
+        layout: Paths of its files.
+        installation: The ComfyUI to check.
+        roots: Folders and files to search for workflows.
+        sample: Whether this is the sample host of a first run.
         clock: The clock.
         log: The structured log.
-        progress: Told of each phase.
-        keeps: Whether anything may be written; False for a look that leaves no trace.
-        environment_checks: Looks at the governed environment; None when none is governed.
-        tried_loaders: What trials in the governed environment showed of loaders.
+        progress: Called with the name of each phase.
+        may_write: Whether state files may be written; False for a dry run.
+        environment_checks: Checks the governed environment; None when no environment is governed.
+        tried_loaders: Loader inputs observed by trials in the governed environment.
     """
 
     trigger: str
@@ -55,27 +55,28 @@ class CycleRequest:
     clock: Clock
     log: logging.Logger
     progress: Progress = lambda _phase: None
-    keeps: bool = True
+    may_write: bool = True
     environment_checks: EnvironmentChecks | None = None
     tried_loaders: ObservedLoaders = NOTHING_OBSERVED
 
 
 @dataclass(slots=True)
 class CycleContext:
-    """One cycle under way.
+    """State of one running cycle.
 
     Attributes:
-        request: What it works on.
+        request: Its input.
         id: Its id: UTC start and process id.
-        started: When it began, UTC.
-        phases: Wall seconds of each phase that has ended.
-        problems: What went wrong without stopping it, in words.
+        started: Start time, UTC.
+        started_monotonic: Start time of the steady clock, in seconds.
+        phases: Wall seconds of each finished phase.
+        problems: Problems that did not stop the cycle, as text.
     """
 
     request: CycleRequest
     id: str
     started: datetime
-    began: float
+    started_monotonic: float
     phases: dict[str, float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
@@ -87,27 +88,33 @@ class CycleContext:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Time a phase and tell of it; one that comes twice counts with both."""
+        """Report a phase as progress and time it; the seconds of a repeated phase add up."""
         self.request.progress(name)
-        begun = self.request.clock.monotonic()
+        phase_started = self.request.clock.monotonic()
         try:
             yield
         finally:
-            took = self.request.clock.monotonic() - begun
-            self.phases[name] = round(self.phases.get(name, 0.0) + took, 4)
+            seconds = self.request.clock.monotonic() - phase_started
+            self.phases[name] = round(self.phases.get(name, 0.0) + seconds, 4)
 
     def seconds(self) -> float:
-        """Return how long the cycle has taken so far."""
-        return round(self.request.clock.monotonic() - self.began, 3)
+        """Return the duration of the cycle so far."""
+        return round(self.request.clock.monotonic() - self.started_monotonic, 3)
 
     def now(self) -> str:
-        """Return the time as state files hold it."""
+        """Return the current time in the format of state files."""
         return format_utc(self.request.clock.now())
 
-    def note(self, trouble: CorruptFile | Failure | str | None) -> None:
-        """Remember something that went wrong without stopping the cycle."""
-        if isinstance(trouble, CorruptFile):
-            kept = f"; it is kept as {printable_path(trouble.moved_to)}" if trouble.moved_to else ""
-            self.problems.append(f"{printable_path(trouble.path)} was damaged ({trouble.reason}){kept}")
-        elif trouble is not None:
-            self.problems.append(trouble if isinstance(trouble, str) else trouble.message)
+    def add_problem(self, problem: CorruptFile | Failure | str | None) -> None:
+        """Add a problem that does not stop the cycle; None adds nothing."""
+        if problem is None:
+            return
+        if isinstance(problem, CorruptFile):
+            text = f"{printable_path(problem.path)} was damaged ({problem.reason})"
+            if problem.moved_to:
+                text += f"; it was moved to {printable_path(problem.moved_to)}"
+        elif isinstance(problem, Failure):
+            text = problem.message
+        else:
+            text = problem
+        self.problems.append(text)

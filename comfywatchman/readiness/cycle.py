@@ -1,11 +1,14 @@
-"""One readiness cycle: gates, host, workflows, report, caches. It calls the rooms in order and holds no rule."""
+"""Run one readiness cycle: gates, host, workflows, report, caches, search and downloads.
+
+This module only calls the steps in order; the rules are in the modules of the steps.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
+from typing import Final
 
 import msgspec
 
@@ -35,14 +38,17 @@ from comfywatchman.readiness.search_step import (
     run_search,
     store_results,
 )
-from comfywatchman.readiness.status import MasterStatus, WorkflowEntry
+from comfywatchman.readiness.status import MasterStatus, MissingModel
 from comfywatchman.readiness.verdicts.compose import compose_entry
 from comfywatchman.readiness.verdicts.environment import run_environment_checks
+
+_MAX_LOGGED_MODELS: Final = 20
+_MAX_LOGGED_PROBLEMS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
 class CycleResult:
-    """How a cycle ended: its record, and the report that stands now (None when nothing could be written)."""
+    """Result of a cycle: its history record, and the report it wrote (None when it wrote none)."""
 
     record: CycleRecord
     status: MasterStatus | None
@@ -52,63 +58,64 @@ def run_cycle(request: CycleRequest) -> CycleResult:
     """Run one guarded cycle, or record why it did not start.
 
     Raises:
-        Failure: `state-unwritable`; the files of earlier cycles stand whole.
+        Failure: `state-unwritable`; the files of earlier cycles stay complete.
     """
-    run = CycleContext.begin(request)
+    cycle = CycleContext.begin(request)
     try:
         with hold_lock(request.layout.cycle_lock, command=f"{request.trigger} cycle", clock=request.clock):
-            return _run_with_lock(run)
+            return _run_with_lock(cycle)
     except Failure as failure:
         if failure.code == "lock-held":
-            record = _build_skip_record(run, build_lock_held_reason(failure.message))
-            _save_record(run, record)
+            record = _build_skip_record(cycle, build_lock_held_reason(failure.message))
+            _save_record(cycle, record)
             return CycleResult(record, None)
-        _save_failed_record(run, failure.message)
+        _save_failed_record(cycle, failure.message)
         raise
     except OSError as error:
-        request.log.exception("cycle broke", extra={"cycle": run.id})
-        trouble = _convert_os_error(error)
-        _save_failed_record(run, trouble.message)
-        raise trouble from error
-    except Exception as error:  # the edge of a cycle: whatever broke, the tick leaves a record; the caller hears of it
-        request.log.exception("cycle broke", extra={"cycle": run.id})
-        _save_failed_record(run, f"{type(error).__name__}: {error}")
+        request.log.exception("cycle broke", extra={"cycle": cycle.id})
+        state_failure = _convert_os_error(error)
+        _save_failed_record(cycle, state_failure.message)
+        raise state_failure from error
+    # The edge of a cycle: every due cycle must leave a record, whatever its error; the caller still gets the error.
+    except Exception as error:
+        request.log.exception("cycle broke", extra={"cycle": cycle.id})
+        _save_failed_record(cycle, f"{type(error).__name__}: {error}")
         raise
 
 
 def _convert_os_error(error: OSError) -> Failure:
     return Failure(
         "state-unwritable",
-        f"The cycle could not go on: {error.strerror or error}.",
+        f"The cycle was aborted: {error.strerror or error}.",
         hint="Free space or fix the permissions of the home folder, then run the command again.",
     )
 
 
-def _run_with_lock(run: CycleContext) -> CycleResult:
-    layout = run.request.layout
-    gpus, reason = _check_gates(run)
-    if reason is not None:
-        status = build_skipped_report(run, gpus, reason)
+def _run_with_lock(cycle: CycleContext) -> CycleResult:
+    layout = cycle.request.layout
+    gpus, skip_reason = _check_gates(cycle)
+    if skip_reason is not None:
+        status = build_skipped_report(cycle, gpus, skip_reason)
         write_report(layout, status)
-        record = _build_skip_record(run, reason)
-        _save_record(run, record)
+        record = _build_skip_record(cycle, skip_reason)
+        _save_record(cycle, record)
         return CycleResult(record, status)
     failpoint("cycle.after_gates")
     with closing(open_database(layout.database)) as database:
-        return _run_full(run, gpus, database)
+        return _run_full(cycle, gpus, database)
 
 
-def _check_gates(run: CycleContext) -> tuple[GpuReading, SkipReason | None]:
-    with run.phase("gates"):
-        awake, trouble = update_sleep_mark(run.request.layout.awake, run.request.clock)
-        run.note(trouble)
+def _check_gates(cycle: CycleContext) -> tuple[GpuReading, SkipReason | None]:
+    with cycle.phase("gates"):
+        awake, problem = update_sleep_mark(cycle.request.layout.awake, cycle.request.clock)
+        cycle.add_problem(problem)
         gpus = read_gpus()
         host = HostState(gpus, awake.seconds_since_resume, awake.preparing_for_sleep)
-        return gpus, find_skip_reason(host, build_gate_settings(run.request.settings.schedule))
+        return gpus, find_skip_reason(host, build_gate_settings(cycle.request.settings.schedule))
 
 
 def build_gate_settings(schedule: ScheduleSection) -> GateSettings:
-    """Return the part of the configuration that the gates read."""
+    """Return the part of the configuration that the gates use."""
     return GateSettings(
         min_vram_gb=schedule.min_vram_gb,
         gpu_policy=schedule.gpu_policy,
@@ -120,73 +127,78 @@ def build_gate_settings(schedule: ScheduleSection) -> GateSettings:
     )
 
 
-def _run_full(run: CycleContext, gpus: GpuReading, database: Database) -> CycleResult:
-    for folder in (run.request.layout.home.state, run.request.layout.status_json.parent):
+def _run_full(cycle: CycleContext, gpus: GpuReading, database: Database) -> CycleResult:
+    layout = cycle.request.layout
+    for folder in (layout.home.state, layout.status_json.parent):
         delete_unfinished(folder)
     for problem in database.problems:
-        run.note(problem)
+        cycle.add_problem(problem)
     index = WorkflowIndex(database)
-    host = inspect_host(run, database)
+    host = inspect_host(cycle, database)
     with closing(host.owners):
-        assessment = assess_workflows(run, host, index)
+        assessment = assess_workflows(cycle, host, index)
     failpoint("cycle.after_workflows")
-    around = Surroundings(gpus, run_environment_checks(run, gpus))
-    run.problems += [*host.problems, *host.owners.problems, *index.problems]
-    known = read_known_answers(run, host, assessment)
-    # The first report waits for no network; the models' words in it are those of the last search.
-    status = _write_report(run, around, host, assessment, known.answers)
-    with run.phase("caches"):
-        hashed = write_caches(run, host)
+    around = Surroundings(gpus, run_environment_checks(cycle, gpus))
+    cycle.problems += [*host.problems, *host.owners.problems, *index.problems]
+    known = read_known_answers(cycle, host, assessment)
+    # The first report is written before any network request, with the answers of the last search.
+    status = _write_report(cycle, around, host, assessment, known.answers)
+    with cycle.phase("caches"):
+        hashed = write_caches(cycle, host)
     answers = known.answers
-    for answers in _search_and_download(run, host, assessment, database, known):
-        status = _write_report(run, around, host, assessment, answers)
-    if len(run.problems) > len(status.problems):
-        # What went wrong after the last report is to be read in it, too.
-        status = _write_report(run, around, host, assessment, answers)
-    record = _build_success_record(run, status, assessment, hashed)
-    _save_record(run, record, status)
+    for answers in _search_and_download(cycle, host, assessment, database, known):
+        status = _write_report(cycle, around, host, assessment, answers)
+    if len(cycle.problems) > len(status.problems):
+        # The problems that arose after the last report belong into the report, too.
+        status = _write_report(cycle, around, host, assessment, answers)
+    record = _build_success_record(cycle, status, assessment, hashed)
+    _save_record(cycle, record, status)
     return CycleResult(record, status)
 
 
 def _search_and_download(
-    run: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, known: KnownAnswers
+    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, known: KnownAnswers
 ) -> Iterator[StoredAnswers]:
-    """Ask and plan where that is due, then fetch where nobody needs to be asked; each step gives a report's answers."""
+    """Search and plan when that is due, then run automatic downloads; yield the answers after each step."""
     answers = known.answers
+    # Imported only when needed: most cycles neither search nor download.
     if known.must_ask:
         from comfywatchman.readiness.download_step import plan_downloads
 
-        answers = run_search(run, host, assessment, database, known.digest)
-        answers = msgspec.structs.replace(answers, plan=plan_downloads(run, host, answers.results))
+        answers = run_search(cycle, host, assessment, database, known.digest)
+        answers = msgspec.structs.replace(answers, plan=plan_downloads(cycle, host, answers.results))
         store_results(host, answers)
         yield answers
     found = [result for result in answers.results if result.status is SearchStatus.FOUND]
-    if run.request.settings.downloads.auto and answers.plan is not None and found:
+    if cycle.request.settings.downloads.auto and answers.plan is not None and found:
         from comfywatchman.readiness.download_step import run_automatic_downloads
 
-        fetched = sum(outcome.how is not None for outcome in run_automatic_downloads(run, host, found))
+        outcomes = run_automatic_downloads(cycle, host, found)
+        fetched = sum(outcome.how is not None for outcome in outcomes)
         yield msgspec.structs.replace(answers, plan=msgspec.structs.replace(answers.plan, fetched=fetched))
 
 
 def _write_report(
-    run: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, answers: StoredAnswers
+    cycle: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, answers: StoredAnswers
 ) -> MasterStatus:
-    with run.phase("report"):
+    with cycle.phase("report"):
         searched = merge_search_results(
             assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
         )
         entries = tuple(
             compose_entry(entry, around.environment, is_server_running=host.comfyui_running) for entry in searched
         )
-        status = build_report(run, around, host, entries, answers.plan)
-        write_report(run.request.layout, status, host.models)
+        status = build_report(cycle, around, host, entries, answers.plan)
+        write_report(cycle.request.layout, status, host.models)
     return status
 
 
-def _build_success_record(run: CycleContext, status: MasterStatus, assessment: Assessment, hashed: int) -> CycleRecord:
+def _build_success_record(
+    cycle: CycleContext, status: MasterStatus, assessment: Assessment, hashed: int
+) -> CycleRecord:
     summary = status.summary
     return msgspec.structs.replace(
-        _build_record(run),
+        _build_record(cycle),
         success=True,
         workflows=summary.workflows,
         read=assessment.read,
@@ -198,56 +210,51 @@ def _build_success_record(run: CycleContext, status: MasterStatus, assessment: A
         missing_nodes=summary.missing_nodes,
         resolved=assessment.resolved,
         hashed=hashed,
-        errors=len(run.problems),
+        errors=len(cycle.problems),
     )
 
 
-def _build_skip_record(run: CycleContext, reason: SkipReason) -> CycleRecord:
-    return msgspec.structs.replace(_build_record(run), skipped_reason=reason.code, message=reason.message)
+def _build_skip_record(cycle: CycleContext, reason: SkipReason) -> CycleRecord:
+    return msgspec.structs.replace(_build_record(cycle), skipped_reason=reason.code, message=reason.message)
 
 
-def _build_record(run: CycleContext) -> CycleRecord:
+def _build_record(cycle: CycleContext) -> CycleRecord:
     return CycleRecord(
-        id=run.id,
-        trigger=run.request.trigger,
-        started_at=format_utc(run.started),
-        duration_seconds=run.seconds(),
+        id=cycle.id,
+        trigger=cycle.request.trigger,
+        started_at=format_utc(cycle.started),
+        duration_seconds=cycle.seconds(),
         success=False,
-        phases=run.phases,
+        phases=cycle.phases,
     )
 
 
-def _save_failed_record(run: CycleContext, message: str) -> None:
-    """Record a cycle that failed; what keeps the record from being written is most likely what broke the cycle."""
-    record = msgspec.structs.replace(_build_record(run), message=message)
+def _save_failed_record(cycle: CycleContext, message: str) -> None:
+    record = msgspec.structs.replace(_build_record(cycle), message=message)
     try:
-        _save_record(run, record)
+        _save_record(cycle, record)
+    # Often the same full disk that broke the cycle; its own error is the one to raise.
     except (Failure, OSError) as error:
-        run.request.log.warning("history not written", extra={"cycle": run.id, "detail": str(error)})
-        _log_record(run, record)
+        cycle.request.log.warning("history not written", extra={"cycle": cycle.id, "detail": str(error)})
+        _log_record(cycle, record)
 
 
-def _save_record(run: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
-    """Write the one line of history and the one summary line of the log."""
-    request = run.request
+def _save_record(cycle: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
+    """Append the record to the history and log its summary."""
+    request = cycle.request
     add_record(request.layout.history, record, keep=request.settings.report.history_entries)
-    _log_record(run, record, status)
+    _log_record(cycle, record, status)
 
 
-def _list_uncertain_models(entries: Iterable[WorkflowEntry]) -> Mapping[str, list[str]]:
-    """Return the models of which it is not certain which file is meant, with the files that it could be."""
-    doubtful = {
-        f"{model.folder or '?'}/{model.name}": [f"{one.source}: {one.name or one.url}" for one in model.candidates]
-        for entry in entries
-        for model in entry.missing_models
-        if model.answer == "UNCERTAIN"
-    }
-    return dict(islice(doubtful.items(), 20))
-
-
-def _log_record(run: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
-    run.request.log.info(
-        "cycle finished" if record.success else "cycle skipped" if record.skipped_reason else "cycle failed",
+def _log_record(cycle: CycleContext, record: CycleRecord, status: MasterStatus | None = None) -> None:
+    if record.success:
+        event = "cycle finished"
+    elif record.skipped_reason:
+        event = "cycle skipped"
+    else:
+        event = "cycle failed"
+    cycle.request.log.info(
+        event,
         extra={
             "cycle": record.id,
             "trigger": record.trigger,
@@ -258,9 +265,28 @@ def _log_record(run: CycleContext, record: CycleRecord, status: MasterStatus | N
             "ready": record.ready,
             "resolved": record.resolved,
             "UNCERTAIN": record.uncertain,
-            "uncertain_models": _list_uncertain_models(status.workflows if status is not None else ()),
+            "uncertain_models": _list_uncertain_models(status),
             "errors": record.errors,
             "skipped_reason": record.skipped_reason,
-            "problems": run.problems[:20],
+            "problems": cycle.problems[:_MAX_LOGGED_PROBLEMS],
         },
     )
+
+
+def _list_uncertain_models(status: MasterStatus | None) -> dict[str, list[str]]:
+    """Return the candidates of each model whose search result is UNCERTAIN, by folder and name."""
+    uncertain: dict[str, list[str]] = {}
+    if status is None:
+        return uncertain
+    for entry in status.workflows:
+        for model in entry.missing_models:
+            if model.answer != "UNCERTAIN":
+                continue
+            uncertain[f"{model.folder or '?'}/{model.name}"] = _describe_candidates(model)
+            if len(uncertain) == _MAX_LOGGED_MODELS:
+                return uncertain
+    return uncertain
+
+
+def _describe_candidates(model: MissingModel) -> list[str]:
+    return [f"{candidate.source}: {candidate.name or candidate.url}" for candidate in model.candidates]

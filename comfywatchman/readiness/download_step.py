@@ -68,7 +68,7 @@ class _CycleProgress:
 
     def ended(self, outcome: DownloadOutcome) -> None:
         if outcome.how is None:
-            self._run.note(f"{outcome.filename} was not fetched: {outcome.message}")
+            self._run.add_problem(f"{outcome.filename} was not fetched: {outcome.message}")
 
 
 @contextmanager
@@ -94,7 +94,7 @@ def _find_same_plan(run: CycleContext, plan: DownloadPlan) -> str | None:
     try:
         newest = newest_plan(run.request.layout.home)
     except Failure as failure:
-        run.note(failure)
+        run.add_problem(failure)
         return None
     if newest is None:
         return None

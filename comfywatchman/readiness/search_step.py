@@ -100,7 +100,7 @@ def run_search(
     with run.phase("search"):
         results, problems = _search_missing(run, host, assessment, database)
     for problem in problems:
-        run.note(problem)
+        run.add_problem(problem)
     return StoredAnswers(digest, now, _lifetime_seconds(results, now), results)
 
 

@@ -1,4 +1,7 @@
-"""What one workflow names, independent of what this host has; kept by content, so that it is read once."""
+"""Facts of one workflow that do not depend on the host: its models, node classes and input files.
+
+They are stored by content hash, so that each content is read once.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,9 @@ from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import find_urls
 
 READER_VERSION: Final = 7
-"""Raised when the reading of workflows changes, so that what an older version read is read again."""
+"""Raise this when the reading of workflows changes, so that stored facts of older versions are read again."""
 
-
-_MOST_LINKS: Final = 200
+_MAX_LINKS: Final = 200
 
 
 class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -29,9 +31,9 @@ class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         node_paths: Active nodes of this class; empty when all are muted or bypassed.
-        cnr_id: Comfy Registry id that the file gives for it.
-        aux_id: `owner/repository` that the file gives for it.
-        version: Version that the file gives for its pack.
+        cnr_id: Comfy Registry id of its pack, as the file states it.
+        aux_id: GitHub `owner/repository` of its pack, as the file states it.
+        version: Version of its pack, as the file states it.
     """
 
     node_paths: tuple[str, ...] = ()
@@ -41,19 +43,19 @@ class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What one workflow names.
+    """References and requirements of one workflow.
 
     Attributes:
         container: `json` or a media type.
-        format: How it is written; None when it could not be read.
+        format: Format of the workflow; None when it could not be read.
         references: Every model reference, active or not.
-        classes: Node classes, with where they are used.
-        declared: Models the author declared.
-        links: Web addresses in its notes, where a model may be had.
+        classes: Node classes with the nodes that use them.
+        declared: Models declared by the author.
+        links: URLs in its notes, where a model may be available.
         inputs: Files of the input, output and temp folders that active nodes name.
-        wiring: Its active nodes, for what a server checks of their inputs.
-        problems: What was wrong, words included.
-        failure: Why the file holds no workflow; None when it could be read.
+        wiring: Inputs of its active nodes, as a server validates them.
+        problems: Problems met while reading it.
+        failure: Why the file contains no workflow; None when it could be read.
     """
 
     container: str
@@ -69,12 +71,13 @@ class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def read_workflow_facts(content: bytes, *, container: str, table: LoaderTable) -> WorkflowFacts:
-    """Read a workflow's text; trouble becomes `failure`, never an exception."""
+    """Read a workflow's text; an unreadable one gives facts with a `failure`, never an exception."""
     try:
         workflow = read_workflow(content, container=container, table=table)
     except Failure as failure:
         return build_failed_facts(container, failure)
     references = find_references(workflow, table)
+    model_inputs = {(reference.node_path, reference.input) for reference in references}
     problems = (*workflow.problems, *find_unnamed_models(workflow, table, references))
     return WorkflowFacts(
         container=workflow.container,
@@ -84,35 +87,38 @@ def read_workflow_facts(content: bytes, *, container: str, table: LoaderTable) -
         declared=workflow.declared,
         links=_find_links(workflow.notes),
         inputs=find_required_files(workflow, table.file_inputs),
-        wiring=build_wiring(workflow, {(one.node_path, one.input) for one in references}),
-        problems=tuple(FileProblem(one.code, one.message, one.node_path) for one in problems),
+        wiring=build_wiring(workflow, model_inputs),
+        problems=tuple(FileProblem(problem.code, problem.message, problem.node_path) for problem in problems),
     )
 
 
 def build_failed_facts(container: str, failure: Failure) -> WorkflowFacts:
-    """Return the facts of a file that holds no readable workflow."""
+    """Return the facts of a file that contains no readable workflow."""
     return WorkflowFacts(container=container, failure=FileProblem(failure.code, failure.message))
 
 
 def build_knowledge_key(table: LoaderTable) -> str:
-    """Return what the facts depend on besides the content."""
+    """Return a key that changes when the same content would give different facts."""
     return f"{READER_VERSION}:{table.fingerprint}"
 
 
 def _find_links(notes: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(address for note in notes for address in find_urls(note)))[:_MOST_LINKS]
+    links: dict[str, None] = {}
+    for note in notes:
+        links.update(dict.fromkeys(find_urls(note)))
+    return tuple(links)[:_MAX_LINKS]
 
 
 def _collect_class_uses(nodes: tuple[WorkflowNode, ...]) -> dict[str, ClassUse]:
-    paths: dict[str, list[str]] = {}
+    active_paths: dict[str, list[str]] = {}
     hints: dict[str, WorkflowNode] = {}
     for node in nodes:
-        paths.setdefault(node.class_type, [])
+        paths = active_paths.setdefault(node.class_type, [])
         if node.active:
-            paths[node.class_type].append(node.path)
+            paths.append(node.path)
         if node.cnr_id or node.aux_id:
             hints.setdefault(node.class_type, node)
-    return {name: _build_class_use(tuple(found), hints.get(name)) for name, found in paths.items()}
+    return {name: _build_class_use(tuple(paths), hints.get(name)) for name, paths in active_paths.items()}
 
 
 def _build_class_use(paths: tuple[str, ...], hint: WorkflowNode | None) -> ClassUse:

@@ -38,7 +38,7 @@ def statuses(host: Host) -> dict[str, str]:
     return {Path(one["path"]).name: one["status"] for one in host.report()["workflows"]}
 
 
-def test_the_first_cycle_reads_acknowledges_and_judges_every_workflow(host: Host) -> None:
+def test_first_cycle_reads_acknowledges_and_judges_every_workflow(host: Host) -> None:
     host.write("ready.json")
     host.write("lora.json", lora="absent.safetensors")
     host.write("node.json", last="NobodyKnows")
@@ -67,7 +67,7 @@ def test_the_first_cycle_reads_acknowledges_and_judges_every_workflow(host: Host
     assert host.history() == [result.record]
 
 
-def test_a_host_without_workflows_has_a_report_too(host: Host) -> None:
+def test_host_without_workflows_gets_a_report(host: Host) -> None:
     result = host.cycle()
     assert result.record.success
     assert host.report()["summary"]["workflows"] == 0
@@ -112,7 +112,7 @@ def test_a_changed_picture_is_read_once(host: Host) -> None:
     assert statuses(host) == {"a.png": "MISSING"}
 
 
-def test_a_picture_that_lost_its_workflow_is_removed(host: Host) -> None:
+def test_picture_that_lost_its_workflow_is_acknowledged_as_removed(host: Host) -> None:
     picture = host.write("a.png", build_png_with_text("workflow", graph()))
     host.cycle()
     picture.write_bytes(build_png_with_text("Author", b"me"))
@@ -121,13 +121,13 @@ def test_a_picture_that_lost_its_workflow_is_removed(host: Host) -> None:
     assert [one.kind for one in host.intake()] == ["new", "removed"]
 
 
-def test_pictures_are_left_alone_when_the_settings_say_so(host: Host) -> None:
+def test_pictures_are_ignored_when_media_is_off(host: Host) -> None:
     host.write("a.png", build_png_with_text("workflow", graph()))
     host.set(workflows__media=False)
     assert host.cycle().record.workflows == 0
 
 
-def test_a_renamed_workflow_is_recognised_and_not_judged_anew(host: Host) -> None:
+def test_renamed_workflow_is_recognised_without_reading_it(host: Host) -> None:
     path = host.write("a.json", lora="absent.safetensors")
     host.cycle()
     path.rename(path.with_name("b.json"))
@@ -157,7 +157,7 @@ def test_a_new_pack_changes_verdicts_without_a_change_of_the_workflow(host: Host
     assert result.record.read == 0
 
 
-def test_when_the_last_missing_thing_is_there_the_time_is_kept(host: Host) -> None:
+def test_time_of_the_last_resolution_is_recorded(host: Host) -> None:
     host.write("a.json", lora="one.safetensors", last="MyNode")
     assert host.entry("a.json").last_resolved_at is None
     host.model("loras/one.safetensors")
@@ -209,7 +209,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["init 0", "gpu GPU-a 0 0 24576 20000 400 -1 Card"], {"schedule__min_vram_gb": 6.0}, None),
     ],
 )
-def test_the_gpu_gates_turn_a_cycle_away(
+def test_gpu_gates_skip_a_cycle(
     host: Host, library: Path, state: list[str], settings: dict[str, object], reason: str | None
 ) -> None:
     host.write("a.json")
@@ -247,7 +247,7 @@ def asleep_until(host: Host, seconds_ago: float) -> None:
     host.layout.awake.write_bytes(msgspec.json.encode(mark))
 
 
-def test_after_a_resume_cycles_wait_for_the_grace(host: Host) -> None:
+def test_cycles_wait_for_the_resume_grace(host: Host) -> None:
     asleep_until(host, 30)
     result = host.cycle(pass_seconds=60)
     assert result.record.skipped_reason == "just-resumed"
@@ -256,7 +256,7 @@ def test_after_a_resume_cycles_wait_for_the_grace(host: Host) -> None:
     assert host.cycle(pass_seconds=60).record.success
 
 
-def test_a_skip_before_the_first_check_says_that_nothing_is_known(host: Host) -> None:
+def test_skip_before_the_first_cycle_reports_no_verdicts(host: Host) -> None:
     asleep_until(host, 0)
     host.cycle(pass_seconds=1)
     report = host.report()
@@ -279,7 +279,7 @@ def test_skip_keeps_earlier_problems_and_sets_damaged_report_aside(host: Host) -
     assert host.layout.status_json.with_name("master_status.json.damaged-1").read_bytes() == b'{"torn'
 
 
-def test_a_running_cycle_turns_the_next_one_away_and_both_are_on_record(host: Host) -> None:
+def test_running_cycle_skips_the_next_one_and_both_are_recorded(host: Host) -> None:
     with hold_lock(host.layout.cycle_lock, command="another cycle", clock=host.clock):
         result = host.cycle()
         ended = host.program("--run-cycle")
@@ -291,7 +291,7 @@ def test_a_running_cycle_turns_the_next_one_away_and_both_are_on_record(host: Ho
     assert not host.layout.status_json.exists()
 
 
-def test_an_unmounted_root_neither_removes_workflows_nor_shows_them_ready(host: Host) -> None:
+def test_workflows_of_an_unmounted_root_are_uncertain(host: Host) -> None:
     root = host.folder / "disk"
     host.roots = (WatchedRoot(root, "disk"),)
     root.mkdir()
@@ -310,7 +310,7 @@ def test_an_unmounted_root_neither_removes_workflows_nor_shows_them_ready(host: 
     assert len(host.intake()) == 1
 
 
-def test_an_installation_without_custom_nodes_and_models_is_looked_at(host: Host) -> None:
+def test_installation_without_custom_nodes_and_models_is_supported(host: Host) -> None:
     (host.comfyui / "custom_nodes").rmdir()
     os.unlink(host.comfyui / "models" / "checkpoints" / CHECKPOINT)
     os.rmdir(host.comfyui / "models" / "checkpoints")
@@ -321,7 +321,7 @@ def test_an_installation_without_custom_nodes_and_models_is_looked_at(host: Host
     assert json.loads(host.layout.pack_cache.read_bytes())["schema_version"] == 1
 
 
-def test_a_workflow_without_json_around_it_is_not_read_above_the_limit(host: Host) -> None:
+def test_workflow_above_the_size_limit_is_not_parsed(host: Host) -> None:
     host.set(workflows__max_file_mb=1)
     host.write("large.json", b" " * (1 << 20) + graph())
     entry = host.entry("large.json")
@@ -362,7 +362,7 @@ def test_a_damaged_state_file_is_set_aside_and_reported(host: Host, name: str, k
 
 @pytest.mark.parametrize("kind", ["torn", "binary"])
 @pytest.mark.parametrize("name", ["model_cache.json", "custom_nodes_cache.json", "history.jsonl", "cycle.lock"])
-def test_a_damaged_file_for_people_is_written_again(host: Host, name: str, kind: str) -> None:
+def test_damaged_output_file_is_rewritten(host: Host, name: str, kind: str) -> None:
     host.write("a.json")
     host.cycle()
     path = host.home / "state" / name
@@ -376,7 +376,7 @@ def test_a_damaged_file_for_people_is_written_again(host: Host, name: str, kind:
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-def test_a_damaged_intake_log_goes_on(host: Host, kind: str) -> None:
+def test_damaged_intake_log_is_continued(host: Host, kind: str) -> None:
     host.write("a.json")
     host.cycle()
     host.layout.intake_log.write_bytes(DAMAGES[kind])
@@ -387,7 +387,7 @@ def test_a_damaged_intake_log_goes_on(host: Host, kind: str) -> None:
     assert len(statuses(host)) == 2
 
 
-def test_a_folder_in_the_place_of_a_state_file_is_set_aside(host: Host) -> None:
+def test_folder_in_the_place_of_a_state_file_is_set_aside(host: Host) -> None:
     host.write("a.json")
     (host.layout.known_workflows / "sub").mkdir(parents=True)
     result = host.cycle()
@@ -396,7 +396,7 @@ def test_a_folder_in_the_place_of_a_state_file_is_set_aside(host: Host) -> None:
     assert any("workflows.json.damaged-1" in problem for problem in host.report()["problems"])
 
 
-def test_a_database_that_breaks_in_mid_cycle_is_begun_anew(host: Host) -> None:
+def test_database_damaged_during_a_cycle_is_rebuilt(host: Host) -> None:
     for n in range(50):
         host.write(f"{n}.json", lora=f"absent{n}.safetensors")
     host.cycle()
@@ -427,7 +427,7 @@ def test_workflows_of_an_unavailable_user_folder_are_uncertain(host: Host, away:
     assert [one.kind for one in host.intake()] == ["new"]
 
 
-def test_a_user_who_was_deleted_takes_the_workflows_along(host: Host) -> None:
+def test_workflows_of_a_deleted_user_are_removed(host: Host) -> None:
     host.write("a.json")
     host.cycle()
     shutil.rmtree(host.comfyui / "user" / "default")
@@ -500,7 +500,7 @@ def test_unhashable_model_is_a_problem_in_the_report(host: Host) -> None:
     assert host.report_after_cycle()["problems"] == []
 
 
-def test_of_several_models_that_cannot_be_hashed_one_is_named(host: Host) -> None:
+def test_several_unhashable_models_are_counted_and_one_is_named(host: Host) -> None:
     paths = [host.model(f"loras/{name}.safetensors") for name in ("a", "b")]
 
     def lose(phase: str) -> None:
@@ -512,7 +512,7 @@ def test_of_several_models_that_cannot_be_hashed_one_is_named(host: Host) -> Non
     assert problem.endswith("No such file or directory; …")
 
 
-def test_models_are_hashed_within_the_budget_and_shown_in_the_next_cycle(host: Host) -> None:
+def test_hashes_are_computed_within_the_budget(host: Host) -> None:
     assert host.cycle().record.hashed == 1
     host.cycle()
     (model,) = json.loads(host.layout.model_cache.read_bytes())["folders"]["checkpoints"]
@@ -536,7 +536,7 @@ def test_extra_model_paths_that_cannot_be_read_are_a_problem(host: Host) -> None
     assert any("extra_model_paths.yaml" in problem for problem in host.status().problems)
 
 
-def test_a_model_folder_outside_the_usual_place_is_named_as_the_target(host: Host) -> None:
+def test_model_folder_outside_models_is_named_as_the_target(host: Host) -> None:
     extra = host.folder / "disk"
     extra.mkdir()
     (host.comfyui / "extra_model_paths.yaml").write_text(f"x:\n  base_path: {extra}\n  is_default: true\n  loras: l\n")
@@ -560,7 +560,7 @@ def test_duplicate_contents_are_judged_alike(host: Host) -> None:
     assert host.report()["summary"]["missing_models"] == 1
 
 
-def test_a_broken_model_is_not_there(host: Host) -> None:
+def test_broken_model_counts_as_missing(host: Host) -> None:
     host.write("a.json")
     host.model(f"checkpoints/{CHECKPOINT}", safetensors()[:-5])
     (model,) = host.entry("a.json").missing_models
@@ -606,7 +606,7 @@ def test_full_disk_is_a_failure_and_leaves_whole_files(host: Host, point: str) -
 
 
 @pytest.mark.parametrize("point", ["index.before_commit", "index.after_commit"])
-def test_a_full_disk_under_the_database_is_a_problem_and_no_failure(host: Host, point: str) -> None:
+def test_full_disk_under_the_database_is_only_a_problem(host: Host, point: str) -> None:
     host.write("a.json")
     host.cycle()
     host.write("b.json", lora="absent.safetensors")

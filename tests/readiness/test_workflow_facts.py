@@ -14,7 +14,7 @@ from tests.hosts import CHECKPOINT, graph
 TABLE = load_builtin_table()
 
 
-def test_a_workflow_gives_its_references_and_classes() -> None:
+def test_facts_contain_references_and_classes() -> None:
     facts = read_workflow_facts(graph(lora="a.safetensors", lora_muted=True), container="json", table=TABLE)
     assert (facts.format, facts.failure) == ("ui-0.4", None)
     assert [(one.value, one.active) for one in facts.references] == [(CHECKPOINT, True), ("a.safetensors", False)]
@@ -23,7 +23,7 @@ def test_a_workflow_gives_its_references_and_classes() -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"1", b'"x"', b"\xff\xfe\x00", b"{}", b"[" * 5000])
-def test_what_is_no_workflow_has_a_reason(content: bytes) -> None:
+def test_other_content_gives_a_failure(content: bytes) -> None:
     facts = read_workflow_facts(content, container="png", table=TABLE)
     assert (facts.format, facts.container) == (None, "png")
     assert facts.failure is not None
@@ -31,20 +31,20 @@ def test_what_is_no_workflow_has_a_reason(content: bytes) -> None:
     assert facts.failure.message
 
 
-def test_the_packs_that_a_file_names_go_with_the_class() -> None:
+def test_facts_contain_the_pack_of_each_class() -> None:
     workflow = json.loads(graph(last="MyNode"))
     workflow["nodes"][-1]["properties"] |= {"cnr_id": "my-pack", "ver": "1.2.3"}
     use = read_workflow_facts(json.dumps(workflow).encode(), container="json", table=TABLE).classes["MyNode"]
     assert (use.cnr_id, use.aux_id, use.version) == ("my-pack", None, "1.2.3")
 
 
-def test_facts_survive_being_stored() -> None:
+def test_facts_survive_encoding() -> None:
     for content in (graph(lora="a.safetensors"), b"{", graph(last="MyNode")):
         facts = read_workflow_facts(content, container="json", table=TABLE)
         assert msgspec.json.decode(msgspec.json.encode(facts), type=WorkflowFacts) == facts
 
 
-def test_facts_depend_on_the_knowledge_of_loaders() -> None:
+def test_knowledge_key_depends_on_the_loader_table() -> None:
     more = TABLE.merge([LoaderInput("MyLoader", "x", "loras", 0, "a pack", "high")])
     assert build_knowledge_key(more) != build_knowledge_key(TABLE)
     assert build_knowledge_key(load_builtin_table()) == build_knowledge_key(TABLE)

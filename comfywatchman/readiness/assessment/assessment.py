@@ -1,4 +1,4 @@
-"""The workflows of one cycle: found, acknowledged, read where they changed, judged against the host."""
+"""Assess the workflows of one cycle: find and acknowledge them, read the changed ones, judge them against the host."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from comfywatchman.readiness.assessment.reader import JSON_SUFFIXES, MEDIA_SUFFI
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import (
+    FILE_UNREADABLE,
     FOLDER_UNAVAILABLE,
     FileProblem,
     LastAcknowledgement,
@@ -24,19 +25,20 @@ from comfywatchman.readiness.verdicts.input_files import resolve_input_folders
 from comfywatchman.readiness.verdicts.workflow import JUDGE_VERSION, WorkflowVerdict, judge_workflow
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 from comfywatchman.readiness.workflows import intake
-from comfywatchman.readiness.workflows.discovery import build_users_root, is_gone, list_workflows
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, build_users_root, is_gone, list_workflows
 from comfywatchman.readiness.workflows.intake import KnownWorkflow
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """What a cycle found of its workflows.
+    """Result of assessing all workflows.
 
     Attributes:
-        entries: One for each file, in path order; their verdicts count models and nodes only (see `compose_entry`).
-        read: How many files were opened.
-        reader: Knows what each of them names.
-        resolved: How many workflows lost their last missing thing.
+        entries: One report entry per file, in path order; their verdicts count models and nodes only (see
+            `compose_entry`).
+        read: Number of files opened.
+        resolved: Number of workflows that became complete in this cycle.
+        reader: Gives the facts of each workflow.
     """
 
     entries: tuple[WorkflowEntry, ...]
@@ -45,44 +47,19 @@ class Assessment:
     reader: WorkflowReader
 
     def facts(self, entry: WorkflowEntry) -> WorkflowFacts | None:
-        """Return what an entry's workflow names; None when it has changed since."""
-        return self.reader.facts(entry.sha256, entry.path) if entry.sha256 else None
-
-
-def assess_workflows(run: CycleContext, host: HostSnapshot, index: WorkflowIndex) -> Assessment:
-    """Find, acknowledge, read and judge the workflows of the request's roots.
-
-    Raises:
-        Failure: `state-unwritable`; what was acknowledged until then is on disk.
-    """
-    layout = run.request.layout
-    reader = WorkflowReader(index, host.table, run.request.settings.workflows.max_file_mb << 20)
-    with run.phase("workflows"):
-        taken = _run_intake(run, reader)
-    with run.phase("verdicts"):
-        judged = _judge_workflows(taken.known, reader, host, index)
-        reader.save()
-        hashes = [item.sha256 for item in taken.known.values() if item.sha256 in judged]
-        inputs = _find_missing_inputs(run, {sha256: judged[sha256] for sha256 in hashes})
-        known, resolved = _mark_resolved(taken.known, judged, inputs, run.now())
-        if taken.has_changed or known != taken.known or not layout.known_workflows.exists():
-            intake.save_known_workflows(layout.known_workflows, layout.intake_log, known)
-    entries = [
-        _build_entry(path, item, judged.get(item.sha256), inputs.get(item.sha256, ()))
-        for path, item in known.items()
-        if path not in taken.problems
-    ]
-    entries += [_build_unreadable_entry(path, known.get(path), problem) for path, problem in taken.problems.items()]
-    return Assessment(tuple(sorted(entries, key=lambda entry: entry.path)), reader.read, resolved, reader)
+        """Return the facts of an entry's workflow; None when the file has changed since."""
+        if entry.sha256 is None:
+            return None
+        return self.reader.facts(entry.sha256, entry.path)
 
 
 @dataclass(frozen=True, slots=True)
 class _IntakeResult:
-    """The files of the roots, acknowledged.
+    """The acknowledged workflows.
 
     Attributes:
-        known: What is known now, by shown path.
-        has_changed: Whether that differs from what was known before.
+        known: The known workflows by shown path.
+        has_changed: Whether `known` differs from the state file.
         problems: Why files could not be read, by shown path.
     """
 
@@ -91,133 +68,215 @@ class _IntakeResult:
     problems: dict[str, FileProblem]
 
 
-def _run_intake(run: CycleContext, reader: WorkflowReader) -> _IntakeResult:
-    """Find the files and acknowledge what is new of them; from then on that is on disk."""
-    request = run.request
-    suffixes = JSON_SUFFIXES | (MEDIA_SUFFIXES if request.settings.workflows.media else frozenset())
+def assess_workflows(cycle: CycleContext, host: HostSnapshot, index: WorkflowIndex) -> Assessment:
+    """Find, acknowledge, read and judge the workflows of the request's roots.
+
+    Raises:
+        Failure: `state-unwritable`; acknowledgements made until then are on disk.
+    """
+    reader = WorkflowReader(index, host.table, cycle.request.settings.workflows.max_file_mb << 20)
+    with cycle.phase("workflows"):
+        intake_result = _run_intake(cycle, reader)
+    with cycle.phase("verdicts"):
+        verdicts = _judge_workflows(intake_result.known, reader, host, index)
+        reader.save()
+        inputs = _find_missing_inputs(cycle, intake_result.known, verdicts)
+        known, resolved = _mark_resolved(intake_result.known, verdicts, inputs, cycle.now())
+        _save_known(cycle, intake_result, known)
+    entries = _build_entries(known, intake_result.problems, verdicts, inputs)
+    return Assessment(entries, reader.read, resolved, reader)
+
+
+def _run_intake(cycle: CycleContext, reader: WorkflowReader) -> _IntakeResult:
+    """Find the files and acknowledge the changes; the acknowledgements are on disk afterwards."""
+    request = cycle.request
+    suffixes = JSON_SUFFIXES
+    if request.settings.workflows.media:
+        suffixes |= MEDIA_SUFFIXES
     listing = list_workflows(request.roots, suffixes=suffixes)
-    run.problems += [f"{path}: {reason}" for path, reason in listing.problems]
-    before, damaged = intake.load_known_workflows(request.layout.known_workflows, request.layout.intake_log)
-    for one in damaged:
-        run.note(one)
-    if not request.sample:  # a first run's sample host is gone without a word once there is a real one
-        sample = printable_path(request.layout.sample)
-        before = {path: item for path, item in before.items() if not path.startswith(f"{sample}/")}
-    signatures = (item.signature for item in before.values())
-    files = reader.exclude_plain_media(listing.files, known=signatures)
-    watched = request.roots
-    if not request.settings.workflows.roots:
-        # While the disk of ComfyUI's users is away there is no root to tell that their files are only out of reach.
-        watched += (build_users_root(request.installation.base),)
-    found = intake.compare_files(
+    cycle.problems += [f"{path}: {reason}" for path, reason in listing.problems]
+    stored = _load_known(cycle)
+    known_signatures = [workflow.signature for workflow in stored.values()]
+    files = reader.exclude_plain_media(listing.files, known=known_signatures)
+    watched = _list_watched_roots(cycle)
+    comparison = intake.compare_files(
         files,
-        before,
+        stored,
         hash_file=reader.hash_file,
-        gone=lambda path, device: is_gone(path, watched, device=device),
-        at=run.now(),
-        cycle=run.id,
+        is_gone=lambda path, device: is_gone(path, watched, device=device),
+        at=cycle.now(),
+        cycle=cycle.id,
     )
-    intake.append_entries(request.layout.intake_log, found.added)
+    intake.append_entries(request.layout.intake_log, comparison.added)
+
+    problems: dict[str, FileProblem] = {}
     listed = {printable_path(file.path) for file in files}
-    away = FileProblem(FOLDER_UNAVAILABLE, "Its folder cannot be read at the moment.")
-    problems = {path: away for path in found.known if path not in listed}
-    problems |= {path: FileProblem("file-unreadable", reader.reason(path)) for path in found.unreadable}
-    return _IntakeResult(found.known, bool(found.added) or found.known != before, problems)
+    for path in comparison.known:
+        if path not in listed:
+            problems[path] = FileProblem(FOLDER_UNAVAILABLE, "Its folder cannot be read at the moment.")
+    for path in comparison.unreadable:
+        problems[path] = FileProblem(FILE_UNREADABLE, reader.describe_failure(path))
+    has_changed = bool(comparison.added) or comparison.known != stored
+    return _IntakeResult(comparison.known, has_changed, problems)
+
+
+def _load_known(cycle: CycleContext) -> dict[str, KnownWorkflow]:
+    layout = cycle.request.layout
+    known, damaged = intake.load_known_workflows(layout.known_workflows, layout.intake_log)
+    for file in damaged:
+        cycle.add_problem(file)
+    if cycle.request.sample:
+        return known
+    # Once there is a real host, the workflows of the sample host are dropped without a "removed" entry.
+    sample_prefix = f"{printable_path(layout.sample)}/"
+    return {path: workflow for path, workflow in known.items() if not path.startswith(sample_prefix)}
+
+
+def _list_watched_roots(cycle: CycleContext) -> tuple[WatchedRoot, ...]:
+    request = cycle.request
+    if request.settings.workflows.roots:
+        return request.roots
+    # The default roots are the existing user folders of ComfyUI. While their disk is unmounted none exists, so the
+    # folder above them is needed to recognise their files as unavailable instead of removed.
+    return (*request.roots, build_users_root(request.installation.base))
 
 
 def _judge_workflows(
     known: Mapping[str, KnownWorkflow], reader: WorkflowReader, host: HostSnapshot, index: WorkflowIndex
 ) -> dict[str, WorkflowVerdict]:
+    """Return the verdicts by content hash; only contents without a stored verdict for this host are judged."""
     context = f"{JUDGE_VERSION}:{host.fingerprint}"
-    kept = index.verdicts(context)
-    fresh: dict[str, WorkflowVerdict] = {}
-    for path, item in known.items():
-        if item.sha256 in kept or item.sha256 in fresh:
+    stored = index.verdicts(context)
+    new: dict[str, WorkflowVerdict] = {}
+    for path, workflow in known.items():
+        sha256 = workflow.sha256
+        if sha256 in stored or sha256 in new:
             continue
-        facts = reader.facts(item.sha256, intake.decode_path(path, item.raw_path))
+        facts = reader.facts(sha256, intake.decode_path(path, workflow.raw_path))
         if facts is not None:
-            fresh[item.sha256] = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
-    if fresh:
-        index.add_verdicts(context, fresh)
-    return {**kept, **fresh}
+            new[sha256] = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
+    if new:
+        index.add_verdicts(context, new)
+    return {**stored, **new}
 
 
 def _find_missing_inputs(
-    run: CycleContext, judged: Mapping[str, WorkflowVerdict]
+    cycle: CycleContext, known: Mapping[str, KnownWorkflow], verdicts: Mapping[str, WorkflowVerdict]
 ) -> dict[str, tuple[MissingInput, ...]]:
-    """Return by content which files of the person's own are not there."""
-    request = run.request
+    """Return the missing input files by content hash; input files are checked in each cycle, never cached."""
+    request = cycle.request
     folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
-    missing = {sha256: folders.missing(one.inputs) for sha256, one in judged.items() if one.inputs}
-    run.problems += folders.problems
+    missing: dict[str, tuple[MissingInput, ...]] = {}
+    for workflow in known.values():
+        verdict = verdicts.get(workflow.sha256)
+        if verdict is not None and verdict.inputs and workflow.sha256 not in missing:
+            missing[workflow.sha256] = folders.missing(verdict.inputs)
+    cycle.problems += folders.problems
     return missing
 
 
 def _mark_resolved(
     known: Mapping[str, KnownWorkflow],
-    judged: Mapping[str, WorkflowVerdict],
+    verdicts: Mapping[str, WorkflowVerdict],
     inputs: Mapping[str, tuple[MissingInput, ...]],
     at: str,
 ) -> tuple[dict[str, KnownWorkflow], int]:
-    """Note for each workflow whether it lacks something, and when it last ceased to."""
-    marked = dict(known)
+    """Update for each workflow whether it lacks something and when it became complete; count those that just did."""
+    updated = dict(known)
     resolved = 0
-    for path, item in known.items():
-        verdict = judged.get(item.sha256)
+    for path, workflow in known.items():
+        verdict = verdicts.get(workflow.sha256)
         if verdict is None or verdict.status is WorkflowStatus.INVALID:
             continue
-        needs_inputs = any(one.required for one in inputs.get(item.sha256, ()))
-        is_missing = bool(verdict.missing_models or verdict.missing_nodes or verdict.refused_inputs or needs_inputs)
-        if item.was_missing is is_missing:
+        is_missing = _lacks_something(verdict, inputs.get(workflow.sha256, ()))
+        if workflow.was_missing is is_missing:
             continue
-        resolved += item.was_missing is True
-        marked[path] = msgspec.structs.replace(
-            item, was_missing=is_missing, last_resolved_at=item.last_resolved_at if is_missing else at
-        )
-    return marked, resolved
+        # `was_missing` is None before the first verdict: a workflow that was complete from the start is no repair.
+        if workflow.was_missing:
+            resolved += 1
+        resolved_at = workflow.last_resolved_at if is_missing else at
+        updated[path] = msgspec.structs.replace(workflow, was_missing=is_missing, last_resolved_at=resolved_at)
+    return updated, resolved
+
+
+def _lacks_something(verdict: WorkflowVerdict, inputs: tuple[MissingInput, ...]) -> bool:
+    if verdict.missing_models or verdict.missing_nodes or verdict.refused_inputs:
+        return True
+    return any(missing.required for missing in inputs)
+
+
+def _save_known(cycle: CycleContext, intake_result: _IntakeResult, known: dict[str, KnownWorkflow]) -> None:
+    layout = cycle.request.layout
+    if intake_result.has_changed or known != intake_result.known or not layout.known_workflows.exists():
+        intake.save_known_workflows(layout.known_workflows, layout.intake_log, known)
+
+
+def _build_entries(
+    known: Mapping[str, KnownWorkflow],
+    problems: Mapping[str, FileProblem],
+    verdicts: Mapping[str, WorkflowVerdict],
+    inputs: Mapping[str, tuple[MissingInput, ...]],
+) -> tuple[WorkflowEntry, ...]:
+    entries: list[WorkflowEntry] = []
+    for path, workflow in known.items():
+        if path in problems:
+            continue
+        verdict = verdicts.get(workflow.sha256)
+        if verdict is None:
+            reason = "The file changed while it was read; the next cycle looks again."
+            entries.append(_build_unreadable_entry(path, workflow, FileProblem("file-changed", reason)))
+        else:
+            entries.append(_build_entry(path, workflow, verdict, inputs.get(workflow.sha256, ())))
+    for path, problem in problems.items():
+        entries.append(_build_unreadable_entry(path, known.get(path), problem))
+    return tuple(sorted(entries, key=lambda entry: entry.path))
 
 
 def _build_entry(
-    path: str, item: KnownWorkflow, judged: WorkflowVerdict | None, inputs: tuple[MissingInput, ...]
+    path: str, workflow: KnownWorkflow, verdict: WorkflowVerdict, inputs: tuple[MissingInput, ...]
 ) -> WorkflowEntry:
-    if judged is None:
-        reason = "The file changed while it was read; the next cycle looks again."
-        return _build_unreadable_entry(path, item, FileProblem("file-changed", reason))
     return WorkflowEntry(
         path=path,
-        source=item.source,
-        format=judged.format,
-        container=judged.container,
-        sha256=item.sha256,
-        status=judged.status,
-        models=judged.models,
-        missing_models=judged.missing_models,
-        missing_nodes=judged.missing_nodes,
-        inactive_models=judged.inactive_models,
-        uncertain_count=judged.uncertain_count,
-        problems=judged.problems,
-        last_resolved_at=item.last_resolved_at,
-        intake=LastAcknowledgement(item.kind, item.source, item.acknowledged_at),
+        source=workflow.source,
+        format=verdict.format,
+        container=verdict.container,
+        sha256=workflow.sha256,
+        status=verdict.status,
+        models=verdict.models,
+        missing_models=verdict.missing_models,
+        missing_nodes=verdict.missing_nodes,
+        inactive_models=verdict.inactive_models,
+        uncertain_count=verdict.uncertain_count,
+        problems=verdict.problems,
+        last_resolved_at=workflow.last_resolved_at,
+        intake=_build_last_acknowledgement(workflow),
         missing_inputs=inputs,
-        refused_inputs=judged.refused_inputs,
+        refused_inputs=verdict.refused_inputs,
     )
 
 
-def _build_unreadable_entry(path: str, item: KnownWorkflow | None, problem: FileProblem) -> WorkflowEntry:
-    is_known = problem.code == "file-unreadable"
+def _build_unreadable_entry(path: str, workflow: KnownWorkflow | None, problem: FileProblem) -> WorkflowEntry:
+    # An unreadable file is certainly unusable; one that is unavailable or just changed may be fine.
+    is_certain = problem.code == FILE_UNREADABLE
     return WorkflowEntry(
         path=path,
-        source=item.source if item else "",
+        source=workflow.source if workflow else "",
         format=None,
         container=None,
         sha256=None,
-        status=WorkflowStatus.INVALID if is_known else WorkflowStatus.UNCERTAIN,
+        status=WorkflowStatus.INVALID if is_certain else WorkflowStatus.UNCERTAIN,
         models=0,
         missing_models=(),
         missing_nodes=(),
         inactive_models=(),
-        uncertain_count=0 if is_known else 1,
+        uncertain_count=0 if is_certain else 1,
         problems=(problem,),
-        last_resolved_at=item.last_resolved_at if item else None,
-        intake=LastAcknowledgement(item.kind, item.source, item.acknowledged_at) if item else None,
+        last_resolved_at=workflow.last_resolved_at if workflow else None,
+        intake=_build_last_acknowledgement(workflow),
     )
+
+
+def _build_last_acknowledgement(workflow: KnownWorkflow | None) -> LastAcknowledgement | None:
+    if workflow is None:
+        return None
+    return LastAcknowledgement(workflow.kind, workflow.source, workflow.acknowledged_at)

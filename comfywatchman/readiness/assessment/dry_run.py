@@ -1,4 +1,4 @@
-"""Judging files without a cycle: nothing is acknowledged, written or remembered."""
+"""Dry run: judge workflow files without a cycle; nothing is acknowledged or written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -28,19 +29,35 @@ from comfywatchman.readiness.workflow_facts import WorkflowFacts
 from comfywatchman.readiness.workflows.discovery import WatchedRoot, list_workflows
 
 
-@dataclass(frozen=True, slots=True)
-class DryRunResult:
-    """What was seen.
+class ScannedWorkflow(NamedTuple):
+    """One judged workflow file.
 
     Attributes:
-        host: What the files were held against.
-        workflows: Path, content hash, what the workflow names, and its verdict, in path order.
-        problems: What could not be looked at, in words.
-        missing_inputs: By content hash, the files of the person's own that are not there.
+        path: Absolute path.
+        sha256: Content hash.
+        facts: Its references and requirements.
+        verdict: Its final verdict.
+    """
+
+    path: str
+    sha256: str
+    facts: WorkflowFacts
+    verdict: WorkflowVerdict
+
+
+@dataclass(frozen=True, slots=True)
+class DryRunResult:
+    """Result of a dry run.
+
+    Attributes:
+        host: The host that the workflows were judged against.
+        workflows: The judged workflows, in path order.
+        problems: Files and folders that could not be read, as text.
+        missing_inputs: The missing input files by content hash.
     """
 
     host: HostSnapshot
-    workflows: tuple[tuple[str, str, WorkflowFacts, WorkflowVerdict], ...]
+    workflows: tuple[ScannedWorkflow, ...]
     problems: tuple[str, ...]
     missing_inputs: Mapping[str, tuple[MissingInput, ...]]
 
@@ -54,45 +71,46 @@ def scan_files(
     environment_checks: EnvironmentChecks | None = None,
     tried_loaders: ObservedLoaders = NOTHING_OBSERVED,
 ) -> DryRunResult:
-    """Judge workflow files, or all that are in the given folders, against a host; its environment is not checked."""
-    roots = tuple(WatchedRoot(path.absolute(), "cli") for path in paths)
+    """Judge workflow files, or all workflows in the given folders, against a host; its environment is not checked."""
     request = CycleRequest(
         trigger="manual",
         settings=settings,
         layout=layout,
         installation=installation,
-        roots=roots,
+        roots=tuple(WatchedRoot(path.absolute(), "cli") for path in paths),
         sample=False,
         clock=SystemClock(),
         log=logging.getLogger("comfywatchman.look"),
-        keeps=False,
+        may_write=False,
         environment_checks=environment_checks,
         tried_loaders=tried_loaders,
     )
-    run = CycleContext.begin(request)
+    cycle = CycleContext.begin(request)
     with closing(open_memory_database()) as database:
-        host = inspect_host(run, database)
+        host = inspect_host(cycle, database)
         with closing(host.owners):
-            return _judge_files(run, host)
+            return _judge_files(cycle, host)
 
 
-def _judge_files(run: CycleContext, host: HostSnapshot) -> DryRunResult:
-    settings, roots = run.request.settings, run.request.roots
-    reader = WorkflowReader(None, host.table, settings.workflows.max_file_mb << 20)
-    listing = list_workflows(roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
-    inputs = resolve_input_folders(run.request.installation, required=settings.workflows.require_inputs)
-    missing: dict[str, tuple[MissingInput, ...]] = {}
-    found = []
+def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
+    request = cycle.request
+    reader = WorkflowReader(None, host.table, request.settings.workflows.max_file_mb << 20)
+    listing = list_workflows(request.roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
+    folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
+    workflows: list[ScannedWorkflow] = []
+    missing_inputs: dict[str, tuple[MissingInput, ...]] = {}
     problems = [f"{path}: {reason}" for path, reason in listing.problems]
     for file in reader.exclude_plain_media(listing.files, known=()):
         sha256 = reader.hash_file(file.path)
         facts = reader.facts(sha256, file.path) if sha256 else None
         if sha256 is None or facts is None:
-            problems.append(reader.reason(printable_path(file.path)))
-        else:
-            judged = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
-            missing[sha256] = inputs.missing(judged.inputs)
-            status = compose_verdict(judged, missing[sha256]).status
-            found.append((file.path, sha256, facts, msgspec.structs.replace(judged, status=status)))
-    problems = [*run.problems, *host.problems, *host.owners.problems, *inputs.problems, *problems]
-    return DryRunResult(host, tuple(found), tuple(problems), missing)
+            problems.append(reader.describe_failure(printable_path(file.path)))
+            continue
+        verdict = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
+        missing = folders.missing(verdict.inputs)
+        missing_inputs[sha256] = missing
+        final = compose_verdict(verdict, missing)
+        verdict = msgspec.structs.replace(verdict, status=final.status)
+        workflows.append(ScannedWorkflow(file.path, sha256, facts, verdict))
+    all_problems = (*cycle.problems, *host.problems, *host.owners.problems, *folders.problems, *problems)
+    return DryRunResult(host, tuple(workflows), all_problems, missing_inputs)

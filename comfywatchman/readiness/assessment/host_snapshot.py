@@ -1,10 +1,11 @@
-"""What this host has, looked at once: models, node packs, a running ComfyUI. Verdicts are held against it."""
+"""Inspect the host once per cycle: models, node packs and a running ComfyUI. Verdicts are made against it."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import printable_path
@@ -30,28 +31,28 @@ from comfywatchman.readiness.nodes.static_analysis import SourceNodes, find_fail
 from comfywatchman.readiness.verdicts.workflow import Choices, NodeJudge
 from comfywatchman.readiness.workflow_facts import build_knowledge_key
 
-KEPT_CYCLES = 100
-"""Cycles for which what is known of a model outlives its absence (an unplugged disk)."""
+ABSENT_MODEL_CYCLES: Final = 100
+"""Number of cycles for which facts of an absent model (an unplugged disk) are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostSnapshot:
-    """One look at the host.
+    """State of the host at one moment.
 
     Attributes:
-        folders: Where its models are.
+        folders: Its model folders.
         inventory: Its models.
-        table: Knowledge of loaders, what installed packs and a running server say included.
+        table: Knowledge of loaders, including that of installed packs and of a running server.
         judge_node: Judges one node class against its packs and its ComfyUI.
-        choices: What a running server offers for an input.
-        rules: What a running server refuses in a prompt.
+        choices: Values that a running server offers for an input.
+        rules: Validation rules of a running server.
         packs: Its custom node packs.
-        models: The store of what is known of models.
-        fingerprint: Changes with anything that a verdict depends on.
-        comfyui_version: What a running server or the source says.
-        comfyui_running: Whether a server of this installation answered.
-        problems: What could not be looked at, in words.
-        owners: The catalogues that `judge_node` asks; to be closed after the last judgement.
+        models: Index of model facts.
+        fingerprint: Changes with everything that a verdict depends on.
+        comfyui_version: Version of the running server, or of the source.
+        comfyui_running: Whether a server of this installation responded.
+        problems: Parts of the host that could not be read, as text.
+        owners: Catalogues used by `judge_node`; close them after the last verdict.
     """
 
     folders: ModelFolders
@@ -69,104 +70,120 @@ class HostSnapshot:
     owners: NodeProviders
 
 
-def inspect_host(run: CycleContext, database: Database) -> HostSnapshot:
-    """Look at models, packs and a running server of the request's installation.
+def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
+    """Inspect models, packs and a running server of the request's installation.
 
     Args:
-        run: The cycle under way.
-        database: What earlier cycles read.
+        cycle: The running cycle.
+        database: Cache of earlier cycles.
     """
-    installation, tried = run.request.installation, run.request.tried_loaders
-    folders, failures = resolve_folders(installation)
-    nodes = read_node_sources(run, folders, database)
+    installation = cycle.request.installation
+    observed = cycle.request.tried_loaders
+    comfyui_folders, folder_failures = resolve_folders(installation)
+    nodes = read_node_sources(cycle, comfyui_folders, database)
     models = ModelIndex(database)
-    with run.phase("models"):
-        known_folders = tried.extend_folders(folders).with_names(one.folder for one in nodes.loader_inputs)
-        targets = _find_target_folders(known_folders, installation)
-        inventory = build_inventory(scan_models(known_folders), models, targets=targets)
-        models.prune(inventory.header_keys, keep_cycles=KEPT_CYCLES)
+    with cycle.phase("models"):
+        # Loaders of packs and trials name further folders below `models`.
+        loader_folders = [loader.folder for loader in nodes.loader_inputs]
+        folders = observed.extend_folders(comfyui_folders).with_names(loader_folders)
+        targets = _find_target_folders(folders, installation)
+        inventory = build_inventory(scan_models(folders), models, targets=targets)
+        models.prune(inventory.header_keys, keep_cycles=ABSENT_MODEL_CYCLES)
     failpoint("cycle.after_inventory")
-    with run.phase("server"):
-        live = query_server(run, inventory.folders)
-    table = _build_loader_table(nodes, tried, live)
-    failed = find_failed_imports(installation, nodes.listings) if live.nodes is None else {}
-    governed = run.request.environment_checks is not None
-    facts = HostNodeFacts(
-        live.classes, live.replaced, nodes.core, load_core_classes(), nodes.packs, failed, governed=governed
+    with cycle.phase("server"):
+        server = query_server(cycle, inventory.folders)
+    table = _build_loader_table(nodes, observed, server)
+    # A running server itself lists the classes it could import.
+    failed_imports = find_failed_imports(installation, nodes.listings) if server.nodes is None else {}
+    is_governed = cycle.request.environment_checks is not None
+    node_facts = HostNodeFacts(
+        server.classes,
+        server.replaced,
+        nodes.core,
+        load_core_classes(),
+        nodes.packs,
+        failed_imports,
+        governed=is_governed,
     )
-    owners = NodeProviders(run, folders.custom_nodes, database)
+    providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)
     return HostSnapshot(
-        folders=known_folders,
+        folders=folders,
         inventory=inventory,
         table=table,
-        judge_node=make_node_judge(facts, owners),
+        judge_node=make_node_judge(node_facts, providers),
         packs=nodes.packs,
         models=models,
+        # Every input of a verdict must be in here, or stored verdicts would be used for a changed host.
         fingerprint=_hash_parts(
             inventory.fingerprint,
             build_knowledge_key(table),
             *nodes.fingerprints(),
             repr(targets),
-            repr(sorted(failed)),
-            live.fingerprint,
-            owners.fingerprint,
-            "governed" if governed else "",
+            repr(sorted(failed_imports)),
+            server.fingerprint,
+            providers.fingerprint,
+            "governed" if is_governed else "",
         ),
-        choices=live.choices,
-        rules=live.rules(nodes.enabled()),
-        comfyui_version=live.version or installation.version,
-        comfyui_running=live.nodes is not None,
+        choices=server.choices,
+        rules=server.rules(nodes.enabled()),
+        comfyui_version=server.version or installation.version,
+        comfyui_running=server.nodes is not None,
         problems=(
-            *(failure.message for failure in failures),
+            *(failure.message for failure in folder_failures),
             *(f"{problem.path}: {problem.reason}" for problem in inventory.problems),
             *nodes.problems,
             *models.problems,
         ),
-        owners=owners,
+        owners=providers,
     )
 
 
-def write_caches(run: CycleContext, host: HostSnapshot) -> int:
-    """Write the caches for people, then hash models within the time budget; say how many were hashed.
+def write_caches(cycle: CycleContext, host: HostSnapshot) -> int:
+    """Write the caches for people, then hash models within the time budget; return the number of hashed models.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    layout, request = run.request.layout, run.request
+    request = cycle.request
+    layout = request.layout
     write_pack_cache(layout.pack_cache, host.packs)
     write_model_cache(layout.model_cache, host.inventory, host.models)
     budget = request.settings.models.hash_budget_seconds
     if budget <= 0:
         return 0
-    with run.phase("hashing"):
+    with cycle.phase("hashing"):
         files = host.inventory.all_models()
-        outcome = hash_within_budget(files, host.models, budget_seconds=budget, monotonic=request.clock.monotonic)
-    run.note(_describe_skipped(outcome.skipped))
-    if outcome.hashed:
+        result = hash_within_budget(files, host.models, budget_seconds=budget, monotonic=request.clock.monotonic)
+    if result.skipped:
+        cycle.add_problem(_describe_skipped(result.skipped))
+    if result.hashed:
         write_model_cache(layout.model_cache, host.inventory, host.models)
-    return outcome.hashed
+    return result.hashed
 
 
-def _describe_skipped(skipped: Sequence[str]) -> str | None:
-    if not skipped:
-        return None
-    models = "A model" if len(skipped) == 1 else f"{len(skipped)} models"
-    return f"{models} could not be hashed: {skipped[0]}{'; …' if len(skipped) > 1 else ''}"
+def _describe_skipped(skipped: Sequence[str]) -> str:
+    if len(skipped) == 1:
+        return f"A model could not be hashed: {skipped[0]}"
+    return f"{len(skipped)} models could not be hashed: {skipped[0]}; …"
 
 
-def _build_loader_table(nodes: SourceNodes, tried: ObservedLoaders, live: ServerSnapshot) -> LoaderTable:
-    """Return the knowledge of loaders: the shipped table and what sources say, above it trials, above all a server."""
-    table = tried.extend_table(load_builtin_table().merge(nodes.loader_inputs, file_inputs=nodes.file_inputs))
-    if live.nodes is None:
+def _build_loader_table(nodes: SourceNodes, observed: ObservedLoaders, server: ServerSnapshot) -> LoaderTable:
+    """Combine the knowledge of loaders: trials override the built-in table and sources, a server overrides all."""
+    shipped = load_builtin_table().merge(nodes.loader_inputs, file_inputs=nodes.file_inputs)
+    table = observed.extend_table(shipped)
+    if server.nodes is None:
         return table
-    return table.merge(live.nodes.loader_inputs, override=True, file_inputs=live.nodes.file_inputs)
+    return table.merge(server.nodes.loader_inputs, override=True, file_inputs=server.nodes.file_inputs)
 
 
 def _find_target_folders(folders: ModelFolders, installation: Installation) -> dict[str, str]:
-    """Return where new models belong, in folders that are not `models/<name>` below the base directory."""
-    usual = installation.base / "models"
-    places = {name: folders.target_directory(name) for name in folders.names()}
-    return {name: printable_path(place) for name, place in places.items() if place != usual / name}
+    """Return the target of new models for each folder where it is not `models/<name>` below the base directory."""
+    targets: dict[str, str] = {}
+    for name in folders.names():
+        target = folders.target_directory(name)
+        if target != installation.base / "models" / name:
+            targets[name] = printable_path(target)
+    return targets
 
 
 def _hash_parts(*parts: str) -> str:

@@ -28,7 +28,9 @@ def refresh_class_map(run: CycleContext) -> tuple[Path | None, str]:
     section = run.request.settings.nodes
     folder = run.request.layout.map_copy
     is_due = _is_older(folder / MAP_NAME, section.class_map_days * _DAY_SECONDS, run)
-    may_try = run.request.keeps and section.class_map_url and _is_older(folder / _LAST_TRY_NAME, _RETRY_SECONDS, run)
+    may_try = (
+        run.request.may_write and section.class_map_url and _is_older(folder / _LAST_TRY_NAME, _RETRY_SECONDS, run)
+    )
     if is_due and may_try:
         _fetch_class_map(run, section.class_map_url, folder)
     if not os.path.isfile(folder / MAP_NAME):
@@ -46,9 +48,9 @@ def _fetch_class_map(run: CycleContext, url: str, folder: Path) -> None:
         if isinstance(content, dict):
             write_atomic(folder / MAP_NAME, to_json(content))
         else:
-            run.note(f"{url} is no map of node classes; the next try is in a day.")
+            run.add_problem(f"{url} is no map of node classes; the next try is in a day.")
     except Failure as failure:
-        run.note(f"The map of node classes could not be fetched ({failure.message}); the next try is in a day.")
+        run.add_problem(f"The map of node classes could not be fetched ({failure.message}); the next try is in a day.")
 
 
 def _is_older(path: Path, seconds: float, run: CycleContext) -> bool:

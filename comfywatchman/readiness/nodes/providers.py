@@ -109,11 +109,11 @@ class NodeProviders:
                 self._map = self._load(self._folder)
             except Failure as failure:
                 self._trouble = failure
-                self._run.note(failure)
+                self._run.add_problem(failure)
         return self._map
 
     def _load(self, folder: Path) -> ClassMap:
-        if not self._run.request.keeps:
+        if not self._run.request.may_write:
             return read_class_map(folder, source=self._source)
         return load_class_map(folder, cache=self._run.request.layout.class_map, source=self._source)
 

@@ -73,13 +73,13 @@ def query_server(run: CycleContext, folders: Mapping[str, Collection[str]]) -> S
         if running is None:
             return ServerSnapshot()
         if is_server_of(running, installation) is False:
-            run.note(
+            run.add_problem(
                 f"Another ComfyUI answers at {section.url}; it is not asked. Set [comfyui] url to this one's address."
             )
             return ServerSnapshot()
         nodes = fetch_nodes(running, folders, timeout_seconds=section.timeout_seconds)
     except Failure as failure:
-        run.note(f"The ComfyUI at {section.url} could not be asked: {failure.message}")
+        run.add_problem(f"The ComfyUI at {section.url} could not be asked: {failure.message}")
         return ServerSnapshot()
     replaced = running.find_replaced(nodes.classes)
     facts = orjson.dumps([sorted(nodes.classes), sorted(replaced), nodes.combos], option=orjson.OPT_SORT_KEYS)

@@ -75,7 +75,7 @@ def build_skipped_report(run: CycleContext, gpus: GpuReading, reason: SkipReason
     """Return the last report with the reason on top; the verdicts stand as they were last found."""
     last = read_report(run.request.layout)
     if isinstance(last, CorruptFile):
-        run.note(last)
+        run.add_problem(last)
     facts = build_host_facts(run.request.installation, gpus, None, sample=run.request.sample)
     if not isinstance(last, MasterStatus):
         last = MasterStatus(

@@ -1,11 +1,11 @@
-"""The workflow files of the watched roots."""
+"""Find the workflow files below the watched roots, and tell deleted files from unavailable ones."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -14,10 +14,13 @@ from comfywatchman.base.text import os_error_text
 
 SKIPPED_FOLDERS: Final = frozenset({".git", "__pycache__", "node_modules", ".venv"})
 
+_FolderIdentity = tuple[int, int]
+"""Device and inode of a folder."""
+
 
 @dataclass(frozen=True, slots=True)
 class WatchedRoot:
-    """A watched folder or file, and the label its workflows carry as intake source."""
+    """A watched folder or file, and the label that its workflows have as intake source."""
 
     path: Path
     label: str
@@ -25,13 +28,13 @@ class WatchedRoot:
 
 @dataclass(frozen=True, slots=True)
 class WorkflowFile:
-    """One candidate file, as the directory shows it.
+    """One candidate file, as its directory lists it.
 
     Attributes:
-        path: Absolute path; bytes that are no UTF-8 stand as surrogate escapes.
+        path: Absolute path; bytes that are not UTF-8 are surrogate escapes.
         source: Label of its root.
-        size: In bytes.
-        mtime_ns: Time of last change in nanoseconds.
+        size: Size in bytes.
+        mtime_ns: Modification time in nanoseconds.
         device: Device number.
         inode: Inode number.
     """
@@ -45,98 +48,102 @@ class WorkflowFile:
 
     @property
     def signature(self) -> tuple[int, int, int, int]:
-        """What changes when the file is written or replaced."""
+        """Values that change when the file is written or replaced."""
         return self.device, self.inode, self.size, self.mtime_ns
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowListing:
-    """Every candidate file of the roots in path order, and what could not be looked at (path and reason)."""
+    """Every candidate file of the roots in path order, and the problems met (path and reason)."""
 
     files: tuple[WorkflowFile, ...]
     problems: tuple[tuple[str, str], ...]
 
 
-@dataclass(slots=True)
 class _WorkflowWalk:
-    suffixes: frozenset[str]
-    found: dict[str, WorkflowFile] = field(default_factory=dict)
-    problems: list[tuple[str, str]] = field(default_factory=list)
+    """Collects the files and problems of one walk over the roots."""
 
+    def __init__(self, suffixes: frozenset[str]) -> None:
+        self.files: dict[str, WorkflowFile] = {}
+        self.problems: list[tuple[str, str]] = []
+        self._suffixes = suffixes
 
-def list_workflows(roots: Iterable[WatchedRoot], *, suffixes: frozenset[str]) -> WorkflowListing:
-    """Walk the roots; a file under two roots belongs to the first.
-
-    Args:
-        roots: Folders or single files; a root that does not exist is a problem, not an error.
-        suffixes: Lower-cased endings of files to consider (`.json`, `.png`).
-    """
-    walk = _WorkflowWalk(suffixes)
-    for root in roots:
+    def add_root(self, root: WatchedRoot) -> None:
         try:
             status = os.stat(root.path)
         except (OSError, ValueError) as error:
-            walk.problems.append((printable_path(root.path), f"workflow root cannot be read: {os_error_text(error)}"))
-            continue
+            self._add_problem(root.path, f"workflow root cannot be read: {os_error_text(error)}")
+            return
         if stat.S_ISDIR(status.st_mode):
-            _walk_folder(os.fspath(root.path), root.label, walk, {(status.st_dev, status.st_ino)})
+            self._add_folder(os.fspath(root.path), root.label, {(status.st_dev, status.st_ino)})
         else:
-            _add_file(os.fspath(root.path), status, root.label, walk)
-    return WorkflowListing(files=tuple(walk.found[path] for path in sorted(walk.found)), problems=tuple(walk.problems))
+            self._add_file(os.fspath(root.path), status, root.label)
+
+    def _add_folder(self, folder: str, label: str, ancestors: set[_FolderIdentity]) -> None:
+        try:
+            with os.scandir(folder) as scan:
+                items = list(scan)
+        except OSError as error:
+            self._add_problem(folder, f"folder cannot be read: {os_error_text(error)}")
+            return
+        for item in items:
+            if is_folder(item):
+                self._add_subfolder(item, label, ancestors)
+            elif os.path.splitext(item.name)[1].lower() in self._suffixes and not item.name.startswith("."):
+                self._add_item(item, label)
+
+    def _add_subfolder(self, item: os.DirEntry[str], label: str, ancestors: set[_FolderIdentity]) -> None:
+        if item.name in SKIPPED_FOLDERS:
+            return
+        try:
+            status = item.stat()
+        except OSError as error:
+            self._add_problem(item.path, f"folder cannot be read: {os_error_text(error)}")
+            return
+        identity = (status.st_dev, status.st_ino)
+        if identity in ancestors:
+            self._add_problem(item.path, "folder is a link to one that contains it; not entered again")
+            return
+        self._add_folder(item.path, label, ancestors | {identity})
+
+    def _add_item(self, item: os.DirEntry[str], label: str) -> None:
+        try:
+            status = item.stat()
+        except OSError as error:
+            self._add_problem(item.path, f"file cannot be read: {os_error_text(error)}")
+            return
+        self._add_file(item.path, status, label)
+
+    def _add_file(self, path: str, status: os.stat_result, label: str) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            self._add_problem(path, "not a regular file; not read")
+            return
+        file = WorkflowFile(path, label, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
+        self.files.setdefault(path, file)
+
+    def _add_problem(self, path: str | Path, reason: str) -> None:
+        self.problems.append((printable_path(path), reason))
 
 
-def _walk_folder(folder: str, label: str, walk: _WorkflowWalk, above: set[tuple[int, int]]) -> None:
-    try:
-        with os.scandir(folder) as entries:
-            listed = list(entries)
-    except OSError as error:
-        walk.problems.append((printable_path(folder), f"folder cannot be read: {os_error_text(error)}"))
-        return
-    for entry in listed:
-        if is_folder(entry):
-            _enter_folder(entry, label, walk, above)
-        elif entry.name.endswith(tuple(walk.suffixes)) or os.path.splitext(entry.name)[1].lower() in walk.suffixes:
-            _add_entry(entry, label, walk)
+def list_workflows(roots: Iterable[WatchedRoot], *, suffixes: frozenset[str]) -> WorkflowListing:
+    """Walk the roots and list their workflow candidates; a file under two roots belongs to the first.
 
-
-def _enter_folder(entry: os.DirEntry[str], label: str, walk: _WorkflowWalk, above: set[tuple[int, int]]) -> None:
-    if entry.name in SKIPPED_FOLDERS:
-        return
-    try:
-        status = entry.stat()
-    except OSError as error:
-        walk.problems.append((printable_path(entry.path), f"folder cannot be read: {os_error_text(error)}"))
-        return
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        walk.problems.append((printable_path(entry.path), "folder links back to one that holds it; not entered again"))
-        return
-    _walk_folder(entry.path, label, walk, above | {identity})
-
-
-def _add_entry(entry: os.DirEntry[str], label: str, walk: _WorkflowWalk) -> None:
-    if entry.name.startswith("."):
-        return
-    try:
-        _add_file(entry.path, entry.stat(), label, walk)
-    except OSError as error:
-        walk.problems.append((printable_path(entry.path), f"file cannot be read: {os_error_text(error)}"))
-
-
-def _add_file(path: str, status: os.stat_result, label: str, walk: _WorkflowWalk) -> None:
-    if not stat.S_ISREG(status.st_mode):
-        walk.problems.append((printable_path(path), "not a regular file; not read"))
-        return
-    walk.found.setdefault(
-        path, WorkflowFile(path, label, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino)
-    )
+    Args:
+        roots: Folders or single files; a root that does not exist is a problem, not an error.
+        suffixes: Lower-case suffixes of the files to list (`.json`, `.png`).
+    """
+    walk = _WorkflowWalk(suffixes)
+    for root in roots:
+        walk.add_root(root)
+    files = tuple(file for _path, file in sorted(walk.files.items()))
+    return WorkflowListing(files=files, problems=tuple(walk.problems))
 
 
 def find_default_roots(base: Path) -> Iterator[WatchedRoot]:
     """Yield the folders in which ComfyUI itself keeps users' workflows (`user/<name>/workflows`)."""
     users = build_users_root(base).path
     try:
-        names = sorted(entry.name for entry in os.scandir(users) if entry.is_dir())
+        names = sorted(item.name for item in os.scandir(users) if item.is_dir())
     except OSError:
         return
     for name in names:
@@ -146,20 +153,20 @@ def find_default_roots(base: Path) -> Iterator[WatchedRoot]:
 
 
 def build_users_root(base: Path) -> WatchedRoot:
-    """Return what holds the folders of all users of a ComfyUI, their workflows among much else."""
+    """Return the folder with the data of all users of a ComfyUI, their workflows among it."""
     return WatchedRoot(base / "user", "comfyui")
 
 
 def is_gone(path: str, roots: Iterable[WatchedRoot], *, device: int | None = None) -> bool:
-    """Say of a known file that a walk over the roots did not list whether it is really no watched workflow any more.
+    """Return whether a known file that the last walk did not list has been deleted or is not watched any more.
 
-    What cannot be looked at is not gone: a root or folder that is missing or unreadable, a link that leads nowhere,
-    an empty folder where a disk was mounted. A path under no root, or one that is there but holds no workflow any
-    more (turned into a folder, of an ending that is not read), is gone.
+    An unavailable file is not gone: its root or folder is missing or unreadable, a link on its way is broken, or an
+    empty folder is left of a mounted disk. A path under no root is gone, and so is one that exists but is no workflow
+    any more (it became a folder, or its suffix is not watched).
 
     Args:
         path: Absolute path as the walk gave it.
-        roots: What is watched now.
+        roots: The watched roots.
         device: The device that the file was on, if known.
     """
     root = next((root.path for root in roots if Path(path).is_relative_to(root.path)), None)
@@ -175,9 +182,11 @@ def is_gone(path: str, roots: Iterable[WatchedRoot], *, device: int | None = Non
 
 
 def _is_confirmed_absent(path: Path, root: Path, device: int | None) -> bool:
+    """Return whether the nearest existing folder above a missing path shows that it was deleted."""
     for folder in path.parents:
         if os.path.lexists(folder):
             return _is_listable(folder) and not _is_unmounted(folder, device)
+        # Without the root itself nothing shows whether the file or only its disk is away.
         if root in (path, folder):
             break
     return False
@@ -194,7 +203,10 @@ def _is_listable(folder: Path) -> bool:
 
 
 def _is_unmounted(folder: Path, device: int | None) -> bool:
-    if device is None or not os.path.isdir(folder) or folder.stat().st_dev == device or os.path.ismount(folder):
+    """Return whether a folder is the empty mount point of the disk that had this device number."""
+    if device is None or not os.path.isdir(folder):
         return False
-    with os.scandir(folder) as entries:
-        return next(entries, None) is None
+    if folder.stat().st_dev == device or os.path.ismount(folder):
+        return False
+    with os.scandir(folder) as items:
+        return next(items, None) is None

@@ -1,7 +1,8 @@
-"""Acknowledging workflow files: what is new, updated, renamed or removed since the last cycle.
+"""Intake: acknowledge which workflow files are new, updated, renamed or removed since the last cycle.
 
-The log is the truth: a line is on disk before anything else remembers it. `workflows.json` is the log applied up to
-a byte; what a crash left unapplied is applied at the next start, so a file is acknowledged exactly once.
+The log is authoritative: each line is on disk before any other state depends on it. `workflows.json` is the log
+applied up to a byte offset. Lines that a crash left unapplied are applied at the next start, so a file is
+acknowledged exactly once.
 """
 
 from __future__ import annotations
@@ -29,13 +30,13 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         at: When it was acknowledged, UTC.
-        kind: What happened to the file.
-        path: The file; bytes that are no UTF-8 and control characters as escapes.
+        kind: `new`, `updated`, `renamed` or `removed`.
+        path: The file; bytes that are not UTF-8 and control characters are escaped.
         source: Intake source: the label of the configured root, `cli` or `api`.
         sha256: Hash of the content; of the last known content when removed.
-        cycle: The cycle that saw it.
+        cycle: Id of the cycle that acknowledged it.
         raw_path: The path's bytes in hexadecimal, when `path` had to be escaped.
-        previous_path: Where a renamed file was.
+        previous_path: The old path of a renamed file.
     """
 
     at: str
@@ -53,14 +54,14 @@ class KnownWorkflow(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         sha256: Hash of the acknowledged content.
-        kind: Last acknowledgement's kind.
+        kind: Kind of the last acknowledgement.
         source: Intake source.
-        acknowledged_at: When, UTC.
-        signature: device, inode, size in bytes and mtime in nanoseconds that belong to the hash; empty after a
-            crash, which means: hash it again.
+        acknowledged_at: Time of the last acknowledgement, UTC.
+        signature: Device, inode, size in bytes and mtime in nanoseconds at the time of hashing; empty after a crash,
+            so that the file is hashed again.
         raw_path: The path's bytes in hexadecimal, when its key had to be escaped.
-        last_resolved_at: The last time its set of missing things became empty, UTC.
-        was_missing: Whether something was missing at the last verdict; None before the first.
+        last_resolved_at: The last time it became complete, UTC.
+        was_missing: Whether it lacked something at the last verdict; None before the first verdict.
     """
 
     sha256: str
@@ -78,7 +79,7 @@ class KnownWorkflows(msgspec.Struct, frozen=True):
 
     Attributes:
         schema_version: 1.
-        intake_log_bytes: Up to which byte of the intake log this is.
+        intake_log_bytes: Byte offset up to which the intake log is applied.
         workflows: Acknowledged workflows by path.
     """
 
@@ -88,32 +89,43 @@ class KnownWorkflows(msgspec.Struct, frozen=True):
 
 
 def load_known_workflows(state: Path, log: Path) -> tuple[dict[str, KnownWorkflow], tuple[CorruptFile, ...]]:
-    """Read what was acknowledged so far: the state file, then the log's lines that it does not hold yet.
+    """Read the acknowledged workflows: the state file, then the log lines that it does not contain yet.
 
-    Without a usable state file the whole log is applied: nothing is acknowledged twice, but when a workflow last
-    became complete is not in the log and begins anew. A log that somebody shortened gives only its lines that are
-    newer than all the state file holds.
+    Without a usable state file the whole log is applied. Then nothing is acknowledged twice, but the times at which
+    workflows became complete are lost, since the log does not contain them. Of a log that was shortened, only the
+    lines newer than the state file are applied.
+
+    Returns:
+        The known workflows by shown path, and the state file if it was damaged.
 
     Raises:
-        Failure: `file-unreadable`: the log is there and cannot be read.
+        Failure: `file-unreadable`: the log exists and cannot be read.
     """
-    read = read_state(state, KnownWorkflows)
-    damaged = (read,) if isinstance(read, CorruptFile) else ()
-    base = read if isinstance(read, KnownWorkflows) else KnownWorkflows()
-    known = dict(base.workflows)
-    shortened = _get_size(log) < base.intake_log_bytes
-    newest = max((item.acknowledged_at for item in known.values()), default="") if shortened else ""
-    for entry in read_log(log, from_byte=0 if shortened else base.intake_log_bytes):
+    damaged: tuple[CorruptFile, ...] = ()
+    stored = read_state(state, KnownWorkflows)
+    if isinstance(stored, CorruptFile):
+        damaged = (stored,)
+        stored = None
+    if stored is None:
+        stored = KnownWorkflows()
+    known = dict(stored.workflows)
+    from_byte = stored.intake_log_bytes
+    newest = ""
+    if _get_size(log) < from_byte:
+        # Somebody shortened the log, so the offset means nothing any more; the times still do.
+        from_byte = 0
+        newest = max((workflow.acknowledged_at for workflow in known.values()), default="")
+    for entry in read_log(log, from_byte=from_byte):
         if entry.at > newest:
             _apply_entry(known, entry)
     return known, damaged
 
 
 def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
-    """Yield the log's entries from a byte on, oldest first; lines that cannot be read are passed over.
+    """Yield the log's entries from a byte offset on, oldest first; unreadable lines are skipped.
 
     Raises:
-        Failure: `file-unreadable` or `file-not-regular`: the log is there and cannot be read.
+        Failure: `file-unreadable` or `file-not-regular`: the log exists and cannot be read.
     """
     try:
         with open_regular(log) as descriptor, open(descriptor, "rb", closefd=False) as stream:
@@ -131,23 +143,25 @@ def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
 def read_last_entries(log: Path, count: int) -> list[Acknowledgement]:
     """Return the newest entries, newest first, reading the log from its end."""
     size = _get_size(log)
-    block = 1 << 16
+    block_bytes = 1 << 16
     while True:
-        start = max(0, size - block)
-        found = list(read_log(log, from_byte=start))
-        entries = found[1:] if start and len(found) > count else found
-        if start == 0 or len(entries) > count:
-            return entries[::-1][:count]
-        block *= 4
+        start = max(0, size - block_bytes)
+        entries = list(read_log(log, from_byte=start))
+        # A block that starts within a line begins with an unreadable or, by chance, a wrong entry; one more entry than
+        # asked for makes sure that it is not among those returned.
+        if start == 0 or len(entries) > count + 1:
+            entries.reverse()
+            return entries[:count]
+        block_bytes *= 4
 
 
 @dataclass(frozen=True, slots=True)
 class IntakeComparison:
-    """What a walk over the roots means, held against what was known before.
+    """Difference between the listed files and the known workflows.
 
     Attributes:
-        known: What is known now, by shown path.
-        added: What to acknowledge, in the order of the files; what was removed comes last.
+        known: The workflows known now, by shown path.
+        added: Acknowledgements to append, in the order of the files; removals come last.
         unreadable: Shown paths of files that could not be read; a known one of them stays known.
     """
 
@@ -161,59 +175,69 @@ def compare_files(
     known: Mapping[str, KnownWorkflow],
     *,
     hash_file: Callable[[str], str | None],
-    gone: Callable[[str, int | None], bool],
+    is_gone: Callable[[str, int | None], bool],
     at: str,
     cycle: str,
 ) -> IntakeComparison:
-    """Hold the listed files against what is known.
+    """Compare the listed files with the known workflows.
 
     Args:
         files: The files of the watched roots.
-        known: What was acknowledged so far, by shown path.
-        hash_file: Returns a file's SHA-256, or None when it cannot be read; called only where the signature changed.
-        gone: Says of a known path that was not listed, and the device it was on (None: not known), whether it is
-            really gone, rather than in a root that cannot be read at the moment (then it stays known).
-        at: Now, for the entries.
+        known: The workflows acknowledged so far, by shown path.
+        hash_file: Returns a file's SHA-256, or None when it cannot be read; called only when the signature changed.
+        is_gone: Returns whether a known path that was not listed, last seen on a device (None: unknown), was deleted.
+            A path below an unavailable root is not: it stays known.
+        at: Time of the new acknowledgements.
         cycle: Id of the cycle.
     """
-    now: dict[str, KnownWorkflow] = {}
-    fresh: list[Acknowledgement] = []
+    listed: dict[str, KnownWorkflow] = {}
+    added: list[Acknowledgement] = []
     unreadable: list[str] = []
     for file in files:
         shown = printable_path(file.path)
         old = known.get(shown)
         if old is not None and old.signature == file.signature:
-            now[shown] = old
+            listed[shown] = old
             continue
         sha256 = hash_file(file.path)
         if sha256 is None:
             unreadable.append(shown)
-            now |= {shown: old} if old is not None else {}
+            if old is not None:
+                listed[shown] = old
         elif old is not None and old.sha256 == sha256:
-            now[shown] = msgspec.structs.replace(old, signature=file.signature, source=file.source)
+            # Touched, moved to another disk or copied back: the content is the acknowledged one.
+            listed[shown] = msgspec.structs.replace(old, signature=file.signature, source=file.source)
         else:
             entry = _build_entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
-            fresh.append(entry)
-            now[shown] = _build_known(entry, file.signature, old)
-    absent = {path: item for path, item in known.items() if path not in now}
-    lost = {path: item for path, item in absent.items() if gone(decode_path(path, item.raw_path), _get_device(item))}
-    kept = {path: item for path, item in absent.items() if path not in lost}
-    fresh = _match_renames(fresh, now, lost)
-    removed = (_build_removal(path, item, at=at, cycle=cycle) for path, item in lost.items())
-    return IntakeComparison({**kept, **now}, (*fresh, *removed), tuple(unreadable))
+            added.append(entry)
+            listed[shown] = _build_known(entry, file.signature, old)
+
+    unavailable: dict[str, KnownWorkflow] = {}
+    removed: dict[str, KnownWorkflow] = {}
+    for path, workflow in known.items():
+        if path in listed:
+            continue
+        if is_gone(decode_path(path, workflow.raw_path), _get_device(workflow)):
+            removed[path] = workflow
+        else:
+            unavailable[path] = workflow
+    _match_renames(added, listed, removed)
+    for path, workflow in removed.items():
+        added.append(_build_removal(path, workflow, at=at, cycle=cycle))
+    return IntakeComparison({**unavailable, **listed}, tuple(added), tuple(unreadable))
 
 
 def append_entries(log: Path, entries: Iterable[Acknowledgement]) -> None:
-    """Append entries durably, all with one flush.
+    """Append entries durably, with one flush for all.
 
     Raises:
-        Failure: `state-unwritable`; some of the entries may be on disk, and then count as acknowledged.
+        Failure: `state-unwritable`; entries that reached the disk count as acknowledged.
     """
     append_lines(log, [msgspec.json.encode(entry) for entry in entries])
 
 
 def save_known_workflows(state: Path, log: Path, known: Mapping[str, KnownWorkflow]) -> bool:
-    """Write the state file if it changed; say whether it was written.
+    """Write the state file if it changed; return whether it was written.
 
     Raises:
         Failure: `state-unwritable`.
@@ -226,7 +250,9 @@ def _apply_entry(known: dict[str, KnownWorkflow], entry: Acknowledgement) -> Non
     if entry.kind == "removed":
         known.pop(entry.path, None)
         return
-    old = known.pop(entry.previous_path, None) if entry.previous_path else known.get(entry.path)
+    old = known.get(entry.path)
+    if entry.previous_path:
+        old = known.pop(entry.previous_path, None)
     known[entry.path] = _build_known(entry, (), old)
 
 
@@ -250,42 +276,48 @@ def _build_entry(
     return Acknowledgement(at=at, kind=kind, path=shown, source=file.source, sha256=sha256, cycle=cycle, raw_path=raw)
 
 
-def _build_removal(path: str, item: KnownWorkflow, *, at: str, cycle: str) -> Acknowledgement:
+def _build_removal(path: str, workflow: KnownWorkflow, *, at: str, cycle: str) -> Acknowledgement:
     return Acknowledgement(
-        at=at, kind="removed", path=path, source=item.source, sha256=item.sha256, cycle=cycle, raw_path=item.raw_path
+        at=at,
+        kind="removed",
+        path=path,
+        source=workflow.source,
+        sha256=workflow.sha256,
+        cycle=cycle,
+        raw_path=workflow.raw_path,
     )
 
 
 def _match_renames(
-    fresh: list[Acknowledgement], now: dict[str, KnownWorkflow], lost: dict[str, KnownWorkflow]
-) -> list[Acknowledgement]:
-    by_hash: dict[str, list[str]] = {}
-    for path, item in lost.items():
-        by_hash.setdefault(item.sha256, []).append(path)
-    result = []
-    for entry in fresh:
-        candidates = by_hash.get(entry.sha256) if entry.kind == "new" else None
-        if not candidates:
-            result.append(entry)
+    added: list[Acknowledgement], listed: dict[str, KnownWorkflow], removed: dict[str, KnownWorkflow]
+) -> None:
+    """Turn each new file with the content of a removed one into a rename, in place in all three."""
+    paths_by_hash: dict[str, list[str]] = {}
+    for path, workflow in removed.items():
+        paths_by_hash.setdefault(workflow.sha256, []).append(path)
+    for position, entry in enumerate(added):
+        candidates = paths_by_hash.get(entry.sha256)
+        if entry.kind != "new" or not candidates:
             continue
-        # Of several files with this content, the one that kept its own name most likely moved.
+        # Of several removed files with this content, the one with the same file name most likely moved.
         name = os.path.basename(entry.path)
         previous = next((path for path in candidates if os.path.basename(path) == name), candidates[0])
         candidates.remove(previous)
-        old = lost.pop(previous)
+        old = removed.pop(previous)
         renamed = msgspec.structs.replace(entry, kind="renamed", previous_path=previous)
-        now[entry.path] = _build_known(renamed, now[entry.path].signature, old)
-        result.append(renamed)
-    return result
+        listed[entry.path] = _build_known(renamed, listed[entry.path].signature, old)
+        added[position] = renamed
 
 
-def _get_device(item: KnownWorkflow) -> int | None:
-    return item.signature[0] if item.signature else None
+def _get_device(workflow: KnownWorkflow) -> int | None:
+    return workflow.signature[0] if workflow.signature else None
 
 
 def decode_path(shown: str, raw_path: str | None) -> str:
-    """Return the path that a file can be opened under, from its shown form and its bytes in hexadecimal."""
-    return os.fsdecode(bytes.fromhex(raw_path)) if raw_path else shown
+    """Return the real path of a file, from its shown form and its bytes in hexadecimal."""
+    if raw_path:
+        return os.fsdecode(bytes.fromhex(raw_path))
+    return shown
 
 
 def _get_size(path: Path) -> int:

@@ -54,7 +54,7 @@ def test_file_changed_before_judging_waits_for_the_next_cycle(host: Host) -> Non
     assert host.entry("a.json").status == "MISSING"
 
 
-def test_a_file_that_goes_before_it_is_read_is_in_no_report(host: Host) -> None:
+def test_file_deleted_before_reading_is_in_no_report(host: Host) -> None:
     path = host.write("a.json")
     host.write("b.json", lora="x.safetensors")
     result = cycle_with(host, path.unlink)
@@ -82,7 +82,7 @@ def test_each_file_has_one_entry_in_path_order(host: Host) -> None:
     assert len(set(found)) == 4
 
 
-def test_a_file_keeps_its_label_when_its_root_is_renamed(host: Host) -> None:
+def test_source_label_survives_renaming_the_root(host: Host) -> None:
     host.write("a.json")
     host.roots = (WatchedRoot(host.workflows, "first"),)
     host.cycle()

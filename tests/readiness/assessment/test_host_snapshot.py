@@ -42,7 +42,7 @@ def test_an_unchanged_host_has_the_same_fingerprint(host: Host) -> None:
     assert fingerprint(host) == first
 
 
-def test_a_model_a_pack_a_version_or_a_map_changes_it(host: Host) -> None:
+def test_model_pack_version_or_class_map_changes_the_fingerprint(host: Host) -> None:
     seen = [fingerprint(host)]
     host.model("loras/a.safetensors")
     seen.append(fingerprint(host))
@@ -61,7 +61,7 @@ def test_a_model_a_pack_a_version_or_a_map_changes_it(host: Host) -> None:
     assert len(set(seen)) == len(seen)
 
 
-def test_where_new_models_belong_changes_it(host: Host) -> None:
+def test_target_folder_changes_the_fingerprint(host: Host) -> None:
     yaml = host.comfyui / "extra_model_paths.yaml"
     (host.folder / "disk").mkdir()
     seen = set()
@@ -71,7 +71,7 @@ def test_where_new_models_belong_changes_it(host: Host) -> None:
     assert len(seen) == 2
 
 
-def test_folders_of_loaders_that_packs_bring_are_looked_into(host: Host) -> None:
+def test_model_folders_of_pack_loaders_are_scanned(host: Host) -> None:
     folder = host.pack("MyNode")
     source = (
         "import folder_paths\n"
@@ -91,7 +91,7 @@ def test_folders_of_loaders_that_packs_bring_are_looked_into(host: Host) -> None
         assert "my_models" not in view.inventory.folders
 
 
-def test_a_base_directory_without_the_program_has_no_core_classes(host: Host) -> None:
+def test_base_directory_without_nodes_py_has_no_core_classes(host: Host) -> None:
     request = host.request(installation=Installation(root=host.comfyui, version=None, base=host.comfyui))
     for name in ("main.py", "nodes.py"):
         os.unlink(host.comfyui / name)
@@ -104,7 +104,7 @@ def test_a_base_directory_without_the_program_has_no_core_classes(host: Host) ->
     assert node is None or node.state == "unknown"
 
 
-def test_what_cannot_be_looked_at_is_a_problem(host: Host) -> None:
+def test_unreadable_folders_are_problems(host: Host) -> None:
     (host.comfyui / "extra_model_paths.yaml").write_text("a: [\n")
     (host.comfyui / "models" / "loras").symlink_to("loras")
     with looked(host) as view:

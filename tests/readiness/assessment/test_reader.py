@@ -37,7 +37,7 @@ def picture(keyword: str = "workflow", text: bytes | None = None) -> bytes:
     return build_png_with_text(keyword, graph() if text is None else text)
 
 
-def test_a_picture_and_a_file_of_the_same_workflow_are_one_content(tmp_path: Path) -> None:
+def test_picture_and_json_of_one_workflow_have_the_same_hash(tmp_path: Path) -> None:
     read = reader()
     first = read.hash_file(str(put(tmp_path / "a.json", graph())))
     assert first is not None
@@ -45,7 +45,7 @@ def test_a_picture_and_a_file_of_the_same_workflow_are_one_content(tmp_path: Pat
     assert read.facts(first, "/nowhere") is not None
 
 
-def test_pictures_without_a_workflow_are_left_out_and_opened_once(tmp_path: Path) -> None:
+def test_pictures_without_a_workflow_are_excluded_and_opened_once(tmp_path: Path) -> None:
     put(tmp_path / "plain.png", picture("Author"))
     put(tmp_path / "a.png", picture())
     put(tmp_path / "prompt.png", picture("prompt", b'{"1": {"class_type": "X", "inputs": {}}}'))
@@ -63,7 +63,7 @@ def test_pictures_without_a_workflow_are_left_out_and_opened_once(tmp_path: Path
     assert second.read == 0
 
 
-def test_what_is_known_to_be_a_workflow_is_not_opened(tmp_path: Path) -> None:
+def test_known_workflow_is_not_opened(tmp_path: Path) -> None:
     put(tmp_path / "a.png", picture("Author"))
     (file,) = listed(tmp_path)
     read = reader()
@@ -71,7 +71,7 @@ def test_what_is_known_to_be_a_workflow_is_not_opened(tmp_path: Path) -> None:
     assert read.read == 0
 
 
-def test_a_broken_picture_is_a_file_that_holds_no_workflow(tmp_path: Path) -> None:
+def test_broken_picture_gives_failed_facts(tmp_path: Path) -> None:
     path = put(tmp_path / "a.png", picture()[:60])
     read = reader()
     (file,) = read.exclude_plain_media(listed(tmp_path), known=())
@@ -84,7 +84,7 @@ def test_a_broken_picture_is_a_file_that_holds_no_workflow(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("name", "container"), [("a.json", "json"), ("a.txt", "json")])
-def test_a_file_above_the_limit_is_hashed_and_not_parsed(tmp_path: Path, name: str, container: str) -> None:
+def test_file_above_the_limit_is_hashed_but_not_parsed(tmp_path: Path, name: str, container: str) -> None:
     path = put(tmp_path / name, b" " * (1 << 20) + graph())
     read = reader()
     sha256 = read.hash_file(str(path))
@@ -95,16 +95,16 @@ def test_a_file_above_the_limit_is_hashed_and_not_parsed(tmp_path: Path, name: s
     assert (facts.container, facts.failure.code) == (container, "file-too-large")
 
 
-def test_a_file_that_cannot_be_opened_gives_its_reason(tmp_path: Path) -> None:
+def test_unopenable_file_gives_its_reason(tmp_path: Path) -> None:
     read = reader()
     for name in ("gone.json", "gone.png"):
         path = str(tmp_path / name)
         assert read.hash_file(path) is None
-        assert "No such file" in read.reason(path)
-    assert read.reason("/never asked") == "The file cannot be read."
+        assert "No such file" in read.describe_failure(path)
+    assert read.describe_failure("/never asked") == "The file cannot be read."
 
 
-def test_a_file_that_goes_while_it_is_looked_at_is_no_crash(tmp_path: Path) -> None:
+def test_file_deleted_during_the_scan_is_reported(tmp_path: Path) -> None:
     put(tmp_path / "a.png", picture())
     put(tmp_path / "b.png", picture())
     files = listed(tmp_path)
@@ -112,12 +112,12 @@ def test_a_file_that_goes_while_it_is_looked_at_is_no_crash(tmp_path: Path) -> N
     (tmp_path / "b.png").write_bytes(picture("Author"))
     read = reader()
     assert read.hash_file(files[1].path) is None
-    assert "carries no workflow any more" in read.reason(files[1].path)
+    assert "no longer contains a workflow" in read.describe_failure(files[1].path)
     assert [file.path for file in read.exclude_plain_media(files, known=())] == [files[0].path]
     assert read.hash_file(files[0].path) is None
 
 
-def test_a_file_that_changed_since_its_hash_has_no_facts(tmp_path: Path) -> None:
+def test_file_changed_since_hashing_has_no_facts(tmp_path: Path) -> None:
     path = put(tmp_path / "a.json", graph())
     sha256 = reader().hash_file(str(path))
     assert sha256 is not None
@@ -125,7 +125,7 @@ def test_a_file_that_changed_since_its_hash_has_no_facts(tmp_path: Path) -> None
     assert reader().facts(sha256, str(path)) is None
 
 
-def test_what_was_read_is_kept_until_the_knowledge_changes(tmp_path: Path) -> None:
+def test_facts_are_kept_until_the_loader_table_changes(tmp_path: Path) -> None:
     path = put(tmp_path / "a.json", graph())
     index = WorkflowIndex(open_memory_database())
     first = reader(index)
@@ -138,7 +138,7 @@ def test_what_was_read_is_kept_until_the_knowledge_changes(tmp_path: Path) -> No
     assert index.facts("other knowledge") == {}
 
 
-def test_a_damaged_row_is_read_again_from_the_file(tmp_path: Path) -> None:
+def test_damaged_row_is_read_again_from_the_file(tmp_path: Path) -> None:
     path = put(tmp_path / "a.json", graph())
     index = WorkflowIndex(open_memory_database())
     first = reader(index)
@@ -153,7 +153,7 @@ def test_a_damaged_row_is_read_again_from_the_file(tmp_path: Path) -> None:
     assert decode_facts(b"{") is None
 
 
-def test_a_reader_without_an_index_keeps_nothing(tmp_path: Path) -> None:
+def test_reader_without_an_index_stores_nothing(tmp_path: Path) -> None:
     read = reader()
     read.hash_file(str(put(tmp_path / "a.json", graph())))
     read.save()
@@ -164,7 +164,7 @@ def database(tmp_path: Path) -> Database:
     return open_database(tmp_path / "index.sqlite")
 
 
-def test_verdicts_of_another_host_are_forgotten(database: Database) -> None:
+def test_verdicts_of_another_host_are_deleted(database: Database) -> None:
     with closing(database):
         index = WorkflowIndex(database)
         ready = WorkflowVerdict(status=WorkflowStatus.READY, container="json")
@@ -174,7 +174,7 @@ def test_verdicts_of_another_host_are_forgotten(database: Database) -> None:
         assert (index.verdicts("one"), index.verdicts("two")) == ({}, {"b": ready})
 
 
-def test_a_damaged_verdict_is_left_out(database: Database) -> None:
+def test_damaged_verdict_is_ignored(database: Database) -> None:
     with closing(database):
         index = WorkflowIndex(database)
         ready = WorkflowVerdict(status=WorkflowStatus.READY, container="json")
@@ -183,7 +183,7 @@ def test_a_damaged_verdict_is_left_out(database: Database) -> None:
         assert index.verdicts("one") == {"b": ready}
 
 
-def test_signatures_of_any_size_are_kept(database: Database) -> None:
+def test_signatures_of_any_size_are_stored(database: Database) -> None:
     with closing(database):
         index = WorkflowIndex(database)
         signatures = {(2**64 - 1, 2**63, 5, 6), (1, 2, 3, 4)}
@@ -193,7 +193,7 @@ def test_signatures_of_any_size_are_kept(database: Database) -> None:
         assert [to_signed(2**63 - 1), to_signed(2**63), to_signed(2**64 - 1)] == [2**63 - 1, -(2**63), -1]
 
 
-def test_trouble_with_the_database_costs_only_the_memory(tmp_path: Path, database: Database) -> None:
+def test_database_error_is_reported_and_facts_stay_usable(tmp_path: Path, database: Database) -> None:
     index = WorkflowIndex(database)
     database.close()
     path = put(tmp_path / "a.json", graph())

@@ -40,7 +40,7 @@ def test_files_are_found_in_all_folders_in_path_order(tmp_path: Path) -> None:
     assert found.problems == ()
 
 
-def test_a_file_carries_what_changes_when_it_is_written(tmp_path: Path) -> None:
+def test_signature_changes_when_the_file_is_written(tmp_path: Path) -> None:
     path = make(tmp_path / "w.json", "12345")
     status = path.stat()
     (file,) = listing(tmp_path).files
@@ -59,7 +59,7 @@ def test_a_root_may_be_a_single_file_of_any_ending(tmp_path: Path) -> None:
     assert names(listing(path), tmp_path) == ["w.txt"]
 
 
-def test_a_root_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+def test_missing_root_is_a_problem(tmp_path: Path) -> None:
     make(tmp_path / "w.json")
     found = listing(tmp_path / "absent", tmp_path)
     assert len(found.files) == 1
@@ -67,7 +67,7 @@ def test_a_root_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert listing(Path("nul\0")).problems
 
 
-def test_a_fifo_a_link_to_nowhere_and_a_device_are_problems(tmp_path: Path) -> None:
+def test_fifo_broken_link_and_device_are_problems(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "nowhere.json").symlink_to("absent")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
@@ -96,7 +96,7 @@ def test_a_linked_folder_is_entered(tmp_path: Path) -> None:
     assert names(listing(tmp_path / "root"), tmp_path) == ["root/link/w.json"]
 
 
-def test_a_name_that_is_no_utf8_is_found_and_shown_escaped(tmp_path: Path) -> None:
+def test_name_outside_utf8_is_listed_and_shown_escaped(tmp_path: Path) -> None:
     make(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")))
     os.mkfifo(os.fsencode(tmp_path) + b"/\xfe\n.json")
     found = listing(tmp_path)
@@ -115,7 +115,7 @@ def test_a_forbidden_folder_is_a_problem_and_its_files_are_not_gone(tmp_path: Pa
         path.parent.chmod(0o755)
 
 
-def test_comfyuis_own_workflow_folders_are_the_default_roots(tmp_path: Path) -> None:
+def test_user_workflow_folders_are_the_default_roots(tmp_path: Path) -> None:
     for name in ("default/workflows/", "ann/workflows/", "bob/"):
         (tmp_path / "user" / name).mkdir(parents=True)
     make(tmp_path / "user" / "file")
@@ -141,7 +141,7 @@ def test_a_file_of_a_missing_root_is_not_gone(tmp_path: Path) -> None:
     assert not is_gone(str(tmp_path / "disk" / "a" / "w.json"), roots)
 
 
-def test_a_file_behind_a_link_that_leads_nowhere_is_not_gone(tmp_path: Path) -> None:
+def test_file_behind_a_broken_link_is_not_gone(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("unmounted")
     (tmp_path / "w.json").symlink_to("unmounted.json")
     (tmp_path / "loop.json").symlink_to("loop.json")
@@ -160,7 +160,7 @@ def test_an_empty_folder_of_another_device_than_before_is_an_unmounted_disk(tmp_
     assert is_gone(str(tmp_path / "w.json"), roots, device=here + 1)
 
 
-def test_a_mounted_disk_that_was_emptied_has_lost_its_files() -> None:
+def test_files_of_an_emptied_mounted_disk_are_gone() -> None:
     mounted = next((path for path in (Path("/dev/mqueue"), Path("/dev/shm")) if is_empty_mount(path)), None)  # noqa: S108
     if mounted is None:
         pytest.skip("this machine has no empty mounted folder to look at")
@@ -171,19 +171,19 @@ def is_empty_mount(path: Path) -> bool:
     return path.is_mount() and not os.listdir(path)
 
 
-def test_a_single_file_root_is_gone_when_its_folder_can_be_looked_at(tmp_path: Path) -> None:
+def test_single_file_root_is_gone_when_its_folder_is_readable(tmp_path: Path) -> None:
     path = tmp_path / "w.json"
     assert is_gone(str(path), [WatchedRoot(path, "x")])
     far = tmp_path / "unmounted" / "w.json"
     assert not is_gone(str(far), [WatchedRoot(far, "x")])
 
 
-def test_a_file_that_no_root_watches_any_more_is_gone(tmp_path: Path) -> None:
+def test_file_under_no_root_is_gone(tmp_path: Path) -> None:
     assert is_gone(str(make(tmp_path / "w.json")), [WatchedRoot(tmp_path / "other", "x")])
     assert is_gone("/anywhere.json", [])
 
 
-def test_what_is_there_but_was_not_listed_is_no_workflow_any_more(tmp_path: Path) -> None:
+def test_existing_but_unlisted_path_is_gone(tmp_path: Path) -> None:
     make(tmp_path / "picture.png")
     (tmp_path / "w.json").mkdir()
     for name in ("picture.png", "w.json"):

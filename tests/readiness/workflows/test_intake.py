@@ -78,7 +78,7 @@ class Host:
             list_workflows(roots, suffixes=frozenset({".json"})).files,
             before,
             hash_file=hash_file,
-            gone=lambda path, device: is_gone(path, roots, device=device),
+            is_gone=lambda path, device: is_gone(path, roots, device=device),
             at=AT.format(self.cycles % 60),
             cycle=f"c{self.cycles}",
         )
@@ -120,7 +120,7 @@ def test_a_changed_file_is_updated(host: Host) -> None:
     assert host.cycle() == [("updated", "a.json")]
 
 
-def test_a_file_that_was_only_touched_is_not_acknowledged_and_hashed_once(host: Host) -> None:
+def test_touched_file_is_hashed_once_and_not_acknowledged(host: Host) -> None:
     path = host.write("a.json", "1")
     host.cycle()
     os.utime(path, ns=(1, 1))
@@ -140,7 +140,7 @@ def test_a_renamed_file_is_renamed(host: Host) -> None:
     assert host.cycle(hash_file=forbidden) == []
 
 
-def test_a_renamed_file_keeps_what_was_known_of_it(host: Host) -> None:
+def test_renamed_file_keeps_its_history(host: Host) -> None:
     path = host.write("a.json", "1")
     host.cycle()
     known = {key: msgspec.structs.replace(item, last_resolved_at="then") for key, item in host.known().items()}
@@ -160,7 +160,7 @@ def test_a_removed_file_is_removed_and_may_come_back(host: Host) -> None:
     assert host.cycle() == [("new", "a.json")]
 
 
-def test_a_file_that_moved_between_folders_keeps_its_name_among_equal_ones(host: Host) -> None:
+def test_rename_prefers_the_candidate_with_the_same_file_name(host: Host) -> None:
     for name in ("a.json", "b.json"):
         host.write(name, "same")
     host.cycle()
@@ -172,7 +172,7 @@ def test_a_file_that_moved_between_folders_keeps_its_name_among_equal_ones(host:
         assert os.path.basename(entry.previous_path or "") == os.path.basename(entry.path)
 
 
-def test_two_files_of_equal_content_are_two_workflows(host: Host) -> None:
+def test_files_of_equal_content_are_separate_workflows(host: Host) -> None:
     host.write("a.json", "same")
     host.cycle()
     host.write("b.json", "same")
@@ -181,7 +181,7 @@ def test_two_files_of_equal_content_are_two_workflows(host: Host) -> None:
     assert host.cycle() == [("removed", "a.json")]
 
 
-def test_a_file_that_takes_anothers_place_is_an_update(host: Host) -> None:
+def test_file_replacing_another_is_an_update(host: Host) -> None:
     host.write("a.json", "1")
     host.write("b.json", "2")
     host.cycle()
@@ -189,7 +189,7 @@ def test_a_file_that_takes_anothers_place_is_an_update(host: Host) -> None:
     assert sorted(host.cycle()) == [("removed", "a.json"), ("updated", "b.json")]
 
 
-def test_names_that_look_alike_are_different_files(host: Host) -> None:
+def test_names_that_look_alike_stay_separate(host: Host) -> None:
     host.write("a\n.json", "1")
     host.write("a\\n.json", "2")
     assert len(host.cycle()) == 2
@@ -197,7 +197,7 @@ def test_names_that_look_alike_are_different_files(host: Host) -> None:
     assert len(host.known()) == 2
 
 
-def test_an_unreadable_file_stays_what_it_was(host: Host) -> None:
+def test_unreadable_file_keeps_its_known_state(host: Host) -> None:
     path = host.write("a.json", "1")
     host.cycle()
     os.utime(path, ns=(1, 1))
@@ -207,7 +207,7 @@ def test_an_unreadable_file_stays_what_it_was(host: Host) -> None:
     assert host.cycle() == [("new", "b.json")]
 
 
-def test_a_root_that_vanished_removes_nothing(host: Host) -> None:
+def test_missing_root_removes_nothing(host: Host) -> None:
     host.write("a.json", "1")
     host.cycle()
     host.root.rename(host.folder / "unmounted")
@@ -216,7 +216,7 @@ def test_a_root_that_vanished_removes_nothing(host: Host) -> None:
     assert host.cycle(hash_file=forbidden) == []
 
 
-def test_a_mount_point_that_became_empty_removes_nothing(host: Host) -> None:
+def test_empty_mount_point_removes_nothing(host: Host) -> None:
     host.write("a.json", "1")
     host.cycle()
     known = {
@@ -244,7 +244,7 @@ def test_a_damaged_state_file_is_rebuilt_from_the_log(host: Host) -> None:
     assert host.cycle(hash_file=forbidden) == []
 
 
-def test_a_log_that_somebody_emptied_brings_no_second_acknowledgement(host: Host) -> None:
+def test_emptied_log_causes_no_second_acknowledgement(host: Host) -> None:
     host.write("a.json", "1")
     host.write("gone.json", "2")
     host.cycle()
@@ -257,7 +257,7 @@ def test_a_log_that_somebody_emptied_brings_no_second_acknowledgement(host: Host
     assert len(host.entries()) == 1
 
 
-def test_after_a_shortened_log_a_crash_still_acknowledges_once(host: Host) -> None:
+def test_crash_after_a_shortened_log_acknowledges_once(host: Host) -> None:
     for name in ("a.json", "b.json", "c.json"):
         host.write(name, name)
         host.cycle()
@@ -287,7 +287,7 @@ def test_log_that_is_not_a_regular_file_is_a_failure(host: Host) -> None:
         host.log.rmdir() if host.log.is_dir() else host.log.unlink()
 
 
-def test_torn_and_foreign_lines_are_passed_over(host: Host) -> None:
+def test_torn_and_foreign_lines_are_skipped(host: Host) -> None:
     host.write("a.json", "1")
     host.cycle()
     with host.log.open("ab") as stream:
@@ -348,7 +348,7 @@ def test_the_newest_entries_come_first_however_long_the_log(host: Host) -> None:
     assert read_last_entries(host.folder / "absent", 3) == []
 
 
-def test_a_rename_that_only_the_log_remembers_is_not_told_twice(host: Host) -> None:
+def test_rename_found_only_in_the_log_is_not_repeated(host: Host) -> None:
     path = host.write("a.json", "1")
     host.cycle()
     path.rename(host.root / "b.json")
