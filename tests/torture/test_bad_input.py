@@ -81,12 +81,12 @@ def check_mutations(host: Host, count: int) -> Counter[str]:
 
 
 @pytest.mark.slow
-def test_a_thousand_mutated_workflows_are_survived_and_reported(host: Host) -> None:
+def test_thousand_mutated_workflows_get_a_verdict(host: Host) -> None:
     assert check_mutations(host, 1000)["INVALID"] > 50
 
 
 @pytest.mark.torture
-def test_ten_thousand_mutated_workflows_are_survived_and_reported(host: Host) -> None:
+def test_ten_thousand_mutated_workflows_get_a_verdict(host: Host) -> None:
     verdicts = check_mutations(host, 10_000)
     print("10,000 mutated workflows:", dict(verdicts))  # noqa: T201 - a figure for whoever runs the torture suite
     assert verdicts["INVALID"] > 500
@@ -115,7 +115,7 @@ def html_of(markdown: str) -> str:
     return html
 
 
-def test_names_that_somebody_might_obey_stay_names(host: Host) -> None:
+def test_hostile_names_stay_inert_in_the_report(host: Host) -> None:
     for name in HOSTILE_NAMES:
         host.write(name, graph(lora=os.fsdecode(name).encode("utf-8", "replace").decode()))
     status = host.status()
@@ -144,7 +144,7 @@ def assert_inert(markdown: str, rows: int) -> None:
     assert "49" not in headings[0]
 
 
-def test_texts_of_a_workflow_that_somebody_might_obey_stay_texts(host: Host) -> None:
+def test_hostile_workflow_texts_stay_inert_in_the_report(host: Host) -> None:
     evil = "<script>alert(1)</script>|\x1b[2J`x`\n# [a](javascript:alert(1))\u202e\ud800"
     content = json.dumps(json.loads(graph(lora="A", last="B"))).replace('"A"', json.dumps(evil))
     host.write("a.json", content.replace('"B"', json.dumps(evil)).encode())
@@ -157,7 +157,7 @@ def test_texts_of_a_workflow_that_somebody_might_obey_stay_texts(host: Host) -> 
     host.report()
 
 
-def test_a_fifo_a_loop_a_device_and_a_socket_are_survived(host: Host) -> None:
+def test_fifo_loop_device_and_socket_are_reported(host: Host) -> None:
     host.write("a.json")
     os.mkfifo(host.workflows / "pipe.json")
     os.mkfifo(host.workflows / "pipe.png")
@@ -178,7 +178,7 @@ def test_a_fifo_a_loop_a_device_and_a_socket_are_survived(host: Host) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read folders of mode 000")
-def test_an_unreadable_folder_and_file_are_survived_and_reported(host: Host) -> None:
+def test_unreadable_folder_and_file_are_reported(host: Host) -> None:
     host.write("a.json")
     closed = host.write("closed/b.json").parent
     locked = host.write("locked.json")
@@ -196,7 +196,7 @@ def test_an_unreadable_folder_and_file_are_survived_and_reported(host: Host) -> 
     assert "Permission denied" in by_name["locked.json"].problems[0].message
 
 
-def test_deeply_nested_files_are_invalid_with_a_reason(host: Host) -> None:
+def test_deeply_nested_file_is_invalid_with_a_reason(host: Host) -> None:
     host.write("list.json", b"[" * 100_000 + b"]" * 100_000)
     host.write("object.json", b'{"nodes":' * 100_000 + b"1" + b"}" * 100_000)
     host.write("open.json", b'{"a":[' * 100_000)
@@ -207,7 +207,7 @@ def test_deeply_nested_files_are_invalid_with_a_reason(host: Host) -> None:
 
 
 @pytest.mark.slow
-def test_a_file_of_200_mb_is_invalid_and_not_taken_into_memory(host: Host) -> None:
+def test_file_of_200_mb_is_invalid_and_not_loaded(host: Host) -> None:
     path = host.workflows / "large.json"
     with path.open("wb") as stream:
         stream.write(b'{"nodes": [')
@@ -227,7 +227,7 @@ def test_a_large_file_below_the_limit_is_read(host: Host) -> None:
 
 
 @pytest.mark.parametrize("suffix", ["png", "webp", "mp4", "webm", "flac", "mp3", "svg", "glb", "latent", "avif"])
-def test_media_files_that_are_none_are_survived(host: Host, suffix: str) -> None:
+def test_invalid_media_file_is_handled(host: Host, suffix: str) -> None:
     rng = repeatable(7)
     for n, content in enumerate((b"", b"\x00", b"{}", graph(), rng.randbytes(5000))):
         host.write(f"{n}.{suffix}", content)
@@ -237,7 +237,7 @@ def test_media_files_that_are_none_are_survived(host: Host, suffix: str) -> None
     assert host.cycle().record.read == 0
 
 
-def test_hostile_packs_and_models_are_survived(host: Host) -> None:
+def test_hostile_packs_and_models_are_handled(host: Host) -> None:
     packs = host.comfyui / "custom_nodes"
     put(packs / "deep" / "__init__.py", b"NODE_CLASS_MAPPINGS = " + b"[" * 50_000)
     put(packs / "bytes" / "__init__.py", bytes(range(256)) * 100)

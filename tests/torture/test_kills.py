@@ -106,7 +106,7 @@ def change_files(host: Host, turn: int, rng: random.Random) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_failpoint_of_a_cycle_is_survived(host: Host) -> None:
+def test_cycle_recovers_from_a_kill_at_every_failpoint(host: Host) -> None:
     hit = set()
     rng = repeatable(1)
     for turn, point in enumerate([*POINTS, *POINTS]):
@@ -120,7 +120,7 @@ def test_a_kill_at_every_failpoint_of_a_cycle_is_survived(host: Host) -> None:
 
 
 @pytest.mark.slow
-def test_a_kill_at_every_single_write_of_a_cycle_is_survived(host: Host) -> None:
+def test_cycle_recovers_from_a_kill_at_every_write(host: Host) -> None:
     """The first cycle of a home makes every file; it is killed at each rename, append and commit in turn."""
     host.cycle()
     rng = repeatable(2)
@@ -182,20 +182,20 @@ def report_time(host: Host) -> int:
 
 
 @pytest.mark.slow
-def test_kills_at_random_moments_are_survived(host: Host) -> None:
+def test_cycle_recovers_from_random_kills(host: Host) -> None:
     assert kill_often(host, 15)["killed"] == 15
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(3000)
-def test_five_hundred_kills_at_random_moments_are_survived(host: Host) -> None:
+def test_cycle_recovers_from_five_hundred_random_kills(host: Host) -> None:
     figures = kill_often(host, 500)
     print(figures)  # noqa: T201 - figures for whoever runs the torture suite
     assert figures["acknowledged before the kill"] >= 20
     assert figures["with a report of its own"] >= 5
 
 
-def test_a_second_writer_is_turned_away_while_a_cycle_is_stopped(host: Host) -> None:
+def test_second_cycle_is_skipped_while_a_cycle_is_suspended(host: Host) -> None:
     """A cycle that hangs keeps its lock; one that was killed does not."""
     with host.started("--run-cycle", COMFYWATCHMAN_FAILPOINTS="cycle.after_intake=sleep:60") as process:
         while not host.layout.intake_log.exists():
