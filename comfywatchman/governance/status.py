@@ -12,11 +12,7 @@ from comfywatchman.governance.environments import generation, snapshot
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import NodeRegistry, Transaction, TransactionStatus
-
-PENDING: Final[frozenset[TransactionStatus]] = frozenset(
-    {"running", "completed", "resolved", "needs_resolution", "promote_failed"}
-)
-"""Statuses of transactions that are not over."""
+from comfywatchman.governance.store.status_policy import PENDING_STATUSES
 
 _RECENT: Final = 8
 
@@ -93,7 +89,7 @@ def read_status(context: GovContext) -> GovStatus:
         packages=len(mark.packages) if mark else 0,
         nodes=read_node_summaries(layout),
         transactions_total=len(lines),
-        pending=sum(line.status in PENDING for line in lines),
+        pending=sum(line.status in PENDING_STATUSES for line in lines),
         recent=tuple(lines[:_RECENT]),
         snapshots=len(snapshot.read_all(layout)),
         note=context.note,

@@ -13,13 +13,6 @@ if TYPE_CHECKING:
     from comfywatchman.governance.store.records import ConflictReport, Transaction
 
 _MAX_SHOWN: Final = 8
-_NEXT: Final = {
-    "completed": "Next: gov tx promote {txid}, or gov tx abort {txid}",
-    "resolved": "Next: gov tx promote {txid}",
-    "failed": "Look: gov tx inspect {txid}. To promote it all the same: gov tx promote {txid} --allow-failed-run",
-    "needs_resolution": "Next: gov resolve {txid}, or with --pin PACKAGE==VERSION; then gov tx promote {txid}",
-    "promote_failed": "Production is as it was. When that is mended: gov resolve {txid}, then gov tx promote {txid}",
-}
 
 
 @click.command(cls=GovCommand)
@@ -201,8 +194,10 @@ def _print_transaction(one: Transaction) -> None:
 
 def print_next_step(one: Transaction) -> None:
     """Print the command that comes next for a transaction."""
-    if one.status in _NEXT:
-        click.echo(_NEXT[one.status].format(txid=one.txid))
+    from comfywatchman.governance.store.status_policy import describe_next_step
+
+    if step := describe_next_step(one.status, one.txid):
+        click.echo(step)
 
 
 def _summarize(one: Transaction) -> dict[str, object]:

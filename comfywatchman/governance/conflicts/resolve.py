@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import msgspec
 from packaging.requirements import InvalidRequirement, Requirement
@@ -20,13 +19,12 @@ from comfywatchman.governance.nodes import registry as node_registry
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.lock_file import parse_freeze_lines
 from comfywatchman.governance.store.records import ConflictReport, PromotionPlan, RequirementEdge, Transaction
+from comfywatchman.governance.store.status_policy import is_allowed
 from comfywatchman.governance.store.truth import Override
 from comfywatchman.governance.transactions import promotion, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.uv import overrides
 from comfywatchman.governance.uv.client import UvResult
-
-_RESOLVABLE: Final = frozenset({"needs_resolution", "promote_failed", "resolved"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +86,7 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
 
 
 def _require_resolvable(tried: Transaction) -> PromotionPlan:
-    if tried.status not in _RESOLVABLE:
+    if not is_allowed("resolve", tried.status):
         raise Failure(
             "gov-transaction-state",
             f"The transaction {tried.txid} is {tried.status}; only one that met a conflict is resolved.",

@@ -29,6 +29,7 @@ from comfywatchman.governance.store.records import (
     RegisteredNode,
     Transaction,
 )
+from comfywatchman.governance.store.status_policy import describe_next_step, is_allowed
 from comfywatchman.governance.store.truth import parse_overrides
 from comfywatchman.governance.transactions import candidate, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes, find_torch_mismatches
@@ -141,12 +142,14 @@ def require_fresh(ground: GovContext, tried: Transaction) -> None:
 
 
 def _require_status(tried: Transaction, consent: Consent) -> None:
-    allowed = {"completed", "resolved"} | ({"failed"} if consent.allow_failed_run else set())
-    if tried.status not in allowed:
+    allowed = is_allowed("promote", tried.status)
+    if consent.allow_failed_run:
+        allowed = allowed or is_allowed("promote_failed_run", tried.status)
+    if not allowed:
         raise Failure(
             "gov-transaction-state",
             f"The transaction {tried.txid} is {tried.status}; only one that is completed or resolved is promoted.",
-            hint=_next_step_hint(tried),
+            hint=describe_next_step(tried.status, tried.txid) or f"Try it again: gov tx run {tried.node_id}",
         )
     if tried.promotion_plan is None:
         raise Failure(
@@ -308,16 +311,6 @@ def _record_failure(ground: GovContext, tried: Transaction, consent: Consent, er
 
 def _parse_packages(freeze: tuple[str, ...]) -> tuple[InstalledPackage, ...]:
     return tuple(InstalledPackage(one.name, one.version) for one in parse_freeze(freeze).values() if one.version)
-
-
-def _next_step_hint(tried: Transaction) -> str:
-    again = f"Try it again: gov tx run {tried.node_id}"
-    steps = {
-        "failed": f"See what failed: gov tx inspect {tried.txid}. To promote it all the same: --allow-failed-run.",
-        "needs_resolution": f"Pin versions: gov resolve {tried.txid} --pin package==version",
-        "promote_failed": f"When its reason is mended: gov resolve {tried.txid}, then promote; or {again.lower()}",
-    }
-    return steps.get(tried.status, again)
 
 
 def _approval_failure(txid: str, impact: tuple[str, ...]) -> Failure:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store.records import Operation
+from comfywatchman.governance.store.status_policy import is_allowed
 from comfywatchman.governance.transactions import transaction
 
 
@@ -17,6 +18,6 @@ def remove_node(ground: GovContext, node_id: str, *, purge_code: bool = False) -
     operation = registry.unregister(ground, node_id, purge_code=purge_code)
     transaction.mark_interrupted(ground)
     for one in transaction.read_all(ground.layout):
-        if one.node_id == node_id and one.status not in transaction.CLOSED_STATUSES:
+        if one.node_id == node_id and is_allowed("abort", one.status):
             transaction.abort(ground, one.txid)
     return operation

@@ -34,8 +34,8 @@ from comfywatchman.governance.store.records import (
     PackageDiff,
     RegisteredNode,
     Transaction,
-    TransactionStatus,
 )
+from comfywatchman.governance.store.status_policy import CLOSED_STATUSES, is_allowed
 from comfywatchman.governance.transactions import candidate
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.transactions.plan import build_plan, find_closure, parse_freeze
@@ -43,8 +43,6 @@ from comfywatchman.governance.trial.trial import Judge, evaluate_candidate
 
 _MAX_TRANSACTIONS: Final = 200
 _MAX_CANDIDATES: Final = 3
-CLOSED_STATUSES: Final[frozenset[TransactionStatus]] = frozenset({"promoted", "aborted"})
-"""Where a transaction stands when nothing more can come of it."""
 
 _INTERRUPTED: Final = "The run was cut off before its end. Try again: gov tx run {node_id}"
 
@@ -147,7 +145,7 @@ def abort(ground: GovContext, txid: str) -> Transaction:
     """
     mark_interrupted(ground)
     transaction = read(ground.layout, txid)
-    if transaction.status in CLOSED_STATUSES:
+    if not is_allowed("abort", transaction.status):
         raise Failure(
             "gov-transaction-state",
             f"The transaction {txid} is {transaction.status} and cannot be aborted.",
