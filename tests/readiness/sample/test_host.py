@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from PIL import Image
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.install import is_comfyui, read_version
@@ -18,7 +17,7 @@ from comfywatchman.readiness.sample.host import (
     find_declared_models,
     find_installed_templates,
 )
-from comfywatchman.readiness.sample.workflows import build_sample_workflows, build_text_to_image
+from comfywatchman.readiness.sample.workflows import build_text_to_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,23 +156,6 @@ def test_unsafe_or_invalid_declaration_is_ignored(graph: object) -> None:
 def test_a_declaration_inside_a_subgraph_is_found() -> None:
     graph = {"definitions": {"subgraphs": [declaring("loras", "deep/x.safetensors")]}}
     assert [str(path) for path in find_declared_models(graph)] == ["loras/deep/x.safetensors"]
-
-
-def test_png_contains_the_workflow_in_a_text_chunk(tmp_path: Path) -> None:
-    path = tmp_path / "picture.png"
-    path.write_bytes(build_sample_workflows()["11 inside a picture.png"])
-    with Image.open(path) as picture:
-        picture.load()
-        assert json.loads(picture.info["workflow"]) == json.loads(json.dumps(build_text_to_image()))
-
-
-def test_both_ends_of_each_sample_link_agree() -> None:
-    graph = build_text_to_image(lora="x.safetensors")
-    nodes = {node["id"]: node for node in graph["nodes"]}
-    for link, origin, slot, target, place, kind in graph["links"]:
-        assert link in nodes[origin]["outputs"][slot]["links"]
-        assert nodes[target]["inputs"][place]["link"] == link
-        assert nodes[target]["inputs"][place]["type"] == kind
 
 
 def test_installed_templates_are_found_without_importing_them() -> None:

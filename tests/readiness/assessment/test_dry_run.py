@@ -1,0 +1,67 @@
+"""Judging files without a cycle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
+from comfywatchman.readiness.states import WorkflowStatus
+from tests.hosts import Host, graph, tree
+from tests.model_files import put
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
+
+
+def scan(host: Host, *paths: Path) -> DryRunResult:
+    request = host.request()
+    return scan_files(paths, installation=host.installation, settings=request.settings, layout=host.layout)
+
+
+def statuses(result: DryRunResult) -> dict[str, WorkflowStatus]:
+    return {Path(workflow.path).name: workflow.verdict.status for workflow in result.workflows}
+
+
+def test_dry_run_judges_files_and_folders(host: Host, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    put(folder / "ready.json", graph())
+    lora = put(tmp_path / "lora.json", graph(lora="absent.safetensors"))
+    result = scan(host, folder, lora)
+    assert statuses(result) == {"ready.json": WorkflowStatus.READY, "lora.json": WorkflowStatus.MISSING}
+    assert result.problems == ()
+
+
+def test_dry_run_writes_nothing(host: Host, tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", graph())
+    before = tree(tmp_path)
+    scan(host, path)
+    assert tree(tmp_path) == before
+
+
+def test_required_input_file_makes_a_workflow_missing(host: Host, tmp_path: Path) -> None:
+    prompt = {
+        "1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}},
+        "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0]}},
+    }
+    path = put(tmp_path / "a.json", json.dumps(prompt).encode())
+    host.set(workflows__require_inputs=False)
+    assert statuses(scan(host, path)) == {"a.json": WorkflowStatus.READY}
+    host.set(workflows__require_inputs=True)
+    result = scan(host, path)
+    assert statuses(result) == {"a.json": WorkflowStatus.MISSING}
+    assert [missing.name for missing in result.missing_inputs[result.workflows[0].sha256]] == ["me.png"]
+
+
+def test_unreadable_file_is_a_problem(host: Host, tmp_path: Path) -> None:
+    link = tmp_path / "a.json"
+    link.symlink_to("/proc/self/mem")  # a regular file for stat, but reading it fails even for root
+    result = scan(host, link, tmp_path / "absent.json")
+    assert result.workflows == ()
+    assert len(result.problems) == 2
+    assert "workflow root cannot be read" in result.problems[0]
+    assert "cannot be read" in result.problems[1]
