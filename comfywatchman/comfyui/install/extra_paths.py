@@ -1,4 +1,4 @@
-"""ComfyUI's extra_model_paths.yaml: further folders for models, read by ComfyUI's own rules."""
+"""Read ComfyUI's extra_model_paths.yaml, which names further model folders, with ComfyUI's own rules."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class ExtraPath:
     """One line of an extra_model_paths.yaml.
 
     Attributes:
-        folder: The model folder's name as written there, aliases included (`unet`, `clip`).
-        directory: Where to look, absolute and normalised.
-        is_default: Looked at before all others, and written to.
+        folder: The model folder's name as written there; it may be an alias (`unet`, `clip`).
+        directory: The directory with the models, absolute and normalised.
+        is_default: ComfyUI searches this directory first, and writes to it.
     """
 
     folder: str
@@ -32,34 +32,35 @@ class ExtraPath:
 
 
 class _InvalidExtraPaths(Exception):
-    """What ComfyUI would stumble over, in words."""
+    """The reason why ComfyUI could not read the file."""
 
 
 def read_extra_paths(path: Path) -> tuple[ExtraPath, ...]:
     """Read one file with the rules of ComfyUI 0.33 (`utils/extra_config.py`).
 
-    `base_path` takes `~` and variables; a relative `base_path`, or a relative entry without one, starts at the file's
-    own folder; a value may hold several lines.
+    `base_path` may use `~` and environment variables. A relative `base_path`, and a relative entry without one, is
+    relative to the file's folder. A value may hold several lines.
 
     Raises:
-        Failure: `comfyui-config-invalid` for everything on which ComfyUI refuses to start; nothing of the file counts.
+        Failure: `comfyui-config-invalid` for each file on which ComfyUI refuses to start.
     """
     try:
         document = _load_yaml(read_regular(path, max_bytes=_MAX_BYTES))
         return tuple(_parse_document(document, path.absolute().parent))
     except Failure as failure:
         raise _invalid_failure(path, failure.message) from failure
-    except _InvalidExtraPaths as wrong:
-        raise _invalid_failure(path, f"{wrong}.") from wrong
+    except _InvalidExtraPaths as error:
+        raise _invalid_failure(path, f"{error}.") from error
 
 
 def _load_yaml(content: bytes) -> Any:
     import yaml
 
+    # The loader in C is ten times as fast, but not in every build of PyYAML.
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
-    class Loader(base):  # type: ignore[misc]  # the base is chosen at run time
-        """A safe loader that stops before nested merge keys fill the memory."""
+    class GuardedLoader(base):  # type: ignore[misc]  # the base is chosen at run time
+        """A safe loader that stops before nested merge keys (`<<:`) fill the memory."""
 
         def flatten_mapping(self, node: Any) -> None:
             super().flatten_mapping(node)
@@ -67,29 +68,30 @@ def _load_yaml(content: bytes) -> Any:
                 raise yaml.YAMLError("it merges more keys than any real file has")
 
     try:
-        return yaml.load(content.decode("utf-8"), Loader=Loader)  # noqa: S506 - derived from the safe loader
+        return yaml.load(content.decode("utf-8"), Loader=GuardedLoader)  # noqa: S506 - derived from the safe loader
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _InvalidExtraPaths(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 def _parse_document(document: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
     if not isinstance(document, dict):
-        raise _InvalidExtraPaths("it holds no sections")
+        raise _InvalidExtraPaths("it has no sections")
     count = 0
     for section, settings in document.items():
         if settings is None:
             continue
-        for entry in _parse_section(str(section), settings, yaml_folder):
+        for extra_path in _parse_section(str(section), settings, yaml_folder):
             count += 1
             if count > _MAX_ENTRIES:
                 raise _InvalidExtraPaths(f"it names more than {_MAX_ENTRIES} folders")
-            yield entry
+            yield extra_path
 
 
 def _parse_section(name: str, settings: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
     if not isinstance(settings, dict):
-        raise _InvalidExtraPaths(f"section {name!r} holds no settings")
+        raise _InvalidExtraPaths(f"section {name!r} has no settings")
     base = _resolve_base_folder(name, settings, yaml_folder)
+    # ComfyUI takes any value that Python counts as true.
     is_default = bool(settings.get("is_default", False))
     for folder, lines in settings.items():
         if folder in {"base_path", "is_default"}:

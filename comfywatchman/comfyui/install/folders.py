@@ -1,10 +1,10 @@
-"""The model folders of one ComfyUI: their names, where they look, and what counts as a model there."""
+"""Resolve the model folders of a ComfyUI: their names, their directories, and which files count as models."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -17,7 +17,7 @@ from comfywatchman.comfyui.install.install import Installation
 
 CUSTOM_NODES: Final = "custom_nodes"
 _NOT_MODEL_FOLDERS: Final = frozenset({CUSTOM_NODES, "datasets", "download_model_base"})
-"""Names that an extra_model_paths.yaml may carry though no model is looked for there."""
+"""Names that an extra_model_paths.yaml may use although these folders hold no models."""
 
 DIFFUSERS: Final = "diffusers"
 FOLDER_EXTENSION: Final = "folder"
@@ -26,12 +26,12 @@ FOLDER_EXTENSION: Final = "folder"
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """One kind of models.
+    """A folder name of ComfyUI (`loras`) with its directories.
 
     Attributes:
         name: Canonical name (`diffusion_models`).
-        directories: Where ComfyUI looks, in its order; the first that has a name wins. Some may not exist.
-        extensions: Lower-case suffixes with their dot; empty means every file, `""` a name without a dot.
+        directories: The directories in ComfyUI's search order; the first that has a file wins. Some may not exist.
+        extensions: Suffixes in lower case with their dot. None at all means every file, `""` a name without a dot.
     """
 
     name: str
@@ -63,7 +63,10 @@ def _load_table() -> _FolderTable:
 
 @cache
 def _load_aliases() -> dict[str, str]:
-    return {alias: name for name, row in _load_table().folders.items() for alias in row.aliases}
+    aliases: dict[str, str] = {}
+    for name, row in _load_table().folders.items():
+        aliases.update(dict.fromkeys(row.aliases, name))
+    return aliases
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,10 @@ class ModelFolders:
     """All model folders of an installation.
 
     Attributes:
-        models_directory: The folder that `checkpoints`, `loras` and the others are in.
+        models_directory: The folder that holds `checkpoints`, `loras` and the others.
         folders: The folders by canonical name.
-        defaults: For each folder that an `is_default` entry names, the directory to write to.
-        custom_nodes: Where custom node packs are looked for.
+        defaults: The directory that new models go to, by folder; only for folders with an `is_default` entry.
+        custom_nodes: The directories with custom node packs.
     """
 
     models_directory: Path
@@ -87,7 +90,7 @@ class ModelFolders:
         return _load_aliases().get(name, name)
 
     def get(self, name: str) -> ModelFolder | None:
-        """Return a folder by its name or alias; None when nobody has named it."""
+        """Return a folder by its name or alias; None for an unknown name."""
         return self.folders.get(self.get_canonical_name(name))
 
     def names(self) -> tuple[str, ...]:
@@ -97,73 +100,84 @@ class ModelFolders:
     def target_directory(self, name: str) -> Path:
         """Return the directory that a new model of this folder belongs in.
 
-        An `is_default` directory comes first, then the one that carries the folder's own name (the first one of
-        `diffusion_models` is the outdated `models/unet`), then the first.
+        That is the `is_default` directory, else the one with the folder's own name, else the first.
 
         Raises:
-            KeyError: No such folder.
+            KeyError: The folder does not exist.
         """
         folder = self.folders[self.get_canonical_name(name)]
         row = _load_table().folders.get(folder.name, _FolderRow())
         owner = row.shares or folder.name
         if owner in self.defaults:
             return self.defaults[owner]
-        in_models = (d for d in folder.directories if d.name == owner and d.is_relative_to(self.models_directory))
-        return next(in_models, folder.directories[0])
+        # The first directory may be outdated: that of `diffusion_models` is `models/unet`.
+        for directory in folder.directories:
+            if directory.name == owner and directory.is_relative_to(self.models_directory):
+                return directory
+        return folder.directories[0]
 
     def with_names(self, names: Iterable[str]) -> ModelFolders:
-        """Return these folders and `models/<name>`, every file counting, for each name that is not known yet.
+        """Return these folders plus `models/<name>`, where every file counts, for each unknown name.
 
-        For the names that an installed pack's source gives; a name that would leave the model folder is passed over.
+        The names come from the source of installed packs; one that would leave the model folder is skipped.
         """
-        added = {
-            name: ModelFolder(name, (self.models_directory / name,), frozenset())
-            for name in map(self.get_canonical_name, names)
-            if name not in self.folders and _stays_inside(name)
-        }
-        return ModelFolders(self.models_directory, {**self.folders, **added}, self.defaults, self.custom_nodes)
+        folders = dict(self.folders)
+        for name in map(self.get_canonical_name, names):
+            if name not in folders and _stays_inside(name):
+                folders[name] = ModelFolder(name, (self.models_directory / name,), frozenset())
+        return replace(self, folders=folders)
 
 
 def resolve_folders(installation: Installation) -> tuple[ModelFolders, tuple[Failure, ...]]:
     """Work out every model folder as ComfyUI does at its start.
 
     Returns:
-        The folders, and one `comfyui-config-invalid` for each yaml file on which ComfyUI would refuse to start.
+        The folders, and a `comfyui-config-invalid` for each yaml file on which ComfyUI would refuse to start.
     """
+    files = list(installation.extra_model_paths)
     default_file = installation.root / "extra_model_paths.yaml"
-    files = ((default_file,) if os.path.isfile(default_file) else ()) + installation.extra_model_paths
-    extra: list[ExtraPath] = []
+    if os.path.isfile(default_file):
+        files.insert(0, default_file)
+    extra_paths: list[ExtraPath] = []
     problems: list[Failure] = []
     for path in files:
         try:
-            extra.extend(read_extra_paths(path))
+            extra_paths.extend(read_extra_paths(path))
         except Failure as failure:
             problems.append(failure)
-    return _assemble(installation, extra), tuple(problems)
+    return _assemble(installation, extra_paths), tuple(problems)
 
 
-def _assemble(installation: Installation, extra: Iterable[ExtraPath]) -> ModelFolders:
-    rows = _load_table().folders
-    models = installation.models_directory
-    directories = {name: [models / d for d in row.directories] for name, row in rows.items() if row.shares is None}
-    directories[CUSTOM_NODES] = [installation.base / CUSTOM_NODES]
+def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> ModelFolders:
+    """Put directories in ComfyUI's order: its own, those of the yaml files, then those below the output folder."""
+    directories = _list_base_directories(installation)
     defaults: dict[str, Path] = {}
-    for entry in extra:
-        name = _load_aliases().get(entry.folder, entry.folder)
-        _add_directory(directories.setdefault(name, []), entry.directory, is_default=entry.is_default)
-        if entry.is_default:
-            defaults[name] = entry.directory
-    for name, row in rows.items():
+    for extra_path in extra_paths:
+        name = _load_aliases().get(extra_path.folder, extra_path.folder)
+        _add_directory(directories.setdefault(name, []), extra_path.directory, is_default=extra_path.is_default)
+        if extra_path.is_default:
+            defaults[name] = extra_path.directory
+    for name, row in _load_table().folders.items():
         if row.output is not None:
             _add_directory(directories[name], installation.output_directory / row.output, is_default=False)
+        # Only now, so that the folder also gets what the yaml files added to the one it shares with.
         if row.shares is not None:
             directories[name] = directories[row.shares] + directories.get(name, [])
-    folders = {
-        name: ModelFolder(name, tuple(found), _get_extensions(name))
-        for name, found in directories.items()
-        if name not in _NOT_MODEL_FOLDERS
-    }
-    return ModelFolders(models, folders, defaults, tuple(directories[CUSTOM_NODES]))
+
+    folders: dict[str, ModelFolder] = {}
+    for name, folder_directories in directories.items():
+        if name not in _NOT_MODEL_FOLDERS:
+            folders[name] = ModelFolder(name, tuple(folder_directories), _get_extensions(name))
+    return ModelFolders(installation.models_directory, folders, defaults, tuple(directories[CUSTOM_NODES]))
+
+
+def _list_base_directories(installation: Installation) -> dict[str, list[Path]]:
+    directories: dict[str, list[Path]] = {}
+    for name, row in _load_table().folders.items():
+        if row.shares is None:
+            directories[name] = [installation.models_directory / directory for directory in row.directories]
+    directories[CUSTOM_NODES] = [installation.base / CUSTOM_NODES]
+    return directories
 
 
 def _add_directory(directories: list[Path], directory: Path, *, is_default: bool) -> None:
@@ -171,16 +185,22 @@ def _add_directory(directories: list[Path], directory: Path, *, is_default: bool
         if not is_default:
             return
         directories.remove(directory)
-    directories.insert(0 if is_default else len(directories), directory)
+    if is_default:
+        directories.insert(0, directory)
+    else:
+        directories.append(directory)
 
 
 def _get_extensions(name: str) -> frozenset[str]:
     row = _load_table().folders.get(name)
     if row is None:
         return frozenset()
-    return frozenset(_load_table().torch_extensions if row.extensions is None else row.extensions)
+    if row.extensions is None:
+        return frozenset(_load_table().torch_extensions)
+    return frozenset(row.extensions)
 
 
 def _stays_inside(name: str) -> bool:
-    parts = name.split("/")
-    return all(part not in {"", ".", ".."} and "\0" not in part and "\\" not in part for part in parts)
+    if "\0" in name or "\\" in name:
+        return False
+    return {"", ".", ".."}.isdisjoint(name.split("/"))

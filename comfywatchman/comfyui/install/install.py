@@ -1,4 +1,4 @@
-"""Where ComfyUI is on this machine, and which folders it was told to use."""
+"""Find ComfyUI on this machine, and the folders it is configured to use."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MAX_VERSION_FILE_BYTES: Final = 256 << 10
 
 @dataclass(frozen=True, slots=True)
 class Installation:
-    """One ComfyUI and the folders it works with.
+    """A ComfyUI and its folders.
 
     Attributes:
         root: The folder that holds `main.py`, as an absolute path.
-        version: What it calls itself (`0.33.0`); None when it does not say.
-        base: Where `models`, `custom_nodes` and `output` live (`--base-directory`); the root otherwise.
+        version: Its version (`0.33.0`); None when its files do not state one.
+        base: The folder with `models`, `custom_nodes` and `output` (`--base-directory`); the root otherwise.
         models: The model folder of `--models-directory`; None means `models` under `base`.
         extra_model_paths: Further files of `--extra-model-paths-config`, in the order given.
         output: The folder of `--output-directory`; None means `output` under `base`.
         input: The folder of `--input-directory`; None means `input` under `base`.
-        found_by: Where this place was named (`COMFYUI_ROOT`, `the current folder`); empty when built by hand.
+        found_by: What named this folder (`COMFYUI_ROOT`, `the current folder`); may be empty.
     """
 
     root: Path
@@ -47,12 +47,12 @@ class Installation:
 
     @property
     def output_directory(self) -> Path:
-        """The folder that results are written to."""
+        """The folder for results."""
         return self.output or self.base / "output"
 
     @property
     def input_directory(self) -> Path:
-        """The folder that a person's pictures, sounds and videos lie in."""
+        """The folder for the user's pictures, sounds and videos."""
         return self.input or self.base / "input"
 
     @property
@@ -62,13 +62,14 @@ class Installation:
 
 
 def is_comfyui(folder: Path) -> bool:
-    """Say whether a folder holds ComfyUI's own program."""
-    has_programs = _is_file(folder / "main.py") and _is_file(folder / "nodes.py")
-    return has_programs and (_is_file(folder / "folder_paths.py") or is_folder(folder / "comfy"))
+    """Return whether a folder holds ComfyUI's source."""
+    if not _is_file(folder / "main.py") or not _is_file(folder / "nodes.py"):
+        return False
+    return _is_file(folder / "folder_paths.py") or is_folder(folder / "comfy")
 
 
 def is_base_directory(folder: Path) -> bool:
-    """Say whether a folder looks like what `--base-directory` points at: models and custom nodes, no program."""
+    """Return whether a folder may be one for `--base-directory`: with models and custom nodes, without source."""
     return is_folder(folder / "models") and (is_folder(folder / "custom_nodes") or is_folder(folder / "user"))
 
 
@@ -76,38 +77,42 @@ def find_installation(candidates: Sequence[tuple[str, Path]], *, explicit: Colle
     """Return the first candidate that is ComfyUI, or that holds one in a folder named `ComfyUI`.
 
     Args:
-        candidates: Label (kept as `found_by`, so that a person is told) and folder, in order of preference.
-        explicit: Labels that a person configured; for these a base directory without the program is enough.
+        candidates: Label (becomes `found_by`) and folder, in order of preference.
+        explicit: Labels that the user configured; for these a base directory without the source is enough.
     """
-    for label, folder in candidates:
-        for place in (folder, folder / "ComfyUI"):
-            if is_comfyui(place) or (label in explicit and is_base_directory(place)):
-                root = place.absolute()
+    for label, parent in candidates:
+        for folder in (parent, parent / "ComfyUI"):
+            if is_comfyui(folder) or (label in explicit and is_base_directory(folder)):
+                root = folder.absolute()
                 return Installation(root=root, version=read_version(root), base=root, found_by=label)
     return None
 
 
 def find_site_packages(root: Path) -> tuple[Path, ...]:
-    """Return the package folders of the environments that lie in a ComfyUI folder."""
-    return tuple(
-        site for name in ("venv", ".venv") for site in sorted((root / name).glob("lib/python3*/site-packages"))
-    )
+    """Return the `site-packages` of the virtual environments in a ComfyUI folder."""
+    folders: list[Path] = []
+    for name in ("venv", ".venv"):
+        folders.extend(sorted((root / name).glob("lib/python3*/site-packages")))
+    return tuple(folders)
 
 
 def list_manager_paths(root: Path, custom_nodes: Iterable[Path]) -> tuple[Path, ...]:
-    """Return where ComfyUI-Manager may be installed: as a node pack, or as a package; none of them need be there."""
-    packs = (folder / name for folder in custom_nodes for name in ("ComfyUI-Manager", "comfyui-manager"))
-    return (*packs, *(site / "comfyui_manager" for site in find_site_packages(root)))
+    """Return the paths that ComfyUI-Manager may have, as a node pack and as a package; none of them need exist."""
+    paths: list[Path] = []
+    for folder in custom_nodes:
+        paths += [folder / "ComfyUI-Manager", folder / "comfyui-manager"]
+    paths += [folder / "comfyui_manager" for folder in find_site_packages(root)]
+    return tuple(paths)
 
 
 def read_version(root: Path) -> str | None:
-    """Return the version that a ComfyUI folder states, read as text; nothing is imported."""
+    """Return the version that a ComfyUI folder states. Its files are read as text, never imported."""
     return _read_module_version(root / "comfyui_version.py") or _read_project_version(root / "pyproject.toml")
 
 
 def _read_module_version(path: Path) -> str | None:
-    found = _VERSION_LINE.search(_read_text(path))
-    return found.group(1) if found else None
+    match = _VERSION_LINE.search(_read_text(path))
+    return match.group(1) if match else None
 
 
 def _read_project_version(path: Path) -> str | None:

@@ -1,10 +1,10 @@
-"""Which inputs of which node classes name a model file, and of which folder."""
+"""The loader table: which inputs of which node classes take a model file, and of which folder."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal, TypedDict
@@ -24,10 +24,13 @@ NOT_FILES: Final = (
     "(use same)",
     "Select the LoRA to add to the text",
 )
-"""What custom nodes offer in a model list beside files (measured over 625 community workflows)."""
+"""Choices beside files in the model lists of custom nodes (measured over 625 community workflows)."""
+
+_Place = str | int
+"""The name or the widget index of an input."""
 
 _AUTO_DOWNLOAD_PREFIX: Final = "DownloadAndLoad"
-"""How many packs name the nodes that fetch their models by themselves."""
+"""Many packs begin the name of a node that downloads its own models with this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,14 @@ class LoaderInput:
 
     Attributes:
         class_type: Node class.
-        name: Input name; empty when the place counts whatever its name is.
-            `loras.N.lora_name` stands for every number in the place of `N`.
+        name: Input name; empty when `widget_index` counts, whatever the input is called.
+            In `loras.N.lora_name`, `N` stands for every number.
         folder: Canonical model folder.
-        widget_index: Place in the editor's `widgets_values` list; None when only the name is known.
-        evidence: What says so, in words (`loader table (ComfyUI 0.33.0)`).
-        confidence: `high` for probed or live knowledge, `medium` for a static reading of a pack's source.
+        widget_index: Index in the editor's `widgets_values` list; None when only the name is known.
+        evidence: Source of this knowledge, for people (`loader table (ComfyUI 0.33.0)`).
+        confidence: `high` for probed or live knowledge, `medium` for static analysis of a pack's source.
         also_folders: Further folders whose files the same input lists.
-        not_files: Values that the input offers beside files.
+        not_files: Choices of the input that are not files.
     """
 
     class_type: str
@@ -57,15 +60,15 @@ class LoaderInput:
 
 
 class LoaderTable:
-    """Immutable knowledge about node classes; `extended` gives a new table.
+    """Immutable knowledge about node classes; `merge` returns a new table.
 
     Args:
         inputs: Model inputs, in the order in which a class lists them.
-        widget_names: Names of a class's widgets by place, None where unknown.
-        pickers: Inputs that insert a name into a text and hold no choice of their own.
-        presets: Places and names of inputs that take a preset, not a file.
-        auto_downloads: Places and names of inputs whose files the node fetches by itself.
-        displays: Classes that show a value and store the one of their last run.
+        widget_names: Names of a class's widgets by index, None where unknown.
+        pickers: Names of inputs that only insert a model name into a text.
+        presets: Indexes and names of inputs that take a preset instead of a file.
+        auto_downloads: Indexes and names of inputs whose files the node downloads itself.
+        displays: Classes that show a value; they store the value of their last run.
         file_inputs: Inputs that take a file of the input folder.
     """
 
@@ -86,53 +89,55 @@ class LoaderTable:
         inputs: Iterable[LoaderInput],
         *,
         widget_names: Mapping[str, Sequence[str | None]] | None = None,
-        pickers: Mapping[str, Sequence[str]] | None = None,
-        presets: Mapping[str, Sequence[str | int]] | None = None,
-        auto_downloads: Mapping[str, Sequence[str | int]] | None = None,
+        pickers: Mapping[str, Iterable[_Place]] | None = None,
+        presets: Mapping[str, Iterable[_Place]] | None = None,
+        auto_downloads: Mapping[str, Iterable[_Place]] | None = None,
         displays: Iterable[str] = (),
         file_inputs: FileInputTable = BUILTIN_FILE_INPUTS,
     ) -> None:
         self._inputs = _group_by_class(inputs)
-        self._widget_names = {name: tuple(names) for name, names in (widget_names or {}).items()}
-        self._pickers = {name: frozenset(places) for name, places in (pickers or {}).items()}
-        self._presets = {name: frozenset(places) for name, places in (presets or {}).items()}
-        self._auto_downloads = {name: frozenset(places) for name, places in (auto_downloads or {}).items()}
+        self._widget_names = {class_type: tuple(names) for class_type, names in (widget_names or {}).items()}
+        self._pickers = _freeze(pickers)
+        self._presets = _freeze(presets)
+        self._auto_downloads = _freeze(auto_downloads)
         self._displays = frozenset(displays)
         self.file_inputs = file_inputs
         self._names: dict[str, tuple[str | None, ...]] = {}
         self._fingerprint: str | None = None
 
     def inputs(self, class_type: str) -> tuple[LoaderInput, ...]:
-        """List the model inputs of a class; empty for a class without one and for an unknown class."""
+        """Return the model inputs of a class; empty for an unknown class."""
         return self._inputs.get(class_type, ())
 
     def widget_names(self, class_type: str) -> tuple[str | None, ...]:
-        """Give the names of a class's widgets by place, None where unknown; empty when nothing is known."""
+        """Return the names of a class's widgets by index, None where unknown; empty when nothing is known."""
         names = self._names.get(class_type)
         if names is None:
             names = self._names[class_type] = self._collect_widget_names(class_type)
         return names
 
     def is_picker(self, class_type: str, name: str) -> bool:
-        """Say whether an input only inserts a name into a text."""
+        """Return whether an input only inserts a model name into a text."""
         return name in self._pickers.get(class_type, ())
 
     def is_preset(self, class_type: str, place: int | str) -> bool:
-        """Say whether an input, by name or widget place, takes a preset that names no file."""
+        """Return whether an input, given by name or widget index, takes a preset instead of a file."""
         return place in self._presets.get(class_type, ())
 
     def auto_downloads(self, class_type: str, place: int | str) -> bool:
-        """Say whether the node itself fetches what this input, by name or widget place, names."""
+        """Return whether the node itself downloads the files of this input, given by name or widget index."""
         return class_type.startswith(_AUTO_DOWNLOAD_PREFIX) or place in self._auto_downloads.get(class_type, ())
 
     def is_display(self, class_type: str) -> bool:
-        """Say whether the class only shows a value; what it stores is the value of an earlier run."""
+        """Return whether a class only shows a value; the stored one is that of an earlier run."""
         return class_type in self._displays
 
     def is_plain(self, class_type: str) -> bool:
-        """Say whether the class has no pickers, presets or self-fetched inputs."""
-        special = (self._pickers, self._presets, self._auto_downloads)
-        return not (class_type.startswith(_AUTO_DOWNLOAD_PREFIX) or any(class_type in one for one in special))
+        """Return whether a class has no pickers, presets or self-downloaded inputs."""
+        if class_type.startswith(_AUTO_DOWNLOAD_PREFIX):
+            return False
+        exceptions = (self._pickers, self._presets, self._auto_downloads)
+        return not any(class_type in classes for classes in exceptions)
 
     def merge(
         self,
@@ -142,36 +147,40 @@ class LoaderTable:
         override: bool = False,
         file_inputs: Iterable[FileInput] = (),
     ) -> LoaderTable:
-        """Give a table that also holds later knowledge.
+        """Return a table that also holds new knowledge.
 
         Args:
-            inputs: Fills what this table lacks: an input that it lists already keeps its folder.
-            widget_names: Names by place, for classes that this table has no full list of.
-            override: True lets the new inputs and names win (live `/object_info` of the running server).
-            file_inputs: Inputs that take a file of the input folder; what this table knows of them stays.
+            inputs: Inputs that this table lacks; one that it has already keeps its folder.
+            widget_names: Names by index, for classes of which this table has no full list.
+            override: Let the new inputs and names win (those of a running server do).
+            file_inputs: Inputs that take a file of the input folder; those of this table stay.
         """
-        own = {_get_input_key(known): known for listed in self._inputs.values() for known in listed}
-        for new in inputs:
-            if override or _get_input_key(new) not in own:
-                own[_get_input_key(new)] = new
-        names = (
-            {**self._widget_names, **(widget_names or {})}
-            if override
-            else {**(widget_names or {}), **self._widget_names}
-        )
+        merged: dict[_InputKey, LoaderInput] = {}
+        for class_inputs in self._inputs.values():
+            merged.update((_get_input_key(loader_input), loader_input) for loader_input in class_inputs)
+        for loader_input in inputs:
+            key = _get_input_key(loader_input)
+            if override or key not in merged:
+                merged[key] = loader_input
+
+        # The last one wins.
+        names = [self._widget_names, widget_names or {}]
+        if not override:
+            names.reverse()
+        merged_names = {**names[0], **names[1]}
         return LoaderTable(
-            own.values(),
-            widget_names=names,
-            pickers={name: tuple(places) for name, places in self._pickers.items()},
-            presets={name: tuple(places) for name, places in self._presets.items()},
-            auto_downloads={name: tuple(places) for name, places in self._auto_downloads.items()},
+            merged.values(),
+            widget_names=merged_names,
+            pickers=self._pickers,
+            presets=self._presets,
+            auto_downloads=self._auto_downloads,
             displays=self._displays,
             file_inputs=self.file_inputs.merge(file_inputs),
         )
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest over the content; equal for equal tables, whatever way they were made."""
+        """Hex digest of the content, the same for equal tables."""
         if self._fingerprint is None:
             self._fingerprint = hashlib.sha256(
                 orjson.dumps(self._list_content(), option=orjson.OPT_SORT_KEYS)
@@ -179,32 +188,29 @@ class LoaderTable:
         return self._fingerprint
 
     def _list_content(self) -> list[object]:
-        places = [
-            {class_type: sorted(map(str, listed)) for class_type, listed in one.items()}
-            for one in (self._pickers, self._presets, self._auto_downloads)
-        ]
-        return [self._inputs, self._widget_names, places, sorted(self._displays), self.file_inputs.by_class]
+        exceptions = [_sort_places(classes) for classes in (self._pickers, self._presets, self._auto_downloads)]
+        return [self._inputs, self._widget_names, exceptions, sorted(self._displays), self.file_inputs.by_class]
 
     def _collect_widget_names(self, class_type: str) -> tuple[str | None, ...]:
         names = list(self._widget_names.get(class_type, ()))
-        for known in self.inputs(class_type):
-            if known.widget_index is None or not known.name:
+        for loader_input in self.inputs(class_type):
+            index = loader_input.widget_index
+            if index is None or not loader_input.name:
                 continue
-            names.extend([None] * (known.widget_index + 1 - len(names)))
-            names[known.widget_index] = names[known.widget_index] or known.name
+            names.extend([None] * (index + 1 - len(names)))
+            names[index] = names[index] or loader_input.name
         return tuple(names)
 
 
 @cache
 def load_builtin_table() -> LoaderTable:
-    """Give the table that ships with the program."""
+    """Return the table that is part of the package."""
     raw: _PackagedTable = orjson.loads(Path(__file__).with_name("loader_table.json").read_bytes())
+    inputs: list[LoaderInput] = []
+    for class_type, (evidence, rows) in raw["classes"].items():
+        inputs.extend(_build_packaged_input(raw, class_type, evidence, row) for row in rows)
     return LoaderTable(
-        (
-            _build_packaged_input(raw, class_type, evidence, row)
-            for class_type, (evidence, rows) in raw["classes"].items()
-            for row in rows
-        ),
+        inputs,
         widget_names=raw["widget_names"],
         pickers=raw["pickers"],
         presets=raw["presets"],
@@ -214,9 +220,15 @@ def load_builtin_table() -> LoaderTable:
 
 
 _Row = tuple[str, int | None, str] | tuple[str, int | None, str, list[str]]
+"""Input name, widget index, folder and, where there are any, further folders."""
+
+_InputKey = tuple[str, str | int | None]
+"""Class, and input name or, for an input without one, widget index."""
 
 
 class _PackagedTable(TypedDict):
+    """The content of loader_table.json; `evidence` holds texts that the classes refer to by index."""
+
     evidence: list[str]
     exact_evidence: list[int]
     classes: dict[str, tuple[int, list[_Row]]]
@@ -229,25 +241,37 @@ class _PackagedTable(TypedDict):
 
 
 def _build_packaged_input(raw: _PackagedTable, class_type: str, evidence: int, row: _Row) -> LoaderInput:
-    exact = evidence in raw["exact_evidence"]
-    return LoaderInput(
+    name, widget_index, folder, *also_folders = row
+    loader_input = LoaderInput(
         class_type=class_type,
-        name=row[0],
-        folder=row[2],
-        widget_index=row[1],
+        name=name,
+        folder=folder,
+        widget_index=widget_index,
         evidence=raw["evidence"][evidence],
-        confidence="high" if exact else "medium",
-        also_folders=tuple(row[3]) if len(row) > 3 else (),  # noqa: PLR2004 - the fourth field is optional
-        not_files=tuple(raw["not_files"].get(class_type, ())) if exact else NOT_FILES,
+        confidence="medium",
+        also_folders=tuple(*also_folders),
     )
+    if evidence not in raw["exact_evidence"]:
+        return loader_input
+    # Inputs that were probed in a running ComfyUI: their choices beside files are known exactly.
+    return replace(loader_input, confidence="high", not_files=tuple(raw["not_files"].get(class_type, ())))
 
 
-def _get_input_key(known: LoaderInput) -> tuple[str, str | int | None]:
-    return known.class_type, known.name or known.widget_index
+def _get_input_key(loader_input: LoaderInput) -> _InputKey:
+    return loader_input.class_type, loader_input.name or loader_input.widget_index
 
 
 def _group_by_class(inputs: Iterable[LoaderInput]) -> dict[str, tuple[LoaderInput, ...]]:
-    found: dict[str, list[LoaderInput]] = {}
-    for one in inputs:
-        found.setdefault(one.class_type, []).append(one)
-    return {name: tuple(listed) for name, listed in found.items()}
+    by_class: dict[str, list[LoaderInput]] = {}
+    for loader_input in inputs:
+        by_class.setdefault(loader_input.class_type, []).append(loader_input)
+    return {class_type: tuple(class_inputs) for class_type, class_inputs in by_class.items()}
+
+
+def _freeze(places: Mapping[str, Iterable[_Place]] | None) -> dict[str, frozenset[_Place]]:
+    return {class_type: frozenset(class_places) for class_type, class_places in (places or {}).items()}
+
+
+def _sort_places(places: Mapping[str, frozenset[_Place]]) -> dict[str, list[str]]:
+    # Sets have no stable order, and names cannot be compared with indexes.
+    return {class_type: sorted(map(str, class_places)) for class_type, class_places in places.items()}

@@ -1,4 +1,4 @@
-"""Which inputs of which node classes take a file that a person puts into ComfyUI's input folder."""
+"""Node inputs that take a file of ComfyUI's input folder: pictures, videos, sounds and other uploads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ UPLOAD_OPTIONS: Final[Mapping[str, FileKind]] = {
     "audio_upload": "sound",
     "file_upload": "3D file",
 }
-"""The marks by which a node class says that the editor offers an upload for a list, and what is uploaded."""
+"""Options of an input for which the editor offers an upload, with the kind of the uploaded file."""
 
 NO_FILE_CHOICES: Final = ("", "none", "None")
-"""What lists of files offer for none of them."""
+"""Choices in lists of files that mean no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class FileInput:
     Attributes:
         class_type: Node class.
         name: Input name.
-        kind: What the file is; `folder` for a folder of files.
-        widget_index: Place in the editor's `widgets_values` list; None when only the name is known.
-        not_files: Values that the input offers beside files.
+        kind: Kind of the file; `folder` for a folder of files.
+        widget_index: Index in the editor's `widgets_values` list; None when only the name is known.
+        not_files: Choices of the input that are not files.
     """
 
     class_type: str
@@ -64,32 +64,36 @@ _BUILTIN_INPUTS: Final = (
 
 
 class FileInputTable:
-    """Immutable knowledge of the inputs that take a file; what is known first is kept.
+    """Immutable knowledge of the inputs that take a file.
 
     Args:
-        known: The inputs.
+        inputs: The inputs; of two with the same class and name the first counts.
     """
 
     __slots__ = ("by_class",)
 
-    def __init__(self, known: Iterable[FileInput]) -> None:
-        found: dict[str, dict[str, FileInput]] = {}
-        for one in known:
-            found.setdefault(one.class_type, {}).setdefault(one.name, one)
-        self.by_class: Mapping[str, Mapping[str, FileInput]] = found
+    def __init__(self, inputs: Iterable[FileInput]) -> None:
+        by_class: dict[str, dict[str, FileInput]] = {}
+        for file_input in inputs:
+            by_class.setdefault(file_input.class_type, {}).setdefault(file_input.name, file_input)
+        self.by_class: Mapping[str, Mapping[str, FileInput]] = by_class
 
-    def of(self, class_type: str) -> Collection[FileInput]:
+    def list_inputs(self, class_type: str) -> Collection[FileInput]:
         """Return the inputs of a class that take a file."""
         return self.by_class.get(class_type, {}).values()
 
     def has_input(self, class_type: str, name: str) -> bool:
-        """Say whether an input takes a file."""
+        """Return whether an input takes a file."""
         return name in self.by_class.get(class_type, ())
 
     def merge(self, new: Iterable[FileInput]) -> FileInputTable:
-        """Return a table that also holds the inputs which this one lacks."""
-        return FileInputTable((*(one for inputs in self.by_class.values() for one in inputs.values()), *new))
+        """Return a table that also holds the inputs that this one lacks."""
+        inputs: list[FileInput] = []
+        for class_inputs in self.by_class.values():
+            inputs.extend(class_inputs.values())
+        inputs.extend(new)
+        return FileInputTable(inputs)
 
 
 BUILTIN_FILE_INPUTS: Final = FileInputTable(_BUILTIN_INPUTS)
-"""What is known without looking at any pack or server."""
+"""Inputs that are known without reading any pack or server."""

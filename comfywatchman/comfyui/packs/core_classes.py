@@ -1,4 +1,4 @@
-"""Which node classes belong to ComfyUI itself, by version, and which exist only in the editor."""
+"""Node classes of ComfyUI itself, by version, and classes that exist only in the editor."""
 
 from __future__ import annotations
 
@@ -39,17 +39,22 @@ EDITOR_ONLY: Final = frozenset(
         "Reroute (rgthree)",
     }
 )
-"""Nodes that the editor draws and never sends to the server: nothing has to be installed to run without them."""
+"""Nodes that the editor never sends to the server: a workflow runs without them."""
 
 
 @cache
 def load_core_classes() -> Mapping[str, str]:
-    """Return each known class of ComfyUI with the lowest version in which it was seen; it may be older."""
+    """Return the known classes of ComfyUI, each with the lowest version in which it was seen; it may be older."""
     by_version: dict[str, list[str]] = orjson.loads(_FILE.read_bytes())["classes"]
-    return MappingProxyType({name: version for version, names in by_version.items() for name in names})
+    versions: dict[str, str] = {}
+    for version, names in by_version.items():
+        versions.update(dict.fromkeys(names, version))
+    return MappingProxyType(versions)
 
 
 def parse_version(text: str | None) -> tuple[int, ...] | None:
-    """Return what versions are compared by (`0.3.75` is older than `0.33.0`); None for hashes and `unknown`."""
-    found = _VERSION.match(text.strip()) if text else None
-    return tuple(int(part) for part in found.group(1).split(".")) if found else None
+    """Return the numbers of a version, for comparisons (`0.3.75` < `0.33.0`); None for hashes and `unknown`."""
+    match = _VERSION.match((text or "").strip())
+    if match is None:
+        return None
+    return tuple(int(part) for part in match.group(1).split("."))

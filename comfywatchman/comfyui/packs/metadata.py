@@ -1,4 +1,4 @@
-"""What one custom node pack says of itself: who it is, where it came from, which nodes it brings."""
+"""Read the metadata of a node pack: name, version, repository, requirements, and the nodes it defines."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_d
 from comfywatchman.comfyui.packs.scan import PackListing
 
 READER_VERSION: Final = 4
-"""Raised when the reading of packs changes, so that what an older version read is read again."""
+"""Part of the key under which packs are cached. Raise it whenever a pack may be read differently."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0
-"""How long one pack's `git status` may take; after that it is not known whether the pack was changed."""
+"""How long `git status` of one pack may take; after that it is unknown whether the pack was modified."""
 
 _MAX_METADATA_BYTES: Final = 1 << 20
 _MAX_REQUIREMENTS: Final = 500
@@ -36,9 +36,9 @@ class GitState:
     """A pack's git state.
 
     Attributes:
-        url: Where it was cloned from.
-        commit: What is checked out.
-        dirty: Tracked files differ from it; None when that is not known.
+        url: The remote that it was cloned from.
+        commit: The commit that is checked out.
+        dirty: Whether tracked files were modified; None when that is unknown.
     """
 
     url: str | None = None
@@ -47,27 +47,27 @@ class GitState:
 
 
 class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One custom node pack.
+    """A node pack.
 
     Attributes:
         folder: Its name in `custom_nodes`, without `.disabled`; ComfyUI calls its module `custom_nodes.<folder>`.
         path: Its folder, or its one file.
         id: Name in its pyproject.toml, which is its Comfy Registry id; else the folder's name.
-        enabled: ComfyUI would load it.
-        version: As its pyproject.toml states it.
+        enabled: Whether ComfyUI would load it.
+        version: Version in its pyproject.toml.
         publisher: Comfy Registry publisher.
         display_name: Its name for people.
-        url: Its repository: where git cloned it from, else as pyproject.toml states it; never with a password.
-        git_commit: What is checked out; None when it is no repository of its own.
-        dirty: Tracked files were changed; None when that is not known.
+        url: Its repository: the remote of its clone, else that in pyproject.toml; never with a password.
+        git_commit: The commit that is checked out; None when the pack is not a repository of its own.
+        dirty: Whether tracked files were modified; None when that is unknown.
         requirements: Declared Python packages, as text: requirements.txt first, then pyproject.toml.
         classes: Node classes that it maps.
-        possible_classes: Node classes that it maps only under a condition that reading cannot decide.
+        possible_classes: Node classes that it maps under a condition that static analysis cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
-        own_checks: Those of the classes that check some input by themselves, or may.
-        complete: These are all its classes; False when their names are computed, so that absence proves nothing.
-        problems: What could not be read, in words.
+        own_checks: Those of the classes that check some input by a function of their own, or may.
+        complete: Whether these are all its classes; False when names are computed, so that absence proves nothing.
+        problems: Files that could not be read, for people.
     """
 
     folder: str
@@ -91,17 +91,17 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def repository(self) -> str | None:
-        """Return `owner/name` in lower case, as workflows write it in `aux_id`; None without a repository."""
+        """`owner/name` in lower case, as workflows write it in `aux_id`; None without a repository."""
         return parse_repository(self.url) if self.url else None
 
     def is_called(self, name: str) -> bool:
-        """Say whether a registry id or `owner/name` means this pack."""
+        """Return whether a registry id or `owner/name` means this pack."""
         wanted = name.strip().lower()
         return bool(wanted) and wanted in {self.id.lower(), self.folder.lower(), self.repository}
 
 
 def read_pack(listing: PackListing, git: GitState) -> NodePack:
-    """Read a pack's facts and its source; nothing of it is imported or run, and nothing raises."""
+    """Read a pack's metadata and source. Nothing of it is imported or run; problems are reported in the result."""
     problems = list(listing.problems)
     project = _read_project(listing.path, problems)
     identity = _get_table(project, "project")
@@ -130,7 +130,7 @@ def read_pack(listing: PackListing, git: GitState) -> NodePack:
 
 
 def read_git_state(listing: PackListing) -> GitState:
-    """Return a pack's git state; empty for a pack that is no repository of its own, or is one file."""
+    """Return a pack's git state; empty for a pack that is not a repository of its own."""
     if not listing.git_fingerprint:
         return GitState()
     return GitState(
@@ -141,7 +141,7 @@ def read_git_state(listing: PackListing) -> GitState:
 
 
 def refresh_pack(pack: NodePack, listing: PackListing, git: GitState) -> NodePack:
-    """Return a pack whose source is as it was, with its present place and git state."""
+    """Return a pack whose source is unchanged with its present path and git state."""
     return msgspec.structs.replace(
         pack,
         folder=printable_path(listing.folder),
@@ -154,7 +154,7 @@ def refresh_pack(pack: NodePack, listing: PackListing, git: GitState) -> NodePac
 
 
 def build_core_pack(specs: NodeDefinitions, *, root: Path, version: str | None) -> NodePack:
-    """Return ComfyUI's own classes in the shape of a pack, so that they are kept and compared the same way."""
+    """Return ComfyUI's own classes as a pack, so that they are cached and compared in the same way."""
     return NodePack(
         folder="comfyui",
         path=printable_path(root),
@@ -172,7 +172,7 @@ def build_core_pack(specs: NodeDefinitions, *, root: Path, version: str | None) 
 
 
 def normalize_url(url: str | None) -> str | None:
-    """Return a repository's address without user name or password, as a person would open it."""
+    """Return a repository's address for a browser: without user name, password and `.git`."""
     if not url:
         return None
     clean = _GIT_ENDING.sub("", _USER_INFORMATION.sub(r"\1", url.strip()))
@@ -184,8 +184,8 @@ def normalize_url(url: str | None) -> str | None:
 
 def parse_repository(url: str) -> str | None:
     """Return `owner/name` of a repository's address, in lower case."""
-    found = _OWNER_AND_NAME.search(_GIT_ENDING.sub("", url.strip()))
-    return found.group(1).lower() if found else None
+    match = _OWNER_AND_NAME.search(_GIT_ENDING.sub("", url.strip()))
+    return match.group(1).lower() if match else None
 
 
 def _read_project(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _read_project(path: Path, problems: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(text) if text else {}
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        problems.append(f"pyproject.toml is no TOML: {error}")
+        problems.append(f"pyproject.toml is not valid TOML: {error}")
         return {}
 
 
@@ -201,20 +201,23 @@ def _read_optional_text(path: Path, name: str, problems: list[str]) -> str:
     try:
         return read_regular(path / name, max_bytes=_MAX_METADATA_BYTES).decode("utf-8", "replace")
     except Failure as failure:
+        # An absent file is fine; a pack of one file is not even a directory.
         if not isinstance(failure.__cause__, FileNotFoundError | NotADirectoryError):
             problems.append(failure.message)
         return ""
 
 
 def _read_requirements(path: Path, identity: dict[str, Any], problems: list[str]) -> tuple[str, ...]:
-    lines = (
-        line.partition(" #")[0].strip() for line in _read_optional_text(path, "requirements.txt", problems).splitlines()
-    )
-    declared = [normalize_url(line) or line for line in lines if line and not line.startswith("#")]
-    stated = identity.get("dependencies")
-    if isinstance(stated, list):
-        declared.extend(entry for entry in stated if isinstance(entry, str))
-    return tuple(dict.fromkeys(declared))[:_MAX_REQUIREMENTS]
+    requirements: list[str] = []
+    for line in _read_optional_text(path, "requirements.txt", problems).splitlines():
+        requirement = line.partition(" #")[0].strip()
+        if requirement and not requirement.startswith("#"):
+            # A requirement may be the address of a repository, with a token in it.
+            requirements.append(normalize_url(requirement) or requirement)
+    dependencies = identity.get("dependencies")
+    if isinstance(dependencies, list):
+        requirements.extend(entry for entry in dependencies if isinstance(entry, str))
+    return tuple(dict.fromkeys(requirements))[:_MAX_REQUIREMENTS]
 
 
 def _get_repository_url(identity: dict[str, Any]) -> str | None:

@@ -1,11 +1,11 @@
-"""Custom node packs on disk: which there are, and whether anything of them changed."""
+"""Scan `custom_nodes` for node packs, and fingerprint their files to notice changes."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -26,17 +26,17 @@ _GIT_FILES: Final = ("HEAD", "index", "logs/HEAD", "packed-refs", "config")
 
 @dataclass(frozen=True, slots=True)
 class PackListing:
-    """One pack as a walk found it, nothing of it read yet.
+    """A pack on disk; no file of it has been read.
 
     Attributes:
         folder: Its name in `custom_nodes`, without `.disabled`.
         path: Its folder, or its one file.
-        enabled: ComfyUI would load it.
-        sources: Python files and the two files of facts, relative to the folder, in order.
+        enabled: Whether ComfyUI would load it.
+        sources: Python files and the two metadata files, relative to the folder, sorted.
         fingerprint: Changes with any of these files (name, size, mtime).
-        git_fingerprint: Changes with its git state; empty when it is no repository of its own.
-        problems: What could not be looked at, in words.
-        newest_ns: The latest time of change of any of these files, in nanoseconds.
+        git_fingerprint: Changes with its git state; empty when it is not a repository of its own.
+        problems: Folders that could not be listed, for people.
+        newest_ns: The latest modification time of these files, in nanoseconds.
     """
 
     folder: str
@@ -51,7 +51,7 @@ class PackListing:
 
 @dataclass(slots=True)
 class _PackWalk:
-    """What one pack's walk has gathered."""
+    """Files that the walk over a pack has found so far: name, size and mtime; `seen` holds device and inode."""
 
     sources: list[tuple[str, int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -59,24 +59,24 @@ class _PackWalk:
 
 
 def find_packs(custom_nodes_folders: Iterable[Path]) -> tuple[PackListing, ...]:
-    """List the packs of several `custom_nodes` folders; a folder that is not there holds none.
+    """List the packs of several `custom_nodes` folders; a missing folder has none.
 
-    Packs and their subfolders may be links. Of two packs with one name in several folders each is listed.
+    Packs and their subfolders may be links. Packs with the same name in different folders are all listed.
     """
     listings: list[PackListing] = []
     for parent in custom_nodes_folders:
         for entry in _list_entries(parent):
+            # ComfyUI-Manager moves a disabled pack into `.disabled`; by hand one is disabled by its suffix.
             if entry.name == _DISABLED_FOLDER:
-                listings.extend(
-                    _list_pack(inner, enabled=False) for inner in _list_entries(entry.path) if _is_pack(inner)
-                )
+                disabled = filter(_is_pack, _list_entries(entry.path))
+                listings.extend(_list_pack(pack, enabled=False) for pack in disabled)
             elif _is_pack(entry):
                 listings.append(_list_pack(entry, enabled=not entry.name.endswith(_DISABLED_SUFFIX)))
     return tuple(listings)
 
 
 def fingerprint_files(paths: Iterable[Path]) -> str:
-    """Return a text that changes with the name, size or mtime of any of these files; absent ones count as absent."""
+    """Return a text that changes with the name, size or mtime of any of these files; a file may be absent."""
     return _hash_rows((os.fspath(path), *_get_stamp(path)) for path in paths)
 
 
@@ -89,7 +89,7 @@ def _list_entries(folder: str | os.PathLike[str]) -> list[os.DirEntry[str]]:
 
 
 def _is_pack(entry: os.DirEntry[str]) -> bool:
-    """Say whether ComfyUI would take an entry of `custom_nodes` for a pack, or would if it were enabled."""
+    """Return whether ComfyUI would load an entry of `custom_nodes` as a pack, or would if it were enabled."""
     if entry.name == "__pycache__" or entry.name.startswith("."):
         return False
     try:
@@ -123,10 +123,12 @@ def _list_pack(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
 
 def _walk_folder(folder: str, prefix: str, depth: int, walk: _PackWalk) -> None:
     try:
-        found = os.stat(folder)
-        if (found.st_dev, found.st_ino) in walk.seen:
+        folder_stat = os.stat(folder)
+        # Links may lead back into a folder above.
+        identity = (folder_stat.st_dev, folder_stat.st_ino)
+        if identity in walk.seen:
             return
-        walk.seen.add((found.st_dev, found.st_ino))
+        walk.seen.add(identity)
         with os.scandir(folder) as entries:
             for entry in entries:
                 _add_entry(entry, prefix, depth, walk)
@@ -139,27 +141,28 @@ def _add_entry(entry: os.DirEntry[str], prefix: str, depth: int, walk: _PackWalk
     if name.endswith(".py") or (not prefix and name in _METADATA_FILES):
         if len(walk.sources) >= _MAX_FILES:
             return
-        found = _stat_regular(entry)
-        if found is not None:
-            walk.sources.append((prefix + name, found.st_size, found.st_mtime_ns))
+        file_stat = _stat_regular(entry)
+        if file_stat is not None:
+            walk.sources.append((prefix + name, file_stat.st_size, file_stat.st_mtime_ns))
     elif name not in _SKIPPED and depth < _MAX_DEPTH and is_folder(entry):
         _walk_folder(entry.path, f"{prefix}{name}/", depth + 1, walk)
 
 
 def _stat_regular(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
-        found = entry.stat()
+        file_stat = entry.stat()
     except OSError:
         return None
-    return found if stat.S_ISREG(found.st_mode) else None
+    return file_stat if stat.S_ISREG(file_stat.st_mode) else None
 
 
 def _get_stamp(path: Path) -> tuple[int, int]:
+    """Return size and mtime of a file; an absent one has a stamp too, so that its removal is a change."""
     try:
-        found = path.stat()
+        file_stat = path.stat()
     except OSError:
         return (-1, -1)
-    return (found.st_size, found.st_mtime_ns)
+    return (file_stat.st_size, file_stat.st_mtime_ns)
 
 
 def _hash_rows(rows: Iterable[tuple[object, ...]]) -> str:
@@ -170,22 +173,23 @@ def _hash_rows(rows: Iterable[tuple[object, ...]]) -> str:
 
 
 def _fingerprint_git(pack: Path) -> str:
-    folder = pack / ".git"
+    git_path = pack / ".git"
     try:
-        found = folder.stat()
+        git_stat = git_path.stat()
     except OSError:
         return ""
-    if stat.S_ISDIR(found.st_mode):
-        return _hash_rows(_get_git_stamps(folder))
-    return _hash_rows([(found.st_size, found.st_mtime_ns), *_get_git_stamps(_resolve_git_file(folder))])
+    if stat.S_ISDIR(git_stat.st_mode):
+        return _hash_rows(_get_git_stamps(git_path))
+    stamp = (git_stat.st_size, git_stat.st_mtime_ns)
+    return _hash_rows([stamp, *_get_git_stamps(_resolve_git_file(git_path))])
 
 
-def _get_git_stamps(folder: Path) -> Iterator[tuple[int, int]]:
-    return (_get_stamp(folder / name) for name in _GIT_FILES)
+def _get_git_stamps(folder: Path) -> list[tuple[int, int]]:
+    return [_get_stamp(folder / name) for name in _GIT_FILES]
 
 
 def _resolve_git_file(file: Path) -> Path:
-    """Follow the one line of a `.git` file (`gitdir: …`), as worktrees and submodules have it."""
+    """Follow the line `gitdir: …` of a `.git` file, which worktrees and submodules have in place of the folder."""
     try:
         with open_regular(file) as descriptor:
             line = os.pread(descriptor, 4096, 0)

@@ -1,4 +1,4 @@
-"""Which files of ComfyUI's input, output and temp folders a workflow names: pictures, sounds, videos and such."""
+"""Find the files of ComfyUI's input, output and temp folders that a workflow needs: pictures, sounds, videos."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class InputFile(msgspec.Struct, frozen=True):
     """One file that an active node of a workflow names.
 
     Attributes:
-        name: Exactly as the workflow writes it, annotation included.
-        folder: Where the server looks for it.
-        kind: What it is.
+        name: The name exactly as the workflow writes it, annotation included.
+        folder: The folder in which the server looks for it.
+        kind: Kind of the file.
         node_type: Class of the node that names it.
-        node_path: Path of that node (`12:5`), as the server names it.
+        node_path: Path of that node (`12:5`), as the server writes it.
         input: Input that names it.
     """
 
@@ -40,35 +40,41 @@ class InputFile(msgspec.Struct, frozen=True):
 
 
 def find_required_files(workflow: Workflow, known: FileInputTable) -> tuple[InputFile, ...]:
-    """List the files that active nodes name, in file order; what a link brings is not known before a run."""
-    return tuple(
-        InputFile(value, split_annotation(value)[0], one.kind, node.class_type, node.path, one.name)
-        for node in workflow.nodes
-        if node.active
-        for one in known.of(node.class_type)
-        if isinstance(value := _read_value(node, one), str) and value not in one.not_files
-    )
+    """Return the files that active nodes name, in workflow order; a name that comes by a link is unknown."""
+    files: list[InputFile] = []
+    for node in workflow.nodes:
+        if not node.active:
+            continue
+        for file_input in known.list_inputs(node.class_type):
+            name = _read_value(node, file_input)
+            if isinstance(name, str) and name not in file_input.not_files:
+                folder, _relative = split_annotation(name)
+                files.append(
+                    InputFile(name, folder, file_input.kind, node.class_type, node.path, input=file_input.name)
+                )
+    return tuple(files)
 
 
 def split_annotation(name: str) -> tuple[FileFolder, str]:
-    """Return the folder that a name is looked for in, and the name there.
+    """Return the folder that the server looks in, and the name there.
 
-    As ComfyUI 0.33.0 does (`folder_paths.annotated_filepath`): `a.png [output]` is `a.png` of the output folder; a
-    name without annotation is one of the input folder, whatever the node is called. The character before the bracket
-    is cut off unseen.
+    As in ComfyUI 0.33.0 (`folder_paths.annotated_filepath`), `a.png [output]` is `a.png` of the output folder; a name
+    without annotation is one of the input folder, even for a node called `LoadImageOutput`.
     """
-    if name.endswith("]"):
-        for folder in _ANNOTATIONS:
-            if name.endswith(f"[{folder}]"):
-                return folder, name[: -len(folder) - 3]
+    for folder in _ANNOTATIONS:
+        if name.endswith(f"[{folder}]"):
+            # ComfyUI cuts off the character before the bracket without checking that it is a blank.
+            return folder, name[: -len(folder) - 3]
     return "input", name
 
 
-def _read_value(node: WorkflowNode, one: FileInput) -> object:
-    if one.name in node.values or one.name in node.linked:
-        return node.values.get(one.name)
-    place = one.widget_index
-    if place is None or place >= len(node.positional):
+def _read_value(node: WorkflowNode, file_input: FileInput) -> object:
+    if file_input.name in node.values or file_input.name in node.linked:
+        return node.values.get(file_input.name)
+    index = file_input.widget_index
+    if index is None or index >= len(node.positional):
         return None
-    is_named = place < len(node.widget_names) and node.widget_names[place] is not None
-    return None if is_named else node.positional[place]
+    # The file itself gives this widget another name: it is not the input that was looked for.
+    if index < len(node.widget_names) and node.widget_names[index] is not None:
+        return None
+    return node.positional[index]

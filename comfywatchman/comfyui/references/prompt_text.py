@@ -1,9 +1,10 @@
-"""Models that are named inside texts and lists: embeddings, LoRA tags, entries of LoRA lists."""
+"""Find models that are named inside texts and lists: embeddings, LoRA tags, entries of LoRA lists."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES
@@ -12,96 +13,124 @@ from comfywatchman.comfyui.workflow.document import WorkflowNode
 
 _EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
 _LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")
-_NO_NAME: Final = re.compile(r'[*?"|^$]|^\\')
+_NOT_A_NAME: Final = re.compile(r'[*?"|^$]|^\\')
+"""Parts of search patterns: some nodes take a regular expression or wildcard between the brackets of a tag."""
+
 _PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
 
-WidgetValue = tuple[str, int | None, object]
-"""Input name, place among the widgets if known, and value."""
+
+@dataclass(frozen=True, slots=True)
+class WidgetValue:
+    """The value of one widget of a node.
+
+    Attributes:
+        name: Input name, or `#4` where only the widget index is known.
+        index: Index in the editor's `widgets_values`; None where it is unknown.
+        value: The value.
+    """
+
+    name: str
+    index: int | None
+    value: object
 
 
 def is_plain_text(node: WorkflowNode) -> bool:
-    """Say whether a node takes text that is nothing else than text."""
+    """Return whether a node takes text in which LoRA tags and file names mean nothing."""
     return node.class_type.startswith(_PLAIN_TEXT_CLASSES)
 
 
-def find_embeddings(node: WorkflowNode, name: str, value: str) -> Iterator[Reference]:
-    """Give the embeddings that a text names (`embedding:name`)."""
-    if "embedding:" not in value:
+def find_embeddings(node: WorkflowNode, name: str, text: str) -> Iterator[Reference]:
+    """Yield the embeddings that a text names (`embedding:name`)."""
+    if "embedding:" not in text:
         return
-    for one in dict.fromkeys(match.rstrip(".;") for match in _EMBEDDING.findall(value)):
+    # Punctuation at the end of a sentence is not part of the name.
+    names = [match.rstrip(".;") for match in _EMBEDDING.findall(text)]
+    for embedding in dict.fromkeys(names):
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
             input=name,
-            value=one,
+            value=embedding,
             folder="embeddings",
             active=node.active,
             kind="embedding",
             evidence="embedding: in a text; the server skips one that is missing",
             confidence="high",
-            tries=(one, f"{one}.safetensors", f"{one}.pt", f"{one}.bin"),
+            tries=(embedding, f"{embedding}.safetensors", f"{embedding}.pt", f"{embedding}.bin"),
         )
 
 
-def find_lora_tags(node: WorkflowNode, name: str, value: str) -> Iterator[Reference]:
-    """Give the LoRAs that a text names in tags (`<lora:name:1>`)."""
-    if "<l" not in value:
+def find_lora_tags(node: WorkflowNode, name: str, text: str) -> Iterator[Reference]:
+    """Yield the LoRAs that a text names in tags (`<lora:name:1>`)."""
+    if "<l" not in text:
         return
-    ignored = is_plain_text(node)
-    tags = (match.strip() for match in _LORA_TAG.findall(value))
-    for one in dict.fromkeys(tag for tag in tags if not _NO_NAME.search(tag)):
+    is_ignored = is_plain_text(node)
+    names = [match.strip() for match in _LORA_TAG.findall(text)]
+    for lora in dict.fromkeys(names):
+        if _NOT_A_NAME.search(lora):
+            continue
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
             input=name,
-            value=one,
+            value=lora,
             folder="loras",
             active=node.active,
             kind="lora_tag",
-            evidence="<lora:…> in a text, which this class ignores" if ignored else "<lora:…> in a text",
-            confidence="low" if ignored else "medium",
-            tries=_list_tries(one),
+            evidence="<lora:…> in a text, which this class ignores" if is_ignored else "<lora:…> in a text",
+            confidence="low" if is_ignored else "medium",
+            tries=_list_tries(lora),
         )
 
 
-def _list_tries(value: str) -> tuple[str, ...]:
-    if value.lower().endswith(MODEL_EXTENSIONS):
-        return (value,)
-    return tuple(f"{value}{extension}" for extension in MODEL_EXTENSIONS)
+def _list_tries(name: str) -> tuple[str, ...]:
+    if name.lower().endswith(MODEL_EXTENSIONS):
+        return (name,)
+    return tuple(f"{name}{extension}" for extension in MODEL_EXTENSIONS)
 
 
-def find_listed_loras(node: WorkflowNode, rest: list[WidgetValue]) -> list[Reference]:
-    """Give the entries of LoRA lists, as Power Lora Loader and LoRA Manager store them."""
-    found: list[Reference] = []
-    for name, _, value in rest:
-        for item in value if isinstance(value, list) else (value,):
-            if isinstance(item, dict):
-                found.extend(_read_lora_entry(node, name, item))
-    return found
+def find_listed_loras(node: WorkflowNode, values: Iterable[WidgetValue]) -> list[Reference]:
+    """Return the entries of LoRA lists, as Power Lora Loader and LoRA Manager store them."""
+    references: list[Reference] = []
+    for widget in values:
+        # Power Lora Loader stores each entry in a widget of its own, LoRA Manager all of them in one list.
+        entries = widget.value if isinstance(widget.value, list) else [widget.value]
+        for entry in entries:
+            reference = _read_lora_entry(node, widget.name, entry) if isinstance(entry, dict) else None
+            if reference is not None:
+                references.append(reference)
+    return references
 
 
-def _read_lora_entry(node: WorkflowNode, name: str, item: Mapping[str, object]) -> Iterator[Reference]:
-    lora, switch = item.get("lora"), "on"
-    evidence = "an entry of a LoRA list (Power Lora Loader)"
-    if not isinstance(lora, str) and "strength" in item and "active" in item:
-        lora, switch = item.get("name"), "active"
+def _read_lora_entry(node: WorkflowNode, name: str, entry: Mapping[str, object]) -> Reference | None:
+    if isinstance(entry.get("lora"), str):
+        lora, is_on = entry["lora"], entry.get("on") is not False
+        evidence = "an entry of a LoRA list (Power Lora Loader)"
+        is_exact = True
+    elif "strength" in entry and "active" in entry:
+        lora, is_on = entry.get("name"), entry["active"] is not False
         evidence = "an entry of a LoRA list (LoRA Manager)"
+        is_exact = False
+    else:
+        return None
     if not isinstance(lora, str) or lora in NOT_FILES:
-        return
-    yield Reference(
+        return None
+    return Reference(
         node_path=node.path,
         node_type=node.class_type,
         input=name,
         value=lora,
         folder="loras",
-        active=node.active and item.get(switch) is not False,
+        active=node.active and is_on,
         kind="lora_list",
         evidence=evidence,
         confidence="high" if "lora" in node.class_type.lower() else "medium",
-        tries=(lora,) if switch == "on" else _list_tries(lora),
+        tries=(lora,) if is_exact else _list_tries(lora),
     )
 
 
 def is_lora_entry(value: object) -> bool:
-    """Say whether a value is an entry of a LoRA list."""
-    return isinstance(value, dict) and (isinstance(value.get("lora"), str) or {"strength", "active"} <= value.keys())
+    """Return whether a value is an entry of a LoRA list."""
+    if not isinstance(value, dict):
+        return False
+    return isinstance(value.get("lora"), str) or {"strength", "active"} <= value.keys()

@@ -17,16 +17,16 @@ class Reference:
     """One place in a workflow that names a model file.
 
     Attributes:
-        node_path: Path of the node (`12:5`), as the server names it.
+        node_path: Path of the node (`12:5`), as the server writes it.
         node_type: Its class.
         input: Input name; `text` parts (embeddings, LoRA tags) carry the name of the text input.
         value: The name exactly as the workflow writes it.
-        folder: Canonical model folder (`loras`), or None when only the file extension gave it away.
-        active: False when only muted or bypassed.
-        kind: How it was recognised.
-        evidence: What says that this input names a model, in words.
-        confidence: How sure the recognition is; `low` for the file-extension heuristic.
-        tries: File names the server tries in turn for this value; the value alone for most.
+        folder: Canonical model folder (`loras`); None when only the file extension shows that it is a model.
+        active: Whether the node runs, neither muted nor bypassed.
+        kind: How the reference was recognised.
+        evidence: Why this input names a model, for people.
+        confidence: How certain that is; `low` for the file-extension heuristic.
+        tries: File names that the server tries in turn; for most references the value alone.
         also_folders: Further folders that the server lists for the same input.
     """
 

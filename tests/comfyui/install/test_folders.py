@@ -9,7 +9,7 @@ from comfywatchman.comfyui.install.install import Installation
 from tests.model_files import put
 
 
-def resolve(root: Path, yaml: str = "", *extra: Path) -> ModelFolders:
+def resolve_model_folders(root: Path, yaml: str = "", *extra: Path) -> ModelFolders:
     if yaml:
         put(root / "extra_model_paths.yaml", yaml.encode())
     folders, problems = resolve_folders(Installation(root, None, root, extra_model_paths=extra))
@@ -17,27 +17,27 @@ def resolve(root: Path, yaml: str = "", *extra: Path) -> ModelFolders:
     return folders
 
 
-def directories(folders: ModelFolders, name: str) -> tuple[Path, ...]:
+def get_directories(folders: ModelFolders, name: str) -> tuple[Path, ...]:
     folder = folders.get(name)
     assert folder is not None
     return folder.directories
 
 
-def test_core_folders_look_where_comfyui_looks(tmp_path: Path) -> None:
-    folders = resolve(tmp_path)
+def test_core_folders_have_the_directories_of_comfyui(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path)
     models, output = tmp_path / "models", tmp_path / "output"
-    assert directories(folders, "diffusion_models") == (
+    assert get_directories(folders, "diffusion_models") == (
         models / "unet",
         models / "diffusion_models",
         output / "diffusion_models",
     )
-    assert directories(folders, "text_encoders") == (models / "text_encoders", models / "clip", output / "clip")
-    assert directories(folders, "controlnet") == (models / "controlnet", models / "t2i_adapter")
-    assert directories(folders, "embeddings") == (models / "embeddings",)
+    assert get_directories(folders, "text_encoders") == (models / "text_encoders", models / "clip", output / "clip")
+    assert get_directories(folders, "controlnet") == (models / "controlnet", models / "t2i_adapter")
+    assert get_directories(folders, "embeddings") == (models / "embeddings",)
 
 
-def test_legacy_names_lead_to_todays(tmp_path: Path) -> None:
-    folders = resolve(tmp_path)
+def test_legacy_names_are_aliases(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path)
     assert folders.get_canonical_name("unet") == "diffusion_models"
     assert folders.get_canonical_name("clip") == "text_encoders"
     assert folders.get_canonical_name("nobody") == "nobody"
@@ -47,8 +47,8 @@ def test_legacy_names_lead_to_todays(tmp_path: Path) -> None:
     assert folders.names() == tuple(sorted(folders.names()))
 
 
-def test_extension_sets_are_those_of_comfyui(tmp_path: Path) -> None:
-    folders = resolve(tmp_path).folders
+def test_extensions_are_those_of_comfyui(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path).folders
     torch = {".bin", ".ckpt", ".pkl", ".pt", ".pt2", ".pth", ".safetensors", ".sft"}
     assert folders["checkpoints"].extensions == torch
     assert folders["configs"].extensions == {".yaml"}
@@ -58,61 +58,61 @@ def test_extension_sets_are_those_of_comfyui(tmp_path: Path) -> None:
     assert folders["sam2"].extensions == frozenset()
 
 
-def test_models_and_output_and_base_directories_move_what_they_should(tmp_path: Path) -> None:
+def test_configured_directories_move_only_their_folders(tmp_path: Path) -> None:
     installation = Installation(
         tmp_path / "root", None, tmp_path / "base", models=tmp_path / "m", output=tmp_path / "o"
     )
     folders, _ = resolve_folders(installation)
-    assert directories(folders, "loras") == (tmp_path / "m/loras", tmp_path / "o/loras")
+    assert get_directories(folders, "loras") == (tmp_path / "m/loras", tmp_path / "o/loras")
     assert folders.custom_nodes == (tmp_path / "base/custom_nodes",)
     base_only, _ = resolve_folders(Installation(tmp_path / "root", None, tmp_path / "base"))
-    assert directories(base_only, "vae") == (tmp_path / "base/models/vae", tmp_path / "base/output/vae")
+    assert get_directories(base_only, "vae") == (tmp_path / "base/models/vae", tmp_path / "base/output/vae")
 
 
-def test_extra_paths_come_after_the_own_ones_and_before_output(tmp_path: Path) -> None:
-    folders = resolve(tmp_path, "x:\n  unet: /x/u\n")
-    assert directories(folders, "diffusion_models")[2:] == (Path("/x/u"), tmp_path / "output/diffusion_models")
+def test_extra_paths_come_between_own_and_output_directories(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path, "x:\n  unet: /x/u\n")
+    assert get_directories(folders, "diffusion_models")[2:] == (Path("/x/u"), tmp_path / "output/diffusion_models")
 
 
-def test_a_default_goes_first_and_is_written_to(tmp_path: Path) -> None:
-    folders = resolve(tmp_path, "x:\n  is_default: true\n  loras: /x/l\n  clip: /x/c\n")
-    assert directories(folders, "loras")[0] == Path("/x/l")
+def test_default_directory_comes_first_and_is_the_target(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path, "x:\n  is_default: true\n  loras: /x/l\n  clip: /x/c\n")
+    assert get_directories(folders, "loras")[0] == Path("/x/l")
     assert folders.target_directory("loras") == Path("/x/l")
     assert folders.target_directory("clip") == Path("/x/c")
 
 
-def test_a_directory_named_twice_is_looked_at_once(tmp_path: Path) -> None:
+def test_directory_named_twice_is_listed_once(tmp_path: Path) -> None:
     own = tmp_path / "models/diffusion_models"
-    folders = resolve(tmp_path, f"x:\n  unet: {own}\ny:\n  is_default: true\n  unet: {own}\n")
-    assert directories(folders, "unet") == (
+    folders = resolve_model_folders(tmp_path, f"x:\n  unet: {own}\ny:\n  is_default: true\n  unet: {own}\n")
+    assert get_directories(folders, "unet") == (
         own,
         tmp_path / "models/unet",
         tmp_path / "output/diffusion_models",
     )
 
 
-def test_repeated_extra_files_are_read_after_the_default_one(tmp_path: Path) -> None:
+def test_further_yaml_files_are_read_after_the_default_one(tmp_path: Path) -> None:
     one = put(tmp_path / "one.yaml", b"x:\n  vae: /one\n")
     two = put(tmp_path / "sub/two.yaml", b"x:\n  vae: two\n")
-    folders = resolve(tmp_path, "x:\n  vae: /zero\n", one, two)
-    assert directories(folders, "vae")[1:4] == (Path("/zero"), Path("/one"), tmp_path / "sub/two")
+    folders = resolve_model_folders(tmp_path, "x:\n  vae: /zero\n", one, two)
+    assert get_directories(folders, "vae")[1:4] == (Path("/zero"), Path("/one"), tmp_path / "sub/two")
 
 
-def test_an_unknown_folder_counts_every_file(tmp_path: Path) -> None:
-    folder = resolve(tmp_path, "x:\n  my_stuff: /s\n").get("my_stuff")
+def test_unknown_folder_accepts_every_file(tmp_path: Path) -> None:
+    folder = resolve_model_folders(tmp_path, "x:\n  my_stuff: /s\n").get("my_stuff")
     assert folder is not None
     assert folder.extensions == frozenset()
     assert folder.directories == (Path("/s"),)
 
 
 def test_gguf_folders_share_the_directories_of_their_owners(tmp_path: Path) -> None:
-    folders = resolve(tmp_path, "x:\n  unet: /x/u\n")
-    assert directories(folders, "unet_gguf") == directories(folders, "diffusion_models")
-    assert directories(folders, "clip_gguf") == directories(folders, "text_encoders")
+    folders = resolve_model_folders(tmp_path, "x:\n  unet: /x/u\n")
+    assert get_directories(folders, "unet_gguf") == get_directories(folders, "diffusion_models")
+    assert get_directories(folders, "clip_gguf") == get_directories(folders, "text_encoders")
 
 
-def test_places_that_hold_no_models_are_not_model_folders(tmp_path: Path) -> None:
-    folders = resolve(tmp_path, "x:\n  custom_nodes: /x/n\n  download_model_base: /x\n  datasets: /d\n")
+def test_folders_without_models_are_not_model_folders(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path, "x:\n  custom_nodes: /x/n\n  download_model_base: /x\n  datasets: /d\n")
     assert not {"custom_nodes", "download_model_base", "datasets"} & set(folders.names())
     assert folders.custom_nodes == (tmp_path / "custom_nodes", Path("/x/n"))
 
@@ -127,28 +127,28 @@ def test_places_that_hold_no_models_are_not_model_folders(tmp_path: Path) -> Non
         ("loras", "loras"),
     ],
 )
-def test_a_new_model_goes_to_the_directory_of_the_folders_own_name(tmp_path: Path, name: str, directory: str) -> None:
-    assert resolve(tmp_path).target_directory(name) == tmp_path / "models" / directory
+def test_new_model_goes_to_the_directory_named_like_its_folder(tmp_path: Path, name: str, directory: str) -> None:
+    assert resolve_model_folders(tmp_path).target_directory(name) == tmp_path / "models" / directory
 
 
-def test_a_folder_that_nobody_named_has_no_target(tmp_path: Path) -> None:
+def test_unknown_folder_has_no_target(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
-        resolve(tmp_path).target_directory("nobody")
+        resolve_model_folders(tmp_path).target_directory("nobody")
 
 
-def test_a_broken_yaml_is_reported_and_the_rest_still_counts(tmp_path: Path) -> None:
+def test_broken_yaml_is_reported_and_the_rest_is_used(tmp_path: Path) -> None:
     put(tmp_path / "extra_model_paths.yaml", b"x: [")
     good = put(tmp_path / "good.yaml", b"x:\n  vae: /v\n")
     folders, problems = resolve_folders(
         Installation(tmp_path, None, tmp_path, extra_model_paths=(tmp_path / "absent.yaml", good))
     )
     assert [problem.code for problem in problems] == ["comfyui-config-invalid"] * 2
-    assert Path("/v") in directories(folders, "vae")
+    assert Path("/v") in get_directories(folders, "vae")
 
 
-def test_names_from_a_packs_source_become_folders_unless_they_leave_the_model_folder(tmp_path: Path) -> None:
-    folders = resolve(tmp_path)
+def test_added_names_become_folders_unless_they_leave_the_model_folder(tmp_path: Path) -> None:
+    folders = resolve_model_folders(tmp_path)
     more = folders.with_names(["depthanything", "loras", "unet", "../x", "a/../b", "", "/etc", "c\\d", "ok/sub"])
     assert set(more.names()) - set(folders.names()) == {"depthanything", "ok/sub"}
-    assert directories(more, "depthanything") == (tmp_path / "models/depthanything",)
+    assert get_directories(more, "depthanything") == (tmp_path / "models/depthanything",)
     assert more.folders["loras"] is folders.folders["loras"]

@@ -8,15 +8,15 @@ from comfywatchman.comfyui.install.install import find_installation, is_comfyui,
 from tests.model_files import put
 
 
-def program(folder: Path, *others: str) -> Path:
+def write_program(folder: Path, *others: str) -> Path:
     for name in ("main.py", "nodes.py", *others):
         put(folder / name)
     return folder
 
 
-def test_a_folder_with_the_programs_is_comfyui(tmp_path: Path) -> None:
-    assert is_comfyui(program(tmp_path / "new", "folder_paths.py"))
-    assert is_comfyui(program(tmp_path / "old", "comfy/sd.py"))
+def test_folder_with_all_programs_is_comfyui(tmp_path: Path) -> None:
+    assert is_comfyui(write_program(tmp_path / "new", "folder_paths.py"))
+    assert is_comfyui(write_program(tmp_path / "old", "comfy/sd.py"))
 
 
 @pytest.mark.parametrize("names", [("main.py",), ("nodes.py", "folder_paths.py"), ("main.py", "nodes.py")])
@@ -26,8 +26,8 @@ def test_some_of_the_programs_are_not_enough(tmp_path: Path, names: tuple[str, .
     assert not is_comfyui(tmp_path)
 
 
-def test_the_first_candidate_that_is_comfyui_is_taken_and_says_where_it_was_named(tmp_path: Path) -> None:
-    right = program(tmp_path / "right", "folder_paths.py")
+def test_first_candidate_that_is_comfyui_wins_and_keeps_its_label(tmp_path: Path) -> None:
+    right = write_program(tmp_path / "right", "folder_paths.py")
     put(right / "comfyui_version.py", b'# made by a tool\n__version__ = "0.33.0"\n')
     found = find_installation([("a", tmp_path / "none"), ("b", tmp_path), ("c", right)])
     assert found is not None
@@ -36,14 +36,14 @@ def test_the_first_candidate_that_is_comfyui_is_taken_and_says_where_it_was_name
     assert found.output_directory == right / "output"
 
 
-def test_a_portable_folder_with_comfyui_inside_is_found(tmp_path: Path) -> None:
-    inner = program(tmp_path / "ComfyUI", "folder_paths.py")
+def test_comfyui_inside_a_portable_folder_is_found(tmp_path: Path) -> None:
+    inner = write_program(tmp_path / "ComfyUI", "folder_paths.py")
     found = find_installation([("home", tmp_path)])
     assert found is not None
     assert found.root == inner
 
 
-def test_a_base_directory_counts_only_when_it_was_configured(tmp_path: Path) -> None:
+def test_base_directory_counts_only_if_configured(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "custom_nodes").mkdir()
     assert find_installation([("here", tmp_path)]) is None
@@ -52,23 +52,23 @@ def test_a_base_directory_counts_only_when_it_was_configured(tmp_path: Path) -> 
     assert found.version is None
 
 
-def test_models_alone_are_no_base_directory(tmp_path: Path) -> None:
+def test_models_alone_are_not_a_base_directory(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     assert find_installation([("config", tmp_path)], explicit=("config",)) is None
 
 
-def test_a_path_that_cannot_exist_is_not_comfyui(tmp_path: Path) -> None:
+def test_impossible_path_is_not_comfyui(tmp_path: Path) -> None:
     assert not is_comfyui(tmp_path / ("x" * 5000))
     assert find_installation([("a", tmp_path / ("x" * 5000))], explicit=("a",)) is None
 
 
-def test_the_version_is_read_from_the_project_file_when_there_is_no_module(tmp_path: Path) -> None:
+def test_version_is_read_from_pyproject_without_a_version_module(tmp_path: Path) -> None:
     put(tmp_path / "pyproject.toml", b'[project]\nname = "ComfyUI"\nversion = "0.3.64"\n')
     assert read_version(tmp_path) == "0.3.64"
 
 
 @pytest.mark.parametrize("text", [b"", b"[project", b"project = 3", b"[project]\nversion = 3", b"\xff\xfe"])
-def test_a_project_file_without_a_version_gives_none(tmp_path: Path, text: bytes) -> None:
+def test_pyproject_without_version_gives_none(tmp_path: Path, text: bytes) -> None:
     put(tmp_path / "pyproject.toml", text)
     assert read_version(tmp_path) is None
 

@@ -7,11 +7,11 @@ import pytest
 from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput, LoaderTable, load_builtin_table
 
 
-def loader(class_type: str, name: str, folder: str = "loras", index: int | None = None) -> LoaderInput:
+def build_input(class_type: str, name: str, folder: str = "loras", index: int | None = None) -> LoaderInput:
     return LoaderInput(class_type, name, folder, index, "a test", "medium")
 
 
-def test_core_loaders_are_known_with_folder_and_place() -> None:
+def test_core_loaders_have_folder_and_widget_index() -> None:
     table = load_builtin_table()
     assert [(one.name, one.folder, one.widget_index, one.confidence) for one in table.inputs("CheckpointLoader")] == [
         ("config_name", "configs", 0, "high"),
@@ -20,20 +20,20 @@ def test_core_loaders_are_known_with_folder_and_place() -> None:
     assert table.widget_names("DualCLIPLoader") == ("clip_name1", "clip_name2")
 
 
-def test_an_unknown_class_has_nothing() -> None:
+def test_unknown_class_has_no_inputs() -> None:
     table = load_builtin_table()
     assert (table.inputs("NoSuch"), table.widget_names("NoSuch")) == ((), ())
     assert table.is_plain("NoSuch")
 
 
-def test_core_inputs_offer_exactly_what_the_server_offers_beside_files() -> None:
+def test_core_inputs_know_their_exact_choices_beside_files() -> None:
     table = load_builtin_table()
     assert table.inputs("CheckpointLoaderSimple")[0].not_files == ()
     assert table.inputs("VAELoader")[0].not_files == ("pixel_space",)
     assert table.inputs("Efficient Loader")[0].not_files is NOT_FILES
 
 
-def test_pickers_presets_and_self_fetched_inputs_are_known_by_name_and_place() -> None:
+def test_pickers_presets_and_auto_downloads_have_names_and_indexes() -> None:
     table = load_builtin_table()
     assert table.is_picker("ToDetailerPipe", "Select to add LoRA")
     assert table.is_preset("IPAdapterUnifiedLoader", 0)
@@ -43,45 +43,47 @@ def test_pickers_presets_and_self_fetched_inputs_are_known_by_name_and_place() -
     assert not any(map(table.is_plain, ("ToDetailerPipe", "IPAdapterUnifiedLoader", "RIFE VFI")))
 
 
-def test_names_by_place_have_holes_where_nothing_is_known() -> None:
-    table = LoaderTable([loader("X", "b", index=2), loader("X", "c"), loader("X", "", index=4)])
+def test_unknown_widget_names_are_none() -> None:
+    table = LoaderTable([build_input("X", "b", index=2), build_input("X", "c"), build_input("X", "", index=4)])
     assert table.widget_names("X") == (None, None, "b")
 
 
-def test_a_full_list_of_names_wins_over_single_places() -> None:
-    table = LoaderTable([loader("X", "b", index=1)], widget_names={"X": ["a", "real", None]})
+def test_full_list_of_names_wins_over_single_indexes() -> None:
+    table = LoaderTable([build_input("X", "b", index=1)], widget_names={"X": ["a", "real", None]})
     assert table.widget_names("X") == ("a", "real", None)
 
 
-def test_later_knowledge_fills_gaps_and_changes_nothing_that_was_known() -> None:
-    old = LoaderTable([loader("X", "a", "loras")], widget_names={"X": ["a"]})
-    new = old.merge([loader("X", "a", "vae"), loader("X", "b", "vae"), loader("Y", "c")], widget_names={"X": ["z"]})
+def test_merge_adds_inputs_and_keeps_known_ones() -> None:
+    old = LoaderTable([build_input("X", "a", "loras")], widget_names={"X": ["a"]})
+    new = old.merge(
+        [build_input("X", "a", "vae"), build_input("X", "b", "vae"), build_input("Y", "c")], widget_names={"X": ["z"]}
+    )
     assert [(one.name, one.folder) for one in new.inputs("X")] == [("a", "loras"), ("b", "vae")]
     assert [one.name for one in new.inputs("Y")] == ["c"]
     assert new.widget_names("X") == ("a",)
     assert [one.name for one in old.inputs("X")] == ["a"]
 
 
-def test_live_knowledge_may_override() -> None:
-    old = LoaderTable([loader("X", "a", "loras")], widget_names={"X": ["a"]})
-    new = old.merge([loader("X", "a", "vae")], widget_names={"X": ["z"]}, override=True)
+def test_merge_may_override() -> None:
+    old = LoaderTable([build_input("X", "a", "loras")], widget_names={"X": ["a"]})
+    new = old.merge([build_input("X", "a", "vae")], widget_names={"X": ["z"]}, override=True)
     assert [(one.name, one.folder) for one in new.inputs("X")] == [("a", "vae")]
     assert new.widget_names("X") == ("z",)
 
 
-def test_what_is_no_loader_stays_known_in_an_extended_table() -> None:
+def test_merge_keeps_pickers_presets_and_displays() -> None:
     table = load_builtin_table().merge([])
     assert table.is_picker("ToDetailerPipe", "Select to add LoRA")
     assert table.is_preset("IPAdapterUnifiedLoader", 0)
     assert table.auto_downloads("DWPreprocessor", 4)
 
 
-def test_the_fingerprint_follows_the_content() -> None:
+def test_fingerprint_changes_with_the_content_only() -> None:
     table = load_builtin_table()
     assert table.fingerprint == table.merge([]).fingerprint
     changed = [
-        table.merge([loader("X", "a")]),
-        table.merge([loader("X", "a", "vae")]),
+        table.merge([build_input("X", "a")]),
+        table.merge([build_input("X", "a", "vae")]),
         table.merge([], widget_names={"X": ["a"]}),
         LoaderTable([]),
         LoaderTable([], pickers={"X": ["a"]}),
@@ -92,7 +94,7 @@ def test_the_fingerprint_follows_the_content() -> None:
 
 
 @pytest.mark.parametrize("run", range(3))
-def test_the_shipped_table_is_cheap_to_load(run: int) -> None:
+def test_builtin_table_is_cheap_to_load(run: int) -> None:
     del run
     load_builtin_table.cache_clear()
     start = time.process_time()

@@ -6,14 +6,14 @@ from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, FileInput, FileInputTable
 
 
-def test_what_is_known_first_is_kept() -> None:
+def test_first_of_two_equal_inputs_is_kept() -> None:
     table = FileInputTable([FileInput("X", "a", "picture", 0)])
     more = table.merge([FileInput("X", "a", "video", 3), FileInput("X", "b", "sound"), FileInput("Y", "c", "video")])
-    assert list(more.of("X")) == [FileInput("X", "a", "picture", 0), FileInput("X", "b", "sound")]
+    assert list(more.list_inputs("X")) == [FileInput("X", "a", "picture", 0), FileInput("X", "b", "sound")]
     assert more.has_input("Y", "c")
     assert not more.has_input("Y", "a")
     assert not table.has_input("X", "b")
-    assert list(table.of("Z")) == []
+    assert list(table.list_inputs("Z")) == []
     assert not table.has_input("Z", "a")
 
 
@@ -22,7 +22,7 @@ def test_every_builtin_input_is_listed_once() -> None:
     assert len(listed) == len(set(listed)) == 16
 
 
-def test_a_new_input_changes_what_is_kept_of_workflows() -> None:
+def test_new_file_input_changes_the_table_fingerprint() -> None:
     table = load_builtin_table()
     more = table.merge([], file_inputs=[FileInput("X", "a", "picture", 0)])
     assert more.file_inputs.has_input("X", "a")

@@ -7,7 +7,7 @@ import pytest
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY, load_core_classes, parse_version
 
 
-def test_every_known_class_has_a_comparable_version() -> None:
+def test_every_class_has_a_comparable_version() -> None:
     known = load_core_classes()
     assert len(known) > 900
     assert all(parse_version(version) for version in known.values())
@@ -19,7 +19,7 @@ def test_classes_of_many_versions_are_known() -> None:
     assert known["LoadMoGeModel"] == "0.21.1"
 
 
-def test_no_editor_only_class_is_taken_for_one_of_the_server() -> None:
+def test_editor_only_classes_are_not_core_classes() -> None:
     assert not EDITOR_ONLY & load_core_classes().keys()
     assert "Image Comparer (rgthree)" not in EDITOR_ONLY
 
@@ -36,5 +36,5 @@ def test_no_editor_only_class_is_taken_for_one_of_the_server() -> None:
         (None, None),
     ],
 )
-def test_versions_are_compared_by_their_numbers(text: str | None, key: tuple[int, ...] | None) -> None:
+def test_versions_are_parsed_to_numbers(text: str | None, key: tuple[int, ...] | None) -> None:
     assert parse_version(text) == key

@@ -19,7 +19,7 @@ from comfywatchman.comfyui.packs.definitions import (
 NODE = "class A: pass\nclass B: pass\nclass C: pass\n"
 
 
-def write(folder: Path, **files: str) -> Path:
+def write_pack(folder: Path, **files: str) -> Path:
     for name, text in files.items():
         path = folder / f"{name.replace('__in__', '/')}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -27,15 +27,15 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def read(folder: Path) -> NodeDefinitions:
+def read_definitions(folder: Path) -> NodeDefinitions:
     sources = [str(path.relative_to(folder)) for path in folder.rglob("*.py")]
     return read_pack_definitions(folder, sources, label=folder.name)
 
 
-def one(tmp_path: Path, text: str) -> NodeDefinitions:
+def read_one_file(tmp_path: Path, text: str) -> NodeDefinitions:
     (tmp_path / "pack").mkdir()
     (tmp_path / "pack" / "__init__.py").write_text(NODE + dedent(text), "utf-8")
-    return read(tmp_path / "pack")
+    return read_definitions(tmp_path / "pack")
 
 
 @pytest.mark.parametrize(
@@ -51,10 +51,10 @@ def one(tmp_path: Path, text: str) -> NodeDefinitions:
         "key = compute()\ndel NODE_CLASS_MAPPINGS[key]",
     ],
 )
-def test_a_class_is_not_sure_when_the_source_takes_it_away_or_cannot_be_imported(tmp_path: Path, end: str) -> None:
-    write(tmp_path, pack__in__broken="class D: pass\nraise RuntimeError")
+def test_class_is_only_possible_if_removed_or_not_importable(tmp_path: Path, end: str) -> None:
+    write_pack(tmp_path, pack__in__broken="class D: pass\nraise RuntimeError")
     (tmp_path / "pack" / "__init__.py").write_text(f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}\n{end}\n", "utf-8")
-    specs = read(tmp_path / "pack")
+    specs = read_definitions(tmp_path / "pack")
     assert (specs.classes, specs.possible_classes) == (set(), {"A"})
 
 
@@ -70,17 +70,17 @@ def test_a_class_is_not_sure_when_the_source_takes_it_away_or_cannot_be_imported
         "del NODE_CLASS_MAPPINGS['B'], other['A']",
     ],
 )
-def test_a_class_is_sure_when_only_a_condition_stands_before_it(tmp_path: Path, end: str) -> None:
-    write(tmp_path, pack__in__circle="from .circle import D")
+def test_class_is_certain_after_a_guarded_error(tmp_path: Path, end: str) -> None:
+    write_pack(tmp_path, pack__in__circle="from .circle import D")
     (tmp_path / "pack" / "compiled.cpython-311.so").touch()
     text = f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A, 'B': B}}\n{end}\n"
     (tmp_path / "pack" / "__init__.py").write_text(text, "utf-8")
-    assert "A" in read(tmp_path / "pack").classes
+    assert "A" in read_definitions(tmp_path / "pack").classes
 
 
-def test_a_folder_that_python_cannot_import_brings_no_sure_class(tmp_path: Path) -> None:
-    write(tmp_path, pack__in__nodes=f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}")
-    specs = read(tmp_path / "pack")
+def test_folder_without_init_has_no_certain_class(tmp_path: Path) -> None:
+    write_pack(tmp_path, pack__in__nodes=f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}")
+    specs = read_definitions(tmp_path / "pack")
     assert (specs.classes, specs.possible_classes, specs.complete) == (set(), {"A"}, False)
 
 
@@ -132,8 +132,8 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=SHAPES)
-def test_names_are_read_from(shape: str, tmp_path: Path) -> None:
-    specs = one(tmp_path, SHAPES[shape])
+def test_names_are_read_from_mappings(shape: str, tmp_path: Path) -> None:
+    specs = read_one_file(tmp_path, SHAPES[shape])
     assert (specs.classes, specs.complete, specs.problems) == ({"A", "B"}, True, [])
 
 
@@ -153,14 +153,14 @@ INCOMPLETE = {
 
 
 @pytest.mark.parametrize("shape", INCOMPLETE, ids=INCOMPLETE)
-def test_absence_proves_nothing_after(shape: str, tmp_path: Path) -> None:
-    specs = one(tmp_path, SHAPES["a dict"].replace("'B': B", "") + "\n" + INCOMPLETE[shape])
+def test_computed_names_make_the_list_incomplete(shape: str, tmp_path: Path) -> None:
+    specs = read_one_file(tmp_path, SHAPES["a dict"].replace("'B': B", "") + "\n" + INCOMPLETE[shape])
     assert "A" in specs.classes
     assert not specs.complete
 
 
-def test_a_class_under_an_undecided_condition_is_only_possible(tmp_path: Path) -> None:
-    specs = one(
+def test_class_under_an_undecided_condition_is_only_possible(tmp_path: Path) -> None:
+    specs = read_one_file(
         tmp_path,
         """
         import os
@@ -180,7 +180,7 @@ def test_a_class_under_an_undecided_condition_is_only_possible(tmp_path: Path) -
 
 
 def test_mappings_of_modules_are_merged_through_every_kind_of_import(tmp_path: Path) -> None:
-    write(
+    write_pack(
         tmp_path,
         __init__="""
         import importlib
@@ -202,12 +202,12 @@ def test_mappings_of_modules_are_merged_through_every_kind_of_import(tmp_path: P
         sub__in__five="from ..one import Three\nNODE_CLASS_MAPPINGS = {'Five': Three}",
         six="NODE_CLASS_MAPPINGS = {'Six': None}",
     )
-    specs = read(tmp_path)
+    specs = read_definitions(tmp_path)
     assert (specs.classes, specs.complete) == ({"One", "Two", "Three", "Four", "Five", "Six"}, True)
 
 
-def test_modules_that_are_loaded_from_a_folder_listing_are_read_one_by_one(tmp_path: Path) -> None:
-    write(
+def test_modules_loaded_from_a_folder_listing_are_read(tmp_path: Path) -> None:
+    write_pack(
         tmp_path,
         __init__="""
         import glob, importlib
@@ -220,12 +220,12 @@ def test_modules_that_are_loaded_from_a_folder_listing_are_read_one_by_one(tmp_p
         py__in__b="NODE_CLASS_MAPPINGS = {'Y': None}",
         py__in__plain="nothing = 1",
     )
-    specs = read(tmp_path)
+    specs = read_definitions(tmp_path)
     assert (specs.classes, specs.complete) == ({"X", "Y"}, False)
 
 
 def test_v3_nodes_are_read_from_their_schemas(tmp_path: Path) -> None:
-    specs = one(
+    specs = read_one_file(
         tmp_path,
         """
         import folder_paths
@@ -257,8 +257,8 @@ def test_v3_nodes_are_read_from_their_schemas(tmp_path: Path) -> None:
     assert (unet.name, unet.folder, unet.widget_index) == ("unet", "diffusion_models", 3)
 
 
-def test_a_schema_that_is_changed_after_it_was_made_is_read_as_changed(tmp_path: Path) -> None:
-    specs = one(
+def test_later_changes_of_a_schema_count(tmp_path: Path) -> None:
+    specs = read_one_file(
         tmp_path,
         """
         import folder_paths
@@ -289,8 +289,8 @@ def test_a_schema_that_is_changed_after_it_was_made_is_read_as_changed(tmp_path:
     assert [(i.class_type, i.name) for i in specs.loader_inputs] == [("Child of Base", "vae")]
 
 
-def test_two_nodes_with_one_id_mean_that_an_id_was_not_understood(tmp_path: Path) -> None:
-    specs = one(
+def test_duplicate_node_id_makes_the_list_incomplete(tmp_path: Path) -> None:
+    specs = read_one_file(
         tmp_path,
         """
         from comfy_api.latest import io
@@ -316,8 +316,8 @@ def test_two_nodes_with_one_id_mean_that_an_id_was_not_understood(tmp_path: Path
         "[lambda: 1]\n                return nodes",
     ],
 )
-def test_a_v3_list_that_cannot_be_followed_is_incomplete(listing: str, tmp_path: Path) -> None:
-    specs = one(
+def test_v3_list_that_cannot_be_followed_is_incomplete(listing: str, tmp_path: Path) -> None:
+    specs = read_one_file(
         tmp_path,
         f"""
         class Extension:
@@ -331,7 +331,7 @@ def test_a_v3_list_that_cannot_be_followed_is_incomplete(listing: str, tmp_path:
 
 
 def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> None:
-    specs = one(
+    specs = read_one_file(
         tmp_path,
         """
         import folder_paths
@@ -388,8 +388,8 @@ def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> N
         ("**unknown()", None),
     ],
 )
-def test_the_place_of_a_widget_counts_what_stands_before_it(before: str, place: int | None, tmp_path: Path) -> None:
-    specs = one(
+def test_widget_index_counts_the_values_before_it(before: str, place: int | None, tmp_path: Path) -> None:
+    specs = read_one_file(
         tmp_path,
         f"""
         import folder_paths
@@ -403,9 +403,9 @@ def test_the_place_of_a_widget_counts_what_stands_before_it(before: str, place: 
     assert [(i.name, i.widget_index) for i in specs.loader_inputs] == [("x", place)]
 
 
-def test_nothing_of_a_pack_is_ever_run(tmp_path: Path) -> None:
+def test_pack_is_never_executed(tmp_path: Path) -> None:
     mark = tmp_path / "PWN"
-    specs = one(
+    specs = read_one_file(
         tmp_path,
         f"""
         import os, pathlib
@@ -438,9 +438,9 @@ EVIL = {
 
 
 @pytest.mark.parametrize("evil", EVIL, ids=EVIL)
-def test_a_pack_that_cannot_be_read_says_so(evil: str, tmp_path: Path) -> None:
+def test_unreadable_pack_reports_a_problem(evil: str, tmp_path: Path) -> None:
     (tmp_path / "__init__.py").write_bytes(EVIL[evil])
-    specs = read(tmp_path)
+    specs = read_definitions(tmp_path)
     assert specs.classes == set()
     assert not specs.complete
 
@@ -461,14 +461,14 @@ LOOPING = {
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("loop", LOOPING, ids=LOOPING)
-def test_source_that_never_ends_is_left(loop: str, tmp_path: Path) -> None:
-    specs = one(tmp_path, LOOPING[loop])
+def test_endless_source_is_abandoned(loop: str, tmp_path: Path) -> None:
+    specs = read_one_file(tmp_path, LOOPING[loop])
     assert "A" in specs.classes or specs.problems
     assert not specs.complete
 
 
-def test_import_circles_and_links_in_circles_end(tmp_path: Path) -> None:
-    write(
+def test_import_cycles_and_link_cycles_end(tmp_path: Path) -> None:
+    write_pack(
         tmp_path,
         __init__="from .a import *\nfrom .loop.a import M\nNODE_CLASS_MAPPINGS = {**M, 'X': None}",
         a="from .b import *\nfrom . import *\nM = {'FromA': None}",
@@ -479,34 +479,34 @@ def test_import_circles_and_links_in_circles_end(tmp_path: Path) -> None:
     assert specs.classes == {"FromA", "X"}
 
 
-def test_a_relative_import_cannot_leave_the_pack(tmp_path: Path) -> None:
+def test_relative_import_cannot_leave_the_pack(tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("NODE_CLASS_MAPPINGS = {'Outside': 1}", "utf-8")
-    pack = write(tmp_path / "pack", __init__="from ..secret import NODE_CLASS_MAPPINGS")
-    specs = read(pack)
+    pack = write_pack(tmp_path / "pack", __init__="from ..secret import NODE_CLASS_MAPPINGS")
+    specs = read_definitions(pack)
     assert (specs.classes, specs.complete) == (set(), False)
 
 
-def test_one_unreadable_module_leaves_the_others(tmp_path: Path) -> None:
-    write(
+def test_unreadable_module_does_not_affect_the_others(tmp_path: Path) -> None:
+    write_pack(
         tmp_path,
         __init__="from .good import NODE_CLASS_MAPPINGS as G\nfrom .bad import NODE_CLASS_MAPPINGS as B\n"
         "NODE_CLASS_MAPPINGS = {**G, **B}",
         good="NODE_CLASS_MAPPINGS = {'Good': None}",
         bad="def (",
     )
-    specs = read(tmp_path)
+    specs = read_definitions(tmp_path)
     assert (specs.classes, specs.complete) == ({"Good"}, False)
     assert "bad.py" in specs.problems[0]
 
 
-def test_a_pack_of_one_file_is_read(tmp_path: Path) -> None:
+def test_pack_of_one_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "single.py"
     path.write_text("NODE_CLASS_MAPPINGS = {'One': None}", "utf-8")
     assert read_pack_definitions(path, ["single.py"], label="single").classes == {"One"}
 
 
-def test_the_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
-    write(
+def test_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
+    write_pack(
         tmp_path,
         nodes="""
         import folder_paths
@@ -528,13 +528,13 @@ def test_the_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
     }
 
 
-def test_without_a_core_nothing_is_claimed(tmp_path: Path) -> None:
+def test_missing_core_is_incomplete(tmp_path: Path) -> None:
     assert list_core_files(tmp_path) == []
     assert not read_core_definitions(tmp_path).complete
 
 
-def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
-    one(tmp_path, "NODE_CLASS_MAPPINGS = {}")
+def test_garbage_collector_setting_is_restored(tmp_path: Path) -> None:
+    read_one_file(tmp_path, "NODE_CLASS_MAPPINGS = {}")
     assert gc.isenabled()
 
 
@@ -555,5 +555,5 @@ def test_reading_leaves_the_garbage_collector_as_it_was(tmp_path: Path) -> None:
     ],
 )
 def test_class_may_check_inputs_unless_its_source_shows_otherwise(tmp_path: Path, source: str, *, checks: bool) -> None:
-    specs = one(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
+    specs = read_one_file(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
     assert (specs.own_checks == {"N"}) is checks

@@ -13,12 +13,12 @@ from comfywatchman.comfyui.references.input_files import InputFile, find_require
 from comfywatchman.comfyui.workflow.reader import read_workflow
 
 
-def needed(*nodes: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
+def find_needed(*nodes: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
     graph = {"nodes": [{"id": n, **node} for n, node in enumerate(nodes, start=1)], "links": [], "version": 0.4}
-    return shown(graph, known)
+    return find_in_graph(graph, known)
 
 
-def shown(graph: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
+def find_in_graph(graph: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
     workflow = read_workflow(orjson.dumps(graph), table=load_builtin_table())
     return [(one.node_path, one.kind, one.name) for one in find_required_files(workflow, known)]
 
@@ -39,49 +39,49 @@ def shown(graph: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) ->
         ("VHS_LoadVideo", "video", {"video": "file.x", "force_rate": 0}),
     ],
 )
-def test_the_file_of_each_class_is_found(class_type: str, kind: str, values: object) -> None:
-    assert needed({"type": class_type, "widgets_values": values}) == [("1", kind, "file.x")]
+def test_file_of_each_class_is_found(class_type: str, kind: str, values: object) -> None:
+    assert find_needed({"type": class_type, "widgets_values": values}) == [("1", kind, "file.x")]
 
 
-def test_names_of_the_file_itself_go_before_places() -> None:
+def test_names_in_the_workflow_win_over_indexes() -> None:
     inputs = [{"name": "image", "type": "COMBO", "widget": {"name": "image"}, "link": None}]
     node = {"type": "LoadImage", "inputs": inputs, "widgets_values": ["named.png"]}
-    assert needed(node) == [("1", "picture", "named.png")]
+    assert find_needed(node) == [("1", "picture", "named.png")]
 
 
-def test_a_place_that_carries_another_name_is_not_taken() -> None:
+def test_index_with_another_name_is_not_read() -> None:
     inputs = [{"name": "other", "type": "COMBO", "widget": {"name": "other"}, "link": None}]
-    assert needed({"type": "LoadImage", "inputs": inputs, "widgets_values": ["no.png"]}) == []
+    assert find_needed({"type": "LoadImage", "inputs": inputs, "widgets_values": ["no.png"]}) == []
 
 
 @pytest.mark.parametrize("mode", [2, 4])
-def test_muted_and_bypassed_nodes_need_nothing(mode: int) -> None:
-    assert needed({"type": "LoadImage", "mode": mode, "widgets_values": ["a.png"]}) == []
+def test_muted_and_bypassed_nodes_need_no_files(mode: int) -> None:
+    assert find_needed({"type": "LoadImage", "mode": mode, "widgets_values": ["a.png"]}) == []
 
 
-def test_what_a_link_brings_is_not_known() -> None:
+def test_linked_input_has_no_file() -> None:
     prompt = {
         "1": {"class_type": "LoadImage", "inputs": {"image": ["2", 0]}},
         "2": {"class_type": "MakesAName", "inputs": {}},
         "3": {"class_type": "LoadImage", "inputs": {"image": "a.png"}},
     }
-    assert shown(prompt) == [("3", "picture", "a.png")]
+    assert find_in_graph(prompt) == [("3", "picture", "a.png")]
 
 
 @pytest.mark.parametrize("values", [[], [None], [3], [["a.png"]], [{"a": "b"}]])
-def test_what_is_no_text_is_no_name(values: list[object]) -> None:
-    assert needed({"type": "LoadImage", "widgets_values": values}) == []
+def test_value_that_is_not_text_is_not_a_name(values: list[object]) -> None:
+    assert find_needed({"type": "LoadImage", "widgets_values": values}) == []
 
 
-def test_values_beside_files_are_none() -> None:
-    assert needed({"type": "Load3D", "widgets_values": ["none"]}) == []
-    assert needed({"type": "LoadImage", "widgets_values": ["none"]}) == [("1", "picture", "none")]
+def test_choices_beside_files_are_not_files() -> None:
+    assert find_needed({"type": "Load3D", "widgets_values": ["none"]}) == []
+    assert find_needed({"type": "LoadImage", "widgets_values": ["none"]}) == [("1", "picture", "none")]
 
 
-def test_an_input_known_by_name_alone_is_found_by_name_alone() -> None:
+def test_input_without_index_is_found_by_name_only() -> None:
     known = FileInputTable([FileInput("X", "clip", "video")])
-    assert needed({"type": "X", "widgets_values": ["a.mp4"]}, known=known) == []
-    assert needed({"type": "X", "widgets_values": {"clip": "a.mp4"}}, known=known) == [("1", "video", "a.mp4")]
+    assert find_needed({"type": "X", "widgets_values": ["a.mp4"]}, known=known) == []
+    assert find_needed({"type": "X", "widgets_values": {"clip": "a.mp4"}}, known=known) == [("1", "video", "a.mp4")]
 
 
 @pytest.mark.parametrize(
@@ -100,11 +100,11 @@ def test_an_input_known_by_name_alone_is_found_by_name_alone() -> None:
         ("", "input", ""),
     ],
 )
-def test_an_annotation_names_the_folder_as_the_server_reads_it(name: str, folder: str, relative: str) -> None:
+def test_annotation_gives_the_folder_as_on_the_server(name: str, folder: str, relative: str) -> None:
     assert split_annotation(name) == (folder, relative)
 
 
-def test_the_annotation_decides_the_folder_whatever_the_class_is_called() -> None:
+def test_annotation_decides_the_folder_not_the_class() -> None:
     node = {"class_type": "LoadImageOutput", "inputs": {"image": "a.png"}}
     annotated = {"class_type": "LoadImage", "inputs": {"image": "sub/a.png [output]"}}
     workflow = read_workflow(orjson.dumps({"1": node, "2": annotated}), table=load_builtin_table())

@@ -8,30 +8,30 @@ from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable
 from comfywatchman.comfyui.references.observed import ObservedLoaders
 
 
-def seen(name: str, folder: str, place: int | None = None) -> LoaderInput:
+def observe(name: str, folder: str, place: int | None = None) -> LoaderInput:
     return LoaderInput("Loader", name, folder, place, "a trial", "high")
 
 
-def read(name: str, folder: str, place: int | None = None) -> LoaderInput:
+def read_statically(name: str, folder: str, place: int | None = None) -> LoaderInput:
     return LoaderInput("Loader", name, folder, place, "its source", "medium", not_files=("mine",))
 
 
-def test_what_was_seen_fills_what_was_not_known() -> None:
-    table = ObservedLoaders((seen("name", "vae", 1),)).extend_table(LoaderTable([]))
-    assert table.inputs("Loader") == (seen("name", "vae", 1),)
+def test_observed_input_is_added() -> None:
+    table = ObservedLoaders((observe("name", "vae", 1),)).extend_table(LoaderTable([]))
+    assert table.inputs("Loader") == (observe("name", "vae", 1),)
 
 
-def test_what_was_seen_wins_over_another_folder_and_keeps_the_place() -> None:
-    table = ObservedLoaders((seen("name", "vae"),)).extend_table(LoaderTable([read("name", "loras", 3)]))
-    assert table.inputs("Loader") == (seen("name", "vae", 3),)
+def test_observed_folder_wins_and_keeps_the_widget_index() -> None:
+    table = ObservedLoaders((observe("name", "vae"),)).extend_table(LoaderTable([read_statically("name", "loras", 3)]))
+    assert table.inputs("Loader") == (observe("name", "vae", 3),)
 
 
-def test_what_was_known_already_stays_as_it_is() -> None:
-    table = LoaderTable([read("name", "vae", 3)])
-    assert ObservedLoaders((seen("name", "vae", 3),)).extend_table(table) is table
+def test_known_input_stays_unchanged() -> None:
+    table = LoaderTable([read_statically("name", "vae", 3)])
+    assert ObservedLoaders((observe("name", "vae", 3),)).extend_table(table) is table
 
 
-def test_folders_that_only_packs_have_are_where_they_were_seen(tmp_path: Path) -> None:
+def test_observed_directories_become_folders(tmp_path: Path) -> None:
     folders, _ = resolve_folders(Installation(root=tmp_path, version=None, base=tmp_path))
     tried = ObservedLoaders(directories={"odd_things": ("odd",), "vae": ("elsewhere",)})
     added = tried.extend_folders(folders)

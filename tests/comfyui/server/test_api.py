@@ -19,48 +19,48 @@ STATS: dict[str, Any] = {
 }
 
 
-def page(value: Any, status: int = 200) -> Reply:
+def json_reply(value: Any, status: int = 200) -> Reply:
     return Reply(json.dumps(value).encode(), status)
 
 
-def running(*argv: str) -> RunningComfyUI:
+def build_running(*argv: str) -> RunningComfyUI:
     return RunningComfyUI(url="", version=None, argv=argv, replacements={})
 
 
-def test_nobody_listening_is_no_server() -> None:
+def test_port_without_listener_has_no_server() -> None:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
         assert probe_server(f"http://127.0.0.1:{place.getsockname()[1]}") is None
 
 
 @pytest.mark.parametrize("url", ["", "nonsense", "http://127.0.0.1:99999", "http://", "file:///etc/passwd"])
-def test_an_address_of_no_server_is_no_server(url: str) -> None:
+def test_invalid_address_has_no_server(url: str) -> None:
     assert probe_server(url) is None
 
 
-def test_a_server_says_who_it_is() -> None:
-    with LocalServer({"/system_stats": page(STATS)}) as server:
+def test_server_is_identified() -> None:
+    with LocalServer({"/system_stats": json_reply(STATS)}) as server:
         found = probe_server(server.url + "/")
     assert found is not None
     assert (found.version, found.argv, found.replacements) == ("0.33.0", ("main.py", "--cpu"), {})
 
 
-def test_a_replaced_class_counts_only_when_the_server_has_its_first_replacement() -> None:
+def test_replaced_class_needs_its_first_replacement() -> None:
     replacements = {
         "Old": [{"new_node_id": "New"}],
         "Dead": [{"new_node_id": "Gone"}, {"new_node_id": "New"}],
         "Odd": [],
         "Odder": [3],
     }
-    with LocalServer({"/system_stats": page(STATS), "/node_replacements": page(replacements)}) as server:
+    with LocalServer({"/system_stats": json_reply(STATS), "/node_replacements": json_reply(replacements)}) as server:
         found = probe_server(server.url)
     assert found is not None
     assert found.find_replaced({"New", "Other"}) == {"Old"}
 
 
-@pytest.mark.parametrize("reply", [Reply(b"<html>"), page([1]), Reply(b"", 500)])
-def test_strange_replacements_are_passed_over(reply: Reply) -> None:
-    with LocalServer({"/system_stats": page(STATS), "/node_replacements": reply}) as server:
+@pytest.mark.parametrize("reply", [Reply(b"<html>"), json_reply([1]), Reply(b"", 500)])
+def test_malformed_replacements_are_ignored(reply: Reply) -> None:
+    with LocalServer({"/system_stats": json_reply(STATS), "/node_replacements": reply}) as server:
         found = probe_server(server.url)
     assert found is not None
     assert found.replacements == {}
@@ -69,29 +69,29 @@ def test_strange_replacements_are_passed_over(reply: Reply) -> None:
 @pytest.mark.parametrize(
     ("reply", "code"),
     [
-        (page({"hello": 1}), "http-body"),
-        (page([]), "http-body"),
+        (json_reply({"hello": 1}), "http-body"),
+        (json_reply([]), "http-body"),
         (Reply(b"<html>"), "http-body"),
-        (page({}, 500), "http-status"),
+        (json_reply({}, 500), "http-status"),
     ],
 )
-def test_something_else_at_the_port_is_a_failure(reply: Reply, code: str) -> None:
+def test_other_program_at_the_port_raises_failure(reply: Reply, code: str) -> None:
     with LocalServer({"/system_stats": reply}) as server, pytest.raises(Failure) as caught:
         probe_server(server.url)
     assert caught.value.code == code
 
 
-def test_strange_words_of_a_server_about_itself_are_survived() -> None:
+def test_malformed_system_stats_are_ignored() -> None:
     stats = {"system": {"argv": "x", "comfyui_version": 3}}
-    with LocalServer({"/system_stats": page(stats)}) as server:
+    with LocalServer({"/system_stats": json_reply(stats)}) as server:
         found = probe_server(server.url)
     assert found is not None
     assert (found.version, found.argv) == (None, ())
 
 
-def test_the_nodes_of_a_server_are_read() -> None:
+def test_nodes_of_a_server_are_read() -> None:
     payload = {"L": {"input": {"required": {"l": [["x.safetensors"]]}}, "python_module": "nodes"}}
-    with LocalServer({"/system_stats": page(STATS), "/object_info": page(payload)}) as server:
+    with LocalServer({"/system_stats": json_reply(STATS), "/object_info": json_reply(payload)}) as server:
         found = probe_server(server.url)
         assert found is not None
         live = fetch_nodes(found, {"loras": ["x.safetensors"]})
@@ -100,28 +100,28 @@ def test_the_nodes_of_a_server_are_read() -> None:
 
 
 @pytest.mark.parametrize("payload", [{}, [], "x"])
-def test_an_empty_list_of_nodes_is_a_failure_not_an_empty_server(payload: Any) -> None:
-    with LocalServer({"/system_stats": page(STATS), "/object_info": page(payload)}) as server:
+def test_empty_list_of_nodes_raises_failure(payload: Any) -> None:
+    with LocalServer({"/system_stats": json_reply(STATS), "/object_info": json_reply(payload)}) as server:
         found = probe_server(server.url)
         assert found is not None
         with pytest.raises(Failure):
             fetch_nodes(found, {})
 
 
-def test_the_arguments_tell_whether_a_server_is_the_watched_installation(tmp_path: Path) -> None:
+def test_arguments_identify_the_watched_installation(tmp_path: Path) -> None:
     root, base = tmp_path / "ComfyUI", tmp_path / "base"
     root.mkdir()
     base.mkdir()
     (tmp_path / "link").symlink_to(root)
     at_root = Installation(root=root, version=None, base=root)
     apart = Installation(root=root, version=None, base=base)
-    assert is_server_of(running(str(root / "main.py")), at_root) is True
-    assert is_server_of(running(str(tmp_path / "link" / "main.py")), at_root) is True
-    assert is_server_of(running("/elsewhere/main.py"), at_root) is False
-    assert is_server_of(running("main.py", "--cpu"), at_root) is None
-    assert is_server_of(running(), at_root) is None
-    assert is_server_of(running("main.py", "--base-directory", str(base)), apart) is True
-    assert is_server_of(running("main.py", f"--base-directory={base}"), at_root) is False
-    assert is_server_of(running("main.py", "--base-directory", "here"), apart) is None
-    assert is_server_of(running("main.py", "--base-directory"), apart) is None
-    assert is_server_of(running("main.py", "--base-directory=/a\0b"), apart) is False
+    assert is_server_of(build_running(str(root / "main.py")), at_root) is True
+    assert is_server_of(build_running(str(tmp_path / "link" / "main.py")), at_root) is True
+    assert is_server_of(build_running("/elsewhere/main.py"), at_root) is False
+    assert is_server_of(build_running("main.py", "--cpu"), at_root) is None
+    assert is_server_of(build_running(), at_root) is None
+    assert is_server_of(build_running("main.py", "--base-directory", str(base)), apart) is True
+    assert is_server_of(build_running("main.py", f"--base-directory={base}"), at_root) is False
+    assert is_server_of(build_running("main.py", "--base-directory", "here"), apart) is None
+    assert is_server_of(build_running("main.py", "--base-directory"), apart) is None
+    assert is_server_of(build_running("main.py", "--base-directory=/a\0b"), apart) is False

@@ -26,12 +26,12 @@ def comfyui(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_options_are_read_from_the_source_without_running_it(comfyui: Path) -> None:
+def test_options_are_read_from_source(comfyui: Path) -> None:
     assert read_known_options(comfyui) == frozenset({"--listen", "--port", "--cpu"})
     assert not has_base_directory_option(read_known_options(comfyui))
 
 
-def test_a_comfyui_that_does_not_tell_its_options_is_given_all(tmp_path: Path) -> None:
+def test_unknown_options_are_all_passed(tmp_path: Path) -> None:
     assert read_known_options(tmp_path) is None
     assert has_base_directory_option(None)
     base = tmp_path / "base"
@@ -51,12 +51,12 @@ def test_a_comfyui_that_does_not_tell_its_options_is_given_all(tmp_path: Path) -
     )
 
 
-def test_options_that_this_comfyui_does_not_know_are_left_out(comfyui: Path) -> None:
+def test_options_missing_from_this_comfyui_are_left_out(comfyui: Path) -> None:
     command = build_command(PYTHON, comfyui, comfyui / "base", 9000, use_cpu=False)
     assert command[2:] == ("--listen=127.0.0.1", "--port=9000")
 
 
-def test_a_persons_arguments_stay_unless_they_lead_out_of_the_trial(comfyui: Path) -> None:
+def test_user_arguments_stay_unless_reserved(comfyui: Path) -> None:
     extra = ("--listen", "0.0.0.0", "--fast", "fp16", "--port=8188", "--tls-keyfile", "k", "--auto-launch", "--lowvram")  # noqa: S104
     assert build_command(PYTHON, comfyui, comfyui, 9000, use_cpu=False, extra=extra)[2:] == (
         *("--fast", "fp16", "--lowvram"),
@@ -65,7 +65,7 @@ def test_a_persons_arguments_stay_unless_they_lead_out_of_the_trial(comfyui: Pat
     assert "--lowvram" not in build_command(PYTHON, comfyui, comfyui, 9000, use_cpu=True, extra=extra)
 
 
-def test_programs_that_a_node_calls_are_those_of_the_environment() -> None:
+def test_environment_variables_point_at_the_environment() -> None:
     made = build_environment(PYTHON, "/usr/bin:/bin", {"HTTP_PROXY": "http://proxy"})
     assert made["PATH"] == "/envs/one/bin:/usr/bin:/bin"
     assert (made["VIRTUAL_ENV"], made["PYTHONNOUSERSITE"], made["HTTP_PROXY"]) == ("/envs/one", "1", "http://proxy")

@@ -18,24 +18,24 @@ FOLDERS = {
 }
 
 
-def node(*, module: str = "nodes", optional: dict[str, Any] | None = None, **required: Any) -> dict[str, Any]:
+def build_entry(*, module: str = "nodes", optional: dict[str, Any] | None = None, **required: Any) -> dict[str, Any]:
     return {"input": {"required": required, "optional": optional or {}}, "python_module": module}
 
 
-def read(**nodes: Any) -> LiveNodes:
+def read_payload(**nodes: Any) -> LiveNodes:
     return read_object_info(nodes, FOLDERS, version="0.33.0")
 
 
-def tied(live: LiveNodes) -> dict[str, tuple[str, tuple[str, ...], int | None]]:
+def match_folder(live: LiveNodes) -> dict[str, tuple[str, tuple[str, ...], int | None]]:
     return {item.name: (item.folder, item.also_folders, item.widget_index) for item in live.loader_inputs}
 
 
-def test_both_shapes_of_a_combo_are_tied_to_their_folder() -> None:
-    live = read(
-        Old=node(old=[["a.safetensors", "b.safetensors"], {"tooltip": "x"}]),
-        New=node(new=["COMBO", {"options": ["None", "l.safetensors"]}]),
+def test_both_notations_of_a_combo_match_their_folder() -> None:
+    live = read_payload(
+        Old=build_entry(old=[["a.safetensors", "b.safetensors"], {"tooltip": "x"}]),
+        New=build_entry(new=["COMBO", {"options": ["None", "l.safetensors"]}]),
     )
-    assert tied(live) == {"old": ("checkpoints", (), 0), "new": ("loras", (), 0)}
+    assert match_folder(live) == {"old": ("checkpoints", (), 0), "new": ("loras", (), 0)}
     assert live.combos == {
         "Old": {"old": ("a.safetensors", "b.safetensors")},
         "New": {"new": ("None", "l.safetensors")},
@@ -44,57 +44,64 @@ def test_both_shapes_of_a_combo_are_tied_to_their_folder() -> None:
     assert (first.evidence, first.confidence) == ("the running ComfyUI 0.33.0", "high")
 
 
-def test_choices_that_are_no_files_are_told_from_files() -> None:
-    (found,) = read(N=node(x=[["auto", "l.safetensors"]])).loader_inputs
+def test_choices_beside_files_are_listed() -> None:
+    (found,) = read_payload(N=build_entry(x=[["auto", "l.safetensors"]])).loader_inputs
     assert "auto" in found.not_files
     assert "l.safetensors" not in found.not_files
 
 
-def test_a_word_that_the_server_does_not_list_is_no_choice_of_it() -> None:
-    (found,) = read(N=node(x=[["None", "l.safetensors"]])).loader_inputs
+def test_words_the_server_does_not_list_are_not_choices() -> None:
+    (found,) = read_payload(N=build_entry(x=[["None", "l.safetensors"]])).loader_inputs
     assert found.not_files == ("None",)
 
 
-def test_an_empty_list_offers_nothing_unless_the_editor_fills_it() -> None:
-    live = read(Old=node(x=[[]]), New=node(x=["COMBO", {"options": []}], y=["COMBO", {"options": [], "remote": {}}]))
+def test_empty_list_has_no_choices_unless_filled_by_the_editor() -> None:
+    live = read_payload(
+        Old=build_entry(x=[[]]),
+        New=build_entry(x=["COMBO", {"options": []}], y=["COMBO", {"options": [], "remote": {}}]),
+    )
     assert live.combos == {"Old": {"x": ()}, "New": {"x": ()}}
 
 
-def test_a_list_over_two_folders_names_both() -> None:
-    assert tied(read(N=node(x=[["t.gguf", "t.safetensors"]]))) == {"x": ("clip_gguf", ("text_encoders",), 0)}
+def test_list_of_two_folders_matches_both() -> None:
+    assert match_folder(read_payload(N=build_entry(x=[["t.gguf", "t.safetensors"]]))) == {
+        "x": ("clip_gguf", ("text_encoders",), 0)
+    }
 
 
 @pytest.mark.parametrize(
     "choices",
     [["euler", "heun"], ["a.safetensors"], ["a.safetensors", "b.safetensors", "other.ckpt"], [], [1, 2]],
 )
-def test_other_lists_are_not_tied(choices: list[Any]) -> None:
-    assert read(N=node(x=[choices])).loader_inputs == ()
+def test_other_lists_match_no_folder(choices: list[Any]) -> None:
+    assert read_payload(N=build_entry(x=[choices])).loader_inputs == ()
 
 
-def test_folders_with_the_same_files_cannot_be_told_apart() -> None:
-    payload = {"N": node(x=[["m.safetensors"]])}
+def test_folders_with_the_same_files_match_nothing() -> None:
+    payload = {"N": build_entry(x=[["m.safetensors"]])}
     folders = {"loras": ["m.safetensors"], "vae": ["m.safetensors"]}
     assert read_object_info(payload, folders, version=None).loader_inputs == ()
 
 
-def test_a_folder_within_a_larger_one_does_not_win() -> None:
+def test_folder_contained_in_another_does_not_match() -> None:
     folders = {"small": ["a.pt"], "large": ["a.pt", "b.pt"]}
-    (found,) = read_object_info({"N": node(x=[["a.pt", "b.pt"]])}, folders, version=None).loader_inputs
+    (found,) = read_object_info({"N": build_entry(x=[["a.pt", "b.pt"]])}, folders, version=None).loader_inputs
     assert (found.folder, found.also_folders) == ("large", ())
 
 
-def test_places_follow_the_stated_order_and_count_hidden_widgets() -> None:
-    entry = node(
+def test_widget_indexes_follow_input_order_and_count_extra_values() -> None:
+    entry = build_entry(
         lora=[["l.safetensors"]], seed=["INT", {"control_after_generate": True}], model=["MODEL"], image=[["x"], {}]
     )
     entry["input_order"] = {"required": ["model", "seed", "lora", "gone"], "optional": []}
-    assert tied(read(N=entry)) == {"lora": ("loras", (), 2)}
+    assert match_folder(read_payload(N=entry)) == {"lora": ("loras", (), 2)}
 
 
-def test_after_a_dynamic_input_the_place_is_unknown() -> None:
-    entry = node(optional={"lora": [["l.safetensors"]]}, mode=["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "x"}]}])
-    assert tied(read(N=entry)) == {"lora": ("loras", (), None)}
+def test_index_behind_a_dynamic_input_is_unknown() -> None:
+    entry = build_entry(
+        optional={"lora": [["l.safetensors"]]}, mode=["COMFY_DYNAMICCOMBO_V3", {"options": [{"key": "x"}]}]
+    )
+    assert match_folder(read_payload(N=entry)) == {"lora": ("loras", (), None)}
 
 
 @pytest.mark.parametrize(
@@ -109,34 +116,34 @@ def test_after_a_dynamic_input_the_place_is_unknown() -> None:
         {"input": {"required": {"x": None, "y": [{}], "z": ["COMBO", {"remote": {}}]}}},
     ],
 )
-def test_a_class_of_unknown_shape_still_counts(entry: Any) -> None:
-    live = read(Strange=entry)
+def test_class_of_unknown_shape_is_listed(entry: Any) -> None:
+    live = read_payload(Strange=entry)
     assert live.classes == {"Strange"}
     assert live.loader_inputs == ()
 
 
-def test_the_module_tells_the_pack() -> None:
-    assert read(N=node(module="custom_nodes.Thing")).packs == {"N": "custom_nodes.Thing"}
+def test_module_of_each_class_is_kept() -> None:
+    assert read_payload(N=build_entry(module="custom_nodes.Thing")).packs == {"N": "custom_nodes.Thing"}
 
 
-def test_something_else_than_a_map_lists_nothing() -> None:
+def test_payload_that_is_not_a_map_lists_nothing() -> None:
     assert read_object_info([1], FOLDERS, version=None).packs == {}
 
 
-def test_what_was_said_survives_being_kept() -> None:
-    live = read(Old=node(old=[["a.safetensors", "b.safetensors"]]))
+def test_live_nodes_survive_serialisation() -> None:
+    live = read_payload(Old=build_entry(old=[["a.safetensors", "b.safetensors"]]))
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(live), type=LiveNodes) == live
 
 
-def test_inputs_that_take_an_upload_are_told_from_combos_that_a_verdict_depends_on() -> None:
-    live = read(
-        N=node(
+def test_upload_inputs_are_not_combos() -> None:
+    live = read_payload(
+        N=build_entry(
             image=[["a.png", "no picture", "none"], {"image_upload": True}],
             clip=["COMBO", {"options": [], "video_upload": True}],
             mode=[["fast", "slow"]],
         ),
-        LoadLatent=node(latent=[["x.latent"]]),
-        Painter=node(mask=["STRING", {"image_upload": True}]),
+        LoadLatent=build_entry(latent=[["x.latent"]]),
+        Painter=build_entry(mask=["STRING", {"image_upload": True}]),
     )
     assert live.combos == {"N": {"mode": ("fast", "slow")}}
     assert [(one.name, one.kind, one.widget_index, one.not_files) for one in live.file_inputs] == [

@@ -19,15 +19,15 @@ Starting server
 """
 
 
-def write(path: Path, text: str, *, seconds: float = 1000.0) -> Path:
+def write_log(path: Path, text: str, *, seconds: float = 1000.0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, "utf-8")
     os.utime(path, (seconds, seconds))
     return path
 
 
-def test_the_last_start_names_what_failed_and_what_did_not(tmp_path: Path) -> None:
-    path = write(tmp_path / "user/comfyui.log", START)
+def test_last_start_lists_failed_and_imported_packs(tmp_path: Path) -> None:
+    path = write_log(tmp_path / "user/comfyui.log", START)
     start = read_last_start(tmp_path)
     assert start is not None
     assert (start.path, start.logged_ns) == (path, 1000 * 10**9)
@@ -35,16 +35,16 @@ def test_the_last_start_names_what_failed_and_what_did_not(tmp_path: Path) -> No
     assert start.imported == {"websocket_image_save"}
 
 
-def test_of_several_starts_in_one_log_the_last_counts(tmp_path: Path) -> None:
-    write(tmp_path / "comfyui.log", START + START.replace("(IMPORT FAILED)", "").replace("(PRESTARTUP FAILED)", ""))
+def test_last_start_of_a_log_counts(tmp_path: Path) -> None:
+    write_log(tmp_path / "comfyui.log", START + START.replace("(IMPORT FAILED)", "").replace("(PRESTARTUP FAILED)", ""))
     start = read_last_start(tmp_path)
     assert start is not None
     assert start.failed == frozenset()
 
 
-def test_of_several_logs_the_newest_counts(tmp_path: Path) -> None:
-    write(tmp_path / "user/comfyui.log", START, seconds=1000)
-    newer = write(tmp_path / "user/comfyui_8188.log", START.replace("early", "late"), seconds=2000)
+def test_newest_log_counts(tmp_path: Path) -> None:
+    write_log(tmp_path / "user/comfyui.log", START, seconds=1000)
+    newer = write_log(tmp_path / "user/comfyui_8188.log", START.replace("early", "late"), seconds=2000)
     start = read_last_start(tmp_path)
     assert start is not None
     assert start.path == newer
@@ -53,7 +53,7 @@ def test_of_several_logs_the_newest_counts(tmp_path: Path) -> None:
 
 def test_colours_and_windows_paths_are_read(tmp_path: Path) -> None:
     line = "\x1b[32m[INFO]\x1b[0m   0.1 seconds (IMPORT FAILED): C:\\ComfyUI\\custom_nodes\\pack\n"
-    write(tmp_path / "comfyui.log", f"Import times for custom nodes:\n{line}")
+    write_log(tmp_path / "comfyui.log", f"Import times for custom nodes:\n{line}")
     start = read_last_start(tmp_path)
     assert start is not None
     assert start.failed == {"pack"}
@@ -62,16 +62,16 @@ def test_colours_and_windows_paths_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "Starting server\n", "Import times for custom nodes:\n\nnothing\n", "\x00\xff" * 50]
 )
-def test_a_log_that_tells_nothing_is_no_start(tmp_path: Path, text: str) -> None:
-    write(tmp_path / "comfyui.log", text)
+def test_log_without_import_times_is_not_a_start(tmp_path: Path, text: str) -> None:
+    write_log(tmp_path / "comfyui.log", text)
     assert read_last_start(tmp_path) is None
 
 
-def test_without_a_log_nothing_is_known(tmp_path: Path) -> None:
+def test_missing_log_gives_none(tmp_path: Path) -> None:
     assert read_last_start(tmp_path) is None
 
 
-def test_a_fifo_under_the_name_of_the_log_is_not_waited_for(tmp_path: Path) -> None:
+def test_fifo_in_place_of_the_log_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "comfyui.log")
     assert read_last_start(tmp_path) is None
 
@@ -102,12 +102,12 @@ Import times for custom nodes:
 """
 
 
-def test_a_failed_prestartup_script_counts_though_the_pack_was_imported() -> None:
+def test_failed_prestartup_script_makes_the_pack_failed() -> None:
     told = parse_import_times(REASONS)
     assert told == (frozenset({"early", "empty", "third", "broken", "silent"}), frozenset({"fine"}))
 
 
-def test_each_failure_is_given_its_reason() -> None:
+def test_each_failure_has_its_reason() -> None:
     assert parse_failure_reasons(REASONS, ["early", "empty", "third", "broken", "silent"]) == {
         "early": "no such thing",
         "empty": "the lack of NODE_CLASS_MAPPINGS or NODES_LIST (need one).",
@@ -117,10 +117,10 @@ def test_each_failure_is_given_its_reason() -> None:
     }
 
 
-def test_a_log_without_the_list_tells_nothing() -> None:
+def test_text_without_import_times_gives_none() -> None:
     assert parse_import_times("Starting server\n") is None
 
 
-def test_a_prestartup_failure_of_an_earlier_start_does_not_count() -> None:
+def test_prestartup_failure_of_an_earlier_start_is_ignored() -> None:
     told = parse_import_times(REASONS + "Import times for custom nodes:\n   0.0 seconds: /c/custom_nodes/early\n")
     assert told == (frozenset(), frozenset({"early"}))

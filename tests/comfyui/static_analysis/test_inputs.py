@@ -35,7 +35,7 @@ async def comfy_entrypoint():
 """
 
 
-def read(tmp_path: Path, source: str) -> list[FileInput]:
+def read_file_inputs(tmp_path: Path, source: str) -> list[FileInput]:
     (tmp_path / "__init__.py").write_text(dedent(source), "utf-8")
     return read_pack_definitions(tmp_path, ["__init__.py"], label="pack").file_inputs
 
@@ -51,8 +51,8 @@ def read(tmp_path: Path, source: str) -> list[FileInput]:
         ('(made_by_no_one_knows(), {"image_upload": True})', "picture"),
     ],
 )
-def test_the_mark_of_an_upload_says_what_is_uploaded(tmp_path: Path, spec: str, kind: str) -> None:
-    (found,) = read(tmp_path, V1 % spec)
+def test_upload_option_gives_the_file_kind(tmp_path: Path, spec: str, kind: str) -> None:
+    (found,) = read_file_inputs(tmp_path, V1 % spec)
     assert (found.class_type, found.name, found.kind, found.widget_index) == ("N", "given", kind, 1)
 
 
@@ -68,12 +68,12 @@ def test_the_mark_of_an_upload_says_what_is_uploaded(tmp_path: Path, spec: str, 
         '(folder_paths.get_filename_list("loras"), {"image_upload": True})',
     ],
 )
-def test_other_lists_take_no_file_of_a_person(tmp_path: Path, spec: str) -> None:
-    assert read(tmp_path, V1 % spec) == []
+def test_other_combos_take_no_uploaded_file(tmp_path: Path, spec: str) -> None:
+    assert read_file_inputs(tmp_path, V1 % spec) == []
 
 
-def test_what_a_list_offers_beside_files_is_none(tmp_path: Path) -> None:
-    (found,) = read(tmp_path, V1 % '(["no picture", "none"] + sorted(files), {"image_upload": True})')
+def test_choices_beside_files_are_not_files(tmp_path: Path) -> None:
+    (found,) = read_file_inputs(tmp_path, V1 % '(["no picture", "none"] + sorted(files), {"image_upload": True})')
     assert found.not_files == ("", "none", "None", "no picture")
 
 
@@ -88,14 +88,14 @@ def test_what_a_list_offers_beside_files_is_none(tmp_path: Path) -> None:
         ('io.Combo.Input("given", options=files, upload="image_upload")', []),
     ],
 )
-def test_a_schema_says_it_by_its_kind_of_upload(tmp_path: Path, spec: str, kinds: list[str]) -> None:
-    found = read(tmp_path, V3 % spec)
+def test_v3_upload_type_gives_the_file_kind(tmp_path: Path, spec: str, kinds: list[str]) -> None:
+    found = read_file_inputs(tmp_path, V3 % spec)
     assert [one.kind for one in found] == kinds
     assert all((one.name, one.widget_index) == ("given", 1) for one in found)
 
 
-def test_an_input_after_one_of_unknown_width_is_known_by_its_name_alone(tmp_path: Path) -> None:
+def test_input_behind_unknown_width_has_no_index(tmp_path: Path) -> None:
     after = '(files, {"image_upload": True})'
     source = V1.replace('"before": ("INT", {})', '"before": made()') % after
-    (found,) = read(tmp_path, source)
+    (found,) = read_file_inputs(tmp_path, source)
     assert (found.name, found.widget_index) == ("given", None)

@@ -67,7 +67,7 @@ SAME_AS_PYTHON = [
 
 
 @pytest.mark.parametrize("expression", SAME_AS_PYTHON)
-def test_an_expression_gives_what_python_gives(expression: str, tmp_path: Path) -> None:
+def test_expression_equals_that_of_python(expression: str, tmp_path: Path) -> None:
     wanted = eval(expression)  # noqa: S307 - the expressions above
     wanted = [list(row) if isinstance(row, tuple) else row for row in wanted] if isinstance(wanted, list) else wanted
     assert value_of(tmp_path, f"x = {expression}\ny = x", "y") == wanted
@@ -122,7 +122,7 @@ def test_an_expression_gives_what_python_gives(expression: str, tmp_path: Path) 
         "...",
     ],
 )
-def test_an_expression_that_reading_cannot_tell_stays_unknown(expression: str, tmp_path: Path) -> None:
+def test_undecidable_expression_is_unknown(expression: str, tmp_path: Path) -> None:
     assert value_of(tmp_path, f"x = {expression}") is UNKNOWN
 
 
@@ -155,7 +155,7 @@ def test_an_expression_that_reading_cannot_tell_stays_unknown(expression: str, t
         ("undefined or 'a'", UNKNOWN),
     ],
 )
-def test_what_is_partly_known_is_kept_and_left_open(expression: str, wanted: object, tmp_path: Path) -> None:
+def test_partly_known_values_are_open(expression: str, wanted: object, tmp_path: Path) -> None:
     assert value_of(tmp_path, f"x = {expression}") == wanted
 
 
@@ -207,7 +207,7 @@ def test_what_is_partly_known_is_kept_and_left_open(expression: str, wanted: obj
         ("class C:\n    pass\nx = [getattr(C, 'gone', 'd'), C.__name__]", ["d", "C"]),
     ],
 )  # fmt: skip
-def test_statements_change_what_a_list_holds(work: str, wanted: object, tmp_path: Path) -> None:
+def test_statements_change_a_list(work: str, wanted: object, tmp_path: Path) -> None:
     assert value_of(tmp_path, f"x = ['a']\n{work}") == wanted
 
 
@@ -225,25 +225,25 @@ def test_statements_change_what_a_list_holds(work: str, wanted: object, tmp_path
         ("for k in x:\n    y = k\nx['b'] = y", {"a": 1, "b": "a"}),
     ],
 )
-def test_statements_change_what_a_dict_holds(work: str, wanted: object, tmp_path: Path) -> None:
+def test_statements_change_a_dict(work: str, wanted: object, tmp_path: Path) -> None:
     assert value_of(tmp_path, f"x = {{'a': 1}}\n{work}") == wanted
 
 
-def test_constants_that_differ_by_an_undecided_branch_are_unknown(tmp_path: Path) -> None:
+def test_constants_of_an_undecided_branch_are_unknown(tmp_path: Path) -> None:
     assert value_of(tmp_path, "x = 'a'\nif undefined:\n    x = 'b'") is UNKNOWN
     assert value_of(tmp_path, "x = None\nif undefined:\n    x = 'b'") == "b"
 
 
-def test_a_module_knows_its_package(tmp_path: Path) -> None:
+def test_module_knows_its_package(tmp_path: Path) -> None:
     (tmp_path / "inner.py").write_text("name = [__name__, __package__]", "utf-8")
     assert value_of(tmp_path, "from . import inner\nx = inner.name") == ["__pack__.inner", "__pack__"]
 
 
-def test_only_listed_names_come_with_a_star(tmp_path: Path) -> None:
+def test_star_import_takes_names_of_dunder_all(tmp_path: Path) -> None:
     (tmp_path / "inner.py").write_text("__all__ = ['_a']\n_a = 1\nb = 2", "utf-8")
     assert value_of(tmp_path, "from .inner import *\nx = [_a, b]") == [1, UNKNOWN]
 
 
-def test_a_source_that_is_no_regular_file_is_not_waited_for(tmp_path: Path) -> None:
+def test_fifo_in_place_of_source_does_not_block(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.py")
     assert value_of(tmp_path, "from .pipe import y\nx = y") is UNKNOWN

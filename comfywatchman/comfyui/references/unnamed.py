@@ -1,0 +1,49 @@
+"""Find loader inputs for which a workflow holds no model name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
+from comfywatchman.comfyui.references.loader_values import NUMBER_PLACEHOLDER
+from comfywatchman.comfyui.references.reference import Reference
+from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowNode, WorkflowProblem
+
+
+def find_unnamed_models(
+    workflow: Workflow, table: LoaderTable, references: Iterable[Reference]
+) -> Iterator[WorkflowProblem]:
+    """Yield the inputs of active loaders whose model name is computed at run time, or left out.
+
+    A computed name counts only if no other node of the workflow names a model of the same folder: a selector node
+    does, and the name that it computes is that one. A name that is left out counts only in the API format, since the
+    editor fills it in.
+
+    Args:
+        workflow: The workflow.
+        table: Loader knowledge.
+        references: The references of the workflow.
+    """
+    named_folders = {reference.folder for reference in references if reference.active}
+    for node in workflow.nodes:
+        if not node.active:
+            continue
+        for loader_input in table.inputs(node.class_type):
+            name, folder = loader_input.name, loader_input.folder
+            if loader_input.confidence != "high" or not name or NUMBER_PLACEHOLDER in name:
+                continue
+            if name in node.linked and folder not in named_folders:
+                message = f"Which model of {folder} {name} gets is known only when the workflow runs."
+                yield WorkflowProblem("model-name-computed", message, node.path)
+            elif workflow.format is WorkflowFormat.API and _is_left_out(node, loader_input):
+                yield WorkflowProblem("model-name-absent", f"Its required input {name} is left out.", node.path)
+
+
+def _is_left_out(node: WorkflowNode, loader_input: LoaderInput) -> bool:
+    if loader_input.name in node.values or loader_input.name in node.linked:
+        return False
+    # Inputs of packs may be optional; those of ComfyUI's own loaders are all required.
+    for builtin in load_builtin_table().inputs(node.class_type):
+        if builtin.name == loader_input.name and builtin.confidence == "high":
+            return True
+    return False

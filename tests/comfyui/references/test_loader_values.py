@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import pytest
+
+from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable
+from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS
+from tests.comfyui.references.finding import find_in, read_api, summarize
+from tests.comfyui.workflow.samples import node, slot
+
+
+@pytest.mark.parametrize("value", [5, 1.5, True, False, ["a"], {"a": 1}, "two\nlines", "", None, "None"])
+def test_core_loader_value_without_extension_is_a_reference(value: object) -> None:
+    found = find_in(node(1, "CheckpointLoaderSimple", [value]))
+    assert [(one.input, one.kind) for one in found] == [("ckpt_name", "loader")]
+
+
+def test_values_of_other_types_are_formatted() -> None:
+    values: list[object] = [None, True, False, 4096, ["a"], {}]
+    found = [find_in(node(1, "CheckpointLoaderSimple", [value]))[0].value for value in values]
+    assert found == ["null", "true", "false", "4096", "a list of 1", "a mapping of 0"]
+
+
+@pytest.mark.parametrize("value", ["None", "", "Baked VAE", None])
+def test_choices_beside_files_are_not_references(value: object) -> None:
+    assert summarize(node(1, "Efficient Loader", ["a.ckpt", value])) == [("ckpt_name", "a.ckpt", "checkpoints", True)]
+
+
+def test_tiny_vaes_need_an_encoder_and_a_decoder() -> None:
+    found = find_in(node(1, "VAELoader", ["taesdxl"]))
+    assert [(one.value, one.folder, one.tries[0]) for one in found] == [
+        ("taesdxl", "vae_approx", "taesdxl_encoder.safetensors"),
+        ("taesdxl", "vae_approx", "taesdxl_decoder.safetensors"),
+    ]
+    assert {len(one.tries) for one in found} == {len(MODEL_EXTENSIONS)}
+
+
+def test_pixel_space_vae_needs_no_file() -> None:
+    assert find_in(node(1, "VAELoader", ["pixel_space"])) == []
+
+
+def test_tiny_video_vaes_are_in_vae_approx() -> None:
+    assert summarize(node(1, "VAELoader", ["taehv.safetensors"])) == [
+        ("vae_name", "taehv.safetensors", "vae_approx", True)
+    ]
+
+
+@pytest.mark.parametrize("part", ["bbox", "segm"])
+def test_detector_folder_comes_from_the_name(part: str) -> None:
+    found = find_in(node(1, "UltralyticsDetectorProvider", [f"{part}/face.pt"]))
+    assert [(one.value, one.folder, one.tries) for one in found] == [
+        (f"{part}/face.pt", f"ultralytics_{part}", ("face.pt",))
+    ]
+
+
+def test_further_folders_of_a_loader_are_kept() -> None:
+    (found,) = find_in(node(1, "CLIPLoaderGGUF", ["t5.gguf", "flux"]))
+    assert (found.folder, found.also_folders) == ("text_encoders", ("clip_gguf",))
+
+
+def test_input_known_by_index_gets_its_name_from_the_workflow() -> None:
+    named = {"switch": "On", "which": "a.safetensors", "m": 1, "c": 1}
+    one = node(1, "CR Load LoRA", list(named.values()), widgets_values_named=named)
+    assert summarize(one) == [("which", "a.safetensors", "loras", True)]
+    assert summarize(node(1, "TripoSRModelLoader_Zho", ["a.ckpt", 8192])) == [("#0", "a.ckpt", "triposr", True)]
+
+
+def test_every_input_of_a_stack_is_read() -> None:
+    stack = node(1, "CR LoRA Stack", ["On", "a.pt", 1, 1, "Off", "None", 1, 1, "On", "c.pt", 1, 1])
+    assert summarize(stack) == [("lora_name_1", "a.pt", "loras", True), ("lora_name_3", "c.pt", "loras", True)]
+
+
+def test_linked_input_known_by_index_has_no_reference() -> None:
+    inputs = [slot("switch"), slot("which", 5)]
+    one = node(2, "CR Load LoRA", ["On", "a.safetensors"], inputs=inputs)
+    assert summarize(node(1, "Source"), one, links=[[5, 1, 0, 2, 1, "*"]]) == []
+
+
+def test_index_with_another_name_is_not_the_known_input() -> None:
+    one = node(1, "X", ["a.bin", "b"], widgets_values_named={"other": "a", "more": "b"})
+    table = LoaderTable([LoaderInput("X", "known", "vae", 0, "a test", "medium")])
+    assert [(found.input, found.kind) for found in find_in(one, table=table)] == [("other", "heuristic")]
+
+
+def test_numbered_inputs_match_every_number() -> None:
+    found = read_api(
+        "LoadLoraModel", **{"loras.0.lora_name": "a.pt", "loras.12.lora_name": "b.pt", "loras.x.lora_name": "c"}
+    )
+    assert [(one.input, one.value) for one in found] == [("loras.0.lora_name", "a.pt"), ("loras.12.lora_name", "b.pt")]

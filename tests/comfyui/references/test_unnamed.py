@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
+from comfywatchman.comfyui.references.find import find_references
+from comfywatchman.comfyui.references.unnamed import find_unnamed_models
+from tests.comfyui.workflow import samples
+from tests.comfyui.workflow.samples import Json, graph, node, slot
+
+
+def list_unnamed(raw: Json, table: LoaderTable | None = None) -> list[tuple[str, str | None]]:
+    workflow, table = samples.read(raw), table or load_builtin_table()
+    return [(one.code, one.node_path) for one in find_unnamed_models(workflow, table, find_references(workflow, table))]
+
+
+def build_prompt(**inputs: object) -> Json:
+    return {"1": {"class_type": "CheckpointLoaderSimple", "inputs": inputs}, "2": {"class_type": "X", "inputs": {}}}
+
+
+def test_omitted_required_name_is_reported() -> None:
+    assert list_unnamed(build_prompt()) == [("model-name-absent", "1")]
+    assert list_unnamed({"1": {"class_type": "CheckpointLoaderSimple"}}) == [("model-name-absent", "1")]
+    assert list_unnamed(build_prompt(ckpt_name="a.ckpt")) == []
+
+
+def test_optional_or_editor_filled_inputs_may_be_omitted() -> None:
+    assert list_unnamed(graph(node(1, "CheckpointLoaderSimple"))) == []
+    live = [LoaderInput("X", "which", "vae", 0, "a running server", "high")]
+    assert list_unnamed(build_prompt(ckpt_name="a.ckpt"), load_builtin_table().merge(live, override=True)) == []
+
+
+def test_computed_model_name_is_reported_unless_the_folder_has_a_named_model() -> None:
+    computed = build_prompt(ckpt_name=["2", 0])
+    assert list_unnamed(computed) == [("model-name-computed", "1")]
+    selector = LoaderInput("X", "which", "checkpoints", 0, "a pack", "medium")
+    computed["2"]["inputs"] = {"which": "a.ckpt"}
+    assert list_unnamed(computed, load_builtin_table().merge([selector])) == []
+
+
+def test_computed_name_is_reported_for_active_nodes_only() -> None:
+    loader = node(2, "CheckpointLoaderSimple", ["stale.ckpt"], inputs=[slot("ckpt_name", 1)])
+    links: list[object] = [[1, 1, 0, 2, 0, "COMBO"]]
+    assert list_unnamed(graph(node(1, "Source"), loader, links=links)) == [("model-name-computed", "2")]
+    assert list_unnamed(graph(node(1, "Source"), {**loader, "mode": 2}, links=links)) == []
