@@ -21,11 +21,13 @@ setup: .venv/.ready
 run: setup
 	$(BIN)/comfywatchman --run-cycle
 
+# COVERAGE=1 records coverage for a following `make check QUICK_TESTS=done`, which then runs only the other tests.
 test: setup
-	$(BIN)/pytest -n 2 -m "not slow and not real_comfyui and not torture"
+	$(if $(COVERAGE),rm -f .coverage .coverage.*)
+	$(BIN)/$(if $(COVERAGE),coverage run -m )pytest -n 2 -m "not slow and not real_comfyui and not torture"
 
 check: setup
-	PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/check.sh
+	PATH="$(CURDIR)/$(BIN):$$PATH" QUICK_TESTS="$(QUICK_TESTS)" bash scripts/check.sh
 
 torture: setup
 	$(BIN)/pytest -m torture --timeout 3600

@@ -8,10 +8,17 @@ step ruff check .
 step ruff format --check .
 step mypy
 step lint-imports
+# A thermometer: it shows where to look and never fails the build.
+step python scripts/style_measures.py || true
 # Where it cannot be had, its tests are skipped with that reason.
 step python scripts/real_comfyui.py build || true
-rm -f .coverage .coverage.*
-step coverage run -m pytest -n 2 -m "not torture" "$@"
+if [ "${QUICK_TESTS:-}" = done ]; then
+    selection="(slow or real_comfyui) and not torture"
+else
+    selection="not torture"
+    rm -f .coverage .coverage.*
+fi
+step coverage run -m pytest -n 2 -m "$selection" "$@"
 step coverage combine --quiet
 step coverage report
 step coverage report --fail-under=100 --include="$(paste -sd, scripts/deciders.txt)"
