@@ -84,7 +84,9 @@ class CycleContext:
     def begin(cls, request: CycleRequest) -> CycleContext:
         """Start the clock of a cycle."""
         now = request.clock.now()
-        return cls(request, f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}", now, request.clock.monotonic())
+        # Ids sort by time; the process id tells apart two cycles that start in the same second.
+        cycle_id = f"{now:%Y%m%dT%H%M%SZ}-{os.getpid()}"
+        return cls(request, cycle_id, now, request.clock.monotonic())
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

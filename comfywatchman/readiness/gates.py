@@ -114,6 +114,7 @@ def _check_sleep(host: HostState, settings: GateSettings) -> SkipReason | None:
 
 
 def _check_gpus(gpus: GpuReading | None, settings: GateSettings) -> SkipReason | None:
+    # A driver that does not respond must not skip cycles when no gate uses its answer.
     if gpus is None or not settings.needs_gpu:
         return None
     if gpus.status == "none":
@@ -129,6 +130,7 @@ def _check_gpus(gpus: GpuReading | None, settings: GateSettings) -> SkipReason |
 def _select_gpus(devices: tuple[GpuDevice, ...], settings: GateSettings) -> tuple[GpuDevice, ...]:
     if settings.gpu_policy != "index":
         return devices
+    # The MIG instances of a GPU have its index, so there may be several.
     return tuple(device for device in devices if device.index == settings.gpu_index)
 
 
@@ -162,6 +164,7 @@ def _apply_gpu_policy(results: list[SkipReason | None], settings: GateSettings) 
             return None
     elif None in results:
         return None
+    # For `any`, an unknown GPU might be the one that passes; for `all`, every known one passed.
     if unknown:
         return _apply_unknown_policy(unknown[0], settings)
     return max(failed, key=_free_gb)
@@ -198,6 +201,7 @@ def _check_device(device: GpuDevice, settings: GateSettings) -> SkipReason | Non
 
 
 def _used_percent(device: GpuDevice) -> float:
+    # Without a total there is no share; the other gate still checks the free memory.
     return 100.0 * (device.memory_used_bytes or 0) / (device.memory_total_bytes or 1)
 
 

@@ -91,6 +91,7 @@ def read_records(path: Path, *, limit: int) -> list[CycleRecord]:
     for line in reversed(lines):
         if len(records) == limit:
             break
+        # A line may be torn by a power cut, or written by a later version.
         try:
             records.append(msgspec.json.decode(line, type=CycleRecord))
         except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -24,6 +24,7 @@ from comfywatchman.sources.urls import find_urls
 READER_VERSION: Final = 7
 """Raise this when the reading of workflows changes, so that stored facts of older versions are read again."""
 
+# A note can contain any number of links; the search would look at only a few of them.
 _MAX_LINKS: Final = 200
 
 
@@ -117,6 +118,7 @@ def _collect_class_uses(nodes: tuple[WorkflowNode, ...]) -> dict[str, ClassUse]:
         paths = active_paths.setdefault(node.class_type, [])
         if node.active:
             paths.append(node.path)
+        # Nodes of one class come from one pack, so the first node that names it is enough.
         if node.cnr_id or node.aux_id:
             hints.setdefault(node.class_type, node)
     return {name: _build_class_use(tuple(paths), hints.get(name)) for name, paths in active_paths.items()}

@@ -109,11 +109,11 @@ def _run_intake(cycle: CycleContext, reader: WorkflowReader) -> _IntakeResult:
     )
     intake.append_entries(request.layout.intake_log, comparison.added)
 
+    # Removed files are no longer known, so a known file that was not listed is in an unavailable folder.
     problems: dict[str, FileProblem] = {}
     listed = {printable_path(file.path) for file in files}
-    for path in comparison.known:
-        if path not in listed:
-            problems[path] = FileProblem(FOLDER_UNAVAILABLE, "Its folder cannot be read at the moment.")
+    for path in comparison.known.keys() - listed:
+        problems[path] = FileProblem(FOLDER_UNAVAILABLE, "Its folder cannot be read at the moment.")
     for path in comparison.unreadable:
         problems[path] = FileProblem(FILE_UNREADABLE, reader.describe_failure(path))
     has_changed = bool(comparison.added) or comparison.known != stored
@@ -150,6 +150,7 @@ def _judge_workflows(
     new: dict[str, WorkflowVerdict] = {}
     for path, workflow in known.items():
         sha256 = workflow.sha256
+        # Copies of a workflow share one verdict.
         if sha256 in stored or sha256 in new:
             continue
         facts = reader.facts(sha256, intake.decode_path(path, workflow.raw_path))
@@ -256,20 +257,24 @@ def _build_entry(
 
 
 def _build_unreadable_entry(path: str, workflow: KnownWorkflow | None, problem: FileProblem) -> WorkflowEntry:
-    # An unreadable file is certainly unusable; one that is unavailable or just changed may be fine.
-    is_certain = problem.code == FILE_UNREADABLE
+    status = WorkflowStatus.UNCERTAIN
+    uncertain_count = 1
+    # A file that cannot be opened certainly does not run; one that is unavailable or has just changed may run.
+    if problem.code == FILE_UNREADABLE:
+        status = WorkflowStatus.INVALID
+        uncertain_count = 0
     return WorkflowEntry(
         path=path,
         source=workflow.source if workflow else "",
         format=None,
         container=None,
         sha256=None,
-        status=WorkflowStatus.INVALID if is_certain else WorkflowStatus.UNCERTAIN,
+        status=status,
         models=0,
         missing_models=(),
         missing_nodes=(),
         inactive_models=(),
-        uncertain_count=0 if is_certain else 1,
+        uncertain_count=uncertain_count,
         problems=(problem,),
         last_resolved_at=workflow.last_resolved_at if workflow else None,
         intake=_build_last_acknowledgement(workflow),

@@ -94,6 +94,7 @@ def scan_files(
 
 def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
     request = cycle.request
+    # Without an index the reader stores nothing.
     reader = WorkflowReader(None, host.table, request.settings.workflows.max_file_mb << 20)
     listing = list_workflows(request.roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
     folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
@@ -102,7 +103,9 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
     problems = [f"{path}: {reason}" for path, reason in listing.problems]
     for file in reader.exclude_plain_media(listing.files, known=()):
         sha256 = reader.hash_file(file.path)
-        facts = reader.facts(sha256, file.path) if sha256 else None
+        facts = None
+        if sha256 is not None:
+            facts = reader.facts(sha256, file.path)
         if sha256 is None or facts is None:
             problems.append(reader.describe_failure(printable_path(file.path)))
             continue

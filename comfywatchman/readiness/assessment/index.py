@@ -25,6 +25,7 @@ class WorkflowIndex(TableStore):
 
     def facts(self, knowledge: str) -> Mapping[str, bytes]:
         """Return the stored facts (encoded) for one knowledge key, by content hash."""
+        # Decoding is left to the caller: most cycles need the facts of no workflow, since its verdict is stored.
         return dict(self.read("SELECT sha256, facts FROM workflow_facts WHERE knowledge = ?", (knowledge,)))
 
     def verdicts(self, context: str) -> dict[str, WorkflowVerdict]:
@@ -41,8 +42,10 @@ class WorkflowIndex(TableStore):
 
     def plain_media(self) -> set[Signature]:
         """Return the signatures of media files that contain no workflow."""
-        rows = self.read("SELECT device, inode, size, mtime_ns FROM plain_media")
-        return {(to_unsigned(device), to_unsigned(inode), size, mtime_ns) for device, inode, size, mtime_ns in rows}
+        signatures = set()
+        for device, inode, size, mtime_ns in self.read("SELECT device, inode, size, mtime_ns FROM plain_media"):
+            signatures.add((to_unsigned(device), to_unsigned(inode), size, mtime_ns))
+        return signatures
 
     def add_facts(self, knowledge: str, facts: Mapping[str, WorkflowFacts]) -> None:
         """Store facts, and delete those of any other knowledge key."""

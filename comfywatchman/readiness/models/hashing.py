@@ -124,11 +124,15 @@ class Hasher:
         length = self._feed_lanes(descriptor, lanes, may_go_on)
         if length is None:
             return "aborted: reading it takes longer than the hashing time; raise [models] hash_budget_seconds"
+        # A writer may have changed the file during the read; such hashes would be stored for a wrong content.
         key = build_file_key(before)
         if length != before.st_size or key != build_file_key(os.fstat(descriptor)):
             return "changed while it was hashed"
-        sha256, blake3, *autov3 = [lane.digest.hexdigest() for lane in lanes]
-        return key, FileHashes(sha256, autov3[0][:_AUTOV3_DIGITS] if autov3 else None, blake3)
+        sha256, blake3, *others = [lane.digest.hexdigest() for lane in lanes]
+        autov3 = None
+        if others:
+            autov3 = others[0][:_AUTOV3_DIGITS]
+        return key, FileHashes(sha256, autov3, blake3)
 
     def _build_lanes(self) -> list[_DigestLane]:
         from blake3 import blake3

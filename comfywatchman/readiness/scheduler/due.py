@@ -68,10 +68,12 @@ def next_due(due: Moment, now: Moment, *, interval_seconds: float) -> NextDue:
     Across a reboot only the wall clock can be compared. If it was set back meanwhile, the cycle is due at most one
     interval from now.
     """
+    # Without the limit, a wall clock set back by a year would delay the next cycle by a year.
     wait = min(-seconds_between(due, now), interval_seconds)
     at = add_seconds(now, wait)
     if wait > 0:
         return NextDue(at=at, wait_seconds=wait, missed=0, following=add_seconds(at, interval_seconds))
+    # Several missed due times become one cycle: two in a row would read the same files.
     missed = int(-wait // interval_seconds)
     following = add_seconds(at, (missed + 1) * interval_seconds)
     return NextDue(at=at, wait_seconds=0.0, missed=missed, following=following)

@@ -124,6 +124,7 @@ def add_outcome(state: ScheduleState, outcome: CycleOutcome) -> ScheduleState:
 
 def parse_cycle_note(output: bytes) -> CycleNote:
     """Parse the note in the last line of a cycle's output; an empty note when that line is not one."""
+    # A cycle that crashed or was killed may have printed anything, or nothing.
     lines = output.strip().splitlines()
     if not lines:
         return CycleNote()

@@ -178,6 +178,7 @@ def is_gone(path: str, roots: Iterable[WatchedRoot], *, device: int | None = Non
         return not os.path.islink(path) and _is_confirmed_absent(Path(path), root, device)
     except OSError:
         return False
+    # It exists but was not listed: either it is no workflow any more, or its folder could not be listed.
     return _is_listable(Path(path).parent)
 
 
@@ -186,7 +187,7 @@ def _is_confirmed_absent(path: Path, root: Path, device: int | None) -> bool:
     for folder in path.parents:
         if os.path.lexists(folder):
             return _is_listable(folder) and not _is_unmounted(folder, device)
-        # Without the root itself nothing shows whether the file or only its disk is away.
+        # When the root itself is missing, nothing shows whether the file was deleted or its disk is unmounted.
         if root in (path, folder):
             break
     return False
@@ -196,6 +197,7 @@ def _is_listable(folder: Path) -> bool:
     try:
         os.scandir(folder).close()
     except NotADirectoryError:
+        # A file took the place of the folder, so what was in it is gone.
         return True
     except OSError:
         return False
@@ -206,6 +208,7 @@ def _is_unmounted(folder: Path, device: int | None) -> bool:
     """Return whether a folder is the empty mount point of the disk that had this device number."""
     if device is None or not os.path.isdir(folder):
         return False
+    # A new disk may be mounted here; then its content counts, even when it is empty.
     if folder.stat().st_dev == device or os.path.ismount(folder):
         return False
     with os.scandir(folder) as items:

@@ -257,23 +257,29 @@ def _apply_entry(known: dict[str, KnownWorkflow], entry: Acknowledgement) -> Non
 
 
 def _build_known(entry: Acknowledgement, signature: tuple[int, ...], old: KnownWorkflow | None) -> KnownWorkflow:
-    return KnownWorkflow(
+    known = KnownWorkflow(
         sha256=entry.sha256,
         kind=entry.kind,
         source=entry.source,
         acknowledged_at=entry.at,
         signature=signature,
         raw_path=entry.raw_path,
-        last_resolved_at=old.last_resolved_at if old else None,
-        was_missing=old.was_missing if old else None,
     )
+    if old is None:
+        return known
+    # An edited or renamed workflow is still the same one, so it keeps its history.
+    return msgspec.structs.replace(known, last_resolved_at=old.last_resolved_at, was_missing=old.was_missing)
 
 
 def _build_entry(
     file: WorkflowFile, shown: str, kind: IntakeKind, sha256: str, *, at: str, cycle: str
 ) -> Acknowledgement:
-    raw = None if shown == file.path else os.fsencode(file.path).hex()
-    return Acknowledgement(at=at, kind=kind, path=shown, source=file.source, sha256=sha256, cycle=cycle, raw_path=raw)
+    raw_path = None
+    if shown != file.path:
+        raw_path = os.fsencode(file.path).hex()
+    return Acknowledgement(
+        at=at, kind=kind, path=shown, source=file.source, sha256=sha256, cycle=cycle, raw_path=raw_path
+    )
 
 
 def _build_removal(path: str, workflow: KnownWorkflow, *, at: str, cycle: str) -> Acknowledgement:
