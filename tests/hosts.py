@@ -83,9 +83,8 @@ class Host:
         for name, content in build_program_files().items():
             put(self.comfyui / name, content)
         self.model(f"checkpoints/{CHECKPOINT}")
-        (self.comfyui / "custom_nodes").mkdir()
-        self.workflows.mkdir(parents=True)
-        self.home.mkdir()
+        for directory in (self.comfyui / "custom_nodes", self.workflows, self.home):
+            directory.mkdir(parents=True, exist_ok=True)
         self.set(**settings)
 
     @property
