@@ -121,7 +121,9 @@ def run_install_script(ground: GovContext, environment: Path, folder: Path, logs
         return None
     python = find_interpreter(environment)
     path = build_child_environment().get("PATH", "")
-    variables = trial_environment(python, path, {**ground.uv.network, **build_installer_variables(ground)})
+    variables = trial_environment(
+        python, path, {**ground.uv.network, **build_installer_variables(ground.settings.network)}
+    )
     mark = stray_processes.create_mark()
     own = {"UV_CONFIG_FILE": str(environment / UV_CONFIG_FILE), stray_processes.TRIAL_VARIABLE: mark}
     try:

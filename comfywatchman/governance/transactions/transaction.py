@@ -33,13 +33,16 @@ from comfywatchman.governance.store.records import (
     Judgement,
     PackageDiff,
     RegisteredNode,
+    RunLogs,
     Transaction,
 )
 from comfywatchman.governance.store.status_policy import CLOSED_STATUSES, is_allowed
 from comfywatchman.governance.transactions import candidate
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.transactions.plan import build_plan, find_closure, parse_freeze
-from comfywatchman.governance.trial.trial import Judge, evaluate_candidate
+from comfywatchman.governance.trial.evaluate import evaluate
+from comfywatchman.governance.trial.spec import TrialSpec
+from comfywatchman.governance.trial.trial import build_trial_spec
 
 _MAX_TRANSACTIONS: Final = 200
 _MAX_CANDIDATES: Final = 3
@@ -48,13 +51,15 @@ _INTERRUPTED: Final = "The run was cut off before its end. Try again: gov tx run
 
 log = logging.getLogger(__name__)
 
+Evaluate = Callable[[TrialSpec], tuple[Judgement, RunLogs]]
+
 
 def run(
     ground: GovContext,
     node_id: str,
     *,
     timeout_seconds: float | None = None,
-    judge: Judge = evaluate_candidate,
+    evaluate_trial: Evaluate = evaluate,
     progress: Callable[[str], None] = lambda _line: None,
 ) -> Transaction:
     """Try a registered node: its packages and its installer in a candidate, then a start of ComfyUI there.
@@ -63,7 +68,7 @@ def run(
         ground: The ground; its lock must be held.
         node_id: The node.
         timeout_seconds: How long a start may take; as configured when None.
-        judge: Starts ComfyUI and says how it went.
+        evaluate_trial: Starts ComfyUI in the candidate and judges the start.
         progress: Told what is done, step by step.
 
     Returns:
@@ -84,7 +89,9 @@ def run(
     begun, was_whole = _begin(ground, plugin, folder), _is_production_intact(ground)
     _write_record(ground.layout, begun)
     try:
-        ended = _run_trial(ground, begun, folder, timeout_seconds=timeout_seconds, judge=judge, progress=progress)
+        ended = _run_trial(
+            ground, begun, folder, timeout_seconds=timeout_seconds, evaluate_trial=evaluate_trial, progress=progress
+        )
     except Failure as failure:
         ended = _mark_failed(ground, begun, str(failure))
     except OSError as error:
@@ -231,7 +238,7 @@ def _run_trial(
     folder: Path,
     *,
     timeout_seconds: float | None,
-    judge: Judge,
+    evaluate_trial: Evaluate,
     progress: Callable[[str], None],
 ) -> Transaction:
     layout, uv, environment = ground.layout, ground.uv, Path(begun.candidate_env)
@@ -250,7 +257,7 @@ def _run_trial(
     refuse_denied_packages(ground, uv.freeze(environment))
     install_hook(environment)
     progress("starting ComfyUI in the candidate")
-    judgement, started = judge(
+    spec = build_trial_spec(
         ground,
         txid=begun.txid,
         node_id=begun.node_id,
@@ -258,6 +265,7 @@ def _run_trial(
         nodes={**registry.find_enabled_folders(ground), begun.node_id: folder},
         timeout_seconds=timeout_seconds,
     )
+    judgement, started = evaluate_trial(spec)
     progress("comparing packages and files")
     tried = msgspec.structs.replace(
         begun, pre_freeze=pre, judgement=_add_script_finding(judgement, ended, logs), logs=started

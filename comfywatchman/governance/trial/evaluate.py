@@ -1,4 +1,4 @@
-"""Judging a candidate by a real start of ComfyUI in it, held against one in production."""
+"""Evaluate a candidate: start ComfyUI in it, and compare with a baseline start in production."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
+from comfywatchman.base.files import read_state, to_json, write_atomic
 from comfywatchman.governance.store.records import SCHEMA_VERSION, Judgement, RunLogs
 from comfywatchman.governance.trial.outcome import StartOutcome
 from comfywatchman.governance.trial.run import start_comfyui
@@ -17,12 +17,11 @@ from comfywatchman.governance.trial.verdict import build_judgement
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The last comparison start in production.
+    """The last baseline start (`state/baseline.json`).
 
     Attributes:
-        key: Hash over what it was made with: the state of production, the other nodes, ComfyUI's own `main.py` and
-            arguments.
-        started: What came of it.
+        key: Hash over its inputs: the state of production, the other nodes, ComfyUI's files and arguments.
+        started: Its outcome.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -30,53 +29,54 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     started: StartOutcome
 
 
-def evaluate(bench: TrialSpec) -> tuple[Judgement, RunLogs]:
-    """Start ComfyUI in the candidate and say how it went; nothing of it runs afterwards.
+def evaluate(spec: TrialSpec) -> tuple[Judgement, RunLogs]:
+    """Start ComfyUI in the candidate and judge the start; no process of it is left running.
 
     Raises:
         Failure: `state-unwritable`: the logs or the scratch folder cannot be written.
     """
     try:
-        bench.scratch.mkdir(parents=True, exist_ok=True)
-        bench.stdout.parent.mkdir(parents=True, exist_ok=True)
-        after = start_comfyui(bench, bench.python, bench.nodes, bench.scratch / "after", (bench.stdout, bench.stderr))
-        before = _load_or_run_baseline(bench) if after.how == "server" else None
-        judgement = build_judgement(bench.node_id, after, before)
-        return judgement, RunLogs(stdout=str(bench.stdout), stderr=str(bench.stderr), run_exit_code=judgement.exit_code)
+        spec.scratch.mkdir(parents=True, exist_ok=True)
+        spec.stdout.parent.mkdir(parents=True, exist_ok=True)
+        after = start_comfyui(spec, spec.python, spec.nodes, spec.scratch / "after", (spec.stdout, spec.stderr))
+        before = _load_or_run_baseline(spec) if after.how == "server" else None
+        judgement = build_judgement(spec.node_id, after, before)
+        logs = RunLogs(stdout=str(spec.stdout), stderr=str(spec.stderr), run_exit_code=judgement.exit_code)
+        return judgement, logs
     finally:
-        shutil.rmtree(bench.scratch, ignore_errors=True)
+        shutil.rmtree(spec.scratch, ignore_errors=True)
 
 
-def _load_or_run_baseline(bench: TrialSpec) -> StartOutcome | None:
-    """Return a start of production without the node under trial: the kept one while nothing has changed."""
-    if bench.baseline_python is None:
+def _load_or_run_baseline(spec: TrialSpec) -> StartOutcome | None:
+    """Return a start in production without the node under trial; the stored one while nothing has changed."""
+    if spec.baseline_python is None:
         return None
-    others = {name: folder for name, folder in bench.nodes.items() if name != bench.node_id}
-    key = _hash_baseline_key(bench, others)
-    kept = read_state(bench.baseline_file, Baseline)
-    if kept is not None and not isinstance(kept, CorruptFile) and kept.key == key:
-        return kept.started
-    logs = bench.scratch / "before.out", bench.scratch / "before.err"
-    started = start_comfyui(bench, bench.baseline_python, others, bench.scratch / "before", logs)
-    if started.packs is not None:
-        write_atomic(bench.baseline_file, to_json(Baseline(key=key, started=started)))
-    return started
+    key = _hash_baseline_key(spec)
+    stored = read_state(spec.baseline_file, Baseline)
+    if isinstance(stored, Baseline) and stored.key == key:
+        return stored.started
+    logs = spec.scratch / "before.out", spec.scratch / "before.err"
+    outcome = start_comfyui(spec, spec.baseline_python, spec.other_nodes, spec.scratch / "before", logs)
+    # A start that could not be queried may succeed the next time.
+    if outcome.packs is not None:
+        write_atomic(spec.baseline_file, to_json(Baseline(key=key, started=outcome)))
+    return outcome
 
 
-def _hash_baseline_key(bench: TrialSpec, others: dict[str, Path]) -> str:
+def _hash_baseline_key(spec: TrialSpec) -> str:
     facts: tuple[object, ...] = (
-        bench.baseline_key,
-        str(bench.baseline_python),
-        sorted((name, str(folder)) for name, folder in others.items()),
-        bench.extra_args,
-        str(bench.comfyui),
-        bench.probe,
-        _read_comfyui_mtimes(bench.comfyui),
+        spec.baseline_key,
+        str(spec.baseline_python),
+        sorted((node_id, str(folder)) for node_id, folder in spec.other_nodes.items()),
+        spec.extra_args,
+        str(spec.comfyui),
+        spec.probe,
+        _read_comfyui_mtimes(spec.comfyui),
     )
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
 def _read_comfyui_mtimes(comfyui: Path) -> tuple[float, ...]:
-    """Return when ComfyUI's own files last changed, as far as an update of it touches them."""
-    names = ("main.py", "nodes.py", "comfyui_version.py")
-    return tuple((comfyui / name).stat().st_mtime for name in names if (comfyui / name).is_file())
+    """Return the modification times of files that every update of ComfyUI changes."""
+    paths = (comfyui / name for name in ("main.py", "nodes.py", "comfyui_version.py"))
+    return tuple(path.stat().st_mtime for path in paths if path.is_file())

@@ -1,4 +1,4 @@
-"""What trials showed of the loaders of packs, for whoever judges workflows."""
+"""The model inputs of custom nodes that trials observed."""
 
 from __future__ import annotations
 
@@ -12,34 +12,44 @@ from comfywatchman.governance.store.records import Judgement, Transaction
 
 
 def read_observed_loaders(layout: GovLayout) -> ObservedLoaders:
-    """Return what the trials of a governed root showed; of several looks at the same class the last counts.
+    """Return the observations of all trials in a governed root; the latest trial of a class wins.
 
-    A transaction that cannot be read tells nothing, and stays where it is.
+    Unreadable transactions are skipped and left in place.
     """
-    inputs: dict[str, tuple[LoaderInput, ...]] = {}
+    inputs_by_class: dict[str, list[LoaderInput]] = {}
     directories: dict[str, tuple[str, ...]] = {}
     for judgement in _read_judgements(layout):
         for class_type, folders in judgement.model_folders.items():
-            places = judgement.widget_places.get(class_type, {})
-            inputs[class_type] = tuple(
-                _build_loader_input(class_type, name, keys, places.get(name)) for name, keys in sorted(folders.items())
-            )
+            widget_indexes = judgement.widget_places.get(class_type, {})
+            inputs_by_class[class_type] = [
+                _build_loader_input(class_type, name, keys, widget_indexes.get(name))
+                for name, keys in sorted(folders.items())
+            ]
         directories.update(judgement.model_directories)
-    return ObservedLoaders(tuple(one for listed in inputs.values() for one in listed), directories)
+    inputs = [loader_input for group in inputs_by_class.values() for loader_input in group]
+    return ObservedLoaders(tuple(inputs), directories)
 
 
 def _read_judgements(layout: GovLayout) -> Iterator[Judgement]:
     try:
         paths = sorted(layout.transactions.glob("*.json"))
     except OSError:
-        # A folder that may not be looked into tells nothing; the checks of the environment say so.
+        # An unreadable folder yields nothing here; the checks of the environment report it.
         return
     for path in paths:
-        found = read_state(path, Transaction, only_look=True)
-        if isinstance(found, Transaction) and found.judgement is not None:
-            yield found.judgement
+        transaction = read_state(path, Transaction, only_look=True)
+        if isinstance(transaction, Transaction) and transaction.judgement is not None:
+            yield transaction.judgement
 
 
-def _build_loader_input(class_type: str, name: str, keys: str, place: int | None) -> LoaderInput:
-    folder, *also = keys.split(",")
-    return LoaderInput(class_type, name, folder, place, "a trial of the pack on this host", "high", tuple(also))
+def _build_loader_input(class_type: str, name: str, keys: str, widget_index: int | None) -> LoaderInput:
+    folder, *also_folders = keys.split(",")
+    return LoaderInput(
+        class_type,
+        name,
+        folder,
+        widget_index,
+        evidence="a trial of the pack on this host",
+        confidence="high",
+        also_folders=tuple(also_folders),
+    )

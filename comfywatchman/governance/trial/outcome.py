@@ -1,4 +1,4 @@
-"""What came of one start of ComfyUI."""
+"""The outcome of one start of ComfyUI."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import msgspec
 from comfywatchman.governance.store.records import Finding
 
 TIMED_OUT: Final = 124
-"""The exit code of a start that neither served nor ended, as timeout(1) has it."""
+"""The exit code of a start that neither served nor exited, as that of timeout(1)."""
 
 NOT_STARTED: Final = 2
 
 
 class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
-    """One start; kept as it is for the comparison start.
+    """One start; the baseline is stored in this form.
 
     Attributes:
-        how: `exit` when main.py ended by itself, `server` when it served, `none` when it was not started.
-        exit_code: The status that it ended with (negative: the signal), 124 at the time limit, 0 while it served.
-        trouble: What kept it from serving or from being asked, in words; None when all went well.
-        packs: Every class that it lists, with the module it comes from; None when it was not asked.
+        how: `exit` when main.py exited by itself, `server` when it served, `none` when it did neither.
+        exit_code: Its exit status (negative for a signal), 124 at the time limit, 0 while it served.
+        trouble: Why it did not serve, or could not be queried; None when all went well.
+        packs: The module that each class comes from; None when the server was not queried.
         failures: Packs whose import failed, with the reason.
-        imported: Packs whose import went well.
-        probe: How the minimal prompt went; None when it was not run.
+        imported: Packs that were imported.
+        probe: The result of the minimal prompt; None when it was not run.
         model_folders: Model folder keys by class and input of packs.
-        widget_places: Places of those inputs among the widgets of their class.
-        model_directories: Directories of the folders that only packs have, relative to the model folder.
-        unasked: Arguments of a trial that this ComfyUI does not know, in words.
+        widget_places: Positions of those inputs among the widgets of their class.
+        model_directories: Directories of model folders that only packs have, relative to `models/`.
+        unasked: An option that a trial needs and this ComfyUI does not support; None when it supports all.
     """
 
     how: Literal["exit", "server", "none"]

@@ -1,234 +1,185 @@
-"""Starting ComfyUI once, waiting until it serves or ends, asking it, and leaving nothing of it behind."""
+"""Start ComfyUI once, query it when it serves, and end it with every process that it started."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import ChildProcess, build_child_environment
-from comfywatchman.comfyui.server.api import probe_server
+from comfywatchman.comfyui.server.canary import run_canary
 from comfywatchman.comfyui.server.command import (
     build_command,
     build_environment,
     has_base_directory_option,
     read_known_options,
 )
-from comfywatchman.comfyui.server.listening import find_session_pids, find_socket_owners, read_listeners
+from comfywatchman.comfyui.server.log_text import clean_line
 from comfywatchman.comfyui.server.start_log import parse_failure_reasons, parse_import_times
+from comfywatchman.comfyui.server.startup import POLL_SECONDS, StartupResult, describe_exit, wait_until_serving
 from comfywatchman.comfyui.server.stray_processes import TRIAL_VARIABLE, create_mark, end_marked_processes
-from comfywatchman.governance.trial.log_text import clean_line, find_last_line
+from comfywatchman.governance.store.records import Finding
 from comfywatchman.governance.trial.outcome import NOT_STARTED, TIMED_OUT, StartOutcome
 from comfywatchman.governance.trial.scratch import ModelMarkers, create_base_directory
-from comfywatchman.governance.trial.server_queries import query_nodes, run_minimal_prompt
+from comfywatchman.governance.trial.server_queries import query_nodes
 from comfywatchman.governance.trial.spec import TrialSpec
 
-_POLL_SECONDS: Final = 0.1
-_QUERY_SECONDS: Final = 10.0
 _GRACE_SECONDS: Final = 3.0
 _DYING_SECONDS: Final = 0.5
-"""How long a process that broke a connection off may take until it can be seen to have ended."""
+"""The time between a broken connection and the exit of a process that crashed."""
+
 _LOG_TAIL_BYTES: Final = 4 << 20
 _KEPT_LOG_BYTES: Final = 1 << 20
 _LOG_VARIABLES: Final = {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"}
 _PORT_ATTEMPTS: Final = 3
-"""How many ports are tried when somebody else takes each before ComfyUI does."""
-
-
-@dataclass(frozen=True, slots=True)
-class _StartWait:
-    """How the waiting ended: it serves, it ended, it was given up, or the port belongs to somebody else."""
-
-    how: Literal["serves", "ended", "given_up", "port_taken"]
-    status: int = 0
-    trouble: str | None = None
+"""How many ports are tried when another program takes each of them before ComfyUI does."""
 
 
 def start_comfyui(
-    bench: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path]
+    spec: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path]
 ) -> StartOutcome:
-    """Start ComfyUI with an interpreter and some nodes, and end it again.
+    """Start ComfyUI with an interpreter and some nodes, query it, and end it.
 
     Args:
-        bench: What is the same for each start.
+        spec: The trial.
         python: The interpreter.
         nodes: The folders of the nodes, by id.
-        base: The base directory to make.
-        logs: The files for what it prints.
+        base: The base directory to create.
+        logs: The files for its standard output and standard error.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    for name, path in (("main.py", bench.comfyui / "main.py"), ("the interpreter", python)):
+    for name, path in (("main.py", spec.comfyui / "main.py"), ("the interpreter", python)):
         if not path.is_file():
-            return StartOutcome(
-                how="none", exit_code=NOT_STARTED, trouble=f"{name} is not there: {clean_line(str(path))}."
-            )
-    for _ in range(_PORT_ATTEMPTS):
-        started = _start_on_port(bench, python, nodes, base, logs, port=bench.choose_port())
-        if started is not None:
-            return started
-    trouble = "Each port that was free had been taken by another program when ComfyUI was to listen."
-    return StartOutcome(how="none", exit_code=NOT_STARTED, trouble=trouble)
+            return _build_not_started(f"{name} is missing: {clean_line(str(path))}.")
+    for _attempt in range(_PORT_ATTEMPTS):
+        outcome = _start_on_port(spec, python, nodes, base, logs, port=spec.choose_port())
+        if outcome is not None:
+            return outcome
+    return _build_not_started("Another program took each free port before ComfyUI could listen on it.")
 
 
 def _start_on_port(
-    bench: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path], *, port: int
+    spec: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path], *, port: int
 ) -> StartOutcome | None:
-    """Start at a port; None when somebody else has it."""
-    marks = create_base_directory(base, nodes)
-    trial = create_mark()
-    variables = build_environment(python, build_child_environment().get("PATH", ""), bench.environment)
-    command = build_command(python, bench.comfyui, base, port, use_cpu=bench.use_cpu(), extra=bench.extra_args)
+    """Start on a port; None when another program took it."""
+    markers = create_base_directory(base, nodes)
+    mark = create_mark()
+    variables = build_environment(python, build_child_environment().get("PATH", ""), spec.environment)
+    command = build_command(python, spec.comfyui, base, port, use_cpu=spec.use_cpu(), extra=spec.extra_args)
     try:
         with ChildProcess(
             command,
-            extra_environment={**variables, **_LOG_VARIABLES, TRIAL_VARIABLE: trial},
-            folder=bench.comfyui,
+            extra_environment={**variables, **_LOG_VARIABLES, TRIAL_VARIABLE: mark},
+            folder=spec.comfyui,
             logs=logs,
             dies_with_us=True,
         ) as child:
-            waited = _wait_until_serving(child, port, bench)
-            if waited.how == "port_taken":
+            startup = wait_until_serving(
+                child, port, timeout_seconds=spec.timeout_seconds, max_log_bytes=spec.max_log_bytes
+            )
+            if startup.outcome == "port_taken":
                 return None
-            return _build_outcome(child, waited, f"http://127.0.0.1:{port}", marks, bench)
+            outcome = _build_outcome(child, startup, f"http://127.0.0.1:{port}", markers, spec)
+            failures, imported = _read_import_results(child)
+            return msgspec.structs.replace(outcome, failures=failures, imported=imported)
     finally:
-        end_marked_processes(trial)
+        end_marked_processes(mark)
         for log in logs:
             _shorten_log(log)
 
 
 def _build_outcome(
-    child: ChildProcess, waited: _StartWait, url: str, marks: ModelMarkers, bench: TrialSpec
+    child: ChildProcess, startup: StartupResult, url: str, markers: ModelMarkers, spec: TrialSpec
 ) -> StartOutcome:
-    unasked = None if has_base_directory_option(read_known_options(bench.comfyui)) else "--base-directory"
-    if waited.how != "serves":
-        failures, imported = _read_import_results(child)
-        return StartOutcome(
-            how="exit" if waited.how == "ended" else "none",
-            exit_code=waited.status,
-            trouble=waited.trouble,
-            failures=failures,
-            imported=imported,
-            unasked=unasked,
-        )
-    marked = marks if bench.probe and unasked is None else None
-    started = _query_server(child, url, marked, bench=bench)
-    failures, imported = _read_import_results(child)
-    is_lost = started.trouble is not None or (started.probe is not None and started.probe.status == "fail")
-    ended = child.wait(_DYING_SECONDS if is_lost else 0.0)
+    unsupported = None
+    if not has_base_directory_option(read_known_options(spec.comfyui)):
+        unsupported = "--base-directory"
+    if startup.outcome == "exited":
+        return StartOutcome(how="exit", exit_code=startup.exit_status, trouble=startup.reason, unasked=unsupported)
+    if startup.outcome != "serving":
+        return StartOutcome(how="none", exit_code=TIMED_OUT, trouble=startup.reason, unasked=unsupported)
+    # Without its own base directory the server lists the user's models, where markers must not be written.
+    use_markers = spec.probe and unsupported is None
+    outcome = _query_server(child, url, markers if use_markers else None, spec=spec)
+    is_connection_lost = outcome.trouble is not None or (outcome.probe is not None and outcome.probe.status == "fail")
+    exit_status = child.wait(_DYING_SECONDS if is_connection_lost else 0.0)
     child.end(grace_seconds=_GRACE_SECONDS)
-    started = msgspec.structs.replace(started, failures=failures, imported=imported, unasked=unasked)
-    if ended is None:
-        return started
-    trouble = _describe_exit("It ended while it was asked", ended, child)
-    return msgspec.structs.replace(started, exit_code=ended or 1, trouble=trouble)
+    outcome = msgspec.structs.replace(outcome, unasked=unsupported)
+    if exit_status is None:
+        return outcome
+    reason = f"While it was queried, ComfyUI {describe_exit(child, exit_status)}"
+    return msgspec.structs.replace(outcome, exit_code=exit_status or 1, trouble=reason)
 
 
-def _query_server(child: ChildProcess, url: str, marks: ModelMarkers | None, *, bench: TrialSpec) -> StartOutcome:
+def _query_server(child: ChildProcess, url: str, markers: ModelMarkers | None, *, spec: TrialSpec) -> StartOutcome:
     try:
-        told = query_nodes(url, marks)
+        nodes = query_nodes(url, markers)
     except Failure as failure:
         return StartOutcome(how="server", exit_code=0, trouble=clean_line(failure.message))
-    ran = None
-    if bench.probe:
-        limit = bench.prompt_seconds
-        ran = run_minimal_prompt(url, told.packs, limit_seconds=limit, is_running=_build_running_check(child))
     return StartOutcome(
         how="server",
         exit_code=0,
-        packs=told.packs,
-        probe=ran,
-        model_folders=told.model_folders,
-        widget_places=told.widget_places,
-        model_directories=told.model_directories,
+        packs=nodes.packs,
+        probe=_run_probe(child, url, nodes.packs, spec.prompt_seconds) if spec.probe else None,
+        model_folders=nodes.model_folders,
+        widget_places=nodes.widget_places,
+        model_directories=nodes.model_directories,
     )
 
 
-def _build_running_check(child: ChildProcess) -> Callable[[], bool]:
-    return lambda: child.wait(_POLL_SECONDS) is None
+def _run_probe(child: ChildProcess, url: str, classes: Mapping[str, str], limit_seconds: float) -> Finding:
+    """Run a minimal prompt on the server, and return its result as a finding."""
 
+    def is_running() -> bool:
+        return child.wait(POLL_SECONDS) is None
 
-def _wait_until_serving(child: ChildProcess, port: int, bench: TrialSpec) -> _StartWait:
-    """Wait until our own child serves as ComfyUI does; that something answers at the port proves nothing."""
-    deadline = time.monotonic() + bench.timeout_seconds
-    trouble = "It did not listen."
-    while True:
-        status = child.wait(_POLL_SECONDS)
-        if status is not None:
-            if status and _is_port_taken(child.pid, port):
-                return _StartWait("port_taken")
-            trouble_at_end = _describe_exit("main.py ended", status, child) if status else None
-            return _StartWait("ended", status, trouble_at_end)
-        if child.written_bytes() > bench.max_log_bytes:
-            return _StartWait("given_up", TIMED_OUT, f"It printed more than {bench.max_log_bytes >> 20} MiB.")
-        if _is_port_taken(child.pid, port):
-            return _StartWait("port_taken")
-        left = deadline - time.monotonic()
-        if left <= 0:
-            words = find_last_line(child.errors_tail().decode("utf-8", "replace"))
-            said = f" Its last words: {words}" if words else ""
-            within = f"It neither served nor ended within {bench.timeout_seconds:g} seconds. {trouble}{said}"
-            return _StartWait("given_up", TIMED_OUT, within)
-        if _is_listening(child.pid, port):
-            found = _find_identity_problem(port, min(_QUERY_SECONDS, left))
-            if found is None:
-                return _StartWait("serves")
-            trouble = found
-
-
-def _find_identity_problem(port: int, timeout_seconds: float) -> str | None:
-    """Say why who answers at a port is not the ComfyUI that was started; None when it is."""
     try:
-        running = probe_server(f"http://127.0.0.1:{port}", timeout_seconds=timeout_seconds)
+        result = run_canary(url, classes, limit_seconds=limit_seconds, is_running=is_running)
     except Failure as failure:
-        return clean_line(failure.message)
-    if running is None:
-        return "It stopped listening."
-    if f"--port={port}" not in running.argv:
-        return "What answers was started with other arguments."
-    return None
+        return _build_probe_failure(f"A minimal prompt failed: {clean_line(failure.message)}")
+    if result is None:
+        detail = "The server has no node classes for a minimal prompt."
+        return Finding(name="probe", status="unknown", detail=detail)
+    if result.outcome == "success":
+        return Finding(name="probe", status="ok", detail="A minimal prompt succeeded.")
+    if result.outcome == "refused":
+        return _build_probe_failure(f"A minimal prompt was refused: {result.reason}.")
+    if result.outcome == "timeout":
+        return _build_probe_failure(
+            f"A minimal prompt did not end within {limit_seconds:g} seconds: the server responds but computes nothing."
+        )
+    reason = "the server exited" if result.outcome == "lost" else result.reason or "no reason given"
+    return _build_probe_failure(f"A minimal prompt failed: {reason}.")
 
 
-def _is_listening(leader: int, port: int) -> bool:
-    inodes = {one.inode for one in read_listeners() if one.port == port}
-    return bool(inodes) and bool(find_socket_owners(inodes, find_session_pids(leader)))
+def _build_probe_failure(detail: str) -> Finding:
+    return Finding(name="probe", status="fail", detail=detail)
 
 
-def _is_port_taken(leader: int, port: int) -> bool:
-    inodes = {one.inode for one in read_listeners() if one.port == port}
-    return bool(inodes) and not find_socket_owners(inodes, find_session_pids(leader))
+def _build_not_started(reason: str) -> StartOutcome:
+    return StartOutcome(how="none", exit_code=NOT_STARTED, trouble=reason)
 
 
 def _read_import_results(child: ChildProcess) -> tuple[dict[str, str], frozenset[str]]:
-    """Return what the log says of packs; ComfyUI writes it to its standard error unless told otherwise."""
+    """Return the packs whose import failed, with the reason, and those that were imported, from the log."""
+    # ComfyUI logs to its standard error unless it gets `--log-stdout`.
     for tail in (child.errors_tail(max_bytes=_LOG_TAIL_BYTES), child.output_tail(max_bytes=_LOG_TAIL_BYTES)):
         text = tail.decode("utf-8", "replace")
-        told = parse_import_times(text)
-        if told is not None:
-            failed, imported = told
-            return {name: clean_line(reason) for name, reason in parse_failure_reasons(text, failed).items()}, imported
+        results = parse_import_times(text)
+        if results is not None:
+            failed, imported = results
+            reasons = parse_failure_reasons(text, failed)
+            return {name: clean_line(reason) for name, reason in reasons.items()}, imported
     return {}, frozenset()
 
 
-def _describe_exit(what: str, status: int, child: ChildProcess) -> str:
-    import signal
-
-    how = f"with status {status}"
-    if status < 0:
-        names = {number.value: number.name for number in signal.Signals}
-        how = f"by {names.get(-status, f'signal {-status}')}"
-    words = find_last_line(child.errors_tail().decode("utf-8", "replace"))
-    return f"{what} {how}{f': {words}' if words else '.'}"
-
-
 def _shorten_log(log: Path) -> None:
-    """Keep the beginning and the end of a log that grew large."""
+    """Keep only the beginning and the end of a large log."""
     try:
         size = log.stat().st_size
         if size <= 2 * _KEPT_LOG_BYTES:
@@ -240,4 +191,5 @@ def _shorten_log(log: Path) -> None:
             stream.seek(_KEPT_LOG_BYTES)
             stream.write(b"\n[... %d bytes left out ...]\n" % (size - 2 * _KEPT_LOG_BYTES) + end)
     except OSError:
+        # The log stays as long as it is.
         return

@@ -1,44 +1,34 @@
-"""What a ComfyUI under trial is asked: its nodes, which model folders they list, and one minimal prompt."""
+"""Query a ComfyUI under trial for its node classes and the model folders that they list."""
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
-
-import orjson
+from typing import Any, Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
 from comfywatchman.comfyui.server.api import MAX_OBJECT_INFO_BYTES
-from comfywatchman.comfyui.server.object_info import find_widget_indexes, read_object_info
-from comfywatchman.governance.store.records import Finding
-from comfywatchman.governance.trial.log_text import clean_line
-from comfywatchman.governance.trial.model_folders import find_model_inputs
-from comfywatchman.governance.trial.prompt import choose_prompt, find_refusal, parse_outcome
-from comfywatchman.governance.trial.scratch import (
-    ModelMarkers,
-    find_known_folders,
-    find_pack_directories,
-    parse_folder_paths,
-)
+from comfywatchman.comfyui.server.model_folders import fetch_model_folders
+from comfywatchman.comfyui.server.object_info import LiveNodes, find_widget_indexes, read_object_info
+from comfywatchman.governance.trial.model_inputs import find_model_inputs
+from comfywatchman.governance.trial.scratch import ModelMarkers, find_known_folders, find_pack_directories
 
 CUSTOM_NODES_PREFIX: Final = "custom_nodes."
+"""The beginning of `python_module` in `/object_info` for a class of a custom node."""
+
 _REQUEST_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class ServerNodes:
-    """What the server says of its nodes.
+    """The node classes of a server.
 
     Attributes:
-        packs: Their modules by class.
-        model_folders: The model inputs of packs: folder keys by class and input.
-        widget_places: The places of those inputs among the widgets.
-        model_directories: Where models of folders are that only packs have, relative to the model folder.
+        packs: The module that each class comes from.
+        model_folders: The model inputs of custom nodes: folder keys by class and input.
+        widget_places: The positions of those inputs among the widgets of their class.
+        model_directories: The directories of model folders that only custom nodes have, relative to `models/`.
     """
 
     packs: dict[str, str]
@@ -47,95 +37,47 @@ class ServerNodes:
     model_directories: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def query_nodes(url: str, marks: ModelMarkers | None) -> ServerNodes:
-    """Ask a server for its nodes.
+def query_nodes(url: str, markers: ModelMarkers | None) -> ServerNodes:
+    """Query a server for its node classes.
 
     Args:
         url: Its address.
-        marks: The marked models of its base directory; None when model folders are not looked for.
+        markers: The marker files of its base directory; None to leave model folders out.
 
     Raises:
         Failure: `http-unreachable`, `http-status` or `http-body`.
     """
+    folders: dict[str, tuple[Path, ...]] = {}
     with HttpSession(timeout_seconds=_REQUEST_SECONDS, max_bytes=MAX_OBJECT_INFO_BYTES) as session:
-        folders = {} if marks is None else _query_model_folders(session, url, marks)
+        if markers is not None:
+            folders = fetch_model_folders(session, url) or find_known_folders(markers.base)
+            # Before `/object_info`: packs may have registered folders that have no markers yet.
+            markers.add(folders)
         payload = session.get_json(f"{url}/object_info")
     nodes = read_object_info(payload, {}, version=None)
     if not nodes.packs:
-        raise Failure("http-body", f"{url}/object_info did not list any node.")
-    if marks is None:
+        raise Failure("http-body", f"{url}/object_info lists no node classes.")
+    if markers is None:
         return ServerNodes(nodes.packs)
-    combos = {
-        name: inputs
-        for name, inputs in nodes.combos.items()
-        if nodes.packs.get(name, "").startswith(CUSTOM_NODES_PREFIX)
+    return _add_model_inputs(nodes, payload, markers, folders)
+
+
+def _add_model_inputs(
+    nodes: LiveNodes, payload: Any, markers: ModelMarkers, folders: dict[str, tuple[Path, ...]]
+) -> ServerNodes:
+    custom_combos = {
+        class_type: inputs
+        for class_type, inputs in nodes.combos.items()
+        if nodes.packs.get(class_type, "").startswith(CUSTOM_NODES_PREFIX)
     }
-    tied = find_model_inputs(combos, marks.names(folders))
-    keys = {key for inputs in tied.values() for listed in inputs.values() for key in listed.split(",")}
+    model_inputs = find_model_inputs(custom_combos, markers.names(folders))
+    keys: set[str] = set()
+    for inputs in model_inputs.values():
+        for joined in inputs.values():
+            keys.update(joined.split(","))
     return ServerNodes(
-        nodes.packs, tied, find_widget_indexes(payload, tied), find_pack_directories(marks.base, keys, folders)
+        packs=nodes.packs,
+        model_folders=model_inputs,
+        widget_places=find_widget_indexes(payload, model_inputs),
+        model_directories=find_pack_directories(markers.base, keys, folders),
     )
-
-
-def run_minimal_prompt(
-    url: str, packs: dict[str, str], *, limit_seconds: float, is_running: Callable[[], bool]
-) -> Finding:
-    """Run a minimal prompt and wait for its end; one that does not end is interrupted.
-
-    Args:
-        url: The server's address.
-        packs: Its classes.
-        limit_seconds: How long the prompt may take.
-        is_running: Says whether the process of the server still runs; a bounded wait is part of asking.
-    """
-    mark = str(uuid.uuid4())
-    prompt = choose_prompt(packs, mark)
-    if prompt is None:
-        return Finding(name="probe", status="unknown", detail="The server has no class for a minimal prompt.")
-    try:
-        with HttpSession(timeout_seconds=_REQUEST_SECONDS) as session:
-            return _submit_and_wait(session, url, {"prompt": prompt, "prompt_id": mark}, limit_seconds, is_running)
-    except Failure as failure:
-        return Finding(name="probe", status="fail", detail=f"A minimal prompt failed: {clean_line(failure.message)}")
-
-
-def _submit_and_wait(
-    session: HttpSession, url: str, body: dict[str, object], limit_seconds: float, is_running: Callable[[], bool]
-) -> Finding:
-    answer = session.post_json(f"{url}/prompt", body)
-    told = _parse_object(answer.body)
-    refused = find_refusal(answer.status, told)
-    if refused is not None:
-        return Finding(name="probe", status="fail", detail=f"A minimal prompt was refused: {clean_line(refused)}.")
-    # A server may give the prompt another id than the one that was asked for.
-    prompt_id = str(told.get("prompt_id", body["prompt_id"]))
-    deadline = time.monotonic() + limit_seconds
-    while is_running() and time.monotonic() < deadline:
-        history = session.get_json(f"{url}/history/{prompt_id}")
-        ended = parse_outcome(history.get(prompt_id)) if isinstance(history, dict) else None
-        if ended is not None:
-            return ended
-    session.post_json(f"{url}/interrupt", {"prompt_id": prompt_id})
-    detail = f"A minimal prompt did not end within {limit_seconds:g} seconds: the server answers but computes nothing."
-    return Finding(name="probe", status="fail", detail=detail)
-
-
-def _parse_object(body: bytes) -> dict[str, object]:
-    """Return an answer that is a JSON object, whatever its status; empty for any other (ComfyUI's 500 is text)."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _query_model_folders(session: HttpSession, url: str, marks: ModelMarkers) -> dict[str, tuple[Path, ...]]:
-    """Return the model folders of a server, each marked; those known beforehand when it does not tell."""
-    answer = session.get(f"{url}/internal/folder_paths")
-    try:
-        told = parse_folder_paths(answer.parse_json())
-    except Failure:
-        told = {}
-    folders = told or find_known_folders(marks.base)
-    marks.add(folders)
-    return folders

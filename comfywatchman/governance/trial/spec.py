@@ -1,4 +1,4 @@
-"""The facts that a trial is made of; whoever opens a trial gives them, and nothing here looks for them."""
+"""The inputs of a trial."""
 
 from __future__ import annotations
 
@@ -10,34 +10,33 @@ from typing import Final
 from comfywatchman.comfyui.server.listening import find_free_port
 
 MAX_LOG_BYTES: Final = 64 << 20
-"""How much a start may print before it is ended; a disk is not filled by a node that prints in a loop."""
+"""How much a start may print before it is ended, so that a node that prints in a loop cannot fill the disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrialSpec:
-    """What is tried, with what, and where it may write.
+    """A candidate to be tried, and the folders that the trial may write to.
 
     Attributes:
         comfyui: The folder of `main.py`.
         node_id: The node under trial.
-        nodes: The folders of the nodes that ComfyUI is started with, by id; the one under trial among them.
+        nodes: The folders of the nodes that ComfyUI is started with, by id; the one under trial is among them.
         python: The candidate's interpreter, by the real path of its environment.
         baseline_python: Production's interpreter, by the real path of its environment; None when there is none.
-        baseline_key: Names the state of production and of the other nodes: a kept comparison start with the same key
-            is not made again.
-        baseline_file: Where the comparison start is kept.
-        scratch: A private folder; what ComfyUI writes goes there, and it is deleted afterwards.
+        baseline_key: Identifies the state of production and of the other nodes. A stored baseline with the same key is
+            reused.
+        baseline_file: The file of the stored baseline.
+        scratch: A private folder for everything that ComfyUI writes; it is deleted afterwards.
         stdout: The log of the standard output.
         stderr: The log of the standard error.
-        timeout_seconds: How long a start may take until it serves or ends.
-        prompt_seconds: How long the minimal prompt may take.
-        probe: Whether a minimal prompt is run and model folders are looked for.
-        extra_args: A person's own arguments of `main.py`; those that would lead out of the scratch folder are left
-            out.
-        environment: Variables for ComfyUI beside the whitelist: proxy, certificates, package index.
-        use_cpu: Says, just before a start, whether the GPU has to be left alone.
-        choose_port: Gives a port of 127.0.0.1 that is free.
-        max_log_bytes: How much a start may print.
+        timeout_seconds: The time that a start may take until it serves or exits.
+        prompt_seconds: The time that the minimal prompt may take.
+        probe: Whether a minimal prompt is run, and the model inputs of nodes are looked up.
+        extra_args: The user's arguments of `main.py`; those that would lead out of the scratch folder are left out.
+        environment: Variables for ComfyUI beyond the allow-list: proxy, certificates, package index.
+        use_cpu: Returns, just before a start, whether the GPU must not be used.
+        choose_port: Returns a free port of 127.0.0.1.
+        max_log_bytes: The amount of output that a start may print.
     """
 
     comfyui: Path
@@ -58,3 +57,8 @@ class TrialSpec:
     use_cpu: Callable[[], bool] = lambda: True
     choose_port: Callable[[], int] = find_free_port
     max_log_bytes: int = MAX_LOG_BYTES
+
+    @property
+    def other_nodes(self) -> dict[str, Path]:
+        """The folders of the nodes without the one under trial."""
+        return {node_id: folder for node_id, folder in self.nodes.items() if node_id != self.node_id}

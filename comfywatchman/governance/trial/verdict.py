@@ -1,16 +1,19 @@
-"""What a start in the candidate means, held against the comparison start in production. Nothing is read here."""
+"""Judge a start in a candidate by comparing it with the baseline start in production. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
+from comfywatchman.base.text import pluralize
 from comfywatchman.governance.store.records import Finding, Judgement
 from comfywatchman.governance.trial.outcome import StartOutcome
 
 _CUSTOM_NODES_PREFIX: Final = "custom_nodes."
 _STATUS_ORDER: Final = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
 _MAX_NAMED: Final = 5
+
+ClassesByPack = dict[str, tuple[str, ...]]
 
 
 def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | None) -> Judgement:
@@ -19,14 +22,15 @@ def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | No
     Args:
         node_id: The node under trial.
         after: The start in the candidate, with the node.
-        before: The start in production, without the node; None when there was none to compare with.
+        before: The baseline: a start in production, without the node; None when there is none.
     """
-    findings = sorted(_collect_findings(node_id, after, before), key=lambda finding: _STATUS_ORDER[finding.status])
-    failed = any(finding.status == "fail" for finding in findings)
+    findings = _collect_findings(node_id, after, before)
+    findings.sort(key=lambda finding: _STATUS_ORDER[finding.status])
+    has_failed = any(finding.status == "fail" for finding in findings)
     added, lost = _compare_classes(after, before)
     return Judgement(
         how=after.how,
-        exit_code=after.exit_code or (1 if failed else 0),
+        exit_code=after.exit_code or int(has_failed),
         findings=tuple(findings),
         classes_added=added,
         classes_lost=lost,
@@ -38,101 +42,121 @@ def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | No
 
 
 def pack_name(module: str) -> str:
-    """Return the pack that a class comes from: the folder in `custom_nodes`, or `ComfyUI` for its own."""
-    return module.removeprefix(_CUSTOM_NODES_PREFIX) if module.startswith(_CUSTOM_NODES_PREFIX) else "ComfyUI"
+    """Return the pack that a class comes from: the folder in `custom_nodes`, or `ComfyUI` for its own classes."""
+    if module.startswith(_CUSTOM_NODES_PREFIX):
+        return module.removeprefix(_CUSTOM_NODES_PREFIX)
+    return "ComfyUI"
 
 
-def _collect_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> Iterator[Finding]:
-    yield _build_start_finding(after)
+def _collect_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> list[Finding]:
+    findings = [_build_start_finding(after)]
     if after.unasked is not None:
-        detail = f"This ComfyUI does not know {after.unasked}: it was started with all of its own custom nodes."
-        yield Finding(name="start", status="warn", detail=detail)
-    yield from _build_import_findings(node_id, after, before)
+        detail = f"This ComfyUI does not support {after.unasked}, so it was started with all of its own custom nodes."
+        findings.append(Finding(name="start", status="warn", detail=detail))
+    findings += _build_import_findings(node_id, after, before)
     if after.packs is not None:
-        yield from _build_class_findings(node_id, after, before)
+        findings += _build_class_findings(node_id, after, after.packs, before)
         if after.model_folders:
-            inputs = sum(map(len, after.model_folders.values()))
-            detail = (
-                f"{_format_count(inputs, 'input')} of "
-                f"{_format_count(len(after.model_folders), 'node class', 'node classes')} "
-            )
-            yield Finding(name="models", status="ok", detail=f"{detail}list model folders.")
+            findings.append(_build_models_finding(after.model_folders))
     if after.probe is not None:
-        yield _build_probe_finding(after.probe, before)
+        findings.append(_build_probe_finding(after.probe, before))
+    return findings
 
 
 def _build_start_finding(after: StartOutcome) -> Finding:
     if after.trouble is not None or after.exit_code:
-        return Finding(name="start", status="fail", detail=after.trouble or f"It ended with {after.exit_code}.")
-    words = "ComfyUI started and answered." if after.how == "server" else "main.py ended by itself with status 0."
-    return Finding(name="start", status="ok", detail=words)
+        detail = after.trouble or f"It exited with status {after.exit_code}."
+        return Finding(name="start", status="fail", detail=detail)
+    if after.how == "server":
+        return Finding(name="start", status="ok", detail="ComfyUI started and responded.")
+    return Finding(name="start", status="ok", detail="main.py exited by itself with status 0.")
 
 
-def _build_import_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> Iterator[Finding]:
+def _build_import_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> list[Finding]:
+    findings = []
     for name, reason in sorted(after.failures.items()):
-        words = f"{name} could not be imported: {reason or 'its log does not say why'}"
+        detail = f"{name} could not be imported: {reason or 'no reason in its log'}"
         if name == node_id:
-            yield Finding(name="import", status="fail", detail=words)
+            findings.append(Finding(name="import", status="fail", detail=detail))
         elif before is None:
-            yield Finding(name="import", status="warn", detail=f"{words} (whether it could before is not known)")
+            detail = f"{detail} (it is unknown whether it could be imported before)"
+            findings.append(Finding(name="import", status="warn", detail=detail))
         elif name in before.failures:
-            yield Finding(name="import", status="warn", detail=f"{words} (as before)")
+            findings.append(Finding(name="import", status="warn", detail=f"{detail} (as before)"))
         else:
-            yield Finding(name="import", status="fail", detail=f"{words} (it could before)")
+            findings.append(Finding(name="import", status="fail", detail=f"{detail} (it could before)"))
     if node_id in after.imported:
-        yield Finding(name="import", status="ok", detail=f"{node_id} was imported.")
+        findings.append(Finding(name="import", status="ok", detail=f"{node_id} was imported."))
     elif after.how == "server" and node_id not in after.failures:
-        yield Finding(name="import", status="unknown", detail=f"The log does not name {node_id}.")
+        findings.append(Finding(name="import", status="unknown", detail=f"The log does not name {node_id}."))
+    return findings
 
 
-def _build_class_findings(node_id: str, after: StartOutcome, before: StartOutcome | None) -> Iterator[Finding]:
-    own = sorted(name for name, module in (after.packs or {}).items() if pack_name(module) == node_id)
-    if own:
-        yield Finding(name="classes", status="ok", detail=f"{node_id} brings {_format_classes(own)}.")
+def _build_class_findings(
+    node_id: str, after: StartOutcome, packs: Mapping[str, str], before: StartOutcome | None
+) -> list[Finding]:
+    findings = []
+    own_classes = sorted(name for name, module in packs.items() if pack_name(module) == node_id)
+    if own_classes:
+        detail = f"{node_id} provides {_format_classes(own_classes)}."
+        findings.append(Finding(name="classes", status="ok", detail=detail))
     elif node_id in after.imported:
-        yield Finding(name="classes", status="warn", detail=f"{node_id} brings no node class.")
+        findings.append(Finding(name="classes", status="warn", detail=f"{node_id} provides no node class."))
     if before is None or before.packs is None:
-        reason = "" if before is None or before.trouble is None else f": {before.trouble}"
-        yield Finding(
-            name="classes", status="unknown", detail=f"There is no start of production to compare with{reason}"
-        )
-        return
-    for pack, names in _compare_classes(after, before)[1].items():
-        yield Finding(name="classes", status="fail", detail=f"{pack} loses {_format_classes(list(names))}.")
-    taken = sorted(name for name in own if name in before.packs and pack_name(before.packs[name]) != node_id)
-    if taken:
-        yield Finding(
-            name="classes", status="warn", detail=f"{node_id} takes the place of others: {_format_classes(taken)}."
-        )
+        reason = f": {before.trouble}" if before is not None and before.trouble else "."
+        detail = f"There is no baseline start of production to compare with{reason}"
+        findings.append(Finding(name="classes", status="unknown", detail=detail))
+        return findings
+    for pack, names in _group_missing_by_pack(before.packs, packs).items():
+        findings.append(Finding(name="classes", status="fail", detail=f"{pack} loses {_format_classes(names)}."))
+    # Two packs may register the same class name: the one that is loaded last wins.
+    replaced = [name for name in own_classes if name in before.packs and pack_name(before.packs[name]) != node_id]
+    if replaced:
+        detail = f"{node_id} replaces classes of other packs: {_format_classes(replaced)}."
+        findings.append(Finding(name="classes", status="warn", detail=detail))
+    return findings
+
+
+def _build_models_finding(model_folders: Mapping[str, Mapping[str, str]]) -> Finding:
+    input_count = sum(len(inputs) for inputs in model_folders.values())
+    class_count = _format_class_count(len(model_folders))
+    verb = "lists" if input_count == 1 else "list"
+    detail = f"{pluralize(input_count, 'input')} of {class_count} {verb} model folders."
+    return Finding(name="models", status="ok", detail=detail)
 
 
 def _build_probe_finding(probe: Finding, before: StartOutcome | None) -> Finding:
-    earlier = before.probe if before is not None else None
-    if probe.status == "fail" and earlier is not None and earlier.status == "fail":
-        return Finding(name=probe.name, status="warn", detail=f"{probe.detail} It failed before the change too.")
+    baseline_probe = before.probe if before is not None else None
+    has_failed_before = baseline_probe is not None and baseline_probe.status == "fail"
+    if probe.status == "fail" and has_failed_before:
+        return Finding(name=probe.name, status="warn", detail=f"{probe.detail} It failed before the change, too.")
     return probe
 
 
-def _compare_classes(
-    after: StartOutcome, before: StartOutcome | None
-) -> tuple[dict[str, tuple[str, ...]], dict[str, tuple[str, ...]]]:
-    """Return the classes that came and went, by pack."""
+def _compare_classes(after: StartOutcome, before: StartOutcome | None) -> tuple[ClassesByPack, ClassesByPack]:
+    """Return the added and the lost classes, by pack."""
     if after.packs is None or before is None or before.packs is None:
         return {}, {}
     return _group_missing_by_pack(after.packs, before.packs), _group_missing_by_pack(before.packs, after.packs)
 
 
-def _group_missing_by_pack(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    found: dict[str, list[str]] = {}
-    for name in sorted(one.keys() - other.keys()):
-        found.setdefault(pack_name(one[name]), []).append(name)
-    return {pack: tuple(names) for pack, names in sorted(found.items())}
+def _group_missing_by_pack(packs: Mapping[str, str], other: Mapping[str, str]) -> ClassesByPack:
+    """Return the classes that the other start has not, by pack."""
+    missing: dict[str, list[str]] = {}
+    for name in sorted(packs.keys() - other.keys()):
+        missing.setdefault(pack_name(packs[name]), []).append(name)
+    return {pack: tuple(names) for pack, names in sorted(missing.items())}
 
 
-def _format_classes(names: list[str]) -> str:
-    more = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else ""
-    return f"{_format_count(len(names), 'node class', 'node classes')} ({', '.join(names[:_MAX_NAMED])}{more})"
+def _format_classes(names: Sequence[str]) -> str:
+    return f"{_format_class_count(len(names))} ({_shorten(names)})"
 
 
-def _format_count(number: int, one: str, several: str = "") -> str:
-    return f"{number} {one if number == 1 else several or f'{one}s'}"
+def _format_class_count(number: int) -> str:
+    return "1 node class" if number == 1 else f"{number} node classes"
+
+
+def _shorten(names: Sequence[str]) -> str:
+    if len(names) <= _MAX_NAMED:
+        return ", ".join(names)
+    return f"{', '.join(names[:_MAX_NAMED])} and {len(names) - _MAX_NAMED} more"

@@ -18,6 +18,7 @@ from comfywatchman.governance.environments import generation
 from comfywatchman.governance.store.ids import make_transaction_id
 from comfywatchman.governance.store.records import Judgement, RunLogs, Transaction
 from comfywatchman.governance.transactions import candidate, transaction
+from comfywatchman.governance.trial.spec import TrialSpec
 from tests.governance.contexts import Site, build_site
 from tests.governance.node_steps import register_node, try_node
 from tests.governance.wheels import add_wheel
@@ -256,11 +257,11 @@ def test_interrupted_trial_is_recorded_as_failed(site: Site, error: BaseExceptio
     name = f"broken-off-by-{type(error).__name__}"
     register_node(site, name)
 
-    def judge(*_arguments: object, **_facts: object) -> tuple[Judgement, RunLogs]:
+    def fail(_spec: TrialSpec) -> tuple[Judgement, RunLogs]:
         raise error
 
     with site.opened() as ground, contextlib.suppress(KeyboardInterrupt):
-        transaction.run(ground, name, judge=judge)
+        transaction.run(ground, name, evaluate_trial=fail)
     (found,) = (one for one in transaction.read_all(site.layout) if one.node_id == name)
     assert found.status == "failed"
     assert "cut off" in str(found.error) or "No space left" in str(found.error)

@@ -2,18 +2,17 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.store.settings import NetworkTable
+from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.trial import (
     build_installer_variables,
-    evaluate_candidate,
+    build_trial_spec,
     find_production_interpreter,
     needs_cpu,
 )
@@ -58,9 +57,10 @@ def test_candidate_is_evaluated_with_the_settings_of_its_root(tmp_path: Path) ->
     (candidate / "bin").mkdir(parents=True)
     (candidate / "bin" / "python").symlink_to(sys.executable)
     with site.opened() as ground:
-        judgement, logs = evaluate_candidate(
-            ground, txid="tx", node_id="mine", environment=candidate, nodes=nodes, read=lambda: GpuReading("none")
+        spec = build_trial_spec(
+            ground, txid="tx", node_id="mine", environment=candidate, nodes=nodes, read_gpu=lambda: GpuReading("none")
         )
+        judgement, logs = evaluate(spec)
     assert (judgement.how, judgement.exit_code) == ("server", 0), judgement.findings
     assert judgement.classes_added == {"mine": ("Of_mine",)}
     assert logs.stdout == str(site.layout.logs / "tx.stdout.log")
@@ -80,7 +80,7 @@ def test_configured_time_limit_is_used(tmp_path: Path) -> None:
     assert key is not None
     with site.opened() as ground:
         environment = generation.environment_dir(site.layout, key)
-        judgement, _ = evaluate_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes={})
+        judgement, _ = evaluate(build_trial_spec(ground, txid="tx", node_id="mine", environment=environment, nodes={}))
     assert judgement.exit_code == 124
     assert "within 0.5 seconds" in details(judgement, "start")
     assert find_production_interpreter(site.layout) == environment / "bin" / "python"
@@ -102,17 +102,19 @@ def test_changed_node_code_invalidates_the_baseline(tmp_path: Path) -> None:
             if not code.exists() or code.read_text() != content:
                 code.write_text(content)
                 os.utime(code, (len(content), 1 if content == "one" else 2))
-            evaluate_candidate(ground, txid="tx", node_id="mine", environment=environment, nodes=nodes)
+            evaluate(build_trial_spec(ground, txid="tx", node_id="mine", environment=environment, nodes=nodes))
     assert (site.layout.root / "starts").read_text().split() == ["2", "1", "2", "2", "1"]
 
 
-def test_install_scripts_use_the_configured_index(tmp_path: Path) -> None:
-    site = build_site(tmp_path, init=False)
-    with site.opened() as ground:
-        network = NetworkTable(offline=True, index_url="https://pypi.example/simple")
-        variables = build_installer_variables(
-            replace(ground, settings=msgspec.structs.replace(ground.settings, network=network))
-        )
+def test_install_scripts_use_the_configured_index() -> None:
+    variables = build_installer_variables(NetworkTable(offline=True, index_url="https://pypi.example/simple"))
     assert variables["PIP_INDEX_URL"] == variables["UV_DEFAULT_INDEX"] == "https://pypi.example/simple"
     assert (variables["PIP_NO_INDEX"], variables["UV_OFFLINE"]) == ("1", "1")
     assert "PIP_FIND_LINKS" not in variables
+
+
+def test_install_scripts_may_be_kept_from_the_index_while_online() -> None:
+    variables = build_installer_variables(NetworkTable(no_index=True, find_links=("/a", "/b")))
+    assert variables["PIP_NO_INDEX"] == "1"
+    assert "UV_OFFLINE" not in variables
+    assert (variables["PIP_FIND_LINKS"], variables["UV_FIND_LINKS"]) == ("/a /b", "/a,/b")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.governance.trial.log_text import clean_line, find_last_line
+from comfywatchman.comfyui.server.log_text import clean_line, find_last_line
 
 
 @pytest.mark.parametrize(
@@ -16,19 +16,19 @@ from comfywatchman.governance.trial.log_text import clean_line, find_last_line
         ("\u202eevil", "\\u202eevil"),
     ],
 )
-def test_what_was_printed_is_made_harmless(text: str, shown: str) -> None:
+def test_escapes_and_credentials_are_removed(text: str, shown: str) -> None:
     assert clean_line(text) == shown
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_lines_are_cut() -> None:
     assert len(clean_line("x" * 100_000)) == 300
     assert clean_line("x" * 100_000).endswith("x…")
 
 
-def test_a_cut_address_does_not_show_its_user_information() -> None:
+def test_cut_url_shows_no_credentials() -> None:
     assert "secret" not in clean_line("x" * 280 + " https://me:secret" + "y" * 200 + "@pypi.example/")
 
 
-def test_the_last_line_that_says_something_counts() -> None:
+def test_last_line_that_is_not_empty_is_found() -> None:
     assert find_last_line("Traceback\n  line\nValueError: no\n\n \x1b[0m\n") == "ValueError: no"
     assert find_last_line("") == ""
