@@ -9,43 +9,43 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.lacking import Lacking, lacking
+from tests.e2e.scenario import Scenario, start_scenario
 from tests.model_files import put
 
 LORA = "detail_tweaker.safetensors"
 
 
 @pytest.fixture
-def made(tmp_path: Path) -> Iterator[Lacking]:
+def made(tmp_path: Path) -> Iterator[Scenario]:
     """Sites and a host that lacks nothing yet."""
-    with lacking(tmp_path, empty=True) as running:
+    with start_scenario(tmp_path, empty=True) as running:
         yield running
 
 
-def plans(made: Lacking) -> list[Path]:
+def plans(made: Scenario) -> list[Path]:
     return sorted((made.host.home / "output" / "plans").glob("*.json"))
 
 
-def plan(made: Lacking) -> dict[str, Any]:
+def plan(made: Scenario) -> dict[str, Any]:
     """Run a cycle and return what its report says of the plan."""
     said: dict[str, Any] = made.host.report_after_cycle()["plan"]
     return said
 
 
-def available(made: Lacking, *names: str) -> None:
+def available(made: Scenario, *names: str) -> None:
     for name in names:
         made.on_civitai(name)
         made.lora(name)
 
 
-def test_without_anything_found_there_is_no_plan(made: Lacking) -> None:
+def test_without_anything_found_there_is_no_plan(made: Scenario) -> None:
     assert plan(made) is None
     made.lora("nobody_knows_it.safetensors")
     assert plan(made) is None
     assert plans(made) == []
 
 
-def test_a_plan_is_named_in_report_markdown_and_terminal(made: Lacking) -> None:
+def test_a_plan_is_named_in_report_markdown_and_terminal(made: Scenario) -> None:
     available(made, LORA, "paper_cut.safetensors")
     said = plan(made)
     (path,) = plans(made)
@@ -72,7 +72,7 @@ def test_a_plan_is_named_in_report_markdown_and_terminal(made: Lacking) -> None:
     assert lines[-3].startswith("Report: ")
 
 
-def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Lacking) -> None:
+def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Scenario) -> None:
     available(made, LORA)
     first = plan(made)
     made.host.set(search__timeout_seconds=7)
@@ -84,14 +84,14 @@ def test_a_plan_is_written_anew_only_when_it_says_something_else(made: Lacking) 
     assert len(plans(made)) == 2
 
 
-def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Lacking) -> None:
+def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Scenario) -> None:
     available(made, LORA)
     put(made.host.home / "output" / "plans" / "old.json", b"{broken")
     assert plan(made)["downloads"] == 1
     assert any("is no download plan" in one for one in made.host.report()["problems"])
 
 
-def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Lacking) -> None:
+def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Scenario) -> None:
     made.on_civitai(LORA)
     made.on_civitai(LORA, had_as="the other one")
     made.lora(LORA)
@@ -110,7 +110,7 @@ def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Lacking) -> None
     assert "Found, but not to be fetched as things stand: 1" in made.host.invoke("status").output
 
 
-def test_no_plan_is_named_for_what_is_missing_no_longer(made: Lacking) -> None:
+def test_no_plan_is_named_for_what_is_missing_no_longer(made: Scenario) -> None:
     available(made, LORA)
     assert plan(made) is not None
     made.host.model(f"loras/{LORA}")
@@ -119,7 +119,7 @@ def test_no_plan_is_named_for_what_is_missing_no_longer(made: Lacking) -> None:
 
 
 @pytest.mark.parametrize("link", ["hard", "off"])
-def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Lacking, link: str) -> None:
+def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Scenario, link: str) -> None:
     made.host.set(downloads__link=link)
     available(made, LORA)
     made.host.model("loras/its old name.safetensors", made.bytes_of[LORA])
@@ -127,13 +127,13 @@ def test_bytes_that_lie_here_are_linked_unless_links_are_off(made: Lacking, link
     assert ("same_as" in item) is (link == "hard")
 
 
-def test_without_being_asked_for_nothing_is_fetched(made: Lacking) -> None:
+def test_without_being_asked_for_nothing_is_fetched(made: Scenario) -> None:
     available(made, LORA)
     made.host.cycle()
     assert made.cdn.asked == []
 
 
-def test_auto_takes_what_is_found_and_the_next_cycle_says_ready(made: Lacking) -> None:
+def test_auto_takes_what_is_found_and_the_next_cycle_says_ready(made: Scenario) -> None:
     available(made, LORA, "inks/paper_cut.safetensors")
     made.civitai.models[1]["modelVersions"][0]["files"][0]["name"] = "paper_cut.safetensors"
     made.host.set(downloads__auto=True)
@@ -145,7 +145,7 @@ def test_auto_takes_what_is_found_and_the_next_cycle_says_ready(made: Lacking) -
     assert fetched.read_bytes() == made.bytes_of[LORA]
 
 
-def test_auto_takes_what_an_earlier_cycle_has_found(made: Lacking) -> None:
+def test_auto_takes_what_an_earlier_cycle_has_found(made: Scenario) -> None:
     available(made, LORA)
     made.host.invoke("--run-cycle")
     searched = len(made.civitai.asked)
@@ -157,7 +157,7 @@ def test_auto_takes_what_an_earlier_cycle_has_found(made: Lacking) -> None:
     assert made.host.status().summary.ready == 1
 
 
-def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Lacking) -> None:
+def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Scenario) -> None:
     made.host.set(downloads__auto=True, downloads__allow_pickle=True)
     made.on_civitai("two.safetensors")
     made.on_civitai("two.safetensors", had_as="the other one")
@@ -172,7 +172,7 @@ def test_auto_takes_no_doubt_no_pickle_and_nothing_without_a_hash(made: Lacking)
     assert made.cdn.asked == []
 
 
-def test_what_does_not_come_is_a_problem_of_the_report(made: Lacking) -> None:
+def test_what_does_not_come_is_a_problem_of_the_report(made: Scenario) -> None:
     made.host.set(downloads__auto=True)
     available(made, LORA)
     next(iter(made.cdn.blobs.values())).forever = "html"
@@ -182,7 +182,7 @@ def test_what_does_not_come_is_a_problem_of_the_report(made: Lacking) -> None:
     assert made.host.history()[-1].errors == 1
 
 
-def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Lacking) -> None:
+def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Scenario) -> None:
     made.host.set(downloads__auto=True)
     available(made, LORA)
     told: list[str] = []
@@ -191,7 +191,7 @@ def test_a_cycle_tells_how_far_searches_and_downloads_are(made: Lacking) -> None
     assert f"Downloading {LORA} (100 %)" in told
 
 
-def test_an_embedding_is_fetched_under_its_whole_name(made: Lacking) -> None:
+def test_an_embedding_is_fetched_under_its_whole_name(made: Scenario) -> None:
     made.embedding("soft_negative")
     made.on_civitai("soft_negative.safetensors", type="TextualInversion")
     plan(made)
