@@ -1,6 +1,6 @@
-"""Local catalogues of model addresses: the official workflow templates and ComfyUI-Manager's list, where installed.
+"""Local catalogues of model URLs: ComfyUI's workflow templates and ComfyUI-Manager's model list, where installed.
 
-No key, no network and no guess: an entry says under which name a file is kept and where it comes from.
+They need no key and no network, and an entry is exact: the file name to store under, and where to download it.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ _MANAGER: Final = "ComfyUI-Manager's model list"
 
 
 class CatalogueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file that a catalogue knows.
+    """A model file in a catalogue.
 
     Attributes:
-        name: Under which it is kept; the address may call it otherwise.
-        url: Where it comes from; not checked.
-        catalogue: Who says so.
-        directory: The model folder that the catalogue names, as it writes it; null when it names none.
-        sha256: Lower-case hex; null when it gives none.
-        base_model: The family, where it is told.
+        name: File name to store it under; the URL may end with another one.
+        url: Where to download it; not validated.
+        catalogue: Name of the catalogue.
+        directory: Model folder as the catalogue writes it; null when it names none.
+        sha256: Lower-case hex; null when unknown.
+        base_model: Model family; null when unknown.
     """
 
     name: str
@@ -51,13 +51,13 @@ class CatalogueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True):
-    """All catalogues of this host together, compact.
+    """All catalogues of this host in one compact index.
 
     Attributes:
-        stamp: Changes with the files it was made from.
-        entries: By lower-case name, the templates' first.
-        problems: Files that could not be read, in words.
-        format: Version of this form.
+        stamp: Changes whenever one of the source files changes.
+        entries: Entries by lower-case name, those of the templates first.
+        problems: Messages about files that could not be read.
+        format: Version of this format.
     """
 
     stamp: str
@@ -65,68 +65,85 @@ class Catalogue(msgspec.Struct, frozen=True):
     problems: tuple[str, ...] = ()
     format: int = _FORMAT
 
-    def named(self, names: Iterable[str]) -> tuple[CatalogueEntry, ...]:
-        """Return what is kept under one of these names, upper and lower case aside."""
-        return tuple(entry for name in dict.fromkeys(map(str.lower, names)) for entry in self.entries.get(name, ()))
+    def find_by_name(self, names: Iterable[str]) -> tuple[CatalogueEntry, ...]:
+        """Return the entries with any of these names, ignoring case."""
+        matches: list[CatalogueEntry] = []
+        for name in dict.fromkeys(name.lower() for name in names):
+            matches.extend(self.entries.get(name, ()))
+        return tuple(matches)
 
 
 def find_template_folders(site_packages: Iterable[Path]) -> tuple[Path, ...]:
-    """Return the folders with official workflow templates below the package folders of a Python environment."""
-    places = (folder / package / "templates" for folder in site_packages for package in TEMPLATE_PACKAGES)
-    return tuple(place for place in places if os.path.isdir(place))
+    """Return the folders with workflow templates below the `site-packages` folders of a Python environment."""
+    folders: list[Path] = []
+    for site_folder in site_packages:
+        for package in TEMPLATE_PACKAGES:
+            templates = site_folder / package / "templates"
+            if os.path.isdir(templates):
+                folders.append(templates)
+    return tuple(folders)
 
 
 def find_model_list(folders: Iterable[Path]) -> Path | None:
-    """Return the Manager's list from the first of the folders where it may be installed."""
-    return next((folder / MODEL_LIST for folder in folders if os.path.isfile(folder / MODEL_LIST)), None)
+    """Return the Manager's model list from the first folder that has one."""
+    for folder in folders:
+        if os.path.isfile(folder / MODEL_LIST):
+            return folder / MODEL_LIST
+    return None
 
 
 def load_catalogue(templates: Sequence[Path], model_list: Path | None, *, cache: Path) -> Catalogue:
-    """Return the catalogues, from the compact copy when that was made from the same files.
+    """Return the catalogues, from the cache file while it matches the source files.
 
     Args:
         templates: Folders with workflow templates.
-        model_list: The Manager's list.
-        cache: Where the compact copy is kept; one that cannot be written or read is done without.
+        model_list: The Manager's model list.
+        cache: The cache file; failures to read or write it are ignored.
     """
     stamp = build_catalogue_stamp(templates, model_list)
-    kept = _read_cached_catalogue(cache)
-    if kept is not None and (kept.stamp, kept.format) == (stamp, _FORMAT):
-        return kept
-    fresh = read_catalogue(templates, model_list, stamp=stamp)
+    cached = _read_cached_catalogue(cache)
+    if cached is not None and cached.stamp == stamp and cached.format == _FORMAT:
+        return cached
+    catalogue = read_catalogue(templates, model_list, stamp=stamp)
     with suppress(Failure):
-        write_if_changed(cache, msgspec.msgpack.encode(fresh))
-    return fresh
+        write_if_changed(cache, msgspec.msgpack.encode(catalogue))
+    return catalogue
 
 
 def read_catalogue(templates: Sequence[Path], model_list: Path | None, *, stamp: str = "") -> Catalogue:
-    """Read the catalogues; a damaged file is told of and hides no other."""
+    """Read the catalogues; an unreadable file becomes one of the `problems`, and the others are still read."""
     problems: list[str] = []
-    found: list[CatalogueEntry] = []
-    for path in (path for folder in templates for path in _list_template_files(folder)):
-        found.extend(_find_template_entries(_load_json(path, problems)))
+    entries: list[CatalogueEntry] = []
+    for folder in templates:
+        for path in _list_template_files(folder):
+            entries.extend(_find_template_entries(_load_json(path, problems)))
     if model_list is not None:
-        found.extend(_parse_manager_list(_load_json(model_list, problems)))
-    entries: dict[str, dict[CatalogueEntry, None]] = {}
-    for entry in found:
-        entries.setdefault(entry.name.lower(), {})[entry] = None
-    return Catalogue(stamp, {name: tuple(same) for name, same in entries.items()}, tuple(problems))
+        entries.extend(_parse_manager_list(_load_json(model_list, problems)))
+    # Dictionaries as ordered sets: hundreds of templates declare the same files.
+    by_name: dict[str, dict[CatalogueEntry, None]] = {}
+    for entry in entries:
+        by_name.setdefault(entry.name.lower(), {})[entry] = None
+    return Catalogue(stamp, {name: tuple(same_name) for name, same_name in by_name.items()}, tuple(problems))
 
 
 def build_catalogue_stamp(templates: Sequence[Path], model_list: Path | None) -> str:
-    """Return a text that changes with the files of the catalogues."""
+    """Return a text that changes whenever one of the source files changes."""
     parts: list[str] = []
     for folder in templates:
-        stats = [path.stat() for path in _list_template_files(folder)]
-        newest = max((one.st_mtime_ns for one in stats), default=0)
-        parts.append(f"{folder}:{len(stats)}:{sum(one.st_size for one in stats)}:{newest}")
+        count = total_bytes = newest = 0
+        for path in _list_template_files(folder):
+            status = path.stat()
+            count += 1
+            total_bytes += status.st_size
+            newest = max(newest, status.st_mtime_ns)
+        parts.append(f"{folder}:{count}:{total_bytes}:{newest}")
     if model_list is not None:
         try:
-            found = model_list.stat()
+            status = model_list.stat()
         except OSError:
             parts.append(f"{model_list}:-")
         else:
-            parts.append(f"{model_list}:{found.st_size}:{found.st_mtime_ns}")
+            parts.append(f"{model_list}:{status.st_size}:{status.st_mtime_ns}")
     return "|".join(parts)
 
 
@@ -139,8 +156,8 @@ def _read_cached_catalogue(cache: Path) -> Catalogue | None:
 
 def _list_template_files(folder: Path) -> list[Path]:
     try:
-        with os.scandir(folder) as listed:
-            names = sorted(entry.name for entry in listed if entry.name.endswith(".json") and entry.is_file())
+        with os.scandir(folder) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(".json") and entry.is_file())
     except OSError:
         return []
     return [folder / name for name in names]
@@ -157,49 +174,58 @@ def _load_json(path: Path, problems: list[str]) -> Any:
 
 
 def _find_template_entries(content: Any) -> Iterator[CatalogueEntry]:
-    """Give every entry of a `models` list, wherever the template keeps one."""
-    open_values = [content]
-    while open_values:
-        value = open_values.pop()
+    """Yield the entries of every `models` list in a template, at any depth."""
+    # A stack instead of recursion: nodes of subgraphs declare models too, and a file may nest without end.
+    pending = [content]
+    while pending:
+        value = pending.pop()
         if isinstance(value, dict):
-            listed = value.get("models")
-            for model in listed if isinstance(listed, list) else ():
-                yield from _parse_template_entry(model)
-            open_values.extend(value.values())
+            for model in _as_list(value.get("models")):
+                entry = _parse_template_entry(model)
+                if entry is not None:
+                    yield entry
+            pending.extend(value.values())
         elif isinstance(value, list):
-            open_values.extend(value)
+            pending.extend(value)
 
 
-def _parse_template_entry(model: Any) -> Iterator[CatalogueEntry]:
+def _parse_template_entry(model: Any) -> CatalogueEntry | None:
     if not isinstance(model, dict) or not _get_text(model, "name") or not _is_http_url(model.get("url")):
-        return
+        return None
     digest = (_get_text(model, "hash") or "").lower()
-    known = (_get_text(model, "hash_type") or "").lower() == "sha256" and _SHA256.fullmatch(digest)
-    yield CatalogueEntry(
+    is_sha256 = (_get_text(model, "hash_type") or "").lower() == "sha256"
+    return CatalogueEntry(
         name=base_name(model["name"]),
         url=model["url"],
         catalogue=_TEMPLATES,
         directory=_get_text(model, "directory"),
-        sha256=digest if known else None,
+        sha256=digest if is_sha256 and _SHA256.fullmatch(digest) else None,
     )
 
 
 def _parse_manager_list(content: Any) -> Iterator[CatalogueEntry]:
-    listed = content.get("models") if isinstance(content, dict) else None
-    for model in listed if isinstance(listed, list) else ():
-        if isinstance(model, dict) and _get_text(model, "filename") and _is_http_url(model.get("url")):
-            folder = (_get_text(model, "save_path") or "").partition("/")[0]
-            yield CatalogueEntry(
-                name=base_name(model["filename"]),
-                url=model["url"],
-                catalogue=_MANAGER,
-                directory=folder if folder not in {"", "default"} else None,
-                base_model=_get_text(model, "base"),
-            )
+    if not isinstance(content, dict):
+        return
+    for model in _as_list(content.get("models")):
+        if not isinstance(model, dict) or not _get_text(model, "filename") or not _is_http_url(model.get("url")):
+            continue
+        folder = (_get_text(model, "save_path") or "").partition("/")[0]
+        yield CatalogueEntry(
+            name=base_name(model["filename"]),
+            url=model["url"],
+            catalogue=_MANAGER,
+            # "default" means that the Manager derives the folder from the model's type.
+            directory=None if folder in {"", "default"} else folder,
+            base_model=_get_text(model, "base"),
+        )
 
 
 def _is_http_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _get_text(mapping: dict[str, Any], name: str) -> str | None:

@@ -1,6 +1,6 @@
-"""CivArchive: what is remembered of models that Civitai no longer has. Metadata only; nothing is fetched by it.
+"""Client of CivArchive, which keeps metadata of models that were removed from Civitai.
 
-Its mirrors lie on arbitrary hosts, so an address from here is a hint for a person, never a place to download from.
+Its mirrors are on arbitrary hosts, so their URLs are hints for people; nothing is downloaded from them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Mirror(msgspec.Struct, frozen=True, rename="camel"):
-    """Somewhere the file lies or lay; `deleted_at` says that it is gone."""
+    """A place that has or had the file; `deleted_at` is set when it is gone."""
 
     url: str = ""
     filename: str | None = None
@@ -28,7 +28,7 @@ class Mirror(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ArchivedFile(msgspec.Struct, frozen=True, rename="camel"):
-    """A file that is remembered."""
+    """A file in the archive."""
 
     name: str | None = None
     sha256: str | None = None
@@ -37,7 +37,7 @@ class ArchivedFile(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ArchivedVersion(msgspec.Struct, frozen=True, rename="camel"):
-    """A version that is remembered, with its files."""
+    """A model version in the archive, with its files."""
 
     id: int | None = None
     model_id: int | None = None
@@ -47,11 +47,11 @@ class ArchivedVersion(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CivArchive:
-    """The archive; threads may share it.
+    """Client of the archive; can be shared by threads.
 
     Args:
-        session: Bounded connections.
-        base_url: Where it answers.
+        session: HTTP session.
+        base_url: Its address.
     """
 
     def __init__(self, session: HttpSession, base_url: str = "https://civarchive.com") -> None:
@@ -59,38 +59,42 @@ class CivArchive:
         self._base_url = base_url.rstrip("/")
 
     def find_by_sha256(self, digest: str) -> ArchivedVersion | None:
-        """Return the version whose file bears a hash, with that file alone; None when it is not remembered.
+        """Return the version with the file that has a hash, and only that file; None when the archive has none.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: The request failed, so nothing is known.
         """
         digest = digest.lower()
         if not _SHA256.fullmatch(digest):
             return None
-        answer = self._session.get(f"{self._base_url}/api/sha256/{digest}", redirects="origin")
-        content = read_content(answer, _SITE)
+        response = self._session.get(f"{self._base_url}/api/sha256/{digest}", redirects="origin")
+        content = read_content(response, _SITE)
         if content is None:
             return None
-        version = _parse_version(content, answer)
-        bearers = tuple(file for file in version.files if (file.sha256 or "").lower() == digest)
-        return msgspec.structs.replace(version, files=bearers) if bearers else None
+        version = _parse_version(content, response)
+        matching = tuple(file for file in version.files if (file.sha256 or "").lower() == digest)
+        return msgspec.structs.replace(version, files=matching) if matching else None
 
 
-def _parse_version(content: Any, answer: HttpResponse) -> ArchivedVersion:
-    """Read a version, which stands alone or under the model's `version`."""
+def _parse_version(content: Any, response: HttpResponse) -> ArchivedVersion:
+    """Parse a version, which is the response itself or the member `version` of a model."""
     if isinstance(content, dict):
-        inner = content.get("version")
-        body = inner if isinstance(inner, dict) else content
+        nested = content.get("version")
+        body = nested if isinstance(nested, dict) else content
+        # The files are converted one by one, so that a malformed one does not hide the others.
         version = convert_or_none({**body, "files": []}, ArchivedVersion)
-        listed = body.get("files")
-        if version is not None and isinstance(listed, list):
-            files = (_parse_file(entry) for entry in listed)
-            return msgspec.structs.replace(version, files=tuple(file for file in files if file is not None))
-    raise Failure("http-body", f"{answer.url} did not answer as {_SITE} does.")
+        entries = body.get("files")
+        if version is not None and isinstance(entries, list):
+            parsed = (_parse_file(entry) for entry in entries)
+            files = tuple(file for file in parsed if file is not None)
+            return msgspec.structs.replace(version, files=files)
+    raise Failure("http-body", f"{response.url} did not respond as {_SITE} does.")
 
 
 def _parse_file(entry: Any) -> ArchivedFile | None:
     if not isinstance(entry, dict):
         return None
     file = convert_or_none({**entry, "mirrors": []}, ArchivedFile)
-    return file and msgspec.structs.replace(file, mirrors=convert_entries(entry.get("mirrors"), Mirror))
+    if file is None:
+        return None
+    return msgspec.structs.replace(file, mirrors=convert_entries(entry.get("mirrors"), Mirror))

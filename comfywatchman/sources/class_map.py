@@ -1,4 +1,4 @@
-"""Which node packages are said to bring a class: ComfyUI-Manager's map, as installed on the host or kept as a copy."""
+"""Node packages by node class: ComfyUI-Manager's map, as installed on this host or downloaded before."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ MAX_MAP_BYTES: Final = 64 << 20
 _FORMAT: Final = 1
 _MAX_CLASS_LENGTH: Final = 200
 _MAX_PATTERN_LENGTH: Final = 200
+_MAX_REPETITIONS: Final = 2
+_REPETITION: Final = re.compile(r"[*+{]")
 _REPEATED_GROUP: Final = re.compile(r"[*+}]\)*[)\]][*+{]|\)[*+{]|\\\d|\(\?")
 
 
 class PackageRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A node package that somebody says brings a class.
+    """A node package that is listed as the provider of a class.
 
     Attributes:
-        id: Comfy Registry id where one is known, else the repository's name.
+        id: Comfy Registry id; the repository's name when it has none.
         url: Its repository.
-        title: Its name for people.
-        evidence: Who says so, in words.
+        title: Its display name.
+        evidence: Where it is listed, for people.
     """
 
     id: str
@@ -42,16 +44,16 @@ class PackageRef(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ClassMap(msgspec.Struct, frozen=True):
-    """The map, compact.
+    """The Manager's map in a compact form.
 
     Attributes:
-        source: What it was made from, in words.
-        stamp: Changes with the files it was made from.
-        packages: Every package that brings a class.
-        classes: Places in `packages` by class.
-        preempted: Package that the map's keepers prefer for a class which several bring.
-        patterns: Regular expression over class names, and the place of its package.
-        format: Version of this form.
+        source: Name of the map for people.
+        stamp: Changes whenever one of the source files changes.
+        packages: Every package that provides a class.
+        classes: Indexes into `packages` by class.
+        preempted: Index of the package that the map's maintainers prefer for a class which several provide.
+        patterns: Regular expressions over class names, each with the index of its package.
+        format: Version of this format.
     """
 
     source: str
@@ -62,111 +64,119 @@ class ClassMap(msgspec.Struct, frozen=True):
     patterns: tuple[tuple[str, int], ...]
     format: int = _FORMAT
 
-    def owners(self, class_type: str) -> tuple[PackageRef, ...]:
-        """Return who brings a class; several when the map names several, none when it knows nobody.
+    def find_providers(self, class_type: str) -> tuple[PackageRef, ...]:
+        """Return the packages that provide a class; several when the map lists several, none when it lists none.
 
-        A package that the map's keepers prefer for a class stands alone; name patterns are asked last.
+        A preferred package is returned alone. Name patterns count only when the class itself is not listed.
         """
         preferred = self.preempted.get(class_type)
         if preferred is not None:
-            return (self._named(preferred, "preferred in"),)
-        places = self.classes.get(class_type, ())
-        if places:
-            return tuple(self._named(place, "listed in") for place in places)
+            return (self._get_package(preferred, "preferred in"),)
+        listed = self.classes.get(class_type, ())
+        if listed:
+            return tuple(self._get_package(index, "listed in") for index in listed)
         if len(class_type) > _MAX_CLASS_LENGTH:
             return ()
-        matching = {place: None for pattern, place in self.patterns if re.search(pattern, class_type)}
-        return tuple(self._named(place, "by the pattern of its names in") for place in matching)
+        matches: dict[int, PackageRef] = {}
+        for pattern, index in self.patterns:
+            if re.search(pattern, class_type):
+                matches[index] = self._get_package(index, "by the pattern of its names in")
+        return tuple(matches.values())
 
-    def _named(self, place: int, how: str) -> PackageRef:
-        return msgspec.structs.replace(self.packages[place], evidence=f"{how} {self.source}")
+    def _get_package(self, index: int, relation: str) -> PackageRef:
+        return msgspec.structs.replace(self.packages[index], evidence=f"{relation} {self.source}")
 
 
 def find_manager_map_folder(folders: Iterable[Path]) -> Path | None:
-    """Return the first folder that holds the Manager's two lists.
+    """Return the first folder that holds the Manager's map.
 
     Args:
         folders: Where the Manager may be installed: `custom_nodes/ComfyUI-Manager`, and the folder
             `comfyui_manager` of the server's site-packages.
     """
-    return next((folder for folder in folders if os.path.isfile(folder / MAP_NAME)), None)
+    for folder in folders:
+        if os.path.isfile(folder / MAP_NAME):
+            return folder
+    return None
 
 
 def load_class_map(folder: Path, *, cache: Path, source: str) -> ClassMap:
-    """Return the map of a folder, from the compact copy when that was made from the same files.
+    """Return the map of a folder, from the cache file while it matches the source files.
 
     Args:
-        folder: Holds the map and, if possible, the list.
-        cache: Where the compact copy is kept; a copy that cannot be written or read is done without.
-        source: What the evidence calls it (`ComfyUI-Manager's map installed on this host`).
+        folder: Holds the map and, if possible, the list of packages.
+        cache: The cache file; failures to read or write it are ignored.
+        source: Name of the map for people (`ComfyUI-Manager's map installed on this host`).
 
     Raises:
         Failure: The map cannot be read or is not a map.
     """
     stamp = build_map_stamp(folder)
-    kept = _read_cached_map(cache, stamp, source)
-    if kept is not None:
-        return kept
-    fresh = read_class_map(folder, source=source, stamp=stamp)
+    cached = _read_cached_map(cache, stamp, source)
+    if cached is not None:
+        return cached
+    class_map = read_class_map(folder, source=source, stamp=stamp)
     with suppress(Failure):
-        write_if_changed(cache, msgspec.msgpack.encode(fresh))
-    return fresh
+        write_if_changed(cache, msgspec.msgpack.encode(class_map))
+    return class_map
 
 
 def read_class_map(folder: Path, *, source: str, stamp: str = "") -> ClassMap:
-    """Read the Manager's map and list.
+    """Read the Manager's map and its list of packages.
 
     Raises:
-        Failure: `file-unreadable` (also for a map that is none), `file-not-regular` or `file-too-large`.
+        Failure: `file-unreadable` (also for a file of another form), `file-not-regular` or `file-too-large`.
     """
-    mapped = _read_json(folder / MAP_NAME)
-    if not isinstance(mapped, dict):
+    content = _read_json(folder / MAP_NAME)
+    if not isinstance(content, dict):
         raise _invalid_map_failure(folder / MAP_NAME, "is not a map from repositories to classes")
-    listed = _read_package_list(folder)
+    listed_packages = _read_package_list(folder)
     packages: list[PackageRef] = []
     classes: dict[str, list[int]] = {}
     preempted: dict[str, list[int]] = {}
     patterns: list[tuple[str, int]] = []
-    for url, entry in mapped.items():
-        names, facts = _parse_map_entry(entry)
-        about = {**facts, **listed.get(_normalize_repository_url(url), {})}
-        place = len(packages)
-        packages.append(_build_package(url, about))
+    for url, entry in content.items():
+        names, metadata = _parse_map_entry(entry)
+        metadata = {**metadata, **listed_packages.get(_normalize_repository_url(url), {})}
+        index = len(packages)
+        packages.append(_build_package(url, metadata))
         for name in names:
-            classes.setdefault(name, []).append(place)
-        for name in _filter_strings(about.get("preemptions")):
-            preempted.setdefault(name, []).append(place)
-        pattern = about.get("nodename_pattern")
+            classes.setdefault(name, []).append(index)
+        for name in _filter_strings(metadata.get("preemptions")):
+            preempted.setdefault(name, []).append(index)
+        pattern = metadata.get("nodename_pattern")
         if isinstance(pattern, str) and _is_safe_pattern(pattern):
-            patterns.append((pattern, place))
+            patterns.append((pattern, index))
     return ClassMap(
         source=source,
         stamp=stamp,
         packages=tuple(packages),
-        classes={name: tuple(places) for name, places in classes.items()},
-        preempted={name: places[0] for name, places in preempted.items() if len(places) == 1},
+        classes={name: tuple(indexes) for name, indexes in classes.items()},
+        # Two packages that both claim to be preferred leave the class undecided.
+        preempted={name: indexes[0] for name, indexes in preempted.items() if len(indexes) == 1},
         patterns=tuple(patterns),
     )
 
 
 def _read_cached_map(cache: Path, stamp: str, source: str) -> ClassMap | None:
     try:
-        kept = msgspec.msgpack.decode(read_regular(cache, max_bytes=MAX_MAP_BYTES), type=ClassMap)
+        cached = msgspec.msgpack.decode(read_regular(cache, max_bytes=MAX_MAP_BYTES), type=ClassMap)
     except (Failure, msgspec.DecodeError):
         return None
-    return kept if (kept.stamp, kept.source, kept.format) == (stamp, source, _FORMAT) else None
+    is_current = cached.stamp == stamp and cached.source == source and cached.format == _FORMAT
+    return cached if is_current else None
 
 
 def build_map_stamp(folder: Path) -> str:
-    """Return a text that changes with the files of a folder's map."""
+    """Return a text that changes whenever the map or the list of a folder changes."""
     parts = [str(folder)]
     for name in (MAP_NAME, LIST_NAME):
         try:
-            found = (folder / name).stat()
+            status = (folder / name).stat()
         except OSError:
             parts.append("-")
         else:
-            parts.append(f"{found.st_size}:{found.st_mtime_ns}")
+            parts.append(f"{status.st_size}:{status.st_mtime_ns}")
     return "|".join(parts)
 
 
@@ -178,45 +188,52 @@ def _read_json(path: Path) -> Any:
 
 
 def _invalid_map_failure(path: Path, reason: str) -> Failure:
-    hint = f"Let [nodes] class_map name ComfyUI-Manager's {MAP_NAME}, or leave it empty."
+    hint = f"Set [nodes] class_map to ComfyUI-Manager's {MAP_NAME}, or leave it empty."
     return Failure("file-unreadable", f"{printable_path(path)} {reason}.", hint=hint)
 
 
 def _read_package_list(folder: Path) -> Mapping[str, dict[str, Any]]:
-    """Return what the list says of each repository; nothing when there is no readable list."""
+    """Return the list's metadata by repository URL; empty when there is no readable list."""
     try:
         content = _read_json(folder / LIST_NAME)
     except Failure:
         return {}
     entries = content.get("custom_nodes") if isinstance(content, dict) else None
-    found: dict[str, dict[str, Any]] = {}
-    for entry in entries if isinstance(entries, list) else ():
-        if isinstance(entry, dict):
-            for url in (*_filter_strings(entry.get("files")), *_filter_strings([entry.get("reference")])):
-                found.setdefault(_normalize_repository_url(url), entry)
-    return found
+    if not isinstance(entries, list):
+        return {}
+    by_url: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if not isinstance(entry, dict):
+            continue
+        urls = _filter_strings(entry.get("files")) + _filter_strings([entry.get("reference")])
+        for url in urls:
+            by_url.setdefault(_normalize_repository_url(url), entry)
+    return by_url
 
 
 def _parse_map_entry(entry: Any) -> tuple[list[str], dict[str, Any]]:
+    """Return the class names of an entry (`[[names], {metadata}]`) and its metadata."""
     if not isinstance(entry, list) or not entry:
         return [], {}
-    facts = entry[1] if len(entry) > 1 and isinstance(entry[1], dict) else {}
-    return _filter_strings(entry[0]), facts
+    metadata = entry[1] if len(entry) > 1 else None
+    return _filter_strings(entry[0]), metadata if isinstance(metadata, dict) else {}
 
 
-def _build_package(url: str, about: Mapping[str, Any]) -> PackageRef:
-    title = about.get("title_aux") or about.get("title")
-    registry_id = about.get("id")
-    name = _normalize_repository_url(url).rpartition("/")[2]
+def _build_package(url: str, metadata: Mapping[str, Any]) -> PackageRef:
+    title = metadata.get("title_aux") or metadata.get("title")
+    registry_id = metadata.get("id")
+    repository_name = _normalize_repository_url(url).rpartition("/")[2]
     return PackageRef(
-        id=registry_id if isinstance(registry_id, str) and registry_id else name,
+        id=registry_id if isinstance(registry_id, str) and registry_id else repository_name,
         url=url,
         title=title if isinstance(title, str) else None,
     )
 
 
 def _filter_strings(value: Any) -> list[str]:
-    return [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
+    if not isinstance(value, list):
+        return []
+    return [entry for entry in value if isinstance(entry, str)]
 
 
 def _normalize_repository_url(url: str) -> str:
@@ -224,8 +241,10 @@ def _normalize_repository_url(url: str) -> str:
 
 
 def _is_safe_pattern(pattern: str) -> bool:
-    """Say whether a pattern compiles and cannot take more than quadratic time: nothing repeated is repeated again."""
-    if len(pattern) > _MAX_PATTERN_LENGTH or _REPEATED_GROUP.search(pattern) or len(re.findall(r"[*+{]", pattern)) > 2:  # noqa: PLR2004
+    """Return whether a pattern compiles and takes quadratic time at most: no repetition inside a repetition."""
+    if len(pattern) > _MAX_PATTERN_LENGTH or _REPEATED_GROUP.search(pattern):
+        return False
+    if len(_REPETITION.findall(pattern)) > _MAX_REPETITIONS:
         return False
     try:
         re.compile(pattern)

@@ -1,4 +1,4 @@
-"""What the name of a model file tells: its words, how two names differ, whether it could be the name of anything."""
+"""Names of model files: their tokens, how two names differ, whether a name is valid, what to search for."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import zip_longest
 from typing import Final
 
 PICKLE_EXTENSIONS: Final = frozenset({".ckpt", ".pt", ".pt2", ".pth", ".bin", ".pkl", ".pickle"})
-"""Formats that may run code when they are opened."""
+"""Formats that may run code when they are loaded."""
 
 MODEL_EXTENSIONS: Final = PICKLE_EXTENSIONS | {
     ".safetensors",
@@ -21,7 +21,7 @@ MODEL_EXTENSIONS: Final = PICKLE_EXTENSIONS | {
     ".torchscript",
     ".yaml",
 }
-"""Extensions that a workflow's models have; a name with another one is no model file."""
+"""Extensions of the models in workflows; a name with any other is not a model file."""
 
 _PRECISION: Final = (
     r"(?:(?:nv|mx)?(?:fp|float)(?:32|16|8|4)(?:[-_.]?e\dm\d(?:fn(?:uz)?)?)?(?:[-_.](?:scaled|mixed|fast|pure))*"
@@ -41,10 +41,10 @@ _GENERIC: Final = re.compile(
     r"(?:[-_. ]?(?:v?\d+|" + _PRECISION + r"))*",
     re.IGNORECASE,
 )
-_FEWEST_LETTERS: Final = 6
-_SHORTEST_TERM: Final = 3
-_MOST_WORDS: Final = 10
-_MOST_BYTES: Final = 255
+_MIN_LETTERS: Final = 6
+_MIN_TERM_CHARS: Final = 3
+_MAX_WORDS: Final = 10
+_MAX_NAME_BYTES: Final = 255
 _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
 
@@ -56,13 +56,13 @@ def base_name(value: str) -> str:
 
 def extension(name: str) -> str:
     """Return the lower-case suffix with its dot; empty for a name without one."""
-    stem, dot, end = name.rpartition(".")
-    return f".{end.lower()}" if dot and stem else ""
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix.lower()}" if dot and stem else ""
 
 
-def is_same_name(one: str, other: str) -> bool:
-    """Say whether two file names are equal but for upper and lower case."""
-    return one.lower() == other.lower()
+def is_same_name(name: str, other: str) -> bool:
+    """Return whether two file names are equal, ignoring case."""
+    return name.lower() == other.lower()
 
 
 def tokenize(name: str) -> tuple[str, ...]:
@@ -70,85 +70,100 @@ def tokenize(name: str) -> tuple[str, ...]:
 
     A precision (`fp8_e4m3fn_scaled`, `Q4_K_M`) and a version (`2.2`) are one token each.
     """
-    end = extension(name)
-    stem = name[: len(name) - len(end)]
-    found = tuple(match.lower() for match in _TOKEN.findall(stem))
-    return (*found, end) if end else found
+    tokens = [match.lower() for match in _TOKEN.findall(_stem(name))]
+    suffix = extension(name)
+    if suffix:
+        tokens.append(suffix)
+    return tuple(tokens)
 
 
 def find_differing_tokens(wanted: str, offered: str) -> tuple[tuple[str, str], ...]:
-    """Return where two file names differ, as pairs of tokens in order; empty on a side that has nothing there.
+    """Return where two file names differ, as pairs of tokens in order; a missing token is empty.
 
-    Names that differ in case and separators only give no pair.
+    Names that differ only in case and separators give no pair.
     """
     mine, theirs = tokenize(wanted), tokenize(offered)
     pairs: list[tuple[str, str]] = []
-    for kind, start, end, other_start, other_end in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+    # Without `autojunk=False`, frequent tokens of long names would be ignored.
+    matcher = SequenceMatcher(None, mine, theirs, autojunk=False)
+    for kind, start, end, other_start, other_end in matcher.get_opcodes():
         if kind != "equal":
             pairs.extend(zip_longest(mine[start:end], theirs[other_start:other_end], fillvalue=""))
     return tuple(pairs)
 
 
 def is_precision(token: str) -> bool:
-    """Say whether a token names a precision or quantisation (`bf16`, `fp8_scaled`, `q4_k_m`)."""
+    """Return whether a token names a precision or quantisation (`bf16`, `fp8_scaled`, `q4_k_m`)."""
     return _WHOLE_PRECISION.fullmatch(token) is not None
 
 
 def is_precision_variant(wanted: str, offered: str) -> bool:
-    """Say whether two names differ in exactly one token and both sides of it are precisions."""
+    """Return whether two names differ in exactly one token, which is a precision in both."""
     mine, theirs = tokenize(wanted), tokenize(offered)
     if len(mine) != len(theirs):
         return False
-    pairs = [pair for pair in zip(mine, theirs, strict=True) if pair[0] != pair[1]]
-    return len(pairs) == 1 and is_precision(pairs[0][0]) and is_precision(pairs[0][1])
+    pairs = [(own, other) for own, other in zip(mine, theirs, strict=True) if own != other]
+    if len(pairs) != 1:
+        return False
+    own, other = pairs[0]
+    return is_precision(own) and is_precision(other)
 
 
 def is_generic(name: str) -> bool:
-    """Say whether so many different models bear a name that the name proves nothing (`model.safetensors`)."""
-    stem = name[: len(name) - len(extension(name))]
-    letters = sum(char.isalpha() for char in stem)
-    few = letters < _FEWEST_LETTERS and not any(char.isdigit() for char in stem)
-    return few or _GENERIC.fullmatch(stem) is not None
+    """Return whether so many models share a name that it identifies none (`model.safetensors`)."""
+    stem = _stem(name)
+    letter_count = sum(char.isalpha() for char in stem)
+    has_digit = any(char.isdigit() for char in stem)
+    if letter_count < _MIN_LETTERS and not has_digit:
+        return True
+    return _GENERIC.fullmatch(stem) is not None
 
 
 def reason_invalid_model_name(value: str) -> str | None:
-    """Say why a value cannot name a model file below a model folder, or None when it can.
+    """Return why a value cannot name a model file below a model folder, or None when it can.
 
     Args:
         value: As the workflow writes it, perhaps with a folder before the name, with either kind of slash.
     """
     if not value.strip() or not value.isprintable():
-        return "it is empty or holds characters that cannot be seen"
+        return "it is empty or has unprintable characters"
     segments = value.replace("\\", "/").split("/")
     if "://" in value or ":" in segments[0] or not segments[0]:
-        return "it is an address or an absolute path"
+        return "it is a URL or an absolute path"
     for segment in segments:
         reason = _reason_invalid_segment(segment)
         if reason is not None:
             return reason
     if extension(segments[-1]) not in MODEL_EXTENSIONS:
-        return "it does not end like a model file"
+        return "it does not have the extension of a model file"
     return None
 
 
 def build_search_terms(name: str) -> tuple[str, ...]:
-    """Return what to search for where file names are not indexed: words that the model's own name may hold.
+    """Return search terms for a site that does not index file names: words that the model's own name may contain.
 
     Civitai makes most file names of `model_version`, so the part before the first `_` comes first, with its joined
-    words split; then all words, then all but precisions, split too.
+    words split; then all words; then all words but precisions, split too.
 
     Args:
         name: File name with extension.
     """
-    stem = name[: len(name) - len(extension(name))]
-    words = _TOKEN.findall(stem)
-    ladder = (
+    stem = _stem(name)
+    candidates = (
         _split_camel_case(_drop_precisions(stem.split("_", 1)[0])),
-        _join_words(words),
+        _join_words(_TOKEN.findall(stem)),
         _split_camel_case(_drop_precisions(stem)),
     )
-    kept = {term.lower(): term for term in reversed(ladder) if len(term) >= _SHORTEST_TERM}
-    return tuple(dict.fromkeys(kept[term.lower()] for term in ladder if term.lower() in kept))
+    terms: dict[str, str] = {}
+    for term in candidates:
+        if len(term) >= _MIN_TERM_CHARS:
+            # The site ignores case.
+            terms.setdefault(term.lower(), term)
+    return tuple(terms.values())
+
+
+def _stem(name: str) -> str:
+    return name[: len(name) - len(extension(name))]
 
 
 def _drop_precisions(stem: str) -> list[str]:
@@ -160,16 +175,17 @@ def _split_camel_case(words: list[str]) -> str:
 
 
 def _join_words(words: list[str]) -> str:
-    return " ".join(" ".join(words).replace("_", " ").split()[:_MOST_WORDS])
+    separate = " ".join(words).replace("_", " ").split()
+    return " ".join(separate[:_MAX_WORDS])
 
 
 def _reason_invalid_segment(segment: str) -> str | None:
     if segment in {"", ".", ".."}:
         return "it points outside its folder"
-    if len(segment.encode("utf-8", "replace")) > _MOST_BYTES:
+    if len(segment.encode("utf-8", "replace")) > _MAX_NAME_BYTES:
         return "it is longer than a file name may be"
     if segment.startswith(("-", " ")) or segment.endswith((" ", ".")):
-        return "it begins or ends with a character that some systems drop or take for an option"
+        return "it begins or ends with a character that some systems drop or read as an option"
     if _FORBIDDEN.search(segment) or _RESERVED.fullmatch(segment):
         return "some systems do not allow it as a file name"
     return None

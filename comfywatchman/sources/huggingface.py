@@ -1,12 +1,11 @@
-"""Hugging Face: repositories by words, their files, and one file's commit, size and hash without fetching it.
+"""Client of Hugging Face: repositories by id, their files, and a file's commit, size and hash without its content.
 
-File names and hashes cannot be searched there. Bytes are pinned by the commit that an answer names.
+Hugging Face can search neither file names nor hashes. Downloads are pinned to the commit in a response.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 from urllib.parse import quote, urlencode, urljoin, urlsplit
@@ -14,7 +13,7 @@ from urllib.parse import quote, urlencode, urljoin, urlsplit
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.base.http import REDIRECT_STATUSES, HttpResponse, HttpSession
 from comfywatchman.sources.site_responses import (
     FORBIDDEN,
     NOT_FOUND,
@@ -26,31 +25,31 @@ from comfywatchman.sources.site_responses import (
 from comfywatchman.sources.urls import HuggingFaceFile, build_hugging_face_url, is_hugging_face_file
 
 _SITE: Final = "Hugging Face"
-_MOST_TREE_PAGES: Final = 20
-_HERE: Final = frozenset({OK, 301, 302, 303, 307, 308})
+_MAX_TREE_PAGES: Final = 20
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_NEXT: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next\b')
-_TAKEN_DOWN: Final = "access to this resource is disabled"
+_NEXT_LINK: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next\b')
+_RATE_LIMIT_RESET: Final = re.compile(r"(?:^|;)\s*t=(\d{1,6})(?=$|[;,\s])")
+_DISABLED: Final = "access to this resource is disabled"
 
 
 class RepoSummary(msgspec.Struct, frozen=True):
-    """A line of a search for repositories."""
+    """A repository in the results of a search."""
 
     id: str
     tags: tuple[str, ...] = ()
 
 
 class LfsPointer(msgspec.Struct, frozen=True):
-    """A large file: `oid` is the SHA-256 of its content."""
+    """Metadata of a large file: `oid` is the SHA-256 of its content."""
 
     oid: str = ""
     size: int | None = None
 
 
 class TreeFile(msgspec.Struct, frozen=True):
-    """A file of a repository; `oid` is a git hash and proves nothing of the content by itself."""
+    """A file of a repository; `oid` is a git hash, which does not identify the content by itself."""
 
     path: str
     type: str = "file"
@@ -60,21 +59,23 @@ class TreeFile(msgspec.Struct, frozen=True):
 
     @property
     def sha256(self) -> str | None:
-        """Return the SHA-256 of the content; None for small files, of which only a git hash is known."""
-        digest = self.lfs.oid.lower() if self.lfs is not None else ""
+        """Return the SHA-256 of the content; None for small files, which have a git hash only."""
+        if self.lfs is None:
+            return None
+        digest = self.lfs.oid.lower()
         return digest if _SHA256.fullmatch(digest) else None
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """A file that is there.
+    """An existing file.
 
     Attributes:
         repo: `owner/name`.
-        commit: The commit that the revision meant; 40 hex digits.
-        path: Below the root.
-        size: In bytes; None when the answer gives none.
-        sha256: Lower-case hex; None for a small file, of which only a git hash is known.
+        commit: The commit of the requested revision; 40 hex digits.
+        path: Below the repository's root.
+        size: In bytes; None when the response does not give it.
+        sha256: Lower-case hex; None for a small file, which has a git hash only.
     """
 
     repo: str
@@ -86,12 +87,12 @@ class RemoteFile:
 
 @dataclass(frozen=True, slots=True)
 class HubNotFound:
-    """What was asked for is not there, as the site itself says.
+    """The site itself reports that something does not exist.
 
     Attributes:
         what: `repo` (missing, or private and hidden), `revision`, `entry` (the file), `disabled` (taken down), or
-            `address` (it can be no address of a file, and nothing was asked).
-        message: For people.
+            `address` (not a valid file address; no request was sent).
+        message: The reason, for people.
     """
 
     what: Literal["repo", "revision", "entry", "disabled", "address"]
@@ -100,18 +101,18 @@ class HubNotFound:
 
 @dataclass(frozen=True, slots=True)
 class GatedRepo:
-    """The repository is there, but its owner lets in only who has asked and is logged in."""
+    """The repository exists, but its owner grants access only to accounts that accepted its terms."""
 
     repo: str
     message: str
 
 
 class HuggingFace:
-    """One account's view of Hugging Face; threads may share it.
+    """Client of Hugging Face with one account; can be shared by threads.
 
     Args:
-        session: Bounded connections.
-        base_url: Where it answers.
+        session: HTTP session.
+        base_url: Its address.
         token: The account's token.
     """
 
@@ -126,55 +127,58 @@ class HuggingFace:
         """Return repositories whose id contains a text; file names are not searched.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: The request failed, so nothing is known.
         """
         query_text = urlencode({"search": query, "limit": limit})
-        answer = self._get(f"{self.base_url}/api/models?{query_text}")
-        return convert_entries(_parse_list(answer), RepoSummary)
+        response = self._get(f"{self.base_url}/api/models?{query_text}")
+        return convert_entries(_parse_list(response), RepoSummary)
 
-    def files(self, repo: str, *, revision: str = "main") -> tuple[TreeFile, ...] | HubNotFound | GatedRepo:
+    def list_files(self, repo: str, *, revision: str = "main") -> tuple[TreeFile, ...] | HubNotFound | GatedRepo:
         """Return all files of a repository with size and hash.
 
         Raises:
-            Failure: Nothing is known, or there are more pages than are read.
+            Failure: A request failed, or the list has too many pages.
         """
         if not is_hugging_face_file(HuggingFaceFile(repo, revision, "x")):
-            return HubNotFound("address", f"{repo!r} is no repository's name.")
-        url: str | None = (
-            f"{self.base_url}/api/models/{repo}/tree/{quote(revision, safe='')}?recursive=true&expand=true"
-        )
-        found: list[TreeFile] = []
-        for _ in range(_MOST_TREE_PAGES):
-            answer = self._get(url)
-            if answer.status != OK:
-                return _classify_absence(answer, repo)
-            found.extend(file for file in convert_entries(_parse_list(answer), TreeFile) if file.type == "file")
-            url = self._next(answer, url)
-            if url is None:
-                return tuple(found)
-        raise Failure("http-body", f"{_SITE} lists more than {_MOST_TREE_PAGES} pages of files of {repo}.")
+            return HubNotFound("address", f"{repo!r} is not a valid repository name.")
+        tree = f"{self.base_url}/api/models/{repo}/tree/{quote(revision, safe='')}"
+        url = f"{tree}?recursive=true&expand=true"
+        files: list[TreeFile] = []
+        for _ in range(_MAX_TREE_PAGES):
+            response = self._get(url)
+            if response.status != OK:
+                return _classify_absence(response, repo)
+            entries = convert_entries(_parse_list(response), TreeFile)
+            files.extend(entry for entry in entries if entry.type == "file")
+            next_url = self._find_next_page(response, url)
+            if next_url is None:
+                return tuple(files)
+            url = next_url
+        raise Failure("http-body", f"{_SITE} lists more than {_MAX_TREE_PAGES} pages of files of {repo}.")
 
     def head_file(self, repo: str, revision: str, path: str) -> RemoteFile | HubNotFound | GatedRepo:
-        """Return a file's commit, size and SHA-256 by asking for its headers; nothing is fetched.
+        """Return a file's commit, size and SHA-256 from its headers, without its content.
 
-        Redirects inside the site are followed (renamed repositories), those to where the bytes lie are not.
+        Redirects inside the site (renamed repositories) are followed, the one to the storage server is not.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: The request failed, so nothing is known.
         """
         file = HuggingFaceFile(repo, revision, path)
         if not is_hugging_face_file(file):
-            return HubNotFound("address", f"{repo}/{path} is no address of a file.")
-        answer = self._session.head(build_hugging_face_url(self.base_url, file), token=self._token)
-        if answer.status not in _HERE:
-            return _classify_absence(answer, repo)
-        commit = answer.headers.get("x-repo-commit", "")
+            return HubNotFound("address", f"{repo}/{path} is not a valid file address.")
+        response = self._session.head(build_hugging_face_url(self.base_url, file), token=self._token)
+        # Large files redirect to the storage server; their headers stand in the redirect.
+        if response.status != OK and response.status not in REDIRECT_STATUSES:
+            return _classify_absence(response, repo)
+        commit = response.headers.get("x-repo-commit", "")
         if not _COMMIT.fullmatch(commit):
-            raise _unexpected_response_failure(answer)
-        digest = answer.headers.get("x-linked-etag", "").strip('"').lower()
-        size = answer.headers.get("x-linked-size", "") or (
-            answer.headers.get("content-length", "") if answer.status == OK else ""
-        )
+            raise _unexpected_response_failure(response)
+        digest = response.headers.get("x-linked-etag", "").strip('"').lower()
+        size = response.headers.get("x-linked-size", "")
+        if not size and response.status == OK:
+            # The length of a redirect is that of its own body.
+            size = response.headers.get("content-length", "")
         return RemoteFile(
             repo=repo,
             commit=commit,
@@ -183,56 +187,62 @@ class HuggingFace:
             sha256=digest if _SHA256.fullmatch(digest) else None,
         )
 
-    def _get(self, url: str | None) -> HttpResponse:
-        return self._session.get(url or "", token=self._token, redirects="origin")
+    def _get(self, url: str) -> HttpResponse:
+        return self._session.get(url, token=self._token, redirects="origin")
 
-    def _next(self, answer: HttpResponse, url: str | None) -> str | None:
-        """Return the next page's address; one that leads to another server is not followed."""
-        match = _NEXT.search(answer.headers.get("link", ""))
-        if match is None:
+    def _find_next_page(self, response: HttpResponse, url: str) -> str | None:
+        """Return the URL of the next page; None on the last one.
+
+        Raises:
+            Failure: The next page is on another server, which must not get the token.
+        """
+        link = _NEXT_LINK.search(response.headers.get("link", ""))
+        if link is None:
             return None
-        following: str = urljoin(url or "", match[1])
-        if urlsplit(following)[:2] != urlsplit(self.base_url)[:2]:
-            raise _unexpected_response_failure(answer)
-        return following
+        next_url: str = urljoin(url, link[1])
+        if urlsplit(next_url)[:2] != urlsplit(self.base_url)[:2]:
+            raise _unexpected_response_failure(response)
+        return next_url
 
 
-def _parse_list(answer: HttpResponse) -> list[Any]:
-    if answer.status != OK:
-        raise _response_failure(answer)
-    content = answer.parse_json()
+def _parse_list(response: HttpResponse) -> list[Any]:
+    if response.status != OK:
+        raise _response_failure(response)
+    content = response.parse_json()
     if not isinstance(content, list):
-        raise _unexpected_response_failure(answer)
+        raise _unexpected_response_failure(response)
     return content
 
 
-def _classify_absence(answer: HttpResponse, repo: str) -> HubNotFound | GatedRepo:
-    """Tell what is not there by the site's own code; a status alone, which any proxy may send, says nothing."""
-    code, said = answer.headers.get("x-error-code", ""), answer.headers.get("x-error-message", "")
-    if _TAKEN_DOWN in said.lower():
-        return HubNotFound("disabled", f"{repo} was taken down by {_SITE}.")
-    if code == "GatedRepo" and answer.status in {UNAUTHORIZED, FORBIDDEN}:
+def _classify_absence(response: HttpResponse, repo: str) -> HubNotFound | GatedRepo:
+    """Return what is missing, by the site's own error code.
+
+    Raises:
+        Failure: There is no such code; a bare status, which any proxy may send, proves nothing.
+    """
+    code = response.headers.get("x-error-code", "")
+    message = response.headers.get("x-error-message", "")
+    if _DISABLED in message.lower():
+        return HubNotFound("disabled", f"{_SITE} has taken down {repo}.")
+    if code == "GatedRepo" and response.status in {UNAUTHORIZED, FORBIDDEN}:
         return GatedRepo(repo, f"{repo} is gated: accept its terms on {_SITE} and set a token of that account.")
-    if code == "RepoNotFound" and answer.status in {UNAUTHORIZED, NOT_FOUND}:
+    # Without a token, a missing repository looks like a private one: 401.
+    if code == "RepoNotFound" and response.status in {UNAUTHORIZED, NOT_FOUND}:
         return HubNotFound("repo", f"{_SITE} has no repository {repo}, or it is private.")
-    if code == "RevisionNotFound" and answer.status == NOT_FOUND:
+    if code == "RevisionNotFound" and response.status == NOT_FOUND:
         return HubNotFound("revision", f"{repo} has no such revision.")
-    if code == "EntryNotFound" and answer.status == NOT_FOUND:
+    if code == "EntryNotFound" and response.status == NOT_FOUND:
         return HubNotFound("entry", f"{repo} has no such file.")
-    raise _response_failure(answer)
+    raise _response_failure(response)
 
 
-def _response_failure(answer: HttpResponse) -> Failure:
-    failure = build_api_failure(answer, _SITE, said=answer.headers.get("x-error-message", ""))
-    reset = next(_find_reset_seconds(answer.headers.get("ratelimit", "")), None)
+def _response_failure(response: HttpResponse) -> Failure:
+    failure = build_api_failure(response, _SITE, reason=response.headers.get("x-error-message", ""))
+    reset = _RATE_LIMIT_RESET.search(response.headers.get("ratelimit", ""))
     if failure.code == "source-rate-limited" and reset is not None:
-        return Failure(failure.code, failure.message, hint=f"Try again in {reset} seconds.")
+        return Failure(failure.code, failure.message, hint=f"Try again in {reset[1]} seconds.")
     return failure
 
 
-def _find_reset_seconds(header: str) -> Iterator[str]:
-    return (match[1] for match in re.finditer(r"(?:^|;)\s*t=(\d{1,6})(?=$|[;,\s])", header))
-
-
-def _unexpected_response_failure(answer: HttpResponse) -> Failure:
-    return Failure("http-body", f"{answer.url} did not answer as {_SITE} does.")
+def _unexpected_response_failure(response: HttpResponse) -> Failure:
+    return Failure("http-body", f"{response.url} did not respond as {_SITE} does.")

@@ -1,4 +1,4 @@
-"""The Comfy Registry, asked which package brings a class, and where a package is."""
+"""Client of the Comfy Registry: the package that provides a node class, and a package by its id."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _WITHDRAWN: Final = frozenset({"NodeStatusBanned", "NodeStatusDeleted"})
 
 @dataclass(frozen=True, slots=True)
 class RegistryResult:
-    """What the registry said of one class or package.
+    """The registry's result for one class or package.
 
     Attributes:
-        package: Who brings it, or the package; None when the registry knows nobody, or was not to be had.
-        failure: Why the registry gave no answer, so that nothing is known; None when it answered.
+        package: The package; None when the registry has none, or the request failed.
+        failure: Why the request failed, so that nothing is known; None when it succeeded.
     """
 
     package: PackageRef | None = None
@@ -29,11 +29,11 @@ class RegistryResult:
 
 
 def find_registry_provider(session: HttpSession, base_url: str, class_type: str) -> RegistryResult:
-    """Ask the registry who brings a class; a class that it does not know is an answer, an error is none.
+    """Return the package that provides a class; a failed request is returned, not raised.
 
     Args:
-        session: Bounded connections.
-        base_url: `https://api.comfy.org`, or another server that speaks like it.
+        session: HTTP session.
+        base_url: `https://api.comfy.org`, or another server with the same API.
         class_type: The class as the workflow writes it.
     """
     url = f"{base_url.rstrip('/')}/comfy-nodes/{quote(class_type, safe='')}/node"
@@ -41,11 +41,11 @@ def find_registry_provider(session: HttpSession, base_url: str, class_type: str)
 
 
 def find_registry_pack(session: HttpSession, base_url: str, pack_id: str) -> RegistryResult:
-    """Ask the registry for a package by its id; one that it does not know is an answer, an error is none.
+    """Return a package by its id; a failed request is returned, not raised.
 
     Args:
-        session: Bounded connections.
-        base_url: As for `registry_owner`.
+        session: HTTP session.
+        base_url: As for `find_registry_provider`.
         pack_id: The package's id, such as `comfyui-kjnodes`.
     """
     url = f"{base_url.rstrip('/')}/nodes/{quote(pack_id, safe='')}"
@@ -54,18 +54,18 @@ def find_registry_pack(session: HttpSession, base_url: str, pack_id: str) -> Reg
 
 def _request_package(session: HttpSession, url: str) -> RegistryResult:
     try:
-        answer = session.get(url)
-        if answer.status == _NOT_FOUND:
-            return _read_not_found(answer)
-        return RegistryResult(package=_parse_package(answer.parse_json(), answer.url))
+        response = session.get(url)
+        if response.status == _NOT_FOUND:
+            return _read_not_found(response)
+        return RegistryResult(package=_parse_package(response.parse_json(), response.url))
     except Failure as failure:
         return RegistryResult(failure=failure)
 
 
-def _read_not_found(answer: HttpResponse) -> RegistryResult:
-    """Take a 404 for "unknown class" only when the registry itself says it: a strange server's page is no answer."""
+def _read_not_found(response: HttpResponse) -> RegistryResult:
+    """Return "no such package" for a 404 with JSON; a failure for any other, which a proxy may have sent."""
     try:
-        HttpResponse(answer.url, _OK, answer.headers, answer.body).parse_json()
+        HttpResponse(response.url, _OK, response.headers, response.body).parse_json()
     except Failure as failure:
         return RegistryResult(failure=failure)
     return RegistryResult()
@@ -73,7 +73,7 @@ def _read_not_found(answer: HttpResponse) -> RegistryResult:
 
 def _parse_package(payload: object, url: str) -> PackageRef | None:
     if not isinstance(payload, dict) or not _get_text(payload, "id"):
-        raise Failure("http-body", f"{url} did not answer as the Comfy Registry does.")
+        raise Failure("http-body", f"{url} did not respond as the Comfy Registry does.")
     if payload.get("status") in _WITHDRAWN:
         return None
     return PackageRef(

@@ -1,9 +1,9 @@
-"""Addresses of model files: what others wrote is read strictly, what we ask for is built here and nowhere else."""
+"""URLs of model files: foreign ones are parsed strictly, and every URL to be requested is built here."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
@@ -12,16 +12,21 @@ HUGGING_FACE_HOSTS: Final = frozenset({"huggingface.co"})
 CIVITAI_HOSTS: Final = frozenset({"civitai.com", "civitai.red"})
 NO_HOSTS: Final[frozenset[str]] = frozenset()
 
-_MOST_CHARS: Final = 2048
-_MOST_ADDRESSES: Final = 200
+_MAX_URL_CHARS: Final = 2048
+_MAX_URLS: Final = 200
 _OWNER_OR_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
-_ADDRESS: Final = re.compile(r"https?://[!-~]+", re.IGNORECASE)
-_CLOSING: Final = ".,;:!?'\"*_`>"
+_URL_START: Final = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+_MARKUP: Final = re.compile(r"[<>\"`|{}]|\]\(")
+_PUNCTUATION: Final = ".,;:!?'\"*_`>"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
+_DOWNLOAD_PATH: Final = re.compile(r"/api/download/models/([1-9][0-9]{0,17})")
+_MODEL_PAGE_PATH: Final = re.compile(r"/models/([1-9][0-9]{0,17})(?:/[A-Za-z0-9%._~-]*)?")
 _CIVITAI_CHOICES: Final = frozenset({"type", "format", "size", "fp", "quantType"})
-_SHOWN: Final = _CIVITAI_CHOICES | {"fileId", "modelVersionId", "download"}
+_CIVITAI_IDS: Final = frozenset({"fileId", "modelVersionId"})
+_PUBLIC_PARAMETERS: Final = _CIVITAI_CHOICES | _CIVITAI_IDS | {"download"}
 _FILE_ROUTES: Final = frozenset({"resolve", "blob", "raw"})
+_MIN_FILE_SEGMENTS: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class HuggingFaceFile:
 
 @dataclass(frozen=True, slots=True)
 class CivitaiAddress:
-    """A model, version or file on Civitai; at least model or version is known."""
+    """A model, version or file on Civitai; the model or the version is always known."""
 
     model_id: int | None = None
     version_id: int | None = None
@@ -52,85 +57,87 @@ HubAddress = HuggingFaceFile | CivitaiAddress
 
 
 def parse_hub_url(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> HubAddress | None:
-    """Read an address that somebody else wrote; None for all that is no model file on a host we know.
+    """Parse a foreign URL; None for anything but a model file on a known host.
 
-    Parameters that only choose among a version's files or ask for a download are dropped, all others make the address
-    foreign.
+    Parameters that choose among a version's files or ask for a download are dropped; a URL with any other is refused.
 
     Args:
-        url: The address.
-        extra_hosts: Further hosts with their port (`127.0.0.1:8080`), which may also be asked by http: test servers
-            and mirrors that the configuration names.
+        url: The URL.
+        extra_hosts: Further hosts with their port (`127.0.0.1:8080`), which may also use http: test servers and
+            mirrors from the configuration.
     """
     parts = _split_strictly(url, extra_hosts)
     if parts is None:
         return None
     host, path, query = parts
-    place: HubAddress | None = None
     if host in HUGGING_FACE_HOSTS | extra_hosts:
-        place = _parse_hugging_face(path, query)
-    if place is None and host in CIVITAI_HOSTS | extra_hosts:
-        place = _parse_civitai(path, query)
-    return place
+        file = _parse_hugging_face(path, query)
+        if file is not None:
+            return file
+    if host in CIVITAI_HOSTS | extra_hosts:
+        return _parse_civitai(path, query)
+    return None
 
 
 def reason_to_refuse(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> str | None:
-    """Say why a file may not be fetched from an address, or None when it may.
+    """Return why a file must not be downloaded from a URL, or None when it may.
 
-    An address may be used only if it is, byte for byte, one that this module builds for a host on the list.
+    A URL is accepted only if it equals, byte for byte, the one that this module builds for an allowed host.
 
     Args:
-        url: The address.
-        extra_hosts: As for `hub_place`.
+        url: The URL.
+        extra_hosts: As for `parse_hub_url`.
     """
-    place = parse_hub_url(url, extra_hosts=extra_hosts)
-    if place is None:
-        return "it is no address of a model file on a host that is allowed"
+    address = parse_hub_url(url, extra_hosts=extra_hosts)
+    if address is None:
+        return "it is not the URL of a model file on an allowed host"
     base_url = url[: url.index("/", url.index("//") + 2)]
-    if isinstance(place, HuggingFaceFile):
-        built = build_hugging_face_url(base_url, place)
-    elif place.version_id is None:
+    if isinstance(address, HuggingFaceFile):
+        canonical = build_hugging_face_url(base_url, address)
+    elif address.version_id is None:
         return "it names no version"
     else:
-        built = build_civitai_url(base_url, place.version_id, place.file_id)
-    return None if built == url else "it is not written as this program writes such an address"
+        canonical = build_civitai_url(base_url, address.version_id, address.file_id)
+    return None if url == canonical else "it is not in canonical form"
 
 
 def build_hugging_face_url(base_url: str, file: HuggingFaceFile) -> str:
-    """Return the address of a file; give a commit as revision to get the same bytes for ever.
+    """Return the URL of a file; a commit as revision makes its content permanent.
 
     Raises:
-        ValueError: The file's parts cannot stand in an address (see `is_hugging_face_file`).
+        ValueError: The file has a part that cannot stand in a URL (see `is_hugging_face_file`).
     """
     if not is_hugging_face_file(file):
-        raise ValueError(f"no file of Hugging Face: {file!r}")
+        raise ValueError(f"not a file of Hugging Face: {file!r}")
     return f"{base_url.rstrip('/')}/{file.repo}/resolve/{quote(file.revision, safe='')}/{quote(file.path)}"
 
 
 def build_civitai_url(base_url: str, version_id: int, file_id: int | None = None) -> str:
-    """Return the address of a version's file.
+    """Return the download URL of a version's file.
 
-    Without the file's id, Civitai chooses one by the preferences of the account that asks.
+    Without the file's id, Civitai chooses one by the preferences of the account.
     """
-    query = f"?{urlencode({'fileId': file_id})}" if file_id is not None else ""
+    query = "" if file_id is None else f"?{urlencode({'fileId': file_id})}"
     return f"{base_url.rstrip('/')}/api/download/models/{version_id}{query}"
 
 
 def build_civitai_page_url(base_url: str, model_id: int, version_id: int) -> str:
-    """Return the address of a version's page, for people."""
+    """Return the URL of a version's page, for people."""
     return f"{base_url.rstrip('/')}/models/{model_id}?{urlencode({'modelVersionId': version_id})}"
 
 
 def is_repo_id(repo: str) -> bool:
-    """Say whether a text can be a repository's id (`owner/name`)."""
-    segments = repo.split("/")
-    return len(segments) == 2 and all(  # noqa: PLR2004 - owner and name
-        _OWNER_OR_NAME.fullmatch(one) and ".." not in one and "--" not in one for one in segments
-    )
+    """Return whether a text can be a repository's id (`owner/name`)."""
+    owner, slash, name = repo.partition("/")
+    return bool(slash) and _is_owner_or_name(owner) and _is_owner_or_name(name)
+
+
+def _is_owner_or_name(text: str) -> bool:
+    return _OWNER_OR_NAME.fullmatch(text) is not None and ".." not in text and "--" not in text
 
 
 def is_hugging_face_file(file: HuggingFaceFile) -> bool:
-    """Say whether repository, revision and path can stand in an address without leading elsewhere."""
+    """Return whether repository, revision and path can stand in a URL without leading elsewhere."""
     return (
         is_repo_id(file.repo)
         and _REVISION.fullmatch(file.revision) is not None
@@ -142,83 +149,112 @@ def is_hugging_face_file(file: HuggingFaceFile) -> bool:
 
 
 def strip_secrets(url: str) -> str:
-    """Return an address that somebody else wrote, fit for reports: keys and passwords of its author are left out.
+    """Return a foreign URL without its author's keys and passwords, fit for reports.
 
-    Of its parameters only those stay that choose a file; an address that cannot be split is given up to its first `?`.
+    Only parameters that choose a file are kept; a URL that cannot be split is cut at its first `?`.
     """
     try:
         parts = urlsplit(url)
-        chosen = [(name, value) for name, value in parse_qsl(parts.query, max_num_fields=32) if name in _SHOWN]
+        parameters = parse_qsl(parts.query, max_num_fields=32)
     except ValueError:
         return url.partition("?")[0].rpartition("@")[2]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(chosen), ""))
+    public = [(name, value) for name, value in parameters if name in _PUBLIC_PARAMETERS]
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, urlencode(public), ""))
 
 
 def find_urls(text: str) -> tuple[str, ...]:
-    """Return the http addresses in a text (a note of a workflow), in order, without what Markdown puts around them."""
-    return tuple(dict.fromkeys(_iterate_urls(text)))[:_MOST_ADDRESSES]
+    """Return the http URLs in a text (a note of a workflow), in order, without surrounding Markdown."""
+    return tuple(dict.fromkeys(_iterate_urls(text)))[:_MAX_URLS]
 
 
 def _iterate_urls(text: str) -> Iterator[str]:
-    for match in _ADDRESS.finditer(text):
-        address = re.split(r"[<>\"`|{}]|\]\(", match.group(), maxsplit=1)[0]
-        while address and (address[-1] in _CLOSING or _has_unmatched_closing_bracket(address)):
-            address = address[:-1]
-        yield address
+    for match in _URL_START.finditer(text):
+        url = _MARKUP.split(match.group(), maxsplit=1)[0]
+        while url and (url[-1] in _PUNCTUATION or _has_unmatched_closing_bracket(url)):
+            url = url[:-1]
+        yield url
 
 
-def _has_unmatched_closing_bracket(address: str) -> bool:
-    return any(address.endswith(end) and address.count(end) > address.count(start) for start, end in ("()", "[]"))
+def _has_unmatched_closing_bracket(url: str) -> bool:
+    """Return whether the last character closes a bracket that was opened before the URL."""
+    # `(see https://host/a)` ends before the bracket, `https://host/a_(b)` with it.
+    return any(url.endswith(close) and url.count(close) > url.count(start) for start, close in ("()", "[]"))
 
 
 def _split_strictly(url: str, extra_hosts: frozenset[str]) -> tuple[str, str, dict[str, str]] | None:
-    """Split an address whose host is on the list and which every parser splits alike."""
-    if len(url) > _MOST_CHARS or not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+    """Return host, path and query of a URL on an allowed host that every parser splits alike; else None."""
+    if not _has_plain_characters(url):
         return None
     try:
         parts = urlsplit(url)
-        query = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=8)
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=8)
     except ValueError:
         return None
-    known = HUGGING_FACE_HOSTS | CIVITAI_HOSTS
-    allowed = (parts.scheme == "https" and parts.netloc in known) or (
-        parts.scheme in {"http", "https"} and parts.netloc in extra_hosts
-    )
-    if not allowed or not url.startswith(f"{parts.scheme}://{parts.netloc}/") or "#" in url or ";" in url:
+    if not _is_allowed_host(parts.scheme, parts.netloc, extra_hosts):
         return None
-    return (parts.netloc, parts.path, dict(query)) if len(dict(query)) == len(query) else None
-
-
-def _parse_hugging_face(path: str, query: dict[str, str]) -> HuggingFaceFile | None:
-    segments = path.split("/")
-    if len(segments) < 6 or segments[3] not in _FILE_ROUTES or query not in ({}, {"download": "true"}):  # noqa: PLR2004
+    query = dict(pairs)
+    has_repeated_names = len(query) != len(pairs)
+    # `urlsplit` lower-cases the scheme and accepts an address without a path.
+    is_canonical = url.startswith(f"{parts.scheme}://{parts.netloc}/")
+    if has_repeated_names or not is_canonical:
         return None
-    # The path is taken apart before escapes are undone, so that an escaped slash cannot move a boundary.
-    below = [unquote(segment, errors="strict") if _is_utf8(segment) else "" for segment in segments[5:]]
-    file = HuggingFaceFile(f"{segments[1]}/{segments[2]}", unquote(segments[4]), "/".join(below))
-    return file if is_hugging_face_file(file) and not any("/" in segment for segment in below) else None
+    return parts.netloc, parts.path, query
 
 
-def _is_utf8(segment: str) -> bool:
-    try:
-        unquote(segment, errors="strict")
-    except UnicodeDecodeError:
+def _has_plain_characters(url: str) -> bool:
+    if len(url) > _MAX_URL_CHARS or not url.isascii() or not url.isprintable():
         return False
-    return True
+    # Parsers disagree about these: spaces, backslashes as slashes, fragments, and `;` as a separator.
+    return not any(char in url for char in " \\#;")
 
 
-def _parse_civitai(path: str, query: dict[str, str]) -> CivitaiAddress | None:
-    numbers = {name: value for name, value in query.items() if name in {"fileId", "modelVersionId"}}
-    if not set(query) <= {*numbers, *_CIVITAI_CHOICES} or not all(map(_NUMBER.fullmatch, numbers.values())):
+def _is_allowed_host(scheme: str, host: str, extra_hosts: frozenset[str]) -> bool:
+    if scheme == "https" and host in HUGGING_FACE_HOSTS | CIVITAI_HOSTS:
+        return True
+    return scheme in {"http", "https"} and host in extra_hosts
+
+
+def _parse_hugging_face(path: str, query: Mapping[str, str]) -> HuggingFaceFile | None:
+    """Parse `/owner/name/resolve/revision/path`."""
+    if query not in ({}, {"download": "true"}):
         return None
-    download = re.fullmatch(r"/api/download/models/([1-9][0-9]{0,17})", path)
-    if download and "modelVersionId" not in numbers:
-        file_id = numbers.get("fileId")
-        return CivitaiAddress(version_id=int(download[1]), file_id=int(file_id) if file_id else None)
-    page = re.fullmatch(r"/models/([1-9][0-9]{0,17})(?:/[A-Za-z0-9%._~-]*)?", path)
-    if page and "fileId" not in numbers:
-        version_id = numbers.get("modelVersionId")
-        return CivitaiAddress(model_id=int(page[1]), version_id=int(version_id) if version_id else None)
+    segments = path.split("/")
+    if len(segments) < _MIN_FILE_SEGMENTS or segments[3] not in _FILE_ROUTES:
+        return None
+    # The path is split before it is unescaped, so that an escaped slash cannot move a boundary.
+    names: list[str] = []
+    for segment in segments[5:]:
+        name = _unescape(segment)
+        if name is None or "/" in name:
+            return None
+        names.append(name)
+    file = HuggingFaceFile(f"{segments[1]}/{segments[2]}", unquote(segments[4]), "/".join(names))
+    return file if is_hugging_face_file(file) else None
+
+
+def _unescape(segment: str) -> str | None:
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError:
+        return None
+
+
+def _parse_civitai(path: str, query: Mapping[str, str]) -> CivitaiAddress | None:
+    """Parse `/api/download/models/version` or `/models/model`."""
+    if not set(query) <= _CIVITAI_CHOICES | _CIVITAI_IDS:
+        return None
+    ids: dict[str, int] = {}
+    for name in _CIVITAI_IDS & set(query):
+        if not _NUMBER.fullmatch(query[name]):
+            return None
+        ids[name] = int(query[name])
+    download = _DOWNLOAD_PATH.fullmatch(path)
+    if download and "modelVersionId" not in ids:
+        return CivitaiAddress(version_id=int(download[1]), file_id=ids.get("fileId"))
+    page = _MODEL_PAGE_PATH.fullmatch(path)
+    if page and "fileId" not in ids:
+        return CivitaiAddress(model_id=int(page[1]), version_id=ids.get("modelVersionId"))
     return None
 
 

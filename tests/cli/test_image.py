@@ -155,7 +155,7 @@ def test_trouble_with_a_model_is_told_beside_the_picture(host: Host, civitai: Ci
     ended = host.invoke("image", str(WANTED))
     assert ended.exit_code == 0
     assert "model\tversion 5\t\t\tunknown\t\n" in ended.stdout
-    assert "Problem: Civitai has trouble of its own" in ended.stderr
+    assert "Problem: Civitai has a server error" in ended.stderr
 
 
 def test_a_picture_without_facts_says_which_are_lacking(host: Host, civitai: CivitaiServer) -> None:

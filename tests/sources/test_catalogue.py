@@ -53,21 +53,21 @@ def write(path: Path, content: Any) -> None:
 
 def test_models_are_listed_wherever_a_template_declares_them(templates: Path) -> None:
     catalogue = read_catalogue([templates], None)
-    found = catalogue.named(["ae.SAFETENSORS", "ae.safetensors"])
+    found = catalogue.find_by_name(["ae.SAFETENSORS", "ae.safetensors"])
     assert [(one.name, one.url, one.directory, one.sha256) for one in found] == [
         ("ae.safetensors", AE, "vae", DIGEST),
         ("AE.safetensors", AE + "?download=true", None, None),
     ]
     assert list(catalogue.entries) == ["ae.safetensors"]
-    assert catalogue.named(["other.safetensors"]) == ()
+    assert catalogue.find_by_name(["other.safetensors"]) == ()
 
 
 def test_the_managers_list_names_files_and_addresses(model_list: Path) -> None:
     catalogue = read_catalogue([], model_list)
-    (entry,) = catalogue.named(["flux_vae.safetensors"])
+    (entry,) = catalogue.find_by_name(["flux_vae.safetensors"])
     assert (entry.url, entry.directory, entry.base_model) == (AE, "vae", "FLUX")
-    assert catalogue.named(["x1.pth"]) == ()
-    assert catalogue.named(["y1.pth"])[0].directory is None
+    assert catalogue.find_by_name(["x1.pth"]) == ()
+    assert catalogue.find_by_name(["y1.pth"])[0].directory is None
 
 
 def test_a_damaged_file_is_told_of_and_hides_no_other(templates: Path, tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_a_damaged_file_is_told_of_and_hides_no_other(templates: Path, tmp_path:
     write(templates / "list.json", [])
     catalogue = read_catalogue([templates, tmp_path / "absent"], tmp_path / "absent.json")
     assert len(catalogue.problems) == 2
-    assert catalogue.named(["ae.safetensors"])
+    assert catalogue.find_by_name(["ae.safetensors"])
     contents: list[Any] = [[], {"models": 5}, 5]
     for content in contents:
         write(tmp_path / "list.json", content)
@@ -94,7 +94,7 @@ def test_the_compact_copy_is_used_until_a_file_changes(templates: Path, model_li
     assert load_catalogue([templates], model_list, cache=cache) == first
     assert cache.stat().st_mtime_ns == written
     write(templates / "three.json", {"models": [{"name": "new_1.safetensors", "url": AE}]})
-    assert load_catalogue([templates], model_list, cache=cache).named(["new_1.safetensors"])
+    assert load_catalogue([templates], model_list, cache=cache).find_by_name(["new_1.safetensors"])
     assert load_catalogue([templates], None, cache=cache).stamp != first.stamp
 
 
@@ -104,9 +104,9 @@ def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(
 ) -> None:
     cache = tmp_path / "catalogue.msgpack"
     cache.write_bytes(content)
-    assert load_catalogue([templates], None, cache=cache).named(["ae.safetensors"])
+    assert load_catalogue([templates], None, cache=cache).find_by_name(["ae.safetensors"])
     (tmp_path / "file").write_text("in the way")
-    assert load_catalogue([templates], None, cache=tmp_path / "file" / "c").named(["ae.safetensors"])
+    assert load_catalogue([templates], None, cache=tmp_path / "file" / "c").find_by_name(["ae.safetensors"])
 
 
 def test_the_stamp_notices_a_list_that_is_gone(templates: Path, model_list: Path) -> None:

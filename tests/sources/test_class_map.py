@@ -35,34 +35,34 @@ def read(tmp_path: Path, mapped: Any = MAP, listed: Any = LIST) -> ClassMap:
 
 
 def test_a_class_of_one_package_has_one_owner_with_its_registry_id(tmp_path: Path) -> None:
-    (owner,) = read(tmp_path).owners("OnlyOne")
+    (owner,) = read(tmp_path).find_providers("OnlyOne")
     assert (owner.id, owner.url, owner.title) == ("one-nodes", "https://github.com/a/One", "One Nodes")
     assert owner.evidence == "listed in the map"
 
 
 def test_a_class_of_several_packages_has_them_all(tmp_path: Path) -> None:
-    assert [owner.id for owner in read(tmp_path).owners("Shared")] == ["one-nodes", "two"]
+    assert [owner.id for owner in read(tmp_path).find_providers("Shared")] == ["one-nodes", "two"]
 
 
 def test_a_preferred_package_stands_alone(tmp_path: Path) -> None:
-    (owner,) = read(tmp_path).owners("Claimed")
+    (owner,) = read(tmp_path).find_providers("Claimed")
     assert (owner.id, owner.evidence) == ("four", "preferred in the map")
 
 
 def test_two_packages_that_are_both_preferred_are_both_named(tmp_path: Path) -> None:
     both = {f"https://github.com/x/{name}": [["C"], {"preemptions": ["C"]}] for name in ("P", "Q")}
-    assert len(read(tmp_path, both).owners("C")) == 2
+    assert len(read(tmp_path, both).find_providers("C")) == 2
 
 
 def test_a_name_pattern_tells_the_package(tmp_path: Path) -> None:
     found = read(tmp_path)
-    assert [owner.id for owner in found.owners("Anything (two)")] == ["two"]
-    assert found.owners("Anything (two) else") == ()
-    assert found.owners("x" * 1000 + " (two)") == ()
+    assert [owner.id for owner in found.find_providers("Anything (two)")] == ["two"]
+    assert found.find_providers("Anything (two) else") == ()
+    assert found.find_providers("x" * 1000 + " (two)") == ()
 
 
 def test_an_unknown_class_has_no_owner(tmp_path: Path) -> None:
-    assert read(tmp_path).owners("Nobody's") == ()
+    assert read(tmp_path).find_providers("Nobody's") == ()
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)*$", "[", "a" * 300, "(?=a)b", r"(a)\1", ".*.*.*.*x", "((a*)b)*"])
@@ -70,20 +70,20 @@ def test_dangerous_patterns_are_left_out(pattern: str, tmp_path: Path) -> None:
     mapped = {"https://github.com/x/P": [[], {"nodename_pattern": pattern}]}
     found = read(tmp_path, mapped)
     began = time.perf_counter()
-    assert found.owners("a" * 60 + "!") == ()
+    assert found.find_providers("a" * 60 + "!") == ()
     assert time.perf_counter() - began < 1
     assert found.patterns == ()
 
 
 @pytest.mark.parametrize("listed", [[], {"custom_nodes": 3}, "x", None])
 def test_a_list_that_is_none_costs_only_the_ids(listed: Any, tmp_path: Path) -> None:
-    assert read(tmp_path, listed=listed).owners("OnlyOne")[0].id == "one"
+    assert read(tmp_path, listed=listed).find_providers("OnlyOne")[0].id == "one"
 
 
 def test_without_a_list_the_map_still_speaks(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "custom-node-list.json").unlink()
-    assert read_class_map(tmp_path, source="the map").owners("OnlyOne")[0].id == "one"
+    assert read_class_map(tmp_path, source="the map").find_providers("OnlyOne")[0].id == "one"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"'])
@@ -103,16 +103,16 @@ def test_the_compact_copy_is_used_until_the_files_change(tmp_path: Path) -> None
     os.utime(source / "extension-node-map.json", ns=(stamp.st_mtime_ns, stamp.st_mtime_ns))
     assert load_class_map(source, cache=cache, source="the map") == first
     folder(tmp_path, {"https://github.com/n/New": [["Fresh"], {}]})
-    assert load_class_map(source, cache=cache, source="the map").owners("Fresh")
+    assert load_class_map(source, cache=cache, source="the map").find_providers("Fresh")
 
 
 def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(tmp_path: Path) -> None:
     source = folder(tmp_path)
     cache = tmp_path / "map.bin"
     cache.write_bytes(b"\xff\x00nonsense")
-    assert load_class_map(source, cache=cache, source="x").owners("OnlyOne")
+    assert load_class_map(source, cache=cache, source="x").find_providers("OnlyOne")
     (tmp_path / "file").write_text("", "utf-8")
-    assert load_class_map(source, cache=tmp_path / "file" / "map.bin", source="x").owners("OnlyOne")
+    assert load_class_map(source, cache=tmp_path / "file" / "map.bin", source="x").find_providers("OnlyOne")
 
 
 def test_the_managers_folder_is_found(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_what_is_not_there_is_told_apart(session: HttpSession, server: HuggingFa
         assert what(hub.head_file(REPO, "v9", "big.safetensors")) == "revision"
         assert what(hub.head_file(REPO, "main", "other.safetensors")) == "entry"
         assert what(hub.head_file("a/down", "main", "x.safetensors")) == "disabled"
-        assert what(hub.files("no/body")) == "repo"
+        assert what(hub.list_files("no/body")) == "repo"
     inside = HuggingFace(session, server.url, TOKEN).head_file("a/private", "main", "x.safetensors")
     assert isinstance(inside, RemoteFile)
 
@@ -93,7 +93,7 @@ def test_a_gated_repository_says_so_and_opens_to_members(session: HttpSession, s
         answer = hub.head_file("a/gated", "main", "x.safetensors")
         assert isinstance(answer, GatedRepo)
         assert "terms" in answer.message
-        assert isinstance(hub.files("a/gated"), GatedRepo)
+        assert isinstance(hub.list_files("a/gated"), GatedRepo)
     assert isinstance(HuggingFace(session, server.url, TOKEN).head_file("a/gated", "main", "x.safetensors"), RemoteFile)
 
 
@@ -120,7 +120,7 @@ def test_what_is_no_address_is_not_asked(
 
 def test_a_repository_that_is_none_is_not_asked(session: HttpSession, server: HuggingFaceServer) -> None:
     hub = HuggingFace(session, server.url)
-    assert what(hub.files("a/b/c")) == "address"
+    assert what(hub.list_files("a/b/c")) == "address"
     assert server.asked == []
 
 
@@ -135,7 +135,7 @@ def test_repositories_are_searched_by_their_id_only(session: HttpSession, server
 def test_all_pages_of_a_repository_are_read(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["a/many"] = Repo({f"dir/file_{n}.safetensors": HubFile(b"x%d" % n) for n in range(11)})
     server.repos["a/many"].files["small.txt"] = HubFile(b"x", "small")
-    files = HuggingFace(session, server.url, TOKEN).files("a/many")
+    files = HuggingFace(session, server.url, TOKEN).list_files("a/many")
     assert isinstance(files, tuple)
     assert len(files) == 12
     assert files[0].sha256 == hashlib.sha256(b"x0").hexdigest()
@@ -150,7 +150,7 @@ def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: H
         for link in (f'<{other.url}/x>; rel="next"', f"<{path}?recursive=true&expand=true>; rel=next"):
             site.pages[path] = Reply(b"[]", headers={"Link": link})
             with pytest.raises(Failure) as caught:
-                hub.files("a/b")
+                hub.list_files("a/b")
             assert caught.value.code == "http-body"
         assert other.asked == []
         count = iter(range(100))
@@ -158,7 +158,7 @@ def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: H
             b"[]", headers={"Link": f'<{path}?n={next(count)}>; rel="next"'}
         )
         with pytest.raises(Failure, match="more than"):
-            hub.files("a/b")
+            hub.list_files("a/b")
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_lists_of_another_form_are_failures(session: HttpSession, body: bytes, s
     reply = Reply(body, status)
     with LocalServer({"/api/models": reply, "/api/models/a/b/tree/main": reply}) as site:
         hub = HuggingFace(session, site.url)
-        for call in (lambda: hub.search_repos("x"), lambda: hub.files("a/b")):
+        for call in (lambda: hub.search_repos("x"), lambda: hub.list_files("a/b")):
             with pytest.raises(Failure) as caught:
                 call()
             assert caught.value.code == code

@@ -88,7 +88,7 @@ class NodeProviders:
     def claims(self, class_type: str) -> ProviderClaims:
         """Return what the catalogues say of a class; the registry is asked only when the map knows nobody."""
         class_map = self._class_map()
-        owners = class_map.owners(class_type) if class_map else ()
+        owners = class_map.find_providers(class_type) if class_map else ()
         asked = (class_map.source,) if class_map else ()
         silent = () if class_map else (self._trouble.message if self._trouble else "ComfyUI-Manager's map (not here)",)
         if owners or not self._run.request.settings.nodes.ask_registry:

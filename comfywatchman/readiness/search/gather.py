@@ -185,9 +185,9 @@ def _read_civitai_records(proposal: Proposal, civitai: Civitai) -> Iterator[HubR
 
 def _read_civitai_versions(ids: HubIds, civitai: Civitai) -> tuple[str, tuple[CivitaiVersion, ...]]:
     if ids.civitai_version is not None:
-        version = civitai.version(ids.civitai_version)
+        version = civitai.fetch_version(ids.civitai_version)
         return (version[0], (version[1],)) if version is not None else ("", ())
-    model = civitai.model(ids.civitai_model or 0)
+    model = civitai.fetch_model(ids.civitai_model or 0)
     return (model[0], model[1].versions) if model is not None else ("", ())
 
 
@@ -227,7 +227,7 @@ def _read_hugging_face_records(proposal: Proposal, wanted: ModelQuery, hub: Hugg
     if ids.path is not None:
         yield _read_hugging_face_file(proposal, hub, HuggingFaceFile(repo, revision, ids.path))
         return
-    listed = hub.files(repo, revision=revision)
+    listed = hub.list_files(repo, revision=revision)
     if isinstance(listed, (HubNotFound, GatedRepo)):
         yield _build_absent_record(proposal, listed, ids)
         return

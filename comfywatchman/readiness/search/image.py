@@ -157,7 +157,7 @@ def _fetch_version(
         return None
     try:
         if one.version_id is not None:
-            answer = civitai.version(one.version_id)
+            answer = civitai.fetch_version(one.version_id)
             return answer[1] if answer is not None else None
         named = civitai.find_by_hash(one.hash) if one.hash else None
     except Failure as failure:

@@ -67,7 +67,7 @@ def read_catalogue_proposals(
         _build_proposal(
             "catalogue", entry.catalogue, entry.url, extra_hosts=extra_hosts, name=entry.name, sha256=entry.sha256
         )
-        for entry in catalogue.named(wanted.names)
+        for entry in catalogue.find_by_name(wanted.names)
     )
     return tuple(dict.fromkeys(found))
 

@@ -29,7 +29,7 @@ from comfywatchman.readiness.search.results import (
 from comfywatchman.readiness.search.verify import SearchPolicy, reason_invalid
 from comfywatchman.sources.civitai.schema import CivitaiModel
 from comfywatchman.sources.file_names import base_name, build_search_terms, find_differing_tokens, is_same_name
-from comfywatchman.sources.llm.ranking import MOST_RESULTS, CandidateProvider, LlmQuestion, LlmSearchResult
+from comfywatchman.sources.llm.ranking import MAX_RESULTS, CandidateProvider, LlmQuestion, LlmSearchResult
 from comfywatchman.sources.llm.ranking import LlmProposal as Ranking
 from comfywatchman.sources.llm.web_search import WebHit, WebSearch
 from comfywatchman.sources.urls import CivitaiAddress, HuggingFaceFile, is_repo_id, parse_hub_url
@@ -255,8 +255,8 @@ def _select_shown(wanted: ModelQuery, findings: _ModelFindings) -> list[_HubResu
     files = [item for item in findings.items.values() if item.ids.repo is None]
     files.sort(key=lambda item: min(len(find_differing_tokens(name, item.name)) for name in wanted.names))
     repos = [item for item in findings.items.values() if item.ids.repo is not None]
-    kept = files[: max(_MAX_CIVITAI_RESULTS, MOST_RESULTS - len(repos))]
-    return [*kept, *repos][:MOST_RESULTS]
+    kept = files[: max(_MAX_CIVITAI_RESULTS, MAX_RESULTS - len(repos))]
+    return [*kept, *repos][:MAX_RESULTS]
 
 
 def _add_account(answer: SearchResult, findings: _ModelFindings) -> SearchResult:

@@ -1,6 +1,6 @@
-"""Civitai's catalogue: models by words, versions by id, files by hash. Names are compared, never guessed.
+"""Client of Civitai's API: models by words, versions by id, files by hash.
 
-The reasons for each rule stand in docs/technical/integrations.md.
+File names are compared, never guessed. docs/technical/integrations.md gives the reasons for each rule.
 """
 
 from __future__ import annotations
@@ -14,14 +14,20 @@ from urllib.parse import quote, urlencode
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession
-from comfywatchman.sources.civitai.schema import CivitaiFile, CivitaiModel, CivitaiVersion, parse_model, parse_version
+from comfywatchman.sources.civitai.schema import (
+    CivitaiFile,
+    CivitaiModel,
+    CivitaiVersion,
+    parse_model,
+    parse_version,
+)
 from comfywatchman.sources.file_names import build_search_terms, is_precision_variant, is_same_name
 from comfywatchman.sources.site_responses import read_content
 
 HASHES_PER_REQUEST: Final = 100
 
 _SITE: Final = "Civitai"
-_PAGE: Final = 100
+_PAGE_SIZE: Final = 100
 _ANY_HASH: Final = re.compile(r"[0-9A-Fa-f]{8,64}")
 _SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _TRANSIENT_CODES: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
@@ -33,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class CivitaiHit:
-    """A file in its version, and the server that told of it (its address is what a download is built on)."""
+    """A file in its version, and the server that reported it (download URLs are built on that server's address)."""
 
     base_url: str
     version: CivitaiVersion
@@ -42,11 +48,11 @@ class CivitaiHit:
 
 @dataclass(frozen=True, slots=True)
 class HashLookup:
-    """What Civitai said of a hash.
+    """Civitai's response for a hash.
 
     Attributes:
-        version: The version it named.
-        hit: The file of that version which bears the hash; None when none does, so that nothing is proved.
+        version: The version in the response.
+        hit: The file of that version with the hash; None when no file has it, so that nothing is proved.
     """
 
     version: CivitaiVersion
@@ -55,11 +61,11 @@ class HashLookup:
 
 @dataclass(frozen=True, slots=True)
 class FilesByHash:
-    """What Civitai said of many hashes.
+    """Civitai's files for many hashes.
 
     Attributes:
-        hits: The files that bear them, by lower-case SHA-256; a hash that nobody bears is left out.
-        failure: What kept one of its servers from telling of those that were left out; None when they are unknown.
+        hits: Files by lower-case SHA-256; hashes without a file are left out.
+        failure: Why one of the servers could not be asked about the missing hashes; None when all of them could.
     """
 
     hits: dict[str, tuple[CivitaiHit, ...]]
@@ -68,11 +74,11 @@ class FilesByHash:
 
 @dataclass(frozen=True, slots=True)
 class ModelList:
-    """What a search for words brought.
+    """Result of a search for words.
 
     Attributes:
         models: In the order of the site.
-        complete: False when the site has more than are read.
+        complete: False when the site has more models than were read.
     """
 
     models: tuple[CivitaiModel, ...]
@@ -81,12 +87,12 @@ class ModelList:
 
 @dataclass(frozen=True, slots=True)
 class NameSearchResult:
-    """What a search for one file name brought.
+    """Result of a search for a file name.
 
     Attributes:
-        exact: Files of that name, upper and lower case aside, in all versions of all models seen.
+        exact: Files with that name, ignoring case, in all versions of all models that were read.
         variants: Files whose names differ in one precision only.
-        cut: Search terms for which the site has more models than were looked through.
+        cut: Search terms for which the site has more models than were read.
     """
 
     exact: tuple[CivitaiHit, ...]
@@ -94,23 +100,28 @@ class NameSearchResult:
     cut: tuple[str, ...] = ()
 
 
+_HitKey = tuple[int, int, str]
+
+
 @dataclass(slots=True)
 class _TermHits:
-    hits: dict[tuple[int, int, str], CivitaiHit] = field(default_factory=dict)
+    """Files that the search terms led to on one server, until one of them failed."""
+
+    hits: dict[_HitKey, CivitaiHit] = field(default_factory=dict)
     cut: list[str] = field(default_factory=list)
     failure: Failure | None = None
 
 
 class Civitai:
-    """One account's view of Civitai; threads may share it.
+    """Client of Civitai with one account; can be shared by threads.
 
     Args:
-        session: Bounded connections.
-        base_url: Where its API answers.
-        fallback: The same service's other address, asked with the same key for what the first does not know or while
-            it does not answer; empty or None for none.
-        token: The account's key.
-        max_pages: Most pages of 100 models that are read for one search term.
+        session: HTTP session.
+        base_url: Address of the API.
+        fallback: A second address of the same service, used with the same key for everything that the first does not
+            have or cannot be asked about; empty or None for none.
+        token: The account's API key.
+        max_pages: Pages of 100 models to read for one search term at most.
     """
 
     def __init__(
@@ -128,137 +139,160 @@ class Civitai:
         self.base_urls = tuple(url.rstrip("/") for url in dict.fromkeys((base_url, fallback)) if url)
 
     def search(self, query: str, *, base_url: str | None = None) -> ModelList:
-        """Return models for words (not file names: those are not indexed), mature ones too, up to the bound.
+        """Return models for words (file names are not indexed), mature ones included, up to the page limit.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: The request failed, so nothing is known.
         """
-        return self._models(base_url or self.base_urls[0], query)
+        return self._search_models(base_url or self.base_urls[0], query)
 
     def find_by_file_name(
         self, filename: str, *, also: Sequence[str] = (), terms: Sequence[str] = ()
     ) -> NameSearchResult:
-        """Look through all versions and files of the models that a file name's words lead to.
+        """Search all versions and files of the models that the words of a file name lead to.
 
-        Every term is searched to its bound also after a hit, because another model may have a file of that name. The
-        fallback is searched only when the first server has none.
+        Every term is searched up to its limit even after a hit, because another model may have a file of that name.
+        The fallback is searched only when the first server has none.
 
         Args:
             filename: Without folder.
-            also: Other names that would do (`name.pt` beside `name.safetensors`).
-            terms: Further search terms, asked first.
+            also: Other acceptable names (`name.pt` besides `name.safetensors`).
+            terms: Further search terms, used first.
 
         Raises:
             Failure: A part of the search failed and no file of that name was found.
         """
         names = (filename, *also)
-        ladder = tuple(dict.fromkeys((*terms, *build_search_terms(names[-1]))))
-        failure, cut, variants = None, dict[str, None](), dict[tuple[int, int, str], CivitaiHit]()
+        all_terms = tuple(dict.fromkeys((*terms, *build_search_terms(names[-1]))))
+        failure: Failure | None = None
+        cut: dict[str, None] = {}
+        variants: dict[_HitKey, CivitaiHit] = {}
         for base_url in self.base_urls:
-            found = self._search_terms(base_url, ladder, names)
-            cut |= dict.fromkeys(found.cut)
+            found = self._search_terms(base_url, all_terms, names)
+            cut.update(dict.fromkeys(found.cut))
             failure = failure or found.failure
-            exact = tuple(hit for hit in found.hits.values() if _has_any_name(hit, names))
-            variants |= {key: hit for key, hit in found.hits.items() if hit not in exact}
+            exact: list[CivitaiHit] = []
+            for key, hit in found.hits.items():
+                if _has_any_name(hit, names):
+                    exact.append(hit)
+                else:
+                    variants[key] = hit
             if exact:
-                return NameSearchResult(exact, tuple(variants.values()), tuple(cut))
+                # Whatever failed beside it: a file with the exact name is a result.
+                return NameSearchResult(tuple(exact), tuple(variants.values()), tuple(cut))
         if failure is not None:
             raise failure
         return NameSearchResult((), tuple(variants.values()), tuple(cut))
 
-    def model(self, model_id: int) -> tuple[str, CivitaiModel] | None:
-        """Return a model with all its versions and the server that told it; None when there is none.
+    def fetch_model(self, model_id: int) -> tuple[str, CivitaiModel] | None:
+        """Return a model with all its versions, after the address of the server that has it; None when none has it.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: A request failed, so nothing is known.
         """
-        return self._read(f"/api/v1/models/{model_id}", parse_model)
+        return self._fetch(f"/api/v1/models/{model_id}", parse_model)
 
-    def version(self, version_id: int) -> tuple[str, CivitaiVersion] | None:
-        """Return a version with its files and the server that told it; None when there is none.
+    def fetch_version(self, version_id: int) -> tuple[str, CivitaiVersion] | None:
+        """Return a version with its files, after the address of the server that has it; None when none has it.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: A request failed, so nothing is known.
         """
-        return self._read(f"/api/v1/model-versions/{version_id}", parse_version)
+        return self._fetch(f"/api/v1/model-versions/{version_id}", parse_version)
 
     def find_by_hash(self, digest: str) -> HashLookup | None:
-        """Return the version that Civitai names for a hash of any kind; None when it knows none.
+        """Return the version that Civitai names for a hash of any kind; None when it names none.
 
-        The answer proves nothing unless it holds a `hit`: Civitai also answers with versions whose listed files lack
-        the hash, and with the oldest of several.
+        The result proves nothing unless it has a `hit`: Civitai also returns versions whose listed files lack the
+        hash, and the oldest of several.
 
         Raises:
-            Failure: Nothing is known.
+            Failure: A request failed, so nothing is known.
         """
         if not _ANY_HASH.fullmatch(digest):
             return None
-        answer = self._read(f"/api/v1/model-versions/by-hash/{quote(digest.upper())}", parse_version)
-        if answer is None:
+        fetched = self._fetch(f"/api/v1/model-versions/by-hash/{quote(digest.upper())}", parse_version)
+        if fetched is None:
             return None
-        base_url, version = answer
-        bearers = (file for file in version.files if file.has_hash(digest))
-        hit = next((CivitaiHit(base_url, version, file) for file in bearers), None)
-        if hit is None:
-            _log.debug("civitai named a version without the hash", extra={"hash": digest, "version": version.id})
-        return HashLookup(version, hit)
+        base_url, version = fetched
+        for file in version.files:
+            if file.has_hash(digest):
+                return HashLookup(version, CivitaiHit(base_url, version, file))
+        _log.debug("civitai returned a version without the hash", extra={"hash": digest, "version": version.id})
+        return HashLookup(version, None)
 
     def identify(self, digests: Iterable[str]) -> FilesByHash:
-        """Return the files that bear SHA-256 hashes; nobody's trouble raises."""
+        """Return the files with these SHA-256 hashes; failures are part of the result, none is raised."""
         wanted = _normalize_sha256s(digests)
         hits: dict[str, tuple[CivitaiHit, ...]] = {}
         failure: Failure | None = None
         for base_url in self.base_urls:
+            missing = [digest for digest in wanted if digest not in hits]
             try:
-                for part in _split_batches([one for one in wanted if one not in hits], HASHES_PER_REQUEST):
-                    hits |= self._bearers(base_url, part)
+                for batch in _split_batches(missing, HASHES_PER_REQUEST):
+                    hits |= self._find_files(base_url, batch)
             except Failure as caught:
                 failure = failure or caught
         return FilesByHash(hits, failure if len(hits) < len(wanted) else None)
 
-    def _search_terms(self, base_url: str, ladder: Sequence[str], names: Sequence[str]) -> _TermHits:
-        found, seen = _TermHits(), set[int]()
-        for term in ladder:
+    def _search_terms(self, base_url: str, terms: Sequence[str], names: Sequence[str]) -> _TermHits:
+        """Collect the files with one of the names, or a precision variant of it, for all search terms."""
+        found = _TermHits()
+        seen_ids: set[int] = set()
+        for term in terms:
             try:
-                listed = self._models(base_url, term, but=seen)
+                listed = self._search_models(base_url, term, skip_ids=seen_ids)
             except Failure as failure:
                 found.failure = failure
                 break
-            found.cut.extend(() if listed.complete else (term,))
-            seen.update(model.id for model in listed.models)
+            if not listed.complete:
+                found.cut.append(term)
+            seen_ids.update(model.id for model in listed.models)
             for hit in _iterate_files(base_url, listed.models):
-                if _has_any_name(hit, names) or any(is_precision_variant(name, hit.file.name) for name in names):
+                if _has_any_name(hit, names) or _is_variant_of_any(hit, names):
                     found.hits[hit.version.id, hit.file.id, hit.file.name] = hit
         return found
 
-    def _models(self, base_url: str, query: str, *, but: Collection[int] = ()) -> ModelList:
-        """Return models for words, but those with these ids."""
+    def _search_models(self, base_url: str, query: str, *, skip_ids: Collection[int] = ()) -> ModelList:
+        """Return models for words, without those of `skip_ids`, which were read before."""
         cursor: str | None = None
-        seen: set[str] = set()
+        seen_cursors: set[str] = set()
         models: list[CivitaiModel] = []
         for _ in range(self._max_pages):
-            parameters = {"query": query, "limit": str(_PAGE), "nsfw": "true"} | ({"cursor": cursor} if cursor else {})
-            answer = self._session.get(
-                f"{base_url}/api/v1/models?{urlencode(parameters)}", token=self._token, redirects="origin"
-            )
-            items, cursor = _parse_page(answer)
-            fresh = (item for item in items if _get_id(item) not in but)
-            models.extend(model for model in map(parse_model, fresh) if model is not None)
-            if not cursor or cursor in seen:
-                # A cursor that comes again leads nowhere; whether it stood at the end, an empty page says.
+            items, cursor = self._fetch_page(base_url, query, cursor)
+            for item in items:
+                if _get_id(item) in skip_ids:
+                    continue
+                model = parse_model(item)
+                if model is not None:
+                    models.append(model)
+            if not cursor or cursor in seen_cursors:
+                # A repeated cursor leads nowhere; only an empty page shows that it stood at the end.
                 return ModelList(tuple(models), complete=not cursor or not items)
-            seen.add(cursor)
+            seen_cursors.add(cursor)
         return ModelList(tuple(models), complete=False)
 
-    def _read(self, path: str, reader: Callable[[Any], T | None]) -> tuple[str, T] | None:
-        """Ask one server after the other; unknown to all is None, and one that failed keeps it from being None."""
+    def _fetch_page(self, base_url: str, query: str, cursor: str | None) -> tuple[list[Any], str | None]:
+        # Words are searched with cursors only: the API rejects `page` together with `query`.
+        parameters = {"query": query, "limit": str(_PAGE_SIZE), "nsfw": "true"}
+        if cursor:
+            parameters["cursor"] = cursor
+        url = f"{base_url}/api/v1/models?{urlencode(parameters)}"
+        return _parse_page(self._session.get(url, token=self._token, redirects="origin"))
+
+    def _fetch(self, path: str, parse: Callable[[Any], T | None]) -> tuple[str, T] | None:
+        """Return the content of the first server that has it; None when every server reports that it has none.
+
+        Raises:
+            Failure: A server failed and no other has the content, so that nothing is known.
+        """
         failure: Failure | None = None
         for base_url in self.base_urls:
             try:
-                answer = self._session.get(f"{base_url}{path}", token=self._token, redirects="origin")
-                content = read_content(answer, _SITE)
+                response = self._session.get(f"{base_url}{path}", token=self._token, redirects="origin")
+                content = read_content(response, _SITE)
                 if content is not None:
-                    return base_url, _require(reader(content), answer)
+                    return base_url, _require(parse(content), response)
             except Failure as caught:
                 if caught.code not in _TRANSIENT_CODES:
                     raise
@@ -267,41 +301,49 @@ class Civitai:
             raise failure
         return None
 
-    def _bearers(self, base_url: str, digests: Sequence[str]) -> dict[str, tuple[CivitaiHit, ...]]:
+    def _find_files(self, base_url: str, digests: Sequence[str]) -> dict[str, tuple[CivitaiHit, ...]]:
+        """Return the files of one server by hash, for one batch."""
         url = f"{base_url}/api/v1/model-versions/by-hash"
-        answer = self._session.post_json(url, [digest.upper() for digest in digests], token=self._token)
-        content = read_content(answer, _SITE)
+        response = self._session.post_json(url, [digest.upper() for digest in digests], token=self._token)
+        content = read_content(response, _SITE)
         if not isinstance(content, list):
-            raise _unexpected_response_failure(answer)
-        versions = filter(None, map(parse_version, content))
-        files = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
-        found = {digest: tuple(hit for hit in files if hit.file.sha256 == digest) for digest in digests}
-        return {digest: hits for digest, hits in found.items() if hits}
+            raise _unexpected_response_failure(response)
+        by_digest: dict[str, list[CivitaiHit]] = {}
+        for entry in content:
+            version = parse_version(entry)
+            if version is None:
+                continue
+            for file in version.files:
+                if file.sha256 is not None:
+                    by_digest.setdefault(file.sha256, []).append(CivitaiHit(base_url, version, file))
+        return {digest: tuple(by_digest[digest]) for digest in digests if digest in by_digest}
 
 
-def _parse_page(answer: HttpResponse) -> tuple[list[Any], str | None]:
-    content = read_content(answer, _SITE)
-    items = content.get("items") if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not isinstance(items, list):
-        raise _unexpected_response_failure(answer)
+def _parse_page(response: HttpResponse) -> tuple[list[Any], str | None]:
+    """Return the items of a search page and the cursor of the next one."""
+    content = read_content(response, _SITE)
+    if not isinstance(content, dict) or not isinstance(content.get("items"), list):
+        raise _unexpected_response_failure(response)
     metadata = content.get("metadata")
     cursor = metadata.get("nextCursor") if isinstance(metadata, dict) else None
-    return items, str(cursor) if cursor else None
+    return content["items"], str(cursor) if cursor else None
 
 
 def _get_id(item: object) -> int | None:
-    found = item.get("id") if isinstance(item, dict) else None
-    return found if isinstance(found, int) else None
+    if not isinstance(item, dict):
+        return None
+    model_id = item.get("id")
+    return model_id if isinstance(model_id, int) else None
 
 
-def _require(value: T | None, answer: HttpResponse) -> T:
+def _require(value: T | None, response: HttpResponse) -> T:
     if value is None:
-        raise _unexpected_response_failure(answer)
+        raise _unexpected_response_failure(response)
     return value
 
 
-def _unexpected_response_failure(answer: HttpResponse) -> Failure:
-    return Failure("http-body", f"{answer.url} did not answer as Civitai does.")
+def _unexpected_response_failure(response: HttpResponse) -> Failure:
+    return Failure("http-body", f"{response.url} did not respond as Civitai does.")
 
 
 def _iterate_files(base_url: str, models: Iterable[CivitaiModel]) -> Iterator[CivitaiHit]:
@@ -315,9 +357,14 @@ def _has_any_name(hit: CivitaiHit, names: Sequence[str]) -> bool:
     return any(is_same_name(name, hit.file.name) for name in names)
 
 
+def _is_variant_of_any(hit: CivitaiHit, names: Sequence[str]) -> bool:
+    return any(is_precision_variant(name, hit.file.name) for name in names)
+
+
 def _normalize_sha256s(digests: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(digest.lower() for digest in digests if _SHA256.fullmatch(digest)))
 
 
 def _split_batches(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    return (digests[start : start + size] for start in range(0, len(digests), size))
+    for start in range(0, len(digests), size):
+        yield digests[start : start + size]

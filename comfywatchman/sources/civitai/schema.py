@@ -1,4 +1,4 @@
-"""The parts of Civitai's answers that we read; everything else in them is ignored."""
+"""The parts of Civitai's API responses that are used; other fields are ignored."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from comfywatchman.sources.site_responses import convert_entries, convert_or_none
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_MAX_SIZE_KB: Final = 1 << 40
 
 
 class FileMetadata(msgspec.Struct, frozen=True):
@@ -22,12 +23,12 @@ class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
     """One file of a version.
 
     Attributes:
-        id: For `?fileId=`; 0 when Civitai does not tell.
-        name: As a download would be called.
+        id: For `?fileId=`; 0 when missing.
+        name: File name of a download.
         size_kb: In units of 1024 bytes, rounded by Civitai.
         type: `Model`, `Pruned Model`, `VAE`, `Text Encoder`, `Training Data`, `Config`, …
         pickle_scan_result: `Success`, `Pending`, `Danger` or `Error`; for safetensors by extension only.
-        virus_scan_result: The same words.
+        virus_scan_result: The same values.
         metadata: Its format.
         hashes: By kind (`SHA256`, `AutoV2`, …).
     """
@@ -43,28 +44,30 @@ class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def sha256(self) -> str | None:
-        """Return the file's SHA-256 as lower-case hex, or None when Civitai gives none."""
+        """Return the SHA-256 as lower-case hex, or None when missing or malformed."""
         digest = (self.hashes.get("SHA256") or "").lower()
         return digest if _SHA256.fullmatch(digest) else None
 
     @property
     def size_bytes(self) -> int | None:
-        """Return the size in bytes, exact to a few bytes only; None when Civitai gives none."""
-        return round(self.size_kb * 1024) if self.size_kb is not None and 0 < self.size_kb < 1 << 40 else None
+        """Return the size in bytes, exact to a few bytes only; None when missing or impossible."""
+        if self.size_kb is None or not 0 < self.size_kb < _MAX_SIZE_KB:
+            return None
+        return round(self.size_kb * 1024)
 
     def has_hash(self, digest: str) -> bool:
-        """Say whether one of the file's hashes, of whatever kind, is this one."""
+        """Return whether one of the file's hashes, of any kind, equals this one, ignoring case."""
         return any((own or "").lower() == digest.lower() for own in self.hashes.values())
 
 
 class PaidAccess(msgspec.Struct, frozen=True, rename="camel"):
-    """Early access: until `ends_at` only buyers may download."""
+    """Early access: until `ends_at`, only buyers can download."""
 
     ends_at: str | None = None
 
 
 class VersionModel(msgspec.Struct, frozen=True):
-    """What a version says of its model."""
+    """The model of a version, as the version describes it."""
 
     name: str | None = None
     type: str | None = None
@@ -74,11 +77,11 @@ class CivitaiVersion(msgspec.Struct, frozen=True, rename="camel"):
     """A version of a model.
 
     Attributes:
-        id: The version.
-        model_id: Its model; 0 when the answer leaves it out.
+        id: Id of the version.
+        model_id: Id of its model; 0 when missing.
         name: `v1.0`.
         base_model: `SD 1.5`, `Flux.1 D`, …
-        usage_control: `Download`, or how else it may be used.
+        usage_control: `Download`, or another permitted use.
         paid_access: Early access, if any.
         model: Name and type of the model (`LORA`, `Checkpoint`, …).
         files: Its files.
@@ -95,12 +98,12 @@ class CivitaiVersion(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def model_type(self) -> str | None:
-        """Return the model's type as Civitai calls it, or None when the answer leaves it out."""
+        """Return the model's type in Civitai's terms, or None when missing."""
         return self.model.type if self.model is not None else None
 
 
 class CivitaiModel(msgspec.Struct, frozen=True, rename="camel"):
-    """A model with its versions, each of which knows the model's name and type."""
+    """A model with its versions, each of which has the model's name and type."""
 
     id: int
     name: str | None = None
@@ -109,14 +112,15 @@ class CivitaiModel(msgspec.Struct, frozen=True, rename="camel"):
 
 
 def parse_version(payload: Any, model: CivitaiModel | None = None) -> CivitaiVersion | None:
-    """Return a version, with those of its files that have the known form; None when it has no readable id.
+    """Return a version without its malformed files; None when it has no readable id.
 
     Args:
-        payload: The answer, or one of a model's `modelVersions`.
-        model: The model it stands in, whose name and type the version itself then leaves out.
+        payload: The response, or one of a model's `modelVersions`.
+        model: The model that contains it; Civitai omits the model's name and type there.
     """
     if not isinstance(payload, dict):
         return None
+    # The files are converted one by one, so that a malformed one does not hide the others.
     version = convert_or_none({**payload, "files": []}, CivitaiVersion)
     if version is None:
         return None
@@ -127,12 +131,17 @@ def parse_version(payload: Any, model: CivitaiModel | None = None) -> CivitaiVer
 
 
 def parse_model(payload: Any) -> CivitaiModel | None:
-    """Return a model with those of its versions that have the known form; None when it has no readable id."""
+    """Return a model without its malformed versions; None when it has no readable id."""
     if not isinstance(payload, dict):
         return None
     model = convert_or_none({**payload, "modelVersions": []}, CivitaiModel)
     if model is None:
         return None
-    listed = payload.get("modelVersions")
-    versions = [parse_version(entry, model) for entry in (listed if isinstance(listed, list) else ())]
-    return msgspec.structs.replace(model, versions=tuple(one for one in versions if one is not None))
+    versions: list[CivitaiVersion] = []
+    entries = payload.get("modelVersions")
+    if isinstance(entries, list):
+        for entry in entries:
+            version = parse_version(entry, model)
+            if version is not None:
+                versions.append(version)
+    return msgspec.structs.replace(model, versions=tuple(versions))

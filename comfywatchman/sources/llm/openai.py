@@ -8,18 +8,25 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession
-from comfywatchman.sources.llm.ranking import SCHEMA, LlmPrompt, LlmProposal, LlmQuestion, build_prompt, parse_proposal
+from comfywatchman.sources.llm.ranking import (
+    SCHEMA,
+    LlmPrompt,
+    LlmProposal,
+    LlmQuestion,
+    build_prompt,
+    parse_proposal,
+)
 
-_MOST_TOKENS: Final = 2000
-_WRONG_FORM: Final = frozenset({400, 415, 422, 501})
-_NO_ENTRY: Final = frozenset({401, 403})
+_MAX_TOKENS: Final = 2000
+_UNSUPPORTED_FORMAT: Final = frozenset({400, 415, 422, 501})
+_ACCESS_DENIED: Final = frozenset({401, 403})
 
 _RESPONSE_FORMATS: Final[tuple[dict[str, Any], ...]] = (
     {"type": "json_schema", "json_schema": {"name": "proposal", "strict": True, "schema": SCHEMA}},
     {"type": "json_object"},
     {},
 )
-"""How an answer may be asked for, the strictest first: older models and servers know only the later ones."""
+"""Values of `response_format`, the strictest first: older models and servers support only the later ones."""
 
 
 class _ChatMessage(msgspec.Struct, frozen=True):
@@ -35,12 +42,12 @@ class _ChatCompletion(msgspec.Struct, frozen=True):
 
 
 class ChatCompletions:
-    """A model asked through `POST {base_url}/chat/completions`, without tools.
+    """A model behind `POST {base_url}/chat/completions`, without tools.
 
     Args:
-        session: Its timeout bounds each attempt, its size limit what is read of an answer.
-        base_url: Up to and with `/v1`.
-        model: The name that the server knows it by.
+        session: Its timeout limits each attempt, its size limit the response.
+        base_url: Up to and including `/v1`.
+        model: The server's name of the model.
         key: Sent as Bearer to this server only; may be empty.
     """
 
@@ -49,7 +56,7 @@ class ChatCompletions:
         self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._model = model
         self._key = key
-        self._first_form = 0
+        self._first_format = 0
 
     @property
     def name(self) -> str:
@@ -62,42 +69,47 @@ class ChatCompletions:
         Raises:
             Failure: `llm-answer`, `http-unreachable`, `http-status` or `http-body`.
         """
-        answer = self._complete(build_prompt(question))
-        if answer.status in _NO_ENTRY:
+        response = self._complete(build_prompt(question))
+        if response.status in _ACCESS_DENIED:
             raise Failure(
                 "http-status",
-                f"The language model's server refused with status {answer.status}.",
+                f"The server of the language model denied access with status {response.status}.",
                 hint="Set COMFYWATCHMAN_SECRETS__LLM_API_KEY to a key that it accepts.",
             )
-        return parse_proposal(_read_completion_text(answer), results=len(question.results))
+        return parse_proposal(_read_completion_text(response), results=len(question.results))
 
     def _complete(self, prompt: LlmPrompt) -> HttpResponse:
-        for place in range(self._first_form, len(_RESPONSE_FORMATS)):
-            answer = self._session.post_json(
-                self._url, self._body(prompt, _RESPONSE_FORMATS[place]), token=self._key or None
-            )
-            if answer.status not in _WRONG_FORM or place == len(_RESPONSE_FORMATS) - 1:
-                # Threads may both find this out; they find the same.
-                self._first_form = place if answer.status not in _WRONG_FORM else self._first_form
-                break
-        return answer
+        """Send the prompt with the strictest response format that the server supports."""
+        last = len(_RESPONSE_FORMATS) - 1
+        for number in range(self._first_format, last):
+            response = self._send(prompt, _RESPONSE_FORMATS[number])
+            if response.status not in _UNSUPPORTED_FORMAT:
+                # Not locked: threads that find this out at the same time find the same.
+                self._first_format = number
+                return response
+        response = self._send(prompt, _RESPONSE_FORMATS[last])
+        if response.status not in _UNSUPPORTED_FORMAT:
+            self._first_format = last
+        return response
 
-    def _body(self, prompt: LlmPrompt, form: dict[str, Any]) -> dict[str, Any]:
-        body = {
+    def _send(self, prompt: LlmPrompt, response_format: dict[str, Any]) -> HttpResponse:
+        body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
             "temperature": 0,
-            "max_tokens": _MOST_TOKENS,
+            "max_tokens": _MAX_TOKENS,
             "stream": False,
         }
-        return body | ({"response_format": form} if form else {})
+        if response_format:
+            body["response_format"] = response_format
+        return self._session.post_json(self._url, body, token=self._key or None)
 
 
-def _read_completion_text(answer: HttpResponse) -> str:
+def _read_completion_text(response: HttpResponse) -> str:
     try:
-        completion = msgspec.convert(answer.parse_json(), _ChatCompletion)
+        completion = msgspec.convert(response.parse_json(), _ChatCompletion)
     except msgspec.ValidationError as error:
-        raise Failure("llm-answer", f"{answer.url} answered with something else than a chat completion.") from error
+        raise Failure("llm-answer", f"{response.url} did not respond with a chat completion.") from error
     text = completion.choices[0].message.content if completion.choices else None
     if not text:
         raise Failure("llm-answer", "The language model answered without text.")

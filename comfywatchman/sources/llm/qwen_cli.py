@@ -1,4 +1,4 @@
-"""The `qwen` command line as a language model: no shell, no tools, a home of its own, bounded in time and size."""
+"""The `qwen` command line as a language model: no shell, no tools, its own home folder, limited time and output."""
 
 from __future__ import annotations
 
@@ -23,16 +23,17 @@ from comfywatchman.sources.llm.ranking import (
 )
 
 _BUDGET_EXCEEDED: Final = 55
-_MOST_OUTPUT: Final = 2 << 20
-_MOST_TURNS: Final = 4
-_LONGER: Final = "Raise [llm] timeout_seconds, or take a faster model."
+_MAX_OUTPUT_BYTES: Final = 2 << 20
+_MAX_TURNS: Final = 4
+_MAX_REASON_CHARS: Final = 200
+_TIMEOUT_HINT: Final = "Raise [llm] timeout_seconds, or use a faster model."
 
 EXCLUDED_TOOLS: Final = (
     *("run_shell_command", "edit", "write_file", "read_file", "read_many_files", "notebook_edit", "list_directory"),
     *("glob", "grep_search", "search_file_content", "web_fetch", "web_search", "save_memory", "todo_write", "task"),
     *("agent", "skill", "worktree", "get_goal", "update_goal", "exit_plan_mode", "lsp", "cron_create"),
 )
-"""Tools that the program brings for its model; each is refused by name, since `--bare` alone leaves some of them."""
+"""Tools that the program gives its model; each is excluded by name, since `--bare` alone leaves some of them."""
 
 
 class _QwenResult(msgspec.Struct, frozen=True):
@@ -42,17 +43,17 @@ class _QwenResult(msgspec.Struct, frozen=True):
 
 
 class QwenCommand:
-    """A model asked through the `qwen` command line, against an OpenAI-compatible server.
+    """A model behind the `qwen` command line, which talks to an OpenAI-compatible server.
 
-    Its key travels in the child's environment, which only this user can read, and in no argument.
+    The key is passed in the child's environment, which only this user can read, never as an argument.
 
     Args:
-        command: The program: a name looked up in PATH, or a path.
-        base_url: The server's address, up to and with `/v1`.
-        model: The name that the server knows the model by.
+        command: The program: a name in PATH, or a path.
+        base_url: The server's address, up to and including `/v1`.
+        model: The server's name of the model.
         key: The server's key; may be empty.
-        timeout_seconds: Time for one question, which the program keeps to itself.
-        grace_seconds: How much later it is ended if it does not.
+        timeout_seconds: Time limit for one question, which the program enforces itself.
+        grace_seconds: Time after that limit until the program is killed.
     """
 
     def __init__(
@@ -74,7 +75,7 @@ class QwenCommand:
 
     @property
     def name(self) -> str:
-        """Return the name of the model and what it is asked through."""
+        """Return the name of the model, followed by the program."""
         return f"{self._model} (qwen command line)"
 
     def propose(self, question: LlmQuestion) -> LlmProposal:
@@ -83,47 +84,50 @@ class QwenCommand:
         Raises:
             Failure: `llm-answer`, `child-failed` or `child-timeout`.
         """
-        prompt = build_prompt(question)
-        status, output, errors = self._run(prompt)
+        status, output, errors = self._run(build_prompt(question))
         if status == _BUDGET_EXCEEDED:
-            raise Failure("child-timeout", "The qwen command line used up its time or its turns.", hint=_LONGER)
-        answer = _parse_result(output)
-        if answer is None or answer.is_error or status != 0:
-            said = (answer.result if answer else None) or errors.decode("utf-8", "replace")
-            raise Failure("child-failed", f"The qwen command line ended with status {status}: {self._shown(said)}.")
-        if answer.structured_result is not None:
-            return parse_proposal(json.dumps(answer.structured_result), results=len(question.results))
-        return parse_proposal(answer.result or "", results=len(question.results))
+            message = "The qwen command line reached its limit of time or turns."
+            raise Failure("child-timeout", message, hint=_TIMEOUT_HINT)
+        result = _parse_result(output)
+        if result is None or result.is_error or status != 0:
+            reason = result.result if result is not None else None
+            raise self._build_failure(status, reason or errors.decode("utf-8", "replace"))
+        answer = result.result or ""
+        if result.structured_result is not None:
+            answer = json.dumps(result.structured_result)
+        return parse_proposal(answer, results=len(question.results))
 
     def _run(self, prompt: LlmPrompt) -> tuple[int, bytes, bytes]:
-        with tempfile.TemporaryDirectory(prefix="comfywatchman-qwen-", ignore_cleanup_errors=True) as private:
-            empty = Path(private, "empty")
-            empty.mkdir()
-            with self._started(prompt, private, empty) as child:
+        """Run the program, and return its exit status, output and error output."""
+        with tempfile.TemporaryDirectory(prefix="comfywatchman-qwen-", ignore_cleanup_errors=True) as home:
+            working_folder = Path(home, "empty")
+            working_folder.mkdir()
+            with self._start(prompt, home, working_folder) as child:
                 status = child.wait(self._timeout_seconds + self._grace_seconds)
                 if status is None:
                     message = f"The qwen command line did not end within {self._timeout_seconds:g} seconds."
-                    raise Failure("child-timeout", message, hint=_LONGER)
-                output = child.output_tail(max_bytes=_MOST_OUTPUT + 1)
-                if len(output) > _MOST_OUTPUT:
-                    raise Failure("llm-answer", f"The qwen command line printed more than {format_size(_MOST_OUTPUT)}.")
+                    raise Failure("child-timeout", message, hint=_TIMEOUT_HINT)
+                output = child.output_tail(max_bytes=_MAX_OUTPUT_BYTES + 1)
+                if len(output) > _MAX_OUTPUT_BYTES:
+                    limit = format_size(_MAX_OUTPUT_BYTES)
+                    raise Failure("llm-answer", f"The qwen command line printed more than {limit}.")
                 return status, output, child.errors_tail()
 
-    def _started(self, prompt: LlmPrompt, private: str, empty: Path) -> ChildProcess:
+    def _start(self, prompt: LlmPrompt, home: str, working_folder: Path) -> ChildProcess:
         variables = {
-            "HOME": private,
-            "TMPDIR": private,
-            "XDG_RUNTIME_DIR": private,
+            "HOME": home,
+            "TMPDIR": home,
+            "XDG_RUNTIME_DIR": home,
             "OPENAI_API_KEY": self._key or "none",
             "NO_COLOR": "1",
         }
         try:
-            return ChildProcess(self._arguments(prompt), extra_environment=variables, folder=empty)
+            return ChildProcess(self._build_arguments(prompt), extra_environment=variables, folder=working_folder)
         except Failure as failure:
-            failure.hint = "Install the qwen command line, or name it in [llm] command."
+            failure.hint = "Install the qwen command line, or set [llm] command to its path."
             raise
 
-    def _arguments(self, prompt: LlmPrompt) -> list[str]:
+    def _build_arguments(self, prompt: LlmPrompt) -> list[str]:
         return [
             self._command,
             "--bare",
@@ -135,33 +139,40 @@ class QwenCommand:
             *("--output-format", "json"),
             *("--json-schema", json.dumps(SCHEMA)),
             *("--max-wall-time", f"{max(1, int(self._timeout_seconds))}s"),
-            # The answer itself, which is delivered like a tool's call, is not counted.
+            # The answer itself, which is delivered like a tool call, does not count.
             *("--max-tool-calls", "0"),
-            *("--max-session-turns", str(_MOST_TURNS)),
+            *("--max-session-turns", str(_MAX_TURNS)),
             *("--system-prompt", prompt.system),
             prompt.user,
         ]
 
-    def _shown(self, said: str) -> str:
-        text = said.replace(self._key, "…") if self._key else said
-        return to_plain_text(text, 200) or "no reason given"
+    def _build_failure(self, status: int, reason: str) -> Failure:
+        if self._key:
+            reason = reason.replace(self._key, "…")
+        shown = to_plain_text(reason, _MAX_REASON_CHARS) or "no reason given"
+        return Failure("child-failed", f"The qwen command line failed with status {status}: {shown}.")
 
 
 def _parse_result(output: bytes) -> _QwenResult | None:
-    """Return what the program printed: the last result of its list of events, or its single object."""
+    """Return the last result in the program's output, which is a list of events or a single object."""
     try:
         printed = msgspec.json.decode(output)
     except (msgspec.MsgspecError, RecursionError):
         return None
-    events = printed if isinstance(printed, list) else [printed]
-    results = [
-        event
-        for event in events
-        if isinstance(event, dict)
-        and (event.get("type") == "result" or not isinstance(printed, list))
-        and ("result" in event or "structured_result" in event)
-    ]
+    result: dict[str, object] | None = None
+    if isinstance(printed, list):
+        for event in printed:
+            if isinstance(event, dict) and event.get("type") == "result" and _has_result(event):
+                result = event
+    elif isinstance(printed, dict) and _has_result(printed):
+        result = printed
+    if result is None:
+        return None
     try:
-        return msgspec.convert(results[-1], _QwenResult) if results else None
+        return msgspec.convert(result, _QwenResult)
     except msgspec.ValidationError:
         return None
+
+
+def _has_result(event: dict[str, object]) -> bool:
+    return "result" in event or "structured_result" in event

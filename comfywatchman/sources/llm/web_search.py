@@ -1,4 +1,4 @@
-"""Web search, when one is configured: addresses of pages on model sites, never a fact about a file."""
+"""Web search, when configured: URLs of pages on model sites, never a fact about a file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from comfywatchman.sources.site_responses import OK, build_api_failure
 
 SITES: Final = ("huggingface.co", "civitai.com")
 TAVILY_URL: Final = "https://api.tavily.com"
-_MOST_HITS: Final = 10
+_MAX_HITS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
 class WebHit:
-    """One page that a search named; every field was written by strangers.
+    """One page in the search results; every field was written by strangers.
 
     Attributes:
-        url: Its address.
+        url: Its URL.
         title: Its title.
-        text: A piece of it.
+        text: An excerpt.
     """
 
     url: str
@@ -34,7 +34,7 @@ class WebHit:
 
 
 WebSearch = Callable[[str], tuple[WebHit, ...]]
-"""Searches the web for a text; raises `Failure` when the search engine gives no answer."""
+"""Searches the web for a text; raises `Failure` when the search engine fails."""
 
 
 class _WebResult(msgspec.Struct, frozen=True):
@@ -48,31 +48,31 @@ class _WebResponse(msgspec.Struct, frozen=True):
 
 
 def search_tavily(session: HttpSession, query: str, *, key: str, base_url: str = TAVILY_URL) -> tuple[WebHit, ...]:
-    """Ask Tavily (`POST /search`, form of its public reference) for pages on model sites.
+    """Search pages on model sites with Tavily (`POST /search` of its public API reference).
 
     Raises:
         Failure: As `comfywatchman.sources.site_responses.build_api_failure`, or `http-unreachable`, `http-body`.
     """
-    asked = {"query": query, "include_domains": list(SITES), "max_results": _MOST_HITS}
-    return _parse_hits(session.post_json(f"{base_url.rstrip('/')}/search", asked, token=key), "Tavily")
+    payload = {"query": query, "include_domains": list(SITES), "max_results": _MAX_HITS}
+    return _parse_hits(session.post_json(f"{base_url.rstrip('/')}/search", payload, token=key), "Tavily")
 
 
 def search_searxng(session: HttpSession, query: str, *, base_url: str) -> tuple[WebHit, ...]:
-    """Ask a SearXNG server, whose settings must allow `format=json`, for pages on model sites.
+    """Search pages on model sites with a SearXNG server, whose settings must allow `format=json`.
 
     Raises:
-        Failure: As `tavily`.
+        Failure: As `search_tavily`.
     """
     sites = " OR ".join(f"site:{site}" for site in SITES)
     parameters = urlencode({"q": f"{query} ({sites})", "format": "json", "safesearch": "0"})
     return _parse_hits(session.get(f"{base_url.rstrip('/')}/search?{parameters}", redirects="none"), "SearXNG")
 
 
-def _parse_hits(answer: HttpResponse, site: str) -> tuple[WebHit, ...]:
-    if answer.status != OK:
-        raise build_api_failure(answer, site)
+def _parse_hits(response: HttpResponse, site: str) -> tuple[WebHit, ...]:
+    if response.status != OK:
+        raise build_api_failure(response, site)
     try:
-        found = msgspec.convert(answer.parse_json(), _WebResponse)
+        content = msgspec.convert(response.parse_json(), _WebResponse)
     except msgspec.ValidationError as error:
-        raise Failure("http-body", f"{site} answered with something else than search results.") from error
-    return tuple(WebHit(one.url, one.title or "", one.content or "") for one in found.results[:_MOST_HITS])
+        raise Failure("http-body", f"{site} did not respond with search results.") from error
+    return tuple(WebHit(hit.url, hit.title or "", hit.content or "") for hit in content.results[:_MAX_HITS])

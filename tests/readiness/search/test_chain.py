@@ -407,7 +407,7 @@ def test_a_doubt_is_not_taken_back_by_an_error(database: Database, days: int, *,
             answer = one(search, refresh=refresh)
         assert answer.status is SearchStatus.UNCERTAIN
         assert answer.candidates == first.candidates
-        assert any("asked too often" in line for line in answer.evidence)
+        assert any("limits the number of requests" in line for line in answer.evidence)
         with made.search(database=database) as search:
             assert asked_again(made, search, refresh=refresh) > 0
 

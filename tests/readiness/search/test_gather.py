@@ -189,7 +189,7 @@ def test_trouble_with_one_hub_hides_no_answer_of_the_other(hub_servers: HubServe
     assert hub_servers.verify(*claims).status is SearchStatus.FOUND
     result = hub_servers.verify(claims[0])
     assert result.status is SearchStatus.ERROR
-    assert "too often" in result.evidence[0]
+    assert "limits the number of requests" in result.evidence[0]
 
 
 def test_no_more_proposals_are_looked_into_than_the_bound(hub_servers: HubServers) -> None:

@@ -113,7 +113,7 @@ def test_trouble_with_a_model_hides_neither_the_picture_nor_other_models(made: S
     found = look(made)
     assert found.picture is not None
     assert [one.state for one in found.picture.models] == [Presence.UNKNOWN] * 3
-    assert any("too often" in problem for problem in found.problems)
+    assert any("limits the number of requests" in problem for problem in found.problems)
 
 
 def test_a_picture_that_names_too_many_models_is_cut_short(made: SearchServers) -> None:

@@ -131,11 +131,11 @@ def test_a_model_or_version_is_read_by_its_id(session: HttpSession, server: Civi
     model = model_json("Thing", [version], type="Checkpoint")
     server.models = [model]
     civitai = client(session, server)
-    found = civitai.model(model["id"])
+    found = civitai.fetch_model(model["id"])
     assert found is not None
     assert found[1].versions[0].model_type == "Checkpoint"
     assert found[1].versions[0].model_id == model["id"]
-    one = civitai.version(version["id"])
+    one = civitai.fetch_version(version["id"])
     assert one is not None
     assert (one[1].model_id, one[1].base_model, one[1].files[0].name) == (model["id"], "Flux.1 D", "x_name.safetensors")
     assert one[1].files[0].sha256 == sha256_of("x_name.safetensors").lower()
@@ -144,8 +144,8 @@ def test_a_model_or_version_is_read_by_its_id(session: HttpSession, server: Civi
 def test_what_both_addresses_deny_is_no_error(session: HttpSession, server: CivitaiServer) -> None:
     with CivitaiServer() as red:
         civitai = client(session, server, fallback=red)
-        assert civitai.model(1) is None
-        assert civitai.version(1) is None
+        assert civitai.fetch_model(1) is None
+        assert civitai.fetch_version(1) is None
         assert civitai.find_by_hash("A" * 64) is None
         assert len(red.asked) == len(server.asked) == 3
 
@@ -153,11 +153,11 @@ def test_what_both_addresses_deny_is_no_error(session: HttpSession, server: Civi
 def test_unknown_never_becomes_not_found(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/models/1"] = Reply(b'{"error": "Model not found"}', 404)
     server.pages["/api/v1/models/2"] = Reply(b"<html>404</html>", 404)
-    assert client(session, server).model(1) is None
-    assert failure_of(client(session, server).model, 2).code == "http-status"
+    assert client(session, server).fetch_model(1) is None
+    assert failure_of(client(session, server).fetch_model, 2).code == "http-status"
     with LocalServer() as red:
         red.pages["/api/v1/models/1"] = Reply(b"<html>", 502)
-        assert failure_of(client(session, server, fallback=red).model, 1).code == "source-unavailable"
+        assert failure_of(client(session, server, fallback=red).fetch_model, 1).code == "source-unavailable"
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_refusals_are_told_apart(session: HttpSession, server: CivitaiServer, st
     body = json.dumps({"error": "No", "message": "because\nof this"}).encode()
     server.pages["/api/v1/models/1"] = server.pages["/api/v1/models"] = Reply(body, status, {"Retry-After": "30"})
     civitai = client(session, server)
-    for failure in (failure_of(civitai.model, 1), failure_of(civitai.find_by_file_name, "abcdef_x1.safetensors")):
+    for failure in (failure_of(civitai.fetch_model, 1), failure_of(civitai.find_by_file_name, "abcdef_x1.safetensors")):
         assert failure.code == code
         assert code == "http-status" or "because of this" in failure.message
         assert TOKEN not in str(failure)
@@ -191,11 +191,11 @@ def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
     with CivitaiServer([model_json("Thing", [], id=1)]) as red:
         civitai = client(session, server, fallback=red)
         if asked_too:
-            found = civitai.model(1)
+            found = civitai.fetch_model(1)
             assert found is not None
             assert found[0] == red.url
         else:
-            failure_of(civitai.model, 1)
+            failure_of(civitai.fetch_model, 1)
         assert len(red.asked) == asked_too
 
 
@@ -205,7 +205,7 @@ def test_a_search_answer_of_another_form_is_no_empty_result(
 ) -> None:
     server.pages["/api/v1/models"] = server.pages["/api/v1/models/1"] = Reply(body)
     assert failure_of(client(session, server).search, "abc").code == "http-body"
-    assert failure_of(client(session, server).model, 1).code == "http-body"
+    assert failure_of(client(session, server).fetch_model, 1).code == "http-body"
 
 
 def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: HttpSession, server: CivitaiServer) -> None:
@@ -281,7 +281,7 @@ def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: HttpS
 def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: HttpSession, server: CivitaiServer) -> None:
     with LocalServer({"/stolen": Reply(b"{}")}) as other:
         server.pages["/api/v1/models/1"] = Reply(status=302, headers={"Location": f"{other.url}/stolen"})
-        assert failure_of(client(session, server).model, 1).code == "http-status"
+        assert failure_of(client(session, server).fetch_model, 1).code == "http-status"
         assert other.asked == []
     assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
     assert TOKEN not in server.asked[0].path

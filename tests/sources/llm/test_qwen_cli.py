@@ -102,7 +102,7 @@ def test_it_runs_without_tools_in_an_empty_folder_with_a_home_of_its_own(
 def test_a_budget_used_up_is_said_so(tmp_path: Path) -> None:
     failure = failure_of(stand_in(tmp_path, "sys.exit(55)"))
     assert failure.code == "child-timeout"
-    assert "used up" in failure.message
+    assert "limit of time or turns" in failure.message
 
 
 def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.sources.llm.ranking import (
-    LONGEST_ANSWER,
-    MOST_RESULTS,
+    MAX_ANSWER_CHARS,
+    MAX_RESULTS,
     SCHEMA,
     LlmPick,
     LlmProposal,
@@ -60,7 +60,7 @@ def test_an_answer_is_read_however_it_is_wrapped(text: str) -> None:
         "{" * 60_000,
         "[" * 60_000,
         '{"picks": [' + "[" * 5000 + "]" * 5000 + "]",
-        "x" * (LONGEST_ANSWER + 1),
+        "x" * (MAX_ANSWER_CHARS + 1),
     ],
     ids=[
         "empty",
@@ -122,7 +122,7 @@ def test_whatever_is_said_comes_out_bounded_or_as_a_failure(parts: list[str]) ->
 
 
 def test_results_that_the_prompt_did_not_hold_cannot_be_picked() -> None:
-    assert parse_proposal(picks(MOST_RESULTS + 1), results=1000).picks == ()
+    assert parse_proposal(picks(MAX_RESULTS + 1), results=1000).picks == ()
 
 
 def test_reasons_and_queries_are_plain_and_bounded() -> None:
@@ -157,8 +157,8 @@ def test_what_strangers_wrote_stands_in_the_prompt_as_quoted_and_bounded_text() 
     asked = json.loads(prompt.user)
     assert asked["file"] == "a.safetensors"
     assert asked["folder"] == "unknown"
-    assert len(asked["results"]) == MOST_RESULTS
-    assert [one["id"] for one in asked["results"]] == list(range(1, MOST_RESULTS + 1))
+    assert len(asked["results"]) == MAX_RESULTS
+    assert [one["id"] for one in asked["results"]] == list(range(1, MAX_RESULTS + 1))
     assert prompt.user.isprintable()
     assert len(prompt.system) + len(prompt.user) < 25_000
 
