@@ -1,4 +1,4 @@
-"""Node classes and model inputs of a pack, read from its source; nothing of it is imported or run."""
+"""Read the node classes and model inputs that a pack defines from its source; nothing is imported or run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import gc
 import os
 import re
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -41,6 +41,8 @@ _NODE_NAMES_PATTERN: Final = re.compile(rb"NODE_CLASS_MAPPINGS|comfy_entrypoint"
 _COMFYUI_NAMES: Final = frozenset(
     {"nodes", "folder_paths", "comfy", "comfy_api", "comfy_extras", "server", "execution"}
 )
+"""Modules of ComfyUI: an absolute import of them never means a file of the pack."""
+
 _CORE_FOLDERS: Final = ("comfy_extras", "comfy_api_nodes")
 _MAX_PROBLEMS: Final = 20
 _MAX_HELD_BYTES: Final = 1 << 20
@@ -48,16 +50,16 @@ _MAX_HELD_BYTES: Final = 1 << 20
 
 @dataclass(slots=True)
 class NodeDefinitions:
-    """What a pack's source says about its nodes.
+    """The nodes that a pack defines, as far as its source shows.
 
     Attributes:
-        classes: Names it surely maps, if it can be imported; none when its source shows that it cannot.
-        possible_classes: Names it maps only under a condition that reading cannot decide.
+        classes: Names that it certainly maps; none if its source shows that it cannot be imported.
+        possible_classes: Names that it maps under a condition that static analysis cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
-        own_checks: Those of the classes that check some input by themselves, or may.
-        complete: `classes` and `possible_classes` are all there are; False when names are computed.
-        problems: Files that could not be read, in words.
+        own_checks: Those of the classes that check some input by a function of their own, or may.
+        complete: Whether there are no further classes; False when names are computed.
+        problems: Files that could not be read, for people.
     """
 
     classes: set[str] = field(default_factory=set)
@@ -70,21 +72,21 @@ class NodeDefinitions:
 
 
 def read_pack_definitions(root: Path, sources: Iterable[str], *, label: str) -> NodeDefinitions:
-    """Read the source of one pack.
+    """Read the source of a pack.
 
     Args:
         root: The pack's folder, or the one file of a one-file pack.
         sources: Paths of its Python files, relative to the folder.
-        label: How the pack is named in the evidence of its inputs.
+        label: The pack's name in the evidence of its inputs.
     """
     if os.path.isfile(root):
         tree = SourceTree(root.parent, frozenset())
         tree.add_file((), root)
-        return _read_definitions(tree, [()], [], label)
+        return _read_pack(tree, [], label)
     names = sorted(name for name in sources if name.endswith(".py"))
-    tops = {name.partition("/")[0].removesuffix(".py") for name in names}
-    tree = SourceTree(root, frozenset(tops - _COMFYUI_NAMES - sys.stdlib_module_names))
-    return _read_definitions(tree, [()], names, label)
+    top_names = {name.partition("/")[0].removesuffix(".py") for name in names}
+    tree = SourceTree(root, frozenset(top_names - _COMFYUI_NAMES - sys.stdlib_module_names))
+    return _read_pack(tree, names, label)
 
 
 def list_core_files(comfyui_root: Path) -> list[Path]:
@@ -92,48 +94,59 @@ def list_core_files(comfyui_root: Path) -> list[Path]:
     nodes = comfyui_root / "nodes.py"
     if not os.path.isfile(nodes):
         return []
-    return [nodes, *(path for folder in _CORE_FOLDERS for path in sorted((comfyui_root / folder).glob("nodes_*.py")))]
+    files = [nodes]
+    for folder in _CORE_FOLDERS:
+        files.extend(sorted((comfyui_root / folder).glob("nodes_*.py")))
+    return files
 
 
 def read_core_definitions(comfyui_root: Path) -> NodeDefinitions:
     """Read the classes of ComfyUI itself: `nodes.py`, `comfy_extras` and `comfy_api_nodes`."""
     tree = SourceTree(comfyui_root, frozenset({"nodes", "comfy_extras"}))
+    nodes = ("nodes",)
     roots = [path.relative_to(comfyui_root).with_suffix("").parts for path in list_core_files(comfyui_root)]
-    return _read_definitions(tree, roots or [("nodes",)], [], "ComfyUI", keep=frozenset({("nodes",)}))
+    reader = _DefinitionReader(tree, "ComfyUI")
+    with _closing(tree):
+        for root in roots or [nodes]:
+            reader.read_root(root)
+            # Each file stands alone but for `nodes.py`, from which the others import.
+            tree.forget({nodes})
+    return _finish(reader.definitions, tree)
 
 
-def _read_definitions(
-    tree: SourceTree,
-    roots: list[tuple[str, ...]],
-    sources: list[str],
-    label: str,
-    *,
-    keep: Collection[tuple[str, ...]] | None = None,
-) -> NodeDefinitions:
-    specs = NodeDefinitions(problems=tree.problems)
-    reader = AbstractInterpreter(tree)
-    fails = False
+def _read_pack(tree: SourceTree, sources: list[str], label: str) -> NodeDefinitions:
+    reader = _DefinitionReader(tree, label)
+    definitions = reader.definitions
+    is_broken = False
+    with _closing(tree):
+        reader.read_root(())
+        is_broken = cannot_be_imported(tree)
+        if not definitions.complete:
+            reader.read_loose_modules(sources)
+    if is_broken:
+        definitions.possible_classes |= definitions.classes
+        definitions.classes.clear()
+        tree.problems.append("its own source shows that it cannot be imported")
+    return _finish(definitions, tree)
+
+
+def _finish(definitions: NodeDefinitions, tree: SourceTree) -> NodeDefinitions:
+    definitions.complete = definitions.complete and not tree.problems
+    definitions.possible_classes -= definitions.classes
+    definitions.problems = tree.problems[:_MAX_PROBLEMS]
+    return definitions
+
+
+@contextlib.contextmanager
+def _closing(tree: SourceTree) -> Iterator[None]:
+    """Report a source that is nested too deep, and free all syntax trees at the end."""
     try:
         with _pause_garbage_collection():
-            for root in roots:
-                _read_root(tree, root, reader, specs, label)
-                if keep is not None:
-                    tree.forget(keep)
-            fails = keep is None and cannot_be_imported(tree)
-            if not specs.complete:
-                _read_loose_modules(tree, reader, specs, label, sources)
+            yield
     except RecursionError:
         tree.problems.append("the source is nested too deep to be read in full")
     finally:
         tree.forget(())
-    if fails:
-        specs.possible_classes |= specs.classes
-        specs.classes.clear()
-        tree.problems.append("its own source shows that it cannot be imported")
-    specs.complete = specs.complete and not tree.problems
-    specs.possible_classes -= specs.classes
-    del tree.problems[_MAX_PROBLEMS:]
-    return specs
 
 
 @contextlib.contextmanager
@@ -148,100 +161,122 @@ def _pause_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read_root(
-    tree: SourceTree, root: tuple[str, ...], reader: AbstractInterpreter, specs: NodeDefinitions, label: str
-) -> None:
-    module = tree.module(root)
-    if module is None:
-        specs.complete = False
-    else:
-        _read_module(module, reader, specs, label)
+class _DefinitionReader:
+    """Reads modules of a pack and collects the nodes that they define.
 
+    Args:
+        tree: The pack's source.
+        label: The pack's name in the evidence of its inputs.
+    """
 
-def _read_module(module: SourceModule, reader: AbstractInterpreter, specs: NodeDefinitions, label: str) -> None:
-    names = reader.run(module).names
-    _force_calls(module, reader)
-    if _MAPPINGS_NAME in names:
-        _read_mappings(reader.force(module.scope, _MAPPINGS_NAME), reader, specs, label)
-    if _ENTRYPOINT_NAME in names:
-        _read_entrypoint(reader.force(module.scope, _ENTRYPOINT_NAME), reader, specs, label)
+    def __init__(self, tree: SourceTree, label: str) -> None:
+        self._tree = tree
+        self._interpreter = AbstractInterpreter(tree)
+        self._evidence = f"source of {label}"
+        self.definitions = NodeDefinitions()
 
-
-def _force_calls(module: SourceModule, reader: AbstractInterpreter) -> None:
-    """Follow waiting calls of the pack's own functions: what they put into the mapping counts, not what they give."""
-    names = module.scope.names
-    for name, value in list(names.items()):
-        if isinstance(value, DeferredValue) and isinstance(value.expression, ast.Call):
-            function = value.expression.func
-            own = names.get(function.id) if isinstance(function, ast.Name) else None
-            if isinstance(own, FuncRef | DeferredImport):
-                reader.force(module.scope, name)
-
-
-def _read_mappings(mappings: Value, reader: AbstractInterpreter, specs: NodeDefinitions, label: str) -> None:
-    if not isinstance(mappings, AbstractDict):
-        specs.complete = False
-        return
-    specs.complete = specs.complete and not mappings.is_open
-    for name, value in mappings.entries.items():
-        if isinstance(name, str):
-            _add_class(name, value, reader, specs, label=label, is_doubtful=name in mappings.doubtful)
-
-
-def _add_class(
-    name: str, value: Value, reader: AbstractInterpreter, specs: NodeDefinitions, *, label: str, is_doubtful: bool
-) -> None:
-    is_new = name not in specs.classes and name not in specs.possible_classes
-    (specs.possible_classes if is_doubtful else specs.classes).add(name)
-    if not isinstance(value, ClassRef) or has_input_checks(value, reader):
-        specs.own_checks.add(name)
-    if is_new and isinstance(value, ClassRef):
-        schema = _read_schema(value, reader)
-        found = read_inputs(name, value, schema, reader, f"source of {label}")
-        specs.loader_inputs.extend(found.models)
-        specs.file_inputs.extend(found.files)
-
-
-def _read_schema(owner: ClassRef, reader: AbstractInterpreter) -> NodeSchema | None:
-    function = reader.get_attribute(owner, "define_schema")
-    if not isinstance(function, FuncRef):
-        return None
-    schema = reader.call(function, [] if function.is_bound else [owner], {})
-    return schema if isinstance(schema, NodeSchema) else None
-
-
-def _read_entrypoint(entry: Value, reader: AbstractInterpreter, specs: NodeDefinitions, label: str) -> None:
-    extension = reader.call(entry, [], {}) if isinstance(entry, FuncRef) else UNKNOWN
-    listing = reader.get_attribute(extension, "get_node_list") if isinstance(extension, ClassInstance) else UNKNOWN
-    classes = reader.call(listing, [], {}) if isinstance(listing, FuncRef) else UNKNOWN
-    if not isinstance(classes, AbstractList):
-        specs.complete = False
-        return
-    specs.complete = specs.complete and not classes.is_open
-    seen: set[str] = set()
-    for value in classes.values:
-        schema = _read_schema(value, reader) if isinstance(value, ClassRef) else None
-        if schema is None or not isinstance(schema.node_id, str) or schema.node_id in seen:
-            specs.complete = False
+    def read_root(self, parts: tuple[str, ...]) -> None:
+        """Read a module that ComfyUI itself imports."""
+        module = self._tree.get_module(parts)
+        if module is None:
+            self.definitions.complete = False
         else:
-            seen.add(schema.node_id)
-            _add_class(schema.node_id, value, reader, specs, label=label, is_doubtful=False)
+            self._read_module(module)
 
+    def read_loose_modules(self, sources: list[str]) -> None:
+        """Read the mappings of files that the pack loads in a way that static analysis cannot follow."""
+        followed = {parts for parts, module in self._tree.modules.items() if module is not None and module.has_run}
+        for source in sources:
+            parts = tuple(source.removesuffix(".py").removesuffix("/__init__").split("/"))
+            path = self._tree.root / source
+            if parts == ("__init__",) or parts in followed or not _mentions_nodes(path):
+                continue
+            if self._tree.held_bytes > _MAX_HELD_BYTES:
+                self._tree.forget(())
+            # Its folder may have no name that Python could import; then only its path leads to it.
+            module = self._tree.get_module(parts) or self._tree.add_file(parts, path)
+            if module is not None:
+                self._read_module(module)
 
-def _read_loose_modules(
-    tree: SourceTree, reader: AbstractInterpreter, specs: NodeDefinitions, label: str, sources: list[str]
-) -> None:
-    """Read the mappings of files that the pack loads in a way reading cannot follow."""
-    followed = {parts for parts, module in tree.modules.items() if module is not None and module.has_run}
-    for name in sources:
-        parts = tuple(name.removesuffix(".py").removesuffix("/__init__").split("/"))
-        if parts == ("__init__",) or parts in followed or not _mentions_nodes(tree.root / name):
-            continue
-        if tree.held_bytes > _MAX_HELD_BYTES:
-            tree.forget(())
-        module = tree.module(parts) or tree.add_file(parts, tree.root / name)
-        if module is not None:
-            _read_module(module, reader, specs, label)
+    def _read_module(self, module: SourceModule) -> None:
+        names = self._interpreter.run(module).names
+        self._force_calls(module)
+        if _MAPPINGS_NAME in names:
+            self._read_mappings(self._interpreter.force(module.scope, _MAPPINGS_NAME))
+        if _ENTRYPOINT_NAME in names:
+            self._read_entrypoint(self._interpreter.force(module.scope, _ENTRYPOINT_NAME))
+
+    def _force_calls(self, module: SourceModule) -> None:
+        """Evaluate deferred calls of the pack's own functions, since they may add to the mapping."""
+        names = module.scope.names
+        for name, value in list(names.items()):
+            if not isinstance(value, DeferredValue) or not isinstance(value.expression, ast.Call):
+                continue
+            function = value.expression.func
+            if isinstance(function, ast.Name) and isinstance(names.get(function.id), FuncRef | DeferredImport):
+                self._interpreter.force(module.scope, name)
+
+    def _read_mappings(self, mappings: Value) -> None:
+        if not isinstance(mappings, AbstractDict):
+            self.definitions.complete = False
+            return
+        if mappings.is_open:
+            self.definitions.complete = False
+        for name, value in mappings.entries.items():
+            if isinstance(name, str):
+                self._add_class(name, value, is_certain=name not in mappings.possible_keys)
+
+    def _read_entrypoint(self, entrypoint: Value) -> None:
+        """Read a V3 extension: `comfy_entrypoint()` returns an object whose `get_node_list()` returns the classes."""
+        extension = self._call(entrypoint)
+        listing = UNKNOWN
+        if isinstance(extension, ClassInstance):
+            listing = self._interpreter.get_attribute(extension, "get_node_list")
+        classes = self._call(listing)
+        if not isinstance(classes, AbstractList):
+            self.definitions.complete = False
+            return
+        if classes.is_open:
+            self.definitions.complete = False
+        seen: set[str] = set()
+        for value in classes.values:
+            schema = self._read_schema(value) if isinstance(value, ClassRef) else None
+            node_id = schema.node_id if schema is not None else UNKNOWN
+            # A second node with the same id means that the id was not understood: ComfyUI would refuse it.
+            if not isinstance(node_id, str) or node_id in seen:
+                self.definitions.complete = False
+                continue
+            seen.add(node_id)
+            self._add_class(node_id, value, is_certain=True)
+
+    def _call(self, function: Value) -> Value:
+        if not isinstance(function, FuncRef):
+            return UNKNOWN
+        return self._interpreter.call(function, [], {})
+
+    def _read_schema(self, node_class: ClassRef) -> NodeSchema | None:
+        function = self._interpreter.get_attribute(node_class, "define_schema")
+        if not isinstance(function, FuncRef):
+            return None
+        schema = self._interpreter.call(function, [] if function.is_bound else [node_class], {})
+        return schema if isinstance(schema, NodeSchema) else None
+
+    def _add_class(self, name: str, value: Value, *, is_certain: bool) -> None:
+        definitions = self.definitions
+        is_new = name not in definitions.classes and name not in definitions.possible_classes
+        if is_certain:
+            definitions.classes.add(name)
+        else:
+            definitions.possible_classes.add(name)
+        if not isinstance(value, ClassRef):
+            definitions.own_checks.add(name)
+            return
+        if has_input_checks(value, self._interpreter):
+            definitions.own_checks.add(name)
+        if is_new:
+            inputs = read_inputs(name, value, self._read_schema(value), self._interpreter, self._evidence)
+            definitions.loader_inputs.extend(inputs.models)
+            definitions.file_inputs.extend(inputs.files)
 
 
 def _mentions_nodes(path: Path) -> bool:

@@ -12,7 +12,7 @@ from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, NO_FILE_CHOICES, FileInput
 from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
 from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, read_rules
-from comfywatchman.comfyui.static_analysis.inputs import get_upload_kind, widget_width
+from comfywatchman.comfyui.static_analysis.widgets import get_upload_kind, widget_width
 
 _COMBOS: Final = frozenset({"COMBO", "COMBO_MULTI"})
 

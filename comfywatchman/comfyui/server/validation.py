@@ -16,7 +16,7 @@ import msgspec
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS
 from comfywatchman.comfyui.packs.core_classes import parse_version
 from comfywatchman.comfyui.server.active_nodes import WiredNode
-from comfywatchman.comfyui.static_analysis.inputs import is_socket, widget_width
+from comfywatchman.comfyui.static_analysis.widgets import is_socket, widget_width
 
 _CORE_MODULES: Final = ("nodes", "comfy_extras", "comfy_api_nodes")
 _DYNAMIC_OPTIONS: Final = ("remote", "multi_select", "multiselect", "dynamic")

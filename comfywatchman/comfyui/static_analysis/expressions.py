@@ -1,4 +1,4 @@
-"""Expressions of a node pack's source, read for what they stand for without running them."""
+"""Evaluate expressions of a node pack's source to abstract values, without running them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from comfywatchman.comfyui.static_analysis.values import (
 )
 
 MAX_STEPS: Final = 300_000
-"""Expressions and statements read for one pack; what is left after them stays unknown (about a second)."""
+"""Expressions and statements that are evaluated for one pack (about a second); everything after them is unknown."""
 
 MAX_DEPTH: Final = 120
 """Nested expressions, calls and imports that are followed."""
@@ -40,20 +40,19 @@ _BUILTINS: Final = frozenset(
     | {"len", "print", "isinstance", "hasattr", "getattr", "setattr", "type", "id", "str", "repr", "bool", "max", "min"}
     | {"super", "globals", "locals", "vars", "dir"}
 )
-
-
 _SCHEMA_PARTS: Final = frozenset({"node_id", "inputs"})
+_PROPERTY_DECORATORS: Final = frozenset({"property", "cached_property", "classproperty"})
 
 
 class ExpressionEvaluator(ABC):
-    """Reads expressions; statements, and calls of the pack's own functions, come from the subclass.
+    """Evaluates expressions; a subclass adds statements and calls of the pack's own functions.
 
     Args:
         tree: The pack's source.
     """
 
     visitors: ClassVar[Mapping[type[ast.AST], Callable[..., Value]]]
-    """How each kind of expression is read."""
+    """The function that evaluates each type of expression."""
 
     def __init__(self, tree: SourceTree) -> None:
         self.tree = tree
@@ -63,7 +62,7 @@ class ExpressionEvaluator(ABC):
 
     @abstractmethod
     def run(self, module: SourceModule) -> NameScope:
-        """Return a module's names, its statements read once."""
+        """Execute a module's statements once, and return its names."""
 
     @abstractmethod
     def read_class_body(self, owner: ClassRef) -> NameScope:
@@ -71,80 +70,87 @@ class ExpressionEvaluator(ABC):
 
     @abstractmethod
     def call_function(self, function: FuncRef, arguments: list[Value], keywords: dict[str, Value]) -> Value:
-        """Return what a function of the pack gives."""
+        """Return the result of a function of the pack."""
 
     @property
-    def certain(self) -> bool:
-        """Say whether no undecided branch surrounds what is being read."""
+    def is_certain(self) -> bool:
+        """Whether the current statement certainly runs: no undecided branch surrounds it."""
         return self.undecided_depth == 0
 
     def evaluate(self, node: ast.expr | None, scope: NameScope) -> Value:
-        """Return what an expression stands for; UNKNOWN when reading cannot tell or the allowance is used up."""
-        reading = None if node is None else self.visitors.get(type(node))
-        if reading is None or self.steps_left <= 0 or self.depth >= MAX_DEPTH:
+        """Return the value of an expression; UNKNOWN if it cannot be decided or the steps are used up."""
+        visit = None if node is None else self.visitors.get(type(node))
+        if visit is None or self.steps_left <= 0 or self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.steps_left -= 1
         self.depth += 1
         try:
-            return reading(self, node, scope)
+            return visit(self, node, scope)
         finally:
             self.depth -= 1
 
     def look_up(self, name: str, scope: NameScope) -> Value:
-        """Return what a name stands for; class bodies are not seen from their functions, as in Python."""
-        place: NameScope | None = scope
-        while place is not None:
-            if name in place.names:
-                return self.force(place, name)
-            place = place.parent
+        """Return the value of a name in a scope or the scopes around it."""
+        current: NameScope | None = scope
+        while current is not None:
+            if name in current.names:
+                return self.force(current, name)
+            current = current.parent
         if name == "__name__":
             return scope.module.dotted
         if name == "__package__":
             return ".".join((ROOT_NAME, *scope.module.package))
-        return ExternalName(f"builtins.{name}") if name in _BUILTINS else UNKNOWN
+        if name in _BUILTINS:
+            return ExternalName(f"builtins.{name}")
+        return UNKNOWN
 
     def force(self, scope: NameScope, name: str) -> Value:
-        """Return a name's value, reading a deferred right side or following an import now."""
+        """Return a name's value, after evaluating it if it was deferred."""
         value = scope.names[name]
+        if not isinstance(value, DeferredValue | DeferredImport):
+            return value
+        # A name that depends on itself is unknown while it is evaluated.
+        scope.names[name] = UNKNOWN
         if isinstance(value, DeferredValue):
-            scope.names[name] = UNKNOWN
-            value = scope.names[name] = self.evaluate(value.expression, value.scope)
-        elif isinstance(value, DeferredImport):
-            scope.names[name] = UNKNOWN
-            value = scope.names[name] = self.get_module_name(value.module, value.name)
-        return value
+            forced = self.evaluate(value.expression, value.scope)
+        else:
+            forced = self.get_module_name(value.module, value.name)
+        scope.names[name] = forced
+        return forced
 
     def get_module_name(self, module: SourceModule, name: str) -> Value:
-        """Return a module's name: its own, else the submodule of that name."""
+        """Return a module's name; where it has none, the submodule of that name."""
         if self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.depth += 1
         try:
-            names = self.run(module)
-            value = self.force(names, name) if name in names.names else UNKNOWN
-            if value is not UNKNOWN:
+            scope = self.run(module)
+            value = self.force(scope, name) if name in scope.names else UNKNOWN
+            if value is not UNKNOWN or not module.is_package:
                 return value
-            below = self.tree.module((*module.parts, name)) if module.is_package else None
-            return ModuleRef(below) if below is not None else UNKNOWN
+            submodule = self.tree.get_module((*module.parts, name))
+            return UNKNOWN if submodule is None else ModuleRef(submodule)
         finally:
             self.depth -= 1
 
     def get_attribute(self, owner: Value, name: str) -> Value:
         """Return an attribute of a value."""
-        if isinstance(owner, ExternalName):
-            return ExternalName(f"{owner.name}.{name}")
-        if isinstance(owner, ModuleRef):
-            return self.get_module_name(owner.module, name)
-        if isinstance(owner, ClassRef):
-            return self._bind(self.get_class_attribute(owner, name), owner, is_object=False)
-        if isinstance(owner, ClassInstance):
-            return self._bind(self.get_class_attribute(owner.of, name), owner, is_object=True)
-        if isinstance(owner, AbstractList | AbstractDict | str):
-            return BoundMethod(owner, name)
-        return getattr(owner, name) if isinstance(owner, NodeSchema) and name in _SCHEMA_PARTS else UNKNOWN
+        match owner:
+            case ExternalName():
+                return ExternalName(f"{owner.name}.{name}")
+            case ModuleRef():
+                return self.get_module_name(owner.module, name)
+            case ClassRef() | ClassInstance():
+                owner_class = owner.of if isinstance(owner, ClassInstance) else owner
+                return self._bind(self.get_class_attribute(owner_class, name), owner)
+            case AbstractList() | AbstractDict() | str():
+                return BoundMethod(owner, name)
+            case NodeSchema() if name in _SCHEMA_PARTS:
+                return getattr(owner, name)
+        return UNKNOWN
 
     def get_class_attribute(self, owner: ClassRef, name: str) -> Value:
-        """Return what a class or its first base that has it says under a name; UNKNOWN when none does."""
+        """Return the attribute of a class or of the first base that has it, unbound."""
         if self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.depth += 1
@@ -159,86 +165,105 @@ class ExpressionEvaluator(ABC):
             self.depth -= 1
 
     def get_inherited(self, owner: ClassRef, name: str) -> Value:
-        """Return what the bases of a class say under a name."""
+        """Return the attribute of the first base of a class that has it."""
         for base in owner.node.bases:
-            found = self.evaluate(base, owner.scope)
-            value = self.get_class_attribute(found, name) if isinstance(found, ClassRef) else UNKNOWN
-            if value is not UNKNOWN:
-                return value
+            base_class = self.evaluate(base, owner.scope)
+            if isinstance(base_class, ClassRef):
+                value = self.get_class_attribute(base_class, name)
+                if value is not UNKNOWN:
+                    return value
         return UNKNOWN
 
-    def _bind(self, value: Value, owner: ClassRef | ClassInstance, *, is_object: bool) -> Value:
+    def _bind(self, value: Value, owner: ClassRef | ClassInstance) -> Value:
+        """Bind a method to its class or object, as its decorators ask for."""
         if not isinstance(value, FuncRef) or value.is_bound or isinstance(value.node, ast.Lambda):
             return value
-        marks = {mark.id for mark in value.node.decorator_list if isinstance(mark, ast.Name)}
-        if "staticmethod" in marks:
+        decorators = {mark.id for mark in value.node.decorator_list if isinstance(mark, ast.Name)}
+        if "staticmethod" in decorators:
             return value
-        if marks & {"property", "cached_property", "classproperty"}:
+        if not decorators.isdisjoint(_PROPERTY_DECORATORS):
             return self.call_function(FuncRef(value.scope, value.node, owner, is_bound=True), [], {})
-        if is_object or "classmethod" in marks:
-            first = owner.of if isinstance(owner, ClassInstance) and "classmethod" in marks else owner
-            return FuncRef(value.scope, value.node, first, is_bound=True)
+        if "classmethod" in decorators:
+            owner_class = owner.of if isinstance(owner, ClassInstance) else owner
+            return FuncRef(value.scope, value.node, owner_class, is_bound=True)
+        if isinstance(owner, ClassInstance):
+            return FuncRef(value.scope, value.node, owner, is_bound=True)
         return value
 
     def call(self, function: Value, arguments: list[Value], keywords: dict[str, Value]) -> Value:
-        """Return what calling a value gives."""
-        if isinstance(function, FuncRef):
-            return self.call_function(function, arguments, keywords)
-        if isinstance(function, ClassRef):
-            return ClassInstance(function)
-        if isinstance(function, BoundMethod):
-            return builtins.call_method(function, arguments, keywords, certain=self.certain)
-        if isinstance(function, ExternalName):
-            return builtins.call_external(function.name, arguments, keywords)
+        """Return the result of calling a value."""
+        match function:
+            case FuncRef():
+                return self.call_function(function, arguments, keywords)
+            case ClassRef():
+                return ClassInstance(function)
+            case BoundMethod():
+                return builtins.call_method(function, arguments, keywords, is_certain=self.is_certain)
+            case ExternalName():
+                return builtins.call_external(function.name, arguments, keywords)
         builtins.taint([*arguments, *keywords.values()])
         return UNKNOWN
 
     def import_module(self, name: Value, package: Value, scope: NameScope) -> Value:
-        """Return what `importlib.import_module` gives."""
+        """Return the module that `importlib.import_module(name, package)` imports."""
         if not isinstance(name, str):
             return UNKNOWN
-        level = len(name) - len(name.lstrip("."))
-        inside = isinstance(package, str) and package.partition(".")[0] == ROOT_NAME
-        if level and inside:
-            name = ".".join((*package.split(".")[: len(package.split(".")) - level + 1], name.lstrip(".")))
+        dotted = name.lstrip(".")
+        level = len(name) - len(dotted)
+        if level and isinstance(package, str) and package.partition(".")[0] == ROOT_NAME:
+            # Relative to the package that is passed, not to the module with the call.
+            parents = package.split(".")
+            dotted = ".".join((*parents[: len(parents) - level + 1], dotted))
             level = 0
-        module = self.tree.imported(scope.module, name.lstrip("."), level)
-        return ModuleRef(module) if module is not None else UNKNOWN
+        module = self.tree.resolve_import(scope.module, dotted, level)
+        return UNKNOWN if module is None else ModuleRef(module)
 
-    def truth(self, node: ast.expr, scope: NameScope) -> bool | None:
-        """Decide a condition; None when reading cannot."""
+    def decide(self, node: ast.expr, scope: NameScope) -> bool | None:
+        """Return the truth of a condition; None if it cannot be decided."""
         return decide_truth(self.evaluate(node, scope))
 
     def assign(self, target: ast.expr, value: Value, scope: NameScope) -> None:
-        """Bind a target of an assignment, loop or comprehension."""
-        if isinstance(target, ast.Name):
-            scope.names[target.id] = value
-        elif isinstance(target, ast.Tuple | ast.List):
-            known = isinstance(value, AbstractList) and not value.is_open and len(value.values) == len(target.elts)
-            for place, element in enumerate(target.elts):
-                self.assign(element, value.values[place] if known else UNKNOWN, scope)
-        elif isinstance(target, ast.Subscript):
-            owner = self.evaluate(target.value, scope)
-            if isinstance(owner, AbstractDict):
-                owner.put(self.evaluate(target.slice, scope), value, certain=self.certain)
-            elif isinstance(owner, AbstractList):
-                owner.is_open = True
-        elif isinstance(target, ast.Attribute):
-            self._assign_attribute(self.evaluate(target.value, scope), target.attr, value)
+        """Assign to a target of an assignment, loop or comprehension."""
+        match target:
+            case ast.Name():
+                scope.names[target.id] = value
+            case ast.Tuple() | ast.List():
+                self._unpack(target.elts, value, scope)
+            case ast.Subscript():
+                owner = self.evaluate(target.value, scope)
+                if isinstance(owner, AbstractDict):
+                    owner.put(self.evaluate(target.slice, scope), value, is_certain=self.is_certain)
+                elif isinstance(owner, AbstractList):
+                    owner.is_open = True
+            case ast.Attribute():
+                self._assign_attribute(self.evaluate(target.value, scope), target.attr, value)
+
+    def _unpack(self, targets: list[ast.expr], value: Value, scope: NameScope) -> None:
+        elements: list[Value] = [UNKNOWN] * len(targets)
+        if isinstance(value, AbstractList) and not value.is_open and len(value.values) == len(targets):
+            elements = value.values
+        for target, element in zip(targets, elements, strict=True):
+            self.assign(target, element, scope)
 
     def _assign_attribute(self, owner: Value, name: str, value: Value) -> None:
         if isinstance(owner, NodeSchema) and name in _SCHEMA_PARTS:
-            setattr(owner, name, value if self.certain else join_values([getattr(owner, name), value]))
+            if not self.is_certain:
+                value = join_values([getattr(owner, name), value])
+            setattr(owner, name, value)
         elif isinstance(owner, ClassRef):
-            self.read_class_body(owner).names[name] = value if self.certain else UNKNOWN
+            self.read_class_body(owner).names[name] = value if self.is_certain else UNKNOWN
 
 
 def decide_truth(value: Value) -> bool | None:
-    """Say whether a value counts as true; None when that is not known."""
-    if isinstance(value, AbstractList | AbstractDict):
-        known = value.values if isinstance(value, AbstractList) else value.entries.keys() - value.doubtful
-        may_hold_more = value.is_open or (isinstance(value, AbstractDict) and bool(value.doubtful))
-        return True if known else None if may_hold_more else False
+    """Return whether a value counts as true; None if that is unknown."""
+    if isinstance(value, AbstractList):
+        if value.values:
+            return True
+        return None if value.is_open else False
+    if isinstance(value, AbstractDict):
+        if value.entries.keys() - value.possible_keys:
+            return True
+        return None if value.is_open or value.possible_keys else False
     if isinstance(value, str | int | float | bool | None):
         return bool(value)
     return True if isinstance(value, ClassRef | FuncRef | ModuleRef | ClassInstance) else None

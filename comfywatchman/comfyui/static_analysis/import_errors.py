@@ -1,4 +1,4 @@
-"""Whether a pack's own source shows that ComfyUI cannot import it."""
+"""Find out from its source whether ComfyUI cannot import a pack."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _EXITS: Final = frozenset({"exit", "quit", "sys.exit", "os._exit"})
 
 
 def cannot_be_imported(tree: SourceTree) -> bool:
-    """Say whether importing the pack surely ends in an error, by statements that no condition guards.
+    """Return whether importing the pack certainly ends in an error.
 
-    That is: it has no readable `__init__.py`, or there or in what it imports stands a bare `raise`, a failing
-    `assert`, an exit, or an import of one of its own modules that is not there. Packages that may not be installed
-    are not looked for.
+    It does without a readable `__init__.py`, and with a statement there, or in a module that it imports, that no
+    condition guards: a `raise`, a failing `assert`, an exit, or a relative import of a module that does not exist.
+    Packages that may not be installed are not looked for.
     """
-    root = tree.module(())
+    root = tree.get_module(())
     return root is None or _module_raises(root, tree, set())
 
 
@@ -38,7 +38,9 @@ def _statement_raises(statement: ast.stmt, module: SourceModule, tree: SourceTre
         case ast.Expr(value=ast.Call(func=ast.Name() | ast.Attribute() as function)):
             return ast.unparse(function) in _EXITS
         case ast.ImportFrom(module=str() as dotted, level=level) if level > 0:
-            imported = tree.imported(module, dotted, level)
-            return _module_raises(imported, tree, seen) if imported else tree.is_missing(module, dotted, level)
+            imported = tree.resolve_import(module, dotted, level)
+            if imported is None:
+                return tree.is_missing(module, dotted, level)
+            return _module_raises(imported, tree, seen)
         case _:
             return False

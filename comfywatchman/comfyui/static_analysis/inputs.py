@@ -1,14 +1,14 @@
-"""Which inputs of a class take a model name, and at which place the editor stores them."""
+"""Inputs of a node class that take a file, and their indexes in the editor's `widgets_values`, from its source."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput
-from comfywatchman.comfyui.loaders.upload_inputs import NO_FILE_CHOICES, UPLOAD_OPTIONS, FileInput, FileKind
+from comfywatchman.comfyui.loaders.upload_inputs import NO_FILE_CHOICES, FileInput, FileKind
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -21,41 +21,50 @@ from comfywatchman.comfyui.static_analysis.values import (
     V3InputSpec,
     Value,
 )
+from comfywatchman.comfyui.static_analysis.widgets import WIDGET_TYPES, get_upload_kind, widget_width
 
-_WIDGETS: Final = frozenset(
-    {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "Int", "Float", "String", "Boolean", "Combo"}
-)
-_WIDTH_UNKNOWN: Final = frozenset(
-    {"DynamicCombo", "Autogrow", "DynamicSlot", "MultiType", "MultiCombo", "Webcam", "Load3D", "Color", "Curve"}
-    | {"COLOR", "CURVE", "WEBCAM", "LOAD_3D", "LOAD_3D_ANIMATION", "BOUNDING_BOX", "IMAGECOMPARE", "AUDIO_RECORD"}
-)
-_UPLOADS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
-_V3_UPLOADS: Final[Mapping[str, FileKind]] = {
+_COMBO_TYPES: Final = frozenset({"COMBO", "COMBO_MULTI"})
+_UPLOAD_TYPES: Final[Mapping[str, FileKind]] = {
     "image": "picture",
     "audio": "sound",
     "video": "video",
     "model": "3D file",
 }
+"""Members of V3's `io.UploadType`, with the kind of the uploaded file."""
+
 _CHECK_METHODS: Final = frozenset({"VALIDATE_INPUTS", "validate_inputs"})
 _PLAIN_BASES: Final = frozenset({"ComfyNode", "ComfyNodeABC", "object"})
+"""Bases from outside the pack that check no inputs."""
+
 _MAX_BASES: Final = 16
-_SEEDS: Final = frozenset({"seed", "noise_seed"})
 
 
 @dataclass(frozen=True, slots=True)
 class _InputSlot:
-    """One input, in the order of the editor; `width` counts its places in `widgets_values`, None when unsure."""
+    """One input, in the order of the editor.
+
+    Attributes:
+        name: Its name.
+        folders: Model folders whose files it lists.
+        width: How many values it takes in `widgets_values`; None if that is unknown.
+        choices: Its text choices beside files.
+        upload: Kind of the file that the editor uploads for it.
+    """
 
     name: str
     folders: frozenset[str]
     width: int | None
-    others: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
     upload: FileKind | None = None
+
+
+_UNKNOWN_SLOT: Final = _InputSlot("", frozenset(), None)
+"""Stands for inputs that could not be read: behind it no widget index is known."""
 
 
 @dataclass(slots=True)
 class ClassInputs:
-    """What the source of a class says of its inputs.
+    """The inputs of a class that take a file.
 
     Attributes:
         models: Inputs that list the files of a model folder.
@@ -67,171 +76,185 @@ class ClassInputs:
 
 
 def read_inputs(
-    class_type: str, owner: ClassRef, schema: NodeSchema | None, reader: ExpressionEvaluator, evidence: str
+    class_type: str, owner: ClassRef, schema: NodeSchema | None, interpreter: ExpressionEvaluator, evidence: str
 ) -> ClassInputs:
-    """Return the inputs of one class that take a file: a model, or one that a person puts into the input folder."""
-    slots = _list_v3_slots(schema) if schema is not None else _list_v1_slots(_evaluate_input_types(owner, reader))
-    found = ClassInputs()
-    place: int | None = 0
-    for slot in slots:
-        if slot.upload is not None and not slot.folders:
-            plain = tuple(dict.fromkeys((*NO_FILE_CHOICES, *slot.others)))
-            found.files.append(FileInput(class_type, slot.name, slot.upload, place, plain))
+    """Return the inputs of a class that take a model, or a file that the user puts into the input folder.
+
+    Args:
+        class_type: The class's name for workflows.
+        owner: The class.
+        schema: Its V3 schema; None for a V1 class, whose `INPUT_TYPES` is called instead.
+        interpreter: Evaluates the source.
+        evidence: Source of this knowledge, for people.
+    """
+    inputs = ClassInputs()
+    index: int | None = 0
+    for slot in _list_slots(owner, schema, interpreter):
         if slot.folders:
-            first, *rest = sorted(slot.folders)
-            others = tuple(dict.fromkeys((*NOT_FILES, *slot.others)))
-            found.models.append(
-                LoaderInput(class_type, slot.name, first, place, evidence, "medium", tuple(rest), not_files=others)
+            folder, *also_folders = sorted(slot.folders)
+            inputs.models.append(
+                LoaderInput(
+                    class_type=class_type,
+                    name=slot.name,
+                    folder=folder,
+                    widget_index=index,
+                    evidence=evidence,
+                    confidence="medium",
+                    also_folders=tuple(also_folders),
+                    not_files=_merge_texts(NOT_FILES, slot.choices),
+                )
             )
-        place = None if place is None or slot.width is None else place + slot.width
-    return found
+        elif slot.upload is not None:
+            not_files = _merge_texts(NO_FILE_CHOICES, slot.choices)
+            inputs.files.append(FileInput(class_type, slot.name, slot.upload, index, not_files))
+        index = None if index is None or slot.width is None else index + slot.width
+    return inputs
 
 
-def has_input_checks(owner: ClassRef, reader: ExpressionEvaluator, *, depth: int = 0) -> bool:
-    """Say whether a class checks inputs by a function of its own, which the server then leaves to it; or may."""
-    if (
-        depth > _MAX_BASES
-        or owner.node.decorator_list
-        or not _CHECK_METHODS.isdisjoint(reader.read_class_body(owner).names)
-    ):
+def _list_slots(owner: ClassRef, schema: NodeSchema | None, interpreter: ExpressionEvaluator) -> Iterator[_InputSlot]:
+    if schema is not None:
+        return _list_v3_slots(schema)
+    return _list_v1_slots(_evaluate_input_types(owner, interpreter))
+
+
+def has_input_checks(owner: ClassRef, interpreter: ExpressionEvaluator, *, depth: int = 0) -> bool:
+    """Return whether a class checks inputs by a function of its own, or may; the server leaves those inputs to it."""
+    # A decorator may add the function, and so may a base class that is not known.
+    if depth > _MAX_BASES or owner.node.decorator_list:
+        return True
+    if not _CHECK_METHODS.isdisjoint(interpreter.read_class_body(owner).names):
         return True
     for base in owner.node.bases:
-        found = reader.evaluate(base, owner.scope)
-        if isinstance(found, ClassRef):
-            if has_input_checks(found, reader, depth=depth + 1):
+        value = interpreter.evaluate(base, owner.scope)
+        if isinstance(value, ClassRef):
+            if has_input_checks(value, interpreter, depth=depth + 1):
                 return True
-        elif not _is_plain_base(base, found):
+        elif not _is_plain_base(base, value):
             return True
     return False
 
 
-def _is_plain_base(base: ast.expr, found: Value) -> bool:
-    if isinstance(found, ExternalName):
-        return found.name.rpartition(".")[2] in _PLAIN_BASES
+def _is_plain_base(base: ast.expr, value: Value) -> bool:
+    if isinstance(value, ExternalName):
+        return value.name.rpartition(".")[2] in _PLAIN_BASES
     return isinstance(base, ast.Name) and base.id == "object"
 
 
-def _evaluate_input_types(owner: ClassRef, reader: ExpressionEvaluator) -> Value:
-    function = reader.get_attribute(owner, "INPUT_TYPES")
+def _merge_texts(*groups: Iterable[str]) -> tuple[str, ...]:
+    merged: dict[str, None] = {}
+    for group in groups:
+        merged.update(dict.fromkeys(group))
+    return tuple(merged)
+
+
+def _list_texts(options: AbstractList) -> tuple[str, ...]:
+    return tuple(value for value in options.values if isinstance(value, str))
+
+
+def _evaluate_input_types(owner: ClassRef, interpreter: ExpressionEvaluator) -> Value:
+    function = interpreter.get_attribute(owner, "INPUT_TYPES")
     if not isinstance(function, FuncRef):
         return UNKNOWN
-    wants_class = not function.is_bound and bool(function.node.args.args)
-    return reader.call(function, [owner] if wants_class else [], {})
+    # Some packs leave out the decorator `@classmethod`.
+    needs_class = not function.is_bound and bool(function.node.args.args)
+    return interpreter.call(function, [owner] if needs_class else [], {})
 
 
-def _list_v1_slots(types: Value) -> Iterator[_InputSlot]:
-    if not isinstance(types, AbstractDict):
+def _list_v1_slots(input_types: Value) -> Iterator[_InputSlot]:
+    if not isinstance(input_types, AbstractDict):
         return
     for group in ("required", "optional"):
-        inputs = types.entries.get(group)
-        if inputs is None and not types.is_open:
-            continue
-        if not isinstance(inputs, AbstractDict):
-            yield _InputSlot("", frozenset(), None)
-            continue
-        for name, spec in inputs.entries.items():
-            width = None if name in inputs.doubtful else _get_v1_width(str(name), spec)
-            names = _get_v1_options(spec)
-            yield _InputSlot(str(name), names.folders, width, _list_texts(names), _get_v1_upload(spec))
-        if inputs.is_open:
-            yield _InputSlot("", frozenset(), None)
+        inputs = input_types.entries.get(group)
+        if isinstance(inputs, AbstractDict):
+            yield from _list_v1_group(inputs)
+        elif inputs is not None or input_types.is_open:
+            yield _UNKNOWN_SLOT
 
 
-def _get_v1_options(spec: Value) -> AbstractList:
-    """Return the options of a V1 spec: `(names,)`, `(names, {…})`, or `("COMBO", {"options": names})`."""
-    if not isinstance(spec, AbstractList):
+def _list_v1_group(inputs: AbstractDict) -> Iterator[_InputSlot]:
+    for name, specification in inputs.entries.items():
+        # An input that only some version of the code adds may take values, or none.
+        is_certain = name not in inputs.possible_keys
+        width = _get_v1_width(str(name), specification) if is_certain else None
+        options = _get_v1_options(specification)
+        yield _InputSlot(
+            str(name), options.folders, width, choices=_list_texts(options), upload=_get_v1_upload(specification)
+        )
+    if inputs.is_open:
+        yield _UNKNOWN_SLOT
+
+
+def _get_v1_options(specification: Value) -> AbstractList:
+    """Return the choices of a combo: `(choices,)`, `(choices, {…})`, or `("COMBO", {"options": choices})`."""
+    if not isinstance(specification, AbstractList):
         return AbstractList()
-    first = spec.values[0] if spec.values else UNKNOWN
-    if isinstance(first, AbstractList):
-        return first
-    if first in {"COMBO", "COMBO_MULTI"} and len(spec.values) > 1 and isinstance(spec.values[1], AbstractDict):
-        options = spec.values[1].entries.get("options")
-        return options if isinstance(options, AbstractList) else AbstractList()
-    return AbstractList(folders=spec.folders)
+    input_type = specification.values[0] if specification.values else UNKNOWN
+    if isinstance(input_type, AbstractList):
+        return input_type
+    if input_type not in _COMBO_TYPES:
+        return AbstractList(folders=specification.folders)
+    options = specification.values[1] if len(specification.values) > 1 else UNKNOWN
+    if not isinstance(options, AbstractDict):
+        return AbstractList(folders=specification.folders)
+    choices = options.entries.get("options")
+    return choices if isinstance(choices, AbstractList) else AbstractList()
 
 
-def _list_texts(names: AbstractList) -> tuple[str, ...]:
-    """Return what a list offers beside the files of its folders."""
-    return tuple(value for value in names.values if isinstance(value, str))
-
-
-def _get_v1_upload(spec: Value) -> FileKind | None:
-    if not isinstance(spec, AbstractList) or len(spec.values) < 2:  # noqa: PLR2004 - a type and its options
+def _get_v1_upload(specification: Value) -> FileKind | None:
+    if not isinstance(specification, AbstractList) or len(specification.values) < 2:  # noqa: PLR2004 - type and options
         return None
-    kind, options = spec.values[:2]
-    is_list = kind == "COMBO" or kind is UNKNOWN or isinstance(kind, AbstractList)
-    return get_upload_kind(options.entries) if is_list and isinstance(options, AbstractDict) else None
-
-
-def get_upload_kind(options: Mapping[Any, Any]) -> FileKind | None:
-    """Return what a person uploads for a list of files, by the marks beside its type; None for any other list."""
-    return next((kind for mark, kind in UPLOAD_OPTIONS.items() if options.get(mark) is True), None)
-
-
-def _get_v1_width(name: str, spec: Value) -> int | None:
-    if not isinstance(spec, AbstractList) or not spec.values:
+    input_type, options = specification.values[:2]
+    may_be_combo = input_type == "COMBO" or input_type is UNKNOWN or isinstance(input_type, AbstractList)
+    if not may_be_combo or not isinstance(options, AbstractDict):
         return None
-    kind = spec.values[0]
-    options = spec.values[1] if len(spec.values) > 1 else AbstractDict()
-    if isinstance(kind, AbstractList):
-        kind = "COMBO"
-    if not isinstance(kind, str) or not isinstance(options, AbstractDict) or (options.is_open and kind in _WIDGETS):
+    return get_upload_kind(options.entries)
+
+
+def _get_v1_width(name: str, specification: Value) -> int | None:
+    if not isinstance(specification, AbstractList) or not specification.values:
         return None
-    return widget_width(name, kind, options.entries)
-
-
-def widget_width(name: str, kind: str, options: Mapping[Any, Any]) -> int | None:
-    """Return how many places an input takes in the editor's `widgets_values`; None when that cannot be told.
-
-    Links take none; a seed brings its "control after generate", an upload its button.
-
-    Args:
-        name: Input name.
-        kind: Type as the server (`INT`, `COMBO`) or a V3 source (`Int`, `Combo`) names it.
-        options: What the input states beside its type.
-    """
-    if kind in _WIDTH_UNKNOWN or kind.startswith("COMFY_") or options.get("forceInput", False) is UNKNOWN:
+    input_type = specification.values[0]
+    options = specification.values[1] if len(specification.values) > 1 else AbstractDict()
+    if isinstance(input_type, AbstractList):
+        input_type = "COMBO"
+    if not isinstance(input_type, str) or not isinstance(options, AbstractDict):
         return None
-    if kind not in _WIDGETS or options.get("forceInput") or options.get("force_input"):
-        return 0
-    control = options.get("control_after_generate")
-    if control is None:
-        control = name in _SEEDS and kind in {"INT", "Int"}
-    if (control and kind in {"COMBO", "Combo"}) or control is UNKNOWN or "remote" in options:
+    # An option that is not known may be one that adds a button or takes the widget away.
+    if options.is_open and input_type in WIDGET_TYPES:
         return None
-    return 1 + bool(control) + any(options.get(mark) for mark in _UPLOADS)
-
-
-def is_socket(kind: str, options: Mapping[Any, Any]) -> bool:
-    """Say whether only a link can feed an input: its type has no widget, or the class wants none."""
-    if options.get("forceInput") or options.get("force_input"):
-        return True
-    return (
-        kind not in _WIDGETS | _WIDTH_UNKNOWN
-        and not kind.startswith("COMFY_")
-        and options.get("socketless") is not True
-    )
+    return widget_width(name, input_type, options.entries)
 
 
 def _list_v3_slots(schema: NodeSchema) -> Iterator[_InputSlot]:
     if not isinstance(schema.inputs, AbstractList):
         return
-    inputs = [spec for spec in schema.inputs.values if isinstance(spec, V3InputSpec)]
+    inputs = [value for value in schema.inputs.values if isinstance(value, V3InputSpec)]
     is_whole = len(inputs) == len(schema.inputs.values) and not schema.inputs.is_open
-    for optional in (False, True):
-        for spec in inputs:
-            if bool(spec.keywords.get("optional")) is optional:
-                yield _build_v3_slot(spec, is_whole=is_whole)
+    # ComfyUI lists required inputs first, whatever their order in the schema.
+    for is_optional in (False, True):
+        for specification in inputs:
+            if bool(specification.keywords.get("optional")) is is_optional:
+                yield _build_v3_slot(specification, is_whole=is_whole)
 
 
-def _build_v3_slot(spec: V3InputSpec, *, is_whole: bool) -> _InputSlot:
-    if not isinstance(spec.name, str):
-        return _InputSlot("", frozenset(), None)
-    names = spec.options if isinstance(spec.options, AbstractList) else AbstractList()
-    width = widget_width(spec.name, spec.kind, spec.keywords) if is_whole else None
-    return _InputSlot(spec.name, names.folders, width, _list_texts(names), _get_v3_upload(spec))
+def _build_v3_slot(specification: V3InputSpec, *, is_whole: bool) -> _InputSlot:
+    if not isinstance(specification.name, str):
+        return _UNKNOWN_SLOT
+    options = specification.options if isinstance(specification.options, AbstractList) else AbstractList()
+    width = widget_width(specification.name, specification.kind, specification.keywords) if is_whole else None
+    return _InputSlot(
+        specification.name,
+        options.folders,
+        width,
+        choices=_list_texts(options),
+        upload=_get_v3_upload(specification),
+    )
 
 
-def _get_v3_upload(spec: V3InputSpec) -> FileKind | None:
-    upload = spec.keywords.get("upload") if spec.kind == "Combo" else None
-    return _V3_UPLOADS.get(upload.name.rpartition("UploadType.")[2]) if isinstance(upload, ExternalName) else None
+def _get_v3_upload(specification: V3InputSpec) -> FileKind | None:
+    if specification.kind != "Combo":
+        return None
+    upload = specification.keywords.get("upload")
+    if not isinstance(upload, ExternalName):
+        return None
+    return _UPLOAD_TYPES.get(upload.name.rpartition("UploadType.")[2])

@@ -1,4 +1,4 @@
-"""The Python files of one pack, found and parsed when they are needed, never imported."""
+"""The Python files of a pack, found and parsed on demand, never imported."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from comfywatchman.base.files import printable_path, read_regular
 from comfywatchman.comfyui.static_analysis.values import ROOT_NAME, ClassRef, NameScope, SourceModule
 
 MAX_SOURCE_BYTES: Final = 2 << 20
-"""A larger source file is not read; the largest real node file seen has 0.6 MB."""
+"""The largest source file that is read; the largest real node file seen has 0.6 MB."""
 
 MAX_TREE_BYTES: Final = 3 << 20
-"""More source than this is not parsed at once: its syntax trees take about 45 times as much memory."""
+"""The most source that is parsed at once: syntax trees take about 45 times as much memory."""
 
 
 @dataclass(slots=True)
 class SourceTree:
-    """The source of one pack.
+    """The source of a pack.
 
     Attributes:
         root: The pack's folder, or the folder that holds a one-file pack.
         own_names: Top-level names that an absolute import may find inside the pack.
-        problems: What could not be read, in words.
-        modules: What was parsed so far; None where there is no such module.
-        held_bytes: Size of the source whose trees are in memory.
+        problems: Files that could not be read, for people.
+        modules: The modules parsed so far; None for one that does not exist.
+        held_bytes: Size of the source whose syntax trees are in memory.
     """
 
     root: Path
@@ -39,42 +39,56 @@ class SourceTree:
     modules: dict[tuple[str, ...], SourceModule | None] = field(default_factory=dict)
     held_bytes: int = 0
 
-    def module(self, parts: tuple[str, ...]) -> SourceModule | None:
-        """Return the module at a dotted place, parsed at most once; None when there is none."""
+    def get_module(self, parts: tuple[str, ...]) -> SourceModule | None:
+        """Return the module with a dotted name, parsed at most once; None if it does not exist."""
         if parts not in self.modules:
             self.modules[parts] = self._find(parts)
         return self.modules[parts]
 
     def add_file(self, parts: tuple[str, ...], path: Path) -> SourceModule | None:
-        """Parse a file and let it stand at a dotted place; None when it cannot be parsed."""
+        """Parse a file as the module with a dotted name; None if it cannot be parsed."""
         module = self._parse(parts, path, is_package=path.name == "__init__.py")
         self.modules[parts] = module
         return module
 
-    def imported(self, importer: SourceModule, dotted: str, level: int) -> SourceModule | None:
-        """Return the pack's module that an import names; None for modules outside the pack."""
+    def resolve_import(self, importer: SourceModule, dotted: str, level: int) -> SourceModule | None:
+        """Return the pack's module that an import names; None for modules outside the pack.
+
+        Args:
+            importer: The module with the import statement.
+            dotted: The name behind the leading dots; may be empty.
+            level: Number of leading dots.
+        """
         parts = tuple(dotted.split(".")) if dotted else ()
-        if level == 0:
-            if parts and parts[0] == ROOT_NAME:
-                return self.module(parts[1:])
-            return self.module(parts) if parts and parts[0] in self.own_names else None
-        base = importer.package
-        if level - 1 > len(base):
-            return None
-        return self.module(base[: len(base) - level + 1] + parts)
+        if level > 0:
+            base = importer.package
+            # One dot is the package itself; each further dot goes up by one, and never out of the pack.
+            if level - 1 > len(base):
+                return None
+            return self.get_module(base[: len(base) - level + 1] + parts)
+        if parts and parts[0] == ROOT_NAME:
+            return self.get_module(parts[1:])
+        if parts and parts[0] in self.own_names:
+            return self.get_module(parts)
+        return None
 
     def is_missing(self, importer: SourceModule, dotted: str, level: int) -> bool:
-        """Say whether a relative import surely names a module that is not in the pack, compiled ones included."""
-        above = importer.package[: len(importer.package) - level + 1]
-        place = self.root.joinpath(*above, *dotted.split("."))
-        is_inside = level - 1 <= len(importer.package)
-        return is_inside and not os.path.isdir(place) and not any(place.parent.glob(f"{place.name}.*"))
+        """Return whether a relative import certainly names a module that the pack does not have."""
+        if level - 1 > len(importer.package):
+            return False
+        base = importer.package[: len(importer.package) - level + 1]
+        path = self.root.joinpath(*base, *dotted.split("."))
+        # Any suffix counts: the module may be compiled.
+        return not os.path.isdir(path) and not any(path.parent.glob(f"{path.name}.*"))
 
     def forget(self, keep: Collection[tuple[str, ...]]) -> None:
-        """Let go of all trees but those to keep; circles are cut by hand, so that their memory is free at once."""
-        for parts in [parts for parts in self.modules if parts not in keep]:
+        """Free the memory of all modules except some."""
+        for parts in list(self.modules):
+            if parts in keep:
+                continue
             module = self.modules.pop(parts)
             if module is not None:
+                # The garbage collector is paused during the analysis, so reference cycles are cut here.
                 _clear_scope(module.scope)
                 module.tree.body.clear()
         self.held_bytes = 0
@@ -82,14 +96,15 @@ class SourceTree:
     def _find(self, parts: tuple[str, ...]) -> SourceModule | None:
         if not all(part.isidentifier() for part in parts):
             return None
-        place = self.root.joinpath(*parts)
-        candidates = [place / "__init__.py"]
+        folder = self.root.joinpath(*parts)
+        candidates = [folder / "__init__.py"]
         if parts:
-            candidates.append(place.with_name(f"{parts[-1]}.py"))
+            candidates.append(folder.with_name(f"{parts[-1]}.py"))
         for path in candidates:
             if os.path.isfile(path):
                 return self._parse(parts, path, is_package=path.name == "__init__.py")
-        if parts and os.path.isdir(place):
+        # A folder without `__init__.py` is a namespace package.
+        if parts and os.path.isdir(folder):
             return SourceModule(parts=parts, is_package=True, tree=ast.Module(body=[], type_ignores=[]))
         return None
 
@@ -105,7 +120,7 @@ class SourceTree:
         except Failure as failure:
             self.problems.append(f"{name}: {failure.message}")
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-            self.problems.append(f"{name} is no readable Python: {_first_line(error)}")
+            self.problems.append(f"{name} is not readable Python: {_first_line(error)}")
         else:
             return SourceModule(parts=parts, is_package=is_package, tree=tree)
         return None
@@ -115,11 +130,12 @@ def parse_source(content: bytes) -> ast.Module:
     """Parse Python source without running any of it.
 
     Raises:
-        SyntaxError: It is no Python that this interpreter knows.
+        SyntaxError: The source is not valid for this version of Python.
         ValueError: It holds NUL bytes.
         RecursionError: It is nested too deep.
-        MemoryError: The same, as the parser says it.
+        MemoryError: Raised by the parser for the same reason.
     """
+    # Invalid escape sequences in other people's source would be reported on our standard error.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return ast.parse(content)
@@ -133,4 +149,5 @@ def _clear_scope(scope: NameScope) -> None:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0][:200]

@@ -1,4 +1,4 @@
-"""How each kind of Python expression is read."""
+"""The functions that evaluate each type of Python expression."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from comfywatchman.comfyui.static_analysis import builtins
+from comfywatchman.comfyui.static_analysis.comprehensions import visit_comprehension, visit_dict_comprehension
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator, decide_truth
+from comfywatchman.comfyui.static_analysis.texts import limit_text
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
     AbstractDict,
@@ -22,133 +24,166 @@ from comfywatchman.comfyui.static_analysis.values import (
     join_values,
 )
 
+_IMPORT_FUNCTIONS: Final = frozenset({"importlib.import_module", "builtins.__import__"})
 
-def _visit_constant(_reader: ExpressionEvaluator, node: ast.Constant, _scope: NameScope) -> Value:
+
+def _visit_constant(_interpreter: ExpressionEvaluator, node: ast.Constant, _scope: NameScope) -> Value:
     return node.value if isinstance(node.value, str | int | float | bool | None) else UNKNOWN
 
 
-def _visit_name(reader: ExpressionEvaluator, node: ast.Name, scope: NameScope) -> Value:
-    return reader.look_up(node.id, scope)
+def _visit_name(interpreter: ExpressionEvaluator, node: ast.Name, scope: NameScope) -> Value:
+    return interpreter.look_up(node.id, scope)
 
 
-def _visit_attribute(reader: ExpressionEvaluator, node: ast.Attribute, scope: NameScope) -> Value:
-    if isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Name) and node.value.func.id == "super":
-        return _get_super_attribute(reader, node.attr, scope)
-    return reader.get_attribute(reader.evaluate(node.value, scope), node.attr)
+def _visit_attribute(interpreter: ExpressionEvaluator, node: ast.Attribute, scope: NameScope) -> Value:
+    if _is_super_call(node.value):
+        return _get_super_attribute(interpreter, node.attr, scope)
+    return interpreter.get_attribute(interpreter.evaluate(node.value, scope), node.attr)
 
 
-def _get_super_attribute(reader: ExpressionEvaluator, name: str, scope: NameScope) -> Value:
-    owner, first = scope.names.get("__class__", UNKNOWN), scope.names.get("__first__", UNKNOWN)
+def _is_super_call(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "super"
+
+
+def _get_super_attribute(interpreter: ExpressionEvaluator, name: str, scope: NameScope) -> Value:
+    owner = scope.names.get("__class__")
     if not isinstance(owner, ClassRef):
         return UNKNOWN
-    value = reader.get_inherited(owner, name)
+    value = interpreter.get_inherited(owner, name)
     if not isinstance(value, FuncRef):
         return value
-    return FuncRef(value.scope, value.node, first, is_bound=True)
+    return FuncRef(value.scope, value.node, scope.names.get("__first__", UNKNOWN), is_bound=True)
 
 
-def _visit_call(reader: ExpressionEvaluator, node: ast.Call, scope: NameScope) -> Value:
-    function = reader.evaluate(node.func, scope)
-    arguments: list[Value] = []
-    for argument in node.args:
-        value = reader.evaluate(argument.value if isinstance(argument, ast.Starred) else argument, scope)
-        arguments.extend(builtins.get_elements(value).values if isinstance(argument, ast.Starred) else [value])
-    keywords = {key.arg: reader.evaluate(key.value, scope) for key in node.keywords if key.arg is not None}
-    if isinstance(function, ExternalName):
-        if function.name in {"importlib.import_module", "builtins.__import__"} and arguments:
+def _visit_call(interpreter: ExpressionEvaluator, node: ast.Call, scope: NameScope) -> Value:
+    function = interpreter.evaluate(node.func, scope)
+    arguments = _evaluate_elements(interpreter, node.args, scope).values
+    keywords: dict[str, Value] = {}
+    for keyword in node.keywords:
+        # `**mapping` has no name: its keys are passed over.
+        if keyword.arg is not None:
+            keywords[keyword.arg] = interpreter.evaluate(keyword.value, scope)
+    if isinstance(function, ExternalName) and arguments:
+        if function.name in _IMPORT_FUNCTIONS:
             package = arguments[1] if len(arguments) > 1 else keywords.get("package", UNKNOWN)
-            return reader.import_module(arguments[0], package, scope)
-        if function.name == "builtins.getattr" and len(arguments) > 1 and isinstance(arguments[1], str):
-            found = reader.get_attribute(arguments[0], arguments[1])
-            return arguments[2] if found is UNKNOWN and _may_use_default(arguments) else found
-        if function.name == "builtins.hasattr" and len(arguments) > 1 and isinstance(arguments[1], str):
-            return True if reader.get_attribute(arguments[0], arguments[1]) is not UNKNOWN else UNKNOWN
-    return reader.call(function, arguments, keywords)
+            return interpreter.import_module(arguments[0], package, scope)
+        if len(arguments) > 1 and isinstance(arguments[1], str):
+            if function.name == "builtins.getattr":
+                return _call_getattr(interpreter, *arguments[:3])
+            if function.name == "builtins.hasattr":
+                has_attribute = interpreter.get_attribute(arguments[0], arguments[1]) is not UNKNOWN
+                return True if has_attribute else UNKNOWN
+    return interpreter.call(function, arguments, keywords)
 
 
-def _may_use_default(arguments: list[Value]) -> bool:
-    return len(arguments) > 2 and isinstance(arguments[0], ModuleRef | ClassRef)  # noqa: PLR2004 - getattr's default
+def _call_getattr(interpreter: ExpressionEvaluator, owner: Value, name: str, *default: Value) -> Value:
+    value = interpreter.get_attribute(owner, name)
+    # Only of the pack's own modules and classes is it known that they do not have an attribute.
+    if value is UNKNOWN and default and isinstance(owner, ModuleRef | ClassRef):
+        return default[0]
+    return value
 
 
-def _visit_dict(reader: ExpressionEvaluator, node: ast.Dict, scope: NameScope) -> Value:
+def _visit_dict(interpreter: ExpressionEvaluator, node: ast.Dict, scope: NameScope) -> Value:
     table = AbstractDict()
     for key, value in zip(node.keys, node.values, strict=True):
         if key is None:
-            table.update(reader.evaluate(value, scope), certain=True)
+            table.update(interpreter.evaluate(value, scope), is_certain=True)
         else:
-            table.put(reader.evaluate(key, scope), reader.evaluate(value, scope), certain=True)
+            table.put(interpreter.evaluate(key, scope), interpreter.evaluate(value, scope), is_certain=True)
     return table
 
 
-def _visit_list(reader: ExpressionEvaluator, node: ast.List | ast.Tuple | ast.Set, scope: NameScope) -> Value:
-    items = AbstractList()
-    for element in node.elts:
-        if isinstance(element, ast.Starred):
-            items.extend(builtins.get_elements(reader.evaluate(element.value, scope)))
+def _visit_list(interpreter: ExpressionEvaluator, node: ast.List | ast.Tuple | ast.Set, scope: NameScope) -> Value:
+    return _evaluate_elements(interpreter, node.elts, scope)
+
+
+def _evaluate_elements(interpreter: ExpressionEvaluator, nodes: list[ast.expr], scope: NameScope) -> AbstractList:
+    elements = AbstractList()
+    for node in nodes:
+        if isinstance(node, ast.Starred):
+            elements.extend(builtins.get_elements(interpreter.evaluate(node.value, scope)))
         else:
-            items.values.append(reader.evaluate(element, scope))
-    return items
+            elements.values.append(interpreter.evaluate(node, scope))
+    return elements
 
 
-def _visit_binary(reader: ExpressionEvaluator, node: ast.BinOp, scope: NameScope) -> Value:
-    left, right = reader.evaluate(node.left, scope), reader.evaluate(node.right, scope)
+def _visit_binary(interpreter: ExpressionEvaluator, node: ast.BinOp, scope: NameScope) -> Value:
+    left, right = interpreter.evaluate(node.left, scope), interpreter.evaluate(node.right, scope)
     return combine_values(left, node.op, right)
 
 
 def combine_values(left: Value, operator: ast.operator, right: Value) -> Value:
-    """Return `left + right`, `left | right` or `left % right` where both sides are known well enough."""
-    if isinstance(operator, ast.Add | ast.BitOr):
-        if isinstance(left, AbstractList) or isinstance(right, AbstractList):
-            joined = left.copy() if isinstance(left, AbstractList) else AbstractList(is_open=True)
-            joined.extend(right)
-            return joined
-        if isinstance(left, AbstractDict) and isinstance(right, AbstractDict):
-            table = left.copy()
-            table.update(right, certain=True)
-            return table
-        if isinstance(left, AbstractDict) or isinstance(right, AbstractDict):
-            known = left if isinstance(left, AbstractDict) else right
-            return AbstractDict(dict(known.entries), set(known.doubtful), is_open=True)
-        if isinstance(operator, ast.Add) and isinstance(left, str) and isinstance(right, str):
-            return builtins.limit_text(left + right)
-    if isinstance(operator, ast.Mod) and isinstance(left, str) and isinstance(right, str) and left.count("%") == 1:
-        return builtins.limit_text(left.replace("%s", right)) if "%s" in left else UNKNOWN
+    """Return `left + right`, `left | right` or `left % right`; UNKNOWN for other operators and unknown operands."""
+    if isinstance(operator, ast.Mod):
+        return _format_percent(left, right)
+    if not isinstance(operator, ast.Add | ast.BitOr):
+        return UNKNOWN
+    if isinstance(left, AbstractList) or isinstance(right, AbstractList):
+        elements = left.copy() if isinstance(left, AbstractList) else AbstractList(is_open=True)
+        elements.extend(right)
+        return elements
+    if isinstance(left, AbstractDict) or isinstance(right, AbstractDict):
+        table = left.copy() if isinstance(left, AbstractDict) else AbstractDict(is_open=True)
+        table.update(right, is_certain=True)
+        return table
+    if isinstance(operator, ast.Add) and isinstance(left, str) and isinstance(right, str):
+        return limit_text(left + right)
     return UNKNOWN
 
 
-def _visit_bool(reader: ExpressionEvaluator, node: ast.BoolOp, scope: NameScope) -> Value:
-    """Read `a or b` as what it may give; of `a and b` only what it surely gives."""
-    stops_at = isinstance(node.op, ast.Or)
+def _format_percent(template: Value, value: Value) -> Value:
+    if not isinstance(template, str) or not isinstance(value, str):
+        return UNKNOWN
+    # Any other conversion, and a second one, would need more of Python's rules.
+    if template.count("%") != 1 or "%s" not in template:
+        return UNKNOWN
+    return limit_text(template.replace("%s", value))
+
+
+def _visit_bool(interpreter: ExpressionEvaluator, node: ast.BoolOp, scope: NameScope) -> Value:
+    """Return the join of the values that `a or b` may have; for `a and b` only a certain value."""
+    is_or = isinstance(node.op, ast.Or)
     possible: list[Value] = []
     for part in node.values:
-        value = reader.evaluate(part, scope)
+        value = interpreter.evaluate(part, scope)
         truth = decide_truth(value)
-        if truth is not (not stops_at) or part is node.values[-1]:
+        # A part that certainly lets the evaluation go on is the result only if it is the last one.
+        goes_on = truth is not None and truth is not is_or
+        if not goes_on or part is node.values[-1]:
             possible.append(value)
-        if truth is stops_at:
+        if truth is is_or:
             break
-    return join_values(possible) if stops_at or len(possible) == 1 else UNKNOWN
+    if is_or or len(possible) == 1:
+        return join_values(possible)
+    return UNKNOWN
 
 
-def _visit_conditional(reader: ExpressionEvaluator, node: ast.IfExp, scope: NameScope) -> Value:
-    truth = reader.truth(node.test, scope)
+def _visit_conditional(interpreter: ExpressionEvaluator, node: ast.IfExp, scope: NameScope) -> Value:
+    truth = interpreter.decide(node.test, scope)
     if truth is not None:
-        return reader.evaluate(node.body if truth else node.orelse, scope)
-    return join_values([reader.evaluate(node.body, scope), reader.evaluate(node.orelse, scope)])
+        return interpreter.evaluate(node.body if truth else node.orelse, scope)
+    return join_values([interpreter.evaluate(node.body, scope), interpreter.evaluate(node.orelse, scope)])
 
 
-def _visit_subscript(reader: ExpressionEvaluator, node: ast.Subscript, scope: NameScope) -> Value:
-    owner = reader.evaluate(node.value, scope)
+def _visit_subscript(interpreter: ExpressionEvaluator, node: ast.Subscript, scope: NameScope) -> Value:
+    owner = interpreter.evaluate(node.value, scope)
     if isinstance(node.slice, ast.Slice):
         return _slice_value(owner)
-    key = reader.evaluate(node.slice, scope)
-    if isinstance(owner, AbstractDict):
-        return owner.entries.get(key, UNKNOWN) if isinstance(key, str | int | bool | None) else UNKNOWN
+    key = interpreter.evaluate(node.slice, scope)
+    if isinstance(owner, AbstractDict) and isinstance(key, str | int | bool | None):
+        return owner.entries.get(key, UNKNOWN)
     if isinstance(owner, AbstractList):
-        if isinstance(key, int) and not owner.is_open and -len(owner.values) <= key < len(owner.values):
-            return owner.values[key]
-        return AbstractList(is_open=True, folders=owner.folders) if owner.folders else UNKNOWN
+        return _get_element(owner, key)
     return UNKNOWN
+
+
+def _get_element(elements: AbstractList, key: Value) -> Value:
+    count = len(elements.values)
+    if isinstance(key, int) and not elements.is_open and -count <= key < count:
+        return elements.values[key]
+    # `get_filename_list(…)[0]` is one of the files; as a list it keeps the folder.
+    return AbstractList(is_open=True, folders=elements.folders) if elements.folders else UNKNOWN
 
 
 def _slice_value(owner: Value) -> Value:
@@ -157,119 +192,84 @@ def _slice_value(owner: Value) -> Value:
     return UNKNOWN
 
 
-def _visit_fstring(reader: ExpressionEvaluator, node: ast.JoinedStr, scope: NameScope) -> Value:
+def _visit_fstring(interpreter: ExpressionEvaluator, node: ast.JoinedStr, scope: NameScope) -> Value:
     pieces: list[str] = []
     for part in node.values:
-        plain = isinstance(part, ast.FormattedValue) and part.format_spec is None and part.conversion == -1
-        value = reader.evaluate(part.value if isinstance(part, ast.FormattedValue) else part, scope)
-        if not isinstance(value, str) or (isinstance(part, ast.FormattedValue) and not plain):
+        expression: ast.expr = part
+        if isinstance(part, ast.FormattedValue):
+            # -1 stands for no conversion such as `!r`.
+            if part.format_spec is not None or part.conversion != -1:
+                return UNKNOWN
+            expression = part.value
+        value = interpreter.evaluate(expression, scope)
+        if not isinstance(value, str):
             return UNKNOWN
         pieces.append(value)
-    return builtins.limit_text("".join(pieces))
+    return limit_text("".join(pieces))
 
 
-def _visit_comprehension(
-    reader: ExpressionEvaluator, node: ast.ListComp | ast.SetComp | ast.GeneratorExp, scope: NameScope
-) -> Value:
-    items = AbstractList()
-    passes_through = isinstance(node.elt, ast.Name)
-    items.is_open, items.folders = _run_generators(
-        reader, node.generators, scope, lambda inner: items.values.append(reader.evaluate(node.elt, inner))
-    )
-    if not passes_through and items.folders:
-        items.values.clear()
-    return items
-
-
-def _visit_dict_comprehension(reader: ExpressionEvaluator, node: ast.DictComp, scope: NameScope) -> Value:
-    table = AbstractDict()
-
-    def put(inner: NameScope) -> None:
-        table.put(reader.evaluate(node.key, inner), reader.evaluate(node.value, inner), certain=True)
-
-    is_open, _ = _run_generators(reader, node.generators, scope, put)
-    table.is_open = table.is_open or is_open
-    return table
-
-
-def _run_generators(
-    reader: ExpressionEvaluator,
-    generators: list[ast.comprehension],
-    scope: NameScope,
-    visit: Callable[[NameScope], None],
-) -> tuple[bool, frozenset[str]]:
-    first, *rest = generators
-    source = builtins.get_elements(reader.evaluate(first.iter, scope))
-    is_open, folders = source.is_open, source.folders
-    for value in source.values:
-        inner = NameScope(module=scope.module, parent=scope)
-        reader.assign(first.target, value, inner)
-        passes = [reader.truth(test, inner) for test in first.ifs]
-        if False in passes:
-            continue
-        is_open = is_open or None in passes
-        if not rest:
-            visit(inner)
-            continue
-        below = _run_generators(reader, rest, inner, visit)
-        is_open, folders = is_open or below[0], folders | below[1]
-    return is_open, folders
-
-
-def _visit_compare(reader: ExpressionEvaluator, node: ast.Compare, scope: NameScope) -> Value:
+def _visit_compare(interpreter: ExpressionEvaluator, node: ast.Compare, scope: NameScope) -> Value:
     if len(node.ops) != 1:
         return UNKNOWN
-    left, right = reader.evaluate(node.left, scope), reader.evaluate(node.comparators[0], scope)
-    operator = node.ops[0]
-    negated = isinstance(operator, ast.NotIn | ast.NotEq | ast.IsNot)
-    if isinstance(operator, ast.In | ast.NotIn):
-        answer = _is_member(right, left)
-    elif isinstance(operator, ast.Eq | ast.NotEq | ast.Is | ast.IsNot):
-        answer = _is_equal(left, right)
-    else:
+    left, right = interpreter.evaluate(node.left, scope), interpreter.evaluate(node.comparators[0], scope)
+    match node.ops[0]:
+        case ast.In() | ast.NotIn():
+            truth = _is_member(right, left)
+        case ast.Eq() | ast.NotEq() | ast.Is() | ast.IsNot():
+            truth = _is_equal(left, right)
+        case _:
+            return UNKNOWN
+    if truth is None:
         return UNKNOWN
-    return UNKNOWN if answer is None else answer is not negated
+    is_negated = isinstance(node.ops[0], ast.NotIn | ast.NotEq | ast.IsNot)
+    return truth is not is_negated
 
 
 def _is_member(owner: Value, key: Value) -> bool | None:
-    if not isinstance(key, str | int | bool | None):
-        return None
     if isinstance(owner, str) and isinstance(key, str):
         return key in owner
+    if not isinstance(owner, AbstractDict | AbstractList) or not isinstance(key, str | int | bool | None):
+        return None
     if isinstance(owner, AbstractDict):
-        return True if key in owner.entries.keys() - owner.doubtful else None if owner.is_open else False
-    if isinstance(owner, AbstractList):
-        return True if key in owner.values else None if owner.is_open or UNKNOWN in owner.values else False
-    return None
+        contains, may_hold_more = key in owner.entries.keys() - owner.possible_keys, owner.is_open
+    else:
+        contains, may_hold_more = key in owner.values, owner.is_open or UNKNOWN in owner.values
+    if contains:
+        return True
+    return None if may_hold_more else False
 
 
 def _is_equal(left: Value, right: Value) -> bool | None:
-    plain = isinstance(left, str | int | float | bool | None) and isinstance(right, str | int | float | bool | None)
-    if plain:
+    if isinstance(left, str | int | float | bool | None) and isinstance(right, str | int | float | bool | None):
         return bool(left == right)
-    things = ClassRef | FuncRef | ModuleRef | AbstractList | AbstractDict | ClassInstance
-    return False if None in (left, right) and isinstance(left if right is None else right, things) else None
+    # `thing is None` is certainly false for a thing that exists.
+    other = left if right is None else right
+    is_none_check = left is None or right is None
+    objects = ClassRef | FuncRef | ModuleRef | AbstractList | AbstractDict | ClassInstance
+    return False if is_none_check and isinstance(other, objects) else None
 
 
-def _visit_unary(reader: ExpressionEvaluator, node: ast.UnaryOp, scope: NameScope) -> Value:
+def _visit_unary(interpreter: ExpressionEvaluator, node: ast.UnaryOp, scope: NameScope) -> Value:
     if isinstance(node.op, ast.Not):
-        truth = reader.truth(node.operand, scope)
+        truth = interpreter.decide(node.operand, scope)
         return UNKNOWN if truth is None else not truth
-    value = reader.evaluate(node.operand, scope)
-    return -value if isinstance(node.op, ast.USub) and isinstance(value, int | float) else UNKNOWN
+    value = interpreter.evaluate(node.operand, scope)
+    if isinstance(node.op, ast.USub) and isinstance(value, int | float):
+        return -value
+    return UNKNOWN
 
 
-def _visit_lambda(_reader: ExpressionEvaluator, node: ast.Lambda, scope: NameScope) -> Value:
+def _visit_lambda(_interpreter: ExpressionEvaluator, node: ast.Lambda, scope: NameScope) -> Value:
     return FuncRef(scope, node)
 
 
-def _visit_await(reader: ExpressionEvaluator, node: ast.Await, scope: NameScope) -> Value:
-    return reader.evaluate(node.value, scope)
+def _visit_await(interpreter: ExpressionEvaluator, node: ast.Await, scope: NameScope) -> Value:
+    return interpreter.evaluate(node.value, scope)
 
 
-def _visit_named(reader: ExpressionEvaluator, node: ast.NamedExpr, scope: NameScope) -> Value:
-    value = reader.evaluate(node.value, scope)
-    reader.assign(node.target, value, scope)
+def _visit_named(interpreter: ExpressionEvaluator, node: ast.NamedExpr, scope: NameScope) -> Value:
+    value = interpreter.evaluate(node.value, scope)
+    interpreter.assign(node.target, value, scope)
     return value
 
 
@@ -287,14 +287,14 @@ EXPRESSION_VISITORS: Final[Mapping[type[ast.AST], Callable[..., Value]]] = {
     ast.IfExp: _visit_conditional,
     ast.Subscript: _visit_subscript,
     ast.JoinedStr: _visit_fstring,
-    ast.ListComp: _visit_comprehension,
-    ast.SetComp: _visit_comprehension,
-    ast.GeneratorExp: _visit_comprehension,
-    ast.DictComp: _visit_dict_comprehension,
+    ast.ListComp: visit_comprehension,
+    ast.SetComp: visit_comprehension,
+    ast.GeneratorExp: visit_comprehension,
+    ast.DictComp: visit_dict_comprehension,
     ast.Compare: _visit_compare,
     ast.UnaryOp: _visit_unary,
     ast.Lambda: _visit_lambda,
     ast.Await: _visit_await,
     ast.NamedExpr: _visit_named,
 }
-"""How each kind of expression is read; what is not listed stays unknown."""
+"""The function that evaluates each type of expression; every other type is unknown."""

@@ -1,4 +1,7 @@
-"""What an expression of a node pack's source may stand for, as far as reading alone can tell."""
+"""Abstract values: what static analysis knows about the value of an expression.
+
+A list or dict is *open* when it may hold more elements than are known.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,24 @@ Value = Any
 """A plain constant (str, int, float, bool, None, bytes) or one of the classes below."""
 
 MAX_ITEMS: Final = 20_000
-"""Longer lists and tables are cut and marked open: growth in a loop must stay harmless."""
+"""Longer lists and dicts are cut and marked as open, so that growth in a loop stays harmless."""
 
 MAX_TEXT: Final = 10_000
-"""Longer text built by concatenation is given up as unknown."""
+"""Longer text, built by concatenation, becomes unknown."""
 
 ROOT_NAME: Final = "__pack__"
-"""What `__name__` of the pack's own package is taken for."""
+"""Stands for the name under which ComfyUI imports the pack, in its `__name__`."""
 
 
 class UnknownValue:
-    """The one value of which nothing is known."""
+    """The type of UNKNOWN."""
 
     def __repr__(self) -> str:
         return "UNKNOWN"
 
 
 UNKNOWN: Final = UnknownValue()
+"""The value of an expression that static analysis cannot decide."""
 
 
 @dataclass(slots=True, eq=False)
@@ -34,8 +38,8 @@ class AbstractList:
     """A list, tuple or set.
 
     Attributes:
-        values: The elements that are known, in order.
-        is_open: There may be more elements than `values`.
+        values: The known elements, in order.
+        is_open: Whether there may be further elements.
         folders: Model folders whose file names are among the elements.
     """
 
@@ -44,7 +48,7 @@ class AbstractList:
     folders: frozenset[str] = frozenset()
 
     def extend(self, other: Value) -> None:
-        """Add another value's elements; what is not a known list leaves this one open."""
+        """Add the elements of another value; one that is not a list leaves this list open."""
         if isinstance(other, AbstractList):
             self.values.extend(other.values)
             self.is_open = self.is_open or other.is_open
@@ -56,7 +60,7 @@ class AbstractList:
             self.is_open = True
 
     def copy(self) -> AbstractList:
-        """Return a list of its own with the same elements."""
+        """Return a new list with the same elements."""
         return AbstractList(list(self.values), self.is_open, self.folders)
 
 
@@ -65,50 +69,56 @@ class AbstractDict:
     """A dict.
 
     Attributes:
-        entries: What is known, in order.
-        doubtful: Keys that only an undecided branch puts in.
-        is_open: There may be more keys than `entries`.
+        entries: The known entries, in order.
+        possible_keys: Keys of entries that only an undecided branch adds.
+        is_open: Whether there may be further keys.
     """
 
     entries: dict[Value, Value] = field(default_factory=dict)
-    doubtful: set[Value] = field(default_factory=set)
+    possible_keys: set[Value] = field(default_factory=set)
     is_open: bool = False
 
-    def put(self, key: Value, value: Value, *, certain: bool) -> None:
-        """Set one key; a key that is no plain constant leaves the table open."""
+    def put(self, key: Value, value: Value, *, is_certain: bool) -> None:
+        """Set a key; one that is not a plain constant leaves the dict open.
+
+        Args:
+            key: The key.
+            value: Its value.
+            is_certain: Whether the assignment certainly happens.
+        """
         if not isinstance(key, str | int | float | bool | None) or len(self.entries) >= MAX_ITEMS:
             self.is_open = True
             return
-        if certain:
-            self.doubtful.discard(key)
+        if is_certain:
+            self.possible_keys.discard(key)
         elif key not in self.entries:
-            self.doubtful.add(key)
+            self.possible_keys.add(key)
         self.entries[key] = value
 
-    def update(self, other: Value, *, certain: bool) -> None:
-        """Take over another value's keys; what is not a known dict leaves the table open."""
+    def update(self, other: Value, *, is_certain: bool) -> None:
+        """Set the keys of another value; one that is not a dict leaves this dict open."""
         if not isinstance(other, AbstractDict):
             self.is_open = True
             return
         for key, value in list(other.entries.items()):
-            self.put(key, value, certain=certain and key not in other.doubtful)
+            self.put(key, value, is_certain=is_certain and key not in other.possible_keys)
         self.is_open = self.is_open or other.is_open
 
     def copy(self) -> AbstractDict:
-        """Return a table of its own with the same entries."""
-        return AbstractDict(dict(self.entries), set(self.doubtful), self.is_open)
+        """Return a new dict with the same entries."""
+        return AbstractDict(dict(self.entries), set(self.possible_keys), self.is_open)
 
 
 @dataclass(slots=True, eq=False)
 class SourceModule:
-    """One parsed file.
+    """A parsed file.
 
     Attributes:
-        parts: Its dotted place inside the pack; empty for the pack itself.
-        is_package: It is an `__init__.py`, so that one dot means itself.
-        tree: Its statements.
+        parts: Its dotted name inside the pack; empty for the pack itself.
+        is_package: Whether it is an `__init__.py`, where one leading dot means itself.
+        tree: Its syntax tree.
         scope: Its names, once `has_run`.
-        has_run: Its statements were read (or are being read, in an import circle).
+        has_run: Whether its statements were analysed, or are being analysed in an import cycle.
     """
 
     parts: tuple[str, ...]
@@ -122,18 +132,18 @@ class SourceModule:
 
     @property
     def dotted(self) -> str:
-        """Return what the module would call `__name__`."""
+        """Its `__name__`."""
         return ".".join((ROOT_NAME, *self.parts))
 
     @property
     def package(self) -> tuple[str, ...]:
-        """Return the place that one leading dot of an import means."""
+        """The package that one leading dot of an import means."""
         return self.parts if self.is_package else self.parts[:-1]
 
 
 @dataclass(slots=True, eq=False)
 class NameScope:
-    """Names and what they stand for, in a module, class or function."""
+    """Names and their values, in a module, class or function."""
 
     module: SourceModule
     parent: NameScope | None = None
@@ -142,7 +152,7 @@ class NameScope:
 
 @dataclass(slots=True, eq=False)
 class ClassRef:
-    """A class of the pack; its body is read when an attribute is asked for."""
+    """A class of the pack; its body is analysed at the first access to an attribute."""
 
     scope: NameScope
     node: ast.ClassDef
@@ -158,7 +168,7 @@ class ClassInstance:
 
 @dataclass(slots=True, eq=False)
 class FuncRef:
-    """A function of the pack, bound to its first argument or not."""
+    """A function of the pack, possibly bound to its first argument."""
 
     scope: NameScope
     node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -182,7 +192,7 @@ class ExternalName:
 
 @dataclass(slots=True, eq=False)
 class BoundMethod:
-    """A method of a list, dict or text, not called yet."""
+    """A method of a list, dict or text."""
 
     owner: Value
     name: str
@@ -190,7 +200,7 @@ class BoundMethod:
 
 @dataclass(slots=True, eq=False)
 class DeferredValue:
-    """An assignment whose right side is read when somebody needs it."""
+    """The right side of an assignment, evaluated at the first use of the name."""
 
     expression: ast.expr
     scope: NameScope
@@ -198,7 +208,7 @@ class DeferredValue:
 
 @dataclass(slots=True, eq=False)
 class DeferredImport:
-    """A name imported from a module of the pack, followed when somebody needs it."""
+    """A name imported from a module of the pack, resolved at its first use."""
 
     module: SourceModule
     name: str
@@ -206,13 +216,13 @@ class DeferredImport:
 
 @dataclass(slots=True, eq=False)
 class V3InputSpec:
-    """One V3 input (`io.Combo.Input("name", options=…)`).
+    """A V3 input (`io.Combo.Input("name", options=…)`).
 
     Attributes:
         kind: `Combo`, `Int`, `Model`, …
         name: Input id; UNKNOWN when it is computed.
-        options: The combo's options; None when the input has none.
-        keywords: Every keyword argument.
+        options: The choices of a combo; None for other inputs.
+        keywords: All keyword arguments.
     """
 
     kind: str
@@ -230,27 +240,33 @@ class NodeSchema:
 
 
 def join_values(values: list[Value]) -> Value:
-    """Return what stands for any of several values: their union for lists and dicts, else unknown unless equal."""
+    """Return a value that covers several: the union of lists or dicts, an equal constant, or UNKNOWN."""
     first = values[0]
     if len(values) == 1 or all(value is first for value in values):
         return first
-    tables = [value for value in values if isinstance(value, AbstractDict)]
-    if tables:
-        return _join_dicts(tables, is_open=len(tables) < len(values))
+    dicts = [value for value in values if isinstance(value, AbstractDict)]
+    if dicts:
+        return _join_dicts(dicts, is_open=len(dicts) < len(values))
     lists = [value for value in values if isinstance(value, AbstractList)]
     if lists:
         return _join_lists(lists, is_open=len(lists) < len(values))
-    plain = all(isinstance(value, str | int | float | bool | None) for value in values)
-    return first if plain and all(value == first for value in values) else UNKNOWN
+    are_constants = all(isinstance(value, str | int | float | bool | None) for value in values)
+    if are_constants and all(value == first for value in values):
+        return first
+    return UNKNOWN
 
 
-def _join_dicts(tables: list[AbstractDict], *, is_open: bool) -> AbstractDict:
-    same_keys = all(list(table.entries) == list(tables[0].entries) for table in tables)
-    joined = AbstractDict(is_open=is_open or not same_keys or any(table.is_open for table in tables))
-    for key in {key: None for table in tables for key in table.entries}:
-        owners = [table for table in tables if key in table.entries]
-        certain = len(owners) == len(tables) and not any(key in table.doubtful for table in owners)
-        joined.put(key, join_values([table.entries[key] for table in owners]), certain=certain)
+def _join_dicts(dicts: list[AbstractDict], *, is_open: bool) -> AbstractDict:
+    keys: dict[Value, None] = {}
+    for table in dicts:
+        keys.update(dict.fromkeys(table.entries))
+        # Different keys mean that the source did more than was understood.
+        is_open = is_open or table.is_open or list(table.entries) != list(dicts[0].entries)
+    joined = AbstractDict(is_open=is_open)
+    for key in keys:
+        owners = [table for table in dicts if key in table.entries]
+        is_certain = len(owners) == len(dicts) and not any(key in table.possible_keys for table in owners)
+        joined.put(key, join_values([table.entries[key] for table in owners]), is_certain=is_certain)
     return joined
 
 
@@ -258,5 +274,5 @@ def _join_lists(lists: list[AbstractList], *, is_open: bool) -> AbstractList:
     joined = lists[0].copy()
     for other in lists[1:]:
         joined.extend(other)
-    joined.is_open = True if is_open else joined.is_open
+    joined.is_open = joined.is_open or is_open
     return joined

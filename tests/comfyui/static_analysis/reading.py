@@ -15,7 +15,7 @@ def value_of(folder: Path, source: str, name: str = "x") -> Any:
     """Return what a name stands for: a list, dict or constant as Python has it, with `...` for what may come after."""
     (folder / "__init__.py").write_text(dedent(source), "utf-8")
     reader = AbstractInterpreter(SourceTree(folder, frozenset()))
-    module = reader.tree.module(())
+    module = reader.tree.get_module(())
     assert module is not None
     reader.run(module)
     return plain(reader.look_up(name, module.scope))

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, MAX_TREE_BYTES, SourceTree, parse_source
+from comfywatchman.comfyui.static_analysis.values import UNKNOWN, SourceModule
+from tests.comfyui.static_analysis.reading import value_of
+
+
+def build_tree(folder: Path, **files: str) -> SourceTree:
+    for name, text in {"__init__": "", **files}.items():
+        path = folder / f"{name.replace('__in__', '/')}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    return SourceTree(folder, frozenset({"inner"}))
+
+
+def get_root(tree: SourceTree) -> SourceModule:
+    root = tree.get_module(())
+    assert root is not None
+    return root
+
+
+def test_module_is_parsed_once(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, inner="a = 1")
+    assert tree.get_module(("inner",)) is tree.get_module(("inner",))
+
+
+@pytest.mark.parametrize(
+    ("dotted", "level", "parts"),
+    [
+        ("inner", 1, ("inner",)),
+        ("inner", 0, ("inner",)),
+        ("__pack__.inner", 0, ("inner",)),
+        ("", 1, ()),
+        ("inner", 2, None),
+        ("other", 0, None),
+        ("gone", 1, None),
+    ],
+)
+def test_imports_are_resolved_inside_the_pack_only(
+    tmp_path: Path, dotted: str, level: int, parts: tuple[str, ...] | None
+) -> None:
+    tree = build_tree(tmp_path, inner="", other="")
+    module = tree.resolve_import(get_root(tree), dotted, level)
+    assert (None if module is None else module.parts) == parts
+
+
+def test_missing_module_is_certain_for_relative_imports_only(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path)
+    (tmp_path / "compiled.cpython-311-x86_64-linux-gnu.so").touch()
+    (tmp_path / "folder").mkdir()
+    root = get_root(tree)
+    assert tree.is_missing(root, "gone", 1)
+    assert not tree.is_missing(root, "compiled", 1)
+    assert not tree.is_missing(root, "folder", 1)
+    assert not tree.is_missing(root, "gone", 2)
+
+
+def test_forgotten_modules_are_parsed_again(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, inner="a = 1")
+    root, inner = get_root(tree), tree.get_module(("inner",))
+    assert inner is not None
+    tree.forget({()})
+    assert tree.held_bytes == 0
+    assert tree.get_module(()) is root
+    assert inner.tree.body == []
+    assert tree.get_module(("inner",)) is not inner
+
+
+def test_too_much_source_is_reported(tmp_path: Path) -> None:
+    big = "#" * (MAX_SOURCE_BYTES - 1)
+    tree = build_tree(tmp_path, a=big, b=big)
+    assert 2 * len(big) > MAX_TREE_BYTES
+    assert tree.get_module(("a",)) is not None
+    assert tree.get_module(("b",)) is None
+    assert tree.problems == ["b.py was not read: the pack has too much source"]
+
+
+def test_unreadable_source_is_reported(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, broken="def f(:")
+    assert tree.get_module(("broken",)) is None
+    assert tree.problems[0].startswith("broken.py is not readable Python: ")
+
+
+def test_parser_warnings_are_silent() -> None:
+    assert parse_source(b"'\\d'").body
+
+
+def test_fifo_in_place_of_source_does_not_block(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.py")
+    assert value_of(tmp_path, "from .pipe import y\nx = y") is UNKNOWN
