@@ -20,7 +20,7 @@ from tests.rewording import Reworder, is_sentence, literal_values, reword
         ("master_status.md.j2", False),
     ],
 )
-def test_sentences_are_told_from_codes(text: str, expected: bool) -> None:  # noqa: FBT001 - a case of the table
+def test_sentences_are_told_from_codes(text: str, *, expected: bool) -> None:
     assert is_sentence(text) is expected
 
 

@@ -17,8 +17,8 @@ from comfywatchman.cli.status import missing_model_text
 from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput
+from comfywatchman.readiness.verdicts.findings import ModelFinding
 from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
-from comfywatchman.readiness.verdicts.models import ModelFinding
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict, judge_references
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 

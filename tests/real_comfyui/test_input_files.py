@@ -56,7 +56,7 @@ def test_what_is_called_missing_is_what_the_server_refuses(real_comfyui: Server,
         path.write_bytes(b"no picture")
     folders = resolve_input_folders(Installation(base, None, base), required=True)
     needed = [InputFile(name, split_annotation(name)[0], "picture", class_type, "1", "image") for name in NAMES]
-    missing = {one.name for one in folders.missing(needed)}
+    missing = {one.name for one in folders.find_missing(needed)}
     refused = {name for name in NAMES if not is_taken(real_comfyui, class_type, name)}
     # An annotation alone names the folder itself: the server takes it, and the run fails.
     assert missing == refused | {"[input]"}

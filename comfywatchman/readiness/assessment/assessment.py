@@ -171,7 +171,7 @@ def _find_missing_inputs(
     for workflow in known.values():
         verdict = verdicts.get(workflow.sha256)
         if verdict is not None and verdict.inputs and workflow.sha256 not in missing:
-            missing[workflow.sha256] = folders.missing(verdict.inputs)
+            missing[workflow.sha256] = folders.find_missing(verdict.inputs)
     cycle.problems += folders.problems
     return missing
 

@@ -110,7 +110,7 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
             problems.append(reader.describe_failure(printable_path(file.path)))
             continue
         verdict = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
-        missing = folders.missing(verdict.inputs)
+        missing = folders.find_missing(verdict.inputs)
         missing_inputs[sha256] = missing
         final = compose_verdict(verdict, missing)
         verdict = msgspec.structs.replace(verdict, status=final.status)

@@ -1,6 +1,6 @@
-"""Pictures, sounds, videos and other files of the person's own that workflows name: whether they are there.
+"""Checks whether the user's own files (pictures, sounds, videos) that workflows name are in ComfyUI's folders.
 
-Asked in each cycle and one name at a time, as the server does: what that costs depends on how many distinct names
+This runs in each cycle, one name at a time as the server does it: the cost depends on how many distinct names
 workflows give, not on how many files the folders hold.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,126 +21,144 @@ from comfywatchman.comfyui.references.input_files import FileFolder, InputFile
 from comfywatchman.readiness.status import MissingInput
 
 _NO_SUCH_FILE_ERRNOS: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
-"""What says that there is no such file; any other error says that it is not known."""
+"""Errors that prove that there is no such file; after any other error it is not known."""
 
 
 @dataclass(slots=True)
 class InputFolders:
-    """ComfyUI's folders of input, output and temporary files, each name looked for once.
+    """ComfyUI's folders of input, output and temporary files; each name is looked up once.
 
     Attributes:
-        places: The folders.
-        names: How a person is told of them.
+        directories: The absolute path of each folder.
+        names: The folders as a user would write them.
         required: Whether a missing file counts for the verdict.
-        problems: What could not be looked at, in words.
+        problems: Files that could not be checked, with the reason, for people.
     """
 
-    places: Mapping[FileFolder, str]
+    directories: Mapping[FileFolder, str]
     names: Mapping[FileFolder, str]
     required: bool
     problems: list[str] = field(default_factory=list)
     _fixes: dict[tuple[str, FileKind], str | None] = field(default_factory=dict)
 
-    def missing(self, needed: Iterable[InputFile]) -> tuple[MissingInput, ...]:
-        """Return what is not there; a file of which that is not known counts as there, and is reported."""
-        return tuple(self._finding(one, fix) for one in needed if (fix := self._fix_if_missing(one)) is not None)
+    def find_missing(self, input_files: Iterable[InputFile]) -> tuple[MissingInput, ...]:
+        """Return the files that are not there. A file that cannot be checked counts as there and becomes a problem."""
+        missing = []
+        for input_file in input_files:
+            fix = self._find_fix(input_file)
+            if fix is not None:
+                missing.append(self._build_missing_input(input_file, fix))
+        return tuple(missing)
 
-    def _finding(self, one: InputFile, fix: str) -> MissingInput:
+    def _build_missing_input(self, input_file: InputFile, fix: str) -> MissingInput:
         return MissingInput(
-            name=one.name,
-            folder=one.folder,
-            kind=one.kind,
-            node_type=one.node_type,
-            node_path=one.node_path,
-            input=one.input,
+            name=input_file.name,
+            folder=input_file.folder,
+            kind=input_file.kind,
+            node_type=input_file.node_type,
+            node_path=input_file.node_path,
+            input=input_file.input,
             fix=fix,
             required=self.required,
         )
 
-    def _fix_if_missing(self, one: InputFile) -> str | None:
-        key = (one.name, one.kind)
+    def _find_fix(self, input_file: InputFile) -> str | None:
+        """Return what to do about a missing file; None for one that is there."""
+        key = (input_file.name, input_file.kind)
         if key not in self._fixes:
-            self._fixes[key] = None if self._has(one.folder, one.relative, one.kind) else self._fix(one)
+            is_there = self._has(input_file.folder, input_file.relative, input_file.kind)
+            self._fixes[key] = None if is_there else self._describe_fix(input_file)
         return self._fixes[key]
 
     def _has(self, folder: FileFolder, relative: str, kind: FileKind) -> bool:
-        path = self._path(folder, relative)
+        path = self._resolve(folder, relative)
         if path is None:
             return False
         try:
-            return stat.S_ISDIR(os.stat(path).st_mode) is (kind == "folder")
+            mode = os.stat(path).st_mode
         except ValueError:
-            return False
+            return False  # a NUL byte, which no file name can hold
         except OSError as error:
-            if error.errno not in _NO_SUCH_FILE_ERRNOS:
-                self.problems.append(f"{printable_path(path)} cannot be looked at: {error.strerror}")
-            return error.errno not in _NO_SUCH_FILE_ERRNOS
+            if error.errno in _NO_SUCH_FILE_ERRNOS:
+                return False
+            self.problems.append(f"{printable_path(path)} cannot be looked at: {error.strerror}")
+            return True
+        return stat.S_ISDIR(mode) is (kind == "folder")
 
-    def _path(self, folder: FileFolder, relative: str) -> str | None:
-        """Return where a name leads; None outside its folder, where newer versions of ComfyUI refuse to look."""
-        base = self.places[folder]
-        path = os.path.normpath(os.path.join(base, relative))
-        return path if path.startswith(base.rstrip("/") + "/") else None
+    def _resolve(self, folder: FileFolder, relative: str) -> str | None:
+        """Return the path that a name leads to; None outside its folder, which newer versions of ComfyUI refuse."""
+        directory = self.directories[folder]
+        path = os.path.normpath(os.path.join(directory, relative))
+        is_inside = path.startswith(directory.rstrip("/") + "/")
+        return path if is_inside else None
 
-    def _fix(self, one: InputFile) -> str:
-        near = next((name for name in _find_near_names(one) if self._has(one.folder, name, one.kind)), None)
-        if near is not None:
-            return f"It is there as {near}; choose that name in the node."
-        if not one.relative:
-            return f"Choose a {one.kind} in the node."
-        if self._path(one.folder, one.relative) is None:
-            return (
-                f"The name leads out of ComfyUI's {one.folder} folder; choose a {one.kind} of that folder in the node."
-            )
-        if one.folder == "temp":
-            return f"ComfyUI empties its temp folder at each start; choose a {one.kind} in the node again."
-        place = os.path.join(self.names[one.folder], os.path.dirname(one.relative)).rstrip("/")
-        return f"Put it into {place}, or choose another {one.kind} in the node."
+    def _describe_fix(self, input_file: InputFile) -> str:
+        folder, kind = input_file.folder, input_file.kind
+        for name in _list_near_names(input_file):
+            if self._has(folder, name, kind):
+                return f"It is there as {name}; choose that name in the node."
+        if not input_file.relative:
+            return f"Choose a {kind} in the node."
+        if self._resolve(folder, input_file.relative) is None:
+            return f"The name leads out of ComfyUI's {folder} folder; choose a {kind} of that folder in the node."
+        if folder == "temp":
+            return f"ComfyUI empties its temp folder at each start; choose a {kind} in the node again."
+        target = os.path.join(self.names[folder], os.path.dirname(input_file.relative)).rstrip("/")
+        return f"Put it into {target}, or choose another {kind} in the node."
 
 
 def resolve_input_folders(installation: Installation, *, required: bool) -> InputFolders:
-    """Return the folders of an installation, not looked at yet.
+    """Return the folders of an installation; no file is looked up yet.
 
     Args:
         installation: The ComfyUI.
         required: Whether a missing file counts for the verdict.
     """
-    places: dict[FileFolder, Path] = {
+    paths: dict[FileFolder, Path] = {
         "input": installation.input_directory,
         "output": installation.output_directory,
         "temp": installation.temp_directory,
     }
-    names: dict[FileFolder, str] = {
-        name: name if path == installation.base / name else printable_path(path) for name, path in places.items()
-    }
-    return InputFolders({name: os.path.abspath(path) for name, path in places.items()}, names, required)
+    directories: dict[FileFolder, str] = {}
+    names: dict[FileFolder, str] = {}
+    for folder, path in paths.items():
+        directories[folder] = os.path.abspath(path)
+        is_usual = path == installation.base / folder
+        names[folder] = folder if is_usual else printable_path(path)
+    return InputFolders(directories, names, required)
 
 
 def describe_missing_inputs(missing: Iterable[MissingInput], *, most: int = 3) -> str:
-    """Return what a workflow needs of the person, in words: `a picture: a.png, b.png; a video: c.mp4`.
+    """Describe missing files by kind: `a picture: a.png, b.png; a video: c.mp4`.
 
     Args:
-        missing: What is not there.
-        most: How many names of a kind are given.
+        missing: The files.
+        most: How many names of each kind are given.
     """
-    by_kind: dict[str, dict[str, None]] = {}
-    for one in missing:
-        by_kind.setdefault(one.kind, {})[one.name] = None
-    return "; ".join(f"a {kind}: {_join_names(list(names), most)}" for kind, names in by_kind.items())
+    # The inner dictionaries are ordered sets of names.
+    names_by_kind: dict[str, dict[str, None]] = {}
+    for missing_input in missing:
+        names_by_kind.setdefault(missing_input.kind, {})[missing_input.name] = None
+    return "; ".join(f"a {kind}: {_join_names(list(names), most)}" for kind, names in names_by_kind.items())
 
 
 def _join_names(names: list[str], most: int) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(name or "none chosen" for name in names[:most]) + more
+    joined = ", ".join(name or "none chosen" for name in names[:most])
+    if len(names) > most:
+        joined += f" and {len(names) - most} more"
+    return joined
 
 
-def _find_near_names(one: InputFile) -> Iterator[str]:
+def _list_near_names(input_file: InputFile) -> list[str]:
     """Return other ways to write a name: with `/`, in another folder, its accents composed or decomposed."""
-    relative = one.relative
-    posix = relative.replace("\\", "/")
-    names = [posix, posix.rpartition("/")[2], *([f"3d/{posix}"] if one.kind == "3D file" else [])]
-    if not relative.isascii():
-        from unicodedata import normalize
+    posix = input_file.relative.replace("\\", "/")
+    names = [posix, posix.rpartition("/")[2]]
+    if input_file.kind == "3D file":
+        # ComfyUI keeps 3D files in a subfolder, which older workflows do not name.
+        names.append(f"3d/{posix}")
+    if not posix.isascii():
+        from unicodedata import normalize  # its tables cost start-up time that most hosts never need
 
+        # macOS writes file names decomposed, everything else mostly composed.
         names += [to_nfc(posix), normalize("NFD", posix)]
-    return (name for name in dict.fromkeys(names) if name not in {"", relative})
+    return [name for name in dict.fromkeys(names) if name not in {"", input_file.relative}]

@@ -40,11 +40,11 @@ def look(base: Path, *, required: bool = False, placed: Path | None = None) -> I
 
 
 def lacks(base: Path, name: str, kind: FileKind = "picture") -> bool:
-    return bool(look(base).missing([wanted(name, kind)]))
+    return bool(look(base).find_missing([wanted(name, kind)]))
 
 
 def fix(base: Path, name: str, kind: FileKind = "picture") -> str:
-    (found,) = look(base).missing([wanted(name, kind)])
+    (found,) = look(base).find_missing([wanted(name, kind)])
     return found.fix
 
 
@@ -88,7 +88,7 @@ def test_a_folder_of_files_must_be_a_folder(base: Path) -> None:
 
 
 def test_a_finding_says_where_it_was_named(base: Path) -> None:
-    assert look(base, required=True).missing([wanted("a.png"), wanted("x.png", path="4:2")]) == (
+    assert look(base, required=True).find_missing([wanted("a.png"), wanted("x.png", path="4:2")]) == (
         MissingInput(
             name="x.png",
             folder="input",
@@ -141,13 +141,13 @@ def test_another_input_folder_is_looked_at_and_named(base: Path, tmp_path: Path)
     placed = tmp_path / "mine"
     put(placed / "z.png")
     folders = look(base, placed=placed)
-    assert [one.name for one in folders.missing([wanted("z.png"), wanted("a.png")])] == ["a.png"]
-    (found,) = folders.missing([wanted("a.png")])
+    assert [one.name for one in folders.find_missing([wanted("z.png"), wanted("a.png")])] == ["a.png"]
+    (found,) = folders.find_missing([wanted("a.png")])
     assert found.fix == f"Put it into {placed}, or choose another picture in the node."
 
 
 def test_a_folder_that_is_the_root_holds_everything(tmp_path: Path) -> None:
-    assert not look(tmp_path, placed=Path("/")).missing([wanted(str(put(tmp_path / "q.png")))])
+    assert not look(tmp_path, placed=Path("/")).find_missing([wanted(str(put(tmp_path / "q.png")))])
 
 
 def test_what_cannot_be_looked_at_is_not_missing_and_is_reported_once(
@@ -158,7 +158,7 @@ def test_what_cannot_be_looked_at_is_not_missing_and_is_reported_once(
 
     folders = look(base)
     monkeypatch.setattr("comfywatchman.readiness.verdicts.input_files.os.stat", refuse)
-    assert folders.missing([wanted("a.png"), wanted("a.png"), wanted("x.png")]) == ()
+    assert folders.find_missing([wanted("a.png"), wanted("a.png"), wanted("x.png")]) == ()
     assert folders.problems == [
         f"{base}/input/{name} cannot be looked at: Permission denied" for name in ("a.png", "x.png")
     ]
@@ -166,10 +166,10 @@ def test_what_cannot_be_looked_at_is_not_missing_and_is_reported_once(
 
 def test_each_name_is_looked_for_once(base: Path) -> None:
     folders = look(base)
-    assert not folders.missing([wanted("a.png")])
+    assert not folders.find_missing([wanted("a.png")])
     (base / "input/a.png").unlink()
-    assert not folders.missing([wanted("a.png")])
-    assert look(base).missing([wanted("a.png")])
+    assert not folders.find_missing([wanted("a.png")])
+    assert look(base).find_missing([wanted("a.png")])
 
 
 def test_needs_are_said_by_kind_each_name_once() -> None:

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.scan import UNFINISHED
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
-from comfywatchman.readiness.verdicts.models import ModelFinding, combine_findings, confidence_rank, judge_reference
+from comfywatchman.readiness.verdicts.findings import ModelFinding
+from comfywatchman.readiness.verdicts.models import combine_findings, confidence_rank, judge_reference
 
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 

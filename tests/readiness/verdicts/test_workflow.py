@@ -12,8 +12,9 @@ from comfywatchman.comfyui.server.active_nodes import WiredNode
 from comfywatchman.comfyui.server.validation import ValidationRules
 from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage
-from comfywatchman.readiness.verdicts.models import InstalledModel
-from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, find_declared_candidates, judge_workflow
+from comfywatchman.readiness.verdicts.findings import InstalledModel
+from comfywatchman.readiness.verdicts.missing_models import find_declared_candidates
+from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, judge_workflow
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
 LORA = Reference(

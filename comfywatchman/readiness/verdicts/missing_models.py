@@ -1,0 +1,87 @@
+"""Report entries of models that are not ready, and the download addresses that the workflow's author declares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from comfywatchman.comfyui.references.reference import Reference
+from comfywatchman.comfyui.workflow.document import DeclaredModel
+from comfywatchman.readiness.states import ModelState
+from comfywatchman.readiness.status import InactiveModel, MissingModel, ModelCandidate
+from comfywatchman.readiness.verdicts.findings import ModelFinding
+from comfywatchman.readiness.verdicts.models import confidence_rank
+from comfywatchman.readiness.verdicts.near_matches import basename, to_posix
+from comfywatchman.sources.urls import strip_secrets
+
+
+def build_missing_models(
+    findings: Iterable[ModelFinding], declared: Sequence[DeclaredModel]
+) -> tuple[MissingModel, ...]:
+    """Build the entries of models that are not ready, the most certain first.
+
+    Args:
+        findings: Findings of active references that are not `EXACT`.
+        declared: Models that the workflow's author declares.
+    """
+    ordered = sorted(findings, key=lambda finding: confidence_rank(finding.reference.confidence))
+    return tuple(_build_missing_model(finding, declared) for finding in ordered)
+
+
+def find_inactive_models(findings: Iterable[ModelFinding]) -> tuple[InactiveModel, ...]:
+    """Return the models that only muted or bypassed nodes name."""
+    findings = list(findings)
+    required = {_model_key(finding.reference) for finding in findings if finding.reference.active}
+    inactive = []
+    for finding in findings:
+        reference = finding.reference
+        if not reference.active and _model_key(reference) not in required:
+            inactive.append(InactiveModel(reference.value, reference.folder, reference.node_path, finding.state))
+    return tuple(inactive)
+
+
+def find_declared_candidates(reference: Reference, declared: Iterable[DeclaredModel]) -> tuple[ModelCandidate, ...]:
+    """Return the addresses that the workflow's author gives for a model; proposals that nobody has verified."""
+    candidates: dict[tuple[str, str], ModelCandidate] = {}
+    for model in declared:
+        # A node and the list at the end of the file often declare the same model.
+        if model.url and _is_declaration_of(model, reference):
+            candidates[(model.url, model.name)] = _build_candidate(model, model.url)
+    return tuple(candidates.values())
+
+
+def _model_key(reference: Reference) -> tuple[str | None, str]:
+    return reference.folder, reference.value
+
+
+def _is_declaration_of(model: DeclaredModel, reference: Reference) -> bool:
+    names = {reference.value, basename(to_posix(reference.value))}
+    return model.name in names and model.directory in {None, "", reference.folder}
+
+
+def _build_candidate(model: DeclaredModel, url: str) -> ModelCandidate:
+    is_sha256 = (model.hash_type or "").lower() == "sha256"
+    return ModelCandidate(
+        source="declared",
+        url=strip_secrets(url),
+        name=model.name,
+        sha256=model.hash if is_sha256 else None,
+        reason="declared by the workflow's author",
+    )
+
+
+def _build_missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel]) -> MissingModel:
+    reference = finding.reference
+    # For any other state a file is here already, so that an address would be no help.
+    is_absent = finding.state is ModelState.MISSING
+    return MissingModel(
+        name=reference.value,
+        folder=reference.folder,
+        node_type=reference.node_type,
+        node_path=reference.node_path,
+        input=reference.input,
+        status=finding.state,
+        fix=finding.fix,
+        evidence=reference.evidence,
+        confidence=reference.confidence,
+        candidates=find_declared_candidates(reference, declared) if is_absent else (),
+    )

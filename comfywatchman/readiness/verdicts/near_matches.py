@@ -1,0 +1,151 @@
+"""Finds the closest file for a model reference without an exact match. Pure: the inventory is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from comfywatchman.base.files import to_nfc
+from comfywatchman.comfyui.references.reference import Reference
+from comfywatchman.readiness.models.scan import UNFINISHED
+from comfywatchman.readiness.states import ModelState
+from comfywatchman.readiness.verdicts.findings import InstalledModel, ModelFinding, ModelLookup
+
+_NAME_DIFFERENCES = (ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE)
+"""The closest first."""
+
+
+def judge_near_matches(
+    reference: Reference, folder: str, models: ModelLookup, unknown_classes: Sequence[str]
+) -> ModelFinding:
+    """Judge a reference to a known folder by the files with the same basename, the closest kind of match first.
+
+    Args:
+        reference: A reference without an exact match.
+        folder: The model folder that its node reads.
+        models: The inventory.
+        unknown_classes: Node classes of the same workflow that this host lacks.
+    """
+    names = [to_posix(name) for name in reference.tries]
+    same_basename = _find_by_basename(names, models)
+    readable_folders = {folder, *reference.also_folders}
+    in_folder = [model for model in same_basename if model.folder in readable_folders]
+    target = models.target(folder)
+    for difference in _NAME_DIFFERENCES:
+        matches = [model for model in in_folder if compare_names(model.name, names) is difference]
+        if matches:
+            return _build_spelling_finding(reference, difference, matches)
+    if in_folder:
+        return _build_subfolder_finding(reference, in_folder)
+    if same_basename:
+        return _build_wrong_folder_finding(reference, same_basename, target)
+    if unknown_classes and folder not in models.folders:
+        # ComfyUI learns of such a folder when the pack that registers it is imported.
+        fix = f"Install the missing node pack first; then put the file into {target}."
+        return ModelFinding(reference, ModelState.MISSING, fix)
+    return ModelFinding(reference, ModelState.MISSING, f"Put the file into {target}.")
+
+
+def judge_without_folder(reference: Reference, models: ModelLookup) -> ModelFinding:
+    """Judge a reference whose folder is not known by the files of all folders."""
+    name = to_posix(reference.value)
+    same_basename = _find_by_basename([name], models)
+    same_name = [model for model in same_basename if model.name == name]
+    model = pick_loadable(same_name) or pick_loadable(same_basename)
+    if model is None:
+        fix = "Which folder the node reads is not known; see its pack's page."
+        return ModelFinding(reference, ModelState.MISSING, fix)
+    if model.problem is not None:
+        return judge_file(reference, model)
+    state = compare_names(model.name, [name]) or ModelState.SUBFOLDER
+    fix = f"This host has {model.folder}/{model.name}; choose it in the node."
+    return ModelFinding(reference, state, fix, model.path)
+
+
+def judge_file(reference: Reference, model: InstalledModel) -> ModelFinding:
+    """Judge a reference by the very file that the server would open for it."""
+    if model.problem is None:
+        return ModelFinding(reference, ModelState.EXACT, path=model.path)
+    if model.problem_code == UNFINISHED:
+        fix = f"{model.folder}/{model.name} is not whole yet ({model.problem}): let aria2 finish, or delete both files."
+    else:
+        fix = f"{model.folder}/{model.name} is there but broken ({model.problem}): delete it and fetch it again."
+    return ModelFinding(reference, ModelState.INVALID, fix, model.path)
+
+
+def pick_loadable(models: Sequence[InstalledModel]) -> InstalledModel | None:
+    """Return the first healthy file, else the first file, else None."""
+    for model in models:
+        if model.problem is None:
+            return model
+    return models[0] if models else None
+
+
+def compare_names(name: str, wanted_names: Iterable[str]) -> ModelState | None:
+    """Return how a file's name differs from the closest wanted name; None when by more than its spelling.
+
+    Args:
+        name: Name of the file, with `/`.
+        wanted_names: Names that the workflow may mean, with `/`.
+    """
+    wanted = list(wanted_names)
+    if name in wanted:
+        return ModelState.SEPARATOR
+    normalised = [to_nfc(wanted_name) for wanted_name in wanted]
+    if to_nfc(name) in normalised:
+        return ModelState.NORMALISATION
+    # Lower-casing can decompose a character (`İ`), so the normal form is made after it.
+    lowered = [to_nfc(wanted_name.lower()) for wanted_name in wanted]
+    if to_nfc(name.lower()) in lowered:
+        return ModelState.CASE
+    return None
+
+
+def to_posix(name: str) -> str:
+    """Return a name with `/`, as the inventory has it; workflows saved on Windows have backslashes."""
+    return name.replace("\\", "/")
+
+
+def basename(name: str) -> str:
+    """Return the last segment of a name with `/`."""
+    return name.rpartition("/")[2]
+
+
+def _find_by_basename(names: Iterable[str], models: ModelLookup) -> list[InstalledModel]:
+    # Several names may share a basename; each file is to be offered once.
+    basenames = dict.fromkeys(basename(name).lower() for name in names)
+    return [model for basename_lower in basenames for model in models.by_basename(basename_lower)]
+
+
+def _build_spelling_finding(reference: Reference, state: ModelState, matches: Sequence[InstalledModel]) -> ModelFinding:
+    model = pick_loadable(matches) or matches[0]
+    if model.problem is not None:
+        return judge_file(reference, model)
+    if state is ModelState.NORMALISATION:
+        fix = (
+            f"This host has {model.name}, which looks the same but is written with other code points (composed and "
+            "decomposed accents, as on macOS): choose it in the node again, or rename the file."
+        )
+    else:
+        fix = f"This host has it as {model.name}; choose that name in the node, or rename the file."
+    return ModelFinding(reference, state, fix, model.path)
+
+
+def _build_subfolder_finding(reference: Reference, matches: Sequence[InstalledModel]) -> ModelFinding:
+    model = pick_loadable(matches) or matches[0]
+    if model.problem is not None:
+        return judge_file(reference, model)
+    if len(matches) > 1:
+        # Files of one name in several subfolders are often different models, so none is proposed.
+        names = ", ".join(sorted(match.name for match in matches))
+        return ModelFinding(reference, ModelState.SUBFOLDER, f"Choose one of these in the node: {names}.")
+    fix = f"This host has it as {model.name}; choose that name in the node, or rename the file."
+    return ModelFinding(reference, ModelState.SUBFOLDER, fix, model.path)
+
+
+def _build_wrong_folder_finding(reference: Reference, matches: Sequence[InstalledModel], target: str) -> ModelFinding:
+    model = pick_loadable(matches) or matches[0]
+    if model.problem is not None:
+        return judge_file(reference, model)
+    wanted = f"{target}/{to_posix(reference.value)}"
+    fix = f"A file of this name lies in {model.folder}; if it is the same model, move or link it to {wanted}."
+    return ModelFinding(reference, ModelState.WRONG_FOLDER, fix, model.path)
