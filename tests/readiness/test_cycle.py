@@ -1,4 +1,4 @@
-"""Cycles on real files: what each one reads, acknowledges, says and leaves behind, whatever state it finds."""
+"""Cycles on real files: reading, acknowledging, reporting, and recovery from damaged state."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def statuses(host: Host) -> dict[str, str]:
-    return {Path(one["path"]).name: one["status"] for one in host.report()["workflows"]}
+    return {Path(workflow["path"]).name: workflow["status"] for workflow in host.report()["workflows"]}
 
 
 def test_first_cycle_reads_acknowledges_and_judges_every_workflow(host: Host) -> None:
@@ -52,7 +52,7 @@ def test_first_cycle_reads_acknowledges_and_judges_every_workflow(host: Host) ->
         "node.json": "UNCERTAIN",
         "broken.json": "INVALID",
     }
-    assert [one.kind for one in host.intake()] == ["new"] * 4
+    assert [entry.kind for entry in host.intake()] == ["new"] * 4
     assert list(result.record.phases) == [
         "gates",
         "nodes",
@@ -75,8 +75,8 @@ def test_host_without_workflows_gets_a_report(host: Host) -> None:
 
 
 def inodes(host: Host) -> list[tuple[int, int]]:
-    found = [p.stat() for p in (host.layout.model_cache, host.layout.pack_cache, host.layout.known_workflows)]
-    return [(one.st_ino, one.st_mtime_ns) for one in found]
+    stats = [p.stat() for p in (host.layout.model_cache, host.layout.pack_cache, host.layout.known_workflows)]
+    return [(status.st_ino, status.st_mtime_ns) for status in stats]
 
 
 def test_the_second_cycle_reads_nothing_and_rewrites_no_cache(host: Host) -> None:
@@ -101,7 +101,7 @@ def test_one_changed_workflow_is_the_only_one_read(host: Host) -> None:
     result = host.cycle()
     assert result.record.read == 1
     assert statuses(host)["3.json"] == "READY"
-    assert [one.kind for one in host.intake()[5:]] == ["updated"]
+    assert [entry.kind for entry in host.intake()[5:]] == ["updated"]
 
 
 def test_a_changed_picture_is_read_once(host: Host) -> None:
@@ -118,7 +118,7 @@ def test_picture_that_lost_its_workflow_is_acknowledged_as_removed(host: Host) -
     picture.write_bytes(build_png_with_text("Author", b"me"))
     host.cycle()
     assert statuses(host) == {}
-    assert [one.kind for one in host.intake()] == ["new", "removed"]
+    assert [entry.kind for entry in host.intake()] == ["new", "removed"]
 
 
 def test_pictures_are_ignored_when_media_is_off(host: Host) -> None:
@@ -218,17 +218,17 @@ def test_gpu_gates_skip_a_cycle(
     host.write("b.json")
     write_nvml_state(library, *state)
     host.set(**settings)
-    ended = host.program("--run-cycle", LD_LIBRARY_PATH=str(library.parent))
+    completed = host.program("--run-cycle", LD_LIBRARY_PATH=str(library.parent))
     report = host.report()
     assert host.history()[-1].skipped_reason == reason
     assert report["cycle"]["skipped_reason"] == reason
     if reason is None:
-        assert ended.returncode == 0, ended.stderr
+        assert completed.returncode == 0, completed.stderr
         assert report["host"]["gpus"][0]["name"] == "Card"
         assert len(report["workflows"]) == 2
     else:
-        assert ended.returncode == 75, ended.stderr
-        assert f"Skipped ({reason})".encode() in ended.stdout
+        assert completed.returncode == 75, completed.stderr
+        assert f"Skipped ({reason})".encode() in completed.stdout
         assert report["checked_at"] == checked_at
         assert statuses(host) == {"a.json": "READY"}
         top = host.layout.status_markdown.read_text("utf-8").partition("## What to do")[0]
@@ -282,12 +282,12 @@ def test_skip_keeps_earlier_problems_and_sets_damaged_report_aside(host: Host) -
 def test_running_cycle_skips_the_next_one_and_both_are_recorded(host: Host) -> None:
     with hold_lock(host.layout.cycle_lock, command="another cycle", clock=host.clock):
         result = host.cycle()
-        ended = host.program("--run-cycle")
+        completed = host.program("--run-cycle")
     assert result.status is None
     assert result.record.skipped_reason == "cycle-running"
     assert "another cycle" in (result.record.message or "")
-    assert ended.returncode == 75
-    assert [one.skipped_reason for one in host.history()] == ["cycle-running"] * 2
+    assert completed.returncode == 75
+    assert [record.skipped_reason for record in host.history()] == ["cycle-running"] * 2
     assert not host.layout.status_json.exists()
 
 
@@ -299,9 +299,10 @@ def test_workflows_of_an_unmounted_root_are_uncertain(host: Host) -> None:
     assert host.status().summary.ready == 1
     root.rename(host.folder / "unmounted")
     status = host.status()
-    assert [(one.status, one.problems[0].code) for one in status.workflows] == [("UNCERTAIN", "folder-out-of-reach")]
-    assert "cannot be read at the moment" in status.workflows[0].problems[0].message
-    assert [(one.kind, one.what) for one in list_actions(status.workflows)] == [("folder", str(root))]
+    (entry,) = status.workflows
+    assert (entry.status, entry.problems[0].code) == ("UNCERTAIN", "folder-out-of-reach")
+    assert "cannot be read at the moment" in entry.problems[0].message
+    assert [(action.kind, action.what) for action in list_actions(status.workflows)] == [("folder", str(root))]
     assert any("workflow root cannot be read" in problem for problem in status.problems)
     (host.folder / "unmounted").rename(root)
     result = host.cycle()
@@ -317,7 +318,7 @@ def test_installation_without_custom_nodes_and_models_is_supported(host: Host) -
     os.rmdir(host.comfyui / "models")
     host.write("a.json")
     entry = host.entry("a.json")
-    assert (entry.status, [one.name for one in entry.missing_models]) == ("MISSING", [CHECKPOINT])
+    assert (entry.status, [model.name for model in entry.missing_models]) == ("MISSING", [CHECKPOINT])
     assert json.loads(host.layout.pack_cache.read_bytes())["schema_version"] == 1
 
 
@@ -383,7 +384,7 @@ def test_damaged_intake_log_is_continued(host: Host, kind: str) -> None:
     host.write("b.json")
     result = host.cycle()
     assert result.record.success
-    assert [Path(one.path).name for one in host.intake()] == ["b.json"]
+    assert [Path(entry.path).name for entry in host.intake()] == ["b.json"]
     assert len(statuses(host)) == 2
 
 
@@ -424,7 +425,7 @@ def test_workflows_of_an_unavailable_user_folder_are_uncertain(host: Host, away:
         users.unlink()
     (host.folder / "unplugged").rename(users)
     assert host.status().summary.ready == 1
-    assert [one.kind for one in host.intake()] == ["new"]
+    assert [entry.kind for entry in host.intake()] == ["new"]
 
 
 def test_workflows_of_a_deleted_user_are_removed(host: Host) -> None:
@@ -432,7 +433,7 @@ def test_workflows_of_a_deleted_user_are_removed(host: Host) -> None:
     host.cycle()
     shutil.rmtree(host.comfyui / "user" / "default")
     assert host.status().workflows == ()
-    assert [one.kind for one in host.intake()] == ["new", "removed"]
+    assert [entry.kind for entry in host.intake()] == ["new", "removed"]
 
 
 @needs_a_user
@@ -569,8 +570,8 @@ def test_broken_model_counts_as_missing(host: Host) -> None:
 
 
 def disk_full(host: Host, point: str) -> tuple[int, bytes]:
-    ended = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS=f"{point}=raise:ENOSPC")
-    return ended.returncode, ended.stderr
+    completed = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS=f"{point}=raise:ENOSPC")
+    return completed.returncode, completed.stderr
 
 
 @pytest.mark.parametrize(
@@ -602,7 +603,7 @@ def test_full_disk_is_a_failure_and_leaves_whole_files(host: Host, point: str) -
     host.set(models__hash_budget_seconds=0)
     assert host.cycle().record.success
     assert statuses(host) == {"a.json": "READY", "b.json": "MISSING"}
-    assert [Path(one.path).name for one in host.intake()] == ["a.json", "b.json"]
+    assert [Path(entry.path).name for entry in host.intake()] == ["a.json", "b.json"]
 
 
 @pytest.mark.parametrize("point", ["index.before_commit", "index.after_commit"])
@@ -626,4 +627,4 @@ def test_sample_host_leaves_no_removals_in_the_log(host: Host) -> None:
     host.write("mine.json")
     host.cycle()
     assert statuses(host) == {"mine.json": "READY"}
-    assert [Path(one.path).name for one in host.intake()] == ["lesson.json", "mine.json"]
+    assert [Path(entry.path).name for entry in host.intake()] == ["lesson.json", "mine.json"]

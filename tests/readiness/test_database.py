@@ -184,10 +184,10 @@ def test_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: str
         "with transaction(database.connection) as connection:\n"
         f'    connection.execute("{WRITE}")\n'
     )
-    ended = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", program, str(tmp_path / "i"), f"{point}=kill"], check=False, env=dict(os.environ)
     )
-    assert ended.returncode == -9
+    assert completed.returncode == -9
     database = open_database(tmp_path / "i")
     assert database.problems == ()
     assert notes(database) == rows

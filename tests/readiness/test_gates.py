@@ -45,18 +45,18 @@ def code(state: HostState, chosen: GateSettings) -> str | None:
 
 
 def expected_codes(kinds: tuple[str, ...], policy: Policy, index: int, unknown: Choice) -> set[str | None]:
-    """Say by plain counting which answers are right."""
-    asked = (kinds[index],) if policy == "index" else kinds
-    bad = {kind for kind in asked if kind in {LOW, BUSY}}
-    doubtful = UNKNOWN in asked
+    """Return the allowed skip codes, found by counting."""
+    checked = (kinds[index],) if policy == "index" else kinds
+    bad = {kind for kind in checked if kind in {LOW, BUSY}}
+    has_unknown = UNKNOWN in checked
     verdict_on_doubt: set[str | None] = {UNKNOWN} if unknown == "skip" else {None}
     if policy == "all":
         if bad:
             return set(bad)
-        return verdict_on_doubt if doubtful else {None}
-    if GOOD in asked:
+        return verdict_on_doubt if has_unknown else {None}
+    if GOOD in checked:
         return {None}
-    return verdict_on_doubt if doubtful else set(bad)
+    return verdict_on_doubt if has_unknown else set(bad)
 
 
 def test_gpu_policies_match_a_brute_force_count() -> None:

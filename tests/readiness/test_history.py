@@ -1,4 +1,4 @@
-"""The history: newest first, bounded, and readable whatever lies in the file."""
+"""The cycle history: newest first, bounded, and readable despite damaged lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.history import CycleRecord, add_record, read_records
 
 
-def record(number: int, **facts: object) -> CycleRecord:
+def build_record(number: int, **facts: object) -> CycleRecord:
     return CycleRecord(
         id=f"c{number}",
         trigger="manual",
@@ -24,15 +24,15 @@ def record(number: int, **facts: object) -> CycleRecord:
 
 
 def ids(path: Path, limit: int = 1000) -> list[str]:
-    return [one.id for one in read_records(path, limit=limit)]
+    return [record.id for record in read_records(path, limit=limit)]
 
 
 def test_records_come_back_newest_first(tmp_path: Path) -> None:
     path = tmp_path / "state" / "history.jsonl"
-    first = record(1, phases={"gates": 0.1}, message="a\nb", ready=3)
+    first = build_record(1, phases={"gates": 0.1}, message="a\nb", ready=3)
     add_record(path, first, keep=10)
-    add_record(path, record(2), keep=10)
-    assert read_records(path, limit=10) == [record(2), first]
+    add_record(path, build_record(2), keep=10)
+    assert read_records(path, limit=10) == [build_record(2), first]
     assert ids(path, limit=1) == ["c2"]
 
 
@@ -50,17 +50,17 @@ def test_unreadable_history_is_a_failure(tmp_path: Path) -> None:
 def test_history_is_bounded(tmp_path: Path, keep: int) -> None:
     path = tmp_path / "history.jsonl"
     for number in range(1, 50):
-        add_record(path, record(number), keep=keep)
+        add_record(path, build_record(number), keep=keep)
         assert ids(path, limit=keep) == [f"c{n}" for n in range(number, max(0, number - keep), -1)]
         assert len(path.read_bytes().splitlines()) <= 2 * keep
 
 
 def test_unreadable_lines_are_skipped(tmp_path: Path) -> None:
     path = tmp_path / "history.jsonl"
-    add_record(path, record(1), keep=10)
+    add_record(path, build_record(1), keep=10)
     with path.open("ab") as stream:
         stream.write(b'\xff\xfe\n\n{"id": 7}\n[]\n{"id":"torn')
-    add_record(path, record(2), keep=10)
+    add_record(path, build_record(2), keep=10)
     assert ids(path) == ["c2", "c1"]
     assert ids(path, limit=1) == ["c2"]
 

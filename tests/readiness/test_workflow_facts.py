@@ -1,4 +1,4 @@
-"""What one workflow names, kept by content."""
+"""Facts of one workflow."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ TABLE = load_builtin_table()
 def test_facts_contain_references_and_classes() -> None:
     facts = read_workflow_facts(graph(lora="a.safetensors", lora_muted=True), container="json", table=TABLE)
     assert (facts.format, facts.failure) == ("ui-0.4", None)
-    assert [(one.value, one.active) for one in facts.references] == [(CHECKPOINT, True), ("a.safetensors", False)]
+    assert [(reference.value, reference.active) for reference in facts.references] == [
+        (CHECKPOINT, True),
+        ("a.safetensors", False),
+    ]
     assert len(facts.classes["CLIPTextEncode"].node_paths) == 2
     assert facts.classes["LoraLoader"].node_paths == ()
 

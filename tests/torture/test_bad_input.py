@@ -1,4 +1,4 @@
-"""Files that nobody meant well, through one real cycle: no crash, one entry each, and a report that obeys nobody."""
+"""Malicious and broken files in one real cycle: no crash, one entry per file, and no injection into the report."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def seeds_of_mutation(host: Host) -> list[bytes]:
-    """Return workflows of each way of writing: the sample's, and the official templates where they are installed."""
+    """Return workflows of every format: those of the sample, and the official templates when installed."""
     host.set(models__hash_budget_seconds=0)
     plain = [content for name, content in build_sample_workflows().items() if name.endswith(".json")]
     whole = [content for content in plain if is_json(content)]
@@ -127,11 +127,11 @@ def test_hostile_names_stay_inert_in_the_report(host: Host) -> None:
     for path in list(host.workflows.iterdir()):
         path.unlink()
     assert host.status().summary.workflows == 0
-    assert Counter(one.kind for one in host.intake()) == {"new": len(HOSTILE_NAMES), "removed": len(HOSTILE_NAMES)}
+    assert Counter(entry.kind for entry in host.intake()) == {"new": len(HOSTILE_NAMES), "removed": len(HOSTILE_NAMES)}
 
 
 def assert_inert(markdown: str, rows: int) -> None:
-    """Hold that nothing in the report is a tag, a link of others, a row too many, or an order to a terminal."""
+    """Check that the report contains no HTML tag, foreign link, extra table row or terminal escape."""
     assert not {c for c in markdown if not c.isprintable()} - {"\n"}
     html = html_of(markdown)
     assert "<img" not in html
@@ -171,9 +171,9 @@ def test_fifo_loop_device_and_socket_are_reported(host: Host) -> None:
         shutil.move(f"{short}/s", host.workflows / "s.json")
         status = host.status()
     assert status.summary.workflows == 1
-    said = "\n".join(status.problems)
+    problems = "\n".join(status.problems)
     for name in ("pipe.json", "pipe.png", "loop.json", "zero.json", "s.json", "up", "self"):
-        assert name in said, name
+        assert name in problems, name
     host.report()
 
 
@@ -190,7 +190,7 @@ def test_unreadable_folder_and_file_are_reported(host: Host) -> None:
         status = host.status()
     finally:
         closed.chmod(0o700)
-    by_name = {Path(one.path).name: one for one in status.workflows}
+    by_name = {Path(entry.path).name: entry for entry in status.workflows}
     assert by_name["a.json"].status == "READY"
     assert by_name["b.json"].status == by_name["locked.json"].status == "INVALID"
     assert "Permission denied" in by_name["locked.json"].problems[0].message
@@ -202,8 +202,8 @@ def test_deeply_nested_file_is_invalid_with_a_reason(host: Host) -> None:
     host.write("open.json", b'{"a":[' * 100_000)
     host.write("extra.json", graph()[:-1] + b',"extra":' + b"[" * 100_000 + b"]" * 100_000 + b"}")
     status = host.status()
-    assert {one.status for one in status.workflows} == {"INVALID"}
-    assert all(one.problems[0].message for one in status.workflows)
+    assert {entry.status for entry in status.workflows} == {"INVALID"}
+    assert all(entry.problems[0].message for entry in status.workflows)
 
 
 @pytest.mark.slow
@@ -233,7 +233,7 @@ def test_invalid_media_file_is_handled(host: Host, suffix: str) -> None:
         host.write(f"{n}.{suffix}", content)
     result = host.cycle()
     assert result.record.success
-    assert {one["status"] for one in host.report()["workflows"]} <= {"INVALID"}
+    assert {entry["status"] for entry in host.report()["workflows"]} <= {"INVALID"}
     assert host.cycle().record.read == 0
 
 

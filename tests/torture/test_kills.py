@@ -1,4 +1,4 @@
-"""kill -9 at any moment of a cycle: whole files, each workflow acknowledged once, and a next cycle that runs."""
+"""SIGKILL at any moment of a cycle: files stay complete, and the next cycle acknowledges each workflow once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.hosts import Host, graph
 from tests.mutation import repeatable
 
 POINTS = sorted(name for name in NAMES if not name.startswith(("download.", "gov.")))
-"""Every place in a cycle at which a test may kill it."""
+"""Every failpoint of a cycle."""
 
 
 @pytest.fixture
@@ -31,14 +31,14 @@ def host(tmp_path: Path) -> Host:
 
 
 def kill_at(host: Host, point: str) -> bool:
-    """Run a cycle that is killed at a failpoint; say whether it came there."""
-    ended = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS=f"{point}=kill")
-    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
-    return ended.returncode == -signal.SIGKILL
+    """Run a cycle that is killed at a failpoint; return whether it reached the failpoint."""
+    completed = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS=f"{point}=kill")
+    assert completed.returncode in {0, -signal.SIGKILL}, completed.stderr
+    return completed.returncode == -signal.SIGKILL
 
 
 def check_whole(host: Host) -> None:
-    """Hold that every file that a cycle writes can be read as it lies, before any other cycle repairs anything."""
+    """Check that every file written by a cycle is complete, before another cycle repairs anything."""
     for path in (host.home / "state").glob("*.json"):
         json.loads(path.read_bytes())
     if host.layout.status_json.exists():
@@ -59,7 +59,7 @@ def whole_lines(log: Path) -> list[bytes]:
 
 
 def replay(entries: list[Acknowledgement]) -> dict[str, str]:
-    """Apply the log from its beginning: what it says must follow from what it said before."""
+    """Apply the log from its beginning; each entry must follow from the earlier ones."""
     known: dict[str, str] = {}
     for entry in entries:
         if entry.kind == "new":
@@ -78,7 +78,7 @@ def replay(entries: list[Acknowledgement]) -> dict[str, str]:
 
 
 def check_recovery(host: Host, before: list[Acknowledgement]) -> None:
-    """Run the next cycle and hold its report and the log against the files; nothing acknowledged before is lost."""
+    """Run the next cycle, and compare its report and the log with the files; no acknowledgement may be lost."""
     result = host.cycle()
     assert result.record.success
     assert not [problem for problem in host.report()["problems"] if "damaged" in problem]
@@ -93,7 +93,7 @@ def check_recovery(host: Host, before: list[Acknowledgement]) -> None:
 
 
 def change_files(host: Host, turn: int, rng: random.Random) -> None:
-    """Add, change, rename and remove workflow files, as a person does between and during cycles."""
+    """Add, change, rename and remove workflow files, as a user does between and during cycles."""
     files = sorted(host.workflows.rglob("*.json"))
     host.write(f"new{turn}.json", lora=f"absent{turn % 7}.safetensors", last=rng.choice(["SaveImage", "NobodyKnows"]))
     if files and rng.random() < 0.4:
@@ -121,7 +121,7 @@ def test_cycle_recovers_from_a_kill_at_every_failpoint(host: Host) -> None:
 
 @pytest.mark.slow
 def test_cycle_recovers_from_a_kill_at_every_write(host: Host) -> None:
-    """The first cycle of a home makes every file; it is killed at each rename, append and commit in turn."""
+    # The first cycle of a home creates every file; it is killed at each rename, append and commit in turn.
     host.cycle()
     rng = repeatable(2)
     kills = 0
@@ -140,7 +140,7 @@ def test_cycle_recovers_from_a_kill_at_every_write(host: Host) -> None:
 
 
 def is_killed_within(host: Host, rng: random.Random, seconds: float) -> bool:
-    """Start a cycle, change files while it runs, and kill it; say whether it had not ended before."""
+    """Start a cycle, change files while it runs, and kill it; return whether it was still running."""
     with host.started("--run-cycle") as process:
         deadline = time.monotonic() + seconds
         turn = rng.randrange(1 << 30)
@@ -153,7 +153,7 @@ def is_killed_within(host: Host, rng: random.Random, seconds: float) -> bool:
 
 
 def kill_often(host: Host, kills: int) -> dict[str, int]:
-    """Kill cycles at random moments until so many were killed; hold everything after each one."""
+    """Kill cycles at random moments until `kills` were killed; check every file after each one."""
     host.set(models__hash_budget_seconds=0)
     rng = repeatable(kills)
     longest = 3.0
@@ -196,7 +196,7 @@ def test_cycle_recovers_from_five_hundred_random_kills(host: Host) -> None:
 
 
 def test_second_cycle_is_skipped_while_a_cycle_is_suspended(host: Host) -> None:
-    """A cycle that hangs keeps its lock; one that was killed does not."""
+    # A cycle that hangs keeps its lock; a killed one releases it.
     with host.started("--run-cycle", COMFYWATCHMAN_FAILPOINTS="cycle.after_intake=sleep:60") as process:
         while not host.layout.intake_log.exists():
             assert process.poll() is None

@@ -1,4 +1,4 @@
-"""What becomes of workflows that change, go or cannot be read in the middle of a cycle."""
+"""Workflows that change, disappear or cannot be read during a cycle."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def host(tmp_path: Path) -> Host:
 
 
 def cycle_with(host: Host, change: Callable[[], object], *, at: str = "verdicts") -> CycleResult:
-    """Run a cycle in which something happens as a phase begins."""
+    """Run a cycle and apply a change when a phase begins."""
 
     def progress(phase: str) -> None:
         if phase == at:
@@ -31,7 +31,7 @@ def cycle_with(host: Host, change: Callable[[], object], *, at: str = "verdicts"
 
 def entries(result: CycleResult) -> dict[str, WorkflowEntry]:
     assert result.status is not None
-    return {os.path.basename(one.path): one for one in result.status.workflows}
+    return {os.path.basename(entry.path): entry for entry in result.status.workflows}
 
 
 def test_file_changed_after_acknowledgement_is_judged_as_read(host: Host) -> None:
@@ -42,7 +42,7 @@ def test_file_changed_after_acknowledgement_is_judged_as_read(host: Host) -> Non
 
 
 def test_file_changed_before_judging_waits_for_the_next_cycle(host: Host) -> None:
-    """Its facts were lost with the database, so it would have to be read again, and has another content by now."""
+    # Its facts are lost with the database, and the file has another content by the time it is read again.
     path = host.write("a.json")
     host.cycle()
     for name in ("index.sqlite", "index.sqlite-wal", "index.sqlite-shm"):
@@ -77,9 +77,9 @@ def test_unopenable_file_is_reported_and_not_acknowledged(host: Host) -> None:
 def test_each_file_has_one_entry_in_path_order(host: Host) -> None:
     for name in ("b.json", "a.json", "sub/c.json", "B.json"):
         host.write(name)
-    found = [one.path for one in host.status().workflows]
-    assert found == sorted(found)
-    assert len(set(found)) == 4
+    paths = [entry.path for entry in host.status().workflows]
+    assert paths == sorted(paths)
+    assert len(set(paths)) == 4
 
 
 def test_source_label_survives_renaming_the_root(host: Host) -> None:

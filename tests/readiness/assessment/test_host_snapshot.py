@@ -1,4 +1,4 @@
-"""One look at the host: what a verdict depends on changes its fingerprint, and nothing else does."""
+"""The host snapshot: its fingerprint changes with each input of a verdict, and with nothing else."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ def host(tmp_path: Path) -> Host:
 
 
 @contextmanager
-def looked(host: Host) -> Iterator[HostSnapshot]:
+def open_snapshot(host: Host) -> Iterator[HostSnapshot]:
     with closing(open_database(host.layout.database)) as database:
-        view = inspect_host(CycleContext.begin(host.request()), database)
-        with closing(view.owners):
-            yield view
+        snapshot = inspect_host(CycleContext.begin(host.request()), database)
+        with closing(snapshot.owners):
+            yield snapshot
 
 
 def fingerprint(host: Host) -> str:
-    with looked(host) as view:
-        return view.fingerprint
+    with open_snapshot(host) as snapshot:
+        return snapshot.fingerprint
 
 
 def test_an_unchanged_host_has_the_same_fingerprint(host: Host) -> None:
@@ -83,12 +83,12 @@ def test_model_folders_of_pack_loaders_are_scanned(host: Host) -> None:
     )
     (folder / "__init__.py").write_text(source)
     host.model("my_models/a.safetensors")
-    with looked(host) as view:
-        assert "a.safetensors" in view.inventory.folders["my_models"]
-        assert view.table.fingerprint
+    with open_snapshot(host) as snapshot:
+        assert "a.safetensors" in snapshot.inventory.folders["my_models"]
+        assert snapshot.table.fingerprint
     folder.rename(folder.with_name("x.disabled"))
-    with looked(host) as view:
-        assert "my_models" not in view.inventory.folders
+    with open_snapshot(host) as snapshot:
+        assert "my_models" not in snapshot.inventory.folders
 
 
 def test_base_directory_without_nodes_py_has_no_core_classes(host: Host) -> None:
@@ -96,16 +96,16 @@ def test_base_directory_without_nodes_py_has_no_core_classes(host: Host) -> None
     for name in ("main.py", "nodes.py"):
         os.unlink(host.comfyui / name)
     with closing(open_database(host.layout.database)) as database:
-        view = inspect_host(CycleContext.begin(request), database)
-        with closing(view.owners):
-            assert (view.comfyui_version, view.comfyui_running) == (None, False)
-            node = view.judge_node("KSampler", ClassUse(node_paths=("1",)))
-            assert view.fingerprint
+        snapshot = inspect_host(CycleContext.begin(request), database)
+        with closing(snapshot.owners):
+            assert (snapshot.comfyui_version, snapshot.comfyui_running) == (None, False)
+            node = snapshot.judge_node("KSampler", ClassUse(node_paths=("1",)))
+            assert snapshot.fingerprint
     assert node is None or node.state == "unknown"
 
 
 def test_unreadable_folders_are_problems(host: Host) -> None:
     (host.comfyui / "extra_model_paths.yaml").write_text("a: [\n")
     (host.comfyui / "models" / "loras").symlink_to("loras")
-    with looked(host) as view:
-        assert any("extra_model_paths.yaml" in problem for problem in view.problems)
+    with open_snapshot(host) as snapshot:
+        assert any("extra_model_paths.yaml" in problem for problem in snapshot.problems)

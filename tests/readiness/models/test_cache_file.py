@@ -20,7 +20,7 @@ from tests.model_files import put, safetensors
 
 
 class Host:
-    """A ComfyUI root and the state beside it."""
+    """A ComfyUI root with a state folder."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -38,8 +38,8 @@ class Host:
         return write_model_cache(self.cache, self.inventory(index), index)
 
     def read(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.cache.read_bytes())
-        return found
+        content: dict[str, Any] = json.loads(self.cache.read_bytes())
+        return content
 
 
 @pytest.fixture
@@ -82,11 +82,11 @@ def test_file_contains_hashes_once_known(host: Host) -> None:
     inventory = host.inventory(index)
     hash_within_budget(inventory.in_folder("loras").values(), index, budget_seconds=9, monotonic=lambda: 0.0)
     assert write_model_cache(host.cache, inventory, index)
-    found = host.read()["folders"]["loras"][0]
-    assert len(found["sha256"]) == 64
-    assert found["autov2"] == found["sha256"][:10]
-    assert len(found["autov3"]) == 12
-    assert len(found["blake3"]) == 64
+    model = host.read()["folders"]["loras"][0]
+    assert len(model["sha256"]) == 64
+    assert model["autov2"] == model["sha256"][:10]
+    assert len(model["autov3"]) == 12
+    assert len(model["blake3"]) == 64
 
 
 def test_unchanged_host_neither_builds_nor_writes_the_file(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,8 +22,8 @@ from comfywatchman.readiness.models.inventory import ModelFile
 from tests.model_files import put, safetensors, with_header
 
 
-class Watch:
-    """A steady clock that moves on by a step each time it is read."""
+class SteppingClock:
+    """A steady clock that advances by one step per reading."""
 
     def __init__(self, step: float = 0.0) -> None:
         self.seconds = 100.0
@@ -34,23 +34,34 @@ class Watch:
         return self.seconds
 
 
-def index(tmp_path: Path) -> ModelIndex:
+def open_index(tmp_path: Path) -> ModelIndex:
     return ModelIndex(open_database(tmp_path / "i"))
 
 
-def model(path: Path, *, problem: str | None = None, kind: str = "safetensors") -> ModelFile:
-    found = path.stat()
+def build_model(path: Path, *, problem: str | None = None, kind: str = "safetensors") -> ModelFile:
+    status = path.stat()
     return ModelFile(
-        "loras", path.name, str(path), found.st_size, found.st_mtime_ns, found.st_dev, found.st_ino, kind, problem, None
+        "loras",
+        path.name,
+        str(path),
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_dev,
+        status.st_ino,
+        kind,
+        problem,
+        None,
     )
 
 
-def files(tmp_path: Path, *sizes: int) -> list[ModelFile]:
-    return [model(put(tmp_path / f"f{n}.ckpt", os.urandom(size))) for n, size in enumerate(sizes)]
+def write_models(tmp_path: Path, *sizes: int) -> list[ModelFile]:
+    return [build_model(put(tmp_path / f"f{n}.ckpt", os.urandom(size))) for n, size in enumerate(sizes)]
 
 
-def run(found: list[ModelFile], known: ModelIndex, *, budget: float = 100.0, step: float = 0.0) -> HashingResult:
-    return hash_within_budget(found, known, budget_seconds=budget, monotonic=Watch(step))
+def hash_models(
+    models: list[ModelFile], index: ModelIndex, *, budget: float = 100.0, step: float = 0.0
+) -> HashingResult:
+    return hash_within_budget(models, index, budget_seconds=budget, monotonic=SteppingClock(step))
 
 
 @pytest.mark.parametrize("size", [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 9 * BLOCK_BYTES + 17])
@@ -58,9 +69,9 @@ def test_hashes_cover_the_whole_file(tmp_path: Path, size: int) -> None:
     content = os.urandom(size)
     path = put(tmp_path / "a.ckpt", content)
     with Hasher() as hasher:
-        answer = hasher.hash_file(str(path))
-    assert answer == (
-        model(path).key,
+        outcome = hasher.hash_file(str(path))
+    assert outcome == (
+        build_model(path).key,
         FileHashes(hashlib.sha256(content).hexdigest(), None, blake3(content).hexdigest()),
     )
 
@@ -70,19 +81,19 @@ def test_autov3_covers_the_data_after_the_header(tmp_path: Path, header_bytes: i
     data = os.urandom(BLOCK_BYTES + 99)
     content = with_header(b"{" + b" " * (header_bytes - 2) + b"}", data)
     with Hasher() as hasher:
-        answer = hasher.hash_file(str(put(tmp_path / "a.safetensors", content)))
-    assert not isinstance(answer, str)
-    assert answer[1].autov3 == hashlib.sha256(data).hexdigest()[:12]
-    assert answer[1].sha256 == hashlib.sha256(content).hexdigest()
+        outcome = hasher.hash_file(str(put(tmp_path / "a.safetensors", content)))
+    assert not isinstance(outcome, str)
+    assert outcome[1].autov3 == hashlib.sha256(data).hexdigest()[:12]
+    assert outcome[1].sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_autov3_survives_a_change_of_metadata(tmp_path: Path) -> None:
     with Hasher() as hasher:
-        answers = [
+        outcomes = [
             hasher.hash_file(str(put(tmp_path / f"{n}.safetensors", safetensors(3, metadata={"n": n * "x"}))))
             for n in range(2)
         ]
-    hashes = [answer[1] for answer in answers if not isinstance(answer, str)]
+    hashes = [outcome[1] for outcome in outcomes if not isinstance(outcome, str)]
     assert len({h.autov3 for h in hashes}) == 1
     assert len({h.sha256 for h in hashes}) == 2
 
@@ -110,8 +121,8 @@ def test_file_growing_while_hashed_has_no_hashes(tmp_path: Path) -> None:
         return True
 
     with Hasher() as hasher:
-        answer = hasher.hash_file(str(path), may_go_on=lambda: path.stat().st_size > 3 * BLOCK_BYTES + 9 or grow())
-    assert answer == "changed while it was hashed"
+        outcome = hasher.hash_file(str(path), may_go_on=lambda: path.stat().st_size > 3 * BLOCK_BYTES + 9 or grow())
+    assert outcome == "changed while it was hashed"
 
 
 def test_file_touched_while_hashed_has_no_hashes(tmp_path: Path) -> None:
@@ -140,99 +151,103 @@ def test_unhashable_file_gives_the_reason(tmp_path: Path) -> None:
 
 
 def test_small_files_are_hashed_first_and_each_once(tmp_path: Path) -> None:
-    found = files(tmp_path, 3000, 10, 200)
+    models = write_models(tmp_path, 3000, 10, 200)
     for sizes in ([10], [10, 200], [10, 200, 3000]):
-        assert run(found, index(tmp_path), budget=1, step=2) == HashingResult(1, 3 - len(sizes))
-        assert sorted(size for _device, _inode, size, _mtime in index(tmp_path).hashes()) == sizes
-    assert run(found, index(tmp_path)) == HashingResult(0, 0)
-    for file in found:
-        assert index(tmp_path).hashes()[file.key].sha256 == hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
+        assert hash_models(models, open_index(tmp_path), budget=1, step=2) == HashingResult(1, 3 - len(sizes))
+        assert sorted(size for _device, _inode, size, _mtime in open_index(tmp_path).hashes()) == sizes
+    assert hash_models(models, open_index(tmp_path)) == HashingResult(0, 0)
+    for file in models:
+        assert (
+            open_index(tmp_path).hashes()[file.key].sha256 == hashlib.sha256(Path(file.path).read_bytes()).hexdigest()
+        )
 
 
 def test_zero_budget_hashes_nothing(tmp_path: Path) -> None:
-    done = run(files(tmp_path, 10, 20), index(tmp_path), budget=0)
-    assert done == HashingResult(0, 2)
+    result = hash_models(write_models(tmp_path, 10, 20), open_index(tmp_path), budget=0)
+    assert result == HashingResult(0, 2)
 
 
 def test_each_call_hashes_at_least_one_file_and_then_stops(tmp_path: Path) -> None:
-    found = files(tmp_path, 10, 20, 30)
-    left = [run(found, index(tmp_path), budget=1, step=2).waiting for _ in range(4)]
-    assert left == [2, 1, 0, 0]
+    models = write_models(tmp_path, 10, 20, 30)
+    waiting = [hash_models(models, open_index(tmp_path), budget=1, step=2).waiting for _ in range(4)]
+    assert waiting == [2, 1, 0, 0]
 
 
 def test_file_that_would_not_fit_waits_for_the_next_call(tmp_path: Path) -> None:
-    found = files(tmp_path, 5 << 20, 60 << 20)
-    assert run(found, index(tmp_path), budget=20, step=1).waiting == 1
-    assert run(found, index(tmp_path), budget=20, step=1).waiting == 0
+    models = write_models(tmp_path, 5 << 20, 60 << 20)
+    assert hash_models(models, open_index(tmp_path), budget=20, step=1).waiting == 1
+    assert hash_models(models, open_index(tmp_path), budget=20, step=1).waiting == 0
 
 
 def test_tiny_first_file_is_no_speed_sample(tmp_path: Path) -> None:
-    found = files(tmp_path, 10, 200_000, 300_000)
-    assert run(found, index(tmp_path), budget=50, step=1) == HashingResult(3, 0)
+    models = write_models(tmp_path, 10, 200_000, 300_000)
+    assert hash_models(models, open_index(tmp_path), budget=50, step=1) == HashingResult(3, 0)
 
 
 def test_huge_file_after_a_tiny_one_waits_for_the_next_call(tmp_path: Path) -> None:
     huge = tmp_path / "huge.ckpt"
     huge.touch()
     os.truncate(huge, 4 << 30)
-    assert run([*files(tmp_path, 10), model(huge)], index(tmp_path), budget=20) == HashingResult(1, 1)
+    assert hash_models(
+        [*write_models(tmp_path, 10), build_model(huge)], open_index(tmp_path), budget=20
+    ) == HashingResult(1, 1)
 
 
 def test_file_that_takes_far_too_long_is_aborted(tmp_path: Path) -> None:
-    found = files(tmp_path, 4 * BLOCK_BYTES)
-    done = run(found, index(tmp_path), budget=1, step=OVERRUN_SECONDS / 2)
-    assert done.waiting == 1
-    assert [text.partition(": ")[0] for text in done.skipped] == [str(found[0].path)]
-    assert done.skipped[0].endswith("raise [models] hash_budget_seconds")
+    models = write_models(tmp_path, 4 * BLOCK_BYTES)
+    result = hash_models(models, open_index(tmp_path), budget=1, step=OVERRUN_SECONDS / 2)
+    assert result.waiting == 1
+    assert [text.partition(": ")[0] for text in result.skipped] == [str(models[0].path)]
+    assert result.skipped[0].endswith("raise [models] hash_budget_seconds")
 
 
 def test_broken_files_folders_and_hard_links_are_skipped(tmp_path: Path) -> None:
     good = put(tmp_path / "a.ckpt", b"x")
     os.link(good, tmp_path / "b.ckpt")
-    found = [
-        model(good),
-        model(tmp_path / "b.ckpt"),
-        model(put(tmp_path / "c.ckpt"), problem="empty"),
-        model(tmp_path, kind="diffusers"),
+    models = [
+        build_model(good),
+        build_model(tmp_path / "b.ckpt"),
+        build_model(put(tmp_path / "c.ckpt"), problem="empty"),
+        build_model(tmp_path, kind="diffusers"),
     ]
-    done = run(found, index(tmp_path))
-    assert (done.hashed, done.waiting) == (1, 0)
+    result = hash_models(models, open_index(tmp_path))
+    assert (result.hashed, result.waiting) == (1, 0)
 
 
 def test_file_changed_since_the_scan_is_not_recorded(tmp_path: Path) -> None:
-    found = files(tmp_path, 10, 20)
-    os.utime(found[0].path, ns=(1, 1))
-    Path(found[1].path).unlink()
-    known = index(tmp_path)
-    done = run(found, known)
-    assert (done.hashed, done.waiting) == (0, 2)
-    assert [reason.rpartition("ckpt: ")[2] for reason in done.skipped] == [
+    models = write_models(tmp_path, 10, 20)
+    os.utime(models[0].path, ns=(1, 1))
+    Path(models[1].path).unlink()
+    index = open_index(tmp_path)
+    result = hash_models(models, index)
+    assert (result.hashed, result.waiting) == (0, 2)
+    assert [reason.rpartition("ckpt: ")[2] for reason in result.skipped] == [
         "changed since it was listed",
         "cannot be opened: No such file or directory",
     ]
-    assert known.hashes() == {}
+    assert index.hashes() == {}
 
 
 def test_hashes_are_saved_in_batches(tmp_path: Path) -> None:
-    found = files(tmp_path, 10, 20, 30)
+    models = write_models(tmp_path, 10, 20, 30)
 
-    watch = Watch(3)
+    clock = SteppingClock(3)
 
-    def until_something_is_kept() -> float:
-        if index(tmp_path).hashes():
+    def read_clock() -> float:
+        if open_index(tmp_path).hashes():
             raise KeyboardInterrupt
-        return watch()
+        return clock()
 
     with pytest.raises(KeyboardInterrupt):
-        hash_within_budget(found, index(tmp_path), budget_seconds=1000, monotonic=until_something_is_kept)
-    assert len(index(tmp_path).hashes()) < len(found)
+        hash_within_budget(models, open_index(tmp_path), budget_seconds=1000, monotonic=read_clock)
+    assert len(open_index(tmp_path).hashes()) < len(models)
 
 
 def test_autov3_is_computed_for_loras_only(tmp_path: Path) -> None:
-    lora = model(put(tmp_path / "lora.safetensors", safetensors()))
-    other = model(put(tmp_path / "model.safetensors", safetensors()))
+    lora = build_model(put(tmp_path / "lora.safetensors", safetensors()))
+    other = build_model(put(tmp_path / "model.safetensors", safetensors()))
     checkpoint = msgspec.structs.replace(other, folder="checkpoints")
-    known = index(tmp_path)
-    run([lora, checkpoint], known)
-    assert known.hashes()[lora.key].autov3 is not None
-    assert known.hashes()[checkpoint.key].autov3 is None
+    index = open_index(tmp_path)
+    hash_models([lora, checkpoint], index)
+    assert index.hashes()[lora.key].autov3 is not None
+    assert index.hashes()[checkpoint.key].autov3 is None

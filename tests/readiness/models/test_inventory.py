@@ -27,18 +27,18 @@ class MemoryHeaderCache:
         self.batches += 1
 
 
-def build(root: Path, memory: MemoryHeaderCache | None = None) -> Inventory:
+def build(root: Path, cache: MemoryHeaderCache | None = None) -> Inventory:
     folders, _ = resolve_folders(Installation(root, None, root))
-    return build_inventory(scan_models(folders), MemoryHeaderCache() if memory is None else memory)
+    return build_inventory(scan_models(folders), MemoryHeaderCache() if cache is None else cache)
 
 
 def test_exact_finds_models_by_exact_name_only(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/SDXL/a.safetensors", safetensors())
     inventory = build(tmp_path)
-    found = inventory.exact("loras", "SDXL/a.safetensors")
-    assert found is not None
-    assert (found.folder, found.format, found.problem) == ("loras", "safetensors", None)
-    assert found.path == str(tmp_path / "models/loras/SDXL/a.safetensors")
+    model = inventory.exact("loras", "SDXL/a.safetensors")
+    assert model is not None
+    assert (model.folder, model.format, model.problem) == ("loras", "safetensors", None)
+    assert model.path == str(tmp_path / "models/loras/SDXL/a.safetensors")
     for folder, name in (
         ("loras", "a.safetensors"),
         ("loras", "sdxl/a.safetensors"),
@@ -65,36 +65,36 @@ def test_broken_file_is_listed_with_its_problem(tmp_path: Path) -> None:
 
 
 def test_only_new_and_changed_files_are_opened(tmp_path: Path) -> None:
-    memory = MemoryHeaderCache()
+    cache = MemoryHeaderCache()
     path = put(tmp_path / "models/vae/a.safetensors", safetensors())
     put(tmp_path / "models/vae/b.safetensors", safetensors())
-    assert build(tmp_path, memory).read_headers == 2
-    assert build(tmp_path, memory).read_headers == 0
-    assert memory.batches == 1
+    assert build(tmp_path, cache).read_headers == 2
+    assert build(tmp_path, cache).read_headers == 0
+    assert cache.batches == 1
     path.write_bytes(b"")
-    changed = build(tmp_path, memory)
+    changed = build(tmp_path, cache)
     assert changed.read_headers == 1
     assert [m.problem_code for m in changed.in_folder("vae").values()] == ["empty", None]
 
 
 def test_file_with_a_new_mtime_is_opened_again(tmp_path: Path) -> None:
-    memory = MemoryHeaderCache()
+    cache = MemoryHeaderCache()
     path = put(tmp_path / "models/vae/a.safetensors", safetensors())
-    build(tmp_path, memory)
+    build(tmp_path, cache)
     path.write_bytes(b"\x80\x04" + safetensors()[2:])
     os.utime(path, ns=(1, 1))
-    found = build(tmp_path, memory).exact("vae", "a.safetensors")
-    assert found is not None
-    assert found.problem_code in {"truncated", "header-invalid", "wrong-container"}
+    model = build(tmp_path, cache).exact("vae", "a.safetensors")
+    assert model is not None
+    assert model.problem_code in {"truncated", "header-invalid", "wrong-container"}
 
 
 def test_unfinished_download_is_checked_again_each_time(tmp_path: Path) -> None:
-    memory = MemoryHeaderCache()
+    cache = MemoryHeaderCache()
     put(tmp_path / "models/vae/a.safetensors", safetensors())
     control_file = put(tmp_path / "models/vae/a.safetensors.aria2")
-    unfinished = build(tmp_path, memory).exact("vae", "a.safetensors")
+    unfinished = build(tmp_path, cache).exact("vae", "a.safetensors")
     control_file.unlink()
-    finished = build(tmp_path, memory).exact("vae", "a.safetensors")
+    finished = build(tmp_path, cache).exact("vae", "a.safetensors")
     assert unfinished is not None
     assert unfinished.problem_code == "unfinished"
     assert finished is not None
@@ -111,25 +111,25 @@ def test_hard_links_are_checked_by_their_own_suffix(tmp_path: Path) -> None:
 
 
 def test_unreadable_file_is_read_again_each_time(tmp_path: Path) -> None:
-    memory = MemoryHeaderCache()
+    cache = MemoryHeaderCache()
     put(tmp_path / "models/vae/a.safetensors", safetensors())
     folders, _ = resolve_folders(Installation(tmp_path, None, tmp_path))
-    asked: list[str] = []
+    checked_paths: list[str] = []
 
-    def refuse(path: str, size: int) -> HeaderFacts:
-        asked.append(path)
+    def check(path: str, size: int) -> HeaderFacts:
+        checked_paths.append(path)
         return check_header(f"{path}/{size}", size)
 
     for _ in range(2):
-        build_inventory(scan_models(folders), memory, check=refuse)
-    assert len(asked) == 2
+        build_inventory(scan_models(folders), cache, check=check)
+    assert len(checked_paths) == 2
 
 
 def test_diffusers_are_models_of_their_own_format(tmp_path: Path) -> None:
     put(tmp_path / "models/diffusers/sd/model_index.json", b"{}")
-    found = build(tmp_path).exact("diffusers", "sd")
-    assert found is not None
-    assert (found.format, found.problem) == ("diffusers", None)
+    model = build(tmp_path).exact("diffusers", "sd")
+    assert model is not None
+    assert (model.format, model.problem) == ("diffusers", None)
 
 
 def test_fingerprint_changes_with_any_file_change(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ def test_by_basename_ignores_the_unicode_form(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/caf\u00e9.pt", safetensors())
     inventory = build(tmp_path)
     for spelling in ("cafe\u0301.safetensors", "caf\u00e9.safetensors"):
-        assert [one.name for one in inventory.by_basename(spelling)] == ["Cafe\u0301.safetensors"]
-    assert [one.name for one in inventory.by_basename("cafe\u0301.pt")] == ["caf\u00e9.pt"]
+        assert [model.name for model in inventory.by_basename(spelling)] == ["Cafe\u0301.safetensors"]
+    assert [model.name for model in inventory.by_basename("cafe\u0301.pt")] == ["caf\u00e9.pt"]
     assert inventory.exact("loras", "Caf\u00e9.safetensors") is None
     assert inventory.by_basename("cafe.pt") == ()

@@ -69,9 +69,9 @@ def test_templates_are_copied_with_some_of_their_models(tmp_path: Path, template
     host = build_sample_host(tmp_path / "sample", templates=templates)
     copied = {path.name for path in (host.root / "user/default/workflows/templates").iterdir()}
     assert copied == {f"template_{number}.json" for number in range(9)}
-    made = {path.name for path in (host.root / "models" / "vae").iterdir()}
-    assert 0 < len(made) < 9
-    assert (host.workflows, host.templates, host.models) == (12 + 9, 9, 6 + len(made))
+    models = {path.name for path in (host.root / "models" / "vae").iterdir()}
+    assert 0 < len(models) < 9
+    assert (host.workflows, host.templates, host.models) == (12 + 9, 9, 6 + len(models))
 
 
 def test_a_second_build_changes_nothing(tmp_path: Path, templates: Path) -> None:

@@ -107,7 +107,7 @@ def test_wall_time_within_a_minute_is_current() -> None:
 
 @dataclass
 class Machine:
-    """A scheduler that ticks at least once a minute of waking time, on a machine that anything may happen to."""
+    """A scheduler that ticks once per minute of waking time, on a machine that sleeps, reboots and sets its clock."""
 
     clock: FakeClock = field(default_factory=FakeClock)
     due: Moment = field(init=False)

@@ -52,7 +52,7 @@ def skipping(reason: str) -> str:
 
 
 class Host:
-    """A scheduler's loop on a clock of ours, with cycles that are real processes running the code we name."""
+    """A cycle loop on a fake clock; its cycles are real processes that run the given code."""
 
     def __init__(self, folder: Path, **overrides: Any) -> None:
         self.folder = folder
@@ -95,7 +95,7 @@ class Host:
         return [(outcome.outcome, outcome.reason) for outcome in self.on_disk().last_outcomes]
 
     def live(self, seconds: float) -> None:
-        """Let waking time pass, with a tick each minute."""
+        """Advance waking time, with one tick per minute."""
         while seconds > 0:
             self.clock.advance(awake=min(60.0, seconds))
             seconds -= 60.0
@@ -104,10 +104,10 @@ class Host:
 
 @pytest.fixture
 def host(tmp_path: Path) -> Iterator[Host]:
-    made = Host(tmp_path)
-    made.loop.begin()
-    yield made
-    made.stop.__exit__()
+    running = Host(tmp_path)
+    running.loop.begin()
+    yield running
+    running.stop.__exit__()
 
 
 def test_first_cycle_runs_at_the_start_and_is_recorded(host: Host) -> None:
@@ -139,11 +139,11 @@ def test_next_due_time_and_running_cycle_are_on_disk_during_a_cycle(host: Host) 
         "shutil.copy('scheduler.json', 'seen.json')"
     )
     host.loop.tick()
-    seen = load_schedule_state(host.folder / "seen.json")
-    assert isinstance(seen, ScheduleState)
-    assert seen.next_due == add_seconds(read_moment(host.clock), INTERVAL)
-    assert seen.running is not None
-    assert (seen.running.trigger, seen.running.started_at) == ("first", host.clock.now())
+    state_during_cycle = load_schedule_state(host.folder / "seen.json")
+    assert isinstance(state_during_cycle, ScheduleState)
+    assert state_during_cycle.next_due == add_seconds(read_moment(host.clock), INTERVAL)
+    assert state_during_cycle.running is not None
+    assert (state_during_cycle.running.trigger, state_during_cycle.running.started_at) == ("first", host.clock.now())
 
 
 def test_skipped_cycle_is_recorded_and_waits_for_the_next_due_time(host: Host) -> None:
@@ -265,7 +265,7 @@ def test_unexpected_error_is_recorded_and_keeps_the_rate(host: Host, caplog: pyt
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_unkillable_cycle_is_abandoned_and_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process that SIGKILL does not end can be made here; one that no signal reaches looks the same."""
+    # A test cannot create a process that survives SIGKILL, so here no signal reaches the process.
     host = Host(tmp_path, cycle_deadline_seconds=0.1, stop_grace_seconds=0.1)
     host.loop.begin()
     host.code = "import time; time.sleep(1.5)"
@@ -297,7 +297,7 @@ def test_due_times_missed_asleep_are_one_cycle_and_recorded(host: Host) -> None:
     host.clock.advance(asleep=3.5 * INTERVAL, awake=1)
     host.loop.tick()
     outcomes = host.on_disk().last_outcomes
-    assert [(one.outcome, one.count) for one in outcomes] == [("ran", 1), ("missed", 2), ("ran", 1)]
+    assert [(outcome.outcome, outcome.count) for outcome in outcomes] == [("ran", 1), ("missed", 2), ("ran", 1)]
     assert outcomes[1].reason == "asleep"
 
 
@@ -333,7 +333,7 @@ def test_restart_runs_at_once_and_records_missed_cycles(host: Host) -> None:
     host.restart().begin()
     host.loop.tick()
     outcomes = host.on_disk().last_outcomes
-    assert [(one.outcome, one.reason, one.count) for one in outcomes] == [
+    assert [(outcome.outcome, outcome.reason, outcome.count) for outcome in outcomes] == [
         ("ran", None, 1),
         ("missed", "scheduler-away", 2),
         ("ran", None, 1),
@@ -345,7 +345,7 @@ def test_a_restart_within_the_interval_has_missed_nothing(host: Host) -> None:
     host.loop.tick()
     host.clock.advance(awake=60)
     host.restart().begin()
-    assert [one.outcome for one in host.on_disk().last_outcomes] == ["ran"]
+    assert [outcome.outcome for outcome in host.on_disk().last_outcomes] == ["ran"]
 
 
 def test_changed_interval_applies_from_the_restart(host: Host) -> None:
@@ -396,7 +396,7 @@ def test_a_damaged_state_is_set_aside_and_rebuilt(host: Host, content: bytes, ca
     host.paths.state.write_bytes(content)
     host.restart().begin()
     host.loop.tick()
-    assert [one.outcome for one in host.on_disk().last_outcomes] == ["ran"]
+    assert [outcome.outcome for outcome in host.on_disk().last_outcomes] == ["ran"]
     assert (host.folder / "scheduler.json.damaged-1").read_bytes() == content
     assert "state file damaged" in caplog.text
 
@@ -446,8 +446,8 @@ def test_only_the_latest_outcomes_are_kept(host: Host) -> None:
     save_schedule_state(host.paths.state, ScheduleState(interval_seconds=INTERVAL, last_outcomes=many))
     host.restart().begin()
     host.loop.tick()
-    kept = [one.cycle_id for one in host.on_disk().last_outcomes]
-    assert kept == [*(str(n) for n in range(1, MAX_OUTCOMES)), "c-1"]
+    cycle_ids = [outcome.cycle_id for outcome in host.on_disk().last_outcomes]
+    assert cycle_ids == [*(str(n) for n in range(1, MAX_OUTCOMES)), "c-1"]
 
 
 def test_silent_seconds_count_waking_time_since_the_last_tick(host: Host) -> None:

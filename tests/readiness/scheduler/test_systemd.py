@@ -108,11 +108,11 @@ def complaints(units: Sequence[UnitFile], folder: Path) -> str:
     paths = [str(path) for path in write_units(units, folder)]
     environment = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     command = [program, "--user", "verify", *paths]
-    ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
-    said = ended.stdout + ended.stderr
-    if "Failed to initialize manager" in said:
+    completed = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    output = completed.stdout + completed.stderr
+    if "Failed to initialize manager" in output:
         pytest.skip("systemd-analyze cannot judge user units here")
-    return "\n".join(line for line in said.splitlines() if "comfywatchman" in line)
+    return "\n".join(line for line in output.splitlines() if "comfywatchman" in line)
 
 
 def program_with_an_odd_name(folder: Path) -> str:

@@ -66,8 +66,8 @@ def start(folder: Path, *, code: str = "pass", interval: float = 7200.0, prefix:
 
 
 @contextmanager
-def scheduler(folder: Path, **given: object) -> Iterator[subprocess.Popen[str]]:
-    command = start(folder, **given)  # type: ignore[arg-type]
+def scheduler(folder: Path, **options: object) -> Iterator[subprocess.Popen[str]]:
+    command = start(folder, **options)  # type: ignore[arg-type]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": "."})
     try:
         yield process
@@ -76,14 +76,14 @@ def scheduler(folder: Path, **given: object) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def state(folder: Path) -> ScheduleState | None:
-    found = load_schedule_state(folder / "scheduler.json")
-    return found if isinstance(found, ScheduleState) else None
+def read_state(folder: Path) -> ScheduleState | None:
+    state = load_schedule_state(folder / "scheduler.json")
+    return state if isinstance(state, ScheduleState) else None
 
 
 def outcomes(folder: Path) -> list[str]:
-    found = state(folder)
-    return [one.outcome for one in found.last_outcomes] if found else []
+    state = read_state(folder)
+    return [outcome.outcome for outcome in state.last_outcomes] if state else []
 
 
 def test_the_scheduler_runs_a_cycle_at_once_and_stops_cleanly(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_the_scheduler_runs_a_cycle_at_once_and_stops_cleanly(tmp_path: Path) ->
         wait_until(lambda: outcomes(tmp_path) == ["ran"])
         process.send_signal(signal.SIGTERM)
         assert process.wait(5) == 0
-    assert state(tmp_path) is not None
+    assert read_state(tmp_path) is not None
 
 
 def test_the_scheduler_runs_on_at_its_rate(tmp_path: Path) -> None:
@@ -103,8 +103,8 @@ def test_the_scheduler_runs_on_at_its_rate(tmp_path: Path) -> None:
 def test_signal_during_a_cycle_stops_everything_within_two_seconds(tmp_path: Path, number: int, status: int) -> None:
     with scheduler(tmp_path, code=READY.format(before=DEAF)) as process:
         wait_until((tmp_path / "ready").exists)
-        wait_until(lambda: (found := state(tmp_path)) and found.running)
-        running = state(tmp_path)
+        wait_until(lambda: (state := read_state(tmp_path)) and state.running)
+        running = read_state(tmp_path)
         began = time.monotonic()
         process.send_signal(number)
         assert process.wait(10) == status
@@ -128,15 +128,15 @@ def test_second_scheduler_refuses_and_names_the_first(tmp_path: Path) -> None:
 
 def test_next_scheduler_continues_the_state_of_a_killed_one(tmp_path: Path) -> None:
     with scheduler(tmp_path, code=READY.format(before=DEAF)) as process:
-        wait_until(lambda: (found := state(tmp_path)) and found.running)
+        wait_until(lambda: (state := read_state(tmp_path)) and state.running)
         process.kill()
         process.wait()
-    left = state(tmp_path)
-    assert left is not None
-    assert left.running is not None
+    state = read_state(tmp_path)
+    assert state is not None
+    assert state.running is not None
     with scheduler(tmp_path):
         wait_until(lambda: outcomes(tmp_path) == ["killed", "ran"])
-    assert gone(left.running.pid)
+    assert gone(state.running.pid)
 
 
 def test_scheduler_notifies_the_service_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_hanging_tick_is_noticed_and_does_not_block_the_exit(tmp_path: Path, sto
 
 
 def test_ticks_go_on_when_the_wall_clock_is_set_back(tmp_path: Path, stop: StopEvent) -> None:
-    """After that, APScheduler's next tick lies hours ahead; this test puts it there."""
+    # A wall clock set back puts the next tick of APScheduler hours ahead; the test sets it directly.
     watched = loop(tmp_path, stop)
     ticks: list[int] = []
     enough = [1_000_000]
@@ -256,9 +256,13 @@ def test_shifted_boot_clock_counts_as_sleep(tmp_path: Path) -> None:
     slept = ("unshare", "-U", "-r", "-T", "--boottime", "20000", "--fork", "--kill-child")
     with scheduler(tmp_path, prefix=slept):
         wait_until(lambda: len(outcomes(tmp_path)) == 3)
-    found = state(tmp_path)
-    assert found is not None
-    assert [(one.outcome, one.count) for one in found.last_outcomes] == [("ran", 1), ("missed", 2), ("ran", 1)]
+    state = read_state(tmp_path)
+    assert state is not None
+    assert [(outcome.outcome, outcome.count) for outcome in state.last_outcomes] == [
+        ("ran", 1),
+        ("missed", 2),
+        ("ran", 1),
+    ]
     mark = json.loads((tmp_path / "awake.json").read_bytes())
     assert mark["slept_seconds"] >= 19_999
     assert mark["resumed_monotonic"] is not None
@@ -279,5 +283,5 @@ def test_scheduler_killed_at_any_moment_leaves_a_readable_state(tmp_path: Path) 
             process.kill()
             process.wait()
         assert not list(tmp_path.glob("*.damaged-*"))
-    assert state(tmp_path) is not None
+    assert read_state(tmp_path) is not None
     assert {"ran", "missed"} <= set(outcomes(tmp_path))

@@ -1,4 +1,4 @@
-"""Which files of the roots are workflows to look at, and which known ones are really gone."""
+"""Finding workflow files, and telling deleted ones from unavailable ones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from comfywatchman.readiness.workflows.discovery import (
 JSON = frozenset({".json"})
 
 
-def listing(*roots: Path, suffixes: frozenset[str] = JSON) -> WorkflowListing:
+def list_files(*roots: Path, suffixes: frozenset[str] = JSON) -> WorkflowListing:
     return list_workflows([WatchedRoot(path, path.name) for path in roots], suffixes=suffixes)
 
 
-def names(found: WorkflowListing, folder: Path) -> list[str]:
-    return [os.path.relpath(file.path, folder) for file in found.files]
+def names(listing: WorkflowListing, folder: Path) -> list[str]:
+    return [os.path.relpath(file.path, folder) for file in listing.files]
 
 
-def make(path: Path, text: str = "{}") -> Path:
+def write_file(path: Path, text: str = "{}") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
@@ -34,46 +34,46 @@ def make(path: Path, text: str = "{}") -> Path:
 
 def test_files_are_found_in_all_folders_in_path_order(tmp_path: Path) -> None:
     for name in ("b.json", "a/z.JSON", "a/deep/er/x.json", "note.txt", ".hidden.json", ".git/x.json", "json"):
-        make(tmp_path / name)
-    found = listing(tmp_path)
-    assert names(found, tmp_path) == ["a/deep/er/x.json", "a/z.JSON", "b.json"]
-    assert found.problems == ()
+        write_file(tmp_path / name)
+    listing = list_files(tmp_path)
+    assert names(listing, tmp_path) == ["a/deep/er/x.json", "a/z.JSON", "b.json"]
+    assert listing.problems == ()
 
 
 def test_signature_changes_when_the_file_is_written(tmp_path: Path) -> None:
-    path = make(tmp_path / "w.json", "12345")
+    path = write_file(tmp_path / "w.json", "12345")
     status = path.stat()
-    (file,) = listing(tmp_path).files
+    (file,) = list_files(tmp_path).files
     assert file.signature == (status.st_dev, status.st_ino, 5, status.st_mtime_ns)
     assert file.source == tmp_path.name
 
 
 def test_a_file_under_two_roots_belongs_to_the_first(tmp_path: Path) -> None:
-    make(tmp_path / "inner" / "w.json")
-    (file,) = listing(tmp_path / "inner", tmp_path).files
+    write_file(tmp_path / "inner" / "w.json")
+    (file,) = list_files(tmp_path / "inner", tmp_path).files
     assert file.source == "inner"
 
 
 def test_a_root_may_be_a_single_file_of_any_ending(tmp_path: Path) -> None:
-    path = make(tmp_path / "w.txt")
-    assert names(listing(path), tmp_path) == ["w.txt"]
+    path = write_file(tmp_path / "w.txt")
+    assert names(list_files(path), tmp_path) == ["w.txt"]
 
 
 def test_missing_root_is_a_problem(tmp_path: Path) -> None:
-    make(tmp_path / "w.json")
-    found = listing(tmp_path / "absent", tmp_path)
-    assert len(found.files) == 1
-    assert found.problems == ((str(tmp_path / "absent"), "workflow root cannot be read: No such file or directory"),)
-    assert listing(Path("nul\0")).problems
+    write_file(tmp_path / "w.json")
+    listing = list_files(tmp_path / "absent", tmp_path)
+    assert len(listing.files) == 1
+    assert listing.problems == ((str(tmp_path / "absent"), "workflow root cannot be read: No such file or directory"),)
+    assert list_files(Path("nul\0")).problems
 
 
 def test_fifo_broken_link_and_device_are_problems(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.json")
     (tmp_path / "nowhere.json").symlink_to("absent")
     (tmp_path / "zero.json").symlink_to("/dev/zero")
-    found = listing(tmp_path)
-    assert found.files == ()
-    assert {(os.path.basename(path), reason) for path, reason in found.problems} == {
+    listing = list_files(tmp_path)
+    assert listing.files == ()
+    assert {(os.path.basename(path), reason) for path, reason in listing.problems} == {
         ("pipe.json", "not a regular file; not read"),
         ("zero.json", "not a regular file; not read"),
         ("nowhere.json", "file cannot be read: No such file or directory"),
@@ -81,35 +81,35 @@ def test_fifo_broken_link_and_device_are_problems(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_links_to_one_above_is_entered_once(tmp_path: Path) -> None:
-    make(tmp_path / "a" / "w.json")
+    write_file(tmp_path / "a" / "w.json")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "self").symlink_to("self")
-    found = listing(tmp_path)
-    assert names(found, tmp_path) == ["a/w.json"]
-    assert [os.path.basename(path) for path, _ in found.problems] == ["up"]
+    listing = list_files(tmp_path)
+    assert names(listing, tmp_path) == ["a/w.json"]
+    assert [os.path.basename(path) for path, _ in listing.problems] == ["up"]
 
 
 def test_a_linked_folder_is_entered(tmp_path: Path) -> None:
-    make(tmp_path / "elsewhere" / "w.json")
+    write_file(tmp_path / "elsewhere" / "w.json")
     (tmp_path / "root").mkdir()
     (tmp_path / "root" / "link").symlink_to(tmp_path / "elsewhere")
-    assert names(listing(tmp_path / "root"), tmp_path) == ["root/link/w.json"]
+    assert names(list_files(tmp_path / "root"), tmp_path) == ["root/link/w.json"]
 
 
 def test_name_outside_utf8_is_listed_and_shown_escaped(tmp_path: Path) -> None:
-    make(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")))
+    write_file(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.json")))
     os.mkfifo(os.fsencode(tmp_path) + b"/\xfe\n.json")
-    found = listing(tmp_path)
-    assert os.fsencode(found.files[0].path).endswith(b"/\xff.json")
-    assert found.problems[0][0].endswith(r"/\xfe\n.json")
+    listing = list_files(tmp_path)
+    assert os.fsencode(listing.files[0].path).endswith(b"/\xff.json")
+    assert listing.problems[0][0].endswith(r"/\xfe\n.json")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list folders of mode 000, so there is nothing to be refused")
 def test_a_forbidden_folder_is_a_problem_and_its_files_are_not_gone(tmp_path: Path) -> None:
-    path = make(tmp_path / "closed" / "w.json")
+    path = write_file(tmp_path / "closed" / "w.json")
     path.parent.chmod(0)
     try:
-        assert listing(tmp_path).problems
+        assert list_files(tmp_path).problems
         assert not is_gone(str(path), [WatchedRoot(tmp_path, "x")])
     finally:
         path.parent.chmod(0o755)
@@ -118,9 +118,9 @@ def test_a_forbidden_folder_is_a_problem_and_its_files_are_not_gone(tmp_path: Pa
 def test_user_workflow_folders_are_the_default_roots(tmp_path: Path) -> None:
     for name in ("default/workflows/", "ann/workflows/", "bob/"):
         (tmp_path / "user" / name).mkdir(parents=True)
-    make(tmp_path / "user" / "file")
-    found = [(root.path, root.label) for root in find_default_roots(tmp_path)]
-    assert found == [
+    write_file(tmp_path / "user" / "file")
+    roots = [(root.path, root.label) for root in find_default_roots(tmp_path)]
+    assert roots == [
         (tmp_path / "user" / "ann" / "workflows", "comfyui:ann"),
         (tmp_path / "user" / "default" / "workflows", "comfyui"),
     ]
@@ -128,7 +128,7 @@ def test_user_workflow_folders_are_the_default_roots(tmp_path: Path) -> None:
 
 
 def test_a_deleted_file_or_folder_is_gone(tmp_path: Path) -> None:
-    make(tmp_path / "kept.json")
+    write_file(tmp_path / "kept.json")
     roots = [WatchedRoot(tmp_path, "x")]
     assert is_gone(str(tmp_path / "w.json"), roots)
     assert is_gone(str(tmp_path / "deleted" / "deeper" / "w.json"), roots)
@@ -156,7 +156,7 @@ def test_an_empty_folder_of_another_device_than_before_is_an_unmounted_disk(tmp_
     here = tmp_path.stat().st_dev
     assert not is_gone(str(tmp_path / "w.json"), roots, device=here + 1)
     assert is_gone(str(tmp_path / "w.json"), roots, device=here)
-    make(tmp_path / "other.txt")
+    write_file(tmp_path / "other.txt")
     assert is_gone(str(tmp_path / "w.json"), roots, device=here + 1)
 
 
@@ -179,12 +179,12 @@ def test_single_file_root_is_gone_when_its_folder_is_readable(tmp_path: Path) ->
 
 
 def test_file_under_no_root_is_gone(tmp_path: Path) -> None:
-    assert is_gone(str(make(tmp_path / "w.json")), [WatchedRoot(tmp_path / "other", "x")])
+    assert is_gone(str(write_file(tmp_path / "w.json")), [WatchedRoot(tmp_path / "other", "x")])
     assert is_gone("/anywhere.json", [])
 
 
 def test_existing_but_unlisted_path_is_gone(tmp_path: Path) -> None:
-    make(tmp_path / "picture.png")
+    write_file(tmp_path / "picture.png")
     (tmp_path / "w.json").mkdir()
     for name in ("picture.png", "w.json"):
         assert is_gone(str(tmp_path / name), [WatchedRoot(tmp_path, "x")])

@@ -1,4 +1,4 @@
-"""Acknowledgements: each content of each file once, whatever happens to the files, the log and the program."""
+"""Intake: each content of each file is acknowledged once, despite crashes and damaged state."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def sha256(path: str) -> str | None:
 
 @dataclass
 class Host:
-    """A root, a state folder, and cycles that do only the intake."""
+    """A root and a state folder, with cycles that run only the intake."""
 
     folder: Path
     cycles: int = 0
@@ -70,11 +70,11 @@ class Host:
         return path
 
     def cycle(self, *, hash_file: Callable[[str], str | None] = sha256) -> list[tuple[str, str]]:
-        """Run one intake; return kind and name of what it acknowledged."""
+        """Run one intake; return kind and file name of each acknowledgement."""
         self.cycles += 1
         roots = [WatchedRoot(self.root, "mine")]
         before, _ = load_known_workflows(self.state_file, self.log)
-        found = intake.compare_files(
+        comparison = intake.compare_files(
             list_workflows(roots, suffixes=frozenset({".json"})).files,
             before,
             hash_file=hash_file,
@@ -82,10 +82,10 @@ class Host:
             at=AT.format(self.cycles % 60),
             cycle=f"c{self.cycles}",
         )
-        if not self.crash(found.added):
-            intake.append_entries(self.log, found.added)
-            intake.save_known_workflows(self.state_file, self.log, found.known)
-        return [(entry.kind, os.path.basename(entry.path)) for entry in found.added]
+        if not self.crash(comparison.added):
+            intake.append_entries(self.log, comparison.added)
+            intake.save_known_workflows(self.state_file, self.log, comparison.known)
+        return [(entry.kind, os.path.basename(entry.path)) for entry in comparison.added]
 
     def entries(self) -> list[Acknowledgement]:
         return list(read_log(self.log))
@@ -395,7 +395,7 @@ def take(host: Host, step: tuple[str, str, str | int]) -> None:
 
 
 def crash_while_recording(host: Host, percent: int) -> None:
-    """Run a cycle that loses its power after a part of its lines, perhaps within one."""
+    """Run a cycle whose log append is cut off after some bytes, as by a power cut."""
 
     def crash(added: tuple[Acknowledgement, ...]) -> bool:
         spare = host.folder / "spare.jsonl"
@@ -431,7 +431,7 @@ def test_replayed_log_matches_the_files(steps: list[tuple[str, str, str | int]])
 
 
 def replay(state: dict[str, str], entry: Acknowledgement) -> None:
-    """Apply one entry, and object to one that says nothing new."""
+    """Apply one entry; fail when it contradicts the earlier ones."""
     if entry.kind == "removed":
         assert state.pop(entry.path) == entry.sha256
     elif entry.kind == "renamed":
