@@ -4,6 +4,9 @@ UV_VERSION := 0.13.8
 UV := .tools/bin/uv
 BIN := .venv/bin
 
+# Compiled modules are kept: without them each of the tests' many child processes compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: setup run test check torture bench docs lock clean
 
 $(UV):
