@@ -19,15 +19,14 @@ from comfywatchman.readiness.search.results import (
     SearchCandidate,
     SearchResult,
     SearchStatus,
-    silence_text,
-    silent_sources,
+    describe_backends,
 )
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.install.install import Installation
     from comfywatchman.readiness.database import Database
     from comfywatchman.readiness.search.api import SearchRequest
-    from comfywatchman.readiness.search.chain import Backend
+    from comfywatchman.readiness.search.context import Backend
 
 Progress = Callable[[int, int], None]
 
@@ -122,7 +121,7 @@ def _build_request(
 
     folders, _failures = resolve_folders(installation)
 
-    def here() -> dict[str, str]:
+    def list_local_models() -> dict[str, str]:
         return {sha256: file.path for sha256, file in find_local_models(session.layout.database, folders).items()}
 
     return SearchRequest(
@@ -133,7 +132,7 @@ def _build_request(
         clock=session.clock,
         database=database,
         budget=SearchBudget(session.clock),
-        here=here,
+        list_local_models=list_local_models,
         backends=options.backends,
         refresh=options.refresh,
         retry_errors=True,
@@ -154,7 +153,7 @@ def _record_choice(session: Session, name: str, choice: str, *, as_json: bool) -
     from comfywatchman.readiness.search.factory import build_policy
 
     with closing(open_database(session.layout.database)) as database:
-        answers = SearchCache(database, now=session.clock.now()).read_answers()
+        answers = SearchCache(database, now=session.clock.now()).read_results()
     decision = store_choice(
         session.layout.decisions,
         find_answer(name, answers),
@@ -203,11 +202,9 @@ def _print_uncertain(one: SearchResult) -> None:
     from comfywatchman.readiness.search.decisions import candidate_id
 
     click.echo(f"\n{printable(one.filename)}: {one.status.value}")
-    silent = silent_sources(one)  # said once, below all of them
-    silences = {words for source in silent for words in (silence_text(source), f"{source}: ERROR.")}
-    for line in one.evidence:
-        if line not in silences:
-            click.echo(f"  {printable(line)}")
+    # Unreachable sites are reported once, below all models.
+    for line in (*one.evidence, *describe_backends(one)):
+        click.echo(f"  {printable(line)}")
     for number, candidate in enumerate(one.candidates, 1):
         click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_describe_candidate(candidate))}")
     if any(candidate.sha256 and candidate.url for candidate in one.candidates):

@@ -1,4 +1,7 @@
-"""Where a cycle's missing models can be had: asked when something is missing, and kept for the cycles after."""
+"""The search step of a cycle: searches for missing models when due, and keeps the results for later cycles.
+
+Every cycle imports this module, so the search itself, with its HTTP client, is imported only when a search is due.
+"""
 
 from __future__ import annotations
 
@@ -17,28 +20,28 @@ from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.models.index import ModelIndex
+from comfywatchman.readiness.search.lifetimes import ERROR_SECONDS, RECHECK_SECONDS, lifetime_seconds
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 from comfywatchman.readiness.states import SEARCHED_STATES
 from comfywatchman.readiness.status import MissingModel, PlanSummary, WorkflowEntry
+from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
-HOUR_SECONDS: Final = 3600.0
+ANSWERS_SCHEMA_VERSION: Final = 2
+"""Raised when a field of `StoredAnswers` or `SearchResult` changes its meaning; older answers are dropped."""
+
 _NOTE_NAME: Final = "answers of the search"
-_LIFETIMES: Final = {
-    SearchStatus.UNCERTAIN: 24 * HOUR_SECONDS,
-    SearchStatus.INVALID_FILENAME: 24 * HOUR_SECONDS,
-}
-_DEFAULT_LIFETIME: Final = 7 * 24 * HOUR_SECONDS
 
 
 class StoredAnswers(msgspec.Struct, frozen=True):
-    """What is known of missing models.
+    """The results of the last search, as they are kept in the state database.
 
     Attributes:
-        digest: What was missing when they were asked for, and whom the configuration let ask.
-        asked_at: When that was, as a POSIX time.
-        lifetime_seconds: How long all of them count.
-        results: One for each model that was asked about.
-        plan: The plan that was made of them.
+        digest: Digest of the missing models and of the configuration that the results belong to.
+        asked_at: Time of the search, as a POSIX time.
+        lifetime_seconds: Time until the first result must be searched for again.
+        results: One for each model that was searched for.
+        plan: The download plan made from the results.
+        schema_version: See `ANSWERS_SCHEMA_VERSION`.
     """
 
     digest: str = ""
@@ -46,23 +49,29 @@ class StoredAnswers(msgspec.Struct, frozen=True):
     lifetime_seconds: float = 0.0
     results: tuple[SearchResult, ...] = ()
     plan: PlanSummary | None = None
+    schema_version: int = ANSWERS_SCHEMA_VERSION
 
     @property
     def ask_again_at(self) -> str:
-        """When the first of them counts no longer, UTC; empty when the next cycle asks again anyway."""
+        """Time of the next search, UTC; empty if the next cycle searches in any case."""
         if self.lifetime_seconds <= 0:
             return ""
         return format_utc(datetime.fromtimestamp(self.asked_at + self.lifetime_seconds, UTC))
 
 
+class _AnswersHeader(msgspec.Struct):
+    # Answers from before there were versions have none.
+    schema_version: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class KnownAnswers:
-    """The answers of the last search, as a cycle finds them.
+    """The stored answers, compared with what is missing now.
 
     Attributes:
-        answers: The answers; their plan only where it is about what is missing now.
-        digest: What is missing now, and whom the configuration lets ask.
-        must_ask: Whether they do not tell all that can be told.
+        answers: The stored answers; with their plan only if the same models are missing as then.
+        digest: Digest of the present missing models and configuration.
+        must_ask: Whether a search is due.
     """
 
     answers: StoredAnswers
@@ -70,82 +79,96 @@ class KnownAnswers:
     must_ask: bool
 
 
-def read_known_answers(run: CycleContext, host: HostSnapshot, assessment: Assessment) -> KnownAnswers:
-    """Return what the last search said, and whether it must be asked again; nothing is asked."""
+def read_known_answers(cycle: CycleContext, host: HostSnapshot, assessment: Assessment) -> KnownAnswers:
+    """Return the results of the last search, and whether a new search is due. Sends no request."""
     missing = [(entry, model) for entry in assessment.entries for model in _list_searchable(entry)]
     if not missing:
         return KnownAnswers(StoredAnswers(), "", must_ask=False)
-    kept = _read_stored_answers(host.models)
-    digest = _compute_digest(missing, run)
-    is_same = kept.digest == digest
-    counts = 0 <= run.request.clock.now().timestamp() - kept.asked_at < kept.lifetime_seconds
-    answers = kept if is_same else msgspec.structs.replace(kept, plan=None)
-    may_ask = run.request.settings.search.budget_seconds > 0
-    return KnownAnswers(answers, digest, must_ask=may_ask and not (is_same and counts))
+    stored = _read_stored_answers(host.models)
+    digest = _compute_digest(missing, cycle)
+    has_same_digest = stored.digest == digest
+    age_seconds = cycle.request.clock.now().timestamp() - stored.asked_at
+    # A negative age means that the clock was set back, so the real age is unknown.
+    is_current = has_same_digest and 0 <= age_seconds < stored.lifetime_seconds
+    may_search = cycle.request.settings.search.budget_seconds > 0
+    answers = stored if has_same_digest else msgspec.structs.replace(stored, plan=None)
+    return KnownAnswers(answers, digest, must_ask=may_search and not is_current)
 
 
 def run_search(
-    run: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, digest: str
+    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database, digest: str
 ) -> StoredAnswers:
-    """Ask where the missing models can be had; nobody's trouble raises.
+    """Search for the missing models. Backend failures become ERROR results; nothing is raised.
 
     Args:
-        run: The cycle.
+        cycle: The cycle.
         host: The host.
         assessment: The verdicts.
-        database: Keeps what each was told.
-        digest: From `known_answers`.
+        database: Caches the result of each model.
+        digest: From `read_known_answers`.
     """
-    now = run.request.clock.now().timestamp()
-    with run.phase("search"):
-        results, problems = _search_missing(run, host, assessment, database)
+    now = cycle.request.clock.now().timestamp()
+    with cycle.phase("search"):
+        results, problems = _search_missing(cycle, host, assessment, database)
     for problem in problems:
-        run.add_problem(problem)
-    return StoredAnswers(digest, now, _lifetime_seconds(results, now), results)
+        cycle.add_problem(problem)
+    return StoredAnswers(digest, now, _compute_lifetime(results, now), results)
 
 
 def store_results(host: HostSnapshot, answers: StoredAnswers) -> None:
-    """Keep answers for the cycles after this one."""
-    host.models.set_note(_NOTE_NAME, msgspec.json.encode(answers).decode())
+    """Store results for later cycles."""
+    _write_answers(host.models, answers)
 
 
 def expire_answers(database: Database) -> None:
-    """Let the next cycle look at the answers anew: a person has searched or chosen meanwhile."""
+    """Make the next cycle search again, because a person has searched or chosen a candidate in the meantime."""
     models = ModelIndex(database)
-    kept = _read_stored_answers(models)
-    if kept.digest:
-        models.set_note(_NOTE_NAME, msgspec.json.encode(msgspec.structs.replace(kept, digest="")).decode())
+    stored = _read_stored_answers(models)
+    if stored.digest:
+        _write_answers(models, msgspec.structs.replace(stored, digest=""))
+
+
+def _write_answers(models: ModelIndex, answers: StoredAnswers) -> None:
+    models.set_note(_NOTE_NAME, msgspec.json.encode(answers).decode())
 
 
 def _read_stored_answers(models: ModelIndex) -> StoredAnswers:
+    """Return the stored answers; blank ones if they are absent, damaged or of another schema version."""
     text = models.note(_NOTE_NAME)
-    try:
-        return msgspec.json.decode(text, type=StoredAnswers) if text else StoredAnswers()
-    except msgspec.MsgspecError:
+    if not text:
         return StoredAnswers()
+    try:
+        header = msgspec.json.decode(text, type=_AnswersHeader)
+        if header.schema_version == ANSWERS_SCHEMA_VERSION:
+            return msgspec.json.decode(text, type=StoredAnswers)
+    except msgspec.MsgspecError:
+        pass
+    return StoredAnswers()
 
 
 def _search_missing(
-    run: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database
+    cycle: CycleContext, host: HostSnapshot, assessment: Assessment, database: Database
 ) -> tuple[tuple[SearchResult, ...], tuple[str | CorruptFile, ...]]:
     from comfywatchman.readiness.downloads.links import index_by_hash
     from comfywatchman.readiness.search.api import SearchRequest, resolve_missing
     from comfywatchman.readiness.search.factory import build_cycle_budget
 
-    request = run.request
-    lacking = [
-        (facts, model)
-        for entry in assessment.entries
-        for model in _list_searchable(entry)
-        if (facts := assessment.facts(entry)) is not None
-    ]
+    request = cycle.request
+    missing: list[tuple[WorkflowFacts, MissingModel]] = []
+    for entry in assessment.entries:
+        facts = assessment.facts(entry)
+        if facts is not None:
+            missing.extend((facts, model) for model in _list_searchable(entry))
 
-    def here() -> dict[str, str]:
+    def list_local_models() -> dict[str, str]:
         files = index_by_hash(host.inventory.all_models(), host.models.hashes())
         return {sha256: file.path for sha256, file in files.items()}
 
-    resolved = resolve_missing(
-        lacking,
+    def show_progress(done: int, total: int) -> None:
+        request.progress(f"Searching for missing models: {done} of {total}")
+
+    report = resolve_missing(
+        missing,
         SearchRequest(
             settings=request.settings,
             layout=request.layout,
@@ -154,47 +177,49 @@ def _search_missing(
             clock=request.clock,
             database=database,
             budget=build_cycle_budget(request.settings, request.clock),
-            here=here,
-            progress=lambda done, of: request.progress(f"Searching for missing models: {done} of {of}"),
+            list_local_models=list_local_models,
+            progress=show_progress,
         ),
     )
-    return resolved.results, resolved.problems
+    return report.results, report.problems
 
 
 def _list_searchable(entry: WorkflowEntry) -> list[MissingModel]:
     return [model for model in entry.missing_models if model.status in SEARCHED_STATES]
 
 
-def _compute_digest(missing: Iterable[tuple[WorkflowEntry, MissingModel]], run: CycleContext) -> str:
-    """Return what changes with anything that a search or a plan depends on, but for the sites themselves."""
-    settings = run.request.settings
-    # A workflow's own words are evidence, so its hash counts.
-    wanted = sorted({(model.folder or "", model.name, entry.sha256 or "") for entry, model in missing})
-    keys = [bool(key) for key in (settings.secrets.civitai_api_key, settings.secrets.hf_token)]
+def _compute_digest(missing: Iterable[tuple[WorkflowEntry, MissingModel]], cycle: CycleContext) -> str:
+    """Return a digest of everything that a search or a plan depends on, except the sites themselves."""
+    settings = cycle.request.settings
+    # A workflow's declarations and notes are evidence, so its hash is part of the query.
+    models = sorted({(model.folder or "", model.name, entry.sha256 or "") for entry, model in missing})
+    # Only whether there is a key: its value must not reach a file.
+    has_keys = [bool(settings.secrets.civitai_api_key), bool(settings.secrets.hf_token)]
+    # `--auto-download` uses the plan, it does not change it.
     downloads = msgspec.structs.replace(settings.downloads, auto=False)
-    text = msgspec.json.encode([wanted, settings.search, settings.llm, downloads, keys, _read_decisions_stamp(run)])
-    return hashlib.blake2b(text, digest_size=16).hexdigest()
+    decisions = _read_decisions_stamp(cycle)
+    encoded = msgspec.json.encode([models, settings.search, settings.llm, downloads, has_keys, decisions])
+    return hashlib.blake2b(encoded, digest_size=16).hexdigest()
 
 
-def _read_decisions_stamp(run: CycleContext) -> tuple[int, int]:
+def _read_decisions_stamp(cycle: CycleContext) -> tuple[int, int]:
+    """Return the time and size of the file of choices, which change when a person chooses a candidate."""
     try:
-        found = run.request.layout.decisions.stat()
+        stat = cycle.request.layout.decisions.stat()
     except OSError:
         return (0, 0)
-    return (found.st_mtime_ns, found.st_size)
+    return (stat.st_mtime_ns, stat.st_size)
 
 
-def _lifetime_seconds(results: Iterable[SearchResult], now: float) -> float:
-    """Return after how long the first of these answers must be asked for again; 0 when not all could be asked."""
-    return min((_remaining_seconds(one, now) for one in results), default=_DEFAULT_LIFETIME)
+def _compute_lifetime(results: Iterable[SearchResult], now: float) -> float:
+    """Return the time until the first of the results must be searched for again; 0 if some were postponed."""
+    return min((_remaining_seconds(result, now) for result in results), default=RECHECK_SECONDS)
 
 
 def _remaining_seconds(result: SearchResult, now: float) -> float:
-    from comfywatchman.readiness.search.chain import is_not_asked
-
-    if is_not_asked(result):
+    if result.postponed:
         return 0.0
-    if result.status is not SearchStatus.ERROR:
-        return _LIFETIMES.get(result.status, _DEFAULT_LIFETIME)
-    # An error that is only remembered is no fresh one: it counts from when somebody was really asked.
-    return max(0.0, parse_utc(result.searched_at).timestamp() + HOUR_SECONDS + 1 - now)
+    if result.status is SearchStatus.ERROR:
+        # A cached error is older than this search, so its age counts from its own time.
+        return max(0.0, parse_utc(result.searched_at).timestamp() + ERROR_SECONDS + 1 - now)
+    return lifetime_seconds(result.status) or RECHECK_SECONDS

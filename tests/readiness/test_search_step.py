@@ -17,7 +17,7 @@ import pytest
 
 from comfywatchman.readiness.database import open_database
 from comfywatchman.readiness.models.index import ModelIndex
-from comfywatchman.readiness.search_step import StoredAnswers, expire_answers
+from comfywatchman.readiness.search_step import ANSWERS_SCHEMA_VERSION, StoredAnswers, expire_answers
 from tests.hosts import Host
 from tests.model_files import put
 from tests.readiness.search.servers import SearchServers, search_servers
@@ -177,7 +177,7 @@ def test_what_the_requests_did_not_reach_is_asked_in_the_next_cycle(host: Host, 
     made.civitai.models = [on_civitai(LORA)]
     host.set(search__budget_requests=0)
     assert answer(host) == "ERROR"
-    assert "Not asked yet" in missing(host.report())[0]["fix"]
+    assert "Not searched yet" in missing(host.report())[0]["fix"]
     assert "asked again after" not in missing(host.report())[0]["fix"]
     host.set(search__budget_requests=100)
     assert answer(host) == "FOUND"
@@ -246,6 +246,19 @@ def test_a_damaged_memory_is_asked_for_again(host: Host, made: SearchServers, te
     with closing(open_database(host.layout.database)) as database:
         ModelIndex(database).set_note(NOTE, text)
     assert answer(host) == "FOUND"
+
+
+@pytest.mark.parametrize("version", [None, ANSWERS_SCHEMA_VERSION + 1])
+def test_answers_of_another_schema_version_are_dropped(host: Host, version: int | None) -> None:
+    host.cycle()
+    with closing(open_database(host.layout.database)) as database:
+        models = ModelIndex(database)
+        stored = json.loads(models.note(NOTE) or "")
+        assert stored.pop("schema_version") == ANSWERS_SCHEMA_VERSION
+        if version is not None:
+            stored["schema_version"] = version
+        models.set_note(NOTE, json.dumps(stored))
+    assert "search" in host.cycle().record.phases
 
 
 def test_expiring_keeps_the_words_and_has_nothing_to_do_twice(host: Host, made: SearchServers) -> None:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final
 
 import msgspec
 
-from comfywatchman.readiness.search.results import SITE_NAMES, SearchResult, SearchStatus, silent_sources
+from comfywatchman.readiness.search.results import SITE_NAMES, SearchResult, SearchStatus, describe_unreachable
 from comfywatchman.readiness.search.results import SearchCandidate as Proposed
 from comfywatchman.readiness.states import SEARCHED_STATES, ModelState
 from comfywatchman.readiness.status import MissingModel, ModelCandidate, PlanSummary, WorkflowEntry
-
-_ASKED: Final = re.compile(r"(qwen|civitai|huggingface|civarchive): [A-Z_]+\.")
-_BACKEND_LINE: Final = re.compile(r"[a-z]+: [A-Z_]+\.|(qwen: no language model|civarchive: no hash) is .*")
 
 
 def merge_search_results(
@@ -71,12 +66,12 @@ def _describe_next_step(model: MissingModel, result: SearchResult, blocked: str 
     if result.status is SearchStatus.UNCERTAIN:
         return _describe_uncertain(model, result)
     if result.status is SearchStatus.NOT_FOUND:
-        asked = dict.fromkeys(match[1] for line in result.evidence if (match := _ASKED.fullmatch(line)))
+        asked = [entry.backend for entry in result.backends]
         who = f" (asked: {', '.join(map(site_name, asked))})" if asked else ""
         return f"Not found{who}. {own}".strip()
     if result.status is SearchStatus.ERROR:
         when = f"; it is asked again after {ask_again_at}" if ask_again_at else ""
-        silent = " and ".join(map(site_name, silent_sources(result)))
+        silent = " and ".join(map(site_name, result.unreachable))
         trouble = (
             f"The search got no answer of {silent}"
             if silent
@@ -112,8 +107,8 @@ def _describe_uncertain(model: MissingModel, result: SearchResult) -> str:
 def _describe_reason(result: SearchResult) -> str:
     """Return the first thing that speaks against the candidates, or else the first that was said; no full stop."""
     against = [reason for one in result.candidates for reason in one.reasons]
-    said = [line for line in result.evidence if not _BACKEND_LINE.fullmatch(line)]
-    return (*against, *said, "nobody said why")[0].rstrip(".")
+    unreachable = [describe_unreachable(source) for source in result.unreachable]
+    return (*against, *result.evidence, *unreachable, "nobody said why")[0].rstrip(".")
 
 
 def _to_report_candidate(found: Proposed) -> ModelCandidate:

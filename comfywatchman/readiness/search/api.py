@@ -14,11 +14,12 @@ from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.search.budget import SearchBudget
-from comfywatchman.readiness.search.chain import Backend, search_multiple_models
+from comfywatchman.readiness.search.chain import search_multiple_models
+from comfywatchman.readiness.search.context import Backend
 from comfywatchman.readiness.search.decisions import load_decisions
 from comfywatchman.readiness.search.factory import build_policy, open_search
 from comfywatchman.readiness.search.queries import build_search_items, load_local_catalogue
-from comfywatchman.readiness.search.results import SearchResult, SearchStatus, silence_text, silent_sources
+from comfywatchman.readiness.search.results import SearchResult, SearchStatus, describe_unreachable
 from comfywatchman.readiness.status import MissingModel
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
@@ -35,7 +36,7 @@ class SearchRequest:
         clock: The clock.
         database: Keeps the answers.
         budget: How much may be asked.
-        here: Returns files of this host by SHA-256; called only when something is missing.
+        list_local_models: Returns the model files of this host by SHA-256; called only if something is missing.
         backends: Whom to ask this time; the configured order when None.
         refresh: Ask again whatever is remembered.
         retry_errors: Ask again where the answer was an error, because a person is waiting.
@@ -49,7 +50,7 @@ class SearchRequest:
     clock: Clock
     database: Database
     budget: SearchBudget
-    here: Callable[[], Mapping[str, str]] = dict
+    list_local_models: Callable[[], Mapping[str, str]] = dict
     backends: Sequence[Backend] | None = None
     refresh: bool = False
     retry_errors: bool = False
@@ -81,7 +82,9 @@ def resolve_missing(missing: Iterable[tuple[WorkflowFacts, MissingModel]], reque
         return SearchReport()
     settings, layout = request.settings, request.layout
     catalogue = load_local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
-    refs = build_search_items(listed, policy=build_policy(settings), catalogue=catalogue, here=request.here())
+    refs = build_search_items(
+        listed, policy=build_policy(settings), catalogue=catalogue, local_models=request.list_local_models()
+    )
     decisions, damaged = load_decisions(layout.decisions)
     with open_search(
         settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
@@ -94,7 +97,7 @@ def resolve_missing(missing: Iterable[tuple[WorkflowFacts, MissingModel]], reque
             retry_errors=request.retry_errors,
             progress=request.progress,
         )
-        store_problems = search.memory.problems if search.memory is not None else []
+        store_problems = search.cache.problems if search.cache is not None else []
     own = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
     return SearchReport(tuple(results), (*own, *_describe_silent_sites(results, request)))
 
@@ -105,7 +108,7 @@ def _describe_silent_sites(results: Sequence[SearchResult], request: SearchReque
         source
         for one in results
         if one.status in {SearchStatus.ERROR, SearchStatus.UNCERTAIN}
-        for source in silent_sources(one)
+        for source in one.unreachable
     )
     section, silent = request.settings.search, request.budget.silent
     urls = {
@@ -117,4 +120,4 @@ def _describe_silent_sites(results: Sequence[SearchResult], request: SearchReque
         told = [silent[host].rstrip(".") for url in urls.get(source, ()) if (host := urlsplit(url).netloc) in silent]
         models = "1 model was" if count == 1 else f"{count} models were"
         why = f" ({'; '.join(told)})" if told else ""
-        yield f"{silence_text(source).rstrip('.')}, so {models} not verified there{why}."
+        yield f"{describe_unreachable(source).rstrip('.')}, so {models} not verified there{why}."

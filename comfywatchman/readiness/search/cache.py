@@ -1,4 +1,4 @@
-"""Answers of earlier searches, each for as long as its kind stays true."""
+"""Results of earlier searches in the state database, each reused for the lifetime of its status."""
 
 from __future__ import annotations
 
@@ -12,51 +12,50 @@ import msgspec
 
 from comfywatchman.readiness.database import Database, TableStore
 from comfywatchman.readiness.search.claims import ModelQuery, Proposal
+from comfywatchman.readiness.search.lifetimes import RECHECK_SECONDS, lifetime_seconds
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 
-_HOUR_SECONDS: Final = 3600.0
-_DAY_SECONDS: Final = 24 * _HOUR_SECONDS
+RESULT_SCHEMA_VERSION: Final = 2
+"""Raised when a field of `SearchResult` changes its meaning, so that older rows are not misread."""
 
-RECHECK_SECONDS: Final = 7 * _DAY_SECONDS
-"""Age from which a `FOUND` is held against its hub again."""
-
-_LIFETIMES: Final = {
-    SearchStatus.NOT_FOUND: 7 * _DAY_SECONDS,
-    SearchStatus.UNCERTAIN: _DAY_SECONDS,
-    SearchStatus.ERROR: _HOUR_SECONDS,
-    SearchStatus.INVALID_FILENAME: _HOUR_SECONDS,
-}
-_RETENTION_SECONDS: Final = 400 * _DAY_SECONDS
+_RETENTION_SECONDS: Final = 400 * 24 * 3600.0
 
 
-def lifetime_seconds(status: SearchStatus) -> float | None:
-    """Return how long an answer counts: NOT_FOUND 7 days, UNCERTAIN one, an error one hour, FOUND until disproved."""
-    return _LIFETIMES.get(status)
+class _StoredResult(msgspec.Struct, frozen=True):
+    schema_version: int
+    result: SearchResult
+
+
+@dataclass(frozen=True, slots=True)
+class _CachedRow:
+    context: str
+    searched_at: float
+    result: SearchResult
 
 
 @dataclass(frozen=True, slots=True)
 class CachedSearch:
-    """What is remembered of one model.
+    """The earlier results for one model.
 
     Attributes:
-        answer: An answer that still counts, found by asking the same backends, or FOUND by any; None to ask again.
-        aged: `answer` is a FOUND old enough to be held against its hub again.
-        doubts: UNCERTAIN answers that still count, of other backends: asking these does not take them back.
-        outdated: The last answer of the same backends that counts no longer; better than none when nobody is asked.
+        result: A current result of the same backends, or a FOUND of any; None if the model must be searched again.
+        needs_recheck: `result` is a FOUND old enough to be verified with its hub again.
+        doubts: Current UNCERTAIN results of other backends; the present ones cannot override them.
+        outdated: The last result of the same backends, past its lifetime; used if no request is allowed.
     """
 
-    answer: SearchResult | None = None
-    aged: bool = False
+    result: SearchResult | None = None
+    needs_recheck: bool = False
     doubts: tuple[SearchResult, ...] = ()
     outdated: SearchResult | None = None
 
 
 class SearchCache(TableStore):
-    """Search answers in the state database.
+    """Search results in the state database.
 
     Args:
         database: The open database.
-        now: The moment that ages are counted from.
+        now: The time from which ages are counted.
     """
 
     def __init__(self, database: Database, *, now: datetime) -> None:
@@ -64,58 +63,79 @@ class SearchCache(TableStore):
         self._now = now.timestamp()
 
     def look_up(self, key: str, context: str) -> CachedSearch:
-        """Return what is remembered of a model.
+        """Return the earlier results for a model.
 
         Args:
-            key: From `model_key`.
-            context: Who is asked, in what configuration.
+            key: From `cache_key`.
+            context: Digest of the backends and their configuration.
         """
-        rows = self.read("SELECT context, asked_at, answer FROM search_answer WHERE model = ?", (key,))
-        known = [(its, asked_at, answer) for its, asked_at, text in rows if (answer := _decode(text)) is not None]
-        found = [(asked_at, answer) for _, asked_at, answer in known if answer.status is SearchStatus.FOUND]
+        rows = self._read_rows(key)
+        found = [row for row in rows if row.result.status is SearchStatus.FOUND]
         if found:
-            asked_at, answer = max(found, key=lambda one: one[0])
-            return CachedSearch(answer, aged=not 0 <= self._now - asked_at <= RECHECK_SECONDS)
-        fresh = [(its, answer) for its, asked_at, answer in known if self._is_current(asked_at, answer)]
-        own = next((answer for its, answer in fresh if its == context), None)
-        last = next((answer for its, _, answer in known if its == context), None)
-        doubts = tuple(one for its, one in fresh if its != context and one.status is SearchStatus.UNCERTAIN)
-        return CachedSearch(own, doubts=doubts, outdated=last if own is None else None)
+            latest = max(found, key=lambda row: row.searched_at)
+            is_recent = 0 <= self._now - latest.searched_at <= RECHECK_SECONDS
+            return CachedSearch(latest.result, needs_recheck=not is_recent)
+        doubts = []
+        own_row = None
+        for row in rows:
+            if row.context == context:
+                own_row = row
+            elif row.result.status is SearchStatus.UNCERTAIN and self._is_current(row):
+                doubts.append(row.result)
+        if own_row is None:
+            return CachedSearch(doubts=tuple(doubts))
+        if self._is_current(own_row):
+            return CachedSearch(own_row.result, doubts=tuple(doubts))
+        return CachedSearch(doubts=tuple(doubts), outdated=own_row.result)
 
-    def store(self, key: str, context: str, answer: SearchResult) -> None:
-        """Keep an answer in place of the earlier one of the same backends; drop what is older than 400 days."""
-        row = (key, context, self._now, msgspec.json.encode(answer))
+    def store(self, key: str, context: str, result: SearchResult) -> None:
+        """Store a result in place of the earlier one of the same backends; drop rows older than 400 days."""
+        encoded = msgspec.json.encode(_StoredResult(RESULT_SCHEMA_VERSION, result))
         self.write(
             [
-                ("INSERT OR REPLACE INTO search_answer VALUES (?, ?, ?, ?)", [row]),
+                ("INSERT OR REPLACE INTO search_answer VALUES (?, ?, ?, ?)", [(key, context, self._now, encoded)]),
                 ("DELETE FROM search_answer WHERE asked_at < ?", [(self._now - _RETENTION_SECONDS,)]),
             ]
         )
 
-    def read_answers(self) -> list[SearchResult]:
-        """Return all that is kept, of whatever age, the latest first."""
+    def read_results(self) -> list[SearchResult]:
+        """Return all stored results of any age, the latest first."""
         rows = self.read("SELECT answer FROM search_answer ORDER BY asked_at DESC")
-        return [answer for (text,) in rows if (answer := _decode(text)) is not None]
+        results = [_decode(encoded) for (encoded,) in rows]
+        return [result for result in results if result is not None]
 
     def forget(self, key: str) -> None:
-        """Drop all that is remembered of a model: its file is gone or has changed where it was found."""
+        """Delete all results for a model, because its file is gone or has changed on its hub."""
         self.write([("DELETE FROM search_answer WHERE model = ?", [(key,)])])
 
-    def _is_current(self, asked_at: float, answer: SearchResult) -> bool:
-        lifetime = lifetime_seconds(answer.status)
-        # An age below zero means that the clock was set back; nothing is known of such an answer's age.
-        return lifetime is not None and 0 <= self._now - asked_at <= lifetime
+    def _read_rows(self, key: str) -> list[_CachedRow]:
+        rows = []
+        for context, asked_at, encoded in self.read(
+            "SELECT context, asked_at, answer FROM search_answer WHERE model = ?", (key,)
+        ):
+            result = _decode(encoded)
+            if result is not None:
+                rows.append(_CachedRow(context, asked_at, result))
+        return rows
+
+    def _is_current(self, row: _CachedRow) -> bool:
+        lifetime = lifetime_seconds(row.result.status)
+        # A negative age means that the clock was set back, so the real age is unknown.
+        return lifetime is not None and 0 <= self._now - row.searched_at <= lifetime
 
 
-def cache_key(wanted: ModelQuery, evidence: Iterable[Proposal] = ()) -> str:
-    """Return under what a model's answers are kept; it changes with what the workflows say of the model.
+def cache_key(query: ModelQuery, evidence: Iterable[Proposal] = ()) -> str:
+    """Return the key of a model's results; it changes with the proposals for the model.
 
     Args:
-        wanted: The model.
-        evidence: What workflows and catalogues propose for it.
+        query: The model.
+        evidence: Proposals of workflows and catalogues.
     """
-    claims = sorted({(one.by, repr(one.ids), one.name, one.sha256 or "", one.url or "") for one in evidence})
-    return compute_digest((wanted.names, wanted.filename, wanted.folder, wanted.sha256, claims))
+    claims = {
+        (proposal.by, repr(proposal.ids), proposal.name, proposal.sha256 or "", proposal.url or "")
+        for proposal in evidence
+    }
+    return compute_digest((query.names, query.filename, query.folder, query.sha256, sorted(claims)))
 
 
 def compute_digest(value: object) -> str:
@@ -123,8 +143,22 @@ def compute_digest(value: object) -> str:
     return hashlib.blake2b(msgspec.json.encode(value), digest_size=16).hexdigest()
 
 
-def _decode(text: bytes) -> SearchResult | None:
+def _decode(encoded: bytes) -> SearchResult | None:
+    """Return a stored result; None for one that is damaged or of another schema version."""
     try:
-        return msgspec.json.decode(text, type=SearchResult)
+        stored = msgspec.json.decode(encoded, type=_StoredResult)
+    except msgspec.MsgspecError:
+        return _decode_unversioned(encoded)
+    return stored.result if stored.schema_version == RESULT_SCHEMA_VERSION else None
+
+
+def _decode_unversioned(encoded: bytes) -> SearchResult | None:
+    """Return a result stored before there were schema versions, if it is a FOUND.
+
+    The others kept facts in sentences (postponed, unreachable), so they are dropped; a FOUND is complete without them.
+    """
+    try:
+        result = msgspec.json.decode(encoded, type=SearchResult)
     except msgspec.MsgspecError:
         return None
+    return result if result.status is SearchStatus.FOUND else None

@@ -1,32 +1,49 @@
-"""What is looked for, what somebody claims of it, and what a hub says: the values that the search passes on."""
+"""Values of the search: the model that is wanted, proposals for it, and the records of the hubs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final, Literal
 
 from comfywatchman.readiness.search.results import NO_HUB_IDS, HubIds
 from comfywatchman.sources.file_names import base_name
 
 ProposedBy = Literal["workflow", "note", "catalogue", "search", "model"]
-"""Who proposes: the workflow's own declaration, an address in its notes, a catalogue, our search, a language model."""
+"""Origin of a proposal: a declaration or a note of the workflow, a catalogue, our search, a language model."""
 
-HubState = Literal["there", "absent", "gated", "unverifiable", "unknown"]
+SHA256_PATTERN: Final = re.compile(r"[0-9a-f]{64}")
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+
+class HubState(Enum):
+    """What a hub reports about a proposed file."""
+
+    PRESENT = auto()
+    ABSENT = auto()
+    GATED = auto()
+    UNVERIFIABLE = auto()
+    """It is on none of the hubs that can verify it."""
+    UNREACHABLE = auto()
+    """The hub did not respond."""
+    FAILED = auto()
+    """The request failed in another way, or was not sent: rate limit, budget, refused key."""
+
+
+UNANSWERED_STATES: Final = frozenset({HubState.UNREACHABLE, HubState.FAILED})
+"""States from which nothing may be concluded about the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelQuery:
-    """A model that is looked for.
+    """A model to search for.
 
     Attributes:
         filename: As the workflow writes it, with folder and slashes.
         names: File names that the server would accept, without folder, the workflow's own first.
-        folder: What its loader reads; None when unknown.
-        sha256: The hash that the workflow declares for it, lower case; None when it declares none.
+        folder: Model folder of the loader; None if unknown.
+        sha256: Hash that the workflow declares for it, lower case; None if it declares none.
     """
 
     filename: str
@@ -40,16 +57,16 @@ class Proposal:
     """A claim that a file on a hub is the model.
 
     Attributes:
-        by: Who claims it.
-        who: The same in words (`the workflow's node 12`).
-        ids: What names the file, its version or its repository, as far as the claim goes.
-        name: What the claimant calls the file; empty when it gives no name.
-        sha256: The hash it claims, lower case.
-        url: The address it came as; only shown, never asked.
+        by: Origin of the claim.
+        origin: The same for people (`the workflow's node 12`).
+        ids: Ids of the file, its version or its repository, as far as the claim goes.
+        name: File name according to the claim; empty if it gives none.
+        sha256: Hash according to the claim, lower case.
+        url: URL of the claim. It is displayed, never requested.
     """
 
     by: ProposedBy
-    who: str
+    origin: str
     ids: HubIds = NO_HUB_IDS
     name: str = ""
     sha256: str | None = None
@@ -58,25 +75,25 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class HubRecord:
-    """What a hub says of one proposed file.
+    """What a hub reports about one proposed file.
 
     Attributes:
         proposal: The claim.
-        state: `there`; `absent` (the hub says so); `gated`; `unverifiable` (no hub of ours); `unknown` (no answer).
+        state: Whether the hub has the file.
         source: `huggingface`, `civitai`, `civarchive` or a host.
-        name: The file's own name.
-        ids: What names it exactly.
-        url: Built by us.
+        name: File name on the hub.
+        ids: Exact ids of the file.
+        url: Download URL, built by us.
         size: In bytes.
         size_is_exact: False where the hub rounds.
         sha256: Lower case.
-        model_type: Civitai's word for the model.
-        file_type: Civitai's word for the file.
+        model_type: Type of the model on Civitai.
+        file_type: Type of the file on Civitai.
         format: `SafeTensor`, `PickleTensor`, …
-        scans: What scanners said.
-        base_model: Its family.
-        note: Something a person should know (`early access until …`).
-        said: Why it is not there, in a sentence.
+        scans: Results of virus and pickle scanners.
+        base_model: Model family.
+        note: A restriction to report, such as `early access until …`.
+        reason: Why the file is not available, in a sentence; empty for `PRESENT` and `UNREACHABLE`.
     """
 
     proposal: Proposal
@@ -94,20 +111,21 @@ class HubRecord:
     scans: tuple[str, ...] = ()
     base_model: str | None = None
     note: str | None = None
-    said: str = ""
+    reason: str = ""
 
 
 def build_query(
     filename: str, folder: str | None, *, tries: Sequence[str] = (), sha256: str | None = None
 ) -> ModelQuery:
-    """Put together what is looked for.
+    """Return the query for a model.
 
     Args:
         filename: As the workflow writes it.
-        folder: What its loader reads.
-        tries: Names that the server tries in turn (`Reference.tries`); the file name alone when empty.
-        sha256: A declared hash; ignored unless it is one.
+        folder: Model folder of the loader.
+        tries: Names that the server tries in turn (`Reference.tries`); the file name alone if empty.
+        sha256: A declared hash; ignored if it is malformed.
     """
     names = tuple(dict.fromkeys(base_name(name) for name in (tries or (filename,))))
     digest = (sha256 or "").lower()
-    return ModelQuery(filename, names, folder, digest if _SHA256.fullmatch(digest) else None)
+    declared = digest if SHA256_PATTERN.fullmatch(digest) else None
+    return ModelQuery(filename, names, folder, declared)

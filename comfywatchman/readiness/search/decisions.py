@@ -14,12 +14,11 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.readiness.search.claims import ModelQuery
-from comfywatchman.readiness.search.results import SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import MatchConfidence, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.file_names import base_name
 from comfywatchman.sources.urls import reason_to_refuse
 
-CHOSEN: Final = "chosen"
 _VERSION: Final = 1
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -68,7 +67,7 @@ class Decisions(msgspec.Struct, frozen=True):
             # Civitai's sizes are rounded; the hash is what a download is held to.
             size=chosen.size if chosen.source != "civitai" else None,
             sha256=chosen.sha256,
-            confidence=CHOSEN,
+            confidence=MatchConfidence.CHOSEN,
             candidates=(chosen,),
             evidence=(f"A person chose {candidate_id(chosen)} ({chosen.name}) at {decision.decided_at}.",),
             base_model=chosen.base_model,

@@ -16,7 +16,7 @@ from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
 from comfywatchman.readiness.search.cache import SearchCache, compute_digest
-from comfywatchman.readiness.search.chain import SearchContext
+from comfywatchman.readiness.search.context import SearchContext
 from comfywatchman.readiness.search.decisions import Decisions
 from comfywatchman.readiness.search.gather import Hubs
 from comfywatchman.readiness.search.qwen import ModelSearch
@@ -63,8 +63,8 @@ def open_search(
             backend_order=section.backend_order,
             budget=budget,
             clock=clock,
-            model=_build_model_search(settings, session, stack),
-            memory=SearchCache(database, now=clock.now()) if database is not None else None,
+            language_model=_build_model_search(settings, session, stack),
+            cache=SearchCache(database, now=clock.now()) if database is not None else None,
             decisions=decisions or Decisions(),
             configuration=_digest_configuration(settings),
             parallel=section.parallel,

@@ -1,6 +1,6 @@
-"""Ask the hubs about proposals and names, and let `readiness.search.verify` decide on what they say.
+"""Queries the hubs about proposals and file names. `readiness.search.verify` decides on the records.
 
-Every address is built here from ids; an address that somebody else wrote is read for its ids and never asked.
+Every URL is built here from ids. A URL from a workflow, a note or a web page is parsed for its ids and never requested.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.readiness.search.claims import HubRecord, HubState, ModelQuery, Proposal
 from comfywatchman.readiness.search.results import (
+    NO_HUB_IDS,
     HubIds,
     SearchResult,
     add_doubts,
     describe_truncated_search,
-    silence_text,
 )
 from comfywatchman.readiness.search.verify import SearchPolicy, decide_result, reason_invalid
 from comfywatchman.sources.civarchive import CivArchive
@@ -34,156 +34,174 @@ _MAX_TERMS: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Hubs:
-    """Whom the search may ask; None for a hub that is not to be asked."""
+    """The hubs that the search may query; None for a hub that is switched off."""
 
     civitai: Civitai | None = None
     huggingface: HuggingFace | None = None
     civarchive: CivArchive | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _RepoSearch:
+    """Repositories that search terms lead to, and the terms with more repositories than were read."""
+
+    repos: tuple[str, ...]
+    truncated_terms: tuple[str, ...]
+
+
 def verify_proposals(
-    wanted: ModelQuery, proposals: Iterable[Proposal], hubs: Hubs, *, policy: SearchPolicy, searched_at: str
+    query: ModelQuery, proposals: Iterable[Proposal], hubs: Hubs, *, policy: SearchPolicy, searched_at: str
 ) -> SearchResult:
-    """Return what proposals prove for a model, by asking the hubs that they name; never raises for a hub's trouble.
+    """Query the hubs about proposals and return what they prove. Hub failures become ERROR; nothing is raised.
 
     Args:
-        wanted: The model.
-        proposals: Claims, the most trusted first; no more than `MOST_PROPOSALS` are looked into.
-        hubs: Whom to ask.
-        policy: What may become FOUND.
-        searched_at: The moment of asking, as state files write it.
+        query: The model.
+        proposals: Claims, the most trusted first; at most `MAX_PROPOSALS` are verified.
+        hubs: The hubs to query.
+        policy: Which files may become FOUND.
+        searched_at: Time of the search, as state files write it.
     """
-    facts: list[HubRecord] = []
-    claims = list(dict.fromkeys(proposals)) if reason_invalid(wanted) is None else []
-    for proposal in claims[:MAX_PROPOSALS]:
-        facts.extend(fetch_records(proposal, wanted, hubs))
-    left = len(claims) - MAX_PROPOSALS
-    unseen = (f"Of {len(claims)} proposals, the last {left} were not looked into.",) if left > 0 else ()
-    return add_doubts(decide_result(wanted, facts, policy=policy, searched_at=searched_at), unseen)
+    distinct = list(dict.fromkeys(proposals)) if reason_invalid(query) is None else []
+    records: list[HubRecord] = []
+    for proposal in distinct[:MAX_PROPOSALS]:
+        records.extend(fetch_records(proposal, query, hubs))
+    result = decide_result(query, records, policy=policy, searched_at=searched_at)
+    left_out = len(distinct) - MAX_PROPOSALS
+    if left_out <= 0:
+        return result
+    return add_doubts(result, [f"The last {left_out} of {len(distinct)} proposals were not verified."])
 
 
-def fetch_records(proposal: Proposal, wanted: ModelQuery, hubs: Hubs) -> tuple[HubRecord, ...]:
-    """Return what the hubs say of a proposal: one entry for each file that it may mean."""
+def fetch_records(proposal: Proposal, query: ModelQuery, hubs: Hubs) -> tuple[HubRecord, ...]:
+    """Query the hub of a proposal; return a record for each file that the proposal may mean."""
     ids = proposal.ids
+    names_civitai = ids.civitai_version is not None or ids.civitai_model is not None
     try:
         if ids.repo is not None and hubs.huggingface is not None:
-            return tuple(_read_hugging_face_records(proposal, wanted, hubs.huggingface))
-        if (ids.civitai_version is not None or ids.civitai_model is not None) and hubs.civitai is not None:
+            return tuple(_read_hugging_face_records(proposal, query, hubs.huggingface))
+        if names_civitai and hubs.civitai is not None:
             return tuple(_read_civitai_records(proposal, hubs.civitai))
     except Failure as failure:
         return (_build_unanswered_record(proposal, _hub_name(ids), failure, _build_url(ids, hubs)),)
-    said = "its host gives no hash before a download, so it cannot be verified"
-    if ids != HubIds():
-        said = "its hub is not to be asked"
-    return (HubRecord(proposal, "unverifiable", _hub_name(ids), name=proposal.name, ids=ids, said=said),)
+    reason = "its host states no hash before a download, so it cannot be verified"
+    if ids != NO_HUB_IDS:
+        reason = "its hub is switched off"
+    return (HubRecord(proposal, HubState.UNVERIFIABLE, _hub_name(ids), name=proposal.name, ids=ids, reason=reason),)
 
 
 def search_civitai(
-    wanted: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str, terms: Sequence[str] = ()
+    query: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str, terms: Sequence[str] = ()
 ) -> SearchResult:
-    """Return what Civitai's catalogue has under a model's exact name (and under its hash, where one is declared).
+    """Search Civitai for files with the exact name of a model, or with its declared hash.
 
     Args:
-        wanted: The model.
-        hubs: Only Civitai is asked.
-        policy: What may become FOUND.
-        searched_at: The moment of asking.
-        terms: Further search terms, such as a language model proposes.
+        query: The model.
+        hubs: Only Civitai is queried.
+        policy: Which files may become FOUND.
+        searched_at: Time of the search.
+        terms: Additional search terms, such as a language model proposes.
     """
     proposal = Proposal("search", "Civitai's search")
-    if hubs.civitai is None or reason_invalid(wanted) is not None:
-        return decide_result(wanted, (), policy=policy, searched_at=searched_at)
-    cut: tuple[str, ...] = ()
+    if hubs.civitai is None or reason_invalid(query) is not None:
+        return decide_result(query, (), policy=policy, searched_at=searched_at)
+    truncated_terms: tuple[str, ...] = ()
     try:
-        hits, cut = _find_civitai_hits(wanted, hubs.civitai, terms)
-        facts = [_build_civitai_record(proposal, hit) for hit in hits]
+        hits, truncated_terms = _find_civitai_hits(query, hubs.civitai, terms)
+        records = [_build_civitai_record(proposal, hit) for hit in hits]
     except Failure as failure:
-        facts = [_build_unanswered_record(proposal, "civitai", failure)]
-    answer = decide_result(wanted, facts, policy=policy, searched_at=searched_at)
-    return add_doubts(answer, describe_truncated_search("civitai", cut))
+        records = [_build_unanswered_record(proposal, "civitai", failure)]
+    result = decide_result(query, records, policy=policy, searched_at=searched_at)
+    return add_doubts(result, describe_truncated_search("civitai", truncated_terms))
 
 
 def search_hugging_face(
-    wanted: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str, terms: Sequence[str] = ()
+    query: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str, terms: Sequence[str] = ()
 ) -> SearchResult:
-    """Return what repositories whose ids hold a model's words have under its exact name.
+    """Search Hugging Face repositories whose ids contain words of the name, for files with the exact name.
 
     Args:
-        wanted: The model.
-        hubs: Only Hugging Face is asked.
-        policy: What may become FOUND.
-        searched_at: The moment of asking.
-        terms: Further search terms.
+        query: The model.
+        hubs: Only Hugging Face is queried.
+        policy: Which files may become FOUND.
+        searched_at: Time of the search.
+        terms: Additional search terms.
     """
-    proposal = Proposal("search", "Hugging Face's search")
     hub = hubs.huggingface
-    if hub is None or reason_invalid(wanted) is not None:
-        return decide_result(wanted, (), policy=policy, searched_at=searched_at)
-    facts: list[HubRecord] = []
-    cut: list[str] = []
-    closed: list[str] = []
+    if hub is None or reason_invalid(query) is not None:
+        return decide_result(query, (), policy=policy, searched_at=searched_at)
+    all_terms = tuple(dict.fromkeys((*terms, *build_search_terms(query.names[-1]))))
+    found = _RepoSearch((), ())
+    records: list[HubRecord] = []
+    closed_repos = []
     try:
-        ladder = tuple(dict.fromkeys((*terms, *build_search_terms(wanted.names[-1]))))[: _MAX_TERMS + len(terms)]
-        for repo in _find_repos(hub, ladder, cut):
-            found = Proposal("search", "Hugging Face's search", HubIds(repo=repo))
-            for one in _read_hugging_face_records(found, wanted, hub):
-                if one.state == "gated" and one.ids.path is None:
-                    closed.append(one.said)
-                elif one.state != "absent":
-                    facts.append(one)
+        found = _find_repos(hub, all_terms[: _MAX_TERMS + len(terms)])
+        for repo in found.repos:
+            proposal = Proposal("search", "Hugging Face's search", HubIds(repo=repo))
+            # One record at a time, so that those before a failure count.
+            for record in _read_hugging_face_records(proposal, query, hub):
+                if record.state is HubState.GATED and record.ids.path is None:
+                    closed_repos.append(record.reason)
+                elif record.state is not HubState.ABSENT:
+                    records.append(record)
     except Failure as failure:
-        facts.append(_build_unanswered_record(proposal, "huggingface", failure))
-    answer = decide_result(wanted, facts, policy=policy, searched_at=searched_at)
-    return add_doubts(answer, (*describe_truncated_search("huggingface", cut), *closed))
+        records.append(_build_unanswered_record(Proposal("search", "Hugging Face's search"), "huggingface", failure))
+    result = decide_result(query, records, policy=policy, searched_at=searched_at)
+    truncated = describe_truncated_search("huggingface", found.truncated_terms)
+    return add_doubts(result, (*truncated, *closed_repos))
 
 
-def search_civarchive(wanted: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str) -> SearchResult:
-    """Return what is remembered of a model whose hash is declared; a hint for a person, never FOUND."""
+def search_civarchive(query: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str) -> SearchResult:
+    """Search CivArchive for a declared hash. Its records are hints for a person, never FOUND."""
     proposal = Proposal("search", "CivArchive")
-    facts: list[HubRecord] = []
-    if hubs.civarchive is not None and wanted.sha256 is not None:
+    records: list[HubRecord] = []
+    if hubs.civarchive is not None and query.sha256 is not None:
         try:
-            facts.extend(_read_archive_records(proposal, wanted, hubs.civarchive, wanted.sha256))
+            records = _read_archive_records(proposal, query, hubs.civarchive, query.sha256)
         except Failure as failure:
-            facts.append(_build_unanswered_record(proposal, "civarchive", failure))
-    return decide_result(wanted, facts, policy=policy, searched_at=searched_at)
+            records = [_build_unanswered_record(proposal, "civarchive", failure)]
+    return decide_result(query, records, policy=policy, searched_at=searched_at)
 
 
 def _find_civitai_hits(
-    wanted: ModelQuery, civitai: Civitai, terms: Sequence[str]
+    query: ModelQuery, civitai: Civitai, terms: Sequence[str]
 ) -> tuple[tuple[CivitaiHit, ...], tuple[str, ...]]:
-    """Return files, and the search terms for which there was more than was looked through."""
-    if wanted.sha256 is not None:
-        known = civitai.find_by_hash(wanted.sha256)
-        if known is not None and known.hit is not None:
-            return (known.hit,), ()
-    found = civitai.find_by_file_name(wanted.names[0], also=wanted.names[1:], terms=terms)
+    """Return the matching files, and the search terms with more results than were read."""
+    if query.sha256 is not None:
+        by_hash = civitai.find_by_hash(query.sha256)
+        if by_hash is not None and by_hash.hit is not None:
+            return (by_hash.hit,), ()
+    found = civitai.find_by_file_name(query.names[0], also=query.names[1:], terms=terms)
     return (*found.exact, *found.variants), found.cut
 
 
-def _find_repos(hub: HuggingFace, ladder: Sequence[str], cut: list[str]) -> tuple[str, ...]:
-    """Return the repositories that search terms lead to; terms that lead to more are added to `cut`."""
+def _find_repos(hub: HuggingFace, terms: Sequence[str]) -> _RepoSearch:
     repos: dict[str, None] = {}
-    for term in ladder:
+    truncated_terms = []
+    for term in terms:
+        # One more than is read shows whether there are more.
         listed = hub.search_repos(term, limit=_REPOS_PER_TERM + 1)
-        cut.extend([term] if len(listed) > _REPOS_PER_TERM else [])
-        repos |= dict.fromkeys(one.id for one in listed[:_REPOS_PER_TERM])
-    return tuple(repos)
+        if len(listed) > _REPOS_PER_TERM:
+            truncated_terms.append(term)
+        for repo in listed[:_REPOS_PER_TERM]:
+            repos[repo.id] = None
+    return _RepoSearch(tuple(repos), tuple(truncated_terms))
 
 
-def _read_civitai_records(proposal: Proposal, civitai: Civitai) -> Iterator[HubRecord]:
+def _read_civitai_records(proposal: Proposal, civitai: Civitai) -> list[HubRecord]:
     ids = proposal.ids
     base_url, versions = _read_civitai_versions(ids, civitai)
-    files = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
-    meant = [hit for hit in files if ids.civitai_file in {None, hit.file.id}]
-    if not meant:
-        what = f"version {ids.civitai_version}" if ids.civitai_version else f"model {ids.civitai_model}"
-        yield HubRecord(proposal, "absent", "civitai", ids=ids, said=f"Civitai has no such file of {what}.")
-    for hit in meant:
-        yield _build_civitai_record(proposal, hit)
+    hits = [CivitaiHit(base_url, version, file) for version in versions for file in version.files]
+    if ids.civitai_file is not None:
+        hits = [hit for hit in hits if hit.file.id == ids.civitai_file]
+    if hits:
+        return [_build_civitai_record(proposal, hit) for hit in hits]
+    subject = f"version {ids.civitai_version}" if ids.civitai_version else f"model {ids.civitai_model}"
+    reason = f"Civitai has no such file of {subject}."
+    return [HubRecord(proposal, HubState.ABSENT, "civitai", ids=ids, reason=reason)]
 
 
 def _read_civitai_versions(ids: HubIds, civitai: Civitai) -> tuple[str, tuple[CivitaiVersion, ...]]:
+    """Return the base URL of the server that has the version or model, and the versions; empty if there is none."""
     if ids.civitai_version is not None:
         version = civitai.fetch_version(ids.civitai_version)
         return (version[0], (version[1],)) if version is not None else ("", ())
@@ -193,13 +211,14 @@ def _read_civitai_versions(ids: HubIds, civitai: Civitai) -> tuple[str, tuple[Ci
 
 def _build_civitai_record(proposal: Proposal, hit: CivitaiHit) -> HubRecord:
     version, file = hit.version, hit.file
+    file_id = file.id or None
     return HubRecord(
         proposal=proposal,
-        state="there",
+        state=HubState.PRESENT,
         source="civitai",
         name=file.name,
-        ids=HubIds(civitai_model=version.model_id or None, civitai_version=version.id, civitai_file=file.id or None),
-        url=build_civitai_url(hit.base_url, version.id, file.id or None),
+        ids=HubIds(civitai_model=version.model_id or None, civitai_version=version.id, civitai_file=file_id),
+        url=build_civitai_url(hit.base_url, version.id, file_id),
         size=file.size_bytes,
         size_is_exact=False,
         sha256=file.sha256,
@@ -217,11 +236,11 @@ def _describe_access(version: CivitaiVersion) -> str | None:
         until = version.paid_access.ends_at
         return f"Early access: only buyers may download it until {until}" if until else "Only buyers may download it"
     if version.usage_control not in {None, "Download"}:
-        return "Its creator does not let it be downloaded"
+        return "Its creator does not allow downloads"
     return None
 
 
-def _read_hugging_face_records(proposal: Proposal, wanted: ModelQuery, hub: HuggingFace) -> Iterator[HubRecord]:
+def _read_hugging_face_records(proposal: Proposal, query: ModelQuery, hub: HuggingFace) -> Iterator[HubRecord]:
     ids = proposal.ids
     repo, revision = ids.repo or "", ids.revision or "main"
     if ids.path is not None:
@@ -231,63 +250,78 @@ def _read_hugging_face_records(proposal: Proposal, wanted: ModelQuery, hub: Hugg
     if isinstance(listed, (HubNotFound, GatedRepo)):
         yield _build_absent_record(proposal, listed, ids)
         return
-    named = [file.path for file in listed if _may_match(wanted, base_name(file.path))]
-    # A repository may hold the same model in a dozen precisions.
-    named.sort(key=lambda path: not _has_wanted_name(wanted, base_name(path)))
-    for path in named[:_MAX_FILES_PER_REPO]:
+    paths = [file.path for file in listed if _may_match(query, base_name(file.path))]
+    if not paths:
+        reason = f"{repo} has no file of that name."
+        yield HubRecord(proposal, HubState.ABSENT, "huggingface", ids=ids, reason=reason)
+    # A repository may hold the same model in a dozen precisions; the wanted name is read first.
+    paths.sort(key=lambda path: not _has_wanted_name(query, base_name(path)))
+    for path in paths[:_MAX_FILES_PER_REPO]:
         yield _read_hugging_face_file(proposal, hub, HuggingFaceFile(repo, revision, path))
-    if not named:
-        yield HubRecord(proposal, "absent", "huggingface", ids=ids, said=f"{repo} has no file of that name.")
 
 
 def _read_hugging_face_file(proposal: Proposal, hub: HuggingFace, file: HuggingFaceFile) -> HubRecord:
-    answer = hub.head_file(file.repo, file.revision, file.path)
-    if not isinstance(answer, RemoteFile):
-        return _build_absent_record(proposal, answer, HubIds(repo=file.repo, revision=file.revision, path=file.path))
-    pinned = HuggingFaceFile(answer.repo, answer.commit, answer.path)
+    remote = hub.head_file(file.repo, file.revision, file.path)
+    if not isinstance(remote, RemoteFile):
+        ids = HubIds(repo=file.repo, revision=file.revision, path=file.path)
+        return _build_absent_record(proposal, remote, ids)
+    # The URL names the commit, so that a later download gets the verified bytes.
+    pinned = HuggingFaceFile(remote.repo, remote.commit, remote.path)
     return HubRecord(
         proposal=proposal,
-        state="there",
+        state=HubState.PRESENT,
         source="huggingface",
-        name=base_name(answer.path),
-        ids=HubIds(repo=answer.repo, revision=answer.commit, path=answer.path),
+        name=base_name(remote.path),
+        ids=HubIds(repo=remote.repo, revision=remote.commit, path=remote.path),
         url=build_hugging_face_url(hub.base_url, pinned),
-        size=answer.size,
-        sha256=answer.sha256,
+        size=remote.size,
+        sha256=remote.sha256,
     )
 
 
-def _build_absent_record(proposal: Proposal, answer: HubNotFound | GatedRepo, ids: HubIds) -> HubRecord:
-    state: HubState = "gated" if isinstance(answer, GatedRepo) else "absent"
+def _build_absent_record(proposal: Proposal, absence: HubNotFound | GatedRepo, ids: HubIds) -> HubRecord:
+    state = HubState.GATED if isinstance(absence, GatedRepo) else HubState.ABSENT
     name = base_name(ids.path or "") or proposal.name
-    return HubRecord(proposal, state, "huggingface", name, ids, said=answer.message)
+    return HubRecord(proposal, state, "huggingface", name, ids, reason=absence.message)
 
 
-def _read_archive_records(
-    proposal: Proposal, wanted: ModelQuery, archive: CivArchive, digest: str
-) -> Iterator[HubRecord]:
+def _read_archive_records(proposal: Proposal, query: ModelQuery, archive: CivArchive, digest: str) -> list[HubRecord]:
     version = archive.find_by_sha256(digest)
-    for file in version.files if version is not None else ():
-        living = [mirror for mirror in file.mirrors if mirror.deleted_at is None]
-        yield HubRecord(
+    if version is None:
+        return []
+    records = []
+    for file in version.files:
+        mirrors = [mirror for mirror in file.mirrors if mirror.deleted_at is None]
+        record = HubRecord(
             proposal=proposal,
-            state="unverifiable",
+            state=HubState.UNVERIFIABLE,
             source="civarchive",
-            name=file.name or wanted.names[0],
+            name=file.name or query.names[0],
             sha256=digest,
-            base_model=version.base_model if version is not None else None,
-            said=f"CivArchive remembers it with {len(living)} mirrors; look there, and compare the hash.",
+            base_model=version.base_model,
+            reason=f"CivArchive lists {len(mirrors)} mirrors; look there, and compare the hash.",
         )
+        records.append(record)
+    return records
 
 
 def _build_unanswered_record(proposal: Proposal, source: str, failure: Failure, url: str | None = None) -> HubRecord:
-    said = silence_text(source) if failure.code == "http-unreachable" else failure.message
     name = base_name(proposal.ids.path or "") or proposal.name
-    return HubRecord(proposal, "unknown", source, name=name, ids=proposal.ids, url=url, said=said)
+    is_unreachable = failure.code == "http-unreachable"
+    return HubRecord(
+        proposal=proposal,
+        state=HubState.UNREACHABLE if is_unreachable else HubState.FAILED,
+        source=source,
+        name=name,
+        ids=proposal.ids,
+        url=url,
+        # An unreachable site is reported once for all models.
+        reason="" if is_unreachable else failure.message,
+    )
 
 
 def _build_url(ids: HubIds, hubs: Hubs) -> str | None:
-    """Return where a file is that could not be verified, as far as its ids tell."""
+    """Return the URL of a file that could not be verified, if its ids are complete."""
     if ids.repo is not None and ids.path is not None and hubs.huggingface is not None:
         file = HuggingFaceFile(ids.repo, ids.revision or "main", ids.path)
         return build_hugging_face_url(hubs.huggingface.base_url, file)
@@ -296,15 +330,17 @@ def _build_url(ids: HubIds, hubs: Hubs) -> str | None:
     return None
 
 
-def _may_match(wanted: ModelQuery, name: str) -> bool:
-    return _has_wanted_name(wanted, name) or any(is_precision_variant(one, name) for one in wanted.names)
+def _may_match(query: ModelQuery, name: str) -> bool:
+    return _has_wanted_name(query, name) or any(is_precision_variant(wanted, name) for wanted in query.names)
 
 
-def _has_wanted_name(wanted: ModelQuery, name: str) -> bool:
-    return any(is_same_name(one, name) for one in wanted.names)
+def _has_wanted_name(query: ModelQuery, name: str) -> bool:
+    return any(is_same_name(wanted, name) for wanted in query.names)
 
 
 def _hub_name(ids: HubIds) -> str:
     if ids.repo is not None:
         return "huggingface"
-    return "civitai" if ids.civitai_version is not None or ids.civitai_model is not None else "elsewhere"
+    if ids.civitai_version is not None or ids.civitai_model is not None:
+        return "civitai"
+    return "elsewhere"

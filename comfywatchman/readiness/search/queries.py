@@ -10,8 +10,8 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.install import find_site_packages, list_manager_paths
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat
-from comfywatchman.readiness.search.chain import SearchItem
 from comfywatchman.readiness.search.claims import ModelQuery, Proposal, build_query
+from comfywatchman.readiness.search.context import SearchItem
 from comfywatchman.readiness.search.local_evidence import (
     build_reference_query,
     read_catalogue_proposals,
@@ -35,7 +35,7 @@ def build_search_items(
     *,
     policy: SearchPolicy,
     catalogue: Catalogue | None = None,
-    here: Mapping[str, str] | None = None,
+    local_models: Mapping[str, str] | None = None,
 ) -> list[SearchItem]:
     """Return what is to be looked for, each name and folder once, in the order of first mention. Pure.
 
@@ -43,7 +43,7 @@ def build_search_items(
         missing: What a workflow names, and one model that it lacks; states that need no file are passed over.
         policy: Which hosts' addresses are read.
         catalogue: What is installed and knows where models are; believed after the workflows' own words.
-        here: Files of this host by SHA-256, for a note on bytes that lie here under another name.
+        local_models: Files of this host by SHA-256, for a note on bytes that lie here under another name.
     """
     gathered: dict[tuple[str | None, str], _ItemDraft] = {}
     for facts, model in missing:
@@ -53,7 +53,7 @@ def build_search_items(
             wanted = _build_query(facts, model, says)
             one.wanted.append(wanted)
             one.evidence |= dict.fromkeys(read_workflow_proposals(says, wanted, extra_hosts=policy.extra_hosts))
-    return [_build_item(one, catalogue, policy, here or {}) for one in gathered.values()]
+    return [_build_item(one, catalogue, policy, local_models or {}) for one in gathered.values()]
 
 
 def load_local_catalogue(root: Path, custom_nodes: Iterable[Path], *, cache: Path) -> Catalogue:
@@ -78,7 +78,7 @@ def _is_reference_to(reference: Reference, model: MissingModel) -> bool:
 
 
 def _build_item(
-    one: _ItemDraft, catalogue: Catalogue | None, policy: SearchPolicy, here: Mapping[str, str]
+    one: _ItemDraft, catalogue: Catalogue | None, policy: SearchPolicy, local_models: Mapping[str, str]
 ) -> SearchItem:
     first = one.wanted[0]
     # Workflows that declare different bytes under one name do not say which are meant.
@@ -86,6 +86,6 @@ def _build_item(
     digest = digests.pop() if len(digests) == 1 else None
     wanted = ModelQuery(first.filename, first.names, first.folder, digest)
     known = read_catalogue_proposals(catalogue, wanted, extra_hosts=policy.extra_hosts) if catalogue is not None else ()
-    path = here.get(wanted.sha256 or "")
+    path = local_models.get(wanted.sha256 or "")
     notes = (f"This host has the declared bytes as {printable_path(path)}: link or copy that file.",) if path else ()
     return SearchItem(wanted, (*one.evidence, *known), notes)

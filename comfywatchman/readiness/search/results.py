@@ -1,22 +1,29 @@
-"""The answer to "where can this model be had", and how answers of several sources come together."""
+"""The search result for one missing model, and how results of several backends are merged."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 MAX_CANDIDATES: Final = 12
-SITE_NAMES: Final = {"qwen": "Qwen", "civitai": "Civitai", "huggingface": "Hugging Face", "civarchive": "CivArchive"}
-"""Sources as people call them."""
+SITE_NAMES: Final = {
+    "qwen": "Qwen",
+    "civitai": "Civitai",
+    "huggingface": "Hugging Face",
+    "civarchive": "CivArchive",
+}
+"""Display names of the sources."""
 
 DIFFERING_HASHES: Final = "Different files bear this name; their hashes differ, so a person has to choose."
 
+_Item = TypeVar("_Item")
+
 
 class SearchStatus(StrEnum):
-    """How sure an answer is; `FOUND` is proved by a hash that the hub itself gives."""
+    """How certain a result is. `FOUND` is proved by a SHA-256 from the hub itself."""
 
     FOUND = "FOUND"
     UNCERTAIN = "UNCERTAIN"
@@ -25,16 +32,47 @@ class SearchStatus(StrEnum):
     NOT_FOUND = "NOT_FOUND"
 
 
+class MatchConfidence(StrEnum):
+    """Why a `FOUND` file is trusted to be the model, the strongest reason first."""
+
+    HASH = "hash"
+    EXACT_NAME = "exact name"
+    OTHER_CASE = "name in other case"
+    DECLARED = "declared"
+    CHOSEN = "chosen"
+
+
+class BackendSkipReason(StrEnum):
+    """Why a configured backend was not used for a model."""
+
+    NO_LANGUAGE_MODEL = "no_language_model"
+    NO_DECLARED_HASH = "no_declared_hash"
+
+
+class BackendStatus(msgspec.Struct, frozen=True):
+    """The status that one backend returned for a model."""
+
+    backend: str
+    status: SearchStatus
+
+
+class SkippedBackend(msgspec.Struct, frozen=True):
+    """A configured backend that was not used for a model, with the reason."""
+
+    backend: str
+    reason: BackendSkipReason
+
+
 class HubIds(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What names a file on its hub; the fields of other hubs are null.
+    """Identifies a file on its hub; the fields of other hubs are null.
 
     Attributes:
         civitai_model: Model id.
         civitai_version: Version id.
         civitai_file: File id, for `?fileId=`.
         repo: `owner/name` on Hugging Face.
-        revision: Commit where known, else branch.
-        path: Below the repository's root.
+        revision: Commit if known, else branch.
+        path: Path below the root of the repository.
     """
 
     civitai_model: int | None = None
@@ -49,21 +87,21 @@ NO_HUB_IDS: Final = HubIds()
 
 
 class SearchCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A file that somebody proposes for a name.
+    """A file that may be the missing model.
 
     Attributes:
-        source: `huggingface`, `civitai`, `civarchive`, or the host of an address that cannot be verified.
-        name: The file's own name there.
-        ids: What names it there.
-        url: Where it would be fetched; null where nothing may be fetched from, or that is not known.
-        size: In bytes; Civitai's is exact to a few bytes only. Null when unknown.
-        sha256: Lower-case hex as the hub gives it; null when it gives none.
-        reasons: Why it is not simply the answer, in words; empty for one that passed every check.
-        differences: Where its name differs from the one wanted (`8steps ≠ 4steps`).
+        source: `huggingface`, `civitai`, `civarchive`, or the host of a URL that cannot be verified.
+        name: File name at the source.
+        ids: Ids of the file at the source.
+        url: Download URL; null if unknown or not allowed.
+        size: In bytes; null if unknown. Civitai rounds it, so its sizes are off by a few bytes.
+        sha256: Lower-case hex as stated by the hub; null if it states none.
+        reasons: Objections to the candidate, for people; empty for one that passed every check.
+        differences: Where its name differs from the wanted one (`8steps ≠ 4steps`).
         label: `same model, other precision` for such a substitute; null for all others.
-        proposed_by: Who says so, in words.
-        verified: It passed every check: name, type, scans, format, size and hash.
-        base_model: The family it belongs to, where the hub says.
+        proposed_by: Origin of the proposal, for people.
+        verified: Whether it passed every check: name, type, scans, format, size and hash.
+        base_model: Model family, if the hub states it.
     """
 
     source: str
@@ -81,22 +119,28 @@ class SearchCandidate(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class SearchResult(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The answer for one model that a workflow names.
+    """The search result for one model that a workflow names.
+
+    Programs decide by the fields; `evidence` is text for people only.
 
     Attributes:
-        status: How sure it is.
+        status: How certain the result is.
         filename: As the workflow names it.
-        type: The folder that its loader reads (`loras`); it decides where a download goes. Null when unknown.
+        type: Model folder that the loader reads (`loras`), and so the download folder. Null if unknown.
         searched_at: UTC, ISO 8601.
-        source: Where it was found: `huggingface` or `civitai`; null unless `FOUND`, as are the next five.
-        ids: What names it there.
-        url: Where it can be fetched.
-        size: In bytes; null when the hub does not say it exactly.
+        source: `huggingface` or `civitai`; null unless `FOUND`, as are the next five.
+        ids: Ids of the file at the source.
+        url: Download URL.
+        size: In bytes; null if the hub does not state it exactly.
         sha256: Lower-case hex.
-        confidence: Why it is trusted: `hash`, `exact name`, `name in other case` or `declared`.
-        candidates: All that was proposed and could be the model, the best first; those of a `FOUND` are its proof.
-        evidence: What was asked and what was said, one sentence each.
-        base_model: The family it belongs to, where the hub says.
+        confidence: Why the file is trusted: `hash`, `exact name`, `name in other case`, `declared` or `chosen`.
+        candidates: Files that could be the model, the best first; for `FOUND`, the verified ones.
+        evidence: Findings and objections in sentences, for people.
+        base_model: Model family, if the hub states it.
+        backends: The backends that were queried, in order, each with the status it returned.
+        skipped: Configured backends that were not used.
+        unreachable: Sources that did not respond while something was to be verified there.
+        postponed: Whether the budget ended before the search; the result is an older one, or an `ERROR`.
     """
 
     status: SearchStatus
@@ -108,10 +152,14 @@ class SearchResult(msgspec.Struct, frozen=True, omit_defaults=True):
     url: str | None = None
     size: int | None = None
     sha256: str | None = None
-    confidence: str | None = None
+    confidence: MatchConfidence | None = None
     candidates: tuple[SearchCandidate, ...] = ()
     evidence: tuple[str, ...] = ()
     base_model: str | None = None
+    backends: tuple[BackendStatus, ...] = ()
+    skipped: tuple[SkippedBackend, ...] = ()
+    unreachable: tuple[str, ...] = ()
+    postponed: bool = False
 
 
 _RANK: Final = (
@@ -123,76 +171,122 @@ _RANK: Final = (
 )
 
 
-def silence_text(source: str) -> str:
-    """Return how a site's silence is said: in the same words for every model, so that it can be told once."""
+def describe_unreachable(source: str) -> str:
+    """Return the sentence for a source that did not respond."""
     return f"{SITE_NAMES.get(source, source)} did not answer."
 
 
-def silent_sources(result: SearchResult) -> tuple[str, ...]:
-    """Return the sources that kept silent when they were asked about a model."""
-    return tuple(source for source in SITE_NAMES if silence_text(source) in result.evidence)
-
-
 def describe_truncated_search(source: str, terms: Iterable[str]) -> tuple[str, ...]:
-    """Say that a site has more for some search terms than was looked through; nothing when there are none."""
-    words = ", ".join(f'"{term}"' for term in terms)
-    return (f"{SITE_NAMES.get(source, source)} has more for {words} than was looked through.",) if words else ()
+    """Return the sentence for search terms with more results than were read; empty without such terms."""
+    quoted_terms = ", ".join(f'"{term}"' for term in terms)
+    if not quoted_terms:
+        return ()
+    return (f"{SITE_NAMES.get(source, source)} has more results for {quoted_terms} than were read.",)
 
 
-def add_doubts(result: SearchResult, unseen: Iterable[str]) -> SearchResult:
-    """Return an answer with what was not looked through, which keeps "not found" from being certain and nothing else.
+def describe_backends(result: SearchResult) -> tuple[str, ...]:
+    """Return a line for each backend that was queried or skipped.
+
+    The `ERROR` of an unreachable backend has no line: callers report unreachable sites once for all models.
+    """
+    queried = [
+        f"{entry.backend}: {entry.status.value}."
+        for entry in result.backends
+        if entry.status is not SearchStatus.ERROR or entry.backend not in result.unreachable
+    ]
+    skipped = [_SKIP_TEXT[entry.reason].format(backend=entry.backend) for entry in result.skipped]
+    return (*queried, *skipped)
+
+
+_SKIP_TEXT: Final = {
+    BackendSkipReason.NO_LANGUAGE_MODEL: "{backend}: no language model is configured ([llm] driver).",
+    BackendSkipReason.NO_DECLARED_HASH: "{backend}: searches by hash only, and no hash is declared.",
+}
+
+
+def add_doubts(result: SearchResult, reasons: Iterable[str]) -> SearchResult:
+    """Turn NOT_FOUND into UNCERTAIN because part of the search was left out; other statuses stay.
 
     Args:
-        result: The answer.
-        unseen: A sentence for each thing.
+        result: The result of the part that was searched.
+        reasons: A sentence for each part that was left out; without any, the result is returned unchanged.
     """
-    evidence = tuple(dict.fromkeys(unseen))
+    evidence = tuple(dict.fromkeys(reasons))
     if not evidence or result.status is SearchStatus.FOUND:
         return result
     return merge_results([result, msgspec.structs.replace(_make_uncertain(result), evidence=evidence)])
 
 
 def merge_results(results: Sequence[SearchResult]) -> SearchResult:
-    """Put the answers of several sources about one model together.
+    """Merge the results of several sources for one model.
 
-    The surest status stands: what one source found or doubts, no later source's "not found" or error takes back, and
-    an error keeps "not found" from being certain. Where verified files differ in their hash, the answer is UNCERTAIN.
-    A doubt without any candidate is less than an error: who could not be asked is to be asked again soon.
+    The most certain status wins: NOT_FOUND or ERROR of one source never overrides FOUND or UNCERTAIN of another, and
+    ERROR overrides NOT_FOUND. Verified files with different hashes make the result UNCERTAIN. UNCERTAIN without
+    candidates ranks below ERROR, because an error is retried sooner.
 
     Args:
-        results: At least one, all for the same name and folder, in the order of the sources.
+        results: At least one; all for the same name and folder, in the order of the sources.
     """
     best = min(results, key=_rank)
     candidates = _deduplicate(candidate for result in results for candidate in result.candidates)
-    evidence = tuple(dict.fromkeys(line for result in results for line in result.evidence))
-    hashes = {candidate.sha256 for candidate in candidates if candidate.verified}
-    hashes |= {result.sha256 for result in results if result.status is SearchStatus.FOUND}
-    found = best.status is SearchStatus.FOUND
-    if len(hashes) > 1 and best.status in {SearchStatus.FOUND, SearchStatus.UNCERTAIN}:
-        found = False
-        evidence = tuple(dict.fromkeys((*evidence, DIFFERING_HASHES)))
+    evidence = _join_unique(result.evidence for result in results)
+    if _has_differing_hashes(results, candidates) and best.status in {SearchStatus.FOUND, SearchStatus.UNCERTAIN}:
         best = _make_uncertain(best)
-    searched_at = max(result.searched_at for result in results)
-    kept = tuple(candidate for candidate in candidates if not found or candidate.verified)
-    return msgspec.structs.replace(best, candidates=kept[:MAX_CANDIDATES], evidence=evidence, searched_at=searched_at)
-
-
-def _rank(result: SearchResult) -> tuple[int, bool]:
-    is_empty = result.status is SearchStatus.UNCERTAIN and not result.candidates
-    return _RANK.index(SearchStatus.ERROR if is_empty else result.status), is_empty
-
-
-def _make_uncertain(result: SearchResult) -> SearchResult:
-    return SearchResult(
-        status=SearchStatus.UNCERTAIN, filename=result.filename, type=result.type, searched_at=result.searched_at
+        evidence = _join_unique([evidence, (DIFFERING_HASHES,)])
+    if best.status is SearchStatus.FOUND:
+        # The candidates of a FOUND are its proof, so unverified ones are dropped.
+        candidates = [candidate for candidate in candidates if candidate.verified]
+    return msgspec.structs.replace(
+        best,
+        candidates=tuple(candidates[:MAX_CANDIDATES]),
+        evidence=evidence,
+        searched_at=max(result.searched_at for result in results),
+        backends=_join_unique(result.backends for result in results),
+        skipped=_join_unique(result.skipped for result in results),
+        unreachable=_join_unique(result.unreachable for result in results),
+        postponed=any(result.postponed for result in results),
     )
 
 
+def _has_differing_hashes(results: Iterable[SearchResult], candidates: Iterable[SearchCandidate]) -> bool:
+    hashes = {candidate.sha256 for candidate in candidates if candidate.verified}
+    for result in results:
+        if result.status is SearchStatus.FOUND:
+            hashes.add(result.sha256)
+    return len(hashes) > 1
+
+
+def _join_unique(groups: Iterable[Iterable[_Item]]) -> tuple[_Item, ...]:
+    # A dict keeps the order of first mention.
+    items: dict[_Item, None] = {}
+    for group in groups:
+        items.update(dict.fromkeys(group))
+    return tuple(items)
+
+
+def _rank(result: SearchResult) -> tuple[int, bool]:
+    has_no_candidates = result.status is SearchStatus.UNCERTAIN and not result.candidates
+    if has_no_candidates:
+        # As an error, but after a real one: that is retried within the hour, this only after a day.
+        return _RANK.index(SearchStatus.ERROR), True
+    return _RANK.index(result.status), False
+
+
+def _make_uncertain(result: SearchResult) -> SearchResult:
+    """Return an UNCERTAIN result for the same model, without the proof of a FOUND."""
+    return SearchResult(SearchStatus.UNCERTAIN, result.filename, result.type, result.searched_at)
+
+
 def _deduplicate(candidates: Iterable[SearchCandidate]) -> list[SearchCandidate]:
-    """Drop what was proposed twice and put verified ones first, substitutes last."""
-    seen: dict[tuple[str, HubIds, str | None, str], SearchCandidate] = {}
+    """Drop repeated candidates; sort verified ones first and other precisions last."""
+    distinct: dict[tuple[str, HubIds, str | None, str], SearchCandidate] = {}
     for candidate in candidates:
         key = (candidate.source, candidate.ids, candidate.sha256, candidate.name)
-        if key not in seen or (candidate.verified and not seen[key].verified):
-            seen[key] = candidate
-    return sorted(seen.values(), key=lambda one: (not one.verified, one.label is not None, len(one.differences)))
+        if key not in distinct or (candidate.verified and not distinct[key].verified):
+            distinct[key] = candidate
+    return sorted(distinct.values(), key=rank_candidate)
+
+
+def rank_candidate(candidate: SearchCandidate) -> tuple[bool, bool, int]:
+    """Return the sort key of a candidate: verified first, other precisions last, then by difference of name."""
+    return not candidate.verified, candidate.label is not None, len(candidate.differences)

@@ -1,25 +1,33 @@
-"""Whether what somebody proposes for a model is that model: decided from what the hub itself says, and nothing else.
+"""Decides whether a proposed file is the wanted model, from the records of the hubs alone. Pure.
 
-Pure: `readiness.search.gather` asks the hubs. Proposals come from workflows, notes, catalogues, searches and language
-models; all of them are claims.
+Proposals come from workflows, notes, catalogues, searches and language models; all of them are unproven claims.
+`readiness.search.gather` queries the hubs.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from comfywatchman.readiness.search.claims import HubRecord, ModelQuery
+import msgspec
+
+from comfywatchman.readiness.search.claims import (
+    SHA256_PATTERN,
+    UNANSWERED_STATES,
+    HubRecord,
+    HubState,
+    ModelQuery,
+)
 from comfywatchman.readiness.search.model_types import check_type
 from comfywatchman.readiness.search.results import (
     DIFFERING_HASHES,
     MAX_CANDIDATES,
+    MatchConfidence,
     SearchCandidate,
     SearchResult,
     SearchStatus,
-    silence_text,
+    rank_candidate,
 )
 from comfywatchman.sources.file_names import (
     PICKLE_EXTENSIONS,
@@ -35,7 +43,6 @@ from comfywatchman.sources.urls import NO_HOSTS, reason_to_refuse
 NOT_VERIFIED: Final = "not verified"
 OTHER_PRECISION: Final = "same model, other precision"
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _BAD_SCANS: Final = frozenset({"danger", "unsafe", "infected"})
 _PLACEHOLDER_BYTES: Final = 1 << 10
 _MIN_BYTES: Final = {"checkpoints": 1 << 16, "diffusion_models": 1 << 16, "text_encoders": 1 << 16}
@@ -45,232 +52,274 @@ _MAX_BYTES_ANY_FOLDER: Final = 1 << 40
 
 @dataclass(frozen=True, slots=True)
 class SearchPolicy:
-    """What may become FOUND.
+    """Which files may become FOUND.
 
     Attributes:
-        allow_pickle: Formats that can run code when opened are accepted too.
-        extra_hosts: Hosts with port beyond the known ones (see `sources.urls.hub_place`).
+        allow_pickle: Accept formats that can run code when opened.
+        extra_hosts: Hosts with port beyond the known ones (see `sources.urls.parse_hub_url`).
     """
 
     allow_pickle: bool = False
     extra_hosts: frozenset[str] = NO_HOSTS
 
 
-def decide_result(
-    wanted: ModelQuery, facts: Iterable[HubRecord], *, policy: SearchPolicy, searched_at: str
-) -> SearchResult:
-    """Decide what a model's proposals prove.
+@dataclass(frozen=True, slots=True)
+class _CheckedRecord:
+    record: HubRecord
+    objections: tuple[str, ...]
 
-    One hash among those that pass every check is FOUND, several are UNCERTAIN. Without any, what was proposed and
-    exists is UNCERTAIN with its reasons; a hub that could not be asked makes it an ERROR, never NOT_FOUND.
+
+def decide_result(
+    query: ModelQuery, records: Iterable[HubRecord], *, policy: SearchPolicy, searched_at: str
+) -> SearchResult:
+    """Decide the search result for a model from the records of its proposals.
+
+    Exactly one hash among the records that pass every check is FOUND, several are UNCERTAIN. If none passes, existing
+    files make it UNCERTAIN, and a hub that could not be queried makes it ERROR, never NOT_FOUND.
 
     Args:
-        wanted: The model.
-        facts: What the hubs say of each proposal, the most trusted first.
-        policy: What may be accepted.
-        searched_at: The moment of asking, as state files write it.
+        query: The model.
+        records: One record for each proposed file, the most trusted first.
+        policy: Which files may be accepted.
+        searched_at: Time of the query, as state files write it.
     """
-    answer = SearchResult(SearchStatus.NOT_FOUND, wanted.filename, wanted.folder, searched_at)
-    invalid = reason_invalid(wanted)
+    blank = SearchResult(SearchStatus.NOT_FOUND, query.filename, query.folder, searched_at)
+    invalid = reason_invalid(query)
     if invalid is not None:
-        return _build_result(
-            answer, SearchStatus.INVALID_FILENAME, (), (f"{wanted.filename!r} cannot be looked for: {invalid}.",)
-        )
-    judged = [(one, list_objections(wanted, one, policy)) for one in facts]
-    passed = [one for one, reasons in judged if not reasons]
-    hashes = {one.sha256 for one in passed}
-    shown = _build_candidates(wanted, judged)
-    evidence = _build_evidence(judged)
+        evidence = (f"{query.filename!r} cannot be searched for: {invalid}.",)
+        return msgspec.structs.replace(blank, status=SearchStatus.INVALID_FILENAME, evidence=evidence)
+    checked = [_CheckedRecord(record, list_objections(query, record, policy)) for record in records]
+    result = msgspec.structs.replace(
+        blank,
+        candidates=_build_candidates(query, checked),
+        evidence=_build_evidence(checked),
+        unreachable=_find_unreachable(checked),
+    )
+    passed = [entry.record for entry in checked if not entry.objections]
+    hashes = {record.sha256 for record in passed}
     if len(hashes) == 1:
-        return _build_found(answer, wanted, passed, evidence)
+        return _build_found(result, query, passed)
     if hashes:
-        return _build_result(answer, SearchStatus.UNCERTAIN, shown, (*evidence, DIFFERING_HASHES))
-    if any(one.state != "unknown" for one, reasons in judged if _is_shown(wanted, one)):
-        return _build_result(answer, SearchStatus.UNCERTAIN, shown, evidence)
-    status = SearchStatus.ERROR if any(one.state == "unknown" for one, _ in judged) else SearchStatus.NOT_FOUND
-    return _build_result(answer, status, shown, evidence)
+        with_conflict = (*result.evidence, DIFFERING_HASHES)
+        return msgspec.structs.replace(result, status=SearchStatus.UNCERTAIN, evidence=with_conflict)
+    return msgspec.structs.replace(result, status=_decide_status_unproven(query, checked))
 
 
-def reason_invalid(wanted: ModelQuery) -> str | None:
-    """Say why no file can be meant, or None: one of the names that the server tries must be a model's."""
-    reasons = [reason_invalid_model_name(wanted.filename if len(wanted.names) == 1 else name) for name in wanted.names]
-    return None if None in reasons else next((one for one in reasons if one is not None), "it is empty")
+def _decide_status_unproven(query: ModelQuery, checked: Iterable[_CheckedRecord]) -> SearchStatus:
+    """Return the status if no record passed every check."""
+    status = SearchStatus.NOT_FOUND
+    for entry in checked:
+        if entry.record.state in UNANSWERED_STATES:
+            status = SearchStatus.ERROR
+        elif _is_shown(query, entry.record):
+            return SearchStatus.UNCERTAIN
+    return status
 
 
-def list_objections(wanted: ModelQuery, facts: HubRecord, policy: SearchPolicy) -> tuple[str, ...]:
-    """Say what keeps a proposed file from being the model; nothing when it passes every check."""
-    if facts.state == "unknown":
-        return (NOT_VERIFIED if facts.said == silence_text(facts.source) else f"{NOT_VERIFIED}: {facts.said}",)
-    if facts.state != "there":
-        return (facts.said or "its hub does not show it",)
+def reason_invalid(query: ModelQuery) -> str | None:
+    """Return why no model file can have the wanted name; None if one of the names that the server tries is valid."""
+    names: tuple[str, ...] = query.names
+    if len(names) == 1:
+        # A single name is checked with its folder, so that `..` in it is noticed.
+        names = (query.filename,)
+    first_reason = None
+    for name in names:
+        reason = reason_invalid_model_name(name)
+        if reason is None:
+            return None
+        first_reason = first_reason or reason
+    return first_reason or "it is empty"
+
+
+def list_objections(query: ModelQuery, record: HubRecord, policy: SearchPolicy) -> tuple[str, ...]:
+    """Return what speaks against a proposed file; nothing if it passes every check."""
+    if record.state is HubState.UNREACHABLE:
+        return (NOT_VERIFIED,)
+    if record.state is HubState.FAILED:
+        return (f"{NOT_VERIFIED}: {record.reason}",)
+    if record.state is not HubState.PRESENT:
+        return (record.reason or "its hub does not show it",)
     checks = (
-        _check_url(facts, policy),
-        _check_name(wanted, facts),
-        check_type(facts.model_type, facts.file_type, wanted.folder),
-        _check_scans(facts),
-        _check_format(facts, policy),
-        _check_size(facts, wanted.folder),
-        _check_hash(wanted, facts),
+        _check_url(record, policy),
+        _check_name(query, record),
+        check_type(record.model_type, record.file_type, query.folder),
+        _check_scans(record),
+        _check_format(record, policy),
+        _check_size(record, query.folder),
+        _check_hash(query, record),
     )
     return tuple(reason for reason in checks if reason is not None)
 
 
-def describe_differences(wanted: ModelQuery, name: str) -> tuple[str, ...]:
-    """Say where a name differs from the one wanted, for people (`8steps ≠ 4steps`)."""
-    nearest = min((find_differing_tokens(one, name) for one in wanted.names), key=len, default=())
-    return tuple(f"{mine or 'nothing'} ≠ {theirs or 'nothing'}" for mine, theirs in nearest)
+def describe_differences(query: ModelQuery, name: str) -> tuple[str, ...]:
+    """Return the differences between a name and the most similar wanted one, for people (`8steps ≠ 4steps`)."""
+    differences = [find_differing_tokens(wanted_name, name) for wanted_name in query.names]
+    fewest = min(differences, key=len, default=())
+    return tuple(f"{wanted or 'nothing'} ≠ {offered or 'nothing'}" for wanted, offered in fewest)
 
 
-def _check_url(facts: HubRecord, policy: SearchPolicy) -> str | None:
-    if facts.url is None:
+def _check_url(record: HubRecord, policy: SearchPolicy) -> str | None:
+    if record.url is None:
         return "it has no address that may be used"
-    return reason_to_refuse(facts.url, extra_hosts=policy.extra_hosts)
+    return reason_to_refuse(record.url, extra_hosts=policy.extra_hosts)
 
 
-def _check_name(wanted: ModelQuery, facts: HubRecord) -> str | None:
-    if wanted.sha256 is not None and facts.sha256 == wanted.sha256:
+def _check_name(query: ModelQuery, record: HubRecord) -> str | None:
+    if query.sha256 is not None and record.sha256 == query.sha256:
+        # The declared bytes are the model, under whatever name.
         return None
-    proposal = facts.proposal
-    own = next((name for name in wanted.names if is_same_name(name, facts.name)), None)
-    # A declaration or a catalogue may keep a file under another name than the hub does; nobody else may say so.
-    kept = next((name for name in wanted.names if is_same_name(name, proposal.name)), None)
-    if own is None and (kept is None or proposal.by not in {"workflow", "catalogue"}):
-        return "its name is another one"
-    if own is None and extension(kept or "") != extension(facts.name):
-        return "its format is another one"
-    if proposal.by != "workflow" and is_generic(own or kept or ""):
-        return "so many models bear this name that it proves nothing"
+    proposal = record.proposal
+    own_name = _find_wanted_name(query, record.name)
+    # A declaration or a catalogue may call a file otherwise than its hub does. Searches, notes and language models
+    # may not: they would turn any file into the wanted one.
+    claimed_name = _find_wanted_name(query, proposal.name)
+    if own_name is None:
+        if claimed_name is None or proposal.by not in {"workflow", "catalogue"}:
+            return "its name differs"
+        if extension(claimed_name) != extension(record.name):
+            return "its format differs"
+    if proposal.by != "workflow" and is_generic(own_name or claimed_name or ""):
+        return "so many models have this name that it proves nothing"
     return None
 
 
-def _check_scans(facts: HubRecord) -> str | None:
-    bad = [scan for scan in facts.scans if scan.lower() in _BAD_SCANS]
-    return f"a scanner found something in it ({', '.join(bad)})" if bad else None
-
-
-def _check_format(facts: HubRecord, policy: SearchPolicy) -> str | None:
-    pickle = facts.format == "PickleTensor" or extension(facts.name) in PICKLE_EXTENSIONS
-    if pickle and not policy.allow_pickle:
-        return "its format can run code when opened, and such formats were not allowed"
+def _find_wanted_name(query: ModelQuery, name: str) -> str | None:
+    for wanted_name in query.names:
+        if is_same_name(wanted_name, name):
+            return wanted_name
     return None
 
 
-def _check_size(facts: HubRecord, folder: str | None) -> str | None:
-    if facts.size is None:
-        return "its size is not known"
+def _check_scans(record: HubRecord) -> str | None:
+    bad_scans = [scan for scan in record.scans if scan.lower() in _BAD_SCANS]
+    if not bad_scans:
+        return None
+    return f"a scanner reports it as dangerous ({', '.join(bad_scans)})"
+
+
+def _check_format(record: HubRecord, policy: SearchPolicy) -> str | None:
+    is_pickle = record.format == "PickleTensor" or extension(record.name) in PICKLE_EXTENSIONS
+    if is_pickle and not policy.allow_pickle:
+        return "its format can run code when opened, and such formats are not allowed"
+    return None
+
+
+def _check_size(record: HubRecord, folder: str | None) -> str | None:
+    if record.size is None:
+        return "its size is unknown"
+    # Smaller files are placeholders, such as Git LFS pointers.
     least = _MIN_BYTES.get(folder or "", _PLACEHOLDER_BYTES)
     most = _MAX_BYTES.get(folder or "", _MAX_BYTES_ANY_FOLDER)
-    return None if least <= facts.size <= most else f"{facts.size} bytes is no size of such a model"
+    if least <= record.size <= most:
+        return None
+    return f"{record.size} bytes is not a plausible size for such a model"
 
 
-def _check_hash(wanted: ModelQuery, facts: HubRecord) -> str | None:
-    if facts.sha256 is None or not _SHA256.fullmatch(facts.sha256):
-        return "its hub gives no SHA-256 for it"
-    claimed = wanted.sha256 or facts.proposal.sha256
-    return None if claimed in {None, facts.sha256} else "its hash is not the one that was declared"
+def _check_hash(query: ModelQuery, record: HubRecord) -> str | None:
+    if record.sha256 is None or not SHA256_PATTERN.fullmatch(record.sha256):
+        return "its hub states no SHA-256"
+    declared = query.sha256 or record.proposal.sha256
+    if declared is not None and declared != record.sha256:
+        return "its hash differs from the declared one"
+    return None
 
 
-def _build_found(
-    answer: SearchResult, wanted: ModelQuery, passed: Sequence[HubRecord], evidence: tuple[str, ...]
-) -> SearchResult:
-    # Stable: among equals the order of proposals stands.
-    ranked = sorted(passed, key=lambda one: _CONFIDENCES.index(_rate_confidence(wanted, one)))
+def _build_found(result: SearchResult, query: ModelQuery, passed: Sequence[HubRecord]) -> SearchResult:
+    ranks = list(MatchConfidence)
+    # The sort is stable: records of equal confidence keep the order of their proposals.
+    ranked = sorted(passed, key=lambda record: ranks.index(_rate_confidence(query, record)))
     best = ranked[0]
-    notes = tuple(f"{one.note}." for one in ranked[:1] if one.note)
-    proof = f"{best.proposal.who}: {_describe_location(best)} passed every check."
-    changed = () if best.name in wanted.names else (f"There it is called {best.name}.",)
-    return SearchResult(
+    evidence = [*result.evidence, f"{best.proposal.origin}: {_describe_location(best)} passed every check."]
+    if best.name not in query.names:
+        evidence.append(f"Its name there is {best.name}.")
+    if best.note:
+        evidence.append(f"{best.note}.")
+    return msgspec.structs.replace(
+        result,
         status=SearchStatus.FOUND,
-        filename=answer.filename,
-        type=answer.type,
-        searched_at=answer.searched_at,
         source=best.source,
         ids=best.ids,
         url=best.url,
         size=best.size if best.size_is_exact else None,
         sha256=best.sha256,
-        confidence=_rate_confidence(wanted, best),
-        candidates=tuple(_build_candidate(wanted, one, ()) for one in ranked[:MAX_CANDIDATES]),
-        evidence=(*evidence, proof, *changed, *notes),
+        confidence=_rate_confidence(query, best),
+        candidates=tuple(_build_candidate(query, record, ()) for record in ranked[:MAX_CANDIDATES]),
+        evidence=tuple(evidence),
         base_model=best.base_model,
     )
 
 
-_CONFIDENCES: Final = ("hash", "exact name", "name in other case", "declared")
+def _rate_confidence(query: ModelQuery, record: HubRecord) -> MatchConfidence:
+    if query.sha256 is not None:
+        return MatchConfidence.HASH
+    if record.name in query.names:
+        return MatchConfidence.EXACT_NAME
+    if _find_wanted_name(query, record.name) is not None:
+        return MatchConfidence.OTHER_CASE
+    return MatchConfidence.DECLARED
 
 
-def _rate_confidence(wanted: ModelQuery, facts: HubRecord) -> str:
-    if wanted.sha256 is not None:
-        return "hash"
-    if facts.name in wanted.names:
-        return "exact name"
-    same = any(is_same_name(name, facts.name) for name in wanted.names)
-    return "name in other case" if same else "declared"
+def _build_candidates(query: ModelQuery, checked: Sequence[_CheckedRecord]) -> tuple[SearchCandidate, ...]:
+    candidates = [
+        _build_candidate(query, entry.record, entry.objections) for entry in checked if _is_shown(query, entry.record)
+    ]
+    candidates.sort(key=rank_candidate)
+    return tuple(dict.fromkeys(candidates))[:MAX_CANDIDATES]
 
 
-def _build_candidates(
-    wanted: ModelQuery, judged: Sequence[tuple[HubRecord, tuple[str, ...]]]
-) -> tuple[SearchCandidate, ...]:
-    found = [_build_candidate(wanted, one, reasons) for one, reasons in judged if _is_shown(wanted, one)]
-    found.sort(key=lambda one: (not one.verified, one.label is not None, len(one.differences)))
-    return tuple(dict.fromkeys(found))[:MAX_CANDIDATES]
+def _is_shown(query: ModelQuery, record: HubRecord) -> bool:
+    """Return whether a person should see the file as a candidate.
 
-
-def _is_shown(wanted: ModelQuery, facts: HubRecord) -> bool:
-    """Say whether a person should see it: it exists, and bears the name or hash or was claimed to be this very model.
-
-    A look-alike that our own search met, or that a note links to for another model, was not.
+    It must exist and have the wanted name or hash, or somebody must have claimed that it is this very model. Neither
+    holds for a lookalike from our own search, or for the link to another model in a note.
     """
-    if facts.state == "absent":
+    if record.state is HubState.ABSENT:
         return False
-    named = any(is_same_name(name, facts.name) or is_precision_variant(name, facts.name) for name in wanted.names)
-    same_bytes = wanted.sha256 is not None and facts.sha256 == wanted.sha256
-    return named or same_bytes or facts.proposal.by not in {"search", "note"}
+    if query.sha256 is not None and record.sha256 == query.sha256:
+        return True
+    for name in query.names:
+        if is_same_name(name, record.name) or is_precision_variant(name, record.name):
+            return True
+    return record.proposal.by not in {"search", "note"}
 
 
-def _build_candidate(wanted: ModelQuery, facts: HubRecord, reasons: tuple[str, ...]) -> SearchCandidate:
-    variant = any(is_precision_variant(name, facts.name) for name in wanted.names)
+def _build_candidate(query: ModelQuery, record: HubRecord, objections: tuple[str, ...]) -> SearchCandidate:
+    is_variant = any(is_precision_variant(name, record.name) for name in query.names)
+    is_dangerous = _check_scans(record) is not None
     return SearchCandidate(
-        source=facts.source,
-        name=facts.name or facts.proposal.name,
-        ids=facts.ids,
-        url=None if _is_suspicious(facts) else facts.url,
-        size=facts.size,
-        sha256=facts.sha256,
-        reasons=reasons,
-        differences=describe_differences(wanted, facts.name) if facts.name else (),
-        label=OTHER_PRECISION if variant else None,
-        proposed_by=facts.proposal.who,
-        verified=not reasons,
-        base_model=facts.base_model,
+        source=record.source,
+        name=record.name or record.proposal.name,
+        ids=record.ids,
+        url=None if is_dangerous else record.url,
+        size=record.size,
+        sha256=record.sha256,
+        reasons=objections,
+        differences=describe_differences(query, record.name) if record.name else (),
+        label=OTHER_PRECISION if is_variant else None,
+        proposed_by=record.proposal.origin,
+        verified=not objections,
+        base_model=record.base_model,
     )
 
 
-def _is_suspicious(facts: HubRecord) -> bool:
-    return _check_scans(facts) is not None
+def _build_evidence(checked: Iterable[_CheckedRecord]) -> tuple[str, ...]:
+    lines: dict[str, None] = {}
+    for entry in checked:
+        record = entry.record
+        if record.state is HubState.FAILED:
+            lines[record.reason] = None
+        elif record.state is not HubState.PRESENT and record.reason:
+            lines[f"{record.proposal.origin}: {record.reason}"] = None
+    return tuple(lines)
 
 
-def _build_evidence(judged: Iterable[tuple[HubRecord, tuple[str, ...]]]) -> tuple[str, ...]:
-    said = [one for one, _ in judged if one.state != "there" and one.said]
-    lines = (one.said if one.state == "unknown" else f"{one.proposal.who}: {one.said}" for one in said)
-    return tuple(dict.fromkeys(lines))
+def _find_unreachable(checked: Iterable[_CheckedRecord]) -> tuple[str, ...]:
+    sources = [entry.record.source for entry in checked if entry.record.state is HubState.UNREACHABLE]
+    return tuple(dict.fromkeys(sources))
 
 
-def _describe_location(facts: HubRecord) -> str:
-    ids = facts.ids
+def _describe_location(record: HubRecord) -> str:
+    ids = record.ids
     if ids.repo is not None:
         return f"{ids.repo}/{ids.path} on Hugging Face"
     return f"file {ids.civitai_file} of version {ids.civitai_version} on Civitai"
-
-
-def _build_result(
-    answer: SearchResult, status: SearchStatus, candidates: tuple[SearchCandidate, ...], evidence: tuple[str, ...]
-) -> SearchResult:
-    return SearchResult(
-        status=status,
-        filename=answer.filename,
-        type=answer.type,
-        searched_at=answer.searched_at,
-        candidates=candidates,
-        evidence=evidence,
-    )

@@ -8,8 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from comfywatchman.readiness.report.search_results import merge_search_results, site_name
-from comfywatchman.readiness.search.chain import NO_HASH, NO_MODEL
-from comfywatchman.readiness.search.results import SearchCandidate, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import BackendStatus, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.states import ModelState
 from comfywatchman.readiness.status import BlockedDownload, MissingModel, PlanSummary
 from tests.readiness.report.test_actions import entry, model
@@ -21,6 +20,10 @@ CHOOSABLE = SearchCandidate(
 
 def answer(status: str, name: str = "a.pt", **changes: Any) -> SearchResult:
     return replace(SearchResult(SearchStatus(status), name, "loras", "2026-11-20T14:00:00Z"), **changes)
+
+
+def asked(backend: str, status: str = "NOT_FOUND") -> BackendStatus:
+    return BackendStatus(backend, SearchStatus(status))
 
 
 def answered(
@@ -91,9 +94,9 @@ def test_a_doubt_with_a_candidate_that_can_be_taken_shows_the_choice() -> None:
     [
         ({"candidates": (replace(CHOOSABLE, url=None, reasons=("it is gated.",)),)}, "Not certain: it is gated. "),
         ({"candidates": (replace(CHOOSABLE, sha256=None, reasons=()),), "evidence": ("It said so.",)}, "It said so. "),
-        ({"evidence": ("civitai: UNCERTAIN.", "Two hashes.")}, "Not certain: Two hashes. "),
-        ({"evidence": ("civitai: UNCERTAIN.",)}, "Not certain: nobody said why. "),
-        ({"evidence": (NO_MODEL, NO_HASH, "Civitai has more.")}, "Not certain: Civitai has more. "),
+        ({"evidence": ("Two hashes.", "Civitai has more.")}, "Not certain: Two hashes. "),
+        ({"backends": (asked("civitai", "UNCERTAIN"),)}, "Not certain: nobody said why. "),
+        ({"unreachable": ("civitai",)}, "Not certain: Civitai did not answer. "),
     ],
 )
 def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str) -> None:
@@ -104,22 +107,19 @@ def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str
 
 
 @pytest.mark.parametrize(
-    ("evidence", "fix"),
+    ("backends", "fix"),
     [
         ((), "Not found. Put it there."),
-        (("civitai: NOT_FOUND.", "huggingface: NOT_FOUND."), "Not found (asked: Civitai, Hugging Face). Put it there."),
-        (
-            (NO_MODEL, NO_HASH, "civitai: NOT_FOUND."),
-            "Not found (asked: Civitai)",
-        ),
+        (("civitai", "huggingface"), "Not found (asked: Civitai, Hugging Face). Put it there."),
     ],
 )
-def test_not_found_names_who_was_asked(evidence: tuple[str, ...], fix: str) -> None:
-    assert (answered(answer("NOT_FOUND", evidence=evidence)).fix or "").startswith(fix)
+def test_not_found_names_who_was_asked(backends: tuple[str, ...], fix: str) -> None:
+    result = answer("NOT_FOUND", backends=tuple(asked(backend) for backend in backends))
+    assert answered(result).fix == fix
 
 
 def test_an_error_says_that_nobody_could_be_asked_and_when_that_is_tried_again() -> None:
-    said = answer("ERROR", evidence=("Civitai's search: it is not reachable.", "civitai: ERROR."))
+    said = answer("ERROR", evidence=("Civitai's search: it is not reachable.",))
     assert answered(said, again="2026-11-20T15:00:00Z").fix == (
         "The search could not ask: Civitai's search: it is not reachable; "
         "it is asked again after 2026-11-20T15:00:00Z. Put it there."
@@ -159,7 +159,7 @@ def test_a_site_without_a_name_of_its_own_is_called_as_it_is() -> None:
 
 
 def test_sites_that_kept_silent_are_named_and_nothing_else_is_said_of_them() -> None:
-    silent = ("Hugging Face did not answer.", "Civitai did not answer.", "civitai: ERROR.")
-    fix = answered(answer("ERROR", evidence=silent), again="2026-11-20T15:00:00Z").fix
+    result = answer("ERROR", unreachable=("civitai", "huggingface"), evidence=("Else.",))
+    fix = answered(result, again="2026-11-20T15:00:00Z").fix
     when = "it is asked again after 2026-11-20T15:00:00Z"
     assert fix == f"The search got no answer of Civitai and Hugging Face; {when}. Put it there."

@@ -14,8 +14,8 @@ from comfywatchman.base.config import load
 from comfywatchman.base.settings import Settings
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.search.budget import SearchBudget
-from comfywatchman.readiness.search.chain import SearchContext, SearchItem
 from comfywatchman.readiness.search.claims import Proposal, build_query
+from comfywatchman.readiness.search.context import SearchContext, SearchItem
 from comfywatchman.readiness.search.decisions import Decisions
 from comfywatchman.readiness.search.factory import open_search
 from tests.fakes import FakeClock

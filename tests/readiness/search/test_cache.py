@@ -4,11 +4,13 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.readiness.database import Database, open_database
-from comfywatchman.readiness.search.cache import CachedSearch, SearchCache, cache_key, lifetime_seconds
+from comfywatchman.readiness.search.cache import RESULT_SCHEMA_VERSION, CachedSearch, SearchCache, cache_key
 from comfywatchman.readiness.search.claims import Proposal, build_query
+from comfywatchman.readiness.search.lifetimes import lifetime_seconds
 from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
 
 NOW = datetime(2026, 11, 20, 14, tzinfo=UTC)
@@ -54,14 +56,18 @@ def test_each_kind_of_answer_counts_for_its_own_time(
         memory(database).store("k", "c", answer(status))
     with closing(open_database(path)) as database:
         recalled = memory(database, age).look_up("k", "c")
-    assert recalled.answer == (answer(status) if counts else None)
+    assert recalled.result == (answer(status) if counts else None)
     assert recalled.outdated == (None if counts else answer(status))
 
 
 def test_a_found_file_is_held_against_its_hub_again_after_a_week(path: Path) -> None:
     with closing(open_database(path)) as database:
         memory(database).store("k", "c", answer(SearchStatus.FOUND))
-        assert [memory(database, age).look_up("k", "c").aged for age in (6 * DAY, 8 * DAY, -DAY)] == [False, True, True]
+        assert [memory(database, age).look_up("k", "c").needs_recheck for age in (6 * DAY, 8 * DAY, -DAY)] == [
+            False,
+            True,
+            True,
+        ]
 
 
 def test_only_a_found_has_no_lifetime() -> None:
@@ -77,7 +83,7 @@ def test_what_other_backends_found_counts_and_what_they_did_not_find_does_not(pa
         assert kept.look_up("k", "c") == CachedSearch(doubts=(answer(SearchStatus.UNCERTAIN),))
         kept.store("k", "c", answer(SearchStatus.NOT_FOUND))
         recalled = kept.look_up("k", "c")
-        assert (recalled.answer, recalled.doubts) == (
+        assert (recalled.result, recalled.doubts) == (
             answer(SearchStatus.NOT_FOUND),
             (answer(SearchStatus.UNCERTAIN),),
         )
@@ -91,7 +97,7 @@ def test_a_later_answer_replaces_the_earlier_and_forgetting_drops_all(path: Path
         kept = memory(database)
         kept.store("k", "c", answer(SearchStatus.FOUND))
         kept.store("k", "c", answer(SearchStatus.UNCERTAIN))
-        assert kept.look_up("k", "c").answer == answer(SearchStatus.UNCERTAIN)
+        assert kept.look_up("k", "c").result == answer(SearchStatus.UNCERTAIN)
         kept.store("k", "d", answer(SearchStatus.FOUND))
         kept.forget("k")
         assert kept.look_up("k", "c") == CachedSearch()
@@ -124,3 +130,25 @@ def test_a_models_key_follows_what_is_said_of_it() -> None:
     }
     assert len(keys) == 5
     assert cache_key(WANTED, [claim]) == cache_key(WANTED, [again, claim])
+
+
+def insert_row(database: Database, encoded: bytes) -> None:
+    memory(database).write([("INSERT INTO search_answer VALUES ('k', 'c', ?, ?)", [(NOW.timestamp(), encoded)])])
+
+
+def test_unversioned_result_is_dropped_unless_found(path: Path) -> None:
+    with closing(open_database(path)) as database:
+        for status in SearchStatus:
+            memory(database).forget("k")
+            insert_row(database, msgspec.json.encode(answer(status)))
+            expected = answer(status) if status is SearchStatus.FOUND else None
+            assert memory(database).look_up("k", "c").result == expected
+
+
+@pytest.mark.parametrize("version", [RESULT_SCHEMA_VERSION - 1, RESULT_SCHEMA_VERSION + 1])
+def test_result_of_another_schema_version_is_dropped(path: Path, version: int) -> None:
+    row = {"schema_version": version, "result": answer(SearchStatus.FOUND)}
+    with closing(open_database(path)) as database:
+        insert_row(database, msgspec.json.encode(row))
+        assert memory(database).look_up("k", "c") == CachedSearch()
+        assert memory(database).read_results() == []

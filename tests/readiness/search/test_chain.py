@@ -11,18 +11,19 @@ import pytest
 
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.search.budget import SearchBudget
-from comfywatchman.readiness.search.chain import (
-    NO_HASH,
-    NO_MODEL,
-    Backend,
-    SearchContext,
-    SearchItem,
-    is_not_asked,
-    search_multiple_models,
-)
+from comfywatchman.readiness.search.chain import search_multiple_models
 from comfywatchman.readiness.search.claims import Proposal, build_query
+from comfywatchman.readiness.search.context import Backend, SearchContext, SearchItem
 from comfywatchman.readiness.search.decisions import load_decisions, store_choice
-from comfywatchman.readiness.search.results import DIFFERING_HASHES, HubIds, SearchResult, SearchStatus
+from comfywatchman.readiness.search.results import (
+    DIFFERING_HASHES,
+    BackendSkipReason,
+    BackendStatus,
+    HubIds,
+    SearchResult,
+    SearchStatus,
+    SkippedBackend,
+)
 from tests.readiness.search.servers import SearchServers, search_item, search_servers
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, model_json, version_json
@@ -33,6 +34,8 @@ NAME = "detail_tweaker.safetensors"
 OTHER = "detail_slider.safetensors"
 FILE = HubFile(b"x" * 4096)
 DAY_SECONDS = 86400.0
+NO_MODEL = SkippedBackend("qwen", BackendSkipReason.NO_LANGUAGE_MODEL)
+NO_HASH = SkippedBackend("civarchive", BackendSkipReason.NO_DECLARED_HASH)
 
 
 @pytest.fixture
@@ -78,8 +81,9 @@ def test_the_configured_order_is_kept_and_ends_at_the_first_found() -> None:
         made.hugging_face.repos = {}
         with made.search(backend_order=("qwen", "civitai", "huggingface")) as search:
             answer = one(search)
-        said = [line for line in answer.evidence if line.endswith("NOT_FOUND.")]
-        assert said == ["qwen: NOT_FOUND.", "civitai: NOT_FOUND.", "huggingface: NOT_FOUND."]
+        assert answer.backends == tuple(
+            BackendStatus(backend, SearchStatus.NOT_FOUND) for backend in ("qwen", "civitai", "huggingface")
+        )
 
 
 @pytest.mark.parametrize("order", [("huggingface", "civitai"), ("civitai", "huggingface")])
@@ -133,7 +137,7 @@ def test_a_doubt_is_not_taken_back_by_a_later_backend() -> None:
             answer = one(search)
     assert answer.status is SearchStatus.UNCERTAIN
     assert [candidate.name for candidate in answer.candidates] == [OTHER]
-    assert "civitai: NOT_FOUND." in answer.evidence
+    assert BackendStatus("civitai", SearchStatus.NOT_FOUND) in answer.backends
 
 
 def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
@@ -145,7 +149,7 @@ def test_an_error_of_one_backend_does_not_hide_what_another_found() -> None:
         with made.search() as search:
             found = one(search)
     assert (failed.status, found.status) == (SearchStatus.ERROR, SearchStatus.FOUND)
-    assert "civitai: NOT_FOUND." in failed.evidence
+    assert BackendStatus("civitai", SearchStatus.NOT_FOUND) in failed.backends
 
 
 def test_an_error_of_the_site_is_never_not_found() -> None:
@@ -159,13 +163,13 @@ def test_without_a_language_model_the_other_backends_answer_and_it_is_said() -> 
         with made.search() as search:
             answer = one(search)
             assert answer.status is SearchStatus.NOT_FOUND
-            assert NO_MODEL in answer.evidence
+            assert answer.skipped == (NO_MODEL,)
             alone = one(search, backends=["qwen"])
         made.civitai.models = [on_civitai(NAME)]
         with made.search() as search:
             assert one(search).status is SearchStatus.FOUND
     assert alone.status is SearchStatus.ERROR
-    assert NO_MODEL in alone.evidence
+    assert alone.skipped == (NO_MODEL,)
 
 
 def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
@@ -174,8 +178,8 @@ def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
         both = one(search, backends=["civarchive", "civitai"])
         assert made.evil.asked == []
     assert (alone.status, both.status) == (SearchStatus.ERROR, SearchStatus.NOT_FOUND)
-    assert NO_HASH in alone.evidence
-    assert "civarchive: NOT_FOUND." not in both.evidence
+    assert alone.skipped == (NO_HASH,)
+    assert [entry.backend for entry in both.backends] == ["civitai"]
 
 
 def test_no_backend_at_all_knows_only_what_is_declared() -> None:
@@ -425,7 +429,7 @@ def test_what_the_budget_leaves_open_is_said_and_asked_by_the_next_search(databa
         with made.search(database=database, budget=SearchBudget(made.clock, requests=4), parallel=1) as search:
             answers = search_multiple_models(refs, search)
         assert len(made.civitai.asked) == 4
-        open_ones = [is_not_asked(answer) for answer in answers]
+        open_ones = [answer.postponed for answer in answers]
         assert open_ones == [False, False, False, True, True, True]
         assert statuses(answers) == ["NOT_FOUND"] * 3 + ["ERROR"] * 3
         with made.search(database=database) as search:
@@ -444,7 +448,7 @@ def test_an_old_answer_is_better_than_none_when_nobody_may_be_asked(database: Da
             assert one(search, search_item("unknown_one.safetensors")).status is SearchStatus.ERROR
     assert answer.status is SearchStatus.UNCERTAIN
     assert answer.candidates[0].name == OTHER
-    assert is_not_asked(answer)
+    assert answer.postponed
     assert "since 2026-11-20T14:00:00Z" in answer.evidence[-1]
 
 

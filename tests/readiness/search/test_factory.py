@@ -26,18 +26,18 @@ def configuration(settings: Settings) -> str:
 
 def test_nothing_is_asked_of_a_language_model_until_one_is_configured(settings: Settings) -> None:
     with open_search(settings, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
-        assert search.model is None
+        assert search.language_model is None
         assert search.backend_order == ("qwen", "civitai")
-        assert search.memory is None
+        assert search.cache is None
 
 
 def test_each_driver_is_what_the_configuration_names(settings: Settings) -> None:
     for driver, kind in (("openai", ChatCompletions), ("qwen-cli", QwenCommand)):
         changed = replace(settings, llm=replace(settings.llm, driver=driver, rounds=3))
         with open_search(changed, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
-            assert search.model is not None
-            assert isinstance(search.model.provider, kind)
-            assert (search.model.rounds, search.model.web) == (3, None)
+            assert search.language_model is not None
+            assert isinstance(search.language_model.provider, kind)
+            assert (search.language_model.rounds, search.language_model.web) == (3, None)
 
 
 @pytest.mark.parametrize(
@@ -60,8 +60,8 @@ def test_the_web_is_searched_only_where_all_that_it_needs_is_there(
         secrets=replace(settings.secrets, tavily_api_key=key),
     )
     with open_search(changed, clock=FakeClock(), budget=SearchBudget(FakeClock())) as search:
-        assert search.model is not None
-        assert (search.model.web is not None) is searches
+        assert search.language_model is not None
+        assert (search.language_model.web is not None) is searches
 
 
 def test_only_hosts_that_the_configuration_names_are_trusted_beside_the_sites(settings: Settings) -> None:

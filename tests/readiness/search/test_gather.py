@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.http import HttpSession
-from comfywatchman.readiness.search.claims import ModelQuery, Proposal, ProposedBy, build_query
+from comfywatchman.readiness.search.claims import HubState, ModelQuery, Proposal, ProposedBy, build_query
 from comfywatchman.readiness.search.gather import (
     Hubs,
     fetch_records,
@@ -173,8 +173,8 @@ def test_an_address_on_another_host_is_shown_and_never_asked(hub_servers: HubSer
 def test_a_hub_that_is_switched_off_is_not_asked(hub_servers: HubServers) -> None:
     ids = HubIds(repo="o/n", path=NAME)
     facts = fetch_records(says(ids), WANTED, Hubs())
-    assert [(one.state, one.source, one.said) for one in facts] == [
-        ("unverifiable", "huggingface", "its hub is not to be asked")
+    assert [(record.state, record.source, record.reason) for record in facts] == [
+        (HubState.UNVERIFIABLE, "huggingface", "its hub is switched off")
     ]
     assert fetch_records(says(HubIds(civitai_model=1)), WANTED, Hubs())[0].source == "civitai"
     for search in (search_civitai, search_hugging_face, search_civarchive):
@@ -197,7 +197,7 @@ def test_no_more_proposals_are_looked_into_than_the_bound(hub_servers: HubServer
     assert len(hub_servers.civitai.asked) == 40
     result = hub_servers.verify(*(says(HubIds(civitai_version=n)) for n in range(1, 42)))
     assert result.status is SearchStatus.UNCERTAIN
-    assert result.evidence[-1] == "Of 41 proposals, the last 1 were not looked into."
+    assert result.evidence[-1] == "The last 1 of 41 proposals were not verified."
     hub_servers.civitai.asked.clear()
     hub_servers.verify(*(says(HubIds(civitai_version=7)) for _ in range(9)))
     assert len(hub_servers.civitai.asked) == 1
@@ -251,7 +251,7 @@ def test_early_access_and_closed_downloads_are_told(hub_servers: HubServers) -> 
     assert any("Only buyers" in line for line in hub_servers.civitai_search().evidence)
     hub_servers.civitai.models.clear()
     put(hub_servers, NAME, usageControl="Generation")
-    assert any("does not let it" in line for line in hub_servers.civitai_search().evidence)
+    assert any("does not allow downloads" in line for line in hub_servers.civitai_search().evidence)
 
 
 def test_a_search_that_fails_is_an_error(hub_servers: HubServers) -> None:
@@ -267,7 +267,7 @@ def test_truncated_civitai_search_is_uncertain(hub_servers: HubServers) -> None:
     result = hub_servers.civitai_search()
     assert (result.status, result.candidates) == (SearchStatus.UNCERTAIN, ())
     terms = '"wan", "wan i2v high fp8 scaled", "wan i2v high"'
-    assert result.evidence == (f"Civitai has more for {terms} than was looked through.",)
+    assert result.evidence == (f"Civitai has more results for {terms} than were read.",)
     hub_servers.civitai.models = models[:300]
     assert hub_servers.civitai_search().status is SearchStatus.NOT_FOUND
     hub_servers.civitai.models = models[1:]
@@ -280,7 +280,7 @@ def test_a_name_in_one_of_more_repositories_than_are_read_is_a_doubt(hub_servers
     result = hub_servers.hugging_face_search()
     assert (result.status, result.evidence) == (
         SearchStatus.UNCERTAIN,
-        ('Hugging Face has more for "wan" than was looked through.',),
+        ('Hugging Face has more results for "wan" than were read.',),
     )
     hub_servers.huggingface.repos = dict(repos)
     assert hub_servers.hugging_face_search().status is SearchStatus.NOT_FOUND
@@ -359,9 +359,9 @@ def test_unverified_proposal_keeps_its_ids_and_url() -> None:
     with HttpSession(timeout_seconds=5) as session:
         hubs = Hubs(Civitai(session, gone.url, None), HuggingFace(session, gone.url))
         found = [fetch_records(one, build_query("a.safetensors", "loras"), hubs)[0] for one in proposals]
-    assert {one.state for one in found} == {"unknown"}
+    assert {one.state for one in found} == {HubState.UNREACHABLE}
     assert [one.name for one in found] == ["a.safetensors"] * 4
-    assert [one.said for one in found] == ["Hugging Face did not answer."] * 2 + ["Civitai did not answer."] * 2
+    assert [one.source for one in found] == ["huggingface"] * 2 + ["civitai"] * 2
     assert [one.url for one in found] == [
         f"{gone.url}/o/n/resolve/main/x/a.safetensors",
         None,

@@ -51,9 +51,9 @@ def reference(value: str = NAME) -> Reference:
 def test_a_declaration_is_a_proposal_of_its_node() -> None:
     found = read_workflow_proposals(workflow(declared(), declared("other_1.safetensors"), declared(url=None)), WANTED)
     assert [(one.by, one.ids, one.name) for one in found] == [("workflow", IDS, NAME)]
-    assert found[0].who == "the workflow's node 12:5"
+    assert found[0].origin == "the workflow's node 12:5"
     listed = read_workflow_proposals(workflow(declared("sub\\AE.safetensors", node="")), WANTED)
-    assert [(one.who, one.name) for one in listed] == [("the workflow's list of models", "AE.safetensors")]
+    assert [(one.origin, one.name) for one in listed] == [("the workflow's list of models", "AE.safetensors")]
 
 
 def test_declared_hashes_count_when_they_agree_and_are_sha256() -> None:
@@ -81,7 +81,7 @@ def test_links_in_notes_are_proposals_when_they_can_mean_the_model() -> None:
         ("note", HubIds(civitai_model=5, civitai_version=6), ""),
         ("note", HubIds(), NAME),
     ]
-    assert found[2].who == "a note in the workflow (https://github.com/a/b/ae.safetensors)"
+    assert found[2].origin == "a note in the workflow (https://github.com/a/b/ae.safetensors)"
 
 
 def test_a_note_full_of_links_is_read_to_a_bound() -> None:
@@ -94,7 +94,7 @@ def test_catalogues_propose_what_they_keep_under_the_name() -> None:
     elsewhere = CatalogueEntry(NAME, "https://user:secret@github.com/ae.safetensors?token=secret", "the list")
     found = read_catalogue_proposals(Catalogue("", {NAME: (entry, elsewhere)}), WANTED)
     assert [(one.by, one.ids, one.sha256) for one in found] == [("catalogue", IDS, A), ("catalogue", HubIds(), None)]
-    assert found[1].who == "the list (https://github.com/ae.safetensors)"
+    assert found[1].origin == "the list (https://github.com/ae.safetensors)"
     assert "secret" not in repr(found)
 
 

@@ -58,7 +58,7 @@ def test_each_model_is_looked_for_once_with_all_that_is_said_of_it() -> None:
     )
     broken = lacking(status=ModelState.INVALID)
     found = build_search_items([(one, lacking()), (two, broken), (two, lacking(folder="vae"))], policy=POLICY)
-    assert [(ref.wanted.filename, ref.wanted.folder) for ref in found] == [(NAME, "loras"), (NAME, "vae")]
+    assert [(ref.query.filename, ref.query.folder) for ref in found] == [(NAME, "loras"), (NAME, "vae")]
     assert [claim.by for claim in found[0].evidence] == ["workflow", "note", "note"]
     assert found[0].evidence[0].ids == HubIds(repo="a/b", revision="main", path=NAME)
 
@@ -67,7 +67,7 @@ def test_each_model_is_looked_for_once_with_all_that_is_said_of_it() -> None:
 def test_a_hash_counts_when_no_workflow_contradicts_it(other: str | None, digest: str | None) -> None:
     facts = [WorkflowFacts("json", references=LORA, declared=(declared(HERE, one),)) for one in ("A" * 64, other)]
     (found,) = build_search_items([(one, lacking()) for one in facts], policy=POLICY)
-    assert found.wanted.sha256 == digest
+    assert found.query.sha256 == digest
 
 
 def test_names_that_the_server_tries_are_looked_for_too() -> None:
@@ -75,7 +75,7 @@ def test_names_that_the_server_tries_are_looked_for_too() -> None:
         "json", references=(reference("style", "embeddings", "style", "style.safetensors", "style.pt"),)
     )
     (found,) = build_search_items([(facts, lacking("style", "embeddings"))], policy=POLICY)
-    assert found.wanted.names == ("style", "style.safetensors", "style.pt")
+    assert found.query.names == ("style", "style.safetensors", "style.pt")
 
 
 def test_installed_catalogues_come_after_the_workflows() -> None:
@@ -89,7 +89,7 @@ def test_installed_catalogues_come_after_the_workflows() -> None:
 def test_bytes_of_this_host_are_noted() -> None:
     facts = WorkflowFacts("json", references=LORA, declared=(declared(HERE, "a" * 64),))
     here = {"a" * 64: "/models/vae/x.safetensors"}
-    (found,) = build_search_items([(facts, lacking())], policy=POLICY, here=here)
+    (found,) = build_search_items([(facts, lacking())], policy=POLICY, local_models=here)
     assert found.notes == ("This host has the declared bytes as /models/vae/x.safetensors: link or copy that file.",)
 
 

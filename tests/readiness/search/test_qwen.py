@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from comfywatchman.readiness.search.budget import SearchBudget
-from comfywatchman.readiness.search.chain import SearchContext
 from comfywatchman.readiness.search.claims import build_query
+from comfywatchman.readiness.search.context import SearchContext
 from comfywatchman.readiness.search.results import SearchResult, SearchStatus
 from tests.fakes import FakeClock
 from tests.readiness.search.servers import SearchServers, search_servers
@@ -27,8 +27,8 @@ ROOM = HubFile(b"x" * 4096)
 
 
 def ask(search: SearchContext, name: str = WANTED, folder: str | None = "loras") -> SearchResult:
-    assert search.model is not None
-    return search.model.search(
+    assert search.language_model is not None
+    return search.language_model.search(
         build_query(name, folder),
         search.hubs,
         policy=search.policy,
@@ -88,7 +88,7 @@ def test_picked_lookalike_stays_a_candidate() -> None:
     (candidate,) = found.candidates
     assert (candidate.name, candidate.verified) == (LOOK_ALIKE, False)
     assert candidate.differences == ("4steps ≠ 8steps",)
-    assert "its name is another one" in candidate.reasons
+    assert "its name differs" in candidate.reasons
 
 
 def test_queries_of_the_model_are_searched_in_the_next_round() -> None:
@@ -136,7 +136,7 @@ def test_results_that_were_left_out_keep_not_found_from_being_certain() -> None:
         with made.search() as search:
             assert ask(search).status is SearchStatus.NOT_FOUND
     assert (found.status, found.candidates) == (SearchStatus.UNCERTAIN, ())
-    assert any(line.startswith("Civitai has more for") for line in found.evidence)
+    assert any(line.startswith("Civitai has more results for") for line in found.evidence)
 
 
 def test_a_name_that_no_file_can_have_is_asked_of_nobody() -> None:
@@ -323,7 +323,7 @@ def test_a_name_that_many_models_bear_is_not_found_because_a_model_picks_it() ->
         with made.search() as search:
             found = ask(search, name, "diffusion_models")
     assert found.status is SearchStatus.UNCERTAIN
-    assert "so many models bear this name that it proves nothing" in found.candidates[0].reasons
+    assert "so many models have this name that it proves nothing" in found.candidates[0].reasons
 
 
 def test_the_model_is_not_asked_when_the_time_is_over() -> None:

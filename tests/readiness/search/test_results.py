@@ -7,11 +7,15 @@ from hypothesis import strategies as st
 from comfywatchman.readiness.search.results import (
     DIFFERING_HASHES,
     MAX_CANDIDATES,
+    BackendSkipReason,
+    BackendStatus,
     HubIds,
     SearchCandidate,
     SearchResult,
     SearchStatus,
+    SkippedBackend,
     add_doubts,
+    describe_backends,
     describe_truncated_search,
     merge_results,
 )
@@ -60,7 +64,7 @@ def test_an_error_hides_no_answer_and_keeps_not_found_open() -> None:
 
 def test_what_was_not_looked_through_doubts_not_found_and_nothing_else() -> None:
     (line,) = describe_truncated_search("civitai", ["wan", "wan i2v"])
-    assert line == 'Civitai has more for "wan", "wan i2v" than was looked through.'
+    assert line == 'Civitai has more results for "wan", "wan i2v" than were read.'
     assert describe_truncated_search("civitai", ()) == ()
     doubt = add_doubts(result(NOT_FOUND), [line, line])
     assert (doubt.status, doubt.candidates, doubt.evidence) == (UNCERTAIN, (), ("said NOT_FOUND", line))
@@ -122,3 +126,25 @@ def test_the_order_and_grouping_of_sources_do_not_change_the_status(
     assert merge_results([*other, *one]).status is whole.status
     assert merge_results([merge_results(one), merge_results(other)]).status is whole.status
     assert whole.status is not NOT_FOUND or all(each.status is NOT_FOUND for each in (*one, *other))
+
+
+def test_merged_results_keep_the_facts_of_all() -> None:
+    civitai = msgspec.structs.replace(
+        result(ERROR), backends=(BackendStatus("civitai", ERROR),), unreachable=("civitai",), postponed=True
+    )
+    skipped = SkippedBackend("qwen", BackendSkipReason.NO_LANGUAGE_MODEL)
+    qwen = msgspec.structs.replace(result(NOT_FOUND), skipped=(skipped,))
+    merged = merge_results([qwen, civitai, civitai])
+    assert (merged.status, merged.postponed, merged.unreachable) == (ERROR, True, ("civitai",))
+    assert (merged.backends, merged.skipped) == ((BackendStatus("civitai", ERROR),), (skipped,))
+
+
+def test_backend_lines_leave_out_the_errors_of_unreachable_sites() -> None:
+    silent = msgspec.structs.replace(
+        result(ERROR),
+        backends=(BackendStatus("civitai", ERROR), BackendStatus("huggingface", ERROR)),
+        skipped=(SkippedBackend("civarchive", BackendSkipReason.NO_DECLARED_HASH),),
+        unreachable=("civitai",),
+    )
+    lines = describe_backends(silent)
+    assert [line.partition(":")[0] for line in lines] == ["huggingface", "civarchive"]

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comfywatchman.readiness.search.claims import HubRecord, ModelQuery, Proposal, ProposedBy, build_query
+from comfywatchman.readiness.search.claims import (
+    UNANSWERED_STATES,
+    HubRecord,
+    HubState,
+    ModelQuery,
+    Proposal,
+    ProposedBy,
+    build_query,
+)
 from comfywatchman.readiness.search.model_types import check_type
 from comfywatchman.readiness.search.results import DIFFERING_HASHES, HubIds, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import (
@@ -35,7 +43,7 @@ def facts(
 ) -> HubRecord:
     base = HubRecord(
         proposal=proposal(by, name=claimed, sha256=claimed_hash),
-        state="there",
+        state=HubState.PRESENT,
         source="civitai",
         name=NAME,
         ids=HubIds(civitai_model=1, civitai_version=2, civitai_file=3),
@@ -73,9 +81,9 @@ def test_the_size_is_told_only_where_it_is_exact() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"name": "detail_v2_4steps_fp16.safetensors"}, "another one"),
-        ({"name": NAME.replace("_", "-")}, "another one"),
-        ({"name": "detail_v2_8steps_fp16.sft"}, "another one"),
+        ({"name": "detail_v2_4steps_fp16.safetensors"}, "name differs"),
+        ({"name": NAME.replace("_", "-")}, "name differs"),
+        ({"name": "detail_v2_8steps_fp16.sft"}, "name differs"),
         ({"model_type": "Checkpoint"}, "loras"),
         ({"model_type": "LORA", "file_type": "VAE"}, "VAE"),
         ({"file_type": "Training Data"}, "Training Data"),
@@ -83,17 +91,17 @@ def test_the_size_is_told_only_where_it_is_exact() -> None:
         ({"scans": ("unsafe",)}, "scanner"),
         ({"format": "PickleTensor"}, "run code"),
         ({"size": None}, "size"),
-        ({"size": 0}, "no size"),
-        ({"size": 134}, "no size"),
-        ({"size": 65 << 30}, "no size"),
+        ({"size": 0}, "plausible"),
+        ({"size": 134}, "plausible"),
+        ({"size": 65 << 30}, "plausible"),
         ({"sha256": None}, "SHA-256"),
         ({"sha256": "A" * 64}, "SHA-256"),
         ({"sha256": "a" * 63}, "SHA-256"),
         ({"url": None}, "address"),
         ({"url": "https://evilcivitai.com/api/download/models/2"}, "allowed host"),
         ({"url": "https://civitai.com/api/download/models/2?fileId=3&token=x"}, "allowed host"),
-        ({"state": "gated", "said": "closed"}, "closed"),
-        ({"state": "unverifiable"}, "does not show"),
+        ({"state": HubState.GATED, "reason": "closed"}, "closed"),
+        ({"state": HubState.UNVERIFIABLE}, "does not show"),
         ({"claimed_hash": B}, "declared"),
     ],
 )
@@ -160,28 +168,27 @@ def test_another_precision_is_a_suggestion_with_its_label_and_comes_last() -> No
 
 
 def test_what_does_not_exist_is_no_candidate_but_is_told() -> None:
-    result = decide(facts("model", state="absent", said="Hugging Face has no repository o/n."))
+    result = decide(facts("model", state=HubState.ABSENT, reason="Hugging Face has no repository o/n."))
     assert (result.status, result.candidates) == (SearchStatus.NOT_FOUND, ())
     assert result.evidence == ("the model: Hugging Face has no repository o/n.",)
 
 
 def test_a_hub_that_cannot_be_asked_is_an_error_and_never_not_found() -> None:
-    unknown = facts(state="unknown", said="no answer", name="", ids=HubIds())
+    unknown = facts(state=HubState.FAILED, reason="no answer", name="", ids=HubIds())
     assert decide(unknown).status is SearchStatus.ERROR
-    assert decide(unknown, facts("model", state="absent")).status is SearchStatus.ERROR
-    assert decide(facts("model", state="unknown", said="no answer")).status is SearchStatus.ERROR
+    assert decide(unknown, facts("model", state=HubState.ABSENT)).status is SearchStatus.ERROR
+    assert decide(facts("model", state=HubState.FAILED, reason="no answer")).status is SearchStatus.ERROR
     assert decide(unknown, facts()).status is SearchStatus.FOUND
     assert decide(unknown, facts("model", sha256=None)).status is SearchStatus.UNCERTAIN
     assert "no answer" in decide(unknown).evidence[0]
 
 
 def test_timeout_leaves_candidates_unverified() -> None:
-    silence = "Hugging Face did not answer."
     url = "https://huggingface.co/o/n/resolve/main/x.safetensors"
-    silent = decide(facts(state="unknown", source="huggingface", said=silence, sha256=None, size=None, url=url))
-    assert silent.evidence == (silence,)
+    silent = decide(facts(state=HubState.UNREACHABLE, source="huggingface", sha256=None, size=None, url=url))
+    assert (silent.unreachable, silent.evidence) == (("huggingface",), ())
     assert [(one.reasons, one.url) for one in silent.candidates] == [(("not verified",), url)]
-    refused = decide(facts(state="unknown", said="Hugging Face wants a key.", sha256=None))
+    refused = decide(facts(state=HubState.FAILED, reason="Hugging Face wants a key.", sha256=None))
     assert refused.candidates[0].reasons == ("not verified: Hugging Face wants a key.",)
     assert refused.evidence == ("Hugging Face wants a key.",)
 
@@ -216,7 +223,7 @@ def test_a_declaration_may_keep_a_file_under_another_name(by: ProposedBy) -> Non
     renamed = facts(by, name="pytorch_lora.safetensors", claimed=NAME)
     result = decide(renamed)
     assert (result.status, result.confidence) == (SearchStatus.FOUND, "declared")
-    assert "There it is called pytorch_lora.safetensors." in result.evidence
+    assert "Its name there is pytorch_lora.safetensors." in result.evidence
     assert decide(facts(by, name="x.ckpt", claimed=NAME)).status is SearchStatus.UNCERTAIN
     assert decide(facts(by, name="other.safetensors", claimed="third.safetensors")).status is SearchStatus.UNCERTAIN
 
@@ -317,7 +324,7 @@ def test_the_nearest_of_several_names_is_compared() -> None:
 
 _FIELDS = st.fixed_dictionaries(
     {
-        "state": st.sampled_from(["there", "there", "there", "absent", "gated", "unverifiable", "unknown"]),
+        "state": st.sampled_from([HubState.PRESENT, HubState.PRESENT, HubState.PRESENT, *HubState]),
         "name": st.sampled_from([NAME, NAME.upper(), "detail_v2_4steps_fp16.safetensors", "model.safetensors", ""]),
         "sha256": st.sampled_from([A, B, None, "short"]),
         "size": st.sampled_from([200 << 20, 0, None]),
@@ -340,5 +347,5 @@ def test_found_always_means_one_hash_an_allowed_address_and_no_reason(given_fact
         assert (result.url or "").startswith("https://civitai.com/")
         assert all(one.verified and not one.reasons for one in result.candidates)
     if result.status is SearchStatus.NOT_FOUND:
-        assert not any(one.state == "unknown" for one in everything)
+        assert not any(one.state in UNANSWERED_STATES for one in everything)
         assert result.candidates == ()
