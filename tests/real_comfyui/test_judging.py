@@ -4,9 +4,9 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
-from comfywatchman.comfyui.server.listening import list_pids
 from comfywatchman.governance.store.records import Judgement
 from comfywatchman.governance.trial.evaluate import evaluate
 from comfywatchman.governance.trial.spec import TrialSpec
@@ -96,7 +96,7 @@ def test_a_good_pack_is_well_and_its_model_folders_are_known(judged: Any, tmp_pa
     assert judgement.widget_places == {"OddLoader": {"odd": 1, "vae": 2}}
     assert judgement.model_directories == {"odd_things": ("odd",)}
     assert not (tmp_path / "scratch").exists()
-    commands = [Path(f"/proc/{pid}/cmdline") for pid in list_pids()]
+    commands = [Path(f"/proc/{pid}/cmdline") for pid in psutil.pids()]
     assert not [path for path in commands if path.exists() and str(tmp_path) in path.read_text("utf-8", "replace")]
 
 

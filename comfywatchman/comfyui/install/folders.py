@@ -16,8 +16,8 @@ from comfywatchman.comfyui.install.extra_paths import ExtraPath, read_extra_path
 from comfywatchman.comfyui.install.install import Installation
 
 CUSTOM_NODES: Final = "custom_nodes"
-_NOT_MODEL_FOLDERS: Final = frozenset({CUSTOM_NODES, "datasets", "download_model_base"})
-"""Names that an extra_model_paths.yaml may use although these folders hold no models."""
+NOT_MODEL_FOLDERS: Final = frozenset({CUSTOM_NODES, "datasets", "download_model_base"})
+"""Folders of ComfyUI's folder_paths that hold no models."""
 
 DIFFUSERS: Final = "diffusers"
 FOLDER_EXTENSION: Final = "folder"
@@ -166,7 +166,7 @@ def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> M
 
     folders: dict[str, ModelFolder] = {}
     for name, folder_directories in directories.items():
-        if name not in _NOT_MODEL_FOLDERS:
+        if name not in NOT_MODEL_FOLDERS:
             folders[name] = ModelFolder(name, tuple(folder_directories), _get_extensions(name))
     return ModelFolders(installation.models_directory, folders, defaults, tuple(directories[CUSTOM_NODES]))
 

@@ -1,4 +1,4 @@
-"""How the active nodes of a workflow hang together, as far as a server checks it before it runs anything."""
+"""The active nodes of a workflow and their links, reduced to the parts that a server validates before a run."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ import msgspec
 from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowNode
 
 _LONGEST_CHOICE: Final = 64
-"""Characters of the longest text that is kept as a possible choice; prompts and notes are longer."""
+"""Longest text that is kept as a possible choice, in characters; prompts and notes are longer."""
 
 
 class WiredNode(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True):
-    """One active node.
+    """An active node.
 
     Attributes:
-        path: As the server names it (`12:5`).
+        path: Its path as the server writes it (`12:5`).
         class_type: Its class.
         sources: Paths of the nodes that feed it.
-        texts: Short texts by input name, whatever they mean; by place (`#4`) where the file gives no names. Those that
-            name a model are left out.
-        unfed: Inputs without a widget that surely get nothing.
-        given: In the server's own format, every input that the file gives; None in the editor's, which fills in.
-        places: How many widget values there are, in a file that gives no names of them.
+        texts: Short texts by input name, or by widget index (`#4`) where the file gives no names; without names of
+            models.
+        unfed: Inputs without a widget that certainly get nothing.
+        given: Every input of a file in the API format; None in the editor's format, which the editor completes.
+        places: Number of widget values in a file that gives no names of them; otherwise 0.
         fed: Inputs that a link feeds, in such a file.
     """
 
@@ -40,11 +40,11 @@ class WiredNode(msgspec.Struct, frozen=True, array_like=True, omit_defaults=True
 
 
 def build_wiring(workflow: Workflow, models: Collection[tuple[str, str]]) -> tuple[WiredNode, ...]:
-    """Return the active nodes of a workflow; none where ids stand twice, for then links are ambiguous.
+    """Return the active nodes of a workflow; none if an id occurs twice, since its links are ambiguous.
 
     Args:
         workflow: The workflow.
-        models: Node path and input name of the values that name a model; those are judged by themselves.
+        models: Node path and input name of each value that names a model; models are judged separately.
     """
     active = [node for node in workflow.nodes if node.active]
     if len({node.path for node in active}) < len(active):
@@ -54,23 +54,28 @@ def build_wiring(workflow: Workflow, models: Collection[tuple[str, str]]) -> tup
 
 
 def _build_wired_node(node: WorkflowNode, models: Collection[tuple[str, str]], *, is_api: bool) -> WiredNode:
-    places = 0 if any(node.widget_names) else len(node.positional)
-    texts = {f"#{place}": value for place, value in enumerate(node.positional)} if places else node.values
-    # The same few names recur in all nodes of all workflows: each is held once.
+    has_names = any(node.widget_names)
+    # The same few names recur in all nodes of all workflows: interning holds each of them once.
     return WiredNode(
         path=intern(node.path),
         class_type=intern(node.class_type),
         sources=tuple(map(intern, node.sources)),
-        texts={
-            intern(name): intern(value)
-            for name, value in texts.items()
-            if isinstance(value, str)
-            and len(value) <= _LONGEST_CHOICE
-            and "\n" not in value
-            and (node.path, name) not in models
-        },
+        texts=_collect_texts(node, models, has_names=has_names),
         unfed=node.unfed,
         given=tuple(sorted({*node.values, *node.linked})) if is_api else None,
-        places=places,
-        fed=tuple(sorted(node.linked)) if places else (),
+        places=0 if has_names else len(node.positional),
+        fed=() if has_names or not node.positional else tuple(sorted(node.linked)),
     )
+
+
+def _collect_texts(node: WorkflowNode, models: Collection[tuple[str, str]], *, has_names: bool) -> dict[str, str]:
+    values = node.values
+    if not has_names and node.positional:
+        values = {f"#{index}": value for index, value in enumerate(node.positional)}
+    texts: dict[str, str] = {}
+    for name, value in values.items():
+        if not isinstance(value, str) or (node.path, name) in models:
+            continue
+        if len(value) <= _LONGEST_CHOICE and "\n" not in value:
+            texts[intern(name)] = intern(value)
+    return texts

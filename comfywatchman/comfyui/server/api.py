@@ -1,10 +1,10 @@
-"""A running ComfyUI, asked over HTTP: who it is, and which nodes it has."""
+"""HTTP client for a running ComfyUI: its identity and its nodes."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 from urllib.parse import urlsplit
 
 import msgspec
@@ -17,6 +17,7 @@ from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
 MAX_OBJECT_INFO_BYTES: Final = 256 << 20
 _BASE_FLAG: Final = "--base-directory"
 _PORTS: Final = {"http": 80, "https": 443}
+_OK: Final = 200
 
 
 class RunningComfyUI(msgspec.Struct, frozen=True):
@@ -24,9 +25,9 @@ class RunningComfyUI(msgspec.Struct, frozen=True):
 
     Attributes:
         url: Its address.
-        version: What it calls itself; None when it does not say.
+        version: The version that it reports; None when it reports none.
         argv: The arguments that it was started with.
-        replacements: Old class names, each with the class that the server puts in its place.
+        replacements: New class names by the old name that the server replaces.
     """
 
     url: str
@@ -35,15 +36,17 @@ class RunningComfyUI(msgspec.Struct, frozen=True):
     replacements: dict[str, str]
 
     def find_replaced(self, classes: Collection[str]) -> frozenset[str]:
-        """Return old names that still run: those whose replacement the server has."""
+        """Return the old names that still run, because the server has their replacement."""
         return frozenset(old for old, new in self.replacements.items() if new in classes)
 
 
 def probe_server(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI | None:
-    """Ask a server who it is; None when nobody listens there, which costs less than a millisecond on this machine.
+    """Identify the server at an address; None if nothing listens there.
+
+    Without a listener on this machine that takes less than a millisecond.
 
     Raises:
-        Failure: `http-unreachable`, `http-status` or `http-body`: somebody listens, but does not answer as ComfyUI.
+        Failure: `http-unreachable`, `http-status` or `http-body`: a listener that does not answer as ComfyUI.
     """
     if not _has_listener(url):
         return None
@@ -55,7 +58,7 @@ def probe_server(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI |
         return RunningComfyUI(
             url=url,
             version=_as_text(system.get("comfyui_version")),
-            argv=tuple(part for part in _as_list(system.get("argv")) if isinstance(part, str)),
+            argv=tuple(filter(_is_text, _as_list(system.get("argv")))),
             replacements=_fetch_replacements(session, url),
         )
 
@@ -63,12 +66,12 @@ def probe_server(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI |
 def fetch_nodes(
     running: RunningComfyUI, folders: Mapping[str, Collection[str]], *, timeout_seconds: float = 30.0
 ) -> LiveNodes:
-    """Ask a server for all its nodes (about 1.6 MB).
+    """Fetch all nodes of a server (about 1.6 MB).
 
     Args:
         running: The server.
-        folders: File names by canonical model folder, as `read_object_info` wants them.
-        timeout_seconds: Time for the whole answer; building it takes the server up to a second.
+        folders: File names by canonical model folder, for `read_object_info`.
+        timeout_seconds: Time for the whole answer; the server needs up to a second to build it.
 
     Raises:
         Failure: `http-unreachable`, `http-status` or `http-body`.
@@ -81,17 +84,17 @@ def fetch_nodes(
 
 
 def is_server_of(running: RunningComfyUI, installation: Installation) -> bool | None:
-    """Say whether a server is the watched installation, by its arguments; None when they do not tell.
+    """Return whether a server runs the watched installation, by its arguments; None when they do not show it.
 
     `--base-directory` decides; without it the folder of an absolute `main.py` does.
     """
+    # The working directory of the server is unknown, so a relative path identifies nothing.
     base = _find_option(running.argv, _BASE_FLAG)
     if base is not None:
         return _is_same(base, installation.base) if Path(base).is_absolute() else None
-    program = Path(running.argv[0]) if running.argv else Path()
-    if not program.is_absolute():
+    if not running.argv or not Path(running.argv[0]).is_absolute():
         return None
-    return _is_same(str(program.parent), installation.root)
+    return _is_same(str(Path(running.argv[0]).parent), installation.root)
 
 
 def _not_comfyui_failure(reason: str) -> Failure:
@@ -112,29 +115,32 @@ def _endpoint_url(url: str, route: str) -> str:
 
 
 def _fetch_replacements(session: HttpSession, url: str) -> dict[str, str]:
-    """Return old and new class names; only the first replacement of a class is ever used. Older servers have none."""
-    answer = session.get(_endpoint_url(url, "node_replacements"))
-    if answer.status != 200:  # noqa: PLR2004 - OK; a server without the route says 404
+    """Return new class names by old name; empty for an older server, which has no such route."""
+    response = session.get(_endpoint_url(url, "node_replacements"))
+    if response.status != _OK:
         return {}
     try:
-        entries = answer.parse_json()
+        entries = response.parse_json()
     except Failure:
         return {}
-    found: dict[str, str] = {}
-    for old, news in entries.items() if isinstance(entries, dict) else ():
-        first = _as_list(news)[0] if _as_list(news) else None
+    replacements: dict[str, str] = {}
+    if not isinstance(entries, dict):
+        return replacements
+    for old, candidates in entries.items():
+        # ComfyUI only ever uses the first replacement of a class.
+        first = candidates[0] if isinstance(candidates, list) and candidates else None
         new = first.get("new_node_id") if isinstance(first, dict) else None
         if isinstance(new, str):
-            found[old] = new
-    return found
+            replacements[old] = new
+    return replacements
 
 
 def _find_option(argv: Sequence[str], name: str) -> str | None:
-    for place, part in enumerate(argv):
-        if part.startswith(f"{name}="):
-            return part.removeprefix(f"{name}=")
-        if part == name and place + 1 < len(argv):
-            return argv[place + 1]
+    for index, argument in enumerate(argv):
+        if argument.startswith(f"{name}="):
+            return argument.removeprefix(f"{name}=")
+        if argument == name and index + 1 < len(argv):
+            return argv[index + 1]
     return None
 
 
@@ -143,6 +149,10 @@ def _is_same(path: str, folder: Path) -> bool:
         return Path(path).resolve() == folder.resolve()
     except (OSError, RuntimeError, ValueError):
         return False
+
+
+def _is_text(value: object) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 def _as_list(value: Any) -> list[Any]:

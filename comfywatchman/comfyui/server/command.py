@@ -1,4 +1,4 @@
-"""The command that starts ComfyUI for a trial: alone on a port of its own, and away from everything of the user's."""
+"""Build the command that starts ComfyUI for a trial: on a port of its own, apart from all data of the user."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _RESERVED_OPTIONS: Final = frozenset(
         "--enable-compress-response-body",
     }
 )
-"""Arguments that a trial sets itself, or that would make it another thing than a trial."""
+"""Options that a trial sets itself, or that would defeat its purpose."""
 
 _MEMORY_OPTIONS: Final = frozenset({"--gpu-only", "--highvram", "--normalvram", "--lowvram", "--novram", "--cpu"})
-"""One of these at most: ComfyUI's parser refuses a second."""
+"""ComfyUI's parser accepts at most one of these."""
 
 
 def read_known_options(comfyui: Path) -> frozenset[str] | None:
-    """Return the options of this ComfyUI, read from its source; None when it does not tell, so that all are tried.
+    """Return the command line options of this ComfyUI; None if its source does not show them.
 
-    Asking `main.py --help` would cost an import; `comfy/cli_args.py` names each option as a text.
+    They are read from `comfy/cli_args.py`, where each option is a string: `main.py --help` would import torch.
     """
     try:
         text = read_regular(comfyui / "comfy" / "cli_args.py", max_bytes=_MAX_BYTES).decode("utf-8", "replace")
@@ -50,25 +50,24 @@ def read_known_options(comfyui: Path) -> frozenset[str] | None:
 
 
 def has_base_directory_option(options: frozenset[str] | None) -> bool:
-    """Say whether this ComfyUI can be given a base directory of its own (since 0.3.11)."""
+    """Return whether this ComfyUI has `--base-directory` (since 0.3.11); true for unknown options."""
     return options is None or "--base-directory" in options
 
 
 def build_command(
     python: Path, comfyui: Path, base: Path, port: int, *, use_cpu: bool, extra: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Return the whole command; options that this ComfyUI does not know are left out.
+    """Return the whole command, without options that this ComfyUI does not have.
 
     Args:
         python: The interpreter.
         comfyui: The folder of `main.py`.
         base: The scratch base directory.
-        port: Where it is to listen on 127.0.0.1.
-        use_cpu: Whether the GPU is left alone.
-        extra: A person's own arguments.
+        port: The port to listen on, on 127.0.0.1.
+        use_cpu: Whether to run without the GPU.
+        extra: The user's own arguments.
     """
-    known = read_known_options(comfyui)
-    wanted = [
+    options: list[tuple[str, str | None]] = [
         ("--listen", "127.0.0.1"),
         ("--port", str(port)),
         ("--base-directory", str(base)),
@@ -78,18 +77,23 @@ def build_command(
         ("--user-directory", str(base / "user")),
         ("--database-url", f"sqlite:///{base / 'user' / 'comfyui.db'}"),
         ("--disable-auto-launch", None),
-        *([("--cpu", None)] if use_cpu else []),
     ]
-    given = [name if value is None else f"{name}={value}" for name, value in wanted if known is None or name in known]
-    return (str(python), str(comfyui / "main.py"), *_filter_arguments(extra, use_cpu=use_cpu), *given)
+    if use_cpu:
+        options.append(("--cpu", None))
+    command = [str(python), str(comfyui / "main.py"), *_filter_arguments(extra, use_cpu=use_cpu)]
+    known = read_known_options(comfyui)
+    for name, value in options:
+        if known is None or name in known:
+            command.append(name if value is None else f"{name}={value}")
+    return tuple(command)
 
 
 def build_environment(python: Path, inherited_path: str, extra: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables with which `pip`, `python` and `uv` of a node's installer mean this environment.
+    """Return variables that make `pip`, `python` and `uv` in a node's installer use this environment.
 
     Args:
         python: The interpreter, `<environment>/bin/python`.
-        inherited_path: The search path of programs so far.
+        inherited_path: The present `PATH`.
         extra: Further variables.
     """
     folder = python.parent
@@ -102,11 +106,14 @@ def build_environment(python: Path, inherited_path: str, extra: Mapping[str, str
 
 
 def _filter_arguments(extra: Sequence[str], *, use_cpu: bool) -> Iterator[str]:
-    """Yield what stays of a person's arguments; an option goes with its values."""
-    dropped = _RESERVED_OPTIONS | (_MEMORY_OPTIONS if use_cpu else frozenset())
-    skipping = False
-    for part in extra:
-        if part.startswith("-"):
-            skipping = part.partition("=")[0] in dropped
-        if not skipping:
-            yield part
+    """Drop reserved options from the user's arguments, together with their values."""
+    dropped = _RESERVED_OPTIONS
+    if use_cpu:
+        dropped |= _MEMORY_OPTIONS
+    is_dropping = False
+    for argument in extra:
+        # What follows an option without a dash is its value.
+        if argument.startswith("-"):
+            is_dropping = argument.partition("=")[0] in dropped
+        if not is_dropping:
+            yield argument

@@ -1,48 +1,51 @@
-"""Who listens on which port of this machine, and whether a ComfyUI can be reached from beyond it."""
+"""Listening ports of running ComfyUI servers, and whether a server can be reached from other machines."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
-import re
 import socket
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-PROC: Final = Path("/proc")
-_LISTENING: Final = "0A"
-_SOCKET: Final = re.compile(r"socket:\[(\d+)\]")
-_WORD_HEX: Final = 8
+from comfywatchman.base.http import is_listening
+
+if TYPE_CHECKING:
+    import psutil
+
+LOOPBACK: Final = "127.0.0.1"
 _MAIN: Final = "main.py"
+_EVERY_ADDRESS: Final = "0.0.0.0,::"
+"""The meaning of `--listen` without a value (`comfy/cli_args.py`)."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Listener:
-    """A listening TCP socket: the address it is bound to, its port, and the inode by which its owner is found."""
+@dataclass(frozen=True, slots=True)
+class ServerProcess:
+    """A process that runs the `main.py` of a ComfyUI.
 
-    address: str
-    port: int
-    inode: int
+    Attributes:
+        pid: Its process id.
+        argv: Its command.
+        sockets: Address and port of its listening sockets; empty too where another user's cannot be seen.
+    """
 
-    @property
-    def is_beyond_loopback(self) -> bool:
-        """Say whether others than this machine can reach it."""
-        address = ipaddress.ip_address(self.address)
-        mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-        return not (mapped or address).is_loopback
+    pid: int
+    argv: tuple[str, ...]
+    sockets: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Exposure:
-    """A ComfyUI that can be reached from beyond this machine.
+    """A ComfyUI that can be reached from other machines.
 
     Attributes:
-        pid: Its process.
-        address: What it listens on.
-        port: The port; 0 when only its arguments tell.
-        certain: Whether its socket was seen; False when only its arguments say so (another user's process).
+        pid: Its process id.
+        address: The address that it listens on.
+        port: The port; 0 when only its arguments are known.
+        certain: Whether its socket was seen; False when only its arguments ask for the address.
     """
 
     pid: int
@@ -51,77 +54,73 @@ class Exposure:
     certain: bool
 
 
+class PortOwner(Enum):
+    """The listener at a port of this machine."""
+
+    NOBODY = "nobody"
+    SESSION = "session"
+    FOREIGN = "foreign"
+
+
 def find_free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
+    """Return a port of 127.0.0.1 without a listener."""
+    with socket.socket() as listener:
+        listener.bind((LOOPBACK, 0))
+        port: int = listener.getsockname()[1]
     return port
 
 
-def read_listeners(proc: Path = PROC) -> tuple[Listener, ...]:
-    """Return every listening TCP socket; none where the kernel does not tell."""
-    return tuple(
-        sorted(found for name in ("tcp", "tcp6") for found in parse_listeners(_read_text(proc / "net" / name)))
-    )
+def find_port_owner(port: int, leader: int) -> PortOwner:
+    """Return whether a process of a session listens at a port of 127.0.0.1, a foreign one, or none.
+
+    Args:
+        port: The port.
+        leader: The process id of the session's leader.
+    """
+    # Connecting comes first: a process of the session that begins to listen just afterwards is then not overlooked.
+    if not is_listening(LOOPBACK, port):
+        return PortOwner.NOBODY
+    for pid in find_session_pids(leader):
+        if any(socket_port == port for _address, socket_port in _list_sockets(pid)):
+            return PortOwner.SESSION
+    return PortOwner.FOREIGN
 
 
-def parse_listeners(table: str) -> tuple[Listener, ...]:
-    """Return the listening sockets of `/proc/net/tcp` or `tcp6` (proc_net_tcp in the kernel's documentation)."""
-    found = []
-    for line in table.splitlines()[1:]:
-        fields = line.split()
-        if len(fields) > 9 and fields[3] == _LISTENING:  # noqa: PLR2004 - the inode is the tenth field
-            address, _, port = fields[1].rpartition(":")
-            found.append(Listener(_decode_address(address), int(port, 16), int(fields[9])))
-    return tuple(found)
+def find_session_pids(leader: int) -> tuple[int, ...]:
+    """Return the processes of a session: its leader and everything that it started."""
+    import psutil
+
+    return tuple(pid for pid in psutil.pids() if _get_session(pid) == leader)
 
 
-def find_socket_owners(inodes: Collection[int], pids: Iterable[int], proc: Path = PROC) -> dict[int, int]:
-    """Return which of these processes holds which socket: pid by inode; those of other users cannot be seen."""
-    held: dict[int, int] = {}
-    for pid in pids:
-        for inode in _list_socket_inodes(proc / str(pid) / "fd"):
-            if inode in inodes:
-                held[inode] = pid
-    return held
+def find_exposures(comfyui: Path) -> tuple[Exposure, ...]:
+    """Return where a running ComfyUI of this folder can be reached from other machines."""
+    return judge_exposures(_find_servers(comfyui))
 
 
-def find_session_pids(leader: int, proc: Path = PROC) -> tuple[int, ...]:
-    """Return the processes of a session: its leader and what it started."""
-    return tuple(pid for pid in list_pids(proc) if _read_session_id(proc / str(pid)) == leader)
-
-
-def find_exposures(comfyui: Path, proc: Path = PROC) -> tuple[Exposure, ...]:
-    """Return where a running ComfyUI of this folder listens beyond loopback."""
-    running = {
-        pid: argv for pid in list_pids(proc) if (argv := _read_comfyui_arguments(pid, comfyui, proc)) is not None
-    }
-    if not running:
-        return ()
-    sockets = read_listeners(proc)
-    held = find_socket_owners({one.inode for one in sockets}, running, proc)
-    found = [
-        Exposure(held[one.inode], one.address, one.port, certain=True)
-        for one in sockets
-        if one.inode in held and one.is_beyond_loopback
-    ]
-    unseen = [pid for pid in running if pid not in held.values()]
-    found += [Exposure(pid, told, 0, certain=False) for pid in unseen if (told := parse_listen_argument(running[pid]))]
-    return tuple(sorted(found))
+def judge_exposures(servers: Iterable[ServerProcess]) -> tuple[Exposure, ...]:
+    """Return the addresses beyond loopback that servers listen on; by their arguments where no socket is seen."""
+    exposures: list[Exposure] = []
+    for server in servers:
+        if server.sockets:
+            for address, port in server.sockets:
+                if not _is_loopback(address):
+                    exposures.append(Exposure(server.pid, address, port, certain=True))
+            continue
+        requested = parse_listen_argument(server.argv)
+        if requested is not None:
+            exposures.append(Exposure(server.pid, requested, 0, certain=False))
+    return tuple(sorted(exposures))
 
 
 def parse_listen_argument(argv: Sequence[str]) -> str | None:
-    """Return the address beyond loopback that ComfyUI's arguments ask it to listen on; None when they ask for none.
-
-    `--listen` without a value is every address; it takes several, with commas between.
-    """
-    for place, part in enumerate(argv):
-        if part == "--listen":
-            after = argv[place + 1] if place + 1 < len(argv) else "-"
-            value = "0.0.0.0,::" if after.startswith("-") else after
-        elif part.startswith("--listen="):
-            value = part.partition("=")[2]
+    """Return the addresses beyond loopback that ComfyUI's arguments ask for, joined by commas; None without one."""
+    for index, argument in enumerate(argv):
+        if argument == "--listen":
+            has_value = index + 1 < len(argv) and not argv[index + 1].startswith("-")
+            value = argv[index + 1] if has_value else _EVERY_ADDRESS
+        elif argument.startswith("--listen="):
+            value = argument.partition("=")[2]
         else:
             continue
         far = [address for address in value.split(",") if address and not _is_loopback(address)]
@@ -129,68 +128,68 @@ def parse_listen_argument(argv: Sequence[str]) -> str | None:
     return None
 
 
-def list_pids(proc: Path = PROC) -> tuple[int, ...]:
-    """Return every process that can be seen."""
+def _find_servers(comfyui: Path) -> list[ServerProcess]:
+    import psutil
+
+    servers: list[ServerProcess] = []
+    for process in psutil.process_iter():
+        try:
+            argv = process.cmdline()
+        except psutil.Error:
+            continue
+        if _runs_main(process, argv, comfyui):
+            servers.append(ServerProcess(process.pid, tuple(argv), _list_sockets(process.pid)))
+    return servers
+
+
+def _runs_main(process: psutil.Process, argv: Sequence[str], comfyui: Path) -> bool:
+    # The interpreter comes first, and may have a few options.
+    for argument in argv[1:4]:
+        if os.path.basename(argument) == _MAIN and _is_main_of(process, argument, comfyui):
+            return True
+    return False
+
+
+def _is_main_of(process: psutil.Process, argument: str, comfyui: Path) -> bool:
+    import psutil
+
     try:
-        return tuple(sorted(int(name) for name in os.listdir(proc) if name.isdigit()))
-    except OSError:
+        return os.path.samefile(os.path.join(process.cwd(), argument), comfyui / _MAIN)
+    except (OSError, psutil.Error):
+        # The working directory of another user's process cannot be read; an absolute path is enough.
+        return os.path.isabs(argument) and os.path.realpath(argument) == os.path.realpath(comfyui / _MAIN)
+
+
+def _list_sockets(pid: int) -> tuple[tuple[str, int], ...]:
+    """Return address and port of the TCP sockets that a process listens on; empty where they cannot be seen."""
+    import psutil
+
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.Error:
         return ()
+    sockets: set[tuple[str, int]] = set()
+    for connection in connections:
+        if connection.status == psutil.CONN_LISTEN and connection.laddr:
+            sockets.add((connection.laddr.ip, connection.laddr.port))
+    return tuple(sorted(sockets))
 
 
-def _read_comfyui_arguments(pid: int, comfyui: Path, proc: Path) -> tuple[str, ...] | None:
-    """Return the arguments of a process that runs the `main.py` of this folder; None for any other."""
-    argv = _read_text(proc / str(pid) / "cmdline").removesuffix("\0").split("\0")
-    for part in argv[1:4]:
-        if part.rpartition("/")[2] == _MAIN and _is_main(part, comfyui, proc / str(pid) / "cwd"):
-            return tuple(argv)
-    return None
-
-
-def _is_main(part: str, comfyui: Path, folder: Path) -> bool:
+def _get_session(pid: int) -> int | None:
     try:
-        return os.path.samefile(os.path.join(os.readlink(folder), part), comfyui / _MAIN)
+        return os.getsid(pid)
     except OSError:
-        # The folder of another user's process cannot be read; an absolute path tells all the same.
-        return os.path.isabs(part) and os.path.realpath(part) == os.path.realpath(comfyui / _MAIN)
+        return None
 
 
 def _is_loopback(address: str) -> bool:
     if address == "localhost":
         return True
     try:
-        return ipaddress.ip_address(address).is_loopback
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-
-
-def _decode_address(words: str) -> str:
-    """Return an address that the kernel printed as words of 32 bits in the machine's own order."""
-    starts = range(0, len(words), _WORD_HEX)
-    packed = b"".join(int(words[at : at + _WORD_HEX], 16).to_bytes(4, "little") for at in starts)
-    return str(ipaddress.ip_address(packed))
-
-
-def _list_socket_inodes(folder: Path) -> Iterable[int]:
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return
-    for name in names:
-        try:
-            found = _SOCKET.fullmatch(os.readlink(folder / name))
-        except OSError:
-            continue
-        if found is not None:
-            yield int(found.group(1))
-
-
-def _read_session_id(folder: Path) -> int | None:
-    fields = _read_text(folder / "stat").rpartition(")")[2].split()
-    return int(fields[3]) if len(fields) > 3 else None  # noqa: PLR2004 - the session is the fourth after the name
-
-
-def _read_text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return ""
+    # A socket for both families shows a loopback address of IPv4 as `::ffff:127.0.0.1`.
+    if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped is not None:
+        return parsed.ipv4_mapped.is_loopback
+    return parsed.is_loopback

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
-
-_NOT_MODELS: Final = frozenset({"custom_nodes", "datasets", "download_model_base"})
-"""Keys of `folder_paths.folder_names_and_paths` whose folders hold no models."""
+from comfywatchman.comfyui.install.folders import NOT_MODEL_FOLDERS
 
 
 def fetch_model_folders(session: HttpSession, url: str) -> dict[str, tuple[Path, ...]]:
@@ -32,6 +29,6 @@ def parse_model_folders(answer: object) -> dict[str, tuple[Path, ...]]:
         return {}
     folders = {}
     for key, paths in answer.items():
-        if isinstance(key, str) and isinstance(paths, list) and key not in _NOT_MODELS:
+        if isinstance(key, str) and isinstance(paths, list) and key not in NOT_MODEL_FOLDERS:
             folders[key] = tuple(Path(path) for path in paths if isinstance(path, str))
     return folders

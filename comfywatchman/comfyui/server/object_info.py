@@ -1,32 +1,32 @@
-"""What a running ComfyUI says of its nodes: its answer to `/object_info`, held against the model files it lists."""
+"""Read the answer of a running ComfyUI to `/object_info`, and match its combos with the model files it lists."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, NO_FILE_CHOICES, FileInput
 from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
+from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
 from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, read_rules
 from comfywatchman.comfyui.static_analysis.widgets import get_upload_kind, widget_width
 
-_COMBOS: Final = frozenset({"COMBO", "COMBO_MULTI"})
-
 
 class LiveNodes(msgspec.Struct, frozen=True):
-    """The nodes of a running ComfyUI; may be kept with its version and packs as the key.
+    """The nodes of a running ComfyUI; may be cached with its version and packs as the key.
 
     Attributes:
-        packs: Every class with the module it comes from (`nodes`, `comfy_extras.…`, `custom_nodes.<folder>`).
+        packs: Every class with its module (`nodes`, `comfy_extras.…`, `custom_nodes.<folder>`).
         loader_inputs: Inputs whose choices are the files of a model folder.
-        combos: Choices of text by class and input, as the server lists them at this moment; without the lists of
+        combos: Text choices by class and input, as the server lists them at this moment; without the lists of
             the input folder, which change with every upload.
         file_inputs: Inputs that take a file of the input folder.
-        rules: What it refuses in a prompt.
+        rules: Rules by which the server validates a prompt.
     """
 
     packs: dict[str, str]
@@ -37,131 +37,137 @@ class LiveNodes(msgspec.Struct, frozen=True):
 
     @property
     def classes(self) -> frozenset[str]:
-        """Return every class that the server lists."""
+        """Every class that the server lists."""
         return frozenset(self.packs)
 
 
+@dataclass(frozen=True, slots=True)
+class _FolderMatch:
+    """Folders whose files are the choices of a combo, and the choices that are not files."""
+
+    folder: str
+    also_folders: tuple[str, ...]
+    not_files: tuple[str, ...]
+
+
 def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *, version: str | None) -> LiveNodes:
-    """Read an answer to `/object_info`; entries of an unknown shape are passed over, their classes still count.
+    """Read an answer to `/object_info`. Inputs of an unknown shape are skipped; their classes still count.
 
     Args:
         payload: The parsed answer.
-        folders: File names by canonical model folder, as the server lists them; a combo is tied to a folder only
-            when its choices hold all of them and no other file.
+        folders: File names by canonical model folder, as the server lists them. A combo is matched with a folder only
+            if its choices hold all of its files and no other file.
         version: The server's version, for the evidence.
     """
     entries = payload if isinstance(payload, dict) else {}
     evidence = f"the running ComfyUI {version or 'of unknown version'}"
     listings = _find_distinct_listings(folders)
     combos: dict[str, dict[str, tuple[str, ...]]] = {}
-    found: list[LoaderInput] = []
-    files: list[FileInput] = []
+    loader_inputs: list[LoaderInput] = []
+    file_inputs: list[FileInput] = []
+    # Hundreds of inputs list the same files; each list of choices is held once.
     shared: dict[tuple[str, ...], tuple[str, ...]] = {}
     for class_type, entry in entries.items():
-        place: int | None = 0
-        for name, kind, choices, options in _list_inputs(entry):
-            upload = get_upload_kind(options) if kind == "COMBO" else None
+        for node_input, index in _number_inputs(entry):
+            name, choices = node_input.name, _parse_choices(node_input)
+            upload = get_upload_kind(node_input.options) if node_input.type == "COMBO" else None
             if upload is not None:
-                files.append(FileInput(class_type, name, upload, place, _list_non_files(choices or ())))
-            elif choices is not None and not BUILTIN_FILE_INPUTS.has_input(class_type, name):
-                names = shared.setdefault(choices, choices)
-                combos.setdefault(class_type, {})[name] = names
-                tied = _match_folders(names, listings)
-                if tied is not None:
-                    folder, also, plain = tied
-                    found.append(LoaderInput(class_type, name, folder, place, evidence, "high", also, not_files=plain))
-            width = widget_width(name, kind, options)
-            place = None if place is None or width is None else place + width
-    packs = {name: _get_module(entry) for name, entry in entries.items()}
-    return LiveNodes(packs, tuple(found), combos, tuple(files), read_rules(entries, version))
+                file_inputs.append(FileInput(class_type, name, upload, index, _list_non_files(choices or ())))
+                continue
+            if choices is None or BUILTIN_FILE_INPUTS.has_input(class_type, name):
+                continue
+            choices = shared.setdefault(choices, choices)
+            combos.setdefault(class_type, {})[name] = choices
+            match = _match_folders(choices, listings)
+            if match is not None:
+                loader_inputs.append(
+                    LoaderInput(
+                        class_type=class_type,
+                        name=name,
+                        folder=match.folder,
+                        widget_index=index,
+                        evidence=evidence,
+                        confidence="high",
+                        also_folders=match.also_folders,
+                        not_files=match.not_files,
+                    )
+                )
+    packs = {class_type: _get_module(entry) for class_type, entry in entries.items()}
+    return LiveNodes(packs, tuple(loader_inputs), combos, tuple(file_inputs), read_rules(entries, version))
 
 
 def find_widget_indexes(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:
-    """Return the places of inputs in the editor's `widgets_values`, by class and input; those that are not known lack.
+    """Return indexes in the editor's `widgets_values`, by class and input; unknown ones are missing.
 
     Args:
         payload: The parsed answer to `/object_info`.
         wanted: Input names by class.
     """
     entries = payload if isinstance(payload, dict) else {}
-    found: dict[str, dict[str, int]] = {}
+    indexes: dict[str, dict[str, int]] = {}
     for class_type, names in wanted.items():
-        place: int | None = 0
-        for name, kind, _choices, options in _list_inputs(entries.get(class_type)):
-            if place is None:
-                break
-            if name in names:
-                found.setdefault(class_type, {})[name] = place
-            width = widget_width(name, kind, options)
-            place = None if width is None else place + width
-    return found
+        for node_input, index in _number_inputs(entries.get(class_type)):
+            if index is not None and node_input.name in names:
+                indexes.setdefault(class_type, {})[node_input.name] = index
+    return indexes
+
+
+def _number_inputs(entry: object) -> Iterator[tuple[NodeInput, int | None]]:
+    """Yield each input with its widget index; None behind an input that takes an unknown number of values."""
+    index: int | None = 0
+    for node_input in list_node_inputs(entry):
+        yield node_input, index
+        width = widget_width(node_input.name, node_input.type, node_input.options)
+        index = None if index is None or width is None else index + width
 
 
 def _find_distinct_listings(folders: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:
-    """Return the folders that can be told apart: not empty, and no other holds the very same names."""
-    names = {folder: frozenset(files) for folder, files in folders.items() if files}
+    """Return the folders that can be told apart: not empty, and no other holds exactly the same names."""
+    listings: dict[str, frozenset[str]] = {}
     counts: dict[frozenset[str], int] = {}
-    for files in names.values():
-        counts[files] = counts.get(files, 0) + 1
-    return {folder: files for folder, files in names.items() if counts[files] == 1}
+    for folder, files in folders.items():
+        listing = frozenset(files)
+        if listing:
+            listings[folder] = listing
+            counts[listing] = counts.get(listing, 0) + 1
+    return {folder: listing for folder, listing in listings.items() if counts[listing] == 1}
 
 
-def _list_inputs(entry: Any) -> Iterator[tuple[str, str, tuple[str, ...] | None, Mapping[str, Any]]]:
-    """Yield name, type, choices (None: not listed here) and options of each input, in the editor's order."""
-    groups = entry.get("input") if isinstance(entry, dict) else None
-    order = entry.get("input_order") if isinstance(entry, dict) else None
-    for group in ("required", "optional"):
-        inputs = groups.get(group) if isinstance(groups, dict) else None
-        if not isinstance(inputs, dict):
-            continue
-        names = order.get(group) if isinstance(order, dict) else None
-        for name in names if isinstance(names, list) else inputs:
-            if isinstance(name, str) and name in inputs:
-                yield (name, *_parse_spec(inputs[name]))
-
-
-def _parse_spec(spec: Any) -> tuple[str, tuple[str, ...] | None, Mapping[str, Any]]:
-    """Return type, choices and options of one input of either shape: `[[…], {…}]` or `["COMBO", {"options": […]}]`."""
-    if not isinstance(spec, list) or not spec:
-        return "COMFY_UNKNOWN", None, {}
-    options = spec[1] if len(spec) > 1 and isinstance(spec[1], dict) else {}
-    kind = spec[0]
-    if isinstance(kind, list):
-        return "COMBO", _parse_choices(kind, options), options
-    if not isinstance(kind, str):
-        return "COMFY_UNKNOWN", None, options
-    return kind, _parse_choices(options.get("options"), options) if kind in _COMBOS else None, options
-
-
-def _parse_choices(choices: Any, options: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the choices of text; None for choices of another kind, or that the editor fetches from elsewhere."""
+def _parse_choices(node_input: NodeInput) -> tuple[str, ...] | None:
+    """Return the text choices; None for choices of another kind, or that the editor fetches from elsewhere."""
+    choices = node_input.choices
     if not isinstance(choices, list):
         return None
     texts = tuple(choice for choice in choices if isinstance(choice, str))
-    is_known = texts or (not choices and "remote" not in options)
-    return texts if is_known else None
+    if texts:
+        return texts
+    is_empty_list = not choices and "remote" not in node_input.options
+    return () if is_empty_list else None
 
 
-def _match_folders(
-    choices: tuple[str, ...], listings: Mapping[str, frozenset[str]]
-) -> tuple[str, tuple[str, ...], tuple[str, ...]] | None:
-    """Return the folder whose files are the choices, further such folders, and the choices that are no files."""
+def _match_folders(choices: tuple[str, ...], listings: Mapping[str, frozenset[str]]) -> _FolderMatch | None:
+    """Return the folders whose files a combo lists; None when it lists none, or further model files."""
     offered = frozenset(choices)
-    held = {folder: files for folder, files in listings.items() if files <= offered}
-    widest = sorted(folder for folder, files in held.items() if not any(files < other for other in held.values()))
-    if not widest:
+    contained = {folder: files for folder, files in listings.items() if files <= offered}
+    folders: list[str] = []
+    for folder, files in sorted(contained.items()):
+        # A folder that is part of a larger one would match by chance.
+        if not any(files < other for other in contained.values()):
+            folders.append(folder)
+    if not folders:
         return None
-    others = offered.difference(*(held[folder] for folder in widest))
+    others = offered.difference(*(contained[folder] for folder in folders))
     if any(PurePosixPath(other).suffix.lower() in MODEL_SUFFIXES for other in others):
         return None
-    # The server refuses whatever it does not list, so no word that other nodes offer is let through here.
-    plain = tuple(dict.fromkeys(choice for choice in choices if choice in others))
-    return widest[0], tuple(widest[1:]), plain
+    # The server refuses every value that it does not list, so general words such as "None" are not added here.
+    not_files = tuple(dict.fromkeys(choice for choice in choices if choice in others))
+    return _FolderMatch(folders[0], tuple(folders[1:]), not_files)
 
 
-def _list_non_files(choices: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the choices that are no names of pictures, sounds or videos."""
-    return (*NO_FILE_CHOICES, *(choice for choice in choices if "." not in choice and choice not in NO_FILE_CHOICES))
+def _list_non_files(choices: Iterable[str]) -> tuple[str, ...]:
+    """Return the choices that are not names of pictures, sounds or videos."""
+    words = [choice for choice in choices if "." not in choice and choice not in NO_FILE_CHOICES]
+    return (*NO_FILE_CHOICES, *words)
 
 
 def _get_module(entry: Any) -> str:

@@ -1,4 +1,4 @@
-"""What ComfyUI's last start said of its custom nodes, read from the log that ComfyUI-Manager keeps."""
+"""Read from a start log of ComfyUI which custom nodes it imported; ComfyUI-Manager keeps such a log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular
@@ -24,21 +24,28 @@ _REASONS: Final = (
     re.compile(r"comfy_entrypoint in (.+?) (is not .*|did not .*)"),
     re.compile(r"Failed to execute startup-script: (.+)[\\/]prestartup_script\.py / (.*)"),
 )
-"""What ComfyUI 0.3.64 to 0.33.0 say of a pack that they could not load (read in nodes.py and main.py)."""
+"""Log lines of ComfyUI 0.3.64 to 0.33.0 for a pack that cannot be loaded (nodes.py and main.py)."""
 
 _ERROR: Final = re.compile(r"[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning)\b")
 _NAMES: Final = ("comfyui.log", "user/comfyui.log")
 
 
+class ImportTimes(NamedTuple):
+    """Names in `custom_nodes` that a start of ComfyUI failed to import, and those that it imported."""
+
+    failed: frozenset[str]
+    imported: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class LastStart:
-    """What the last start logged.
+    """The result of the last logged start.
 
     Attributes:
         path: The log.
-        logged_ns: When it was last written, in nanoseconds; what changed later is not what was started.
+        logged_ns: Its modification time in nanoseconds; files that changed later were not part of that start.
         failed: Names in `custom_nodes` whose import failed.
-        imported: Names whose import went well.
+        imported: Names whose import succeeded.
     """
 
     path: Path
@@ -48,83 +55,92 @@ class LastStart:
 
 
 def read_last_start(base: Path) -> LastStart | None:
-    """Return what the newest log below a base directory says; None when there is none that tells.
+    """Return the start in the newest log below a base directory; None when no log lists import times."""
+    newest: LastStart | None = None
+    for path in _find_logs(base):
+        start = _read_log(path)
+        if start is not None and (newest is None or start.logged_ns > newest.logged_ns):
+            newest = start
+    return newest
 
-    The lines are those of ComfyUI 0.3.64 to 0.33.0 (measured): `   0.0 seconds (IMPORT FAILED): <path>` under the
-    heading `Import times for custom nodes:`.
-    """
-    found = [start for path in _find_logs(base) if (start := _read_log(path)) is not None]
-    return max(found, key=lambda start: start.logged_ns, default=None)
 
-
-def _find_logs(base: Path) -> Iterable[Path]:
-    yield from (base / name for name in _NAMES)
-    yield from sorted((base / "user").glob("comfyui_*.log"))
+def _find_logs(base: Path) -> list[Path]:
+    return [*(base / name for name in _NAMES), *sorted((base / "user").glob("comfyui_*.log"))]
 
 
 def _read_log(path: Path) -> LastStart | None:
     try:
         with open_regular(path) as descriptor:
-            facts = os.fstat(descriptor)
-            tail = os.pread(descriptor, _TAIL_BYTES, max(0, facts.st_size - _TAIL_BYTES))
+            log_stat = os.fstat(descriptor)
+            tail = os.pread(descriptor, _TAIL_BYTES, max(0, log_stat.st_size - _TAIL_BYTES))
     except Failure:
         return None
-    told = parse_import_times(tail.decode("utf-8", "replace"))
-    return LastStart(path, facts.st_mtime_ns, *told) if told is not None else None
+    import_times = parse_import_times(tail.decode("utf-8", "replace"))
+    if import_times is None:
+        return None
+    return LastStart(path, log_stat.st_mtime_ns, import_times.failed, import_times.imported)
 
 
-def parse_import_times(text: str) -> tuple[frozenset[str], frozenset[str]] | None:
-    """Return which names in `custom_nodes` failed and which were imported at the last start that a log tells of.
+def parse_import_times(text: str) -> ImportTimes | None:
+    """Return the imports of the last start in a log; None when the log lists none.
 
-    A pack counts as failed when its prestartup script failed too, which is listed on its own.
-
-    Returns:
-        Both; None when the log has no such list.
+    The lines are those of ComfyUI 0.3.64 to 0.33.0 (measured): `   0.0 seconds (IMPORT FAILED): <path>` under the
+    heading `Import times for custom nodes:`.
     """
     before, heading, after = text.rpartition(_HEADING)
     if not heading:
         return None
-    _earlier, early_heading, early = before.rpartition(_HEADING)[2].rpartition(_PRESTARTUP_HEADING)
-    failed, imported = _parse_pack_names(after)
-    failed |= _parse_pack_names(early)[0] if early_heading else frozenset()
-    return (failed, imported - failed) if failed or imported else None
+    times = _parse_pack_names(after)
+    failed = times.failed
+    # Failed prestartup scripts have a list of their own, before the imports of the same start.
+    this_start = before.rpartition(_HEADING)[2]
+    _earlier, prestartup_heading, prestartup = this_start.rpartition(_PRESTARTUP_HEADING)
+    if prestartup_heading:
+        failed |= _parse_pack_names(prestartup).failed
+    if not failed and not times.imported:
+        return None
+    return ImportTimes(failed, times.imported - failed)
 
 
 def parse_failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:
-    """Return the last line that a log says of each failed import: the error, or why ComfyUI passed the pack over.
+    """Return the reason that a log gives for each failed import: its error, or why ComfyUI skipped the pack.
 
     Args:
         text: The log.
-        failed: Names in `custom_nodes`, as `import_times` gives them.
+        failed: Names in `custom_nodes`, from `parse_import_times`.
     """
     lines = [_ANSI.sub("", line).strip() for line in text.splitlines()]
-    said: dict[str, str] = {}
-    for place, line in enumerate(lines):
+    reasons: dict[str, str] = {}
+    for index, line in enumerate(lines):
         for pattern in _REASONS:
-            found = pattern.search(line)
-            if found is not None:
-                said[_get_pack_name(found.group(1))] = _find_traceback_error(lines, place) or found.group(2)
-    return {name: said.get(name, "") for name in failed}
+            match = pattern.search(line)
+            if match is not None:
+                reasons[_get_pack_name(match.group(1))] = _find_traceback_error(lines, index) or match.group(2)
+    return {name: reasons.get(name, "") for name in failed}
 
 
-def _find_traceback_error(lines: list[str], place: int) -> str | None:
-    """Return the line that ends a traceback, when one ends just before this place."""
-    before = [line for line in lines[max(0, place - 3) : place] if line]
-    return before[-1] if before and _ERROR.match(before[-1]) else None
+def _find_traceback_error(lines: list[str], index: int) -> str | None:
+    """Return the last line of a traceback that ends just before this line; blank lines may follow it."""
+    before = [line for line in lines[max(0, index - 3) : index] if line]
+    if before and _ERROR.match(before[-1]):
+        return before[-1]
+    return None
 
 
-def _parse_pack_names(text: str) -> tuple[frozenset[str], frozenset[str]]:
+def _parse_pack_names(text: str) -> ImportTimes:
     failed: set[str] = set()
     imported: set[str] = set()
     for line in text.splitlines()[1:]:
-        found = _LINE.search(_ANSI.sub("", line))
-        if found is None:
-            if failed or imported:
-                break
-            continue
-        (failed if found.group(1) else imported).add(_get_pack_name(found.group(2)))
-    return frozenset(failed), frozenset(imported)
+        match = _LINE.search(_ANSI.sub("", line))
+        if match is not None:
+            name = _get_pack_name(match.group(2))
+            (failed if match.group(1) else imported).add(name)
+        elif failed or imported:
+            # The list ends at the first other line; before it there may be some.
+            break
+    return ImportTimes(frozenset(failed), frozenset(imported))
 
 
 def _get_pack_name(path: str) -> str:
+    # The log of a ComfyUI on Windows has backslashes.
     return re.split(r"[\\/]", path.strip())[-1].removesuffix(".py")

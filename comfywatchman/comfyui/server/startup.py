@@ -10,7 +10,7 @@ from typing import Final, Literal
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.process import ChildProcess
 from comfywatchman.comfyui.server.api import probe_server
-from comfywatchman.comfyui.server.listening import find_session_pids, find_socket_owners, read_listeners
+from comfywatchman.comfyui.server.listening import PortOwner, find_port_owner
 from comfywatchman.comfyui.server.log_text import clean_line, find_last_line
 
 POLL_SECONDS: Final = 0.1
@@ -48,19 +48,20 @@ def wait_until_serving(child: ChildProcess, port: int, *, timeout_seconds: float
         status = child.wait(POLL_SECONDS)
         if status is not None:
             # A server whose port is in use exits with an error: then another port helps.
-            if status and _is_port_taken(child.pid, port):
+            if status and find_port_owner(port, child.pid) is PortOwner.FOREIGN:
                 return StartupResult("port_taken")
             reason = f"main.py {describe_exit(child, status)}" if status else None
             return StartupResult("exited", status, reason)
         if child.written_bytes() > max_log_bytes:
             return StartupResult("log_limit", reason=f"It printed more than {max_log_bytes >> 20} MiB.")
-        if _is_port_taken(child.pid, port):
+        owner = find_port_owner(port, child.pid)
+        if owner is PortOwner.FOREIGN:
             return StartupResult("port_taken")
         remaining_seconds = deadline - time.monotonic()
         if remaining_seconds <= 0:
             reason = f"It neither served nor exited within {timeout_seconds:g} seconds. {problem}"
             return StartupResult("timeout", reason=_add_last_line(reason, child))
-        if _is_listening(child.pid, port):
+        if owner is PortOwner.SESSION:
             identity_problem = _find_identity_problem(port, min(_REQUEST_SECONDS, remaining_seconds))
             if identity_problem is None:
                 return StartupResult("serving")
@@ -88,20 +89,6 @@ def _find_identity_problem(port: int, timeout_seconds: float) -> str | None:
     if f"--port={port}" not in running.argv:
         return "The server on its port was started with other arguments."
     return None
-
-
-def _is_listening(leader: int, port: int) -> bool:
-    inodes = _find_listening_inodes(port)
-    return bool(inodes) and bool(find_socket_owners(inodes, find_session_pids(leader)))
-
-
-def _is_port_taken(leader: int, port: int) -> bool:
-    inodes = _find_listening_inodes(port)
-    return bool(inodes) and not find_socket_owners(inodes, find_session_pids(leader))
-
-
-def _find_listening_inodes(port: int) -> set[int]:
-    return {listener.inode for listener in read_listeners() if listener.port == port}
 
 
 def _read_last_line(child: ChildProcess) -> str:

@@ -1,58 +1,77 @@
-"""Processes that a command left behind although its group has ended: those that took a session of their own."""
+"""End stray processes: those that a finished command left running in a session of their own."""
 
 from __future__ import annotations
 
 import os
 import secrets
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from comfywatchman.base.process import end_stray_process, read_process_identity
-from comfywatchman.comfyui.server.listening import PROC, list_pids
+
+if TYPE_CHECKING:
+    import psutil
 
 TRIAL_VARIABLE: Final = "GOV_TRIAL"
+"""The environment variable that marks a command and everything that it starts."""
 
 
 def create_mark() -> str:
-    """Return a value of the variable that no other trial has."""
+    """Return a unique value for the variable."""
     return secrets.token_hex(16)
 
 
-def end_marked_processes(mark: str, proc: Path = PROC) -> int:
-    """End every process that inherited this mark, and return how many there were."""
-    wanted = f"{TRIAL_VARIABLE}={mark}".encode()
+def end_marked_processes(mark: str) -> int:
+    """End every process that inherited a mark, and return their number."""
+    import psutil
+
     ended = 0
-    for pid in list_pids(proc):
-        who = read_process_identity(pid, boot_id="")
-        if who is not None and wanted in _read_environment(proc / str(pid)):
-            ended += end_stray_process(who, grace_seconds=0.0)
+    for process in psutil.process_iter():
+        # Read first, so that another process that gets the id in the meantime is not taken for this one.
+        identity = read_process_identity(process.pid, boot_id="")
+        if identity is not None and _has_mark(process, mark):
+            ended += end_stray_process(identity, grace_seconds=0.0)
     return ended
 
 
-def end_lock_holders(lock_file: Path, proc: Path = PROC) -> int:
-    """End every other process that got the held lock from us, and return how many there were.
+def end_lock_holders(lock_file: Path) -> int:
+    """End every other process that inherited our held lock, and return their number.
 
-    Builds of packages inherit it from uv; one that they leave running would keep the root locked for good. Who only
-    waits for the lock has the same file open, but not the lock itself (proc_pid_fdinfo(5), `lock`).
+    Builds of packages inherit it from uv; one that stays behind would keep the root locked forever.
     """
-    ended, place = 0, os.path.realpath(lock_file)
-    for pid in list_pids(proc):
-        who = read_process_identity(pid, boot_id="")
-        if who is not None and pid != os.getpid() and _holds_lock(proc / str(pid), place):
-            ended += end_stray_process(who, grace_seconds=0.0)
+    import psutil
+
+    ended, path = 0, os.path.realpath(lock_file)
+    for process in psutil.process_iter():
+        identity = read_process_identity(process.pid, boot_id="")
+        if identity is not None and process.pid != os.getpid() and _holds_lock(process, path):
+            ended += end_stray_process(identity, grace_seconds=0.0)
     return ended
 
 
-def _holds_lock(folder: Path, lock_file: str) -> bool:
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    import psutil
+
     try:
-        names = [name for name in os.listdir(folder / "fd") if os.readlink(folder / "fd" / name) == lock_file]
-        return any("FLOCK" in (folder / "fdinfo" / name).read_text("ascii", "replace") for name in names)
-    except OSError:
+        return process.environ().get(TRIAL_VARIABLE) == mark
+    except psutil.Error:
         return False
 
 
-def _read_environment(folder: Path) -> list[bytes]:
+def _holds_lock(process: psutil.Process, path: str) -> bool:
+    import psutil
+
     try:
-        return (folder / "environ").read_bytes().split(b"\0")
+        descriptors = [file.fd for file in process.open_files() if file.path == path]
+    except (psutil.Error, OSError):
+        return False
+    # A process that only waits for the lock has the file open as well; the kernel lists the lock itself in fdinfo
+    # (proc_pid_fdinfo(5), `lock`), which psutil does not read.
+    return any("FLOCK" in _read_descriptor_info(process.pid, descriptor) for descriptor in descriptors)
+
+
+def _read_descriptor_info(pid: int, descriptor: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/fdinfo/{descriptor}").read_text("ascii", "replace")
     except OSError:
-        return []
+        return ""

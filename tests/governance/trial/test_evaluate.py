@@ -7,9 +7,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
-from comfywatchman.comfyui.server.listening import find_free_port, list_pids
+from comfywatchman.comfyui.server.listening import find_free_port
 from tests.base.test_process_children import wait_until
 from tests.governance.trial.programs import TrialSite, build_server, details, ports, statuses
 
@@ -23,7 +24,7 @@ def site(tmp_path: Path) -> TrialSite:
 def nothing_survives(tmp_path: Path) -> Iterator[None]:
     """Hold after the test that no process works below its folder."""
     yield
-    left = [pid for pid in list_pids() if str(tmp_path) in _command(pid)]
+    left = [pid for pid in psutil.pids() if str(tmp_path) in _command(pid)]
     assert left == []
 
 
@@ -302,4 +303,4 @@ def test_comfyui_ends_when_comfywatchman_is_killed(tmp_path: Path) -> None:
         wait_until((tmp_path / "killed" / "up").exists, seconds=60)
         judging.kill()
     main = str(tmp_path / "killed" / "ComfyUI" / "main.py")
-    wait_until(lambda: not [pid for pid in list_pids() if main in _command(pid)])
+    wait_until(lambda: not [pid for pid in psutil.pids() if main in _command(pid)])

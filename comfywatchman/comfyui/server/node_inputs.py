@@ -1,0 +1,66 @@
+"""The inputs of a node class, as an entry of `/object_info` lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+UNKNOWN_TYPE: Final = "COMFY_UNKNOWN"
+"""Type of an input whose specification has an unknown shape; ComfyUI's own dynamic types begin with `COMFY_` too."""
+
+_GROUPS: Final = ("required", "optional")
+_COMBO_TYPES: Final = frozenset({"COMBO", "COMBO_MULTI"})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeInput:
+    """One input of a node class.
+
+    Attributes:
+        name: Its name.
+        type: Its type (`MODEL`, `INT`); `COMBO` for every list of choices in the older notation.
+        options: Everything that the class states beside the type.
+        is_required: Whether it is one of the required inputs.
+        choices: The choices of a combo as the server sent them; None for any other type.
+        is_legacy_combo: Whether the choices stand in place of the type (`[["a", "b"], {}]`).
+    """
+
+    name: str
+    type: str
+    options: Mapping[str, Any]
+    is_required: bool
+    choices: Any = None
+    is_legacy_combo: bool = False
+
+
+def list_node_inputs(entry: object) -> Iterator[NodeInput]:
+    """Yield the inputs of a class in the editor's order; nothing for an entry of an unknown shape."""
+    if not isinstance(entry, dict):
+        return
+    groups, order = entry.get("input"), entry.get("input_order")
+    for group in _GROUPS:
+        inputs = groups.get(group) if isinstance(groups, dict) else None
+        if not isinstance(inputs, dict):
+            continue
+        # JSON objects keep their order on the way; servers that send `input_order` do not rely on it.
+        names = order.get(group) if isinstance(order, dict) else None
+        for name in names if isinstance(names, list) else inputs:
+            if isinstance(name, str) and name in inputs:
+                yield _parse_specification(name, inputs[name], is_required=group == "required")
+
+
+def _parse_specification(name: str, specification: Any, *, is_required: bool) -> NodeInput:
+    """Read either notation: `[["a", "b"], {…}]` or `["COMBO", {"options": ["a", "b"], …}]`."""
+    if not isinstance(specification, list) or not specification:
+        return NodeInput(name, UNKNOWN_TYPE, {}, is_required)
+    input_type = specification[0]
+    options: Mapping[str, Any] = {}
+    if len(specification) > 1 and isinstance(specification[1], dict):
+        options = specification[1]
+    if isinstance(input_type, list):
+        return NodeInput(name, "COMBO", options, is_required, choices=input_type, is_legacy_combo=True)
+    if not isinstance(input_type, str):
+        return NodeInput(name, UNKNOWN_TYPE, options, is_required)
+    choices = options.get("options") if input_type in _COMBO_TYPES else None
+    return NodeInput(name, input_type, options, is_required, choices=choices)
