@@ -355,7 +355,7 @@ class TestFailure:
 
         def build(ground: GovContext, work: Path) -> GenerationMark | UvResult:
             wheel.rename(site.folder / "away.whl")
-            ground.uv.forget(["plainlet"])
+            ground.uv.clean_cache(["plainlet"])
             return own(ground, work)
 
         monkeypatch.setattr(generation, "build", build)

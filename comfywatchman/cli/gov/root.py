@@ -31,7 +31,8 @@ def init(context: click.Context, as_json: bool) -> None:
     with open_gov(session, "init", is_new=True, words="Building the environment") as (ground, _tell):
         operation = make(ground)
         if session.comfyui_option is not None:
-            store_comfyui_dir(ground)  # so that the commands that follow need not name it again
+            # Later commands need not name the ComfyUI again.
+            store_comfyui_dir(ground.layout.config, ground.comfyui)
         from comfywatchman.governance.status import read_status as status_of
 
         found = status_of(ground)

@@ -1,11 +1,11 @@
-"""Opening the context of governance: the lock is held, and what a kill left half done is finished first."""
+"""Opening a governed root for a command: its lock is held, and an interrupted change is finished first."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ from comfywatchman.governance.uv.client import Uv, find_uv
 __all__ = ["LOCK_WAIT_SECONDS", "GovContext", "find_interpreter", "open_context", "read_context"]
 
 LOCK_WAIT_SECONDS: Final = 60.0
-"""How long a command waits for another one."""
+"""How long a command waits for the lock."""
 
 log = logging.getLogger(__name__)
 
@@ -42,17 +42,19 @@ def open_context(
     network: Mapping[str, str],
     is_new: bool = False,
     patience_seconds: float = LOCK_WAIT_SECONDS,
+    on_wait: Callable[[str], None] | None = None,
 ) -> Iterator[GovContext]:
-    """Hold the root's lock while the block runs, with everything that a kill left half done finished first.
+    """Hold the lock of a governed root while the block runs; an interrupted change is finished first.
 
     Args:
         root: The governed root.
-        comfyui: The ComfyUI that comfywatchman is configured with; `[paths] comfyui_dir` comes before it.
-        command: What is done, for people who wait.
-        clock: The clocks of this machine.
-        network: How this machine reaches the network (`base.config.network_variables`).
-        is_new: Whether the root may be a new one (`gov init`).
-        patience_seconds: How long to wait for another command.
+        comfyui: The ComfyUI that comfywatchman is configured with; `[paths] comfyui_dir` takes precedence.
+        command: The command, shown to other commands that wait for the lock.
+        clock: The clock.
+        network: Environment variables for network access (`base.config.network_variables`).
+        is_new: Whether the root may be new (`gov init`).
+        patience_seconds: How long to wait for the lock.
+        on_wait: Called with a description of the lock's holder before waiting for it.
 
     Raises:
         Failure: `lock-held` after the wait, `gov-not-initialised`, `gov-root-misplaced`, `comfyui-not-found`,
@@ -63,12 +65,16 @@ def open_context(
     if not is_new:
         _require_root(layout)
     _require_valid_location(layout, _find_comfyui(layout, read_settings(layout.config), comfyui).resolve())
-    if kind := find_network_filesystem(_nearest_existing(layout.root)):
-        log.warning("governed root on a network filesystem, locks may not hold", extra={"type": kind})
+    if filesystem := find_network_filesystem(_nearest_existing(layout.root)):
+        log.warning("governed root on a network filesystem, locks may not hold", extra={"type": filesystem})
     if is_held(layout.lock_file):
-        log.info("waiting for another command", extra={"holder": _describe_holder(layout)})
+        holder = _describe_holder(layout)
+        log.info("waiting for another command", extra={"holder": holder})
+        if on_wait is not None:
+            on_wait(holder)
     with hold_lock(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
         try:
+            # The settings are read again: the command that held the lock may have changed them.
             context = _build_context(layout, comfyui, clock, network, descriptor)
             yield replace(context, note=commit.recover(context) or "")
         finally:
@@ -76,27 +82,29 @@ def open_context(
 
 
 def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> GovContext:
-    """Return the context without its lock, for commands that only read; what a kill left is finished if nobody works.
+    """Return the context without holding the lock, for commands that only read.
+
+    An interrupted change is finished first, unless another command is running.
 
     Raises:
-        Failure: As `open_ground`, but never `lock-held`: the note then says who works.
+        Failure: As `open_context`, but never `lock-held`: the note then names the running command.
     """
     layout = GovLayout(root.absolute())
     try:
         _require_root(layout)
-        is_cut_off = layout.journal.exists()
+        has_journal = layout.journal.exists()
     except OSError as error:
         raise Failure(
             "file-unreadable", f"{printable_path(layout.root)} cannot be read: {os_error_text(error)}."
         ) from error
     context = _build_context(layout, comfyui, clock, network, None)
-    if not is_cut_off:
+    if not has_journal:
         return context
     try:
-        with hold_lock(layout.lock_file, command="finish a change that was cut off", clock=clock):
+        with hold_lock(layout.lock_file, command="finish an interrupted change", clock=clock):
             return replace(context, note=commit.recover(context) or "")
     except Failure as failure:
-        note = f"A change is under way, so what is shown may be of before or after it: {failure.message}"
+        note = f"A change is in progress, so the output may show the state before or after it: {failure.message}"
         return replace(context, note=note)
 
 
@@ -104,15 +112,15 @@ def _build_context(
     layout: GovLayout, comfyui: Path | None, clock: Clock, network: Mapping[str, str], descriptor: int | None
 ) -> GovContext:
     settings = read_settings(layout.config)
-    place = _find_comfyui(layout, settings, comfyui)
+    comfyui_folder = _find_comfyui(layout, settings, comfyui)
     return GovContext(
         layout=layout,
         settings=settings,
         uv=Uv(find_uv(), network, settings.network, descriptor),
         clock=clock,
-        comfyui=place,
-        custom_nodes=place / "custom_nodes",
-        python=find_interpreter(settings.runtime.python, place, layout.production),
+        comfyui=comfyui_folder,
+        custom_nodes=comfyui_folder / "custom_nodes",
+        python=find_interpreter(settings.runtime.python, comfyui_folder, layout.production),
         lock_descriptor=descriptor,
     )
 
@@ -120,46 +128,49 @@ def _build_context(
 def find_interpreter(configured: str, comfyui: Path, production: Path) -> Path:
     """Return the interpreter for new environments.
 
-    The configured one; else that of production, so that nothing changes with the environment that runs this program;
-    else that of ComfyUI's own environment; else the one that runs this program. An environment's `python` is followed
-    to the installation behind it, as the environment may be deleted.
+    The first of: the configured one; that of production, so that the version does not follow the environment that runs
+    this program; that of ComfyUI's own environment; the one that runs this program. The `python` of an environment is
+    resolved to the installation behind it, as the environment may be deleted.
 
     Raises:
-        Failure: `gov-python-missing` when the configured one is not there.
+        Failure: `gov-python-missing` when the configured one is not executable.
     """
     if configured:
-        chosen = Path(configured).expanduser()
-        if not (chosen.is_absolute() and os.access(chosen, os.X_OK)):
+        interpreter = Path(configured).expanduser()
+        if not (interpreter.is_absolute() and os.access(interpreter, os.X_OK)):
             raise Failure(
                 "gov-python-missing",
-                f"[runtime] python is {configured!r}, which is no absolute path of a program.",
+                f"[runtime] python is {configured!r}, which is not the absolute path of a program.",
                 hint="Name an interpreter, such as /usr/bin/python3.12, or leave it empty.",
             )
-        return chosen.resolve()
-    known = (folder / "bin" / "python" for folder in (production, comfyui / ".venv", comfyui / "venv"))
-    return next((path.resolve() for path in known if os.access(path, os.X_OK)), Path(sys.executable).resolve())
+        return interpreter.resolve()
+    for environment in (production, comfyui / ".venv", comfyui / "venv"):
+        python = environment / "bin" / "python"
+        if os.access(python, os.X_OK):
+            return python.resolve()
+    return Path(sys.executable).resolve()
 
 
-def _find_comfyui(layout: GovLayout, settings: GovSettings, given: Path | None) -> Path:
-    named = settings.paths.comfyui_dir
-    if named:
-        return (layout.root / Path(named).expanduser()).absolute()
-    if given is None:
+def _find_comfyui(layout: GovLayout, settings: GovSettings, configured: Path | None) -> Path:
+    own = settings.paths.comfyui_dir
+    if own:
+        return (layout.root / Path(own).expanduser()).absolute()
+    if configured is None:
         raise Failure(
             "comfyui-not-found",
-            "No ComfyUI is known whose environment could be governed.",
+            "The governed root has no ComfyUI: none is configured.",
             hint=f"Name its folder: --comfyui, COMFYUI_ROOT, or comfyui_dir in {printable_path(layout.config)}.",
         )
-    return given.absolute()
+    return configured.absolute()
 
 
 def _require_root(layout: GovLayout) -> None:
-    # Where pyproject.toml was lost, the snapshots are the way back.
-    has_past = layout.journal.exists() or any(layout.snapshots.glob("*/meta.json"))
-    if not layout.pyproject.is_file() and not has_past:
+    # A root that lost its pyproject.toml is still one: its snapshots can restore the file.
+    can_be_restored = layout.journal.exists() or any(layout.snapshots.glob("*/meta.json"))
+    if not layout.pyproject.is_file() and not can_be_restored:
         raise Failure(
             "gov-not-initialised",
-            f"{printable_path(layout.root)} is no governed root yet: it has no pyproject.toml.",
+            f"{printable_path(layout.root)} is not a governed root: it has no pyproject.toml.",
             hint="Run: gov init",
         )
 
@@ -175,9 +186,11 @@ def _require_valid_location(layout: GovLayout, comfyui: Path) -> None:
 
 
 def _nearest_existing(folder: Path) -> Path:
-    return next(place for place in (folder, *folder.parents) if place.exists())
+    return next(ancestor for ancestor in (folder, *folder.parents) if ancestor.exists())
 
 
 def _describe_holder(layout: GovLayout) -> str:
     holder = read_holder(layout.lock_file)
-    return f"process {holder.pid} ({holder.command}, since {holder.since})" if holder else "another process"
+    if holder is None:
+        return "another process"
+    return f"process {holder.pid} ({holder.command}, since {holder.since})"

@@ -1,7 +1,7 @@
-"""The one commit of every change: a journal, then steps that can be done again until the last of them is done.
+"""The commit of every change: a journal, then steps that can be repeated until the last one is done.
 
-Before the journal is on disk nothing of production changed; after it, recovery finishes what was begun. What the
-journal names (the work folder, the environment) is complete on disk before it.
+Before the journal is on disk, production is unchanged; after it, recovery finishes the change. Everything that the
+journal names (the staging folder, the environment) is complete on disk before the journal.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store.ids import make_operation_id, make_snapshot_id
 from comfywatchman.governance.store.layout import TRUTH_FILES, GovLayout
 from comfywatchman.governance.store.records import FileChange, Journal, Operation, OperationKind, SnapshotMeta
+from comfywatchman.governance.store.settings import GovSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ log = logging.getLogger(__name__)
 def prepare(
     layout: GovLayout,
     clock: Clock,
-    work: StagingDir,
+    staging_dir: StagingDir,
     *,
     kind: OperationKind,
     ref: str,
@@ -56,19 +57,19 @@ def prepare(
     Args:
         layout: The governed root; its lock must be held.
         clock: The clock.
-        work: The new truth files.
-        kind: What is done.
-        ref: What it is done to.
-        key: The environment that production becomes (`generation.build`).
-        pre_snapshot: The snapshot of before (`snapshot.take`); what `undo` goes back to.
-        note: What it does, for people.
-        started_at: When it began; now when None.
-        post_id: The name of the snapshot of after, where the truth files name it themselves; a new one when None.
+        staging_dir: The new truth files.
+        kind: The kind of change.
+        ref: The transaction, node, snapshot or operation that it applies to.
+        key: The key of the new production environment (`generation.build`).
+        pre_snapshot: The id of the snapshot from before (`snapshot.create`); `undo` goes back to it.
+        note: A description for people.
+        started_at: The time when it began; now when None.
+        post_id: The id of the snapshot from after, where the truth files contain it; a new one when None.
     """
     before = snapshot.hash_contents(snapshot.read_root_files(layout))
-    after = work.hashes()
+    after = staging_dir.hashes()
     now = format_utc(clock.now())
-    post = SnapshotMeta(
+    post_snapshot = SnapshotMeta(
         id=post_id or make_snapshot_id(clock),
         created_at=now,
         reason="init" if kind == "init" else f"{kind}_post",
@@ -76,40 +77,43 @@ def prepare(
         generation=key,
         sha256=after,
     )
+    files = {}
+    for name in TRUTH_FILES:
+        files[name] = FileChange(pre_sha256=before.get(name), post_sha256=after.get(name))
     operation = Operation(
         op_id=make_operation_id(clock),
         kind=kind,
         ref=ref,
         started_at=started_at or now,
         ended_at=now,
-        files={n: FileChange(pre_sha256=before.get(n), post_sha256=after.get(n)) for n in TRUTH_FILES},
+        files=files,
         pre_snapshot=pre_snapshot,
-        post_snapshot=post.id,
+        post_snapshot=post_snapshot.id,
         note=note,
     )
-    return Journal(operation=operation, work=work.folder.name, generation=key, post_snapshot=post)
+    return Journal(operation=operation, work=staging_dir.folder.name, generation=key, post_snapshot=post_snapshot)
 
 
 def publish(context: GovContext, journal: Journal) -> Operation:
-    """Commit a change: from the moment that its journal is on disk it happens, whatever happens to this process.
+    """Commit a change: once its journal is on disk it will happen, even if this process is killed.
 
     Raises:
-        Failure: `state-unwritable` before the commit point: nothing changed. `gov-commit-unfinished` after it: the next
-            command finishes what was begun, so it counts as done.
+        Failure: `state-unwritable` before the commit point: nothing changed. `gov-commit-unfinished` after it: the
+            change counts as done, and the next command finishes it.
     """
     _make_durable(context.layout.work / journal.work)
     write_atomic(context.layout.journal, to_json(journal))
     failpoint("gov.after_journal")
-    _apply(context, journal)
-    prune(context)
+    _apply(context.layout, context.custom_nodes, journal)
+    prune(context.layout, context.settings)
     return journal.operation
 
 
 def recover(context: GovContext) -> str | None:
-    """Finish a commit that was cut off, and sweep what a kill left; the first act of every command.
+    """Finish an interrupted commit and delete the files of killed commands; every command starts with it.
 
     Returns:
-        What was finished, for people; None when nothing was under way.
+        A message about the commit that was finished; None when there was none.
 
     Raises:
         Failure: `gov-recovery-impossible`; `gov-commit-unfinished` when it still cannot be finished.
@@ -121,16 +125,16 @@ def recover(context: GovContext) -> str | None:
         note = f"The journal of a change was damaged ({journal.reason}); it was set aside. Run: gov check"
         log.warning("damaged journal set aside", extra={"reason": journal.reason})
     elif journal is not None:
-        note = _recover_journal(context, journal)
-        log.info("unfinished change finished", extra={"op_id": journal.operation.op_id})
+        note = _recover_journal(layout, context.custom_nodes, journal)
+        log.info("interrupted change finished", extra={"op_id": journal.operation.op_id})
     delete_stale_files(layout)
     if journal is not None:
-        prune(context)
+        prune(layout, context.settings)
     return note
 
 
 def delete_stale_files(layout: GovLayout) -> None:
-    """Delete what killed commands left: work folders, unfinished builds, temporary files, unlisted snapshots."""
+    """Delete the files of killed commands: staging folders, unfinished builds, temporary files, unlisted snapshots."""
     if layout.work.is_dir():
         for folder in layout.work.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
@@ -140,18 +144,20 @@ def delete_stale_files(layout: GovLayout) -> None:
     generation.delete_unfinished(layout)
 
 
-def prune(context: GovContext) -> None:
-    """Keep no more snapshots and environments than the settings say; trouble with that is noted, not raised."""
+def prune(layout: GovLayout, settings: GovSettings) -> None:
+    """Delete snapshots and environments beyond the configured numbers; failures are logged, not raised."""
+    # Two snapshots always stay, so that the last change can be undone.
+    retention = max(2, settings.rollback.snapshot_retention)
     try:
-        # The newest two stay whatever is configured: the last change can be undone.
-        snapshot.prune(context.layout, retention=max(2, context.settings.rollback.snapshot_retention))
-        generation.prune(context, snapshot.read_all(context.layout))
+        snapshot.prune(layout, retention=retention)
+        generation.prune(layout, snapshot.read_all(layout), keep=settings.runtime.keep_generations)
     except (Failure, OSError) as error:
+        # The change itself is done; the next one tries again.
         log.warning("old snapshots or environments not pruned", extra={"reason": str(error)})
 
 
 def _make_durable(folder: Path) -> None:
-    # uv renames its lock into place without flushing it (traced: no fsync anywhere).
+    # uv renames its lock into place without flushing it (seen with strace: no fsync anywhere).
     try:
         for name in TRUTH_FILES:
             if (folder / name).exists():
@@ -162,8 +168,8 @@ def _make_durable(folder: Path) -> None:
         raise unwritable_failure(folder, error) from error
 
 
-def _apply(context: GovContext, journal: Journal) -> None:
-    layout = context.layout
+def _apply(layout: GovLayout, custom_nodes: Path, journal: Journal) -> None:
+    """Do all steps of a commit. Each can be repeated, as recovery starts again with the first one."""
     try:
         contents = snapshot.read_truth_files(layout.work / journal.work)
         for name in TRUTH_FILES:
@@ -177,7 +183,8 @@ def _apply(context: GovContext, journal: Journal) -> None:
         failpoint("gov.after_records")
         snapshot.write(layout, journal.post_snapshot, contents)
         failpoint("gov.after_snapshot")
-        _delete_node_code(context, journal.removed_node)
+        if journal.removed_node:
+            _delete_node_code(custom_nodes, journal.removed_node)
         layout.journal.unlink()
         fsync_folder(layout.journal.parent)
         failpoint("gov.after_unlink")
@@ -185,8 +192,8 @@ def _apply(context: GovContext, journal: Journal) -> None:
         reason = error.message if isinstance(error, Failure) else f"{os_error_text(error)}."
         raise Failure(
             "gov-commit-unfinished",
-            f"The {journal.operation.kind} of {journal.operation.ref} is decided but not finished: {reason}",
-            hint="Free space or fix the permissions of the governed root; the next gov command finishes it.",
+            f"The {journal.operation.kind} of {journal.operation.ref} is committed but not finished: {reason}",
+            hint="Free disk space or fix the permissions of the governed root; the next gov command finishes it.",
         ) from error
     shutil.rmtree(layout.work / journal.work, ignore_errors=True)
 
@@ -203,44 +210,48 @@ def _write_records(layout: GovLayout, journal: Journal) -> None:
             write_if_changed(path, to_json(msgspec.structs.replace(undone, status="undone")))
 
 
-def _delete_node_code(context: GovContext, node_id: str | None) -> None:
-    if not node_id or node_id in {".", ".."} or "/" in node_id:
+def _delete_node_code(custom_nodes: Path, node_id: str) -> None:
+    # The journal is a file that could have been edited: never delete outside of custom_nodes.
+    if node_id in {".", ".."} or "/" in node_id:
         return
-    folder = context.custom_nodes / node_id
+    folder = custom_nodes / node_id
     if folder.is_symlink():
         folder.unlink()
     elif folder.is_dir():
         shutil.rmtree(folder)
 
 
-def _recover_journal(context: GovContext, journal: Journal) -> str:
-    layout, operation = context.layout, journal.operation
-    if _is_complete(context, journal):
-        _apply(context, journal)
-        return f"A {operation.kind} of {operation.ref} that was cut off was finished."
-    _revert(context, journal)
+def _recover_journal(layout: GovLayout, custom_nodes: Path, journal: Journal) -> str:
+    operation = journal.operation
+    if _is_complete(layout, journal):
+        _apply(layout, custom_nodes, journal)
+        return f"An interrupted {operation.kind} of {operation.ref} was finished."
+    _revert(layout, journal)
     layout.journal.unlink()
     fsync_folder(layout.journal.parent)
-    return f"A {operation.kind} of {operation.ref} was cut off and its files are gone; it was taken back."
+    return f"A {operation.kind} of {operation.ref} was interrupted and its files are lost; it was reverted."
 
 
-def _is_complete(context: GovContext, journal: Journal) -> bool:
-    hashes = snapshot.hash_contents(snapshot.read_truth_files(context.layout.work / journal.work))
-    wanted = {name: change.post_sha256 for name, change in journal.operation.files.items() if change.post_sha256}
-    has_environment = journal.generation is None or generation.read_mark(context.layout, journal.generation) is not None
-    return hashes == wanted and has_environment
+def _is_complete(layout: GovLayout, journal: Journal) -> bool:
+    """Return whether everything that a journal names is still on disk."""
+    hashes = snapshot.hash_contents(snapshot.read_truth_files(layout.work / journal.work))
+    expected = {}
+    for name, change in journal.operation.files.items():
+        if change.post_sha256:
+            expected[name] = change.post_sha256
+    has_environment = journal.generation is None or generation.read_mark(layout, journal.generation) is not None
+    return hashes == expected and has_environment
 
 
-def _revert(context: GovContext, journal: Journal) -> None:
-    layout, pre = context.layout, journal.operation.pre_snapshot
+def _revert(layout: GovLayout, journal: Journal) -> None:
     try:
-        contents, key = _read_complete_snapshot(layout, pre)
+        contents, key = _read_complete_snapshot(layout, journal.operation.pre_snapshot)
     except Failure as failure:
         raise Failure(
             "gov-recovery-impossible",
-            f"The change {journal.operation.op_id} was cut off; what it was to become is gone from "
-            f"{printable_path(layout.work)}, and it cannot be taken back: {failure.message}",
-            hint="Put pyproject.toml, uv.lock and state/plugins.json back from a backup, delete state/journal.json, "
+            f"The change {journal.operation.op_id} was interrupted. Its files are missing from "
+            f"{printable_path(layout.work)}, and it cannot be reverted: {failure.message}",
+            hint="Restore pyproject.toml, uv.lock and state/plugins.json from a backup, delete state/journal.json, "
             "then run: gov init",
         ) from failure
     for name, content in contents.items():
@@ -249,9 +260,10 @@ def _revert(context: GovContext, journal: Journal) -> None:
 
 
 def _read_complete_snapshot(layout: GovLayout, snapshot_id: str | None) -> tuple[dict[str, bytes], str]:
+    """Return the truth files of a snapshot and the key of its environment, which must still exist."""
     if snapshot_id is None:
         raise Failure("gov-snapshot-unknown", "there was nothing before it.")
     key = snapshot.read(layout, snapshot_id).generation
     if key is None or generation.read_mark(layout, key) is None:
-        raise Failure("gov-snapshot-damaged", f"The environment of snapshot {snapshot_id} is gone.")
+        raise Failure("gov-snapshot-damaged", f"The environment of snapshot {snapshot_id} is missing.")
     return snapshot.read_contents(layout, snapshot_id), key

@@ -1,4 +1,4 @@
-"""What a governance command stands on: the root, how it is governed, its lock, uv and ComfyUI."""
+"""Context shared by all gov commands: paths, settings, lock, uv and ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from comfywatchman.governance.uv.client import Uv
 
 @dataclass(frozen=True)
 class GovContext:
-    """What a governance command works with.
+    """The governed root and the tools that a gov command works with.
 
     Attributes:
         layout: The governed root.
-        settings: How it is governed.
-        uv: uv.
-        clock: The clocks of this machine.
+        settings: The settings of the root.
+        uv: The uv client.
+        clock: The clock.
         comfyui: The folder with ComfyUI's main.py.
         custom_nodes: The folder of its custom nodes.
-        python: The interpreter that environments are made with: absolute, and of no environment.
-        lock_descriptor: The descriptor of the root's lock, for children; None when only looking.
-        note: What recovery finished, or why it could not look; empty as a rule.
+        python: The interpreter for new environments: an absolute path, outside of any environment.
+        lock_descriptor: The descriptor of the root's lock, for children; None in commands that only read.
+        note: A message about an interrupted change or a running command; usually empty.
     """
 
     layout: GovLayout
@@ -39,5 +39,5 @@ class GovContext:
 
     @property
     def pass_on(self) -> tuple[int, ...]:
-        """The descriptors that a child must inherit, so that the lock lasts as long as the child does."""
+        """The descriptors that a child must inherit, so that the lock is held as long as the child runs."""
         return () if self.lock_descriptor is None else (self.lock_descriptor,)

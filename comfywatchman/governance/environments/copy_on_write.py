@@ -1,9 +1,9 @@
-"""Own copies, at the moment of writing, of files that a candidate shares with uv's cache and with production.
+"""Copy on write for candidates: files shared with uv's cache and production are copied before they are written.
 
 Environments are made of hard links, so a node that patches an installed file in place patches it everywhere. Copying
-every file beforehand costs ten times what linking does. In a candidate each Python therefore begins by hooking the
-opening of files (PEP 578): one that is opened for writing and has further links gets a copy of its own first.
-What writes without Python's `open` is not seen; `integrity.modified` finds that afterwards.
+every file beforehand takes ten times as long as linking. In a candidate, each Python process therefore starts with an
+audit hook (PEP 578): a file that is opened for writing and has other links is replaced by a copy first. Programs that
+do not open files through Python are missed; `integrity.verify` finds their changes afterwards.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from comfywatchman.base.files import read_regular, write_if_changed
 _NAME: Final = "_gov_own_copies"
 _HOOK: Final = f"import {_NAME}\n".encode()
 _MODULE: Final = b'''\
-"""Written by gov into a candidate environment: a file that others share is copied before it is written to."""
+"""Written by gov into a candidate environment: a shared file is copied before it is written."""
 
 import os
 import shutil
 import stat
 import sys
 
-_ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..", "..")) + os.sep
+_ROOT = os.path.realpath(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "..")) + os.sep
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 
 
-def _own(event, arguments):
+def _copy_before_write(event, arguments):
     if event == "open":
         if not (isinstance(arguments[2], int) and arguments[2] & _WRITING):
             return
@@ -48,28 +48,29 @@ def _own(event, arguments):
         return
 
 
-sys.addaudithook(_own)
+sys.addaudithook(_copy_before_write)
 '''
 
 
 def install_hook(environment: Path) -> None:
-    """Make every Python of an environment give files their own bytes before it writes to them.
+    """Install the hook into an environment: each of its Python processes copies shared files before writing to them.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    for place in environment.glob("lib/python*/site-packages"):
-        write_if_changed(place / f"{_NAME}.py", _MODULE)
-        write_if_changed(place / f"{_NAME}.pth", _HOOK)
+    for site_packages in environment.glob("lib/python*/site-packages"):
+        write_if_changed(site_packages / f"{_NAME}.py", _MODULE)
+        write_if_changed(site_packages / f"{_NAME}.pth", _HOOK)
 
 
 def is_own_hook(path: Path) -> bool:
-    """Say whether a file that runs at every start is the hook, unchanged."""
-    try:
-        return (
-            path.name == f"{_NAME}.pth"
-            and read_regular(path, max_bytes=len(_HOOK)) == _HOOK
-            and read_regular(path.with_suffix(".py"), max_bytes=len(_MODULE)) == _MODULE
-        )
-    except Failure:
+    """Return whether a `.pth` file is the hook, unchanged."""
+    if path.name != f"{_NAME}.pth":
         return False
+    try:
+        hook = read_regular(path, max_bytes=len(_HOOK))
+        module = read_regular(path.with_suffix(".py"), max_bytes=len(_MODULE))
+    except Failure:
+        # Longer than the original, a pipe, or unreadable.
+        return False
+    return hook == _HOOK and module == _MODULE

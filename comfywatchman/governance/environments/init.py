@@ -1,4 +1,4 @@
-"""Making a folder a governed root, or making one whole again."""
+"""`gov init`: create a governed root, or restore the missing parts of one."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ from packaging.requirements import InvalidRequirement, Requirement
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import printable_path, read_regular, to_json, unwritable_failure, write_atomic
+from comfywatchman.base.files import printable_path, read_regular, unwritable_failure, write_atomic
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation
 from comfywatchman.governance.store.settings import render_default_config
 from comfywatchman.governance.uv.client import UvResult
 
 _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
 _DAMAGED_LOCK: Final = "Failed to parse `uv.lock`"
-"""uv's words (0.13). A new lock could move every version, so it is not made behind a person's back."""
+"""uv's message (0.13) for a damaged lock. It is never replaced silently: a new lock could change every version."""
 
 
 def init(context: GovContext) -> Operation | None:
-    """Make the layout, resolve what ComfyUI needs, build its environment and put it in production.
+    """Create the layout, lock ComfyUI's requirements, build their environment and put it in production.
 
-    On a governed root it makes what is missing: the base group after ComfyUI was updated, the lock after an edit of
-    pyproject.toml by hand, an environment that is gone or whose files were changed. What is there stays.
+    On a governed root it restores what is missing: the base group after an update of ComfyUI, the lock after a manual
+    edit of pyproject.toml, an environment that was deleted or modified. Everything else stays.
 
     Returns:
-        What was done; None when everything was there.
+        The operation; None when nothing was missing.
 
     Raises:
         Failure: `comfyui-not-found`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`,
@@ -42,70 +43,83 @@ def init(context: GovContext) -> Operation | None:
     layout = context.layout
     _require_comfyui(context.comfyui)
     started_at = format_utc(context.clock.now())
-    folders = (layout.candidates, layout.snapshots, layout.transactions, layout.operations, layout.conflicts)
-    for folder in (*folders, layout.logs, layout.work, layout.generations):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise unwritable_failure(folder, error, verb="made") from error
-    if not layout.config.exists():
-        write_atomic(layout.config, render_default_config().encode())
-    with staging.open_staging(context.layout) as work:
+    _create_layout(layout)
+    with staging.open_staging(layout) as work:
         before = work.hashes()
         _require_truth_files(before)
         _write_truth(context, work)
         mark = _build_environment(context, work)
-        if work.hashes() == before and generation.current_key(layout) == mark.key:
-            return None
         current = generation.current_key(layout)
-        pre = (
-            snapshot.create(layout, context.clock, reason="init_pre", ref="init", generation=current)
-            if before
-            else None
-        )
+        if work.hashes() == before and current == mark.key:
+            return None
+        pre_snapshot = None
+        if before:
+            pre_snapshot = snapshot.create(layout, context.clock, reason="init_pre", ref="init", generation=current).id
         journal = commit.prepare(
-            context.layout,
+            layout,
             context.clock,
             work,
             kind="init",
             ref="init",
             key=mark.key,
-            pre_snapshot=pre.id if pre else None,
+            pre_snapshot=pre_snapshot,
             started_at=started_at,
         )
         return commit.publish(context, journal)
 
 
-def store_comfyui_dir(context: GovContext) -> None:
-    """Write into the governed root's `config.toml` which ComfyUI it governs, unless that stands there.
+def store_comfyui_dir(config: Path, comfyui: Path) -> None:
+    """Write the ComfyUI of a governed root into its `config.toml`, unless one is configured there.
 
     Raises:
-        Failure: `file-unreadable` or `file-unwritable`.
+        Failure: `file-unreadable` or `state-unwritable`.
     """
-    path = context.layout.config
-    document = tomlkit.parse(read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode())
+    document = tomlkit.parse(read_regular(config, max_bytes=_MAX_REQUIREMENTS_BYTES).decode())
     paths = document.setdefault("paths", tomlkit.table())
     if not paths.get("comfyui_dir"):
-        paths["comfyui_dir"] = str(context.comfyui)
-        write_atomic(path, tomlkit.dumps(document).encode())
+        paths["comfyui_dir"] = str(comfyui)
+        write_atomic(config, tomlkit.dumps(document).encode())
 
 
 def read_base_requirements(comfyui: Path) -> tuple[str, ...]:
     """Return the requirement lines of ComfyUI's own requirements.txt; none when there is no such file.
 
     Raises:
-        Failure: `file-unreadable` or `gov-lock-failed` for a line that is no requirement.
+        Failure: `file-unreadable`, or `gov-lock-failed` for an invalid line.
     """
     path = comfyui / "requirements.txt"
     if not path.is_file():
         return ()
-    text = read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace")
-    lines = (line.partition(" #")[0].strip() for line in text.splitlines())
-    return tuple(_validate_requirement(line) for line in lines if line and not line.startswith(("#", "-")))
+    requirements = []
+    for line in read_regular(path, max_bytes=_MAX_REQUIREMENTS_BYTES).decode("utf-8", "replace").splitlines():
+        text = line.partition(" #")[0].strip()
+        # Lines with a dash are options of pip, such as --extra-index-url.
+        if text and not text.startswith(("#", "-")):
+            requirements.append(_validate_requirement(text))
+    return tuple(requirements)
+
+
+def _create_layout(layout: GovLayout) -> None:
+    for folder in (
+        layout.candidates,
+        layout.snapshots,
+        layout.transactions,
+        layout.operations,
+        layout.conflicts,
+        layout.logs,
+        layout.work,
+        layout.generations,
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable_failure(folder, error, verb="made") from error
+    if not layout.config.exists():
+        write_atomic(layout.config, render_default_config().encode())
 
 
 def _require_comfyui(folder: Path) -> None:
-    # A folder that is not there, or whose disk is not mounted, would else ask for no packages at all.
+    # A missing folder, such as one on a disk that is not mounted, would otherwise count as requiring no packages.
     if not (folder / "main.py").is_file():
         raise Failure(
             "comfyui-not-found",
@@ -114,16 +128,20 @@ def _require_comfyui(folder: Path) -> None:
         )
 
 
-def _require_truth_files(there: Mapping[str, str]) -> None:
-    # A fresh file in the place of a lost one would know nothing of the nodes that the others still name.
-    needed = {"pyproject.toml": bool(there), "plugins.json": "uv.lock" in there}
-    lost = next((name for name, is_needed in needed.items() if is_needed and name not in there), None)
-    if lost:
-        raise Failure(
-            "gov-truth-damaged",
-            f"{lost} of the governed root is gone.",
-            hint="Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT.",
-        )
+def _require_truth_files(existing: Mapping[str, str]) -> None:
+    """Refuse to replace a lost truth file: a new one would not list the nodes that the others still name."""
+    required = []
+    if existing:
+        required.append("pyproject.toml")
+    if "uv.lock" in existing:
+        required.append("plugins.json")
+    for name in required:
+        if name not in existing:
+            raise Failure(
+                "gov-truth-damaged",
+                f"{name} of the governed root is missing.",
+                hint="Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT.",
+            )
 
 
 def _validate_requirement(line: str) -> str:
@@ -132,47 +150,42 @@ def _validate_requirement(line: str) -> str:
     except InvalidRequirement as error:
         raise Failure(
             "gov-lock-failed",
-            f"A line of ComfyUI's requirements.txt is no requirement: {line!r}.",
+            f"ComfyUI's requirements.txt has an invalid line: {line!r}.",
             hint="Correct the file, then run: gov init",
         ) from error
     return line
 
 
 def _write_truth(context: GovContext, work: StagingDir) -> None:
+    """Create the missing truth files and update the base group."""
     version = ".".join(generation.read_python_version(context.python).split(".")[:2])
+    base = read_base_requirements(context.comfyui)
     if not (work.folder / "pyproject.toml").exists():
-        work.write_project(
-            truth.render_project(
-                python_version=version,
-                marker=f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'",
-                base=read_base_requirements(context.comfyui),
-            )
-        )
+        marker = f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'"
+        work.write_project(truth.render_project(python_version=version, marker=marker, base=base))
     work.edit_project(lambda text: truth.set_python(text, version))
     if not (work.folder / "plugins.json").exists():
-        write_atomic(work.folder / "plugins.json", to_json(NodeRegistry()))
-    needed = read_base_requirements(context.comfyui)
-    if needed and sorted(needed) != sorted(truth.parse_groups(work.read_project()).get(truth.BASE_GROUP, ())):
-        work.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, needed))
-    if truth.OVERRIDES_GROUP in truth.parse_groups(work.read_project()):
+        work.write_registry(NodeRegistry())
+    groups = truth.parse_groups(work.read_project())
+    # Without requirements.txt the group stays: a ComfyUI that is being updated may lack the file for a moment.
+    if base and sorted(base) != sorted(groups.get(truth.BASE_GROUP, ())):
+        work.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, base))
+    if truth.OVERRIDES_GROUP in groups:
         work.edit_project(truth.convert_overrides_group)
 
 
 def _build_environment(context: GovContext, work: StagingDir) -> GenerationMark:
-    ended = work.lock(context.uv, context.python)
-    if not ended.is_success:
-        raise Failure(
-            "gov-lock-failed",
-            f"uv could not resolve the packages: {ended.errors.strip()}",
-            hint="uv.lock is damaged. Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT."
-            if _DAMAGED_LOCK in ended.errors
-            else "Check the network and pyproject.toml of the governed root, then run: gov init",
-        )
-    built = generation.build(context, work.folder)
-    if isinstance(built, UvResult):
+    locked = work.lock(context.uv, context.python)
+    if not locked.is_success:
+        hint = "Check the network and pyproject.toml of the governed root, then run: gov init"
+        if _DAMAGED_LOCK in locked.errors:
+            hint = "uv.lock is damaged. Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT."
+        raise Failure("gov-lock-failed", f"uv could not resolve the packages: {locked.errors.strip()}", hint=hint)
+    mark = generation.build(context, work.folder)
+    if isinstance(mark, UvResult):
         raise Failure(
             "gov-environment-failed",
-            f"uv could not build the environment: {built.errors.strip()}",
+            f"uv could not build the environment: {mark.errors.strip()}",
             hint="Check the network and the disk (df -h), then run: gov init",
         )
-    return built
+    return mark

@@ -1,7 +1,7 @@
-"""Whether an environment's files are those that its packages brought.
+"""Whether the files of an environment are those that its packages installed.
 
-uv looks at names and versions only. Environments that link to one cache share bytes, so a file that a node changes in
-place changes in every one of them; and an installation that was cut off leaves packages without files.
+uv compares only names and versions. Environments that link to one cache share bytes, so a file that a node changes in
+place changes in every one of them; and an interrupted installation leaves packages without files.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,25 +26,28 @@ from comfywatchman.governance.environments.copy_on_write import is_own_hook
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.uv.client import SEEDS
 
-_BLOCK: Final = 1 << 20
-_MOST_RECORD_BYTES: Final = 64 << 20
-_WORKERS: Final = 8
-_STARTUP: Final = frozenset({"sitecustomize.py", "usercustomize.py"})
-_UVS_OWN: Final = frozenset({"_virtualenv.pth"})
+_BLOCK_BYTES: Final = 1 << 20
+_MAX_RECORD_BYTES: Final = 64 << 20
+_MAX_WORKERS: Final = 8
+_MAX_SHOWN: Final = 5
+_RECORD_COLUMNS: Final = 2
+_STARTUP_MODULES: Final = frozenset({"sitecustomize.py", "usercustomize.py"})
+# Written by `uv venv` and by setuptools, a seed package whose RECORD is not read.
+_KNOWN_STARTUP_FILES: Final = frozenset({"_virtualenv.pth", "distutils-precedence.pth"})
 
 
 @dataclass(frozen=True, slots=True)
 class IntegrityReport:
-    """What was found in an environment.
+    """The result of comparing an environment with its packages' records.
 
     Attributes:
-        status: `verified`; `modified` when something is not as it was installed; `unknown` when time ran out before
-            everything was seen, and what was seen was well.
-        modified_files: Files that changed, are gone, or run at every start and belong to no package, and what no
-            environment starts without; relative to the environment.
-        missing_record: Packages without a RECORD: their installation was cut off.
-        unexpected: Packages that should not be there, or not in that version, as `name==version`.
-        missing: Packages that should be there, as `name==version`.
+        status: `verified`; `modified` when something is not as installed; `unknown` when time ran out before all files
+            were read, and those that were read are unchanged.
+        modified_files: Changed and missing files, files that run at every start and belong to no package, and missing
+            files without which no environment starts; relative to the environment.
+        missing_record: Packages without a RECORD: their installation was interrupted.
+        unexpected: Packages that should not be installed, or not in that version, as `name==version`.
+        missing: Packages that should be installed, as `name==version`.
         modified_packages: The packages whose files changed.
     """
 
@@ -55,15 +58,18 @@ class IntegrityReport:
     missing: tuple[str, ...] = ()
     modified_packages: tuple[str, ...] = ()
 
-    def in_words(self) -> str:
-        """Return what was found, for people."""
-        parts = (
+    def describe(self) -> str:
+        """Return the result as text."""
+        parts = []
+        for label, names in (
             ("changed files", self.modified_files),
             ("packages without a RECORD", self.missing_record),
             ("unexpected packages", self.unexpected),
             ("missing packages", self.missing),
-        )
-        return "; ".join(f"{what}: {_shorten(names)}" for what, names in parts if names) or "nothing changed"
+        ):
+            if names:
+                parts.append(f"{label}: {_shorten(names)}")
+        return "; ".join(parts) or "nothing changed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,109 +86,127 @@ def verify(
     since: Path | None = None,
     known: Collection[str] = (),
 ) -> IntegrityReport:
-    """Compare an environment with what its packages recorded, and with what should be in it.
+    """Compare an environment with the records of its packages, and with the packages that it should have.
 
     Args:
         environment: The environment's folder.
-        expected: What should be in it; None when that does not matter.
-        budget_seconds: When to stop reading files; None for no end.
-        since: Read only files that were written after this one, such as the mark of a generation; a second where
-            reading everything takes ten. Who sets back the time of a file that he changed is not seen.
-        known: Files that do not count, relative to the environment (`GenerationMark.unverifiable`).
+        expected: The packages that it should have; None when that does not matter.
+        budget_seconds: When to stop reading files; None for no limit.
+        since: Read only files that were written after this one, such as the mark of a generation: a second instead of
+            ten. A file whose modification time was set back is missed.
+        known: Files to ignore, relative to the environment (`GenerationMark.unverifiable`).
     """
     after = None if since is None else since.stat().st_mtime_ns
-    until = None if budget_seconds is None else time.monotonic() + budget_seconds
-    places = _site_packages_dirs(environment)
-    installed = [one for place in places for one in _iter_package_folders(place)]
-    others = {*find_unowned_startup_files(environment), *find_missing_base_files(environment)}
+    deadline = None if budget_seconds is None else time.monotonic() + budget_seconds
+    folders = _site_packages_dirs(environment)
+    installed = _list_package_folders(environment)
+
+    def find_changed(package_folder: _PackageFolder) -> list[str] | None:
+        if deadline is not None and time.monotonic() > deadline:
+            return None
+        return [os.path.relpath(path, environment) for path in _iter_changed_files(package_folder, after)]
+
+    # Threads help: hashing releases the GIL, and the libraries of a CUDA build have gigabytes.
+    with ThreadPoolExecutor(min(_MAX_WORKERS, os.cpu_count() or 1)) as pool:
+        changed_by_package = list(pool.map(find_changed, installed))
+
+    changed_files = {*find_unowned_startup_files(environment), *find_missing_base_files(environment)}
+    modified_packages = set()
+    for package_folder, changed in zip(installed, changed_by_package, strict=True):
+        unexplained = set(changed or ()) - set(known)
+        if unexplained:
+            changed_files |= unexplained
+            modified_packages.add(package_folder.package.name)
+    without_record = [one.package.name for one in installed if not (one.folder / "RECORD").is_file()]
     unexpected, missing = _compare_packages(installed, expected)
 
-    def seen(one: _PackageFolder) -> list[str] | None:
-        if until is not None and time.monotonic() > until:
-            return None
-        return [os.path.relpath(path, environment) for path in _iter_changed_files(one, after)]
-
-    # Hashing runs beside Python: the libraries of a CUDA build are gigabytes.
-    with ThreadPoolExecutor(min(_WORKERS, os.cpu_count() or 1)) as pool:
-        paths = list(pool.map(seen, installed))
-    named = ((path, one.package.name) for one, found in zip(installed, paths, strict=True) for path in found or ())
-    changed = {path: name for path, name in named if path not in known}
-    out_of_time = None in paths
-    broken = tuple(sorted(one.package.name for one in installed if not (one.folder / "RECORD").is_file()))
-    is_modified = bool(changed or others or broken or unexpected or missing or not places)
+    status: Literal["verified", "modified", "unknown"] = "verified"
+    if changed_files or without_record or unexpected or missing or not folders:
+        status = "modified"
+    elif None in changed_by_package:
+        status = "unknown"
     return IntegrityReport(
-        status="modified" if is_modified else "unknown" if out_of_time else "verified",
-        modified_files=tuple(sorted(changed.keys() | others)),
-        missing_record=broken,
+        status=status,
+        modified_files=tuple(sorted(changed_files)),
+        missing_record=tuple(sorted(without_record)),
         unexpected=unexpected,
         missing=missing,
-        modified_packages=tuple(sorted({*changed.values(), *broken})),
+        modified_packages=tuple(sorted({*modified_packages, *without_record})),
     )
 
 
 def find_installed(environment: Path) -> dict[InstalledPackage, Path]:
-    """Return the packages of an environment, each with its folder of facts; without pip, setuptools and wheel."""
-    return {
-        one.package: one.folder for place in _site_packages_dirs(environment) for one in _iter_package_folders(place)
-    }
+    """Return the packages of an environment, each with its `.dist-info` folder; without pip, setuptools and wheel."""
+    return {found.package: found.folder for found in _list_package_folders(environment)}
 
 
 def find_changed_files(environment: Path, package: InstalledPackage, folder: Path) -> tuple[str, ...]:
-    """Return the files of one package that changed or are gone, relative to the environment.
+    """Return the changed and missing files of one package, relative to the environment.
 
     Args:
         environment: The environment's folder.
         package: The package.
-        folder: Its folder of facts (`installed_in`).
+        folder: Its `.dist-info` folder (`find_installed`).
     """
     return tuple(os.path.relpath(path, environment) for path in _iter_changed_files(_PackageFolder(package, folder)))
 
 
 def find_missing_base_files(environment: Path) -> tuple[str, ...]:
-    """Return what an environment needs to start and is gone: its interpreter, which a link leads to, or its settings.
+    """Return the missing files without which an environment does not start.
 
-    The interpreter goes when the Python of the system is replaced by another version.
+    The interpreter, a link, breaks when another version replaces the system's Python.
     """
-    has_python = os.access(environment / "bin" / "python", os.X_OK)
-    has_settings = os.path.isfile(environment / "pyvenv.cfg")
-    named = ((has_python, "bin/python"), (has_settings, "pyvenv.cfg"))
-    return tuple(name for is_there, name in named if not is_there)
+    missing = []
+    if not os.access(environment / "bin" / "python", os.X_OK):
+        missing.append("bin/python")
+    if not os.path.isfile(environment / "pyvenv.cfg"):
+        missing.append("pyvenv.cfg")
+    return tuple(missing)
 
 
 def find_unowned_startup_files(environment: Path) -> tuple[str, ...]:
-    """Return the files that run at every start and belong to no package, relative to the environment."""
-    found = ((place, list(_iter_package_folders(place))) for place in _site_packages_dirs(environment))
-    return tuple(
-        sorted(str(path.relative_to(environment)) for place, here in found for path in _iter_startup_files(place, here))
-    )
+    """Return the files that run at every start of Python and belong to no package, relative to the environment."""
+    unowned: list[Path] = []
+    for folder in _site_packages_dirs(environment):
+        installed = list(_iter_package_folders(folder))
+        unowned += _iter_startup_files(folder, installed)
+    return tuple(sorted(str(path.relative_to(environment)) for path in unowned))
 
 
 def find_missing_toplevel(environment: Path, *, known: Collection[str] = ()) -> tuple[str, ...]:
-    """Return the folders and modules at the top of site-packages that packages brought and that are there no longer.
+    """Return the top-level folders and modules of packages that are missing from site-packages.
 
     Args:
         environment: The environment's folder.
-        known: Files that do not count, relative to the environment (`GenerationMark.unverifiable`).
+        known: Files to ignore, relative to the environment (`GenerationMark.unverifiable`).
     """
-    found: set[str] = set()
-    for place in _site_packages_dirs(environment):
-        here = set(os.listdir(place))
-        for name in (
-            name for one in _iter_package_folders(place) for name, digest in _read_record(one.folder) if digest
-        ):
-            top = name.partition("/")[0]
-            if top not in here and top != ".." and not name.endswith(".pyc"):
-                path = str((place / name).relative_to(environment))
-                found |= set() if path in known else {str((place / top).relative_to(environment))}
-    return tuple(sorted(found))
+    missing: set[str] = set()
+    for folder in _site_packages_dirs(environment):
+        existing = set(os.listdir(folder))
+        for package_folder in _iter_package_folders(folder):
+            for name, digest in _read_record(package_folder.folder):
+                top = name.partition("/")[0]
+                # Without a hash the file may never have existed; `..` leads to scripts outside of site-packages.
+                if not digest or name.endswith(".pyc") or top == ".." or top in existing:
+                    continue
+                if str((folder / name).relative_to(environment)) not in known:
+                    missing.add(str((folder / top).relative_to(environment)))
+    return tuple(sorted(missing))
 
 
 def _site_packages_dirs(environment: Path) -> list[Path]:
-    return [place for place in environment.glob("lib/python*/site-packages") if place.is_dir()]
+    return [folder for folder in environment.glob("lib/python*/site-packages") if folder.is_dir()]
 
 
-def _iter_package_folders(place: Path) -> Iterator[_PackageFolder]:
-    for folder in sorted(place.glob("*.dist-info")):
+def _list_package_folders(environment: Path) -> list[_PackageFolder]:
+    found: list[_PackageFolder] = []
+    for site_packages in _site_packages_dirs(environment):
+        found.extend(_iter_package_folders(site_packages))
+    return found
+
+
+def _iter_package_folders(site_packages: Path) -> Iterator[_PackageFolder]:
+    for folder in sorted(site_packages.glob("*.dist-info")):
         name, _, version = folder.name.removesuffix(".dist-info").partition("-")
         package = InstalledPackage(canonicalize_name(name), version)
         if package.name not in SEEDS:
@@ -192,19 +216,22 @@ def _iter_package_folders(place: Path) -> Iterator[_PackageFolder]:
 def _compare_packages(
     installed: Iterable[_PackageFolder], expected: Iterable[InstalledPackage] | None
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the unexpected and the missing packages."""
     if expected is None:
         return (), ()
-    here, wanted = {one.package for one in installed}, set(expected)
-    texts = ([f"{one.name}=={one.version}" for one in sorted(group)] for group in (here - wanted, wanted - here))
-    unexpected, missing = map(tuple, texts)
-    return unexpected, missing
+    existing, wanted = {found.package for found in installed}, set(expected)
+    return _format_packages(existing - wanted), _format_packages(wanted - existing)
 
 
-def _iter_changed_files(one: _PackageFolder, after: int | None = None) -> Iterator[str]:
-    # Paths are texts here: an environment has tens of thousands of files.
-    place = str(one.folder.parent)
-    for name, digest in _read_record(one.folder):
-        path = os.path.join(place, name)
+def _format_packages(packages: Iterable[InstalledPackage]) -> tuple[str, ...]:
+    return tuple(f"{package.name}=={package.version}" for package in sorted(packages))
+
+
+def _iter_changed_files(package_folder: _PackageFolder, after: int | None = None) -> Iterator[str]:
+    # Paths are strings here: an environment has tens of thousands of files, and Path objects would double the time.
+    site_packages = str(package_folder.folder.parent)
+    for name, digest in _read_record(package_folder.folder):
+        path = os.path.join(site_packages, name)
         if name.endswith(".pyc") or not digest or (after is not None and _is_older(path, after)):
             continue
         algorithm, _, value = digest.partition("=")
@@ -215,47 +242,55 @@ def _iter_changed_files(one: _PackageFolder, after: int | None = None) -> Iterat
 def _is_older(path: str, moment: int) -> bool:
     try:
         facts = os.stat(path)
-        return facts.st_mtime_ns <= moment and bool(facts.st_mode & stat.S_IRUSR)
     except OSError:
         return False
+    return facts.st_mtime_ns <= moment and bool(facts.st_mode & stat.S_IRUSR)
 
 
 def _read_record(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield path and hash of each file in a package's RECORD: `sha256=<urlsafe base64>`, empty for files without."""
     try:
-        text = read_regular(folder / "RECORD", max_bytes=_MOST_RECORD_BYTES).decode("utf-8")
+        text = read_regular(folder / "RECORD", max_bytes=_MAX_RECORD_BYTES).decode("utf-8")
     except (Failure, UnicodeDecodeError):
         return
     for row in csv.reader(text.splitlines()):
-        if len(row) >= 2:  # noqa: PLR2004 - path, hash, size
+        if len(row) >= _RECORD_COLUMNS:
             yield row[0], row[1]
 
 
 def _hash_file(path: str, algorithm: str) -> str | None:
     try:
         digest = hashlib.new(algorithm)
-        # A pipe or device in a file's place is never waited for.
+        # Non-blocking: a pipe in a file's place would be waited for without end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb", buffering=0) as stream:
             mode = os.fstat(descriptor).st_mode
-            # What its owner may not read, only root reads: uv installs no such file.
+            # Root can read files that their owner cannot, but uv installs no such file.
             if not (stat.S_ISREG(mode) and mode & stat.S_IRUSR):
                 return None
-            while block := stream.read(_BLOCK):
+            while block := stream.read(_BLOCK_BYTES):
                 digest.update(block)
     except (OSError, ValueError):
         return None
     return base64.urlsafe_b64encode(digest.digest()).rstrip(b"=").decode("ascii")
 
 
-def _iter_startup_files(place: Path, installed: Iterable[_PackageFolder]) -> Iterator[Path]:
-    found = [path for path in place.iterdir() if path.suffix == ".pth" or path.name in _STARTUP]
-    found = [path for path in found if not is_own_hook(path)]
-    if any(path.name not in _UVS_OWN for path in found):
-        owned = {name for one in installed for name, _digest in _read_record(one.folder)}
-        seeds = {"distutils-precedence.pth"}
-        yield from (path for path in found if path.name not in owned | _UVS_OWN | seeds)
+def _iter_startup_files(site_packages: Path, installed: Iterable[_PackageFolder]) -> Iterator[Path]:
+    found = []
+    for path in site_packages.iterdir():
+        runs_at_start = path.suffix == ".pth" or path.name in _STARTUP_MODULES
+        if runs_at_start and path.name not in _KNOWN_STARTUP_FILES and not is_own_hook(path):
+            found.append(path)
+    if not found:
+        # The common case; reading every RECORD takes most of the time.
+        return
+    owned = {name for package_folder in installed for name, _digest in _read_record(package_folder.folder)}
+    for path in found:
+        if path.name not in owned:
+            yield path
 
 
-def _shorten(names: tuple[str, ...]) -> str:
-    shown = ", ".join(names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"  # noqa: PLR2004 - what fits a line
+def _shorten(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_MAX_SHOWN])
+    hidden = len(names) - _MAX_SHOWN
+    return f"{shown} and {hidden} more" if hidden > 0 else shown

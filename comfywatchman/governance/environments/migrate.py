@@ -1,7 +1,8 @@
-"""Bringing files of the first `gov`, or of an older version, to this one's form. Keys are only ever added."""
+"""`gov migrate`: convert files of older versions to the current format. Keys are only ever added."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,15 @@ from comfywatchman.governance.environments import commit, generation, snapshot, 
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
-from comfywatchman.governance.store.records import ConflictReport, NodeRegistry, Operation, SnapshotMeta, Transaction
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.records import (
+    ConflictReport,
+    GenerationMark,
+    NodeRegistry,
+    Operation,
+    SnapshotMeta,
+    Transaction,
+)
 from comfywatchman.governance.store.truth import node_group
 from comfywatchman.governance.uv.client import UvResult
 
@@ -24,85 +33,97 @@ _OLD_PRODUCTION: Final = ".venv-prod.before-migrate"
 
 
 def migrate(context: GovContext) -> tuple[str, ...]:
-    """Bring every file to this version's form; one that cannot be read stays as it is and is named.
+    """Convert every file to the current format; unreadable ones are left alone and reported.
 
-    The truth files change in one commit that `gov undo` takes back. A production environment of the first `gov`, which
-    was a folder and not a link, is built anew beside it and then kept under another name.
+    The truth files change in one commit that `gov undo` reverts. A production environment of the first `gov`, which was
+    a folder instead of a link, is rebuilt beside it and then kept under another name.
 
     Returns:
-        What was done, in words; empty when everything was of this form.
+        One message per converted or unreadable file; empty when every file has the current format.
 
     Raises:
         Failure: As `gov init`.
     """
-    done = [line for line in _rewrite_records(context) if line]
+    messages = _rewrite_records(context.layout)
     with staging.open_staging(context.layout) as work:
         before = work.hashes()
-        work.write_registry(_convert_registry(work.folder / "plugins.json", context))
+        work.write_registry(_convert_registry(work.folder / "plugins.json", context.custom_nodes))
         work.edit_project(truth.convert_overrides_group)
         if work.hashes() != before or not context.layout.production.is_symlink():
-            done.append(_commit_truth(context, work))
-    return tuple(done)
+            messages.append(_commit_truth(context, work))
+    return tuple(messages)
 
 
 def _commit_truth(context: GovContext, work: StagingDir) -> str:
-    started_at, layout = format_utc(context.clock.now()), context.layout
-    ended = work.lock(context.uv, context.python)
-    built = generation.build(context, work.folder) if ended.is_success else ended
-    if isinstance(built, UvResult):
+    layout, clock = context.layout, context.clock
+    started_at = format_utc(clock.now())
+    mark: GenerationMark | UvResult = work.lock(context.uv, context.python)
+    if isinstance(mark, UvResult) and mark.is_success:
+        mark = generation.build(context, work.folder)
+    if isinstance(mark, UvResult):
         raise Failure(
             "gov-lock-failed",
-            f"uv could not build the environment of what is declared: {built.errors.strip()}",
+            f"uv could not build the declared environment: {mark.errors.strip()}",
             hint="Nothing was changed. Check the network and pyproject.toml of the governed root.",
         )
     current = generation.current_key(layout)
-    pre = snapshot.create(layout, context.clock, reason="migrate_pre", ref="migrate", generation=current)
+    pre_snapshot = snapshot.create(layout, clock, reason="migrate_pre", ref="migrate", generation=current)
     journal = commit.prepare(
-        context.layout,
-        context.clock,
+        layout,
+        clock,
         work,
         kind="migrate",
         ref="migrate",
-        key=built.key,
-        pre_snapshot=pre.id,
+        key=mark.key,
+        pre_snapshot=pre_snapshot.id,
         started_at=started_at,
     )
     if layout.production.is_dir() and not layout.production.is_symlink():
         layout.production.rename(layout.root / _OLD_PRODUCTION)
     operation = commit.publish(context, journal)
-    return f"The truth files are of this version's form; to take it back: gov undo {operation.op_id}"
+    return f"The truth files were converted; to revert this: gov undo {operation.op_id}"
 
 
-def _rewrite_records(context: GovContext) -> list[str]:
-    layout = context.layout
-    found = (
+def _rewrite_records(layout: GovLayout) -> list[str]:
+    records: tuple[tuple[Iterable[Path], type[msgspec.Struct]], ...] = (
         (layout.transactions.glob("*.json"), Transaction),
         (layout.operations.glob("*.json"), Operation),
         (layout.conflicts.glob("*.json"), ConflictReport),
         (layout.snapshots.glob("*/meta.json"), SnapshotMeta),
     )
-    return [_rewrite_record(path, shape) for paths, shape in found for path in sorted(paths)]
+    messages = []
+    for paths, record_type in records:
+        for path in sorted(paths):
+            message = _rewrite_record(path, record_type)
+            if message is not None:
+                messages.append(message)
+    return messages
 
 
-def _rewrite_record(path: Path, shape: type[msgspec.Struct]) -> str:
-    record = read_state(path, shape, only_look=True)
+def _rewrite_record(path: Path, record_type: type[msgspec.Struct]) -> str | None:
+    record = read_state(path, record_type, only_look=True)
     if isinstance(record, CorruptFile):
-        return f"{printable_path(path)} stays as it is: {record.reason}"
+        return f"{printable_path(path)} was left unchanged: {record.reason}"
+    # Writing adds the keys that the file lacks, with their defaults.
     if record is not None and write_if_changed(path, to_json(record)):
-        return f"{printable_path(path)} is of this version's form"
-    return ""
+        return f"{printable_path(path)} was converted"
+    return None
 
 
-def _convert_registry(path: Path, context: GovContext) -> NodeRegistry:
-    """Return the register in a file of any version: a node without `path` or `group` gets what they mean."""
+def _convert_registry(path: Path, custom_nodes: Path) -> NodeRegistry:
+    """Return the node registry in a file of any version; a node without `path` or `group` gets the default ones."""
     if not path.exists():
         return NodeRegistry()
     try:
-        read = orjson.loads(read_regular(path, max_bytes=_MAX_PLUGINS_BYTES))
-        listed = read.get("plugins", {})
-        entries = listed.values() if isinstance(listed, dict) else listed
-        nodes = [_convert_node(entry, context) for entry in entries]
-        return msgspec.convert({"plugins": {node["id"]: node for node in nodes}}, NodeRegistry)
+        stored = orjson.loads(read_regular(path, max_bytes=_MAX_PLUGINS_BYTES))
+        entries = stored.get("plugins", {})
+        if isinstance(entries, dict):
+            entries = entries.values()
+        nodes = {}
+        for entry in entries:
+            node = _convert_node(entry, custom_nodes)
+            nodes[node["id"]] = node
+        return msgspec.convert({"plugins": nodes}, NodeRegistry)
     except (AttributeError, KeyError, TypeError, ValueError, msgspec.ValidationError) as error:
         raise Failure(
             "gov-truth-damaged",
@@ -111,11 +132,15 @@ def _convert_registry(path: Path, context: GovContext) -> NodeRegistry:
         ) from error
 
 
-def _convert_node(entry: dict[str, Any], context: GovContext) -> dict[str, Any]:
+def _convert_node(entry: dict[str, Any], custom_nodes: Path) -> dict[str, Any]:
     node_id = str(entry["id"])
-    path = str(context.custom_nodes / str(entry.get("install_relpath") or node_id))
-    return {"git_url": "", "ref": "", "path": path, "group": node_group(node_id), **_drop_nulls(entry), "id": node_id}
-
-
-def _drop_nulls(entry: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in entry.items() if value is not None}
+    defaults = {
+        "git_url": "",
+        "ref": "",
+        # The first `gov` stored a path relative to custom_nodes under this key.
+        "path": str(custom_nodes / str(entry.get("install_relpath") or node_id)),
+        "group": node_group(node_id),
+    }
+    # The first `gov` wrote null for missing values; their defaults apply.
+    stored = {key: value for key, value in entry.items() if value is not None}
+    return {**defaults, **stored, "id": node_id}

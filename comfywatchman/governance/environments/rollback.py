@@ -1,4 +1,4 @@
-"""Going back: to a snapshot, or to before one operation."""
+"""`gov rollback` and `gov undo`: restore a snapshot, or the state before one operation."""
 
 from __future__ import annotations
 
@@ -20,31 +20,31 @@ from comfywatchman.governance.uv.client import UvResult
 
 
 def rollback(context: GovContext, snapshot_id: str) -> Operation:
-    """Make the truth files and the environment those of a snapshot; no network while its environment is kept.
+    """Restore the truth files and the environment of a snapshot; no network is needed while its environment exists.
 
     The code of custom nodes stays as it is.
 
     Raises:
-        Failure: `gov-snapshot-unknown` or `gov-snapshot-damaged`; or the environment, which had been pruned, could not
-            be built again: `gov-environment-failed`, `gov-smoke-failed`. Production is as it was.
+        Failure: `gov-snapshot-unknown` or `gov-snapshot-damaged`; `gov-environment-failed` or `gov-smoke-failed` when
+            its environment was pruned and could not be rebuilt. Production is unchanged then.
     """
     contents = snapshot.read_contents(context.layout, snapshot_id)
     return _restore(context, snapshot_id, contents, kind="rollback", ref=snapshot_id)
 
 
 def undo(context: GovContext, op_id: str) -> Operation:
-    """Go back to before an operation, if the truth files are still as it left them.
+    """Restore the state before an operation, if the truth files did not change since.
 
     Raises:
-        Failure: `gov-operation-unknown`, `gov-undo-refused`, or as `rollback`. Production is as it was.
+        Failure: `gov-operation-unknown`, `gov-undo-refused`, or as `rollback`. Production is unchanged then.
     """
     operation = read_operation(context.layout, op_id)
     if operation.status == "undone":
         raise _undo_refused(op_id, "it was undone already")
     if operation.pre_snapshot is None:
         raise _undo_refused(op_id, "there was nothing before it")
-    here = snapshot.hash_contents(snapshot.read_root_files(context.layout))
-    changed = sorted(name for name, change in operation.files.items() if here.get(name) != change.post_sha256)
+    current = snapshot.hash_contents(snapshot.read_root_files(context.layout))
+    changed = sorted(name for name, change in operation.files.items() if current.get(name) != change.post_sha256)
     if changed:
         raise _undo_refused(op_id, f"{', '.join(changed)} changed after it")
     contents = snapshot.read_contents(context.layout, operation.pre_snapshot)
@@ -57,18 +57,24 @@ def read_operation(layout: GovLayout, op_id: str) -> Operation:
     Raises:
         Failure: `gov-operation-unknown`.
     """
-    found = None
+    operation = None
+    # An id from the command line could otherwise lead out of the folder.
     if OPERATION_ID.fullmatch(op_id):
-        found = read_state(layout.operations / f"{op_id}.json", Operation, only_look=True)
-    if not isinstance(found, Operation):
+        operation = read_state(layout.operations / f"{op_id}.json", Operation, only_look=True)
+    if not isinstance(operation, Operation):
         raise Failure("gov-operation-unknown", f"There is no operation {op_id!r}.", hint="See: gov op list")
-    return found
+    return operation
 
 
 def read_operations(layout: GovLayout) -> tuple[Operation, ...]:
-    """Return the operations that can be read, oldest first."""
-    found = (read_state(path, Operation, only_look=True) for path in sorted(layout.operations.glob("*.json")))
-    return tuple(sorted((one for one in found if isinstance(one, Operation)), key=lambda one: one.op_id))
+    """Return all readable operations, oldest first."""
+    operations = []
+    for path in layout.operations.glob("*.json"):
+        operation = read_state(path, Operation, only_look=True)
+        if isinstance(operation, Operation):
+            operations.append(operation)
+    operations.sort(key=lambda operation: operation.op_id)
+    return tuple(operations)
 
 
 def _restore(
@@ -80,20 +86,22 @@ def _restore(
     ref: str,
     undone: str | None = None,
 ) -> Operation:
-    layout = context.layout
-    started_at = format_utc(context.clock.now())
-    with staging.open_staging(context.layout, contents=contents) as work:
-        key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"]) or _rebuild(context, work, snapshot_id)
-        pre = snapshot.create(
-            layout, context.clock, reason=f"{kind}_pre", ref=ref, generation=generation.current_key(layout)
-        )
+    layout, clock = context.layout, context.clock
+    started_at = format_utc(clock.now())
+    with staging.open_staging(layout, contents=contents) as work:
+        key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"])
+        if key is None:
+            key = _rebuild(context, work, snapshot_id)
+        current = generation.current_key(layout)
+        pre_snapshot = snapshot.create(layout, clock, reason=f"{kind}_pre", ref=ref, generation=current)
         journal = commit.prepare(
-            context.layout, context.clock, work, kind=kind, ref=ref, key=key, pre_snapshot=pre.id, started_at=started_at
+            layout, clock, work, kind=kind, ref=ref, key=key, pre_snapshot=pre_snapshot.id, started_at=started_at
         )
         return commit.publish(context, msgspec.structs.replace(journal, undone=undone))
 
 
 def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> str | None:
+    """Return the key of a snapshot's environment if it exists, matches the lock and is unmodified."""
     mark = generation.read_mark(layout, snapshot.read(layout, snapshot_id).generation)
     if mark is None or mark.lock_sha256 != hashlib.sha256(lock).hexdigest():
         return None
@@ -101,15 +109,15 @@ def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> s
 
 
 def _rebuild(context: GovContext, work: StagingDir, snapshot_id: str) -> str:
-    built = generation.build(context, work.folder)
-    if isinstance(built, UvResult):
+    mark = generation.build(context, work.folder)
+    if isinstance(mark, UvResult):
         raise Failure(
             "gov-environment-failed",
-            f"The environment of snapshot {snapshot_id} is not kept and could not be built again: "
-            f"{built.errors.strip() or built.output.strip()}",
-            hint="Production is as it was. Check the network, or choose a newer snapshot: gov snapshot list.",
+            f"The environment of snapshot {snapshot_id} was pruned and could not be rebuilt: "
+            f"{mark.errors.strip() or mark.output.strip()}",
+            hint="Production is unchanged. Check the network, or choose a newer snapshot: gov snapshot list.",
         )
-    return built.key
+    return mark.key
 
 
 def _undo_refused(op_id: str, reason: str) -> Failure:

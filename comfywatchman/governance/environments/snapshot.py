@@ -1,4 +1,4 @@
-"""Snapshots: kept states of the truth files, each with hashes so that a damaged one is seen before it is used."""
+"""Snapshots: copies of the truth files with their hashes, so that a damaged one is detected before it is used."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def hash_contents(contents: Mapping[str, bytes]) -> dict[str, str]:
 
 
 def create(layout: GovLayout, clock: Clock, *, reason: str, ref: str, generation: str | None) -> SnapshotMeta:
-    """Keep the present truth files under a new name, and list it.
+    """Take a snapshot of the current truth files, and list it.
 
     Args:
         layout: The governed root.
-        clock: The clocks of this machine.
-        reason: Why, such as `promote_pre`.
-        ref: What it is taken for.
-        generation: The environment in production.
+        clock: The clock.
+        reason: The reason, such as `promote_pre`.
+        ref: The transaction, node or snapshot that it is taken for.
+        generation: The key of the production environment.
 
     Raises:
         Failure: `state-unwritable` or `file-unreadable`; nothing is listed then.
@@ -89,56 +89,50 @@ def create(layout: GovLayout, clock: Clock, *, reason: str, ref: str, generation
 
 
 def write(layout: GovLayout, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> None:
-    """Write a snapshot and list it; one that is there already stays as it is.
+    """Write a snapshot and list it; an existing one is left unchanged.
 
     Raises:
         Failure: `state-unwritable`.
     """
     folder = layout.snapshots / meta.id
     if not (folder / _META).is_file():
-        unfinished = layout.snapshots / f"{_UNFINISHED}-{meta.id}"
-        for name, content in contents.items():
-            write_atomic(unfinished / name, content)
-        # A folder with meta.json is complete; until its rename nothing looks into it.
-        write_atomic(unfinished / _META, to_json(meta))
-        try:
-            failpoint("gov.snapshot_before_rename")
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.replace(folder)
-            fsync_folder(layout.snapshots)
-        except OSError as error:
-            raise unwritable_failure(folder, error) from error
+        _write_folder(layout, folder, meta, contents)
     failpoint("gov.snapshot_before_index")
-    if meta.id not in {one.id for one in _read_index(layout)}:
-        _write_index(layout, (*(one for one in read_all(layout) if one.id != meta.id), meta))
+    if all(snapshot.id != meta.id for snapshot in _read_index(layout)):
+        # Without an index the folders are listed, and the new one is among them already.
+        others = [snapshot for snapshot in read_all(layout) if snapshot.id != meta.id]
+        _write_index(layout, (*others, meta))
 
 
 def read_all(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
-    """Return the kept snapshots, oldest first; from their folders when the list is lost or damaged."""
+    """Return the snapshots, oldest first; found from their folders when the index is lost or damaged."""
     return _read_index(layout) or _read_folders(layout)
 
 
 def read(layout: GovLayout, snapshot_id: str) -> SnapshotMeta:
-    """Return one snapshot's facts.
+    """Return the metadata of one snapshot.
 
     Raises:
         Failure: `gov-snapshot-unknown` or `gov-snapshot-damaged`.
     """
     folder = layout.snapshots / snapshot_id
+    # An id from the command line could otherwise lead out of the folder.
     if not SNAPSHOT_ID.fullmatch(snapshot_id) or not folder.is_dir():
         raise Failure(
             "gov-snapshot-unknown",
             f"There is no snapshot {snapshot_id!r}.",
-            hint="`gov snapshot list` shows those that are kept.",
+            hint="`gov snapshot list` lists the snapshots.",
         )
     meta = read_state(folder / _META, SnapshotMeta, only_look=True)
-    if not isinstance(meta, SnapshotMeta):
-        raise _snapshot_damaged(snapshot_id, meta.reason if isinstance(meta, CorruptFile) else "its meta.json is gone")
+    if meta is None:
+        raise _snapshot_damaged(snapshot_id, "its meta.json is missing")
+    if isinstance(meta, CorruptFile):
+        raise _snapshot_damaged(snapshot_id, meta.reason)
     return meta
 
 
 def read_contents(layout: GovLayout, snapshot_id: str) -> dict[str, bytes]:
-    """Return a snapshot's truth files, each with the hash that was recorded when it was taken.
+    """Return the truth files of a snapshot, each checked against its recorded hash.
 
     Raises:
         Failure: `gov-snapshot-unknown` or `gov-snapshot-damaged`.
@@ -148,57 +142,77 @@ def read_contents(layout: GovLayout, snapshot_id: str) -> dict[str, bytes]:
         contents = read_truth_files(layout.snapshots / snapshot_id)
     except Failure as failure:
         raise _snapshot_damaged(snapshot_id, failure.message) from failure
-    found = hash_contents(contents)
-    if changed := sorted(name for name in TRUTH_FILES if found.get(name) != meta.sha256.get(name)):
+    hashes = hash_contents(contents)
+    changed = sorted(name for name in TRUTH_FILES if hashes.get(name) != meta.sha256.get(name))
+    if changed:
         raise _snapshot_damaged(snapshot_id, f"{', '.join(changed)} changed since it was taken")
-    if missing := sorted(set(TRUTH_FILES) - found.keys()):
+    # A snapshot of an incomplete root matches its hashes, but would not restore a working one.
+    missing = sorted(set(TRUTH_FILES) - hashes.keys())
+    if missing:
         raise _snapshot_damaged(snapshot_id, f"it has no {', '.join(missing)}")
     return contents
 
 
 def prune(layout: GovLayout, *, retention: int) -> tuple[str, ...]:
-    """Drop the oldest snapshots but the newest few, and return the names of those dropped.
+    """Delete all but the newest snapshots, and return the ids of the deleted ones.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    listed = read_all(layout)
-    dropped = tuple(one.id for one in listed[:-retention])
-    if dropped:
-        _write_index(layout, listed[-retention:])
+    snapshots = read_all(layout)
+    deleted = tuple(snapshot.id for snapshot in snapshots[:-retention])
+    if deleted:
+        # The index first: a kill in between leaves unlisted folders, which are deleted later, not listed ghosts.
+        _write_index(layout, snapshots[-retention:])
         failpoint("gov.prune_after_index")
-    for name in dropped:
-        shutil.rmtree(layout.snapshots / name, ignore_errors=True)
-    return dropped
+    for snapshot_id in deleted:
+        shutil.rmtree(layout.snapshots / snapshot_id, ignore_errors=True)
+    return deleted
 
 
 def repair_index(layout: GovLayout) -> None:
-    """Bring list and folders together after a kill: what is not listed goes, what is listed and gone is not listed.
+    """Make index and folders agree after a kill: unlisted folders are deleted, entries without a folder dropped.
 
-    A folder that is not listed was being pruned, or was taken before a change that never came.
+    An unlisted folder was being pruned, or belongs to a change that was never committed.
 
     Raises:
         Failure: `state-unwritable`.
     """
     for folder in layout.snapshots.glob(f"{_UNFINISHED}-*"):
         shutil.rmtree(folder, ignore_errors=True)
-    listed = read_all(layout)
-    here = {folder.name for folder in _list_folders(layout)}
-    standing = tuple(one for one in listed if one.id in here)
-    if standing != _read_index(layout):
-        _write_index(layout, standing)
-    for name in here - {one.id for one in standing}:
+    folders = {folder.name for folder in _list_folders(layout)}
+    existing = tuple(snapshot for snapshot in read_all(layout) if snapshot.id in folders)
+    if existing != _read_index(layout):
+        _write_index(layout, existing)
+    for name in folders - {snapshot.id for snapshot in existing}:
         shutil.rmtree(layout.snapshots / name, ignore_errors=True)
+
+
+def _write_folder(layout: GovLayout, folder: Path, meta: SnapshotMeta, contents: Mapping[str, bytes]) -> None:
+    unfinished = layout.snapshots / f"{_UNFINISHED}-{meta.id}"
+    for name, content in contents.items():
+        write_atomic(unfinished / name, content)
+    # A folder with meta.json is complete; nothing reads it before the rename.
+    write_atomic(unfinished / _META, to_json(meta))
+    try:
+        failpoint("gov.snapshot_before_rename")
+        shutil.rmtree(folder, ignore_errors=True)
+        unfinished.replace(folder)
+        fsync_folder(layout.snapshots)
+    except OSError as error:
+        raise unwritable_failure(folder, error) from error
 
 
 def _read_index(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
     index = read_state(layout.snapshots_index, SnapshotsIndex, only_look=True)
-    listed = index.snapshots if isinstance(index, SnapshotsIndex) else ()
-    return tuple(one for one in listed if SNAPSHOT_ID.fullmatch(one.id))
+    if not isinstance(index, SnapshotsIndex):
+        return ()
+    # Ids become paths of folders that are deleted: never trust them as they stand in a file.
+    return tuple(snapshot for snapshot in index.snapshots if SNAPSHOT_ID.fullmatch(snapshot.id))
 
 
-def _write_index(layout: GovLayout, metas: tuple[SnapshotMeta, ...]) -> None:
-    write_if_changed(layout.snapshots_index, to_json(SnapshotsIndex(snapshots=metas)))
+def _write_index(layout: GovLayout, snapshots: tuple[SnapshotMeta, ...]) -> None:
+    write_if_changed(layout.snapshots_index, to_json(SnapshotsIndex(snapshots=snapshots)))
 
 
 def _list_folders(layout: GovLayout) -> list[Path]:
@@ -208,10 +222,13 @@ def _list_folders(layout: GovLayout) -> list[Path]:
 
 
 def _read_folders(layout: GovLayout) -> tuple[SnapshotMeta, ...]:
-    metas = (read_state(folder / _META, SnapshotMeta, only_look=True) for folder in _list_folders(layout))
-    return tuple(
-        sorted((one for one in metas if isinstance(one, SnapshotMeta)), key=lambda one: (one.created_at, one.id))
-    )
+    snapshots = []
+    for folder in _list_folders(layout):
+        meta = read_state(folder / _META, SnapshotMeta, only_look=True)
+        if isinstance(meta, SnapshotMeta):
+            snapshots.append(meta)
+    snapshots.sort(key=lambda snapshot: (snapshot.created_at, snapshot.id))
+    return tuple(snapshots)
 
 
 def _snapshot_damaged(snapshot_id: str, reason: str) -> Failure:

@@ -1,4 +1,4 @@
-"""Private copies of the truth files, edited and resolved aside; production sees them only after a commit."""
+"""Staging: private copies of the truth files that are edited and locked. Production changes only with a commit."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, read_regular, read_state, to_json, unwritable_failure, write_atomic
@@ -22,9 +23,8 @@ from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import NodeRegistry
 from comfywatchman.governance.uv.client import Uv, UvResult
 
-_PROJECT = "pyproject.toml"
-_LOCK = "uv.lock"
-_PLUGINS = "plugins.json"
+_PROJECT: Final = "pyproject.toml"
+_PLUGINS: Final = "plugins.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class StagingDir:
             ) from error
 
     def edit_project(self, edit: Callable[[str], str]) -> None:
-        """Replace the copy of pyproject.toml by what an edit of `truth` makes of it."""
+        """Replace the copy of pyproject.toml by the result of an edit, such as one of `truth`."""
         self.write_project(edit(self.read_project()))
 
     def write_project(self, text: str) -> None:
@@ -68,9 +68,9 @@ class StagingDir:
         """
         return read_registry_file(self.folder / _PLUGINS)
 
-    def write_registry(self, plugins: NodeRegistry) -> None:
+    def write_registry(self, registry: NodeRegistry) -> None:
         """Replace the copy of plugins.json."""
-        write_atomic(self.folder / _PLUGINS, to_json(plugins))
+        write_atomic(self.folder / _PLUGINS, to_json(registry))
 
     def lock(self, uv: Uv, python: Path, *, pins: Sequence[str] = ()) -> UvResult:
         """Resolve the copy of pyproject.toml into the copy of uv.lock.
@@ -78,18 +78,21 @@ class StagingDir:
         Args:
             uv: The uv client of the governed root.
             python: The interpreter to resolve for.
-            pins: Versions that were tested, `package==version`: a first pass is held to them, and the second, without
-                them, keeps what the first chose. pyproject.toml comes back to the same bytes.
+            pins: Tested versions to prefer, `package==version`; pyproject.toml is the same afterwards.
         """
         if not pins:
             return uv.lock(self.folder, python=python)
+        # uv keeps the versions of an existing lock: the first pass is held to the pins by constraints, and the second
+        # one keeps its choice although the constraints are gone.
         text = self.read_project()
         self.write_project(truth.add_constraints(text, pins))
         try:
-            ended = uv.lock(self.folder, python=python)
+            constrained = uv.lock(self.folder, python=python)
         finally:
             self.write_project(text)
-        return uv.lock(self.folder, python=python) if ended.is_success else ended
+        if not constrained.is_success:
+            return constrained
+        return uv.lock(self.folder, python=python)
 
     def contents(self) -> dict[str, bytes]:
         """Return the bytes of the copies, by name."""
@@ -102,11 +105,11 @@ class StagingDir:
 
 @contextmanager
 def open_staging(layout: GovLayout, *, contents: Mapping[str, bytes] | None = None) -> Iterator[StagingDir]:
-    """Make a workshop with copies of the truth files; it goes at the end unless a commit that was cut off needs it.
+    """Create a staging folder with copies of the truth files, and delete it at the end.
 
     Args:
         layout: The governed root; its lock must be held.
-        contents: Use these in place of the root's truth files, such as those of a snapshot.
+        contents: Files to start from instead of the root's, such as those of a snapshot.
 
     Raises:
         Failure: `state-unwritable`.
@@ -117,8 +120,34 @@ def open_staging(layout: GovLayout, *, contents: Mapping[str, bytes] | None = No
         _write_files(folder, files)
         yield StagingDir(folder)
     finally:
+        # An interrupted commit still needs the files: recovery finishes it from them.
         if not layout.journal.exists():
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def read_registry(layout: GovLayout) -> NodeRegistry:
+    """Return the registered nodes of a governed root; an empty registry when there is none yet.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    return read_registry_file(layout.plugins)
+
+
+def read_registry_file(path: Path) -> NodeRegistry:
+    """Return the node registry in a file; an empty one when the file does not exist.
+
+    Raises:
+        Failure: `gov-truth-damaged`.
+    """
+    registry = read_state(path, NodeRegistry, only_look=True)
+    if isinstance(registry, CorruptFile):
+        raise Failure(
+            "gov-truth-damaged",
+            f"plugins.json of the governed root cannot be used: {registry.reason}.",
+            hint="Correct the file, or go back to a snapshot: gov snapshot list.",
+        )
+    return registry or NodeRegistry()
 
 
 def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -128,28 +157,3 @@ def _write_files(folder: Path, files: Mapping[str, bytes]) -> None:
         raise unwritable_failure(folder, error) from error
     for name, content in files.items():
         write_atomic(folder / name, content)
-
-
-def read_registry(layout: GovLayout) -> NodeRegistry:
-    """Return the registered nodes of a root; none when there is no registry yet.
-
-    Raises:
-        Failure: `gov-truth-damaged`.
-    """
-    return read_registry_file(layout.plugins)
-
-
-def read_registry_file(path: Path) -> NodeRegistry:
-    """Return the registry in a file.
-
-    Raises:
-        Failure: `gov-truth-damaged`.
-    """
-    plugins = read_state(path, NodeRegistry, only_look=True)
-    if isinstance(plugins, CorruptFile):
-        raise Failure(
-            "gov-truth-damaged",
-            f"plugins.json of the governed root cannot be used: {plugins.reason}.",
-            hint="Correct the file, or go back to a snapshot: gov snapshot list.",
-        )
-    return plugins or NodeRegistry()

@@ -12,6 +12,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
 
 LinkMode = Literal["clone", "hardlink", "copy"]
+ConfiguredLinkMode = Literal["auto", "clone", "hardlink", "copy"]
 CORE_PACKAGES: Final = (
     *("torch", "torchvision", "torchaudio", "torchsde", "xformers", "triton", "numpy", "onnxruntime"),
     *("onnxruntime-gpu", "transformers", "tokenizers", "safetensors", "nvidia-*", "comfyui-*"),
@@ -44,7 +45,7 @@ class RuntimeTable(_GovTable, frozen=True):
     """
 
     python: str = ""
-    link_mode: Literal["auto", "clone", "hardlink", "copy"] = "auto"
+    link_mode: ConfiguredLinkMode = "auto"
     keep_generations: _Count = 5
 
 

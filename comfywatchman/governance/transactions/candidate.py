@@ -178,7 +178,7 @@ def evict_modified(ground: GovContext, environment: Path, report: integrity.Inte
     """
     shared = [name for name in report.modified_packages if _has_shared_changes(environment, name)]
     if shared:
-        ground.uv.forget(shared)
+        ground.uv.clean_cache(shared)
     key = generation.current_key(ground.layout)
     if key is None:
         return ()

@@ -173,7 +173,7 @@ class Uv:
         lines = (line.strip() for line in f"{ended.output}\n{ended.errors}".splitlines())
         return () if ended.is_success else tuple(line for line in lines if line.startswith("The package"))
 
-    def forget(self, packages: Sequence[str]) -> UvResult:
+    def clean_cache(self, packages: Sequence[str]) -> UvResult:
         """Drop packages from uv's cache, so that the next environment gets them anew from their source."""
         return self._call(["cache", "clean", "--", *packages], timeout_seconds=_LOCK_SECONDS)
 

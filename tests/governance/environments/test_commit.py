@@ -69,7 +69,7 @@ def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, po
 def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) -> None:
     assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
     with site.opened() as context:
-        assert context.note == "A promote of a that was cut off was finished."
+        assert context.note == "An interrupted promote of a was finished."
     assert_consistent(site)
     assert site.run_in_production("import oldlet, numlet; print(numlet.__version__)") == "1.0"
 
@@ -170,7 +170,7 @@ def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
         # The journal itself is the first file that publishing renames.
         turn = failpoints._hit_counts[point] + (2 if point.startswith("files") else 1)
         patch.setattr(failpoints, "_parse_armed", lambda: {point: (turn, "raise:ENOSPC")})
-        with pytest.raises(Failure, match="decided but not finished") as caught:
+        with pytest.raises(Failure, match="committed but not finished") as caught:
             commit.publish(context, journal)
     assert caught.value.code == "gov-commit-unfinished"
     with site.opened() as context:
@@ -182,7 +182,7 @@ def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
 def test_who_only_looks_finishes_what_was_cut_off(site: Site) -> None:
     with half_done(site):
         context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    assert context.note == "A promote of a that was cut off was finished."
+    assert context.note == "An interrupted promote of a was finished."
     assert context.lock_descriptor is None
     assert_consistent(site)
 
@@ -192,7 +192,7 @@ def test_who_only_looks_while_another_works_is_told(site: Site) -> None:
         site.layout.journal.write_bytes(orjson.dumps(msgspec.to_builtins(journal)))
         context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
         site.layout.journal.unlink()
-    assert context.note.startswith("A change is under way")
+    assert context.note.startswith("A change is in progress")
 
 
 def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
@@ -201,7 +201,7 @@ def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
     assert snapshot.read_root_files(site.layout) != before
     shutil.rmtree(site.layout.work)
     with site.opened() as context:
-        assert context.note.endswith("it was taken back.")
+        assert context.note.endswith("it was reverted.")
     assert snapshot.read_root_files(site.layout) == before
     assert site.run_in_production("import corelet; print('well')") == "well"
 

@@ -51,7 +51,7 @@ def run(candidate: Path, code: str) -> str:
 
 
 @pytest.mark.parametrize("how", WRITES)
-def test_what_is_written_in_a_candidate_stays_in_the_candidate(linked: tuple[Path, Path], how: str) -> None:
+def test_writes_in_a_candidate_do_not_reach_production(linked: tuple[Path, Path], how: str) -> None:
     production, candidate = linked
     before = module(production).read_bytes()
     link_again(production, candidate)
@@ -69,16 +69,18 @@ def test_reading_copies_nothing(linked: tuple[Path, Path]) -> None:
     assert module(candidate).stat().st_ino == module(production).stat().st_ino
 
 
-def test_files_elsewhere_and_oddities_are_left_alone(linked: tuple[Path, Path], tmp_path: Path) -> None:
+def test_files_outside_the_environment_are_written_in_place(linked: tuple[Path, Path], tmp_path: Path) -> None:
     _, candidate = linked
-    shared, other = tmp_path / "a", tmp_path / "b"
-    shared.write_text("x")
-    other.hardlink_to(shared)
-    run(candidate, f"open({str(shared)!r}, 'a').write('y'); open(1, 'w', closefd=False).write('')")
-    assert other.read_text() == "xy"
+    # The second folder stands beside the environment, as other candidates do.
+    for folder in (tmp_path, candidate.parent):
+        shared, other = folder / "a", folder / "b"
+        shared.write_text("x")
+        other.hardlink_to(shared)
+        run(candidate, f"open({str(shared)!r}, 'a').write('y'); open(1, 'w', closefd=False).write('')")
+        assert other.read_text() == "xy"
 
 
-def test_the_hook_is_known_and_one_that_was_changed_is_a_stranger(linked: tuple[Path, Path]) -> None:
+def test_changed_hook_is_not_recognised(linked: tuple[Path, Path]) -> None:
     _, candidate = linked
     link_again(linked[0], candidate)
     hook = next(candidate.glob("lib/python*/site-packages/*.pth"))
@@ -93,7 +95,7 @@ def test_the_hook_is_known_and_one_that_was_changed_is_a_stranger(linked: tuple[
     assert not is_own_hook(hook.with_name("other.pth"))
 
 
-def test_a_hook_without_its_module_is_a_stranger(tmp_path: Path) -> None:
+def test_hook_without_its_module_is_not_recognised(tmp_path: Path) -> None:
     place = tmp_path / "lib" / "python3.11" / "site-packages"
     place.mkdir(parents=True)
     install_hook(tmp_path)

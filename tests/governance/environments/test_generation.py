@@ -166,19 +166,22 @@ def snapshots(*keys: str | None) -> list[SnapshotMeta]:
 
 @pytest.mark.slow
 def test_prune_keeps_production_used_and_newest(site: Site) -> None:
-    site.configure(runtime={"keep_generations": 2})
     production = generation.current_key(site.layout)
     keys = [build(site, *lines).key for lines in (["oldlet"], ["newlet"], ["plainlet"], ["deeplet"])]
     with (
         subprocess.Popen([site.layout.generations / keys[0] / "bin" / "python", "-c", "input()"], stdin=-1) as user,
-        site.opened() as context,
+        site.opened(),
     ):
-        gone = generation.prune(context, snapshots(keys[1], keys[2], None, keys[3], keys[3]))
+        gone = generation.prune(
+            site.layout,
+            snapshots(keys[1], keys[2], None, keys[3], keys[3]),
+            keep=2,
+        )
         user.communicate(b"\n")
     assert gone == (keys[1],)
     assert set(built(site)) == {production, keys[0], keys[2], keys[3]}
-    with site.opened() as context:
-        assert generation.prune(context, snapshots(keys[3]), spare=[keys[2]]) == (keys[0],)
+    with site.opened():
+        assert generation.prune(site.layout, snapshots(keys[3]), keep=1, spare=[keys[2]]) == (keys[0],)
 
 
 def test_sweeping_takes_unfinished_builds_only(site: Site) -> None:
@@ -218,7 +221,7 @@ def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 7\n")
     broken.chmod(0o755)
-    for path, said in ((broken, "status 7"), (tmp_path / "nothing", "does not answer")):
+    for path, said in ((broken, "status 7"), (tmp_path / "nothing", "does not run")):
         with pytest.raises(Failure, match=said) as caught:
             generation.read_python_version(path)
         assert caught.value.code == "gov-python-missing"

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -88,8 +87,8 @@ def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = read_settings(site.layout.config)
     with site.opened("init") as context:
-        environment_init.store_comfyui_dir(context)
-        environment_init.store_comfyui_dir(replace(context, comfyui=tmp_path / "other"))
+        environment_init.store_comfyui_dir(context.layout.config, context.comfyui)
+        environment_init.store_comfyui_dir(context.layout.config, tmp_path / "other")
     after = read_settings(site.layout.config)
     assert after.paths.comfyui_dir == str(site.comfyui)
     assert replace_paths(after) == replace_paths(before)
@@ -175,7 +174,7 @@ def test_a_line_that_is_no_requirement_is_told(tmp_path: Path) -> None:
 def test_a_lost_truth_file_is_not_replaced_by_one_that_knows_no_nodes(tmp_path: Path, name: str) -> None:
     site = build_site(tmp_path)
     site.layout.truth_file(name).unlink()
-    with pytest.raises(Failure, match=r"gone.*gov rollback") as caught:
+    with pytest.raises(Failure, match=r"missing.*gov rollback") as caught:
         init(site)
     assert caught.value.code == "gov-truth-damaged"
     assert not site.layout.truth_file(name).exists()

@@ -47,7 +47,7 @@ def test_missing_toplevel_names_only_recorded_modules(tmp_path: Path) -> None:
 
 def test_an_environment_as_it_was_installed_is_verified(environment: Path) -> None:
     assert integrity.verify(environment, HERE) == integrity.IntegrityReport("verified")
-    assert integrity.verify(environment, None).in_words() == "nothing changed"
+    assert integrity.verify(environment, None).describe() == "nothing changed"
 
 
 def test_a_changed_file_is_seen_and_named(environment: Path) -> None:
@@ -57,7 +57,7 @@ def test_a_changed_file_is_seen_and_named(environment: Path) -> None:
     assert report.status == "modified"
     assert report.modified_files == ("lib/python3.11/site-packages/corelet/__init__.py",)
     assert report.modified_packages == ("corelet",)
-    assert "corelet/__init__.py" in report.in_words()
+    assert "corelet/__init__.py" in report.describe()
 
 
 def test_a_changed_program_is_seen(environment: Path) -> None:
@@ -120,4 +120,4 @@ def test_reading_only_what_was_written_since_sees_new_writes_and_missing_files(e
 
 def test_many_names_are_shortened(environment: Path) -> None:
     expected = [InstalledPackage(f"p{number}", "1") for number in range(9)]
-    assert integrity.verify(environment, [*HERE, *expected]).in_words().endswith("p4==1 and 4 more")
+    assert integrity.verify(environment, [*HERE, *expected]).describe().endswith("p4==1 and 4 more")

@@ -70,8 +70,8 @@ def test_records_get_the_keys_that_they_lack_and_damaged_ones_are_named(site: Si
     )
     (folder / "20250101T000000Z-00000002.json").write_text("{")
     first, second = migrated(site)
-    assert "00000001.json is of this version's form" in first
-    assert "00000002.json stays as it is" in second
+    assert "00000001.json was converted" in first
+    assert "00000002.json was left unchanged" in second
     assert isinstance(read_state(folder / "20250101T000000Z-00000001.json", Transaction), Transaction)
     assert (folder / "20250101T000000Z-00000002.json").read_text() == "{"
 

@@ -92,7 +92,7 @@ def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(s
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
     site.wheels.mkdir()
-    with site.opened() as context, pytest.raises(Failure, match="could not be built again") as caught:
+    with site.opened() as context, pytest.raises(Failure, match="could not be rebuilt") as caught:
         rollback(context, first(site))
     assert caught.value.code == "gov-environment-failed"
     assert state(site) == before
