@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.config import read_default_text
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import print_json, print_table
-from comfywatchman.cli.session import Session
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
-@click.option("--defaults", is_flag=True, help="Print the documented default configuration instead.")
+@json_option
+@click.option("--defaults", is_flag=True, help="Print the documented default configuration.")
 @click.pass_obj
 def config(session: Session, as_json: bool, defaults: bool) -> None:
-    """Show every configuration key, its effective value and where it came from; secrets are masked."""
+    """Show every configuration key with its effective value and origin; secrets are masked."""
     if defaults:
         click.echo(read_default_text(), nl=False)
         return
@@ -34,8 +35,11 @@ def _format_value(value: object) -> str:
         return str(value).lower()
     if isinstance(value, (list, tuple)):
         return ", ".join(_format_item(item) for item in value) or "(none)"
-    return str(value) if value != "" else "(empty)"
+    return str(value) or "(empty)"
 
 
 def _format_item(item: object) -> str:
-    return f"{item['label']}={item['path']}" if isinstance(item, dict) else str(item)
+    # A workflow root
+    if isinstance(item, dict):
+        return f"{item['label']}={item['path']}"
+    return str(item)

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import click
 import msgspec
 
+from comfywatchman.app.environment import environment_checks, tried_loaders
+from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
-from comfywatchman.cli.environment import environment_checks, tried_loaders
 from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
-from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import print_plan, print_report
 from comfywatchman.comfyui.install.install import Installation, find_installation
 from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED
@@ -42,13 +42,13 @@ PHASE_TEXTS = {
 
 @dataclass(frozen=True, slots=True)
 class CycleOptions:
-    """How one cycle is run and shown.
+    """The options of `--run-cycle`.
 
     Attributes:
-        as_json: Print facts as JSON.
+        as_json: Print the result as JSON.
         as_note: Print one line for the scheduler.
-        trigger: What it is recorded as.
-        auto_download: Fetch what is found and proved, whatever the configuration says.
+        trigger: Trigger to record in the history.
+        auto_download: Download models that are found and verified, whatever the configuration says.
     """
 
     as_json: bool
@@ -57,15 +57,15 @@ class CycleOptions:
     auto_download: bool
 
 
-def run_cycle_command(session: Session, how: CycleOptions) -> int:
-    """Run one guarded cycle and show what came of it; the exit code says whether it ran."""
-    is_quiet = how.as_json or how.as_note
+def run_cycle_command(session: Session, options: CycleOptions) -> int:
+    """Run one cycle, print its result and return the exit code."""
+    is_quiet = options.as_json or options.as_note
     installation, is_sample = _find_or_build_installation(session, quiet=is_quiet)
     with _show_phases(quiet=is_quiet) as progress:
         result = run_cycle(
             CycleRequest(
-                trigger=how.trigger,
-                settings=_effective_settings(session, how),
+                trigger=options.trigger,
+                settings=_effective_settings(session, options),
                 layout=session.layout,
                 installation=installation,
                 roots=session.roots(installation),
@@ -77,49 +77,51 @@ def run_cycle_command(session: Session, how: CycleOptions) -> int:
                 tried_loaders=NOTHING_OBSERVED if is_sample else tried_loaders(session),
             )
         )
-    if how.as_note:
+    if options.as_note:
         note = CycleNote(result.record.id, result.record.skipped_reason, result.record.message)
         click.echo(msgspec.json.encode(note).decode("ascii", "backslashreplace"))
     else:
-        _print_result(session, result, as_json=how.as_json)
+        _print_result(session, result, as_json=options.as_json)
     if result.record.skipped_reason:
         return SKIPPED
     return DONE if result.record.success else FAILED
 
 
-def _effective_settings(session: Session, how: CycleOptions) -> Settings:
+def _effective_settings(session: Session, options: CycleOptions) -> Settings:
     settings = session.settings
-    if not how.auto_download:
+    if not options.auto_download:
         return settings
-    return msgspec.structs.replace(settings, downloads=msgspec.structs.replace(settings.downloads, auto=True))
+    downloads = msgspec.structs.replace(settings.downloads, auto=True)
+    return msgspec.structs.replace(settings, downloads=downloads)
 
 
 def _find_or_build_installation(session: Session, *, quiet: bool) -> tuple[Installation, bool]:
-    found = session.installation()
-    if found is not None:
+    """Return the ComfyUI to watch, and whether it is the sample host because there is none."""
+    installation = session.installation()
+    if installation is not None:
         if not quiet:
-            click.echo(
-                f"ComfyUI{f' {found.version}' if found.version else ''} in {found.root} (named by {found.found_by})."
-            )
-        return found, False
+            name = f"ComfyUI {installation.version}" if installation.version else "ComfyUI"
+            click.echo(f"{name} in {installation.root} (named by {installation.found_by}).")
+        return installation, False
     from comfywatchman.readiness.sample.host import build_sample_host, find_installed_templates
 
     if not quiet:
-        click.echo("No ComfyUI was found, so a sample host is built to show what a report says.")
+        click.echo("No ComfyUI was found, so a sample host is built to show what a report contains.")
         click.echo("Name yours with COMFYUI_ROOT=/path/to/ComfyUI, or as [comfyui] root in config.toml.")
     sample = build_sample_host(session.layout.sample, templates=find_installed_templates())
-    built = find_installation([("the sample host", sample.root)])
-    if built is None:
-        place = session.layout.sample
-        raise Failure("comfyui-not-found", f"The sample host in {place} is not whole.", hint=f"Delete {place}.")
+    sample_installation = find_installation([("the sample host", sample.root)])
+    if sample_installation is None:
+        folder = session.layout.sample
+        raise Failure("comfyui-not-found", f"The sample host in {folder} is incomplete.", hint=f"Delete {folder}.")
     if not quiet:
-        click.echo(f"To try other commands on it: comfywatchman --comfyui {shlex.quote(str(built.root))} scan …")
-    return built, True
+        root = shlex.quote(str(sample_installation.root))
+        click.echo(f"To try other commands on it: comfywatchman --comfyui {root} scan …")
+    return sample_installation, True
 
 
 @contextmanager
 def _show_phases(*, quiet: bool) -> Iterator[Progress]:
-    """Show the phase under way on a terminal; say nothing elsewhere."""
+    """Show the current phase on a terminal; print nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield lambda _phase: None
         return
@@ -130,19 +132,19 @@ def _show_phases(*, quiet: bool) -> Iterator[Progress]:
 
 
 def _print_result(session: Session, result: CycleResult, *, as_json: bool) -> None:
-    record, layout = result.record, session.layout
+    record, report = result.record, result.status
     if as_json:
         print_json(
-            cycle=msgspec.to_builtins(record),
-            summary=msgspec.to_builtins(result.status.summary) if result.status else None,
-            plan=msgspec.to_builtins(result.status.plan) if result.status else None,
-            report=str(layout.status_json),
+            cycle=record,
+            summary=report.summary if report else None,
+            plan=report.plan if report else None,
+            report=str(session.layout.status_json),
         )
         return
     if record.skipped_reason:
         click.echo(f"Skipped ({record.skipped_reason}): {record.message}")
-    elif result.status is not None:
-        print_report(result.status)
-    if result.status is not None:
-        click.echo(f"\nReport: {layout.status_markdown}")
-        print_plan(result.status.plan)
+    elif report is not None:
+        print_report(report)
+    if report is not None:
+        click.echo(f"\nReport: {session.layout.status_markdown}")
+        print_plan(report.plan)

@@ -1,4 +1,4 @@
-"""`comfywatchman download`: fetch what a plan holds, under the names that workflows use."""
+"""`comfywatchman download`: download the models of a plan, under the names that workflows use."""
 
 from __future__ import annotations
 
@@ -9,24 +9,33 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import Settings
+from comfywatchman.base.text import pluralize
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, INTERRUPTED, print_json, print_table
-from comfywatchman.cli.session import Session
-from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, PlanRules, check_item, select_items
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, check_item, select_items
 from comfywatchman.readiness.downloads.queue import DownloadOutcome
 
 if TYPE_CHECKING:
+    from comfywatchman.comfyui.install.folders import ModelFolders
     from comfywatchman.readiness.downloads.explain_no_plan import MissingPlan
+    from comfywatchman.readiness.models.inventory import ModelFile
 
 
 @click.command("download")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
-@click.option("--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Fetch all of this plan.")
-@click.option("--list", "only_list", is_flag=True, help="Show what would be fetched, and fetch nothing.")
-@click.option("--forget", is_flag=True, help="Fetch nothing; take these, or all that is unfinished, off the list.")
-@click.option("--parallel", type=click.IntRange(1, 16), help="How many files at the same time.")
-@click.option("--limit", type=click.FloatRange(min=0), metavar="MIB", help="Most MiB per second, all files together.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@click.option(
+    "--plan", "plan_file", type=click.Path(path_type=Path, dir_okay=False), help="Download all models of this plan."
+)
+@click.option("--list", "only_list", is_flag=True, help="Show what would be downloaded, and download nothing.")
+@click.option("--forget", is_flag=True, help="Download nothing; forget these unfinished downloads (default: all).")
+@click.option("--parallel", type=click.IntRange(1, 16), help="Number of simultaneous downloads.")
+@click.option(
+    "--limit", type=click.FloatRange(min=0), metavar="MIB", help="Limit in MiB per second for all downloads together."
+)
+@json_option
 @click.pass_context
 def download(
     context: click.Context,
@@ -38,74 +47,74 @@ def download(
     limit: float | None,
     as_json: bool,
 ) -> None:
-    """Fetch missing models: all of a plan, some by name, or (without either) what was not finished.
+    """Download missing models: all of a plan, some by name, or the unfinished ones.
 
-    A cycle writes the plans, into output/plans. Files get their names only when size, SHA-256 and header are right;
-    nothing is ever replaced. Ctrl-C keeps what came; the same command goes on there. Ends with 1 when something failed.
+    Each cycle writes a plan into output/plans. A file gets its final name only when size, SHA-256 and header are
+    right; no file is ever replaced. After Ctrl-C the same command continues. Exits with 1 when a download failed.
     """
+    from comfywatchman.comfyui.install.folders import resolve_folders
+    from comfywatchman.readiness.downloads.links import find_local_models
+    from comfywatchman.readiness.downloads.run import build_plan_rules
+
     session: Session = context.obj
     if forget:
         context.exit(_forget(session, names, as_json=as_json))
-    work = _DownloadCall(session, parallel=parallel, limit=limit)
+    settings = _apply_limits(session.settings, parallel=parallel, limit=limit)
+    folders, _failures = resolve_folders(session.require_installation("to download models for"))
+    local_models: dict[str, ModelFile] = {}
+    if settings.downloads.link != "off":
+        local_models = find_local_models(session.layout.database, folders)
     items = _select_items(session, names, plan_file, only_list=only_list)
     if only_list:
-        _print_items([check_item(item, work.rules) for item in items], as_json=as_json)
+        rules = build_plan_rules(settings, folders, {sha256: file.path for sha256, file in local_models.items()})
+        _print_items([check_item(item, rules) for item in items], as_json=as_json)
         context.exit(DONE)
-    outcomes, stopped = work.fetch(items, as_json=as_json)
+    outcomes, is_stopped = _run_downloads(session, items, settings, folders, local_models, as_json=as_json)
     if as_json:
         print_json(outcomes=outcomes)
-    if stopped:
+    if is_stopped:
         context.exit(INTERRUPTED)
-    context.exit(FAILED if any(outcome.how is None for outcome in outcomes) else DONE)
+    has_failed = any(outcome.how is None for outcome in outcomes)
+    context.exit(FAILED if has_failed else DONE)
 
 
-class _DownloadCall:
-    """One call: settings with what its options change, and what this host has."""
+def _apply_limits(settings: Settings, *, parallel: int | None, limit: float | None) -> Settings:
+    downloads = settings.downloads
+    if parallel is not None:
+        downloads = msgspec.structs.replace(downloads, parallel=parallel)
+    if limit is not None:
+        downloads = msgspec.structs.replace(downloads, max_mib_per_second=limit)
+    return msgspec.structs.replace(settings, downloads=downloads)
 
-    def __init__(self, session: Session, *, parallel: int | None, limit: float | None) -> None:
-        from comfywatchman.comfyui.install.folders import resolve_folders
-        from comfywatchman.readiness.downloads.links import find_local_models
 
-        self._session = session
-        installation = session.require_installation("to download models for")
-        section = session.settings.downloads
-        section = msgspec.structs.replace(
-            section,
-            parallel=section.parallel if parallel is None else parallel,
-            max_mib_per_second=section.max_mib_per_second if limit is None else limit,
+def _run_downloads(
+    session: Session,
+    items: Sequence[PlanItem],
+    settings: Settings,
+    folders: ModelFolders,
+    local_models: dict[str, ModelFile],
+    *,
+    as_json: bool,
+) -> tuple[tuple[DownloadOutcome, ...], bool]:
+    """Download items; return their outcomes, and whether the user stopped it."""
+    import signal
+
+    from comfywatchman.base.stop import StopEvent
+    from comfywatchman.cli.download_progress import show_progress
+    from comfywatchman.readiness.downloads.run import DownloadContext, run_downloads
+
+    with StopEvent() as stop, show_progress(as_json=as_json) as watcher:
+        stop.set_on_signals(signal.SIGINT, signal.SIGTERM)
+        download_context = DownloadContext(
+            home=session.layout.home,
+            settings=settings,
+            folders=folders,
+            clock=session.clock,
+            stop=stop,
+            watcher=watcher,
+            here=local_models,
         )
-        self._settings = msgspec.structs.replace(session.settings, downloads=section)
-        self._folders, _failures = resolve_folders(installation)
-        self._here = {} if section.link == "off" else find_local_models(session.layout.database, self._folders)
-
-    @property
-    def rules(self) -> PlanRules:
-        """What plans are held against."""
-        from comfywatchman.readiness.downloads.run import build_plan_rules
-
-        return build_plan_rules(self._settings, self._folders, {key: file.path for key, file in self._here.items()})
-
-    def fetch(self, items: Sequence[PlanItem], *, as_json: bool) -> tuple[tuple[DownloadOutcome, ...], bool]:
-        """Fetch items; say what came of them, and whether the person stopped it."""
-        import signal
-
-        from comfywatchman.base.stop import StopEvent
-        from comfywatchman.cli.download_progress import show_progress
-        from comfywatchman.readiness.downloads.run import DownloadContext
-        from comfywatchman.readiness.downloads.run import run_downloads as fetch_all
-
-        with StopEvent() as stop, show_progress(as_json=as_json) as watcher:
-            stop.set_on_signals(signal.SIGINT, signal.SIGTERM)
-            work = DownloadContext(
-                home=self._session.layout.home,
-                settings=self._settings,
-                folders=self._folders,
-                clock=self._session.clock,
-                stop=stop,
-                watcher=watcher,
-                here=self._here,
-            )
-            return fetch_all(items, work), stop.is_set()
+        return run_downloads(items, download_context), stop.is_set()
 
 
 def _select_items(
@@ -116,7 +125,9 @@ def _select_items(
 
     home = session.layout.home
     if plan_file is not None:
-        return _filter_by_name(read_plan(plan_file if plan_file.exists() else plans_folder(home) / plan_file), names)
+        # A bare name means a plan of this home.
+        path = plan_file if plan_file.exists() else plans_folder(home) / plan_file
+        return _filter_by_name(read_plan(path), names)
     if not (names or only_list):
         unfinished = read_queue(queue_file(home))[0].unfinished()
         if not unfinished:
@@ -128,6 +139,7 @@ def _select_items(
     missing = _explain_missing_plan(session)
     if names or not missing.is_answer:
         raise Failure("download-no-plan", missing.reason, hint=_next_step(session, missing))
+    # `--list` of nothing is not an error when a cycle found nothing to download.
     click.echo(missing.reason, err=True)
     return ()
 
@@ -163,12 +175,13 @@ def _forget(session: Session, names: tuple[str, ...], *, as_json: bool) -> int:
 
     path = queue_file(session.layout.home)
     unfinished = read_queue(path)[0].unfinished()
-    gone = [item for item in unfinished if not names or item.filename in names]
-    remove_items(path, [item.id for item in gone])
+    forgotten = [item for item in unfinished if not names or item.filename in names]
+    remove_items(path, [item.id for item in forgotten])
     if as_json:
-        print_json(forgotten=[item.filename for item in gone])
+        print_json(forgotten=[item.filename for item in forgotten])
     else:
-        click.echo(f"{len(gone)} downloads are forgotten; unfinished files (.part) stay until you delete them.")
+        count = pluralize(len(forgotten), "unfinished download")
+        click.echo(f"Forgot {count}. Partial files (.part) stay until you delete them.")
     return DONE
 
 
@@ -180,7 +193,7 @@ def _print_items(items: Sequence[PlanItem], *, as_json: bool) -> None:
         return
     from comfywatchman.readiness.downloads.plan_files import format_item_size
 
-    columns = ("Model", "Size", "Into", "From", "Licence", "Base model", "Not possible because")
+    columns = ("Model", "Size", "Into", "From", "Licence", "Base model", "Blocked because")
     rows = [
         (
             item.filename,

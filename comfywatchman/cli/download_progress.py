@@ -1,4 +1,4 @@
-"""How far downloads are: bars on a terminal, a line now and then elsewhere, nothing for programs."""
+"""Download progress: bars on a terminal, a line now and then elsewhere, nothing for programs."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 
 _LINE_SECONDS: Final = 10.0
 _BAR_SECONDS: Final = 0.1
+_MIB: Final = 1 << 20
 
 
 class QuietProgress:
-    """Shows nothing."""
+    """Prints nothing."""
 
     def at(self, item: PlanItem, have: int, total: int | None) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
     def ended(self, outcome: DownloadOutcome) -> None:
-        """Pass over it."""
+        """Ignore it."""
 
 
 class LineProgress:
-    """Prints a line for each file every ten seconds, and one at its end."""
+    """Prints a line per file every ten seconds, and one when it ends."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -45,7 +46,7 @@ class LineProgress:
         self._shown: dict[str, float] = {}
 
     def at(self, item: PlanItem, have: int, total: int | None) -> None:
-        """Print a line when the last one is old enough."""
+        """Print a line, at most every ten seconds per file."""
         now = time.monotonic()
         with self._lock:
             began, first = self._began.setdefault(item.id, (now, have))
@@ -55,12 +56,12 @@ class LineProgress:
         click.echo(f"{printable(item.filename)}: {format_progress(have, total, have - first, now - began)}", err=True)
 
     def ended(self, outcome: DownloadOutcome) -> None:
-        """Print what came of it."""
+        """Print the outcome."""
         click.echo(format_outcome(outcome), err=True)
 
 
 class BarProgress:
-    """Shows a bar for each file that is under way.
+    """Shows a bar for each running download.
 
     Args:
         progress: The display, already running.
@@ -73,7 +74,7 @@ class BarProgress:
         self._shown: dict[str, float] = {}
 
     def at(self, item: PlanItem, have: int, total: int | None) -> None:
-        """Move its bar, at most ten times a second."""
+        """Move its bar, at most ten times per second."""
         now = time.monotonic()
         with self._lock:
             if item.id not in self._bars:
@@ -86,7 +87,7 @@ class BarProgress:
             self._progress.update(self._bars[item.id], completed=have, total=total)
 
     def ended(self, outcome: DownloadOutcome) -> None:
-        """Take its bar away and print what came of it."""
+        """Remove its bar and print the outcome."""
         with self._lock:
             bar = self._bars.pop(outcome.id, None)
         if bar is not None:
@@ -96,7 +97,7 @@ class BarProgress:
 
 @contextmanager
 def show_progress(*, as_json: bool) -> Iterator[DownloadWatcher]:
-    """Give the watcher that fits where the output goes."""
+    """Yield the progress display that fits the output."""
     if as_json:
         yield QuietProgress()
     elif not sys.stderr.isatty():
@@ -123,42 +124,47 @@ def show_progress(*, as_json: bool) -> Iterator[DownloadWatcher]:
             yield BarProgress(progress)
 
 
-def format_progress(have: int, total: int | None, came: int, seconds: float) -> str:
-    """Return how far a file is, how fast it comes, and how long it will take.
+def format_progress(have: int, total: int | None, received: int, seconds: float) -> str:
+    """Return the share of a file that is there, the speed, and the remaining time.
 
     Args:
         have: Bytes that are there.
-        total: Of how many; None when nobody knows.
-        came: Bytes of this run.
-        seconds: What they took.
+        total: Size of the file; None when it is not known.
+        received: Bytes received by this run.
+        seconds: Time that this took.
     """
-    speed = came / seconds if seconds > 0 else 0.0
-    pace = f"{speed / (1 << 20):.1f} MiB/s"
+    speed = received / seconds if seconds > 0 else 0.0
+    pace = f"{speed / _MIB:.1f} MiB/s"
     if not total:
         return f"{format_size(have)}, {pace}"
-    left = f", {_format_duration((total - have) / speed)} left" if speed > 0 else ""
-    return f"{100 * have // total} % of {format_size(total)}, {pace}{left}"
+    text = f"{100 * have // total} % of {format_size(total)}, {pace}"
+    if speed > 0:
+        text += f", {_format_duration((total - have) / speed)} left"
+    return text
 
 
 def format_outcome(outcome: DownloadOutcome) -> str:
-    """Return what came of a file, in one line; with what to do when it failed."""
+    """Return the outcome of a download in one line; for a failure with the next step."""
     name = printable(outcome.filename)
     if outcome.how is None:
         hint = f" {printable(outcome.hint)}" if outcome.hint else ""
         return f"{name}: failed ({outcome.code}): {printable(outcome.message or '')}{hint}"
     facts = ["size unknown" if outcome.size is None else format_size(outcome.size)]
     if outcome.how == "downloaded" and outcome.seconds > 0:
-        facts.append(f"{outcome.received_bytes / outcome.seconds / (1 << 20):.1f} MiB/s")
+        facts.append(f"{outcome.received_bytes / outcome.seconds / _MIB:.1f} MiB/s")
     if outcome.resumed_from:
-        facts.append(f"continued at {format_size(outcome.resumed_from)}")
-    words = {"downloaded": "downloaded", "linked": "linked to a file of this host", "there": "was there already"}
-    return f"{name}: {words[outcome.how]} ({', '.join(facts)}) at {printable(outcome.target or '')}"
+        facts.append(f"resumed at {format_size(outcome.resumed_from)}")
+    action = {"downloaded": "downloaded", "linked": "linked to a file of this host", "there": "already present"}
+    return f"{name}: {action[outcome.how]} ({', '.join(facts)}) at {printable(outcome.target or '')}"
 
 
 def _format_duration(seconds: float) -> str:
+    # At a speed near zero the estimate may be years; 99:59:59 is enough.
     minutes, rest = divmod(int(min(seconds, 359_999)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    if hours:
+        return f"{hours}:{minutes:02}:{rest:02}"
+    return f"{minutes}:{rest:02}"
 
 
 def _escape_markup(name: str) -> str:

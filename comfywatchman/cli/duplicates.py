@@ -1,4 +1,4 @@
-"""`comfywatchman duplicates`: identical models, and what linking them would free."""
+"""`comfywatchman duplicates`: identical models, and the space that linking them would free."""
 
 from __future__ import annotations
 
@@ -6,46 +6,52 @@ from contextlib import closing
 
 import click
 
+from comfywatchman.app.session import Session
+from comfywatchman.base.text import format_size
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, print_json, print_table, printable
-from comfywatchman.cli.session import Session
 from comfywatchman.readiness.downloads.duplicates import DuplicateGroup
 
 _FOREVER_SECONDS = 365 * 86400.0
 
 
 @click.command("duplicates")
-@click.option("--hash", "with_hashing", is_flag=True, help="First hash the files that have another one's size.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@click.option("--hash", "with_hashing", is_flag=True, help="First hash the files that have the same size as another.")
+@json_option
 @click.pass_context
 def duplicates(context: click.Context, with_hashing: bool, as_json: bool) -> None:
-    """List identical models and what linking them would free. Nothing is changed."""
-    groups, waiting = _find_groups(context.obj, with_hashing=with_hashing)
+    """List identical models, and the space that hard links would free.
+
+    Nothing is changed.
+    """
+    groups, not_hashed = _find_groups(context.obj, with_hashing=with_hashing)
     if as_json:
         linkable = sum(group.linkable_bytes for group in groups)
-        print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=waiting)
+        print_json(duplicates=groups, linkable_bytes=linkable, not_hashed=not_hashed)
         context.exit(DONE)
     _print_groups(groups)
-    if waiting:
-        are = "file has" if waiting == 1 else "files have"
-        click.echo(f"{waiting} more {are} the size of another one and no hash yet: add --hash to be sure.")
+    if not_hashed:
+        have = "file has" if not_hashed == 1 else "files have"
+        click.echo(f"{not_hashed} more {have} the same size as another and no hash yet: add --hash to be sure.")
 
 
 def _print_groups(groups: tuple[DuplicateGroup, ...]) -> None:
-    from comfywatchman.base.text import format_size
-
     rows = []
     for group in groups:
-        for number, copy in enumerate(group.copies):
-            frees = format_size(group.linkable_bytes) if number == 0 and group.linkable_bytes else ""
-            rows.append((group.sha256[:12] if number == 0 else "", format_size(group.size), copy.path, frees))
+        # Hash and saving are shown on the first row of a group only.
+        sha256 = group.sha256[:12]
+        saving = format_size(group.linkable_bytes) if group.linkable_bytes else ""
+        for copy in group.copies:
+            rows.append((sha256, format_size(group.size), copy.path, saving))
+            sha256 = saving = ""
     if rows:
         print_table(("SHA-256", "Size", "File", "Hard links would free"), rows)
     if not groups:
-        click.echo("No model is known to be here more than once.")
+        click.echo("No model is known to exist more than once.")
         return
-    are = "model is" if len(groups) == 1 else "models are"
+    exist = "model exists" if len(groups) == 1 else "models exist"
     linkable = sum(group.linkable_bytes for group in groups)
-    click.echo(f"{len(groups)} {are} here more than once; hard links would free {format_size(linkable)}.")
+    click.echo(f"{len(groups)} {exist} more than once; hard links would free {format_size(linkable)}.")
 
 
 def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[DuplicateGroup, ...], int]:
@@ -60,6 +66,7 @@ def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplica
     installation = session.require_installation("to look into")
     with closing(open_database(session.layout.database)) as database:
         index = ModelIndex(database)
+        # The folders are walked now; the index of earlier cycles supplies the hashes.
         files = list(build_inventory(scan_models(resolve_folders(installation)[0]), index).all_models())
         if with_hashing:
             alike = find_unhashed_lookalikes(files, index.hashes())

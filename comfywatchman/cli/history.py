@@ -5,20 +5,21 @@ from __future__ import annotations
 import click
 import msgspec
 
+from comfywatchman.app.session import Session
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, print_json, print_table
-from comfywatchman.cli.session import Session
 from comfywatchman.readiness.history import CycleRecord, read_records
 from comfywatchman.readiness.workflows.intake import Acknowledgement, read_last_entries
 
 
 @click.command()
 @click.option(
-    "--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="How many cycles."
+    "--limit", "-n", type=click.IntRange(min=1), default=20, show_default=True, metavar="N", help="Number of cycles."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_obj
 def history(session: Session, limit: int, as_json: bool) -> None:
-    """Show the last cycles, newest first: when, how long, what came of them."""
+    """Show the last cycles, newest first: start, duration and outcome."""
     records = read_records(session.layout.history, limit=limit)
     if as_json:
         print_json(cycles=[msgspec.to_builtins(record) for record in records])
@@ -48,12 +49,18 @@ def list_intake_command(session: Session, *, limit: int, as_json: bool) -> int:
 
 
 def _cycle_row(record: CycleRecord) -> tuple[str, ...]:
-    outcome = "done" if record.success else f"skipped: {record.skipped_reason}" if record.skipped_reason else "failed"
-    counts = (record.read, record.ready, record.missing, record.uncertain, record.invalid)
-    shown = tuple(str(count) if record.success else "" for count in counts)
-    return record.started_at, record.trigger, outcome, f"{record.duration_seconds:.2f}", *shown
+    counts: tuple[str, ...] = ("",) * 5
+    if record.success:
+        outcome = "done"
+        numbers = (record.read, record.ready, record.missing, record.uncertain, record.invalid)
+        counts = tuple(str(number) for number in numbers)
+    elif record.skipped_reason:
+        outcome = f"skipped: {record.skipped_reason}"
+    else:
+        outcome = "failed"
+    return record.started_at, record.trigger, outcome, f"{record.duration_seconds:.2f}", *counts
 
 
 def _intake_row(entry: Acknowledgement) -> tuple[str, str, str, str]:
-    where = f"{entry.previous_path} -> {entry.path}" if entry.previous_path else entry.path
-    return entry.at, entry.kind, entry.source, where
+    path = f"{entry.previous_path} -> {entry.path}" if entry.previous_path else entry.path
+    return entry.at, entry.kind, entry.source, path

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.files import printable_path, write_atomic
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
-from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.readiness.search.image import CivitaiPicture, ImageLookup
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.option(
     "--workflow", "target", type=click.Path(path_type=Path), help="Write its workflow here: a file or folder."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_context
 def image(context: click.Context, picture: str, target: Path | None, as_json: bool) -> None:
     """Show what a picture on Civitai was made with, and what of it this host has.

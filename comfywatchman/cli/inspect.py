@@ -12,13 +12,14 @@ import msgspec
 
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import format_size, os_error_text, pluralize
+from comfywatchman.cli.options import json_option
 from comfywatchman.comfyui.models.file import HeaderFacts, check_header
 from comfywatchman.comfyui.models.metadata import ModelMetadata, read_metadata
 from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
 
 if TYPE_CHECKING:
+    from comfywatchman.app.session import Session
     from comfywatchman.base.errors import Failure
-    from comfywatchman.cli.session import Session
     from comfywatchman.readiness.search.identify import ModelIdentity
 
 
@@ -62,7 +63,7 @@ class InspectedFile(msgspec.Struct, frozen=True):
 @click.option("--hash", "with_hashes", is_flag=True, help="Also hash: SHA-256, AutoV2, AutoV3, BLAKE3.")
 @click.option("--identify", is_flag=True, help="Also ask Civitai, by SHA-256, what the files are.")
 @click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_context
 def inspect(
     context: click.Context,

@@ -1,4 +1,4 @@
-"""The command line: options of the readiness cycle, and the commands, each loaded when it is called."""
+"""The command line: the options of the readiness cycle, and the commands, each imported when it is called."""
 
 from __future__ import annotations
 
@@ -8,15 +8,12 @@ import itertools
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from comfywatchman import __version__
 from comfywatchman.cli.lazy import LazyGroup
-
-if TYPE_CHECKING:
-    from comfywatchman.cli.session import Session
+from comfywatchman.cli.options import CONTEXT_SETTINGS, json_option, session_options
 
 GLOBAL_OPTIONS: Final = frozenset({"--home", "--config", "--comfyui", "--root"})
 COMMANDS: Final = {
@@ -35,62 +32,35 @@ COMMANDS: Final = {
 }
 
 
-SUMMARIES: Final = {
-    "status": "Show the last report.",
-    "scan": "Judge workflow files without touching any state.",
-    "explain": "Show every model and node of one workflow, and why it is or is not ready.",
-    "resolve": "Look for missing models, and choose where it is not certain which one is meant.",
-    "inspect": "Look into model files: format, header, hashes, warnings.",
-    "image": "Show what a picture on Civitai was made with, and what of it this host has.",
-    "download": "Fetch missing models: a reviewed plan, some by name, or what was not finished.",
-    "duplicates": "List identical models and what linking them would free.",
-    "history": "Show the last cycles: when, how long, what came of them.",
-    "config": "Show every configuration key, its value and where it came from.",
-    "install-service": "Print or write a systemd user service, or a crontab line.",
-    "env": "Change the Python environment of ComfyUI as a whole or not at all (the same as gov).",
-}
-
-
 @click.group(
     cls=LazyGroup,
-    places=COMMANDS,
-    summaries=SUMMARIES,
+    locations=COMMANDS,
     invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    context_settings=CONTEXT_SETTINGS,
     epilog="Exit codes: 0 done, 1 failed, 2 usage or configuration, 75 skipped by a gate, 130 interrupted.",
 )
-@click.option("--run-cycle", is_flag=True, help="Run one readiness cycle now, unless a gate keeps it from starting.")
-@click.option(
-    "--scheduler",
-    is_flag=True,
-    help="Run cycles until stopped: one now, then one every 120 minutes.",
-)
+@click.option("--run-cycle", is_flag=True, help="Run one readiness cycle now, unless a gate prevents it.")
+@click.option("--scheduler", is_flag=True, help="Run cycles until stopped: one now, then one every 120 minutes.")
 @click.option(
     "--list-intake",
     type=click.IntRange(min=1),
     is_flag=False,
     flag_value=20,
     metavar="[N]",
-    help="Show the last N workflow files that came, changed or went (20 without N).",
+    help="Show the last N workflow files that were added, changed or removed (default: 20).",
 )
-@click.option("--home", type=click.Path(path_type=Path), help="Folder that holds state/, output/ and log/.")
+@session_options("comfywatchman")
 @click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A configuration file, read after all others.",
+    "--auto-download", is_flag=True, help="With --run-cycle: download models that are FOUND and verified by their hash."
 )
-@click.option("--comfyui", type=click.Path(path_type=Path), help="Folder of ComfyUI, instead of the configured one.")
-@click.option("--auto-download", is_flag=True, help="With --run-cycle: fetch what is FOUND, each proved by its hash.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.option(
     "--trigger",
     type=click.Choice(["manual", "first", "schedule", "cron"]),
     default="manual",
-    help="What the cycle is recorded as in the history; service files set it.",
+    help="Trigger to record in the history; service files set it.",
 )
-@click.option("--note", "as_note", is_flag=True, hidden=True, help="End with one line for the scheduler.")
-@click.version_option(__version__, prog_name="comfywatchman")
+@click.option("--note", "as_note", is_flag=True, hidden=True, help="Print one line for the scheduler.")
 @click.pass_context
 def main(
     context: click.Context,
@@ -105,37 +75,33 @@ def main(
     trigger: str,
     as_note: bool,
 ) -> None:
-    """Keep a ComfyUI host ready: know which workflows run, and what each of the others lacks."""
+    """Keep a ComfyUI host ready: show which workflows run, and what the others lack."""
     if context.invoked_subcommand is None and not (run_cycle or scheduler or list_intake):
         click.echo(context.get_help())
         return
-    from comfywatchman.cli.session import Session
+    from comfywatchman.app.session import Session
 
     session = Session(home_option=home, config_option=config_file, comfyui_option=comfyui)
     context.obj = session
-    acts = sum((run_cycle, scheduler, bool(list_intake)))
+    actions = sum((run_cycle, scheduler, bool(list_intake)))
     if context.invoked_subcommand is not None:
-        if acts:
-            raise click.UsageError("--run-cycle, --scheduler and --list-intake stand alone, without a command.")
+        if actions:
+            raise click.UsageError("--run-cycle, --scheduler and --list-intake cannot be combined with a command.")
         return
-    if acts > 1:
-        raise click.UsageError("--run-cycle, --scheduler and --list-intake are three different things; give one.")
+    if actions > 1:
+        raise click.UsageError("--run-cycle, --scheduler and --list-intake exclude each other.")
     if run_cycle:
         from comfywatchman.cli.cycle import CycleOptions, run_cycle_command
 
-        how = CycleOptions(as_json=as_json, as_note=as_note, trigger=trigger, auto_download=auto_download)
-        context.exit(run_cycle_command(session, how))
-    context.exit(_run_action(session, list_intake=list_intake, as_json=as_json))
-
-
-def _run_action(session: Session, *, list_intake: int | None, as_json: bool) -> int:
+        options = CycleOptions(as_json=as_json, as_note=as_note, trigger=trigger, auto_download=auto_download)
+        context.exit(run_cycle_command(session, options))
     if list_intake:
         from comfywatchman.cli.history import list_intake_command
 
-        return list_intake_command(session, limit=list_intake, as_json=as_json)
+        context.exit(list_intake_command(session, limit=list_intake, as_json=as_json))
     from comfywatchman.cli.scheduler import scheduler_command
 
-    return scheduler_command(session)
+    context.exit(scheduler_command(session))
 
 
 def run() -> None:
@@ -151,7 +117,7 @@ def run_gov() -> None:
 
 
 def _run_program(command: click.Command, program: str) -> None:
-    """Run a command; expected trouble becomes a message and an exit code, never a traceback."""
+    """Run a command; expected errors become a message and an exit code."""
     from comfywatchman.base.errors import Failure
 
     _open_closed_streams()
@@ -166,7 +132,7 @@ def _run_program(command: click.Command, program: str) -> None:
         status = exit_code(failure)
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption) and error.option_name in GLOBAL_OPTIONS:
-            click.echo(f"{error.option_name} stands before the command: {program} {error.option_name} …", err=True)
+            click.echo(f"Give {error.option_name} before the command: {program} {error.option_name} …", err=True)
         error.show()
         _print_json_error("usage", error.format_message())
         status = error.exit_code
@@ -178,16 +144,17 @@ def _run_program(command: click.Command, program: str) -> None:
         status = 1
     except OSError as error:
         status = _report_write_error(error)
-    except Exception as error:  # noqa: BLE001 - the edge of the program: a person gets a sentence, not a traceback
+    except Exception as error:  # noqa: BLE001 - the edge of the program: the traceback is printed with a sentence
         status = _report_crash(error)
+    # A command that returns nothing has succeeded.
     sys.exit(_flush_output(status if isinstance(status, int) else 0))
 
 
 def _report_write_error(error: OSError) -> int:
-    # Of a full disk a file's own failure is said where it is written; one without a name is that of our output.
+    # An error without a file name is one of standard output; those of files are reported where the files are written.
     if error.errno != errno.ENOSPC or error.filename is not None:
         return _report_crash(error)
-    click.echo(f"The output could not be written: {error.strerror}. Free space where it goes.", err=True)
+    click.echo(f"The output could not be written: {error.strerror}. Free space on its disk.", err=True)
     return 1
 
 
@@ -195,12 +162,12 @@ def _report_crash(error: Exception) -> int:
     from comfywatchman.cli.render import print_unexpected
 
     print_unexpected(error)
-    _print_json_error("broken", f"comfywatchman broke ({type(error).__name__}).")
+    _print_json_error("broken", f"comfywatchman failed unexpectedly ({type(error).__name__}).")
     return 1
 
 
 def _print_json_error(code: str, message: str, hint: str | None = None) -> None:
-    # The options are not at hand: what failed may be their very parsing.
+    # Not from the parsed options: it may be their parsing that failed.
     if "--json" in itertools.takewhile(lambda argument: argument != "--", sys.argv[1:]):
         from comfywatchman.cli.render import print_error_json
 
@@ -208,7 +175,7 @@ def _print_json_error(code: str, message: str, hint: str | None = None) -> None:
 
 
 def _open_closed_streams() -> None:
-    # Else the next file that is opened takes the free number, and what is printed, or a child prints, lands in it.
+    # The next file opened would get the free descriptor, and output of this program or its children would go into it.
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
@@ -218,14 +185,14 @@ def _open_closed_streams() -> None:
 
 
 def _escape_unencodable() -> None:
-    # A name that the terminal's encoding does not hold is shown as an escape, not as a traceback.
+    # Characters that the terminal's encoding lacks become escapes; by default printing them raises.
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def _flush_output(status: int) -> int:
-    # What could not be written is tried again when Python ends, with a complaint and a status of its own.
+    # Python would flush again at exit, print an error of its own and exit with status 120.
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,4 +1,4 @@
-"""What people and programs see: one console, one JSON form, one way to say that something failed."""
+"""Output for people and programs: tables, JSON, errors, and exit codes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ JSON_SCHEMA_VERSION: Final = 1
 
 
 def create_console() -> Console:
-    """Return the console for people; plain when piped or when NO_COLOR is set."""
+    """Return the console for people; without styles when piped or when NO_COLOR is set."""
     from rich.console import Console
 
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
@@ -41,13 +41,13 @@ def print_json(**facts: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Iterable[Sequence[str]], *, whole: str = "", spare: Sequence[str] = ()
 ) -> None:
-    """Print a table; piped, the same cells separated by tabs, without a frame.
+    """Print a table; when piped, print the cells separated by tabs.
 
     Args:
         columns: The name of each column.
         rows: The cells of each row.
-        whole: A column whose cells a person copies: they stay on one line.
-        spare: Columns that a terminal too narrow for all of them goes without, the first one first.
+        whole: A column whose cells are never wrapped, because people copy them.
+        spare: Columns to leave out when the terminal is too narrow, the first one first.
     """
     shown = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
@@ -58,67 +58,82 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    out = create_console()
-    kept = _fit_columns(columns, shown, spare, out.width)
+    console = create_console()
+    indexes = _fit_columns(columns, shown, spare, console.width)
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for at in kept:  # a name or hash that is cut off cannot be copied
-        table.add_column(columns[at], overflow="fold", no_wrap=columns[at] == whole)
+    for index in indexes:
+        # Fold, not crop: a name or hash that is cut off cannot be copied.
+        table.add_column(columns[index], overflow="fold", no_wrap=columns[index] == whole)
     for row in shown:
-        table.add_row(*(Text(row[at], style=_STYLES.get(row[at], "")) for at in kept))
-    out.print(table)
+        # Text, not str: rich would interpret square brackets in names as markup.
+        table.add_row(*[Text(row[index], style=_STYLES.get(row[index], "")) for index in indexes])
+    console.print(table)
 
 
 def _fit_columns(columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], width: int) -> list[int]:
-    """Return the places of the columns to show within so many characters."""
+    """Return the indexes of the columns that fit into a width."""
     from rich.cells import cell_len
 
-    widths = [max(cell_len(row[at]) for row in (columns, *rows)) for at in range(len(columns))]
-    kept = list(range(len(columns)))
+    widths = [max(cell_len(row[index]) for row in (columns, *rows)) for index in range(len(columns))]
+    indexes = list(range(len(columns)))
     for name in spare:
-        if sum(widths[at] + _COLUMN_GAP for at in kept) <= width:
+        if sum(widths[index] + _COLUMN_GAP for index in indexes) <= width:
             break
-        kept.remove(columns.index(name))
-    return kept
+        indexes.remove(columns.index(name))
+    return indexes
 
 
 def printable(text: str) -> str:
-    """Return text without anything that a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+    """Return text with control characters as escapes, so that a terminal cannot be manipulated by names."""
+    if text.isprintable():
+        return text
+    return "".join(_escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    if char.isprintable():
+        return char
+    return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def shorten_list(names: Sequence[str], *, most: int = 2) -> str:
-    """Return the first names of a list, and how many more there are."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    """Return the first names of a list, and the number of the others."""
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        text += f" and {len(names) - most} more"
+    return text
 
 
 def print_failure(failure: Failure) -> None:
-    """Say on standard error what happened and what to do next."""
+    """Print on standard error what happened and the next step."""
     click.echo(f"Error ({failure.code}): {printable(failure.message)}", err=True)
     if failure.hint:
         click.echo(printable(failure.hint), err=True)
 
 
 def print_error_json(code: str, message: str, hint: str | None = None) -> None:
-    """Print on standard output, for programs, what standard error says to people; nobody may be reading any more."""
+    """Print an error as JSON on standard output, for programs."""
+    # The reader may be gone already, which must not hide the error itself.
     with contextlib.suppress(OSError):
         print_json(error={"code": code, "message": message, "hint": hint})
 
 
 def print_unexpected(error: BaseException) -> None:
-    """Say that the program itself broke, and where; the traceback follows for whoever repairs it."""
+    """Print a traceback, and that it is a defect of the program."""
     import traceback
 
     click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
-    click.echo(f"Error: comfywatchman broke ({type(error).__name__}).", err=True)
-    click.echo("State files are whole. Please report the lines above; log/structured.log may say more.", err=True)
+    click.echo(f"Error: comfywatchman failed unexpectedly ({type(error).__name__}).", err=True)
+    click.echo("State files are intact. Please report the lines above; log/structured.log may hold more.", err=True)
 
 
 def exit_code(failure: Failure) -> int:
-    """Return the exit code that belongs to a failure."""
+    """Return the exit code for a failure."""
     if failure.code.startswith("config-") or failure.code in _USAGE_CODES:
         return USAGE
-    return SKIPPED if failure.code == "lock-held" else FAILED
+    if failure.code == "lock-held":
+        return SKIPPED
+    return FAILED
 
 
 _USAGE_CODES: Final = frozenset(
@@ -130,10 +145,10 @@ _USAGE_CODES: Final = frozenset(
         "gov-needs-resolution",
     }
 )
-"""What was named is not there, or packages clash: scripts of the first `gov` tell these by the code 2."""
+"""Something that does not exist was named, or packages conflict: exit code 2, as in the first version of `gov`."""
 
 _COLUMN_GAP: Final = 2
-"""What stands between two columns."""
+"""Spaces between two columns."""
 
 _STYLES: Final = {
     "READY": "green",

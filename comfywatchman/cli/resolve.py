@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.text import format_size, pluralize
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
-from comfywatchman.cli.session import Session
 from comfywatchman.readiness.search.results import (
     SearchCandidate,
     SearchResult,
@@ -61,7 +62,7 @@ def _parse_backends(_context: click.Context, _option: click.Parameter, text: str
 @click.option(
     "--choose", nargs=2, metavar="FILE CANDIDATE", help="Take a candidate, by its number or id, as the model."
 )
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_context
 def resolve(
     context: click.Context,

@@ -8,11 +8,12 @@ from typing import Any
 import click
 import msgspec
 
+from comfywatchman.app.environment import environment_checks, tried_loaders
+from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
-from comfywatchman.cli.environment import environment_checks, tried_loaders
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
-from comfywatchman.cli.session import Session
 from comfywatchman.cli.status import missing_model_text
 from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
 from comfywatchman.readiness.states import WorkflowStatus
@@ -27,7 +28,7 @@ PATH_ARGUMENT = click.Path(exists=True, path_type=Path)
 
 @click.command()
 @click.argument("paths", nargs=-1, required=True, type=PATH_ARGUMENT)
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_context
 def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
     """Judge workflow files or folders of them against this host, without touching any state.
@@ -68,7 +69,7 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 
 @click.command()
 @click.argument("workflow", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_context
 def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     """Show every model reference and node class of one workflow, the evidence, and why it is or is not ready."""

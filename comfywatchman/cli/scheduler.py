@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from comfywatchman.app.session import Session, own_command
 from comfywatchman.base.config import notify_socket_address, variables_for_children
-from comfywatchman.cli.session import Session, own_command
 from comfywatchman.comfyui.install.install import find_installation
 from comfywatchman.readiness.scheduler.loop import CycleCommand, SchedulePaths, ScheduleSettings
 from comfywatchman.readiness.scheduler.ticker import run_scheduler

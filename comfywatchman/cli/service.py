@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from comfywatchman.app.session import Session, own_command
 from comfywatchman.base.config import systemd_user_folder
 from comfywatchman.base.files import printable_path
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import print_json
-from comfywatchman.cli.session import Session, own_command
 from comfywatchman.readiness.scheduler.systemd import (
     UnitFile,
     build_cron_line,
@@ -27,7 +28,7 @@ from comfywatchman.readiness.scheduler.systemd import (
 @click.option("--timer", is_flag=True, help="A systemd timer that starts one cycle each time, instead of a scheduler.")
 @click.option("--cron", is_flag=True, help="A line for crontab instead of systemd units.")
 @click.option("--write", is_flag=True, help="Write the units into ~/.config/systemd/user instead of printing them.")
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.pass_obj
 def install_service(session: Session, timer: bool, cron: bool, write: bool, as_json: bool) -> None:
     """Print or write a systemd user service (or timer), or print a crontab line, for this home and configuration."""

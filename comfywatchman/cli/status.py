@@ -7,12 +7,13 @@ from collections.abc import Mapping
 import click
 import msgspec
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.text import format_size
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
-from comfywatchman.cli.session import Session
 from comfywatchman.readiness.report.actions import Action, list_actions, plan_command
 from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths
 from comfywatchman.readiness.report.write import read_report
@@ -27,7 +28,7 @@ SHOWN_INPUTS = 3
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")
+@json_option
 @click.option("--all", "show_all", is_flag=True, help="Show every workflow, not only those that need something.")
 @click.pass_context
 def status(context: click.Context, as_json: bool, show_all: bool) -> None:

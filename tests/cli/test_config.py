@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from comfywatchman.base.config import MASK, read_default_text
+from comfywatchman.base.config import read_default_text
+from comfywatchman.base.config_schema import MASK
 from comfywatchman.cli.main import main
 
 CANARY = "canary-91ab"

@@ -98,7 +98,7 @@ def test_a_named_comfyui_that_is_none_ends_with_1(host: Host) -> None:
 def test_the_last_words_of_a_broken_program_are_a_sentence(host: Host) -> None:
     ended = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS="no.such=kill")
     assert ended.returncode == 1
-    assert b"comfywatchman broke (ValueError)" in ended.stderr
+    assert b"comfywatchman failed unexpectedly (ValueError)" in ended.stderr
 
 
 def test_a_terminal_shows_a_frame_and_colours_unless_told_not_to(host: Host) -> None:

@@ -41,10 +41,10 @@ def test_outcomes_say_what_came_of_a_file() -> None:
     done = DownloadOutcome(
         "i", "a\x1b", "/x/a", how="downloaded", size=10 * MIB, received_bytes=5 * MIB, resumed_from=5 * MIB, seconds=2.0
     )
-    assert format_outcome(done) == "a\\x1b: downloaded (10.0 MiB, 2.5 MiB/s, continued at 5.0 MiB) at /x/a"
+    assert format_outcome(done) == "a\\x1b: downloaded (10.0 MiB, 2.5 MiB/s, resumed at 5.0 MiB) at /x/a"
     assert (
         format_outcome(DownloadOutcome("i", "a", "/x/a", how="there", size=MIB))
-        == "a: was there already (1.0 MiB) at /x/a"
+        == "a: already present (1.0 MiB) at /x/a"
     )
     failed = DownloadOutcome("i", "a", code="download-gone", message="Gone.", hint="Search\nagain.")
     assert format_outcome(failed) == "a: failed (download-gone): Gone. Search\\nagain."
@@ -59,7 +59,7 @@ def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     lines.at(ITEM, 5 * MIB, 10 * MIB)
     assert "wan/[b]a\\x1b.safetensors: 50 % of 10.0 MiB" in capsys.readouterr().err
     lines.ended(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
-    assert "was there already" in capsys.readouterr().err
+    assert "already present" in capsys.readouterr().err
 
 
 def test_bars_are_shown_and_taken_away() -> None:

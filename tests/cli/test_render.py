@@ -66,7 +66,7 @@ def test_what_nobody_thought_of_has_its_traceback(capsys: pytest.CaptureFixture[
         print_unexpected(error)
     text = capsys.readouterr().err
     assert text.startswith("Traceback")
-    assert "comfywatchman broke (ValueError)" in text
+    assert "comfywatchman failed unexpectedly (ValueError)" in text
 
 
 def test_json_has_a_version_sorted_keys_and_no_half_characters(capsys: pytest.CaptureFixture[str]) -> None:

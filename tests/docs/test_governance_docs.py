@@ -24,7 +24,7 @@ TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "governance.md").read
 
 def commands(group: LazyGroup = gov, prefix: str = "gov") -> Iterator[tuple[str, click.Command]]:
     context = click.Context(group)
-    for name in group.places:
+    for name in group.locations:
         command = group.get_command(context, name)
         assert command is not None
         if isinstance(command, LazyGroup):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import os_error_text
 from comfywatchman.cli.render import exit_code, print_failure, print_json, printable
-from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.governance.environments.context import GovContext
@@ -51,11 +51,6 @@ class GovCommand(click.Command):
                 f"{place} cannot be read or written: {os_error_text(error)}.",
                 hint="See the permissions (ls -l) of the governed root and of ComfyUI; nothing was half done.",
             ) from error
-
-
-def json_option(command: Any) -> Any:
-    """Give a command its `--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print facts as JSON.")(command)
 
 
 def print_result(context: click.Context, result: Any) -> None:

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.app.session import Session
+from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
-from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.governance.store.records import Operation

@@ -7,8 +7,8 @@ from typing import Final
 
 import click
 
-from comfywatchman import __version__
 from comfywatchman.cli.lazy import LazyGroup
+from comfywatchman.cli.options import CONTEXT_SETTINGS, session_options
 
 COMMANDS: Final = {
     "init": "comfywatchman.cli.gov.root:init",
@@ -25,39 +25,35 @@ COMMANDS: Final = {
     "test": "comfywatchman.cli.gov.selftest:test",
     "migrate": "comfywatchman.cli.gov.root:migrate",
 }
-SUMMARIES: Final = {
-    "init": "Take a ComfyUI's Python environment under governance, or make what is missing of one.",
-    "status": "Show what is in production, which nodes are registered, and what waits for you.",
-    "check": "Check the whole environment: lock, packages, files, nodes, driver, deny list, room.",
-    "node": "Add, list and remove custom nodes.",
-    "tx": "Try a node in a candidate environment; look at it, promote it, or throw it away.",
-    "resolve": "Solve a conflict between packages with pins.",
-    "rollback": "Go back to a snapshot, in a blink and without network while its environment is kept.",
-    "undo": "Take one operation back, if nothing has changed since.",
-    "snapshot": "List and inspect snapshots.",
-    "op": "List and inspect operations: every change that was made.",
-    "run": "Start ComfyUI in the production environment, in the foreground.",
-    "test": "Try the whole chain on a scratch copy, without network.",
-    "migrate": "Bring files of an older version to this one's form.",
+NODE_COMMANDS: Final = {
+    "add": "comfywatchman.cli.gov.node:add",
+    "list": "comfywatchman.cli.gov.node:list_nodes",
+    "remove": "comfywatchman.cli.gov.node:remove",
+}
+TX_COMMANDS: Final = {
+    "run": "comfywatchman.cli.gov.tx:run",
+    "list": "comfywatchman.cli.gov.tx:list_transactions",
+    "inspect": "comfywatchman.cli.gov.tx:inspect",
+    "abort": "comfywatchman.cli.gov.tx:abort",
+    "promote": "comfywatchman.cli.gov.tx:promote",
+}
+SNAPSHOT_COMMANDS: Final = {
+    "list": "comfywatchman.cli.gov.history:list_snapshots",
+    "inspect": "comfywatchman.cli.gov.history:inspect_snapshot",
+}
+OP_COMMANDS: Final = {
+    "list": "comfywatchman.cli.gov.history:list_operations",
+    "inspect": "comfywatchman.cli.gov.history:inspect_operation",
 }
 EXIT_CODES: Final = (
     "Exit codes: 0 done, 1 failed or refused, 2 usage, configuration, not found or a conflict between packages, "
     "75 another command holds the lock, 130 interrupted."
 )
-_SETTINGS: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.group("gov", cls=LazyGroup, places=COMMANDS, summaries=SUMMARIES, context_settings=_SETTINGS, epilog=EXIT_CODES)
+@click.group("gov", cls=LazyGroup, locations=COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
 @click.option("--root", type=click.Path(path_type=Path), help="Folder of the governed environment.")
-@click.option("--home", type=click.Path(path_type=Path), help="Folder that holds state/, output/ and log/.")
-@click.option(
-    "--config",
-    "config_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="A configuration file, read after all others.",
-)
-@click.option("--comfyui", type=click.Path(path_type=Path), help="Folder of ComfyUI, instead of the configured one.")
-@click.version_option(__version__, prog_name="gov")
+@session_options("gov")
 @click.pass_context
 def gov(
     context: click.Context, root: Path | None, home: Path | None, config_file: Path | None, comfyui: Path | None
@@ -73,7 +69,7 @@ def gov(
     gov tx run PACK                             try it aside
     gov tx promote TXID                         put it in production
     """
-    from comfywatchman.cli.session import Session
+    from comfywatchman.app.session import Session
 
     outer = context.obj if isinstance(context.obj, Session) else None
     context.obj = Session(
@@ -84,50 +80,21 @@ def gov(
     )
 
 
-def _build_group(name: str, text: str, commands: dict[str, tuple[str, str]]) -> LazyGroup:
-    return LazyGroup(
-        name=name,
-        help=text,
-        places={command: place for command, (place, _) in commands.items()},
-        summaries={command: summary for command, (_, summary) in commands.items()},
-        context_settings=_SETTINGS,
-        epilog=EXIT_CODES,
-    )
+@click.group(cls=LazyGroup, locations=NODE_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def node() -> None:
+    """Add, list and remove custom nodes."""
 
 
-node = _build_group(
-    "node",
-    SUMMARIES["node"],
-    {
-        "add": ("comfywatchman.cli.gov.node:add", "Clone a node and register it; production does not change yet."),
-        "list": ("comfywatchman.cli.gov.node:list_nodes", "List the registered nodes, and folders that are not."),
-        "remove": ("comfywatchman.cli.gov.node:remove", "Take a node and every package that only it needs away."),
-    },
-)
-tx = _build_group(
-    "tx",
-    SUMMARIES["tx"],
-    {
-        "run": ("comfywatchman.cli.gov.tx:run", "Try a node: build a candidate environment and start ComfyUI in it."),
-        "list": ("comfywatchman.cli.gov.tx:list_transactions", "List transactions, newest first."),
-        "inspect": ("comfywatchman.cli.gov.tx:inspect", "Show what a transaction changed, and how it went."),
-        "abort": ("comfywatchman.cli.gov.tx:abort", "Throw a candidate environment away."),
-        "promote": ("comfywatchman.cli.gov.tx:promote", "Put what was tried in production."),
-    },
-)
-snapshot = _build_group(
-    "snapshot",
-    "List and inspect snapshots: kept states of pyproject.toml, uv.lock and plugins.json.",
-    {
-        "list": ("comfywatchman.cli.gov.history:list_snapshots", "List the kept snapshots, newest first."),
-        "inspect": ("comfywatchman.cli.gov.history:inspect_snapshot", "Show one snapshot, and whether it is whole."),
-    },
-)
-op = _build_group(
-    "op",
-    SUMMARIES["op"],
-    {
-        "list": ("comfywatchman.cli.gov.history:list_operations", "List operations, newest first."),
-        "inspect": ("comfywatchman.cli.gov.history:inspect_operation", "Show what one operation changed."),
-    },
-)
+@click.group(cls=LazyGroup, locations=TX_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def tx() -> None:
+    """Try a node in a candidate environment, inspect the result, then promote or abort it."""
+
+
+@click.group(cls=LazyGroup, locations=SNAPSHOT_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def snapshot() -> None:
+    """List and inspect snapshots: kept states of pyproject.toml, uv.lock and plugins.json."""
+
+
+@click.group(cls=LazyGroup, locations=OP_COMMANDS, context_settings=CONTEXT_SETTINGS, epilog=EXIT_CODES)
+def op() -> None:
+    """List and inspect operations: all changes made so far."""

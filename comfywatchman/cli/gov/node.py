@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import print_table, printable
-from comfywatchman.cli.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.governance.nodes.add import FindPack

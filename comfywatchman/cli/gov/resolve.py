@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.gov.tx import print_next_step, show_conflict
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, USAGE, printable
 
 if TYPE_CHECKING:

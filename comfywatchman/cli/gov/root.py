@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.base.text import pluralize
-from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
-from comfywatchman.cli.session import Session
 
 
 @click.command(cls=GovCommand)

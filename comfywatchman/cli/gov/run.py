@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
+from comfywatchman.app.session import Session
 from comfywatchman.cli.gov.common import GovCommand, read_gov
-from comfywatchman.cli.session import Session
 
 
 @click.command(cls=GovCommand, context_settings={"ignore_unknown_options": True})

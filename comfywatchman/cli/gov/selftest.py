@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, json_option, print_result, show_progress
+from comfywatchman.app.session import Session
+from comfywatchman.cli.gov.common import GovCommand, print_result, show_progress
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_table
-from comfywatchman.cli.session import Session
 
 _WORDS = {True: "ok", False: "fail", None: "not tried"}
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from comfywatchman.cli.gov.common import GovCommand, json_option, open_gov, print_result, read_gov
+from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
+from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable, shorten_list
 
 if TYPE_CHECKING:

@@ -1,10 +1,10 @@
-"""The checks of the governed environment, as the readiness cycle takes them."""
+"""Facts about the governed environment that the readiness cycle receives from governance."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from comfywatchman.cli.session import Session
+from comfywatchman.app.session import Session
 
 if TYPE_CHECKING:
     from comfywatchman.base.gpu.query import GpuReading
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from comfywatchman.readiness.status import Environment
 
 BUDGET_SECONDS: Final = 0.5
-"""About how long a cycle lets checks take; what did not change since the last one costs a few milliseconds."""
+"""Time that a cycle gives the checks; parts that have not changed since the last cycle take a few milliseconds."""
 
 
 def environment_checks(session: Session) -> EnvironmentChecks | None:
-    """Return what looks at the governed environment in a cycle; None when no environment is governed.
+    """Return the function that checks the governed environment in a cycle; None when no environment is governed.
 
     Raises:
         Failure: A `config-…` code.
@@ -47,7 +47,7 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
 
 
 def tried_loaders(session: Session) -> ObservedLoaders:
-    """Return what trials in the governed environment showed of loaders; nothing when no environment is governed.
+    """Return the loader inputs observed in trials of the governed environment; none when no environment is governed.
 
     Raises:
         Failure: A `config-…` code.
@@ -67,5 +67,5 @@ def _is_governed(session: Session) -> bool:
     try:
         return (root / "pyproject.toml").is_file() or (root / "snapshots").is_dir()
     except OSError:
-        # It is there and may not be looked into; the checks tell that.
+        # It exists but cannot be read; the checks report that.
         return True

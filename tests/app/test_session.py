@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from comfywatchman.app.session import Session, own_command
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.session import Session, own_command
 from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import Host
 

@@ -1,0 +1,188 @@
+"""The session: configuration, home, ComfyUI, clock and log of one call of the program."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from comfywatchman.base import config
+from comfywatchman.base.clock import Clock, SystemClock
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.settings import Settings
+from comfywatchman.comfyui.install.install import Installation, find_installation
+from comfywatchman.readiness.layout import ReadinessLayout
+from comfywatchman.readiness.workflows.discovery import WatchedRoot, find_default_roots
+
+
+@dataclass
+class Session:
+    """One call of the program.
+
+    Attributes:
+        home_option: Folder of `--home`.
+        config_option: File of `--config`.
+        comfyui_option: Folder of `--comfyui`.
+        governed_option: Folder of `gov --root`.
+        clock: The clock.
+    """
+
+    home_option: Path | None
+    config_option: Path | None
+    comfyui_option: Path | None = None
+    governed_option: Path | None = None
+    clock: Clock = field(default_factory=SystemClock)
+
+    @cached_property
+    def configuration(self) -> config.Configuration:
+        """The effective configuration.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        return config.load(explicit=self.config_option)
+
+    @property
+    def settings(self) -> Settings:
+        """The effective settings."""
+        return self.configuration.settings
+
+    @cached_property
+    def layout(self) -> ReadinessLayout:
+        """Where state, output and log are."""
+        return ReadinessLayout(config.find_home(self.home_option))
+
+    @cached_property
+    def log(self) -> logging.Logger:
+        """The structured log, opened at first use.
+
+        Raises:
+            Failure: `state-unwritable`.
+        """
+        from comfywatchman.base.logs import open_log
+
+        return open_log(self.layout.home.log, self.settings.log)
+
+    @property
+    def governed_root(self) -> Path:
+        """The root of the governed environment: `gov --root`, `[governance] root`, else `state/env` in the home.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        if self.governed_option is not None:
+            return self.governed_option.expanduser().absolute()
+        if self.settings.governance.root:
+            return Path(self.settings.governance.root)
+        return self.layout.home.state / "env"
+
+    def installation(self) -> Installation | None:
+        """Find the ComfyUI to watch: the configured one, else ~/ComfyUI, else the current folder.
+
+        Raises:
+            Failure: `comfyui-not-found` when one is configured and does not exist.
+        """
+        root, origin = self._configured_root()
+        if root is None:
+            folders = [("~/ComfyUI", Path("~/ComfyUI").expanduser()), ("the current folder", Path.cwd())]
+            installation = find_installation(folders)
+            return _apply_settings(installation, self.settings) if installation else None
+        installation = find_installation([(origin, root)], explicit={origin})
+        if installation is None:
+            raise Failure(
+                "comfyui-not-found",
+                f"There is no ComfyUI in {root} (named by {origin}).",
+                hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
+            )
+        return _apply_settings(installation, self.settings)
+
+    def installation_at(self, folder: Path) -> Installation:
+        """Return the ComfyUI in a folder with the configured model folders, whether it is complete or not."""
+        installation = find_installation([("its folder", folder)])
+        if installation is None:
+            installation = Installation(root=folder, version=None, base=folder, found_by="its folder")
+        return _apply_settings(installation, self.settings)
+
+    def find_comfyui_folder(self) -> Path | None:
+        """Return the folder of the watched ComfyUI; None when there is none.
+
+        A configured folder is returned even when it holds no ComfyUI.
+
+        Raises:
+            Failure: A `config-…` code.
+        """
+        root, origin = self._configured_root()
+        if root is None:
+            installation = self.installation()
+            return installation.root if installation else None
+        installation = find_installation([(origin, root)], explicit={origin})
+        return installation.root if installation else root
+
+    def require_installation(self, purpose: str) -> Installation:
+        """Find the ComfyUI to watch, for a command that cannot work without one.
+
+        Args:
+            purpose: Why it is needed, as the text after "No ComfyUI was found".
+
+        Raises:
+            Failure: `comfyui-not-found`.
+        """
+        installation = self.installation()
+        if installation is None:
+            hint = "Name it: COMFYUI_ROOT=/path/to/ComfyUI, or --comfyui /path/to/ComfyUI before the command."
+            sample = self.layout.sample / "ComfyUI"
+            if sample.is_dir():
+                hint += f" To use the sample host of the first run: --comfyui {shlex.quote(str(sample))}."
+            raise Failure("comfyui-not-found", f"No ComfyUI was found {purpose}.", hint=hint)
+        return installation
+
+    def _configured_root(self) -> tuple[Path | None, str]:
+        """Return the configured folder of ComfyUI and where it is configured."""
+        if self.comfyui_option is not None:
+            return self.comfyui_option.expanduser().absolute(), "--comfyui"
+        root = Path(self.settings.comfyui.root) if self.settings.comfyui.root else None
+        return root, self.configuration.origins["comfyui.root"].label
+
+    def arguments(self, installation: Installation | None) -> tuple[str, ...]:
+        """Return the options that start this program from any folder on the same home, configuration and ComfyUI."""
+        options = ["--home", str(self.layout.home.folder)]
+        if self.config_option:
+            options += ["--config", str(self.config_option.absolute())]
+        if installation:
+            options += ["--comfyui", str(installation.root)]
+        return tuple(options)
+
+    def format_command(self, *arguments: str) -> str:
+        """Return a call of this program, with the options of this one, as the user would type it."""
+        command = ["comfywatchman"]
+        options = (("--home", self.home_option), ("--config", self.config_option), ("--comfyui", self.comfyui_option))
+        for option, path in options:
+            if path is not None:
+                command += [option, str(path)]
+        return shlex.join([*command, *arguments])
+
+    def roots(self, installation: Installation) -> tuple[WatchedRoot, ...]:
+        """Return the workflow roots: the configured ones, else those of ComfyUI."""
+        configured = tuple(WatchedRoot(Path(root.path), root.label) for root in self.settings.workflows.roots)
+        return configured or tuple(find_default_roots(installation.base))
+
+
+def _apply_settings(installation: Installation, settings: Settings) -> Installation:
+    section = settings.comfyui
+    return replace(
+        installation,
+        base=Path(section.base_directory) if section.base_directory else installation.base,
+        models=Path(section.models_directory) if section.models_directory else None,
+        extra_model_paths=tuple(Path(path) for path in section.extra_model_paths),
+        input=Path(section.input_directory) if section.input_directory else None,
+    )
+
+
+def own_command() -> tuple[str, ...]:
+    """Return the command that starts this program."""
+    import sys
+
+    # Not sys.argv[0]: the interpreter of this environment works from everywhere, also without an installed script.
+    return sys.executable, "-m", "comfywatchman"
