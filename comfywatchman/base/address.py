@@ -1,4 +1,4 @@
-"""Addresses, taken apart strictly, and shown without what may be secret in them."""
+"""URLs, parsed strictly, and shown without the parts that may be secret."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SAFE: Final = "%/:=&?~#+!$,;'@()*[]"
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A taken-apart address, as every part of this program understands it.
+    """A parsed http or https URL.
 
     Attributes:
         scheme: `http` or `https`.
         host: Lower case, without brackets.
-        port: The port, given or usual.
+        port: The port, explicit or the default of the scheme.
         target: Path and query as they are sent; may hold a signature, so it is never shown.
     """
 
@@ -32,61 +32,69 @@ class Address:
 
     @property
     def netloc(self) -> str:
-        """Host and port; the port only when it is not the usual one."""
+        """Host and port; the port only when it is not the default."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == PORTS[self.scheme] else f"{host}:{self.port}"
+        if self.port == PORTS[self.scheme]:
+            return host
+        return f"{host}:{self.port}"
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port: whoever has another one is somebody else."""
+        """Scheme, host and port; a token for one origin is never sent to another."""
         return f"{self.scheme}://{self.netloc}"
 
     @property
     def shown(self) -> str:
-        """The address without its query, which may hold a signature."""
+        """The URL without its query, which may hold a signature."""
         return self.origin + self.target.partition("?")[0]
 
     @property
     def url(self) -> str:
-        """The whole address; not for messages."""
+        """The whole URL; not for messages."""
         return self.origin + self.target
 
 
 def parse_address(url: str, *, base: Address | None = None) -> Address:
-    """Take an address apart strictly.
+    """Parse a URL strictly.
 
     Args:
-        url: An address; relative to `base` when there is one.
-        base: Whose redirect it is.
+        url: A URL; relative to `base` when there is one.
+        base: The address that redirects to it.
 
     Raises:
-        Failure: `download-host-refused` when it is no plain http or https address (user information, odd characters).
+        Failure: `download-host-refused` when it is not a plain http or https URL (user information, unusual
+            characters).
     """
     try:
         parts = urlsplit(urljoin(base.url, url) if base else url)
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError as error:
         raise _invalid_address_failure(url) from error
-    plain = url.isprintable() and not set(url) & set(" \\") and "@" not in parts.netloc
-    if not plain or parts.scheme not in PORTS or not _HOST.fullmatch(host) or port == 0:
+    # Parsers disagree about spaces, backslashes and several @; what one of them accepts another sends elsewhere.
+    is_plain = url.isprintable() and not set(url) & set(" \\") and "@" not in parts.netloc
+    if not is_plain or parts.scheme not in PORTS or not _HOST.fullmatch(host) or port == 0:
         raise _invalid_address_failure(url)
-    target = quote(parts.path or "/", safe=_SAFE) + (f"?{quote(parts.query, safe=_SAFE)}" if parts.query else "")
+    target = quote(parts.path or "/", safe=_SAFE)
+    if parts.query:
+        target += f"?{quote(parts.query, safe=_SAFE)}"
     return Address(parts.scheme, host.rstrip("."), port or PORTS[parts.scheme], target)
 
 
 def printable_url(url: str) -> str:
-    """Return an address fit for messages: without user information, query and fragment, which may hold secrets."""
+    """Return a URL for messages: without user information, query and fragment, which may hold secrets."""
     try:
         parts = urlsplit(url)
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
-        return "an unreadable address"
+        return "an invalid address"
     return shown if shown.isprintable() else ascii(shown)
 
 
 def _invalid_address_failure(url: str) -> Failure:
+    # A text without a scheme may be anything, even a secret that was pasted by mistake.
+    shown = printable_url(url) if "://" in url else "The address"
     return Failure(
         "download-host-refused",
-        f"{printable_url(url) if '://' in url else 'That'} is no plain http or https address.",
+        f"{shown} is not a plain http or https address.",
         hint="Correct the address, or take the file from another source.",
     )

@@ -1,4 +1,4 @@
-"""Files of lines that several processes append to: a line that was taken is on disk, and none is torn in two."""
+"""Log files that several processes append to: an acknowledged line is on disk, and no line is torn in two."""
 
 from __future__ import annotations
 
@@ -22,12 +22,10 @@ def append_line(path: Path, line: bytes) -> None:
 
 
 def append_lines(path: Path, lines: Iterable[bytes]) -> None:
-    """Append lines durably, with one flush for all; other processes may append at the same time.
-
-    A torn last line of an earlier crash is ended first, so that it cannot swallow ours.
+    """Append lines durably with one flush for all of them; other processes may append at the same time.
 
     Raises:
-        Failure: `state-unwritable`; some of the lines may be there, the last of them torn.
+        Failure: `state-unwritable`; some of the lines may have been written, the last of them torn.
     """
     content = b"".join(_terminate_line(line) for line in lines)
     if not content:
@@ -36,8 +34,11 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
         make_folder(path.parent)
         with _open_locked(path) as descriptor:
             size = os.fstat(descriptor).st_size
-            torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-            _write_all(descriptor, b"\n" + content if torn else content)
+            ends_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            if ends_torn:
+                # A crash cut the last line off; without a newline it would swallow the first of ours.
+                content = b"\n" + content
+            _write_all(descriptor, content)
             os.fsync(descriptor)
         if size == 0:
             fsync_folder(path.parent)
@@ -47,12 +48,12 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
 
 
 def keep_last_lines(path: Path, count: int, *, above: int) -> None:
-    """Drop all but the last lines of a file that others may append to meanwhile; none of theirs is lost.
+    """Drop all but the last lines of a file; lines that other processes append meanwhile are kept.
 
     Args:
         path: The file.
-        count: How many lines stay.
-        above: Up to how many lines nothing is dropped, so that not every call writes.
+        count: How many lines to keep.
+        above: Number of lines up to which the file is left alone, so that not every call writes.
 
     Raises:
         Failure: `state-unwritable`.
@@ -68,11 +69,11 @@ def keep_last_lines(path: Path, count: int, *, above: int) -> None:
 
 @contextlib.contextmanager
 def _open_locked(path: Path) -> Iterator[int]:
-    # The file may be replaced while we wait for its lock; what is written to the old one would be lost.
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
+            # `keep_last_lines` replaces the file; lines written to the replaced one would be lost.
             if _is_same_file(descriptor, path):
                 yield descriptor
                 return
@@ -94,6 +95,8 @@ def _terminate_line(line: bytes) -> bytes:
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
-    rest = memoryview(content)
-    while rest:
-        rest = rest[os.write(descriptor, rest) :]
+    remaining = memoryview(content)
+    while remaining:
+        # write(2) may write less than it was given.
+        written = os.write(descriptor, remaining)
+        remaining = remaining[written:]

@@ -1,4 +1,4 @@
-"""The one door to the wall clock and its two steady companions."""
+"""The clock: the only module that reads the wall clock, the monotonic clock and the boot clock."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the rest of the program may ask about time."""
+    """The clocks that the rest of the program receives as a parameter, so that tests can move them."""
 
     def now(self) -> datetime:
         """Return the wall clock as an aware UTC time."""
 
     def monotonic(self) -> float:
-        """Return seconds that stand still while the machine sleeps (CLOCK_MONOTONIC)."""
+        """Return seconds from CLOCK_MONOTONIC, which stops while the machine is suspended."""
 
     def boottime(self) -> float:
-        """Return seconds since boot, sleep included (CLOCK_BOOTTIME)."""
+        """Return seconds from CLOCK_BOOTTIME, which keeps counting while the machine is suspended."""
 
     def boot_id(self) -> str:
-        """Return the kernel's identity of this boot; empty where the system has none."""
+        """Return the kernel's id of this boot; empty where the system has none."""
 
 
 class SystemClock:
@@ -32,16 +32,17 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds that stand still while the machine sleeps (CLOCK_MONOTONIC)."""
+        """Return seconds from CLOCK_MONOTONIC, which stops while the machine is suspended."""
         return time.monotonic()
 
     def boottime(self) -> float:
-        """Return seconds since boot, sleep included; the monotonic clock where the system has no boot clock."""
+        """Return seconds from CLOCK_BOOTTIME; from the monotonic clock where the system has no boot clock."""
+        # macOS has no CLOCK_BOOTTIME: suspended time is then not counted, and no sleep is detected.
         clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
         return time.clock_gettime(clock)
 
     def boot_id(self) -> str:
-        """Return the kernel's identity of this boot; empty where the system has none."""
+        """Return the kernel's id of this boot; empty where the system has none."""
         try:
             return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
         except OSError:
@@ -49,15 +50,16 @@ class SystemClock:
 
 
 def format_utc(moment: datetime) -> str:
-    """Write an aware time as UTC ISO 8601 with whole seconds, as state files hold it (`2026-11-20T14:00:00Z`)."""
-    return moment.astimezone(UTC).replace(microsecond=0).isoformat().replace("+00:00", "Z")
+    """Format an aware time as state files hold it: UTC ISO 8601 with whole seconds (`2026-11-20T14:00:00Z`)."""
+    whole_seconds = moment.astimezone(UTC).replace(microsecond=0)
+    return whole_seconds.isoformat().replace("+00:00", "Z")
 
 
 def parse_utc(text: str) -> datetime:
-    """Read a time of a state file.
+    """Parse a time from a state file.
 
     Raises:
-        ValueError: The text is no ISO 8601 time with an offset.
+        ValueError: The text is not an ISO 8601 time with an offset.
     """
     moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:

@@ -1,4 +1,4 @@
-"""A hash over the code in a folder: what would be run, whether git knows of it or not."""
+"""A hash over the code in a folder, whether git tracks it or not."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 _CODE_SUFFIXES: Final = frozenset({".py", ".pyx", ".so", ".pyd", ".js", ".mjs", ".cjs", ".sh", ".bat"})
-"""What is run or served to browsers; other files (settings, caches, models) change in use."""
+"""Files that are run or served to browsers; other files (settings, caches, models) change in normal use."""
 
 _REQUIREMENT_FILES: Final = re.compile(r"requirements[^/]*\.txt|pyproject\.toml|setup\.cfg")
 _SKIPPED_FOLDERS: Final = frozenset({".git", "__pycache__", "node_modules", ".venv", "venv"})
@@ -20,9 +20,12 @@ _BLOCK: Final = 1 << 20
 
 
 def hash_code_tree(folder: Path) -> str | None:
-    """Return the SHA-256 over names, links, execute bits and contents of a folder's code; None when it cannot be told.
+    """Return the SHA-256 over names, links, execute bits and contents of a folder's code.
 
-    Links are not followed: where one leads counts, not what is there.
+    Links are not followed: the hash covers the target's path, not its content.
+
+    Returns:
+        None when the folder cannot be read or holds more than 50,000 code files.
     """
     digest = hashlib.sha256()
     try:
@@ -38,9 +41,10 @@ def hash_code_tree(folder: Path) -> str | None:
 
 
 def _walk_code(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
-    with os.scandir(folder) as entries:
-        listed = sorted(entries, key=lambda entry: os.fsencode(entry.name))
-    for entry in listed:
+    with os.scandir(folder) as scan:
+        # By bytes, not by text: names that are not UTF-8 must sort the same on every machine.
+        entries = sorted(scan, key=lambda entry: os.fsencode(entry.name))
+    for entry in entries:
         name = prefix + entry.name
         if entry.is_symlink():
             yield name, entry
@@ -52,17 +56,20 @@ def _walk_code(folder: str, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]
 
 
 def _is_code(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in _CODE_SUFFIXES or _REQUIREMENT_FILES.fullmatch(name) is not None
+    suffix = os.path.splitext(name)[1].lower()
+    return suffix in _CODE_SUFFIXES or _REQUIREMENT_FILES.fullmatch(name) is not None
 
 
 def _digest_record(name: str, entry: os.DirEntry[str]) -> bytes:
     if entry.is_symlink():
-        kind, content = b"link", os.fsencode(os.readlink(entry.path))
-        own = hashlib.sha256(content).hexdigest()
+        kind = b"link"
+        content_hash = hashlib.sha256(os.fsencode(os.readlink(entry.path))).hexdigest()
     else:
-        kind = b"run" if entry.stat().st_mode & stat.S_IXUSR else b"file"
-        own = _hash_file(entry.path)
-    return b"\0".join((kind, os.fsencode(name), own.encode())) + b"\n"
+        is_executable = entry.stat().st_mode & stat.S_IXUSR
+        kind = b"run" if is_executable else b"file"
+        content_hash = _hash_file(entry.path)
+    # NUL cannot occur in a name, so two different records never have the same bytes.
+    return b"\0".join((kind, os.fsencode(name), content_hash.encode())) + b"\n"
 
 
 def _hash_file(path: str) -> str:

@@ -1,8 +1,8 @@
-"""Named places where tests may stop, delay or break the program.
+"""Named points in the code where tests can kill, delay or fail the program.
 
 A failpoint does nothing unless `COMFYWATCHMAN_FAILPOINTS` names it, for example
-`files.before_rename=kill,files.after_append=raise:ENOSPC,cycle.after_gates=sleep:2`. A number after the name counts
-the passings: `files.before_rename#3=kill` lets two renames happen and kills at the third.
+`files.before_rename=kill,files.after_append=raise:ENOSPC,cycle.after_gates=sleep:2`. A number after the name selects
+one hit: `files.before_rename#3=kill` lets two renames happen and kills at the third.
 """
 
 from __future__ import annotations
@@ -49,16 +49,20 @@ NAMES: Final[frozenset[str]] = frozenset(
         "gov.build_before_mark",
     }
 )
-"""Every failpoint; a test walks this set and hits each one."""
+"""Every failpoint. A test goes through this set and hits each one."""
 
 _hit_counts: Counter[str] = Counter()
 
 
 @cache
 def _parse_armed() -> dict[str, tuple[int, str]]:
-    text = os.environ.get(VARIABLE, "")
-    parts = [part.split("=", 1) for part in text.split(",") if "=" in part]
-    armed = {name.partition("#")[0]: (int(name.partition("#")[2] or 0), action) for name, action in parts}
+    """Return the hit to act at (0: every hit) and the action of each armed failpoint."""
+    armed: dict[str, tuple[int, str]] = {}
+    for part in os.environ.get(VARIABLE, "").split(","):
+        name_and_hit, separator, action = part.partition("=")
+        if separator:
+            name, _, hit = name_and_hit.partition("#")
+            armed[name] = (int(hit or 0), action)
     unknown = armed.keys() - NAMES
     if unknown:
         raise ValueError(f"{VARIABLE} names unknown failpoints: {', '.join(sorted(unknown))}")
@@ -66,16 +70,16 @@ def _parse_armed() -> dict[str, tuple[int, str]]:
 
 
 def failpoint(name: str) -> None:
-    """Act as `COMFYWATCHMAN_FAILPOINTS` says for this name: `kill`, `raise:ERRNO` or `sleep:SECONDS`.
+    """Run the action armed for a name, if any: `kill`, `raise:ERRNO` or `sleep:SECONDS`.
 
     Raises:
         OSError: The armed error (`raise:ENOSPC`).
     """
     if name not in _parse_armed():
         return
-    turn, action = _parse_armed()[name]
+    armed_hit, action = _parse_armed()[name]
     _hit_counts[name] += 1
-    if turn not in {0, _hit_counts[name]}:
+    if armed_hit not in {0, _hit_counts[name]}:
         return
     verb, _, argument = action.partition(":")
     if verb == "kill":

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, durable appends, careful reads."""
+"""Files that are whole or absent: atomic writes, validated reads of state files, reads with limits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 JSON_OPTIONS: Final = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE
 _READ_BLOCK: Final = 1 << 20
-_SURROGATE_BYTES: Final = range(0xDC80, 0xDD00)  # how Python holds the bytes of a name that are no UTF-8
+_SURROGATE_BYTES: Final = range(0xDC80, 0xDD00)
+"""How Python holds the bytes of a name that is not UTF-8 (PEP 383)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +32,9 @@ class CorruptFile:
     """A state file that could not be used.
 
     Attributes:
-        path: Where it was.
-        kept_as: The name it was set aside under; None when it could not be moved.
-        reason: Why it could not be used, in words.
+        path: Its path.
+        moved_to: The path it was moved to; None when it was left in place or could not be moved.
+        reason: Why it could not be used, as text.
     """
 
     path: Path
@@ -42,18 +43,19 @@ class CorruptFile:
 
 
 def printable_path(path: str | os.PathLike[str]) -> str:
-    """Return a path as printable text: bytes that are no UTF-8 and what cannot be seen become escapes.
+    """Return a path as printable text: bytes that are not UTF-8 and invisible characters become escapes.
 
-    Two different paths never look the same, so a backslash is doubled: the text may stand for the path as a key.
+    Two different paths never give the same text, so it can serve as a key.
     """
     text = os.fspath(path)
     if text.isprintable() and "\\" not in text:
         return text
-    return "".join(c if c.isprintable() and c != "\\" else _escape_path_char(c) for c in text)
+    return "".join(_escape_path_char(char) for char in text)
 
 
 def to_nfc(name: str) -> str:
-    """Return a name in composed form (Unicode NFC), so that it can be compared with one written on another system."""
+    """Return a name in composed form (Unicode NFC), to compare it with one written on another system."""
+    # macOS decomposes names, Linux keeps what it is given.
     if name.isascii():
         return name
     from unicodedata import normalize
@@ -61,16 +63,16 @@ def to_nfc(name: str) -> str:
     return normalize("NFC", name)
 
 
-def is_folder(place: Path | os.DirEntry[str]) -> bool:
-    """Say whether something is a folder, links followed; what cannot be looked at is none."""
+def is_folder(path: Path | os.DirEntry[str]) -> bool:
+    """Return whether a path is a folder, links followed; False when it cannot be examined."""
     try:
-        return place.is_dir()
+        return path.is_dir()
     except OSError:
         return False
 
 
 def fsync_file(path: Path) -> None:
-    """Make what another program wrote into a file survive a power cut."""
+    """Flush a file that another program wrote, so that its content survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -79,7 +81,7 @@ def fsync_file(path: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
+    """Flush a folder, so that the names in it survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -88,7 +90,7 @@ def fsync_folder(folder: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; after a return their names survive a power cut."""
+    """Create a folder and its missing parents; on return their names survive a power cut."""
     if folder.is_dir():
         return
     make_folder(folder.parent)
@@ -98,15 +100,16 @@ def make_folder(folder: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: bool = True) -> None:
-    """Replace a file as a whole; after a return it survives a power cut.
+    """Replace a file as a whole; on return it survives a power cut.
 
-    After a raise the old file stands; only when the folder could not be flushed the new one may, whole as well.
+    On an error the old file is left as it was, unless only flushing the folder failed: then either file may be there,
+    whole.
 
     Args:
         path: The file.
-        content: What it is to hold.
+        content: Its new content.
         mode: Its permissions.
-        is_lasting: Whether it must survive a power cut; a mark that is worth little then costs no flush of the disk.
+        is_lasting: Whether it must survive a power cut; False saves flushing the disk for marks of little worth.
 
     Raises:
         Failure: `state-unwritable`, with the system's reason.
@@ -135,17 +138,17 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
 
 
 def delete_unfinished(folder: Path) -> int:
-    """Delete what killed writers left in a folder (never a file that a living one is writing); return how many."""
-    swept = 0
+    """Delete the temporary files of killed writers in a folder, never those of running ones; return how many."""
+    deleted = 0
     with contextlib.suppress(FileNotFoundError):
         for path in folder.glob(".*.tmp"):
             with contextlib.suppress(OSError):
-                swept += _delete_unlocked(path)
-    return swept
+                deleted += _delete_unlocked(path)
+    return deleted
 
 
 def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
-    """Write a file atomically unless it already holds these bytes; say whether it was written.
+    """Write a file atomically unless it already holds these bytes; return whether it was written.
 
     Raises:
         Failure: `state-unwritable`.
@@ -158,41 +161,45 @@ def write_if_changed(path: Path, content: bytes, *, mode: int = 0o644) -> bool:
 
 
 def to_json(value: Any) -> bytes:
-    """Return a value as our state files hold it: sorted keys, two spaces, a final newline.
+    """Return a value as JSON in the form of our state files: sorted keys, two spaces, a final newline.
 
-    Half characters (lone surrogates), which UTF-8 cannot hold, become escapes.
+    Lone surrogates, which UTF-8 cannot hold, become escapes.
     """
-    built = msgspec.to_builtins(value)
+    builtins = msgspec.to_builtins(value)
     try:
-        return orjson.dumps(built, option=JSON_OPTIONS)
+        return orjson.dumps(builtins, option=JSON_OPTIONS)
     except orjson.JSONEncodeError:
-        return orjson.dumps(escape_surrogates(built), option=JSON_OPTIONS)
+        # Only now: escaping copies the whole tree, and hardly any name needs it.
+        return orjson.dumps(escape_surrogates(builtins), option=JSON_OPTIONS)
 
 
 def escape_surrogates(value: Any) -> Any:
-    """Return plain lists, mappings, paths and texts with each lone surrogate as an escape."""
+    """Return a tree of lists, mappings, paths and strings with each lone surrogate as an escape."""
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode("utf-8")
     if isinstance(value, Mapping):
         return {escape_surrogates(key): escape_surrogates(item) for key, item in value.items()}
-    return [escape_surrogates(item) for item in value] if isinstance(value, (list, tuple)) else value
+    if isinstance(value, (list, tuple)):
+        return [escape_surrogates(item) for item in value]
+    return value
 
 
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[int]:
-    """Open a regular file for reading and give its descriptor (for `os.pread`), never waiting on a FIFO or device.
+    """Open a regular file for reading and yield its descriptor (for `os.pread`); never block on a FIFO or device.
 
-    A system error inside the block becomes a `Failure` too; the descriptor is closed at its end.
+    System errors inside the block become a `Failure` too.
 
     Args:
-        path: A file that somebody else may have made.
+        path: A file that other programs may have created.
 
     Raises:
         Failure: `file-unreadable` or `file-not-regular`.
     """
     try:
+        # O_NONBLOCK: opening a FIFO would otherwise wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:
         raise _unreadable_failure(path, "opened", error) from error
@@ -207,11 +214,11 @@ def open_regular(path: Path) -> Iterator[int]:
 
 
 def read_regular(path: Path, *, max_bytes: int) -> bytes:
-    """Read a regular file whole, never waiting on a FIFO or device.
+    """Read a whole regular file; never block on a FIFO or device.
 
     Args:
-        path: A file that somebody else may have made.
-        max_bytes: The size above which nothing is read.
+        path: A file that other programs may have created.
+        max_bytes: The largest size that is read.
 
     Raises:
         Failure: `file-unreadable`, `file-not-regular` or `file-too-large`.
@@ -221,13 +228,14 @@ def read_regular(path: Path, *, max_bytes: int) -> bytes:
         if size > max_bytes:
             raise _too_large_failure(path, size, max_bytes)
         content = read_to_end(descriptor, max_bytes)
+        # It may have grown meanwhile; files of /proc have size 0 whatever they hold.
         if len(content) > max_bytes:
             raise _too_large_failure(path, len(content), max_bytes)
         return content
 
 
 def read_to_end(descriptor: int, max_bytes: int) -> bytes:
-    """Read an open file from where it stands to its end, or to a little beyond the limit; it may grow meanwhile."""
+    """Read an open file from its current position to its end, stopping a little beyond the limit."""
     blocks: list[bytes] = []
     total = 0
     while total <= max_bytes and (block := os.read(descriptor, _READ_BLOCK)):
@@ -243,28 +251,31 @@ def read_state(
 
     Args:
         path: The file.
-        shape: What it should hold.
-        max_bytes: The size above which it counts as damaged.
-        only_look: Leave a damaged file where it is: the caller writes nothing in its place.
+        shape: The type of its content.
+        max_bytes: The size above which it counts as corrupt.
+        only_look: Leave a corrupt file in place, for callers that write nothing in its place.
 
     Returns:
-        The value; None when there is no file; `Damaged` when it was set aside as `<name>.damaged-N`, whether its
-        content is wrong or it cannot be read at all: the caller will write a new one in its place.
+        The value; None when there is no file; `CorruptFile` when its content is wrong or it cannot be read. It was then
+        moved to `<name>.damaged-N`, so that the caller can write a new one.
     """
     try:
         content = read_regular(path, max_bytes=max_bytes)
     except Failure as failure:
         if isinstance(failure.__cause__, FileNotFoundError):
             return None
-        return CorruptFile(path=path, moved_to=None if only_look else set_aside(path), reason=failure.message)
-    try:
-        return msgspec.convert(orjson.loads(content), shape)
-    except (ValueError, msgspec.ValidationError, RecursionError) as error:
-        return CorruptFile(path=path, moved_to=None if only_look else set_aside(path), reason=str(error))
+        reason = failure.message
+    else:
+        try:
+            return msgspec.convert(orjson.loads(content), shape)
+        except (ValueError, msgspec.ValidationError, RecursionError) as error:
+            reason = str(error)
+    moved_to = None if only_look else set_aside(path)
+    return CorruptFile(path=path, moved_to=moved_to, reason=reason)
 
 
 def set_aside(path: Path) -> Path | None:
-    """Move a damaged file to a free name beside it and return that name; None when it could not be moved."""
+    """Rename a corrupt file to `<name>.damaged-N` and return the new path; None when it could not be renamed."""
     for number in range(1, 1000):
         spare = path.with_name(f"{path.name}.damaged-{number}")
         if os.path.lexists(spare):
@@ -278,7 +289,7 @@ def set_aside(path: Path) -> Path | None:
 
 
 def unwritable_failure(path: str | os.PathLike[str], error: OSError, *, verb: str = "written") -> Failure:
-    """Return the failure of a file or folder that cannot be written (or made, or opened), with the system's reason."""
+    """Return the failure for a file or folder that cannot be written, created or opened, with the system's reason."""
     return Failure(
         "state-unwritable",
         f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}.",
@@ -287,7 +298,8 @@ def unwritable_failure(path: str | os.PathLike[str], error: OSError, *, verb: st
 
 
 def _open_unfinished(path: Path) -> tuple[int, str]:
-    # The lock says that the writer lives; a sweeper that came between making and locking has deleted the name.
+    # The lock shows that the writer is running. `delete_unfinished` may have deleted the file between creating and
+    # locking it; then another one is created.
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         try:
@@ -310,20 +322,23 @@ def _delete_unlocked(path: Path) -> bool:
 
 
 def _escape_path_char(char: str) -> str:
+    # A backslash is escaped as well, or an escape and a name that spells it out would look the same.
+    if char.isprintable() and char != "\\":
+        return char
     if ord(char) in _SURROGATE_BYTES:
         return f"\\x{ord(char) & 0xFF:02x}"
+    # \xNN stands for a byte, so a character below U+0100 is written \u00NN.
     escape = char.encode("unicode_escape").decode("ascii")
     return escape if char.isascii() else escape.replace("\\x", "\\u00")
 
 
 def _unreadable_failure(path: Path, verb: str, error: OSError | ValueError) -> Failure:
-    reason = f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}."
-    return Failure("file-unreadable", reason, hint="Check its name, its permissions, and that its disk is mounted.")
+    message = f"{printable_path(path)} cannot be {verb}: {os_error_text(error)}."
+    return Failure("file-unreadable", message, hint="Check its name, its permissions, and that its disk is mounted.")
 
 
 def _too_large_failure(path: Path, size: int, max_bytes: int) -> Failure:
     return Failure(
         "file-too-large",
-        f"{printable_path(path)} is {format_size(size)} large; at most {format_size(max_bytes)} "
-        "are read of such a file.",
+        f"{printable_path(path)} is {format_size(size)} large; at most {format_size(max_bytes)} are read.",
     )

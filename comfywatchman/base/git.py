@@ -1,7 +1,7 @@
-"""What a git working copy is at, read without running anything that the repository itself defines.
+"""Commit, origin and modifications of a git working copy, without running programs that its repository configures.
 
-A repository's own configuration can name programs (fsmonitor, filters, hooks, diff drivers) that plain `git status`
-would start. Commit and origin are therefore read as files, and the one real `git` works in a private git folder.
+A repository's configuration can name programs (fsmonitor, filters, hooks, diff drivers) that a plain `git status` would
+start. Commit and origin are therefore read as files, and the one call of `git` works in a private git folder.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _SAFE_SETTINGS: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("core", "eol"): frozenset({"lf", "crlf", "native"}),
     ("extensions", "objectformat"): frozenset({"sha1", "sha256"}),
 }
-"""The repository's settings that decide what counts as modified; none of them can name a program or a path."""
+"""Settings of the repository that decide which files count as modified. None of them can name a program or a path."""
 
 _PRIVATE_CONFIG: Final = """[core]
 \trepositoryformatversion = 1
@@ -46,17 +46,24 @@ _PRIVATE_CONFIG: Final = """[core]
 \tuntrackedCache = false
 """
 _STATUS_COMMAND: Final = (
-    *("git", "--no-pager", "status", "--porcelain", "-z"),
-    # Untracked files come from running a pack; submodules have configurations of their own, which git would obey.
-    *("--untracked-files=no", "--ignore-submodules=all", "--no-renames"),
+    "git",
+    "--no-pager",
+    "status",
+    "--porcelain",
+    "-z",
+    # Running a pack creates untracked files.
+    "--untracked-files=no",
+    # Submodules have configurations of their own, which git would follow.
+    "--ignore-submodules=all",
+    "--no-renames",
 )
 
 
 def read_head(folder: Path) -> str | None:
-    """Return the commit that a working copy is at, or None when it is none or has no commit yet.
+    """Return the commit that is checked out, or None when the folder is not a working copy or has no commit yet.
 
-    Reads `.git` (also the file form of worktrees and submodules), loose references and `packed-refs`; the newer
-    reftable storage is not read.
+    Supports `.git` folders and files (worktrees, submodules), loose references and `packed-refs`, but not the newer
+    reftable storage.
     """
     return _resolve_commit(*_find_git_folders(folder))
 
@@ -64,18 +71,19 @@ def read_head(folder: Path) -> str | None:
 def read_origin(folder: Path) -> str | None:
     """Return the address of the remote `origin` without credentials, or None when there is none."""
     _, common = _find_git_folders(folder)
-    settings = _parse_settings(_read_text(common / "config") or "")
-    url = next((value for *place, value in settings if place == ["remote", "origin", "url"]), None)
-    return _strip_credentials(url) if url else None
+    for section, subsection, key, value in _parse_settings(_read_text(common / "config") or ""):
+        if (section, subsection, key) == ("remote", "origin", "url"):
+            return _strip_credentials(value) if value else None
+    return None
 
 
 def is_dirty(folder: Path, *, timeout_seconds: float) -> bool | None:
-    """Say whether tracked files differ from the commit; untracked files and `__pycache__` do not count.
+    """Return whether tracked files differ from the commit; untracked files and `__pycache__` are ignored.
 
-    A changed submodule is not seen.
+    Changes in submodules are not detected.
 
     Returns:
-        None when it cannot be told: no working copy, no commit, no `git`, a damaged repository, out of time.
+        None when it is not known: no working copy, no commit, no `git`, a corrupt repository, or a timeout.
     """
     git_folder, common = _find_git_folders(folder)
     commit = _resolve_commit(git_folder, common)
@@ -85,34 +93,37 @@ def is_dirty(folder: Path, *, timeout_seconds: float) -> bool | None:
         with tempfile.TemporaryDirectory(prefix="comfywatchman-git-") as name:
             private = Path(name)
             _prepare_git_folder(private, commit, git_folder, common)
-            ended = run_bounded(
+            status = run_bounded(
                 _STATUS_COMMAND,
                 timeout_seconds=timeout_seconds,
                 extra_environment=_build_git_environment(private, folder.absolute(), common / "objects"),
-                # Not the working copy: a PATH with a relative entry would find its programs there.
+                # Not the working copy: a relative entry in PATH would find programs there.
                 folder=private,
             )
     except (Failure, OSError):
         return None
-    return None if ended.status else any(map(_is_tracked_change, ended.output.split(b"\0")))
+    if status.status != 0:
+        return None
+    return any(_is_tracked_change(entry) for entry in status.output.split(b"\0"))
 
 
 def _prepare_git_folder(private: Path, commit: str, git_folder: Path, common: Path) -> None:
-    """Make a git folder of our own: the commit, a copy of the index, and settings that start nothing."""
-    settings = _parse_settings(_read_text(common / "config") or "")
-    kept = [
-        f"[{section}]\n\t{key} = {value.lower()}\n"
-        for section, subsection, key, value in settings
-        if not subsection and value.lower() in _SAFE_SETTINGS.get((section, key), ())
-    ]
+    """Fill a private git folder with the commit, a copy of the index, and settings that start no program."""
+    config = ""
+    for section, subsection, key, value in _parse_settings(_read_text(common / "config") or ""):
+        safe_values = _SAFE_SETTINGS.get((section, key), frozenset())
+        if not subsection and value.lower() in safe_values:
+            config += f"[{section}]\n\t{key} = {value.lower()}\n"
     index = read_regular(git_folder / "index", max_bytes=_MAX_INDEX_BYTES)
     (private / "refs").mkdir()
     (private / "HEAD").write_text(f"{commit}\n", "ascii")
-    (private / "config").write_text("".join(kept) + _PRIVATE_CONFIG, "ascii")
+    # Ours come last and win.
+    (private / "config").write_text(config + _PRIVATE_CONFIG, "ascii")
     (private / "index").write_bytes(index)
 
 
 def _build_git_environment(private: Path, folder: Path, objects: Path) -> dict[str, str]:
+    # git(1), section "Environment Variables"
     return {
         "GIT_DIR": str(private),
         "GIT_WORK_TREE": str(folder),
@@ -130,40 +141,50 @@ def _build_git_environment(private: Path, folder: Path, objects: Path) -> dict[s
 
 
 def _is_tracked_change(entry: bytes) -> bool:
+    # Each entry of `--porcelain -z` is two letters of status, a space and the path; the last entry is empty.
     path = entry[3:]
     return bool(path) and b"__pycache__" not in path.split(b"/")
 
 
 def _find_git_folders(folder: Path) -> tuple[Path, Path]:
-    """Name the git folder of a working copy and the one of its objects, branches and settings; neither need exist."""
-    place = folder / ".git"
-    # A file in its place names the folder (worktrees, submodules); a folder gives no text.
-    label, _, target = (_read_text(place) or "").partition(":")
+    """Return the git folder of a working copy, and the one with its objects, branches and settings.
+
+    The two differ for worktrees. Neither need exist.
+    """
+    git_folder = folder / ".git"
+    # In worktrees and submodules .git is a file that names the folder; reading a folder as text gives nothing.
+    label, _, target = (_read_text(git_folder) or "").partition(":")
     if label == "gitdir":
-        place = folder / target.strip()
-    common = (_read_text(place / "commondir") or "").strip()
-    return place, place / common
+        git_folder = folder / target.strip()
+    common = (_read_text(git_folder / "commondir") or "").strip()
+    return git_folder, git_folder / common
 
 
 def _resolve_commit(git_folder: Path, common: Path) -> str | None:
-    name = "HEAD"
+    reference = "HEAD"
     for _ in range(_MAX_SYMBOLIC_STEPS):
-        content = (
-            _read_text((git_folder if name == "HEAD" else common) / name) or _find_packed_commit(common, name) or ""
-        )
-        content = content.strip()
+        content = _read_reference(git_folder, common, reference).strip()
         if _COMMIT.fullmatch(content):
             return content
-        label, _, name = (part.strip() for part in content.partition(":"))
-        if label != "ref" or not name.startswith("refs/") or ".." in name:
+        label, _, target = content.partition(":")
+        reference = target.strip()
+        # `..` would lead out of the git folder.
+        if label.strip() != "ref" or not reference.startswith("refs/") or ".." in reference:
             return None
     return None
 
 
-def _find_packed_commit(common: Path, name: str) -> str | None:
-    for line in (_read_text(common / "packed-refs", max_bytes=_MAX_REFS_BYTES) or "").splitlines():
-        commit, _, reference = line.partition(" ")
-        if reference == name:
+def _read_reference(git_folder: Path, common: Path, reference: str) -> str:
+    # Only HEAD belongs to the worktree; branches and tags are shared.
+    folder = git_folder if reference == "HEAD" else common
+    return _read_text(folder / reference) or _find_packed_commit(common, reference) or ""
+
+
+def _find_packed_commit(common: Path, reference: str) -> str | None:
+    packed = _read_text(common / "packed-refs", max_bytes=_MAX_REFS_BYTES) or ""
+    for line in packed.splitlines():
+        commit, _, packed_reference = line.partition(" ")
+        if packed_reference == reference:
             return commit
     return None
 
@@ -176,24 +197,31 @@ def _read_text(path: Path, *, max_bytes: int = _MAX_TEXT_BYTES) -> str | None:
 
 
 def _parse_settings(text: str) -> Iterator[tuple[str, str, str, str]]:
-    """Read git's configuration format: section, subsection, key and value of each setting; includes are not followed.
+    """Parse git's configuration format; yield section, subsection, key and value of each setting.
 
-    git-config(1), section "Syntax".
+    Includes are not followed. The format is described in git-config(1), section "Syntax".
     """
     section, subsection = "", ""
-    for line in re.sub(r"\\\r?\n", "", text).splitlines():
+    joined = re.sub(r"\\\r?\n", "", text)
+    for line in joined.splitlines():
         rest = line.strip()
-        if head := _SECTION.match(rest):
-            section, subsection = head[1].lower(), re.sub(r"\\(.)", r"\1", head[2] or "")
-            if head[2] is None:
+        header = _SECTION.match(rest)
+        if header:
+            section = header[1].lower()
+            subsection = re.sub(r"\\(.)", r"\1", header[2] or "")
+            if header[2] is None:
+                # The deprecated form [section.subsection]
                 section, _, subsection = section.partition(".")
-            rest = rest[head.end() :].strip()
-        if setting := _SETTING.match(rest):
+            # A setting may follow on the line of its section.
+            rest = rest[header.end() :].strip()
+        setting = _SETTING.match(rest)
+        if setting:
             yield section, subsection, setting[1].lower(), _parse_value(setting[2])
 
 
 def _parse_value(text: str | None) -> str:
     if text is None:
+        # A key without "=" is true.
         return "true"
     parts = []
     for quoted, escaped, comment, plain in _VALUE_PART.findall(text):
@@ -204,7 +232,7 @@ def _parse_value(text: str | None) -> str:
 
 
 def _strip_credentials(url: str) -> str | None:
-    """Return an address fit to be shown: no user information, no query; None when it holds control characters."""
+    """Return a repository address without user information and query; None when it has control characters."""
     if not url.isprintable():
         return None
     if "://" in url:
@@ -212,8 +240,12 @@ def _strip_credentials(url: str) -> str | None:
             parts = urlsplit(url)
         except ValueError:
             return None
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+        host = parts.netloc.rpartition("@")[2]
+        return urlunsplit((parts.scheme, host, parts.path, "", ""))
     scp = _SCP_ADDRESS.fullmatch(url)
     if scp is None:
         return url
-    return f"{'git@' if scp[1] == 'git' else ''}{scp[2]}:{scp[3]}"
+    user, host, path = scp.groups()
+    # git@ is the same for everybody and needed to clone; any other user may be a secret.
+    prefix = "git@" if user == "git" else ""
+    return f"{prefix}{host}:{path}"

@@ -1,7 +1,7 @@
-"""Fetching a repository with git, so that nothing of it, and nothing of the user's settings, is run.
+"""Cloning a repository with git, without running anything that it or the user's settings configure.
 
-Hooks, templates, helper programs, prompts and every protocol but the allowed ones are off; a secret goes to git in its
-environment, never as an argument, and into no file.
+Hooks, templates, helper programs, prompts and all but a few protocols are disabled. A secret is passed to git in its
+environment: never as an argument, and it is written to no file.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -29,14 +29,14 @@ _MESSAGE_LINE: Final = re.compile(r"(?i)^(?:fatal|error|remote|ssh|warning):")
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """What is to be cloned, by an address that was checked before.
+    """A repository to clone. Its address must have been checked before.
 
     Attributes:
-        url: The address, without any secret.
+        url: The address, without secrets.
         user: The account for an https address; empty for none.
         secret: Its password or token.
-        is_local: Whether folders of this machine may be read.
-        network: Variables by which this machine reaches the network: proxies and certificates.
+        is_local: Whether the address may be a folder of this machine.
+        network: Variables for network access: proxies and certificates.
     """
 
     url: str
@@ -55,36 +55,40 @@ def clone_repository(
     progress: Callable[[str], None],
     pass_on: Sequence[int] = (),
 ) -> str:
-    """Clone a repository with its submodules and check one state of it out; return the commit.
+    """Clone a repository with its submodules and check out one ref; return the commit.
 
-    After a raise something may be left in the folder.
+    After an error the folder may be left incomplete.
 
     Args:
-        repository: What to clone.
-        folder: Where to; must not be there.
-        ref: Branch, tag or commit; empty for the branch that the repository shows first.
-        timeout_seconds: How long each of the steps may take.
-        progress: Told what git says of its progress, a line now and then.
+        repository: The repository.
+        folder: Where to clone it; must not exist.
+        ref: Branch, tag or commit; empty for the default branch.
+        timeout_seconds: Time limit for each call of git.
+        progress: Called now and then with a line of git's progress output.
         pass_on: Descriptors that git inherits, such as that of a lock.
 
     Raises:
         Failure: `git-missing`, `git-failed` or `child-timeout`.
     """
-    run = _GitRunner(repository, timeout_seconds, progress, pass_on)
-    fresh = ("--template=", "--no-hardlinks", "--no-checkout", "--progress", "--origin=origin")
-    run("clone", *fresh, "--", repository.url, str(folder))
+    git = _GitRunner(repository, timeout_seconds, progress, pass_on)
+    # An empty template has no hooks. Checking out comes later, when the ref is known to exist.
+    options = ("--template=", "--no-hardlinks", "--no-checkout", "--progress", "--origin=origin")
+    git.run("clone", *options, "--", repository.url, str(folder))
     if not ref:
+        # An empty repository is reported as such, not as a failed checkout.
         _read_commit(repository, folder)
-    run("-C", str(folder), "checkout", "--quiet", "--force", *_checkout_arguments(run, folder, ref))
+    git.run("-C", str(folder), "checkout", "--quiet", "--force", *_checkout_arguments(git, folder, ref))
     if (folder / ".gitmodules").is_file():
-        run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--recursive")
+        git.run("-C", str(folder), "submodule", "--quiet", "update", "--init", "--recursive")
     return _read_commit(repository, folder)
 
 
 def _read_commit(repository: Repository, folder: Path) -> str:
     commit = read_head(folder)
     if commit is None:
-        raise Failure("git-failed", f"{repository.url} has no commit yet.", hint="Name a branch that has one: --ref.")
+        raise Failure(
+            "git-failed", f"{repository.url} has no commit yet.", hint="Name a branch that has one with --ref."
+        )
     return commit
 
 
@@ -97,121 +101,152 @@ class _GitRunner:
     progress: Callable[[str], None]
     pass_on: Sequence[int]
 
-    def __call__(self, *arguments: str) -> str:
-        """Run git to its end; return what it printed."""
-        ended = self.attempt(*arguments)
-        if ended[0]:
-            raise self._failed(ended[2])
-        return ended[1]
+    def run(self, *arguments: str) -> None:
+        """Run git to its end.
 
-    def attempt(self, *arguments: str) -> tuple[int, str, str]:
-        """Run git to its end; return status, output and errors."""
+        Raises:
+            Failure: `git-failed`, `git-missing` or `child-timeout`.
+        """
+        status, errors = self.try_run(*arguments)
+        if status != 0:
+            raise self._failure(errors)
+
+    def try_run(self, *arguments: str) -> tuple[int, str]:
+        """Run git to its end; return its status and error output."""
         with ChildProcess(
             [_find_git(), "--no-pager", *arguments],
-            extra_environment=dict(_clone_environment(self.repository)),
+            extra_environment=_clone_environment(self.repository),
             dies_with_us=True,
             pass_on=self.pass_on,
         ) as child:
             status = self._wait(child)
-            return status, _printable_output(child.output_tail()), _printable_output(child.errors_tail())
+            return status, _printable_output(child.errors_tail())
 
     def _wait(self, child: ChildProcess) -> int:
-        waited, said = 0.0, ""
+        waited_seconds = 0.0
+        reported = ""
         while (status := child.wait(_POLL_SECONDS)) is None:
-            waited += _POLL_SECONDS
-            if waited >= self.timeout_seconds:
+            waited_seconds += _POLL_SECONDS
+            if waited_seconds >= self.timeout_seconds:
                 raise Failure(
                     "child-timeout",
                     f"git did not end within {self.timeout_seconds:g} seconds ({self.repository.url}).",
                     hint="Try again when the network is better.",
                 )
-            last = _last_line(_printable_output(child.errors_tail(max_bytes=512)))
-            if last and last != said:
-                said = last
-                self.progress(last)
+            # git writes its progress to standard error.
+            line = _last_line(_printable_output(child.errors_tail(max_bytes=512)))
+            if line and line != reported:
+                reported = line
+                self.progress(line)
         return status
 
-    def _failed(self, errors: str) -> Failure:
+    def _failure(self, errors: str) -> Failure:
         lines = [line.strip() for line in errors.splitlines() if line.strip()]
-        told = [line for line in lines if _MESSAGE_LINE.match(line)] or lines[-1:]
-        words = "; ".join(dict.fromkeys(told))[:600] or "it said nothing"
+        # Progress lines are left out; without a line that is a message the last one has to do.
+        messages = [line for line in lines if _MESSAGE_LINE.match(line)] or lines[-1:]
+        reason = "; ".join(dict.fromkeys(messages))[:600] or "no error message"
         return Failure(
             "git-failed",
-            f"git could not get {self.repository.url}: {words}",
+            f"git could not get {self.repository.url}: {reason}",
             hint="Check the address, --ref and the network; a private repository needs a key (ssh) or a token.",
         )
 
 
-def _checkout_arguments(run: _GitRunner, folder: Path, ref: str) -> list[str]:
-    """Return the arguments of `git checkout` for a branch, a tag or a commit; a branch wins, as with `git clone`."""
-    at = ("-C", str(folder), "rev-parse", "--quiet", "--verify", "--end-of-options")
+def _checkout_arguments(git: _GitRunner, folder: Path, ref: str) -> list[str]:
+    """Return the arguments of `git checkout` for a ref.
+
+    A branch is preferred to a tag, and both to a commit, as with `git clone --branch`.
+    """
     if not ref:
         return []
-    if run.attempt(*at, f"refs/remotes/origin/{ref}^{{commit}}")[0] == 0:
+
+    def exists(revision: str) -> bool:
+        verify = ("rev-parse", "--quiet", "--verify", "--end-of-options", f"{revision}^{{commit}}")
+        return git.try_run("-C", str(folder), *verify)[0] == 0
+
+    if exists(f"refs/remotes/origin/{ref}"):
         return ["-B", ref, "--track", f"origin/{ref}"]
-    if run.attempt(*at, f"refs/tags/{ref}^{{commit}}")[0] == 0:
+    if exists(f"refs/tags/{ref}"):
         return ["--detach", f"refs/tags/{ref}"]
     if _COMMIT.fullmatch(ref):
-        if run.attempt(*at, f"{ref}^{{commit}}")[0] and _WHOLE_COMMIT.fullmatch(ref):
-            # Commits of pull requests and of rewritten branches come only when they are asked for.
-            run("-C", str(folder), "fetch", "--quiet", "origin", ref)
-        if run.attempt(*at, f"{ref}^{{commit}}")[0] == 0:
+        if _WHOLE_COMMIT.fullmatch(ref) and not exists(ref):
+            # A clone has no commits of pull requests and rewritten branches; they can be fetched by their full hash.
+            git.run("-C", str(folder), "fetch", "--quiet", "origin", ref)
+        if exists(ref):
             return ["--detach", ref]
     raise Failure(
         "git-failed",
-        f"{run.repository.url} has no branch, tag or commit {ref!r}.",
-        hint=f"See what it has: git ls-remote {run.repository.url}",
+        f"{git.repository.url} has no branch, tag or commit {ref!r}.",
+        hint=f"List its refs: git ls-remote {git.repository.url}",
     )
 
 
-def _clone_environment(repository: Repository) -> Iterator[tuple[str, str]]:
-    network = dict(repository.network or {})
-    if certificates := network.get("SSL_CERT_FILE"):
-        network["GIT_SSL_CAINFO"] = certificates
-    yield from network.items()
-    local = ":file" if repository.is_local else ""
-    http = ":http" if urlsplit(repository.url).scheme == "http" else ""
-    yield "GIT_ALLOW_PROTOCOL", f"https:ssh{http}{local}"
-    yield "GIT_CONFIG_NOSYSTEM", "1"
-    yield "GIT_CONFIG_GLOBAL", "/dev/null"
-    yield "GIT_ATTR_NOSYSTEM", "1"
-    yield "GIT_TERMINAL_PROMPT", "0"
-    yield "GIT_NO_REPLACE_OBJECTS", "1"
-    yield "GIT_SSH_COMMAND", "ssh -o BatchMode=yes -o ConnectTimeout=30"
-    yield "LC_ALL", "C.UTF-8"
-    settings = list(_clone_settings(repository))
-    yield "GIT_CONFIG_COUNT", str(len(settings))
-    for number, (key, value) in enumerate(settings):
-        yield f"GIT_CONFIG_KEY_{number}", key
-        yield f"GIT_CONFIG_VALUE_{number}", value
+def _clone_environment(repository: Repository) -> dict[str, str]:
+    environment = dict(repository.network or {})
+    if "SSL_CERT_FILE" in environment:
+        # git has a name of its own for it.
+        environment["GIT_SSL_CAINFO"] = environment["SSL_CERT_FILE"]
+    protocols = ["https", "ssh"]
+    if urlsplit(repository.url).scheme == "http":
+        protocols.append("http")
+    if repository.is_local:
+        protocols.append("file")
+    environment |= {
+        # Applies to submodules as well, whose addresses nobody has checked.
+        "GIT_ALLOW_PROTOCOL": ":".join(protocols),
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_ATTR_NOSYSTEM": "1",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_SSH_COMMAND": "ssh -o BatchMode=yes -o ConnectTimeout=30",
+        "LC_ALL": "C.UTF-8",
+    }
+    settings = _clone_settings(repository)
+    environment["GIT_CONFIG_COUNT"] = str(len(settings))
+    for number, (key, value) in enumerate(settings.items()):
+        environment[f"GIT_CONFIG_KEY_{number}"] = key
+        environment[f"GIT_CONFIG_VALUE_{number}"] = value
+    return environment
 
 
-def _clone_settings(repository: Repository) -> Iterator[tuple[str, str]]:
-    yield "core.hooksPath", "/dev/null"
-    yield "core.fsmonitor", "false"
-    yield "core.protectHFS", "true"
-    yield "core.protectNTFS", "true"
-    yield "advice.detachedHead", "false"
-    yield "credential.helper", ""
-    yield "http.lowSpeedLimit", "1000"
-    yield "http.lowSpeedTime", str(_STALL_SECONDS)
+def _clone_settings(repository: Repository) -> dict[str, str]:
+    """Return git settings, which are passed as GIT_CONFIG_KEY_n and GIT_CONFIG_VALUE_n (git-config(1))."""
+    settings = {
+        "core.hooksPath": "/dev/null",
+        "core.fsmonitor": "false",
+        # A repository may hold names that are .git on other filesystems (CVE-2014-9390).
+        "core.protectHFS": "true",
+        "core.protectNTFS": "true",
+        "advice.detachedHead": "false",
+        "credential.helper": "",
+        "http.lowSpeedLimit": "1000",
+        "http.lowSpeedTime": str(_STALL_SECONDS),
+    }
     if repository.user or repository.secret:
         parts = urlsplit(repository.url)
-        token = base64.b64encode(f"{repository.user}:{repository.secret}".encode()).decode("ascii")
-        yield f"http.{parts.scheme}://{parts.netloc}/.extraHeader", f"Authorization: Basic {token}"
+        credentials = base64.b64encode(f"{repository.user}:{repository.secret}".encode()).decode("ascii")
+        # For this server only: submodules elsewhere must not receive it.
+        settings[f"http.{parts.scheme}://{parts.netloc}/.extraHeader"] = f"Authorization: Basic {credentials}"
+    return settings
 
 
 def _find_git() -> str:
-    found = shutil.which("git")
-    if found is None:
-        raise Failure("git-missing", "git was not found.", hint="Install git and see that it is on PATH.")
-    return found
+    program = shutil.which("git")
+    if program is None:
+        raise Failure("git-missing", "git was not found.", hint="Install git and check that it is on PATH.")
+    return program
 
 
 def _printable_output(output: bytes) -> str:
+    # git quotes addresses, with the credentials in them.
     text = _CREDENTIALS.sub("", output.decode("utf-8", "replace"))
     return "".join(char if char.isprintable() or char in "\r\n" else "?" for char in text)
 
 
 def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(re.split(r"[\r\n]+", text)) if line.strip()), "")
+    # Progress lines end with \r and overwrite each other.
+    for line in reversed(re.split(r"[\r\n]+", text)):
+        if line.strip():
+            return line.strip()
+    return ""

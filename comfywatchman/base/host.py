@@ -1,4 +1,4 @@
-"""What this machine is doing: awake, and since when; and what its service manager is told."""
+"""Suspend and resume of this machine, and messages to its service manager."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from comfywatchman.base.files import CorruptFile, read_state, to_json, write_ato
 SYSTEM_BUS: Final = Path("/run/dbus/system_bus_socket")
 
 _MIN_SLEEP_SECONDS: Final = 1.0
-"""Growth of CLOCK_BOOTTIME over CLOCK_MONOTONIC that counts as sleep; two readings of them differ by microseconds."""
+"""Growth of CLOCK_BOOTTIME over CLOCK_MONOTONIC that counts as sleep; without sleep they drift by microseconds."""
 
 _MAX_UNWATCHED_SECONDS: Final = 90.0
-"""Waking time between two looks up to which the machine counts as watched, so that sleep is noticed as it ends."""
+"""Longest waking time between two marks for which the end of a sleep is taken to be now; see `detect_sleep`."""
 
 
 class SleepMark(msgspec.Struct, frozen=True):
-    """What was last known about the machine's sleep (`state/awake.json`).
+    """The last known state of the machine's sleep (`state/awake.json`).
 
     Attributes:
-        boot_id: The boot that the other fields belong to; they mean nothing in another one.
+        boot_id: The boot that the other fields belong to; after a reboot they are meaningless.
         slept_seconds: Sleep of this boot so far: CLOCK_BOOTTIME minus CLOCK_MONOTONIC.
-        seen_monotonic: When that was read, by CLOCK_MONOTONIC.
-        resumed_monotonic: When the last sleep ended, by CLOCK_MONOTONIC; null while none was noticed.
+        seen_monotonic: CLOCK_MONOTONIC when the mark was taken.
+        resumed_monotonic: CLOCK_MONOTONIC at the end of the last sleep; null when none was detected.
         schema_version: Version of this shape.
     """
 
@@ -41,7 +41,7 @@ class SleepMark(msgspec.Struct, frozen=True):
 
 
 _REQUEST_SERIAL: Final = 2
-"""Serial number of the question on the bus; the greeting has 1."""
+"""Serial number of our request on the bus; the Hello message has 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class AwakeState:
 
     Attributes:
         seconds_since_resume: How long it has been awake after its last sleep; None when no sleep is known.
-        preparing_for_sleep: Whether it is about to sleep; None when nobody can tell.
+        preparing_for_sleep: Whether it is about to sleep; None when that is not known.
     """
 
     seconds_since_resume: float | None
@@ -58,52 +58,54 @@ class AwakeState:
 
 
 def detect_sleep(clock: Clock, last: SleepMark | None) -> SleepMark:
-    """Compare the clocks with what they said at the last look; sleep is what one counts and the other does not.
+    """Detect sleep by comparing the clocks with the last mark: CLOCK_BOOTTIME counts it, CLOCK_MONOTONIC does not.
 
-    When somebody looked a moment before the sleep was noticed, its end is taken to be now, so that a grace counted
-    from it is never too short. When nobody had looked for longer (a cycle started by a timer), its end is taken to be
-    at the last look, so that such cycles are not turned away each time the machine has slept in between.
+    The end of a detected sleep is not known exactly. With a recent mark (a running scheduler) it is taken to be now, so
+    that a grace period counted from it is never too short. With an old mark (cycles started by a timer) it is taken to
+    be the time of that mark; otherwise every cycle that follows a sleep would be skipped.
     """
-    monotonic, boot_id = clock.monotonic(), clock.boot_id()
+    monotonic = clock.monotonic()
+    boot_id = clock.boot_id()
     slept = clock.boottime() - monotonic
     resumed = None
     if last is not None and boot_id and last.boot_id == boot_id:
         resumed = last.resumed_monotonic
         if slept - last.slept_seconds > _MIN_SLEEP_SECONDS:
-            watched = monotonic - last.seen_monotonic <= _MAX_UNWATCHED_SECONDS
-            resumed = monotonic if watched else last.seen_monotonic
+            is_recent = monotonic - last.seen_monotonic <= _MAX_UNWATCHED_SECONDS
+            resumed = monotonic if is_recent else last.seen_monotonic
     return SleepMark(boot_id=boot_id, slept_seconds=slept, seen_monotonic=monotonic, resumed_monotonic=resumed)
 
 
 def read_awake_state(clock: Clock, mark: SleepMark, *, bus: Path = SYSTEM_BUS) -> AwakeState:
-    """Say how long the machine has been awake by a mark just taken, and ask logind whether it is about to sleep."""
-    resumed = mark.resumed_monotonic
-    return AwakeState(
-        seconds_since_resume=None if resumed is None else clock.monotonic() - resumed,
-        preparing_for_sleep=preparing_for_sleep(bus=bus),
-    )
+    """Return how long the machine has been awake according to a mark just taken, and whether it is about to sleep."""
+    since_resume = None
+    if mark.resumed_monotonic is not None:
+        since_resume = clock.monotonic() - mark.resumed_monotonic
+    return AwakeState(seconds_since_resume=since_resume, preparing_for_sleep=is_preparing_for_sleep(bus=bus))
 
 
 def update_sleep_mark(
     path: Path, clock: Clock, *, bus: Path = SYSTEM_BUS
 ) -> tuple[AwakeState, CorruptFile | Failure | None]:
-    """Look for sleep against the mark in a file, write the new mark there and say what was seen.
+    """Detect sleep since the mark in a file, write the new mark there, and return the machine's state.
 
     Returns:
-        What was seen, and what was wrong with the file: it was damaged and set aside, or it could not be written.
+        The state, and the problem with the file: it was corrupt and set aside, or it could not be written.
     """
+    problem: CorruptFile | Failure | None = None
     last = read_state(path, SleepMark)
-    trouble: CorruptFile | Failure | None = last if isinstance(last, CorruptFile) else None
-    mark = detect_sleep(clock, None if isinstance(last, CorruptFile) else last)
+    if isinstance(last, CorruptFile):
+        problem, last = last, None
+    mark = detect_sleep(clock, last)
     try:
         write_sleep_mark(path, mark)
     except Failure as failure:
-        trouble = failure
-    return read_awake_state(clock, mark, bus=bus), trouble
+        problem = failure
+    return read_awake_state(clock, mark, bus=bus), problem
 
 
 def write_sleep_mark(path: Path, mark: SleepMark) -> None:
-    """Write a mark for the next look.
+    """Write a mark for the next call.
 
     Raises:
         Failure: `state-unwritable`.
@@ -111,8 +113,8 @@ def write_sleep_mark(path: Path, mark: SleepMark) -> None:
     write_atomic(path, to_json(mark), is_lasting=False)
 
 
-def preparing_for_sleep(*, bus: Path = SYSTEM_BUS, timeout_seconds: float = 0.3) -> bool | None:
-    """Ask logind whether the machine is about to sleep; None where there is no logind or it does not answer in time.
+def is_preparing_for_sleep(*, bus: Path = SYSTEM_BUS, timeout_seconds: float = 0.3) -> bool | None:
+    """Return whether the machine is about to sleep; None when there is no logind or it does not answer in time.
 
     The property is `PreparingForSleep` of `org.freedesktop.login1.Manager` (org.freedesktop.login1(5)).
     """
@@ -121,23 +123,26 @@ def preparing_for_sleep(*, bus: Path = SYSTEM_BUS, timeout_seconds: float = 0.3)
     try:
         return _query_logind(bus, timeout_seconds)
     except (OSError, ValueError, LookupError, RuntimeError):
+        # The last three are jeepney's, for messages it cannot parse.
         return None
 
 
 def _query_logind(bus: Path, timeout_seconds: float) -> bool | None:
-    """Greet the bus and ask, with a limit on every wait (jeepney's own connection greets without one)."""
+    """Say Hello to the bus and read the property, with a time limit on every wait."""
+    # Not jeepney's open_dbus_connection: its Hello waits without a limit.
     from jeepney import DBusAddress, Properties
     from jeepney.bus_messages import message_bus
     from jeepney.io.blocking import prep_socket
     from jeepney.low_level import HeaderFields, MessageFlag, Parser
 
     login = DBusAddress("/org/freedesktop/login1", "org.freedesktop.login1", "org.freedesktop.login1.Manager")
-    question = Properties(login).get("PreparingForSleep")
-    question.header.flags |= MessageFlag.no_auto_start
+    request = Properties(login).get("PreparingForSleep")
+    # Where logind does not run, asking must not start it.
+    request.header.flags |= MessageFlag.no_auto_start
     parser = Parser()
     with prep_socket(str(bus), timeout=timeout_seconds) as connection:
         connection.settimeout(timeout_seconds)
-        connection.sendall(message_bus.Hello().serialise(serial=1) + question.serialise(serial=_REQUEST_SERIAL))
+        connection.sendall(message_bus.Hello().serialise(serial=1) + request.serialise(serial=_REQUEST_SERIAL))
         while block := connection.recv(4096):
             for message in parser.feed(block):
                 if message.header.fields.get(HeaderFields.reply_serial) == _REQUEST_SERIAL:
@@ -145,9 +150,9 @@ def _query_logind(bus: Path, timeout_seconds: float) -> bool | None:
     return None
 
 
-def _unwrap_boolean(answer: object) -> bool | None:
-    """Take the value out of a D-Bus variant, which arrives as a signature and a value; an error is none."""
-    match answer:
+def _unwrap_boolean(body: object) -> bool | None:
+    """Return the value of a D-Bus variant, which arrives as a signature and a value; None for an error reply."""
+    match body:
         case (("b", bool(value)),):
             return value
         case _:
@@ -155,15 +160,15 @@ def _unwrap_boolean(answer: object) -> bool | None:
 
 
 def notify_service_manager(text: str, *, address: str | None) -> bool:
-    """Send one notification (`READY=1`, `WATCHDOG=1`, `STOPPING=1`) as sd_notify(3) describes; say whether it went.
+    """Send a notification as in sd_notify(3) (`READY=1`, `WATCHDOG=1`, `STOPPING=1`); return whether it was sent.
 
     Args:
-        text: The assignments, one on each line.
-        address: The value of `NOTIFY_SOCKET`; None or empty where no service manager listens. A leading `@` names a
-            socket of the abstract namespace.
+        text: The assignments, one per line.
+        address: The value of `NOTIFY_SOCKET`; None or empty without a service manager.
     """
     if not address:
         return False
+    # A leading @ stands for the NUL of a socket in the abstract namespace.
     target = "\0" + address[1:] if address.startswith("@") else address
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK) as sender:

@@ -1,4 +1,4 @@
-"""Locks that die with their holder and say who holds them."""
+"""Locks that the kernel releases when their holder ends, and that name their holder."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _WAIT_SECONDS: Final = 0.05
 
 
 class LockHolder(msgspec.Struct, frozen=True):
-    """Who took a lock.
+    """The process that took a lock.
 
     Attributes:
-        pid: Process id of the holder.
+        pid: Its process id.
         started_ticks: Its start in clock ticks since boot, so that a reused pid is not mistaken for it.
         boot_id: The boot it runs in.
         command: What it was started to do, for people.
@@ -48,7 +48,7 @@ def hold_lock(path: Path, *, command: str, clock: Clock, patience_seconds: float
 
     Args:
         path: The lock file.
-        command: What this process does, for people who wait.
+        command: What this process does, for people who wait for it.
         clock: The clocks of this machine.
         patience_seconds: How long to wait for another holder.
 
@@ -56,13 +56,13 @@ def hold_lock(path: Path, *, command: str, clock: Clock, patience_seconds: float
         The descriptor; a child that inherits it keeps the lock as long as it runs.
 
     Raises:
-        Failure: `lock-held`, naming the holder; `state-unwritable` when the lock file cannot be made.
+        Failure: `lock-held`, naming the holder; `state-unwritable` when the lock file cannot be created.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
-        raise unwritable_failure(path, error, verb="made") from error
+        raise unwritable_failure(path, error, verb="created") from error
     try:
         try:
             _wait_for_lock(descriptor, patience_seconds)
@@ -70,9 +70,10 @@ def hold_lock(path: Path, *, command: str, clock: Clock, patience_seconds: float
         except BlockingIOError as error:
             raise _lock_held_failure(path, read_holder(path)) from error
         except OSError as error:
-            raise unwritable_failure(path, error, verb="made") from error
+            raise unwritable_failure(path, error) from error
         yield descriptor
     finally:
+        # The file stays: deleting it would let two processes lock two files of one name.
         os.close(descriptor)
 
 
@@ -85,7 +86,7 @@ def read_holder(path: Path) -> LockHolder | None:
 
 
 def is_held(path: Path) -> bool:
-    """Say whether some process holds the lock now."""
+    """Return whether a process holds the lock now."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
@@ -100,19 +101,19 @@ def is_held(path: Path) -> bool:
 
 
 def _wait_for_lock(descriptor: int, patience_seconds: float) -> None:
-    until = time.monotonic() + patience_seconds
+    deadline = time.monotonic() + patience_seconds
     while True:
         try:
             return _try_lock(descriptor)
         except BlockingIOError:
-            if time.monotonic() >= until:
+            if time.monotonic() >= deadline:
                 raise
             time.sleep(_WAIT_SECONDS)
 
 
 def _try_lock(descriptor: int) -> None:
-    # Who only asks (`is_held`) shares the lock for a moment; that must not keep a cycle from starting. A holder does
-    # not share it, and is told apart at once.
+    # `is_held` takes a shared lock for a moment, which must not keep a holder out. The two are told apart by asking for
+    # a shared lock as well: that succeeds beside `is_held` and fails at once beside a holder.
     for _ in range(_LOCK_ATTEMPTS):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -126,10 +127,10 @@ def _try_lock(descriptor: int) -> None:
 
 
 def _write_holder(descriptor: int, command: str, clock: Clock) -> None:
-    me = read_process_identity(os.getpid(), boot_id=clock.boot_id())
+    identity = read_process_identity(os.getpid(), boot_id=clock.boot_id())
     holder = LockHolder(
         pid=os.getpid(),
-        started_ticks=me.started_ticks if me else 0,
+        started_ticks=identity.started_ticks if identity else 0,
         boot_id=clock.boot_id(),
         command=command,
         since=format_utc(clock.now()),

@@ -1,4 +1,4 @@
-"""The structured log: one JSON object a line, rotated by size."""
+"""The structured log: one JSON object per line, rotated by size."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ NAME: Final = "comfywatchman"
 
 
 class _FailSafeHandler(RotatingFileHandler):
-    """A log file whose trouble (a full disk) never becomes the program's."""
+    """A log file whose errors, such as a full disk, never reach the program."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record, into the new file when another process has rotated the old one away."""
+        """Write a record; reopen the log first when another process has rotated it."""
         try:
+            # Several processes write to one log; each of them would go on writing to the renamed file.
             if self.stream is not None and os.fstat(self.stream.fileno()).st_ino != os.stat(self.baseFilename).st_ino:
                 self.stream.close()
                 self.stream = self._open()
@@ -32,7 +33,7 @@ class _FailSafeHandler(RotatingFileHandler):
         super().emit(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
-        """Drop the record; there is nowhere left to say so."""
+        """Drop the record: the log is the only place where the error could be reported."""
 
     def close(self) -> None:
         """Close even when the last bytes cannot be written."""
@@ -41,20 +42,21 @@ class _FailSafeHandler(RotatingFileHandler):
 
 
 def open_log(folder: Path, section: LogSection) -> logging.Logger:
-    """Return the program's logger, writing to `structured.log` in a folder.
+    """Return the program's logger, which writes to `structured.log` in a folder.
 
     Raises:
         Failure: `state-unwritable` when the log cannot be opened.
     """
     logger = logging.getLogger(NAME)
-    for old in list(logger.handlers):
-        logger.removeHandler(old)
-        old.close()
+    # A second call would otherwise write every line twice.
+    for handler in list(logger.handlers):
+        logger.removeHandler(handler)
+        handler.close()
     file = folder / "structured.log"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _refuse_pipe(file)
-        handler = _FailSafeHandler(
+        log_file = _FailSafeHandler(
             file,
             maxBytes=max(1, int(section.max_mb * (1 << 20))),
             backupCount=section.backups,
@@ -67,15 +69,15 @@ def open_log(folder: Path, section: LogSection) -> logging.Logger:
             f"The log in {folder} cannot be written: {error.strerror}.",
             hint="Fix the permissions of that folder or choose another home with --home.",
         ) from error
-    handler.setFormatter(_build_formatter())
-    logger.addHandler(handler)
+    log_file.setFormatter(_build_formatter())
+    logger.addHandler(log_file)
     logger.setLevel(section.level.upper())
     logger.propagate = False
     return logger
 
 
 def _refuse_pipe(file: Path) -> None:
-    # Opening one waits until somebody reads from it.
+    # Opening a FIFO for writing blocks until another process reads from it.
     if file.is_fifo():
         raise OSError(errno.EINVAL, f"{file.name} is a pipe")
 
@@ -84,13 +86,14 @@ def _build_formatter() -> logging.Formatter:
     from pythonjsonlogger.orjson import OrjsonFormatter
 
     class Formatter(OrjsonFormatter):
-        # UTC, as every time in our files; a path that is no UTF-8 does not cost us the line.
+        # UTC, like every time in our files.
         converter = staticmethod(time.gmtime)
 
         def jsonify_log_record(self, log_data: dict[str, Any]) -> str:
             try:
                 return super().jsonify_log_record(log_data)
             except TypeError:
+                # A path that is not UTF-8 must not cost the whole line.
                 return super().jsonify_log_record(escape_surrogates(log_data))
 
     return Formatter(

@@ -1,4 +1,4 @@
-"""Child processes with a bounded life, and the identity of a process."""
+"""Child processes with time limits, and the identity of a process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INHERITED_VARIABLES: Final = (
     "SYSTEMROOT",
     "XDG_RUNTIME_DIR",
 )
-"""The variables a child inherits; secrets are not among them."""
+"""The variables that a child inherits. Secrets are not among them."""
 
 _TIE_SCRIPT: Final = """
 import ctypes, os, signal, sys
@@ -41,7 +41,11 @@ except OSError as error:
     sys.stderr.write(f"{sys.argv[2]} could not be started: {error.strerror}.\\n")
     os._exit(127)
 """
-"""PR_SET_PDEATHSIG (prctl(2)), which survives the program that takes this one's place."""
+"""Program that asks the kernel to kill it when its parent ends, then runs the real program in its place.
+
+PR_SET_PDEATHSIG (prctl(2)) survives execve. The parent may have ended before the call, hence the check of its pid. Not
+`preexec_fn`: it can deadlock in a program with threads.
+"""
 
 _KILL_SECONDS: Final = 0.3
 """How long a process may take to vanish after SIGKILL; one that takes longer hangs in a driver."""
@@ -49,7 +53,7 @@ _KILL_SECONDS: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class ProcessResult:
-    """How a child ended: its exit status (negative: the signal) and what it printed."""
+    """The exit status (negative: the signal) and the output of a child that has ended."""
 
     status: int
     output: bytes
@@ -58,7 +62,7 @@ class ProcessResult:
 
 @dataclass(frozen=True, slots=True)
 class ProcessIdentity:
-    """A process that cannot be mistaken for a later one with the same pid."""
+    """The identity of a process: a later one with the same pid has another start."""
 
     boot_id: str
     pid: int
@@ -66,7 +70,7 @@ class ProcessIdentity:
 
 
 def build_child_environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Build a child's environment from the whitelist and what the caller adds."""
+    """Build a child's environment from the allow-list and extra variables."""
     inherited = {name: os.environ[name] for name in INHERITED_VARIABLES if name in os.environ}
     return {**inherited, **(extra or {})}
 
@@ -79,22 +83,22 @@ def run_bounded(
     folder: Path | None = None,
     pass_on: Sequence[int] = (),
 ) -> ProcessResult:
-    """Run a program to its end or to its time limit, even when it cannot be killed.
+    """Run a program to its end or its time limit, and never wait longer, even when it cannot be killed.
 
-    A child in an uninterruptible wait (a hung driver) survives SIGKILL; it is abandoned, not waited for. What it leaves
-    behind in its group is ended with it.
+    A child in an uninterruptible wait (a hung driver) survives SIGKILL; it is left behind. Other processes of its group
+    are killed when it ends.
 
     Args:
         argv: The program and its arguments.
-        timeout_seconds: When it is killed, with its group.
-        extra_environment: Variables beside those of the whitelist.
-        folder: Where it runs; the caller's folder when None.
-        pass_on: Descriptors that it inherits, such as that of a lock that must last as long as it runs.
+        timeout_seconds: Time after which its process group is killed.
+        extra_environment: Variables in addition to those of the allow-list.
+        folder: Its working directory; the caller's when None.
+        pass_on: Descriptors that it inherits, such as that of a lock to be held as long as it runs.
 
     Raises:
         Failure: `child-timeout`, or `child-failed` when it could not be started.
     """
-    # Into files, not pipes: what it leaves running may hold those open long after it ended.
+    # Output goes to files, not pipes: a process that it leaves running may keep a pipe open long after it ended.
     with ChildProcess(argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on) as child:
         status = child.wait(timeout_seconds)
         if status is not None:
@@ -103,21 +107,22 @@ def run_bounded(
     raise Failure(
         "child-timeout",
         f"{Path(argv[0]).name} did not end within {timeout_seconds:g} seconds.",
-        hint="Run it by hand to see what it waits for.",
+        hint="Run it by hand to see where it hangs.",
     )
 
 
 def exec_program(argv: Sequence[str], *, extra_environment: Mapping[str, str] | None = None, folder: Path) -> NoReturn:
-    """Let another program take this one's place: its process, terminal and signals are then that program's own.
+    """Replace this process by another program (execve), which then owns its terminal and receives its signals.
 
     Args:
         argv: The program, by its path, and its arguments.
-        extra_environment: Variables beside those of the whitelist.
-        folder: Where it runs.
+        extra_environment: Variables in addition to those of the allow-list.
+        folder: Its working directory.
 
     Raises:
         Failure: `child-failed` when it could not be started.
     """
+    # Buffered output would be lost with this process image.
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -136,9 +141,9 @@ def _start(
     *,
     name: str,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, with nothing to read."""
+    """Start a program in a session of its own, with empty standard input."""
     try:
-        with _defer_interrupts() as held:
+        with _defer_interrupts() as interrupts:
             child = subprocess.Popen(  # noqa: S603 - argv is a list of our own making, no shell
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -150,9 +155,9 @@ def _start(
                 pass_fds=pass_on,
             )
     except OSError as error:
-        reason = f"{name} could not be started: {error.strerror}."
-        raise Failure("child-failed", reason, hint="See that it is installed and may be run.") from error
-    if held:
+        message = f"{name} could not be started: {error.strerror}."
+        raise Failure("child-failed", message, hint="Check that it is installed and executable.") from error
+    if interrupts:
         _kill_group(child)
         raise KeyboardInterrupt
     return child
@@ -160,22 +165,28 @@ def _start(
 
 @contextlib.contextmanager
 def _defer_interrupts() -> Iterator[list[int]]:
-    """Note Ctrl-C instead of raising: a child that runs before `Popen` has returned would be left behind unknown."""
-    held: list[int] = []
-    is_ours = threading.current_thread() is threading.main_thread()
-    if not is_ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield held
+    """Record Ctrl-C instead of raising it: an exception before `Popen` returns would leave an unknown child running."""
+    interrupts: list[int] = []
+    # Only the main thread can set handlers, and only it receives KeyboardInterrupt. A handler of the caller's own
+    # raises nothing and stays.
+    is_main_thread = threading.current_thread() is threading.main_thread()
+    if not is_main_thread or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield interrupts
         return
-    signal.signal(signal.SIGINT, lambda number, _frame: held.append(number))
+    signal.signal(signal.SIGINT, lambda number, _frame: interrupts.append(number))
     try:
-        yield held
+        yield interrupts
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def read_process_identity(pid: int, *, boot_id: str) -> ProcessIdentity | None:
-    """Return who runs under a pid now, or None when nobody does (or /proc is not there)."""
+    """Return the identity of the process with a pid; None when there is none, or no /proc.
+
+    psutil has no start in clock ticks: its start time depends on the wall clock at boot, which may be set later.
+    """
     try:
+        # The name in parentheses (field 2 of proc_pid_stat(5)) may hold spaces and parentheses itself.
         fields = Path(f"/proc/{pid}/stat").read_text("ascii", "replace").rpartition(")")[2].split()
     except OSError:
         return None
@@ -183,18 +194,18 @@ def read_process_identity(pid: int, *, boot_id: str) -> ProcessIdentity | None:
 
 
 class ChildProcess:
-    """A program in a process group of its own, watched through its pidfd, its output kept in unnamed files.
+    """A program in a process group of its own, watched through its pidfd, with its output in unnamed files.
 
-    Whatever it leaves behind in its group when it ends is ended with it.
+    Processes that are left in its group when it ends are killed.
 
     Args:
         argv: The program and its arguments.
-        extra_environment: Variables beside those of the whitelist.
-        folder: Where it runs; the caller's folder when None.
-        logs: Files for its standard output and standard error, begun anew; unnamed ones when None.
-        dies_with_us: Whether the kernel ends it when we are killed; a program that cannot be started then ends with
-            status 127 instead of raising.
-        pass_on: Descriptors that it inherits, such as that of a lock that must last as long as it runs.
+        extra_environment: Variables in addition to those of the allow-list.
+        folder: Its working directory; the caller's when None.
+        logs: New files for its standard output and standard error; unnamed ones when None.
+        dies_with_us: Whether the kernel kills it when this process ends; a program that cannot be started then ends
+            with status 127 instead of raising.
+        pass_on: Descriptors that it inherits, such as that of a lock to be held as long as it runs.
 
     Raises:
         Failure: `child-failed` when it could not be started, `state-unwritable` when a log could not be opened.
@@ -224,7 +235,7 @@ class ChildProcess:
         self._pidfd = os.pidfd_open(self.pid)
 
     def wait(self, timeout_seconds: float, *, also: Sequence[int] = ()) -> int | None:
-        """Wait for its end, or until one of the other descriptors can be read.
+        """Wait for its end, or until one of the other descriptors is readable.
 
         Returns:
             Its exit status (negative: the signal), or None while it runs.
@@ -232,33 +243,33 @@ class ChildProcess:
         if self._process.returncode is None:
             ready = wait_for_any([self._pidfd, *also], timeout_seconds)
             if self._pidfd in ready:
-                # The group is swept before the leader is reaped: until then nobody else can bear its number.
+                # Kill the rest of the group before reaping its leader: afterwards its number may be another group's.
                 self._signal(signal.SIGKILL)
                 self._process.wait()
         return self._process.returncode
 
     def end(self, *, grace_seconds: float) -> int | None:
-        """Ask the group to end, then make it.
+        """Send SIGTERM to the group, then SIGKILL after a grace period.
 
         Returns:
-            The exit status; None for a process that even SIGKILL does not end (it hangs in a driver) and is left.
+            The exit status; None for a process that survives SIGKILL because it hangs in a driver.
         """
-        for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
+        for number, wait_seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
             if self._process.returncode is None:
                 self._signal(number)
-                self.wait(patience)
+                self.wait(wait_seconds)
         return self._process.returncode
 
     def written_bytes(self) -> int:
-        """Return how much it has written to its standard output and standard error."""
+        """Return the number of bytes in its standard output and standard error."""
         return sum(os.fstat(stream.fileno()).st_size for stream in (self._output, self._errors))
 
     def output_tail(self, *, max_bytes: int = 64 << 10) -> bytes:
-        """Return the end of what it wrote to its standard output."""
+        """Return the end of its standard output."""
         return _read_tail(self._output, max_bytes)
 
     def errors_tail(self, *, max_bytes: int = 8 << 10) -> bytes:
-        """Return the end of what it wrote to its standard error."""
+        """Return the end of its standard error."""
         return _read_tail(self._errors, max_bytes)
 
     def __enter__(self) -> Self:
@@ -279,23 +290,23 @@ class ChildProcess:
 
 
 def end_stray_process(identity: ProcessIdentity, *, grace_seconds: float) -> bool:
-    """End a process that an earlier run of this program left behind; never one that merely bears its number now.
+    """End a process that an earlier run of this program left behind, never another one that has its pid now.
 
     Returns:
-        Whether it ran; False when it had ended already.
+        Whether it was running.
     """
     try:
         pidfd = os.pidfd_open(identity.pid)
     except OSError:
         return False
     try:
-        # The descriptor names one process for good, so asking who it is comes after opening it.
+        # A pidfd always refers to one process, so it is opened first and the identity checked after that.
         if read_process_identity(identity.pid, boot_id=identity.boot_id) != identity:
             return False
-        for number, patience in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
+        for number, wait_seconds in ((signal.SIGTERM, grace_seconds), (signal.SIGKILL, _KILL_SECONDS)):
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(pidfd, number)
-            if wait_for_any([pidfd], patience):
+            if wait_for_any([pidfd], wait_seconds):
                 break
     finally:
         os.close(pidfd)
@@ -303,7 +314,7 @@ def end_stray_process(identity: ProcessIdentity, *, grace_seconds: float) -> boo
 
 
 def _open_logs(logs: tuple[Path, Path] | None) -> tuple[IO[bytes], IO[bytes]]:
-    # No context manager: they live as long as the child does, and __exit__ closes them.
+    # No context manager: they stay open as long as the child, and its __exit__ closes them.
     if logs is None:
         return tempfile.TemporaryFile(), tempfile.TemporaryFile()
     output = _create_log(logs[0])
@@ -315,10 +326,12 @@ def _open_logs(logs: tuple[Path, Path] | None) -> tuple[IO[bytes], IO[bytes]]:
 
 
 def _create_log(path: Path) -> IO[bytes]:
-    """Open a log for appending, so that it may be cut while it is written; readable by its owner only."""
+    """Create a log, readable by its owner only."""
     try:
         path.unlink(missing_ok=True)
-        return os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600), "a+b")
+        # O_APPEND: the child then writes at the end even after the log was truncated.
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        return os.fdopen(os.open(path, flags, 0o600), "a+b")
     except OSError as error:
         raise unwritable_failure(path, error) from error
 

@@ -1,7 +1,7 @@
-"""The door for large bodies: one hop at a time, to addresses that were looked at, read block by block.
+"""HTTP requests for large bodies and untrusted addresses: IP addresses are checked, redirects are not followed.
 
-`base.http` reads answers whole and lets its library choose the address behind a name. A model is too large for the
-first, and its redirects come from strangers, which the second is not made for.
+`base.http` reads bodies whole and lets httpx resolve names. Models are too large for the former, and redirects of their
+hosts may lead to private networks, which the latter does not prevent.
 """
 
 from __future__ import annotations
@@ -21,68 +21,85 @@ from comfywatchman import __version__
 from comfywatchman.base.address import PORTS, Address, parse_address
 from comfywatchman.base.errors import Failure
 
+# RFC 6052: the last 32 bits are an IPv4 address.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
-_MOST_IDLE: Final = 8
-_ANSWER_BYTES: Final = 16 << 10
-_ANSWER_SECONDS: Final = 5.0
+_MAX_IDLE: Final = 8
+_BEGINNING_BYTES: Final = 16 << 10
+_BEGINNING_SECONDS: Final = 5.0
 
 
 def is_public_address(address: str) -> bool:
-    """Say whether an IP address belongs to the open internet, also when it is wrapped in IPv6 forms of IPv4."""
-    found = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(found, ipaddress.IPv6Address):
-        inner = found.ipv4_mapped or found.sixtofour or (found.teredo[1] if found.teredo else None)
-        if found in _NAT64:
-            inner = ipaddress.IPv4Address(int(found) & 0xFFFFFFFF)
-        if inner is not None:
-            return is_public_address(str(inner))
-    return found.is_global and not found.is_multicast
+    """Return whether an IP address belongs to the public internet; IPv4 addresses embedded in IPv6 are checked, too.
+
+    Raises:
+        ValueError: The text is not an IP address.
+    """
+    # A scope (fe80::1%eth0) is not part of the address.
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    if isinstance(parsed, ipaddress.IPv6Address):
+        embedded = _embedded_ipv4(parsed)
+        if embedded is not None:
+            return is_public_address(str(embedded))
+    return parsed.is_global and not parsed.is_multicast
+
+
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address.ipv4_mapped:
+        return address.ipv4_mapped
+    if address.sixtofour:
+        return address.sixtofour
+    if address.teredo:
+        _server, client = address.teredo
+        return client
+    return None
 
 
 class HttpStream:
-    """An answer whose body is still to be read.
+    """A response whose body has not been read yet.
 
     Attributes:
-        place: Who answered.
+        place: The requested address.
         status: The HTTP status; redirects are not followed.
-        headers: Values by lower-case name.
-        end_is_marked: Whether a body that was cut off can be told from a whole one.
+        headers: Header values by lower-case name.
+        end_is_marked: Whether the response has a length or is chunked, so that a truncated body is detected.
     """
 
-    def __init__(self, place: Address, response: http.client.HTTPResponse, give_back: Callable[[], None]) -> None:
-        self.place = place
+    def __init__(self, address: Address, response: http.client.HTTPResponse, release: Callable[[], None]) -> None:
+        self.place = address
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
         self.end_is_marked = response.chunked or response.length is not None
         self._length: int | None = None if response.chunked else response.length
         self._response = response
-        self._give_back = give_back
+        self._release = release
 
     @property
     def length(self) -> int | None:
-        """How many bytes the body has; None when the answer does not say."""
+        """Length of the body in bytes; None when the response does not state it."""
         return self._length
 
-    def read(self, most_bytes: int) -> bytes:
-        """Return what has come of the body, at most so much; empty at its end.
+    def read(self, max_bytes: int) -> bytes:
+        """Read the next part of the body, at most so many bytes; return nothing at its end.
 
         Raises:
-            Failure: `http-unreachable` when the server ended early, or sent nothing for the time limit.
+            Failure: `http-unreachable` when the server closed the connection early, or sent nothing for the time limit.
         """
         try:
-            return self._response.read1(most_bytes)
+            return self._response.read1(max_bytes)
         except TimeoutError as error:
             raise Failure("http-unreachable", f"{self.place.shown} stopped sending.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Failure("http-unreachable", f"{self.place.shown} broke off its answer.") from error
+            raise Failure("http-unreachable", f"{self.place.shown} ended its response early.") from error
 
     def read_beginning(self) -> bytes:
-        """Return the first part of the body, as far as it can be had soon; for answers that say why not."""
+        """Return the beginning of the body, as far as it arrives soon; for error responses that state a reason."""
         body = b""
-        deadline = time.monotonic() + _ANSWER_SECONDS
+        deadline = time.monotonic() + _BEGINNING_SECONDS
         with contextlib.suppress(Failure):
-            while len(body) < _ANSWER_BYTES and time.monotonic() < deadline:
-                block = self.read(_ANSWER_BYTES - len(body))
+            while len(body) < _BEGINNING_BYTES and time.monotonic() < deadline:
+                block = self.read(_BEGINNING_BYTES - len(body))
                 if not block:
                     break
                 body += block
@@ -92,15 +109,15 @@ class HttpStream:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._give_back()
+        self._release()
 
 
 class ConnectionPool:
-    """Connections to servers, kept for the next request when an answer was read to its end; threads may share them.
+    """Keeps connections open for the next request once a response was read to its end; threads may share one pool.
 
     Args:
-        stall_seconds: Longest silence in an answer, and longest time for connecting and for an answer's head.
-        may_be_private: Whether a host (`host:port`) may be on this machine or network; the configuration's own servers.
+        stall_seconds: Longest silence in a response, and time limit for connecting and for the header of a response.
+        may_be_private: Returns whether a host (`host:port`) may be on this machine or a private network.
     """
 
     def __init__(self, *, stall_seconds: float, may_be_private: Callable[[str], bool]) -> None:
@@ -112,23 +129,28 @@ class ConnectionPool:
         self._aborted = False
         self._tls: ssl.SSLContext | None = None
 
-    def open(self, place: Address, headers: Mapping[str, str]) -> HttpStream:
-        """Ask for an address and return the answer once its head is there.
+    def open(self, address: Address, headers: Mapping[str, str]) -> HttpStream:
+        """Request an address and return the response as soon as its header is there.
 
         Raises:
             Failure: `http-unreachable`, or `download-host-refused` for an address of a private network or a certificate
                 that is not trusted.
         """
-        sent = {"User-Agent": f"comfywatchman/{__version__}", "Accept-Encoding": "identity", "Accept": "*/*", **headers}
-        kept = self._take(place)
-        if kept is not None:
-            # A server may close a kept connection at any time; only then is the request sent a second time.
+        headers = {
+            "User-Agent": f"comfywatchman/{__version__}",
+            "Accept-Encoding": "identity",
+            "Accept": "*/*",
+            **headers,
+        }
+        idle = self._take_idle(address)
+        if idle is not None:
+            # A server may close an idle connection at any time; only then is the request sent a second time.
             with contextlib.suppress(Failure):
-                return self._ask(kept, place, sent)
-        return self._ask(self._connection(place), place, sent)
+                return self._request(idle, address, headers)
+        return self._request(self._create_connection(address), address, headers)
 
     def abort(self) -> None:
-        """Cut every connection, so that all who read from one wake up; nothing can be opened after that."""
+        """Cut every connection, so that blocked readers return; later calls of `open` fail."""
         with self._lock:
             self._aborted = True
             busy = list(self._busy)
@@ -149,59 +171,63 @@ class ConnectionPool:
     def __exit__(self, *_error: object) -> None:
         self.close()
 
-    def _ask(self, connection: _CheckedConnection, place: Address, headers: Mapping[str, str]) -> HttpStream:
+    def _request(self, connection: _CheckedConnection, address: Address, headers: Mapping[str, str]) -> HttpStream:
         with self._lock:
             if self._aborted:
-                raise Failure("http-unreachable", f"{place.shown} is not asked any more.")
+                raise Failure("http-unreachable", f"{address.shown} was not requested: the connections were aborted.")
             self._busy.add(connection)
         response = None
         try:
-            with _translate_errors(place), connection.limited(self._stall_seconds):
-                connection.request("GET", place.target, headers=dict(headers))
+            with _translate_errors(address), connection.limit_time(self._stall_seconds):
+                connection.request("GET", address.target, headers=dict(headers))
                 response = connection.getresponse()
         except BaseException:
             if response is not None:
                 response.close()
-            self._drop(connection)
+            self._discard(connection)
             raise
-        return HttpStream(place, response, lambda: self._give_back(connection, place, response))
+        return HttpStream(address, response, lambda: self._release(connection, address, response))
 
-    def _give_back(self, connection: _CheckedConnection, place: Address, response: http.client.HTTPResponse) -> None:
+    def _release(self, connection: _CheckedConnection, address: Address, response: http.client.HTTPResponse) -> None:
         is_read = response.isclosed() or (response.length == 0 and not response.chunked)
         response.close()
         if not is_read or connection.sock is None:
-            self._drop(connection)
+            # The rest of the body would be taken for the next response.
+            self._discard(connection)
             return
         with self._lock:
             self._busy.discard(connection)
-            idle = self._idle.setdefault(place.origin, [])
-            if not self._aborted and len(idle) < _MOST_IDLE:
+            idle = self._idle.setdefault(address.origin, [])
+            if not self._aborted and len(idle) < _MAX_IDLE:
                 idle.append(connection)
                 return
         connection.close()
 
-    def _drop(self, connection: _CheckedConnection) -> None:
+    def _discard(self, connection: _CheckedConnection) -> None:
         with self._lock:
             self._busy.discard(connection)
         connection.close()
 
-    def _take(self, place: Address) -> _CheckedConnection | None:
+    def _take_idle(self, address: Address) -> _CheckedConnection | None:
         with self._lock:
-            idle = self._idle.get(place.origin)
+            idle = self._idle.get(address.origin)
             return idle.pop() if idle else None
 
-    def _connection(self, place: Address) -> _CheckedConnection:
-        may_be_private = self._may_be_private(place.netloc)
-        proxy = None if may_be_private else _find_proxy(place)
+    def _create_connection(self, address: Address) -> _CheckedConnection:
+        may_be_private = self._may_be_private(address.netloc)
+        proxy = None if may_be_private else _find_proxy(address)
         if proxy is None:
-            return _CheckedConnection(place, self._stall_seconds, self._context(place), may_be_private=may_be_private)
-        _refuse_private_name(place)
+            return _CheckedConnection(
+                address, self._stall_seconds, self._tls_context(address), may_be_private=may_be_private
+            )
+        # The proxy resolves the name, so its addresses cannot be checked here.
+        _refuse_private_name(address)
         connection = _CheckedConnection(proxy, self._stall_seconds, None, may_be_private=True)
-        connection.tunnel_to(place, self._context(place))
+        connection.tunnel_to(address, self._tls_context(address))
         return connection
 
-    def _context(self, place: Address) -> ssl.SSLContext | None:
-        if place.scheme == "http":
+    def _tls_context(self, address: Address) -> ssl.SSLContext | None:
+        if address.scheme == "http":
             return None
         with self._lock:
             if self._tls is None:
@@ -212,31 +238,31 @@ class ConnectionPool:
 
 
 class _CheckedConnection(http.client.HTTPConnection):
-    """A connection to an address that was resolved and looked at here, so that a name cannot change in between."""
+    """A connection to an IP address that was checked after resolving the name, so that DNS cannot change in between."""
 
     def __init__(
-        self, place: Address, timeout_seconds: float, tls: ssl.SSLContext | None, *, may_be_private: bool
+        self, address: Address, timeout_seconds: float, tls: ssl.SSLContext | None, *, may_be_private: bool
     ) -> None:
-        super().__init__(place.host, place.port, timeout=timeout_seconds)
+        super().__init__(address.host, address.port, timeout=timeout_seconds)
         # The Host header names the port unless it is this one; signatures of storage servers cover that header.
-        self.default_port = PORTS[place.scheme]
-        self._place = place
-        self._tls_name = place.host
+        self.default_port = PORTS[address.scheme]
+        self._address = address
+        self._tls_name = address.host
         self._tls = tls
         self._may_be_private = may_be_private
         self._tunnel_to: Address | None = None
         self._raw: socket.socket | None = None
         self._is_cut = False
 
-    def tunnel_to(self, place: Address, tls: ssl.SSLContext | None) -> None:
-        """Let this connection to a proxy lead to another server."""
-        self.set_tunnel(place.host, place.port)
-        self._tunnel_to, self._tls, self._tls_name = place, tls, place.host
-        self.default_port = PORTS[place.scheme]
+    def tunnel_to(self, address: Address, tls: ssl.SSLContext | None) -> None:
+        """Make this connection to a proxy a tunnel to another server."""
+        self.set_tunnel(address.host, address.port)
+        self._tunnel_to, self._tls, self._tls_name = address, tls, address.host
+        self.default_port = PORTS[address.scheme]
 
     def connect(self) -> None:
-        """Connect to the first address that answers, all of them looked at before."""
-        self.sock = self._raw = _connect(self._place, self.timeout or 0.0, may_be_private=self._may_be_private)
+        """Connect to the first address that accepts; all of them are checked before."""
+        self.sock = self._raw = _connect(self._address, self.timeout or 0.0, may_be_private=self._may_be_private)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self._tunnel_to is not None:
             self._tunnel()  # type: ignore[attr-defined]
@@ -244,83 +270,87 @@ class _CheckedConnection(http.client.HTTPConnection):
             self.sock = self._raw = self._tls.wrap_socket(self.sock, server_hostname=self._tls_name)
 
     @contextlib.contextmanager
-    def limited(self, seconds: float) -> Iterator[None]:
-        """Cut the connection when the block takes longer: single bytes that drip in would reset every other limit."""
-        late = threading.Timer(seconds, self.cut)
-        late.daemon = True
-        late.start()
+    def limit_time(self, seconds: float) -> Iterator[None]:
+        """Cut the connection when the block takes longer."""
+        # The socket's own timeout starts again with every byte that arrives.
+        timer = threading.Timer(seconds, self.cut)
+        timer.daemon = True
+        timer.start()
         try:
             yield
         finally:
-            late.cancel()
+            timer.cancel()
         if self._is_cut:
-            # http.client takes the end of the connection for the end of the head.
+            # http.client takes the end of the connection for the end of the header.
             raise TimeoutError
 
     def cut(self) -> None:
-        """Wake whoever reads from it."""
+        """Shut the connection down, which wakes a blocked reader."""
         self._is_cut = True
         if self._raw is not None:
             with contextlib.suppress(OSError):
-                # The plain method: that of a TLS socket would let the reader take what is still encrypted for plain.
+                # Not the method of the TLS socket: it removes the encryption, and the reader would get encrypted bytes.
                 socket.socket.shutdown(self._raw, socket.SHUT_RDWR)
 
 
-def _connect(place: Address, timeout_seconds: float, *, may_be_private: bool) -> socket.socket:
-    found = socket.getaddrinfo(place.host, place.port, type=socket.SOCK_STREAM)
-    if not may_be_private and not all(is_public_address(str(address[0])) for *_, address in found):
-        raise _private_address_failure(place)
-    trouble: OSError = OSError("no address")
-    for family, kind, protocol, _, address in found:
+def _connect(address: Address, timeout_seconds: float, *, may_be_private: bool) -> socket.socket:
+    resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+    if not may_be_private and not all(is_public_address(str(target[0])) for *_, target in resolved):
+        raise _private_address_failure(address)
+    last_error: OSError = OSError("no address")
+    for family, kind, protocol, _, target in resolved:
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(timeout_seconds)
-            sock.connect(address)
+            sock.connect(target)
         except OSError as error:
             sock.close()
-            trouble = error
+            last_error = error
         else:
             return sock
-    raise trouble
+    raise last_error
 
 
 @contextlib.contextmanager
-def _translate_errors(place: Address) -> Iterator[None]:
+def _translate_errors(address: Address) -> Iterator[None]:
     try:
         yield
     except ssl.SSLCertVerificationError as error:
         raise Failure(
             "download-host-refused",
-            f"The certificate of {place.host} is not trusted: {error.verify_message}.",
+            f"The certificate of {address.host} is not trusted: {error.verify_message}.",
             hint="Check this machine's clock and its certificates (SSL_CERT_FILE).",
         ) from error
     except TimeoutError as error:
-        raise Failure("http-unreachable", f"{place.shown} did not answer in time.") from error
+        raise Failure("http-unreachable", f"{address.shown} did not answer in time.") from error
     except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise Failure("http-unreachable", f"{place.shown} did not answer{reason}.") from error
+        raise Failure("http-unreachable", f"{address.shown} did not answer{reason}.") from error
 
 
-def _find_proxy(place: Address) -> Address | None:
-    if place.scheme != "https" or urllib.request.proxy_bypass(place.host):
+def _find_proxy(address: Address) -> Address | None:
+    if address.scheme != "https" or urllib.request.proxy_bypass(address.host):
         return None
     proxy = urllib.request.getproxies().get("https")
-    return parse_address(proxy if "://" in proxy else f"http://{proxy}") if proxy else None
+    if not proxy:
+        return None
+    return parse_address(proxy if "://" in proxy else f"http://{proxy}")
 
 
-def _refuse_private_name(place: Address) -> None:
-    """Look at a name that the proxy will resolve: an address written out or this machine's own name is told here."""
+def _refuse_private_name(address: Address) -> None:
+    """Refuse IP addresses of private networks and names of this machine, which a proxy would resolve."""
     try:
-        public = is_public_address(place.host)
+        is_public = is_public_address(address.host)
     except ValueError:
-        public = "." in place.host and not place.host.endswith((".localhost", ".local", ".internal"))
-    if not public:
-        raise _private_address_failure(place)
+        # It is a name.
+        is_public = "." in address.host and not address.host.endswith((".localhost", ".local", ".internal"))
+    if not is_public:
+        raise _private_address_failure(address)
 
 
-def _private_address_failure(place: Address) -> Failure:
+def _private_address_failure(address: Address) -> Failure:
     return Failure(
         "download-host-refused",
-        f"{place.host} is an address of this machine or of a private network.",
-        hint=f"If it is a server of yours, add {place.netloc!r} to [downloads] local_hosts.",
+        f"{address.host} is an address of this machine or a private network.",
+        hint=f"If the server is yours, add {address.netloc!r} to [downloads] local_hosts.",
     )

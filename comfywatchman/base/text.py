@@ -1,4 +1,4 @@
-"""How sizes and the system's errors are said to people."""
+"""Sizes, counts and system errors as text for messages."""
 
 from __future__ import annotations
 
@@ -10,19 +10,28 @@ _GIB: Final = 1 << 30
 
 
 def format_size(size_bytes: int) -> str:
-    """Return a size in the unit in which it is a number that people can compare: two disks' rooms as two models."""
+    """Format a size with a binary unit.
+
+    The unit changes well below its own size, so that sizes of the same kind (two models, two disks) usually share one
+    and can be compared at a glance: 300 MiB is shown as 0.29 GiB.
+    """
     if size_bytes >= _GIB // 4:
         return f"{size_bytes / _GIB:.2f} GiB"
     if size_bytes >= _MIB // 10:
         return f"{size_bytes / _MIB:.1f} MiB"
-    return f"{size_bytes / _KIB:.0f} KiB" if size_bytes >= _KIB else f"{size_bytes} B"
+    if size_bytes >= _KIB:
+        return f"{size_bytes / _KIB:.0f} KiB"
+    return f"{size_bytes} B"
 
 
 def os_error_text(error: OSError | ValueError) -> str:
-    """Return why a file could not be used, without the path and the number that Python's own text begins with."""
-    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
+    """Return why a file could not be used, without the errno and the path that Python's own text includes."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error)
 
 
 def pluralize(number: int, noun: str) -> str:
-    """Return a number with its noun, which gets an s unless there is one: `1 package`, `2 packages`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """Return a number with its noun, plural unless the number is one: `1 package`, `2 packages`."""
+    suffix = "" if number == 1 else "s"
+    return f"{number} {noun}{suffix}"

@@ -1,4 +1,4 @@
-"""What a configuration value must be, in words that somebody who edits TOML understands. Pure."""
+"""What a configuration value must be, as text for people who edit TOML. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,30 +9,32 @@ from msgspec import inspect as types
 _ROOTS: Final = 'a list of paths such as ["~/workflows"], or of tables such as {path = "~/workflows", label = "mine"}'
 _SIMPLE: Final = {types.BoolType: "true or false", types.StrType: "a text in quotes"}
 _NO_LIMIT: Final = 1e6
-"""A bound that nobody runs into is not told."""
+"""Bounds from here on only catch nonsense and are left out of messages."""
 
 _BOUNDS: Final = (("ge", "at least {}"), ("gt", "more than {}"), ("le", "at most {}"), ("lt", "less than {}"))
 
 
-def describe_expected(kind: Any) -> str:
-    """Return what a value of a type must be, as it follows "it must be".
+def describe_expected(annotation: Any) -> str:
+    """Return what a value must be, as the text after "it must be".
 
     Args:
-        kind: The type that the settings give the key.
+        annotation: The type annotation of the key in its settings class.
     """
-    return _describe_type(types.type_info(kind))
+    return _describe_type(types.type_info(annotation))
 
 
 def _describe_type(info: types.Type) -> str:
-    words = _SIMPLE.get(type(info))
-    if words is not None:
-        return words
+    simple = _SIMPLE.get(type(info))
+    if simple is not None:
+        return simple
     if isinstance(info, types.Metadata):
-        return "a path in quotes" if (info.extra or {}).get("path") else _describe_type(info.type)
+        is_path = bool((info.extra or {}).get("path"))
+        return "a path in quotes" if is_path else _describe_type(info.type)
     if isinstance(info, (types.IntType, types.FloatType)):
         return _describe_number(info)
     if isinstance(info, types.LiteralType):
         return f"one of {', '.join(map(repr, info.values))}"
+    # Settings have no other type but tuples.
     return _describe_list(cast("types.VarTupleType", info).item_type)
 
 
@@ -48,6 +50,11 @@ def _describe_list(item: types.Type) -> str:
 
 def _describe_number(info: types.IntType | types.FloatType) -> str:
     noun = "a whole number" if isinstance(info, types.IntType) else "a number"
-    told = [(text, bound) for name, text in _BOUNDS if (bound := getattr(info, name)) is not None]
-    bounds = [text.format(f"{bound:g}") for text, bound in told if bound < _NO_LIMIT]
-    return f"{noun} of {' and '.join(bounds)}" if bounds else noun
+    bounds = []
+    for attribute, template in _BOUNDS:
+        bound = getattr(info, attribute)
+        if bound is not None and bound < _NO_LIMIT:
+            bounds.append(template.format(f"{bound:g}"))
+    if not bounds:
+        return noun
+    return f"{noun} of {' and '.join(bounds)}"

@@ -41,13 +41,13 @@ def test_what_is_no_plain_address_is_refused(url: str) -> None:
 
 
 def test_a_refusal_names_the_address_without_its_secrets() -> None:
-    with pytest.raises(Failure, match=r"^https://evil\.example/x is no plain http or https address\."):
+    with pytest.raises(Failure, match=r"^https://evil\.example/x is not a plain http or https address\."):
         parse_address("https://user:password@evil.example/x?token=1")
-    with pytest.raises(Failure, match=r"^That is no plain"):
+    with pytest.raises(Failure, match=r"^The address is not a plain"):
         parse_address("javascript:alert(1)")
 
 
 def test_addresses_are_shown_without_secrets() -> None:
     assert printable_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
-    assert printable_url("http://[broken") == "an unreadable address"
+    assert printable_url("http://[broken") == "an invalid address"
     assert printable_url("http://h/\x1b") == r"'http://h/\x1b'"

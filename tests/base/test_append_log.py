@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import orjson
@@ -119,3 +123,38 @@ def test_a_log_whose_folder_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         append_line(tmp_path / "file" / "log", b"new")
     assert caught.value.code == "state-unwritable"
+
+
+def append_while_locked(log: Path, line: bytes, change: Callable[[], object]) -> None:
+    """Hold the lock of a log, let a thread wait for it, change the file, and release the lock."""
+    descriptor = os.open(log, os.O_RDWR)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    writer = threading.Thread(target=append_line, args=(log, line))
+    writer.start()
+    while not is_waited_for(log):
+        assert writer.is_alive()
+    change()
+    os.close(descriptor)
+    writer.join(10)
+    assert not writer.is_alive()
+
+
+def is_waited_for(path: Path) -> bool:
+    """Return whether a lock of a file is waited for: /proc/locks marks waiters with an arrow."""
+    inode = f":{path.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text("ascii").splitlines())
+
+
+def test_line_goes_to_the_file_that_replaced_a_locked_one(tmp_path: Path) -> None:
+    log, other = tmp_path / "log", tmp_path / "other"
+    log.write_bytes(b"old\n")
+    other.write_bytes(b"new\n")
+    append_while_locked(log, b"ours", lambda: os.replace(other, log))
+    assert log.read_bytes() == b"new\nours\n"
+
+
+def test_line_goes_to_a_new_file_when_a_locked_one_is_deleted(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"old\n")
+    append_while_locked(log, b"ours", log.unlink)
+    assert log.read_bytes() == b"ours\n"

@@ -16,6 +16,7 @@ import pytest
 
 from comfywatchman.base import config
 from comfywatchman.base.config import Configuration, find_home, load, read_default_text, user_config_file
+from comfywatchman.base.config_schema import MASK
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import SecretsSection, Settings
 
@@ -179,30 +180,30 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest_known(host: Host)
     path = host.current_config("[schedule]\nmin_vram = 3\n")
     failure = host.refuse()
     assert failure.code == "config-unknown-key"
-    assert failure.message == f"'schedule.min_vram' in {path} is no configuration key."
-    assert failure.hint == "The nearest known one is 'schedule.min_vram_gb'."
+    assert failure.message == f"Unknown configuration key 'schedule.min_vram' in {path}."
+    assert failure.hint == "The closest known key is 'schedule.min_vram_gb'."
 
 
 def test_an_unknown_section_is_named(host: Host) -> None:
     host.user_config("[shedule]\nmin_vram_gb = 3\n")
     failure = host.refuse()
     assert failure.code == "config-unknown-key"
-    assert failure.hint == "The nearest known one is 'schedule'."
+    assert failure.hint == "The closest known key is 'schedule'."
 
 
 def test_a_section_that_is_no_table_is_said_to_be_none(host: Host) -> None:
     host.current_config("schedule = 3\n")
     failure = host.refuse()
     assert failure.code == "config-wrong-type"
-    assert failure.hint == "It is a section: write [schedule], and its keys below."
+    assert failure.hint == "Write [schedule], and its keys below."
 
 
 def test_an_unknown_variable_is_named(host: Host) -> None:
     failure = host.refuse(COMFYWATCHMAN_SCHEDULE__MIN_VRAM="3")
     assert failure.code == "config-unknown-key"
     assert "'COMFYWATCHMAN_SCHEDULE__MIN_VRAM' in the environment" in failure.message
-    assert failure.hint == "The nearest known one is 'COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB'."
-    assert host.refuse(COMFYWATCHMAN_HOM="x").hint == "The nearest known one is 'COMFYWATCHMAN_HOME'."
+    assert failure.hint == "The closest known key is 'COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB'."
+    assert host.refuse(COMFYWATCHMAN_HOM="x").hint == "The closest known key is 'COMFYWATCHMAN_HOME'."
 
 
 def test_the_variables_that_are_no_keys_are_let_be(host: Host) -> None:
@@ -350,7 +351,7 @@ def test_secrets_are_masked_wherever_they_come_from(host: Host) -> None:
     assert configuration.settings.secrets.civitai_api_key == CANARY
     assert CANARY not in str(list(configuration.rows()))
     shown = {key: (value, origin) for key, value, origin in configuration.rows()}
-    assert shown["secrets.civitai_api_key"] == (config.MASK, "environment CIVITAI_API_KEY")
+    assert shown["secrets.civitai_api_key"] == (MASK, "environment CIVITAI_API_KEY")
     assert {key: value for key, value, _ in host.load().rows()}["secrets.hf_token"] == ""
 
 

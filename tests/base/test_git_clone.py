@@ -208,8 +208,10 @@ def test_without_git_it_is_said(pack: Path, tmp_path: Path, monkeypatch: pytest.
 def test_git_ends_with_the_program_that_asked(tmp_path: Path) -> None:
     with silent() as url:
         code = (
-            "import sys\nfrom pathlib import Path\nfrom comfywatchman.base.git_clone import Repository, clone_repository\n"
-            "clone_repository(Repository(sys.argv[1]), Path(sys.argv[2]), ref='', timeout_seconds=60, progress=lambda _: None)\n"
+            "import sys\nfrom pathlib import Path\n"
+            "from comfywatchman.base.git_clone import Repository, clone_repository\n"
+            "repository, folder = Repository(sys.argv[1]), Path(sys.argv[2])\n"
+            "clone_repository(repository, folder, ref='', timeout_seconds=60, progress=lambda _: None)\n"
         )
         argv = [sys.executable, "-c", code, url, str(tmp_path / "new")]
         own = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2])}

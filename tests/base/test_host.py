@@ -17,8 +17,8 @@ from comfywatchman.base.files import CorruptFile
 from comfywatchman.base.host import (
     SleepMark,
     detect_sleep,
+    is_preparing_for_sleep,
     notify_service_manager,
-    preparing_for_sleep,
     read_awake_state,
     update_sleep_mark,
 )
@@ -186,25 +186,25 @@ def bus_that_answers(path: Path, answer: Any) -> Iterator[Path]:
 )
 def test_logind_is_asked_whether_the_machine_is_about_to_sleep(tmp_path: Path, answer: Any, expected: object) -> None:
     with bus_that_answers(tmp_path / "bus", answer) as bus:
-        assert preparing_for_sleep(bus=bus, timeout_seconds=5) is expected
+        assert is_preparing_for_sleep(bus=bus, timeout_seconds=5) is expected
 
 
 @pytest.mark.parametrize("answer", ["deaf", "mute"])
 def test_a_bus_that_does_not_answer_costs_a_moment_and_no_more(tmp_path: Path, answer: str) -> None:
     began = time.monotonic()
     with bus_that_answers(tmp_path / "bus", answer) as bus:
-        assert preparing_for_sleep(bus=bus, timeout_seconds=0.1) is None
+        assert is_preparing_for_sleep(bus=bus, timeout_seconds=0.1) is None
     assert time.monotonic() - began < 1.5
 
 
 def test_without_a_bus_nobody_can_tell() -> None:
-    assert preparing_for_sleep(bus=NO_BUS) is None
+    assert is_preparing_for_sleep(bus=NO_BUS) is None
 
 
 def test_a_socket_that_nobody_serves_is_no_bus(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unserved:
         unserved.bind(str(tmp_path / "bus"))
-    assert preparing_for_sleep(bus=tmp_path / "bus") is None
+    assert is_preparing_for_sleep(bus=tmp_path / "bus") is None
 
 
 @pytest.mark.parametrize("abstract", ["", "@"])

@@ -1,4 +1,4 @@
-"""What the GPU driver can serve, for the core packages that must fit it."""
+"""The NVIDIA driver: its version and the newest CUDA that it can run."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class GpuDriver:
     """The NVIDIA driver of this machine.
 
     Attributes:
-        present: Whether there is a GPU; None when the driver did not answer, so that nobody can tell.
+        present: Whether there is a GPU; None when the driver did not answer, so it is not known.
         version: Its version, such as `580.95.05`; None when it is not known.
-        cuda: The newest CUDA that it serves, major and minor; a torch built for a later major version does not run.
+        cuda: The newest CUDA version it can run, major and minor; a torch built for a later major version does not run.
         devices: The names of the GPUs.
-        reason: Why it is not known, or why there is none; None when there is a GPU.
+        reason: Why there is no GPU or why it is not known; None when there is a GPU.
     """
 
     present: bool | None
@@ -28,13 +28,13 @@ class GpuDriver:
 
 
 def read_gpu_driver(read: Callable[[], GpuReading] = read_gpus) -> GpuDriver:
-    """Ask the driver; never waits longer than a few seconds.
+    """Return the driver's facts within a few seconds, even when it hangs.
 
     Args:
-        read: How the GPUs are asked.
+        read: Reads the GPUs.
     """
     reading = read()
-    # A partitioned GPU without an instance is no GPU to compute on, yet its driver is one all the same.
+    # A GPU in MIG mode without an instance has status `none`: nothing to compute on. Its driver's version still counts.
     present = {"ok": True, "none": False, "unknown": None}[reading.status]
     names = tuple(device.name for device in reading.devices)
     return GpuDriver(present, reading.driver_version, reading.cuda_version, names, reading.reason)

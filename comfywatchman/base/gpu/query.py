@@ -1,8 +1,9 @@
-"""The GPUs of this machine, asked in a child process because a driver can hang or crash whoever calls it."""
+"""The GPUs of this machine, read through NVML in a child process: a driver can hang or crash its caller."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -17,10 +18,13 @@ LIBRARIES: Final = (
     "/usr/lib/wsl/lib/libnvidia-ml.so.1",
     "/run/opengl-driver/lib/libnvidia-ml.so.1",
 )
-"""Where NVML may be: wherever the loader looks, then the folders of WSL and NixOS, which it does not always know."""
+"""Where NVML may be: on the loader's search path, then in the folders of WSL and NixOS, which that path may lack."""
 
+# nvmlReturn_t in nvml.h
 _NOT_SUPPORTED: Final = 3
 _DRIVER_NOT_LOADED: Final = 9
+
+# Vendor and class of PCI devices (https://pci-ids.ucw.cz)
 _NVIDIA_VENDOR: Final = "0x10de"
 _DISPLAY_CLASS: Final = "0x03"
 
@@ -33,11 +37,11 @@ class GpuDevice:
         index: Number of the physical GPU, as nvidia-smi counts; instances of one GPU share it.
         uuid: NVML's identity of the device; empty when it could not be read.
         name: The product's name; empty when it could not be read.
-        memory_total_bytes: All memory; None when the driver did not say.
-        memory_free_bytes: Memory that nobody uses; None when the driver did not say.
-        memory_used_bytes: Memory in use, the driver's own reserve included; None when the driver did not say.
+        memory_total_bytes: All memory; None when the driver did not report it.
+        memory_free_bytes: Free memory; None when the driver did not report it.
+        memory_used_bytes: Memory in use, the driver's own reserve included; None when the driver did not report it.
         mig: Whether this is an instance of a partitioned GPU.
-        shares_system_memory: Whether the GPU has no memory of its own, so that the figures are the machine's.
+        shares_system_memory: Whether the GPU has no memory of its own; the figures are then those of the machine.
         problem: Why the memory is unknown; None when it is known.
     """
 
@@ -54,15 +58,15 @@ class GpuDevice:
 
 @dataclass(frozen=True, slots=True)
 class GpuReading:
-    """One look at the GPUs.
+    """The state of all GPUs at one moment.
 
     Attributes:
-        status: `ok` when at least one device says how much memory it has; `none` when it is certain that there is no
-            usable NVIDIA GPU; `unknown` when the driver hung, crashed, failed or talked nonsense.
-        devices: What was found, in NVML's order; a device that could not be read is in it, with its problem.
+        status: `ok` when at least one device reports its memory; `none` when there is certainly no usable NVIDIA GPU;
+            `unknown` when the driver hung, crashed, failed or returned nonsense.
+        devices: All devices in NVML's order; one that could not be read is included with its problem.
         reason: Why the status is not `ok`; None when it is.
-        driver_version: The driver's version, when it said.
-        cuda_version: The newest CUDA that the driver can serve, major and minor, when it said.
+        driver_version: The driver's version; None when it is not known.
+        cuda_version: The newest CUDA version that the driver can run, major and minor; None when it is not known.
     """
 
     status: Literal["ok", "none", "unknown"]
@@ -73,6 +77,8 @@ class GpuReading:
 
 
 class _ProbedDevice(msgspec.Struct, frozen=True):
+    """One device as `nvml_probe` prints it."""
+
     index: int
     mig: bool
     uuid: str = ""
@@ -85,6 +91,8 @@ class _ProbedDevice(msgspec.Struct, frozen=True):
 
 
 class _ProbeResult(msgspec.Struct, frozen=True):
+    """The JSON that `nvml_probe` prints."""
+
     code: int = 0
     problem: str | None = None
     driver: str | None = None
@@ -93,32 +101,49 @@ class _ProbeResult(msgspec.Struct, frozen=True):
     devices: tuple[_ProbedDevice, ...] = ()
 
 
+def read_system_memory() -> tuple[int, int]:
+    """Return the machine's total and available memory in bytes.
+
+    Raises:
+        OSError: The system does not report it.
+    """
+    import psutil
+
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available
+
+
 def read_gpus(
     *,
     timeout_seconds: float = 3.0,
     libraries: tuple[str, ...] = LIBRARIES,
     system: Path = Path("/"),
+    system_memory: Callable[[], tuple[int, int]] = read_system_memory,
 ) -> GpuReading:
-    """Ask NVML what GPUs there are and how much of their memory is free; never waits longer than the time limit.
+    """Read the GPUs and their free memory from NVML; never waits longer than the time limit.
 
     Args:
-        timeout_seconds: How long the driver may take to answer.
-        libraries: Names or paths under which NVML is looked for, in this order.
-        system: The folder under which `dev`, `proc` and `sys` lie.
+        timeout_seconds: How long the driver may take.
+        libraries: Names or paths of NVML, tried in this order.
+        system: The folder that holds `dev` and `sys`.
+        system_memory: Returns total and available memory, for GPUs that share the machine's.
     """
     library = _find_library(libraries)
     if library is None:
         return _read_without_library(system)
     try:
-        ended = run_bounded(_probe_command(library), timeout_seconds=timeout_seconds)
+        probe = run_bounded(_probe_command(library), timeout_seconds=timeout_seconds)
     except Failure as failure:
         return _unknown_reading(f"The NVIDIA driver did not answer: {failure.message}")
-    return _parse_probe(ended, system)
+    return _parse_probe(probe, system, system_memory)
 
 
 def _find_library(libraries: tuple[str, ...]) -> str | None:
-    """Name the first library that exists; loading it runs nothing of the driver until NVML is initialised."""
-    return next((library for library in libraries if _library_exists(library)), None)
+    # Loading NVML runs no code of the driver before nvmlInit, so this is safe in our own process.
+    for library in libraries:
+        if _library_exists(library):
+            return library
+    return None
 
 
 def _library_exists(library: str) -> bool:
@@ -129,89 +154,94 @@ def _library_exists(library: str) -> bool:
     try:
         ctypes.CDLL(library)
     except OSError as error:
-        # Any other complaint (a damaged file, a missing dependency) means that there is one, and it is the probe's.
+        # Any other error (a damaged file, a missing dependency) means that the library exists; the probe reports it.
         return "No such file" not in str(error)
     return True
 
 
 def _read_without_library(system: Path) -> GpuReading:
     if (system / "dev/nvidiactl").exists():
-        return _unknown_reading("An NVIDIA device is here, but the library libnvidia-ml.so.1 was not found.")
+        return _unknown_reading("There is an NVIDIA device, but the library libnvidia-ml.so.1 was not found.")
     return GpuReading(status="none", reason="No NVIDIA driver library was found.")
 
 
 def _probe_command(library: str) -> list[str]:
     from importlib.util import find_spec
 
+    # -I and -S keep site-packages out of the child, which makes it start fast; it needs pynvml's folder only.
     spec = find_spec("pynvml")
     packages = Path(spec.origin).parent if spec and spec.origin else Path()
     return [sys.executable, "-I", "-S", str(Path(__file__).with_name("nvml_probe.py")), str(packages), library]
 
 
-def _parse_probe(ended: ProcessResult, system: Path) -> GpuReading:
-    if ended.status != 0:
-        complaint = ended.errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
-        how = f"signal {-ended.status}" if ended.status < 0 else f"status {ended.status}"
-        return _unknown_reading(f"The question to the NVIDIA driver ended with {how}. {complaint}".strip())
+def _parse_probe(probe: ProcessResult, system: Path, system_memory: Callable[[], tuple[int, int]]) -> GpuReading:
+    if probe.status != 0:
+        last_line = probe.errors.decode("utf-8", "replace").strip().rpartition("\n")[2][:200]
+        how = f"signal {-probe.status}" if probe.status < 0 else f"status {probe.status}"
+        return _unknown_reading(f"Querying the NVIDIA driver ended with {how}. {last_line}".strip())
+    # The driver may print before the probe does; the JSON is the last line.
+    output = probe.output.strip().rpartition(b"\n")[2]
     try:
-        answer = msgspec.json.decode(ended.output.strip().rpartition(b"\n")[2], type=_ProbeResult)
+        result = msgspec.json.decode(output, type=_ProbeResult)
     except msgspec.DecodeError:
         return _unknown_reading("The NVIDIA driver's answer could not be understood.")
-    return _build_reading(answer, system)
+    return _build_reading(result, system, system_memory)
 
 
-def _build_reading(answer: _ProbeResult, system: Path) -> GpuReading:
-    if answer.code == _DRIVER_NOT_LOADED and not _has_nvidia_card(system):
+def _build_reading(result: _ProbeResult, system: Path, system_memory: Callable[[], tuple[int, int]]) -> GpuReading:
+    if result.code == _DRIVER_NOT_LOADED and not _has_nvidia_card(system):
         return GpuReading(status="none", reason="The NVIDIA library is installed, but there is no NVIDIA GPU.")
-    if answer.problem is not None:
-        return _unknown_reading(f"The NVIDIA driver answered: {answer.problem}.")
-    cuda = None if answer.cuda is None else (answer.cuda // 1000, answer.cuda % 1000 // 10)
-    if not answer.devices:
-        reason = "The GPU is in MIG mode without an instance." if answer.count else "There is no NVIDIA GPU."
-        return GpuReading(status="none", reason=reason, driver_version=answer.driver, cuda_version=cuda)
-    devices = tuple(_build_device(found, system) for found in answer.devices)
+    if result.problem is not None:
+        return _unknown_reading(f"The NVIDIA driver reported: {result.problem}.")
+    # NVML writes 12.8 as 12080.
+    cuda = None if result.cuda is None else (result.cuda // 1000, result.cuda % 1000 // 10)
+    if not result.devices:
+        reason = "The GPU is in MIG mode without an instance." if result.count else "There is no NVIDIA GPU."
+        return GpuReading(status="none", reason=reason, driver_version=result.driver, cuda_version=cuda)
+    devices = tuple(_build_device(probed, system_memory) for probed in result.devices)
     if all(device.memory_free_bytes is None for device in devices):
-        reason = f"No GPU says how much memory it has: {devices[0].problem}."
-        return GpuReading("unknown", devices, reason, driver_version=answer.driver, cuda_version=cuda)
-    return GpuReading(status="ok", devices=devices, driver_version=answer.driver, cuda_version=cuda)
+        reason = f"No GPU reports its memory: {devices[0].problem}."
+        return GpuReading("unknown", devices, reason, driver_version=result.driver, cuda_version=cuda)
+    return GpuReading(status="ok", devices=devices, driver_version=result.driver, cuda_version=cuda)
 
 
-def _build_device(found: _ProbedDevice, system: Path) -> GpuDevice:
-    shared = _read_system_memory(system) if found.code == _NOT_SUPPORTED and not found.mig else None
-    if shared is not None:
-        total, free = shared
-        return GpuDevice(found.index, found.uuid, found.name, total, free, total - free, shares_system_memory=True)
+def _build_device(probed: _ProbedDevice, system_memory: Callable[[], tuple[int, int]]) -> GpuDevice:
+    # GPUs with unified memory (DGX Spark, Jetson) answer "not supported": NVIDIA documents that their memory is the
+    # machine's. A MIG instance that answers so has memory of its own all the same.
+    if probed.code == _NOT_SUPPORTED and not probed.mig:
+        try:
+            total, available = system_memory()
+        except OSError:
+            pass
+        else:
+            return GpuDevice(
+                index=probed.index,
+                uuid=probed.uuid,
+                name=probed.name,
+                memory_total_bytes=total,
+                memory_free_bytes=available,
+                memory_used_bytes=total - available,
+                shares_system_memory=True,
+            )
     return GpuDevice(
-        index=found.index,
-        uuid=found.uuid,
-        name=found.name,
-        memory_total_bytes=found.total,
-        memory_free_bytes=found.free,
-        memory_used_bytes=found.used,
-        mig=found.mig,
-        problem=found.problem,
+        index=probed.index,
+        uuid=probed.uuid,
+        name=probed.name,
+        memory_total_bytes=probed.total,
+        memory_free_bytes=probed.free,
+        memory_used_bytes=probed.used,
+        mig=probed.mig,
+        problem=probed.problem,
     )
-
-
-def _read_system_memory(system: Path) -> tuple[int, int] | None:
-    """Return the machine's total and available memory; a GPU that answers "not supported" has none of its own.
-
-    NVIDIA documents this for its unified-memory machines (DGX Spark, Jetson).
-    """
-    try:
-        lines = (system / "proc/meminfo").read_text("ascii").splitlines()
-        fields = {name: int(rest.split()[0]) << 10 for name, _, rest in (line.partition(":") for line in lines)}
-        return fields["MemTotal"], fields["MemAvailable"]
-    except (OSError, ValueError, KeyError, IndexError):
-        return None
 
 
 def _has_nvidia_card(system: Path) -> bool:
-    return any(
-        _read_first_line(device / "vendor") == _NVIDIA_VENDOR
-        and _read_first_line(device / "class").startswith(_DISPLAY_CLASS)
-        for device in (system / "sys/bus/pci/devices").glob("*")
-    )
+    for device in (system / "sys/bus/pci/devices").glob("*"):
+        is_nvidia = _read_first_line(device / "vendor") == _NVIDIA_VENDOR
+        # NVIDIA also makes sound and USB devices; only the display class is a GPU.
+        if is_nvidia and _read_first_line(device / "class").startswith(_DISPLAY_CLASS):
+            return True
+    return False
 
 
 def _read_first_line(path: Path) -> str:

@@ -9,7 +9,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Final, Literal
 
-from comfywatchman.base.rename import rename_without_replacing
+from comfywatchman.base.filesystem import rename_without_replacing
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.readiness.database import open_database
 from comfywatchman.readiness.models.index import FileHashes, ModelIndex

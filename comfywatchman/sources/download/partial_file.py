@@ -17,7 +17,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.rename import rename_without_replacing
+from comfywatchman.base.filesystem import rename_without_replacing
 
 BLOCK_BYTES: Final = 256 << 10
 _WAITING_BLOCKS: Final = 16

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.gpu import nvml_probe
-from comfywatchman.base.gpu.query import LIBRARIES, GpuReading, read_gpus
+from comfywatchman.base.gpu.query import LIBRARIES, GpuReading, read_gpus, read_system_memory
 from tests.nvml.library import build_nvml, write_nvml_state
 
 MIB = 1 << 20
@@ -27,13 +27,26 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_nvml(tmp_path_factory.mktemp("nvml"))
 
 
+def hide_memory() -> tuple[int, int]:
+    raise OSError
+
+
 @pytest.fixture
 def ask(library: Path, tmp_path: Path) -> Ask:
-    def asked(*lines: str, timeout_seconds: float = 10.0) -> GpuReading:
+    def read(
+        *lines: str,
+        timeout_seconds: float = 10.0,
+        system_memory: Callable[[], tuple[int, int]] = hide_memory,
+    ) -> GpuReading:
         write_nvml_state(library, *lines)
-        return read_gpus(libraries=(str(library),), system=tmp_path, timeout_seconds=timeout_seconds)
+        return read_gpus(
+            libraries=(str(library),),
+            system=tmp_path,
+            timeout_seconds=timeout_seconds,
+            system_memory=system_memory,
+        )
 
-    return asked
+    return read
 
 
 def probe_under_coverage(library: Path, *lines: str) -> dict[str, Any]:
@@ -77,9 +90,9 @@ def test_a_partitioned_gpu_without_an_instance_is_no_gpu(ask: Ask) -> None:
     assert (reading.status, reading.reason) == ("none", "The GPU is in MIG mode without an instance.")
 
 
-def test_an_instance_that_does_not_tell_its_memory_has_not_the_machines(ask: Ask, tmp_path: Path) -> None:
-    write_meminfo(tmp_path, total_kib=1000, available_kib=500)
-    reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100", "mig MIG-1 3 10000 9000")
+def test_mig_instance_never_gets_the_memory_of_the_machine(ask: Ask) -> None:
+    lines = ("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100", "mig MIG-1 3 10000 9000")
+    reading = ask(*lines, system_memory=lambda: (1000, 500))
     assert reading.status == "unknown"
     assert reading.devices[0].memory_free_bytes is None
 
@@ -101,18 +114,17 @@ def test_a_gpu_lost_while_it_is_read_is_unknown_and_not_empty(ask: Ask) -> None:
     assert "GPU is lost" in (reading.reason or "")
 
 
-def write_meminfo(system: Path, *, total_kib: int, available_kib: int) -> None:
-    (system / "proc").mkdir()
-    (system / "proc/meminfo").write_text(f"MemTotal: {total_kib} kB\nMemFree: 1 kB\nMemAvailable: {available_kib} kB\n")
-
-
-def test_a_gpu_that_shares_the_machines_memory_has_what_is_available_there(ask: Ask, tmp_path: Path) -> None:
-    write_meminfo(tmp_path, total_kib=128 << 20, available_kib=100 << 20)
-    reading = ask("init 0", "gpu GPU-a 0 3 0 0 0 -1 GB10")
+def test_gpu_with_unified_memory_has_the_available_memory_of_the_machine(ask: Ask) -> None:
+    reading = ask("init 0", "gpu GPU-a 0 3 0 0 0 -1 GB10", system_memory=lambda: (128 << 30, 100 << 30))
     device = reading.devices[0]
     assert (reading.status, device.shares_system_memory) == ("ok", True)
     assert (device.memory_total_bytes, device.memory_free_bytes) == (128 << 30, 100 << 30)
     assert device.memory_used_bytes == 28 << 30
+
+
+def test_memory_of_the_machine_is_read() -> None:
+    total, available = read_system_memory()
+    assert 0 < available < total
 
 
 def test_a_machine_that_hides_its_memory_leaves_such_a_gpu_unknown(ask: Ask) -> None:

@@ -1,0 +1,247 @@
+"""The keys of a configuration: reading them from TOML and from variables, and checking their values."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, Generic, TypeVar
+
+import msgspec
+from msgspec import inspect as types
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.text import os_error_text
+from comfywatchman.base.value_text import describe_expected
+
+SettingsT = TypeVar("SettingsT", bound=msgspec.Struct)
+
+MASK: Final = "********"
+"""Shown in place of a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigOrigin:
+    """Where the value of a key comes from.
+
+    Attributes:
+        label: `default`, the path of a file, or `environment NAME`.
+        folder: The folder that relative paths in the value start from.
+    """
+
+    label: str
+    folder: Path
+
+
+Layer = tuple[ConfigOrigin, Mapping[str, Any]]
+"""Values by key (`schedule.min_vram_gb`), all of one origin."""
+
+
+@dataclass(frozen=True)
+class ConfigSchema(Generic[SettingsT]):
+    """The sections and keys of one kind of configuration file.
+
+    Attributes:
+        settings: A struct of structs: the sections and their keys.
+        prefix: The prefix of the variables that set its keys: `PREFIX_SECTION__KEY`.
+        reserved: Variables with that prefix that are not keys.
+    """
+
+    settings: type[SettingsT]
+    prefix: str
+    reserved: frozenset[str] = frozenset()
+
+    @cached_property
+    def keys(self) -> Mapping[str, Any]:
+        """The type annotation of each key, by its full name (`schedule.min_vram_gb`)."""
+        annotations: dict[str, Any] = {}
+        for section in msgspec.structs.fields(self.settings):
+            for field in msgspec.structs.fields(section.type):
+                annotations[f"{section.name}.{field.name}"] = field.type
+        return annotations
+
+    def is_secret(self, key: str) -> bool:
+        """Return whether a key holds a secret, which is never shown."""
+        return _has_extra(types.type_info(self.keys[key]), "secret")
+
+    def build(
+        self, layers: Iterable[Layer], environment: Mapping[str, str]
+    ) -> tuple[SettingsT, dict[str, ConfigOrigin]]:
+        """Merge layers, later ones over earlier ones; return the settings and the origin of each key.
+
+        Raises:
+            Failure: `config-wrong-type`.
+        """
+        values: dict[str, dict[str, Any]] = {}
+        origins: dict[str, ConfigOrigin] = {}
+        for origin, layer in layers:
+            for key, value in layer.items():
+                section, name = key.split(".")
+                # Every layer is checked: a wrong value is reported even where another layer overrides it.
+                values.setdefault(section, {})[name] = self._convert(key, value, origin, environment)
+                origins[key] = origin
+        return msgspec.convert(values, self.settings), origins
+
+    def parse(self, text: str, source: str) -> dict[str, Any]:
+        """Parse TOML into values by key.
+
+        Args:
+            text: The TOML.
+            source: Its name, for messages.
+
+        Raises:
+            tomllib.TOMLDecodeError: The text is not TOML.
+            Failure: `config-unknown-key` or `config-wrong-type`.
+        """
+        values: dict[str, Any] = {}
+        sections = {key.split(".")[0] for key in self.keys}
+        for section, content in tomllib.loads(text).items():
+            if section not in sections:
+                raise _unknown_key_failure(section, source, sorted(sections))
+            if not isinstance(content, dict):
+                raise Failure(
+                    "config-wrong-type",
+                    f"{section} in {source} is a single value, but it is the name of a section.",
+                    hint=f"Write [{section}], and its keys below.",
+                )
+            for name, value in content.items():
+                key = f"{section}.{name}"
+                if key not in self.keys:
+                    raise _unknown_key_failure(key, source, list(self.keys))
+                values[key] = value
+        return values
+
+    def read_file(self, path: Path) -> Layer:
+        """Read a configuration file.
+
+        Raises:
+            Failure: `config-unreadable`, `config-unknown-key`, `config-wrong-type`, or `config-secret-exposed` when it
+                holds a secret and other users can read it.
+        """
+        try:
+            values = self.parse(path.read_text("utf-8"), str(path))
+            is_exposed = path.stat().st_mode & 0o077
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            raise Failure(
+                "config-unreadable",
+                f"{path} cannot be read: {os_error_text(error)}.",
+                hint="Correct the file, or leave it out.",
+            ) from error
+        for key, value in values.items():
+            if is_exposed and value and self.is_secret(key):
+                raise Failure(
+                    "config-secret-exposed",
+                    f"{path} holds {key} and can be read by other users.",
+                    hint=f"Run: chmod 600 {path}",
+                )
+        return ConfigOrigin(str(path), path.parent.resolve()), values
+
+    def read_variables(self, environment: Mapping[str, str], folder: Path) -> Iterator[Layer]:
+        """Yield one layer for each variable that sets a key.
+
+        Args:
+            environment: The variables.
+            folder: The folder that relative paths start from.
+
+        Raises:
+            Failure: `config-unknown-key`.
+        """
+        for name in sorted(environment):
+            if name.startswith(self.prefix) and name not in self.reserved:
+                yield ConfigOrigin(f"environment {name}", folder), self._parse_variable(name, environment[name])
+
+    def _parse_variable(self, name: str, text: str) -> dict[str, Any]:
+        key = name.removeprefix(self.prefix).lower().replace("__", ".")
+        if key not in self.keys:
+            known = [self.prefix + known_key.upper().replace(".", "__") for known_key in self.keys]
+            raise _unknown_key_failure(name, "the environment", [*known, *self.reserved])
+        info = types.type_info(self.keys[key])
+        plain = info.type if isinstance(info, types.Metadata) else info
+        if isinstance(plain, types.StrType):
+            # Taken literally: an access key of digits is text too, and needs no TOML quotes inside the shell's.
+            return {key: text}
+        try:
+            return {key: tomllib.loads(f"value = {text}")["value"]}
+        except tomllib.TOMLDecodeError:
+            # Checked later like any other value: the message then says what it must be.
+            return {key: text}
+
+    def _convert(self, key: str, value: Any, origin: ConfigOrigin, environment: Mapping[str, str]) -> Any:
+        annotation = self.keys[key]
+        info = types.type_info(annotation)
+        try:
+            typed = msgspec.convert(_add_labels(value, info), annotation)
+            return _make_absolute(msgspec.to_builtins(typed), info, origin.folder, environment)
+        except (msgspec.ValidationError, Failure) as error:
+            shown = MASK if self.is_secret(key) else value
+            reason = error.message if isinstance(error, Failure) else f"It must be {describe_expected(annotation)}."
+            raise Failure(
+                "config-wrong-type",
+                f"{key} in {origin.label} is {shown!r}: {reason[:1].lower()}{reason[1:]}",
+                hint="`comfywatchman config --defaults` shows each key with its unit and default.",
+            ) from error
+
+
+def user_home(environment: Mapping[str, str]) -> Path:
+    """Return the user's home folder."""
+    return Path(environment.get("HOME") or "/")
+
+
+def expand_user(text: str, environment: Mapping[str, str]) -> Path:
+    """Return a path with `~` or `~NAME` at its start replaced by that user's home folder.
+
+    Raises:
+        Failure: `config-wrong-type` when there is no such user.
+    """
+    if text == "~" or text.startswith("~/"):
+        # Path.expanduser() would read the process's environment, not the given one.
+        return user_home(environment) / text[2:]
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise Failure(
+            "config-wrong-type",
+            f"{text!r} begins with the home folder of a user that does not exist.",
+            hint="Write the absolute path.",
+        ) from error
+
+
+def _add_labels(value: Any, info: types.Type) -> Any:
+    """Expand bare paths in a list of tables with path and label; the label is the last name of the path."""
+    is_list_of_tables = isinstance(info, types.VarTupleType) and isinstance(info.item_type, types.StructType)
+    if not is_list_of_tables or not isinstance(value, list):
+        return value
+    labelled = []
+    for item in value:
+        table = {"path": item, "label": Path(item).name or item} if isinstance(item, str) else item
+        labelled.append(table)
+    return labelled
+
+
+def _make_absolute(value: Any, info: types.Type, folder: Path, environment: Mapping[str, str]) -> Any:
+    """Make the paths in a value absolute; relative ones start at a folder."""
+    if isinstance(info, types.VarTupleType):
+        return [_make_absolute(item, info.item_type, folder, environment) for item in value]
+    if isinstance(value, dict):
+        return {**value, "path": str(folder / expand_user(value["path"], environment))}
+    # An empty path means "not set" and stays empty.
+    if value and _has_extra(info, "path"):
+        return str(folder / expand_user(value, environment))
+    return value
+
+
+def _has_extra(info: types.Type, name: str) -> bool:
+    return isinstance(info, types.Metadata) and bool((info.extra or {}).get(name))
+
+
+def _unknown_key_failure(key: str, source: str, known: list[str]) -> Failure:
+    # With a cutoff of 0 there is always a match.
+    closest = difflib.get_close_matches(key, known, n=1, cutoff=0)[0]
+    return Failure(
+        "config-unknown-key",
+        f"Unknown configuration key {key!r} in {source}.",
+        hint=f"The closest known key is {closest!r}.",
+    )
