@@ -14,7 +14,8 @@ from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.text import format_size
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
-from comfywatchman.readiness.report.actions import Action, list_actions, plan_command
+from comfywatchman.readiness.report.action_builders import Action, plan_command
+from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths
 from comfywatchman.readiness.report.write import read_report
 from comfywatchman.readiness.states import WorkflowStatus

@@ -115,6 +115,7 @@ class MissingNode(msgspec.Struct, frozen=True):
         packages: Packages that provide it; with more than one, a person must choose.
         fix: Next step for a person.
         evidence: Facts behind the state.
+        comfyui_version: For `needs_newer_comfyui`, the lowest version that has it; null when only the newest is sure.
     """
 
     class_type: str
@@ -123,6 +124,7 @@ class MissingNode(msgspec.Struct, frozen=True):
     packages: tuple[ProviderPackage, ...] = ()
     fix: str | None = None
     evidence: str | None = None
+    comfyui_version: str | None = None
 
 
 class LastAcknowledgement(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""What is known of this host's nodes, and the shape of a judgement on one class."""
+"""The nodes of this host as facts, and the verdict on one node class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CORE_ID: Final = "comfy-core"
 
 
 class NodeState(StrEnum):
-    """What this host has for a node class; only `PRESENT` runs."""
+    """The state of a node class on this host; only `PRESENT` runs."""
 
     PRESENT = "present"
     IMPORT_FAILED = "import_failed"
@@ -26,12 +26,12 @@ class NodeState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NodePackHints:
-    """What the workflow says of a node's pack.
+    """The pack that a workflow names for a node.
 
     Attributes:
         cnr_id: Comfy Registry id; `comfy-core` for ComfyUI itself.
         aux_id: `owner/repository` of packs that are not in the registry.
-        version: Version or commit of the pack that saved the workflow.
+        version: Version or commit of the pack when the workflow was saved.
     """
 
     cnr_id: str | None = None
@@ -40,23 +40,25 @@ class NodePackHints:
 
     @property
     def is_core(self) -> bool:
-        """Say whether the workflow takes the class for ComfyUI's own."""
+        """Whether the workflow attributes the class to ComfyUI itself."""
         return self.cnr_id == CORE_ID
 
     @property
     def pack(self) -> str | None:
-        """Return the pack that the workflow names, ComfyUI itself not counted."""
-        return self.aux_id if self.is_core or not self.cnr_id else self.cnr_id
+        """The pack that the workflow names; ComfyUI itself is not a pack."""
+        if self.cnr_id and not self.is_core:
+            return self.cnr_id
+        return self.aux_id
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderClaims:
-    """What catalogues say of one class.
+    """The providers that catalogues list for one class.
 
     Attributes:
-        owners: Packages that are said to bring it.
-        asked: Catalogues that answered, in words.
-        silent: Catalogues that could not be asked, with the reason.
+        owners: The packages.
+        asked: Catalogues that answered, for people.
+        silent: Catalogues that could not be queried, with the reason, for people.
     """
 
     owners: tuple[PackageRef, ...] = ()
@@ -66,18 +68,18 @@ class ProviderClaims:
 
 @dataclass(frozen=True, slots=True)
 class HostNodeFacts:
-    """What is known of this host's nodes.
+    """The nodes of this host.
 
     Attributes:
-        live: Classes that the running server of this installation lists; None when there is none.
+        live: Classes that the running server of this installation lists; None without a running server.
         replaced: Classes that the running server replaces by others.
-        core: ComfyUI's own classes as its source has them; None when there is no source.
-        known_core: Classes of ComfyUI with the lowest version they were seen in.
-        packs: Installed custom node packs, disabled ones too.
-        failed: Folders of packs that the last start could not import and that have not changed since, each with the
-            evidence; only asked when no server runs.
-        governed: Whether `gov` governs the Python environment, so that it is the one to add nodes with.
-        mapped: Packs by the classes that they map, filled in by itself.
+        core: ComfyUI's own classes, from its source; None when there is no source.
+        known_core: Classes of all known ComfyUI versions, each with the lowest version that has it.
+        packs: Installed node packs, disabled ones too.
+        failed: Folders of packs that the last start could not import and that have not changed since, with the
+            evidence for people; empty while a server runs.
+        governed: Whether `gov` governs the Python environment, so that nodes are to be added with it.
+        mapped: Packs by the classes that they map; computed from `packs`.
     """
 
     live: frozenset[str] | None
@@ -90,26 +92,28 @@ class HostNodeFacts:
     mapped: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        # A frozen dataclass refuses plain assignment.
         object.__setattr__(self, "mapped", _group_by_class(self.packs))
 
     @property
     def unclear_packs(self) -> tuple[NodePack, ...]:
-        """Return enabled packs whose classes are not all known."""
+        """Enabled packs that compute class names, so that static analysis does not know all of them."""
         return tuple(pack for pack in self.packs if pack.enabled and not pack.complete)
 
 
 @dataclass(frozen=True, slots=True)
 class NodeVerdict:
-    """The judgement on one node class.
+    """The verdict on one node class.
 
     Attributes:
         class_type: The class.
-        state: What this host has.
-        evidence: What says so, in words.
-        fix: What to do; None when nothing is to be done.
-        packages: Who brings it.
-        certain: Exactly one package is known to bring it.
-        wants_claims: Catalogues were not asked yet and may know more.
+        state: Its state on this host.
+        evidence: Why, for people.
+        fix: What to do, for people; None when nothing is to be done.
+        packages: Packages that provide it.
+        certain: Whether its provider is certain.
+        wants_claims: Whether catalogues were not queried yet and may know more.
+        comfyui_version: For `NEEDS_NEWER`, the lowest version of ComfyUI that has it; None when that is not known.
     """
 
     class_type: str
@@ -119,11 +123,12 @@ class NodeVerdict:
     packages: tuple[ProviderPackage, ...] = ()
     certain: bool = False
     wants_claims: bool = False
+    comfyui_version: str | None = None
 
 
 def _group_by_class(packs: Iterable[NodePack]) -> dict[str, tuple[NodePack, ...]]:
-    mapped: dict[str, tuple[NodePack, ...]] = {}
+    mapped: dict[str, list[NodePack]] = {}
     for pack in packs:
-        for name in pack.classes | pack.possible_classes:
-            mapped[name] = (*mapped.get(name, ()), pack)
-    return mapped
+        for class_type in pack.classes | pack.possible_classes:
+            mapped.setdefault(class_type, []).append(pack)
+    return {class_type: tuple(owners) for class_type, owners in mapped.items()}

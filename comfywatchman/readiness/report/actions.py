@@ -1,279 +1,187 @@
-"""What a person should do, most rewarding first. Pure: made from the entries of the report."""
+"""The recommended actions for all workflows together, the most rewarding first. Pure."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
-from comfywatchman.base.text import format_size
 from comfywatchman.comfyui.packs.core_classes import parse_version
-from comfywatchman.readiness.states import (
-    LOCALLY_FIXABLE_STATES,
-    MODEL_STATE_TEXT,
-    UNDECIDED_STATES,
-    ModelState,
-    WorkflowStatus,
+from comfywatchman.readiness.report.action_builders import (
+    NEEDS_NEWER_COMFYUI,
+    Action,
+    build_choice_action,
+    build_download_action,
+    build_environment_action,
+    build_file_action,
+    build_folder_action,
+    build_input_action,
+    build_model_action,
+    build_node_action,
 )
+from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
     FOLDER_UNAVAILABLE,
     NOT_GOVERNED,
-    NOTHING_TO_RUN,
     Environment,
-    EnvironmentCheck,
-    MissingInput,
     MissingModel,
     MissingNode,
-    ModelCandidate,
     PlanSummary,
-    ProviderPackage,
-    RefusedInput,
     WorkflowEntry,
 )
 
-_NEWER_COMFYUI: Final = ("node", "needs_newer_comfyui")
+_GroupKey = tuple[str, ...]
+_ModelKey = tuple[str | None, str]
 
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """One thing to do.
-
-    Attributes:
-        kind: `environment` (a check of it fails), `mend` (a model that is here under another name or in another place),
-            `folder` (cannot be read), `node`, `download`, `model`, `choice` (an input that the server refuses), `input`
-            or `file`.
-        what: Node package, how many models, model name, name of an input file, or workflow file.
-        instruction: What to do with it.
-        because: What is wrong, in words.
-        workflows: Paths of the workflows that need it.
-        candidates: Where a model may be had.
-        packages: Who provides a node, when that is not certain.
-        is_sure: False when it is not known whether something is really missing.
-        models: What one download of all that was found brings.
-    """
-
-    kind: str
-    what: str
-    instruction: str
-    because: str
-    workflows: tuple[str, ...]
-    candidates: tuple[ModelCandidate, ...] = ()
-    packages: tuple[ProviderPackage, ...] = ()
-    is_sure: bool = True
-    models: tuple[str, ...] = ()
+_KIND_ORDER: Final = ("mend", "folder", "node", "download", "model", "choice", "input", "file")
+_NEWER_COMFYUI: Final[_GroupKey] = ("node", NEEDS_NEWER_COMFYUI)
 
 
 @dataclass(slots=True)
 class _ActionGroup:
-    first: Action
+    """Findings that one action settles.
+
+    Attributes:
+        action: The action of the first finding.
+        workflows: Paths of the workflows with these findings.
+        classes: Their node classes.
+        models: Their models, when one download fetches several.
+        is_sure: Whether something is certainly missing in one of the workflows.
+        update: The greatest update of ComfyUI among the findings.
+    """
+
+    action: Action
     workflows: list[str] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
     models: list[str] = field(default_factory=list)
     is_sure: bool = False
+    update: tuple[bool, tuple[int, ...]] = (False, ())
 
-    def action(self) -> Action:
-        because = self.first.because
+    def raise_update(self, node: MissingNode) -> None:
+        """Take the greater update of ComfyUI: one that is too small helps nobody."""
+        version = parse_version(node.comfyui_version)
+        # Where no version is known to have the class, only the newest will do, so that comes last in this order.
+        update = (version is None, version or ())
+        if update > self.update:
+            self.update = update
+            self.action = build_node_action(node)
+
+    def build_action(self) -> Action:
+        """Build the action for all findings."""
+        action = replace(self.action, workflows=tuple(dict.fromkeys(self.workflows)), is_sure=self.is_sure)
         if self.classes:
-            because = f"{because}: {', '.join(sorted(set(self.classes)))}"
-        models = tuple(sorted(set(self.models)))
-        return Action(
-            kind=self.first.kind,
-            what=f"{len(models)} models" if models else self.first.what,
-            instruction=self.first.instruction,
-            because=because,
-            workflows=tuple(dict.fromkeys(self.workflows)),
-            candidates=self.first.candidates,
-            packages=self.first.packages,
-            is_sure=self.is_sure,
-            models=models,
-        )
+            class_names = ", ".join(sorted(set(self.classes)))
+            action = replace(action, because=f"{action.because}: {class_names}")
+        if self.models:
+            models = tuple(sorted(set(self.models)))
+            action = replace(action, models=models, what=f"{len(models)} models")
+        return action
+
+
+class _ActionGroups:
+    """All groups, by the key that their findings have in common."""
+
+    def __init__(self) -> None:
+        self._groups: dict[_GroupKey, _ActionGroup] = {}
+
+    def add(self, key: _GroupKey, action: Action, path: str) -> _ActionGroup:
+        """Add a finding of a workflow to its group and return the group."""
+        group = self._groups.setdefault(key, _ActionGroup(action))
+        group.workflows.append(path)
+        group.is_sure |= action.is_sure
+        return group
+
+    def build_actions(self) -> list[Action]:
+        """Build the action of each group."""
+        return [group.build_action() for group in self._groups.values()]
 
 
 def list_actions(
     entries: Iterable[WorkflowEntry], plan: PlanSummary | None = None, environment: Environment = NOT_GOVERNED
 ) -> tuple[Action, ...]:
-    """Return what to do for all workflows together: nodes before models, what blocks most workflows first.
+    """Return the actions for all workflows together: failed checks first, then what blocks most workflows.
 
     Args:
-        entries: The verdicts.
-        plan: What can be downloaded; when that is more than one file, one action fetches all of it.
-        environment: What is said of the Python environment; what fails there comes before everything else.
+        entries: The workflows.
+        plan: The downloads; when there is more than one, a single action fetches all of them.
+        environment: The checks of the Python environment.
     """
-    fetched = _find_plan_models(entries := tuple(entries), plan)
-    groups: dict[tuple[str, ...], _ActionGroup] = {}
+    entries = list(entries)
+    plan_models = _find_plan_models(entries, plan)
+    groups = _ActionGroups()
     for entry in entries:
-        if any(problem.code == FOLDER_UNAVAILABLE for problem in entry.problems):
-            _add_to_group(groups, ("folder", os.path.dirname(entry.path)), _build_folder_action(entry), entry.path)
-        if entry.status is WorkflowStatus.INVALID:
-            _add_to_group(groups, ("file", entry.path), _build_file_action(entry), entry.path)
-        for node in entry.missing_nodes:
-            _add_to_group(groups, _node_key(node), _build_node_action(node), entry.path, node.class_type)
-        for model in entry.missing_models:
-            if plan is not None and (model.folder, model.name) in fetched:
-                _add_to_group(groups, ("download",), _build_download_action(plan), entry.path, model=model.name)
-            else:
-                key = ("model", model.folder or "", model.name, model.fix or "")
-                _add_to_group(groups, key, _build_model_action(model), entry.path)
-        for refused in entry.refused_inputs:
-            key = ("choice", refused.node_type, refused.input, refused.value or "")
-            _add_to_group(groups, key, _build_choice_action(refused), entry.path)
-        for one in entry.missing_inputs:
-            if one.required:
-                _add_to_group(groups, ("input", one.folder, one.name), _build_input_action(one), entry.path)
-    found = [group.action() for group in groups.values()]
-    failed = tuple(_build_environment_action(check) for check in environment.checks if check.status == "fail")
-    order = {"mend": 0, "folder": 1, "node": 2, "download": 3, "model": 4, "choice": 5, "input": 6, "file": 7}
-    return failed + tuple(
-        sorted(found, key=lambda one: (not one.is_sure, order[one.kind], -len(one.workflows), one.what.lower()))
-    )
+        _add_file_actions(groups, entry)
+        _add_node_actions(groups, entry)
+        _add_model_actions(groups, entry, plan, plan_models)
+        _add_input_actions(groups, entry)
+    failed = [build_environment_action(check) for check in environment.checks if check.status == "fail"]
+    return (*failed, *sorted(groups.build_actions(), key=_sort_key))
 
 
-def _add_to_group(
-    groups: dict[tuple[str, ...], _ActionGroup],
-    key: tuple[str, ...],
-    first: Action,
-    path: str,
-    class_type: str | None = None,
-    *,
-    model: str | None = None,
-) -> None:
-    group = groups.setdefault(key, _ActionGroup(first))
-    if key == _NEWER_COMFYUI:
-        group.first = max(group.first, first, key=_get_required_version)  # an update that is too small helps nobody
-    group.workflows.append(path)
-    group.is_sure |= first.is_sure
-    if class_type is not None:
-        group.classes.append(class_type)
-    if model is not None:
-        group.models.append(model)
+def _sort_key(action: Action) -> tuple[bool, int, int, str]:
+    return not action.is_sure, _KIND_ORDER.index(action.kind), -len(action.workflows), action.what.lower()
 
 
-def _find_plan_models(entries: Iterable[WorkflowEntry], plan: PlanSummary | None) -> frozenset[tuple[str | None, str]]:
-    """Return the models that the plan fetches, by folder and name; none when each may as well be fetched alone."""
-    if plan is None:
-        return frozenset()
-    blocked = {(one.folder, one.name) for one in plan.blocked}
-    found = {
-        (model.folder, model.name)
-        for entry in entries
-        for model in entry.missing_models
-        if model.answer == "FOUND" and model.status is ModelState.MISSING
-    }
-    return frozenset(found - blocked) if len(found - blocked) > 1 else frozenset()
+def _add_file_actions(groups: _ActionGroups, entry: WorkflowEntry) -> None:
+    if any(problem.code == FOLDER_UNAVAILABLE for problem in entry.problems):
+        groups.add(("folder", os.path.dirname(entry.path)), build_folder_action(entry), entry.path)
+    if entry.status is WorkflowStatus.INVALID:
+        groups.add(("file", entry.path), build_file_action(entry), entry.path)
 
 
-def _node_key(node: MissingNode) -> tuple[str, ...]:
+def _add_node_actions(groups: _ActionGroups, entry: WorkflowEntry) -> None:
+    for node in entry.missing_nodes:
+        key = _node_key(node)
+        group = groups.add(key, build_node_action(node), entry.path)
+        group.classes.append(node.class_type)
+        if key == _NEWER_COMFYUI:
+            group.raise_update(node)
+
+
+def _node_key(node: MissingNode) -> _GroupKey:
     if len(node.packages) == 1:
         return ("node", node.state, node.packages[0].id)
-    if node.state == "needs_newer_comfyui":
+    if node.state == NEEDS_NEWER_COMFYUI:
         return _NEWER_COMFYUI
     return ("node", node.state, node.class_type, *(package.id for package in node.packages))
 
 
-def _get_required_version(action: Action) -> tuple[bool, tuple[int, ...]]:
-    """Return what updates of ComfyUI are compared by; one that names no version asks for the newest."""
-    named = [key for word in action.instruction.split() if (key := parse_version(word))]
-    return not named, max(named, default=())
+def _add_model_actions(
+    groups: _ActionGroups, entry: WorkflowEntry, plan: PlanSummary | None, plan_models: frozenset[_ModelKey]
+) -> None:
+    for model in entry.missing_models:
+        if plan is not None and (model.folder, model.name) in plan_models:
+            group = groups.add(("download",), build_download_action(plan), entry.path)
+            group.models.append(model.name)
+        else:
+            # The instruction is a part of the key, because one action can show only one.
+            key = ("model", model.folder or "", model.name, model.fix or "")
+            groups.add(key, build_model_action(model), entry.path)
 
 
-def _build_node_action(node: MissingNode) -> Action:
-    what = node.packages[0].id if len(node.packages) == 1 else node.class_type
-    if node.state == "needs_newer_comfyui":
-        what = "ComfyUI"
-    because = {
-        "missing": "missing node classes",
-        "import_failed": "its import failed",
-        "needs_newer_comfyui": "node classes of a newer ComfyUI",
-    }.get(node.state, "node classes of unknown origin")
-    return Action(
-        kind="node",
-        what=what,
-        instruction=node.fix or "Find the package that provides it.",
-        because=because,
-        workflows=(),
-        packages=node.packages,
-        is_sure=node.state != "unknown",
-    )
+def _add_input_actions(groups: _ActionGroups, entry: WorkflowEntry) -> None:
+    for refused in entry.refused_inputs:
+        key = ("choice", refused.node_type, refused.input, refused.value or "")
+        groups.add(key, build_choice_action(refused), entry.path)
+    for missing in entry.missing_inputs:
+        if missing.required:
+            groups.add(("input", missing.folder, missing.name), build_input_action(missing), entry.path)
 
 
-def _build_download_action(plan: PlanSummary) -> Action:
-    size = f" ({format_size(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
-    return Action(
-        kind="download",
-        what="",
-        instruction=f"Fetch all of them{size}: {plan_command(plan)}",
-        because="found, each proved by its hash",
-        workflows=(),
-    )
+def _find_plan_models(entries: Sequence[WorkflowEntry], plan: PlanSummary | None) -> frozenset[_ModelKey]:
+    """Return the folder and name of each model that the plan fetches; none when it fetches a single one."""
+    if plan is None:
+        return frozenset()
+    blocked = {(download.folder, download.name) for download in plan.blocked}
+    models = set()
+    for entry in entries:
+        models |= {(model.folder, model.name) for model in entry.missing_models if _is_downloadable(model)}
+    models -= blocked
+    # A single model shows its own command, which says more than "fetch all of them".
+    return frozenset(models) if len(models) > 1 else frozenset()
 
 
-def plan_command(plan: PlanSummary) -> str:
-    """Return the command that fetches a plan."""
-    return f"comfywatchman download --plan {plan.file.rpartition('/')[2]}"
-
-
-def _build_environment_action(check: EnvironmentCheck) -> Action:
-    return Action(
-        kind="environment",
-        what=f"Python environment ({check.name})",
-        instruction=check.action or "gov check says more.",
-        because=check.evidence,
-        workflows=(),
-    )
-
-
-def _build_model_action(model: MissingModel) -> Action:
-    return Action(
-        kind="mend" if model.status in LOCALLY_FIXABLE_STATES else "model",
-        what=model.name,
-        instruction=model.fix or "",
-        because=f"a model of {model.folder or 'an unknown folder'}, {MODEL_STATE_TEXT[model.status]}",
-        workflows=(),
-        candidates=model.candidates,
-        is_sure=model.confidence != "low" and model.status not in UNDECIDED_STATES,
-    )
-
-
-def _build_choice_action(one: RefusedInput) -> Action:
-    return Action(
-        kind="choice",
-        what=f"{one.node_type}: {one.input}",
-        instruction=one.fix,
-        because="nothing feeds this input" if one.value is None else f"its value is {one.value}",
-        workflows=(),
-    )
-
-
-def _build_input_action(one: MissingInput) -> Action:
-    return Action(
-        kind="input",
-        what=one.name,
-        instruction=one.fix,
-        because=f"a {one.kind} that is not in ComfyUI's {one.folder} folder",
-        workflows=(),
-    )
-
-
-def _build_folder_action(entry: WorkflowEntry) -> Action:
-    return Action(
-        kind="folder",
-        what=os.path.dirname(entry.path),
-        instruction="Mount its disk or check its permissions; what lies there is judged again once it can be read.",
-        because="a workflow folder that cannot be read at the moment",
-        workflows=(),
-    )
-
-
-def _build_file_action(entry: WorkflowEntry) -> Action:
-    reason = entry.problems[0].message if entry.problems else "cannot be read"
-    instruction = "Repair the file, or move it out of the workflow folder."
-    if any(problem.code == NOTHING_TO_RUN for problem in entry.problems):
-        instruction = "Add a node that saves or shows the result, or move the file out of the workflow folder."
-    return Action(
-        kind="file",
-        what=entry.path,
-        instruction=instruction,
-        because=reason,
-        workflows=(),
-    )
+def _is_downloadable(model: MissingModel) -> bool:
+    # A broken file has to be deleted first, so its model is no part of the common download.
+    return model.answer == "FOUND" and model.status is ModelState.MISSING

@@ -12,7 +12,8 @@ import msgspec
 
 from comfywatchman import __version__
 from comfywatchman.readiness.report import markdown
-from comfywatchman.readiness.report.actions import list_actions, plan_command
+from comfywatchman.readiness.report.action_builders import plan_command
+from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.search_results import site_name
 from comfywatchman.readiness.states import MODEL_STATE_TEXT, WorkflowStatus
 from comfywatchman.readiness.status import Environment, HostSummary, MasterStatus

@@ -37,8 +37,15 @@ def model(
     return MissingModel(name, folder, "LoraLoader", "1", "lora_name", state, fix, "table", confidence, candidates)
 
 
-def node(class_type: str, *packages: str, state: str = "missing", fix: str | None = "Install it.") -> MissingNode:
-    return MissingNode(class_type, state, ("1",), tuple(ProviderPackage(id=one) for one in packages), fix)
+def node(
+    class_type: str,
+    *packages: str,
+    state: str = "missing",
+    fix: str | None = "Install it.",
+    comfyui_version: str | None = None,
+) -> MissingNode:
+    providers = tuple(ProviderPackage(id=package) for package in packages)
+    return MissingNode(class_type, state, ("1",), providers, fix, comfyui_version=comfyui_version)
 
 
 def entry(
@@ -113,12 +120,16 @@ def test_all_classes_of_a_newer_comfyui_are_one_action() -> None:
     assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
 
 
-def test_one_update_of_comfyui_is_enough_for_all_its_classes() -> None:
-    wanted = [f"Update ComfyUI to {version}." for version in ("0.3.28 or later", "0.33.0 or later", "0.3.75 or later")]
-    nodes = [node(fix, state="needs_newer_comfyui", fix=fix) for fix in wanted]
-    assert list_actions([entry("/a", nodes=tuple(nodes))])[0].instruction == wanted[1]
-    newest = node("Z", state="needs_newer_comfyui", fix="Update ComfyUI to the newest version.")
-    assert list_actions([entry("/a", nodes=(newest, *nodes))])[0].instruction == newest.fix
+def newer(class_type: str, fix: str, comfyui_version: str | None) -> MissingNode:
+    return node(class_type, state="needs_newer_comfyui", fix=fix, comfyui_version=comfyui_version)
+
+
+def test_greatest_update_of_comfyui_is_enough_for_all_classes() -> None:
+    nodes = (newer("A", "small", "0.3.28"), newer("B", "great", "0.33.0"), newer("C", "middle", "0.3.75"))
+    assert list_actions([entry("/a", nodes=nodes)])[0].instruction == "great"
+    newest = newer("Z", "newest", None)
+    assert list_actions([entry("/a", nodes=(newest, *nodes))])[0].instruction == "newest"
+    assert list_actions([entry("/a", nodes=(*nodes, newest))])[0].instruction == "newest"
 
 
 def test_a_class_of_unknown_origin_is_to_be_looked_at() -> None:

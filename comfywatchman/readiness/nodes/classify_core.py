@@ -1,0 +1,79 @@
+"""The verdict on node classes of ComfyUI itself, of the installed version and of others. Pure."""
+
+from __future__ import annotations
+
+from comfywatchman.comfyui.packs.core_classes import parse_version
+from comfywatchman.readiness.nodes.classify_installed import START_HINT
+from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
+
+
+def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
+    """Judge a class that the source of the installed ComfyUI has, but that may not be available."""
+    core = facts.core
+    if core is None or class_type not in core.classes | core.possible_classes:
+        return None
+    if facts.live is None:
+        return NodeVerdict(
+            class_type,
+            NodeState.UNKNOWN,
+            "ComfyUI's own source has it only under a condition.",
+            fix=START_HINT,
+        )
+    return NodeVerdict(
+        class_type,
+        NodeState.IMPORT_FAILED,
+        "ComfyUI's own source has it, but the running ComfyUI does not list it.",
+        fix="Restart ComfyUI without --disable-api-nodes and with its current requirements installed; "
+        "its log names node files that could not be imported.",
+    )
+
+
+def judge_other_core_version(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
+    """Judge a class that another version of ComfyUI has.
+
+    This comes before the catalogues, which list many classes of ComfyUI under packs that have nothing to do with it.
+    """
+    known_version = facts.known_core.get(class_type)
+    if hints.pack or not (known_version or hints.is_core):
+        return None
+    needed = known_version or hints.version
+    origin = "The workflow says that it is ComfyUI's own"
+    if parse_version(needed):
+        origin = f"ComfyUI {needed} has it"
+    core = facts.core
+    if facts.live is None and (core is None or not core.complete):
+        return NodeVerdict(
+            class_type,
+            NodeState.UNKNOWN,
+            f"{origin}; which classes the installed ComfyUI has could not be read.",
+            fix="Start ComfyUI and run the check again, or set [comfyui] root to its folder.",
+        )
+    installed = core.version if core is not None else None
+    if _is_older(needed, installed):
+        return NodeVerdict(
+            class_type,
+            NodeState.MISSING,
+            f"{origin}, but the installed {installed} does not: it was removed or renamed.",
+            fix="Open the workflow in the editor and replace the node.",
+        )
+    return _build_needs_newer_verdict(class_type, needed, installed, origin)
+
+
+def _is_older(version: str | None, other: str | None) -> bool:
+    key, other_key = parse_version(version), parse_version(other)
+    return key is not None and other_key is not None and key < other_key
+
+
+def _build_needs_newer_verdict(class_type: str, needed: str | None, installed: str | None, origin: str) -> NodeVerdict:
+    # The installed version lacks the class although it should have it: only "the newest" is a safe answer then.
+    required = needed if parse_version(needed) and needed != installed else None
+    target = f"{required} or later" if required else "the newest version"
+    has_not = f"the installed {installed} does not" if installed else "the installed ComfyUI does not"
+    return NodeVerdict(
+        class_type,
+        NodeState.NEEDS_NEWER,
+        f"{origin}; {has_not}.",
+        fix=f"Update ComfyUI to {target}.",
+        certain=True,
+        comfyui_version=required,
+    )
