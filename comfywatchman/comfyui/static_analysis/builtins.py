@@ -113,8 +113,10 @@ def _call_node_api(owner: str, function: str, arguments: Arguments, keywords: Ke
     if function != "Input" or not owner:
         return UNKNOWN
     kind = owner.rpartition(".")[2]
-    options = _get_argument(arguments, keywords, 1, "options") if kind in {"Combo", "MultiCombo"} else None
-    return V3InputSpec(kind, _get_argument(arguments, keywords, 0, "id"), options, keywords)
+    specification = V3InputSpec(kind, _get_argument(arguments, keywords, 0, "id"), None, keywords)
+    if kind in {"Combo", "MultiCombo"}:
+        specification.options = _get_argument(arguments, keywords, 1, "options")
+    return specification
 
 
 def _call_builtin(name: str, arguments: Arguments, keywords: Keywords) -> Value:
@@ -154,7 +156,7 @@ def _call_zip(arguments: Arguments) -> AbstractList:
 
 
 def _call_enumerate(arguments: Arguments) -> AbstractList:
-    elements = get_elements(arguments[0] if arguments else UNKNOWN)
+    elements = get_elements(_get_argument(arguments, {}, 0, "iterable"))
     pairs = [AbstractList([position, element]) for position, element in enumerate(elements.values)]
     return AbstractList(pairs, is_open=elements.is_open)
 
@@ -206,7 +208,7 @@ def _list_entries(table: AbstractDict, method: str) -> AbstractList:
 
 def _read_key(table: AbstractDict, method: str, arguments: Arguments, *, is_certain: bool) -> Value:
     """Call `get`, `pop` or `setdefault`."""
-    key = arguments[0] if arguments else UNKNOWN
+    key = _get_argument(arguments, {}, 0, "key")
     default = arguments[1] if len(arguments) > 1 else None
     if not isinstance(key, str | int | bool | None):
         # `pop` and `setdefault` change a key that is not known.
@@ -214,7 +216,9 @@ def _read_key(table: AbstractDict, method: str, arguments: Arguments, *, is_cert
             table.is_open = True
         return UNKNOWN
     if key in table.entries:
-        return _remove_key(table, key, is_certain=is_certain) if method == "pop" else table.entries[key]
+        if method == "pop":
+            return _remove_key(table, key, is_certain=is_certain)
+        return table.entries[key]
     if method == "setdefault":
         table.put(key, default, is_certain=is_certain)
     return UNKNOWN if table.is_open else default

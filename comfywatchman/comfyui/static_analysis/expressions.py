@@ -79,7 +79,9 @@ class ExpressionEvaluator(ABC):
 
     def evaluate(self, node: ast.expr | None, scope: NameScope) -> Value:
         """Return the value of an expression; UNKNOWN if it cannot be decided or the steps are used up."""
-        visit = None if node is None else self.visitors.get(type(node))
+        if node is None:
+            return UNKNOWN
+        visit = self.visitors.get(type(node))
         if visit is None or self.steps_left <= 0 or self.depth >= MAX_DEPTH:
             return UNKNOWN
         self.steps_left -= 1
@@ -105,8 +107,8 @@ class ExpressionEvaluator(ABC):
         return UNKNOWN
 
     def force(self, scope: NameScope, name: str) -> Value:
-        """Return a name's value, after evaluating it if it was deferred."""
-        value = scope.names[name]
+        """Return a name's value, after evaluating it if it was deferred; UNKNOWN for a name that is not bound."""
+        value = scope.names.get(name, UNKNOWN)
         if not isinstance(value, DeferredValue | DeferredImport):
             return value
         # A name that depends on itself is unknown while it is evaluated.
@@ -124,12 +126,10 @@ class ExpressionEvaluator(ABC):
             return UNKNOWN
         self.depth += 1
         try:
-            scope = self.run(module)
-            value = self.force(scope, name) if name in scope.names else UNKNOWN
+            value = self.force(self.run(module), name)
             if value is not UNKNOWN or not module.is_package:
                 return value
-            submodule = self.tree.get_module((*module.parts, name))
-            return UNKNOWN if submodule is None else ModuleRef(submodule)
+            return _refer_to(self.tree.get_module((*module.parts, name)))
         finally:
             self.depth -= 1
 
@@ -141,8 +141,7 @@ class ExpressionEvaluator(ABC):
             case ModuleRef():
                 return self.get_module_name(owner.module, name)
             case ClassRef() | ClassInstance():
-                owner_class = owner.of if isinstance(owner, ClassInstance) else owner
-                return self._bind(self.get_class_attribute(owner_class, name), owner)
+                return self._bind(self.get_class_attribute(_get_class(owner), name), owner)
             case AbstractList() | AbstractDict() | str():
                 return BoundMethod(owner, name)
             case NodeSchema() if name in _SCHEMA_PARTS:
@@ -184,8 +183,7 @@ class ExpressionEvaluator(ABC):
         if not decorators.isdisjoint(_PROPERTY_DECORATORS):
             return self.call_function(FuncRef(value.scope, value.node, owner, is_bound=True), [], {})
         if "classmethod" in decorators:
-            owner_class = owner.of if isinstance(owner, ClassInstance) else owner
-            return FuncRef(value.scope, value.node, owner_class, is_bound=True)
+            return FuncRef(value.scope, value.node, _get_class(owner), is_bound=True)
         if isinstance(owner, ClassInstance):
             return FuncRef(value.scope, value.node, owner, is_bound=True)
         return value
@@ -215,8 +213,7 @@ class ExpressionEvaluator(ABC):
             parents = package.split(".")
             dotted = ".".join((*parents[: len(parents) - level + 1], dotted))
             level = 0
-        module = self.tree.resolve_import(scope.module, dotted, level)
-        return UNKNOWN if module is None else ModuleRef(module)
+        return _refer_to(self.tree.resolve_import(scope.module, dotted, level))
 
     def decide(self, node: ast.expr, scope: NameScope) -> bool | None:
         """Return the truth of a condition; None if it cannot be decided."""
@@ -256,14 +253,28 @@ class ExpressionEvaluator(ABC):
 
 def decide_truth(value: Value) -> bool | None:
     """Return whether a value counts as true; None if that is unknown."""
-    if isinstance(value, AbstractList):
-        if value.values:
-            return True
-        return None if value.is_open else False
-    if isinstance(value, AbstractDict):
-        if value.entries.keys() - value.possible_keys:
-            return True
-        return None if value.is_open or value.possible_keys else False
     if isinstance(value, str | int | float | bool | None):
         return bool(value)
-    return True if isinstance(value, ClassRef | FuncRef | ModuleRef | ClassInstance) else None
+    if isinstance(value, ClassRef | FuncRef | ModuleRef | ClassInstance):
+        return True
+    if isinstance(value, AbstractList):
+        return decide_any(has_known=bool(value.values), may_have_others=value.is_open)
+    if isinstance(value, AbstractDict):
+        has_known = bool(value.entries.keys() - value.possible_keys)
+        return decide_any(has_known=has_known, may_have_others=value.is_open or bool(value.possible_keys))
+    return None
+
+
+def decide_any(*, has_known: bool, may_have_others: bool) -> bool | None:
+    """Return whether a collection has a fitting element: True if one is known, None if others may exist."""
+    if has_known:
+        return True
+    return None if may_have_others else False
+
+
+def _refer_to(module: SourceModule | None) -> Value:
+    return UNKNOWN if module is None else ModuleRef(module)
+
+
+def _get_class(owner: ClassRef | ClassInstance) -> ClassRef:
+    return owner.of if isinstance(owner, ClassInstance) else owner

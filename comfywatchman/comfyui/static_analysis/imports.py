@@ -20,11 +20,15 @@ from comfywatchman.comfyui.static_analysis.values import (
 def visit_import(interpreter: ExpressionEvaluator, node: ast.Import, scope: NameScope) -> bool:
     """Bind the names of `import a.b` and `import a.b as c`."""
     for alias in node.names:
-        # Without a new name, `import a.b` binds `a`.
-        top_name = alias.name.partition(".")[0]
-        dotted = alias.name if alias.asname else top_name
+        name, dotted = alias.asname, alias.name
+        if name is None:
+            # Without a new name, `import a.b` binds `a`.
+            name = dotted = alias.name.partition(".")[0]
         module = interpreter.tree.resolve_import(scope.module, dotted, 0)
-        scope.names[alias.asname or top_name] = ExternalName(dotted) if module is None else ModuleRef(module)
+        if module is None:
+            scope.names[name] = ExternalName(dotted)
+        else:
+            scope.names[name] = ModuleRef(module)
     return False
 
 
@@ -44,13 +48,15 @@ def visit_import_from(interpreter: ExpressionEvaluator, node: ast.ImportFrom, sc
 
 
 def _import_external(dotted: str, name: str, level: int) -> Value:
-    # A relative import that leads nowhere names nothing that is known.
-    return ExternalName(f"{dotted}.{name}") if level == 0 else UNKNOWN
+    if level > 0:
+        # A relative import means a module of the pack, and this one does not exist.
+        return UNKNOWN
+    return ExternalName(f"{dotted}.{name}")
 
 
 def _import_star(interpreter: ExpressionEvaluator, module: SourceModule, scope: NameScope) -> None:
     module_scope = interpreter.run(module)
-    public = interpreter.force(module_scope, "__all__") if "__all__" in module_scope.names else UNKNOWN
+    public = interpreter.force(module_scope, "__all__")
     names: list[Value] = list(module_scope.names)
     if isinstance(public, AbstractList) and not public.is_open:
         names = public.values

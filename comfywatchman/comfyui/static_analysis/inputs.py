@@ -186,24 +186,26 @@ def _list_v1_group(inputs: AbstractDict) -> Iterator[_InputSlot]:
 
 def _get_v1_options(specification: Value) -> AbstractList:
     """Return the choices of a combo: `(choices,)`, `(choices, {…})`, or `("COMBO", {"options": choices})`."""
-    if not isinstance(specification, AbstractList):
-        return AbstractList()
-    input_type = specification.values[0] if specification.values else UNKNOWN
+    input_type, options = _split_v1(specification)
     if isinstance(input_type, AbstractList):
         return input_type
-    if input_type not in _COMBO_TYPES:
-        return AbstractList(folders=specification.folders)
-    options = specification.values[1] if len(specification.values) > 1 else UNKNOWN
-    if not isinstance(options, AbstractDict):
-        return AbstractList(folders=specification.folders)
-    choices = options.entries.get("options")
-    return choices if isinstance(choices, AbstractList) else AbstractList()
+    if input_type in _COMBO_TYPES and isinstance(options, AbstractDict):
+        return _as_list(options.entries.get("options"))
+    return AbstractList(folders=_as_list(specification).folders)
+
+
+def _split_v1(specification: Value) -> tuple[Value, Value]:
+    """Return type and options of a specification; UNKNOWN for a part that it does not have."""
+    input_type, options, *_others = [*_as_list(specification).values, UNKNOWN, UNKNOWN]
+    return input_type, options
+
+
+def _as_list(value: Value) -> AbstractList:
+    return value if isinstance(value, AbstractList) else AbstractList()
 
 
 def _get_v1_upload(specification: Value) -> FileKind | None:
-    if not isinstance(specification, AbstractList) or len(specification.values) < 2:  # noqa: PLR2004 - type and options
-        return None
-    input_type, options = specification.values[:2]
+    input_type, options = _split_v1(specification)
     may_be_combo = input_type == "COMBO" or input_type is UNKNOWN or isinstance(input_type, AbstractList)
     if not may_be_combo or not isinstance(options, AbstractDict):
         return None
@@ -211,10 +213,9 @@ def _get_v1_upload(specification: Value) -> FileKind | None:
 
 
 def _get_v1_width(name: str, specification: Value) -> int | None:
-    if not isinstance(specification, AbstractList) or not specification.values:
-        return None
-    input_type = specification.values[0]
-    options = specification.values[1] if len(specification.values) > 1 else AbstractDict()
+    input_type, options = _split_v1(specification)
+    if len(_as_list(specification).values) == 1:
+        options = AbstractDict()
     if isinstance(input_type, AbstractList):
         input_type = "COMBO"
     if not isinstance(input_type, str) or not isinstance(options, AbstractDict):
@@ -240,7 +241,7 @@ def _list_v3_slots(schema: NodeSchema) -> Iterator[_InputSlot]:
 def _build_v3_slot(specification: V3InputSpec, *, is_whole: bool) -> _InputSlot:
     if not isinstance(specification.name, str):
         return _UNKNOWN_SLOT
-    options = specification.options if isinstance(specification.options, AbstractList) else AbstractList()
+    options = _as_list(specification.options)
     width = widget_width(specification.name, specification.kind, specification.keywords) if is_whole else None
     return _InputSlot(
         specification.name,

@@ -109,7 +109,7 @@ class SourceTree:
         return None
 
     def _parse(self, parts: tuple[str, ...], path: Path, *, is_package: bool) -> SourceModule | None:
-        name = printable_path(path.relative_to(self.root) if path.is_relative_to(self.root) else path)
+        name = printable_path(os.path.relpath(path, self.root))
         try:
             content = read_regular(path, max_bytes=MAX_SOURCE_BYTES)
             self.held_bytes += len(content)

@@ -8,7 +8,7 @@ from typing import Final
 
 from comfywatchman.comfyui.static_analysis import builtins
 from comfywatchman.comfyui.static_analysis.comprehensions import visit_comprehension, visit_dict_comprehension
-from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator, decide_truth
+from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator, decide_any, decide_truth
 from comfywatchman.comfyui.static_analysis.texts import limit_text
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -71,8 +71,9 @@ def _visit_call(interpreter: ExpressionEvaluator, node: ast.Call, scope: NameSco
             if function.name == "builtins.getattr":
                 return _call_getattr(interpreter, *arguments[:3])
             if function.name == "builtins.hasattr":
-                has_attribute = interpreter.get_attribute(arguments[0], arguments[1]) is not UNKNOWN
-                return True if has_attribute else UNKNOWN
+                # An attribute that is not known may be set by code that is not followed.
+                is_unknown = interpreter.get_attribute(arguments[0], arguments[1]) is UNKNOWN
+                return UNKNOWN if is_unknown else True
     return interpreter.call(function, arguments, keywords)
 
 
@@ -120,11 +121,13 @@ def combine_values(left: Value, operator: ast.operator, right: Value) -> Value:
     if not isinstance(operator, ast.Add | ast.BitOr):
         return UNKNOWN
     if isinstance(left, AbstractList) or isinstance(right, AbstractList):
-        elements = left.copy() if isinstance(left, AbstractList) else AbstractList(is_open=True)
+        elements = AbstractList()
+        elements.extend(left)
         elements.extend(right)
         return elements
     if isinstance(left, AbstractDict) or isinstance(right, AbstractDict):
-        table = left.copy() if isinstance(left, AbstractDict) else AbstractDict(is_open=True)
+        table = AbstractDict()
+        table.update(left, is_certain=True)
         table.update(right, is_certain=True)
         return table
     if isinstance(operator, ast.Add) and isinstance(left, str) and isinstance(right, str):
@@ -182,8 +185,10 @@ def _get_element(elements: AbstractList, key: Value) -> Value:
     count = len(elements.values)
     if isinstance(key, int) and not elements.is_open and -count <= key < count:
         return elements.values[key]
-    # `get_filename_list(…)[0]` is one of the files; as a list it keeps the folder.
-    return AbstractList(is_open=True, folders=elements.folders) if elements.folders else UNKNOWN
+    if elements.folders:
+        # `get_filename_list(…)[0]` is one of the files; as a list it keeps the folder.
+        return AbstractList(is_open=True, folders=elements.folders)
+    return UNKNOWN
 
 
 def _slice_value(owner: Value) -> Value:
@@ -231,22 +236,20 @@ def _is_member(owner: Value, key: Value) -> bool | None:
     if not isinstance(owner, AbstractDict | AbstractList) or not isinstance(key, str | int | bool | None):
         return None
     if isinstance(owner, AbstractDict):
-        contains, may_hold_more = key in owner.entries.keys() - owner.possible_keys, owner.is_open
-    else:
-        contains, may_hold_more = key in owner.values, owner.is_open or UNKNOWN in owner.values
-    if contains:
-        return True
-    return None if may_hold_more else False
+        is_known = key in owner.entries and key not in owner.possible_keys
+        return decide_any(has_known=is_known, may_have_others=owner.is_open)
+    return decide_any(has_known=key in owner.values, may_have_others=owner.is_open or UNKNOWN in owner.values)
 
 
 def _is_equal(left: Value, right: Value) -> bool | None:
     if isinstance(left, str | int | float | bool | None) and isinstance(right, str | int | float | bool | None):
         return bool(left == right)
-    # `thing is None` is certainly false for a thing that exists.
-    other = left if right is None else right
-    is_none_check = left is None or right is None
     objects = ClassRef | FuncRef | ModuleRef | AbstractList | AbstractDict | ClassInstance
-    return False if is_none_check and isinstance(other, objects) else None
+    for side, other in ((left, right), (right, left)):
+        # `thing is None` is certainly false for a thing that exists.
+        if side is None and isinstance(other, objects):
+            return False
+    return None
 
 
 def _visit_unary(interpreter: ExpressionEvaluator, node: ast.UnaryOp, scope: NameScope) -> Value:

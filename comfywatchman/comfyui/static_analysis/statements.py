@@ -90,7 +90,7 @@ class AbstractInterpreter(ExpressionEvaluator):
         owner = function.scope.names.get("__class__")
         if owner is not None:
             scope.names["__class__"] = owner
-            scope.names["__first__"] = arguments[0] if arguments else UNKNOWN
+            scope.names["__first__"] = next(iter(arguments), UNKNOWN)
         frame = _CallFrame()
         self.frames.append(frame)
         self.active.append(function.node)
