@@ -14,7 +14,7 @@ from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.references.input_files import InputFile, find_required_files
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.references.unnamed import find_unnamed_models
+from comfywatchman.comfyui.references.unnamed import find_missing_names
 from comfywatchman.comfyui.server.active_nodes import WiredNode, build_wiring
 from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode
 from comfywatchman.comfyui.workflow.reader import read_workflow
@@ -80,7 +80,7 @@ def read_workflow_facts(content: bytes, *, container: str, table: LoaderTable) -
         return build_failed_facts(container, failure)
     references = find_references(workflow, table)
     model_inputs = {(reference.node_path, reference.input) for reference in references}
-    problems = (*workflow.problems, *find_unnamed_models(workflow, table, references))
+    problems = (*workflow.problems, *find_missing_names(workflow, table, references))
     return WorkflowFacts(
         container=workflow.container,
         format=workflow.format.value,

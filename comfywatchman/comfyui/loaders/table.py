@@ -208,7 +208,7 @@ def load_builtin_table() -> LoaderTable:
     raw: _PackagedTable = orjson.loads(Path(__file__).with_name("loader_table.json").read_bytes())
     inputs: list[LoaderInput] = []
     for class_type, (evidence, rows) in raw["classes"].items():
-        inputs.extend(_build_packaged_input(raw, class_type, evidence, row) for row in rows)
+        inputs.extend(_build_input(raw, class_type, evidence, row) for row in rows)
     return LoaderTable(
         inputs,
         widget_names=raw["widget_names"],
@@ -240,7 +240,7 @@ class _PackagedTable(TypedDict):
     displays: list[str]
 
 
-def _build_packaged_input(raw: _PackagedTable, class_type: str, evidence: int, row: _Row) -> LoaderInput:
+def _build_input(raw: _PackagedTable, class_type: str, evidence: int, row: _Row) -> LoaderInput:
     name, widget_index, folder, *also_folders = row
     loader_input = LoaderInput(
         class_type=class_type,

@@ -31,7 +31,7 @@ _MAX_ANSWER_BYTES: Final = 64 << 10
 _MAX_SHOWN_TEXT: Final = 120
 
 
-def detect_failed_download(head: bytes, suffix: str, size: int) -> HeaderFault | None:
+def detect_download_failure(head: bytes, suffix: str, size: int) -> HeaderFault | None:
     """Return the fault of a file that was never a model; None for a possible model, and for files that may be texts.
 
     Args:
@@ -61,7 +61,7 @@ def _detect_under_model_name(head: bytes, start: bytes, size: int) -> HeaderFaul
 
 
 def is_lfs_pointer(head: bytes) -> bool:
-    """Say whether a file is the text that Git LFS leaves in place of the content."""
+    """Return whether a file is the text that Git LFS leaves in place of the content."""
     return head.startswith(_LFS_POINTER)
 
 

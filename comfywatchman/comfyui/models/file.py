@@ -11,7 +11,7 @@ import msgspec
 
 from comfywatchman.base.text import os_error_text
 from comfywatchman.comfyui.models import gguf
-from comfywatchman.comfyui.models.failed_download import detect_failed_download, is_lfs_pointer
+from comfywatchman.comfyui.models.failed_download import detect_download_failure, is_lfs_pointer
 from comfywatchman.comfyui.models.header import HeaderFault
 from comfywatchman.comfyui.models.safetensors import LENGTH_BYTES, check_safetensors
 from comfywatchman.comfyui.models.suffixes import SAFETENSORS_SUFFIXES, TORCH_SUFFIXES, get_suffix
@@ -115,7 +115,7 @@ def _check_content(descriptor: int, suffix: str, size: int) -> HeaderFacts:
     # Before the failed downloads: a short safetensors header must not pass for the JSON of an error message.
     if suffix in SAFETENSORS_SUFFIXES and _has_json_header(head) and not is_lfs_pointer(head):
         return _check_safetensors_file(descriptor, head, size)
-    fault = detect_failed_download(head, suffix, size)
+    fault = detect_download_failure(head, suffix, size)
     if fault is not None:
         return _report_fault("unknown", fault)
     return _check_container(descriptor, head, suffix, size)
@@ -204,13 +204,13 @@ def _check_torch_file(descriptor: int, head: bytes, suffix: str, size: int, cont
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
-    """Say whether a file is healthy as safetensors, as far as its head reaches."""
+    """Return whether a file is healthy as safetensors, as far as its head reaches."""
     fault, _detail = check_safetensors(lambda _start, _count: b"", head, size)
     return fault is None
 
 
 def _is_text(head: bytes) -> bool:
-    """Say whether a file begins like a text and is not one of the old pickles that are text too."""
+    """Return whether a file begins like a text and is not one of the old pickles that are text too."""
     return not head.translate(None, _TEXT_BYTES) and not _OLD_PICKLE.match(head)
 
 

@@ -11,7 +11,7 @@ from comfywatchman.comfyui.references.loader_values import build_loader_referenc
 from comfywatchman.comfyui.references.prompt_text import (
     WidgetValue,
     find_embeddings,
-    find_listed_loras,
+    find_lora_entries,
     find_lora_tags,
     is_plain_text,
 )
@@ -70,10 +70,10 @@ def _find_in_other_values(
     if not widgets:
         return
 
-    listed = find_listed_loras(node, widgets)
+    listed = find_lora_entries(node, widgets)
     yield from listed
     listed_names = {reference.value for reference in listed}
-    unplaced_folder = _find_unplaced_folder(table.inputs(node.class_type), taken)
+    unplaced_folder = _find_only_folder(table.inputs(node.class_type), taken)
     for widget in widgets:
         name, value = widget.name, widget.value
         if isinstance(value, str):
@@ -117,7 +117,7 @@ def _is_exempt(table: LoaderTable, class_type: str, widget: WidgetValue) -> bool
     return any(table.is_preset(class_type, place) or table.auto_downloads(class_type, place) for place in places)
 
 
-def _find_unplaced_folder(inputs: tuple[LoaderInput, ...], taken: set[int | str]) -> str | None:
+def _find_only_folder(inputs: tuple[LoaderInput, ...], taken: set[int | str]) -> str | None:
     """Return the folder of which the class takes a file by an input whose widget index nobody knows."""
     folders: set[str] = set()
     for loader_input in inputs:

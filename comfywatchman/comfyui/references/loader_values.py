@@ -25,7 +25,7 @@ def find_loader_values(node: WorkflowNode, loader_input: LoaderInput) -> Iterato
     if name in node.values:
         yield WidgetValue(name, index, node.values[name])
     elif NUMBER_PLACEHOLDER in name:
-        yield from _find_numbered_values(node, name)
+        yield from _find_values_by_number(node, name)
     elif index is not None and index < len(node.positional) and name not in node.linked:
         label = node.widget_names[index] if index < len(node.widget_names) else None
         if label is None:
@@ -35,7 +35,7 @@ def find_loader_values(node: WorkflowNode, loader_input: LoaderInput) -> Iterato
         # A label of its own and a known name that differ: the widget at this index is another input.
 
 
-def _find_numbered_values(node: WorkflowNode, name: str) -> Iterator[WidgetValue]:
+def _find_values_by_number(node: WorkflowNode, name: str) -> Iterator[WidgetValue]:
     start, end = name.split(NUMBER_PLACEHOLDER, 1)
     pattern = re.compile(rf"{re.escape(start)}\.\d+\.{re.escape(end)}")
     for value_name, value in node.values.items():

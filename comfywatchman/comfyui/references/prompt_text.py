@@ -89,7 +89,7 @@ def _list_tries(name: str) -> tuple[str, ...]:
     return tuple(f"{name}{extension}" for extension in MODEL_EXTENSIONS)
 
 
-def find_listed_loras(node: WorkflowNode, values: Iterable[WidgetValue]) -> list[Reference]:
+def find_lora_entries(node: WorkflowNode, values: Iterable[WidgetValue]) -> list[Reference]:
     """Return the entries of LoRA lists, as Power Lora Loader and LoRA Manager store them."""
     references: list[Reference] = []
     for widget in values:

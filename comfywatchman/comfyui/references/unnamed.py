@@ -10,7 +10,7 @@ from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat, WorkflowNode, WorkflowProblem
 
 
-def find_unnamed_models(
+def find_missing_names(
     workflow: Workflow, table: LoaderTable, references: Iterable[Reference]
 ) -> Iterator[WorkflowProblem]:
     """Yield the inputs of active loaders whose model name is computed at run time, or left out.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from sys import intern
 from typing import Final
 
@@ -50,28 +50,37 @@ def build_wiring(workflow: Workflow, models: Collection[tuple[str, str]]) -> tup
     if len({node.path for node in active}) < len(active):
         return ()
     is_api = workflow.format is WorkflowFormat.API
-    return tuple(_build_wired_node(node, models, is_api=is_api) for node in active)
+    return tuple(_build_node(node, models, is_api=is_api) for node in active)
 
 
-def _build_wired_node(node: WorkflowNode, models: Collection[tuple[str, str]], *, is_api: bool) -> WiredNode:
-    has_names = any(node.widget_names)
+def _build_node(node: WorkflowNode, models: Collection[tuple[str, str]], *, is_api: bool) -> WiredNode:
+    values: Mapping[str, object] = node.values
+    given: tuple[str, ...] | None = None
+    fed: tuple[str, ...] = ()
+    places = 0
+    if is_api:
+        given = tuple(sorted({*node.values, *node.linked}))
+    if not any(node.widget_names) and node.positional:
+        # The file gives no names: values are known by their index, links by their input.
+        values = {f"#{index}": value for index, value in enumerate(node.positional)}
+        places = len(node.positional)
+        fed = tuple(sorted(node.linked))
     # The same few names recur in all nodes of all workflows: interning holds each of them once.
     return WiredNode(
         path=intern(node.path),
         class_type=intern(node.class_type),
         sources=tuple(map(intern, node.sources)),
-        texts=_collect_texts(node, models, has_names=has_names),
+        texts=_collect_texts(node, values, models),
         unfed=node.unfed,
-        given=tuple(sorted({*node.values, *node.linked})) if is_api else None,
-        places=0 if has_names else len(node.positional),
-        fed=() if has_names or not node.positional else tuple(sorted(node.linked)),
+        given=given,
+        places=places,
+        fed=fed,
     )
 
 
-def _collect_texts(node: WorkflowNode, models: Collection[tuple[str, str]], *, has_names: bool) -> dict[str, str]:
-    values = node.values
-    if not has_names and node.positional:
-        values = {f"#{index}": value for index, value in enumerate(node.positional)}
+def _collect_texts(
+    node: WorkflowNode, values: Mapping[str, object], models: Collection[tuple[str, str]]
+) -> dict[str, str]:
     texts: dict[str, str] = {}
     for name, value in values.items():
         if not isinstance(value, str) or (node.path, name) in models:

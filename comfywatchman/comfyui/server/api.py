@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Final, TypeGuard
 from urllib.parse import urlsplit
 
 import msgspec
@@ -13,6 +13,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession, is_listening
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
+from comfywatchman.comfyui.workflow.graph import as_list, as_mapping, as_text
 
 MAX_OBJECT_INFO_BYTES: Final = 256 << 20
 _BASE_FLAG: Final = "--base-directory"
@@ -35,7 +36,7 @@ class RunningComfyUI(msgspec.Struct, frozen=True):
     argv: tuple[str, ...]
     replacements: dict[str, str]
 
-    def find_replaced(self, classes: Collection[str]) -> frozenset[str]:
+    def find_replaceable(self, classes: Collection[str]) -> frozenset[str]:
         """Return the old names that still run, because the server has their replacement."""
         return frozenset(old for old, new in self.replacements.items() if new in classes)
 
@@ -52,13 +53,13 @@ def probe_server(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI |
         return None
     with HttpSession(timeout_seconds=timeout_seconds) as session:
         stats = session.get_json(_endpoint_url(url, "system_stats"))
-        system = stats.get("system") if isinstance(stats, dict) else None
-        if not isinstance(stats, dict) or not isinstance(system, dict):
+        system = as_mapping(stats).get("system")
+        if not isinstance(system, dict):
             raise _not_comfyui_failure(f"{_endpoint_url(url, 'system_stats')} did not answer as a ComfyUI does.")
         return RunningComfyUI(
             url=url,
-            version=_as_text(system.get("comfyui_version")),
-            argv=tuple(filter(_is_text, _as_list(system.get("argv")))),
+            version=as_text(system.get("comfyui_version")) or None,
+            argv=tuple(filter(_is_text, as_list(system.get("argv")))),
             replacements=_fetch_replacements(session, url),
         )
 
@@ -90,11 +91,12 @@ def is_server_of(running: RunningComfyUI, installation: Installation) -> bool | 
     """
     # The working directory of the server is unknown, so a relative path identifies nothing.
     base = _find_option(running.argv, _BASE_FLAG)
-    if base is not None:
-        return _is_same(base, installation.base) if Path(base).is_absolute() else None
-    if not running.argv or not Path(running.argv[0]).is_absolute():
-        return None
-    return _is_same(str(Path(running.argv[0]).parent), installation.root)
+    program = Path(running.argv[0]) if running.argv else Path()
+    if base is not None and Path(base).is_absolute():
+        return _is_same(Path(base), installation.base)
+    if base is None and program.is_absolute():
+        return _is_same(program.parent, installation.root)
+    return None
 
 
 def _not_comfyui_failure(reason: str) -> Failure:
@@ -124,14 +126,12 @@ def _fetch_replacements(session: HttpSession, url: str) -> dict[str, str]:
     except Failure:
         return {}
     replacements: dict[str, str] = {}
-    if not isinstance(entries, dict):
-        return replacements
-    for old, candidates in entries.items():
+    for old, candidates in as_mapping(entries).items():
         # ComfyUI only ever uses the first replacement of a class.
-        first = candidates[0] if isinstance(candidates, list) and candidates else None
-        new = first.get("new_node_id") if isinstance(first, dict) else None
-        if isinstance(new, str):
-            replacements[old] = new
+        for candidate in as_list(candidates)[:1]:
+            new = as_mapping(candidate).get("new_node_id")
+            if isinstance(new, str):
+                replacements[old] = new
     return replacements
 
 
@@ -144,20 +144,12 @@ def _find_option(argv: Sequence[str], name: str) -> str | None:
     return None
 
 
-def _is_same(path: str, folder: Path) -> bool:
+def _is_same(path: Path, folder: Path) -> bool:
     try:
-        return Path(path).resolve() == folder.resolve()
+        return path.resolve() == folder.resolve()
     except (OSError, RuntimeError, ValueError):
         return False
 
 
 def _is_text(value: object) -> TypeGuard[str]:
     return isinstance(value, str)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _as_text(value: Any) -> str | None:
-    return value if isinstance(value, str) and value else None

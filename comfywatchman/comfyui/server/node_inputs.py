@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
+
 UNKNOWN_TYPE: Final = "COMFY_UNKNOWN"
 """Type of an input whose specification has an unknown shape; ComfyUI's own dynamic types begin with `COMFY_` too."""
 
@@ -36,31 +38,27 @@ class NodeInput:
 
 def list_node_inputs(entry: object) -> Iterator[NodeInput]:
     """Yield the inputs of a class in the editor's order; nothing for an entry of an unknown shape."""
-    if not isinstance(entry, dict):
-        return
-    groups, order = entry.get("input"), entry.get("input_order")
+    groups = as_mapping(as_mapping(entry).get("input"))
+    order = as_mapping(as_mapping(entry).get("input_order"))
     for group in _GROUPS:
-        inputs = groups.get(group) if isinstance(groups, dict) else None
-        if not isinstance(inputs, dict):
-            continue
-        # JSON objects keep their order on the way; servers that send `input_order` do not rely on it.
-        names = order.get(group) if isinstance(order, dict) else None
-        for name in names if isinstance(names, list) else inputs:
+        inputs = as_mapping(groups.get(group))
+        # Servers that send `input_order` do not rely on the order of a JSON object.
+        names = order.get(group)
+        if not isinstance(names, list):
+            names = list(inputs)
+        for name in names:
             if isinstance(name, str) and name in inputs:
                 yield _parse_specification(name, inputs[name], is_required=group == "required")
 
 
 def _parse_specification(name: str, specification: Any, *, is_required: bool) -> NodeInput:
     """Read either notation: `[["a", "b"], {…}]` or `["COMBO", {"options": ["a", "b"], …}]`."""
-    if not isinstance(specification, list) or not specification:
-        return NodeInput(name, UNKNOWN_TYPE, {}, is_required)
-    input_type = specification[0]
-    options: Mapping[str, Any] = {}
-    if len(specification) > 1 and isinstance(specification[1], dict):
-        options = specification[1]
+    input_type, raw_options, *_others = [*as_list(specification), None, None]
+    options = as_mapping(raw_options)
     if isinstance(input_type, list):
         return NodeInput(name, "COMBO", options, is_required, choices=input_type, is_legacy_combo=True)
     if not isinstance(input_type, str):
         return NodeInput(name, UNKNOWN_TYPE, options, is_required)
-    choices = options.get("options") if input_type in _COMBO_TYPES else None
-    return NodeInput(name, input_type, options, is_required, choices=choices)
+    if input_type in _COMBO_TYPES:
+        return NodeInput(name, input_type, options, is_required, choices=options.get("options"))
+    return NodeInput(name, input_type, options, is_required)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 import msgspec
 
@@ -15,6 +14,7 @@ from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
 from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
 from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, read_rules
 from comfywatchman.comfyui.static_analysis.widgets import get_upload_kind, widget_width
+from comfywatchman.comfyui.workflow.graph import as_mapping, as_text
 
 
 class LiveNodes(msgspec.Struct, frozen=True):
@@ -59,7 +59,7 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
             if its choices hold all of its files and no other file.
         version: The server's version, for the evidence.
     """
-    entries = payload if isinstance(payload, dict) else {}
+    entries = as_mapping(payload)
     evidence = f"the running ComfyUI {version or 'of unknown version'}"
     listings = _find_distinct_listings(folders)
     combos: dict[str, dict[str, tuple[str, ...]]] = {}
@@ -70,8 +70,8 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
     for class_type, entry in entries.items():
         for node_input, index in _number_inputs(entry):
             name, choices = node_input.name, _parse_choices(node_input)
-            upload = get_upload_kind(node_input.options) if node_input.type == "COMBO" else None
-            if upload is not None:
+            upload = get_upload_kind(node_input.options)
+            if upload is not None and node_input.type == "COMBO":
                 file_inputs.append(FileInput(class_type, name, upload, index, _list_non_files(choices or ())))
                 continue
             if choices is None or BUILTIN_FILE_INPUTS.has_input(class_type, name):
@@ -103,7 +103,7 @@ def find_widget_indexes(payload: object, wanted: Mapping[str, Collection[str]]) 
         payload: The parsed answer to `/object_info`.
         wanted: Input names by class.
     """
-    entries = payload if isinstance(payload, dict) else {}
+    entries = as_mapping(payload)
     indexes: dict[str, dict[str, int]] = {}
     for class_type, names in wanted.items():
         for node_input, index in _number_inputs(entries.get(class_type)):
@@ -141,8 +141,9 @@ def _parse_choices(node_input: NodeInput) -> tuple[str, ...] | None:
     texts = tuple(choice for choice in choices if isinstance(choice, str))
     if texts:
         return texts
-    is_empty_list = not choices and "remote" not in node_input.options
-    return () if is_empty_list else None
+    if not choices and "remote" not in node_input.options:
+        return ()
+    return None
 
 
 def _match_folders(choices: tuple[str, ...], listings: Mapping[str, frozenset[str]]) -> _FolderMatch | None:
@@ -170,6 +171,5 @@ def _list_non_files(choices: Iterable[str]) -> tuple[str, ...]:
     return (*NO_FILE_CHOICES, *words)
 
 
-def _get_module(entry: Any) -> str:
-    module = entry.get("python_module") if isinstance(entry, dict) else None
-    return module if isinstance(module, str) else ""
+def _get_module(entry: object) -> str:
+    return as_text(as_mapping(entry).get("python_module")) or ""

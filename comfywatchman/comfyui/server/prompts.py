@@ -11,6 +11,7 @@ import orjson
 
 from comfywatchman.base.http import HttpSession
 from comfywatchman.comfyui.server.log_text import clean_line
+from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
 
 Prompt = dict[str, dict[str, Any]]
 """A workflow in API format: node ids with `class_type` and `inputs`."""
@@ -66,7 +67,7 @@ def run_prompt(
         if not is_running():
             return PromptResult("lost")
         history = session.get_json(f"{url}/history/{accepted_id}")
-        result = parse_history(history.get(accepted_id)) if isinstance(history, dict) else None
+        result = parse_history(as_mapping(history).get(accepted_id))
         if result is not None:
             return result
     session.post_json(f"{url}/interrupt", {"prompt_id": accepted_id})
@@ -104,18 +105,18 @@ def parse_history(entry: object) -> PromptResult | None:
 
 def _parse_error(status: dict[str, Any]) -> str:
     """Return the last error among the messages of a history entry, each of which is `[event, facts]`."""
-    for message in reversed(status.get("messages") or []):
-        facts = message[1] if isinstance(message, list) and len(message) > 1 else None
-        if isinstance(facts, dict) and "exception_type" in facts:
+    for message in reversed(as_list(status.get("messages"))):
+        _event, raw_facts, *_others = [*as_list(message), None, None]
+        facts = as_mapping(raw_facts)
+        if "exception_type" in facts:
             node_type = facts.get("node_type", "")
             return clean_line(f"{node_type}: {facts['exception_type']}: {facts.get('exception_message', '')}")
     return ""
 
 
-def _parse_object(body: bytes) -> dict[str, object]:
+def _parse_object(body: bytes) -> Mapping[str, object]:
     """Return a JSON object, whatever the status of its response; empty for anything else: ComfyUI's 500 is text."""
     try:
-        value = orjson.loads(body)
+        return as_mapping(orjson.loads(body))
     except orjson.JSONDecodeError:
         return {}
-    return value if isinstance(value, dict) else {}

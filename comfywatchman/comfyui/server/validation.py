@@ -18,6 +18,7 @@ from comfywatchman.comfyui.packs.core_classes import parse_version
 from comfywatchman.comfyui.server.active_nodes import WiredNode
 from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
 from comfywatchman.comfyui.static_analysis.widgets import is_socket, widget_width
+from comfywatchman.comfyui.workflow.graph import as_mapping
 
 _CORE_MODULES: Final = ("nodes", "comfy_extras", "comfy_api_nodes")
 _DYNAMIC_OPTIONS: Final = ("remote", "multi_select", "multiselect", "dynamic")
@@ -94,7 +95,7 @@ def read_rules(payload: object, version: str | None) -> ValidationRules:
         payload: The parsed answer.
         version: The server's version; older ones do not check every kind of combo.
     """
-    entries = payload if isinstance(payload, dict) else {}
+    entries = as_mapping(payload)
     checks_new_lists = (parse_version(version) or ()) >= _CHECKS_NEW_LISTS_SINCE
     outputs: dict[str, bool] = {}
     core: set[str] = set()
@@ -241,10 +242,9 @@ def _find_invalid_choices(node: WiredNode, rules: ValidationRules) -> Iterator[R
     places = rules.places.get(node.class_type, {})
     for name, offered in rules.lists.get(node.class_type, {}).items():
         value = node.texts.get(name)
-        if node.places:
-            # The file has values without names: they can be told apart only if their number is the expected one.
-            can_locate = name not in node.fed and places.get(_COUNT) == node.places
-            value = node.texts.get(f"#{places[name]}") if can_locate else None
+        # Values without names can be told apart only if their number is the expected one.
+        if node.places and name not in node.fed and places.get(_COUNT) == node.places:
+            value = node.texts.get(f"#{places[name]}")
         if value is not None and value not in offered:
             yield RejectedInput(node, name, value, offered)
 

@@ -159,11 +159,11 @@ class ExpressionEvaluator(ABC):
                 return self.force(body, name)
             if name in {"__name__", "__qualname__"}:
                 return owner.node.name
-            return self.get_inherited(owner, name)
+            return self.get_base_attribute(owner, name)
         finally:
             self.depth -= 1
 
-    def get_inherited(self, owner: ClassRef, name: str) -> Value:
+    def get_base_attribute(self, owner: ClassRef, name: str) -> Value:
         """Return the attribute of the first base of a class that has it."""
         for base in owner.node.bases:
             base_class = self.evaluate(base, owner.scope)

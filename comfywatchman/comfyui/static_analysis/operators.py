@@ -49,7 +49,7 @@ def _get_super_attribute(interpreter: ExpressionEvaluator, name: str, scope: Nam
     owner = scope.names.get("__class__")
     if not isinstance(owner, ClassRef):
         return UNKNOWN
-    value = interpreter.get_inherited(owner, name)
+    value = interpreter.get_base_attribute(owner, name)
     if not isinstance(value, FuncRef):
         return value
     return FuncRef(value.scope, value.node, scope.names.get("__first__", UNKNOWN), is_bound=True)
@@ -270,7 +270,7 @@ def _visit_await(interpreter: ExpressionEvaluator, node: ast.Await, scope: NameS
     return interpreter.evaluate(node.value, scope)
 
 
-def _visit_named(interpreter: ExpressionEvaluator, node: ast.NamedExpr, scope: NameScope) -> Value:
+def _visit_walrus(interpreter: ExpressionEvaluator, node: ast.NamedExpr, scope: NameScope) -> Value:
     value = interpreter.evaluate(node.value, scope)
     interpreter.assign(node.target, value, scope)
     return value
@@ -298,6 +298,6 @@ EXPRESSION_VISITORS: Final[Mapping[type[ast.AST], Callable[..., Value]]] = {
     ast.UnaryOp: _visit_unary,
     ast.Lambda: _visit_lambda,
     ast.Await: _visit_await,
-    ast.NamedExpr: _visit_named,
+    ast.NamedExpr: _visit_walrus,
 }
 """The function that evaluates each type of expression; every other type is unknown."""

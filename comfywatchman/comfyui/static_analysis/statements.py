@@ -121,8 +121,8 @@ class AbstractInterpreter(ExpressionEvaluator):
                 self.depth -= 1
         return False
 
-    def execute_undecided(self, body: Sequence[ast.stmt], scope: NameScope) -> bool:
-        """Execute statements that may or may not run."""
+    def execute_branch(self, body: Sequence[ast.stmt], scope: NameScope) -> bool:
+        """Execute the statements of an undecided branch, which may or may not run."""
         self.undecided_depth += 1
         try:
             return self.execute(body, scope)
@@ -214,13 +214,13 @@ def _can_defer(interpreter: AbstractInterpreter, value: ast.expr, name: str) -> 
     return not any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(value))
 
 
-def _visit_annotated_assign(interpreter: AbstractInterpreter, node: ast.AnnAssign, scope: NameScope) -> bool:
+def _visit_ann_assign(interpreter: AbstractInterpreter, node: ast.AnnAssign, scope: NameScope) -> bool:
     if node.value is not None:
         interpreter.bind_target(node.target, interpreter.evaluate(node.value, scope), scope)
     return False
 
 
-def _visit_augmented_assign(interpreter: AbstractInterpreter, node: ast.AugAssign, scope: NameScope) -> bool:
+def _visit_aug_assign(interpreter: AbstractInterpreter, node: ast.AugAssign, scope: NameScope) -> bool:
     before = interpreter.evaluate(node.target, scope)
     value = interpreter.evaluate(node.value, scope)
     if isinstance(before, AbstractDict) and isinstance(node.op, ast.BitOr):
@@ -254,8 +254,8 @@ def _visit_if(interpreter: AbstractInterpreter, node: ast.If, scope: NameScope) 
     truth = interpreter.decide(node.test, scope)
     if truth is not None:
         return interpreter.execute(node.body if truth else node.orelse, scope)
-    body_ends = interpreter.execute_undecided(node.body, scope)
-    orelse_ends = interpreter.execute_undecided(node.orelse, scope)
+    body_ends = interpreter.execute_branch(node.body, scope)
+    orelse_ends = interpreter.execute_branch(node.orelse, scope)
     return body_ends and orelse_ends
 
 
@@ -268,14 +268,14 @@ def _visit_for(interpreter: AbstractInterpreter, node: ast.For | ast.AsyncFor, s
         if elements.is_open or len(elements.values) > MAX_LOOPS:
             # The elements that are not known may lead to one more round.
             interpreter.assign(node.target, UNKNOWN, scope)
-            interpreter.execute_undecided(node.body, scope)
+            interpreter.execute_branch(node.body, scope)
     interpreter.execute(node.orelse, scope)
     return False
 
 
 def _visit_while(interpreter: AbstractInterpreter, node: ast.While, scope: NameScope) -> bool:
     with interpreter.in_loop():
-        interpreter.execute_undecided(node.body, scope)
+        interpreter.execute_branch(node.body, scope)
     return False
 
 
@@ -292,16 +292,16 @@ def _visit_try(interpreter: AbstractInterpreter, node: ast.Try, scope: NameScope
     names_of_body = dict(scope.names)
     for handler in node.handlers:
         imports = [part for part in handler.body if isinstance(part, ast.ImportFrom | ast.Import)]
-        interpreter.execute_undecided(imports, scope)
+        interpreter.execute_branch(imports, scope)
     # Names that only a handler imports stay; those that the body bound win.
     scope.names.update(names_of_body)
-    for name in _list_assigned_names(node.handlers):
+    for name in _list_targets(node.handlers):
         if isinstance(scope.names.get(name), str | int | float | bool | None):
             scope.names[name] = UNKNOWN
     return interpreter.execute(node.finalbody, scope) or body_ends
 
 
-def _list_assigned_names(handlers: Sequence[ast.ExceptHandler]) -> set[str]:
+def _list_targets(handlers: Sequence[ast.ExceptHandler]) -> set[str]:
     names: set[str] = set()
     for handler in handlers:
         for part in ast.walk(handler):
@@ -345,8 +345,8 @@ def _visit_delete(interpreter: AbstractInterpreter, node: ast.Delete, scope: Nam
 
 _STATEMENT_VISITORS: Final[dict[type, Callable[..., bool]]] = {
     ast.Assign: _visit_assign,
-    ast.AnnAssign: _visit_annotated_assign,
-    ast.AugAssign: _visit_augmented_assign,
+    ast.AnnAssign: _visit_ann_assign,
+    ast.AugAssign: _visit_aug_assign,
     ast.Expr: _visit_expression,
     ast.Return: _visit_return,
     ast.Raise: _visit_end,

@@ -81,7 +81,7 @@ def query_server(run: CycleContext, folders: Mapping[str, Collection[str]]) -> S
     except Failure as failure:
         run.add_problem(f"The ComfyUI at {section.url} could not be asked: {failure.message}")
         return ServerSnapshot()
-    replaced = running.find_replaced(nodes.classes)
+    replaced = running.find_replaceable(nodes.classes)
     facts = orjson.dumps([sorted(nodes.classes), sorted(replaced), nodes.combos], option=orjson.OPT_SORT_KEYS)
     facts += msgspec.json.encode(nodes.rules, order="deterministic")
     return ServerSnapshot(nodes, replaced, running.version, hashlib.blake2b(facts, digest_size=16).hexdigest())

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.comfyui.models.failed_download import detect_failed_download, is_lfs_pointer
+from comfywatchman.comfyui.models.failed_download import detect_download_failure, is_lfs_pointer
 
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 6938\n"
 
 
 def detect(head: bytes, suffix: str = ".safetensors", size: int | None = None) -> str | None:
-    fault = detect_failed_download(head, suffix, len(head) if size is None else size)
+    fault = detect_download_failure(head, suffix, len(head) if size is None else size)
     return fault.code if fault else None
 
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
 from comfywatchman.comfyui.references.find import find_references
-from comfywatchman.comfyui.references.unnamed import find_unnamed_models
+from comfywatchman.comfyui.references.unnamed import find_missing_names
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
 
 
 def list_unnamed(raw: Json, table: LoaderTable | None = None) -> list[tuple[str, str | None]]:
     workflow, table = samples.read(raw), table or load_builtin_table()
-    return [(one.code, one.node_path) for one in find_unnamed_models(workflow, table, find_references(workflow, table))]
+    return [(one.code, one.node_path) for one in find_missing_names(workflow, table, find_references(workflow, table))]
 
 
 def build_prompt(**inputs: object) -> Json:

@@ -55,7 +55,7 @@ def test_replaced_class_needs_its_first_replacement() -> None:
     with LocalServer({"/system_stats": json_reply(STATS), "/node_replacements": json_reply(replacements)}) as server:
         found = probe_server(server.url)
     assert found is not None
-    assert found.find_replaced({"New", "Other"}) == {"Old"}
+    assert found.find_replaceable({"New", "Other"}) == {"Old"}
 
 
 @pytest.mark.parametrize("reply", [Reply(b"<html>"), json_reply([1]), Reply(b"", 500)])
