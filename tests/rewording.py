@@ -79,12 +79,12 @@ def reword(text: str, shift: int) -> str:
 
 
 class Reworder(ast.NodeTransformer):
-    """Rewords the sentences of a module, but for docstrings, patterns and values of `Literal` types.
+    """Rewords the sentences of a module, but for docstrings, patterns and values of enums.
 
     Each place gets other words, so that two places which hold the same sentence do not agree any more.
 
     Args:
-        literals: Values of `Literal` types.
+        literals: Values of `Literal` types, which are left alone as well.
         seed: Changes all words.
 
     Attributes:
@@ -99,6 +99,10 @@ class Reworder(ast.NodeTransformer):
     def visit_Expr(self, node: ast.Expr) -> ast.AST:
         is_docstring = isinstance(node.value, ast.Constant)
         return node if is_docstring else self.generic_visit(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        is_enum = any(ast.unparse(base).endswith("Enum") for base in node.bases)
+        return node if is_enum else self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         name = ast.unparse(node.func)

@@ -30,6 +30,7 @@ def test_everything_but_sentences_stays() -> None:
         "import re\nfrom typing import Literal\n"
         'STATE = Literal["not governed"]\n'
         'PATTERN = re.compile("did not answer")\n'
+        'class Confidence(StrEnum):\n    NAME = "exact name"\n'
         'a = "not governed"\n'
         'b = f"It has {a} files."\n'
     )

@@ -1,4 +1,4 @@
-"""What the search says, in the report: each missing model with its answer and the next step in words. Pure."""
+"""Adds search results to the missing models of the report, each with its next step. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from comfywatchman.readiness.search.results import SITE_NAMES, SearchResult, SearchStatus, describe_unreachable
-from comfywatchman.readiness.search.results import SearchCandidate as Proposed
+from comfywatchman.readiness.search.results import (
+    SITE_NAMES,
+    SearchCandidate,
+    SearchResult,
+    SearchStatus,
+    describe_unreachable,
+)
 from comfywatchman.readiness.states import SEARCHED_STATES, ModelState
 from comfywatchman.readiness.status import MissingModel, ModelCandidate, PlanSummary, WorkflowEntry
+
+_ModelKey = tuple[str | None, str]
+"""Folder and name, as the workflow writes them."""
 
 
 def merge_search_results(
@@ -23,105 +31,126 @@ def merge_search_results(
     """Return the entries with the search result of each missing model; their verdicts stay as they are.
 
     Args:
-        entries: The verdicts.
-        results: The answers; one for a model that is no longer missing is passed over.
-        plan: The plan that was made of them.
-        ask_again_at: When those are asked again who could not be asked, UTC.
+        entries: The workflows.
+        results: The search results; one for a model that is no longer missing is ignored.
+        plan: The download plan made from the results.
+        ask_again_at: When failed searches are repeated, UTC; empty when that is not known.
     """
-    answers = {(result.type, result.filename): result for result in results}
-    if not answers:
-        return tuple(entries)
-    blocked = {(one.folder, one.name): one.reason for one in plan.blocked} if plan is not None else {}
-    return tuple(_merge_into_entry(entry, answers, blocked, ask_again_at) for entry in entries)
-
-
-def _merge_into_entry(
-    entry: WorkflowEntry,
-    answers: Mapping[tuple[str | None, str], SearchResult],
-    blocked: Mapping[tuple[str | None, str], str],
-    ask_again_at: str,
-) -> WorkflowEntry:
-    if not entry.missing_models:
-        return entry
-    models = []
-    for model in entry.missing_models:
-        key = (model.folder, model.name)
-        result = answers.get(key) if model.status in SEARCHED_STATES else None
-        models.append(model if result is None else _merge_into_model(model, result, blocked.get(key), ask_again_at))
-    return msgspec.structs.replace(entry, missing_models=tuple(models))
-
-
-def _merge_into_model(
-    model: MissingModel, result: SearchResult, blocked: str | None, ask_again_at: str
-) -> MissingModel:
-    candidates = tuple(_to_report_candidate(one) for one in result.candidates) or model.candidates
-    fix = _describe_next_step(model, result, blocked, ask_again_at)
-    return msgspec.structs.replace(model, answer=result.status.value, fix=fix, candidates=candidates)
-
-
-def _describe_next_step(model: MissingModel, result: SearchResult, blocked: str | None, ask_again_at: str) -> str:
-    own = model.fix or ""
-    if result.status is SearchStatus.FOUND:
-        return _describe_found(model, result, blocked)
-    if result.status is SearchStatus.UNCERTAIN:
-        return _describe_uncertain(model, result)
-    if result.status is SearchStatus.NOT_FOUND:
-        asked = [entry.backend for entry in result.backends]
-        who = f" (asked: {', '.join(map(site_name, asked))})" if asked else ""
-        return f"Not found{who}. {own}".strip()
-    if result.status is SearchStatus.ERROR:
-        when = f"; it is asked again after {ask_again_at}" if ask_again_at else ""
-        silent = " and ".join(map(site_name, result.unreachable))
-        trouble = (
-            f"The search got no answer of {silent}"
-            if silent
-            else f"The search could not ask: {_describe_reason(result)}"
+    results_by_model = {(result.type, result.filename): result for result in results}
+    reasons_by_model: dict[_ModelKey, str] = {}
+    if plan is not None:
+        reasons_by_model = {(blocked.folder, blocked.name): blocked.reason for blocked in plan.blocked}
+    merged = []
+    for entry in entries:
+        models = tuple(
+            _merge_model(model, results_by_model, reasons_by_model, ask_again_at) for model in entry.missing_models
         )
-        return f"{trouble}{when}. {own}".strip()
-    return f"{_describe_reason(result)}. {own}".strip()
+        merged.append(msgspec.structs.replace(entry, missing_models=models))
+    return tuple(merged)
 
 
-def _describe_found(model: MissingModel, result: SearchResult, blocked: str | None) -> str:
-    where = f"Found on {site_name(result.source or '')}"
-    if blocked is not None:
-        return f"{where}, but it cannot be fetched as things stand: {blocked}"
+def _merge_model(
+    model: MissingModel,
+    results: Mapping[_ModelKey, SearchResult],
+    blocked_reasons: Mapping[_ModelKey, str],
+    ask_again_at: str,
+) -> MissingModel:
+    key = (model.folder, model.name)
+    result = results.get(key)
+    if result is None or model.status not in SEARCHED_STATES:
+        return model
+    candidates = tuple(_build_report_candidate(candidate) for candidate in result.candidates)
+    return msgspec.structs.replace(
+        model,
+        answer=result.status.value,
+        fix=_describe_next_step(model, result, blocked_reasons.get(key), ask_again_at),
+        candidates=candidates or model.candidates,
+    )
+
+
+def _describe_next_step(
+    model: MissingModel, result: SearchResult, blocked_reason: str | None, ask_again_at: str
+) -> str:
+    local_fix = model.fix or ""
+    match result.status:
+        case SearchStatus.FOUND:
+            return _describe_found(model, result, blocked_reason)
+        case SearchStatus.UNCERTAIN:
+            return _describe_uncertain(model, result)
+        case SearchStatus.NOT_FOUND:
+            text = _describe_not_found(result)
+        case SearchStatus.ERROR:
+            text = _describe_error(result, ask_again_at)
+        case SearchStatus.INVALID_FILENAME:
+            text = f"{_describe_reason(result)}."
+    return f"{text} {local_fix}".strip()
+
+
+def _describe_found(model: MissingModel, result: SearchResult, blocked_reason: str | None) -> str:
+    found = f"Found on {site_name(result.source or '')}"
+    if blocked_reason is not None:
+        return f"{found}, but it cannot be fetched as things stand: {blocked_reason}"
     command = f"comfywatchman download {_quote_argument(model.name)}"
     if model.status is ModelState.INVALID:
-        return f"{model.fix or ''} {where}; once the broken file is gone: {command}".strip()
-    return f"{where}; fetch it: {command}"
-
-
-def _quote_argument(name: str) -> str:
-    """Return a name as a shell takes it for one word, and the program for no option."""
-    return f"-- {shlex.quote(name)}" if name.startswith("-") else shlex.quote(name)
+        # A download never replaces a file, however broken.
+        return f"{model.fix or ''} {found}; once the broken file is gone: {command}".strip()
+    return f"{found}; fetch it: {command}"
 
 
 def _describe_uncertain(model: MissingModel, result: SearchResult) -> str:
-    own = model.fix or ""
-    if any(one.sha256 and one.url for one in result.candidates):
-        command = f"comfywatchman resolve --choose {shlex.quote(model.name)} NUMBER"
-        return " ".join(("Not certain which file is meant.", own, f"To take one of the candidates: {command}"))
-    return f"Not certain: {_describe_reason(result)}. {own}".strip()
+    local_fix = model.fix or ""
+    has_choice = any(candidate.sha256 and candidate.url for candidate in result.candidates)
+    if not has_choice:
+        return f"Not certain: {_describe_reason(result)}. {local_fix}".strip()
+    command = f"comfywatchman resolve --choose {shlex.quote(model.name)} NUMBER"
+    return f"Not certain which file is meant. {local_fix} To take one of the candidates: {command}"
+
+
+def _describe_not_found(result: SearchResult) -> str:
+    sites = ", ".join(site_name(entry.backend) for entry in result.backends)
+    return f"Not found (asked: {sites})." if sites else "Not found."
+
+
+def _describe_error(result: SearchResult, ask_again_at: str) -> str:
+    sites = " and ".join(site_name(source) for source in result.unreachable)
+    text = f"The search could not ask: {_describe_reason(result)}"
+    if sites:
+        text = f"The search got no answer of {sites}"
+    if ask_again_at:
+        text += f"; it is asked again after {ask_again_at}"
+    return f"{text}."
 
 
 def _describe_reason(result: SearchResult) -> str:
-    """Return the first thing that speaks against the candidates, or else the first that was said; no full stop."""
-    against = [reason for one in result.candidates for reason in one.reasons]
-    unreachable = [describe_unreachable(source) for source in result.unreachable]
-    return (*against, *result.evidence, *unreachable, "nobody said why")[0].rstrip(".")
+    """Return the first objection to a candidate, else the first evidence, without its full stop."""
+    reasons = [reason for candidate in result.candidates for reason in candidate.reasons]
+    reasons += result.evidence
+    reasons += [describe_unreachable(source) for source in result.unreachable]
+    return reasons[0].rstrip(".") if reasons else "nobody said why"
 
 
-def _to_report_candidate(found: Proposed) -> ModelCandidate:
-    said = (*found.reasons, *found.differences, *((found.label,) if found.label else ()))
+def _quote_argument(name: str) -> str:
+    """Return a file name as one argument of a shell command."""
+    quoted = shlex.quote(name)
+    # A name that begins with a hyphen would be read as an option.
+    return f"-- {quoted}" if name.startswith("-") else quoted
+
+
+def _build_report_candidate(candidate: SearchCandidate) -> ModelCandidate:
+    notes = [*candidate.reasons, *candidate.differences]
+    if candidate.label:
+        notes.append(candidate.label)
+    if not notes:
+        notes.append("verified" if candidate.verified else candidate.proposed_by)
     return ModelCandidate(
-        source=found.source,
-        url=found.url,
-        name=found.name,
-        sha256=found.sha256,
-        reason="; ".join(said) or ("verified" if found.verified else found.proposed_by) or None,
+        source=candidate.source,
+        url=candidate.url,
+        name=candidate.name,
+        sha256=candidate.sha256,
+        reason="; ".join(notes) or None,
     )
 
 
 def site_name(source: str) -> str:
-    """Return a source as people call it."""
+    """Return the display name of a source; one without a display name is returned unchanged."""
     return SITE_NAMES.get(source, source)
