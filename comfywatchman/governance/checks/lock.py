@@ -105,7 +105,7 @@ def _check_freshness(context: CheckContext, cache_key: str) -> tuple[bool | None
     if not context.budget.is_unlimited:
         return None, "a cycle has no time to ask it"
     try:
-        result = context.gov.uv.is_fresh(context.layout.root, python=context.gov.python)
+        result = context.gov.uv.check_lock(context.layout.root, python=context.gov.python)
     except Failure as failure:
         return None, failure.message
     context.cache.updates["fresh"] = {cache_key: result.is_success}

@@ -33,7 +33,8 @@ from comfywatchman.governance.uv.declared_requirements import (
     restore_owner_names,
     select_named,
 )
-from comfywatchman.governance.uv.error_parser import PIN, UvErrorKind
+from comfywatchman.governance.uv.error_parser import UvErrorKind
+from comfywatchman.governance.uv.requirement import PIN, is_root
 
 LockStep = Literal["run", "promote", "resolve"]
 
@@ -93,7 +94,7 @@ def report_conflict(
         confidence="verified" if found.clash else "unparsed",
         summary=_summarize(kind, found, ended.errors, tried.txid),
         clash=tuple(line.edge for line in found.clash),
-        roots=tuple(edge for edge in found.edges if error_parser.is_root(edge)),
+        roots=tuple(edge for edge in found.edges if is_root(edge)),
         edges=found.edges,
         detected_packages=_collect_packages(found.edges, found.clash),
         suggestions=found.pins,
@@ -179,7 +180,7 @@ def _describe_links(clash: Sequence[DeclaredRequirement], edges: Sequence[Requir
 
 
 def _is_link(edge: RequirementEdge, names: set[str]) -> bool:
-    if error_parser.is_root(edge) or edge.source == PIN:
+    if is_root(edge) or edge.source == PIN:
         return False
     return bool({DeclaredRequirement("", edge.source).name, DeclaredRequirement("", edge.requirement).name} & names)
 
@@ -194,9 +195,7 @@ def _collect_packages(edges: Sequence[RequirementEdge], clash: Sequence[Declared
     names = {line.name for line in clash}
     for edge in edges:
         names.add(DeclaredRequirement("", edge.requirement).name)
-        names |= (
-            set() if error_parser.is_root(edge) or edge.source == PIN else {DeclaredRequirement("", edge.source).name}
-        )
+        names |= set() if is_root(edge) or edge.source == PIN else {DeclaredRequirement("", edge.source).name}
     return tuple(sorted(canonicalize_name(name) for name in names if name))
 
 

@@ -113,7 +113,7 @@ def _find_entries(
 
     def edited(entries: Sequence[Override]) -> str:
         both = overrides.merge_node_overrides((), (), [earlier, entries])
-        return overrides.set_node(text, registry, pinned.node_id, lines=plan.direct_additions, entries=both)
+        return overrides.set_node(text, registry, pinned.node_id, lines=plan.direct_additions, overrides=both)
 
     report = read_report(context.layout, pinned.txid)
     edges = report.edges if report else ()

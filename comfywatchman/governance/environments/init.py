@@ -167,7 +167,7 @@ def _write_truth(context: GovContext, work: StagingDir) -> None:
     if not (work.folder / "plugins.json").exists():
         work.write_registry(NodeRegistry())
     groups = truth.parse_groups(work.read_project())
-    # Without requirements.txt the group stays: a ComfyUI that is being updated may lack the file for a moment.
+    # No lines mean that requirements.txt is missing, not that ComfyUI needs no packages.
     if base and sorted(base) != sorted(groups.get(truth.BASE_GROUP, ())):
         work.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, base))
     if truth.OVERRIDES_GROUP in groups:

@@ -228,7 +228,7 @@ def _format_packages(packages: Iterable[InstalledPackage]) -> tuple[str, ...]:
 
 
 def _iter_changed_files(package_folder: _PackageFolder, after: int | None = None) -> Iterator[str]:
-    # Paths are strings here: an environment has tens of thousands of files, and Path objects would double the time.
+    # Paths are strings here: an environment has tens of thousands of files, and Path objects are slow.
     site_packages = str(package_folder.folder.parent)
     for name, digest in _read_record(package_folder.folder):
         path = os.path.join(site_packages, name)

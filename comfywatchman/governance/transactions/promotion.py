@@ -102,7 +102,7 @@ def write_plan(work: StagingDir, node_id: str, promotion_plan: PromotionPlan) ->
     """
     registry = work.read_registry()
     lines, entries = promotion_plan.direct_additions, promotion_plan.override_additions
-    work.edit_project(lambda text: set_node(text, registry, node_id, lines=lines, entries=entries))
+    work.edit_project(lambda text: set_node(text, registry, node_id, lines=lines, overrides=entries))
 
 
 def lock_tried_versions(ground: GovContext, work: StagingDir, tried: Transaction) -> UvResult:

@@ -1,7 +1,7 @@
-"""uv, which resolves and installs packages: the one door to it.
+"""The uv client: every call of uv goes through it.
 
-Its children get an environment from a whitelist: a `UV_PYTHON`, `PIP_*` or `VIRTUAL_ENV` of the person would make it
-work on another environment than the one that is meant.
+uv gets its environment from an allow-list: a `UV_PYTHON`, `PIP_*` or `VIRTUAL_ENV` of the user would make it work on
+another environment than the given one.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import LinkMode, NetworkTable
 
 SEEDS: Final = frozenset({"pip", "setuptools", "wheel"})
-"""Packages that every candidate has so that installers work; they are no part of what is governed."""
+"""Packages that every candidate has, so that installers of nodes work; they are not governed."""
 
 _LOCK_SECONDS: Final = 900.0
 _SYNC_SECONDS: Final = 7200.0
-_QUICK_SECONDS: Final = 120.0
+_QUERY_SECONDS: Final = 120.0
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class UvResult:
-    """How a call of uv ended: its exit status and what it printed."""
+    """The exit status and output of a uv call, without credentials."""
 
     status: int
     output: str
@@ -43,7 +43,7 @@ class UvResult:
 
     @property
     def is_success(self) -> bool:
-        """Whether it did what was asked."""
+        """Whether the call succeeded."""
         return self.status == 0
 
 
@@ -54,11 +54,11 @@ class _PipListEntry(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Uv:
-    """uv with the network that a governed root uses.
+    """uv with the network settings of a governed root.
 
     Attributes:
         path: The program.
-        network: How this machine reaches the network (`base.config.network_variables`).
+        network: Environment variables for network access (`base.config.network_variables`).
         options: The root's `[network]` table.
         lock_descriptor: The descriptor of the root's lock, which a call inherits; None outside a lock.
     """
@@ -70,46 +70,52 @@ class Uv:
 
     @cached_property
     def version(self) -> str:
-        """Its version, `0.13.9`."""
-        return self._call(["--version"], timeout_seconds=_QUICK_SECONDS).output.split()[1]
+        """The version, `0.13.9`."""
+        return self._run(["--version"], timeout_seconds=_QUERY_SECONDS).output.split()[1]
 
     def lock(self, project: Path, *, python: Path) -> UvResult:
         """Resolve a project folder's pyproject.toml into its uv.lock; nothing is installed."""
         log.info("resolving packages")
-        argv = ["lock", *self._index(), "--python", str(python), "--project", str(project)]
-        return self._call(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
+        argv = ["lock", *self._index_options(), "--python", str(python), "--project", str(project)]
+        return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
 
-    def is_fresh(self, project: Path, *, python: Path) -> UvResult:
-        """Ask whether a project's uv.lock fits its pyproject.toml; well when it does."""
-        argv = ["lock", "--check", *self._index(), "--python", str(python), "--project", str(project)]
-        return self._call(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
+    def check_lock(self, project: Path, *, python: Path) -> UvResult:
+        """Check that a project's uv.lock matches its pyproject.toml; fails when it does not."""
+        argv = ["lock", "--check", *self._index_options(), "--python", str(python), "--project", str(project)]
+        return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
 
     def sync(
         self, project: Path, environment: Path, *, python: Path, link_mode: LinkMode, only_check: bool = False
     ) -> UvResult:
-        """Make an environment hold exactly what a project's lock says, all groups.
-
-        Never give it the link to production: it would write into the generation behind it.
+        """Make an environment contain exactly the packages in a project's lock, all groups.
 
         Args:
-            project: The folder with pyproject.toml and uv.lock; the lock must fit.
-            environment: The environment's folder; made when it is not there. pip, setuptools and wheel stay.
+            project: The folder with pyproject.toml and uv.lock; the lock must match.
+            environment: The environment's folder, created if missing. pip, setuptools and wheel stay.
             python: The interpreter, an absolute path.
             link_mode: How files come from the cache.
-            only_check: Change nothing; well when nothing would change.
+            only_check: Change nothing; fails when something would change.
+
+        Raises:
+            ValueError: The environment is a link, such as that to production: uv would write into the generation
+                behind it.
         """
         if environment.is_symlink():
             raise ValueError(f"{environment} is a link")
         log.info("installing packages")
-        argv = ["sync", "--locked", "--exact", "--all-groups", *self._index(), "--python", str(python)]
-        argv += ["--link-mode", link_mode, "--project", str(project), *(["--check"] if only_check else [])]
+        argv = ["sync", "--locked", "--exact", "--all-groups", *self._index_options(), "--python", str(python)]
+        argv += ["--link-mode", link_mode, "--project", str(project)]
+        if only_check:
+            argv.append("--check")
         variables = {"UV_PROJECT_ENVIRONMENT": str(environment)}
-        return self._call(argv, timeout_seconds=_SYNC_SECONDS, folder=project, variables=variables)
+        return self._run(argv, timeout_seconds=_SYNC_SECONDS, folder=project, variables=variables)
 
     def make_environment(self, folder: Path, *, python: Path, seed: bool) -> UvResult:
-        """Make an environment, with pip, setuptools and wheel when `seed` is set (they come from the index)."""
-        argv = ["venv", "--no-project", *self._index(), "--python", str(python), *(["--seed"] if seed else [])]
-        return self._call([*argv, str(folder)], timeout_seconds=_LOCK_SECONDS)
+        """Create an environment; with `seed`, pip, setuptools and wheel are installed from the index."""
+        argv = ["venv", "--no-project", *self._index_options(), "--python", str(python)]
+        if seed:
+            argv.append("--seed")
+        return self._run([*argv, str(folder)], timeout_seconds=_LOCK_SECONDS)
 
     def install(
         self,
@@ -121,80 +127,83 @@ class Uv:
         constraints: Path | None = None,
         timeout_seconds: float = _SYNC_SECONDS,
     ) -> UvResult:
-        """Install requirement lines into an environment that is no generation.
+        """Install requirement lines into an environment that is not a generation.
 
         Args:
             environment: The environment's folder.
-            lines: Requirement lines, addresses of git repositories or files of wheels.
-            project: The folder whose pyproject.toml says what is overridden and where packages come from.
+            lines: Requirement lines, addresses of git repositories or paths of wheels.
+            project: The folder whose pyproject.toml has the overrides and sources in force.
             link_mode: How files come from the cache.
-            constraints: A file of lines that narrow versions.
-            timeout_seconds: How long it may take; packages may be built from their source meanwhile.
+            constraints: A file of lines that constrain versions.
+            timeout_seconds: The time limit; it includes building packages from source.
         """
         log.info("installing packages")
-        argv = [
-            "pip",
-            "install",
-            *self._index(),
-            "--python",
-            str(_interpreter_path(environment)),
-            "--link-mode",
-            link_mode,
-        ]
-        argv += [] if constraints is None else ["--constraint", str(constraints)]
-        return self._call([*argv, "--", *lines], timeout_seconds=timeout_seconds, folder=project)
+        argv = ["pip", "install", *self._index_options(), "--python", str(_interpreter_path(environment))]
+        argv += ["--link-mode", link_mode]
+        if constraints is not None:
+            argv += ["--constraint", str(constraints)]
+        return self._run([*argv, "--", *lines], timeout_seconds=timeout_seconds, folder=project)
 
     def packages(self, environment: Path) -> tuple[InstalledPackage, ...]:
-        """Return what is installed, sorted by normalised name; without pip, setuptools and wheel.
+        """Return the installed packages, sorted by normalised name; without pip, setuptools and wheel.
 
         Raises:
             Failure: `gov-uv-failed`.
         """
         argv = ["pip", "list", "--format", "json", "--python", str(_interpreter_path(environment))]
-        listed = msgspec.json.decode(self._answer(argv), type=tuple[_PipListEntry, ...])
-        found = (InstalledPackage(canonicalize_name(one.name), one.version) for one in listed)
-        return tuple(sorted(one for one in found if one.name not in SEEDS))
+        packages = []
+        for entry in msgspec.json.decode(self._run_checked(argv), type=tuple[_PipListEntry, ...]):
+            package = InstalledPackage(canonicalize_name(entry.name), entry.version)
+            if package.name not in SEEDS:
+                packages.append(package)
+        return tuple(sorted(packages))
 
     def freeze(self, environment: Path) -> tuple[str, ...]:
-        """Return the lines of `uv pip freeze`, credentials of addresses left out; without pip, setuptools and wheel.
+        """Return the lines of `uv pip freeze`, without credentials in addresses; without pip, setuptools and wheel.
 
         Raises:
             Failure: `gov-uv-failed`.
         """
         argv = ["pip", "freeze", "--python", str(_interpreter_path(environment))]
-        lines = (line.strip() for line in self._answer(argv).splitlines())
+        lines = [line.strip() for line in self._run_checked(argv).splitlines()]
         return tuple(sorted(line for line in lines if line and _package_name(line) not in SEEDS))
 
     def check(self, environment: Path) -> tuple[str, ...]:
-        """Return what installed packages want and do not have, one line each; empty when all fits."""
-        ended = self._call(
-            ["pip", "check", "--python", str(_interpreter_path(environment))], timeout_seconds=_QUICK_SECONDS
-        )
-        lines = (line.strip() for line in f"{ended.output}\n{ended.errors}".splitlines())
-        return () if ended.is_success else tuple(line for line in lines if line.startswith("The package"))
+        """Return the unmet requirements of installed packages, one line each; empty when there are none."""
+        argv = ["pip", "check", "--python", str(_interpreter_path(environment))]
+        result = self._run(argv, timeout_seconds=_QUERY_SECONDS)
+        if result.is_success:
+            return ()
+        # uv does not document which of the two streams has the lines.
+        lines = [line.strip() for line in f"{result.output}\n{result.errors}".splitlines()]
+        return tuple(line for line in lines if line.startswith("The package"))
 
     def clean_cache(self, packages: Sequence[str]) -> UvResult:
-        """Drop packages from uv's cache, so that the next environment gets them anew from their source."""
-        return self._call(["cache", "clean", "--", *packages], timeout_seconds=_LOCK_SECONDS)
+        """Remove packages from uv's cache, so that the next installation downloads them again."""
+        return self._run(["cache", "clean", "--", *packages], timeout_seconds=_LOCK_SECONDS)
 
-    def _index(self) -> list[str]:
-        options = self.options
-        argv = ["--offline"] if options.offline else []
-        argv += ["--no-index"] if options.no_index else []
-        return argv + [part for place in options.find_links for part in ("--find-links", place)]
+    def _index_options(self) -> list[str]:
+        argv = []
+        if self.options.offline:
+            argv.append("--offline")
+        if self.options.no_index:
+            argv.append("--no-index")
+        for location in self.options.find_links:
+            argv += ["--find-links", location]
+        return argv
 
-    def _answer(self, argv: Sequence[str]) -> str:
-        ended = self._call(argv, timeout_seconds=_QUICK_SECONDS)
-        if not ended.is_success:
-            what = " ".join(argv[:2])
+    def _run_checked(self, argv: Sequence[str]) -> str:
+        result = self._run(argv, timeout_seconds=_QUERY_SECONDS)
+        if not result.is_success:
+            command = " ".join(argv[:2])
             raise Failure(
                 "gov-uv-failed",
-                f"uv {what} ended with status {ended.status}: {_last_line(ended.errors)}",
-                hint="If the environment is damaged, this builds it again: gov init",
+                f"uv {command} exited with status {result.status}: {_last_line(result.errors)}",
+                hint="If the environment is damaged, rebuild it: gov init",
             )
-        return ended.output
+        return result.output
 
-    def _call(
+    def _run(
         self,
         argv: Sequence[str],
         *,
@@ -202,23 +211,25 @@ class Uv:
         folder: Path | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> UvResult:
+        # Before 0.13, uv wraps messages at 80 columns unless UV_NO_WRAP is set.
         extra = {**self.network, "UV_NO_WRAP": "1", "UV_PYTHON_DOWNLOADS": "never", **(variables or {})}
         if self.options.cache_dir:
             extra["UV_CACHE_DIR"] = self.options.cache_dir
         if self.options.index_url:
+            # As a variable: arguments are visible to every user of the machine.
             extra["UV_DEFAULT_INDEX"] = self.options.index_url
-        ended = run_bounded(
+        result = run_bounded(
             [str(self.path), "--color", "never", "--no-progress", *argv],
             timeout_seconds=timeout_seconds,
             extra_environment=extra,
             folder=folder,
             pass_on=() if self.lock_descriptor is None else (self.lock_descriptor,),
         )
-        return _to_result(ended)
+        return _to_result(result)
 
 
 def find_uv() -> Path:
-    """Return the uv that came with this program, else the one on PATH.
+    """Return the uv installed with this program, else the one on PATH.
 
     Raises:
         Failure: `gov-uv-missing`.
@@ -230,19 +241,22 @@ def find_uv() -> Path:
     try:
         return Path(uv.find_uv_bin())
     except FileNotFoundError as error:
-        found = shutil.which("uv")
-        if found is None:
+        on_path = shutil.which("uv")
+        if on_path is None:
             raise Failure(
                 "gov-uv-missing",
                 "uv was not found: neither beside this program nor on PATH.",
                 hint="Install it: python -m pip install uv.",
             ) from error
-        return Path(found)
+        return Path(on_path)
 
 
-def _to_result(ended: ProcessResult) -> UvResult:
-    texts = (_CREDENTIALS.sub("", text.decode("utf-8", "replace")) for text in (ended.output, ended.errors))
-    return UvResult(ended.status, *texts)
+def _to_result(result: ProcessResult) -> UvResult:
+    return UvResult(result.status, _decode_output(result.output), _decode_output(result.errors))
+
+
+def _decode_output(output: bytes) -> str:
+    return _CREDENTIALS.sub("", output.decode("utf-8", "replace"))
 
 
 def _interpreter_path(environment: Path) -> Path:
@@ -251,8 +265,12 @@ def _interpreter_path(environment: Path) -> Path:
 
 
 def _package_name(line: str) -> str:
+    """Return the normalised package name of a freeze line, such as `name==1.0` or `name @ file:///…`."""
     return canonicalize_name(re.split(r"[ @=\[<>!~;]", line, maxsplit=1)[0])
 
 
 def _last_line(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "it said nothing")
+    for line in reversed(text.splitlines()):
+        if line.strip():
+            return line.strip()
+    return "it printed nothing"

@@ -1,20 +1,19 @@
-"""The declared requirements as lines with an owner, and pyproject.toml with only some of them. Pure."""
+"""The declared requirements with their sources, and pyproject.toml with only some of them. Pure."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import tomlkit
-from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 from comfywatchman.governance.store.records import RequirementEdge
-from comfywatchman.governance.store.truth import BASE_GROUP, NODE_PREFIX, add_constraints, parse_groups
-from comfywatchman.governance.uv.error_parser import PIN
+from comfywatchman.governance.store.truth import BASE_GROUP, add_constraints, parse_groups
+from comfywatchman.governance.uv.requirement import PIN, group_source, parse_package_name, parse_requirement
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +21,7 @@ class DeclaredRequirement:
     """A declared requirement.
 
     Attributes:
-        owner: Who asks: `base`, `node <id>`, `group <name>`, or `pin` for a constraint.
+        owner: Who declares it: `base`, `node <id>`, `group <name>`, or `pin` for a constraint.
         text: The requirement line.
         group: Its dependency group; empty for `[project] dependencies` and for a constraint.
     """
@@ -33,18 +32,17 @@ class DeclaredRequirement:
 
     @property
     def name(self) -> str:
-        """The normalised name of the package; empty for a line that is no requirement."""
-        requirement = _parse_requirement(self.text)
-        return "" if requirement is None else canonicalize_name(requirement.name)
+        """The normalised name of the package; empty for an invalid line."""
+        return parse_package_name(self.text)
 
     @property
     def edge(self) -> RequirementEdge:
-        """The line as records hold it."""
+        """The requirement as it is recorded."""
         return RequirementEdge(source=self.owner, requirement=self.text)
 
     def without_bounds(self) -> DeclaredRequirement | None:
-        """Return the line without bounds or address; None when it has none of them."""
-        requirement = _parse_requirement(self.text)
+        """Return the requirement for any version; None when it has neither bounds nor an address."""
+        requirement = parse_requirement(self.text)
         if requirement is None or not (requirement.specifier or requirement.url):
             return None
         requirement.specifier, requirement.url = SpecifierSet(), None
@@ -52,57 +50,60 @@ class DeclaredRequirement:
 
 
 def parse_declared(project: str, constraints: Iterable[str] = ()) -> tuple[DeclaredRequirement, ...]:
-    """Return what a text of pyproject.toml declares, that of ComfyUI first, then the constraints.
+    """Return the requirements in a pyproject.toml, those of ComfyUI first, then the constraints.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    grouped = parse_groups(project)
-    found = [DeclaredRequirement(BASE_GROUP, text) for text in _parse_project_dependencies(project)]
-    for group, texts in sorted(grouped.items(), key=lambda item: item[0] != BASE_GROUP):
-        found += [DeclaredRequirement(_group_owner(group), text, group) for text in texts]
-    return (*found, *(DeclaredRequirement(PIN, text) for text in constraints))
+    groups = parse_groups(project)
+    declared = [DeclaredRequirement(BASE_GROUP, text) for text in _parse_project_dependencies(project)]
+    for group in sorted(groups, key=lambda name: name != BASE_GROUP):
+        declared += [DeclaredRequirement(group_source(group), text, group) for text in groups[group]]
+    declared += [DeclaredRequirement(PIN, text) for text in constraints]
+    return tuple(declared)
 
 
-def render_subset(project: str, lines: Sequence[DeclaredRequirement]) -> str:
-    """Return a text of pyproject.toml that declares only these lines; everything else in it stays.
+def render_subset(project: str, requirements: Sequence[DeclaredRequirement]) -> str:
+    """Return a pyproject.toml that declares only some requirements; everything else in it stays.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    kept = parse_groups(project)  # raises for what is no TOML
+    groups = parse_groups(project)  # raises when it is not TOML
     document = tomlkit.parse(project)
+    # Any: tomlkit types an item of a document as a union that allows no access.
     table: Any = document.get("dependency-groups", {})
-    for group in kept:
-        table[group] = [line.text for line in lines if line.group == group]
+    for group in groups:
+        table[group] = [one.text for one in requirements if one.group == group]
     if _parse_project_dependencies(project):
-        own: Any = document["project"]
-        own["dependencies"] = [line.text for line in lines if not line.group and line.owner != PIN]
-    pins = [line.text for line in lines if line.owner == PIN]
-    return add_constraints(tomlkit.dumps(document), pins) if pins else tomlkit.dumps(document)
+        project_table: Any = document["project"]
+        project_table["dependencies"] = [one.text for one in requirements if not one.group and one.owner != PIN]
+    text = tomlkit.dumps(document)
+    pins = [one.text for one in requirements if one.owner == PIN]
+    return add_constraints(text, pins) if pins else text
 
 
 def select_named(
-    lines: Iterable[DeclaredRequirement], edges: Sequence[RequirementEdge]
+    declared: Iterable[DeclaredRequirement], edges: Sequence[RequirementEdge]
 ) -> tuple[DeclaredRequirement, ...]:
-    """Return the lines that uv named, going by owner and package: it writes versions and ids in its own way."""
-    named = {(_owner_key(edge.source), _package_name(edge.requirement)) for edge in edges}
-    return tuple(line for line in lines if (_owner_key(line.owner), line.name) in named)
+    """Return the declared requirements that uv named.
+
+    They are matched by owner and package, as uv writes versions and ids in its own way.
+    """
+    named = {(_owner_key(edge.source), parse_package_name(edge.requirement)) for edge in edges}
+    return tuple(one for one in declared if (_owner_key(one.owner), one.name) in named)
 
 
 def restore_owner_names(
-    edges: Iterable[RequirementEdge], lines: Iterable[DeclaredRequirement]
-) -> Iterator[RequirementEdge]:
-    """Give each edge the owner as it is declared: uv writes ids of nodes in lower case, with `-` for `_`."""
-    owners = {_owner_key(line.owner): line.owner for line in lines}
+    edges: Iterable[RequirementEdge], declared: Iterable[DeclaredRequirement]
+) -> tuple[RequirementEdge, ...]:
+    """Return edges with owners as declared: uv writes ids of nodes in lower case, with `-` for `_`."""
+    owners = {_owner_key(one.owner): one.owner for one in declared}
+    restored = []
     for edge in edges:
-        yield RequirementEdge(source=owners.get(_owner_key(edge.source), edge.source), requirement=edge.requirement)
-
-
-def _group_owner(group: str) -> str:
-    if group == BASE_GROUP:
-        return BASE_GROUP
-    return f"node {group.removeprefix(NODE_PREFIX)}" if group.startswith(NODE_PREFIX) else f"group {group}"
+        owner = owners.get(_owner_key(edge.source), edge.source)
+        restored.append(RequirementEdge(source=owner, requirement=edge.requirement))
+    return tuple(restored)
 
 
 def _owner_key(owner: str) -> tuple[str, str]:
@@ -110,17 +111,6 @@ def _owner_key(owner: str) -> tuple[str, str]:
     return kind, canonicalize_name(name)
 
 
-def _package_name(text: str) -> str:
-    return DeclaredRequirement("", text).name
-
-
 def _parse_project_dependencies(project: str) -> list[str]:
-    found = tomllib.loads(project).get("project", {}).get("dependencies", [])
-    return [text for text in found if isinstance(text, str)]
-
-
-def _parse_requirement(text: str) -> Requirement | None:
-    try:
-        return Requirement(text)
-    except InvalidRequirement:
-        return None
+    dependencies = tomllib.loads(project).get("project", {}).get("dependencies", [])
+    return [text for text in dependencies if isinstance(text, str)]

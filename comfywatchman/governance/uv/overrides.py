@@ -1,7 +1,8 @@
-"""A person's pins as uv's overrides: which package asks otherwise, with which extras, and for which node. Pure.
+"""A user's pins as uv overrides: global, or scoped to the packages that contradict them. Pure.
 
-An override replaces what packages ask for, extras included, so those are named again. Where only packages between ask
-otherwise, the override is scoped to them: it then says more truly what was overruled, and holds for nobody else.
+An override replaces what packages require, extras included, so extras are repeated in it. Where only indirect
+requirements contradict a pin, its override is scoped to those packages: it then names what it overrules, and affects no
+other package.
 """
 
 from __future__ import annotations
@@ -23,213 +24,239 @@ from comfywatchman.governance.store.truth import (
     set_group,
     set_overrides,
 )
-from comfywatchman.governance.uv.error_parser import PIN, is_root
+from comfywatchman.governance.uv.requirement import PIN, is_root, parse_package_name, parse_requirement
 
 PIN_HINT: Final = "Give exact versions, such as numpy==1.26.4."
-_MOST_PIN: Final = 200
+_MAX_PIN_CHARACTERS: Final = 200
 
 
 def parse_pin(text: str) -> str:
-    """Return a pin in normal form: `NumPy == 1.26.4` is `numpy==1.26.4`.
+    """Return a pin in normal form: `NumPy == 1.26.4` becomes `numpy==1.26.4`.
 
     Raises:
         Failure: `gov-bad-pin` for anything but a name, `==` and one PEP 440 version: no extras, markers or wildcards.
     """
-    if len(text) > _MOST_PIN:
-        reason = f"A pin of {len(text)} characters is no pin; {_MOST_PIN} are the most."
+    if len(text) > _MAX_PIN_CHARACTERS:
+        reason = f"The pin has {len(text)} characters; at most {_MAX_PIN_CHARACTERS} are allowed."
         raise Failure("gov-bad-pin", reason, hint=PIN_HINT)
     name, _, version = text.strip().partition("==")
     try:
-        wanted = Requirement(f"{name.strip()}=={Version(version.strip())}")
+        requirement = Requirement(f"{name.strip()}=={Version(version.strip())}")
     except (InvalidRequirement, InvalidVersion) as error:
-        raise Failure("gov-bad-pin", f"{text!r} is no pin.", hint=PIN_HINT) from error
-    if wanted.extras or wanted.url:
-        raise Failure("gov-bad-pin", f"{text!r} is no pin: it says more than a name and a version.", hint=PIN_HINT)
-    return f"{canonicalize_name(wanted.name)}{wanted.specifier}"
+        raise Failure("gov-bad-pin", f"Invalid pin: {text!r}.", hint=PIN_HINT) from error
+    if requirement.extras or requirement.url:
+        reason = f"Invalid pin: {text!r} has more than a name and a version."
+        raise Failure("gov-bad-pin", reason, hint=PIN_HINT)
+    return f"{canonicalize_name(requirement.name)}{requirement.specifier}"
 
 
 def merge_pins(earlier: Iterable[str], later: Iterable[str]) -> tuple[str, ...]:
-    """Return checked pins, sorted; of two for one package the later one.
+    """Return pins in normal form, sorted; of two for one package, the later one.
 
     Raises:
         Failure: `gov-bad-pin`.
     """
-    pins = {pin.partition("==")[0]: pin for pin in map(parse_pin, [*earlier, *later])}
-    return tuple(pins[name] for name in sorted(pins))
+    pins_by_package: dict[str, str] = {}
+    for text in (*earlier, *later):
+        pin = parse_pin(text)
+        pins_by_package[_pinned_package(pin)] = pin
+    return tuple(pins_by_package[package] for package in sorted(pins_by_package))
 
 
 def drop_pins(pins: Iterable[str], packages: Iterable[str]) -> tuple[str, ...]:
     """Return pins without those of some packages.
 
     Raises:
-        Failure: `gov-bad-pin` for a package that has none.
+        Failure: `gov-bad-pin` for a package that is not pinned.
     """
-    left = {pin.partition("==")[0]: pin for pin in pins}
+    pins_by_package = {_pinned_package(pin): pin for pin in pins}
     for package in packages:
-        if left.pop(canonicalize_name(package.strip()), None) is None:
-            held = ", ".join(left.values()) or "none"
-            raise Failure("gov-bad-pin", f"No pin of {package[:_MOST_PIN]!r} is held.", hint=f"Pins: {held}.")
-    return tuple(left.values())
+        if pins_by_package.pop(canonicalize_name(package.strip()), None) is None:
+            existing = ", ".join(pins_by_package.values()) or "none"
+            reason = f"The package {package[:_MAX_PIN_CHARACTERS]!r} is not pinned."
+            raise Failure("gov-bad-pin", reason, hint=f"Pins: {existing}.")
+    return tuple(pins_by_package.values())
 
 
 def collect_extras(lines: Iterable[str]) -> dict[str, set[str]]:
-    """Return the extras that requirement lines ask for, by normalised name; what is no requirement is passed over."""
-    wanted: dict[str, set[str]] = {}
+    """Return the extras in requirement lines, by normalised package name; invalid lines are skipped."""
+    extras: dict[str, set[str]] = {}
     for line in lines:
-        requirement = _parse_requirement(line)
+        requirement = parse_requirement(line)
         if requirement is not None and requirement.extras:
-            wanted.setdefault(canonicalize_name(requirement.name), set()).update(requirement.extras)
-    return wanted
+            extras.setdefault(canonicalize_name(requirement.name), set()).update(requirement.extras)
+    return extras
 
 
 def build_global_overrides(pins: Iterable[str], extras: Mapping[str, Collection[str]]) -> tuple[Override, ...]:
-    """Return entries that overrule whoever asks, with every extra that anybody asks for."""
+    """Return overrides that apply to every package, with every extra that is required somewhere."""
     return tuple(_add_extras(pin, extras) for pin in pins)
 
 
 def build_scoped_overrides(
     pins: Iterable[str], edges: Sequence[RequirementEdge], extras: Mapping[str, Collection[str]]
 ) -> tuple[Override, ...]:
-    """Return entries that overrule only the packages of which uv said that they ask otherwise.
+    """Return overrides that apply only to the packages that contradict a pin, as far as uv named them.
 
-    A pin that a node or ComfyUI itself refuses, or that nobody is known to refuse, holds everywhere.
+    A pin that a node or ComfyUI itself contradicts, or that no known package contradicts, applies to every package.
 
     Args:
-        pins: Checked pins.
-        edges: Who asks for what (`uv_trouble.parse`).
-        extras: The extras that anybody asks for, by normalised name.
+        pins: Pins in normal form.
+        edges: The requirements that uv named (`error_parser.parse_edges`).
+        extras: The extras that are required somewhere, by normalised name.
     """
-    entries: list[Override] = []
-    offended: dict[str, list[str]] = {}
+    overrides: list[Override] = []
+    pins_by_package: dict[str, list[str]] = {}
     for pin in pins:
-        names = _find_packages_to_override(pin, edges)
-        if not names:
-            entries.append(_add_extras(pin, extras))
-        for name in names:
-            offended.setdefault(name, []).append(_add_extras(pin, extras))
-    return (*entries, *({"package": {"name": name}, "dependencies": offended[name]} for name in sorted(offended)))
+        packages = _find_packages_to_override(pin, edges)
+        line = _add_extras(pin, extras)
+        if not packages:
+            overrides.append(line)
+        for package in packages:
+            pins_by_package.setdefault(package, []).append(line)
+    overrides += [
+        {"package": {"name": name}, "dependencies": pins_by_package[name]} for name in sorted(pins_by_package)
+    ]
+    return tuple(overrides)
 
 
 def merge_node_overrides(
     current: Sequence[Override], before: Iterable[Sequence[Override]], after: Iterable[Sequence[Override]]
 ) -> tuple[Override, ...]:
-    """Return what `override-dependencies` becomes when the entries that nodes brought change.
+    """Return the new `override-dependencies` when the overrides of nodes change.
 
-    Entries that no node brought are a person's own and stay. One that two nodes brought stays while one of them does;
-    of two that overrule the same thing the later one holds.
+    Overrides that belong to no node were written by the user and stay. One of two nodes stays while either has it; of
+    two for the same package the later one wins.
 
     Args:
-        current: The entries now.
-        before: The entries of each registered node so far.
-        after: The entries of each node from now on, the newest last.
+        current: The present overrides.
+        before: The overrides of each registered node so far.
+        after: The overrides of each node from now on, the newest node last.
     """
-    ours = [entry for entries in before for entry in entries]
-    own = [entry for entry in current if entry not in ours]
-    found: dict[object, Override] = {}
-    for entry in (entry for entries in after for entry in entries):
-        found[_override_key(entry)] = entry
-    return (*own, *(entry for entry in found.values() if entry not in own))
+    of_nodes = [override for overrides in before for override in overrides]
+    of_user = [override for override in current if override not in of_nodes]
+    by_subject: dict[object, Override] = {}
+    for overrides in after:
+        for override in overrides:
+            by_subject[_override_key(override)] = override
+    added = [override for override in by_subject.values() if override not in of_user]
+    return (*of_user, *added)
 
 
 def set_node(
-    text: str, plugins: NodeRegistry, node_id: str, *, lines: Sequence[str], entries: Sequence[Override]
+    text: str, registry: NodeRegistry, node_id: str, *, lines: Sequence[str], overrides: Sequence[Override]
 ) -> str:
-    """Return pyproject.toml as it stands with a node in it: its group, and the overrides in step.
+    """Return pyproject.toml with a node's group and overrides in it.
 
     Args:
-        text: The text without the change.
-        plugins: The registry without the change.
+        text: The text before the change.
+        registry: The registry before the change.
         node_id: The node.
         lines: The requirement lines of its group.
-        entries: The overrides that it brings.
+        overrides: Its overrides.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    others = [one.overrides for one in plugins.plugins.values() if one.id != node_id]
-    return _apply_node_overrides(set_group(text, node_group(node_id), lines), plugins, [*others, entries])
+    after = [*_list_overrides(registry, but=node_id), overrides]
+    return _apply_node_overrides(set_group(text, node_group(node_id), lines), registry, after)
 
 
-def remove_node(text: str, plugins: NodeRegistry, node_id: str) -> str:
-    """Return pyproject.toml as it stands without a node: its group and the overrides that only it brought are gone.
+def remove_node(text: str, registry: NodeRegistry, node_id: str) -> str:
+    """Return pyproject.toml without a node's group, and without the overrides that only this node has.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    others = [one.overrides for one in plugins.plugins.values() if one.id != node_id]
-    return _apply_node_overrides(remove_group(text, node_group(node_id)), plugins, others)
+    after = _list_overrides(registry, but=node_id)
+    return _apply_node_overrides(remove_group(text, node_group(node_id)), registry, after)
 
 
-def _apply_node_overrides(text: str, plugins: NodeRegistry, after: Iterable[Sequence[Override]]) -> str:
-    current = parse_overrides(text)
-    wanted = merge_node_overrides(current, [one.overrides for one in plugins.plugins.values()], after)
-    return text if wanted == current else set_overrides(text, [_order_keys(entry) for entry in wanted])
-
-
-def _order_keys(entry: Override) -> Override:
-    # Records sort their keys; a person wants to read first whose wishes are overruled.
-    return entry if isinstance(entry, str) else dict(sorted(entry.items(), key=lambda item: item[0] != "package"))
-
-
-def split_violations(violations: Iterable[str], entries: Sequence[Override]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Divide what `uv pip check` says into what the overrides bring about on purpose, and the rest.
+def split_violations(
+    violations: Iterable[str], overrides: Sequence[Override]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Split the output of `uv pip check` into the violations that overrides cause on purpose, and the others.
 
     Args:
-        violations: Its lines: ``The package `a` requires `b>=2`, but `1.0` is installed``.
-        entries: The overrides in force.
+        violations: Lines such as ``The package `a` requires `b>=2`, but `1.0` is installed``.
+        overrides: The overrides in force.
     """
-    lines = tuple(violations)
-    meant = tuple(line for line in lines if any(_is_cause_of(entry, line) for entry in entries))
-    return meant, tuple(line for line in lines if line not in meant)
+    intended, others = [], []
+    for line in violations:
+        if any(_is_cause_of(override, line) for override in overrides):
+            intended.append(line)
+        else:
+            others.append(line)
+    return tuple(intended), tuple(others)
 
 
-def is_violated_by(wanted: Requirement, pin: str) -> bool:
-    """Say whether a requirement is for the package of a pin and not met by its version."""
+def is_violated_by(requirement: Requirement, pin: str) -> bool:
+    """Return whether a pin is for the package of a requirement and does not satisfy it."""
     name, _, version = pin.partition("==")
-    if canonicalize_name(wanted.name) != name:
+    if canonicalize_name(requirement.name) != name:
         return False
-    return wanted.url is not None or not wanted.specifier.contains(version, prereleases=True)
+    # A pin is a version from the index, never the one at an address.
+    return requirement.url is not None or not requirement.specifier.contains(version, prereleases=True)
 
 
-def to_record(entry: Override) -> str | dict[str, Any]:
-    """Return an entry as records hold it."""
-    return entry if isinstance(entry, str) else dict(entry)
+def to_record(override: Override) -> str | dict[str, Any]:
+    """Return an override as it is recorded, without types of tomlkit."""
+    return override if isinstance(override, str) else dict(override)
+
+
+def _list_overrides(registry: NodeRegistry, *, but: str) -> list[Sequence[Override]]:
+    return [node.overrides for node in registry.plugins.values() if node.id != but]
+
+
+def _apply_node_overrides(text: str, registry: NodeRegistry, after: Iterable[Sequence[Override]]) -> str:
+    current = parse_overrides(text)
+    before = [node.overrides for node in registry.plugins.values()]
+    merged = merge_node_overrides(current, before, after)
+    # Unchanged text stays byte for byte as the user wrote it.
+    return text if merged == current else set_overrides(text, [_order_keys(override) for override in merged])
+
+
+def _order_keys(override: Override) -> Override:
+    # Records sort their keys; in pyproject.toml the overruled package comes first, for readers.
+    if isinstance(override, str):
+        return override
+    return dict(sorted(override.items(), key=lambda item: item[0] != "package"))
+
+
+def _pinned_package(pin: str) -> str:
+    return pin.partition("==")[0]
 
 
 def _find_packages_to_override(pin: str, edges: Sequence[RequirementEdge]) -> list[str]:
-    against = [edge for edge in edges if edge.source != PIN and is_violated_by(Requirement(edge.requirement), pin)]
-    if any(is_root(edge) for edge in against):
+    """Return the packages that contradict a pin; none when ComfyUI, a node or a group does, too."""
+    contradicting = [
+        edge for edge in edges if edge.source != PIN and is_violated_by(Requirement(edge.requirement), pin)
+    ]
+    if any(is_root(edge) for edge in contradicting):
         return []
-    return sorted({canonicalize_name(Requirement(edge.source).name) for edge in against})
+    return sorted({canonicalize_name(Requirement(edge.source).name) for edge in contradicting})
 
 
 def _add_extras(pin: str, extras: Mapping[str, Collection[str]]) -> str:
     name, _, version = pin.partition("==")
-    wanted = ",".join(sorted(extras.get(name, ())))
-    return f"{name}[{wanted}]=={version}" if wanted else pin
+    required = ",".join(sorted(extras.get(name, ())))
+    return f"{name}[{required}]=={version}" if required else pin
 
 
-def _override_key(entry: Override) -> object:
-    if isinstance(entry, str):
-        requirement = _parse_requirement(entry)
-        return entry if requirement is None else canonicalize_name(requirement.name)
-    return str(entry.get("package")), tuple(_override_key(str(line)) for line in entry.get("dependencies", ()))
+def _override_key(override: Override) -> object:
+    """Return what an override is about: two with the same key exclude each other."""
+    if isinstance(override, str):
+        return parse_package_name(override) or override
+    dependencies = [_override_key(str(line)) for line in override.get("dependencies", ())]
+    return str(override.get("package")), tuple(dependencies)
 
 
-def _is_cause_of(entry: Override, violation: str) -> bool:
-    if not isinstance(entry, str):
-        asks = f"`{entry.get('package', {}).get('name')}`"
-        return asks in violation and any(_is_cause_of(str(line), violation) for line in entry.get("dependencies", ()))
-    requirement = _parse_requirement(entry)
+def _is_cause_of(override: Override, violation: str) -> bool:
+    if not isinstance(override, str):
+        package = f"`{override.get('package', {}).get('name')}`"
+        dependencies = override.get("dependencies", ())
+        return package in violation and any(_is_cause_of(str(line), violation) for line in dependencies)
+    # The second quoted part of the line is the violated requirement.
     quoted = violation.split("`")[3::2]
-    wanted = _parse_requirement(quoted[0]) if quoted else None
-    if requirement is None or wanted is None:
-        return False
-    return canonicalize_name(requirement.name) == canonicalize_name(wanted.name)
-
-
-def _parse_requirement(line: str) -> Requirement | None:
-    try:
-        return Requirement(line)
-    except InvalidRequirement:
-        return None
+    violated = parse_package_name(quoted[0]) if quoted else ""
+    return bool(violated) and parse_package_name(override) == violated

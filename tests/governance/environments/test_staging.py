@@ -37,7 +37,7 @@ def test_pins_hold_the_versions_and_leave_no_trace(site: Site) -> None:
         lock = (work.folder / "uv.lock").read_text()
         assert "constraint" not in lock
         assert 'name = "numlet"\nversion = "1.0"' in lock
-        assert context.uv.is_fresh(work.folder, python=context.python).is_success
+        assert context.uv.check_lock(work.folder, python=context.python).is_success
 
 
 def test_pins_that_cannot_be_are_told_and_the_text_comes_back(site: Site) -> None:

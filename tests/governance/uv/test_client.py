@@ -127,4 +127,4 @@ def test_a_missing_uv_is_told_and_one_on_the_path_is_taken(monkeypatch: pytest.M
 
 
 def test_a_uv_that_says_nothing_is_told() -> None:
-    assert uv_door._last_line("\n \n") == "it said nothing"
+    assert uv_door._last_line("\n \n") == "it printed nothing"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from comfywatchman.governance.store.records import ConflictReport, RequirementEdge
-from comfywatchman.governance.uv.error_parser import UvErrorKind, classify, is_root, parse_edges
+from comfywatchman.governance.uv.error_parser import UvErrorKind, classify, parse_edges
+from comfywatchman.governance.uv.requirement import is_root
 
 TEXTS: dict[str, dict[str, tuple[int, str]]] = json.loads(
     (Path(__file__).parent / "uv_texts" / "texts.json").read_text("utf-8")

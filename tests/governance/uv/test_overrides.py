@@ -160,7 +160,7 @@ def test_scoped_overrides_of_one_package_replace_each_other() -> None:
 
 def test_adding_and_removing_a_node_returns_the_same_bytes() -> None:
     none = _plugins()
-    text = set_node(PROJECT, none, "a", lines=["opencv"], entries=[dict(sorted(SCOPED.items())), "six==1"])
+    text = set_node(PROJECT, none, "a", lines=["opencv"], overrides=[dict(sorted(SCOPED.items())), "six==1"])
     assert '{package = {name = "opencv"}, dependencies = ["numpy==1.26.4"]}' in text
     assert truth.parse_overrides(text) == (SCOPED, "six==1")
     assert truth.parse_groups(text)["node-a"] == ("opencv",)
@@ -169,12 +169,12 @@ def test_adding_and_removing_a_node_returns_the_same_bytes() -> None:
 
 def test_a_node_without_overrides_leaves_those_of_others_as_they_were_written() -> None:
     text = truth.set_overrides(PROJECT, ["own==1"]).replace('    "own==1",\n', '    "own==1",  # mine\n')
-    assert "# mine" in set_node(text, _plugins(), "a", lines=["x"], entries=[])
+    assert "# mine" in set_node(text, _plugins(), "a", lines=["x"], overrides=[])
 
 
 def test_trying_a_node_anew_replaces_what_it_brought() -> None:
-    text = set_node(PROJECT, _plugins(), "a", lines=["x"], entries=["six==1"])
-    assert truth.parse_overrides(set_node(text, _plugins(a=["six==1"]), "a", lines=["x"], entries=["six==2"])) == (
+    text = set_node(PROJECT, _plugins(), "a", lines=["x"], overrides=["six==1"])
+    assert truth.parse_overrides(set_node(text, _plugins(a=["six==1"]), "a", lines=["x"], overrides=["six==2"])) == (
         "six==2",
     )
 
