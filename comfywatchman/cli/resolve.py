@@ -150,14 +150,14 @@ def _problem_text(problem: str | CorruptFile) -> str:
 def _record_choice(session: Session, name: str, choice: str, *, as_json: bool) -> None:
     from comfywatchman.readiness.database import open_database
     from comfywatchman.readiness.search.cache import SearchCache
-    from comfywatchman.readiness.search.decisions import candidate_id, find_answer, store_choice
+    from comfywatchman.readiness.search.decisions import candidate_id, find_stored_result, store_choice
     from comfywatchman.readiness.search.factory import build_policy
 
     with closing(open_database(session.layout.database)) as database:
         answers = SearchCache(database, now=session.clock.now()).read_results()
     decision = store_choice(
         session.layout.decisions,
-        find_answer(name, answers),
+        find_stored_result(name, answers),
         choice,
         policy=build_policy(session.settings),
         clock=session.clock,

@@ -1,4 +1,4 @@
-"""One call from what workflows lack to an answer for each model, for cycles and the command line alike."""
+"""The entry point of the search, for cycles and the command line: from missing models to one result for each."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from urllib.parse import urlsplit
 
 from comfywatchman.base.clock import Clock
 from comfywatchman.base.files import CorruptFile
-from comfywatchman.base.settings import Settings
+from comfywatchman.base.settings import SearchSection, Settings
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.search.budget import SearchBudget
 from comfywatchman.readiness.search.chain import search_multiple_models
-from comfywatchman.readiness.search.context import Backend
+from comfywatchman.readiness.search.context import Backend, Progress
 from comfywatchman.readiness.search.decisions import load_decisions
 from comfywatchman.readiness.search.factory import build_policy, open_search
 from comfywatchman.readiness.search.queries import build_search_items, load_local_catalogue
@@ -26,21 +26,21 @@ from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
 @dataclass(frozen=True, slots=True)
 class SearchRequest:
-    """What a search for missing models works on.
+    """The host, settings and limits of a search for missing models.
 
     Attributes:
         settings: The effective settings, keys included.
-        layout: Where decisions and caches are.
+        layout: Paths of decisions and caches.
         root: ComfyUI's folder.
-        custom_nodes: Where its node packs are.
+        custom_nodes: Folders of its node packs.
         clock: The clock.
-        database: Keeps the answers.
-        budget: How much may be asked.
+        database: Caches the results.
+        budget: Limits of time and requests.
         list_local_models: Returns the model files of this host by SHA-256; called only if something is missing.
-        backends: Whom to ask this time; the configured order when None.
-        refresh: Ask again whatever is remembered.
-        retry_errors: Ask again where the answer was an error, because a person is waiting.
-        progress: Told how many of how many models have their answer.
+        backends: Backends to query in this call; None for the configured order.
+        refresh: Ignore cached results.
+        retry_errors: Ignore cached errors, because a person is waiting.
+        progress: Called with the number of models that have a result, and the number of all models.
     """
 
     settings: Settings
@@ -54,16 +54,16 @@ class SearchRequest:
     backends: Sequence[Backend] | None = None
     refresh: bool = False
     retry_errors: bool = False
-    progress: Callable[[int, int], None] = lambda _done, _all: None
+    progress: Progress = lambda _done, _all: None
 
 
 @dataclass(frozen=True, slots=True)
 class SearchReport:
-    """What came of a search.
+    """The results of a search.
 
     Attributes:
-        results: One for each missing model, by `filename` and `type`; none for what only a person can mend here.
-        problems: What went wrong beside the search.
+        results: One for each missing model, by `filename` and `type`; none for a model that needs no other file.
+        problems: Problems beside the results: damaged files, unreachable sites.
     """
 
     results: tuple[SearchResult, ...] = ()
@@ -71,53 +71,57 @@ class SearchReport:
 
 
 def resolve_missing(missing: Iterable[tuple[WorkflowFacts, MissingModel]], request: SearchRequest) -> SearchReport:
-    """Return an answer for each model that is missing or broken; nobody's trouble raises.
+    """Search for missing and broken models. Backend failures become ERROR results; nothing is raised.
 
     Args:
-        missing: What a workflow names, and one model that it lacks.
-        request: What to work on.
+        missing: Facts of a workflow, with one model that it lacks.
+        request: Host, settings and limits.
     """
     listed = list(missing)
     if not listed:
         return SearchReport()
     settings, layout = request.settings, request.layout
     catalogue = load_local_catalogue(request.root, request.custom_nodes, cache=layout.model_catalogue)
-    refs = build_search_items(
+    items = build_search_items(
         listed, policy=build_policy(settings), catalogue=catalogue, local_models=request.list_local_models()
     )
-    decisions, damaged = load_decisions(layout.decisions)
+    decisions, corrupt_decisions = load_decisions(layout.decisions)
+    problems: list[str | CorruptFile] = [*catalogue.problems]
     with open_search(
         settings, clock=request.clock, budget=request.budget, database=request.database, decisions=decisions
     ) as search:
         results = search_multiple_models(
-            refs,
+            items,
             search,
             backends=request.backends,
             refresh=request.refresh,
             retry_errors=request.retry_errors,
             progress=request.progress,
         )
-        store_problems = search.cache.problems if search.cache is not None else []
-    own = (*catalogue.problems, *store_problems, *((damaged,) if damaged is not None else ()))
-    return SearchReport(tuple(results), (*own, *_describe_silent_sites(results, request)))
+        if search.cache is not None:
+            problems.extend(search.cache.problems)
+    if corrupt_decisions is not None:
+        problems.append(corrupt_decisions)
+    problems.extend(_describe_unreachable_sites(results, settings.search, request.budget.unreachable))
+    return SearchReport(tuple(results), tuple(problems))
 
 
-def _describe_silent_sites(results: Sequence[SearchResult], request: SearchRequest) -> Iterator[str]:
-    """Say of each site that kept silent, once, how many models wait for it."""
-    waiting = Counter(
-        source
-        for one in results
-        if one.status in {SearchStatus.ERROR, SearchStatus.UNCERTAIN}
-        for source in one.unreachable
-    )
-    section, silent = request.settings.search, request.budget.silent
+def _describe_unreachable_sites(
+    results: Sequence[SearchResult], section: SearchSection, unreachable_hosts: Mapping[str, str]
+) -> Iterator[str]:
+    """Yield one sentence for each unreachable site, with the number of models that it could not verify."""
+    waiting: Counter[str] = Counter()
+    for result in results:
+        if result.status in {SearchStatus.ERROR, SearchStatus.UNCERTAIN}:
+            waiting.update(result.unreachable)
     urls = {
         "civitai": (section.civitai_url, section.civitai_fallback_url),
         "huggingface": (section.huggingface_url,),
         "civarchive": (section.civarchive_url,),
     }
     for source, count in waiting.items():
-        told = [silent[host].rstrip(".") for url in urls.get(source, ()) if (host := urlsplit(url).netloc) in silent]
+        hosts = [urlsplit(url).netloc for url in urls.get(source, ())]
+        reasons = [unreachable_hosts[host].rstrip(".") for host in hosts if host in unreachable_hosts]
         models = "1 model was" if count == 1 else f"{count} models were"
-        why = f" ({'; '.join(told)})" if told else ""
+        why = f" ({'; '.join(reasons)})" if reasons else ""
         yield f"{describe_unreachable(source).rstrip('.')}, so {models} not verified there{why}."

@@ -1,4 +1,4 @@
-"""How much one search may ask: a time, a number of requests, and no server that has just refused or kept silent."""
+"""Limits of a search: time, number of requests, and a pause for servers that are unreachable or limit requests."""
 
 from __future__ import annotations
 
@@ -22,79 +22,80 @@ _MAX_TIMEOUTS: Final = 2
 
 
 class SearchBudget:
-    """What is left to one search; threads may share it.
+    """Limits the time and the requests of one search; threads may share it.
 
     Args:
-        clock: Its monotonic time counts.
-        seconds: Time from now; None for no limit.
-        requests: Most requests; None for no limit.
+        clock: Source of the monotonic time.
+        seconds: Time limit from now; None for no limit.
+        requests: Limit of requests; None for no limit.
 
     Attributes:
-        requests: How many were made.
-        silent: Servers that kept silent (host and port), with what was said of that first.
+        requests: Number of requests so far.
+        unreachable: Servers that did not respond (host and port), with the reason of their first failure.
     """
 
     def __init__(self, clock: Clock, *, seconds: float | None = None, requests: int | None = None) -> None:
         self._clock = clock
-        self._until = None if seconds is None else clock.monotonic() + seconds
-        self._left = requests
+        self._deadline = None if seconds is None else clock.monotonic() + seconds
+        self._max_requests = requests
         self._lock = threading.Lock()
         self._refusal: str | None = None
         self.requests = 0
-        self.silent: dict[str, str] = {}
+        self.unreachable: dict[str, str] = {}
 
     def refusal(self) -> str | None:
-        """Return why nothing more is asked, in words; None while there is something left."""
-        if self._refusal is None and self._until is not None and self._clock.monotonic() >= self._until:
-            self._refusal = "the time for asking is over"
+        """Return why no further request is allowed, for people; None while the budget lasts."""
+        if self._refusal is None and self._deadline is not None and self._clock.monotonic() >= self._deadline:
+            # Kept, so that every later model reports the same reason.
+            self._refusal = "the time budget is used up"
         return self._refusal
 
     def check(self) -> None:
-        """Go on only while there is something left.
+        """Raise a failure if the budget is used up.
 
         Raises:
             Failure: `search-budget`.
         """
         if self.refusal() is not None:
-            raise Failure("search-budget", f"Not asked: {self.refusal()}.")
+            raise Failure("search-budget", f"The request was not sent: {self.refusal()}.")
 
     def take(self) -> None:
         """Count one request.
 
         Raises:
-            Failure: `search-budget`; the request must not be made.
+            Failure: `search-budget`; the request must not be sent.
         """
         with self._lock:
-            if self._left is not None and self.requests >= self._left:
-                self._refusal = self._refusal or "the number of requests is used up"
+            if self._max_requests is not None and self.requests >= self._max_requests:
+                self._refusal = self._refusal or "the request budget is used up"
             self.check()
             self.requests += 1
 
     def stop(self) -> None:
-        """Refuse whatever is asked from now on: the person has interrupted the search."""
+        """Refuse all further requests, because a person has interrupted the search."""
         self._refusal = "it was interrupted"
 
 
 class BudgetedSession(HttpSession):
-    """Connections whose every request is counted, and which leave a troubled server alone.
+    """HTTP connections that count every request, and pause servers in trouble.
 
-    A server that kept silent twice in a row, or once asked for patience (429), is not asked again by this session. What
-    one answered is kept while the session lives, up to 32 MiB: models of one family lead to the same searches.
+    A server that did not respond twice in a row, or returned 429 once, gets no further request from this session.
+    Responses are cached while the session lives, up to 32 MiB: models of one family lead to the same search terms.
 
     Args:
-        budget: What is left.
-        timeout_seconds: As for `Session`.
-        max_bytes: As for `Session`.
+        budget: The budget to count against.
+        timeout_seconds: As for `HttpSession`.
+        max_bytes: As for `HttpSession`.
     """
 
     def __init__(self, budget: SearchBudget, *, timeout_seconds: float, max_bytes: int = 16 << 20) -> None:
         super().__init__(timeout_seconds=timeout_seconds, max_bytes=max_bytes)
         self._budget = budget
-        self._silences: dict[str, int] = {}
-        self._paused: dict[str, tuple[str, str]] = {}
-        self._kept: dict[str, HttpResponse] = {}
-        self._kept_bytes = 0
-        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._timeouts: dict[str, int] = {}
+        self._paused: dict[str, Failure] = {}
+        self._responses: dict[str, HttpResponse] = {}
+        self._cached_bytes = 0
+        self._url_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def get(
         self,
@@ -105,65 +106,70 @@ class BudgetedSession(HttpSession):
         byte_range: tuple[int, int] | None = None,
         redirects: Redirects = "any",
     ) -> HttpResponse:
-        """Return a server's answer; see `Session.get`.
+        """Return the response of a server; see `HttpSession.get`.
 
         Raises:
-            Failure: `search-budget` or `search-paused` when it is not asked, else as `Session.get`.
+            Failure: `search-budget` or `search-paused` if the request is not sent, else as `HttpSession.get`.
         """
-        ask = super().get
+        get = super().get
         if byte_range is not None or headers is not None:
             return self._send(
-                url, lambda: ask(url, token=token, headers=headers, byte_range=byte_range, redirects=redirects)
+                url, lambda: get(url, token=token, headers=headers, byte_range=byte_range, redirects=redirects)
             )
-        # Threads with the same question wait for the first one's answer.
-        with self._turns[url]:
-            if url not in self._kept:
-                answer = self._send(url, lambda: ask(url, token=token, redirects=redirects))
-                self._store_response(url, answer)
-                return answer
-            return self._kept[url]
+        # Threads with the same request wait for the response to the first one.
+        with self._url_locks[url]:
+            if url in self._responses:
+                return self._responses[url]
+            response = self._send(url, lambda: get(url, token=token, redirects=redirects))
+            self._store_response(url, response)
+            return response
 
     def head(self, url: str, *, token: str | None = None, redirects: Redirects = "origin") -> HttpResponse:
-        """Return an answer's headers; see `Session.head`.
+        """Return the headers of a response; see `HttpSession.head`.
 
         Raises:
-            Failure: `search-budget` or `search-paused` when it is not asked, else as `Session.head`.
+            Failure: `search-budget` or `search-paused` if the request is not sent, else as `HttpSession.head`.
         """
-        ask = super().head
-        return self._send(url, lambda: ask(url, token=token, redirects=redirects))
+        head = super().head
+        return self._send(url, lambda: head(url, token=token, redirects=redirects))
 
     def post_json(self, url: str, payload: object, *, token: str | None = None) -> HttpResponse:
-        """Send a value; see `Session.post_json`.
+        """Send a value; see `HttpSession.post_json`.
 
         Raises:
-            Failure: `search-budget` or `search-paused` when it is not sent, else as `Session.post_json`.
+            Failure: `search-budget` or `search-paused` if the request is not sent, else as `HttpSession.post_json`.
         """
-        ask = super().post_json
-        return self._send(url, lambda: ask(url, payload, token=token))
+        post_json = super().post_json
+        return self._send(url, lambda: post_json(url, payload, token=token))
 
-    def _store_response(self, url: str, answer: HttpResponse) -> None:
-        # Threads that count at the same time may keep a little more than the limit.
-        if answer.status == _OK and self._kept_bytes + len(answer.body) <= _MAX_CACHED_BYTES:
-            self._kept_bytes += len(answer.body)
-            self._kept[url] = answer
+    def _store_response(self, url: str, response: HttpResponse) -> None:
+        # Threads that add at the same time may exceed the limit a little.
+        if response.status == _OK and self._cached_bytes + len(response.body) <= _MAX_CACHED_BYTES:
+            self._cached_bytes += len(response.body)
+            self._responses[url] = response
 
-    def _send(self, url: str, ask: Callable[[], HttpResponse]) -> HttpResponse:
-        origin = urlsplit(url).netloc
-        if origin in self._paused:
-            raise Failure(*self._paused[origin])
+    def _send(self, url: str, request: Callable[[], HttpResponse]) -> HttpResponse:
+        host = urlsplit(url).netloc
+        paused = self._paused.get(host)
+        if paused is not None:
+            raise Failure(paused.code, paused.message)
         self._budget.take()
         try:
-            answer = ask()
+            response = request()
         except Failure as failure:
             if failure.code == "http-unreachable":
-                self._silences[origin] = self._silences.get(origin, 0) + 1
-                self._budget.silent.setdefault(origin, f"{origin}{failure.message.removeprefix(printable_url(url))}")
-                if self._silences[origin] >= _MAX_TIMEOUTS:
-                    said = f"{origin} did not answer before, so it is left alone for now."
-                    self._paused[origin] = ("http-unreachable", said)
+                self._count_timeout(host, failure.message.removeprefix(printable_url(url)))
             raise
-        self._silences.pop(origin, None)
-        if answer.status == _TOO_MANY_REQUESTS:
-            said = f"{origin} asked for patience before, so it is left alone for now."
-            self._paused[origin] = ("search-paused", said)
-        return answer
+        self._timeouts.pop(host, None)
+        if response.status == _TOO_MANY_REQUESTS:
+            message = f"{host} limits its requests (HTTP 429), so it is paused for this search."
+            self._paused[host] = Failure("search-paused", message)
+        return response
+
+    def _count_timeout(self, host: str, reason: str) -> None:
+        self._timeouts[host] = self._timeouts.get(host, 0) + 1
+        # Without the URL, whose query may hold a secret.
+        self._budget.unreachable.setdefault(host, f"{host}{reason}")
+        if self._timeouts[host] >= _MAX_TIMEOUTS:
+            message = f"{host} did not respond before, so it is paused for this search."
+            self._paused[host] = Failure("http-unreachable", message)

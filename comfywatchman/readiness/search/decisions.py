@@ -1,8 +1,7 @@
-"""What a person has chosen for a missing model; later cycles keep to it, and a download still checks the hash."""
+"""Candidates that a person has chosen for missing models. Later cycles keep to them, and downloads check the hash."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -13,23 +12,22 @@ from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, read_state, to_json, write_atomic
 from comfywatchman.base.lock import hold_lock
-from comfywatchman.readiness.search.claims import ModelQuery
+from comfywatchman.readiness.search.claims import SHA256_PATTERN, ModelQuery
 from comfywatchman.readiness.search.results import MatchConfidence, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
 from comfywatchman.sources.file_names import base_name
 from comfywatchman.sources.urls import reason_to_refuse
 
 _VERSION: Final = 1
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Decision(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One choice.
+    """A candidate that a person chose for one model.
 
     Attributes:
         filename: The model as workflows name it.
-        folder: What its loader reads; null when unknown.
-        candidate: What was chosen, with the hash that its hub gave then.
+        folder: Model folder of the loader; null if unknown.
+        candidate: The chosen file, with the hash that its hub stated then.
         decided_at: UTC, ISO 8601.
     """
 
@@ -43,28 +41,28 @@ class Decisions(msgspec.Struct, frozen=True):
     """The file `state/decisions.json`.
 
     Attributes:
-        schema_version: Of this form.
-        decisions: By folder and name of the model.
+        schema_version: Version of this format.
+        decisions: Choices by folder and name of the model.
     """
 
     schema_version: int = _VERSION
     decisions: dict[str, Decision] = {}
 
-    def find_result(self, wanted: ModelQuery, policy: SearchPolicy, searched_at: str) -> SearchResult | None:
-        """Return the answer that a choice gives for a model, or None when no usable one was made for it."""
-        decision = self.decisions.get(_model_key(wanted.filename, wanted.folder))
+    def find_result(self, query: ModelQuery, policy: SearchPolicy, searched_at: str) -> SearchResult | None:
+        """Return the chosen candidate of a model as a result; None without a usable choice."""
+        decision = self.decisions.get(_model_key(query.filename, query.folder))
         if decision is None or _reason_to_reject(decision.candidate, policy) is not None:
             return None
         chosen = decision.candidate
         return SearchResult(
             status=SearchStatus.FOUND,
-            filename=wanted.filename,
-            type=wanted.folder,
+            filename=query.filename,
+            type=query.folder,
             searched_at=searched_at,
             source=chosen.source,
             ids=chosen.ids,
             url=chosen.url,
-            # Civitai's sizes are rounded; the hash is what a download is held to.
+            # Civitai rounds sizes, so a download checks the hash alone.
             size=chosen.size if chosen.source != "civitai" else None,
             sha256=chosen.sha256,
             confidence=MatchConfidence.CHOSEN,
@@ -75,25 +73,25 @@ class Decisions(msgspec.Struct, frozen=True):
 
 
 def load_decisions(path: Path) -> tuple[Decisions, CorruptFile | None]:
-    """Read what was chosen; a damaged file is set aside and reported."""
-    found = read_state(path, Decisions)
-    if isinstance(found, CorruptFile):
-        return Decisions(), found
-    return found or Decisions(), None
+    """Read the choices. A corrupt file is set aside and reported."""
+    stored = read_state(path, Decisions)
+    if isinstance(stored, CorruptFile):
+        return Decisions(), stored
+    return stored or Decisions(), None
 
 
 def store_choice(path: Path, result: SearchResult, choice: str, *, policy: SearchPolicy, clock: Clock) -> Decision:
-    """Remember which candidate of an answer is the model.
+    """Store which candidate of a result is the model.
 
     Args:
         path: The file of choices.
-        result: The answer that lists the candidates.
-        choice: A candidate's id (see `candidate_id`), or its place in the list, from 1.
-        policy: Which hosts may be fetched from.
+        result: The result that lists the candidates.
+        choice: Id of a candidate (see `candidate_id`), or its number in the list, from 1.
+        policy: Hosts from which files may be downloaded.
         clock: For the time of the choice.
 
     Raises:
-        Failure: `choice-impossible` when there is no such candidate or it could not be verified when it is fetched;
+        Failure: `choice-impossible` if there is no such candidate, or its download could not be verified;
             `lock-held`, `state-unwritable`.
     """
     candidate = _find_candidate(result, choice)
@@ -102,57 +100,59 @@ def store_choice(path: Path, result: SearchResult, choice: str, *, policy: Searc
         raise Failure(
             "choice-impossible",
             f"{candidate_id(candidate)} cannot be chosen: {reason}.",
-            hint="Choose another candidate; comfywatchman resolve --all shows them.",
+            hint="Choose another candidate; comfywatchman resolve --all lists them.",
         )
     decision = Decision(result.filename, result.type, candidate, format_utc(clock.now()))
     with hold_lock(path.with_suffix(".lock"), command="resolve --choose", clock=clock):
-        known, _damaged = load_decisions(path)
-        kept = {**known.decisions, _model_key(result.filename, result.type): decision}
-        write_atomic(path, to_json(Decisions(_VERSION, kept)))
+        # Read again under the lock: another command may have stored a choice in the meantime.
+        stored, _corrupt = load_decisions(path)
+        decisions = {**stored.decisions, _model_key(result.filename, result.type): decision}
+        write_atomic(path, to_json(Decisions(_VERSION, decisions)))
     return decision
 
 
-def find_answer(name: str, answers: Iterable[SearchResult]) -> SearchResult:
-    """Return the latest answer about a model, with the candidates of its other answers behind its own. Pure.
+def find_stored_result(name: str, results: Iterable[SearchResult]) -> SearchResult:
+    """Return the latest result for a model, with the candidates of its older results appended. Pure.
 
     Args:
         name: As a workflow writes it, or its last part, with or without the model folder before it.
-        answers: What is remembered, the latest first.
+        results: The stored results, the latest first.
 
     Raises:
-        Failure: `choice-impossible` when no model is called so, or several are.
+        Failure: `choice-impossible` if no model has this name, or several have.
     """
-    listed = list(answers)
-    wanted = name.replace("\\", "/")
-    for names in (_full_names, _last_names):
-        matching = {_model_key(one.filename, one.type): one for one in reversed(listed) if wanted in names(one)}
-        if len(matching) > 1:
+    listed = list(results)
+    wanted_name = name.replace("\\", "/")
+    # A full name wins over a last part: `a.safetensors` need not be written out because of `sub/a.safetensors`.
+    for list_names in (_list_full_names, _list_last_names):
+        keys = {_model_key(result.filename, result.type) for result in listed if wanted_name in list_names(result)}
+        if len(keys) > 1:
             raise Failure(
                 "choice-impossible",
                 f"Several models are called {name}.",
-                hint=f"Name one of these: {', '.join(sorted(matching))}.",
+                hint=f"Name one of these: {', '.join(sorted(keys))}.",
             )
-        for key, latest in matching.items():
-            same = [one for one in listed if _model_key(one.filename, one.type) == key]
-            candidates = dict.fromkeys(candidate for one in same for candidate in one.candidates)
-            return msgspec.structs.replace(latest, candidates=tuple(candidates))
+        for key in keys:
+            same_model = [result for result in listed if _model_key(result.filename, result.type) == key]
+            candidates = dict.fromkeys(candidate for result in same_model for candidate in result.candidates)
+            return msgspec.structs.replace(same_model[0], candidates=tuple(candidates))
     raise Failure(
         "choice-impossible",
-        f"Nothing is known of a missing model {name}.",
-        hint="Look for it first: comfywatchman resolve --all",
+        f"No search result is known for a missing model {name}.",
+        hint="Search for it first: comfywatchman resolve --all",
     )
 
 
-def _full_names(answer: SearchResult) -> set[str]:
-    return {answer.filename.replace("\\", "/"), _model_key(answer.filename, answer.type)}
+def _list_full_names(result: SearchResult) -> set[str]:
+    return {result.filename.replace("\\", "/"), _model_key(result.filename, result.type)}
 
 
-def _last_names(answer: SearchResult) -> set[str]:
-    return {base_name(answer.filename), f"{answer.type or '?'}/{base_name(answer.filename)}"}
+def _list_last_names(result: SearchResult) -> set[str]:
+    return {base_name(result.filename), f"{result.type or '?'}/{base_name(result.filename)}"}
 
 
 def candidate_id(candidate: SearchCandidate) -> str:
-    """Return what names a candidate for people (`civitai:12/34/56`, `huggingface:owner/name/path`)."""
+    """Return the id by which people choose a candidate (`civitai:12/34/56`, `huggingface:owner/name/path`)."""
     ids = candidate.ids
     if ids.repo is not None:
         return f"huggingface:{ids.repo}/{ids.path or ''}"
@@ -163,13 +163,13 @@ def candidate_id(candidate: SearchCandidate) -> str:
 
 
 def _find_candidate(result: SearchResult, choice: str) -> SearchCandidate:
-    listed = result.candidates
-    if choice.isascii() and choice.isdigit() and 1 <= int(choice) <= len(listed):
-        return listed[int(choice) - 1]
-    matching = [one for one in listed if candidate_id(one) == choice]
+    candidates = result.candidates
+    if choice.isascii() and choice.isdigit() and 1 <= int(choice) <= len(candidates):
+        return candidates[int(choice) - 1]
+    matching = [candidate for candidate in candidates if candidate_id(candidate) == choice]
     if len(matching) == 1:
         return matching[0]
-    known = ", ".join(f"{place}: {candidate_id(one)}" for place, one in enumerate(listed, 1))
+    known = ", ".join(f"{number}: {candidate_id(candidate)}" for number, candidate in enumerate(candidates, 1))
     raise Failure(
         "choice-impossible",
         f"{result.filename} has no candidate {choice}.",
@@ -179,12 +179,12 @@ def _find_candidate(result: SearchResult, choice: str) -> SearchCandidate:
 
 def _reason_to_reject(candidate: SearchCandidate, policy: SearchPolicy) -> str | None:
     if candidate.url is None or reason_to_refuse(candidate.url, extra_hosts=policy.extra_hosts) is not None:
-        return "it has no address that this program may fetch from"
-    if candidate.sha256 is None or not _SHA256.fullmatch(candidate.sha256):
-        return "its hub gives no SHA-256, so what is fetched could not be checked"
+        return "it has no URL from which this program may download"
+    if candidate.sha256 is None or not SHA256_PATTERN.fullmatch(candidate.sha256):
+        return "its hub states no SHA-256, so its download could not be verified"
     return None
 
 
 def _model_key(filename: str, folder: str | None) -> str:
-    # With the folders that the workflow writes: `a/model.safetensors` and `b/model.safetensors` are two models.
+    # With the subfolders of the workflow: `a/model.safetensors` and `b/model.safetensors` are two models.
     return f"{folder or '?'}/{filename.replace(chr(92), '/')}"

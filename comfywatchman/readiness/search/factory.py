@@ -1,4 +1,4 @@
-"""From the configuration to a search that can ask: connections, hubs, language model, memory and budget."""
+"""Opens a search from the configuration: connections, hubs, language model, cache and policy."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from comfywatchman.sources.llm.web_search import TAVILY_URL, WebSearch, search_s
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
 
 _SEARCH_VERSION: Final = 2
-"""Raised when searching changes, so that what an older version did not find is asked again."""
+"""Raised when the search changes, so that models an older version did not find are searched for again."""
 
 _MAX_COMPLETION_BYTES: Final = 1 << 20
 
@@ -45,14 +45,14 @@ def open_search(
     database: Database | None = None,
     decisions: Decisions | None = None,
 ) -> Iterator[SearchContext]:
-    """Open what a search needs while the block runs; nothing is asked yet.
+    """Open the connections of a search while the block runs; sends no request.
 
     Args:
         settings: The effective settings, keys included.
         clock: For times and ages.
-        budget: How much may be asked (`cycle_budget` for a cycle).
-        database: Keeps answers; None to remember nothing.
-        decisions: What a person has chosen.
+        budget: Limits of time and requests (`build_cycle_budget` for a cycle).
+        database: Caches results; None to cache nothing.
+        decisions: Choices made by a person.
     """
     section = settings.search
     with ExitStack() as stack:
@@ -72,21 +72,21 @@ def open_search(
 
 
 def build_cycle_budget(settings: Settings, clock: Clock) -> SearchBudget:
-    """Return how much one cycle may ask."""
+    """Return the configured budget of one cycle."""
     return SearchBudget(clock, seconds=settings.search.budget_seconds, requests=settings.search.budget_requests)
 
 
 def build_policy(settings: Settings) -> SearchPolicy:
-    """Return what may become FOUND; hosts that the configuration names are trusted like the sites they stand for."""
+    """Return which files may become FOUND. Configured mirrors are trusted like the sites that they replace."""
     section = settings.search
     urls = (section.civitai_url, section.civitai_fallback_url, section.huggingface_url)
-    hosts = {urlsplit(url).netloc for url in urls if url}
-    own = frozenset(host for host in hosts - HUGGING_FACE_HOSTS - CIVITAI_HOSTS if host)
-    return SearchPolicy(allow_pickle=settings.downloads.allow_pickle, extra_hosts=own)
+    hosts = {urlsplit(url).netloc for url in urls}
+    mirrors = hosts - HUGGING_FACE_HOSTS - CIVITAI_HOSTS - {""}
+    return SearchPolicy(allow_pickle=settings.downloads.allow_pickle, extra_hosts=frozenset(mirrors))
 
 
 def build_civitai(settings: Settings, session: HttpSession) -> Civitai:
-    """Return the configured account's view of Civitai."""
+    """Return the Civitai client of the configured account."""
     section, key = settings.search, settings.secrets.civitai_api_key
     return Civitai(session, section.civitai_url, section.civitai_fallback_url or None, key or None)
 
@@ -119,7 +119,7 @@ def _open_provider(settings: Settings, stack: ExitStack) -> CandidateProvider | 
             key=key,
             timeout_seconds=section.timeout_seconds,
         )
-    # Its own connection: a model may think longer than a site may take to answer.
+    # A session of its own: a language model may take longer than a site, and its requests are not in the budget.
     session = stack.enter_context(HttpSession(timeout_seconds=section.timeout_seconds, max_bytes=_MAX_COMPLETION_BYTES))
     return ChatCompletions(session, base_url=section.base_url, model=section.model, key=key)
 
@@ -135,7 +135,7 @@ def _build_web_search(settings: Settings, session: HttpSession) -> WebSearch | N
 
 
 def _digest_configuration(settings: Settings) -> str:
-    """Return a digest of whom a search asks; budgets, waits and keys are no part of it."""
+    """Return a digest of the backends and the language model. Budgets, timeouts and keys do not change a result."""
     search, llm = msgspec.to_builtins(settings.search), msgspec.to_builtins(settings.llm)
     for name in ("budget_seconds", "budget_requests", "parallel", "timeout_seconds", "backend_order"):
         search.pop(name, None)

@@ -1,4 +1,4 @@
-"""What files of this host are, asked of Civitai by their hashes. Nothing is kept, and nothing of a file is sent."""
+"""Looks up model files of this host on Civitai by hash. Only hashes are sent, and nothing is cached."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from comfywatchman.sources.urls import build_civitai_page_url
 
 
 class ModelIdentity(msgspec.Struct, frozen=True):
-    """A file on Civitai that bears a SHA-256; null where Civitai does not say.
+    """A file on Civitai with a known SHA-256; fields are null if Civitai does not state them.
 
     Attributes:
-        name: What the file is called there.
-        model: The model it belongs to.
-        version: Its version of that model.
-        type: Civitai's word for the model (`LORA`, `Checkpoint`, …).
-        base_model: The family it belongs to.
-        page: Where people read about it.
-        model_id: Number of the model.
-        version_id: Number of the version.
+        name: File name on Civitai.
+        model: Name of the model.
+        version: Name of the model version.
+        type: Civitai's type of the model (`LORA`, `Checkpoint`, …).
+        base_model: Model family.
+        page: URL of the model page.
+        model_id: Id of the model.
+        version_id: Id of the version.
     """
 
     name: str
@@ -42,11 +42,11 @@ class ModelIdentity(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ModelIdentities:
-    """What came of asking.
+    """Identified files, and whether the list is complete.
 
     Attributes:
-        known: The files that bear a hash, by lower-case SHA-256.
-        failure: Why a hash that is not in `known` may be known there all the same; None when it is not.
+        known: Files on Civitai by lower-case SHA-256.
+        failure: Why Civitai may know hashes that are not in `known`; None if `known` is complete.
     """
 
     known: dict[str, tuple[ModelIdentity, ...]]
@@ -54,28 +54,32 @@ class ModelIdentities:
 
 
 def identify_files(digests: Iterable[str], settings: Settings, clock: Clock) -> ModelIdentities:
-    """Ask Civitai which files bear SHA-256 hashes, a hundred with each request; nobody's trouble raises.
+    """Look up SHA-256 hashes on Civitai, a hundred per request. Failures are returned, not raised.
 
     Args:
         digests: Lower-case SHA-256 hashes.
-        settings: Where Civitai is, and the account's key.
-        clock: For the patience with a server.
+        settings: URL of Civitai, and the key of the account.
+        clock: For timeouts.
     """
     with BudgetedSession(SearchBudget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
-        answer = build_civitai(settings, session).identify(digests)
-    known = {digest: tuple(dict.fromkeys(map(_build_identity, hits))) for digest, hits in answer.hits.items()}
-    return ModelIdentities(known, answer.failure)
+        found = build_civitai(settings, session).identify(digests)
+    known: dict[str, tuple[ModelIdentity, ...]] = {}
+    for digest, hits in found.hits.items():
+        identities = [_build_identity(hit) for hit in hits]
+        known[digest] = tuple(dict.fromkeys(identities))
+    return ModelIdentities(known, found.failure)
 
 
 def _build_identity(hit: CivitaiHit) -> ModelIdentity:
     version = hit.version
+    has_model_id = bool(version.model_id)
     return ModelIdentity(
         name=hit.file.name,
         model=version.model.name if version.model is not None else None,
         version=version.name,
         type=version.model_type,
         base_model=version.base_model,
-        page=build_civitai_page_url(hit.base_url, version.model_id, version.id) if version.model_id else None,
+        page=build_civitai_page_url(hit.base_url, version.model_id, version.id) if has_model_id else None,
         model_id=version.model_id or None,
         version_id=version.id,
     )

@@ -1,14 +1,13 @@
-"""From what verdicts list as missing to what is looked for: each model once, with all that is said of it."""
+"""Builds the search items for missing models: each model once, with all that workflows and catalogues claim."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.install import find_site_packages, list_manager_paths
-from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.workflow.document import Workflow, WorkflowFormat
 from comfywatchman.readiness.search.claims import ModelQuery, Proposal, build_query
 from comfywatchman.readiness.search.context import SearchItem
@@ -26,8 +25,10 @@ from comfywatchman.sources.catalogue import Catalogue, find_model_list, find_tem
 
 @dataclass(slots=True)
 class _ItemDraft:
-    wanted: list[ModelQuery] = field(default_factory=list)
-    evidence: dict[Proposal, None] = field(default_factory=dict)
+    """What all workflows say about one missing model."""
+
+    queries: list[ModelQuery] = field(default_factory=list)
+    proposals: dict[Proposal, None] = field(default_factory=dict)
 
 
 def build_search_items(
@@ -37,55 +38,60 @@ def build_search_items(
     catalogue: Catalogue | None = None,
     local_models: Mapping[str, str] | None = None,
 ) -> list[SearchItem]:
-    """Return what is to be looked for, each name and folder once, in the order of first mention. Pure.
+    """Return the models to search for, each name and folder once, in order of first mention. Pure.
 
     Args:
-        missing: What a workflow names, and one model that it lacks; states that need no file are passed over.
-        policy: Which hosts' addresses are read.
-        catalogue: What is installed and knows where models are; believed after the workflows' own words.
-        local_models: Files of this host by SHA-256, for a note on bytes that lie here under another name.
+        missing: Facts of a workflow, with one model that it lacks. Models that need no other file are left out.
+        policy: Hosts whose URLs are parsed.
+        catalogue: Catalogues installed with ComfyUI; trusted less than the workflows' own declarations.
+        local_models: Files of this host by SHA-256, to note that the declared bytes are here under another name.
     """
-    gathered: dict[tuple[str | None, str], _ItemDraft] = {}
+    drafts: dict[tuple[str | None, str], _ItemDraft] = {}
     for facts, model in missing:
-        if model.status in SEARCHED_STATES:
-            one = gathered.setdefault((model.folder, model.name), _ItemDraft())
-            says = Workflow(WorkflowFormat.UI, facts.container, (), facts.declared, facts.links)
-            wanted = _build_query(facts, model, says)
-            one.wanted.append(wanted)
-            one.evidence |= dict.fromkeys(read_workflow_proposals(says, wanted, extra_hosts=policy.extra_hosts))
-    return [_build_item(one, catalogue, policy, local_models or {}) for one in gathered.values()]
+        if model.status not in SEARCHED_STATES:
+            continue
+        draft = drafts.setdefault((model.folder, model.name), _ItemDraft())
+        # Declarations and notes are all that the proposals need, so the nodes are left out.
+        workflow = Workflow(WorkflowFormat.UI, facts.container, (), facts.declared, facts.links)
+        query = _build_query(facts, model, workflow)
+        proposals = read_workflow_proposals(workflow, query, extra_hosts=policy.extra_hosts)
+        draft.queries.append(query)
+        draft.proposals.update(dict.fromkeys(proposals))
+    return [_build_item(draft, catalogue, policy, local_models or {}) for draft in drafts.values()]
 
 
 def load_local_catalogue(root: Path, custom_nodes: Iterable[Path], *, cache: Path) -> Catalogue:
-    """Return what the workflow templates and the Manager that are installed with a ComfyUI know of models.
+    """Return the model catalogues installed with a ComfyUI: its workflow templates, and the list of its Manager.
 
     Args:
-        root: ComfyUI's folder, with its environment beneath where it has one of its own.
-        custom_nodes: Where node packs are.
-        cache: Where the compact copy is kept.
+        root: ComfyUI's folder, with its environment below it if it has one of its own.
+        custom_nodes: Folders of node packs.
+        cache: Path of the compact copy.
     """
     model_list = find_model_list(list_manager_paths(root, custom_nodes))
     return load_catalogue(find_template_folders(find_site_packages(root)), model_list, cache=cache)
 
 
-def _build_query(facts: WorkflowFacts, model: MissingModel, says: Workflow) -> ModelQuery:
-    reference = next((one for one in facts.references if _is_reference_to(one, model)), None)
-    return build_query(model.name, model.folder) if reference is None else build_reference_query(reference, says)
-
-
-def _is_reference_to(reference: Reference, model: MissingModel) -> bool:
-    return (reference.folder, reference.value) == (model.folder, model.name)
+def _build_query(facts: WorkflowFacts, model: MissingModel, workflow: Workflow) -> ModelQuery:
+    for reference in facts.references:
+        if (reference.folder, reference.value) == (model.folder, model.name):
+            return build_reference_query(reference, workflow)
+    return build_query(model.name, model.folder)
 
 
 def _build_item(
-    one: _ItemDraft, catalogue: Catalogue | None, policy: SearchPolicy, local_models: Mapping[str, str]
+    draft: _ItemDraft, catalogue: Catalogue | None, policy: SearchPolicy, local_models: Mapping[str, str]
 ) -> SearchItem:
-    first = one.wanted[0]
-    # Workflows that declare different bytes under one name do not say which are meant.
-    digests = {wanted.sha256 for wanted in one.wanted} - {None}
+    first = draft.queries[0]
+    # If workflows declare different bytes under one name, it is unknown which are meant.
+    digests = {query.sha256 for query in draft.queries if query.sha256 is not None}
     digest = digests.pop() if len(digests) == 1 else None
-    wanted = ModelQuery(first.filename, first.names, first.folder, digest)
-    known = read_catalogue_proposals(catalogue, wanted, extra_hosts=policy.extra_hosts) if catalogue is not None else ()
-    path = local_models.get(wanted.sha256 or "")
-    notes = (f"This host has the declared bytes as {printable_path(path)}: link or copy that file.",) if path else ()
-    return SearchItem(wanted, (*one.evidence, *known), notes)
+    query = replace(first, sha256=digest)
+    proposals = tuple(draft.proposals)
+    if catalogue is not None:
+        proposals += read_catalogue_proposals(catalogue, query, extra_hosts=policy.extra_hosts)
+    local_path = local_models.get(digest) if digest is not None else None
+    notes: tuple[str, ...] = ()
+    if local_path:
+        notes = (f"This host has the declared bytes as {printable_path(local_path)}: link or copy that file.",)
+    return SearchItem(query, proposals, notes)

@@ -1,7 +1,7 @@
-"""The backend `qwen`: this program searches, a language model ranks what was found, the hubs decide.
+"""The backend `qwen`: this program searches, a language model ranks the results, the hubs verify its picks.
 
-The model sees numbered results and answers with numbers; a number becomes the ids that we fetched with that result. So
-whatever it was talked into, it cannot name an address, a file or a repository that our own searches did not bring.
+The model sees numbered results and answers with numbers. A number becomes the ids that this program fetched with that
+result, so a model that was misled cannot introduce a URL, a file or a repository that our own searches did not return.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from comfywatchman.readiness.search.results import (
 from comfywatchman.readiness.search.verify import SearchPolicy, reason_invalid
 from comfywatchman.sources.civitai.schema import CivitaiModel
 from comfywatchman.sources.file_names import base_name, build_search_terms, find_differing_tokens, is_same_name
-from comfywatchman.sources.llm.ranking import MAX_RESULTS, CandidateProvider, LlmQuestion, LlmSearchResult
-from comfywatchman.sources.llm.ranking import LlmProposal as Ranking
+from comfywatchman.sources.llm.ranking import MAX_RESULTS, CandidateProvider, LlmProposal, LlmQuestion, LlmSearchResult
 from comfywatchman.sources.llm.web_search import WebHit, WebSearch
 from comfywatchman.sources.urls import CivitaiAddress, HuggingFaceFile, is_repo_id, parse_hub_url
 
@@ -39,11 +38,12 @@ _REPOS_PER_TERM: Final = 8
 _MAX_CIVITAI_RESULTS: Final = 24
 _MAX_FAILURES: Final = 3
 _RESERVED_OWNERS: Final = frozenset({"datasets", "spaces", "docs", "blog", "papers", "collections", "api", "models"})
+"""First path segments on Hugging Face that are not owners of model repositories."""
 
 
 @dataclass(frozen=True, slots=True)
 class _HubResult:
-    """A result: what the model sees of it, and what it stands for."""
+    """A search result: the part that the language model sees, and the ids that it stands for."""
 
     listed: LlmSearchResult
     ids: HubIds
@@ -52,120 +52,131 @@ class _HubResult:
 
 @dataclass(frozen=True, slots=True)
 class _ResultPage:
-    """The results of one search, and a sentence when there are more than were read."""
+    """The results of one search, and a sentence if there are more than were read."""
 
-    items: Sequence[_HubResult] = ()
-    unseen: tuple[str, ...] = ()
+    results: Sequence[_HubResult] = ()
+    truncated: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
 class _ModelFindings:
-    """What came of the search for one model so far.
+    """The state of the search for one model.
 
     Attributes:
-        items: Results by what they stand for.
-        asked: Search texts used.
-        picked: What the model chose.
-        said: What it did, a sentence for each time it was asked.
-        troubles: What could not be asked, or not understood.
-        unseen: What the searches left out, in sentences.
+        results: Search results by ids.
+        used_terms: Search terms used so far.
+        picked: Proposals picked by the language model.
+        account: One sentence for each round of the language model.
+        errors: Failed searches, and failed or unusable answers of the language model.
+        truncated: One sentence for each search with more results than were read.
     """
 
-    items: dict[HubIds, _HubResult] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    results: dict[HubIds, _HubResult] = field(default_factory=dict)
+    used_terms: list[str] = field(default_factory=list)
     picked: dict[HubIds, Proposal] = field(default_factory=dict)
-    said: list[str] = field(default_factory=list)
-    troubles: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
+    account: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    truncated: list[str] = field(default_factory=list)
 
-    def add(self, fetch: Callable[[], _ResultPage]) -> None:
-        """Take in the results of one search, or why it gave none."""
+    def add_page(self, fetch: Callable[[], _ResultPage]) -> None:
+        """Run one search and add its results, or its failure."""
         try:
-            fetched = fetch()
+            page = fetch()
         except Failure as failure:
-            self.troubles.append(failure.message)
+            self.errors.append(failure.message)
             return
-        for item in fetched.items:
-            self.items.setdefault(item.ids, item)
-        self.unseen.extend(fetched.unseen)
+        for result in page.results:
+            self.results.setdefault(result.ids, result)
+        self.truncated.extend(page.truncated)
+
+    def propose_named(self, query: ModelQuery) -> list[Proposal]:
+        """Return the results with the wanted name; the hub verifies these whatever the language model picks."""
+        return [
+            Proposal("search", "our search", result.ids, result.name)
+            for result in self.results.values()
+            if any(is_same_name(name, result.name) for name in query.names)
+        ]
 
 
 @dataclass(slots=True)
 class ModelSearch:
-    """A language model with the searches that feed it; threads may share it, the model is asked one thing at a time.
+    """A language model with the searches that feed it. Threads may share it; the model gets one question at a time.
 
     Attributes:
-        provider: Ranks the results; left alone for the rest of the search after three failures in a row.
-        rounds: How often it is asked about one file.
-        web: Searches the web too; None where no web search is configured.
+        provider: Ranks the results; paused for the rest of the search after three failures in a row.
+        rounds: Questions per missing file.
+        web: Web search; None if none is configured.
     """
 
     provider: CandidateProvider
     rounds: int = 2
     web: WebSearch | None = None
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _question_lock: threading.Lock = field(default_factory=threading.Lock)
     _failures: int = 0
 
     def search(
-        self, wanted: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str, budget: SearchBudget
+        self, query: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, searched_at: str, budget: SearchBudget
     ) -> SearchResult:
-        """Return what comes of searching and ranking; never raises for anybody's trouble.
+        """Search, let the language model rank the results, and verify its picks. Failures become ERROR results.
 
         Args:
-            wanted: The model.
-            hubs: Whom to ask.
-            policy: What may become FOUND.
-            searched_at: The moment of asking.
-            budget: Asked before each question to the model; the hubs' requests count themselves.
+            query: The model.
+            hubs: The hubs to query.
+            policy: Which files may become FOUND.
+            searched_at: Time of the search.
+            budget: Checked before each question; requests to hubs count themselves.
         """
-        if reason_invalid(wanted) is not None:
-            return verify_proposals(wanted, (), hubs, policy=policy, searched_at=searched_at)
+        if reason_invalid(query) is not None:
+            return verify_proposals(query, (), hubs, policy=policy, searched_at=searched_at)
         findings = _ModelFindings()
-        terms = build_search_terms(wanted.names[-1])[:_MAX_FIRST_TERMS] or wanted.names[-1:]
+        terms = build_search_terms(query.names[-1])[:_MAX_FIRST_TERMS] or query.names[-1:]
         for _ in range(self.rounds):
-            self._gather(terms, hubs, policy, findings)
-            named = _find_named_results(wanted, findings)
-            answer = verify_proposals(wanted, named, hubs, policy=policy, searched_at=searched_at)
-            if answer.status is SearchStatus.FOUND:
-                return answer
-            terms = self._rank(wanted, findings, budget)
+            self._run_searches(terms, hubs, policy, findings)
+            # Files of the exact name may settle it without the language model.
+            named = findings.propose_named(query)
+            result = verify_proposals(query, named, hubs, policy=policy, searched_at=searched_at)
+            if result.status is SearchStatus.FOUND:
+                return result
+            terms = self._rank(query, findings, budget)
             if not terms:
                 break
-        proposals = (*_find_named_results(wanted, findings), *findings.picked.values())
-        answer = verify_proposals(wanted, proposals, hubs, policy=policy, searched_at=searched_at)
-        return _add_account(answer, findings)
+        proposals = (*findings.propose_named(query), *findings.picked.values())
+        result = verify_proposals(query, proposals, hubs, policy=policy, searched_at=searched_at)
+        return _add_account(result, findings)
 
-    def _gather(self, terms: Iterable[str], hubs: Hubs, policy: SearchPolicy, findings: _ModelFindings) -> None:
+    def _run_searches(self, terms: Iterable[str], hubs: Hubs, policy: SearchPolicy, findings: _ModelFindings) -> None:
         for term in terms:
-            findings.asked.append(term)
-            findings.add(partial(_search_civitai, term, hubs))
-            findings.add(partial(_search_hugging_face, term, hubs))
+            findings.used_terms.append(term)
+            findings.add_page(partial(_search_civitai, term, hubs))
+            findings.add_page(partial(_search_hugging_face, term, hubs))
             if self.web is not None:
-                findings.add(partial(_search_web, self.web, term, policy))
+                findings.add_page(partial(_search_web, self.web, term, policy))
 
-    def _rank(self, wanted: ModelQuery, findings: _ModelFindings, budget: SearchBudget) -> tuple[str, ...]:
-        """Let the model choose among the findings; return what else it would search for."""
-        shown = _select_shown(wanted, findings)
-        listed = tuple(item.listed for item in shown)
+    def _rank(self, query: ModelQuery, findings: _ModelFindings, budget: SearchBudget) -> tuple[str, ...]:
+        """Let the language model pick among the results; return the search terms of the next round."""
+        shown = _select_shown(query, findings)
+        listed = tuple(result.listed for result in shown)
+        question = LlmQuestion(query.names[0], query.folder, listed, tuple(findings.used_terms))
         try:
-            ranking = self._ask(LlmQuestion(wanted.names[0], wanted.folder, listed, tuple(findings.asked)), budget)
+            ranking = self._ask(question, budget)
         except Failure as failure:
-            findings.troubles.append(f"{self.provider.name}: {failure.message}")
+            findings.errors.append(f"{self.provider.name}: {failure.message}")
             return ()
-        findings.said.append(self._describe_ranking(ranking, len(shown)))
+        findings.account.append(self._describe_ranking(ranking, len(shown)))
         if ranking.invented and not ranking.picks:
-            findings.troubles.append(f"{self.provider.name} answered with results that it was not shown.")
-        who = f"{self.provider.name} picked it from our search"
+            findings.errors.append(f"{self.provider.name} answered with results that it was not shown.")
+        origin = f"{self.provider.name} picked it from our search"
         for pick in ranking.picks:
-            item = shown[pick.id - 1]
-            findings.picked.setdefault(item.ids, Proposal("model", who, item.ids, item.name))
-        return tuple(query for query in ranking.queries if query not in findings.asked)
+            picked = shown[pick.id - 1]
+            findings.picked.setdefault(picked.ids, Proposal("model", origin, picked.ids, picked.name))
+        return tuple(term for term in ranking.queries if term not in findings.used_terms)
 
-    def _ask(self, question: LlmQuestion, budget: SearchBudget) -> Ranking:
-        with self._turn:
+    def _ask(self, question: LlmQuestion, budget: SearchBudget) -> LlmProposal:
+        with self._question_lock:
+            # Checked when it is this thread's turn: the wait may have used up the budget.
             budget.check()
             if self._failures >= _MAX_FAILURES:
-                raise Failure("search-paused", "it failed several times in a row, so it is left alone for now.")
+                raise Failure("search-paused", "it failed several times in a row, so it is paused for this search.")
             try:
                 ranking = self.provider.propose(question)
             except Failure:
@@ -174,26 +185,20 @@ class ModelSearch:
             self._failures = 0
             return ranking
 
-    def _describe_ranking(self, ranking: Ranking, shown: int) -> str:
+    def _describe_ranking(self, ranking: LlmProposal, shown: int) -> str:
         dropped = f"; {ranking.invented} that it was not shown were dropped" if ranking.invented else ""
         return f"{self.provider.name} was shown {shown} results and picked {len(ranking.picks)}{dropped}."
-
-
-def _find_named_results(wanted: ModelQuery, findings: _ModelFindings) -> list[Proposal]:
-    """Return the results that bear the wanted name: the hub is asked about these whatever the model picks."""
-    return [
-        Proposal("search", "our search", item.ids, item.name)
-        for item in findings.items.values()
-        if any(is_same_name(name, item.name) for name in wanted.names)
-    ]
 
 
 def _search_civitai(term: str, hubs: Hubs) -> _ResultPage:
     if hubs.civitai is None:
         return _ResultPage()
-    listed = hubs.civitai.search(term)
-    files = [item for model in listed.models for item in _list_files(model)]
-    return _ResultPage(files, describe_truncated_search("civitai", () if listed.complete else (term,)))
+    found = hubs.civitai.search(term)
+    files: list[_HubResult] = []
+    for model in found.models:
+        files.extend(_list_files(model))
+    truncated_terms = () if found.complete else (term,)
+    return _ResultPage(files, describe_truncated_search("civitai", truncated_terms))
 
 
 def _list_files(model: CivitaiModel) -> Iterator[_HubResult]:
@@ -208,63 +213,73 @@ def _list_files(model: CivitaiModel) -> Iterator[_HubResult]:
 def _search_hugging_face(term: str, hubs: Hubs) -> _ResultPage:
     if hubs.huggingface is None:
         return _ResultPage()
-    listed = hubs.huggingface.search_repos(term, limit=_REPOS_PER_TERM + 1)
-    repos = [
-        _HubResult(LlmSearchResult("huggingface", repo.id, ", ".join(repo.tags[:8])), HubIds(repo=repo.id))
-        for repo in listed[:_REPOS_PER_TERM]
-        if is_repo_id(repo.id)
-    ]
-    return _ResultPage(
-        repos, describe_truncated_search("huggingface", (term,) if len(listed) > _REPOS_PER_TERM else ())
-    )
+    # One more than is read shows whether there are more.
+    found = hubs.huggingface.search_repos(term, limit=_REPOS_PER_TERM + 1)
+    results = []
+    for repo in found[:_REPOS_PER_TERM]:
+        if is_repo_id(repo.id):
+            listed = LlmSearchResult("huggingface", repo.id, ", ".join(repo.tags[:8]))
+            results.append(_HubResult(listed, HubIds(repo=repo.id)))
+    truncated_terms = (term,) if len(found) > _REPOS_PER_TERM else ()
+    return _ResultPage(results, describe_truncated_search("huggingface", truncated_terms))
 
 
 def _search_web(web: WebSearch, term: str, policy: SearchPolicy) -> _ResultPage:
-    pages = (_read_page(hit, policy) for hit in web(term))
+    pages = [_read_page(hit, policy) for hit in web(term)]
     return _ResultPage([page for page in pages if page is not None])
 
 
 def _read_page(hit: WebHit, policy: SearchPolicy) -> _HubResult | None:
-    """Return what a page on a model site stands for; its words are only shown, its address only read for ids."""
-    place = parse_hub_url(hit.url, extra_hosts=policy.extra_hosts)
+    """Return the model or repository that a web page is about; None for a page of another site.
+
+    The text of the page is only shown to the language model, and its URL is only parsed for ids.
+    """
+    address = parse_hub_url(hit.url, extra_hosts=policy.extra_hosts)
     text = f"{hit.title}: {hit.text}"
-    if isinstance(place, CivitaiAddress):
-        ids = HubIds(civitai_model=place.model_id, civitai_version=place.version_id, civitai_file=place.file_id)
-        return _HubResult(LlmSearchResult("civitai", f"model page {place.model_id or place.version_id}", text), ids)
-    if isinstance(place, HuggingFaceFile):
-        ids = HubIds(repo=place.repo, path=place.path)
-        return _HubResult(
-            LlmSearchResult("huggingface", f"{place.repo}/{place.path}", text), ids, base_name(place.path)
-        )
+    if isinstance(address, CivitaiAddress):
+        title = f"model page {address.model_id or address.version_id}"
+        ids = HubIds(civitai_model=address.model_id, civitai_version=address.version_id, civitai_file=address.file_id)
+        return _HubResult(LlmSearchResult("civitai", title, text), ids)
+    if isinstance(address, HuggingFaceFile):
+        listed = LlmSearchResult("huggingface", f"{address.repo}/{address.path}", text)
+        return _HubResult(listed, HubIds(repo=address.repo, path=address.path), base_name(address.path))
     repo = _parse_repo(hit.url, policy)
-    return _HubResult(LlmSearchResult("huggingface", repo, text), HubIds(repo=repo)) if repo is not None else None
+    if repo is None:
+        return None
+    return _HubResult(LlmSearchResult("huggingface", repo, text), HubIds(repo=repo))
 
 
 def _parse_repo(url: str, policy: SearchPolicy) -> str | None:
-    """Return the repository that a page of Hugging Face is about, or None."""
-    # With a file's path behind it, the address is read by the one strict reader of addresses.
+    """Return the repository of a Hugging Face page, or None."""
     page = url.partition("?")[0].partition("#")[0].rstrip("/").partition("/tree/")[0]
-    place = parse_hub_url(f"{page}/resolve/main/x", extra_hosts=policy.extra_hosts)
-    if not isinstance(place, HuggingFaceFile) or place.path != "x":
+    # With the path of a file appended, the strict parser of file URLs checks it.
+    address = parse_hub_url(f"{page}/resolve/main/x", extra_hosts=policy.extra_hosts)
+    if not isinstance(address, HuggingFaceFile) or address.path != "x":
         return None
-    return place.repo if place.repo.partition("/")[0] not in _RESERVED_OWNERS else None
+    owner = address.repo.partition("/")[0]
+    return None if owner in _RESERVED_OWNERS else address.repo
 
 
-def _select_shown(wanted: ModelQuery, findings: _ModelFindings) -> list[_HubResult]:
-    """Return what the model sees: the files nearest in name, and repositories in the order they came."""
-    files = [item for item in findings.items.values() if item.ids.repo is None]
-    files.sort(key=lambda item: min(len(find_differing_tokens(name, item.name)) for name in wanted.names))
-    repos = [item for item in findings.items.values() if item.ids.repo is not None]
-    kept = files[: max(_MAX_CIVITAI_RESULTS, MAX_RESULTS - len(repos))]
-    return [*kept, *repos][:MAX_RESULTS]
+def _select_shown(query: ModelQuery, findings: _ModelFindings) -> list[_HubResult]:
+    """Return the results to show: the files most similar in name, then the repositories in search order."""
+
+    def count_differences(result: _HubResult) -> int:
+        return min(len(find_differing_tokens(name, result.name)) for name in query.names)
+
+    files = [result for result in findings.results.values() if result.ids.repo is None]
+    repos = [result for result in findings.results.values() if result.ids.repo is not None]
+    files.sort(key=count_differences)
+    # Repositories fill what is left of the prompt, but files keep a minimum.
+    max_files = max(_MAX_CIVITAI_RESULTS, MAX_RESULTS - len(repos))
+    return [*files[:max_files], *repos][:MAX_RESULTS]
 
 
-def _add_account(answer: SearchResult, findings: _ModelFindings) -> SearchResult:
-    """Add what the model did; trouble, and what was left out, keep "not found" from being certain and no more."""
-    told = msgspec.structs.replace(answer, evidence=tuple(dict.fromkeys((*answer.evidence, *findings.said))))
-    told = add_doubts(told, findings.unseen)
-    if not findings.troubles:
-        return told
-    troubles = tuple(dict.fromkeys(findings.troubles))
-    trouble = SearchResult(SearchStatus.ERROR, answer.filename, answer.type, answer.searched_at, evidence=troubles)
-    return merge_results([told, trouble])
+def _add_account(result: SearchResult, findings: _ModelFindings) -> SearchResult:
+    """Add the account of the language model; errors and truncated searches turn NOT_FOUND into ERROR or UNCERTAIN."""
+    evidence = tuple(dict.fromkeys((*result.evidence, *findings.account)))
+    with_account = add_doubts(msgspec.structs.replace(result, evidence=evidence), findings.truncated)
+    if not findings.errors:
+        return with_account
+    errors = tuple(dict.fromkeys(findings.errors))
+    error = SearchResult(SearchStatus.ERROR, result.filename, result.type, result.searched_at, evidence=errors)
+    return merge_results([with_account, error])

@@ -22,8 +22,8 @@ def test_time_ends_a_budget_and_it_stays_ended() -> None:
     budget.take()
     assert budget.refusal() is None
     clock.advance(awake=20)
-    assert budget.refusal() == "the time for asking is over"
-    with pytest.raises(Failure, match="time for asking") as caught:
+    assert budget.refusal() == "the time budget is used up"
+    with pytest.raises(Failure, match="time budget") as caught:
         budget.take()
     assert caught.value.code == "search-budget"
     assert budget.requests == 1
@@ -39,9 +39,9 @@ def test_requests_end_a_budget_when_one_more_is_wanted() -> None:
     budget.take()
     budget.take()
     assert budget.refusal() is None
-    with pytest.raises(Failure, match="number of requests"):
+    with pytest.raises(Failure, match="request budget"):
         budget.take()
-    assert (budget.requests, budget.refusal()) == (2, "the number of requests is used up")
+    assert (budget.requests, budget.refusal()) == (2, "the request budget is used up")
 
 
 def test_an_interrupted_search_asks_nobody_any_more() -> None:
@@ -103,7 +103,7 @@ def test_first_timeout_reason_is_kept_without_the_url() -> None:
         for path in ("secret/one", "two"):
             code_of(session, f"http://{silent}/{path}?key=x")
         session.get(f"{server.url}/a")
-    assert budget.silent == {silent: f"{silent} did not answer: [Errno 111] Connection refused."}
+    assert budget.unreachable == {silent: f"{silent} did not answer: [Errno 111] Connection refused."}
 
 
 def test_one_silence_between_answers_is_forgiven() -> None:

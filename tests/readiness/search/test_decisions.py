@@ -8,7 +8,13 @@ from msgspec.structs import replace
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.lock import hold_lock
 from comfywatchman.readiness.search.claims import build_query
-from comfywatchman.readiness.search.decisions import Decisions, candidate_id, find_answer, load_decisions, store_choice
+from comfywatchman.readiness.search.decisions import (
+    Decisions,
+    candidate_id,
+    find_stored_result,
+    load_decisions,
+    store_choice,
+)
 from comfywatchman.readiness.search.results import HubIds, SearchCandidate, SearchResult, SearchStatus
 from comfywatchman.readiness.search.verify import SearchPolicy
 from tests.fakes import FakeClock
@@ -88,8 +94,8 @@ def test_a_choice_is_for_one_model_of_one_folder(path: Path, name: str, folder: 
     ("choice", "reason"),
     [
         ("3", "no SHA-256"),
-        ("4", "no address"),
-        ("5", "no address"),
+        ("4", "no URL"),
+        ("5", "no URL"),
         ("6", "no candidate 6"),
         ("0", "no candidate"),
         ("²", "no candidate"),
@@ -167,25 +173,25 @@ def test_every_candidate_has_a_name_for_people() -> None:
 def test_the_latest_answer_about_a_name_is_meant_with_the_candidates_of_all() -> None:
     later = result(ON_HUGGING_FACE)
     for name in ("sub\\wan.safetensors", "sub/wan.safetensors", "loras/sub/wan.safetensors", "wan.safetensors"):
-        found = find_answer(name, [later, result(ON_CIVITAI, ON_HUGGING_FACE)])
+        found = find_stored_result(name, [later, result(ON_CIVITAI, ON_HUGGING_FACE)])
         assert found.candidates == (ON_HUGGING_FACE, ON_CIVITAI)
         assert found.filename == later.filename
 
 
 def test_a_full_name_goes_before_a_last_part() -> None:
     below, above = result(name="sub/wan.safetensors"), result(ON_HUGGING_FACE, name="wan.safetensors")
-    assert find_answer("wan.safetensors", [below, above]) == above
-    assert find_answer("loras/wan.safetensors", [below, above]) == above
-    assert find_answer("sub/wan.safetensors", [below, above]) == below
+    assert find_stored_result("wan.safetensors", [below, above]) == above
+    assert find_stored_result("loras/wan.safetensors", [below, above]) == above
+    assert find_stored_result("sub/wan.safetensors", [below, above]) == below
 
 
 def test_a_name_that_several_models_bear_must_be_written_out() -> None:
     two = [result(name="a/wan.safetensors"), result(name="b/wan.safetensors")]
     with pytest.raises(Failure, match="Several models") as caught:
-        find_answer("wan.safetensors", two)
+        find_stored_result("wan.safetensors", two)
     assert "loras/a/wan.safetensors, loras/b/wan.safetensors" in str(caught.value.hint)
 
 
 def test_a_name_that_nobody_looked_for_is_not_known() -> None:
-    with pytest.raises(Failure, match="Nothing is known"):
-        find_answer("other.safetensors", [result()])
+    with pytest.raises(Failure, match="No search result is known"):
+        find_stored_result("other.safetensors", [result()])

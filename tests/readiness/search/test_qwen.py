@@ -297,7 +297,7 @@ def test_a_model_that_fails_again_and_again_is_left_alone() -> None:
         assert made.llm is not None
         assert len(made.llm.chats) == 3
     assert {one.status for one in answers} == {SearchStatus.ERROR}
-    assert any("left alone" in line for line in answers[-1].evidence)
+    assert any("is paused" in line for line in answers[-1].evidence)
 
 
 def test_one_success_between_failures_is_enough_to_be_asked_on() -> None:
@@ -338,7 +338,7 @@ def test_the_model_is_not_asked_when_the_time_is_over() -> None:
         assert made.llm is not None
         assert len(made.llm.chats) == 1
     assert found.status is SearchStatus.ERROR
-    assert search.budget.refusal() == "the time for asking is over"
+    assert search.budget.refusal() == "the time budget is used up"
 
 
 def test_the_nearest_names_are_shown_when_there_is_more_than_a_prompt_holds() -> None:
