@@ -125,7 +125,7 @@ def classify(status: int, text: str) -> UvErrorKind:
     message = _join_lines(_CHILD_OUTPUT.split(plain, maxsplit=1)[0])
     if _GIT in message:
         message = _join_lines(plain)
-    kind = next((kind for kind, phrases in _PHRASES.items() if _contains_any(message, phrases)), "other")
+    kind: UvErrorKind = next((kind for kind, phrases in _PHRASES.items() if _contains_any(message, phrases)), "other")
     # With two declarers of a package it is their combination that does not exist.
     if kind == "conflict" and _contains_any(message, _ABSENT_PHRASES) and len(_find_declarers(text)) <= 1:
         return "not_found"
