@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.comfyui.loaders.table import load_builtin_table
-from comfywatchman.readiness.assessment.index import WorkflowIndex
+from comfywatchman.readiness.assessment.index import WorkflowIndex, decode_facts
 from comfywatchman.readiness.assessment.reader import WorkflowReader
 from comfywatchman.readiness.database import Database, open_database, to_signed
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
+from comfywatchman.readiness.workflow_facts import read_workflow_facts
 from tests.hosts import graph
 from tests.model_files import put
 
@@ -21,6 +22,20 @@ from tests.model_files import put
 @pytest.fixture
 def database(tmp_path: Path) -> Database:
     return open_database(tmp_path / "index.sqlite")
+
+
+def test_facts_of_another_knowledge_key_are_deleted(database: Database) -> None:
+    with closing(database):
+        index = WorkflowIndex(database)
+        facts = read_workflow_facts(graph(), container="json", table=load_builtin_table())
+        index.add_facts("old key", {"a": facts})
+        assert decode_facts(index.facts("old key")["a"]) == facts
+        index.add_facts("new key", {"b": facts})
+        assert (index.facts("old key"), index.facts("new key").keys()) == ({}, {"b"})
+
+
+def test_damaged_facts_decode_to_none() -> None:
+    assert decode_facts(b"{") is None
 
 
 def test_verdicts_of_another_host_are_deleted(database: Database) -> None:

@@ -117,7 +117,7 @@ def test_failed_write_is_reported_and_facts_stay_in_memory(tmp_path: Path) -> No
     known._store._database.connection.execute("PRAGMA query_only=1")
     known.remember_headers({header(1): FACTS})
     assert known.headers() == {header(1): FACTS}
-    assert "could not be used" in known.problems[0]
+    assert known.problems[0].startswith("the model index could not be used: ")
     assert index(tmp_path).headers() == {}
 
 

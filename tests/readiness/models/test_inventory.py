@@ -125,6 +125,12 @@ def test_unreadable_file_is_read_again_each_time(tmp_path: Path) -> None:
     assert len(checked_paths) == 2
 
 
+def test_target_is_the_folder_of_that_name_below_models_by_default() -> None:
+    inventory = Inventory({}, targets={"loras": "/disk/loras"})
+    assert inventory.target("loras") == "/disk/loras"
+    assert inventory.target("vae") == "models/vae"
+
+
 def test_diffusers_are_models_of_their_own_format(tmp_path: Path) -> None:
     put(tmp_path / "models/diffusers/sd/model_index.json", b"{}")
     model = build(tmp_path).exact("diffusers", "sd")

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -90,6 +92,17 @@ def test_wall_clock_counts_without_a_boot_id() -> None:
     assert seconds_between(earlier, read_moment(clock)) == HOUR
 
 
+def test_moment_has_whole_seconds_by_the_wall_clock() -> None:
+    clock = FakeClock(wall=datetime(2026, 11, 20, 14, 0, 1, 999_999, tzinfo=UTC))
+    assert read_moment(clock).wall == datetime(2026, 11, 20, 14, 0, 1, tzinfo=UTC)
+
+
+def test_due_time_half_a_second_ahead_is_not_missed() -> None:
+    now = read_moment(FakeClock())
+    due = msgspec.structs.replace(now, boottime=now.boottime + 0.5)
+    assert count_missed(due, now, interval_seconds=INTERVAL) == 0
+
+
 @pytest.mark.parametrize(("away", "missed"), [(0.5, 0), (1.0, 1), (1.5, 1), (2.0, 2), (5.5, 5)])
 def test_due_times_that_passed_without_a_scheduler_are_counted(away: float, missed: int) -> None:
     clock = FakeClock()
@@ -98,11 +111,13 @@ def test_due_times_that_passed_without_a_scheduler_are_counted(away: float, miss
     assert count_missed(due, read_moment(clock), interval_seconds=INTERVAL) == missed
 
 
-def test_wall_time_within_a_minute_is_current() -> None:
+@pytest.mark.parametrize(("shift", "is_current"), [(59, True), (-60, True), (60, True), (61, False), (-61, False)])
+def test_wall_time_within_a_minute_is_current(*, shift: int, is_current: bool) -> None:
     clock = FakeClock()
     due = add_seconds(read_moment(clock), INTERVAL)
-    clock.shift_wall(59)
-    assert is_wall_time_current(due, next_due(due, read_moment(clock), interval_seconds=INTERVAL))
+    clock.shift_wall(shift)
+    state = next_due(due, read_moment(clock), interval_seconds=INTERVAL)
+    assert is_wall_time_current(due, state) is is_current
 
 
 @dataclass

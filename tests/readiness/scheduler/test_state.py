@@ -53,6 +53,7 @@ def test_state_of_another_version_is_set_aside(tmp_path: Path) -> None:
     damaged = load_schedule_state(path)
     assert isinstance(damaged, CorruptFile)
     assert damaged.moved_to == tmp_path / "scheduler.json.damaged-1"
+    assert damaged.reason == "schema_version is 2, not 1"
     assert not path.exists()
 
 

@@ -104,6 +104,20 @@ def test_name_outside_utf8_is_listed_and_shown_escaped(tmp_path: Path) -> None:
     assert listing.problems[0][0].endswith(r"/\xfe\n.json")
 
 
+def test_folder_with_too_long_a_path_is_a_problem(tmp_path: Path) -> None:
+    write_file(tmp_path / "a.json")
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    for _ in range(20):
+        os.mkdir("d" * 250, dir_fd=descriptor)
+        subfolder = os.open("d" * 250, os.O_RDONLY, dir_fd=descriptor)
+        os.close(descriptor)
+        descriptor = subfolder
+    os.close(descriptor)
+    listing = list_files(tmp_path)
+    assert names(listing, tmp_path) == ["a.json"]
+    assert [reason for _path, reason in listing.problems] == ["folder cannot be read: File name too long"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may list folders of mode 000, so there is nothing to be refused")
 def test_a_forbidden_folder_is_a_problem_and_its_files_are_not_gone(tmp_path: Path) -> None:
     path = write_file(tmp_path / "closed" / "w.json")
