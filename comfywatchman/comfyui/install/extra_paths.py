@@ -56,7 +56,7 @@ def read_extra_paths(path: Path) -> tuple[ExtraPath, ...]:
 def _load_yaml(content: bytes) -> Any:
     import yaml
 
-    # The loader in C is ten times as fast, but not in every build of PyYAML.
+    # The loader in C is much faster, but not part of every build of PyYAML.
     base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
     class GuardedLoader(base):  # type: ignore[misc]  # the base is chosen at run time
@@ -76,8 +76,10 @@ def _load_yaml(content: bytes) -> Any:
 def _parse_document(document: Any, yaml_folder: Path) -> Iterator[ExtraPath]:
     if not isinstance(document, dict):
         raise _InvalidExtraPaths("it has no sections")
+    # Anchors can multiply a few lines into millions of entries.
     count = 0
     for section, settings in document.items():
+        # A section whose lines are all commented out.
         if settings is None:
             continue
         for extra_path in _parse_section(str(section), settings, yaml_folder):
@@ -96,6 +98,7 @@ def _parse_section(name: str, settings: Any, yaml_folder: Path) -> Iterator[Extr
     for folder, lines in settings.items():
         if folder in {"base_path", "is_default"}:
             continue
+        # No system call accepts a NUL byte.
         if not isinstance(lines, str) or "\0" in lines:
             raise _InvalidExtraPaths(f"{folder!r} in section {name!r} is not a path")
         for line in lines.split("\n"):

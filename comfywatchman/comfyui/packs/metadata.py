@@ -106,8 +106,8 @@ def read_pack(listing: PackListing, git: GitState) -> NodePack:
     project = _read_project(listing.path, problems)
     identity = _get_table(project, "project")
     comfy = _get_table(_get_table(project, "tool"), "comfy")
-    specs = read_pack_definitions(listing.path, listing.sources, label=printable_path(listing.folder))
-    return NodePack(
+    requirements = _read_requirements(listing.path, identity, problems)
+    pack = NodePack(
         folder=printable_path(listing.folder),
         path=printable_path(listing.path),
         id=_get_text(identity, "name") or printable_path(listing.folder),
@@ -118,15 +118,11 @@ def read_pack(listing: PackListing, git: GitState) -> NodePack:
         url=normalize_url(git.url or _get_repository_url(identity)),
         git_commit=git.commit,
         dirty=git.dirty,
-        requirements=_read_requirements(listing.path, identity, problems),
-        classes=frozenset(specs.classes),
-        possible_classes=frozenset(specs.possible_classes),
-        loader_inputs=tuple(specs.loader_inputs),
-        file_inputs=tuple(specs.file_inputs),
-        own_checks=frozenset(specs.own_checks),
-        complete=specs.complete,
-        problems=(*problems, *specs.problems),
+        requirements=requirements,
+        problems=tuple(problems),
     )
+    definitions = read_pack_definitions(listing.path, listing.sources, label=printable_path(listing.folder))
+    return _add_definitions(pack, definitions)
 
 
 def read_git_state(listing: PackListing) -> GitState:
@@ -147,27 +143,29 @@ def refresh_pack(pack: NodePack, listing: PackListing, git: GitState) -> NodePac
         folder=printable_path(listing.folder),
         path=printable_path(listing.path),
         enabled=listing.enabled,
+        # The source did not change, so the address in its pyproject.toml is still the one of the last reading.
         url=normalize_url(git.url) or pack.url,
         git_commit=git.commit,
         dirty=git.dirty,
     )
 
 
-def build_core_pack(specs: NodeDefinitions, *, root: Path, version: str | None) -> NodePack:
+def build_core_pack(definitions: NodeDefinitions, *, root: Path, version: str | None) -> NodePack:
     """Return ComfyUI's own classes as a pack, so that they are cached and compared in the same way."""
-    return NodePack(
-        folder="comfyui",
-        path=printable_path(root),
-        id="comfy-core",
-        enabled=True,
-        version=version,
-        classes=frozenset(specs.classes),
-        possible_classes=frozenset(specs.possible_classes),
-        loader_inputs=tuple(specs.loader_inputs),
-        file_inputs=tuple(specs.file_inputs),
-        own_checks=frozenset(specs.own_checks),
-        complete=specs.complete,
-        problems=tuple(specs.problems),
+    pack = NodePack(folder="comfyui", path=printable_path(root), id="comfy-core", enabled=True, version=version)
+    return _add_definitions(pack, definitions)
+
+
+def _add_definitions(pack: NodePack, definitions: NodeDefinitions) -> NodePack:
+    return msgspec.structs.replace(
+        pack,
+        classes=frozenset(definitions.classes),
+        possible_classes=frozenset(definitions.possible_classes),
+        loader_inputs=tuple(definitions.loader_inputs),
+        file_inputs=tuple(definitions.file_inputs),
+        own_checks=frozenset(definitions.own_checks),
+        complete=definitions.complete,
+        problems=(*pack.problems, *definitions.problems),
     )
 
 
@@ -176,6 +174,7 @@ def normalize_url(url: str | None) -> str | None:
     if not url:
         return None
     clean = _GIT_ENDING.sub("", _USER_INFORMATION.sub(r"\1", url.strip()))
+    # The short form of SSH addresses: git@github.com:owner/name.
     if clean.startswith("git@") and ":" in clean:
         host, _, path = clean.removeprefix("git@").partition(":")
         clean = f"https://{host}/{path}"
@@ -191,7 +190,7 @@ def parse_repository(url: str) -> str | None:
 def _read_project(path: Path, problems: list[str]) -> dict[str, Any]:
     text = _read_optional_text(path, "pyproject.toml", problems)
     try:
-        return tomllib.loads(text) if text else {}
+        return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         problems.append(f"pyproject.toml is not valid TOML: {error}")
         return {}
@@ -222,6 +221,7 @@ def _read_requirements(path: Path, identity: dict[str, Any], problems: list[str]
 
 def _get_repository_url(identity: dict[str, Any]) -> str | None:
     urls = _get_table(identity, "urls")
+    # Comfy Registry's template writes it with a capital letter; the Python standard allows both.
     return _get_text(urls, "Repository") or _get_text(urls, "repository")
 
 

@@ -17,11 +17,14 @@ _METADATA_FILES: Final = frozenset({"pyproject.toml", "requirements.txt"})
 _SKIPPED: Final = frozenset(
     {".git", ".github", "__pycache__", "node_modules", "web", "js", ".venv", "venv", "site-packages"}
 )
+"""Folders without node definitions; `web` and `js` hold the pack's part of the editor."""
+
 _DISABLED_SUFFIX: Final = ".disabled"
 _DISABLED_FOLDER: Final = ".disabled"
 _MAX_DEPTH: Final = 12
 _MAX_FILES: Final = 20_000
 _GIT_FILES: Final = ("HEAD", "index", "logs/HEAD", "packed-refs", "config")
+"""Files of which at least one changes with every commit, checkout, pull and change of the remote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +54,13 @@ class PackListing:
 
 @dataclass(slots=True)
 class _PackWalk:
-    """Files that the walk over a pack has found so far: name, size and mtime; `seen` holds device and inode."""
+    """Collects the files of a pack.
+
+    Attributes:
+        sources: Name, size and mtime of each file.
+        problems: Folders that could not be listed, for people.
+        seen: Device and inode of each folder that was entered.
+    """
 
     sources: list[tuple[str, int, int]] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -108,6 +117,7 @@ def _list_pack(entry: os.DirEntry[str], *, enabled: bool) -> PackListing:
         _walk_folder(entry.path, "", 0, walk)
     else:
         walk.sources.append((entry.name, *_get_stamp(path)))
+    # A folder lists its entries in an arbitrary order; the fingerprint must not depend on it.
     walk.sources.sort()
     return PackListing(
         folder=entry.name.removesuffix(_DISABLED_SUFFIX).removesuffix(".py"),
@@ -168,6 +178,7 @@ def _get_stamp(path: Path) -> tuple[int, int]:
 def _hash_rows(rows: Iterable[tuple[object, ...]]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for row in rows:
+        # Names that are not UTF-8 hold surrogates.
         digest.update(repr(row).encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
@@ -195,4 +206,6 @@ def _resolve_git_file(file: Path) -> Path:
             line = os.pread(descriptor, 4096, 0)
     except Failure:
         return file
-    return file.parent / os.fsdecode(line.removeprefix(b"gitdir:").strip().replace(b"\0", b""))
+    git_folder = os.fsdecode(line.removeprefix(b"gitdir:").strip().replace(b"\0", b""))
+    # A relative path is relative to the folder of the `.git` file.
+    return file.parent / git_folder

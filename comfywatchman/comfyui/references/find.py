@@ -73,7 +73,7 @@ def _find_in_other_values(
     listed = find_lora_entries(node, widgets)
     yield from listed
     listed_names = {reference.value for reference in listed}
-    unplaced_folder = _find_only_folder(table.inputs(node.class_type), taken)
+    only_folder = _find_only_folder(table.inputs(node.class_type), taken)
     for widget in widgets:
         name, value = widget.name, widget.value
         if isinstance(value, str):
@@ -84,8 +84,9 @@ def _find_in_other_values(
                 continue
         if is_plain_text(node) or _is_exempt(table, node.class_type, widget):
             continue
-        is_named = name in node.values
-        yield from guess_references(node, name, value, declared, None if is_named else unplaced_folder)
+        # A value with a name is not the input whose index nobody knows: that one has another name.
+        possible_folder = None if name in node.values else only_folder
+        yield from guess_references(node, name, value, declared, possible_folder)
 
 
 def _list_other_values(node: WorkflowNode, taken: set[int | str], *, needs_index: bool) -> Iterator[WidgetValue]:
@@ -118,7 +119,7 @@ def _is_exempt(table: LoaderTable, class_type: str, widget: WidgetValue) -> bool
 
 
 def _find_only_folder(inputs: tuple[LoaderInput, ...], taken: set[int | str]) -> str | None:
-    """Return the folder of which the class takes a file by an input whose widget index nobody knows."""
+    """Return the model folder of the inputs without a known widget index; None if there are several or none."""
     folders: set[str] = set()
     for loader_input in inputs:
         if loader_input.widget_index is None and loader_input.name not in taken:

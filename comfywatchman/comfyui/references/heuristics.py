@@ -25,7 +25,7 @@ def is_file_name(text: str) -> bool:
 
 
 def guess_references(
-    node: WorkflowNode, name: str, value: object, declared: Mapping[str, str], unplaced_folder: str | None
+    node: WorkflowNode, name: str, value: object, declared: Mapping[str, str], possible_folder: str | None
 ) -> Iterator[Reference]:
     """Yield a reference for each file name in a value.
 
@@ -34,15 +34,15 @@ def guess_references(
         name: Input name of the value.
         value: A text, or a list or mapping that may hold texts.
         declared: Folders by file name, as the workflow's author declared them.
-        unplaced_folder: The folder of an input of the class that may be this one; None when there is none.
+        possible_folder: The folder of an input of the class that may be this one; None when there is none.
     """
     for file_name in dict.fromkeys(_find_file_names(value)):
         base_name = re.split(r"[\\/]", file_name)[-1]
         folder = declared.get(file_name) or declared.get(base_name)
         evidence = "declared by the author" if folder else "the file extension alone"
-        if folder is None and unplaced_folder is not None:
-            folder = unplaced_folder
-            evidence = f"the file extension, in a class that takes one of {unplaced_folder}"
+        if folder is None and possible_folder is not None:
+            folder = possible_folder
+            evidence = f"the file extension, in a class that takes one of {possible_folder}"
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,

@@ -46,6 +46,7 @@ def read_known_options(comfyui: Path) -> frozenset[str] | None:
         text = read_regular(comfyui / "comfy" / "cli_args.py", max_bytes=_MAX_BYTES).decode("utf-8", "replace")
     except Failure:
         return None
+    # An empty set would mean that there are no options; a source that is written otherwise must not mean that.
     return frozenset(_OPTION.findall(text)) or None
 
 
@@ -72,6 +73,7 @@ def build_command(
         ("--port", str(port)),
         ("--base-directory", str(base)),
         ("--output-directory", str(base / "output")),
+        # ComfyUI itself adds `temp` to this folder.
         ("--temp-directory", str(base)),
         ("--input-directory", str(base / "input")),
         ("--user-directory", str(base / "user")),

@@ -49,6 +49,19 @@ class _FolderMatch:
     also_folders: tuple[str, ...]
     not_files: tuple[str, ...]
 
+    def build_input(self, class_type: str, name: str, widget_index: int | None, *, evidence: str) -> LoaderInput:
+        """Return the loader input for a combo with this match."""
+        return LoaderInput(
+            class_type=class_type,
+            name=name,
+            folder=self.folder,
+            widget_index=widget_index,
+            evidence=evidence,
+            confidence="high",
+            also_folders=self.also_folders,
+            not_files=self.not_files,
+        )
+
 
 def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *, version: str | None) -> LiveNodes:
     """Read an answer to `/object_info`. Inputs of an unknown shape are skipped; their classes still count.
@@ -80,18 +93,7 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
             combos.setdefault(class_type, {})[name] = choices
             match = _match_folders(choices, listings)
             if match is not None:
-                loader_inputs.append(
-                    LoaderInput(
-                        class_type=class_type,
-                        name=name,
-                        folder=match.folder,
-                        widget_index=index,
-                        evidence=evidence,
-                        confidence="high",
-                        also_folders=match.also_folders,
-                        not_files=match.not_files,
-                    )
-                )
+                loader_inputs.append(match.build_input(class_type, name, index, evidence=evidence))
     packs = {class_type: _get_module(entry) for class_type, entry in entries.items()}
     return LiveNodes(packs, tuple(loader_inputs), combos, tuple(file_inputs), read_rules(entries, version))
 
