@@ -135,11 +135,11 @@ def _run_full(cycle: CycleContext, gpus: GpuReading, database: Database) -> Cycl
         cycle.add_problem(problem)
     index = WorkflowIndex(database)
     host = inspect_host(cycle, database)
-    with closing(host.owners):
+    with closing(host.providers):
         assessment = assess_workflows(cycle, host, index)
     failpoint("cycle.after_workflows")
     around = Surroundings(gpus, run_environment_checks(cycle, gpus))
-    cycle.problems += [*host.problems, *host.owners.problems, *index.problems]
+    cycle.problems += [*host.problems, *host.providers.problems, *index.problems]
     known = read_known_answers(cycle, host, assessment)
     # The first report is written before any network request, with the answers of the last search.
     status = _write_report(cycle, around, host, assessment, known.answers)

@@ -45,7 +45,7 @@ class ReadinessLayout:
         return self.home.state / "class_map.msgpack"
 
     @property
-    def map_copy(self) -> Path:
+    def class_map_folder(self) -> Path:
         """Folder of a downloaded copy of ComfyUI-Manager's map."""
         return self.home.state / "class_map"
 

@@ -14,7 +14,7 @@ PATHS = {
     "scheduler": "state/scheduler.json",
     "awake": "state/awake.json",
     "class_map": "state/class_map.msgpack",
-    "map_copy": "state/class_map",
+    "class_map_folder": "state/class_map",
     "known_workflows": "state/workflows.json",
     "intake_log": "state/intake_log.jsonl",
     "history": "state/history.jsonl",

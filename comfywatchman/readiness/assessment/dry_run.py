@@ -88,7 +88,7 @@ def scan_files(
     cycle = CycleContext.begin(request)
     with closing(open_memory_database()) as database:
         host = inspect_host(cycle, database)
-        with closing(host.owners):
+        with closing(host.providers):
             return _judge_files(cycle, host)
 
 
@@ -115,5 +115,5 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
         final = compose_verdict(verdict, missing)
         verdict = msgspec.structs.replace(verdict, status=final.status)
         workflows.append(ScannedWorkflow(file.path, sha256, facts, verdict))
-    all_problems = (*cycle.problems, *host.problems, *host.owners.problems, *folders.problems, *problems)
+    all_problems = (*cycle.problems, *host.problems, *host.providers.problems, *folders.problems, *problems)
     return DryRunResult(host, tuple(workflows), all_problems, missing_inputs)

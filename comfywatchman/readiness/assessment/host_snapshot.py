@@ -52,7 +52,7 @@ class HostSnapshot:
         comfyui_version: Version of the running server, or of the source.
         comfyui_running: Whether a server of this installation responded.
         problems: Parts of the host that could not be read, as text.
-        owners: Catalogues used by `judge_node`; close them after the last verdict.
+        providers: Catalogues used by `judge_node`; close them after the last verdict.
     """
 
     folders: ModelFolders
@@ -67,7 +67,7 @@ class HostSnapshot:
     comfyui_version: str | None
     comfyui_running: bool
     problems: tuple[str, ...]
-    owners: NodeProviders
+    providers: NodeProviders
 
 
 def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
@@ -134,7 +134,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
             *nodes.problems,
             *models.problems,
         ),
-        owners=providers,
+        providers=providers,
     )
 
 

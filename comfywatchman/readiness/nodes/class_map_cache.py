@@ -26,7 +26,7 @@ def refresh_class_map(run: CycleContext) -> tuple[Path | None, str]:
     no trace fetches nothing.
     """
     section = run.request.settings.nodes
-    folder = run.request.layout.map_copy
+    folder = run.request.layout.class_map_folder
     is_due = _is_older(folder / MAP_NAME, section.class_map_days * _DAY_SECONDS, run)
     may_try = (
         run.request.may_write and section.class_map_url and _is_older(folder / _LAST_TRY_NAME, _RETRY_SECONDS, run)

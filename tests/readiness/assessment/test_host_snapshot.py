@@ -26,7 +26,7 @@ def host(tmp_path: Path) -> Host:
 def open_snapshot(host: Host) -> Iterator[HostSnapshot]:
     with closing(open_database(host.layout.database)) as database:
         snapshot = inspect_host(CycleContext.begin(host.request()), database)
-        with closing(snapshot.owners):
+        with closing(snapshot.providers):
             yield snapshot
 
 
@@ -97,7 +97,7 @@ def test_base_directory_without_nodes_py_has_no_core_classes(host: Host) -> None
         os.unlink(host.comfyui / name)
     with closing(open_database(host.layout.database)) as database:
         snapshot = inspect_host(CycleContext.begin(request), database)
-        with closing(snapshot.owners):
+        with closing(snapshot.providers):
             assert (snapshot.comfyui_version, snapshot.comfyui_running) == (None, False)
             node = snapshot.judge_node("KSampler", ClassUse(node_paths=("1",)))
             assert snapshot.fingerprint

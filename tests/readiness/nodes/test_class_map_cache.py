@@ -31,7 +31,7 @@ def host(tmp_path: Path, server: LocalServer) -> Host:
 
 def pass_time(host: Host, seconds: float) -> None:
     """Let time pass for the files too, whose times are real."""
-    for path in host.layout.map_copy.iterdir():
+    for path in host.layout.class_map_folder.iterdir():
         status = path.stat()
         os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
 
@@ -83,8 +83,8 @@ def test_times_in_the_future_do_not_keep_it_from_being_fetched(host: Host, serve
 
 
 def test_a_copy_that_cannot_be_written_is_a_problem_and_no_failure(host: Host) -> None:
-    host.layout.map_copy.parent.mkdir()
-    host.layout.map_copy.write_bytes(b"")
+    host.layout.class_map_folder.parent.mkdir()
+    host.layout.class_map_folder.write_bytes(b"")
     assert any("could not be fetched" in problem for problem in host.status().problems)
 
 
