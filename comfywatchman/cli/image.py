@@ -1,4 +1,4 @@
-"""`comfywatchman image`: what a picture on Civitai was made with, and what of it this host has."""
+"""`comfywatchman image`: the models used for an image on Civitai, and which of them this host has."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ if TYPE_CHECKING:
 @click.command("image")
 @click.argument("picture", metavar="ID")
 @click.option(
-    "--workflow", "target", type=click.Path(path_type=Path), help="Write its workflow here: a file or folder."
+    "--workflow", "target", type=click.Path(path_type=Path), help="Write its workflow to this file or folder."
 )
 @json_option
 @click.pass_context
 def image(context: click.Context, picture: str, target: Path | None, as_json: bool) -> None:
-    """Show what a picture on Civitai was made with, and what of it this host has.
+    """Show the models used for an image on Civitai, and which of them this host has.
 
-    ID is the picture's number or the address of its page. No model is downloaded. Exits with 1 when Civitai has no such
-    picture, or has no workflow of it to write.
+    ID is the number of the image or the address of its page. No model is downloaded. Exits with 1 when Civitai has no
+    such image, or no workflow to write.
     """
     session: Session = context.obj
     image_id = _parse_image_id(session, picture)
-    target = _resolve_target(target, image_id) if target is not None else None
+    if target is not None:
+        target = _resolve_target(target, image_id)
     look, not_hashed = _look_up_image(session, image_id)
-    written = _write_workflow(target, look) if target is not None else None
+    written = _write_workflow(target, look)
     if as_json:
         print_json(
             status=look.answer.status,
@@ -49,7 +50,8 @@ def image(context: click.Context, picture: str, target: Path | None, as_json: bo
     else:
         _print_picture(look, not_hashed)
         _print_workflow_hint(look, target, written)
-    context.exit(FAILED if look.picture is None or written != target else DONE)
+    is_complete = look.picture is not None and written == target
+    context.exit(DONE if is_complete else FAILED)
 
 
 def _parse_image_id(session: Session, text: str) -> int:
@@ -58,22 +60,23 @@ def _parse_image_id(session: Session, text: str) -> int:
 
     image_id = parse_image_id(text.strip(), extra_hosts=build_policy(session.settings).extra_hosts)
     if image_id is None:
-        raise click.BadParameter("Give a picture's number, or the address of its page on Civitai.", param_hint="ID")
+        raise click.BadParameter("Give the number of an image, or the address of its page on Civitai.", param_hint="ID")
     return image_id
 
 
 def _resolve_target(target: Path, image_id: int) -> Path:
-    """Return the file to write; refused before anybody is asked when it is there already."""
-    target = target / f"civitai_{image_id}.json" if target.is_dir() else target
+    """Return the file to write; checked before Civitai is asked."""
+    if target.is_dir():
+        target = target / f"civitai_{image_id}.json"
     if target.exists() or target.is_symlink():
         raise click.BadParameter(
-            f"{printable_path(target)} is there already; nothing is replaced.", param_hint="--workflow"
+            f"{printable_path(target)} already exists and is not replaced.", param_hint="--workflow"
         )
     return target
 
 
-def _write_workflow(target: Path, look: ImageLookup) -> Path | None:
-    if look.workflow is None:
+def _write_workflow(target: Path | None, look: ImageLookup) -> Path | None:
+    if target is None or look.workflow is None:
         return None
     write_atomic(target, look.workflow)
     return target
@@ -93,7 +96,7 @@ def _read_host_models(session: Session) -> HostModels | None:
 
     installation = session.installation()
     if installation is None:
-        click.echo("No ComfyUI was found, so nothing is compared. Name it: COMFYUI_ROOT=/path/to/ComfyUI", err=True)
+        click.echo("No ComfyUI was found to compare with. Name it: COMFYUI_ROOT=/path/to/ComfyUI", err=True)
         return None
     return read_host_models(session.layout.database, resolve_folders(installation)[0])
 
@@ -104,12 +107,14 @@ def _print_picture(look: ImageLookup, not_hashed: int | None) -> None:
         return
     picture = look.picture
     if picture.models:
-        print_table(("Type", "Name", "Hash", "Weight", "State", "Where"), [_model_row(one) for one in picture.models])
+        print_table(
+            ("Type", "Name", "Hash", "Weight", "State", "Where"), [_model_row(model) for model in picture.models]
+        )
     else:
         click.echo(_explain_no_models(picture))
     for name, value in picture.settings.items():
         click.echo(f"{name}: {printable(str(value))}")
-    if not_hashed and any(one.state != "here" for one in picture.models):
+    if not_hashed and any(model.state != "here" for model in picture.models):
         click.echo(_not_hashed_text(not_hashed))
     for problem in look.problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
@@ -118,40 +123,48 @@ def _print_picture(look: ImageLookup, not_hashed: int | None) -> None:
 def _print_workflow_hint(look: ImageLookup, target: Path | None, written: Path | None) -> None:
     if written is not None:
         click.echo(f"Workflow written: {printable_path(written)}")
-        click.echo(f"What it needs of this host: comfywatchman scan {shlex.quote(printable_path(written))}")
+        click.echo(f"To check it on this host: comfywatchman scan {shlex.quote(printable_path(written))}")
     elif look.workflow is not None:
-        click.echo("Its metadata holds its workflow: add --workflow FILE to write it.")
+        click.echo("Its metadata contains the workflow: add --workflow FILE to write it.")
     elif look.picture is not None and target is not None:
-        click.echo("Civitai shows no workflow of ComfyUI for this picture, so no file was written.", err=True)
+        click.echo("Civitai has no ComfyUI workflow for this image, so no file was written.", err=True)
 
 
 def _not_hashed_text(count: int) -> str:
     if count == 1:
-        return "1 model of this host has no hash yet, so it can be told by its name only."
-    return f"{count} models of this host have no hash yet, so they can be told by their names only."
+        return "1 model of this host has no hash yet and is compared by name only."
+    return f"{count} models of this host have no hash yet and are compared by name only."
 
 
 def _explain_no_models(picture: CivitaiPicture) -> str:
     if not picture.has_metadata:
-        return f"Civitai shows nothing of how picture {picture.id} was made."
-    return f"The metadata of picture {picture.id} names no model."
+        return f"Civitai has no metadata for image {picture.id}."
+    return f"The metadata of image {picture.id} names no model."
 
 
-def _model_row(one: UsedModel) -> tuple[str, ...]:
-    names = (one.name, one.model, one.files[0] if one.files else None)
-    name = " · ".join(dict.fromkeys(filter(None, names)))
-    if not name and one.version_id is not None:
-        name = f"version {one.version_id}"
-    digest = f"{one.hash_kind} {one.hash}" if one.hash_kind else one.hash or ""
-    weight = f"{one.weight:g}" if one.weight is not None else ""
-    return one.type, name, digest, weight, _state_text(one), _location_text(one)
+def _model_row(model: UsedModel) -> tuple[str, ...]:
+    # The names often repeat each other.
+    names = dict.fromkeys([model.name, model.model, model.files[0] if model.files else None])
+    name = " · ".join(part for part in names if part)
+    if not name and model.version_id is not None:
+        name = f"version {model.version_id}"
+    digest = model.hash or ""
+    if model.hash_kind:
+        digest = f"{model.hash_kind} {digest}"
+    weight = "" if model.weight is None else f"{model.weight:g}"
+    return model.type, name, digest, weight, _state_text(model), _location_text(model)
 
 
-def _state_text(one: UsedModel) -> str:
-    return f"{one.state.value} ({one.found_by})" if one.state == "here" else one.state.value
+def _state_text(model: UsedModel) -> str:
+    if model.state == "here":
+        return f"{model.state.value} ({model.found_by})"
+    return model.state.value
 
 
-def _location_text(one: UsedModel) -> str:
-    if one.state == "not here" and one.path:
-        return f"other content: {one.path}"
-    return one.path or ""
+def _location_text(model: UsedModel) -> str:
+    if not model.path:
+        return ""
+    if model.state == "not here":
+        # A file of that name exists, but its hash differs.
+        return f"other content: {model.path}"
+    return model.path

@@ -1,4 +1,4 @@
-"""`comfywatchman inspect`: what a model file is, told without loading it."""
+"""`comfywatchman inspect`: facts about model files, read without loading them."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ class InspectedFile(msgspec.Struct, frozen=True):
     """One file as `inspect --json` shows it.
 
     Attributes:
-        path: As it was given, printable.
-        size: In bytes; null when there is no such file.
+        path: The path as given, printable.
+        size: Size in bytes; null when the file cannot be read.
         format: See `HeaderFacts.format`.
-        problem: Why ComfyUI could not load it, in words; null when nothing speaks against it.
-        problem_code: The same for programs.
-        warnings: What does not keep it from loading but should be known.
-        header: What a safetensors or GGUF header says; null for other formats.
-        sha256: With `--hash` and `--identify`: of the whole file, lower-case hex.
+        problem: Why ComfyUI cannot load it, as text; null when no problem was found.
+        problem_code: The same as a code.
+        warnings: Facts that do not prevent loading but matter.
+        header: The metadata of a safetensors or GGUF header; null for other formats.
+        sha256: With `--hash` and `--identify`: SHA-256 of the whole file, lower-case hex.
         autov2: With `--hash` and `--identify`: Civitai's short form of the SHA-256.
-        autov3: With `--hash` and `--identify`: of what follows a safetensors header.
-        blake3: With `--hash` and `--identify`: of the whole file.
-        civitai: With `--identify`: the files there that have the same SHA-256. Empty when Civitai answered that it
-            knows none; null when it was not asked or did not answer.
-        same_name: With `--identify`: whether one of them is called as this file is; null when there are none.
+        autov3: With `--hash` and `--identify`: SHA-256 of the content after a safetensors header, as Civitai uses it.
+        blake3: With `--hash` and `--identify`: BLAKE3 of the whole file.
+        civitai: With `--identify`: the files on Civitai with the same SHA-256. Empty when Civitai knows none; null when
+            it was not asked or did not answer.
+        same_name: With `--identify`: whether one of them has the same name; null when there are none.
     """
 
     path: str
@@ -60,9 +60,9 @@ class InspectedFile(msgspec.Struct, frozen=True):
 
 @click.command("inspect")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE...")
-@click.option("--hash", "with_hashes", is_flag=True, help="Also hash: SHA-256, AutoV2, AutoV3, BLAKE3.")
-@click.option("--identify", is_flag=True, help="Also ask Civitai, by SHA-256, what the files are.")
-@click.option("--recursive", is_flag=True, help="Look into folders below a folder, too.")
+@click.option("--hash", "with_hashes", is_flag=True, help="Also compute SHA-256, AutoV2, AutoV3 and BLAKE3.")
+@click.option("--identify", is_flag=True, help="Also look the files up on Civitai by their SHA-256.")
+@click.option("--recursive", is_flag=True, help="Search folders recursively.")
 @json_option
 @click.pass_context
 def inspect(
@@ -73,32 +73,37 @@ def inspect(
     recursive: bool,
     as_json: bool,
 ) -> None:
-    """Look into model files: format, header, hashes, warnings. Nothing in them is ever executed.
+    """Show format, header, hashes and warnings of model files.
 
-    Exits with 1 when a file could not be loaded by ComfyUI, or Civitai did not say what it is.
+    Nothing in them is ever executed. Exits with 1 when ComfyUI could not load a file, or Civitai did not answer.
     """
     from comfywatchman.cli.render import DONE, FAILED, print_json
 
-    files = [file for path in paths for file in _list_files(path, recursive=recursive)]
-    hashing = with_hashes or identify
-    inspected = [_add_hashes(inspect_file(file), file) if hashing else inspect_file(file) for file in files]
-    failure = None
+    files: list[Path] = []
+    for path in paths:
+        files.extend(_list_files(path, recursive=recursive))
+    inspected = [inspect_file(file) for file in files]
+    if with_hashes or identify:
+        inspected = [_add_hashes(entry, file) for entry, file in zip(inspected, files, strict=True)]
+    problems = []
     if identify:
         inspected, failure = _identify_files(context.obj, inspected, files)
-    problems = [] if failure is None else [_identify_failure_text(failure)]
+        if failure is not None:
+            problems.append(_identify_failure_text(failure))
     if as_json:
         print_json(files=inspected, problems=problems)
     elif inspected:
         _print_files(inspected)
     else:
-        click.echo("No model files there. With --recursive, folders below are searched, too.")
+        click.echo("No model files found. Add --recursive to search subfolders.")
     if identify and not as_json:
         _print_identities(inspected, problems)
-    context.exit(FAILED if problems or any(file.problem for file in inspected) else DONE)
+    has_failed = bool(problems) or any(entry.problem for entry in inspected)
+    context.exit(FAILED if has_failed else DONE)
 
 
 def inspect_file(path: Path) -> InspectedFile:
-    """Read one file's header and say what it is; a file that cannot be read is an answer, too."""
+    """Inspect one file; one that cannot be read is returned with its problem."""
     try:
         size: int | None = os.stat(path).st_size
         facts = check_header(path, size or 0)
@@ -119,9 +124,9 @@ def inspect_file(path: Path) -> InspectedFile:
 
 def _find_warnings(facts: HeaderFacts) -> list[str]:
     if facts.format in {"pickle", "zip-pickle"}:
-        return ["a pickle can run code when a program loads it; prefer safetensors"]
+        return ["a pickle can run code when it is loaded; prefer safetensors"]
     if facts.format == "unknown" and facts.problem is None:
-        return ["a format that is not known here; nothing was checked"]
+        return ["unknown format; nothing was checked"]
     return []
 
 
@@ -131,10 +136,10 @@ def _add_hashes(inspected: InspectedFile, path: Path) -> InspectedFile:
     if inspected.size is None:
         return inspected
     with Hasher() as hasher:
-        answer = hasher.hash_file(os.fspath(path))
-    if isinstance(answer, str):
-        return msgspec.structs.replace(inspected, warnings=[*inspected.warnings, f"not hashed: {answer}"])
-    _, hashes = answer
+        result = hasher.hash_file(os.fspath(path))
+    if isinstance(result, str):
+        return msgspec.structs.replace(inspected, warnings=[*inspected.warnings, f"not hashed: {result}"])
+    _key, hashes = result
     return msgspec.structs.replace(
         inspected, sha256=hashes.sha256, autov2=hashes.autov2, autov3=hashes.autov3, blake3=hashes.blake3
     )
@@ -145,33 +150,35 @@ def _identify_files(
 ) -> tuple[list[InspectedFile], Failure | None]:
     from comfywatchman.readiness.search.identify import identify_files
 
-    digests = [one.sha256 for one in inspected if one.sha256 is not None]
+    digests = [entry.sha256 for entry in inspected if entry.sha256 is not None]
     answer = identify_files(digests, session.settings, session.clock)
-    told = []
-    for one, file in zip(inspected, files, strict=True):
-        known = answer.known.get(one.sha256 or "")
-        if known is not None:
-            same_name = any(identity.name == file.name for identity in known)
-            told.append(msgspec.structs.replace(one, civitai=known, same_name=same_name))
-        elif one.sha256 is not None and answer.failure is None:
-            told.append(msgspec.structs.replace(one, civitai=()))
+    identified = []
+    for entry, file in zip(inspected, files, strict=True):
+        identities = answer.known.get(entry.sha256 or "")
+        if identities is not None:
+            same_name = any(identity.name == file.name for identity in identities)
+            identified.append(msgspec.structs.replace(entry, civitai=identities, same_name=same_name))
+        elif entry.sha256 is not None and answer.failure is None:
+            # Civitai answered and does not know it.
+            identified.append(msgspec.structs.replace(entry, civitai=()))
         else:
-            told.append(one)
-    return told, answer.failure
+            identified.append(entry)
+    return identified, answer.failure
 
 
 def _identify_failure_text(failure: Failure) -> str:
     hint = f" {failure.hint}" if failure.hint else ""
-    return f"Civitai did not tell of every file, so what it might know of them is open: {failure.message}{hint}"
+    return f"Not all files could be looked up on Civitai: {failure.message}{hint}"
 
 
 def _list_files(path: Path, *, recursive: bool) -> Iterator[Path]:
-    """Return a file itself, or the model files in a folder, sorted."""
+    """Yield a file itself, or the model files in a folder, sorted."""
     if not os.path.isdir(path):
         yield path
         return
-    for folder, below, names in os.walk(path):
-        below[:] = sorted(below) if recursive else []
+    for folder, subfolders, names in os.walk(path):
+        # os.walk descends into what is left in this list, in its order.
+        subfolders[:] = sorted(subfolders) if recursive else []
         for name in sorted(names):
             if os.path.splitext(name)[1].lower() in MODEL_SUFFIXES:
                 yield Path(folder, name)
@@ -180,17 +187,11 @@ def _list_files(path: Path, *, recursive: bool) -> Iterator[Path]:
 def _print_files(inspected: list[InspectedFile]) -> None:
     from comfywatchman.cli.render import print_table
 
-    rows = [
-        (
-            _verdict_text(file),
-            file.path,
-            file.format,
-            "-" if file.size is None else format_size(file.size),
-            _summarize(file),
-        )
-        for file in inspected
-    ]
-    print_table(("", "file", "format", "size", "says"), rows)
+    rows = []
+    for file in inspected:
+        size = "-" if file.size is None else format_size(file.size)
+        rows.append((_verdict_text(file), file.path, file.format, size, _summarize(file)))
+    print_table(("", "file", "format", "size", "details"), rows)
     if len(inspected) == 1 and inspected[0].header is not None and inspected[0].header.metadata:
         print_table(("metadata", "value"), list(inspected[0].header.metadata.items()))
 
@@ -200,35 +201,56 @@ def _print_identities(inspected: list[InspectedFile], problems: list[str]) -> No
 
     rows = [row for file in inspected for row in _identity_rows(file)]
     if rows:
-        print_table(("file", "on Civitai", "type", "base model", "called there", "page"), rows)
+        print_table(("file", "on Civitai", "type", "base model", "name on Civitai", "page"), rows)
     for problem in problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 
 def _identity_rows(file: InspectedFile) -> Iterator[tuple[str, ...]]:
     if not file.civitai:
-        why = "not hashed, so not asked" if file.sha256 is None else "no answer"
-        yield file.path, why if file.civitai is None else "not known there", "", "", "", ""
+        if file.civitai is not None:
+            reason = "unknown"
+        elif file.sha256 is None:
+            reason = "not hashed, so not looked up"
+        else:
+            reason = "no answer"
+        yield file.path, reason, "", "", "", ""
         return
-    own = os.path.basename(file.path)
-    for one in file.civitai:
-        title = " / ".join(part for part in (one.model, one.version) if part) or f"version {one.version_id}"
-        name = "the same" if one.name == own else one.name
-        yield file.path, title, one.type or "", one.base_model or "", name, one.page or ""
+    file_name = os.path.basename(file.path)
+    for identity in file.civitai:
+        title = " / ".join(part for part in (identity.model, identity.version) if part)
+        name = "the same" if identity.name == file_name else identity.name
+        yield (
+            file.path,
+            title or f"version {identity.version_id}",
+            identity.type or "",
+            identity.base_model or "",
+            name,
+            identity.page or "",
+        )
 
 
 def _verdict_text(file: InspectedFile) -> str:
-    return "broken" if file.problem else "warning" if file.warnings else "ok"
+    if file.problem:
+        return "broken"
+    if file.warnings:
+        return "warning"
+    return "ok"
 
 
 def _summarize(file: InspectedFile) -> str:
-    parts = [file.problem] if file.problem else []
+    parts = []
+    if file.problem:
+        parts.append(file.problem)
     header = file.header
     if header is not None:
-        count = "" if header.parameters is None else f", {header.parameters:,} parameters"
-        parts.append(f"{pluralize(header.tensors, 'tensor')}{count}")
+        tensors = pluralize(header.tensors, "tensor")
+        if header.parameters is not None:
+            tensors += f", {header.parameters:,} parameters"
+        parts.append(tensors)
         parts.extend(f"{number} x {dtype}" for dtype, number in header.dtypes.items())
-        parts.extend([header.family] if header.family else [])
+        if header.family:
+            parts.append(header.family)
     parts.extend(file.warnings)
     if file.sha256:
         parts.append(f"sha256 {file.sha256}, AutoV2 {file.autov2}, AutoV3 {file.autov3 or '-'}, blake3 {file.blake3}")

@@ -1,4 +1,4 @@
-"""`comfywatchman resolve`: where missing models can be had, and a person's choice where that is not certain."""
+"""`comfywatchman resolve`: search missing models, and choose among candidates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -16,6 +16,7 @@ from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.text import format_size, pluralize
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.readiness.search.context import BACKENDS
 from comfywatchman.readiness.search.results import (
     SearchCandidate,
     SearchResult,
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 
-BACKENDS: Final = ("qwen", "civitai", "huggingface", "civarchive")
-
 
 @dataclass(frozen=True, slots=True)
 class _ResolveOptions:
@@ -42,25 +41,27 @@ class _ResolveOptions:
 
 
 def _parse_backends(_context: click.Context, _option: click.Parameter, text: str | None) -> tuple[str, ...] | None:
-    names = tuple(name.strip() for name in text.split(",")) if text is not None else None
-    unknown = [name for name in names or () if name not in BACKENDS]
-    if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(BACKENDS)}.")
+    if text is None:
+        return None
+    names = tuple(name.strip() for name in text.split(","))
+    for name in names:
+        if name not in BACKENDS:
+            raise click.BadParameter(f"Unknown backend {name!r}. Choose from {', '.join(BACKENDS)}.")
     return names
 
 
 @click.command()
 @click.argument("workflows", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[WORKFLOW]...")
-@click.option("--all", "every", is_flag=True, help="Look for what any watched workflow lacks.")
-@click.option("--refresh", is_flag=True, help="Ask again, whatever earlier searches said.")
+@click.option("--all", "every", is_flag=True, help="Search the missing models of all watched workflows.")
+@click.option("--refresh", is_flag=True, help="Search again, ignoring stored results.")
 @click.option(
     "--backends",
     callback=_parse_backends,
     metavar="A,B",
-    help=f"Whom to ask this time, in this order: {', '.join(BACKENDS)}.",
+    help=f"Backends to ask this time, in this order: {', '.join(BACKENDS)}.",
 )
 @click.option(
-    "--choose", nargs=2, metavar="FILE CANDIDATE", help="Take a candidate, by its number or id, as the model."
+    "--choose", nargs=2, metavar="FILE CANDIDATE", help="Choose a candidate for a model, by its number or id."
 )
 @json_option
 @click.pass_context
@@ -73,25 +74,27 @@ def resolve(
     choose: tuple[str, str] | None,
     as_json: bool,
 ) -> None:
-    """Look for the models that workflows lack, and show for each where it can be had or what is doubtful about it.
+    """Search models that workflows lack, and choose among candidates.
 
-    Nothing is downloaded. Exits with 1 when a model was not FOUND.
+    Shows the source of each model that is FOUND, and the doubts and candidates for the others. Nothing is downloaded.
+    Exits with 1 when a model was not FOUND.
     """
     session: Session = context.obj
     if choose is not None:
         if workflows or every or refresh or backends:
-            raise click.UsageError("--choose goes with --json only.")
+            raise click.UsageError("--choose can be combined with --json only.")
         _record_choice(session, *choose, as_json=as_json)
         return
     if every == bool(workflows):
-        raise click.UsageError("Name workflow files or folders, or give --all.")
+        raise click.UsageError("Give workflow files or folders, or --all.")
     options = _ResolveOptions(cast("tuple[Backend, ...] | None", backends), refresh, as_json)
     results, problems = _resolve_models(session, workflows, options)
     if as_json:
         print_json(results=results, problems=problems)
     else:
         _print_results(results, problems)
-    context.exit(DONE if all(one.status is SearchStatus.FOUND for one in results) else FAILED)
+    all_found = all(result.status is SearchStatus.FOUND for result in results)
+    context.exit(DONE if all_found else FAILED)
 
 
 def _resolve_models(
@@ -102,14 +105,15 @@ def _resolve_models(
     from comfywatchman.readiness.search.api import resolve_missing
     from comfywatchman.readiness.search_step import expire_answers
 
-    installation = session.require_installation("to judge workflows against")
+    installation = session.require_installation("to check workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
     look = scan_files(paths, installation=installation, settings=session.settings, layout=session.layout)
     missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
     with closing(open_database(session.layout.database)) as database, _show_progress(quiet=options.as_json) as progress:
-        found = resolve_missing(missing, _build_request(session, installation, database, options, progress))
+        outcome = resolve_missing(missing, _build_request(session, installation, database, options, progress))
         expire_answers(database)
-    return found.results, (*look.problems, *(_problem_text(one) for one in found.problems))
+    problems = [*look.problems, *(_problem_text(problem) for problem in outcome.problems)]
+    return outcome.results, tuple(problems)
 
 
 def _build_request(
@@ -144,7 +148,7 @@ def _build_request(
 def _problem_text(problem: str | CorruptFile) -> str:
     if isinstance(problem, str):
         return problem
-    return f"{printable_path(problem.path)} was damaged ({problem.reason}) and set aside"
+    return f"{printable_path(problem.path)} was corrupt ({problem.reason}) and was set aside"
 
 
 def _record_choice(session: Session, name: str, choice: str, *, as_json: bool) -> None:
@@ -165,51 +169,56 @@ def _record_choice(session: Session, name: str, choice: str, *, as_json: bool) -
     if as_json:
         print_json(decision=decision)
         return
-    chosen = decision.candidate
-    click.echo(f"{printable(decision.filename)} is {candidate_id(chosen)} ({printable(chosen.name)}) from now on.")
+    candidate = decision.candidate
+    choice = f"{candidate_id(candidate)} ({printable(candidate.name)})"
+    click.echo(f"From now on {printable(decision.filename)} is {choice}.")
 
 
 @contextmanager
 def _show_progress(*, quiet: bool) -> Iterator[Progress]:
     if quiet or not sys.stderr.isatty():
-        yield lambda _done, _all: None
+        yield lambda _done, _total: None
         return
     from rich import progress
     from rich.console import Console
 
     with progress.Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("Looking for missing models", total=None)
-        yield lambda done, every: bars.update(bar, completed=done, total=every)
+        bar = bars.add_task("Searching missing models", total=None)
+        yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 
 def _print_results(results: tuple[SearchResult, ...], problems: tuple[str, ...]) -> None:
     if not results:
         click.echo("No model is missing.")
     else:
-        print_table(("Model", "Folder", "Status", "Size", "Where"), [_result_row(one) for one in results])
-    for one in results:
-        if one.status is not SearchStatus.FOUND:
-            _print_uncertain(one)
+        print_table(("Model", "Folder", "Status", "Size", "Where"), [_result_row(result) for result in results])
+    for result in results:
+        if result.status is not SearchStatus.FOUND:
+            _print_uncertain(result)
     for problem in problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 
-def _result_row(one: SearchResult) -> tuple[str, str, str, str, str]:
-    where = one.url or (pluralize(len(one.candidates), "candidate") if one.candidates else "")
-    return one.filename, one.type or "?", one.status.value, _format_optional_size(one.size), where
+def _result_row(result: SearchResult) -> tuple[str, str, str, str, str]:
+    where = ""
+    if result.url:
+        where = result.url
+    elif result.candidates:
+        where = pluralize(len(result.candidates), "candidate")
+    return result.filename, result.type or "?", result.status.value, _format_optional_size(result.size), where
 
 
-def _print_uncertain(one: SearchResult) -> None:
+def _print_uncertain(result: SearchResult) -> None:
     from comfywatchman.readiness.search.decisions import candidate_id
 
-    click.echo(f"\n{printable(one.filename)}: {one.status.value}")
+    click.echo(f"\n{printable(result.filename)}: {result.status.value}")
     # Unreachable sites are reported once, below all models.
-    for line in (*one.evidence, *describe_backends(one)):
+    for line in (*result.evidence, *describe_backends(result)):
         click.echo(f"  {printable(line)}")
-    for number, candidate in enumerate(one.candidates, 1):
+    for number, candidate in enumerate(result.candidates, 1):
         click.echo(f"  {number}. {printable(candidate_id(candidate))}  {printable(_describe_candidate(candidate))}")
-    if any(candidate.sha256 and candidate.url for candidate in one.candidates):
-        click.echo(f"  To take one: comfywatchman resolve --choose {_quote(one.filename)} NUMBER")
+    if any(candidate.sha256 and candidate.url for candidate in result.candidates):
+        click.echo(f"  To choose one: comfywatchman resolve --choose {_quote(result.filename)} NUMBER")
 
 
 def _describe_candidate(candidate: SearchCandidate) -> str:
@@ -219,7 +228,8 @@ def _describe_candidate(candidate: SearchCandidate) -> str:
         candidate.label or "",
         ", ".join(candidate.differences),
         "; ".join(candidate.reasons),
-        (candidate.url or "") if not candidate.sha256 else "",
+        # Without a hash it cannot be chosen; the page shows where to get it by hand.
+        "" if candidate.sha256 else candidate.url or "",
     )
     return " · ".join(part for part in parts if part)
 

@@ -1,4 +1,4 @@
-"""`comfywatchman scan` and `comfywatchman explain`: looks that leave no trace."""
+"""`comfywatchman scan` and `comfywatchman explain`: check workflows without writing any state."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from comfywatchman.app.environment import environment_checks, tried_loaders
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
+from comfywatchman.cli.lacks import list_lacks
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
-from comfywatchman.cli.status import missing_model_text
 from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput
@@ -31,40 +31,21 @@ PATH_ARGUMENT = click.Path(exists=True, path_type=Path)
 @json_option
 @click.pass_context
 def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
-    """Judge workflow files or folders of them against this host, without touching any state.
+    """Check workflow files or folders against this host, without writing any state.
 
-    Exits with 1 when one of them is not READY.
+    Exits with 1 when a workflow is not READY.
     """
     look = _inspect_workflows(context.obj, paths)
     if as_json:
-        print_json(
-            workflows=[
-                {
-                    "path": printable_path(path),
-                    "sha256": sha256,
-                    **msgspec.to_builtins(judged),
-                    "missing_inputs": look.missing_inputs[sha256],
-                }
-                for path, sha256, _facts, judged in look.workflows
-            ],
-            problems=list(look.problems),
-        )
+        workflows = []
+        for path, sha256, _facts, verdict in look.workflows:
+            entry = {"path": printable_path(path), "sha256": sha256, **msgspec.to_builtins(verdict)}
+            workflows.append({**entry, "missing_inputs": look.missing_inputs[sha256]})
+        print_json(workflows=workflows, problems=list(look.problems))
     else:
-        if look.workflows:
-            columns = ("Workflow", "Status", "Models", "Nodes", "Lacks")
-            print_table(
-                columns,
-                [
-                    _workflow_row(path, judged, look.missing_inputs[sha256])
-                    for path, sha256, _facts, judged in look.workflows
-                ],
-            )
-        else:
-            click.echo("No workflow was found there.")
-        for problem in look.problems:
-            click.echo(f"Problem: {printable(problem)}", err=True)
-    ready = all(judged.status is WorkflowStatus.READY for _path, _sha256, _facts, judged in look.workflows)
-    context.exit(DONE if ready and look.workflows else FAILED)
+        _print_verdicts(look)
+    all_ready = all(verdict.status is WorkflowStatus.READY for _path, _sha256, _facts, verdict in look.workflows)
+    context.exit(DONE if look.workflows and all_ready else FAILED)
 
 
 @click.command()
@@ -72,34 +53,34 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 @json_option
 @click.pass_context
 def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
-    """Show every model reference and node class of one workflow, the evidence, and why it is or is not ready."""
+    """Show every model reference and node class of one workflow, and why it is or is not ready."""
     look = _inspect_workflows(context.obj, (workflow,))
     if not look.workflows:
         raise Failure(
             "workflow-not-a-workflow",
-            f"{printable_path(workflow)} holds no workflow.",
-            hint="; ".join(look.problems) or "Save one from ComfyUI's menu, as a file or within a picture.",
+            f"{printable_path(workflow)} contains no workflow.",
+            hint="; ".join(look.problems) or "Save one from ComfyUI's menu, as a file or within an image.",
         )
-    path, sha256, facts, judged = look.workflows[0]
-    lacking = tuple(node.class_type for node in judged.missing_nodes)
+    path, sha256, facts, verdict = look.workflows[0]
+    lacking = tuple(node.class_type for node in verdict.missing_nodes)
     findings = judge_references(facts.references, look.host.inventory, lacking, look.host.choices)
     if as_json:
         print_json(
             path=printable_path(path),
             sha256=sha256,
-            judged=judged,
+            judged=verdict,
             references=[_finding_json(finding) for finding in findings],
             missing_inputs=look.missing_inputs[sha256],
             classes=facts.classes,
         )
     else:
-        _print_explanation(path, facts, judged, findings)
-        _print_inputs(judged, look.missing_inputs[sha256])
-    context.exit(DONE if judged.status is WorkflowStatus.READY else FAILED)
+        _print_explanation(path, facts, verdict, findings)
+        _print_inputs(verdict, look.missing_inputs[sha256])
+    context.exit(DONE if verdict.status is WorkflowStatus.READY else FAILED)
 
 
 def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResult:
-    installation = session.require_installation("to judge these files against")
+    installation = session.require_installation("to check these files against")
     return scan_files(
         paths,
         installation=installation,
@@ -110,33 +91,48 @@ def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResul
     )
 
 
+def _print_verdicts(look: DryRunResult) -> None:
+    rows = []
+    for path, sha256, _facts, verdict in look.workflows:
+        rows.append(_workflow_row(path, verdict, look.missing_inputs[sha256]))
+    if rows:
+        print_table(("Workflow", "Status", "Models", "Nodes", "Lacks"), rows)
+    else:
+        click.echo("No workflow was found there.")
+    for problem in look.problems:
+        click.echo(f"Problem: {printable(problem)}", err=True)
+
+
 def _workflow_row(
-    path: str, judged: WorkflowVerdict, inputs: tuple[MissingInput, ...]
+    path: str, verdict: WorkflowVerdict, inputs: tuple[MissingInput, ...]
 ) -> tuple[str, str, str, str, str]:
-    lacks = [
-        *(node.class_type for node in judged.missing_nodes),
-        *(missing_model_text(model) for model in judged.missing_models),
-    ]
-    lacks += [problem.message for problem in judged.problems] if judged.status is WorkflowStatus.INVALID else []
-    lacks += [f"{one.node_type}: {one.input}" for one in judged.refused_inputs]
-    lacks += [one.name for one in inputs if one.required]
+    # A readable workflow has its problems in the other lists.
+    is_invalid = verdict.status is WorkflowStatus.INVALID
+    lacks = list_lacks(
+        nodes=verdict.missing_nodes,
+        models=verdict.missing_models,
+        problems=[problem.message for problem in verdict.problems] if is_invalid else [],
+        refused=verdict.refused_inputs,
+        inputs=inputs,
+    )
     return (
         printable_path(path),
-        judged.status.value,
-        str(len(judged.missing_models)),
-        str(len(judged.missing_nodes)),
+        verdict.status.value,
+        str(len(verdict.missing_models)),
+        str(len(verdict.missing_nodes)),
         shorten_list(lacks),
     )
 
 
-def _print_explanation(path: str, facts: WorkflowFacts, judged: WorkflowVerdict, findings: list[ModelFinding]) -> None:
-    how = f"{facts.format or 'unreadable'}, {facts.container}"
-    click.echo(f"{printable_path(path)}: {click.style(judged.status.value, bold=True)} ({how})")
-    for problem in judged.problems:
+def _print_explanation(path: str, facts: WorkflowFacts, verdict: WorkflowVerdict, findings: list[ModelFinding]) -> None:
+    kind = f"{facts.format or 'unreadable'}, {facts.container}"
+    click.echo(f"{printable_path(path)}: {click.style(verdict.status.value, bold=True)} ({kind})")
+    for problem in verdict.problems:
         click.echo(f"  {printable(problem.message)}")
-    for one in judged.refused_inputs:
-        gets = "gets nothing" if one.value is None else f"is {one.value!r}"
-        click.echo(f"  Node {one.node_path}: {one.input} of {one.node_type} {printable(gets)}. {printable(one.fix)}")
+    for refused in verdict.refused_inputs:
+        problem_text = "has no value" if refused.value is None else f"is {refused.value!r}"
+        where = f"Node {refused.node_path}: {refused.input} of {refused.node_type}"
+        click.echo(f"  {where} {printable(problem_text)}. {printable(refused.fix)}")
     if findings:
         click.echo("\nModels:")
         columns = ("Node", "Class", "Input", "Folder", "Name", "State", "Evidence")
@@ -144,35 +140,56 @@ def _print_explanation(path: str, facts: WorkflowFacts, judged: WorkflowVerdict,
     for finding in findings:
         if finding.fix:
             click.echo(f"  {printable(finding.reference.value)}: {printable(finding.fix)}")
-    bad = {node.class_type: node for node in judged.missing_nodes}
+    _print_classes(facts, verdict)
+
+
+def _print_classes(facts: WorkflowFacts, verdict: WorkflowVerdict) -> None:
+    missing = {node.class_type: node for node in verdict.missing_nodes}
     rows = []
     for name, use in sorted(facts.classes.items()):
-        node = bad.get(name)
-        state = node.state.replace("_", " ") if node else "present" if use.node_paths else "inactive"
-        rows.append((name, str(len(use.node_paths)), state, (node.fix or node.evidence or "") if node else ""))
+        node = missing.get(name)
+        next_step = ""
+        if node:
+            state = node.state.replace("_", " ")
+            next_step = node.fix or node.evidence or ""
+        elif use.node_paths:
+            state = "present"
+        else:
+            state = "inactive"
+        rows.append((name, str(len(use.node_paths)), state, next_step))
     if rows:
         click.echo("\nNode classes:")
-        print_table(("Class", "Active nodes", "State", "What to do"), rows)
+        print_table(("Class", "Active nodes", "State", "Next step"), rows)
 
 
-def _print_inputs(judged: WorkflowVerdict, missing: tuple[MissingInput, ...]) -> None:
-    if not judged.inputs:
+def _print_inputs(verdict: WorkflowVerdict, missing: tuple[MissingInput, ...]) -> None:
+    if not verdict.inputs:
         return
-    lacking = {(one.node_path, one.input): one for one in missing}
+    fixes = {(file.node_path, file.input): file.fix for file in missing}
     rows = []
-    for one in judged.inputs:
-        found = lacking.get((one.node_path, one.input))
-        rows.append((one.node_path, one.node_type, one.input, one.folder, one.name, found.fix if found else "present"))
-    click.echo("\nFiles of yours:")
-    print_table(("Node", "Class", "Input", "Folder", "Name", "What to do"), rows)
+    for file in verdict.inputs:
+        next_step = fixes.get((file.node_path, file.input), "present")
+        rows.append((file.node_path, file.node_type, file.input, file.folder, file.name, next_step))
+    click.echo("\nYour input files:")
+    print_table(("Node", "Class", "Input", "Folder", "Name", "Next step"), rows)
     if missing:
         click.echo(f"  Needs {printable(describe_missing_inputs(missing))}")
 
 
 def _finding_row(finding: ModelFinding) -> tuple[str, ...]:
-    one = finding.reference
-    state = finding.state.value.replace("_", " ") + ("" if one.active else " (inactive)")
-    return one.node_path, one.node_type, one.input, one.folder or "?", one.value, state, one.evidence
+    reference = finding.reference
+    state = finding.state.value.replace("_", " ")
+    if not reference.active:
+        state += " (inactive)"
+    return (
+        reference.node_path,
+        reference.node_type,
+        reference.input,
+        reference.folder or "?",
+        reference.value,
+        state,
+        reference.evidence,
+    )
 
 
 def _finding_json(finding: ModelFinding) -> dict[str, Any]:

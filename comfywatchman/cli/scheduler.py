@@ -14,7 +14,7 @@ SECONDS_PER_MINUTE = 60
 
 
 def scheduler_command(session: Session) -> int:
-    """Run cycles until stopped; the exit code is that of the scheduler."""
+    """Run cycles until stopped; return the exit code of the scheduler."""
     schedule, layout = session.settings.schedule, session.layout
     click.echo(f"A cycle every {schedule.interval_minutes:g} minutes, the first one now. Stop with Ctrl-C.")
     click.echo(f"Report: {layout.status_markdown}")
@@ -33,6 +33,9 @@ def scheduler_command(session: Session) -> int:
 
 
 def _cycle_command(session: Session, trigger: str) -> CycleCommand:
-    installation = find_installation([("--comfyui", session.comfyui_option)]) if session.comfyui_option else None
+    # Without the option each cycle finds ComfyUI itself, so that a changed configuration takes effect.
+    installation = None
+    if session.comfyui_option:
+        installation = find_installation([("--comfyui", session.comfyui_option)])
     argv = [*own_command(), *session.arguments(installation), "--run-cycle", "--trigger", trigger, "--note"]
     return CycleCommand(argv=argv, environment=variables_for_children())

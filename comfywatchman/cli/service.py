@@ -25,15 +25,20 @@ from comfywatchman.readiness.scheduler.systemd import (
 
 
 @click.command("install-service")
-@click.option("--timer", is_flag=True, help="A systemd timer that starts one cycle each time, instead of a scheduler.")
+@click.option("--timer", is_flag=True, help="A systemd timer that starts single cycles, instead of a scheduler.")
 @click.option("--cron", is_flag=True, help="A line for crontab instead of systemd units.")
 @click.option("--write", is_flag=True, help="Write the units into ~/.config/systemd/user instead of printing them.")
 @json_option
 @click.pass_obj
 def install_service(session: Session, timer: bool, cron: bool, write: bool, as_json: bool) -> None:
-    """Print or write a systemd user service (or timer), or print a crontab line, for this home and configuration."""
+    """Print or write a systemd user service or timer, or print a crontab line.
+
+    They run with the home, configuration and ComfyUI of this call.
+    """
     if cron and (timer or write):
-        raise click.UsageError("--cron prints one line for `crontab -e`; it goes with neither --timer nor --write.")
+        raise click.UsageError(
+            "--cron cannot be combined with --timer or --write: it prints one line for `crontab -e`."
+        )
     schedule = session.settings.schedule
     _warn_if_temporary()
     if cron:
@@ -57,18 +62,16 @@ def install_service(session: Session, timer: bool, cron: bool, write: bool, as_j
         return
     for unit in units:
         click.echo(f"# {unit.name}\n{unit.text}")
-    click.echo("Run again with --write to put this into ~/.config/systemd/user.", err=True)
+    click.echo("Run again with --write to write this to ~/.config/systemd/user.", err=True)
 
 
 def _warn_if_temporary() -> None:
-    place = find_temporary_environment(Path(sys.prefix), Path(tempfile.gettempdir()))
-    if place is None:
+    folder = find_temporary_environment(Path(sys.prefix), Path(tempfile.gettempdir()))
+    if folder is None:
         return
+    click.echo(f"Warning: this program runs from the temporary environment {printable_path(folder)}.", err=True)
     click.echo(
-        f"Warning: this program runs out of {printable_path(place)}, which is thrown away before long.", err=True
-    )
-    click.echo(
-        "Such a service stops then. Install comfywatchman for good first: uv tool install, or pipx install.", err=True
+        "The service stops when it is deleted. Install comfywatchman first: uv tool install, or pipx install.", err=True
     )
 
 
@@ -99,6 +102,6 @@ def _cycle_command(session: Session, trigger: str) -> tuple[str, ...]:
 
 
 def _program_command(session: Session, *arguments: str) -> tuple[str, ...]:
-    """Return the command line that does this again from anywhere: home, configuration and ComfyUI named."""
+    """Return a command that works from any folder: it names home, configuration and ComfyUI."""
     installation = session.require_installation("to install a service for")
     return (*own_command(), *session.arguments(installation), *arguments)

@@ -11,7 +11,8 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, printable_path
-from comfywatchman.base.text import format_size
+from comfywatchman.base.text import format_size, pluralize
+from comfywatchman.cli.lacks import list_lacks
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
 from comfywatchman.readiness.report.action_builders import Action, plan_command
@@ -19,7 +20,7 @@ from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths
 from comfywatchman.readiness.report.write import read_report
 from comfywatchman.readiness.states import WorkflowStatus
-from comfywatchman.readiness.status import MasterStatus, MissingModel, PlanSummary, WorkflowEntry
+from comfywatchman.readiness.status import MasterStatus, PlanSummary, WorkflowEntry
 from comfywatchman.readiness.verdicts.compose import ENVIRONMENT_FAILED
 from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 
@@ -30,12 +31,12 @@ SHOWN_INPUTS = 3
 
 @click.command()
 @json_option
-@click.option("--all", "show_all", is_flag=True, help="Show every workflow, not only those that need something.")
+@click.option("--all", "show_all", is_flag=True, help="Show all workflows, not only those that lack something.")
 @click.pass_context
 def status(context: click.Context, as_json: bool, show_all: bool) -> None:
     """Show the last report: which workflows run, and what to do for the others.
 
-    Exits with 1 when there is no report or when it is out of date (the watchman has stopped).
+    Exits with 1 when there is no report, or when it is out of date because the scheduler has stopped.
     """
     session: Session = context.obj
     report = read_report(session.layout, only_look=True)
@@ -55,7 +56,7 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
 
 
 def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
-    """Print a report for people: the headline, what to do, the workflows that need something."""
+    """Print a report: the headline, workflows that lack something, actions, environment, problems."""
     click.echo(click.style(headline(report), bold=True) + (" (the sample host)" if report.host.sample else ""))
     if report.cycle.skipped_reason:
         click.echo(f"The last cycle was skipped ({report.cycle.skipped_reason}): {report.cycle.message or ''}")
@@ -69,45 +70,44 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
     print_actions(list_actions(report.workflows, report.plan, report.environment))
     if report.environment.state not in {"ok", "not governed"}:
         click.echo(f"Environment: {printable(describe_environment(report.environment))}")
-    _print_missing_inputs(
-        [entry for entry in report.workflows if entry.missing_inputs and entry.status is WorkflowStatus.READY], names
-    )
+    ready = [entry for entry in report.workflows if entry.status is WorkflowStatus.READY]
+    _print_missing_inputs([entry for entry in ready if entry.missing_inputs], names)
     for problem in report.problems[:SHOWN_ACTIONS]:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 
 def print_actions(todo: tuple[Action, ...]) -> None:
-    """Print what to do, most rewarding first."""
+    """Print actions, the one that helps most workflows first."""
     if todo:
         click.echo("\nWhat to do:")
     for number, action in enumerate(todo[:SHOWN_ACTIONS], start=1):
-        count = len(action.workflows)
         click.echo(f"{number:3}. {printable(action.what)}: {printable(action.instruction)}")
-        needed = f"; needed by {count} workflow{'s' if count != 1 else ''}" if count else ""
-        click.echo(f"     {printable(action.because)}{needed}")
+        reason = printable(action.because)
+        if action.workflows:
+            reason += f"; needed by {pluralize(len(action.workflows), 'workflow')}"
+        click.echo(f"     {reason}")
     if len(todo) > SHOWN_ACTIONS:
         click.echo(f"     … and {len(todo) - SHOWN_ACTIONS} more in the report.")
 
 
 def print_plan(plan: PlanSummary | None) -> None:
-    """Name the plan of downloads, and the command that fetches it; nothing without one."""
+    """Print the download plan and the command that runs it, if there is a plan."""
     if plan is None:
         return
     click.echo(f"Plan:   {plan.file.removesuffix('.json')}.md")
     if plan.fetched:
-        click.echo(f"{plan.fetched} of {_count_files(plan.downloads)} fetched; the next cycle judges them.")
+        files = pluralize(plan.downloads, "file")
+        click.echo(f"{plan.fetched} of {files} fetched; the next cycle judges them.")
     elif plan.downloads:
-        size = f" ({format_size(plan.total_bytes)} as far as sizes are known)" if plan.total_bytes else ""
-        click.echo(f"To fetch {_count_files(plan.downloads)}{size}: {plan_command(plan)}")
+        files = pluralize(plan.downloads, "file")
+        if plan.total_bytes:
+            files += f" ({format_size(plan.total_bytes)} as far as sizes are known)"
+        click.echo(f"To fetch {files}: {plan_command(plan)}")
     if plan.blocked:
         click.echo(f"Found, but not to be fetched as things stand: {len(plan.blocked)}")
     if plan.to_choose:
-        models = f"{plan.to_choose} model{'s are' if plan.to_choose != 1 else ' is'}"
+        models = "1 model is" if plan.to_choose == 1 else f"{plan.to_choose} models are"
         click.echo(f"{models} uncertain and need your eye: comfywatchman resolve --all shows the candidates")
-
-
-def _count_files(count: int) -> str:
-    return f"{count} file{'s' if count != 1 else ''}"
 
 
 def _print_missing_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]) -> None:
@@ -122,21 +122,17 @@ def _print_missing_inputs(needing: list[WorkflowEntry], names: Mapping[str, str]
 
 
 def _entry_row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str]:
-    lacks = [
-        *(node.class_type for node in entry.missing_nodes),
-        *(missing_model_text(model) for model in entry.missing_models),
-    ]
-    lacks += [problem.message for problem in entry.problems] if entry.format is None else []
-    lacks += [f"{one.node_type}: {one.input}" for one in entry.refused_inputs]
-    lacks += [one.name for one in entry.missing_inputs if one.required]
+    # An entry without a format could not be read; otherwise its problems are in the other lists.
+    unreadable = [problem.message for problem in entry.problems] if entry.format is None else []
+    lacks = list_lacks(
+        nodes=entry.missing_nodes,
+        models=entry.missing_models,
+        problems=unreadable,
+        refused=entry.refused_inputs,
+        inputs=entry.missing_inputs,
+    )
     lacks += ["a sound Python environment" for problem in entry.problems if problem.code == ENVIRONMENT_FAILED]
     return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shorten_list(lacks)
-
-
-def missing_model_text(model: MissingModel) -> str:
-    """Return a model's name, and what is wrong when it is not simply absent (`ink.safetensors (case)`)."""
-    state = model.status.value.replace("_", " ")
-    return model.name if state == "missing" else f"{model.name} ({state})"
 
 
 def _no_report_failure(session: Session, report: CorruptFile | None) -> Failure:

@@ -75,7 +75,7 @@ def test_bars_are_shown_and_taken_away() -> None:
     bars.ended(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
     bars.ended(DownloadOutcome("other", "b", code="download-gone"))
     assert progress.tasks == []
-    assert "wan/[b]a\\x1b.safetensors: was there" in output.getvalue()
+    assert "wan/[b]a\\x1b.safetensors: already present" in output.getvalue()
 
 
 def test_programs_see_no_progress_and_pipes_see_lines(capsys: pytest.CaptureFixture[str]) -> None:

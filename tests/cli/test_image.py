@@ -160,7 +160,7 @@ def test_trouble_with_a_model_is_told_beside_the_picture(host: Host, civitai: Ci
 
 def test_a_picture_without_facts_says_which_are_lacking(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed = [image_json(WANTED) | {"meta": None}, image_json(OTHER, meta={"comfy": json.dumps(COMFY)})]
-    assert "Civitai shows nothing of how picture" in host.invoke("image", str(WANTED)).output
+    assert "Civitai has no metadata for image" in host.invoke("image", str(WANTED)).output
     ended = host.invoke("image", str(OTHER))
     assert "names no model" in ended.output
     assert "add --workflow FILE to write it" in ended.output
@@ -186,7 +186,7 @@ def test_what_names_no_picture_is_refused_before_anybody_is_asked(
 ) -> None:
     ended = host.invoke("image", text)
     assert ended.exit_code == 2
-    assert "picture's number" in ended.output
+    assert "Give the number of an image" in ended.output
     assert civitai.asked == []
 
 
@@ -197,7 +197,7 @@ def test_without_a_comfyui_the_picture_is_shown_and_nothing_compared(tmp_path: P
     host.comfyui.rename(tmp_path / "elsewhere")
     ended = host.program("image", str(WANTED))
     assert ended.returncode == 0
-    assert b"No ComfyUI was found, so nothing is compared" in ended.stderr
+    assert b"No ComfyUI was found to compare with" in ended.stderr
     assert f"model\t{LORA}\t\t\tunknown".encode() in ended.stdout
     assert b"no hash yet" not in ended.stdout
 
@@ -219,7 +219,7 @@ def test_its_workflow_is_written_and_can_be_judged(host: Host, civitai: CivitaiS
     ended = host.invoke("image", str(WANTED), "--workflow", target)
     assert ended.exit_code == 0, ended.output
     assert json.loads(target.read_bytes()) == GRAPH
-    assert ended.stdout.splitlines()[-1] == f"What it needs of this host: comfywatchman scan '{target}'"
+    assert ended.stdout.splitlines()[-1] == f"To check it on this host: comfywatchman scan '{target}'"
     assert LORA in host.invoke("scan", target).stdout
 
 
@@ -235,7 +235,7 @@ def test_no_file_is_ever_replaced_and_nobody_is_asked_for_it(host: Host, civitai
     target.write_text("{}")
     ended = host.invoke("image", str(WANTED), "--workflow", target)
     assert (ended.exit_code, target.read_text(), civitai.asked) == (2, "{}", [])
-    assert "is there already; nothing is replaced" in ended.output
+    assert "already exists and is not replaced" in ended.output
 
 
 def test_a_picture_without_a_workflow_leaves_no_file_and_says_so(host: Host, civitai: CivitaiServer) -> None:
@@ -243,5 +243,5 @@ def test_a_picture_without_a_workflow_leaves_no_file_and_says_so(host: Host, civ
     target = host.folder / "none.json"
     ended = host.invoke("image", str(WANTED), "--workflow", target)
     assert (ended.exit_code, target.exists()) == (1, False)
-    assert "shows no workflow of ComfyUI for this picture" in ended.stderr
+    assert "has no ComfyUI workflow for this image" in ended.stderr
     assert facts(host, str(WANTED), "--workflow", str(target))["workflow_file"] is None

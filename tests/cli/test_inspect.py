@@ -73,7 +73,7 @@ def test_a_pickle_is_warned_of_and_never_executed(tmp_path: Path) -> None:
 def test_an_unknown_format_is_said_to_be_unknown(tmp_path: Path) -> None:
     (found,) = facts(put(tmp_path / "a.xyz", b"hello"))
     assert (found["format"], found["problem"]) == ("unknown", None)
-    assert "not known" in found["warnings"][0]
+    assert found["warnings"] == ["unknown format; nothing was checked"]
 
 
 def test_hashes_are_shown_when_asked_for(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_folder_shows_its_models_and_those_below_when_asked(tmp_path: Path) ->
 def test_a_folder_without_models_says_so(tmp_path: Path) -> None:
     ended = run(tmp_path)
     assert ended.exit_code == 0
-    assert "No model files there" in ended.output
+    assert "No model files found" in ended.output
 
 
 def test_sizes_are_shown_in_units_of_people(tmp_path: Path) -> None:
@@ -151,10 +151,10 @@ def test_files_are_identified_by_their_hashes_with_one_request(host: Host, civit
     assert ended.exit_code == 0, ended.output
     pages = [f"{civitai.url}/models/{m['id']}?modelVersionId={m['modelVersions'][0]['id']}" for m in civitai.models]
     assert ended.stdout.splitlines()[-4:] == [
-        "file\ton Civitai\ttype\tbase model\tcalled there\tpage",
+        "file\ton Civitai\ttype\tbase model\tname on Civitai\tpage",
         f"{renamed}\tDetail Tweaker / v1.0\tLORA\tSD 1.5\tadd_detail.safetensors\t{pages[0]}",
         f"{kept}\tDetail Tweaker / v1.0\tLORA\tSD 1.5\tthe same\t{pages[1]}",
-        f"{own}\tnot known there\t\t\t\t",
+        f"{own}\tunknown\t\t\t\t",
     ]
     assert [(asked.method, asked.path) for asked in civitai.asked] == [("POST", "/api/v1/model-versions/by-hash")]
     assert tree(host.folder) == before
@@ -197,7 +197,7 @@ def test_a_civitai_that_does_not_answer_leaves_open_what_a_file_is(host: Host) -
     ended = host.invoke("inspect", path, "--identify")
     assert ended.exit_code == 1
     assert f"{path}\tno answer\t" in ended.stdout
-    assert "Problem: Civitai did not tell of every file" in ended.stderr
+    assert "Problem: Not all files could be looked up on Civitai" in ended.stderr
     answer = identified(host, path)
     assert len(answer["problems"]) == 1
     assert answer["files"][0]["civitai"] is None
@@ -205,5 +205,5 @@ def test_a_civitai_that_does_not_answer_leaves_open_what_a_file_is(host: Host) -
 
 def test_what_cannot_be_hashed_is_asked_of_nobody(host: Host, civitai: CivitaiServer) -> None:
     ended = host.invoke("inspect", host.folder / "gone.safetensors", "--identify")
-    assert "gone.safetensors\tnot hashed, so not asked\t" in ended.stdout
+    assert "gone.safetensors\tnot hashed, so not looked up\t" in ended.stdout
     assert civitai.asked == []

@@ -137,7 +137,7 @@ def test_other_backends_may_be_named_for_one_call(host: Host, made: SearchServer
     assert results(host, "--all", "--backends", "huggingface, civitai")[0]["status"] == "FOUND"
     unknown = host.invoke("resolve", "--all", "--backends", "google")
     assert unknown.exit_code == 2
-    assert "'google' is none of qwen" in unknown.output
+    assert "Unknown backend 'google'. Choose from qwen" in unknown.output
 
 
 def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: SearchServers) -> None:
@@ -154,7 +154,7 @@ def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: Sear
     assert "tweaker ≠ slider" in shown.output
     assert f"--choose {LORA} NUMBER" in shown.output
     chosen = host.invoke("resolve", "--choose", LORA, name)
-    assert chosen.output == f"{LORA} is {name} ({OTHER}) from now on.\n"
+    assert chosen.output == f"From now on {LORA} is {name} ({OTHER}).\n"
     (found,) = results(host, "--all", "--refresh")
     assert (found["status"], found["confidence"], found["sha256"]) == ("FOUND", "chosen", sha256_of(OTHER).lower())
     again = json.loads(host.invoke("resolve", "--choose", f"loras/{LORA}", "2", "--json").stdout)
@@ -181,8 +181,8 @@ def test_the_qwen_command_line_is_asked_where_the_configuration_names_it(host: H
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "Name workflow files"),
-        (("--all", "--choose", "a", "1"), "--choose goes with --json only"),
+        ((), "Give workflow files"),
+        (("--all", "--choose", "a", "1"), "--choose can be combined with --json only"),
         (("--all", "a.json"), "does not exist"),
     ],
 )
@@ -208,7 +208,7 @@ def test_damaged_choices_are_set_aside_and_the_search_goes_on(host: Host) -> Non
     host.write("a.json", lora=LORA)
     ended = host.invoke("resolve", "--all")
     assert ended.exit_code == 1
-    assert "was damaged" in ended.stderr
+    assert "was corrupt" in ended.stderr
     assert not host.layout.decisions.exists()
 
 
@@ -268,7 +268,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(host: Host) -> None:
     shown = os.read(master, 1 << 16)
     os.close(master)
     assert ended.returncode == 1
-    assert b"Looking for missing models" in shown
+    assert b"Searching missing models" in shown
     assert b"Looking for" not in ended.stdout
 
 

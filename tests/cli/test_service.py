@@ -111,6 +111,6 @@ def test_a_service_out_of_an_environment_that_is_thrown_away_is_warned_of(host: 
     (packages / "all.pth").write_text("\n".join(path for path in sys.path if path))
     command = [environment / "bin" / "python", *host.command("install-service", "--cron")[1:]]
     ended = subprocess.run(command, env=host.environment(), capture_output=True, check=True, timeout=60)
-    assert f"Warning: this program runs out of {environment}, which is thrown away".encode() in ended.stderr
+    assert f"Warning: this program runs from the temporary environment {environment}".encode() in ended.stderr
     assert b"uv tool install" in ended.stderr
     assert str(environment).encode() in ended.stdout
