@@ -1,4 +1,4 @@
-"""Asking Civitai for a picture, and holding what it was made with against this host. Nothing is kept."""
+"""Looks up a picture on Civitai and compares the models it was made with to those of this host. Nothing is cached."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeGuard
+from typing import Any, Final
 
 import msgspec
 
@@ -22,6 +22,7 @@ from comfywatchman.readiness.search.budget import BudgetedSession, SearchBudget
 from comfywatchman.readiness.search.factory import build_civitai
 from comfywatchman.readiness.search.image_models import (
     HostModels,
+    ResourceVersion,
     UsedModel,
     compare_with_host,
     index_host_models,
@@ -41,7 +42,7 @@ from comfywatchman.sources.civitai.schema import CivitaiVersion
 from comfywatchman.sources.site_responses import to_one_line
 
 MAX_RESOURCES: Final = 50
-"""How many models of one picture are looked at; each may cost a request."""
+"""Models of one picture that are looked up; each may cost a request."""
 
 _SETTING_NAMES: Final = (
     "sampler", "scheduler", "Schedule type", "steps", "cfgScale", "denoise", "seed", "Size", "clipSkip", "Clip skip",
@@ -51,14 +52,14 @@ _TRANSIENT_CODES: Final = frozenset({"http-unreachable", "http-body", "source-un
 
 
 class CivitaiPicture(msgspec.Struct, frozen=True):
-    """What a picture was made with.
+    """A picture on Civitai, with the models and settings it was made with.
 
     Attributes:
-        id: Its number on Civitai.
-        models: In the picture's order.
-        settings: Sampler, steps and the like, under the names that the picture has.
-        has_metadata: Whether Civitai shows anything of its making.
-        has_workflow: Whether a workflow of ComfyUI that can be read is in its metadata.
+        id: Its id on Civitai.
+        models: In the order of its metadata.
+        settings: Sampler, steps and the like, under the names of its metadata.
+        has_metadata: Whether Civitai shows any generation metadata.
+        has_workflow: Whether the metadata contains a readable ComfyUI workflow.
     """
 
     id: int
@@ -70,13 +71,13 @@ class CivitaiPicture(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class ImageLookup:
-    """What came of asking for a picture.
+    """The result of looking up a picture.
 
     Attributes:
         answer: Whether Civitai has it.
-        picture: None unless it has.
-        problems: What could not be found out, in words.
-        workflow: The picture's workflow as a file holds it; None without one.
+        picture: None unless Civitai has it.
+        problems: Failed lookups of its models, for people.
+        workflow: The content of its workflow file; None without a workflow.
     """
 
     answer: CivitaiImageResult
@@ -100,16 +101,16 @@ def read_host_models(database: Path, folders: ModelFolders) -> HostModels:
 
 
 def look_up_image(image_id: int, settings: Settings, host: HostModels | None, clock: Clock) -> ImageLookup:
-    """Ask Civitai for a picture and hold the models it was made with against this host.
+    """Look up a picture on Civitai and compare the models it was made with to those of this host.
 
     Args:
         image_id: The picture.
-        settings: Where Civitai is, and the account's key.
-        host: What this host has; None when there is nothing to compare with.
-        clock: For the patience with a server.
+        settings: URL of Civitai, and the key of the account.
+        host: Models of this host; None to compare nothing.
+        clock: For timeouts.
 
     Raises:
-        Failure: Civitai did not answer for the picture, or refused.
+        Failure: Civitai could not be reached, or refused.
     """
     with BudgetedSession(SearchBudget(clock), timeout_seconds=settings.search.timeout_seconds) as session:
         civitai = build_civitai(settings, session)
@@ -117,65 +118,69 @@ def look_up_image(image_id: int, settings: Settings, host: HostModels | None, cl
         if answer.item is None:
             return ImageLookup(answer)
         resources = merge_resources(list_image_resources(answer.item))
-        problems = [f"The picture names {len(resources)} models; the first {MAX_RESOURCES} are shown."]
-        problems = problems if len(resources) > MAX_RESOURCES else []
-        known = [(one, _fetch_version(civitai, one, host, problems)) for one in resources[:MAX_RESOURCES]]
-    models = tuple(compare_with_host(one, version, host) for one, version in match_versions(known))
+        problems = []
+        if len(resources) > MAX_RESOURCES:
+            problems.append(f"The picture names {len(resources)} models; the first {MAX_RESOURCES} are shown.")
+        resolved = []
+        for resource in resources[:MAX_RESOURCES]:
+            version = None
+            try:
+                version = _fetch_version(civitai, resource, host)
+            except Failure as failure:
+                # Without its version, the model is compared by the metadata alone.
+                problems.append(failure.message)
+            resolved.append(ResourceVersion(resource, version))
+    models = [compare_with_host(entry, host) for entry in match_versions(resolved)]
     meta = get_image_meta(answer.item)
     workflow = extract_workflow(meta)
-    picture = CivitaiPicture(image_id, models, _read_settings(meta), bool(meta), workflow is not None)
+    picture = CivitaiPicture(image_id, tuple(models), _read_settings(meta), bool(meta), workflow is not None)
     return ImageLookup(answer, picture, tuple(dict.fromkeys(problems)), workflow)
 
 
 def _fetch_image(
     session: BudgetedSession, image_id: int, base_urls: Sequence[str], token: str | None
 ) -> CivitaiImageResult:
-    """Ask one server after the other; a failed one keeps a picture that no other has from being NOT_FOUND."""
-    failure: Failure | None = None
+    """Request the picture from each server in turn, up to the first that has it.
+
+    NOT_FOUND needs the answers of all: a picture may be on the server that failed.
+    """
+    first_failure: Failure | None = None
     answers = []
     for base_url in base_urls:
         try:
             answer = fetch_civitai_image(session, image_id, base_url=base_url, token=token)
-        except Failure as caught:
-            if caught.code not in _TRANSIENT_CODES:
+        except Failure as failure:
+            if failure.code not in _TRANSIENT_CODES:
                 raise
-            failure = failure or caught
+            first_failure = first_failure or failure
         else:
             if answer.item is not None:
                 return answer
             answers.append(answer)
-    if failure is not None:
-        raise failure
+    if first_failure is not None:
+        raise first_failure
     return answers[0]
 
 
-def _fetch_version(
-    civitai: Civitai, one: ImageResource, host: HostModels | None, problems: list[str]
-) -> CivitaiVersion | None:
-    """Ask for the version of a model, unless it is already known to be here; what fails is told in `problems`."""
-    if host is not None and one.hash in host.by_digest:
+def _fetch_version(civitai: Civitai, resource: ImageResource, host: HostModels | None) -> CivitaiVersion | None:
+    """Fetch the model version of a resource, unless its hash shows already that this host has it."""
+    if host is not None and resource.hash in host.by_digest:
         return None
-    try:
-        if one.version_id is not None:
-            answer = civitai.fetch_version(one.version_id)
-            return answer[1] if answer is not None else None
-        named = civitai.find_by_hash(one.hash) if one.hash else None
-    except Failure as failure:
-        problems.append(failure.message)
-        return None
-    return named.version if named is not None and named.hit is not None else None
+    if resource.version_id is not None:
+        answer = civitai.fetch_version(resource.version_id)
+        return answer[1] if answer is not None else None
+    found = civitai.find_by_hash(resource.hash) if resource.hash else None
+    # Civitai returns the version for short hashes too; only one with the very file is trusted.
+    return found.version if found is not None and found.hit is not None else None
 
 
 def _read_settings(meta: Mapping[str, Any]) -> dict[str, str | int | float]:
-    told = {name: meta.get(name) for name in _SETTING_NAMES}
-    return {
-        name: to_one_line(value) if isinstance(value, str) else value
-        for name, value in told.items()
-        if _is_setting_value(value)
-    }
-
-
-def _is_setting_value(value: object) -> TypeGuard[str | int | float]:
-    if isinstance(value, (int, float)):
-        return -_MAX_NUMBER < value < _MAX_NUMBER  # neither NaN nor what JSON's readers cannot hold
-    return isinstance(value, str) and bool(value.strip())
+    settings: dict[str, str | int | float] = {}
+    for name in _SETTING_NAMES:
+        value = meta.get(name)
+        if isinstance(value, str) and value.strip():
+            settings[name] = to_one_line(value)
+        elif isinstance(value, (int, float)) and -_MAX_NUMBER < value < _MAX_NUMBER:
+            # The bounds exclude NaN, and numbers that JSON readers cannot hold.
+            settings[name] = value
+    return settings

@@ -1,4 +1,4 @@
-"""The workflow of ComfyUI that Civitai keeps of a picture, out of what the picture's metadata says. Pure."""
+"""Extracts the ComfyUI workflow from the metadata of a picture on Civitai. Pure."""
 
 from __future__ import annotations
 
@@ -14,31 +14,40 @@ _WORKFLOW_KEYS: Final = ("workflow", "prompt")
 
 
 def extract_workflow(meta: Mapping[str, Any]) -> bytes | None:
-    """Return a picture's workflow as a file holds it, the editor's graph before the server's prompt; None without one.
+    """Return the content of a picture's workflow file: the editor's graph if there is one, else the server's prompt.
 
     Args:
-        meta: What a validated picture says of its making. Civitai keeps ComfyUI's two texts in its `comfy`, as JSON in
-            a text; some programs write them beside it.
+        meta: Metadata of a validated picture. Civitai keeps both texts of ComfyUI in its `comfy`, as JSON inside a
+            JSON string; some programs write them beside it.
     """
-    found = [value for value in _find_objects(meta) if isinstance(value.get("nodes"), list) or is_prompt(value)]
-    found.sort(key=lambda value: not isinstance(value.get("nodes"), list))
+    prompt = None
     try:
-        return to_json(found[0]) if found else None
+        for value in _find_objects(meta):
+            if isinstance(value.get("nodes"), list):
+                return to_json(value)
+            if prompt is None and is_prompt(value):
+                prompt = value
+        return to_json(prompt) if prompt is not None else None
     except (TypeError, RecursionError):
-        return None  # nested deeper than any workflow
+        # Nested deeper than any workflow.
+        return None
 
 
 def _find_objects(meta: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for holder in (_parse_object(meta.get("comfy")), meta):
-        for place in _WORKFLOW_KEYS:
-            value = _parse_object(holder.get(place)) if holder is not None else None
+        if holder is None:
+            continue
+        for key in _WORKFLOW_KEYS:
+            value = _parse_object(holder.get(key))
             if value is not None:
                 yield value
 
 
 def _parse_object(value: object) -> dict[str, Any] | None:
+    """Return a JSON object, or the one that a string contains."""
     if isinstance(value, str) and value.lstrip().startswith("{"):
         try:
+            # Half of a surrogate pair is not valid UTF-8, but the parser accepts it.
             value, _problems = parse_json(value.encode("utf-8", "surrogatepass"))
         except Failure:
             return None
