@@ -157,7 +157,8 @@ class LoaderTable:
         """
         merged: dict[_InputKey, LoaderInput] = {}
         for class_inputs in self._inputs.values():
-            merged.update((_get_input_key(loader_input), loader_input) for loader_input in class_inputs)
+            for loader_input in class_inputs:
+                merged[_get_input_key(loader_input)] = loader_input
         for loader_input in inputs:
             key = _get_input_key(loader_input)
             if override or key not in merged:
@@ -197,6 +198,7 @@ class LoaderTable:
             index = loader_input.widget_index
             if index is None or not loader_input.name:
                 continue
+            # Multiplying by a negative number gives an empty list.
             names.extend([None] * (index + 1 - len(names)))
             names[index] = names[index] or loader_input.name
         return tuple(names)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from comfywatchman.comfyui.references.prompt_text import is_lora_entry
-from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
+from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Confidence, Reference
 from comfywatchman.comfyui.workflow.document import WorkflowNode
 
 _EXTENSION_HINTS: Final = (*MODEL_EXTENSIONS, ".gguf", ".onnx", ".patch", ".engine", ".task", ".torchscript")
@@ -39,10 +39,15 @@ def guess_references(
     for file_name in dict.fromkeys(_find_file_names(value)):
         base_name = re.split(r"[\\/]", file_name)[-1]
         folder = declared.get(file_name) or declared.get(base_name)
-        evidence = "declared by the author" if folder else "the file extension alone"
-        if folder is None and possible_folder is not None:
+        confidence: Confidence = "medium"
+        if folder is not None:
+            evidence = "declared by the author"
+        elif possible_folder is not None:
             folder = possible_folder
             evidence = f"the file extension, in a class that takes one of {possible_folder}"
+        else:
+            confidence = "low"
+            evidence = "the file extension alone"
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
@@ -52,7 +57,7 @@ def guess_references(
             active=node.active,
             kind="heuristic",
             evidence=evidence,
-            confidence="medium" if folder else "low",
+            confidence=confidence,
             tries=(file_name,),
         )
 

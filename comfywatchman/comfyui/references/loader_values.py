@@ -49,6 +49,9 @@ def build_loader_references(node: WorkflowNode, loader_input: LoaderInput, widge
         return
     text = _format_value(widget.value)
     for folder, tries in _resolve_files(node.class_type, loader_input.folder, text):
+        also_folders = loader_input.also_folders
+        if folder != loader_input.folder:
+            also_folders = ()
         yield Reference(
             node_path=node.path,
             node_type=node.class_type,
@@ -60,7 +63,7 @@ def build_loader_references(node: WorkflowNode, loader_input: LoaderInput, widge
             evidence=loader_input.evidence,
             confidence=loader_input.confidence,
             tries=tries,
-            also_folders=loader_input.also_folders if folder == loader_input.folder else (),
+            also_folders=also_folders,
         )
 
 
@@ -100,5 +103,5 @@ def _format_value(value: object) -> str:
     if value is None:
         return "null"
     if isinstance(value, bool):
-        return "true" if value else "false"
+        return str(value).lower()
     return str(value)

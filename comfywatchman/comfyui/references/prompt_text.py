@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES
-from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
+from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Confidence, Reference
 from comfywatchman.comfyui.workflow.document import WorkflowNode
+from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
 
 _EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
 _LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")
@@ -17,6 +18,10 @@ _NOT_A_NAME: Final = re.compile(r'[*?"|^$]|^\\')
 """Parts of search patterns: some nodes take a regular expression or wildcard between the brackets of a tag."""
 
 _PLAIN_TEXT_CLASSES: Final = ("CLIPTextEncode", "PrimitiveString")
+
+_HIGH: Final[Confidence] = "high"
+_MEDIUM: Final[Confidence] = "medium"
+_LOW: Final[Confidence] = "low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,9 @@ def find_lora_tags(node: WorkflowNode, name: str, text: str) -> Iterator[Referen
     """Yield the LoRAs that a text names in tags (`<lora:name:1>`)."""
     if "<l" not in text:
         return
-    is_ignored = is_plain_text(node)
+    evidence, confidence = "<lora:…> in a text", _MEDIUM
+    if is_plain_text(node):
+        evidence, confidence = "<lora:…> in a text, which this class ignores", _LOW
     names = [match.strip() for match in _LORA_TAG.findall(text)]
     for lora in dict.fromkeys(names):
         if _NOT_A_NAME.search(lora):
@@ -77,8 +84,8 @@ def find_lora_tags(node: WorkflowNode, name: str, text: str) -> Iterator[Referen
             folder="loras",
             active=node.active,
             kind="lora_tag",
-            evidence="<lora:…> in a text, which this class ignores" if is_ignored else "<lora:…> in a text",
-            confidence="low" if is_ignored else "medium",
+            evidence=evidence,
+            confidence=confidence,
             tries=_list_tries(lora),
         )
 
@@ -94,27 +101,32 @@ def find_lora_entries(node: WorkflowNode, values: Iterable[WidgetValue]) -> list
     references: list[Reference] = []
     for widget in values:
         # Power Lora Loader stores each entry in a widget of its own, LoRA Manager all of them in one list.
-        entries = widget.value if isinstance(widget.value, list) else [widget.value]
+        entries = as_list(widget.value) or [widget.value]
         for entry in entries:
-            reference = _read_lora_entry(node, widget.name, entry) if isinstance(entry, dict) else None
+            reference = _read_lora_entry(node, widget.name, as_mapping(entry))
             if reference is not None:
                 references.append(reference)
     return references
 
 
 def _read_lora_entry(node: WorkflowNode, name: str, entry: Mapping[str, object]) -> Reference | None:
-    if isinstance(entry.get("lora"), str):
-        lora, is_on = entry["lora"], entry.get("on") is not False
-        evidence = "an entry of a LoRA list (Power Lora Loader)"
-        is_exact = True
-    elif "strength" in entry and "active" in entry:
+    lora, is_on = entry.get("lora"), entry.get("on") is not False
+    evidence = "an entry of a LoRA list (Power Lora Loader)"
+    needs_extension = False
+    if not isinstance(lora, str) and "strength" in entry and "active" in entry:
         lora, is_on = entry.get("name"), entry["active"] is not False
         evidence = "an entry of a LoRA list (LoRA Manager)"
-        is_exact = False
-    else:
-        return None
+        # LoRA Manager stores names without their extension.
+        needs_extension = True
     if not isinstance(lora, str) or lora in NOT_FILES:
         return None
+    tries: tuple[str, ...] = (lora,)
+    if needs_extension:
+        tries = _list_tries(lora)
+    # Other nodes store entries of the same shape that may mean something else.
+    confidence = _MEDIUM
+    if "lora" in node.class_type.lower():
+        confidence = _HIGH
     return Reference(
         node_path=node.path,
         node_type=node.class_type,
@@ -124,8 +136,8 @@ def _read_lora_entry(node: WorkflowNode, name: str, entry: Mapping[str, object])
         active=node.active and is_on,
         kind="lora_list",
         evidence=evidence,
-        confidence="high" if "lora" in node.class_type.lower() else "medium",
-        tries=(lora,) if is_exact else _list_tries(lora),
+        confidence=confidence,
+        tries=tries,
     )
 
 

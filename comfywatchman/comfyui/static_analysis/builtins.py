@@ -228,6 +228,7 @@ def _remove_key(table: AbstractDict, key: Value, *, is_certain: bool) -> Value:
     if is_certain:
         table.possible_keys.discard(key)
         return table.entries.pop(key)
+    # The key stays: another path through the source may have kept it.
     table.possible_keys.add(key)
     return table.entries[key]
 
@@ -247,6 +248,7 @@ def _call_list_method(elements: AbstractList, name: str, arguments: Arguments) -
         position = arguments[0] if isinstance(arguments[0], int) else len(elements.values)
         elements.values.insert(position, arguments[1])
     elif name not in {"sort", "reverse", "index", "count"}:
+        # `remove`, `pop` and others: which elements are left is unknown.
         elements.is_open = True
         return UNKNOWN
     return None

@@ -186,6 +186,7 @@ class ExpressionEvaluator(ABC):
             return FuncRef(value.scope, value.node, _get_class(owner), is_bound=True)
         if isinstance(owner, ClassInstance):
             return FuncRef(value.scope, value.node, owner, is_bound=True)
+        # A method taken from its class stays a plain function.
         return value
 
     def call(self, function: Value, arguments: list[Value], keywords: dict[str, Value]) -> Value:
@@ -248,6 +249,7 @@ class ExpressionEvaluator(ABC):
                 value = join_values([getattr(owner, name), value])
             setattr(owner, name, value)
         elif isinstance(owner, ClassRef):
+            # In an undecided branch either value is possible.
             self.read_class_body(owner).names[name] = value if self.is_certain else UNKNOWN
 
 

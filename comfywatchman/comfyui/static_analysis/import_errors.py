@@ -23,6 +23,7 @@ def cannot_be_imported(tree: SourceTree) -> bool:
 
 
 def _module_raises(module: SourceModule, tree: SourceTree, seen: set[tuple[str, ...]]) -> bool:
+    # An import cycle alone is not an error.
     if module.parts in seen:
         return False
     seen.add(module.parts)

@@ -113,6 +113,7 @@ class SourceTree:
         try:
             content = read_regular(path, max_bytes=MAX_SOURCE_BYTES)
             self.held_bytes += len(content)
+            # A pack with megabytes of generated source would take gigabytes of memory.
             if self.held_bytes > MAX_TREE_BYTES:
                 self.problems.append(f"{name} was not read: the pack has too much source")
                 return None

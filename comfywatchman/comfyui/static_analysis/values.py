@@ -55,6 +55,7 @@ class AbstractList:
             self.folders |= other.folders
         else:
             self.is_open = True
+        # A loop that appends to the list it walks over would go on forever.
         if len(self.values) > MAX_ITEMS:
             del self.values[MAX_ITEMS:]
             self.is_open = True
