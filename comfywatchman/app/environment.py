@@ -46,7 +46,7 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
     return check
 
 
-def tried_loaders(session: Session) -> ObservedLoaders:
+def observed_loaders(session: Session) -> ObservedLoaders:
     """Return the loader inputs observed in trials of the governed environment; none when no environment is governed.
 
     Raises:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from comfywatchman.app.environment import environment_checks, tried_loaders
+from comfywatchman.app.environment import environment_checks, observed_loaders
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
@@ -87,7 +87,7 @@ def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResul
         settings=session.settings,
         layout=session.layout,
         environment_checks=environment_checks(session),
-        tried_loaders=tried_loaders(session),
+        observed_loaders=observed_loaders(session),
     )
 
 

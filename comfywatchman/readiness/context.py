@@ -43,7 +43,7 @@ class CycleRequest:
         progress: Called with the name of each phase.
         may_write: Whether state files may be written; False for a dry run.
         environment_checks: Checks the governed environment; None when no environment is governed.
-        tried_loaders: Loader inputs observed by trials in the governed environment.
+        observed_loaders: Loader inputs observed by trials in the governed environment.
     """
 
     trigger: str
@@ -57,7 +57,7 @@ class CycleRequest:
     progress: Progress = lambda _phase: None
     may_write: bool = True
     environment_checks: EnvironmentChecks | None = None
-    tried_loaders: ObservedLoaders = NOTHING_OBSERVED
+    observed_loaders: ObservedLoaders = NOTHING_OBSERVED
 
 
 @dataclass(slots=True)

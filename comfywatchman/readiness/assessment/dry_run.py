@@ -69,7 +69,7 @@ def scan_files(
     settings: Settings,
     layout: ReadinessLayout,
     environment_checks: EnvironmentChecks | None = None,
-    tried_loaders: ObservedLoaders = NOTHING_OBSERVED,
+    observed_loaders: ObservedLoaders = NOTHING_OBSERVED,
 ) -> DryRunResult:
     """Judge workflow files, or all workflows in the given folders, against a host; its environment is not checked."""
     request = CycleRequest(
@@ -83,7 +83,7 @@ def scan_files(
         log=logging.getLogger("comfywatchman.look"),
         may_write=False,
         environment_checks=environment_checks,
-        tried_loaders=tried_loaders,
+        observed_loaders=observed_loaders,
     )
     cycle = CycleContext.begin(request)
     with closing(open_memory_database()) as database:

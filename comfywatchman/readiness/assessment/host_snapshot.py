@@ -78,7 +78,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         database: Cache of earlier cycles.
     """
     installation = cycle.request.installation
-    observed = cycle.request.tried_loaders
+    observed = cycle.request.observed_loaders
     comfyui_folders, folder_failures = resolve_folders(installation)
     nodes = read_node_sources(cycle, comfyui_folders, database)
     models = ModelIndex(database)

@@ -145,10 +145,12 @@ def watch_ticks(
     notify_service_manager("READY=1", address=notify_address)
     while not stop.wait(min(_WATCH_SECONDS, settings.tick_seconds)):
         silent = loop.silent_seconds()
+        # The thread died, or a tick takes longer than a killed cycle can: only a restart by systemd helps now.
         if not ticker.alive or silent > longest_tick:
             log.critical("ticks have stopped", extra={"alive": ticker.alive, "silent_seconds": round(silent, 1)})
             stop.set()
             return 1
+        # Without a running cycle, missing ticks mean that the wall clock was set back.
         if silent > 2 * settings.tick_seconds and not loop.busy:
             ticker.nudge()
         notify_service_manager("WATCHDOG=1", address=notify_address)
