@@ -27,7 +27,7 @@ from comfywatchman.readiness.context import CycleContext, CycleRequest
 from comfywatchman.readiness.database import Database, open_database
 from comfywatchman.readiness.gates import GateSettings, HostState, SkipReason, build_lock_held_reason, find_skip_reason
 from comfywatchman.readiness.history import CycleRecord, add_record
-from comfywatchman.readiness.report.build import Surroundings, build_report, build_skipped_report
+from comfywatchman.readiness.report.build import HostConditions, build_report, build_skipped_report
 from comfywatchman.readiness.report.search_results import merge_search_results
 from comfywatchman.readiness.report.write import write_report
 from comfywatchman.readiness.search.results import SearchStatus
@@ -138,19 +138,19 @@ def _run_full(cycle: CycleContext, gpus: GpuReading, database: Database) -> Cycl
     with closing(host.providers):
         assessment = assess_workflows(cycle, host, index)
     failpoint("cycle.after_workflows")
-    around = Surroundings(gpus, run_environment_checks(cycle, gpus))
+    conditions = HostConditions(gpus, run_environment_checks(cycle, gpus))
     cycle.problems += [*host.problems, *host.providers.problems, *index.problems]
     known = read_known_answers(cycle, host, assessment)
     # The first report is written before any network request, with the answers of the last search.
-    status = _write_report(cycle, around, host, assessment, known.answers)
+    status = _write_report(cycle, conditions, host, assessment, known.answers)
     with cycle.phase("caches"):
         hashed = write_caches(cycle, host)
     answers = known.answers
     for answers in _search_and_download(cycle, host, assessment, database, known):
-        status = _write_report(cycle, around, host, assessment, answers)
+        status = _write_report(cycle, conditions, host, assessment, answers)
     if len(cycle.problems) > len(status.problems):
         # The problems that arose after the last report belong into the report, too.
-        status = _write_report(cycle, around, host, assessment, answers)
+        status = _write_report(cycle, conditions, host, assessment, answers)
     record = _build_success_record(cycle, status, assessment, hashed)
     _save_record(cycle, record, status)
     return CycleResult(record, status)
@@ -179,16 +179,16 @@ def _search_and_download(
 
 
 def _write_report(
-    cycle: CycleContext, around: Surroundings, host: HostSnapshot, assessment: Assessment, answers: StoredAnswers
+    cycle: CycleContext, conditions: HostConditions, host: HostSnapshot, assessment: Assessment, answers: StoredAnswers
 ) -> MasterStatus:
     with cycle.phase("report"):
         searched = merge_search_results(
             assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
         )
         entries = tuple(
-            compose_entry(entry, around.environment, is_server_running=host.comfyui_running) for entry in searched
+            compose_entry(entry, conditions.environment, is_server_running=host.comfyui_running) for entry in searched
         )
-        status = build_report(cycle, around, host, entries, answers.plan)
+        status = build_report(cycle, conditions, host, entries, answers.plan)
         write_report(cycle.request.layout, status, host.models)
     return status
 

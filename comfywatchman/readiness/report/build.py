@@ -1,10 +1,9 @@
-"""Putting the master status together, for a cycle that ran and for one that was skipped."""
+"""Builds the master status of a cycle that ran and of one that was skipped."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 
@@ -32,16 +31,16 @@ from comfywatchman.readiness.workflows.intake import read_last_entries
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What workflows run in, beside models and nodes: the GPUs and the Python environment."""
+class HostConditions:
+    """The GPUs and the Python environment, read once for all reports of a cycle."""
 
     gpus: GpuReading
     environment: Environment
 
 
 def build_report(
-    run: CycleContext,
-    around: Surroundings,
+    cycle: CycleContext,
+    conditions: HostConditions,
     host: HostSnapshot,
     entries: tuple[WorkflowEntry, ...],
     plan: PlanSummary | None = None,
@@ -49,95 +48,113 @@ def build_report(
     """Build the report of a cycle that ran.
 
     Args:
-        run: The cycle.
-        around: The GPUs and the Python environment.
+        cycle: The cycle.
+        conditions: The GPUs and the Python environment.
         host: The host.
         entries: The workflows with their final verdicts.
         plan: The downloads for what is missing.
     """
-    now = run.now()
+    now = cycle.now()
+    request = cycle.request
     return MasterStatus(
         generated_at=now,
         checked_at=now,
-        valid_until=_compute_valid_until(run),
-        cycle=_build_cycle_facts(run, None),
-        host=build_host_facts(run.request.installation, around.gpus, host, sample=run.request.sample),
+        valid_until=_compute_valid_until(cycle),
+        cycle=_build_cycle_summary(cycle, None),
+        host=build_host_summary(request.installation, conditions.gpus, host, sample=request.sample),
         summary=summarise(entries),
         workflows=entries,
-        intake=_read_intake(run),
-        environment=around.environment,
-        problems=tuple(run.problems),
+        intake=_read_intake(cycle),
+        environment=conditions.environment,
+        problems=tuple(cycle.problems),
         plan=plan,
     )
 
 
-def build_skipped_report(run: CycleContext, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
-    """Return the last report with the reason on top; the verdicts stand as they were last found."""
-    last = read_report(run.request.layout)
+def build_skipped_report(cycle: CycleContext, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
+    """Build the report of a skipped cycle: the last report with the reason on top and its verdicts unchanged."""
+    last = read_report(cycle.request.layout)
     if isinstance(last, CorruptFile):
-        run.add_problem(last)
-    facts = build_host_facts(run.request.installation, gpus, None, sample=run.request.sample)
+        cycle.add_problem(last)
     if not isinstance(last, MasterStatus):
-        last = MasterStatus(
-            generated_at=run.now(),
-            checked_at=None,
-            valid_until="",
-            cycle=_build_cycle_facts(run, reason),
-            host=facts,
-            summary=Summary(),
-            workflows=(),
-            intake=_read_intake(run),
-            environment=NOT_GOVERNED if run.request.environment_checks is None else Environment(state="unknown"),
-            problems=(),
-        )
+        last = _build_empty_report(cycle, gpus, reason)
+    # Problems of the last report still hold; dict.fromkeys drops those that this cycle met again.
+    problems = tuple(dict.fromkeys((*cycle.problems, *last.problems)))
+    request = cycle.request
     return msgspec.structs.replace(
         last,
-        generated_at=run.now(),
-        valid_until=_compute_valid_until(run),
-        cycle=_build_cycle_facts(run, reason),
-        host=facts,
-        problems=tuple(dict.fromkeys((*run.problems, *last.problems))),
+        generated_at=cycle.now(),
+        valid_until=_compute_valid_until(cycle),
+        cycle=_build_cycle_summary(cycle, reason),
+        host=build_host_summary(request.installation, gpus, None, sample=request.sample),
+        problems=problems,
     )
 
 
-def build_host_facts(
+def build_host_summary(
     installation: Installation, gpus: GpuReading, host: HostSnapshot | None, *, sample: bool
 ) -> HostSummary:
-    """Return what is said of the host; without a view of it, whether ComfyUI runs is taken as no."""
+    """Build the report's summary of the host.
+
+    Args:
+        installation: The watched ComfyUI.
+        gpus: The GPUs.
+        host: The host; None for a skipped cycle, which did not inspect it and takes ComfyUI as not running.
+        sample: Whether this is the sample host of a first run.
+    """
+    version, is_running = installation.version, False
+    if host is not None:
+        version, is_running = host.comfyui_version or version, host.comfyui_running
     return HostSummary(
         gpus=tuple(
             GpuSummary(device.index, device.name, device.memory_total_bytes, device.memory_free_bytes, mig=device.mig)
             for device in gpus.devices
         ),
         gpu_status=gpus.status,
-        comfyui_root=_show(installation.root),
-        comfyui_version=(host.comfyui_version if host else None) or installation.version,
-        comfyui_running=host.comfyui_running if host else False,
+        comfyui_root=printable_path(installation.root),
+        comfyui_version=version,
+        comfyui_running=is_running,
         sample=sample,
     )
 
 
-def _build_cycle_facts(run: CycleContext, reason: SkipReason | None) -> CycleSummary:
+def _build_empty_report(cycle: CycleContext, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
+    """Build the report of a host whose very first cycle is skipped."""
+    request = cycle.request
+    is_governed = request.environment_checks is not None
+    return MasterStatus(
+        generated_at=cycle.now(),
+        checked_at=None,
+        valid_until="",
+        cycle=_build_cycle_summary(cycle, reason),
+        host=build_host_summary(request.installation, gpus, None, sample=request.sample),
+        summary=Summary(),
+        workflows=(),
+        intake=_read_intake(cycle),
+        environment=Environment(state="unknown") if is_governed else NOT_GOVERNED,
+        problems=(),
+    )
+
+
+def _build_cycle_summary(cycle: CycleContext, reason: SkipReason | None) -> CycleSummary:
     return CycleSummary(
-        id=run.id,
-        trigger=run.request.trigger,
-        started_at=format_utc(run.started),
-        duration_seconds=run.seconds(),
+        id=cycle.id,
+        trigger=cycle.request.trigger,
+        started_at=format_utc(cycle.started),
+        duration_seconds=cycle.seconds(),
         success=reason is None,
         skipped_reason=reason.code if reason else None,
         message=reason.message if reason else None,
     )
 
 
-def _compute_valid_until(run: CycleContext) -> str:
-    schedule = run.request.settings.schedule
-    return format_utc(run.started + timedelta(minutes=schedule.interval_minutes + schedule.grace_minutes))
+def _compute_valid_until(cycle: CycleContext) -> str:
+    schedule = cycle.request.settings.schedule
+    return format_utc(cycle.started + timedelta(minutes=schedule.interval_minutes + schedule.grace_minutes))
 
 
-def _read_intake(run: CycleContext) -> tuple[RecentAcknowledgement, ...]:
-    entries = read_last_entries(run.request.layout.intake_log, run.request.settings.report.intake_entries)
-    return tuple(RecentAcknowledgement(one.at, one.kind, one.path, one.source, one.previous_path) for one in entries)
-
-
-def _show(path: Path) -> str:
-    return printable_path(path)
+def _read_intake(cycle: CycleContext) -> tuple[RecentAcknowledgement, ...]:
+    entries = read_last_entries(cycle.request.layout.intake_log, cycle.request.settings.report.intake_entries)
+    return tuple(
+        RecentAcknowledgement(entry.at, entry.kind, entry.path, entry.source, entry.previous_path) for entry in entries
+    )

@@ -1,4 +1,4 @@
-"""Writing the master status: the same facts for programs (JSON) and for people (Markdown)."""
+"""Writes and reads the master status: the same facts as JSON for programs and as Markdown for people."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
         by_status[entry.status] += 1
         models |= {(model.folder, model.name) for model in entry.missing_models}
         nodes |= {node.class_type for node in entry.missing_nodes}
-        inputs |= {(one.folder, one.name) for one in entry.missing_inputs}
+        inputs |= {(missing.folder, missing.name) for missing in entry.missing_inputs}
     return Summary(
         workflows=sum(by_status.values()),
         ready=by_status[WorkflowStatus.READY],
@@ -38,28 +38,28 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
     )
 
 
-def write_report(layout: ReadinessLayout, status: MasterStatus, memory: RenderCache | None = None) -> None:
-    """Write both files, the JSON first; each is whole or not written at all.
+def write_report(layout: ReadinessLayout, status: MasterStatus, cache: RenderCache | None = None) -> None:
+    """Write the JSON file and then the Markdown file; each is written whole or not at all.
 
     Args:
-        layout: Where they are.
+        layout: Paths of the files.
         status: The report.
-        memory: Keeps the Markdown, so that an unchanged host is not rendered again.
+        cache: Stores the Markdown, so that an unchanged report is not rendered again.
 
     Raises:
         Failure: `state-unwritable`.
     """
     write_atomic(layout.status_json, to_json(status))
-    write_atomic(layout.status_markdown, render_markdown_cached(status, memory).encode())
+    write_atomic(layout.status_markdown, render_markdown_cached(status, cache).encode())
     failpoint("cycle.after_report")
 
 
 def read_report(layout: ReadinessLayout, *, only_look: bool = False) -> MasterStatus | CorruptFile | None:
-    """Read the last report back; None when there is none yet.
+    """Read the last report; None when there is none yet.
 
     Args:
-        layout: Where it is.
-        only_look: Leave a damaged report where it is.
+        layout: Path of the file.
+        only_look: Leave a damaged report where it is instead of setting it aside.
     """
     return read_state(layout.status_json, MasterStatus, only_look=only_look)
 

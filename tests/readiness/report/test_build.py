@@ -9,7 +9,7 @@ import pytest
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.gates import SkipReason
-from comfywatchman.readiness.report.build import build_host_facts, build_skipped_report
+from comfywatchman.readiness.report.build import build_host_summary, build_skipped_report
 from tests.hosts import Host
 
 NO_GPU = GpuReading("none", ())
@@ -35,7 +35,7 @@ def minutes(text: str) -> int:
 def test_the_host_is_shown_as_the_driver_and_the_source_say(host: Host) -> None:
     card = GpuDevice(0, "GPU-a", "Card", 24 << 30, 20 << 30, 4 << 30)
     part = GpuDevice(1, "MIG-b", "", None, None, None, mig=True)
-    facts = build_host_facts(host.installation, GpuReading("ok", (card, part)), None, sample=True)
+    facts = build_host_summary(host.installation, GpuReading("ok", (card, part)), None, sample=True)
     assert [(one.index, one.name, one.memory_free_bytes, one.mig) for one in facts.gpus] == [
         (0, "Card", 20 << 30, False),
         (1, "", None, True),
