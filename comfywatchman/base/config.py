@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from comfywatchman.base.config_schema import MASK, ConfigOrigin, ConfigSchema, Layer, expand_user, user_home
+from comfywatchman.base.config_schema import MASK, ConfigOrigin, ConfigSchema, Layer, SettingsT, expand_user, user_home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 
@@ -23,7 +23,10 @@ SHORTHANDS: Final = {
     "HF_TOKEN": "secrets.hf_token",
     "TAVILY_API_KEY": "secrets.tavily_api_key",
 }
-SCHEMA: Final = ConfigSchema(Settings, prefix=PREFIX, reserved=RESERVED)
+GOV_PREFIX: Final = "COMFYWATCHMAN_GOV__"
+"""The prefix of the variables that set keys of a governed root's config.toml."""
+
+SCHEMA: Final = ConfigSchema(Settings, prefix=PREFIX, reserved=RESERVED, reserved_prefixes=(GOV_PREFIX,))
 _NETWORK_VARIABLES: Final = frozenset(
     {
         "HTTP_PROXY",
@@ -136,6 +139,35 @@ def load(
     folder = folder or _current_folder()
     settings, origins = SCHEMA.build(_read_layers(explicit, folder, environment), environment)
     return Configuration(settings=settings, origins=origins)
+
+
+def load_file(
+    schema: ConfigSchema[SettingsT],
+    path: Path,
+    *,
+    defaults: str,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[SettingsT, dict[str, ConfigOrigin]]:
+    """Read a configuration of one file: its defaults, the file if it exists, the environment.
+
+    Args:
+        schema: The sections and keys.
+        path: The file.
+        defaults: The default of every key, as TOML.
+        environment: The process's variables.
+
+    Raises:
+        Failure: `config-unreadable`, `config-unknown-key` or `config-wrong-type`.
+    """
+    environment = os.environ if environment is None else environment
+    layers: list[Layer] = [(ConfigOrigin("default", path.parent), schema.parse(defaults, "the defaults"))]
+    if os.path.lexists(path):
+        if not path.is_file():
+            # Reading a pipe would wait without end.
+            raise Failure("config-unreadable", f"{path} is not a regular file.", hint="Replace it, or delete it.")
+        layers.append(schema.read_file(path))
+    layers.extend(schema.read_variables(environment, _current_folder()))
+    return schema.build(layers, environment)
 
 
 def find_home(

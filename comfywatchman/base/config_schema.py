@@ -48,11 +48,15 @@ class ConfigSchema(Generic[SettingsT]):
         settings: A struct of structs: the sections and their keys.
         prefix: The prefix of the variables that set its keys: `PREFIX_SECTION__KEY`.
         reserved: Variables with that prefix that are not keys.
+        reserved_prefixes: Prefixes of variables that belong to another configuration.
+        help: The hint of a failure about a value: where the keys are documented.
     """
 
     settings: type[SettingsT]
     prefix: str
     reserved: frozenset[str] = frozenset()
+    reserved_prefixes: tuple[str, ...] = ()
+    help: str = "`comfywatchman config --defaults` shows each key with its unit and default."
 
     @cached_property
     def keys(self) -> Mapping[str, Any]:
@@ -150,7 +154,8 @@ class ConfigSchema(Generic[SettingsT]):
             Failure: `config-unknown-key`.
         """
         for name in sorted(environment):
-            if name.startswith(self.prefix) and name not in self.reserved:
+            is_reserved = name in self.reserved or name.startswith(self.reserved_prefixes)
+            if name.startswith(self.prefix) and not is_reserved:
                 yield ConfigOrigin(f"environment {name}", folder), self._parse_variable(name, environment[name])
 
     def _parse_variable(self, name: str, text: str) -> dict[str, Any]:
@@ -181,7 +186,7 @@ class ConfigSchema(Generic[SettingsT]):
             raise Failure(
                 "config-wrong-type",
                 f"{key} in {origin.label} is {shown!r}: {reason[:1].lower()}{reason[1:]}",
-                hint="`comfywatchman config --defaults` shows each key with its unit and default.",
+                hint=self.help,
             ) from error
 
 

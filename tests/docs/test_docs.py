@@ -16,7 +16,7 @@ from comfywatchman.base.config import SHORTHANDS, Home, read_default_text
 from comfywatchman.base.errors import CODES
 from comfywatchman.cli import render
 from comfywatchman.cli.main import COMMANDS, main
-from comfywatchman.governance.store.settings import render_default_config as governed_default_text
+from comfywatchman.governance.store.settings import read_default_config as governed_default_text
 from comfywatchman.readiness import status
 from comfywatchman.readiness.gates import SkipCode
 from comfywatchman.readiness.layout import ReadinessLayout

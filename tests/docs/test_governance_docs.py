@@ -17,7 +17,7 @@ from comfywatchman.cli.lazy import LazyGroup
 from comfywatchman.governance.checks.runner import CHECKS
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import TransactionStatus
-from comfywatchman.governance.store.settings import render_default_config
+from comfywatchman.governance.store.settings import read_default_config
 
 TEXT = (Path(__file__).parents[2] / "docs" / "reference" / "governance.md").read_text("utf-8")
 
@@ -91,7 +91,7 @@ def test_every_exit_code_is_explained_and_no_other() -> None:
 def test_every_configuration_key_is_documented_with_its_default() -> None:
     rows = re.findall(r"^\| `\[(\w+)\] (\w+)` \| (.+?) \|", TEXT, re.MULTILINE)
     explained = {(section, key): default.strip("`") for section, key, default in rows}
-    tree = tomllib.loads(render_default_config())
+    tree = tomllib.loads(read_default_config())
     assert explained.keys() == {(section, key) for section, keys in tree.items() for key in keys}
     for (section, key), default in explained.items():
         if key != "core_packages":

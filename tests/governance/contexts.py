@@ -16,8 +16,11 @@ from comfywatchman.governance.environments import generation
 from comfywatchman.governance.environments import init as environment_init
 from comfywatchman.governance.environments.access import GovContext, open_context
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.settings import render_default_config
+from comfywatchman.governance.store.settings import read_default_config, read_settings
 from tests.governance.wheels import add_wheel
+
+DEFAULT_SETTINGS = read_settings(Path("/nonexistent/config.toml"), environment={})
+"""The settings of a governed root whose config.toml sets nothing."""
 
 MAIN = 'print("fake comfyui start")\n'
 
@@ -73,7 +76,7 @@ class Site:
     def configure(self, **tables: dict[str, object]) -> None:
         """Change keys of the root's config.toml: `site.configure(tx={"smoke_test_cmd": "true"})`."""
         path = self.layout.config
-        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else render_default_config())
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else read_default_config())
         for table, values in tables.items():
             for key, value in values.items():
                 document[table][key] = value

@@ -12,7 +12,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.governance.foreground import build_folder_arguments, run_in_foreground
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.settings import RunTable
+from tests.governance.contexts import DEFAULT_SETTINGS
 
 RUN = """
 import sys
@@ -21,6 +21,7 @@ from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.governance.foreground import run_in_foreground
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import RunTable
+from tests.governance.contexts import DEFAULT_SETTINGS
 root, comfyui = map(Path, sys.argv[1:3])
 settings = RunTable(extra_args=("--lowvram",), environment=("MINE",))
 run_in_foreground(GovLayout(root), Installation(root=comfyui, version=None, base=comfyui), settings, sys.argv[3:])
@@ -89,7 +90,7 @@ def test_signals_reach_it(layout: GovLayout, comfyui: Path) -> None:
 
 def refused(layout: GovLayout, comfyui: Path) -> str:
     with pytest.raises(Failure) as caught:
-        run_in_foreground(layout, Installation(root=comfyui, version=None, base=comfyui), RunTable())
+        run_in_foreground(layout, Installation(root=comfyui, version=None, base=comfyui), DEFAULT_SETTINGS.run)
     return caught.value.code
 
 

@@ -136,11 +136,11 @@ def find_interpreter(configured: str, comfyui: Path, production: Path) -> Path:
         Failure: `gov-python-missing` when the configured one is not executable.
     """
     if configured:
-        interpreter = Path(configured).expanduser()
-        if not (interpreter.is_absolute() and os.access(interpreter, os.X_OK)):
+        interpreter = Path(configured)
+        if not os.access(interpreter, os.X_OK):
             raise Failure(
                 "gov-python-missing",
-                f"[runtime] python is {configured!r}, which is not the absolute path of a program.",
+                f"[runtime] python is {configured!r}, which is not an executable file.",
                 hint="Name an interpreter, such as /usr/bin/python3.12, or leave it empty.",
             )
         return interpreter.resolve()
@@ -152,9 +152,8 @@ def find_interpreter(configured: str, comfyui: Path, production: Path) -> Path:
 
 
 def _find_comfyui(layout: GovLayout, settings: GovSettings, configured: Path | None) -> Path:
-    own = settings.paths.comfyui_dir
-    if own:
-        return (layout.root / Path(own).expanduser()).absolute()
+    if settings.paths.comfyui_dir:
+        return Path(settings.paths.comfyui_dir)
     if configured is None:
         raise Failure(
             "comfyui-not-found",

@@ -19,7 +19,7 @@ from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation
-from comfywatchman.governance.store.settings import render_default_config
+from comfywatchman.governance.store.settings import read_default_config
 from comfywatchman.governance.uv.client import UvResult
 
 _MAX_REQUIREMENTS_BYTES: Final = 1 << 20
@@ -115,7 +115,7 @@ def _create_layout(layout: GovLayout) -> None:
         except OSError as error:
             raise unwritable_failure(folder, error, verb="made") from error
     if not layout.config.exists():
-        write_atomic(layout.config, render_default_config().encode())
+        write_atomic(layout.config, read_default_config().encode())
 
 
 def _require_comfyui(folder: Path) -> None:

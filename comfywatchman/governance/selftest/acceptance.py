@@ -26,7 +26,7 @@ from comfywatchman.governance.nodes import add, registry
 from comfywatchman.governance.selftest.wheels import add_wheel
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Transaction
-from comfywatchman.governance.store.settings import render_default_config
+from comfywatchman.governance.store.settings import read_default_config
 from comfywatchman.governance.transactions import promotion, transaction
 from comfywatchman.governance.trial.trial import find_production_interpreter
 
@@ -73,7 +73,7 @@ class _SelftestSite:
 
     def configure(self, table: str, key: str, value: object) -> None:
         path = self.layout.config
-        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else render_default_config())
+        document = tomlkit.parse(path.read_text("utf-8") if path.exists() else read_default_config())
         document[table][key] = value
         write_atomic(path, tomlkit.dumps(document).encode("utf-8"))
 

@@ -13,14 +13,14 @@ from comfywatchman.governance.environments import init as environment_init
 from comfywatchman.governance.environments.staging import read_registry
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import NodeRegistry, Operation
-from comfywatchman.governance.store.settings import GovSettings, read_settings, render_default_config
+from comfywatchman.governance.store.settings import GovSettings, read_default_config, read_settings
 from tests.governance import changes
-from tests.governance.contexts import Site, build_site
+from tests.governance.contexts import DEFAULT_SETTINGS, Site, build_site
 
 
 def replace_paths(settings: GovSettings) -> GovSettings:
     """Return settings without what they say of folders."""
-    return msgspec.structs.replace(settings, paths=GovSettings().paths)
+    return msgspec.structs.replace(settings, paths=DEFAULT_SETTINGS.paths)
 
 
 def init(site: Site) -> Operation | None:
@@ -56,7 +56,7 @@ def test_init_writes_a_config_that_explains_itself(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=(), init=False)
     site.layout.config.unlink()
     init(site)
-    assert site.layout.config.read_text() == render_default_config()
+    assert site.layout.config.read_text() == read_default_config()
 
 
 def test_a_comfyui_without_requirements_gives_an_empty_environment(tmp_path: Path) -> None:

@@ -5,9 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfywatchman.governance.store.records import InstalledPackage
-from comfywatchman.governance.store.settings import CORE_PACKAGES
 from comfywatchman.governance.transactions.core_packages import find_core_changes, find_torch_mismatches
+from tests.governance.contexts import DEFAULT_SETTINGS
 
+CORE_PACKAGES = DEFAULT_SETTINGS.policy.core_packages
 PRE = ["torch==2.8.0", "numpy==2.2.6", "tqdm==4.67", "nvidia-cublas-cu12==12.8.4.1"]
 
 

@@ -4,6 +4,7 @@ import os
 import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from comfywatchman.base.gpu.query import GpuDevice, GpuReading
@@ -16,10 +17,14 @@ from comfywatchman.governance.trial.trial import (
     find_production_interpreter,
     needs_cpu,
 )
-from tests.governance.contexts import build_site
+from tests.governance.contexts import DEFAULT_SETTINGS, build_site
 from tests.governance.trial.programs import build_server, details
 
 GIB = 1 << 30
+
+
+def network(**keys: object) -> NetworkTable:
+    return msgspec.structs.replace(DEFAULT_SETTINGS.network, **keys)
 
 
 def card(free: int | None, total: int = 24 * GIB) -> GpuReading:
@@ -107,14 +112,14 @@ def test_changed_node_code_invalidates_the_baseline(tmp_path: Path) -> None:
 
 
 def test_install_scripts_use_the_configured_index() -> None:
-    variables = build_installer_variables(NetworkTable(offline=True, index_url="https://pypi.example/simple"))
+    variables = build_installer_variables(network(offline=True, index_url="https://pypi.example/simple"))
     assert variables["PIP_INDEX_URL"] == variables["UV_DEFAULT_INDEX"] == "https://pypi.example/simple"
     assert (variables["PIP_NO_INDEX"], variables["UV_OFFLINE"]) == ("1", "1")
     assert "PIP_FIND_LINKS" not in variables
 
 
 def test_install_scripts_may_be_kept_from_the_index_while_online() -> None:
-    variables = build_installer_variables(NetworkTable(no_index=True, find_links=("/a", "/b")))
+    variables = build_installer_variables(network(no_index=True, find_links=("/a", "/b")))
     assert variables["PIP_NO_INDEX"] == "1"
     assert "UV_OFFLINE" not in variables
     assert (variables["PIP_FIND_LINKS"], variables["UV_FIND_LINKS"]) == ("/a /b", "/a,/b")

@@ -9,7 +9,7 @@ from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import NetworkTable
 from comfywatchman.governance.uv import client as uv_door
 from comfywatchman.governance.uv.client import Uv, find_uv
-from tests.governance.contexts import Site, build_site
+from tests.governance.contexts import DEFAULT_SETTINGS, Site, build_site
 from tests.governance.wheels import add_wheel
 
 
@@ -26,7 +26,7 @@ def uv(site: Site) -> Uv:
 
 def test_uv_comes_with_the_program() -> None:
     assert find_uv().is_file()
-    assert Uv(find_uv(), {}, NetworkTable()).version >= "0.12"
+    assert Uv(find_uv(), {}, DEFAULT_SETTINGS.network).version >= "0.12"
 
 
 def test_installed_packages_are_listed_and_frozen(site: Site, uv: Uv) -> None:
@@ -69,7 +69,7 @@ def test_the_persons_own_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatc
     names = ("UV_PYTHON", "UV_INDEX_URL", "PIP_INDEX_URL", "VIRTUAL_ENV", "PYTHONPATH", "CONDA_PREFIX", "HF_TOKEN")
     for name in names:
         monkeypatch.setenv(name, "stray")
-    said = Uv(talking(tmp_path, "env"), {}, NetworkTable()).lock(tmp_path, python=Path("/py")).output
+    said = Uv(talking(tmp_path, "env"), {}, DEFAULT_SETTINGS.network).lock(tmp_path, python=Path("/py")).output
     assert "PATH=" in said
     assert "stray" not in said
 
@@ -77,8 +77,8 @@ def test_the_persons_own_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatc
 def test_it_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
         asked = talking(tmp_path, f"test -e /proc/self/fd/{lock.fileno()}")
-        assert Uv(asked, {}, NetworkTable(), lock.fileno()).lock(tmp_path, python=Path("/py")).is_success
-        assert not Uv(asked, {}, NetworkTable()).lock(tmp_path, python=Path("/py")).is_success
+        assert Uv(asked, {}, DEFAULT_SETTINGS.network, lock.fileno()).lock(tmp_path, python=Path("/py")).is_success
+        assert not Uv(asked, {}, DEFAULT_SETTINGS.network).lock(tmp_path, python=Path("/py")).is_success
 
 
 def test_the_link_to_production_is_never_synced(site: Site, uv: Uv) -> None:
@@ -94,7 +94,7 @@ def test_what_is_no_environment_is_told(uv: Uv, tmp_path: Path) -> None:
 
 def test_credentials_are_left_out_of_what_uv_says(tmp_path: Path) -> None:
     says = 'echo "numlet @ git+https://me:secret@host/x"; echo "https://tok@host/y failed" >&2'
-    uv = Uv(talking(tmp_path, says), {}, NetworkTable())
+    uv = Uv(talking(tmp_path, says), {}, DEFAULT_SETTINGS.network)
     assert uv.freeze(tmp_path) == ("numlet @ git+https://host/x",)
     assert "tok" not in uv.lock(tmp_path, python=Path("/usr/bin/python3")).errors
 
