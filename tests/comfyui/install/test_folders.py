@@ -92,9 +92,9 @@ def test_directory_named_twice_is_listed_once(tmp_path: Path) -> None:
 
 
 def test_further_yaml_files_are_read_after_the_default_one(tmp_path: Path) -> None:
-    one = put(tmp_path / "one.yaml", b"x:\n  vae: /one\n")
-    two = put(tmp_path / "sub/two.yaml", b"x:\n  vae: two\n")
-    folders = resolve_model_folders(tmp_path, "x:\n  vae: /zero\n", one, two)
+    first = put(tmp_path / "one.yaml", b"x:\n  vae: /one\n")
+    second = put(tmp_path / "sub/two.yaml", b"x:\n  vae: two\n")
+    folders = resolve_model_folders(tmp_path, "x:\n  vae: /zero\n", first, second)
     assert get_directories(folders, "vae")[1:4] == (Path("/zero"), Path("/one"), tmp_path / "sub/two")
 
 

@@ -29,27 +29,32 @@ def test_some_of_the_programs_are_not_enough(tmp_path: Path, names: tuple[str, .
 def test_first_candidate_that_is_comfyui_wins_and_keeps_its_label(tmp_path: Path) -> None:
     right = write_program(tmp_path / "right", "folder_paths.py")
     put(right / "comfyui_version.py", b'# made by a tool\n__version__ = "0.33.0"\n')
-    found = find_installation([("a", tmp_path / "none"), ("b", tmp_path), ("c", right)])
-    assert found is not None
-    assert (found.root, found.base, found.version, found.found_by) == (right, right, "0.33.0", "c")
-    assert found.models_directory == right / "models"
-    assert found.output_directory == right / "output"
+    installation = find_installation([("a", tmp_path / "none"), ("b", tmp_path), ("c", right)])
+    assert installation is not None
+    assert (installation.root, installation.base, installation.version, installation.found_by) == (
+        right,
+        right,
+        "0.33.0",
+        "c",
+    )
+    assert installation.models_directory == right / "models"
+    assert installation.output_directory == right / "output"
 
 
 def test_comfyui_inside_a_portable_folder_is_found(tmp_path: Path) -> None:
     inner = write_program(tmp_path / "ComfyUI", "folder_paths.py")
-    found = find_installation([("home", tmp_path)])
-    assert found is not None
-    assert found.root == inner
+    installation = find_installation([("home", tmp_path)])
+    assert installation is not None
+    assert installation.root == inner
 
 
 def test_base_directory_counts_only_if_configured(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "custom_nodes").mkdir()
     assert find_installation([("here", tmp_path)]) is None
-    found = find_installation([("config", tmp_path)], explicit={"config"})
-    assert found is not None
-    assert found.version is None
+    installation = find_installation([("config", tmp_path)], explicit={"config"})
+    assert installation is not None
+    assert installation.version is None
 
 
 def test_models_alone_are_not_a_base_directory(tmp_path: Path) -> None:

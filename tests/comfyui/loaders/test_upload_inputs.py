@@ -18,7 +18,11 @@ def test_first_of_two_equal_inputs_is_kept() -> None:
 
 
 def test_every_builtin_input_is_listed_once() -> None:
-    listed = [(one.class_type, one.name) for inputs in BUILTIN_FILE_INPUTS.by_class.values() for one in inputs.values()]
+    listed = [
+        (file_input.class_type, file_input.name)
+        for inputs in BUILTIN_FILE_INPUTS.by_class.values()
+        for file_input in inputs.values()
+    ]
     assert len(listed) == len(set(listed)) == 16
 
 

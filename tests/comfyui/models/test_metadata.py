@@ -14,19 +14,19 @@ from tests.model_files import gguf, put, safetensors, with_header
 
 
 def test_tensors_dtypes_and_parameters_are_counted(tmp_path: Path) -> None:
-    found = read_metadata(put(tmp_path / "a.safetensors", safetensors(3, metadata={"format": "pt"})))
-    assert found is not None
-    assert (found.tensors, found.parameters, found.dtypes) == (3, 24, {"F16": 3})
-    assert (found.metadata, found.metadata_entries, found.family) == ({"format": "pt"}, 1, None)
+    result = read_metadata(put(tmp_path / "a.safetensors", safetensors(3, metadata={"format": "pt"})))
+    assert result is not None
+    assert (result.tensors, result.parameters, result.dtypes) == (3, 24, {"F16": 3})
+    assert (result.metadata, result.metadata_entries, result.family) == ({"format": "pt"}, 1, None)
 
 
 def test_metadata_is_truncated(tmp_path: Path) -> None:
-    written = {f"k{n:04}": "x" * 10_000 for n in range(300)}
-    found = read_metadata(put(tmp_path / "a.safetensors", safetensors(1, metadata=written)))
-    assert found is not None
-    assert found.metadata_entries == 300
-    assert len(found.metadata) == MAX_ENTRIES
-    assert {len(value) for value in found.metadata.values()} == {MAX_TEXT}
+    entries = {f"k{n:04}": "x" * 10_000 for n in range(300)}
+    result = read_metadata(put(tmp_path / "a.safetensors", safetensors(1, metadata=entries)))
+    assert result is not None
+    assert result.metadata_entries == 300
+    assert len(result.metadata) == MAX_ENTRIES
+    assert {len(value) for value in result.metadata.values()} == {MAX_TEXT}
 
 
 @pytest.mark.parametrize(
@@ -42,9 +42,9 @@ def test_metadata_is_truncated(tmp_path: Path) -> None:
 def test_family_is_reported_only_when_certain(
     tmp_path: Path, names: tuple[str, ...], metadata: dict[str, str] | None, family: str | None
 ) -> None:
-    found = read_metadata(put(tmp_path / "a.safetensors", safetensors(names=names, metadata=metadata)))
-    assert found is not None
-    assert found.family == family
+    result = read_metadata(put(tmp_path / "a.safetensors", safetensors(names=names, metadata=metadata)))
+    assert result is not None
+    assert result.family == family
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ def read_one_file(tmp_path: Path, text: str) -> NodeDefinitions:
 def test_class_is_only_possible_if_removed_or_not_importable(tmp_path: Path, end: str) -> None:
     write_pack(tmp_path, pack__in__broken="class D: pass\nraise RuntimeError")
     (tmp_path / "pack" / "__init__.py").write_text(f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}\n{end}\n", "utf-8")
-    specs = read_definitions(tmp_path / "pack")
-    assert (specs.classes, specs.possible_classes) == (set(), {"A"})
+    definitions = read_definitions(tmp_path / "pack")
+    assert (definitions.classes, definitions.possible_classes) == (set(), {"A"})
 
 
 @pytest.mark.parametrize(
@@ -80,8 +80,8 @@ def test_class_is_certain_after_a_guarded_error(tmp_path: Path, end: str) -> Non
 
 def test_folder_without_init_has_no_certain_class(tmp_path: Path) -> None:
     write_pack(tmp_path, pack__in__nodes=f"{NODE}NODE_CLASS_MAPPINGS = {{'A': A}}")
-    specs = read_definitions(tmp_path / "pack")
-    assert (specs.classes, specs.possible_classes, specs.complete) == (set(), {"A"}, False)
+    definitions = read_definitions(tmp_path / "pack")
+    assert (definitions.classes, definitions.possible_classes, definitions.complete) == (set(), {"A"}, False)
 
 
 SHAPES = {
@@ -133,8 +133,8 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES, ids=SHAPES)
 def test_names_are_read_from_mappings(shape: str, tmp_path: Path) -> None:
-    specs = read_one_file(tmp_path, SHAPES[shape])
-    assert (specs.classes, specs.complete, specs.problems) == ({"A", "B"}, True, [])
+    definitions = read_one_file(tmp_path, SHAPES[shape])
+    assert (definitions.classes, definitions.complete, definitions.problems) == ({"A", "B"}, True, [])
 
 
 INCOMPLETE = {
@@ -154,13 +154,13 @@ INCOMPLETE = {
 
 @pytest.mark.parametrize("shape", INCOMPLETE, ids=INCOMPLETE)
 def test_computed_names_make_the_list_incomplete(shape: str, tmp_path: Path) -> None:
-    specs = read_one_file(tmp_path, SHAPES["a dict"].replace("'B': B", "") + "\n" + INCOMPLETE[shape])
-    assert "A" in specs.classes
-    assert not specs.complete
+    definitions = read_one_file(tmp_path, SHAPES["a dict"].replace("'B': B", "") + "\n" + INCOMPLETE[shape])
+    assert "A" in definitions.classes
+    assert not definitions.complete
 
 
 def test_class_under_an_undecided_condition_is_only_possible(tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         """
         import os
@@ -176,7 +176,7 @@ def test_class_under_an_undecided_condition_is_only_possible(tmp_path: Path) -> 
             NODE_CLASS_MAPPINGS.update({'C': C})
         """,
     )
-    assert (specs.classes, specs.possible_classes, specs.complete) == ({"A"}, {"B", "C"}, True)
+    assert (definitions.classes, definitions.possible_classes, definitions.complete) == ({"A"}, {"B", "C"}, True)
 
 
 def test_mappings_of_modules_are_merged_through_every_kind_of_import(tmp_path: Path) -> None:
@@ -202,8 +202,8 @@ def test_mappings_of_modules_are_merged_through_every_kind_of_import(tmp_path: P
         sub__in__five="from ..one import Three\nNODE_CLASS_MAPPINGS = {'Five': Three}",
         six="NODE_CLASS_MAPPINGS = {'Six': None}",
     )
-    specs = read_definitions(tmp_path)
-    assert (specs.classes, specs.complete) == ({"One", "Two", "Three", "Four", "Five", "Six"}, True)
+    definitions = read_definitions(tmp_path)
+    assert (definitions.classes, definitions.complete) == ({"One", "Two", "Three", "Four", "Five", "Six"}, True)
 
 
 def test_modules_loaded_from_a_folder_listing_are_read(tmp_path: Path) -> None:
@@ -220,12 +220,12 @@ def test_modules_loaded_from_a_folder_listing_are_read(tmp_path: Path) -> None:
         py__in__b="NODE_CLASS_MAPPINGS = {'Y': None}",
         py__in__plain="nothing = 1",
     )
-    specs = read_definitions(tmp_path)
-    assert (specs.classes, specs.complete) == ({"X", "Y"}, False)
+    definitions = read_definitions(tmp_path)
+    assert (definitions.classes, definitions.complete) == ({"X", "Y"}, False)
 
 
 def test_v3_nodes_are_read_from_their_schemas(tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         """
         import folder_paths
@@ -250,15 +250,15 @@ def test_v3_nodes_are_read_from_their_schemas(tmp_path: Path) -> None:
             return Extension()
         """,
     )
-    assert (specs.classes, specs.complete) == ({"Load It"}, True)
-    lora, unet = specs.loader_inputs
+    assert (definitions.classes, definitions.complete) == ({"Load It"}, True)
+    lora, unet = definitions.loader_inputs
     assert (lora.class_type, lora.name, lora.folder, lora.widget_index) == ("Load It", "lora", "loras", 2)
     assert "None" in lora.not_files
     assert (unet.name, unet.folder, unet.widget_index) == ("unet", "diffusion_models", 3)
 
 
 def test_later_changes_of_a_schema_count(tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         """
         import folder_paths
@@ -285,12 +285,12 @@ def test_later_changes_of_a_schema_count(tmp_path: Path) -> None:
         NODE_CLASS_MAPPINGS = {Named.KIND: Named}
         """,
     )
-    assert (specs.classes, specs.complete) == ({"Base", "Child of Base", "vae"}, True)
-    assert [(i.class_type, i.name) for i in specs.loader_inputs] == [("Child of Base", "vae")]
+    assert (definitions.classes, definitions.complete) == ({"Base", "Child of Base", "vae"}, True)
+    assert [(i.class_type, i.name) for i in definitions.loader_inputs] == [("Child of Base", "vae")]
 
 
 def test_duplicate_node_id_makes_the_list_incomplete(tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         """
         from comfy_api.latest import io
@@ -305,7 +305,7 @@ def test_duplicate_node_id_makes_the_list_incomplete(tmp_path: Path) -> None:
             return Extension()
         """,
     )
-    assert (specs.classes, specs.complete) == ({"Base"}, False)
+    assert (definitions.classes, definitions.complete) == ({"Base"}, False)
 
 
 @pytest.mark.parametrize(
@@ -317,7 +317,7 @@ def test_duplicate_node_id_makes_the_list_incomplete(tmp_path: Path) -> None:
     ],
 )
 def test_v3_list_that_cannot_be_followed_is_incomplete(listing: str, tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         f"""
         class Extension:
@@ -327,11 +327,11 @@ def test_v3_list_that_cannot_be_followed_is_incomplete(listing: str, tmp_path: P
             return Extension()
         """,
     )
-    assert (specs.classes, specs.complete) == (set(), False)
+    assert (definitions.classes, definitions.complete) == (set(), False)
 
 
 def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         """
         import folder_paths
@@ -359,16 +359,16 @@ def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> N
         NODE_CLASS_MAPPINGS = {"Child": Child, "New": New}
         """,
     )
-    found = {(i.class_type, i.name): (i.folder, i.also_folders, i.widget_index) for i in specs.loader_inputs}
-    assert found == {
+    inputs = {(i.class_type, i.name): (i.folder, i.also_folders, i.widget_index) for i in definitions.loader_inputs}
+    assert inputs == {
         ("Child", "first"): ("loras", (), 0),
         ("Child", "second"): ("checkpoints", (), 1),
         ("Child", "third"): ("vae", (), 2),
         ("Child", "both"): ("clip_gguf", ("text_encoders",), 3),
         ("New", "n"): ("style_models", (), 0),
     }
-    assert "auto" in next(i for i in specs.loader_inputs if i.name == "second").not_files
-    assert {i.evidence for i in specs.loader_inputs} == {"source of pack"}
+    assert "auto" in next(i for i in definitions.loader_inputs if i.name == "second").not_files
+    assert {i.evidence for i in definitions.loader_inputs} == {"source of pack"}
 
 
 @pytest.mark.parametrize(
@@ -389,7 +389,7 @@ def test_model_inputs_are_found_wherever_the_listing_stands(tmp_path: Path) -> N
     ],
 )
 def test_widget_index_counts_the_values_before_it(before: str, place: int | None, tmp_path: Path) -> None:
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         f"""
         import folder_paths
@@ -400,12 +400,12 @@ def test_widget_index_counts_the_values_before_it(before: str, place: int | None
         NODE_CLASS_MAPPINGS = {{"N": N}}
         """,
     )
-    assert [(i.name, i.widget_index) for i in specs.loader_inputs] == [("x", place)]
+    assert [(i.name, i.widget_index) for i in definitions.loader_inputs] == [("x", place)]
 
 
 def test_pack_is_never_executed(tmp_path: Path) -> None:
     mark = tmp_path / "PWN"
-    specs = read_one_file(
+    definitions = read_one_file(
         tmp_path,
         f"""
         import os, pathlib
@@ -423,8 +423,8 @@ def test_pack_is_never_executed(tmp_path: Path) -> None:
         """,
     )
     assert not mark.exists()
-    assert specs.classes == {"A"}
-    assert not specs.complete
+    assert definitions.classes == {"A"}
+    assert not definitions.complete
 
 
 EVIL = {
@@ -440,9 +440,9 @@ EVIL = {
 @pytest.mark.parametrize("evil", EVIL, ids=EVIL)
 def test_unreadable_pack_reports_a_problem(evil: str, tmp_path: Path) -> None:
     (tmp_path / "__init__.py").write_bytes(EVIL[evil])
-    specs = read_definitions(tmp_path)
-    assert specs.classes == set()
-    assert not specs.complete
+    definitions = read_definitions(tmp_path)
+    assert definitions.classes == set()
+    assert not definitions.complete
 
 
 LOOPING = {
@@ -462,9 +462,9 @@ LOOPING = {
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("loop", LOOPING, ids=LOOPING)
 def test_endless_source_is_abandoned(loop: str, tmp_path: Path) -> None:
-    specs = read_one_file(tmp_path, LOOPING[loop])
-    assert "A" in specs.classes or specs.problems
-    assert not specs.complete
+    definitions = read_one_file(tmp_path, LOOPING[loop])
+    assert "A" in definitions.classes or definitions.problems
+    assert not definitions.complete
 
 
 def test_import_cycles_and_link_cycles_end(tmp_path: Path) -> None:
@@ -475,15 +475,15 @@ def test_import_cycles_and_link_cycles_end(tmp_path: Path) -> None:
         b="from .a import *\nfrom .a import M",
     )
     os.symlink(tmp_path, tmp_path / "loop")
-    specs = read_pack_definitions(tmp_path, ["__init__.py", "a.py", "b.py"], label="p")
-    assert specs.classes == {"FromA", "X"}
+    definitions = read_pack_definitions(tmp_path, ["__init__.py", "a.py", "b.py"], label="p")
+    assert definitions.classes == {"FromA", "X"}
 
 
 def test_relative_import_cannot_leave_the_pack(tmp_path: Path) -> None:
     (tmp_path / "secret.py").write_text("NODE_CLASS_MAPPINGS = {'Outside': 1}", "utf-8")
     pack = write_pack(tmp_path / "pack", __init__="from ..secret import NODE_CLASS_MAPPINGS")
-    specs = read_definitions(pack)
-    assert (specs.classes, specs.complete) == (set(), False)
+    definitions = read_definitions(pack)
+    assert (definitions.classes, definitions.complete) == (set(), False)
 
 
 def test_unreadable_module_does_not_affect_the_others(tmp_path: Path) -> None:
@@ -494,9 +494,9 @@ def test_unreadable_module_does_not_affect_the_others(tmp_path: Path) -> None:
         good="NODE_CLASS_MAPPINGS = {'Good': None}",
         bad="def (",
     )
-    specs = read_definitions(tmp_path)
-    assert (specs.classes, specs.complete) == ({"Good"}, False)
-    assert "bad.py" in specs.problems[0]
+    definitions = read_definitions(tmp_path)
+    assert (definitions.classes, definitions.complete) == ({"Good"}, False)
+    assert "bad.py" in definitions.problems[0]
 
 
 def test_pack_of_one_file_is_read(tmp_path: Path) -> None:
@@ -520,9 +520,9 @@ def test_core_is_read_from_all_its_node_files(tmp_path: Path) -> None:
         comfy_extras__in__other="NODE_CLASS_MAPPINGS = {'NotLoaded': None}",
         comfy_api_nodes__in__nodes_y="NODE_CLASS_MAPPINGS = {'Api': None}",
     )
-    specs = read_core_definitions(tmp_path)
-    assert (specs.classes, specs.complete) == ({"Loader", "Extra", "Api"}, True)
-    assert {(i.class_type, i.folder) for i in specs.loader_inputs} == {
+    definitions = read_core_definitions(tmp_path)
+    assert (definitions.classes, definitions.complete) == ({"Loader", "Extra", "Api"}, True)
+    assert {(i.class_type, i.folder) for i in definitions.loader_inputs} == {
         ("Loader", "checkpoints"),
         ("Extra", "checkpoints"),
     }
@@ -555,5 +555,5 @@ def test_garbage_collector_setting_is_restored(tmp_path: Path) -> None:
     ],
 )
 def test_class_may_check_inputs_unless_its_source_shows_otherwise(tmp_path: Path, source: str, *, checks: bool) -> None:
-    specs = read_one_file(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
-    assert (specs.own_checks == {"N"}) is checks
+    definitions = read_one_file(tmp_path, f"{source}\nNODE_CLASS_MAPPINGS = {{'N': N}}")
+    assert (definitions.own_checks == {"N"}) is checks

@@ -34,8 +34,8 @@ def test_disabled_packs_are_marked(tmp_path: Path) -> None:
     add_file(tmp_path / "one.disabled" / "__init__.py")
     add_file(tmp_path / ".disabled" / "two" / "__init__.py")
     add_file(tmp_path / "three.py.disabled")
-    found = find_by_folder(tmp_path)
-    assert {name: item.enabled for name, item in found.items()} == {"one": False, "two": False, "three": False}
+    packs = find_by_folder(tmp_path)
+    assert {name: item.enabled for name, item in packs.items()} == {"one": False, "two": False, "three": False}
 
 
 def test_only_python_and_metadata_files_count(tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_links_are_followed_and_cycles_end(tmp_path: Path) -> None:
     os.symlink(real, tmp_path / "custom_nodes" / "linked")
     os.symlink(tmp_path / "nowhere", tmp_path / "custom_nodes" / "dangling")
     os.symlink("circle.py", tmp_path / "custom_nodes" / "circle.py")
-    found = find_by_folder(tmp_path / "custom_nodes")
-    assert list(found) == ["linked"]
-    assert found["linked"].sources == ("__init__.py",)
+    packs = find_by_folder(tmp_path / "custom_nodes")
+    assert list(packs) == ["linked"]
+    assert packs["linked"].sources == ("__init__.py",)
 
 
 def test_fifos_and_dangling_links_are_not_sources(tmp_path: Path) -> None:

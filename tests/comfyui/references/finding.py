@@ -17,7 +17,10 @@ def find_in(*nodes: Json, table: LoaderTable | None = None, links: list[object] 
 
 
 def summarize(*nodes: Json, links: list[object] | None = None) -> list[Short]:
-    return [(one.input, one.value, one.folder, one.active) for one in find_in(*nodes, links=links)]
+    return [
+        (reference.input, reference.value, reference.folder, reference.active)
+        for reference in find_in(*nodes, links=links)
+    ]
 
 
 def read_api(class_type: str, **inputs: object) -> list[Reference]:

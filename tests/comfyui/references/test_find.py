@@ -35,12 +35,14 @@ def test_linked_loader_has_no_reference() -> None:
 
 
 def test_plain_text_node_is_not_guessed() -> None:
-    found = find_in(
+    references = find_in(
         node(1, "PrimitiveString", ["a.gguf"]),
         node(2, "Unknown", ["b.gguf"], inputs=[slot("which", 1)]),
         links=[[1, 1, 0, 2, 0, "STRING"]],
     )
-    assert [(one.node_path, one.input, one.value) for one in found] == [("2", "which", "a.gguf")]
+    assert [(reference.node_path, reference.input, reference.value) for reference in references] == [
+        ("2", "which", "a.gguf")
+    ]
 
 
 def test_auto_downloaded_names_are_not_references() -> None:
@@ -57,8 +59,8 @@ def test_presets_and_pickers_are_not_references() -> None:
 
 
 def test_two_lists_of_different_length_name_each_file_once() -> None:
-    one = node(1, "Unknown", ["a.pt", "b", "c"], widgets_values_named={"which": "a.pt", "more": "b"})
-    assert summarize(one) == [("which", "a.pt", None, True)]
+    loader_node = node(1, "Unknown", ["a.pt", "b", "c"], widgets_values_named={"which": "a.pt", "more": "b"})
+    assert summarize(loader_node) == [("which", "a.pt", None, True)]
 
 
 def test_display_node_has_no_references() -> None:
@@ -73,17 +75,17 @@ def test_nodes_that_download_and_load_need_no_file(class_type: str) -> None:
 
 def test_widget_read_by_name_is_not_read_by_index() -> None:
     named = {"switch": "On", "lora_name": "a.safetensors", "model": 1}
-    one = node(1, "CR Load LoRA", ["On", "a.safetensors", 1, 1, 5], widgets_values_named=named)
-    assert summarize(one) == [("lora_name", "a.safetensors", "loras", True)]
+    loader_node = node(1, "CR Load LoRA", ["On", "a.safetensors", 1, 1, 5], widgets_values_named=named)
+    assert summarize(loader_node) == [("lora_name", "a.safetensors", "loras", True)]
 
 
 def test_linked_input_of_a_merged_table_has_no_reference() -> None:
     table = LoaderTable([LoaderInput("X", "which", "vae", 0, "a test", "medium")])
-    one = node(2, "X", ["stale", 1], inputs=[slot("which", 1)])
-    assert find_in(node(1, "Source"), one, links=[[1, 1, 0, 2, 0, "*"]], table=table) == []
+    loader_node = node(2, "X", ["stale", 1], inputs=[slot("which", 1)])
+    assert find_in(node(1, "Source"), loader_node, links=[[1, 1, 0, 2, 0, "*"]], table=table) == []
 
 
 def test_unnamed_value_beside_a_linked_one_is_read() -> None:
-    one = node(2, "Unknown", ["a.gguf", "b.gguf", 5], inputs=[slot("which", 1)])
-    found = find_in(node(1, "PrimitiveString", ["c.gguf"]), one, links=[[1, 1, 0, 2, 0, "STRING"]])
-    assert [one.value for one in found] == ["c.gguf", "a.gguf", "b.gguf"]
+    loader = node(2, "Unknown", ["a.gguf", "b.gguf", 5], inputs=[slot("which", 1)])
+    references = find_in(node(1, "PrimitiveString", ["c.gguf"]), loader, links=[[1, 1, 0, 2, 0, "STRING"]])
+    assert [reference.value for reference in references] == ["c.gguf", "a.gguf", "b.gguf"]

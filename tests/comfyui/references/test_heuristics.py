@@ -7,8 +7,8 @@ from tests.comfyui.workflow.samples import node
 
 
 def test_file_extension_alone_gives_no_folder() -> None:
-    (found,) = find_in(node(1, "Unknown", ["model.GGUF", "flux", 5]))
-    assert (found.input, found.value, found.folder, found.kind, found.confidence) == (
+    (reference,) = find_in(node(1, "Unknown", ["model.GGUF", "flux", 5]))
+    assert (reference.input, reference.value, reference.folder, reference.kind, reference.confidence) == (
         "#0",
         "model.GGUF",
         None,
@@ -20,8 +20,12 @@ def test_file_extension_alone_gives_no_folder() -> None:
 @pytest.mark.parametrize("value", ["sub/a.gguf", "sub\\a.gguf", "a.gguf"])
 def test_declared_model_gives_the_folder(value: str) -> None:
     models = [{"name": "a.gguf", "directory": "diffusion_models"}]
-    (found,) = find_in(node(1, "Unknown", [value], properties={"models": models}))
-    assert (found.folder, found.confidence, found.evidence) == ("diffusion_models", "medium", "declared by the author")
+    (reference,) = find_in(node(1, "Unknown", [value], properties={"models": models}))
+    assert (reference.folder, reference.confidence, reference.evidence) == (
+        "diffusion_models",
+        "medium",
+        "declared by the author",
+    )
 
 
 @pytest.mark.parametrize(
@@ -44,13 +48,13 @@ def test_names_in_containers_are_found_to_a_limited_depth() -> None:
     deep: object = "deep.pt"
     for _ in range(400):
         deep = [deep]
-    found = find_in(node(1, "Unknown", {"a": {"b": ["x.pt", "x.pt", 5]}, "deep": deep}))
-    assert [(one.input, one.value) for one in found] == [("a", "x.pt")]
+    references = find_in(node(1, "Unknown", {"a": {"b": ["x.pt", "x.pt", 5]}, "deep": deep}))
+    assert [(reference.input, reference.value) for reference in references] == [("a", "x.pt")]
 
 
 def test_only_folder_of_a_class_is_used_for_an_unnamed_value() -> None:
-    (found,) = find_in(node(1, "MelBandRoFormerModelLoader", ["a.safetensors"]))
-    assert (found.folder, found.kind, found.confidence) == ("diffusion_models", "heuristic", "medium")
+    (reference,) = find_in(node(1, "MelBandRoFormerModelLoader", ["a.safetensors"]))
+    assert (reference.folder, reference.kind, reference.confidence) == ("diffusion_models", "heuristic", "medium")
 
 
 def test_choice_of_repository_and_file_is_not_a_reference() -> None:

@@ -20,7 +20,7 @@ def find_needed(*nodes: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INP
 
 def find_in_graph(graph: dict[str, Any], known: FileInputTable = BUILTIN_FILE_INPUTS) -> list[tuple[str, str, str]]:
     workflow = read_workflow(orjson.dumps(graph), table=load_builtin_table())
-    return [(one.node_path, one.kind, one.name) for one in find_required_files(workflow, known)]
+    return [(file.node_path, file.kind, file.name) for file in find_required_files(workflow, known)]
 
 
 @pytest.mark.parametrize(
@@ -112,4 +112,4 @@ def test_annotation_decides_the_folder_not_the_class() -> None:
         InputFile("a.png", "input", "picture", "LoadImageOutput", "1", "image"),
         InputFile("sub/a.png [output]", "output", "picture", "LoadImage", "2", "image"),
     )
-    assert [one.relative for one in find_required_files(workflow, BUILTIN_FILE_INPUTS)] == ["a.png", "sub/a.png"]
+    assert [file.relative for file in find_required_files(workflow, BUILTIN_FILE_INPUTS)] == ["a.png", "sub/a.png"]

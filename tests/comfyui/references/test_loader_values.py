@@ -10,14 +10,14 @@ from tests.comfyui.workflow.samples import node, slot
 
 @pytest.mark.parametrize("value", [5, 1.5, True, False, ["a"], {"a": 1}, "two\nlines", "", None, "None"])
 def test_core_loader_value_without_extension_is_a_reference(value: object) -> None:
-    found = find_in(node(1, "CheckpointLoaderSimple", [value]))
-    assert [(one.input, one.kind) for one in found] == [("ckpt_name", "loader")]
+    references = find_in(node(1, "CheckpointLoaderSimple", [value]))
+    assert [(reference.input, reference.kind) for reference in references] == [("ckpt_name", "loader")]
 
 
 def test_values_of_other_types_are_formatted() -> None:
     values: list[object] = [None, True, False, 4096, ["a"], {}]
-    found = [find_in(node(1, "CheckpointLoaderSimple", [value]))[0].value for value in values]
-    assert found == ["null", "true", "false", "4096", "a list of 1", "a mapping of 0"]
+    references = [find_in(node(1, "CheckpointLoaderSimple", [value]))[0].value for value in values]
+    assert references == ["null", "true", "false", "4096", "a list of 1", "a mapping of 0"]
 
 
 @pytest.mark.parametrize("value", ["None", "", "Baked VAE", None])
@@ -26,12 +26,12 @@ def test_choices_beside_files_are_not_references(value: object) -> None:
 
 
 def test_tiny_vaes_need_an_encoder_and_a_decoder() -> None:
-    found = find_in(node(1, "VAELoader", ["taesdxl"]))
-    assert [(one.value, one.folder, one.tries[0]) for one in found] == [
+    references = find_in(node(1, "VAELoader", ["taesdxl"]))
+    assert [(reference.value, reference.folder, reference.tries[0]) for reference in references] == [
         ("taesdxl", "vae_approx", "taesdxl_encoder.safetensors"),
         ("taesdxl", "vae_approx", "taesdxl_decoder.safetensors"),
     ]
-    assert {len(one.tries) for one in found} == {len(MODEL_EXTENSIONS)}
+    assert {len(reference.tries) for reference in references} == {len(MODEL_EXTENSIONS)}
 
 
 def test_pixel_space_vae_needs_no_file() -> None:
@@ -46,21 +46,21 @@ def test_tiny_video_vaes_are_in_vae_approx() -> None:
 
 @pytest.mark.parametrize("part", ["bbox", "segm"])
 def test_detector_folder_comes_from_the_name(part: str) -> None:
-    found = find_in(node(1, "UltralyticsDetectorProvider", [f"{part}/face.pt"]))
-    assert [(one.value, one.folder, one.tries) for one in found] == [
+    references = find_in(node(1, "UltralyticsDetectorProvider", [f"{part}/face.pt"]))
+    assert [(reference.value, reference.folder, reference.tries) for reference in references] == [
         (f"{part}/face.pt", f"ultralytics_{part}", ("face.pt",))
     ]
 
 
 def test_further_folders_of_a_loader_are_kept() -> None:
-    (found,) = find_in(node(1, "CLIPLoaderGGUF", ["t5.gguf", "flux"]))
-    assert (found.folder, found.also_folders) == ("text_encoders", ("clip_gguf",))
+    (reference,) = find_in(node(1, "CLIPLoaderGGUF", ["t5.gguf", "flux"]))
+    assert (reference.folder, reference.also_folders) == ("text_encoders", ("clip_gguf",))
 
 
 def test_input_known_by_index_gets_its_name_from_the_workflow() -> None:
     named = {"switch": "On", "which": "a.safetensors", "m": 1, "c": 1}
-    one = node(1, "CR Load LoRA", list(named.values()), widgets_values_named=named)
-    assert summarize(one) == [("which", "a.safetensors", "loras", True)]
+    loader_node = node(1, "CR Load LoRA", list(named.values()), widgets_values_named=named)
+    assert summarize(loader_node) == [("which", "a.safetensors", "loras", True)]
     assert summarize(node(1, "TripoSRModelLoader_Zho", ["a.ckpt", 8192])) == [("#0", "a.ckpt", "triposr", True)]
 
 
@@ -71,18 +71,23 @@ def test_every_input_of_a_stack_is_read() -> None:
 
 def test_linked_input_known_by_index_has_no_reference() -> None:
     inputs = [slot("switch"), slot("which", 5)]
-    one = node(2, "CR Load LoRA", ["On", "a.safetensors"], inputs=inputs)
-    assert summarize(node(1, "Source"), one, links=[[5, 1, 0, 2, 1, "*"]]) == []
+    loader_node = node(2, "CR Load LoRA", ["On", "a.safetensors"], inputs=inputs)
+    assert summarize(node(1, "Source"), loader_node, links=[[5, 1, 0, 2, 1, "*"]]) == []
 
 
 def test_index_with_another_name_is_not_the_known_input() -> None:
-    one = node(1, "X", ["a.bin", "b"], widgets_values_named={"other": "a", "more": "b"})
+    loader_node = node(1, "X", ["a.bin", "b"], widgets_values_named={"other": "a", "more": "b"})
     table = LoaderTable([LoaderInput("X", "known", "vae", 0, "a test", "medium")])
-    assert [(found.input, found.kind) for found in find_in(one, table=table)] == [("other", "heuristic")]
+    assert [(references.input, references.kind) for references in find_in(loader_node, table=table)] == [
+        ("other", "heuristic")
+    ]
 
 
 def test_numbered_inputs_match_every_number() -> None:
-    found = read_api(
+    references = read_api(
         "LoadLoraModel", **{"loras.0.lora_name": "a.pt", "loras.12.lora_name": "b.pt", "loras.x.lora_name": "c"}
     )
-    assert [(one.input, one.value) for one in found] == [("loras.0.lora_name", "a.pt"), ("loras.12.lora_name", "b.pt")]
+    assert [(reference.input, reference.value) for reference in references] == [
+        ("loras.0.lora_name", "a.pt"),
+        ("loras.12.lora_name", "b.pt"),
+    ]

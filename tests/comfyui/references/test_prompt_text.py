@@ -11,13 +11,13 @@ from tests.comfyui.workflow.samples import node
 
 def test_embedding_is_tried_with_each_extension() -> None:
     text = "cat, (embedding:easyneg:1.2), embedding:sub/bad.pt. embedding:easyneg [embedding:x]"
-    found = find_in(node(1, "CLIPTextEncode", [text]))
-    assert [(one.input, one.value, one.folder, one.kind) for one in found] == [
+    references = find_in(node(1, "CLIPTextEncode", [text]))
+    assert [(reference.input, reference.value, reference.folder, reference.kind) for reference in references] == [
         ("text", "easyneg", "embeddings", "embedding"),
         ("text", "sub/bad.pt", "embeddings", "embedding"),
         ("text", "x", "embeddings", "embedding"),
     ]
-    assert found[0].tries == ("easyneg", "easyneg.safetensors", "easyneg.pt", "easyneg.bin")
+    assert references[0].tries == ("easyneg", "easyneg.safetensors", "easyneg.pt", "easyneg.bin")
 
 
 @pytest.mark.parametrize(
@@ -28,23 +28,26 @@ def test_text_that_resembles_a_reference_is_none(text: str) -> None:
 
 
 def test_lora_tags_are_tried_with_each_extension() -> None:
-    found = find_in(node(1, "ImpactWildcardEncode", ["<lora:add detail:0.5:0.5> <lyco:b.pt> <lora:add detail:1>"]))
-    assert [(one.value, one.folder, one.kind, one.confidence) for one in found] == [
+    references = find_in(node(1, "ImpactWildcardEncode", ["<lora:add detail:0.5:0.5> <lyco:b.pt> <lora:add detail:1>"]))
+    assert [(reference.value, reference.folder, reference.kind, reference.confidence) for reference in references] == [
         ("add detail", "loras", "lora_tag", "medium"),
         ("b.pt", "loras", "lora_tag", "medium"),
     ]
-    assert found[0].tries[0] == "add detail.safetensors"
-    assert found[1].tries == ("b.pt",)
+    assert references[0].tries[0] == "add detail.safetensors"
+    assert references[1].tries == ("b.pt",)
 
 
 def test_lora_tag_in_plain_text_has_low_confidence() -> None:
-    (found,) = find_in(node(1, "CLIPTextEncode", ["<lora:a:1>"]))
-    assert found.confidence == "low"
+    (reference,) = find_in(node(1, "CLIPTextEncode", ["<lora:a:1>"]))
+    assert reference.confidence == "low"
 
 
 def test_power_lora_loader_entries_may_be_switched_off() -> None:
-    found = find_references(samples.read(samples.power_loras()), load_builtin_table())
-    assert [(one.value, one.active, one.kind, one.folder, one.confidence) for one in found] == [
+    references = find_references(samples.read(samples.power_loras()), load_builtin_table())
+    assert [
+        (reference.value, reference.active, reference.kind, reference.folder, reference.confidence)
+        for reference in references
+    ] == [
         ("on.safetensors", True, "lora_list", "loras", "high"),
         ("off.safetensors", False, "lora_list", "loras", "high"),
     ]
@@ -54,18 +57,18 @@ def test_power_lora_loader_entries_may_be_switched_off() -> None:
 
 def test_lora_manager_list_wins_over_its_text() -> None:
     loras = {"__value__": [samples.lora("a"), samples.lora("b", on=False)]}
-    found = read_api("Lora Loader (LoraManager)", text="<lora:a:1> <lora:b:1> <lora:c:1>", loras=loras)
-    assert [(one.value, one.active, one.kind) for one in found] == [
+    references = read_api("Lora Loader (LoraManager)", text="<lora:a:1> <lora:b:1> <lora:c:1>", loras=loras)
+    assert [(reference.value, reference.active, reference.kind) for reference in references] == [
         ("a", True, "lora_list"),
         ("b", False, "lora_list"),
         ("c", True, "lora_tag"),
     ]
-    assert found[0].tries[0] == "a.safetensors"
+    assert references[0].tries[0] == "a.safetensors"
 
 
 def test_lora_list_of_an_unknown_class_has_medium_confidence() -> None:
-    (found,) = read_api("Some Stack", entries=[samples.lora("a")])
-    assert found.confidence == "medium"
+    (reference,) = read_api("Some Stack", entries=[samples.lora("a")])
+    assert reference.confidence == "medium"
 
 
 @pytest.mark.parametrize("text", ["<lora:[^>]+:1>", "<lora:\\1:1>", "<lora:*:1>"])

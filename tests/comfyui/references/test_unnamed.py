@@ -9,7 +9,10 @@ from tests.comfyui.workflow.samples import Json, graph, node, slot
 
 def list_unnamed(raw: Json, table: LoaderTable | None = None) -> list[tuple[str, str | None]]:
     workflow, table = samples.read(raw), table or load_builtin_table()
-    return [(one.code, one.node_path) for one in find_missing_names(workflow, table, find_references(workflow, table))]
+    return [
+        (problem.code, problem.node_path)
+        for problem in find_missing_names(workflow, table, find_references(workflow, table))
+    ]
 
 
 def build_prompt(**inputs: object) -> Json:

@@ -40,9 +40,9 @@ def test_invalid_address_has_no_server(url: str) -> None:
 
 def test_server_is_identified() -> None:
     with LocalServer({"/system_stats": json_reply(STATS)}) as server:
-        found = probe_server(server.url + "/")
-    assert found is not None
-    assert (found.version, found.argv, found.replacements) == ("0.33.0", ("main.py", "--cpu"), {})
+        running = probe_server(server.url + "/")
+    assert running is not None
+    assert (running.version, running.argv, running.replacements) == ("0.33.0", ("main.py", "--cpu"), {})
 
 
 def test_replaced_class_needs_its_first_replacement() -> None:
@@ -53,17 +53,17 @@ def test_replaced_class_needs_its_first_replacement() -> None:
         "Odder": [3],
     }
     with LocalServer({"/system_stats": json_reply(STATS), "/node_replacements": json_reply(replacements)}) as server:
-        found = probe_server(server.url)
-    assert found is not None
-    assert found.find_replaceable({"New", "Other"}) == {"Old"}
+        running = probe_server(server.url)
+    assert running is not None
+    assert running.find_replaceable({"New", "Other"}) == {"Old"}
 
 
 @pytest.mark.parametrize("reply", [Reply(b"<html>"), json_reply([1]), Reply(b"", 500)])
 def test_malformed_replacements_are_ignored(reply: Reply) -> None:
     with LocalServer({"/system_stats": json_reply(STATS), "/node_replacements": reply}) as server:
-        found = probe_server(server.url)
-    assert found is not None
-    assert found.replacements == {}
+        running = probe_server(server.url)
+    assert running is not None
+    assert running.replacements == {}
 
 
 @pytest.mark.parametrize(
@@ -84,17 +84,17 @@ def test_other_program_at_the_port_raises_failure(reply: Reply, code: str) -> No
 def test_malformed_system_stats_are_ignored() -> None:
     stats = {"system": {"argv": "x", "comfyui_version": 3}}
     with LocalServer({"/system_stats": json_reply(stats)}) as server:
-        found = probe_server(server.url)
-    assert found is not None
-    assert (found.version, found.argv) == (None, ())
+        running = probe_server(server.url)
+    assert running is not None
+    assert (running.version, running.argv) == (None, ())
 
 
 def test_nodes_of_a_server_are_read() -> None:
     payload = {"L": {"input": {"required": {"l": [["x.safetensors"]]}}, "python_module": "nodes"}}
     with LocalServer({"/system_stats": json_reply(STATS), "/object_info": json_reply(payload)}) as server:
-        found = probe_server(server.url)
-        assert found is not None
-        live = fetch_nodes(found, {"loras": ["x.safetensors"]})
+        running = probe_server(server.url)
+        assert running is not None
+        live = fetch_nodes(running, {"loras": ["x.safetensors"]})
     assert live.classes == {"L"}
     assert [item.folder for item in live.loader_inputs] == ["loras"]
 
@@ -102,10 +102,10 @@ def test_nodes_of_a_server_are_read() -> None:
 @pytest.mark.parametrize("payload", [{}, [], "x"])
 def test_empty_list_of_nodes_raises_failure(payload: Any) -> None:
     with LocalServer({"/system_stats": json_reply(STATS), "/object_info": json_reply(payload)}) as server:
-        found = probe_server(server.url)
-        assert found is not None
+        running = probe_server(server.url)
+        assert running is not None
         with pytest.raises(Failure):
-            fetch_nodes(found, {})
+            fetch_nodes(running, {})
 
 
 def test_arguments_identify_the_watched_installation(tmp_path: Path) -> None:

@@ -66,7 +66,11 @@ def test_user_arguments_stay_unless_reserved(comfyui: Path) -> None:
 
 
 def test_environment_variables_point_at_the_environment() -> None:
-    made = build_environment(PYTHON, "/usr/bin:/bin", {"HTTP_PROXY": "http://proxy"})
-    assert made["PATH"] == "/envs/one/bin:/usr/bin:/bin"
-    assert (made["VIRTUAL_ENV"], made["PYTHONNOUSERSITE"], made["HTTP_PROXY"]) == ("/envs/one", "1", "http://proxy")
+    variables = build_environment(PYTHON, "/usr/bin:/bin", {"HTTP_PROXY": "http://proxy"})
+    assert variables["PATH"] == "/envs/one/bin:/usr/bin:/bin"
+    assert (variables["VIRTUAL_ENV"], variables["PYTHONNOUSERSITE"], variables["HTTP_PROXY"]) == (
+        "/envs/one",
+        "1",
+        "http://proxy",
+    )
     assert build_environment(PYTHON, "", {})["PATH"] == "/envs/one/bin"

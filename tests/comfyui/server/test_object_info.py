@@ -45,14 +45,14 @@ def test_both_notations_of_a_combo_match_their_folder() -> None:
 
 
 def test_choices_beside_files_are_listed() -> None:
-    (found,) = read_payload(N=build_entry(x=[["auto", "l.safetensors"]])).loader_inputs
-    assert "auto" in found.not_files
-    assert "l.safetensors" not in found.not_files
+    (loader_input,) = read_payload(N=build_entry(x=[["auto", "l.safetensors"]])).loader_inputs
+    assert "auto" in loader_input.not_files
+    assert "l.safetensors" not in loader_input.not_files
 
 
 def test_words_the_server_does_not_list_are_not_choices() -> None:
-    (found,) = read_payload(N=build_entry(x=[["None", "l.safetensors"]])).loader_inputs
-    assert found.not_files == ("None",)
+    (loader_input,) = read_payload(N=build_entry(x=[["None", "l.safetensors"]])).loader_inputs
+    assert loader_input.not_files == ("None",)
 
 
 def test_empty_list_has_no_choices_unless_filled_by_the_editor() -> None:
@@ -85,8 +85,8 @@ def test_folders_with_the_same_files_match_nothing() -> None:
 
 def test_folder_contained_in_another_does_not_match() -> None:
     folders = {"small": ["a.pt"], "large": ["a.pt", "b.pt"]}
-    (found,) = read_object_info({"N": build_entry(x=[["a.pt", "b.pt"]])}, folders, version=None).loader_inputs
-    assert (found.folder, found.also_folders) == ("large", ())
+    (loader_input,) = read_object_info({"N": build_entry(x=[["a.pt", "b.pt"]])}, folders, version=None).loader_inputs
+    assert (loader_input.folder, loader_input.also_folders) == ("large", ())
 
 
 def test_widget_indexes_follow_input_order_and_count_extra_values() -> None:
@@ -146,7 +146,10 @@ def test_upload_inputs_are_not_combos() -> None:
         Painter=build_entry(mask=["STRING", {"image_upload": True}]),
     )
     assert live.combos == {"N": {"mode": ("fast", "slow")}}
-    assert [(one.name, one.kind, one.widget_index, one.not_files) for one in live.file_inputs] == [
+    assert [
+        (file_input.name, file_input.kind, file_input.widget_index, file_input.not_files)
+        for file_input in live.file_inputs
+    ] == [
         ("image", "picture", 0, ("", "none", "None", "no picture")),
         ("clip", "video", 2, ("", "none", "None")),
     ]

@@ -55,7 +55,7 @@ def wire_chain(sampler: str = "euler", *, load_mode: int = 0, **more: Any) -> tu
 
 
 def list_rejected(nodes: tuple[WiredNode, ...], known: ValidationRules) -> list[tuple[str, str, str | None]]:
-    return [(one.node.path, one.input, one.value) for one in validate_prompt(nodes, known).inputs]
+    return [(rejected.node.path, rejected.input, rejected.value) for rejected in validate_prompt(nodes, known).inputs]
 
 
 def test_complete_workflow_is_not_rejected() -> None:
@@ -64,10 +64,15 @@ def test_complete_workflow_is_not_rejected() -> None:
 
 
 def test_value_outside_the_choices_is_rejected_with_the_choices() -> None:
-    found = validate_prompt(wire_chain("no_such"), build_rules())
-    (one,) = found.inputs
-    assert (one.node.path, one.input, one.value, one.offered) == ("2", "sampler_name", "no_such", ("euler", "dpm"))
-    assert found.is_whole
+    validation = validate_prompt(wire_chain("no_such"), build_rules())
+    (rejected,) = validation.inputs
+    assert (rejected.node.path, rejected.input, rejected.value, rejected.offered) == (
+        "2",
+        "sampler_name",
+        "no_such",
+        ("euler", "dpm"),
+    )
+    assert validation.is_whole
 
 
 def test_class_with_own_checks_is_not_validated() -> None:
@@ -164,8 +169,8 @@ def test_api_format_needs_every_required_input() -> None:
 def test_prompt_with_one_valid_output_is_not_refused_whole() -> None:
     nodes = (*wire_chain("no_such"), *wire(node(7, "Other")))
     info = {"Other": build_entry(output=True)}
-    found = validate_prompt(nodes, build_rules(**info))
-    assert ([one.input for one in found.inputs], found.is_whole) == (["sampler_name"], False)
+    validation = validate_prompt(nodes, build_rules(**info))
+    assert ([rejected.input for rejected in validation.inputs], validation.is_whole) == (["sampler_name"], False)
 
 
 def test_unlisted_class_means_no_validation() -> None:
@@ -183,16 +188,16 @@ def test_duplicate_node_ids_give_no_wiring() -> None:
 def test_long_texts_and_model_names_are_not_kept() -> None:
     texts = [slot("a"), slot("b"), slot("c"), slot("d")]
     content = read(graph(node(1, "Load", ["x" * 65, "two\nlines", "m.safetensors", "euler"], inputs=texts)))
-    (one,) = build_wiring(content, {("1", "c")})
-    assert one.texts == {"d": "euler"}
+    (wired_node,) = build_wiring(content, {("1", "c")})
+    assert wired_node.texts == {"d": "euler"}
 
 
 @pytest.mark.parametrize(
     "payload", [None, [], {"X": None}, {"X": {"input": []}}, {"X": {"input": {"required": {"a": 1}}}}]
 )
 def test_payload_of_unknown_shape_gives_no_rules(payload: object) -> None:
-    found = read_rules(payload, None)
-    assert (found.outputs, found.required, found.lists) == ({}, {}, {})
+    rules = read_rules(payload, None)
+    assert (rules.outputs, rules.required, rules.lists) == ({}, {}, {})
 
 
 @pytest.mark.parametrize(

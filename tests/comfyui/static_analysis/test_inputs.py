@@ -52,8 +52,8 @@ def read_file_inputs(tmp_path: Path, source: str) -> list[FileInput]:
     ],
 )
 def test_upload_option_gives_the_file_kind(tmp_path: Path, spec: str, kind: str) -> None:
-    (found,) = read_file_inputs(tmp_path, V1 % spec)
-    assert (found.class_type, found.name, found.kind, found.widget_index) == ("N", "given", kind, 1)
+    (file_input,) = read_file_inputs(tmp_path, V1 % spec)
+    assert (file_input.class_type, file_input.name, file_input.kind, file_input.widget_index) == ("N", "given", kind, 1)
 
 
 @pytest.mark.parametrize(
@@ -73,8 +73,8 @@ def test_other_combos_take_no_uploaded_file(tmp_path: Path, spec: str) -> None:
 
 
 def test_choices_beside_files_are_not_files(tmp_path: Path) -> None:
-    (found,) = read_file_inputs(tmp_path, V1 % '(["no picture", "none"] + sorted(files), {"image_upload": True})')
-    assert found.not_files == ("", "none", "None", "no picture")
+    (file_input,) = read_file_inputs(tmp_path, V1 % '(["no picture", "none"] + sorted(files), {"image_upload": True})')
+    assert file_input.not_files == ("", "none", "None", "no picture")
 
 
 @pytest.mark.parametrize(
@@ -89,13 +89,13 @@ def test_choices_beside_files_are_not_files(tmp_path: Path) -> None:
     ],
 )
 def test_v3_upload_type_gives_the_file_kind(tmp_path: Path, spec: str, kinds: list[str]) -> None:
-    found = read_file_inputs(tmp_path, V3 % spec)
-    assert [one.kind for one in found] == kinds
-    assert all((one.name, one.widget_index) == ("given", 1) for one in found)
+    file_inputs = read_file_inputs(tmp_path, V3 % spec)
+    assert [file_input.kind for file_input in file_inputs] == kinds
+    assert all((file_input.name, file_input.widget_index) == ("given", 1) for file_input in file_inputs)
 
 
 def test_input_behind_unknown_width_has_no_index(tmp_path: Path) -> None:
     after = '(files, {"image_upload": True})'
     source = V1.replace('"before": ("INT", {})', '"before": made()') % after
-    (found,) = read_file_inputs(tmp_path, source)
-    assert (found.name, found.widget_index) == ("given", None)
+    (file_input,) = read_file_inputs(tmp_path, source)
+    assert (file_input.name, file_input.widget_index) == ("given", None)
