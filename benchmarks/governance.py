@@ -29,8 +29,9 @@ from comfywatchman.governance.environments.access import GovContext
 from comfywatchman.governance.environments.rollback import rollback
 from comfywatchman.governance.nodes.add import adopt_node
 from comfywatchman.governance.transactions import candidate
-from comfywatchman.governance.transactions.promotion import Consent, promote
-from comfywatchman.governance.transactions.transaction import run
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.promotion import promote
+from comfywatchman.governance.transactions.run import run_transaction
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
@@ -94,7 +95,7 @@ def one_round(site: Site, number: int) -> dict[str, float]:
             "candidate": new_candidate(ground, site.folder / "candidate"),
         }
         adopt_node(ground, node_id)
-        tried = run(ground, node_id)
+        tried = run_transaction(ground, node_id)
         figures["promote"] = seconds(lambda: promoted(ground, tried.txid))
         pre = max(site.layout.operations.glob("*.json"))
         snapshot_id = json.loads(pre.read_bytes())["pre_snapshot"]

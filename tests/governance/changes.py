@@ -24,6 +24,8 @@ from comfywatchman.governance.nodes.add import adopt_node
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import NodeRegistry, Operation, OperationKind, RegisteredNode, Transaction
 from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.run import run_transaction
 from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import Site
 
@@ -78,9 +80,9 @@ def add_and_promote(context: GovContext, node_id: str) -> Transaction:
     """Register a node whose folder is there, try it, and promote it: what `gov node add`, `tx run`, `tx promote` do."""
     if node_id not in staging.read_registry(context.layout).plugins:
         adopt_node(context, node_id)
-    tried = transaction.run(context, node_id)
+    tried = run_transaction(context, node_id)
     assert tried.status == "completed", tried.error
-    done = promotion.promote(context, tried.txid, promotion.Consent(), report=_fail_on_conflict)
+    done = promotion.promote(context, tried.txid, Consent(), report=_fail_on_conflict)
     assert done.status == "promoted", done.error
     return done
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from comfywatchman.governance.conflicts import report
 from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store.records import Transaction
-from comfywatchman.governance.transactions import promotion, transaction
-from comfywatchman.governance.transactions.promotion import Consent
+from comfywatchman.governance.transactions import promotion
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.run import run_transaction
 from tests.governance.contexts import Site
 from tests.governance.packs import create_repository
 
@@ -25,7 +26,7 @@ def try_node(site: Site, name: str, *requirements: str, files: Mapping[str, str]
     if not (site.folder / "repositories" / name).exists():
         register_node(site, name, *requirements, files=files)
     with site.opened() as ground:
-        return transaction.run(ground, name)
+        return run_transaction(ground, name)
 
 
 def promote_node(site: Site, txid: str, **consent: bool | str) -> Transaction:

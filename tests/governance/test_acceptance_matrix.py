@@ -82,7 +82,7 @@ class TestFirst:
         done = try_node(site, "pack", "plainlet")
         assert Path(done.candidate_env).is_dir()
         with site.opened() as ground:
-            transaction.abort(ground, done.txid)
+            transaction.abort(ground.layout, ground.clock, done.txid)
         assert not Path(done.candidate_env).exists()
         assert transaction.read(site.layout, done.txid).status == "aborted"
 
@@ -185,7 +185,7 @@ class TestPromotion:
             promote_node(site, done.txid)
         else:
             with site.opened() as ground:
-                transaction.abort(ground, done.txid)
+                transaction.abort(ground.layout, ground.clock, done.txid)
         with pytest.raises(Failure) as caught:
             promote_node(site, done.txid, allow_failed_run=True)
         assert caught.value.code == "gov-transaction-state"

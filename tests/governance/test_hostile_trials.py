@@ -9,7 +9,7 @@ import pytest
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store.records import Transaction
-from comfywatchman.governance.transactions import transaction
+from comfywatchman.governance.transactions.run import run_transaction
 from tests.governance.contexts import Site, build_site
 from tests.governance.packs import create_repository
 
@@ -25,7 +25,7 @@ def try_installer(site: Site, installer: str, *requirements: str) -> Transaction
     )
     with site.opened() as ground:
         add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
-        return transaction.run(ground, "hostile")
+        return run_transaction(ground, "hostile")
 
 
 def is_whole(site: Site) -> bool:
@@ -47,7 +47,7 @@ def test_production_modified_by_a_trial_is_rebuilt(tmp_path: Path, installer: st
     site = build_site(tmp_path)
     ended = try_installer(site, installer)
     assert (ended.status, is_whole(site)) == ("failed", True)
-    assert "production's environment was changed; it was built anew" in (ended.error or "")
+    assert "the environment in production was modified; it was rebuilt" in (ended.error or "")
 
 
 @pytest.mark.slow
@@ -80,7 +80,7 @@ def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     ended = try_installer(site, "while True:\n    print('x' * (1 << 20))")
     assert ended.judgement
-    assert "install.py ended with status 124" in " ".join(one.detail for one in ended.judgement.findings)
+    assert "install.py exited with status 124" in " ".join(one.detail for one in ended.judgement.findings)
     assert (site.layout.logs / f"{ended.txid}.install.stdout.log").stat().st_size < 2 << 30
 
 

@@ -14,7 +14,9 @@ from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.conflicts import report
 from comfywatchman.governance.environments import access, rollback, snapshot
 from comfywatchman.governance.nodes import add
-from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions import promotion
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.run import run_transaction
 from tests.governance.contexts import build_site
 
 SCHEMAS = Path(__file__).parents[2] / "docs" / "reference" / "schemas"
@@ -44,8 +46,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / "requirements.txt").write_text(requirement)
         with site.opened() as opened:
             add.adopt_node(opened, name)
-            tried = transaction.run(opened, name)
-            promotion.promote(opened, tried.txid, promotion.Consent(), report=report.report_conflict)
+            tried = run_transaction(opened, name)
+            promotion.promote(opened, tried.txid, Consent(), report=report.report_conflict)
     with site.opened() as opened:
         operation = rollback.rollback(opened, snapshot.read_all(opened.layout)[0].id)
         rollback.undo(opened, operation.op_id)

@@ -21,8 +21,9 @@ from comfywatchman.governance.environments import generation, rollback
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store.records import Transaction
-from comfywatchman.governance.transactions import promotion, transaction
-from comfywatchman.governance.transactions.promotion import Consent
+from comfywatchman.governance.transactions import promotion
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.run import run_transaction
 from comfywatchman.governance.trial.loader_inputs import read_observed_loaders
 from scripts.real_comfyui import Installed
 from tests.governance.contexts import Site, build_site
@@ -68,7 +69,7 @@ def add_node_to(site: Site, name: str, class_type: str, package: str, *requireme
 
 def tried(site: Site, name: str) -> Transaction:
     with site.opened() as ground:
-        return transaction.run(ground, name)
+        return run_transaction(ground, name)
 
 
 def promoted(site: Site, txid: str) -> Transaction:

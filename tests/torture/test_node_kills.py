@@ -19,7 +19,8 @@ from comfywatchman.governance.nodes.add import AddRequest, add_node
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.transactions import promotion, transaction
-from comfywatchman.governance.transactions.promotion import Consent
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.run import run_transaction
 from tests.governance.contexts import Site, build_site
 from tests.governance.packs import create_repository
 
@@ -127,7 +128,7 @@ def tried(site: Site) -> Transaction:
     """Return a trial of the node; the truth is the same each time, so one trial serves all."""
     if not _kept:
         with site.opened() as ground:
-            _kept.append(transaction.run(ground, "pack"))
+            _kept.append(run_transaction(ground, "pack"))
     write_atomic(site.layout.transactions / f"{_kept[0].txid}.json", to_json(_kept[0]))
     return _kept[0]
 

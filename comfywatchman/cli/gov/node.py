@@ -88,7 +88,7 @@ def list_nodes(context: click.Context, as_json: bool) -> None:
     from comfywatchman.governance.nodes import registry
 
     ground = read_gov(context.obj)
-    found = registry.list_registered(ground)
+    found = registry.list_registered(ground.layout, ground.custom_nodes)
     strangers = find_unregistered(ground.custom_nodes, [node.plugin.id for node in found])
     if as_json:
         nodes = [

@@ -35,10 +35,10 @@ def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_
     gov tx run PACK
     gov tx run PACK --timeout 300
     """
-    from comfywatchman.governance.transactions import transaction
+    from comfywatchman.governance.transactions.run import run_transaction
 
     with open_gov(context.obj, f"tx run {node_id}", words=f"Trying {node_id}") as (ground, tell):
-        done = transaction.run(ground, node_id, timeout_seconds=timeout_seconds, progress=tell)
+        done = run_transaction(ground, node_id, timeout_seconds=timeout_seconds, progress=tell)
     if as_json:
         print_result(context, done)
     else:
@@ -96,7 +96,7 @@ def abort(context: click.Context, txid: str, as_json: bool) -> None:
     from comfywatchman.governance.transactions import transaction
 
     with open_gov(context.obj, f"tx abort {txid}") as (ground, _tell):
-        done = transaction.abort(ground, txid)
+        done = transaction.abort(ground.layout, ground.clock, txid)
     if as_json:
         print_result(context, done)
         return
@@ -124,11 +124,11 @@ def promote(
     """
     from comfywatchman.governance.conflicts import report as conflict_report
     from comfywatchman.governance.conflicts import resolve
-    from comfywatchman.governance.transactions import promotion
+    from comfywatchman.governance.transactions import gates, promotion
 
     if approve_core and not reason:
         raise click.UsageError("--approve-core needs --reason TEXT: it is kept in the record.")
-    consent = promotion.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
+    consent = gates.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
     with open_gov(context.obj, f"tx promote {txid}", words="Promoting") as (ground, tell):
         done = promotion.promote(ground, txid, consent, report=conflict_report.report_conflict, progress=tell)
         clash = resolve.read_report(ground.layout, txid) if done.status == "needs_resolution" else None

@@ -21,7 +21,7 @@ from comfywatchman.governance.store.lock_file import parse_freeze_lines
 from comfywatchman.governance.store.records import ConflictReport, PromotionPlan, RequirementEdge, Transaction
 from comfywatchman.governance.store.status_policy import is_allowed
 from comfywatchman.governance.store.truth import Override
-from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions import gates, promotion, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.uv import overrides
 from comfywatchman.governance.uv.client import UvResult
@@ -70,15 +70,15 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
     """
     tried = transaction.read(context.layout, txid)
     plan = _require_resolvable(tried)
-    node_registry.require(context, tried.node_id)
-    promotion.require_fresh(context, tried)
+    node_registry.require(context.layout, tried.node_id)
+    gates.require_fresh(context.layout, context.custom_nodes / tried.node_id, tried)
     chosen = overrides.merge_pins(overrides.drop_pins(tried.resolution_pins, drop), pins)
     pinned = msgspec.structs.replace(tried, resolution_pins=chosen)
     with staging.open_staging(context.layout) as work:
         entries = _find_entries(context, work, pinned, plan)
         planned = msgspec.structs.replace(plan, override_additions=tuple(map(overrides.to_record, entries)))
         promotion.write_plan(work, tried.node_id, planned)
-        ended = promotion.lock_tried_versions(context, work, pinned)
+        ended = promotion.lock_tried_versions(context.uv, context.python, work, pinned)
         if ended.is_success:
             return _save_resolved(context, pinned, planned, work)
         report = conflict_report.report_conflict(context, pinned, ended, work.folder, step="resolve")
@@ -130,7 +130,7 @@ def _save_resolved(context: GovContext, pinned: Transaction, plan: PromotionPlan
     )
     impact = find_core_changes(before, after, context.settings.policy.core_packages)
     return transaction.save(
-        context,
+        context.layout,
         msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, core_impact=impact, error=None),
     )
 
@@ -138,7 +138,7 @@ def _save_resolved(context: GovContext, pinned: Transaction, plan: PromotionPlan
 def _save_unresolved(context: GovContext, pinned: Transaction, report: ConflictReport) -> Transaction:
     path = str(context.layout.conflicts / f"{pinned.txid}.json")
     return transaction.save(
-        context,
+        context.layout,
         msgspec.structs.replace(pinned, status="needs_resolution", conflict_report=path, error=report.summary),
     )
 

@@ -1,6 +1,6 @@
-"""Registering custom nodes: cloned from an address, from an id of the Comfy Registry, or as a folder that is there.
+"""Register custom nodes: clone them from a URL or an id of the Comfy Registry, or adopt an existing folder.
 
-Nothing of a node is run, and none of its packages installed, until it is tried (`transaction.run`).
+Nothing of a node is run and none of its packages are installed before its trial (`transactions.run`).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from comfywatchman.base.git_clone import Repository, clone_repository
 from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
-from comfywatchman.governance.nodes.deny_list import DenyEntry, build_deny_list, refuse_denied
+from comfywatchman.governance.nodes.deny_list import build_deny_list, refuse_denied
 from comfywatchman.governance.nodes.identity import (
     NodeOrigin,
     check_id,
@@ -34,23 +34,25 @@ from comfywatchman.governance.nodes.identity import (
     is_same_origin,
     parse_origin,
 )
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import RegisteredNode
+from comfywatchman.governance.store.settings import PolicyTable
 from comfywatchman.governance.store.truth import node_group
 
 _CLONE_SECONDS: Final = 1800.0
 _DISABLED_SUFFIX: Final = ".disabled"
-"""ComfyUI passes over folders that end so: a clone under way is not imported by one that starts meanwhile."""
+"""ComfyUI skips folders with this ending: an unfinished clone is not imported by a start meanwhile."""
 
 FindPack = Callable[[str], str | None]
-"""Gives the repository's address of a pack of the Comfy Registry by its id; None for one that it does not know."""
+"""Returns the repository's URL of a pack of the Comfy Registry by its id; None for an unknown pack."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddRequest:
-    """What is to be added.
+    """A node to be added.
 
     Attributes:
-        target: An address, or an id of the Comfy Registry.
+        target: A URL, or an id of the Comfy Registry.
         ref: Branch, tag or commit; empty for the default branch.
         node_id: The id; empty for the repository's name, or the registry's id.
         allow_local: Whether the target may be a folder of this machine.
@@ -63,120 +65,139 @@ class AddRequest:
 
 
 def add_node(
-    ground: GovContext, wish: AddRequest, *, find_pack: FindPack, progress: Callable[[str], None] = lambda _line: None
+    context: GovContext,
+    request: AddRequest,
+    *,
+    find_pack: FindPack,
+    progress: Callable[[str], None] = lambda _line: None,
 ) -> RegisteredNode:
     """Clone a node into `custom_nodes` and register it.
 
+    Args:
+        context: The governed root; its lock must be held.
+        request: The node to be added.
+        find_pack: Looks up a pack in the Comfy Registry.
+        progress: Receives the progress lines of git.
+
     Raises:
         Failure: `gov-bad-id`, `gov-bad-url`, `gov-bad-ref`, `gov-denied`, `gov-pack-unknown`, `gov-node-there`,
-            `git-missing`, `git-failed`, `child-timeout` or `state-unwritable`. Registry and `custom_nodes` are as
-            before then.
+            `git-missing`, `git-failed`, `child-timeout` or `state-unwritable`: nothing changed.
     """
-    ref = check_ref(wish.ref)
-    node_id, origin = _resolve_request(wish, find_pack)
-    refuse_denied(_find_denied(ground, node_id, origin.url), f"The pack {node_id}")
-    _require_free(ground, node_id, origin)
-    folder = ground.custom_nodes / node_id
-    _prune_unfinished_clones(ground)
-    unfinished = ground.custom_nodes / f".{node_id}.tmp-{os.getpid()}{_DISABLED_SUFFIX}"
+    ref = check_ref(request.ref)
+    node_id, origin = _resolve_request(request, find_pack)
+    _refuse_denied_pack(context.settings.policy, node_id, origin.url)
+    _require_unregistered(context.layout, node_id)
+    _require_free_folder(context.custom_nodes, node_id, origin)
+    _prune_unfinished_clones(context.custom_nodes)
+    repository = Repository(origin.url, origin.user, origin.secret, origin.is_local, context.uv.network)
+    folder = context.custom_nodes / node_id
+    _clone(repository, folder, ref=ref, progress=progress, pass_on=context.pass_on)
     try:
-        ground.custom_nodes.mkdir(parents=True, exist_ok=True)
-        source = Repository(origin.url, origin.user, origin.secret, origin.is_local, ground.uv.network)
-        clone_repository(
-            source, unfinished, ref=ref, timeout_seconds=_CLONE_SECONDS, progress=progress, pass_on=ground.pass_on
-        )
-        unfinished.rename(folder)
-        fsync_folder(ground.custom_nodes)
-    except OSError as error:
-        raise Failure(
-            "state-unwritable",
-            f"{printable_path(ground.custom_nodes)} cannot be written: {os_error_text(error)}.",
-            hint="Free space or fix the permissions of that folder, then run the command again.",
-        ) from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-    try:
-        return _register(ground, node_id, origin.url, ref, note=f"{node_id} was added from {origin.url}")
+        return _register(context, node_id, origin.url, ref, note=f"{node_id} was added from {origin.url}")
     except (Failure, OSError):
-        # Until the commit point the folder is only ours; after it, recovery registers it.
-        if not ground.layout.journal.exists():
+        # Before the commit point nothing refers to the folder; after it, recovery registers the folder.
+        if not context.layout.journal.exists():
             shutil.rmtree(folder, ignore_errors=True)
         raise
 
 
-def adopt_node(ground: GovContext, node_id: str) -> RegisteredNode:
-    """Register a folder that is in `custom_nodes` already, as it is; a link to a folder elsewhere is one, too.
+def adopt_node(context: GovContext, node_id: str) -> RegisteredNode:
+    """Register an existing folder of `custom_nodes` as it is; it may be a link to another folder.
 
     Raises:
         Failure: `gov-bad-id`, `gov-denied`, `gov-node-there` when it is registered, `gov-node-unknown` when there is
             no such folder.
     """
     check_id(node_id)
-    folder = ground.custom_nodes / node_id
+    folder = context.custom_nodes / node_id
     if not folder.is_dir():
         raise Failure(
             "gov-node-unknown",
-            f"There is no folder {node_id} in {printable_path(ground.custom_nodes)}.",
-            hint="Clone a node with `gov node add URL`; `gov check` lists folders that are not registered.",
+            f"There is no folder {node_id} in {printable_path(context.custom_nodes)}.",
+            hint="Clone a node with `gov node add URL`; `gov check` lists unregistered folders.",
         )
-    _require_unregistered(ground, node_id)
-    origin = read_origin(folder) or ""
-    refuse_denied(_find_denied(ground, node_id, origin), f"The pack {node_id}")
-    return _register(ground, node_id, origin, "", note=f"{node_id} was adopted as it is")
+    _require_unregistered(context.layout, node_id)
+    origin_url = read_origin(folder) or ""
+    _refuse_denied_pack(context.settings.policy, node_id, origin_url)
+    return _register(context, node_id, origin_url, "", note=f"{node_id} was adopted as it is")
 
 
-def _resolve_request(wish: AddRequest, find_pack: FindPack) -> tuple[str, NodeOrigin]:
-    if wish.node_id:
-        check_id(wish.node_id)
-    if is_address(wish.target):
-        origin = parse_origin(wish.target, allow_local=wish.allow_local)
-        return wish.node_id or derive_id(origin.url), origin
-    pack_id = check_id(wish.target)
+def _resolve_request(request: AddRequest, find_pack: FindPack) -> tuple[str, NodeOrigin]:
+    """Return the id and the origin of a node to be added."""
+    if request.node_id:
+        check_id(request.node_id)
+    if is_address(request.target):
+        origin = parse_origin(request.target, allow_local=request.allow_local)
+        return request.node_id or derive_id(origin.url), origin
+    pack_id = check_id(request.target)
     url = find_pack(pack_id)
     if url is None:
         raise Failure(
             "gov-pack-unknown",
-            f"The Comfy Registry knows no pack {pack_id!r}, or not where its code is.",
-            hint="Give the repository's address: gov node add https://github.com/OWNER/NAME",
+            f"The Comfy Registry has no pack {pack_id!r}, or no repository for it.",
+            hint="Give the repository's URL: gov node add https://github.com/OWNER/NAME",
         )
-    return wish.node_id or pack_id, parse_origin(url)
+    # A registry is no more trusted than a user: local folders stay refused.
+    return request.node_id or pack_id, parse_origin(url)
 
 
-def _find_denied(ground: GovContext, node_id: str, url: str) -> DenyEntry | None:
-    policy = ground.settings.policy
-    return build_deny_list(policy.deny, policy.allow).find_pack(node_id, url)
+def _refuse_denied_pack(policy: PolicyTable, node_id: str, url: str) -> None:
+    entry = build_deny_list(policy.deny, policy.allow).find_pack(node_id, url)
+    refuse_denied(entry, f"The pack {node_id}")
 
 
-def _require_free(ground: GovContext, node_id: str, origin: NodeOrigin) -> None:
-    _require_unregistered(ground, node_id)
-    folders = (path.name.removesuffix(_DISABLED_SUFFIX) for path in _list_folder(ground.custom_nodes))
-    taken = find_conflicting_id(node_id, folders)
-    if taken is None:
-        return
-    is_same = is_same_origin(read_origin(ground.custom_nodes / taken) or "", origin.url)
-    what = "a clone of the same repository" if is_same else "something else, or another clone"
-    raise Failure(
-        "gov-node-there",
-        f"{printable_path(ground.custom_nodes)} holds {taken} already: {what}.",
-        hint=f"Register it as it is: gov node add --adopt {taken}. Or choose another id: --id.",
-    )
-
-
-def _require_unregistered(ground: GovContext, node_id: str) -> None:
-    registered = find_conflicting_id(node_id, staging.read_registry(ground.layout).plugins)
+def _require_unregistered(layout: GovLayout, node_id: str) -> None:
+    registered = find_conflicting_id(node_id, staging.read_registry(layout).plugins)
     if registered is not None:
         raise Failure(
             "gov-node-there",
-            f"The node {registered} is registered already.",
-            hint=f"See `gov node list`; to begin anew: gov node remove {registered} --purge-code.",
+            f"The node {registered} is already registered.",
+            hint=f"See `gov node list`; to start over: gov node remove {registered} --purge-code",
         )
 
 
-def _register(ground: GovContext, node_id: str, url: str, ref: str, *, note: str) -> RegisteredNode:
-    layout = ground.layout
-    folder = ground.custom_nodes / node_id
-    now = format_utc(ground.clock.now())
-    plugin = RegisteredNode(
+def _require_free_folder(custom_nodes: Path, node_id: str, origin: NodeOrigin) -> None:
+    folders = (path.name.removesuffix(_DISABLED_SUFFIX) for path in _list_folder(custom_nodes))
+    existing = find_conflicting_id(node_id, folders)
+    if existing is None:
+        return
+    is_same = is_same_origin(read_origin(custom_nodes / existing) or "", origin.url)
+    content = "a clone of the same repository" if is_same else "something else, or another clone"
+    raise Failure(
+        "gov-node-there",
+        f"{printable_path(custom_nodes)} already contains {existing}: {content}.",
+        hint=f"Register it as it is: gov node add --adopt {existing}. Or choose another id: --id.",
+    )
+
+
+def _clone(
+    repository: Repository, folder: Path, *, ref: str, progress: Callable[[str], None], pass_on: tuple[int, ...]
+) -> None:
+    """Clone a repository into a folder that appears at once and complete."""
+    custom_nodes = folder.parent
+    unfinished = custom_nodes / f".{folder.name}.tmp-{os.getpid()}{_DISABLED_SUFFIX}"
+    try:
+        custom_nodes.mkdir(parents=True, exist_ok=True)
+        clone_repository(
+            repository, unfinished, ref=ref, timeout_seconds=_CLONE_SECONDS, progress=progress, pass_on=pass_on
+        )
+        unfinished.rename(folder)
+        fsync_folder(custom_nodes)
+    except OSError as error:
+        raise Failure(
+            "state-unwritable",
+            f"{printable_path(custom_nodes)} cannot be written: {os_error_text(error)}.",
+            hint="Free space or fix the permissions of that folder, then run the command again.",
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _register(context: GovContext, node_id: str, url: str, ref: str, *, note: str) -> RegisteredNode:
+    layout, clock = context.layout, context.clock
+    folder = context.custom_nodes / node_id
+    now = format_utc(clock.now())
+    node = RegisteredNode(
         id=node_id,
         git_url=url,
         ref=ref,
@@ -190,13 +211,13 @@ def _register(ground: GovContext, node_id: str, url: str, ref: str, *, note: str
     key = generation.current_key(layout)
     if key is None:
         raise Failure("gov-not-initialised", "There is no environment in production.", hint="Run: gov init")
-    with staging.open_staging(ground.layout) as work:
-        plugins = work.read_registry()
-        work.write_registry(msgspec.structs.replace(plugins, plugins={**plugins.plugins, node_id: plugin}))
-        pre = snapshot.create(layout, ground.clock, reason="node_add_pre", ref=node_id, generation=key)
+    with staging.open_staging(layout) as work:
+        registry = work.read_registry()
+        work.write_registry(msgspec.structs.replace(registry, plugins={**registry.plugins, node_id: node}))
+        pre = snapshot.create(layout, clock, reason="node_add_pre", ref=node_id, generation=key)
         journal = commit.prepare(
-            ground.layout,
-            ground.clock,
+            layout,
+            clock,
             work,
             kind="node_add",
             ref=node_id,
@@ -205,13 +226,13 @@ def _register(ground: GovContext, node_id: str, url: str, ref: str, *, note: str
             note=note,
             started_at=now,
         )
-        commit.publish(ground, journal)
-    return plugin
+        commit.publish(context, journal)
+    return node
 
 
-def _prune_unfinished_clones(ground: GovContext) -> None:
-    """Delete what clones left that were killed; whoever made them has ended, as the lock of the root is ours."""
-    for path in _list_folder(ground.custom_nodes):
+def _prune_unfinished_clones(custom_nodes: Path) -> None:
+    """Delete the unfinished clones of killed commands; no other command is running, as we hold the root's lock."""
+    for path in _list_folder(custom_nodes):
         if path.name.startswith(".") and ".tmp-" in path.name and path.name.endswith(_DISABLED_SUFFIX):
             shutil.rmtree(path, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""The registered custom nodes: which there are, how their folders stand, and taking one out again."""
+"""The registered custom nodes: list them, find one, unregister one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from comfywatchman.base.git import is_dirty, read_head
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
+from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import GenerationMark, NodeRegistry, Operation, RegisteredNode
-from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.client import Uv, UvResult
 from comfywatchman.governance.uv.overrides import remove_node
 
 _GIT_SECONDS: Final = 20.0
@@ -26,13 +27,13 @@ CodeState = Literal["as-recorded", "changed", "gone"]
 
 @dataclass(frozen=True, slots=True)
 class NodeListing:
-    """A registered node and how its folder stands.
+    """A registered node and the state of its folder.
 
     Attributes:
         plugin: Its record.
-        code: Whether its code is what was recorded.
-        commit: The commit that its folder is at; None when it is no git working copy.
-        is_dirty: Whether tracked files differ from that commit; None when it cannot be told.
+        code: Whether its code is the recorded one.
+        commit: The present commit of its folder; None without a git working copy.
+        is_dirty: Whether tracked files differ from that commit; None when that is unknown.
     """
 
     plugin: RegisteredNode
@@ -41,109 +42,117 @@ class NodeListing:
     is_dirty: bool | None
 
 
-def list_registered(ground: GovContext) -> tuple[NodeListing, ...]:
-    """Return the registered nodes by id, each with how its folder stands.
+def list_registered(layout: GovLayout, custom_nodes: Path) -> tuple[NodeListing, ...]:
+    """Return the registered nodes by id, each with the state of its folder.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    plugins = staging.read_registry(ground.layout).plugins
-    return tuple(_inspect_node(ground, plugins[node_id]) for node_id in sorted(plugins))
+    nodes = staging.read_registry(layout).plugins
+    return tuple(_inspect_node(nodes[node_id], custom_nodes / node_id) for node_id in sorted(nodes))
 
 
-def require(ground: GovContext, node_id: str) -> RegisteredNode:
+def require(layout: GovLayout, node_id: str) -> RegisteredNode:
     """Return a registered node.
 
     Raises:
         Failure: `gov-node-unknown`, or `gov-truth-damaged`.
     """
-    plugin = staging.read_registry(ground.layout).plugins.get(node_id)
-    if plugin is None:
+    node = staging.read_registry(layout).plugins.get(node_id)
+    if node is None:
         raise Failure(
             "gov-node-unknown",
             f"No node {node_id!r} is registered.",
             hint="See `gov node list`; register one with `gov node add`.",
         )
-    return plugin
+    return node
 
 
-def find_enabled_folders(ground: GovContext) -> dict[str, Path]:
-    """Return the folders of the registered, enabled nodes that are there, by id.
+def find_enabled_folders(layout: GovLayout, custom_nodes: Path) -> dict[str, Path]:
+    """Return the existing folders of the enabled nodes, by id.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    plugins = staging.read_registry(ground.layout).plugins.values()
-    found = {one.id: ground.custom_nodes / one.id for one in plugins if one.enabled}
-    return {node_id: folder for node_id, folder in found.items() if folder.is_dir()}
+    folders = {}
+    for node in staging.read_registry(layout).plugins.values():
+        folder = custom_nodes / node.id
+        if node.enabled and folder.is_dir():
+            folders[node.id] = folder
+    return folders
 
 
-def unregister(ground: GovContext, node_id: str, *, purge_code: bool = False) -> Operation:
-    """Take a node's packages out of the truth, build the environment without them, and forget the node.
+def unregister(context: GovContext, node_id: str, *, purge_code: bool = False) -> Operation:
+    """Remove a node's requirements, build the environment without them, and remove the node from the registry.
 
     Args:
-        ground: The ground; its lock must be held.
+        context: The governed root; its lock must be held.
         node_id: The node.
         purge_code: Delete its folder in `custom_nodes`, too; of a link only the link.
 
     Raises:
-        Failure: `gov-node-unknown`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`. Nothing changed
-            then.
+        Failure: `gov-node-unknown`, `gov-lock-failed`, `gov-environment-failed`, `gov-smoke-failed`: nothing changed.
     """
-    require(ground, node_id)
-    layout = ground.layout
-    started_at = format_utc(ground.clock.now())
-    with staging.open_staging(ground.layout) as work:
-        plugins, before = work.read_registry(), work.read_project()
-        work.edit_project(lambda text: remove_node(text, plugins, node_id))
-        work.write_registry(_drop_node(plugins, node_id))
-        mark = _rebuild(ground, work, needs_lock=work.read_project() != before)
+    layout, clock = context.layout, context.clock
+    require(layout, node_id)
+    started_at = format_utc(clock.now())
+    with staging.open_staging(layout) as work:
+        registry, project_before = work.read_registry(), work.read_project()
+        work.edit_project(lambda text: remove_node(text, registry, node_id))
+        work.write_registry(_drop_node(registry, node_id))
+        # A node that was never promoted declares nothing: the lock stays as it is.
+        if work.read_project() != project_before:
+            _lock(context.uv, context.python, work)
+        mark = _build(context, work)
         pre = snapshot.create(
-            layout, ground.clock, reason="remove_pre", ref=node_id, generation=generation.current_key(layout)
+            layout, clock, reason="remove_pre", ref=node_id, generation=generation.current_key(layout)
         )
         journal = commit.prepare(
-            ground.layout,
-            ground.clock,
+            layout,
+            clock,
             work,
             kind="remove",
             ref=node_id,
             key=mark.key,
             pre_snapshot=pre.id,
-            note=f"{node_id} was removed{' with its code' if purge_code else ''}",
+            note=f"{node_id} was removed with its code" if purge_code else f"{node_id} was removed",
             started_at=started_at,
         )
-        purged = node_id if purge_code else None
-        return commit.publish(ground, msgspec.structs.replace(journal, removed_node=purged))
+        # The commit deletes the code: a removal that is interrupted before it keeps the code.
+        journal = msgspec.structs.replace(journal, removed_node=node_id if purge_code else None)
+        return commit.publish(context, journal)
 
 
-def _drop_node(plugins: NodeRegistry, node_id: str) -> NodeRegistry:
-    rest = {name: one for name, one in plugins.plugins.items() if name != node_id}
-    return msgspec.structs.replace(plugins, plugins=rest)
+def _drop_node(registry: NodeRegistry, node_id: str) -> NodeRegistry:
+    remaining = {key: node for key, node in registry.plugins.items() if key != node_id}
+    return msgspec.structs.replace(registry, plugins=remaining)
 
 
-def _rebuild(ground: GovContext, work: StagingDir, *, needs_lock: bool) -> GenerationMark:
-    ended = work.lock(ground.uv, ground.python) if needs_lock else None
-    if ended is not None and not ended.is_success:
+def _lock(uv: Uv, python: Path, work: StagingDir) -> None:
+    result = work.lock(uv, python)
+    if not result.is_success:
         raise Failure(
             "gov-lock-failed",
-            f"uv could not resolve the packages that stay: {ended.errors.strip()}",
-            hint="Nothing was changed. Check the network, then run the command again.",
+            f"uv could not resolve the remaining packages: {result.errors.strip()}",
+            hint="Nothing changed. Check the network, then run the command again.",
         )
-    built = generation.build(ground, work.folder)
-    if isinstance(built, UvResult):
+
+
+def _build(context: GovContext, work: StagingDir) -> GenerationMark:
+    mark = generation.build(context, work.folder)
+    if isinstance(mark, UvResult):
         raise Failure(
             "gov-environment-failed",
-            f"uv could not build the environment without it: {built.errors.strip()}",
-            hint="Nothing was changed. Check the network and the disk (df -h), then run the command again.",
+            f"uv could not build the environment without the node: {mark.errors.strip()}",
+            hint="Nothing changed. Check the network and the disk (df -h), then run the command again.",
         )
-    return built
+    return mark
 
 
-def _inspect_node(ground: GovContext, plugin: RegisteredNode) -> NodeListing:
-    folder = ground.custom_nodes / plugin.id
+def _inspect_node(node: RegisteredNode, folder: Path) -> NodeListing:
     if not folder.is_dir():
-        return NodeListing(plugin, "gone", None, None)
-    commit_now = read_head(folder)
-    is_same = commit_now == plugin.commit and (plugin.tree is None or hash_code_tree(folder) == plugin.tree)
-    dirty = is_dirty(folder, timeout_seconds=_GIT_SECONDS) if commit_now else None
-    return NodeListing(plugin, "as-recorded" if is_same else "changed", commit_now, dirty)
+        return NodeListing(node, "gone", None, None)
+    head = read_head(folder)
+    is_recorded = head == node.commit and (node.tree is None or hash_code_tree(folder) == node.tree)
+    dirty = is_dirty(folder, timeout_seconds=_GIT_SECONDS) if head else None
+    return NodeListing(node, "as-recorded" if is_recorded else "changed", head, dirty)

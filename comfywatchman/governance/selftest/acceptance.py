@@ -28,6 +28,8 @@ from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import Transaction
 from comfywatchman.governance.store.settings import read_default_config
 from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions.gates import Consent
+from comfywatchman.governance.transactions.run import run_transaction
 from comfywatchman.governance.trial.trial import find_production_interpreter
 
 _SECONDS: Final = 60.0
@@ -87,11 +89,11 @@ class _SelftestSite:
 
     def tried(self, name: str) -> Transaction:
         with self.opened() as ground:
-            return transaction.run(ground, name)
+            return run_transaction(ground, name)
 
     def promoted(self, txid: str) -> Transaction:
         with self.opened() as ground:
-            return promotion.promote(ground, txid, promotion.Consent(), report=conflict_report.report_conflict)
+            return promotion.promote(ground, txid, Consent(), report=conflict_report.report_conflict)
 
     def versions(self, *names: str) -> str:
         """Return the versions that production imports of some packages."""
@@ -225,7 +227,7 @@ def _check_smoke_test(bench: _SelftestSite) -> str:
 
 def _check_abort(bench: _SelftestSite) -> str:
     with bench.opened() as ground:
-        done = transaction.abort(ground, bench.seen["extra"])
+        done = transaction.abort(ground.layout, ground.clock, bench.seen["extra"])
     _require_equal(done.status, "aborted")
     if (bench.layout.candidates / done.txid).exists():
         raise _StepError("the candidate environment is still there")

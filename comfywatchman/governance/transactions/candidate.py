@@ -1,6 +1,6 @@
-"""The environment in which a node is tried: production's packages, then whatever the node's installation does to them.
+"""Candidate environments: the packages of production, changed by the installation of a node.
 
-It has pip, because installers of nodes call it, and own copies of the files that they patch.
+A candidate has pip, because install scripts of nodes call it, and its own copies of the files that they patch.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ import logging
 import os
 import shlex
 import shutil
-import time
 from email.parser import HeaderParser
 from pathlib import Path
 from typing import Final
@@ -18,172 +17,165 @@ from packaging.markers import default_environment
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
-from comfywatchman.base.process import ChildProcess, build_child_environment, run_bounded
-from comfywatchman.comfyui.server import stray_processes
-from comfywatchman.comfyui.server.command import build_environment as trial_environment
+from comfywatchman.base.process import run_bounded
 from comfywatchman.governance.environments import generation, integrity, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.copy_on_write import install_hook
 from comfywatchman.governance.nodes.deny_list import DenyList, refuse_denied
 from comfywatchman.governance.nodes.requirements import NodeRequirements
-from comfywatchman.governance.trial.trial import UV_CONFIG_FILE, build_installer_variables, find_interpreter
-from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.trial.trial import UV_CONFIG_FILE
+from comfywatchman.governance.uv.client import Uv, UvResult
 
 log = logging.getLogger(__name__)
 
 _INSTALL_SECONDS: Final = 1800.0
 _QUICK_SECONDS: Final = 60.0
-_POLL_SECONDS: Final = 0.2
-_MAX_LOG_BYTES: Final = 64 << 20
-_INSTALL_SCRIPT: Final = "install.py"
+_MAX_EXCERPT_CHARS: Final = 1500
 _FIND_BUNDLED_PIP: Final = (
     "import ensurepip, pathlib; print(*pathlib.Path(ensurepip.__file__).parent.glob('_bundled/pip-*.whl'), sep=chr(10))"
 )
-"""CPython brings a wheel of pip (library reference, ensurepip); a distributor may leave it out."""
+"""CPython ships a wheel of pip (library reference, ensurepip); a distributor may leave it out."""
 
 
-def create(ground: GovContext, environment: Path) -> None:
-    """Make a candidate from the present truth; production and uv's cache keep their files whatever is done in it.
+def create(context: GovContext, environment: Path) -> None:
+    """Create a candidate with the packages of production; its changes never reach production or uv's cache.
 
     Raises:
         Failure: `gov-candidate-failed`.
     """
-    mode = generation.choose_link_mode(ground.layout.root, ground.settings.runtime.link_mode)
+    uv, python = context.uv, context.python
+    mode = generation.choose_link_mode(context.layout.root, context.settings.runtime.link_mode)
     try:
         environment.parent.mkdir(parents=True, exist_ok=True)
-        with staging.open_staging(ground.layout) as work:
-            made = ground.uv.make_environment(environment, python=ground.python, seed=False)
-            _require_success(made, "it could not be made")
-            ended = ground.uv.sync(work.folder, environment, python=ground.python, link_mode=mode)
-            _require_success(ended, "it could not be filled with the packages of production")
-        # After the packages: uv takes away what the lock does not know.
-        pip = _find_bundled_pip(ground.python) or ["pip"]
-        ended = ground.uv.install(environment, pip, project=ground.layout.root, link_mode="copy")
-        if not ended.is_success:
-            log.warning("candidate without pip", extra={"reason": _error_excerpt(ended)})
+        with staging.open_staging(context.layout) as work:
+            _require_success(uv.make_environment(environment, python=python, seed=False), "it could not be created")
+            result = uv.sync(work.folder, environment, python=python, link_mode=mode)
+            _require_success(result, "the packages of production could not be installed")
+        _install_pip(uv, environment, python=python, project=context.layout.root)
         install_hook(environment)
-        _write_uv_wrapper(ground.uv.path, environment / "bin" / "uv")
-        no_index = "no-index = true\n" if ground.settings.network.no_index else ""
-        (environment / UV_CONFIG_FILE).write_text(f'{no_index}link-mode = "copy"\n', "utf-8")
+        _write_uv_wrapper(uv.path, environment / "bin" / "uv")
+        _write_uv_config(environment, no_index=context.settings.network.no_index)
     except OSError as error:
         raise _candidate_failure(f"it could not be written ({error.strerror})") from error
 
 
 def install_requirements(
-    ground: GovContext, environment: Path, wanted: NodeRequirements, *, denied: DenyList, log: Path
+    context: GovContext, environment: Path, requirements: NodeRequirements, *, deny_list: DenyList, uv_log: Path
 ) -> None:
-    """Install what a node declares into its candidate.
+    """Install the declared requirements of a node into its candidate.
 
     Args:
-        ground: The ground.
+        context: The governed root.
         environment: The candidate.
-        wanted: What the node declares.
-        denied: Keeps uv from versions that do harm.
-        log: Where uv's words go when it fails.
+        requirements: The requirements of the node.
+        deny_list: Keeps uv from harmful versions.
+        uv_log: The file for the output of uv when it fails.
 
     Raises:
-        Failure: `gov-candidate-failed`, with uv's last words, or `gov-denied`.
+        Failure: `gov-candidate-failed` with the end of uv's output, or `gov-denied`.
     """
-    lines = [*wanted.lines, *wanted.unnamed]
+    lines = [*requirements.lines, *requirements.unnamed]
     if not lines:
         return
-    limits = environment / "gov-constraints.txt"
-    limits.write_text("".join(f"{line}\n" for line in denied.constraints()), "utf-8")
-    ended = ground.uv.install(
+    constraints = environment / "gov-constraints.txt"
+    constraints.write_text("".join(f"{line}\n" for line in deny_list.constraints()), "utf-8")
+    result = context.uv.install(
         environment,
         lines,
-        project=ground.layout.root,
-        link_mode=generation.choose_link_mode(ground.layout.root, ground.settings.runtime.link_mode),
-        constraints=limits,
+        project=context.layout.root,
+        link_mode=generation.choose_link_mode(context.layout.root, context.settings.runtime.link_mode),
+        constraints=constraints,
         timeout_seconds=_INSTALL_SECONDS,
     )
-    if not ended.is_success:
-        write_atomic(log, f"{ended.output}\n{ended.errors}".encode(), mode=0o600)
-        for entry in denied.find_ruled_out(ended.errors):
-            refuse_denied(
-                entry, f"{entry.name} {' or '.join(entry.versions)}, without which the node cannot be installed,"
-            )
-        raise _candidate_failure(f"uv could not install what the node declares (see {log}): {_error_excerpt(ended)}")
+    if not result.is_success:
+        write_atomic(uv_log, f"{result.output}\n{result.errors}".encode(), mode=0o600)
+        for entry in deny_list.find_ruled_out(result.errors):
+            versions = " or ".join(entry.versions)
+            refuse_denied(entry, f"{entry.name} {versions}, without which the node cannot be installed,")
+        raise _candidate_failure(f"uv could not install its requirements (see {uv_log}): {_error_excerpt(result)}")
+    # uv has written new files, some of them shared with its cache.
     install_hook(environment)
 
 
-def run_install_script(ground: GovContext, environment: Path, folder: Path, logs: tuple[Path, Path]) -> int | None:
-    """Run a node's install.py with the candidate's interpreter; return how it ended, None when there is none.
-
-    It ends with status 124 at the time limit, or when it prints more than 64 MiB. What it installs goes into the
-    candidate; nothing that it started stays.
-
-    Raises:
-        Failure: `child-failed` or `state-unwritable`.
-    """
-    script = folder / _INSTALL_SCRIPT
-    if not script.is_file():
-        return None
-    python = find_interpreter(environment)
-    path = build_child_environment().get("PATH", "")
-    variables = trial_environment(
-        python, path, {**ground.uv.network, **build_installer_variables(ground.settings.network)}
-    )
-    mark = stray_processes.create_mark()
-    own = {"UV_CONFIG_FILE": str(environment / UV_CONFIG_FILE), stray_processes.TRIAL_VARIABLE: mark}
-    try:
-        with ChildProcess(
-            [str(python), _INSTALL_SCRIPT],
-            extra_environment={**variables, **own},
-            folder=folder,
-            logs=logs,
-            dies_with_us=True,
-        ) as child:
-            status = _wait_for_script(child)
-            if status is None:
-                child.end(grace_seconds=2.0)
-            return 124 if status is None else status
-    finally:
-        stray_processes.end_marked_processes(mark)
-
-
 def read_requires(environment: Path) -> dict[str, tuple[str, ...]]:
-    """Return what each installed package requires, by normalised name."""
-    found: dict[str, tuple[str, ...]] = {}
+    """Return the requirement lines of each installed package, by normalised name."""
+    requires: dict[str, tuple[str, ...]] = {}
     for package, folder in integrity.find_installed(environment).items():
         try:
             text = (folder / "METADATA").read_text("utf-8", "replace")
         except OSError:
             continue
-        found[package.name] = tuple(HeaderParser().parsestr(text).get_all("Requires-Dist", []))
-    return found
+        requires[package.name] = tuple(HeaderParser().parsestr(text).get_all("Requires-Dist", []))
+    return requires
 
 
-def build_marker_environment(version: str) -> dict[str, str]:
-    """Return the values of environment markers for an interpreter of this machine, by its version."""
-    return {
-        **{name: str(value) for name, value in default_environment().items()},
-        "python_full_version": version,
-        "python_version": ".".join(version.split(".")[:2]),
-    }
+def build_marker_environment(python_version: str) -> dict[str, str]:
+    """Return the values of environment markers for an interpreter of this machine, by its version (`3.11.7`)."""
+    markers = {name: str(value) for name, value in default_environment().items()}
+    markers["python_full_version"] = python_version
+    markers["python_version"] = ".".join(python_version.split(".")[:2])
+    return markers
 
 
 def delete(environment: Path) -> None:
-    """Delete a candidate; what links in it lead to stays."""
+    """Delete a candidate; the target of a link is kept."""
     if environment.is_symlink():
         environment.unlink()
     shutil.rmtree(environment, ignore_errors=True)
 
 
-def evict_modified(ground: GovContext, environment: Path, report: integrity.IntegrityReport) -> tuple[str, ...]:
-    """Drop from uv's cache what a candidate's run changed in files that it shares with the cache.
+def evict_modified(uv: Uv, layout: GovLayout, environment: Path, report: integrity.IntegrityReport) -> tuple[str, ...]:
+    """Evict the packages from uv's cache whose files, shared with the candidate, were modified by a trial.
 
     Returns:
-        The files of production that share the change, relative to its environment.
+        The files of production that share the modification, relative to its environment.
     """
     shared = [name for name in report.modified_packages if _has_shared_changes(environment, name)]
     if shared:
-        ground.uv.clean_cache(shared)
-    key = generation.current_key(ground.layout)
+        uv.clean_cache(shared)
+    key = generation.current_key(layout)
     if key is None:
         return ()
-    production = generation.environment_dir(ground.layout, key)
-    return tuple(file for name in shared for file in _find_changed_files(production, name))
+    production = generation.environment_dir(layout, key)
+    files: list[str] = []
+    for name in shared:
+        files += _find_changed_files(production, name)
+    return tuple(files)
+
+
+def _install_pip(uv: Uv, environment: Path, *, python: Path, project: Path) -> None:
+    """Install pip, from the wheel that Python ships where there is one.
+
+    It comes after the packages: `uv sync` removes what the lock does not hold.
+    """
+    pip = _find_bundled_pip(python) or ["pip"]
+    result = uv.install(environment, pip, project=project, link_mode="copy")
+    if not result.is_success:
+        log.warning("candidate without pip", extra={"reason": _error_excerpt(result)})
+
+
+def _find_bundled_pip(python: Path) -> list[str]:
+    try:
+        result = run_bounded([str(python), "-I", "-c", _FIND_BUNDLED_PIP], timeout_seconds=_QUICK_SECONDS)
+    except Failure:
+        return []
+    if result.status != 0:
+        return []
+    return [os.fsdecode(line) for line in result.output.splitlines() if line]
+
+
+def _write_uv_wrapper(uv: Path, path: Path) -> None:
+    """Let install scripts call uv by a script. Through a link, an installation of uv would overwrite our own uv."""
+    if not path.exists():
+        path.write_text(f'#!/bin/sh\nexec {shlex.quote(str(uv))} "$@"\n', "utf-8")
+        path.chmod(0o755)
+
+
+def _write_uv_config(environment: Path, *, no_index: bool) -> None:
+    # uv has no environment variable for `no-index`.
+    no_index_line = "no-index = true\n" if no_index else ""
+    (environment / UV_CONFIG_FILE).write_text(f'{no_index_line}link-mode = "copy"\n', "utf-8")
 
 
 def _has_shared_changes(environment: Path, name: str) -> bool:
@@ -191,54 +183,36 @@ def _has_shared_changes(environment: Path, name: str) -> bool:
 
 
 def _is_shared(path: Path) -> bool:
+    """Return whether a file has further hard links, as those from uv's cache have."""
     try:
         return path.is_file() and path.stat().st_nlink > 1
     except OSError:
-        # A folder that keeps its owner out: what lies in it may be shared.
+        # A folder that even its owner cannot enter: its files may be shared.
         return True
 
 
 def _find_changed_files(environment: Path, name: str) -> tuple[str, ...]:
-    installed = integrity.find_installed(environment).items()
-    found = (integrity.find_changed_files(environment, one, folder) for one, folder in installed if one.name == name)
-    return tuple(file for files in found for file in files)
+    files: list[str] = []
+    for package, folder in integrity.find_installed(environment).items():
+        if package.name == name:
+            files += integrity.find_changed_files(environment, package, folder)
+    return tuple(files)
 
 
-def _write_uv_wrapper(ours: Path, place: Path) -> None:
-    """Let installers call uv, by a script: through a link, an installation of uv would write over the one we use."""
-    if not place.exists():
-        place.write_text(f'#!/bin/sh\nexec {shlex.quote(str(ours))} "$@"\n', "utf-8")
-        place.chmod(0o755)
+def _require_success(result: UvResult, reason: str) -> None:
+    if not result.is_success:
+        raise _candidate_failure(f"{reason}: {_error_excerpt(result)}")
 
 
-def _wait_for_script(child: ChildProcess) -> int | None:
-    until = time.monotonic() + _INSTALL_SECONDS
-    while (status := child.wait(max(0.0, min(_POLL_SECONDS, until - time.monotonic())))) is None:
-        if time.monotonic() >= until or child.written_bytes() > _MAX_LOG_BYTES:
-            return None
-    return status
-
-
-def _find_bundled_pip(python: Path) -> list[str]:
-    try:
-        ended = run_bounded([str(python), "-I", "-c", _FIND_BUNDLED_PIP], timeout_seconds=_QUICK_SECONDS)
-    except Failure:
-        return []
-    return [os.fsdecode(line) for line in ended.output.splitlines() if line] if ended.status == 0 else []
-
-
-def _require_success(ended: UvResult, what: str) -> None:
-    if not ended.is_success:
-        raise _candidate_failure(f"{what}: {_error_excerpt(ended)}")
-
-
-def _error_excerpt(ended: UvResult) -> str:
-    return " ".join((ended.errors.strip() or ended.output.strip() or "uv said nothing").split())[:1500]
+def _error_excerpt(result: UvResult) -> str:
+    """Return the output of a failed call on one line of at most 1500 characters."""
+    text = result.errors.strip() or result.output.strip() or "uv printed nothing"
+    return " ".join(text.split())[:_MAX_EXCERPT_CHARS]
 
 
 def _candidate_failure(reason: str) -> Failure:
     return Failure(
         "gov-candidate-failed",
         f"The candidate environment failed: {reason}.",
-        hint="Production is as it was. Check the network and the disk, or the node's requirements, and try again.",
+        hint="Production is unchanged. Check the network, the disk and the node's requirements, and try again.",
     )

@@ -1,23 +1,23 @@
-"""Removing a node with what waits of it: its packages, its record, its open transactions."""
+"""Remove a node: its packages, its registration, and its open transactions."""
 
 from __future__ import annotations
 
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store.records import Operation
-from comfywatchman.governance.store.status_policy import is_allowed
+from comfywatchman.governance.store.status_policy import CLOSED_STATUSES
 from comfywatchman.governance.transactions import transaction
 
 
-def remove_node(ground: GovContext, node_id: str, *, purge_code: bool = False) -> Operation:
-    """Remove a node (`plugins.remove`), then abort its transactions that are open: they can never be promoted.
+def remove_node(context: GovContext, node_id: str, *, purge_code: bool = False) -> Operation:
+    """Remove a node (`registry.unregister`), and abort its open transactions: they can never be promoted.
 
     Raises:
-        Failure: As for `plugins.remove`.
+        Failure: As for `registry.unregister`.
     """
-    operation = registry.unregister(ground, node_id, purge_code=purge_code)
-    transaction.mark_interrupted(ground)
-    for one in transaction.read_all(ground.layout):
-        if one.node_id == node_id and is_allowed("abort", one.status):
-            transaction.abort(ground, one.txid)
+    operation = registry.unregister(context, node_id, purge_code=purge_code)
+    transaction.mark_interrupted(context.layout, context.clock)
+    for record in transaction.read_all(context.layout):
+        if record.node_id == node_id and record.status not in CLOSED_STATUSES:
+            transaction.abort(context.layout, context.clock, record.txid)
     return operation

@@ -53,7 +53,7 @@ def test_a_promotion_that_fails_ends_with_1_and_says_what_is_next(gov_on: Gov) -
     result = gov_on("tx", "promote", txid)
     assert result.exit_code == 1
     assert "status 3" in result.stderr
-    assert f"gov resolve {txid}, then gov tx promote {txid}" in result.stdout
+    assert f"gov resolve {txid} and gov tx promote {txid}" in result.stdout
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction, TransactionStatus
 from comfywatchman.governance.transactions import promotion, transaction
+from comfywatchman.governance.transactions.gates import Consent
 from tests.governance.contexts import Site, build_site
 from tests.governance.node_steps import promote_node, try_node
 from tests.governance.wheels import add_wheel
@@ -57,7 +58,7 @@ def waiting(still: tuple[Site, Transaction]) -> Iterator[tuple[Site, Transaction
     yield still
     path.write_bytes(report)
     with site.opened() as context:
-        transaction.save(context, clashed)
+        transaction.save(context.layout, clashed)
 
 
 def _resolve(site: Site, txid: str, *pins: str) -> Transaction:
@@ -173,15 +174,15 @@ def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
         moved = msgspec.structs.replace(
             clashed, promotion_plan=plan, truth_sha256=truth_now, status="promote_failed", post_freeze=()
         )
-        transaction.save(context, moved)
+        transaction.save(context.layout, moved)
         done = resolve.resolve(context, clashed.txid, [])
         assert done.status == "resolved"
         assert [line.startswith("corelet 1.0 -> ") for line in done.core_impact] == [True]
-        refused = promotion.Consent()
+        refused = Consent()
         with pytest.raises(Failure) as caught:
             promotion.promote(
                 context,
-                transaction.save(context, msgspec.structs.replace(done, core_impact=())).txid,
+                transaction.save(context.layout, msgspec.structs.replace(done, core_impact=())).txid,
                 refused,
                 report=conflict_report.report_conflict,
             )
@@ -222,7 +223,7 @@ def test_disagreeing_torch_builds_block_promotion_until_pinned(site: Site) -> No
     for name, version in (("torch", "2.8.0+cu128"), ("torchvision", "0.23.0+cu128"), ("torchvision", "0.23.0+cu121")):
         add_wheel(site.wheels, name, version)
     found = try_node(site, "torn", "torch==2.8.0+cu128", "torchvision==0.23.0+cu121")
-    consent = promotion.Consent(approve_core=True, reason="a test")
+    consent = Consent(approve_core=True, reason="a test")
     with site.opened() as context:
         failed = promotion.promote(context, found.txid, consent, report=conflict_report.report_conflict)
     assert (failed.status, "cu121" in str(failed.error)) == ("promote_failed", True)
@@ -237,7 +238,7 @@ def test_disagreeing_torch_builds_block_promotion_until_pinned(site: Site) -> No
 def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction], status: TransactionStatus) -> None:
     site, clashed = waiting
     with site.opened() as context:
-        transaction.save(context, msgspec.structs.replace(clashed, status=status))
+        transaction.save(context.layout, msgspec.structs.replace(clashed, status=status))
         with pytest.raises(Failure) as caught:
             resolve.resolve(context, clashed.txid, ["numlet==1.0"])
         assert caught.value.code == "gov-transaction-state"
@@ -256,7 +257,7 @@ def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> No
 def test_a_trial_of_another_truth_is_not_resolved(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as context:
-        transaction.save(context, msgspec.structs.replace(clashed, truth_sha256="0" * 64))
+        transaction.save(context.layout, msgspec.structs.replace(clashed, truth_sha256="0" * 64))
         with pytest.raises(Failure) as caught:
             resolve.resolve(context, clashed.txid, ["numlet==1.0"])
     assert caught.value.code == "gov-candidate-stale"
@@ -265,7 +266,7 @@ def test_a_trial_of_another_truth_is_not_resolved(waiting: tuple[Site, Transacti
 def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as context:
-        transaction.save(context, msgspec.structs.replace(clashed, promotion_plan=None))
+        transaction.save(context.layout, msgspec.structs.replace(clashed, promotion_plan=None))
         with pytest.raises(Failure) as caught:
             resolve.resolve(context, clashed.txid, [])
     assert caught.value.code == "gov-transaction-state"

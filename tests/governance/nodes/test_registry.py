@@ -10,6 +10,7 @@ from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.governance.environments import generation, snapshot, staging
 from comfywatchman.governance.nodes import registry as node_registry
 from comfywatchman.governance.nodes.add import AddRequest, add_node, adopt_node
+from comfywatchman.governance.nodes.registry import NodeListing
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import NodeRegistry
 from tests.base.test_git import git
@@ -32,8 +33,11 @@ def node(site: Site, name: str) -> Path:
 
 
 def state(site: Site, name: str) -> tuple[str, bool | None]:
-    with site.opened() as ground:
-        return next((one.code, one.is_dirty) for one in node_registry.list_registered(ground) if one.plugin.id == name)
+    return next((node.code, node.is_dirty) for node in list_nodes(site) if node.plugin.id == name)
+
+
+def list_nodes(site: Site) -> tuple[NodeListing, ...]:
+    return node_registry.list_registered(site.layout, site.comfyui / "custom_nodes")
 
 
 def test_list_reports_the_code_state_of_a_node(site: Site) -> None:
@@ -64,8 +68,7 @@ def test_enabled_folders_leave_out_disabled_and_missing_nodes(site: Site) -> Non
     disabled = msgspec.structs.replace(registry.plugins["off"], enabled=False)
     write_atomic(site.layout.plugins, to_json(NodeRegistry(plugins={**registry.plugins, "off": disabled})))
     there["missing"].rename(site.folder / "missing")
-    with site.opened() as ground:
-        found = node_registry.find_enabled_folders(ground)
+    found = node_registry.find_enabled_folders(site.layout, site.comfyui / "custom_nodes")
     assert found["on"] == there["on"]
     assert not found.keys() & {"off", "missing"}
 
@@ -85,6 +88,22 @@ def test_removing_an_unpromoted_node_keeps_the_lock(site: Site) -> None:
         site.layout.lock.stat().st_mtime_ns,
         generation.current_key(site.layout),
     ) == before
+
+
+@pytest.mark.parametrize("purge_code", [False, True])
+def test_removal_is_recorded_and_deletes_code_only_on_request(site: Site, *, purge_code: bool) -> None:
+    name = f"goes-{purge_code}"
+    folder = node(site, name)
+    before = snapshot.hash_contents(snapshot.read_root_files(site.layout))
+    with site.opened() as ground:
+        operation = node_registry.unregister(ground, name, purge_code=purge_code)
+    assert folder.exists() is not purge_code
+    assert operation.note == f"{name} was removed{' with its code' if purge_code else ''}"
+    assert (operation.kind, operation.ref) == ("remove", name)
+    assert operation.ended_at is not None
+    assert operation.started_at <= operation.ended_at
+    pre = snapshot.read(site.layout, operation.pre_snapshot or "")
+    assert (pre.reason, pre.ref, pre.sha256) == ("remove_pre", name, before)
 
 
 @pytest.mark.slow
@@ -109,6 +128,5 @@ def test_failed_removal_changes_nothing(tmp_path: Path, missing: str) -> None:
 def test_list_reports_another_commit(site: Site) -> None:
     folder = node(site, "moved")
     commit_files(folder, {"more.py": ""})
-    with site.opened() as ground:
-        (found,) = (one for one in node_registry.list_registered(ground) if one.plugin.id == "moved")
+    (found,) = (node for node in list_nodes(site) if node.plugin.id == "moved")
     assert found.commit == git(folder, "rev-parse", "HEAD") != found.plugin.commit

@@ -9,6 +9,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.environments.integrity import verify
 from comfywatchman.governance.transactions import candidate
+from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import KeptSite, Site, build_site
 
 
@@ -38,7 +39,7 @@ def test_unwritable_candidate_folder_is_reported(site: Site) -> None:
 def test_unavailable_packages_are_reported(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
-    with site.opened() as ground, pytest.raises(Failure, match="filled with the packages of production"):
+    with site.opened() as ground, pytest.raises(Failure, match="packages of production could not be installed"):
         candidate.create(ground, site.layout.candidates / "tx")
 
 
@@ -72,6 +73,23 @@ def test_modified_files_shared_with_production_are_listed(tmp_path: Path) -> Non
     module.write_text("changed")
     report = verify(environment, None)
     with site.opened() as ground:
-        assert candidate.evict_modified(ground, environment, report) == (str(module.relative_to(environment)),)
+        assert candidate.evict_modified(ground.uv, ground.layout, environment, report) == (
+            str(module.relative_to(environment)),
+        )
         site.layout.production.unlink()
-        assert candidate.evict_modified(ground, environment, report) == ()
+        assert candidate.evict_modified(ground.uv, ground.layout, environment, report) == ()
+
+
+@pytest.mark.parametrize(
+    ("errors", "output", "excerpt"),
+    [
+        ("  error: no\n  solution\n", "ignored", "error: no solution"),
+        (" \n", "only output\n", "only output"),
+        ("", "", "uv printed nothing"),
+        ("x" * 2000, "", "x" * 1500),
+    ],
+)
+def test_error_excerpt_is_one_short_line(errors: str, output: str, excerpt: str) -> None:
+    with pytest.raises(Failure) as caught:
+        candidate._require_success(UvResult(1, output, errors), "it failed")
+    assert caught.value.message == f"The candidate environment failed: it failed: {excerpt}."

@@ -95,6 +95,10 @@ def test_untagged_torch_is_identified_by_its_cuda_runtime() -> None:
         {"torch": "2.8.0"},
         {"torchvision": "0.23.0+cu121"},
         {"torch": "strange", "torchvision": "0.23.0"},
+        {"torch": "2.8", "torchvision": "0.23"},
+        {"torch": "2.8.0", "torchvision": "1.0.0"},
+        {"torch": "2.8.0", "torchvision": "0"},
+        {"torch": "3.8.0", "torchvision": "0.1.0"},
     ],
 )
 def test_matching_or_unknown_builds_are_accepted(versions: dict[str, str]) -> None:
@@ -105,3 +109,17 @@ def test_torchvision_for_another_torch_is_a_mismatch() -> None:
     found = find_torch_mismatches(_build_packages(torch="2.8.0", torchvision="0.22.0"))
     assert found == ("torchvision 0.22.0 is not built for torch 2.8.0, which needs torchvision 0.23.",)
     assert find_torch_mismatches(_build_packages(torch="2.13.0", torchvision="0.29.2")) != ()
+
+
+@pytest.mark.parametrize(
+    ("torch", "torchvision", "needed"),
+    [
+        ("2.8", "0.22", "0.23"),
+        ("2.8.0", "0.24.0", "0.23"),
+        ("2.13.0", "0.29.2", "0.28"),
+        ("2.14.0", "0.28.0", "0.29"),
+    ],
+)
+def test_needed_torchvision_follows_the_minor_version_of_torch(torch: str, torchvision: str, needed: str) -> None:
+    (mismatch,) = find_torch_mismatches(_build_packages(torch=torch, torchvision=torchvision))
+    assert mismatch == f"torchvision {torchvision} is not built for torch {torch}, which needs torchvision {needed}."

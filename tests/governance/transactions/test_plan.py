@@ -7,7 +7,6 @@ from comfywatchman.governance.transactions.plan import (
     build_plan,
     find_closure,
     find_version_differences,
-    parse_freeze,
     pin_tried_versions,
 )
 
@@ -126,11 +125,6 @@ def test_closure_follows_extras_and_markers_and_ends_on_cycles() -> None:
     }
     assert find_closure(["A"], requires, HERE) == {"a", "b-b", "d"}
     assert find_closure([], requires, HERE) == frozenset()
-
-
-def test_freeze_is_keyed_by_normalized_name() -> None:
-    found = parse_freeze(["Foo_Bar==1.0", f"x @ git+https://github.com/a/b@{COMMIT}", "-e file:///srv/My_Pack", "?"])
-    assert {name: one.version for name, one in found.items()} == {"foo-bar": "1.0", "x": "", "my-pack": ""}
 
 
 def test_pins_leave_out_packages_that_a_user_pinned() -> None:

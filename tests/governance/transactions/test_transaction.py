@@ -17,7 +17,8 @@ from comfywatchman.base.files import to_json, write_atomic
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.store.ids import make_transaction_id
 from comfywatchman.governance.store.records import Judgement, RunLogs, Transaction
-from comfywatchman.governance.transactions import candidate, transaction
+from comfywatchman.governance.transactions import candidate, install_script, transaction
+from comfywatchman.governance.transactions.run import run_transaction
 from comfywatchman.governance.trial.spec import TrialSpec
 from tests.governance.contexts import Site, build_site
 from tests.governance.node_steps import register_node, try_node
@@ -128,7 +129,7 @@ def test_failed_install_script_is_reported_and_the_start_decides(site: Site) -> 
     found = try_node(site, "fails-to-install", files={"install.py": "raise SystemExit(3)\n"})
     assert found.status == "completed"
     assert found.judgement is not None
-    assert found.judgement.findings[0].detail.startswith("install.py ended with status 3")
+    assert found.judgement.findings[0].detail.startswith("install.py exited with status 3")
 
 
 def test_install_script_sees_no_secrets_and_no_other_environment(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,12 +243,12 @@ def test_exit_code_of_main_py_decides(tmp_path: Path, main: str | None, code: in
 
 def test_unknown_or_deleted_node_cannot_be_tried(site: Site) -> None:
     with site.opened() as ground, pytest.raises(Failure) as caught:
-        transaction.run(ground, "absent")
+        run_transaction(ground, "absent")
     assert caught.value.code == "gov-node-unknown"
     register_node(site, "vanishes")
     (site.comfyui / "custom_nodes/vanishes").rename(site.folder / "vanished")
     with site.opened() as ground, pytest.raises(Failure) as caught:
-        transaction.run(ground, "vanishes")
+        run_transaction(ground, "vanishes")
     assert caught.value.code == "gov-node-unknown"
 
 
@@ -261,10 +262,10 @@ def test_interrupted_trial_is_recorded_as_failed(site: Site, error: BaseExceptio
         raise error
 
     with site.opened() as ground, contextlib.suppress(KeyboardInterrupt):
-        transaction.run(ground, name, evaluate_trial=fail)
+        run_transaction(ground, name, evaluate_trial=fail)
     (found,) = (one for one in transaction.read_all(site.layout) if one.node_id == name)
     assert found.status == "failed"
-    assert "cut off" in str(found.error) or "No space left" in str(found.error)
+    assert "interrupted" in str(found.error) or "No space left" in str(found.error)
 
 
 @pytest.mark.slow
@@ -277,10 +278,10 @@ def test_trial_runs_without_pip_when_there_is_none(site: Site, monkeypatch: pyte
 
 @pytest.mark.slow
 def test_install_script_is_ended_at_the_time_limit(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(candidate, "_INSTALL_SECONDS", 0.5)
+    monkeypatch.setattr(install_script, "SCRIPT_SECONDS", 0.5)
     found = try_node(site, "takes-too-long", files={"install.py": "import signal\nsignal.pause()\n"})
     assert found.judgement is not None
-    assert "install.py ended with status 124" in found.judgement.findings[0].detail
+    assert "install.py exited with status 124" in found.judgement.findings[0].detail
 
 
 @pytest.mark.slow
@@ -289,7 +290,7 @@ def test_utf_16_requirements_with_options_are_read(site: Site) -> None:
     text = "--extra-index-url https://me:s3cret@example.org/simple\r\nplainlet==1.0  # tiny\r\n-e .\r\n"
     (site.comfyui / "custom_nodes/odd/requirements.txt").write_bytes(text.encode("utf-16"))
     with site.opened() as ground:
-        found = transaction.run(ground, "odd")
+        found = run_transaction(ground, "odd")
     assert found.promotion_plan is not None
     assert found.promotion_plan.direct_additions == ("plainlet==1.0",)
     assert len(found.promotion_plan.unparseable) == 2
@@ -309,7 +310,7 @@ def record(site: Site, **changes: Any) -> Transaction:
 def test_open_transaction_can_be_aborted(site: Site, status: str) -> None:
     one = record(site, status=status)
     with site.opened() as ground:
-        assert transaction.abort(ground, one.txid).status == "aborted"
+        assert transaction.abort(ground.layout, ground.clock, one.txid).status == "aborted"
     assert transaction.read(site.layout, one.txid).status == "aborted"
     assert not (site.layout.candidates / one.txid).exists()
 
@@ -318,7 +319,7 @@ def test_open_transaction_can_be_aborted(site: Site, status: str) -> None:
 def test_closed_transaction_cannot_be_aborted(site: Site, status: str) -> None:
     one = record(site, status=status)
     with site.opened() as ground, pytest.raises(Failure) as caught:
-        transaction.abort(ground, one.txid)
+        transaction.abort(ground.layout, ground.clock, one.txid)
     assert caught.value.code == "gov-transaction-state"
     assert transaction.read(site.layout, one.txid) == one
 
@@ -343,8 +344,8 @@ def test_trial_of_a_dead_process_reads_as_failed(site: Site) -> None:
     register_node(site, "killed", files={"install.py": "import os, signal\nos.kill(os.getppid(), signal.SIGKILL)\n"})
     code = (
         "import sys\nfrom pathlib import Path\nfrom tests.governance.contexts import Site\n"
-        "from comfywatchman.governance.transactions import transaction\n"
-        "with Site(Path(sys.argv[1])).opened() as ground:\n    transaction.run(ground, 'killed')\n"
+        "from comfywatchman.governance.transactions.run import run_transaction\n"
+        "with Site(Path(sys.argv[1])).opened() as ground:\n    run_transaction(ground, 'killed')\n"
     )
     here = str(Path(__file__).parents[3])
     own = {"PATH": os.environ["PATH"], "HOME": str(site.folder), "PYTHONPATH": here}
@@ -352,9 +353,9 @@ def test_trial_of_a_dead_process_reads_as_failed(site: Site) -> None:
     assert ended.returncode == -signal.SIGKILL
     last = transaction.read_all(site.layout)[-1]
     assert (last.node_id, last.status) == ("killed", "failed")
-    assert "cut off" in str(last.error)
+    assert "interrupted" in str(last.error)
     with site.opened() as ground:
-        transaction.mark_interrupted(ground)
+        transaction.mark_interrupted(ground.layout, ground.clock)
     assert not Path(last.candidate_env).exists()
     assert msgspec.json.decode((site.layout.transactions / f"{last.txid}.json").read_bytes())["status"] == "failed"
 
@@ -368,7 +369,7 @@ def test_prune_keeps_the_newest_transactions_and_candidates(tmp_path: Path, monk
     )
     (site.layout.logs / f"{ones[0].txid}.stdout.log").write_text("old")
     with site.opened() as ground:
-        transaction.prune(ground)
+        transaction.prune(ground.layout)
     assert [one.txid for one in transaction.read_all(site.layout)] == [one.txid for one in ones[-5:]]
     assert list(site.layout.logs.iterdir()) == []
     kept = {path.name for path in site.layout.candidates.iterdir()}
