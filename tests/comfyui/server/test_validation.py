@@ -1,5 +1,3 @@
-"""What a running server refuses beside models and classes: only what is certain is said."""
-
 from __future__ import annotations
 
 from typing import Any
@@ -179,17 +177,6 @@ def test_unlisted_class_means_no_validation() -> None:
     assert not has_no_output(wire(node(7, "Unheard")), build_rules())
     assert has_no_output(wire(node(1, "Load")), build_rules())
     assert not has_no_output(wire(node(1, "Load")), build_rules(Load=build_entry(output=None)))
-
-
-def test_duplicate_node_ids_give_no_wiring() -> None:
-    assert wire(node(1, "Save", inputs=[slot("images", widget=False)]), node(1, "Load")) == ()
-
-
-def test_long_texts_and_model_names_are_not_kept() -> None:
-    texts = [slot("a"), slot("b"), slot("c"), slot("d")]
-    content = read(graph(node(1, "Load", ["x" * 65, "two\nlines", "m.safetensors", "euler"], inputs=texts)))
-    (wired_node,) = build_wiring(content, {("1", "c")})
-    assert wired_node.texts == {"d": "euler"}
 
 
 @pytest.mark.parametrize(

@@ -19,8 +19,6 @@ SAME_AS_PYTHON = [
     "list({'a': 1, 'b': 2}.values())",
     "sorted(['a', 'b'])",
     "list(enumerate(['a', 'b']))",
-    "[i for i in range(3)]",
-    "[a + b for a in ['x', 'y'] for b in ['1', '2']]",
     "[a for a in ['x', 'y'] if a != 'x']",
     "[a for a in ['x', 'y'] if a == 'x' or a == 'y']",
     "[*{'a'}]",
@@ -60,7 +58,6 @@ SAME_AS_PYTHON = [
     "{'a': 1} | {'b': 2}",
     "['a'] + ['b']",
     "'a%sb' % 'x'",
-    "{k: v for k, v in [('a', 1), ('b', 2)]}",
     "f'{\"a\"}b'",
 ]
 
@@ -141,8 +138,6 @@ def test_undecidable_expression_is_unknown(expression: str, tmp_path: Path) -> N
         ("list(undefined)", [...]),
         ("list(range(9999999))", [...]),
         ("list(map(str, ['a']))", [...]),
-        ("[a for a in undefined]", [...]),
-        ("[a for a in ['b'] if undefined]", ["b", ...]),
         ("['a', 'b'][0:1]", ["a", "b", ...]),
         ("list(zip(['a'], undefined))", [...]),
         ("['a'] if undefined else ['b']", ["a", "b"]),
