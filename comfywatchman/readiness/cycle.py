@@ -129,6 +129,7 @@ def build_gate_settings(schedule: ScheduleSection) -> GateSettings:
 
 def _run_full(cycle: CycleContext, gpus: GpuReading, database: Database) -> CycleResult:
     layout = cycle.request.layout
+    # A killed writer leaves its temporary file behind.
     for folder in (layout.home.state, layout.status_json.parent):
         delete_unfinished(folder)
     for problem in database.problems:
@@ -143,6 +144,7 @@ def _run_full(cycle: CycleContext, gpus: GpuReading, database: Database) -> Cycl
     known = read_known_answers(cycle, host, assessment)
     # The first report is written before any network request, with the answers of the last search.
     status = _write_report(cycle, conditions, host, assessment, known.answers)
+    # Hashing takes minutes on a new host, so it also comes after the first report.
     with cycle.phase("caches"):
         hashed = write_caches(cycle, host)
     answers = known.answers

@@ -88,6 +88,7 @@ def read_records(path: Path, *, limit: int) -> list[CycleRecord]:
             return []
         raise
     records: list[CycleRecord] = []
+    # The newest line is the last one, so reading stops early.
     for line in reversed(lines):
         if len(records) == limit:
             break

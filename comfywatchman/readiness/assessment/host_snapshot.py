@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from comfywatchman.comfyui.packs.core_classes import load_core_classes
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.references.observed import ObservedLoaders
 from comfywatchman.comfyui.server.validation import ValidationRules
-from comfywatchman.readiness.context import CycleContext
+from comfywatchman.readiness.context import CycleContext, CycleRequest
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.models.cache_file import write_model_cache
 from comfywatchman.readiness.models.hashing import hash_within_budget
@@ -70,6 +70,23 @@ class HostSnapshot:
     providers: NodeProviders
 
 
+@dataclass(frozen=True, slots=True)
+class _HostModels:
+    """The models of a host.
+
+    Attributes:
+        folders: The model folders, including those named by loaders of packs and trials.
+        targets: Where new models of a folder belong; see `Inventory`.
+        inventory: The models.
+        index: Index of model facts.
+    """
+
+    folders: ModelFolders
+    targets: dict[str, str]
+    inventory: Inventory
+    index: ModelIndex
+
+
 def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
     """Inspect models, packs and a running server of the request's installation.
 
@@ -77,64 +94,73 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         cycle: The running cycle.
         database: Cache of earlier cycles.
     """
-    installation = cycle.request.installation
-    observed = cycle.request.observed_loaders
-    comfyui_folders, folder_failures = resolve_folders(installation)
+    request = cycle.request
+    comfyui_folders, folder_failures = resolve_folders(request.installation)
     nodes = read_node_sources(cycle, comfyui_folders, database)
-    models = ModelIndex(database)
     with cycle.phase("models"):
-        # Loaders of packs and trials name further folders below `models`.
-        loader_folders = [loader.folder for loader in nodes.loader_inputs]
-        folders = observed.extend_folders(comfyui_folders).with_names(loader_folders)
-        targets = _find_target_folders(folders, installation)
-        inventory = build_inventory(scan_models(folders), models, targets=targets)
-        models.prune(inventory.header_keys, keep_cycles=ABSENT_MODEL_CYCLES)
+        models = _read_models(request, comfyui_folders, nodes, database)
     failpoint("cycle.after_inventory")
     with cycle.phase("server"):
-        server = query_server(cycle, inventory.folders)
-    table = _build_loader_table(nodes, observed, server)
-    # A running server itself lists the classes it could import.
-    failed_imports = find_failed_imports(installation, nodes.listings) if server.nodes is None else {}
-    is_governed = cycle.request.environment_checks is not None
-    node_facts = HostNodeFacts(
+        server = query_server(cycle, models.inventory.folders)
+    table = _build_loader_table(nodes, request.observed_loaders, server)
+    node_facts = _collect_node_facts(request, nodes, server)
+    providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)
+    problems = [failure.message for failure in folder_failures]
+    problems += [f"{problem.path}: {problem.reason}" for problem in models.inventory.problems]
+    problems += [*nodes.problems, *models.index.problems]
+    return HostSnapshot(
+        folders=models.folders,
+        inventory=models.inventory,
+        table=table,
+        judge_node=make_node_judge(node_facts, providers),
+        packs=nodes.packs,
+        models=models.index,
+        # Every input of a verdict must be in here, or stored verdicts would be used for a changed host.
+        fingerprint=_hash_parts(
+            models.inventory.fingerprint,
+            build_knowledge_key(table),
+            *nodes.fingerprints(),
+            repr(models.targets),
+            repr(sorted(node_facts.failed)),
+            server.fingerprint,
+            providers.fingerprint,
+            "governed" if node_facts.governed else "",
+        ),
+        choices=server.choices,
+        rules=server.rules(nodes.enabled()),
+        comfyui_version=server.version or request.installation.version,
+        comfyui_running=server.nodes is not None,
+        problems=tuple(problems),
+        providers=providers,
+    )
+
+
+def _read_models(
+    request: CycleRequest, comfyui_folders: ModelFolders, nodes: SourceNodes, database: Database
+) -> _HostModels:
+    index = ModelIndex(database)
+    # Loaders of packs and trials name further folders below `models`.
+    loader_folders = [loader.folder for loader in nodes.loader_inputs]
+    folders = request.observed_loaders.extend_folders(comfyui_folders).with_names(loader_folders)
+    targets = _find_target_folders(folders, request.installation)
+    inventory = build_inventory(scan_models(folders), index, targets=targets)
+    index.prune(inventory.header_keys, keep_cycles=ABSENT_MODEL_CYCLES)
+    return _HostModels(folders, targets, inventory, index)
+
+
+def _collect_node_facts(request: CycleRequest, nodes: SourceNodes, server: ServerSnapshot) -> HostNodeFacts:
+    failed_imports: Mapping[str, str] = {}
+    # A running server itself lists the classes that it could import; without one, its last start log is read.
+    if server.nodes is None:
+        failed_imports = find_failed_imports(request.installation, nodes.listings)
+    return HostNodeFacts(
         server.classes,
         server.replaced,
         nodes.core,
         load_core_classes(),
         nodes.packs,
         failed_imports,
-        governed=is_governed,
-    )
-    providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)
-    return HostSnapshot(
-        folders=folders,
-        inventory=inventory,
-        table=table,
-        judge_node=make_node_judge(node_facts, providers),
-        packs=nodes.packs,
-        models=models,
-        # Every input of a verdict must be in here, or stored verdicts would be used for a changed host.
-        fingerprint=_hash_parts(
-            inventory.fingerprint,
-            build_knowledge_key(table),
-            *nodes.fingerprints(),
-            repr(targets),
-            repr(sorted(failed_imports)),
-            server.fingerprint,
-            providers.fingerprint,
-            "governed" if is_governed else "",
-        ),
-        choices=server.choices,
-        rules=server.rules(nodes.enabled()),
-        comfyui_version=server.version or installation.version,
-        comfyui_running=server.nodes is not None,
-        problems=(
-            *(failure.message for failure in folder_failures),
-            *(f"{problem.path}: {problem.reason}" for problem in inventory.problems),
-            *nodes.problems,
-            *models.problems,
-        ),
-        providers=providers,
+        governed=request.environment_checks is not None,
     )
 
 

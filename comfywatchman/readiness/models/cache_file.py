@@ -62,6 +62,7 @@ def write_model_cache(path: Path, inventory: Inventory, index: ModelIndex) -> bo
     Raises:
         Failure: `state-unwritable`.
     """
+    # The identity of the file is part of the note because a person may edit or delete the file.
     content_token = f"{SCHEMA_VERSION} {inventory.fingerprint} {index.hash_revision()}"
     if index.note(_NOTE) == f"{content_token} {_describe_identity(path)}":
         return False
@@ -100,6 +101,7 @@ def _build_cached_model(model: ModelFile, hashes: FileHashes | None) -> CachedMo
 
 
 def _format_mtime(mtime_ns: int) -> str | None:
+    # File systems can hold times that datetime cannot, such as the year 20000.
     try:
         return format_utc(datetime.fromtimestamp(mtime_ns // 1_000_000_000, UTC))
     except (ValueError, OverflowError, OSError):

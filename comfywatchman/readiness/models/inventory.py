@@ -194,7 +194,10 @@ def build_inventory(
 
 
 def _build_header_key(folder: str, entry: ModelEntry) -> HeaderKey:
-    suffix = DIFFUSERS if folder == DIFFUSERS else get_suffix(entry.name)
+    suffix = get_suffix(entry.name)
+    # The entry of a diffusers model stands for its folder, whose name may end in any suffix.
+    if folder == DIFFUSERS:
+        suffix = DIFFUSERS
     return (entry.device, entry.inode, entry.size, entry.mtime_ns, suffix)
 
 

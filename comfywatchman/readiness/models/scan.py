@@ -94,6 +94,7 @@ def scan_models(folders: ModelFolders) -> ModelListing:
 
 def _collect_suffixes(folders: ModelFolders) -> dict[str, frozenset[str] | None]:
     """Return for each directory the suffixes (without dot) that any folder looks for there; None stands for all."""
+    # Several folders may share a directory, which is then listed once for all of them.
     wanted: dict[str, frozenset[str] | None] = {}
     for folder in folders.folders.values():
         suffixes = _strip_dots(folder.extensions)
@@ -145,6 +146,7 @@ def _find_diffusers_models(json_files: Iterable[ModelEntry]) -> Iterator[ModelEn
 def _add_entries(known: dict[str, ModelEntry], entries: Iterable[ModelEntry]) -> None:
     for entry in entries:
         earlier = known.setdefault(entry.name, entry)
+        # ComfyUI skips a name that it cannot open and takes the next directory's file.
         if earlier.problem_code == UNREADABLE and entry.problem is None:
             known[entry.name] = entry
 

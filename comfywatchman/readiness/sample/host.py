@@ -255,14 +255,18 @@ def _parse_graph(content: bytes) -> Mapping[str, Any] | None:
 
 
 def _has_models(name: str) -> bool:
+    # A hash of the name makes the same choice on every machine and in every build.
     return hashlib.sha256(name.encode()).digest()[0] % _TEMPLATES_PER_MODEL == 0
 
 
 def _list_templates(folder: Path | None) -> list[Path]:
-    return sorted(folder.glob("*.json")) if folder else []
+    if folder is None:
+        return []
+    return sorted(folder.glob("*.json"))
 
 
 def _fingerprint_templates(templates: Iterable[Path]) -> str:
+    # Raise the number when the files of the sample change, so that existing samples get the new files.
     digest = hashlib.sha256(f"{VERSION} 1".encode())
     for path in templates:
         digest.update(f"\0{path.name}\0{path.stat().st_size}".encode())
@@ -270,6 +274,7 @@ def _fingerprint_templates(templates: Iterable[Path]) -> str:
 
 
 def _claim_folder(folder: Path, marker: Path) -> None:
+    # The empty marker comes before any other file, so that an interrupted build is recognised and completed.
     if marker.is_file():
         return
     if folder.exists() and any(folder.iterdir()):
@@ -286,7 +291,9 @@ def _read_marker(marker: Path) -> Mapping[str, Any]:
         facts = orjson.loads(read_regular(marker, max_bytes=1 << 16))
     except orjson.JSONDecodeError:
         return {}
-    return facts if isinstance(facts, dict) else {}
+    if not isinstance(facts, dict):
+        return {}
+    return facts
 
 
 def _build_host(folder: Path, facts: Mapping[str, Any]) -> SampleHost:

@@ -211,9 +211,21 @@ def compare_files(
             entry = _build_entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
             added.append(entry)
             listed[shown] = _build_known(entry, file.signature, old)
+    removed, unavailable = _split_absent(known, listed, is_gone)
+    _match_renames(added, listed, removed)
+    for path, workflow in removed.items():
+        added.append(_build_removal(path, workflow, at=at, cycle=cycle))
+    return IntakeComparison({**unavailable, **listed}, tuple(added), tuple(unreadable))
 
-    unavailable: dict[str, KnownWorkflow] = {}
+
+def _split_absent(
+    known: Mapping[str, KnownWorkflow],
+    listed: Mapping[str, KnownWorkflow],
+    is_gone: Callable[[str, int | None], bool],
+) -> tuple[dict[str, KnownWorkflow], dict[str, KnownWorkflow]]:
+    """Return the known workflows that were not listed: those removed, and those unavailable at the moment."""
     removed: dict[str, KnownWorkflow] = {}
+    unavailable: dict[str, KnownWorkflow] = {}
     for path, workflow in known.items():
         if path in listed:
             continue
@@ -221,10 +233,7 @@ def compare_files(
             removed[path] = workflow
         else:
             unavailable[path] = workflow
-    _match_renames(added, listed, removed)
-    for path, workflow in removed.items():
-        added.append(_build_removal(path, workflow, at=at, cycle=cycle))
-    return IntakeComparison({**unavailable, **listed}, tuple(added), tuple(unreadable))
+    return removed, unavailable
 
 
 def append_entries(log: Path, entries: Iterable[Acknowledgement]) -> None:
