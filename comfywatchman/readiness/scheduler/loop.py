@@ -230,7 +230,7 @@ class CycleLoop:
         last = self._sleep_mark
         mark = detect_sleep(self._clock, last)
         self._sleep_mark = mark
-        # The mark also holds the time of this look, so it differs at each tick; only news is worth a write.
+        # The mark contains the time of this reading, so it differs at each tick; it is written only after a sleep.
         if last is not None and (last.boot_id, last.resumed_monotonic) == (mark.boot_id, mark.resumed_monotonic):
             return
         try:

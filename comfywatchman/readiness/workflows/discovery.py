@@ -161,8 +161,8 @@ def is_gone(path: str, roots: Iterable[WatchedRoot], *, device: int | None = Non
     """Return whether a known file that the last walk did not list has been deleted or is not watched any more.
 
     An unavailable file is not gone: its root or folder is missing or unreadable, a link on its way is broken, or an
-    empty folder is left of a mounted disk. A path under no root is gone, and so is one that exists but is no workflow
-    any more (it became a folder, or its suffix is not watched).
+    empty folder is left of a mounted disk. A path under no root is gone, and so is one that exists but was not
+    listed (it became a folder, or its suffix is not watched).
 
     Args:
         path: Absolute path as the walk gave it.
@@ -178,7 +178,7 @@ def is_gone(path: str, roots: Iterable[WatchedRoot], *, device: int | None = Non
         return not os.path.islink(path) and _is_confirmed_absent(Path(path), root, device)
     except OSError:
         return False
-    # It exists but was not listed: either it is no workflow any more, or its folder could not be listed.
+    # It exists but was not listed: either it is not a workflow any more, or its folder could not be listed.
     return _is_listable(Path(path).parent)
 
 

@@ -147,8 +147,7 @@ def read_last_entries(log: Path, count: int) -> list[Acknowledgement]:
     while True:
         start = max(0, size - block_bytes)
         entries = list(read_log(log, from_byte=start))
-        # A block that starts within a line begins with an unreadable or, by chance, a wrong entry; one more entry than
-        # asked for makes sure that it is not among those returned.
+        # The first entry of a block that starts within a line may be wrong, so the block must contain one entry more.
         if start == 0 or len(entries) > count + 1:
             entries.reverse()
             return entries[:count]
