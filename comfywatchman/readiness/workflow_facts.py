@@ -13,8 +13,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.references.input_files import InputFile, find_required_files
+from comfywatchman.comfyui.references.missing_names import find_missing_names
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.references.unnamed import find_missing_names
 from comfywatchman.comfyui.server.active_nodes import WiredNode, build_wiring
 from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode
 from comfywatchman.comfyui.workflow.reader import read_workflow

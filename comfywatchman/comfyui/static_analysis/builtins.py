@@ -221,7 +221,10 @@ def _read_key(table: AbstractDict, method: str, arguments: Arguments, *, is_cert
         return table.entries[key]
     if method == "setdefault":
         table.put(key, default, is_certain=is_certain)
-    return UNKNOWN if table.is_open else default
+    # An open dict may hold the key.
+    if table.is_open:
+        return UNKNOWN
+    return default
 
 
 def _remove_key(table: AbstractDict, key: Value, *, is_certain: bool) -> Value:

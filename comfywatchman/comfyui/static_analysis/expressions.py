@@ -269,9 +269,9 @@ def decide_truth(value: Value) -> bool | None:
 
 def decide_any(*, has_known: bool, may_have_others: bool) -> bool | None:
     """Return whether a collection has a fitting element: True if one is known, None if others may exist."""
-    if has_known:
-        return True
-    return None if may_have_others else False
+    if not has_known and may_have_others:
+        return None
+    return has_known
 
 
 def _refer_to(module: SourceModule | None) -> Value:

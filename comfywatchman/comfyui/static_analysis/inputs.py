@@ -175,7 +175,9 @@ def _list_v1_group(inputs: AbstractDict) -> Iterator[_InputSlot]:
     for name, specification in inputs.entries.items():
         # An input that only some version of the code adds may take values, or none.
         is_certain = name not in inputs.possible_keys
-        width = _get_v1_width(str(name), specification) if is_certain else None
+        width = _get_v1_width(str(name), specification)
+        if not is_certain:
+            width = None
         options = _get_v1_options(specification)
         yield _InputSlot(
             str(name), options.folders, width, choices=_list_texts(options), upload=_get_v1_upload(specification)
@@ -242,7 +244,9 @@ def _build_v3_slot(specification: V3InputSpec, *, is_whole: bool) -> _InputSlot:
     if not isinstance(specification.name, str):
         return _UNKNOWN_SLOT
     options = _as_list(specification.options)
-    width = widget_width(specification.name, specification.kind, specification.keywords) if is_whole else None
+    width = None
+    if is_whole:
+        width = widget_width(specification.name, specification.kind, specification.keywords)
     return _InputSlot(
         specification.name,
         options.folders,

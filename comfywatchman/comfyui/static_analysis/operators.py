@@ -28,7 +28,10 @@ _IMPORT_FUNCTIONS: Final = frozenset({"importlib.import_module", "builtins.__imp
 
 
 def _visit_constant(_interpreter: ExpressionEvaluator, node: ast.Constant, _scope: NameScope) -> Value:
-    return node.value if isinstance(node.value, str | int | float | bool | None) else UNKNOWN
+    # Bytes, complex numbers and `...` name nothing.
+    if not isinstance(node.value, str | int | float | bool | None):
+        return UNKNOWN
+    return node.value
 
 
 def _visit_name(interpreter: ExpressionEvaluator, node: ast.Name, scope: NameScope) -> Value:
@@ -255,7 +258,9 @@ def _is_equal(left: Value, right: Value) -> bool | None:
 def _visit_unary(interpreter: ExpressionEvaluator, node: ast.UnaryOp, scope: NameScope) -> Value:
     if isinstance(node.op, ast.Not):
         truth = interpreter.decide(node.operand, scope)
-        return UNKNOWN if truth is None else not truth
+        if truth is None:
+            return UNKNOWN
+        return not truth
     value = interpreter.evaluate(node.operand, scope)
     if isinstance(node.op, ast.USub) and isinstance(value, int | float):
         return -value

@@ -101,7 +101,8 @@ class AbstractInterpreter(ExpressionEvaluator):
             self.depth -= 1
             self.active.pop()
             self.frames.pop()
-        return join_values(frame.returned) if frame.returned else None
+        # A function without `return` returns None.
+        return join_values(frame.returned or [None])
 
     def execute(self, body: Sequence[ast.stmt], scope: NameScope) -> bool:
         """Execute statements; return whether a `return`, `break`, `continue` or `raise` certainly ends the block."""
@@ -188,7 +189,9 @@ def _join_with_previous(previous: Value, value: Value) -> Value:
     if isinstance(previous, AbstractList | AbstractDict):
         # A copy: the branch may change the new value, and must not change the previous one with it.
         copy = previous.copy()
-        return join_values([copy, value]) if isinstance(value, AbstractList | AbstractDict) else copy
+        if isinstance(value, AbstractList | AbstractDict):
+            return join_values([copy, value])
+        return copy
     if isinstance(previous, str | int | float):
         return join_values([previous, value])
     return value
@@ -339,6 +342,7 @@ def _visit_delete(interpreter: AbstractInterpreter, node: ast.Delete, scope: Nam
             owner = interpreter.evaluate(target.value, scope)
             if isinstance(owner, AbstractDict):
                 key = interpreter.evaluate(target.slice, scope)
+                # A key that is not known may be any of them.
                 owner.possible_keys.update([key] if isinstance(key, str) else owner.entries)
     return False
 

@@ -74,7 +74,9 @@ def format_text(template: str, arguments: list[Value], keywords: dict[str, Value
 
 def limit_text(text: str) -> Value:
     """Return a text; UNKNOWN if it is longer than any name."""
-    return text if len(text) <= MAX_TEXT else UNKNOWN
+    if len(text) > MAX_TEXT:
+        return UNKNOWN
+    return text
 
 
 def _join_texts(separator: str, parts: Value) -> Value:
@@ -90,5 +92,6 @@ def _join_texts(separator: str, parts: Value) -> Value:
 def _get_format_argument(field_name: str, arguments: list[Value], keywords: dict[str, Value]) -> Value:
     if field_name.isdecimal() and len(field_name) <= _MAX_POSITION_DIGITS:
         position = int(field_name)
-        return arguments[position] if position < len(arguments) else UNKNOWN
+        if position < len(arguments):
+            return arguments[position]
     return keywords.get(field_name, UNKNOWN)

@@ -55,7 +55,7 @@ class AbstractList:
             self.folders |= other.folders
         else:
             self.is_open = True
-        # A loop that appends to the list it walks over would go on forever.
+        # `x += x` in a loop doubles the list each time.
         if len(self.values) > MAX_ITEMS:
             del self.values[MAX_ITEMS:]
             self.is_open = True
@@ -139,7 +139,9 @@ class SourceModule:
     @property
     def package(self) -> tuple[str, ...]:
         """The package that one leading dot of an import means."""
-        return self.parts if self.is_package else self.parts[:-1]
+        if self.is_package:
+            return self.parts
+        return self.parts[:-1]
 
 
 @dataclass(slots=True, eq=False)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
 from comfywatchman.comfyui.references.find import find_references
-from comfywatchman.comfyui.references.unnamed import find_missing_names
+from comfywatchman.comfyui.references.missing_names import find_missing_names
 from tests.comfyui.workflow import samples
 from tests.comfyui.workflow.samples import Json, graph, node, slot
 
