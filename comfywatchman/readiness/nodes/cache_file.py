@@ -1,4 +1,4 @@
-"""`state/custom_nodes_cache.json`: the custom node packs of this host for people and other programs."""
+"""Writes `state/custom_nodes_cache.json`: the node packs of this host, for people and other programs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class CachedPack(msgspec.Struct, frozen=True):
         folder: Name in `custom_nodes`.
         path: Absolute path, printable.
         id: Comfy Registry id, else the folder's name.
-        version: As its pyproject.toml states it; null when it does not.
-        publisher: Comfy Registry publisher; null when it states none.
+        version: Version in its pyproject.toml, if any.
+        publisher: Comfy Registry publisher in its pyproject.toml, if any.
         git_url: Its repository, without a password.
-        git_commit: What is checked out; null when it is no repository of its own.
-        dirty: Whether tracked files were changed; null when that is not known.
+        git_commit: The commit that is checked out; null when the pack is not a repository of its own.
+        dirty: Whether tracked files were modified; null when that is not known.
         enabled: Whether ComfyUI loads it.
-        requirements: Python packages that it declares.
-        classes_count: How many node classes its source maps.
-        complete: Whether these are all; false when names are computed.
-        problems: What could not be read, in words.
+        requirements: Declared Python packages.
+        classes_count: How many node classes static analysis finds.
+        complete: Whether these are all its classes; false when names are computed.
+        problems: Files that could not be read, for people.
     """
 
     folder: str
@@ -49,20 +49,21 @@ class CachedPack(msgspec.Struct, frozen=True):
 
 
 class PackCache(msgspec.Struct, frozen=True):
-    """The file as a whole, packs in the order of their paths."""
+    """The whole file; packs are sorted by path."""
 
     schema_version: int
     packs: tuple[CachedPack, ...]
 
 
 def write_pack_cache(path: Path, packs: Iterable[NodePack]) -> bool:
-    """Write the cache when its content has changed, and say whether it was written.
+    """Write the file when its content has changed, and return whether it was written.
 
     Raises:
         Failure: `state-unwritable`.
     """
     ordered = sorted(packs, key=lambda pack: pack.path)
-    return write_if_changed(path, to_json(PackCache(SCHEMA_VERSION, tuple(_to_cached_pack(pack) for pack in ordered))))
+    cache = PackCache(SCHEMA_VERSION, tuple(_to_cached_pack(pack) for pack in ordered))
+    return write_if_changed(path, to_json(cache))
 
 
 def _to_cached_pack(pack: NodePack) -> CachedPack:

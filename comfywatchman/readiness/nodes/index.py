@@ -1,4 +1,4 @@
-"""What was read of each custom node pack, kept so that only changed packs are read again."""
+"""Stores the facts of node packs, so that only changed packs are read again."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from comfywatchman.readiness.database import Database, TableStore
 
 _DECODER: Final = msgspec.msgpack.Decoder(NodePack)
 _ENCODER: Final = msgspec.msgpack.Encoder()
-_CORE: Final = b"core:"
+_CORE_PREFIX: Final = b"core:"
+"""Marks the row of ComfyUI itself, which no pack's absolute path can look like."""
 _SELECT: Final = "SELECT path, fingerprint, git_fingerprint, facts FROM pack"
+_DELETE: Final = "DELETE FROM pack WHERE path = ?"
 _INSERT: Final = "INSERT OR REPLACE INTO pack (path, fingerprint, git_fingerprint, facts) VALUES (?, ?, ?, ?)"
 
 
 class _PackRow(msgspec.Struct, frozen=True):
-    """One row: a pack and what it depended on."""
+    """A pack with the fingerprints of the files and the git state that it was read from."""
 
     fingerprint: str
     git_fingerprint: str
@@ -48,67 +50,69 @@ class PackIndex:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """Return what went wrong with the database, in words; the packs are then read from their source."""
+        """Problems of the database, for people; the packs are then read from their source."""
         return tuple(self._store.problems)
 
-    def packs(self, listings: Iterable[PackListing]) -> tuple[NodePack, ...]:
-        """Return the facts of every listed pack, reading only those that changed, and forget packs that are gone.
+    def read_packs(self, listings: Iterable[PackListing]) -> tuple[NodePack, ...]:
+        """Return the facts of every listed pack; only changed ones are read, and rows of removed ones are deleted.
 
-        Source is read when a pack's own files changed; git is asked when they or its git state changed.
+        Source is read when a pack's own files changed, git when they or its git state changed.
         """
-        kept = {path: row for path, row in self._rows(_SELECT).items() if not path.startswith(_CORE)}
+        stored = {path: row for path, row in self._read_rows(_SELECT).items() if not path.startswith(_CORE_PREFIX)}
         packs: list[NodePack] = []
         changed: dict[bytes, _PackRow] = {}
         for listing in listings:
             path = os.fsencode(listing.path)
-            before = kept.pop(path, None)
-            pack = _read_if_changed(listing, before)
+            stored_row = stored.pop(path, None)
+            pack = _read_if_changed(listing, stored_row)
             packs.append(pack)
             row = _PackRow(_add_reader_version(listing.fingerprint), listing.git_fingerprint, pack)
-            if row != before:
+            if row != stored_row:
                 changed[path] = row
-        self._keep(changed, list(kept))
+        self._write_rows(changed, removed=list(stored))
         return tuple(packs)
 
-    def core(self, root: Path, version: str | None) -> NodePack | None:
-        """Return ComfyUI's own classes in the shape of a pack, read when its source changed; None without source."""
+    def read_core(self, root: Path, version: str | None) -> NodePack | None:
+        """Return ComfyUI's own classes as a pack, read only when its source changed; None without source."""
         files = list_core_files(root)
         if not files:
             return None
-        place = _CORE + os.fsencode(root)
+        key = _CORE_PREFIX + os.fsencode(root)
         fingerprint = _add_reader_version(fingerprint_files(files))
-        before = self._rows(f"{_SELECT} WHERE path = ?", (place,)).get(place)
-        if before is not None and before.fingerprint == fingerprint and before.pack.version == version:
-            return before.pack
+        stored_row = self._read_rows(f"{_SELECT} WHERE path = ?", (key,)).get(key)
+        if stored_row is not None and stored_row.fingerprint == fingerprint and stored_row.pack.version == version:
+            return stored_row.pack
         core = build_core_pack(read_core_definitions(root), root=root, version=version)
-        self._keep({place: _PackRow(fingerprint, "", core)}, [])
+        self._write_rows({key: _PackRow(fingerprint, "", core)}, removed=[])
         return core
 
-    def _rows(self, query: str, values: tuple[bytes, ...] = ()) -> dict[bytes, _PackRow]:
-        found: dict[bytes, _PackRow] = {}
-        for path, fingerprint, git_fingerprint, facts in self._store.read(query, values):
+    def _read_rows(self, query: str, values: tuple[bytes, ...] = ()) -> dict[bytes, _PackRow]:
+        rows: dict[bytes, _PackRow] = {}
+        for path, fingerprint, git_fingerprint, encoded_pack in self._store.read(query, values):
             try:
-                found[path] = _PackRow(fingerprint, git_fingerprint, _DECODER.decode(facts))
+                rows[path] = _PackRow(fingerprint, git_fingerprint, _DECODER.decode(encoded_pack))
             except (msgspec.ValidationError, msgspec.DecodeError):
                 continue  # written by another version of this program: the pack is read again
-        return found
+        return rows
 
-    def _keep(self, changed: dict[bytes, _PackRow], gone: list[bytes]) -> None:
-        if not changed and not gone:
-            return
-        rows = [
+    def _write_rows(self, changed: dict[bytes, _PackRow], *, removed: list[bytes]) -> None:
+        if not changed and not removed:
+            return  # an unchanged host writes nothing
+        removed_values = [(path,) for path in removed]
+        changed_values = [
             (path, row.fingerprint, row.git_fingerprint, _ENCODER.encode(row.pack)) for path, row in changed.items()
         ]
-        self._store.write([("DELETE FROM pack WHERE path = ?", [(path,) for path in gone]), (_INSERT, rows)])
+        self._store.write([(_DELETE, removed_values), (_INSERT, changed_values)])
 
 
-def _read_if_changed(listing: PackListing, before: _PackRow | None) -> NodePack:
-    if before is None or before.fingerprint != _add_reader_version(listing.fingerprint):
+def _read_if_changed(listing: PackListing, stored_row: _PackRow | None) -> NodePack:
+    if stored_row is None or stored_row.fingerprint != _add_reader_version(listing.fingerprint):
         return read_pack(listing, read_git_state(listing))
-    if before.git_fingerprint != listing.git_fingerprint:
-        return refresh_pack(before.pack, listing, read_git_state(listing))
-    return before.pack
+    if stored_row.git_fingerprint != listing.git_fingerprint:
+        return refresh_pack(stored_row.pack, listing, read_git_state(listing))
+    return stored_row.pack
 
 
 def _add_reader_version(fingerprint: str) -> str:
+    # A newer reader may find more in the same files.
     return f"{READER_VERSION}:{fingerprint}"

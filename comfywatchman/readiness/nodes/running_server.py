@@ -1,4 +1,4 @@
-"""The running ComfyUI of a cycle: whether it is the watched one, and what it says of its nodes."""
+"""Queries the running ComfyUI of the watched installation for its nodes, lists and validation rules."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from comfywatchman.readiness.context import CycleContext
 
 @dataclass(frozen=True, slots=True)
 class ServerSnapshot:
-    """What a running server says; the one of a stopped ComfyUI is empty.
+    """The nodes of a running server; without a server, everything is empty.
 
     Attributes:
         nodes: Its nodes; None when no server of this installation answered.
-        replaced: Old class names that it still runs.
-        version: What it calls itself.
-        fingerprint: Changes with all of this.
+        replaced: Old class names that it replaces by classes it has.
+        version: Its version.
+        fingerprint: Changes with all of these.
     """
 
     nodes: LiveNodes | None = None
@@ -34,54 +34,66 @@ class ServerSnapshot:
 
     @property
     def classes(self) -> frozenset[str] | None:
-        """The classes it lists; None when there is no server."""
+        """The classes that it lists; None without a server."""
         return None if self.nodes is None else self.nodes.classes
 
     def choices(self, class_type: str, name: str) -> Collection[str] | None:
-        """Return what it offers for an input, or None when it has no list for it."""
-        return None if self.nodes is None else self.nodes.combos.get(class_type, {}).get(name)
+        """Return its list for an input; None when it has none."""
+        if self.nodes is None:
+            return None
+        return self.nodes.combos.get(class_type, {}).get(name)
 
     def rules(self, sources: Iterable[NodePack]) -> ValidationRules:
-        """Return what it refuses in a prompt; none when there is no server.
+        """Return its validation rules; empty without a server.
 
         Args:
-            sources: What the source of ComfyUI and of its packs says, for what the server does not.
+            sources: ComfyUI and its packs as static analysis finds them. Only the source shows which classes check
+                their inputs themselves, and a list says nothing about those.
         """
         if self.nodes is None:
             return NO_RULES
-        read, own = set[str](), set[str]()
+        analysed: set[str] = set()
+        self_checking: set[str] = set()
         for pack in sources:
-            read |= pack.classes | pack.possible_classes
-            own |= pack.own_checks
-        return keep_server_checked_lists(self.nodes.rules, read - own)
+            analysed |= pack.classes | pack.possible_classes
+            self_checking |= pack.own_checks
+        return keep_server_checked_lists(self.nodes.rules, analysed - self_checking)
 
 
-def query_server(run: CycleContext, folders: Mapping[str, Collection[str]]) -> ServerSnapshot:
-    """Ask the server of the watched installation; trouble is noted and counts as no server.
+def query_server(cycle: CycleContext, folders: Mapping[str, Collection[str]]) -> ServerSnapshot:
+    """Query the server of the watched installation; any failure becomes a problem and counts as no server.
 
     Args:
-        run: The cycle under way.
+        cycle: The cycle.
         folders: File names by canonical model folder.
     """
-    section, installation = run.request.settings.comfyui, run.request.installation
-    if not section.url or run.request.sample:
+    request = cycle.request
+    url, timeout_seconds = request.settings.comfyui.url, request.settings.comfyui.timeout_seconds
+    # The sample host has no server; one that answers at the configured URL is somebody else's.
+    if not url or request.sample:
         return ServerSnapshot()
+    # Imported here, because the HTTP client is slow to load.
     from comfywatchman.comfyui.server.api import fetch_nodes, is_server_of, probe_server
 
     try:
-        running = probe_server(section.url, timeout_seconds=section.timeout_seconds)
-        if running is None:
+        server = probe_server(url, timeout_seconds=timeout_seconds)
+        if server is None:
             return ServerSnapshot()
-        if is_server_of(running, installation) is False:
-            run.add_problem(
-                f"Another ComfyUI answers at {section.url}; it is not asked. Set [comfyui] url to this one's address."
+        # None means that its arguments do not tell; then it is taken for the watched one.
+        if is_server_of(server, request.installation) is False:
+            cycle.add_problem(
+                f"Another ComfyUI answers at {url}; it is not asked. Set [comfyui] url to this one's address."
             )
             return ServerSnapshot()
-        nodes = fetch_nodes(running, folders, timeout_seconds=section.timeout_seconds)
+        nodes = fetch_nodes(server, folders, timeout_seconds=timeout_seconds)
     except Failure as failure:
-        run.add_problem(f"The ComfyUI at {section.url} could not be asked: {failure.message}")
+        cycle.add_problem(f"The ComfyUI at {url} could not be asked: {failure.message}")
         return ServerSnapshot()
-    replaced = running.find_replaceable(nodes.classes)
+    replaced = server.find_replaceable(nodes.classes)
+    return ServerSnapshot(nodes, replaced, server.version, _compute_fingerprint(nodes, replaced))
+
+
+def _compute_fingerprint(nodes: LiveNodes, replaced: frozenset[str]) -> str:
     facts = orjson.dumps([sorted(nodes.classes), sorted(replaced), nodes.combos], option=orjson.OPT_SORT_KEYS)
     facts += msgspec.json.encode(nodes.rules, order="deterministic")
-    return ServerSnapshot(nodes, replaced, running.version, hashlib.blake2b(facts, digest_size=16).hexdigest())
+    return hashlib.blake2b(facts, digest_size=16).hexdigest()

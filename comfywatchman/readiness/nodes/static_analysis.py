@@ -1,4 +1,4 @@
-"""What the source of node packs and of ComfyUI itself says of nodes, and which packs the last start did not import."""
+"""The nodes of node packs and of ComfyUI as static analysis finds them, and the packs that the last start rejected."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from comfywatchman.readiness.nodes.index import PackIndex
 
 @dataclass(frozen=True, slots=True)
 class SourceNodes:
-    """What the source of packs and of ComfyUI itself says of nodes.
+    """The nodes that static analysis finds in the source of packs and of ComfyUI.
 
     Attributes:
-        listings: The packs as they lie there.
-        packs: What was read of them.
+        listings: The files of each pack.
+        packs: The facts of each pack.
         core: ComfyUI's own classes; None without its source.
-        problems: What went wrong with the index of packs, in words.
+        problems: Problems of the index of packs, for people.
     """
 
     listings: tuple[PackListing, ...]
@@ -38,46 +38,61 @@ class SourceNodes:
 
     @property
     def loader_inputs(self) -> tuple[LoaderInput, ...]:
-        """Inputs of all that ComfyUI would load which take a model."""
-        return tuple(one for pack in self.enabled() for one in pack.loader_inputs)
+        """Inputs that take a model, of everything that ComfyUI would load."""
+        return tuple(loader_input for pack in self.enabled() for loader_input in pack.loader_inputs)
 
     @property
     def file_inputs(self) -> tuple[FileInput, ...]:
-        """Inputs of all that ComfyUI would load which take a file of the person's own."""
-        return tuple(one for pack in self.enabled() for one in pack.file_inputs)
+        """Inputs that take a file of the user, of everything that ComfyUI would load."""
+        return tuple(file_input for pack in self.enabled() for file_input in pack.file_inputs)
 
     def fingerprints(self) -> Iterator[str]:
-        """Yield texts that change with anything that was read."""
+        """Yield texts that change with everything that was read."""
         for listing in self.listings:
             yield f"{listing.path} {listing.enabled} {listing.fingerprint}"
         core = self.core
         if core is not None:
+            # Sets are sorted, because their order differs between processes.
             yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
 
     def enabled(self) -> Iterator[NodePack]:
         """Yield ComfyUI itself and the packs that it would load."""
         if self.core is not None:
             yield self.core
-        yield from (pack for pack in self.packs if pack.enabled)
+        for pack in self.packs:
+            if pack.enabled:
+                yield pack
 
 
-def read_node_sources(run: CycleContext, folders: ModelFolders, database: Database) -> SourceNodes:
-    """Read the source of the packs that changed, and of ComfyUI itself."""
-    installation = run.request.installation
-    with run.phase("nodes"):
+def read_node_sources(cycle: CycleContext, folders: ModelFolders, database: Database) -> SourceNodes:
+    """Read the source of changed packs and of ComfyUI itself.
+
+    Args:
+        cycle: The cycle.
+        folders: The folders of the installation, those of node packs included.
+        database: Holds the facts of unchanged packs.
+    """
+    installation = cycle.request.installation
+    with cycle.phase("nodes"):
         listings = find_packs(folders.custom_nodes)
         index = PackIndex(database)
-        packs = index.packs(listings)
-        core = index.core(installation.root, installation.version)
+        packs = index.read_packs(listings)
+        core = index.read_core(installation.root, installation.version)
     failpoint("cycle.after_nodes")
     return SourceNodes(listings, packs, core, index.problems)
 
 
 def find_failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
-    """Return packs that the last start could not import, unless they have changed since."""
+    """Return the folders of packs that the last start of ComfyUI could not import, with the evidence for people."""
     start = read_last_start(installation.base)
     if start is None:
         return {}
-    when = format_utc(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
-    evidence = f"its import failed at the last start of ComfyUI (log of {when})"
-    return {one.folder: evidence for one in listings if one.folder in start.failed and one.newest_ns < start.logged_ns}
+    logged_at = format_utc(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
+    evidence = f"its import failed at the last start of ComfyUI (log of {logged_at})"
+    failed = {}
+    for listing in listings:
+        # A pack that has changed since may well be repaired.
+        has_changed = listing.newest_ns >= start.logged_ns
+        if listing.folder in start.failed and not has_changed:
+            failed[listing.folder] = evidence
+    return failed

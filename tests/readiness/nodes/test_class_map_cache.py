@@ -58,7 +58,7 @@ def test_a_failed_try_is_a_problem_and_repeated_after_a_day(host: Host, server: 
     server.pages["/map.json"] = reply
     status = host.status()
     assert status.summary.uncertain == 1
-    assert len([problem for problem in status.problems if "the next try is in a day" in problem]) == 1
+    assert len([problem for problem in status.problems if "the next attempt is in a day" in problem]) == 1
     assert host.status().problems == ()
     assert len(server.asked) == 1
     pass_time(host, DAY + 100)
@@ -85,7 +85,7 @@ def test_times_in_the_future_do_not_keep_it_from_being_fetched(host: Host, serve
 def test_a_copy_that_cannot_be_written_is_a_problem_and_no_failure(host: Host) -> None:
     host.layout.class_map_folder.parent.mkdir()
     host.layout.class_map_folder.write_bytes(b"")
-    assert any("could not be fetched" in problem for problem in host.status().problems)
+    assert any("could not be downloaded" in problem for problem in host.status().problems)
 
 
 def test_no_address_fetches_nothing(host: Host, server: LocalServer) -> None:

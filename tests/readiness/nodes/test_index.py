@@ -30,7 +30,7 @@ def add(tmp_path: Path, name: str, classes: str = "{'A': None}") -> Path:
 
 
 def look(tmp_path: Path, database: Database) -> dict[str, NodePack]:
-    found = PackIndex(database).packs(find_packs([tmp_path / "custom_nodes"]))
+    found = PackIndex(database).read_packs(find_packs([tmp_path / "custom_nodes"]))
     return {pack.folder: pack for pack in found}
 
 
@@ -65,7 +65,7 @@ def test_packs_that_are_gone_are_forgotten_and_the_core_is_not(tmp_path: Path, d
     folder = add(tmp_path, "one")
     add(tmp_path, "two")
     (tmp_path / "nodes.py").write_text("NODE_CLASS_MAPPINGS = {'KSampler': None}", "utf-8")
-    PackIndex(database).core(tmp_path, "0.33.0")
+    PackIndex(database).read_core(tmp_path, "0.33.0")
     look(tmp_path, database)
     (folder / "__init__.py").unlink()
     folder.rmdir()
@@ -77,26 +77,26 @@ def test_the_core_is_read_again_when_a_node_file_or_its_version_changes(tmp_path
     nodes = tmp_path / "nodes.py"
     nodes.write_text("NODE_CLASS_MAPPINGS = {'KSampler': None}", "utf-8")
     index = PackIndex(database)
-    core = index.core(tmp_path, "0.33.0")
+    core = index.read_core(tmp_path, "0.33.0")
     assert core is not None
     assert core.classes == {"KSampler"}
     assert (core.id, core.version) == ("comfy-core", "0.33.0")
     spoil(database)
-    kept = index.core(tmp_path, "0.33.0")
+    kept = index.read_core(tmp_path, "0.33.0")
     assert kept is not None
     assert kept.display_name == "kept"
     (tmp_path / "comfy_extras").mkdir()
     (tmp_path / "comfy_extras" / "nodes_x.py").write_text("NODE_CLASS_MAPPINGS = {'Extra': None}", "utf-8")
-    grown = index.core(tmp_path, "0.33.0")
+    grown = index.read_core(tmp_path, "0.33.0")
     assert grown is not None
     assert grown.classes == {"KSampler", "Extra"}
-    renamed = index.core(tmp_path, "0.34.0")
+    renamed = index.read_core(tmp_path, "0.34.0")
     assert renamed is not None
     assert renamed.version == "0.34.0"
 
 
 def test_without_comfyui_there_is_no_core(tmp_path: Path, database: Database) -> None:
-    assert PackIndex(database).core(tmp_path, None) is None
+    assert PackIndex(database).read_core(tmp_path, None) is None
 
 
 def test_rows_of_another_version_are_read_anew(tmp_path: Path, database: Database) -> None:
@@ -137,5 +137,5 @@ def test_a_database_that_fails_costs_only_time(tmp_path: Path, database: Databas
     add(tmp_path, "one")
     database.connection.execute("DROP TABLE pack")
     index = PackIndex(database)
-    assert [pack.folder for pack in index.packs(find_packs([tmp_path / "custom_nodes"]))] == ["one"]
+    assert [pack.folder for pack in index.read_packs(find_packs([tmp_path / "custom_nodes"]))] == ["one"]
     assert index.problems
