@@ -1,4 +1,4 @@
-"""What a custom node may be called and where it may be cloned from: everything that came from outside is doubted."""
+"""Validate the ids, URLs and refs of custom nodes. All of them come from outside and are not trusted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 from comfywatchman.base.errors import Failure
 
@@ -14,9 +14,11 @@ _ID: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,98}[A-Za-z0-9])?")
 _RESERVED: Final = frozenset(
     {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
 )
-"""Names that Windows keeps for devices; a folder of such a name cannot be copied to one."""
+"""Names that Windows reserves for devices: a folder with such a name cannot be copied there."""
 
 _RESERVED_ENDINGS: Final = (".disabled", ".git", ".py", ".lock")
+"""Endings with a meaning for ComfyUI, git or a package manager."""
+
 _MAX_URL_CHARS: Final = 2048
 _HOST: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
 _USER: Final = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*)")
@@ -28,13 +30,13 @@ _LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 @dataclass(frozen=True, slots=True)
 class NodeOrigin:
-    """Where a node is cloned from.
+    """The repository that a node is cloned from.
 
     Attributes:
-        url: The address without any secret, fit for files, logs and reports.
-        user: The account's name for an https address that came with one; empty for none.
+        url: The URL without any secret, fit for files, logs and reports.
+        user: The user name of an https URL; empty for none.
         secret: Its password or token; never written anywhere.
-        is_local: It is a folder of this machine.
+        is_local: Whether it is a folder of this machine.
     """
 
     url: str
@@ -47,51 +49,52 @@ class NodeOrigin:
 
 
 def check_id(node_id: str) -> str:
-    """Return an id that may be a folder's name and part of a dependency group's name.
+    """Return an id that is valid as a folder name and as a part of a dependency group's name.
 
     Raises:
         Failure: `gov-bad-id`.
     """
-    reason = _find_id_problem(node_id)
-    if reason is None:
+    problem = _find_id_problem(node_id)
+    if problem is None:
         return node_id
     raise Failure(
         "gov-bad-id",
-        f"{node_id[:120]!r} cannot be the id of a node: {reason}.",
-        hint="Use letters, digits, dots, dashes and underscores, at most 100 of them, beginning and ending with a "
-        "letter or digit; choose one with --id.",
+        f"{node_id[:120]!r} is not a valid node id: {problem}.",
+        hint="Use at most 100 letters, digits, dots, dashes and underscores, with a letter or digit at both ends; "
+        "choose an id with --id.",
     )
 
 
 def normalize_id(node_id: str) -> str:
-    """Return what two ids have in common that would be one folder on some systems, or one dependency group for uv.
+    """Return an id in the form in which ids are compared.
 
-    Groups are compared as PEP 735 says: without regard to case, runs of dots, dashes and underscores as one dash.
+    Two ids conflict when some systems store them as one folder, or uv reads them as one dependency group (PEP 735:
+    case does not matter, and a run of dots, dashes and underscores counts as one dash).
     """
     return re.sub(r"[-_.]+", "-", node_id).lower()
 
 
 def find_conflicting_id(node_id: str, others: Iterable[str]) -> str | None:
-    """Return the id among others that cannot stand beside this one, or None."""
-    canonical = normalize_id(node_id)
-    return next((other for other in others if normalize_id(other) == canonical), None)
+    """Return the first id among others that conflicts with an id; None when there is none."""
+    normalized = normalize_id(node_id)
+    return next((other for other in others if normalize_id(other) == normalized), None)
 
 
 def parse_origin(url: str, *, allow_local: bool = False) -> NodeOrigin:
-    """Read an address that a person or a registry gave; refuse what git would take for an option or a program.
+    """Parse a URL that a user or a registry gave; refuse those that git would read as an option or a program.
 
-    https, ssh (`ssh://user@host/path`, `user@host:path`) and, for this machine alone, http are taken; folders and
-    `file://` only where they are allowed.
+    https, ssh (`ssh://user@host/path`, `user@host:path`) and, on this machine alone, http are accepted; folders and
+    `file://` only with `allow_local`.
 
     Raises:
-        Failure: `gov-bad-url`; its text holds no secret.
+        Failure: `gov-bad-url`; its message holds no secret.
     """
-    is_folder = allow_local and url.startswith("/") and url.isprintable()
-    is_odd = not url.isascii() or not url.isprintable() or re.search(r"[\s\\]", url)
-    if len(url) > _MAX_URL_CHARS or (is_odd and not is_folder):
-        raise _bad_url(url, "it holds spaces, control characters or others that no address has, or is too long")
-    if not url or url.startswith("-"):
-        raise _bad_url(url, "it begins as an option of git does" if url else "it is empty")
+    _require_safe_characters(url, allow_local=allow_local)
+    if not url:
+        raise _bad_url(url, "it is empty")
+    if url.startswith("-"):
+        raise _bad_url(url, "git would read it as an option")
+    # `ext::program` makes git run a program; an IPv6 address in brackets may contain `::`.
     if "::" in url.split("[", 1)[0]:
         raise _bad_url(url, "it names a helper program of git")
     if "://" in url:
@@ -100,48 +103,62 @@ def parse_origin(url: str, *, allow_local: bool = False) -> NodeOrigin:
         return _parse_local(url, url, allow_local=allow_local)
     if match := _SCP.fullmatch(url):
         return _parse_scp(url, *match.groups())
-    raise _bad_url(url, "it is neither an address nor the id of a registered pack")
+    raise _bad_url(url, "it is neither a URL nor the id of a registered pack")
+
+
+def _require_safe_characters(url: str, *, allow_local: bool) -> None:
+    reason = "it contains spaces, control characters or others that no URL has, or is too long"
+    if len(url) > _MAX_URL_CHARS:
+        raise _bad_url(url, reason)
+    # Paths of folders may contain spaces and letters of any language.
+    if allow_local and url.startswith("/") and url.isprintable():
+        return
+    if not url.isascii() or not url.isprintable() or re.search(r"[\s\\]", url):
+        raise _bad_url(url, reason)
 
 
 def is_address(target: str) -> bool:
-    """Say whether what a person typed is meant as an address rather than as an id of the registry."""
+    """Return whether a user's argument is meant as a URL or folder rather than as an id of the registry."""
     return "/" in target or ":" in target or target.startswith(".") or not target
 
 
 def check_ref(ref: str) -> str:
-    """Return a branch, tag or commit that git cannot take for anything else; an empty one is the default branch.
+    """Return a branch, tag or commit that git cannot misread; an empty one is the default branch.
 
     Raises:
         Failure: `gov-bad-ref`.
     """
-    is_odd = ".." in ref or "//" in ref or ref.endswith(("/", ".", ".lock")) or "/." in ref
-    if not ref or (_REF.fullmatch(ref) and not is_odd):
+    # As git-check-ref-format(1).
+    is_malformed = ".." in ref or "//" in ref or ref.endswith(("/", ".", ".lock")) or "/." in ref
+    if not ref or (_REF.fullmatch(ref) and not is_malformed):
         return ref
     raise Failure(
         "gov-bad-ref",
         f"{ref[:200]!r} is not the name of a branch, tag or commit.",
-        hint="Give one as `git ls-remote ADDRESS` shows it, without refs/heads/ or refs/tags/.",
+        hint="Give one as `git ls-remote URL` prints it, without refs/heads/ or refs/tags/.",
     )
 
 
 def derive_id(url: str) -> str:
-    """Return the id that a repository's name gives.
+    """Return the name of a repository as an id.
 
     Raises:
-        Failure: `gov-bad-id`, when the name cannot be one.
+        Failure: `gov-bad-id` when the name is no valid id.
     """
     path = url.partition("://")[2] or url.rpartition(":")[2]
     name = unquote(path.rstrip("/").rpartition("/")[2])
     return check_id(name.removesuffix(".git"))
 
 
-def is_same_origin(one: str, other: str) -> bool:
-    """Say whether two addresses lead to one repository, whatever protocol and ending they are written with."""
-    return bool(one) and bool(other) and _build_repository_key(one) == _build_repository_key(other)
+def is_same_origin(url: str, other: str) -> bool:
+    """Return whether two URLs lead to one repository, whatever their protocol and ending."""
+    if not url or not other:
+        return False
+    return _build_repository_key(url) == _build_repository_key(other)
 
 
 def redact_url(url: str) -> str:
-    """Return an address without user names, passwords, queries and fragments, fit to be shown."""
+    """Return a URL without user names, passwords, queries and fragments, fit to be shown."""
     if "://" not in url:
         return re.sub(r"^(?!git@)[^@/]*@", "", url)
     try:
@@ -153,13 +170,14 @@ def redact_url(url: str) -> str:
 
 def _find_id_problem(node_id: str) -> str | None:
     if not _ID.fullmatch(node_id):
-        return "it is empty, too long, or has other characters than an id may have, or has them in the wrong place"
+        return "it is empty or too long, or contains an invalid character or one in the wrong place"
     if ".." in node_id:
-        return "it has two dots in a row"
+        return "it contains two dots in a row"
     if node_id.lower().partition(".")[0] in _RESERVED:
-        return "some systems keep this name for a device"
-    if ending := next((one for one in _RESERVED_ENDINGS if node_id.lower().endswith(one)), None):
-        return f"{ending} at the end of a folder means something else"
+        return "some systems reserve this name for a device"
+    for ending in _RESERVED_ENDINGS:
+        if node_id.lower().endswith(ending):
+            return f"a folder name that ends with {ending} has another meaning"
     return None
 
 
@@ -168,37 +186,46 @@ def _parse_url(url: str, *, allow_local: bool) -> NodeOrigin:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise _bad_url(url, "it is no address") from error
+        raise _bad_url(url, "it is not a valid URL") from error
     scheme = parts.scheme.lower()
     if scheme == "file":
         return _parse_local(url, unquote(parts.path), allow_local=allow_local and not parts.netloc)
+    _require_safe_parts(url, scheme, host, parts)
+    netloc = f"{host}:{port}" if port else host
+    if scheme == "ssh":
+        if parts.username:
+            netloc = f"{parts.username}@{netloc}"
+        return NodeOrigin(url=urlunsplit((scheme, netloc, parts.path, "", "")))
+    return NodeOrigin(
+        url=urlunsplit((scheme, netloc, parts.path, "", "")),
+        user=unquote(parts.username or ""),
+        secret=unquote(parts.password or ""),
+    )
+
+
+def _require_safe_parts(url: str, scheme: str, host: str, parts: SplitResult) -> None:
     if scheme not in {"https", "ssh"} and not (scheme == "http" and host in _LOOPBACK):
-        raise _bad_url(url, "nodes are cloned over https or ssh only, so that nobody on the way can change them")
-    if not (_HOST.fullmatch(host) or host in _LOOPBACK) or parts.path.strip("/") == "" or parts.path.startswith("/-"):
+        raise _bad_url(url, "nodes are only cloned over https or ssh, which protect them from changes on the way")
+    is_host = _HOST.fullmatch(host) or host in _LOOPBACK
+    if not is_host or not parts.path.strip("/") or parts.path.startswith("/-"):
         raise _bad_url(url, "it names no host and repository")
     if page := _PAGE.match(parts.path):
-        raise _bad_url(
-            url, "it is a page that shows one state", hint=_build_page_hint(scheme, parts.netloc, *page.groups())
-        )
+        hint = _build_page_hint(scheme, parts.netloc, *page.groups())
+        raise _bad_url(url, "it is a web page of one branch, tag or commit", hint=hint)
     if parts.query or parts.fragment:
-        raise _bad_url(url, "an address of a repository has no ? and no #")
+        raise _bad_url(url, "the URL of a repository has no ? and no #")
     if scheme == "ssh" and (parts.password or not _USER.fullmatch(parts.username or "git")):
-        raise _bad_url(url, "ssh takes keys, not passwords in addresses")
-    place = f"{host}:{port}" if port else host
-    if scheme == "ssh":
-        named = f"{parts.username}@{place}" if parts.username else place
-        return NodeOrigin(url=urlunsplit((scheme, named, parts.path, "", "")))
-    shown = urlunsplit((scheme, place, parts.path, "", ""))
-    return NodeOrigin(url=shown, user=unquote(parts.username or ""), secret=unquote(parts.password or ""))
+        raise _bad_url(url, "ssh uses keys, not passwords in URLs")
 
 
-def _build_page_hint(scheme: str, place: str, repository: str, ref: str) -> str:
-    return f"Use {scheme}://{place.rpartition('@')[2]}{repository} --ref {unquote(ref)}."
+def _build_page_hint(scheme: str, netloc: str, repository: str, ref: str) -> str:
+    host = netloc.rpartition("@")[2]
+    return f"Use {scheme}://{host}{repository} --ref {unquote(ref)}."
 
 
 def _parse_scp(url: str, user: str | None, host: str, path: str) -> NodeOrigin:
     if not _HOST.fullmatch(host) or not _USER.fullmatch(user or "git") or path.startswith("-") or "@" in path:
-        raise _bad_url(url, "it is no address of the form user@host:path")
+        raise _bad_url(url, "it is not of the form user@host:path")
     return NodeOrigin(url=f"{user or 'git'}@{host}:{path}")
 
 
@@ -207,30 +234,27 @@ def _parse_local(url: str, path: str, *, allow_local: bool) -> NodeOrigin:
         raise _bad_url(
             url,
             "it is a folder of this machine, or names one",
-            hint="A folder that is already in custom_nodes is registered with `gov node add --adopt ID`; "
-            "to clone from a folder of this machine give --allow-local.",
+            hint="Register a folder that is already in custom_nodes with `gov node add --adopt ID`; "
+            "to clone from a folder of this machine, give --allow-local.",
         )
     if not path.startswith("/"):
-        raise _bad_url(url, "a folder is named by its whole path")
+        raise _bad_url(url, "the path of a folder must be absolute")
     return NodeOrigin(url=f"file://{path}" if "://" in url else path, is_local=True)
 
 
 def _build_repository_key(url: str) -> str:
-    """Return host and path alone; the account ssh logs in with names no other repository."""
-    if "://" not in url and (match := _SCP.fullmatch(url)):
-        text = f"{match[2]}/{match[3]}"
-    else:
-        parts = urlsplit(url) if "://" in url else None
-        text = f"{parts.netloc.rpartition('@')[2]}{parts.path}" if parts else url
-    # The hosts that packs live on do not tell upper from lower case in a repository's name.
-    return text.rstrip("/").removesuffix(".git").rstrip("/").lower()
+    """Return host and path of a URL; the account that ssh logs in with does not change the repository."""
+    key = url
+    if "://" in url:
+        parts = urlsplit(url)
+        key = f"{parts.netloc.rpartition('@')[2]}{parts.path}"
+    elif match := _SCP.fullmatch(url):
+        key = f"{match[2]}/{match[3]}"
+    # The hosts of packs (GitHub, GitLab, Hugging Face) ignore the case of repository names.
+    return key.rstrip("/").removesuffix(".git").rstrip("/").lower()
 
 
 def _bad_url(url: str, reason: str, *, hint: str | None = None) -> Failure:
     shown = redact_url(url)[:200]
-    return Failure(
-        "gov-bad-url",
-        f"{shown!r} cannot be cloned: {reason}.",
-        hint=hint
-        or "Give the repository's https address, for example https://github.com/OWNER/NAME, or a registry id.",
-    )
+    default_hint = "Give the repository's https URL, for example https://github.com/OWNER/NAME, or a registry id."
+    return Failure("gov-bad-url", f"{shown!r} cannot be cloned: {reason}.", hint=hint or default_hint)

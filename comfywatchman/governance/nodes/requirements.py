@@ -1,4 +1,4 @@
-"""What a pack says it needs: its requirement files as people write them, read into lines that uv can lock.
+"""Read the requirement files of a pack into lines that uv can lock.
 
 Formats: pip's requirements file (https://pip.pypa.io/en/stable/reference/requirements-file-format/) and PEP 508.
 """
@@ -42,17 +42,19 @@ _SCHEMES: Final = frozenset({"https", "git+https", "git+ssh"})
 _VARIABLE: Final = re.compile(r"\$\{[A-Z0-9_]+\}")
 
 
+ReadFile = Callable[[str], bytes | None]
+
+
 @dataclass(frozen=True, slots=True)
 class NodeRequirements:
-    """What a pack asks for.
+    """The requirements of a pack.
 
     Attributes:
         lines: Requirements that can be locked, as PEP 508 lines, each once, in the order of the files.
-        unnamed: Addresses of code whose package name only its build tells; they can be installed, and locked once an
-            installation has told the name.
-        hints: Lines of the pack's other requirement files: they say with which bounds it wants a package, if it is
-            found to need it.
-        unparseable: What cannot be governed, as `file: line (why)`; addresses without credentials.
+        unnamed: URLs of repositories whose package name only their build shows; they can be installed, and locked
+            once an installation has shown the name.
+        hints: Lines of the pack's other requirement files: the bounds for packages that it installs by itself.
+        unparseable: Lines that cannot be governed, as `file: line (reason)`; URLs without credentials.
     """
 
     lines: tuple[str, ...] = ()
@@ -63,6 +65,8 @@ class NodeRequirements:
 
 @dataclass(slots=True)
 class _RequirementCollector:
+    """The lines read so far; the dictionaries are ordered sets."""
+
     lines: dict[str, None] = field(default_factory=dict)
     unnamed: dict[str, None] = field(default_factory=dict)
     unparseable: dict[str, None] = field(default_factory=dict)
@@ -70,50 +74,44 @@ class _RequirementCollector:
 
 
 def read_requirements(folder: Path) -> NodeRequirements:
-    """Read what the pack in a folder asks for; links are not followed, and files that are none count as absent."""
-
-    def read(name: str) -> bytes | None:
-        place = folder / name
-        # A requirement file that is a link could show any file of this user in a report.
-        if place.is_symlink() or place.parent.resolve() != (folder.resolve() / name).parent:
-            return None
-        try:
-            return read_regular(place, max_bytes=_MAX_BYTES)
-        except Failure:
-            return None
-
+    """Read the requirements of the pack in a folder; links and files that cannot be read count as missing."""
     others = sorted(path.name for path in folder.glob("requirements*.txt") if path.name != _FILE)
-    return collect_requirements(read, others)
+    return collect_requirements(lambda name: _read_pack_file(folder, name), others)
 
 
-def collect_requirements(read: Callable[[str], bytes | None], others: list[str]) -> NodeRequirements:
-    """Read a pack's requirements; `requirements.txt` counts, and only without it `[project] dependencies`.
+def collect_requirements(read: ReadFile, others: list[str]) -> NodeRequirements:
+    """Parse the requirements of a pack from `requirements.txt`, or without one from `[project] dependencies`.
 
-    ComfyUI's users and installers run `pip install -r requirements.txt`, so that is what a pack is tested with.
+    Users and installers of ComfyUI run `pip install -r requirements.txt`, so that is what packs are tested with.
 
     Args:
-        read: Gives the content of a file of the pack by its relative path, or None.
-        others: The pack's other `requirements*.txt`.
+        read: Returns the content of a file of the pack by its relative path, or None.
+        others: The names of the pack's other `requirements*.txt`.
     """
-    main, aside = _RequirementCollector(), _RequirementCollector()
-    project = _parse_project_dependencies(read(_PROJECT_FILE), main)
+    main, hints = _RequirementCollector(), _RequirementCollector()
+    project_lines = _parse_project_dependencies(read(_PROJECT_FILE), main)
     if read(_FILE) is None:
-        _parse_lines(project, _PROJECT_FILE, main, read)
+        _parse_lines(project_lines, _PROJECT_FILE, main, read)
     else:
         _parse_file(_FILE, main, read)
-        _parse_lines(project, _PROJECT_FILE, aside, read)
+        _parse_lines(project_lines, _PROJECT_FILE, hints, read)
     for name in others:
-        _parse_file(name, aside, read)
-    hints = tuple(line for line in aside.lines if line not in main.lines)
-    return NodeRequirements(tuple(main.lines), tuple(main.unnamed), hints, tuple(main.unparseable))
+        _parse_file(name, hints, read)
+    return NodeRequirements(
+        lines=tuple(main.lines),
+        unnamed=tuple(main.unnamed),
+        hints=tuple(line for line in hints.lines if line not in main.lines),
+        unparseable=tuple(main.unparseable),
+    )
 
 
 def decode_text(content: bytes) -> str:
-    """Decode a text file as its byte order mark says, else as UTF-8, else byte by byte; what is not text vanishes."""
+    """Decode a text file by its byte order mark, else as UTF-8, else as Latin-1."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if content.startswith(mark):
             return content[len(mark) :].decode(encoding, "replace")
     if content[1:2] == b"\0":
+        # UTF-16 without a byte order mark: every second byte of ASCII text is zero.
         return content.decode("utf-16-le", "replace")
     try:
         return content.decode("utf-8")
@@ -126,42 +124,57 @@ def parse_name(line: str) -> str:
     return canonicalize_name(Requirement(line).name)
 
 
-def _parse_project_dependencies(content: bytes | None, found: _RequirementCollector) -> list[str]:
+def _read_pack_file(folder: Path, name: str) -> bytes | None:
+    path = folder / name
+    # A requirement file that is a link, or in a linked folder, could show any file of this user in a report.
+    if path.is_symlink() or path.parent.resolve() != (folder.resolve() / name).parent:
+        return None
+    try:
+        return read_regular(path, max_bytes=_MAX_BYTES)
+    except Failure:
+        return None
+
+
+def _parse_project_dependencies(content: bytes | None, collector: _RequirementCollector) -> list[str]:
     if content is None:
         return []
     try:
         project = tomllib.loads(decode_text(content)).get("project", {})
     except (tomllib.TOMLDecodeError, RecursionError) as error:
-        found.unparseable[f"{_PROJECT_FILE}: it is no TOML ({error})"] = None
+        collector.unparseable[f"{_PROJECT_FILE}: it is not valid TOML ({error})"] = None
         return []
     lines = project.get("dependencies", []) if isinstance(project, dict) else []
     return [line for line in lines if isinstance(line, str)] if isinstance(lines, list) else []
 
 
-def _parse_file(name: str, found: _RequirementCollector, read: Callable[[str], bytes | None]) -> None:
-    if name in found.seen or len(found.seen) >= _MAX_FILES:
+def _parse_file(name: str, collector: _RequirementCollector, read: ReadFile) -> None:
+    if name in collector.seen or len(collector.seen) >= _MAX_FILES:
         return
-    found.seen.add(name)
+    collector.seen.add(name)
     content = read(name)
     if content is None:
-        found.unparseable[f"{name}: it cannot be read, or is no file of this pack"] = None
+        collector.unparseable[f"{name}: it cannot be read, or is not a file of this pack"] = None
         return
-    _parse_lines(list(_split_logical_lines(decode_text(content))), name, found, read)
+    _parse_lines(list(_split_logical_lines(decode_text(content))), name, collector, read)
 
 
-def _parse_lines(
-    lines: list[str], name: str, found: _RequirementCollector, read: Callable[[str], bytes | None]
-) -> None:
+def _parse_lines(lines: list[str], name: str, collector: _RequirementCollector, read: ReadFile) -> None:
     for line in lines[:_MAX_LINES]:
-        if match := _INCLUDE.fullmatch(line):
-            _parse_file(posixpath.normpath(posixpath.join(posixpath.dirname(name), match[1].strip())), found, read)
-        elif trouble := _parse_line(line, found):
-            found.unparseable[f"{name}: {_redact_line(line)} ({trouble})"] = None
+        include = _INCLUDE.fullmatch(line)
+        if include:
+            # Relative to the file that includes it, as pip does.
+            included = posixpath.join(posixpath.dirname(name), include[1].strip())
+            _parse_file(posixpath.normpath(included), collector, read)
+            continue
+        problem = _parse_line(line, collector)
+        if problem is not None:
+            collector.unparseable[f"{name}: {_redact_line(line)} ({problem})"] = None
     if len(lines) > _MAX_LINES:
-        found.unparseable[f"{name}: only its first {_MAX_LINES} lines were read"] = None
+        collector.unparseable[f"{name}: only its first {_MAX_LINES} lines were read"] = None
 
 
 def _split_logical_lines(text: str) -> Iterator[str]:
+    """Yield the lines of a requirement file: continued lines joined, comments and empty lines left out."""
     joined = re.sub(r"\\[ \t]*\r?\n", " ", text.replace("\0", ""))
     for line in joined.splitlines():
         stripped = re.sub(r"(^|\s)#.*$", "", line).strip()
@@ -169,49 +182,55 @@ def _split_logical_lines(text: str) -> Iterator[str]:
             yield stripped
 
 
-def _parse_line(line: str, found: _RequirementCollector) -> str | None:
-    """Sort one line in; return why it cannot be governed, or None."""
-    match = _EDITABLE.fullmatch(line)
-    text = _LINE_OPTION.sub("", f" {match[1] if match else line}").strip()
-    if text[:1] in {'"', "'"} and text[-1] == text[0]:
+def _parse_line(line: str, collector: _RequirementCollector) -> str | None:
+    """Collect one line; return why it cannot be governed, or None."""
+    editable = _EDITABLE.fullmatch(line)
+    text = _LINE_OPTION.sub("", f" {editable[1] if editable else line}").strip()
+    is_quoted = text[:1] in {'"', "'"} and text[-1] == text[0]
+    if is_quoted:
         text = text[1:-1]
     if text.startswith("-"):
-        return "an option; give indexes in [network] of the governed config.toml"
+        return "an option; configure indexes in [network] of the root's config.toml"
     if _VARIABLE.search(text):
         return "it takes a value from an environment variable"
+    # `name @ https://…` has an @ before the scheme; a bare URL does not.
     if "://" in text and "@" not in text.split("://", 1)[0]:
-        return _parse_address(text, found)
-    return _parse_named(text, found)
+        return _parse_address(text, collector)
+    return _parse_named(text, collector)
 
 
-def _parse_named(text: str, found: _RequirementCollector) -> str | None:
+def _parse_named(text: str, collector: _RequirementCollector) -> str | None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
         is_path = text.startswith((".", "/", "~")) or "/" in text or text.endswith((".whl", ".tar.gz", ".zip"))
         return "a path of this machine" if is_path else "not a requirement"
-    if requirement.url and (trouble := _find_url_problem(requirement.url)):
-        return trouble
-    found.lines[str(requirement)] = None
+    if requirement.url:
+        problem = _find_url_problem(requirement.url)
+        if problem is not None:
+            return problem
+    collector.lines[str(requirement)] = None
     return None
 
 
-def _parse_address(text: str, found: _RequirementCollector) -> str | None:
-    """Take a bare address: its name stands in `#egg=`, in a wheel's file name, or nowhere."""
+def _parse_address(text: str, collector: _RequirementCollector) -> str | None:
+    """Collect a bare URL: its package name is in `#egg=`, in the file name of a wheel, or nowhere."""
     url, _, marker = text.partition(" ;")
-    if trouble := _find_url_problem(url):
-        return trouble
-    parts = urlsplit(url)
-    named = _find_name(url)
-    bare = _strip_egg(url)
-    if named is None:
-        if marker.strip():
-            return "an address without a package name cannot have a condition; write it as `name @ address ; condition`"
-        if not parts.scheme.startswith("git+"):
-            return "an address without a package name; write it as `name @ address`"
-        found.unnamed[bare] = None
-        return None
-    return _parse_named(f"{named} @ {bare}{f' ; {marker.strip()}' if marker.strip() else ''}", found)
+    marker = marker.strip()
+    problem = _find_url_problem(url)
+    if problem is not None:
+        return problem
+    name = _find_name(url)
+    bare_url = _strip_egg(url)
+    if name is not None:
+        condition = f" ; {marker}" if marker else ""
+        return _parse_named(f"{name} @ {bare_url}{condition}", collector)
+    if marker:
+        return "a URL without a package name cannot have a condition; write it as `name @ URL ; condition`"
+    if not urlsplit(url).scheme.startswith("git+"):
+        return "a URL without a package name; write it as `name @ URL`"
+    collector.unnamed[bare_url] = None
+    return None
 
 
 def _find_name(url: str) -> str | None:
@@ -227,9 +246,9 @@ def _find_name(url: str) -> str | None:
 
 
 def _strip_egg(url: str) -> str:
-    before, _, fragment = url.partition("#")
-    kept = "&".join(part for part in fragment.split("&") if part and not part.startswith("egg="))
-    return f"{before}#{kept}" if kept else before
+    base, _, fragment = url.partition("#")
+    others = [part for part in fragment.split("&") if part and not part.startswith("egg=")]
+    return f"{base}#{'&'.join(others)}" if others else base
 
 
 def _find_url_problem(url: str) -> str | None:
@@ -237,13 +256,13 @@ def _find_url_problem(url: str) -> str | None:
         parts = urlsplit(url)
         host, password, user = parts.hostname, parts.password, parts.username
     except ValueError:
-        return "no address"
+        return "not a valid URL"
     if parts.scheme.lower() not in _SCHEMES or not host:
-        return "only https, git+https and git+ssh addresses are taken"
+        return "only https, git+https and git+ssh URLs are supported"
     if password or (user and user != "git"):
-        return "its address holds credentials"
+        return "its URL contains credentials"
     if host.startswith("-") or "::" in url or not url.isprintable() or " " in url:
-        return "no address"
+        return "not a valid URL"
     return None
 
 
