@@ -1,4 +1,4 @@
-"""The shape of the configuration: one frozen record for each section of default.toml."""
+"""The sections and keys of the configuration: one struct per section of default.toml."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ Count = Annotated[int, Meta(ge=0)]
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of the sections; what each key means stands beside its default in default.toml."""
+    """Base class of the sections. The keys are documented in default.toml."""
 
 
 class ComfyUISection(Section, frozen=True):
-    """`[comfyui]`: which installation is watched."""
+    """`[comfyui]`: the watched installation."""
 
     root: PathText
     base_directory: PathText
@@ -41,7 +41,7 @@ class WorkflowRoot(Section, frozen=True):
 
 
 class WorkflowsSection(Section, frozen=True):
-    """`[workflows]`: which files are watched."""
+    """`[workflows]`: the watched files."""
 
     roots: tuple[WorkflowRoot, ...]
     media: bool
@@ -50,7 +50,7 @@ class WorkflowsSection(Section, frozen=True):
 
 
 class ScheduleSection(Section, frozen=True):
-    """`[schedule]`: when cycles run, and what keeps them from running."""
+    """`[schedule]`: when cycles run, and the gates that skip them."""
 
     interval_minutes: Annotated[float, Meta(ge=1, le=A_YEAR_IN_SECONDS / 60)]
     min_vram_gb: NotNegative
@@ -71,7 +71,7 @@ class ModelsSection(Section, frozen=True):
 
 
 class NodesSection(Section, frozen=True):
-    """`[nodes]`: who owns a missing node class."""
+    """`[nodes]`: finding the pack of a missing node class."""
 
     ask_registry: bool
     registry_url: Text
@@ -82,7 +82,7 @@ class NodesSection(Section, frozen=True):
 
 
 class SearchSection(Section, frozen=True):
-    """`[search]`: where missing models are looked for."""
+    """`[search]`: searching missing models."""
 
     backend_order: tuple[Literal["qwen", "civitai", "huggingface", "civarchive"], ...]
     budget_seconds: NotNegative
@@ -109,7 +109,7 @@ class LlmSection(Section, frozen=True):
 
 
 class DownloadsSection(Section, frozen=True):
-    """`[downloads]`: fetching missing models."""
+    """`[downloads]`: downloading missing models."""
 
     auto: bool
     parallel: Annotated[int, Meta(ge=1, le=16)]
@@ -129,7 +129,7 @@ class GovernanceSection(Section, frozen=True):
 
 
 class ReportSection(Section, frozen=True):
-    """`[report]`: how much the reports hold."""
+    """`[report]`: the length of lists in the report."""
 
     intake_entries: Count
     history_entries: Annotated[int, Meta(ge=1)]
@@ -144,7 +144,7 @@ class LogSection(Section, frozen=True):
 
 
 class SecretsSection(Section, frozen=True):
-    """`[secrets]`: keys of the services; never shown, logged or passed on."""
+    """`[secrets]`: keys of services; never shown, logged or passed on."""
 
     civitai_api_key: Secret
     hf_token: Secret
