@@ -69,6 +69,11 @@ def _load_aliases() -> dict[str, str]:
     return aliases
 
 
+def get_canonical_name(name: str) -> str:
+    """Return the name that ComfyUI uses today (`unet` is `diffusion_models`, `clip` is `text_encoders`)."""
+    return _load_aliases().get(name, name)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFolders:
     """All model folders of an installation.
@@ -85,13 +90,9 @@ class ModelFolders:
     defaults: Mapping[str, Path] = field(default_factory=dict)
     custom_nodes: tuple[Path, ...] = ()
 
-    def get_canonical_name(self, name: str) -> str:
-        """Return the name that ComfyUI uses today (`unet` is `diffusion_models`, `clip` is `text_encoders`)."""
-        return _load_aliases().get(name, name)
-
     def get(self, name: str) -> ModelFolder | None:
         """Return a folder by its name or alias; None for an unknown name."""
-        return self.folders.get(self.get_canonical_name(name))
+        return self.folders.get(get_canonical_name(name))
 
     def names(self) -> tuple[str, ...]:
         """Return the canonical names, sorted."""
@@ -105,7 +106,7 @@ class ModelFolders:
         Raises:
             KeyError: The folder does not exist.
         """
-        folder = self.folders[self.get_canonical_name(name)]
+        folder = self.folders[get_canonical_name(name)]
         row = _load_table().folders.get(folder.name, _FolderRow())
         owner = row.shares or folder.name
         if owner in self.defaults:
@@ -122,7 +123,7 @@ class ModelFolders:
         The names come from the source of installed packs; one that would leave the model folder is skipped.
         """
         folders = dict(self.folders)
-        for name in map(self.get_canonical_name, names):
+        for name in map(get_canonical_name, names):
             if name not in folders and _stays_inside(name):
                 folders[name] = ModelFolder(name, (self.models_directory / name,), frozenset())
         return replace(self, folders=folders)
@@ -153,7 +154,7 @@ def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> M
     directories = _list_base_directories(installation)
     defaults: dict[str, Path] = {}
     for extra_path in extra_paths:
-        name = _load_aliases().get(extra_path.folder, extra_path.folder)
+        name = get_canonical_name(extra_path.folder)
         _add_directory(directories.setdefault(name, []), extra_path.directory, is_default=extra_path.is_default)
         if extra_path.is_default:
             defaults[name] = extra_path.directory

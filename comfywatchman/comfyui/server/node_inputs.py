@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from comfywatchman.comfyui.static_analysis.widgets import COMBO_TYPES
 from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
 
 UNKNOWN_TYPE: Final = "COMFY_UNKNOWN"
 """Type of an input whose specification has an unknown shape; ComfyUI's own dynamic types begin with `COMFY_` too."""
 
 _GROUPS: Final = ("required", "optional")
-_COMBO_TYPES: Final = frozenset({"COMBO", "COMBO_MULTI"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,6 @@ def _parse_specification(name: str, specification: Any, *, is_required: bool) ->
         return NodeInput(name, "COMBO", options, is_required, choices=input_type, is_legacy_combo=True)
     if not isinstance(input_type, str):
         return NodeInput(name, UNKNOWN_TYPE, options, is_required)
-    if input_type in _COMBO_TYPES:
+    if input_type in COMBO_TYPES:
         return NodeInput(name, input_type, options, is_required, choices=options.get("options"))
     return NodeInput(name, input_type, options, is_required)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from comfywatchman.comfyui.install.folders import get_canonical_name
 from comfywatchman.comfyui.static_analysis.texts import call_text_method
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -16,9 +17,6 @@ from comfywatchman.comfyui.static_analysis.values import (
     V3InputSpec,
     Value,
 )
-
-FOLDER_ALIASES: Final[Mapping[str, str]] = {"unet": "diffusion_models", "clip": "text_encoders"}
-"""Legacy folder names with the canonical ones (`folder_paths.map_legacy`)."""
 
 _LISTINGS: Final = frozenset({"get_filename_list", "get_filename_list_", "cached_filename_list_"})
 _LIST_TYPES: Final = frozenset({"list", "sorted", "set", "tuple", "frozenset", "reversed"})
@@ -100,7 +98,7 @@ def _list_filenames(arguments: Arguments, keywords: Keywords) -> AbstractList:
     folder = _get_argument(arguments, keywords, 0, "folder_name")
     folders: frozenset[str] = frozenset()
     if isinstance(folder, str):
-        folders = frozenset({FOLDER_ALIASES.get(folder, folder)})
+        folders = frozenset({get_canonical_name(folder)})
     return AbstractList(is_open=True, folders=folders)
 
 

@@ -21,9 +21,8 @@ from comfywatchman.comfyui.static_analysis.values import (
     V3InputSpec,
     Value,
 )
-from comfywatchman.comfyui.static_analysis.widgets import WIDGET_TYPES, get_upload_kind, widget_width
+from comfywatchman.comfyui.static_analysis.widgets import COMBO_TYPES, WIDGET_TYPES, get_upload_kind, widget_width
 
-_COMBO_TYPES: Final = frozenset({"COMBO", "COMBO_MULTI"})
 _UPLOAD_TYPES: Final[Mapping[str, FileKind]] = {
     "image": "picture",
     "audio": "sound",
@@ -191,7 +190,7 @@ def _get_v1_options(specification: Value) -> AbstractList:
     input_type, options = _split_v1(specification)
     if isinstance(input_type, AbstractList):
         return input_type
-    if input_type in _COMBO_TYPES and isinstance(options, AbstractDict):
+    if input_type in COMBO_TYPES and isinstance(options, AbstractDict):
         return _as_list(options.entries.get("options"))
     return AbstractList(folders=_as_list(specification).folders)
 

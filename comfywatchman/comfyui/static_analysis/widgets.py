@@ -13,6 +13,9 @@ WIDGET_TYPES: Final = frozenset(
 )
 """Types with a widget, as a server names them and as the source of a V3 node does."""
 
+COMBO_TYPES: Final = frozenset({"COMBO", "COMBO_MULTI"})
+"""Types of a combo in the newer notation, whose choices are among its options."""
+
 _WIDTH_UNKNOWN: Final = frozenset(
     {"DynamicCombo", "Autogrow", "DynamicSlot", "MultiType", "MultiCombo", "Webcam", "Load3D", "Color", "Curve"}
     | {"COLOR", "CURVE", "WEBCAM", "LOAD_3D", "LOAD_3D_ANIMATION", "BOUNDING_BOX", "IMAGECOMPARE", "AUDIO_RECORD"}

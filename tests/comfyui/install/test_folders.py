@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.install.folders import ModelFolders, resolve_folders
+from comfywatchman.comfyui.install.folders import ModelFolders, get_canonical_name, resolve_folders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.models.suffixes import SAFETENSORS_SUFFIXES, TORCH_SUFFIXES
+from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS
 from tests.model_files import put
 
 
@@ -38,9 +40,9 @@ def test_core_folders_have_the_directories_of_comfyui(tmp_path: Path) -> None:
 
 def test_legacy_names_are_aliases(tmp_path: Path) -> None:
     folders = resolve_model_folders(tmp_path)
-    assert folders.get_canonical_name("unet") == "diffusion_models"
-    assert folders.get_canonical_name("clip") == "text_encoders"
-    assert folders.get_canonical_name("nobody") == "nobody"
+    assert get_canonical_name("unet") == "diffusion_models"
+    assert get_canonical_name("clip") == "text_encoders"
+    assert get_canonical_name("nobody") == "nobody"
     assert folders.get("clip") is folders.get("text_encoders")
     assert folders.get("nobody") is None
     assert "unet" not in folders.names()
@@ -152,3 +154,9 @@ def test_added_names_become_folders_unless_they_leave_the_model_folder(tmp_path:
     assert set(more.names()) - set(folders.names()) == {"depthanything", "ok/sub"}
     assert get_directories(more, "depthanything") == (tmp_path / "models/depthanything",)
     assert more.folders["loras"] is folders.folders["loras"]
+
+
+def test_model_suffixes_are_the_same_everywhere(tmp_path: Path) -> None:
+    checkpoints = resolve_model_folders(tmp_path).get("checkpoints")
+    assert checkpoints is not None
+    assert checkpoints.extensions == TORCH_SUFFIXES | SAFETENSORS_SUFFIXES == frozenset(MODEL_EXTENSIONS)
