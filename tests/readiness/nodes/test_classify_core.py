@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.classify_core import judge_other_core_version
-from comfywatchman.readiness.nodes.facts import NodePackHints, NodeState
-from tests.readiness.nodes.test_classify import host
+from comfywatchman.readiness.nodes.facts import NodePackHints, NodeState, ProviderClaims
+from tests.readiness.nodes.test_classify import KNOWN, host, judge, owner
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,47 @@ def test_required_version_is_a_field(class_type: str, hints: NodePackHints, comf
 
 def test_class_of_a_named_pack_is_left_to_that_pack() -> None:
     assert judge_other_core_version("Newer", NodePackHints("thing"), host()) is None
+
+
+def test_core_class_that_the_server_does_not_list_failed_to_import() -> None:
+    verdict = judge("ApiNode", host(live={"KSampler"}))
+    assert verdict.state is NodeState.IMPORT_FAILED
+    assert "--disable-api-nodes" in (verdict.fix or "")
+
+
+def test_conditional_core_class_is_unknown_without_a_server() -> None:
+    assert judge("Maybe", host()).state is NodeState.UNKNOWN
+    assert judge("Maybe", host(live={"KSampler"})).state is NodeState.IMPORT_FAILED
+
+
+@pytest.mark.parametrize(("class_type", "target"), [("Newer", "0.36.0 or later"), ("Same", "the newest version")])
+def test_class_of_a_later_comfyui_needs_an_update(class_type: str, target: str) -> None:
+    verdict = judge(class_type, host(), claims=ProviderClaims(owners=(owner("Impostor"),)))
+    assert (verdict.state, verdict.packages) == (NodeState.NEEDS_NEWER, ())
+    assert verdict.fix == f"Update ComfyUI to {target}."
+    assert verdict.evidence == f"ComfyUI {KNOWN[class_type]} has it; the installed 0.33.0 does not."
+
+
+def test_unknown_core_class_of_the_workflow_needs_an_update() -> None:
+    later = judge("BrandNew", host(), NodePackHints(cnr_id="comfy-core", version="0.99.0"))
+    assert (later.state, later.fix) == (NodeState.NEEDS_NEWER, "Update ComfyUI to 0.99.0 or later.")
+    assert judge("BrandNew", host(), NodePackHints(cnr_id="comfy-core")).state is NodeState.NEEDS_NEWER
+
+
+def test_class_that_comfyui_removed_is_missing() -> None:
+    verdict = judge("Removed", host())
+    assert verdict.state is NodeState.MISSING
+    assert "removed" in verdict.evidence
+
+
+def test_unreadable_core_leaves_the_class_unknown() -> None:
+    assert judge("Newer", host(core=None)).state is NodeState.UNKNOWN
+    torn = NodePack(folder="c", path="/c", id="comfy-core", enabled=True, version="0.33.0", complete=False)
+    assert judge("Newer", host(core=torn)).state is NodeState.UNKNOWN
+    assert judge("Newer", host(core=torn, live={"KSampler"})).state is NodeState.NEEDS_NEWER
+
+
+def test_running_server_decides_without_source() -> None:
+    verdict = judge("Newer", host(core=None, live={"KSampler"}))
+    assert verdict.state is NodeState.NEEDS_NEWER
+    assert "the installed ComfyUI does not" in verdict.evidence
