@@ -77,14 +77,16 @@ def fetch_with_us(port: int, source: Path, target: Path, names: list[str], paral
 
     from comfywatchman.base.stream import ConnectionPool
     from comfywatchman.readiness.downloads.pickles import build_file_check
-    from comfywatchman.sources.download.fetch import RetryPolicy, download_file
+    from comfywatchman.sources.download.attempt import Downloader
+    from comfywatchman.sources.download.fetch import download_file
     from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, DownloadLimits
     from comfywatchman.sources.download.redirects import HostPolicy
+    from comfywatchman.sources.download.retry import RetryPolicy
     from comfywatchman.sources.download.target import DownloadRequest
 
     hosts = frozenset({f"127.0.0.1:{port}"})
     hashes = {name: (source / f"{name}.sha256").read_text() for name in names}
-    flow = DownloadLimits(
+    limits = DownloadLimits(
         lambda _: False, Bandwidth(0, time.monotonic), DiskReservation(0), lambda _h, _t: None, time.monotonic
     )
     folder = os.open(target, os.O_RDONLY)
@@ -93,21 +95,17 @@ def fetch_with_us(port: int, source: Path, target: Path, names: list[str], paral
         ConnectionPool(stall_seconds=30, may_be_private=hosts.__contains__) as connections,
         ThreadPoolExecutor(parallel) as threads,
     ):
+        downloader = Downloader(
+            connections, HostPolicy(local_hosts=hosts), RetryPolicy(), limits, lambda: datetime.now(UTC)
+        )
+        check = build_file_check(allow_pickle=False)
 
-        def one(name: str) -> None:
-            download_file(
-                DownloadRequest(name, f"http://127.0.0.1:{port}/{name}", (source / name).stat().st_size, hashes[name]),
-                folder,
-                connections=connections,
-                allowed=HostPolicy(local_hosts=hosts),
-                patience=RetryPolicy(),
-                check=build_file_check(allow_pickle=False),
-                flow=flow,
-                now=lambda: datetime.now(UTC),
-                boot_id="",
-            )
+        def fetch(name: str) -> None:
+            size = (source / name).stat().st_size
+            request = DownloadRequest(name, f"http://127.0.0.1:{port}/{name}", size, hashes[name])
+            download_file(request, folder, downloader, check=check, boot_id="")
 
-        list(threads.map(one, names))
+        list(threads.map(fetch, names))
     seconds = time.perf_counter() - began
     os.close(folder)
     return seconds

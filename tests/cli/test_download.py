@@ -22,7 +22,7 @@ from comfywatchman.readiness.downloads.queue import DownloadQueue
 from comfywatchman.readiness.sample.host import build_program_files
 from tests.model_files import put
 from tests.servers.faults import Fault, FaultServer
-from tests.sources.fetching import model, sha256
+from tests.sources.download.support import model, sha256
 
 
 @dataclass
@@ -147,7 +147,7 @@ def test_what_failed_is_told_with_its_reason_and_ends_with_one(host: Host) -> No
         status, _output, errors = host.run("download", "--plan", host.plan(item(server)))
     assert status == 1
     assert "failed (download-no-access)" in errors
-    assert "Accept the conditions" in errors
+    assert "Accept the terms" in errors
     assert host.queue().unfinished() == ()
 
 

@@ -28,9 +28,11 @@ from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, PlanR
 from comfywatchman.readiness.downloads.queue import DownloadOutcome, add_items, queue_file, record_outcomes
 from comfywatchman.readiness.downloads.target import Target, decide_target, open_folder
 from comfywatchman.readiness.models.inventory import ModelFile
-from comfywatchman.sources.download.fetch import RetryPolicy, download_file
+from comfywatchman.sources.download.attempt import Downloader
+from comfywatchman.sources.download.fetch import download_file
 from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, DownloadLimits
 from comfywatchman.sources.download.redirects import HostPolicy
+from comfywatchman.sources.download.retry import RetryPolicy
 from comfywatchman.sources.download.target import DownloadRequest, find_existing_file
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS
 
@@ -236,23 +238,15 @@ class _ItemDownloader:
 
     def _fetched(self, item: PlanItem, target: Target, wanted: DownloadRequest, folder: int) -> DownloadOutcome:
         work = self._work
-        got = download_file(
-            wanted,
-            folder,
-            connections=self._connections,
-            allowed=self._rules.allowed,
-            patience=self._patience,
-            check=self._check,
-            flow=DownloadLimits(
-                work.stop.wait,
-                self._bandwidth,
-                self._room,
-                lambda have, total: work.watcher.at(item, have, total),
-                work.clock.monotonic,
-            ),
-            now=work.clock.now,
-            boot_id=work.clock.boot_id(),
+        limits = DownloadLimits(
+            wait=work.stop.wait,
+            bandwidth=self._bandwidth,
+            disk=self._room,
+            report_progress=lambda have, total: work.watcher.at(item, have, total),
+            monotonic=work.clock.monotonic,
         )
+        downloader = Downloader(self._connections, self._rules.allowed, self._patience, limits, work.clock.now)
+        got = download_file(wanted, folder, downloader, check=self._check, boot_id=work.clock.boot_id())
         return DownloadOutcome(
             item.id,
             item.filename,

@@ -1,4 +1,4 @@
-"""One answer's body, taken block by block into an unfinished file."""
+"""Receive the body of one response into a partial file."""
 
 from __future__ import annotations
 
@@ -13,33 +13,34 @@ from comfywatchman.sources.download.limits import DownloadLimits, disk_full_fail
 from comfywatchman.sources.download.partial_file import BLOCK_BYTES, PartialFile
 from comfywatchman.sources.download.responses import TransientFailure
 
-_SLOW_BLOCK_BYTES: Final = 16 << 10
-_LOOK_EVERY_BYTES: Final = 32 << 20
-_LEAST_BYTES_PER_SECOND: Final = 512
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_THROTTLED_BLOCK_BYTES: Final = 16 << 10
+_DISK_CHECK_BYTES: Final = 32 << 20
+_MIN_BYTES_PER_SECOND: Final = 512
+_DISK_FULL_ERRORS: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StallDetector:
-    """Tells a server that drips from one that is slow: only the time spent waiting for it counts.
+    """Detects a server that sends next to nothing; only the time spent waiting for it counts.
 
     Args:
-        stall_seconds: After so much waiting, at least 512 bytes for each second of it must have come.
+        stall_seconds: After this much waiting, at least 512 bytes for each second of it must have come.
     """
 
     def __init__(self, stall_seconds: float) -> None:
         self._stall_seconds = stall_seconds
-        self._waited = 0.0
-        self._came = 0
+        self._waited_seconds = 0.0
+        self._received_bytes = 0
 
-    def is_stalled(self, waited_seconds: float, came: int) -> bool:
-        """Count one read and say whether the server is too slow to be waited for."""
-        self._waited += waited_seconds
-        self._came += came
-        if self._waited < self._stall_seconds:
+    def is_stalled(self, waited_seconds: float, received_bytes: int) -> bool:
+        """Count one read, and return whether the server is too slow."""
+        self._waited_seconds += waited_seconds
+        self._received_bytes += received_bytes
+        if self._waited_seconds < self._stall_seconds:
             return False
-        too_little = self._came < self._waited * _LEAST_BYTES_PER_SECOND
-        self._waited, self._came = 0.0, 0
-        return too_little
+        is_too_slow = self._received_bytes < self._waited_seconds * _MIN_BYTES_PER_SECOND
+        self._waited_seconds = 0.0
+        self._received_bytes = 0
+        return is_too_slow
 
 
 def receive_body(
@@ -50,66 +51,64 @@ def receive_body(
     total: int | None,
     most_bytes: int,
     stall_seconds: float,
-    flow: DownloadLimits,
+    limits: DownloadLimits,
 ) -> None:
-    """Append a body to an unfinished file, to its end or until something is wrong.
+    """Append a body to a partial file until it ends or fails.
 
     Args:
-        stream: The answer, its body not begun.
-        part: What is there of the file already.
-        folder: Descriptor of the file's folder.
+        stream: The response, its body not read yet.
+        part: The partial file.
+        folder: Descriptor of its folder.
         total: Size of the whole file, when known.
-        most_bytes: Size beyond which the file cannot be the one that is wanted.
-        stall_seconds: See `Pace`.
-        flow: The run it belongs to.
+        most_bytes: A file larger than this cannot be the requested one.
+        stall_seconds: See `StallDetector`.
+        limits: Limits of the run.
 
     Raises:
-        Passing: The server broke off or stopped sending; what came is in the file.
+        TransientFailure: The server broke off or stopped sending; the received bytes are in the file.
         Failure: `download-wrong-content` for too many bytes, `download-no-space`, `download-stopped`.
     """
-    pace = StallDetector(stall_seconds)
-    look_at = _LOOK_EVERY_BYTES
-    with flow.room.reserve(folder, max(0, (total or 0) - part.size)) as written:
-        noted = part.size
+    stall = StallDetector(stall_seconds)
+    # Small blocks keep a throttled download even: a large one would be followed by a long pause.
+    block_bytes = _THROTTLED_BLOCK_BYTES if limits.bandwidth.bytes_per_second else BLOCK_BYTES
+    missing_bytes = max(0, (total or 0) - part.size)
+    with limits.disk.reserve(folder, missing_bytes) as release:
+        checked_size = part.size
         while True:
-            asked_at = flow.monotonic()
-            block = _read_block(stream, _SLOW_BLOCK_BYTES if flow.bandwidth.bytes_per_second else BLOCK_BYTES, flow)
-            waited = flow.monotonic() - asked_at
+            began = limits.monotonic()
+            block = _read_block(stream, block_bytes, limits)
+            waited_seconds = limits.monotonic() - began
             if not block:
                 break
             if part.size + len(block) > most_bytes:
-                part.begin_anew()
-                raise Failure(
-                    "download-wrong-content",
-                    f"{stream.place.shown} sends more than the {format_size(most_bytes)} that the file may have.",
-                    hint="Search again (comfywatchman resolve --refresh): the file may have been replaced.",
-                )
+                part.clear()
+                raise _too_large_failure(stream, most_bytes)
             _append_block(part, block)
-            flow.progress(part.size, total)
-            look_at -= len(block)
-            if look_at <= 0:
-                written(part.size - noted)
-                noted, look_at = part.size, _LOOK_EVERY_BYTES
-            if flow.wait(flow.bandwidth.take(len(block))):
+            limits.report_progress(part.size, total)
+            if part.size - checked_size >= _DISK_CHECK_BYTES:
+                release(part.size - checked_size)
+                checked_size = part.size
+            if limits.wait(limits.bandwidth.take(len(block))):
                 raise stop_failure()
-            if pace.is_stalled(waited, len(block)):
+            if stall.is_stalled(waited_seconds, len(block)):
                 raise TransientFailure(f"{stream.place.shown} sends too slowly.")
 
 
 def stop_failure() -> Failure:
-    """Return the failure of a download that the person stopped."""
+    """Return the failure for a download that the user stopped."""
     return Failure(
         "download-stopped",
-        "The download was stopped; what came of it is kept.",
-        hint="Run the same command again to go on from there.",
+        "The download was stopped; the partial file is kept.",
+        hint="Run the same command again to resume it.",
     )
 
 
-def _read_block(stream: HttpStream, most_bytes: int, flow: DownloadLimits) -> bytes:
+def _read_block(stream: HttpStream, most_bytes: int, limits: DownloadLimits) -> bytes:
     try:
         return stream.read(most_bytes)
     except Failure as failure:
-        if flow.wait(0):
+        # A stop cuts the connections, which looks like a network failure here.
+        if limits.is_stopped():
             raise stop_failure() from failure
         raise TransientFailure(failure.message) from failure
 
@@ -118,6 +117,14 @@ def _append_block(part: PartialFile, block: bytes) -> None:
     try:
         part.append(block)
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in _DISK_FULL_ERRORS:
             raise disk_full_failure(0) from error
-        raise unwritable_failure("The unfinished file", error) from error
+        raise unwritable_failure("The partial file", error) from error
+
+
+def _too_large_failure(stream: HttpStream, most_bytes: int) -> Failure:
+    return Failure(
+        "download-wrong-content",
+        f"{stream.place.shown} sends more than {format_size(most_bytes)}, the size of the requested file.",
+        hint="Search again (comfywatchman resolve --refresh): the file may have been replaced.",
+    )

@@ -1,4 +1,4 @@
-"""The unfinished file beside a download's target: held by one process, hashed as it grows, published in one step."""
+"""The partial file beside a download's target: locked by one process, hashed as it grows, published by one rename."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.filesystem import rename_without_replacing
 
 BLOCK_BYTES: Final = 256 << 10
-_WAITING_BLOCKS: Final = 16
+_READ_BYTES: Final = 4 * BLOCK_BYTES
+_MAX_QUEUED_BLOCKS: Final = 16
 _INLINE_BYTES: Final = 4 << 20
-_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
-_LONGEST_STEM_BYTES: Final = 200
-_NOTE_BYTES: Final = 4096
+_NO_LOCK_SUPPORT: Final = frozenset({errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL})
+_MAX_STEM_BYTES: Final = 200
+_MAX_NOTE_BYTES: Final = 4096
 
 
 class ResumeNote(msgspec.Struct, frozen=True):
-    """What is kept beside an unfinished file so that it can be continued.
+    """Stored beside a partial file so that it can be resumed.
 
     Attributes:
-        validator: Strong entity tag that its bytes came with; None when there was none.
-        commit: Commit of the hub that they came from; None when it did not say.
-        boot_id: The boot in which they were written: after a power cut, bytes may be lost that the size still counts.
+        validator: Strong entity tag of the response; None when it had none.
+        commit: Commit that the hub served the file from; None when it did not give one.
+        boot_id: The boot in which the bytes were written. After a power cut, the file size may count bytes that were
+            never written to the disk.
     """
 
     validator: str | None = None
@@ -42,59 +44,58 @@ class ResumeNote(msgspec.Struct, frozen=True):
 
 
 def build_partial_name(name: str, *, url: str, sha256: str | None) -> str:
-    """Return the name of a file's unfinished form: hidden, no model's suffix, and another one for every other origin.
-
-    Every host has its own, because locks between hosts cannot be relied on (NFS, Lustre).
+    """Return the name of a partial file: hidden, without a model's suffix, and different for each origin and host.
 
     Args:
         name: File name of the target.
-        url: Where it comes from.
-        sha256: The hash it must have; two addresses of the same bytes share their unfinished form.
+        url: Its address.
+        sha256: Its expected hash; two addresses of the same bytes share their partial file.
     """
+    # Hosts do not share partial files, because locks between them are unreliable (NFS, Lustre).
     origin = f"{os.uname().nodename} {sha256 or url}"
     digest = hashlib.sha256(origin.encode("utf-8", "surrogatepass")).hexdigest()[:12]
-    stem = os.fsdecode(os.fsencode(name)[:_LONGEST_STEM_BYTES])
+    stem = os.fsdecode(os.fsencode(name)[:_MAX_STEM_BYTES])
     return f".{stem}.{digest}.part"
 
 
 class StreamingHash:
-    """SHA-256 of bytes in their order; large files are hashed beside the work in a thread."""
+    """SHA-256 of consecutive blocks; from 4 MiB on, a thread hashes while the caller reads and writes."""
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
         self._thread: ThreadPoolExecutor | None = None
-        self._waiting: deque[Future[None]] = deque()
-        self._inline = 0
+        self._queued: deque[Future[None]] = deque()
+        self._inline_bytes = 0
 
     def update(self, block: bytes) -> None:
-        """Add bytes; waits when too many of them wait already."""
+        """Add a block; waits when too many blocks are queued."""
         if self._thread is None:
-            self._inline += len(block)
-            if self._inline <= _INLINE_BYTES:
+            self._inline_bytes += len(block)
+            if self._inline_bytes <= _INLINE_BYTES:
                 self._hash.update(block)
                 return
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="sha256")
-        self._waiting.append(self._thread.submit(self._hash.update, block))
-        while len(self._waiting) > _WAITING_BLOCKS or (self._waiting and self._waiting[0].done()):
-            self._waiting.popleft().result()
+        self._queued.append(self._thread.submit(self._hash.update, block))
+        while len(self._queued) > _MAX_QUEUED_BLOCKS or (self._queued and self._queued[0].done()):
+            self._queued.popleft().result()
 
     def hexdigest(self) -> str:
-        """Return the hash of everything so far, lower-case hex."""
-        while self._waiting:
-            self._waiting.popleft().result()
+        """Return the hash of all blocks so far, lower-case hex."""
+        while self._queued:
+            self._queued.popleft().result()
         return self._hash.hexdigest()
 
     def close(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         if self._thread is not None:
             self._thread.shutdown(cancel_futures=True)
 
 
 def hash_descriptor(descriptor: int, may_go_on: Callable[[], bool]) -> str | None:
-    """Hash an open file from where it stands to its end; None when it was not allowed to go on."""
+    """Return the SHA-256 of an open file from its current position to its end; None when stopped."""
     digest = StreamingHash()
     try:
-        while block := os.read(descriptor, 4 * BLOCK_BYTES):
+        while block := os.read(descriptor, _READ_BYTES):
             if not may_go_on():
                 return None
             digest.update(block)
@@ -104,11 +105,11 @@ def hash_descriptor(descriptor: int, may_go_on: Callable[[], bool]) -> str | Non
 
 
 class PartialFile:
-    """An unfinished file, open and locked.
+    """An open and locked partial file.
 
     Attributes:
-        descriptor: Of the file.
-        size: How many bytes it has.
+        descriptor: Its file descriptor.
+        size: Its size in bytes.
     """
 
     def __init__(self, folder: int, name: str, descriptor: int) -> None:
@@ -118,21 +119,22 @@ class PartialFile:
         self.size = os.fstat(descriptor).st_size
         self._digest = StreamingHash()
 
-    def note(self) -> ResumeNote:
-        """Return what was noted when its bytes came; an unreadable note is an empty one."""
+    def read_note(self) -> ResumeNote:
+        """Return the note beside the file; an empty one when it is missing or unreadable."""
         try:
             descriptor = os.open(self._note_name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=self._folder)
         except OSError:
             return ResumeNote()
         try:
-            return msgspec.json.decode(os.read(descriptor, _NOTE_BYTES), type=ResumeNote)
+            return msgspec.json.decode(os.read(descriptor, _MAX_NOTE_BYTES), type=ResumeNote)
         except (OSError, ValueError):
             return ResumeNote()
         finally:
             os.close(descriptor)
 
-    def remember(self, note: ResumeNote) -> None:
-        """Note where the bytes come from; not flushed, because without it they are merely fetched again."""
+    def write_note(self, note: ResumeNote) -> None:
+        """Write the note beside the file."""
+        # Not flushed: without a note the bytes are merely downloaded again.
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._note_name, flags, 0o666, dir_fd=self._folder)
         try:
@@ -141,10 +143,10 @@ class PartialFile:
             os.close(descriptor)
 
     def hash_existing(self, may_go_on: Callable[[], bool]) -> bool:
-        """Hash what is there already; False when it was not allowed to go on."""
+        """Hash the bytes of an earlier run; False when stopped."""
         position = 0
         while position < self.size:
-            block = os.pread(self.descriptor, 4 * BLOCK_BYTES, position)
+            block = os.pread(self.descriptor, _READ_BYTES, position)
             if not block or not may_go_on():
                 return False
             self._digest.update(block)
@@ -152,53 +154,54 @@ class PartialFile:
         return True
 
     def append(self, block: bytes) -> None:
-        """Write bytes at the end.
+        """Write a block at the end.
 
         Raises:
-            OSError: The disk is full or broken; what was written before counts.
+            OSError: The disk is full or broken; bytes written before it are kept.
         """
         failpoint("download.write")
         rest = memoryview(block)
         while rest:
             written = os.pwrite(self.descriptor, rest, self.size)
-            self._digest.update(bytes(rest[:written]) if written < len(block) else block)
+            # Usually everything is written at once, and the block needs no copy for the hash.
+            self._digest.update(block if written == len(block) else bytes(rest[:written]))
             self.size += written
             rest = rest[written:]
 
-    def begin_anew(self) -> None:
-        """Forget all bytes."""
+    def clear(self) -> None:
+        """Remove all bytes and the note."""
         self._digest.close()
         self._digest = StreamingHash()
         os.ftruncate(self.descriptor, 0)
         self.size = 0
-        self._forget_note()
+        self._delete_note()
 
     def sha256(self) -> str:
-        """Return the hash of all bytes, lower-case hex; only after `take_up` when the file was not empty at first."""
+        """Return the hash of all bytes, lower-case hex; bytes of an earlier run need `hash_existing` first."""
         return self._digest.hexdigest()
 
     def publish(self, name: str) -> None:
-        """Give the file its name, whole and durable; nothing is replaced.
+        """Flush the file and rename it to its final name, without replacing anything.
 
         Raises:
-            FileExistsError: The name is taken; the unfinished file stays.
-            OSError: Flushing or renaming failed; the unfinished file stays.
+            FileExistsError: The name is taken; the partial file stays.
+            OSError: Flushing or renaming failed; the partial file stays.
         """
         os.fsync(self.descriptor)
         failpoint("download.before_publish")
         rename_without_replacing(self._name, name, folder=self._folder)
         os.fsync(self._folder)
         failpoint("download.after_publish")
-        self._forget_note()
+        self._delete_note()
 
     def discard(self) -> None:
-        """Delete the file."""
-        self._forget_note()
+        """Delete the file and its note."""
+        self._delete_note()
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._name, dir_fd=self._folder)
 
     def close(self) -> None:
-        """Let the file go; an empty one is deleted."""
+        """Close the file, which releases its lock; an empty one is deleted."""
         self._digest.close()
         with contextlib.suppress(OSError):
             if self.size == 0 and _has_name(self.descriptor, self._folder, self._name):
@@ -213,33 +216,34 @@ class PartialFile:
 
     @property
     def _note_name(self) -> str:
-        return f"{self._name}.note"
+        return _note_name(self._name)
 
-    def _forget_note(self) -> None:
+    def _delete_note(self) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._note_name, dir_fd=self._folder)
 
 
 def open_partial(folder: int, name: str) -> PartialFile:
-    """Open or make an unfinished file and hold it.
+    """Open or create a partial file and lock it.
 
     Args:
         folder: Descriptor of its folder.
-        name: From `part_name`.
+        name: From `build_partial_name`.
 
     Raises:
-        Failure: `lock-held` when another download writes it, `file-not-regular` when something else bears its name.
-        OSError: It cannot be made.
+        Failure: `lock-held` when another download writes it, `file-not-regular` when it is not a regular file.
+        OSError: It cannot be created.
     """
     while True:
         descriptor = _open_regular(folder, name)
         try:
             _lock(descriptor, name)
-            found = os.fstat(descriptor)
-            if found.st_nlink == 1 and _has_name(descriptor, folder, name):
+            link_count = os.fstat(descriptor).st_nlink
+            # Between open and lock, another process may have published or deleted the file.
+            if link_count == 1 and _has_name(descriptor, folder, name):
                 return PartialFile(folder, name, descriptor)
-            if found.st_nlink > 1:
-                # Written to, it would change another file too: a link made by somebody, or by a crash while publishing.
+            if link_count > 1:
+                # A hard link, by a user or by a crash while publishing: writing would change the other file as well.
                 os.unlink(name, dir_fd=folder)
         except BaseException:
             os.close(descriptor)
@@ -248,11 +252,15 @@ def open_partial(folder: int, name: str) -> PartialFile:
 
 
 def delete_partial(folder: int, name: str) -> None:
-    """Delete an unfinished file that nobody needs or writes any more."""
-    # Opening makes the file when it is not there; then a note without a file, which a crash leaves, goes with it.
-    if any(_is_present(folder, one) for one in (name, f"{name}.note")):
+    """Delete a partial file and its note, unless another download is writing it."""
+    # Opening creates a missing file, so that a note which a crash left without its file is deleted as well.
+    if _is_present(folder, name) or _is_present(folder, _note_name(name)):
         with contextlib.suppress(OSError, Failure), open_partial(folder, name) as part:
             part.discard()
+
+
+def _note_name(name: str) -> str:
+    return f"{name}.note"
 
 
 def _open_regular(folder: int, name: str) -> int:
@@ -260,6 +268,7 @@ def _open_regular(folder: int, name: str) -> int:
     try:
         descriptor = os.open(name, flags, 0o666, dir_fd=folder)
     except OSError as error:
+        # A symbolic link, a folder or a FIFO without a reader.
         if error.errno in {errno.ELOOP, errno.EISDIR, errno.ENXIO}:
             raise _not_regular_failure(name) from error
         raise
@@ -270,7 +279,7 @@ def _open_regular(folder: int, name: str) -> int:
 
 
 def _not_regular_failure(name: str) -> Failure:
-    hint = "Move it away; the download needs this name for its unfinished file."
+    hint = "Move it away; the download needs this name for its partial file."
     return Failure("file-not-regular", f"{name} is not a regular file.", hint=hint)
 
 
@@ -279,11 +288,11 @@ def _lock(descriptor: int, name: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         raise Failure(
-            "lock-held", f"{name} is being written by another download.", hint="Wait until it has ended, or stop it."
+            "lock-held", f"Another download is writing {name}.", hint="Wait until it has ended, or stop it."
         ) from error
     except OSError as error:
-        # Some network filesystems have no locks; there, the queue's own lock and the last rename must do.
-        if error.errno not in _NO_LOCKS:
+        # Some network filesystems have no locks; there, the lock of the queue and the final rename must suffice.
+        if error.errno not in _NO_LOCK_SUPPORT:
             raise
 
 

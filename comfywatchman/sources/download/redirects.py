@@ -1,4 +1,4 @@
-"""From an address to the server that gives the bytes: every redirect is looked at, a token stays where it belongs."""
+"""Follow redirects one by one to the server that sends the file; a token goes to its own origin only."""
 
 from __future__ import annotations
 
@@ -9,26 +9,25 @@ from typing import Final
 
 from comfywatchman.base.address import Address, parse_address, printable_url
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.http import REDIRECT_STATUSES, TOKEN_PATTERN
 from comfywatchman.base.stream import ConnectionPool, HttpStream
 from comfywatchman.sources.download.responses import read_linked_sha256
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS, NO_HOSTS, reason_to_refuse
 
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 6
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_RESOLVE: Final = re.compile(r"(https?://[^/]+/[^/]+/[^/]+/resolve/)([^/]+)(/.*)")
+_RESOLVE_URL: Final = re.compile(r"(https?://[^/]+/[^/]+/[^/]+/resolve/)([^/]+)(/.*)")
 _SIZE: Final = re.compile(r"[0-9]{1,18}")
-_TOKEN: Final = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class HostPolicy:
-    """Where downloads may begin, and with which key.
+    """Hosts that a download may start from, and their tokens.
 
     Attributes:
-        hosts: Further hosts (`github.com`) beside Hugging Face and Civitai; https only, any path.
-        local_hosts: Servers of one's own (`127.0.0.1:8080`), which may be private and may speak plain http.
-        tokens: Key by origin (`https://civitai.com`); sent as Bearer to that origin and to nobody else.
+        hosts: Hosts (`github.com`) besides Hugging Face and Civitai; https only, any path.
+        local_hosts: The user's own servers (`127.0.0.1:8080`), which may be private and may use plain http.
+        tokens: Token by origin (`https://civitai.com`); sent as Bearer to that origin only.
     """
 
     hosts: frozenset[str] = NO_HOSTS
@@ -38,128 +37,138 @@ class HostPolicy:
 
 @dataclass(frozen=True, slots=True)
 class ResolvedDownload:
-    """The server that gives the bytes, and what the hub said on the way.
+    """The response at the end of the redirects, with the facts that the hub sent on the way.
 
     Attributes:
-        stream: Its answer.
-        sha256: The hub's own hash of the file; None when it says none.
-        size: The hub's own size of the file; None when it says none.
-        commit: The commit that the hub took the file from; None when it says none.
-        is_elsewhere: Whether it is another origin than the one that was asked.
+        stream: The response.
+        sha256: The hub's hash of the file; None when it sent none.
+        size: The hub's size of the file; None when it sent none.
+        commit: The commit that the hub serves the file from; None when it sent none.
+        is_other_origin: Whether the response comes from another origin than the first request went to.
     """
 
     stream: HttpStream
     sha256: str | None
     size: int | None
     commit: str | None
-    is_elsewhere: bool
+    is_other_origin: bool
 
 
-def reason_to_refuse_start(url: str, allowed: HostPolicy) -> str | None:
-    """Say why a download may not begin at an address; None when it may."""
+def reason_to_refuse_start(url: str, hosts: HostPolicy) -> str | None:
+    """Return why a download may not start at a URL; None when it may."""
     try:
-        place = parse_address(url)
+        address = parse_address(url)
     except Failure:
-        return "it is no plain http or https address"
-    if place.netloc in allowed.local_hosts:
+        return "it is not a plain http or https address"
+    if address.netloc in hosts.local_hosts:
         return None
-    if place.scheme != "https":
+    if address.scheme != "https":
         return "it is not encrypted (https)"
-    if place.netloc in HUGGING_FACE_HOSTS | CIVITAI_HOSTS:
+    if address.netloc in HUGGING_FACE_HOSTS | CIVITAI_HOSTS:
         return reason_to_refuse(url)
-    if place.netloc not in allowed.hosts:
-        return f"{place.host} is not among the hosts that downloads may come from"
+    if address.netloc not in hosts.hosts:
+        return f"{address.host} is not an allowed download host"
     return None
 
 
 def resolve_redirects(
-    url: str, headers: Mapping[str, str], *, connections: ConnectionPool, allowed: HostPolicy
+    url: str, headers: Mapping[str, str], *, connections: ConnectionPool, hosts: HostPolicy
 ) -> ResolvedDownload:
-    """Ask for an address and follow its redirects by hand.
+    """Request a URL and follow its redirects, each of which is checked.
 
     Args:
-        url: Where to begin.
-        headers: Sent at every hop; no secrets.
-        connections: The door.
-        allowed: Where a download may begin, and with which key. Redirects may lead to any public host by https.
+        url: The first address.
+        headers: Sent with every request; no secrets.
+        connections: Open connections.
+        hosts: Hosts that a download may start from, with their tokens. Redirects may lead to any public host by https.
 
     Raises:
-        Failure: `download-host-refused` for a hop that may not be taken, `http-unreachable`.
+        Failure: `download-host-refused` for a redirect that must not be followed, `http-unreachable`.
     """
-    reason = reason_to_refuse_start(url, allowed)
+    reason = reason_to_refuse_start(url, hosts)
     if reason is not None:
         raise Failure(
             "download-host-refused",
-            f"Nothing is fetched from {printable_url(url)}: {reason}.",
+            f"Refused to download from {printable_url(url)}: {reason}.",
             hint="If you trust that host, add it to [downloads] hosts.",
         )
-    place = start = parse_address(url)
-    seen: set[str] = set()
-    said: dict[str, str] = {}
-    while place.url not in seen and len(seen) < _MAX_REDIRECTS:
-        seen.add(place.url)
-        own = _build_authorization(start, allowed) if place.origin == start.origin else {}
-        stream = connections.open(place, {**headers, **own})
-        if place.origin == start.origin:
-            said |= {name: value for name, value in stream.headers.items() if name.startswith("x-")}
+    start = address = parse_address(url)
+    visited: set[str] = set()
+    hub_headers: dict[str, str] = {}
+    while address.url not in visited and len(visited) < _MAX_REDIRECTS:
+        visited.add(address.url)
+        is_other_origin = address.origin != start.origin
+        # Neither may the token go to another origin, nor may another origin claim facts in the hub's name.
+        authorization = {} if is_other_origin else _build_authorization(start, hosts)
+        stream = connections.open(address, {**headers, **authorization})
+        if not is_other_origin:
+            hub_headers.update(_select_custom_headers(stream.headers))
         location = stream.headers.get("location")
-        if stream.status not in _REDIRECTS or not location:
-            return _build_resolved_download(stream, said, is_elsewhere=place.origin != start.origin)
+        if stream.status not in REDIRECT_STATUSES or not location:
+            return _build_resolved_download(stream, hub_headers, is_other_origin=is_other_origin)
         with stream:
+            # Reading the body to its end lets the connection be used again.
             stream.read_beginning()
-            place = _read_redirect_target(place, location, allowed)
+            address = _read_redirect_target(address, location, hosts)
     raise Failure(
         "download-host-refused",
-        f"{start.shown} redirects in a circle, or more than {_MAX_REDIRECTS} times.",
-        hint="Try again later, or take the file from another source: comfywatchman resolve --refresh",
+        f"{start.shown} redirects in a loop, or more than {_MAX_REDIRECTS} times.",
+        hint="Try again later, or use another source: comfywatchman resolve --refresh",
     )
 
 
 def pin_to_commit(url: str, commit: str | None) -> str:
-    """Return a Hugging Face address with its branch replaced by the commit, so that every piece is of one file."""
-    parts = _RESOLVE.fullmatch(url)
-    if parts is None or commit is None or not _COMMIT.fullmatch(commit):
+    """Return a Hugging Face URL with its branch replaced by a commit, so that all parts are of the same file."""
+    match = _RESOLVE_URL.fullmatch(url)
+    if match is None or commit is None or not _COMMIT.fullmatch(commit):
         return url
-    return f"{parts[1]}{commit}{parts[3]}"
+    return f"{match[1]}{commit}{match[3]}"
 
 
-def _read_redirect_target(place: Address, location: str, allowed: HostPolicy) -> Address:
-    target = parse_address(location, base=place)
-    if target.scheme != "https" and target.netloc not in allowed.local_hosts:
+def _select_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name.startswith("x-")}
+
+
+def _read_redirect_target(address: Address, location: str, hosts: HostPolicy) -> Address:
+    target = parse_address(location, base=address)
+    if target.scheme != "https" and target.netloc not in hosts.local_hosts:
         raise Failure(
             "download-host-refused",
-            f"{place.shown} redirects out of encryption, to {target.shown}.",
-            hint="Take the file from another source: comfywatchman resolve --refresh",
+            f"{address.shown} redirects to an unencrypted address, {target.shown}.",
+            hint="Use another source: comfywatchman resolve --refresh",
         )
-    if "/login" in target.target.partition("?")[0] and target.netloc == place.netloc:
+    path = target.target.partition("?")[0]
+    if "/login" in path and target.netloc == address.netloc:
         raise Failure(
             "download-no-access",
-            f"{place.shown} asks for a login.",
-            hint="Give a valid key of your account: CIVITAI_API_KEY for Civitai, HF_TOKEN for Hugging Face.",
+            f"{address.shown} requires a login.",
+            hint="Set a valid key of your account: CIVITAI_API_KEY for Civitai, HF_TOKEN for Hugging Face.",
         )
     return target
 
 
-def _build_authorization(place: Address, allowed: HostPolicy) -> dict[str, str]:
-    token = allowed.tokens.get(place.origin)
+def _build_authorization(address: Address, hosts: HostPolicy) -> dict[str, str]:
+    token = hosts.tokens.get(address.origin)
     if not token:
         return {}
-    if not _TOKEN.fullmatch(token):
-        # Said here, because the library's own complaint would quote it.
+    if not TOKEN_PATTERN.fullmatch(token):
+        # Checked here, because the error of the HTTP library would quote the token.
         raise Failure(
             "download-no-access",
-            f"The key for {place.host} holds characters that no HTTP header can carry.",
+            f"The key for {address.host} contains characters that an HTTP header cannot carry.",
             hint="Copy the key again, without spaces or line breaks.",
         )
     return {"Authorization": f"Bearer {token}"}
 
 
-def _build_resolved_download(stream: HttpStream, said: Mapping[str, str], *, is_elsewhere: bool) -> ResolvedDownload:
-    size = said.get("x-linked-size", "")
+def _build_resolved_download(
+    stream: HttpStream, hub_headers: Mapping[str, str], *, is_other_origin: bool
+) -> ResolvedDownload:
+    size = hub_headers.get("x-linked-size", "")
     return ResolvedDownload(
         stream,
-        sha256=read_linked_sha256(said),
+        sha256=read_linked_sha256(hub_headers),
         size=int(size) if _SIZE.fullmatch(size) else None,
-        commit=said.get("x-repo-commit"),
-        is_elsewhere=is_elsewhere,
+        commit=hub_headers.get("x-repo-commit"),
+        is_other_origin=is_other_origin,
     )

@@ -1,4 +1,4 @@
-"""A file that is wanted, what came of fetching it, and what bears its name already."""
+"""The file to download, the result of a download, and a file that has the target name already."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from comfywatchman.sources.download.partial_file import hash_descriptor
 
 @dataclass(frozen=True, slots=True)
 class DownloadRequest:
-    """A file to fetch.
+    """A file to download.
 
     Attributes:
-        name: Its file name, already found safe.
-        url: Where it is.
-        size: In bytes; None when nobody said.
-        sha256: Lower-case hex; None when nobody said.
+        name: Its file name, which the caller has validated.
+        url: Its address.
+        size: In bytes; None when unknown.
+        sha256: Lower-case hex; None when unknown.
     """
 
     name: str
@@ -31,14 +31,14 @@ class DownloadRequest:
 
 @dataclass(frozen=True, slots=True)
 class DownloadResult:
-    """What came of a fetch.
+    """A finished download.
 
     Attributes:
         size: Of the file, in bytes.
-        sha256: Of its bytes, as they were written; lower-case hex.
-        received_bytes: What came over the network for it this time.
-        resumed_from: How many bytes were there from an earlier run.
-        was_there: Whether the right file had its name already.
+        sha256: Of the bytes that were written; lower-case hex.
+        received_bytes: Bytes received over the network in this run.
+        resumed_from: Size of the partial file that an earlier run left.
+        was_there: Whether the right file existed already, so that nothing was downloaded.
     """
 
     size: int
@@ -48,38 +48,47 @@ class DownloadResult:
     was_there: bool = False
 
 
-def find_existing_file(wanted: DownloadRequest, folder: int, *, may_go_on: Callable[[], bool]) -> DownloadResult | None:
-    """Return the file that has the name already, when it is the wanted one; None when the name is free.
+def find_existing_file(
+    request: DownloadRequest, folder: int, *, may_go_on: Callable[[], bool]
+) -> DownloadResult | None:
+    """Return the requested file if it is in the folder already; None when the name is free.
 
     Raises:
-        Failure: `download-target-taken` when it is another file, or nobody can say; `download-stopped`.
+        Failure: `download-target-taken` when another file has the name, or the request has no hash to compare with;
+            `download-stopped`.
     """
     try:
-        descriptor = os.open(wanted.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+        # O_NONBLOCK: opening a FIFO of that name must not wait for a writer.
+        descriptor = os.open(request.name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except FileNotFoundError as error:
-        if wanted.name in os.listdir(folder):
-            raise target_taken_failure(wanted.name, "a link to nowhere") from error
+        if request.name in os.listdir(folder):
+            raise target_taken_failure(request.name, "a dangling link") from error
         return None
     try:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise target_taken_failure(wanted.name, "no regular file")
-        if wanted.sha256 is None or found.st_size != (wanted.size or found.st_size):
-            raise target_taken_failure(wanted.name, f"a file of {found.st_size} bytes")
-        sha256 = hash_descriptor(descriptor, may_go_on)
-        if sha256 is None:
-            raise stop_failure()
-        if sha256 != wanted.sha256:
-            raise target_taken_failure(wanted.name, f"a file with SHA-256 {sha256[:12]}…")
-        return DownloadResult(found.st_size, sha256, 0, 0, was_there=True)
+        return _compare_existing_file(request, descriptor, may_go_on)
     finally:
         os.close(descriptor)
 
 
-def target_taken_failure(name: str, what: str = "another file") -> Failure:
-    """Return the failure of a name that is taken."""
+def _compare_existing_file(request: DownloadRequest, descriptor: int, may_go_on: Callable[[], bool]) -> DownloadResult:
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        raise target_taken_failure(request.name, "not a regular file")
+    has_other_size = request.size is not None and request.size != status.st_size
+    if request.sha256 is None or has_other_size:
+        raise target_taken_failure(request.name, f"a file of {status.st_size} bytes")
+    sha256 = hash_descriptor(descriptor, may_go_on)
+    if sha256 is None:
+        raise stop_failure()
+    if sha256 != request.sha256:
+        raise target_taken_failure(request.name, f"a file with SHA-256 {sha256[:12]}…")
+    return DownloadResult(status.st_size, sha256, received_bytes=0, resumed_from=0, was_there=True)
+
+
+def target_taken_failure(name: str, existing: str = "another file") -> Failure:
+    """Return the failure for a target name that is taken."""
     return Failure(
         "download-target-taken",
-        f"{name} is there already: {what}.",
-        hint="Look at it (comfywatchman inspect), then move it away or leave it.",
+        f"{name} exists already: {existing}.",
+        hint="Inspect it (comfywatchman inspect), then move it away or keep it.",
     )

@@ -13,7 +13,7 @@ from comfywatchman.readiness.downloads.links import LinkMethod, index_by_hash, l
 from comfywatchman.readiness.models.index import FileHashes
 from comfywatchman.readiness.models.inventory import FileKey, ModelFile
 from tests.model_files import put, safetensors
-from tests.sources.fetching import check
+from tests.sources.download.support import check
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a second filesystem, which nothing is written to
 

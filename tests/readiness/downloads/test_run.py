@@ -23,7 +23,7 @@ from comfywatchman.readiness.downloads.run import (
     run_downloads,
 )
 from tests.servers.faults import Fault, FaultServer
-from tests.sources.fetching import QUICK, model, sha256
+from tests.sources.download.support import QUICK, model, sha256
 
 
 class Noted:

@@ -28,26 +28,26 @@ ALLOWED = HostPolicy(hosts=frozenset({"github.com"}), local_hosts=frozenset({"12
         ("https://github.com/a/b/releases/download/v1/c.pth", None),
         ("http://127.0.0.1:9/x", None),
         ("http://huggingface.co/a/b/resolve/main/c.safetensors", "not encrypted"),
-        ("https://huggingface.co/api/whoami-v2", "no address of a model file"),
-        ("https://civitai.com/api/download/models/1?token=secret", "no address of a model file"),
-        ("https://evilcivitai.com/api/download/models/1", "not among the hosts"),
-        ("https://civitai.com.evil.com/api/download/models/1", "not among the hosts"),
-        ("https://civitai.com@evil.com/api/download/models/1", "no plain"),
-        ("https://127.0.0.1/x", "not among the hosts"),
+        ("https://huggingface.co/api/whoami-v2", "not the URL of a model file"),
+        ("https://civitai.com/api/download/models/1?token=secret", "not the URL of a model file"),
+        ("https://evilcivitai.com/api/download/models/1", "not an allowed download host"),
+        ("https://civitai.com.evil.com/api/download/models/1", "not an allowed download host"),
+        ("https://civitai.com@evil.com/api/download/models/1", "not a plain"),
+        ("https://127.0.0.1/x", "not an allowed download host"),
         ("http://127.0.0.1:10/x", "not encrypted"),
-        ("file:///etc/passwd", "no plain"),
-        ("ftp://github.com/x", "no plain"),
-        ("https://github.com:444/x", "not among the hosts"),
-        ("https://github.com\\@evil.com/x", "no plain"),
-        ("https://git hub.com/x", "no plain"),
-        ("https://github.com/\x00", "no plain"),
-        ("https://[::1/x", "no plain"),
-        ("https://github.com:0/", "no plain"),
-        ("https://github.com:99999/", "no plain"),
-        ("", "no plain"),
+        ("file:///etc/passwd", "not a plain"),
+        ("ftp://github.com/x", "not a plain"),
+        ("https://github.com:444/x", "not an allowed download host"),
+        ("https://github.com\\@evil.com/x", "not a plain"),
+        ("https://git hub.com/x", "not a plain"),
+        ("https://github.com/\x00", "not a plain"),
+        ("https://[::1/x", "not a plain"),
+        ("https://github.com:0/", "not a plain"),
+        ("https://github.com:99999/", "not a plain"),
+        ("", "not a plain"),
     ],
 )
-def test_a_download_begins_only_where_it_is_allowed(url: str, words: str | None) -> None:
+def test_downloads_start_at_allowed_hosts_only(url: str, words: str | None) -> None:
     reason = reason_to_refuse_start(url, ALLOWED)
     assert (reason is None) == (words is None)
     assert words is None or words in (reason or "")
@@ -61,7 +61,7 @@ def followed(url: str, *servers: LocalServer, tokens: dict[str, str] | None = No
             url,
             {"Range": "bytes=5-"},
             connections=connections,
-            allowed=HostPolicy(local_hosts=hosts, tokens=tokens or {}),
+            hosts=HostPolicy(local_hosts=hosts, tokens=tokens or {}),
         )
         with found.stream:
             yield found
@@ -73,7 +73,7 @@ def hub(cdn_url: str, headers: dict[str, str] | None = None) -> LocalServer:
     )
 
 
-def test_a_token_goes_to_its_own_origin_only() -> None:
+def test_token_is_sent_to_its_own_origin_only() -> None:
     with LocalServer({"/blob": Reply(b"bytes")}) as cdn, hub(cdn.url) as first:
         with followed(f"{first.url}/file", first, cdn, tokens={first.url: "sesame", cdn.url: "other"}) as found:
             assert found.stream.read(99) == b"bytes"
@@ -84,7 +84,7 @@ def test_a_token_goes_to_its_own_origin_only() -> None:
         assert cdn.asked[0].headers["user-agent"].startswith("comfywatchman/")
 
 
-def test_a_token_comes_back_with_its_origin() -> None:
+def test_token_is_sent_again_after_a_redirect_back() -> None:
     with LocalServer() as first, LocalServer() as other:
         first.pages = {"/file": Reply(b"", 302, {"Location": f"{other.url}/x"}), "/end": Reply(b"bytes")}
         other.pages = {"/x": Reply(b"", 307, {"Location": f"{first.url}/end"})}
@@ -94,7 +94,7 @@ def test_a_token_comes_back_with_its_origin() -> None:
         assert "authorization" not in other.asked[0].headers
 
 
-def test_what_the_hub_says_on_the_way_is_kept_and_what_others_say_is_not() -> None:
+def test_only_the_hub_announces_hash_size_and_commit() -> None:
     said = {"X-Repo-Commit": COMMIT, "X-Linked-Size": "5", "X-Linked-Etag": f'"{"a" * 64}"'}
     lies = {"X-Linked-Size": "6", "X-Linked-Etag": f'"{"b" * 64}"'}
     for headers, kept in (
@@ -110,7 +110,7 @@ def test_what_the_hub_says_on_the_way_is_kept_and_what_others_say_is_not() -> No
             assert (found.sha256, found.size, found.commit) == kept
 
 
-def test_a_connection_is_kept_from_one_hop_to_the_next() -> None:
+def test_redirects_on_one_server_share_a_connection() -> None:
     ports: list[int] = []
 
     def page(asked: Asked, handler: object) -> Reply:
@@ -122,7 +122,7 @@ def test_a_connection_is_kept_from_one_hop_to_the_next() -> None:
     assert len(set(ports)) == 1
 
 
-def test_a_token_that_no_header_can_carry_is_not_quoted() -> None:
+def test_invalid_token_is_not_quoted() -> None:
     with (
         LocalServer({"/file": Reply()}) as server,
         pytest.raises(Failure) as raised,
@@ -140,7 +140,7 @@ def test_signatures_are_not_shown() -> None:
         assert "Signature" not in repr(found.stream.place)
 
 
-def test_a_hugging_face_address_is_pinned_to_its_commit() -> None:
+def test_hugging_face_url_is_pinned_to_its_commit() -> None:
     url = "https://huggingface.co/a/b/resolve/main/c/d.safetensors"
     assert pin_to_commit(url, COMMIT) == f"https://huggingface.co/a/b/resolve/{COMMIT}/c/d.safetensors"
     assert pin_to_commit(url, None) == pin_to_commit(url, "../../evil") == url

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 
+from comfywatchman.base.http_retry import RETRYABLE_STATUSES
 from comfywatchman.sources.download.responses import (
+    BodyPlacement,
     ResumeDecision,
     TransientFailure,
     build_status_failure,
@@ -28,17 +30,17 @@ def begin(
 @pytest.mark.parametrize(
     ("answer", "wanted"),
     [
-        (begin(200, length=300), ResumeDecision("zero", 300)),
-        (begin(200), ResumeDecision("zero", None)),
-        (begin(206, "bytes 100-299/300", 200), ResumeDecision("here", 300)),
-        (begin(206, "bytes 100-299/300"), ResumeDecision("here", 300)),
-        (begin(206, "Bytes 100-299/*", 200), ResumeDecision("here", None)),
-        (begin(206, "bytes 100-299/300", 200, expected=None), ResumeDecision("here", 300)),
-        (begin(416, "bytes */100", expected=None), ResumeDecision("nowhere", 100)),
-        (begin(416, have=300), ResumeDecision("nowhere", 300)),
+        (begin(200, length=300), ResumeDecision(BodyPlacement.REPLACE, 300)),
+        (begin(200), ResumeDecision(BodyPlacement.REPLACE, None)),
+        (begin(206, "bytes 100-299/300", 200), ResumeDecision(BodyPlacement.APPEND, 300)),
+        (begin(206, "bytes 100-299/300"), ResumeDecision(BodyPlacement.APPEND, 300)),
+        (begin(206, "Bytes 100-299/*", 200), ResumeDecision(BodyPlacement.APPEND, None)),
+        (begin(206, "bytes 100-299/300", 200, expected=None), ResumeDecision(BodyPlacement.APPEND, 300)),
+        (begin(416, "bytes */100", expected=None), ResumeDecision(BodyPlacement.NOTHING_LEFT, 100)),
+        (begin(416, have=300), ResumeDecision(BodyPlacement.NOTHING_LEFT, 300)),
     ],
 )
-def test_an_answer_that_fits_says_where_its_body_goes(answer: ResumeDecision | None, wanted: ResumeDecision) -> None:
+def test_matching_response_places_its_body(answer: ResumeDecision | None, wanted: ResumeDecision) -> None:
     assert answer == wanted
 
 
@@ -59,7 +61,7 @@ def test_an_answer_that_fits_says_where_its_body_goes(answer: ResumeDecision | N
         begin(204),
     ],
 )
-def test_an_answer_that_fits_nothing_begins_anew(answer: ResumeDecision | None) -> None:
+def test_mismatched_response_starts_again(answer: ResumeDecision | None) -> None:
     assert answer is None
 
 
@@ -69,26 +71,26 @@ def test_an_answer_that_fits_nothing_begins_anew(answer: ResumeDecision | None) 
         ({}, None),
         ({"content-type": "application/octet-stream", "content-encoding": "identity"}, None),
         ({"content-type": "TEXT/HTML; charset=utf-8"}, "a web page"),
-        ({"content-type": "application/json"}, "a JSON text"),
-        ({"content-encoding": "gzip"}, "a packed answer, though none was asked for"),
-        ({"content-type": "multipart/byteranges; boundary=x"}, "several parts at once"),
+        ({"content-type": "application/json"}, "a JSON document"),
+        ({"content-encoding": "gzip"}, "a compressed body, which was not requested,"),
+        ({"content-type": "multipart/byteranges; boundary=x"}, "a multipart body"),
     ],
 )
-def test_headers_tell_what_is_no_model(headers: dict[str, str], reason: str | None) -> None:
+def test_headers_that_cannot_belong_to_a_model(headers: dict[str, str], reason: str | None) -> None:
     assert reason_not_model_response(headers, "a.safetensors") == reason
 
 
-def test_a_text_may_be_a_text() -> None:
+def test_json_file_may_have_a_json_type() -> None:
     assert reason_not_model_response({"content-type": "application/json"}, "config.JSON") is None
 
 
 @pytest.mark.parametrize("tag", ['W/"a"', "a", '""', '"', "", '"a"b"', '"\x7f"', '"ä"'])
-def test_only_a_strong_well_formed_tag_proves_that_pieces_belong_together(tag: str) -> None:
+def test_only_strong_well_formed_etags_are_used(tag: str) -> None:
     assert read_strong_etag({"etag": tag}) is None
     assert read_strong_etag({"etag": ' "abc" '}) == '"abc"'
 
 
-def test_the_hash_of_the_hub_is_a_sha256_or_nothing() -> None:
+def test_linked_etag_is_a_sha256_or_none() -> None:
     assert read_linked_sha256({"x-linked-etag": f'"{"AB" * 32}"'}) == "ab" * 32
     assert read_linked_sha256({"x-linked-etag": f'"{"a" * 40}"'}) is None
     assert read_linked_sha256({}) is None
@@ -107,7 +109,7 @@ def test_the_hash_of_the_hub_is_a_sha256_or_nothing() -> None:
         ("Fri, 20 Nov 2026 14:01:00 -0000", 60),
     ],
 )
-def test_retry_after_is_read_as_seconds_or_a_date(text: str, seconds: float) -> None:
+def test_retry_after_is_seconds_or_a_date(text: str, seconds: float) -> None:
     assert parse_retry_after_seconds(text, now=NOW) == seconds
 
 
@@ -124,7 +126,7 @@ def refused(status: int, headers: dict[str, str] | None = None, body: bytes = b"
         (524, "download-interrupted"),
     ],
 )
-def test_trouble_that_passes_is_waited_for(status: int, code: str) -> None:
+def test_retryable_statuses_are_transient_failures(status: int, code: str) -> None:
     failure = refused(status, {"retry-after": "9"}, b'{"message":"unusual amount of downloading"}')
     assert isinstance(failure, TransientFailure)
     assert (failure.code, failure.wait_seconds) == (code, 9)
@@ -134,9 +136,9 @@ def test_trouble_that_passes_is_waited_for(status: int, code: str) -> None:
 @pytest.mark.parametrize(
     ("failure", "code", "words"),
     [
-        (refused(404), "download-gone", "is not there (404)"),
-        (refused(410, body=b'{"error":"Archived"}'), "download-gone", "was taken away (410): Archived."),
-        (refused(451), "download-gone", "may not be given out"),
+        (refused(404), "download-gone", "was not found (404)"),
+        (refused(410, body=b'{"error":"Archived"}'), "download-gone", "was removed (410): Archived."),
+        (refused(451), "download-gone", "is blocked for legal reasons (451)"),
         (refused(400), "download-wrong-content", "status 400"),
         (refused(401), "download-no-access", "CIVITAI_API_KEY"),
         (refused(403), "download-no-access", "Open its page"),
@@ -144,25 +146,30 @@ def test_trouble_that_passes_is_waited_for(status: int, code: str) -> None:
         (
             refused(403, {"x-error-code": "GatedRepo", "x-error-message": "gated"}),
             "download-no-access",
-            "Accept the conditions",
+            "Accept the terms",
         ),
         (
             refused(403, body=b'{"error":"Early Access","deadline":"2027-01-01"}'),
             "download-early-access",
             "until 2027-01-01",
         ),
-        (refused(401, body=b'{"error":"early access"}'), "download-early-access", "Buy access"),
+        (refused(401, body=b'{"error":"early access"}'), "download-early-access", "Buy early access"),
     ],
 )
-def test_each_refusal_has_its_own_code_and_says_what_to_do(failure: Any, code: str, words: str) -> None:
+def test_error_statuses_have_codes_and_hints(failure: Any, code: str, words: str) -> None:
     assert not isinstance(failure, TransientFailure)
     assert failure.code == code
     assert words in str(failure)
 
 
-def test_what_a_server_says_obeys_nothing_and_stays_short() -> None:
+def test_server_messages_are_printable_and_short() -> None:
     failure = refused(404, body=b'{"message":"\\u001b[31mhello\\n' + b"x" * 5000 + b'"}')
     assert "\x1b" not in failure.message
     assert len(failure.message) < 300
     assert refused(404, body=b"[1]").message.endswith("(404).")
     assert refused(404, body=b"<html>").message.endswith("(404).")
+
+
+def test_every_retryable_status_is_a_transient_failure() -> None:
+    for status in RETRYABLE_STATUSES:
+        assert isinstance(refused(status), TransientFailure), status

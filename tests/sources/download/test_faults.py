@@ -1,4 +1,4 @@
-"""What servers and networks do wrong: the name holds the right bytes or nothing, and nothing hangs."""
+"""Faults of servers and networks: the name holds the right bytes or does not exist, and nothing hangs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from comfywatchman.base.errors import Failure
 from comfywatchman.sources.download.target import DownloadRequest
 from tests.servers.faults import Fault, FaultServer
-from tests.sources.fetching import fetch_into, model, sha256
+from tests.sources.download.support import download_into, model, sha256
 
 MODEL: Final = model()
 OTHER: Final = model(seed=2)
@@ -25,13 +25,13 @@ LONGEST_SECONDS: Final = 20.0
 
 @dataclass(frozen=True)
 class Scenario:
-    """A script and what must come of it: `right`, or the code of the refusal."""
+    """A script of faults and the expected outcome: `right`, or a failure code."""
 
     name: str
     script: tuple[Fault, ...]
-    ends: str = "right"
+    outcome: str = "right"
     etag: str | None = '"v1"'
-    unproved: str = ""
+    outcome_without_hash: str = ""
 
 
 CUT: Final = Fault("cut", 100_000)
@@ -42,7 +42,7 @@ DATE: Final = "Fri, 31 Dec 2100 23:59:59 GMT"
 EARLY: Final = '{"error":"Early Access","deadline":"2027-01-01"}'
 
 
-def to(place: str) -> Fault:
+def redirect_to(place: str) -> Fault:
     return Fault("redirect", headers={"location": place})
 
 
@@ -62,22 +62,22 @@ SCENARIOS: Final = (
     Scenario("refuses the range", (CUT, Fault("status", 416, {"content-range": "bytes */5"}))),
     Scenario("chunked", (Fault("chunked"),)),
     Scenario("chunked and cut off", (Fault("chunked-cut"),)),
-    Scenario("no length", (Fault("no-length"),), unproved=WRONG),
-    Scenario("changed after a cut", (CUT, Fault("changed")), WRONG, unproved="right-changed"),
+    Scenario("no length", (Fault("no-length"),), outcome_without_hash=WRONG),
+    Scenario("changed after a cut", (CUT, Fault("changed")), WRONG, outcome_without_hash="right-changed"),
     Scenario(
         "changed with a weak tag",
         (CUT, Fault("changed-weak")),
         WRONG,
-        unproved="right-changed",
+        outcome_without_hash="right-changed",
     ),
     Scenario("no entity tag", (CUT, CUT), etag=None),
-    Scenario("changed without a tag", (CUT, Fault("changed")), WRONG, etag=None, unproved="right-changed"),
+    Scenario("changed without a tag", (CUT, Fault("changed")), WRONG, etag=None, outcome_without_hash="right-changed"),
     Scenario("weak entity tag", (CUT, CUT), etag='W/"v1"'),
-    Scenario("bit flip in a whole answer", (Fault("flip", 150_000),), WRONG, unproved="?"),
-    Scenario("bit flip after a cut", (CUT, Fault("flip", 50_000)), unproved="?"),
+    Scenario("bit flip in a whole answer", (Fault("flip", 150_000),), WRONG, outcome_without_hash="?"),
+    Scenario("bit flip after a cut", (CUT, Fault("flip", 50_000)), outcome_without_hash="?"),
     Scenario("wrong bytes of the right size", (Fault("wrong-bytes"),), WRONG),
     Scenario("a web page", (Fault("html"),), WRONG),
-    Scenario("a web page said to be bytes", (Fault("html-as-bytes"),), WRONG),
+    Scenario("a web page sent as bytes", (Fault("html-as-bytes"),), WRONG),
     Scenario("a web page of the right size", (Fault("html-as-bytes", 1),), WRONG),
     Scenario("a JSON answer", (Fault("json"),), WRONG),
     Scenario("a Git LFS pointer", (Fault("lfs"),), WRONG),
@@ -100,59 +100,59 @@ SCENARIOS: Final = (
     Scenario("gated", (Fault("status", 403, {"x-error-code": "GatedRepo"}),), "download-no-access"),
     Scenario("early access", (Fault("status", 403, {"body": EARLY}),), "download-early-access"),
     Scenario("a strange status", (Fault("status", 418),), WRONG),
-    Scenario("redirects in a circle", (to("/a"), to("/model.safetensors")) * 9, REFUSED),
-    Scenario("redirects for ever", tuple(to(f"/{n}") for n in range(20)), REFUSED),
-    Scenario("redirects to a file", (to("file:///etc/passwd"),), REFUSED),
-    Scenario("redirects out of encryption", (to("http://example.com/x"),), REFUSED),
-    Scenario("redirects to a private address", (to("https://169.254.169.254/x"),), REFUSED),
-    Scenario("redirects with a password", (to("https://a:b@example.com/x"),), REFUSED),
-    Scenario("redirects to a login", (to("/login?reason=x"),), "download-no-access"),
+    Scenario("redirects in a circle", (redirect_to("/a"), redirect_to("/model.safetensors")) * 9, REFUSED),
+    Scenario("redirects for ever", tuple(redirect_to(f"/{n}") for n in range(20)), REFUSED),
+    Scenario("redirects to a file", (redirect_to("file:///etc/passwd"),), REFUSED),
+    Scenario("redirects out of encryption", (redirect_to("http://example.com/x"),), REFUSED),
+    Scenario("redirects to a private address", (redirect_to("https://169.254.169.254/x"),), REFUSED),
+    Scenario("redirects with a password", (redirect_to("https://a:b@example.com/x"),), REFUSED),
+    Scenario("redirects to a login", (redirect_to("/login?reason=x"),), "download-no-access"),
 )
 
 
-def outcome(folder: Path, server: FaultServer, *, with_hash: bool = True) -> str:
-    """Fetch once and say what came of it, having looked at what lies there."""
+def download_once(folder: Path, server: FaultServer, *, with_hash: bool = True) -> str:
+    """Download once; return the failure code, or how the published file compares with the server's."""
     content = server.content
-    wanted = DownloadRequest(
+    request = DownloadRequest(
         NAME, server.url, len(content) if with_hash else None, sha256(content) if with_hash else None
     )
     began = time.monotonic()
     try:
-        fetched = fetch_into(folder, wanted, hosts=frozenset({server.host}))
+        result = download_into(folder, request, hosts=frozenset({server.host}))
     except Failure as failure:
-        ends = failure.code if not (folder / NAME).exists() else "left something"
+        outcome = failure.code if not (folder / NAME).exists() else "left something"
     else:
         found = (folder / NAME).read_bytes()
-        assert fetched.sha256 == sha256(found)
-        assert fetched.size == len(found)
+        assert result.sha256 == sha256(found)
+        assert result.size == len(found)
         assert [path.name for path in folder.iterdir()] == [NAME]
-        ends = "right" if found == content else "right-changed" if found == OTHER else "corrupt"
+        outcome = "right" if found == content else "right-changed" if found == OTHER else "corrupt"
     assert time.monotonic() - began < LONGEST_SECONDS
-    return ends
+    return outcome
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-def test_with_a_known_hash_the_bytes_are_right_or_refused(tmp_path: Path, scenario: Scenario) -> None:
+def test_with_hash_bytes_are_right_or_refused(tmp_path: Path, scenario: Scenario) -> None:
     with FaultServer(MODEL, scenario.script, changed=OTHER, etag=scenario.etag) as server:
-        assert outcome(tmp_path, server) == scenario.ends
+        assert download_once(tmp_path, server) == scenario.outcome
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda s: s.name)
-def test_after_any_trouble_an_honest_server_gives_the_file_at_the_next_call(tmp_path: Path, scenario: Scenario) -> None:
+def test_next_call_to_a_correct_server_succeeds_after_any_fault(tmp_path: Path, scenario: Scenario) -> None:
     with FaultServer(MODEL, scenario.script, changed=OTHER, etag=scenario.etag) as server:
-        outcome(tmp_path, server)
+        download_once(tmp_path, server)
     with FaultServer(MODEL) as server:
-        assert outcome(tmp_path, server) == "right"
+        assert download_once(tmp_path, server) == "right"
 
 
-KEPT_SECRET: Final = {"bit flip in a whole answer", "bit flip after a cut", "wrong bytes of the right size"}
-"""What cannot be told without a hash or a size; the header check or the size limit refuses some of it."""
+UNDETECTABLE: Final = {"bit flip in a whole answer", "bit flip after a cut", "wrong bytes of the right size"}
+"""Faults that cannot be detected without hash and size; the header check refuses some of them."""
 
 
-@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.name not in KEPT_SECRET], ids=lambda s: s.name)
-def test_without_a_hash_a_mixture_of_versions_never_gets_the_name(tmp_path: Path, scenario: Scenario) -> None:
+@pytest.mark.parametrize("scenario", [s for s in SCENARIOS if s.name not in UNDETECTABLE], ids=lambda s: s.name)
+def test_without_hash_mixed_versions_are_never_published(tmp_path: Path, scenario: Scenario) -> None:
     with FaultServer(MODEL, scenario.script, changed=OTHER, etag=scenario.etag) as server:
-        assert outcome(tmp_path, server, with_hash=False) == (scenario.unproved or scenario.ends)
+        assert download_once(tmp_path, server, with_hash=False) == (scenario.outcome_without_hash or scenario.outcome)
 
 
 _FAULTS = st.one_of(
@@ -169,24 +169,24 @@ _FAULTS = st.one_of(
 )
 
 
-def _survives(folder: Path, script: list[Fault]) -> None:
+def _check_survival(folder: Path, script: list[Fault]) -> None:
     with FaultServer(MODEL, script, changed=OTHER) as server:
-        assert outcome(folder, server) != "corrupt"
+        assert download_once(folder, server) != "corrupt"
     with FaultServer(MODEL) as server:
-        assert outcome(folder, server) in {"right", "download-target-taken"}
+        assert download_once(folder, server) in {"right", "download-target-taken"}
 
 
 @settings(max_examples=50, deadline=None)
 @given(script=st.lists(_FAULTS, min_size=1, max_size=7))
-def test_random_faults_give_the_right_bytes_or_none(script: list[Fault]) -> None:
+def test_random_faults_give_right_bytes_or_none(script: list[Fault]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        _survives(Path(folder), script)
+        _check_survival(Path(folder), script)
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(1800)
 @settings(max_examples=1000, deadline=None)
 @given(script=st.lists(_FAULTS, min_size=1, max_size=7))
-def test_a_thousand_random_fault_scripts_give_no_wrong_bytes(script: list[Fault]) -> None:
+def test_thousand_random_fault_scripts_give_no_wrong_bytes(script: list[Fault]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        _survives(Path(folder), script)
+        _check_survival(Path(folder), script)

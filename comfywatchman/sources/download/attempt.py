@@ -1,0 +1,160 @@
+"""One attempt of a download: one request, its redirects and its body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.base.stream import ConnectionPool
+from comfywatchman.sources.download.body import receive_body, stop_failure
+from comfywatchman.sources.download.expectations import AnnouncedFile, find_mismatch
+from comfywatchman.sources.download.limits import DownloadLimits
+from comfywatchman.sources.download.partial_file import ResumeNote
+from comfywatchman.sources.download.redirects import HostPolicy, ResolvedDownload, pin_to_commit, resolve_redirects
+from comfywatchman.sources.download.responses import (
+    OK,
+    PARTIAL,
+    RANGE_REFUSED,
+    BodyPlacement,
+    TransientFailure,
+    build_status_failure,
+    decide_resume,
+    read_strong_etag,
+)
+from comfywatchman.sources.download.retry import RetryPolicy
+from comfywatchman.sources.download.state import DownloadState
+
+_SMALL_FILE_BYTES: Final = 1 << 20
+"""Up to this size, a note beside the partial file costs more than downloading it again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Downloader:
+    """Sends the requests of one run of downloads.
+
+    Attributes:
+        connections: Open connections.
+        hosts: Hosts that a download may start from, with their tokens.
+        retry: Limits on attempts, waits and size.
+        limits: Limits of the run.
+        now: The wall clock, for a `Retry-After` that is a date.
+    """
+
+    connections: ConnectionPool
+    hosts: HostPolicy
+    retry: RetryPolicy
+    limits: DownloadLimits
+    now: Callable[[], datetime]
+
+    def attempt(self, state: DownloadState, folder: int) -> None:
+        """Request the missing bytes of a download and append them to its partial file.
+
+        Args:
+            state: The download; complete afterwards if nothing is raised.
+            folder: Descriptor of the target folder.
+
+        Raises:
+            TransientFailure: Another attempt may succeed.
+            Failure: It cannot.
+        """
+        if state.part.size and state.request.sha256 is None and state.note.validator is None:
+            # Nothing would prove that old and new bytes belong to one file.
+            state.restart()
+        resolved = self._send_request(state)
+        with resolved.stream:
+            self._process_response(state, folder, resolved)
+
+    def _send_request(self, state: DownloadState) -> ResolvedDownload:
+        headers: dict[str, str] = {}
+        if state.part.size:
+            headers["Range"] = f"bytes={state.part.size}-"
+            if state.note.validator:
+                headers["If-Range"] = state.note.validator
+        url = pin_to_commit(state.request.url, state.note.commit)
+        try:
+            return resolve_redirects(url, headers, connections=self.connections, hosts=self.hosts)
+        except Failure as failure:
+            if failure.code != "http-unreachable":
+                raise
+            if self.limits.is_stopped():
+                raise stop_failure() from failure
+            raise TransientFailure(failure.message) from failure
+
+    def _process_response(self, state: DownloadState, folder: int, resolved: ResolvedDownload) -> None:
+        stream, request = resolved.stream, state.request
+        if stream.status not in {OK, PARTIAL, RANGE_REFUSED}:
+            raise self._build_failure(resolved)
+        have = state.part.size
+        decision = decide_resume(stream.status, stream.headers, stream.length, have=have, expected=request.size)
+        if decision is None:
+            state.restart()
+            raise TransientFailure(f"{stream.place.shown} returned a different range than requested.")
+        if decision.placement is BodyPlacement.NOTHING_LEFT:
+            state.is_complete = True
+            return
+        self._check_announced_file(state, resolved, decision.total)
+        if decision.placement is BodyPlacement.REPLACE and have:
+            state.restart()
+        total = request.size if request.size is not None else decision.total
+        if state.part.size == 0:
+            state.note = ResumeNote(read_strong_etag(stream.headers), resolved.commit, state.boot_id)
+            if total is None or total > _SMALL_FILE_BYTES:
+                state.part.write_note(state.note)
+        self._receive(state, folder, resolved, total)
+
+    def _receive(self, state: DownloadState, folder: int, resolved: ResolvedDownload, total: int | None) -> None:
+        before = state.part.size
+        state.responses += 1
+        try:
+            receive_body(
+                resolved.stream,
+                state.part,
+                folder=folder,
+                total=total,
+                most_bytes=self.retry.most_bytes if total is None else total,
+                stall_seconds=self.retry.stall_seconds,
+                limits=self.limits,
+            )
+        finally:
+            state.received_bytes += state.part.size - before
+        # Without an announced length, a truncated body shows by its hash or by its missing end mark.
+        if total is not None and state.part.size < total:
+            shown = resolved.stream.place.shown
+            raise TransientFailure(f"{shown} broke off after {state.part.size} of {total} bytes.")
+        state.is_complete = True
+
+    def _check_announced_file(self, state: DownloadState, resolved: ResolvedDownload, total: int | None) -> None:
+        """Refuse a response that cannot be the requested file; take over the hash that the hub announces."""
+        stream = resolved.stream
+        announced = AnnouncedFile(
+            stream.place.shown,
+            stream.headers,
+            total=total,
+            hub_size=resolved.size,
+            hub_sha256=resolved.sha256,
+            has_end_mark=stream.end_is_marked,
+        )
+        mismatch = find_mismatch(state.request, announced, most_bytes=self.retry.most_bytes)
+        if mismatch is not None:
+            raise wrong_content_failure(mismatch)
+        if state.request.sha256 is None and resolved.sha256 is not None:
+            state.request = replace(state.request, sha256=resolved.sha256)
+
+    def _build_failure(self, resolved: ResolvedDownload) -> Failure:
+        stream = resolved.stream
+        failure = build_status_failure(
+            stream.status, stream.headers, stream.read_beginning(), stream.place.shown, now=self.now()
+        )
+        if resolved.is_other_origin and failure.code == "download-no-access":
+            # The hub's signed URL of its storage has expired; the next attempt gets a new one.
+            return TransientFailure(failure.message, code=failure.code)
+        return failure
+
+
+def wrong_content_failure(message: str) -> Failure:
+    """Return the failure for a file that is not the requested one."""
+    hint = "Search again (comfywatchman resolve --refresh): the file may have been replaced."
+    return Failure("download-wrong-content", message, hint=hint)
