@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import tenacity
 
 RETRYABLE_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529})
-"""Statuses that another attempt may not meet: timeouts, rate limits, overload; 520 to 524 are Cloudflare's."""
-"""Statuses of a server that is overloaded or being restarted; the same request may succeed later."""
+"""Statuses of a server that is overloaded or being restarted (520 to 524: behind Cloudflare); the same request may
+succeed later."""
 
 _MAX_WAIT_SECONDS: Final = 30
 
