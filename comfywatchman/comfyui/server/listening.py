@@ -153,11 +153,12 @@ def _runs_main(process: psutil.Process, argv: Sequence[str], comfyui: Path) -> b
 def _is_main_of(process: psutil.Process, argument: str, comfyui: Path) -> bool:
     import psutil
 
+    main = comfyui / _MAIN
     try:
-        return os.path.samefile(os.path.join(process.cwd(), argument), comfyui / _MAIN)
+        return os.path.samefile(os.path.join(process.cwd(), argument), main)
     except (OSError, psutil.Error):
         # The working directory of another user's process cannot be read; an absolute path is enough.
-        return os.path.isabs(argument) and os.path.realpath(argument) == os.path.realpath(comfyui / _MAIN)
+        return os.path.isabs(argument) and os.path.realpath(argument) == os.path.realpath(main)
 
 
 def _list_sockets(pid: int) -> tuple[tuple[str, int], ...]:

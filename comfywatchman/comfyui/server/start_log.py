@@ -65,7 +65,9 @@ def read_last_start(base: Path) -> LastStart | None:
 
 
 def _find_logs(base: Path) -> list[Path]:
-    return [*(base / name for name in _NAMES), *sorted((base / "user").glob("comfyui_*.log"))]
+    logs = [base / name for name in _NAMES]
+    logs.extend(sorted((base / "user").glob("comfyui_*.log")))
+    return logs
 
 
 def _read_log(path: Path) -> LastStart | None:
@@ -115,7 +117,8 @@ def parse_failure_reasons(text: str, failed: Iterable[str]) -> dict[str, str]:
         for pattern in _REASONS:
             match = pattern.search(line)
             if match is not None:
-                reasons[_get_pack_name(match.group(1))] = _find_traceback_error(lines, index) or match.group(2)
+                pack = _get_pack_name(match.group(1))
+                reasons[pack] = _find_traceback_error(lines, index) or match.group(2)
     return {name: reasons.get(name, "") for name in failed}
 
 

@@ -154,7 +154,9 @@ def _get_fixed_choices(node_input: NodeInput) -> tuple[str, ...]:
         return ()
     if not all(isinstance(choice, str) for choice in choices):
         return ()
-    if any(options.get(option) for option in _DYNAMIC_OPTIONS) or any(option.endswith("upload") for option in options):
+    is_dynamic = any(options.get(option) for option in _DYNAMIC_OPTIONS)
+    has_upload = any(option.endswith("upload") for option in options)
+    if is_dynamic or has_upload:
         return ()
     return tuple(choices)
 

@@ -26,6 +26,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     NodeSchema,
     SourceModule,
     Value,
+    is_constant,
     join_values,
 )
 
@@ -255,7 +256,7 @@ class ExpressionEvaluator(ABC):
 
 def decide_truth(value: Value) -> bool | None:
     """Return whether a value counts as true; None if that is unknown."""
-    if isinstance(value, str | int | float | bool | None):
+    if is_constant(value):
         return bool(value)
     if isinstance(value, ClassRef | FuncRef | ModuleRef | ClassInstance):
         return True

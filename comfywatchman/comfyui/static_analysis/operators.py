@@ -21,6 +21,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     ModuleRef,
     NameScope,
     Value,
+    is_constant,
     join_values,
 )
 
@@ -29,7 +30,7 @@ _IMPORT_FUNCTIONS: Final = frozenset({"importlib.import_module", "builtins.__imp
 
 def _visit_constant(_interpreter: ExpressionEvaluator, node: ast.Constant, _scope: NameScope) -> Value:
     # Bytes, complex numbers and `...` name nothing.
-    if not isinstance(node.value, str | int | float | bool | None):
+    if not is_constant(node.value):
         return UNKNOWN
     return node.value
 
@@ -92,9 +93,11 @@ def _visit_dict(interpreter: ExpressionEvaluator, node: ast.Dict, scope: NameSco
     table = AbstractDict()
     for key, value in zip(node.keys, node.values, strict=True):
         if key is None:
+            # `{**mapping}`
             table.update(interpreter.evaluate(value, scope), is_certain=True)
-        else:
-            table.put(interpreter.evaluate(key, scope), interpreter.evaluate(value, scope), is_certain=True)
+            continue
+        evaluated_key = interpreter.evaluate(key, scope)
+        table.put(evaluated_key, interpreter.evaluate(value, scope), is_certain=True)
     return table
 
 
@@ -113,7 +116,8 @@ def _evaluate_elements(interpreter: ExpressionEvaluator, nodes: list[ast.expr], 
 
 
 def _visit_binary(interpreter: ExpressionEvaluator, node: ast.BinOp, scope: NameScope) -> Value:
-    left, right = interpreter.evaluate(node.left, scope), interpreter.evaluate(node.right, scope)
+    left = interpreter.evaluate(node.left, scope)
+    right = interpreter.evaluate(node.right, scope)
     return combine_values(left, node.op, right)
 
 
@@ -169,7 +173,8 @@ def _visit_conditional(interpreter: ExpressionEvaluator, node: ast.IfExp, scope:
     truth = interpreter.decide(node.test, scope)
     if truth is not None:
         return interpreter.evaluate(node.body if truth else node.orelse, scope)
-    return join_values([interpreter.evaluate(node.body, scope), interpreter.evaluate(node.orelse, scope)])
+    either = [interpreter.evaluate(branch, scope) for branch in (node.body, node.orelse)]
+    return join_values(either)
 
 
 def _visit_subscript(interpreter: ExpressionEvaluator, node: ast.Subscript, scope: NameScope) -> Value:
@@ -219,7 +224,8 @@ def _visit_fstring(interpreter: ExpressionEvaluator, node: ast.JoinedStr, scope:
 def _visit_compare(interpreter: ExpressionEvaluator, node: ast.Compare, scope: NameScope) -> Value:
     if len(node.ops) != 1:
         return UNKNOWN
-    left, right = interpreter.evaluate(node.left, scope), interpreter.evaluate(node.comparators[0], scope)
+    left = interpreter.evaluate(node.left, scope)
+    right = interpreter.evaluate(node.comparators[0], scope)
     match node.ops[0]:
         case ast.In() | ast.NotIn():
             truth = _is_member(right, left)
@@ -245,7 +251,7 @@ def _is_member(owner: Value, key: Value) -> bool | None:
 
 
 def _is_equal(left: Value, right: Value) -> bool | None:
-    if isinstance(left, str | int | float | bool | None) and isinstance(right, str | int | float | bool | None):
+    if is_constant(left) and is_constant(right):
         return bool(left == right)
     objects = ClassRef | FuncRef | ModuleRef | AbstractList | AbstractDict | ClassInstance
     for side, other in ((left, right), (right, left)):

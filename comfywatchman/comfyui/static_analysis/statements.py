@@ -23,6 +23,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     NameScope,
     SourceModule,
     Value,
+    is_constant,
     join_values,
 )
 
@@ -78,7 +79,8 @@ class AbstractInterpreter(ExpressionEvaluator):
 
     def call_function(self, function: FuncRef, arguments: list[Value], keywords: dict[str, Value]) -> Value:
         """Return the join of all values that a function of the pack may return."""
-        if self.depth >= MAX_DEPTH or self.steps_left <= 0 or self.active.count(function.node) >= _MAX_RECURSION:
+        is_recursive = self.active.count(function.node) >= _MAX_RECURSION
+        if is_recursive or self.depth >= MAX_DEPTH or self.steps_left <= 0:
             builtins.taint([*arguments, *keywords.values()])
             return UNKNOWN
         if function.is_bound:
@@ -198,10 +200,10 @@ def _join_with_previous(previous: Value, value: Value) -> Value:
 
 
 def _visit_assign(interpreter: AbstractInterpreter, node: ast.Assign, scope: NameScope) -> bool:
-    target = node.targets[0]
-    if len(node.targets) == 1 and isinstance(target, ast.Name) and _can_defer(interpreter, node.value, target.id):
-        scope.names[target.id] = DeferredValue(node.value, scope)
-        return False
+    match node.targets:
+        case [ast.Name(id=name)] if _can_defer(interpreter, node.value, name):
+            scope.names[name] = DeferredValue(node.value, scope)
+            return False
     value = interpreter.evaluate(node.value, scope)
     for target in node.targets:
         interpreter.bind_target(target, value, scope)
@@ -214,7 +216,8 @@ def _can_defer(interpreter: AbstractInterpreter, value: ast.expr, name: str) -> 
     if not is_top_level or not isinstance(value, ast.Call):
         return False
     # `x = f(x)` needs the previous value of `x`, which the deferred one would replace.
-    return not any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(value))
+    names = {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
+    return name not in names
 
 
 def _visit_ann_assign(interpreter: AbstractInterpreter, node: ast.AnnAssign, scope: NameScope) -> bool:
@@ -299,7 +302,7 @@ def _visit_try(interpreter: AbstractInterpreter, node: ast.Try, scope: NameScope
     # Names that only a handler imports stay; those that the body bound win.
     scope.names.update(names_of_body)
     for name in _list_targets(node.handlers):
-        if isinstance(scope.names.get(name), str | int | float | bool | None):
+        if is_constant(scope.names.get(name)):
             scope.names[name] = UNKNOWN
     return interpreter.execute(node.finalbody, scope) or body_ends
 

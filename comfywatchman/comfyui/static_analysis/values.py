@@ -33,6 +33,11 @@ UNKNOWN: Final = UnknownValue()
 """The value of an expression that static analysis cannot decide."""
 
 
+def is_constant(value: Value) -> bool:
+    """Return whether a value is a plain constant, which can be compared and used as a key."""
+    return isinstance(value, str | int | float | bool | None)
+
+
 @dataclass(slots=True, eq=False)
 class AbstractList:
     """A list, tuple or set.
@@ -87,7 +92,7 @@ class AbstractDict:
             value: Its value.
             is_certain: Whether the assignment certainly happens.
         """
-        if not isinstance(key, str | int | float | bool | None) or len(self.entries) >= MAX_ITEMS:
+        if not is_constant(key) or len(self.entries) >= MAX_ITEMS:
             self.is_open = True
             return
         if is_certain:
@@ -253,7 +258,7 @@ def join_values(values: list[Value]) -> Value:
     lists = [value for value in values if isinstance(value, AbstractList)]
     if lists:
         return _join_lists(lists, is_open=len(lists) < len(values))
-    are_constants = all(isinstance(value, str | int | float | bool | None) for value in values)
+    are_constants = all(map(is_constant, values))
     if are_constants and all(value == first for value in values):
         return first
     return UNKNOWN
@@ -268,8 +273,9 @@ def _join_dicts(dicts: list[AbstractDict], *, is_open: bool) -> AbstractDict:
     joined = AbstractDict(is_open=is_open)
     for key in keys:
         owners = [table for table in dicts if key in table.entries]
-        is_certain = len(owners) == len(dicts) and not any(key in table.possible_keys for table in owners)
-        joined.put(key, join_values([table.entries[key] for table in owners]), is_certain=is_certain)
+        is_possible_only = any(key in table.possible_keys for table in owners)
+        value = join_values([table.entries[key] for table in owners])
+        joined.put(key, value, is_certain=len(owners) == len(dicts) and not is_possible_only)
     return joined
 
 
