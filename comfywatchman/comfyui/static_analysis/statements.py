@@ -211,7 +211,7 @@ def _visit_assign(interpreter: AbstractInterpreter, node: ast.Assign, scope: Nam
 
 
 def _can_defer(interpreter: AbstractInterpreter, value: ast.expr, name: str) -> bool:
-    """Return whether a call can wait until its result is used; most modules call much that no node depends on."""
+    """Return whether a call can wait until its result is used: most calls of a module do not concern its nodes."""
     is_top_level = not interpreter.frames and not interpreter.loop_depth and interpreter.is_certain
     if not is_top_level or not isinstance(value, ast.Call):
         return False
