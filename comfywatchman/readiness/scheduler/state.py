@@ -65,7 +65,7 @@ class RunningCycle(msgspec.Struct, frozen=True):
 
     Attributes:
         pid: Its process id.
-        started_ticks: Start of that process in clock ticks since boot; a later process with the same id has another one.
+        started_ticks: Start of that process in clock ticks since boot; differs for a later process with the same id.
         boot_id: The boot it runs in.
         trigger: Why it was started.
         due_at: When it was due, UTC.

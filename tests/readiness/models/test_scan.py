@@ -49,9 +49,9 @@ def test_only_the_extensions_of_the_folder_count(tmp_path: Path) -> None:
 
 
 def test_folder_for_names_without_extension_lists_only_those(tmp_path: Path) -> None:
-    for name in ("weights", ".hidden", "a.safetensors", "put_classifiers_here"):
+    for name in ("weights", ".hidden", "a.safetensors", "put_classifiers_here", "put_away", "is_here"):
         put(tmp_path / "models/classifiers" / name)
-    assert names(scan(tmp_path), "classifiers") == [".hidden", "weights"]
+    assert names(scan(tmp_path), "classifiers") == [".hidden", "is_here", "put_away", "weights"]
 
 
 def test_unknown_folder_lists_every_file_except_unfinished_ones(tmp_path: Path) -> None:
@@ -146,6 +146,12 @@ def test_link_to_an_ancestor_of_the_models_is_entered_once(tmp_path: Path) -> No
     listing = scan(tmp_path)
     assert names(listing, "loras") == ["all/models/loras/x.safetensors", "x.safetensors"]
     assert len(listing.problems) == 1
+
+
+def test_link_to_the_folder_above_is_entered_once(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/x.safetensors")
+    (tmp_path / "models/loras/all").symlink_to(tmp_path / "models")
+    assert names(scan(tmp_path), "loras") == ["all/loras/x.safetensors", "x.safetensors"]
 
 
 def test_too_many_folders_are_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,6 +125,16 @@ def test_the_next_due_time_is_an_interval_after_the_start(host: Host) -> None:
     assert host.on_disk().next_due == add_seconds(read_moment(host.clock), INTERVAL)
 
 
+def test_no_cycle_runs_half_a_second_before_its_due_time(host: Host) -> None:
+    host.loop.tick()
+    host.clock.advance(awake=INTERVAL - 0.5)
+    host.loop.tick()
+    assert host.triggers == ["first"]
+    host.clock.advance(awake=0.5)
+    host.loop.tick()
+    assert host.triggers == ["first", "schedule"]
+
+
 def test_cycles_run_at_a_fixed_rate(host: Host) -> None:
     host.loop.tick()
     host.live(3 * INTERVAL)
