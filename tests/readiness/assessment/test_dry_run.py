@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
+from comfywatchman.readiness.sample.workflows import build_sample_workflows
 from comfywatchman.readiness.states import WorkflowStatus
 from tests.hosts import Host, graph, tree
 from tests.model_files import put
@@ -65,3 +66,17 @@ def test_unreadable_file_is_a_problem(host: Host, tmp_path: Path) -> None:
     assert len(result.problems) == 2
     assert "workflow root cannot be read" in result.problems[0]
     assert "cannot be read" in result.problems[1]
+
+
+def test_dry_run_and_cycle_give_the_same_verdicts(host: Host) -> None:
+    host.set(workflows__require_inputs=True)
+    for name, content in build_sample_workflows().items():
+        host.write(name, content)
+    report = host.status()
+    of_cycle = {Path(entry.path).name: (entry.status, entry.missing_inputs) for entry in report.workflows}
+    result = scan(host, host.workflows)
+    of_dry_run = {}
+    for workflow in result.workflows:
+        of_dry_run[Path(workflow.path).name] = (workflow.verdict.status, result.missing_inputs[workflow.sha256])
+    assert of_dry_run == of_cycle
+    assert {status for status, _inputs in of_cycle.values()} == set(WorkflowStatus)
