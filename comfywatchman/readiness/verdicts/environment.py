@@ -8,12 +8,12 @@ from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.status import NOT_GOVERNED, Environment, EnvironmentCheck
 
 
-def run_environment_checks(run: CycleContext, gpus: GpuReading) -> Environment:
+def run_environment_checks(cycle: CycleContext, gpus: GpuReading) -> Environment:
     """Run the environment checks of the request; a failure becomes the state `unknown` and never ends a cycle."""
-    checks = run.request.environment_checks
+    checks = cycle.request.environment_checks
     if checks is None:
         return NOT_GOVERNED
-    with run.phase("environment"):
+    with cycle.phase("environment"):
         try:
             return checks(gpus)
         except Failure as failure:
