@@ -25,7 +25,7 @@ def answer(path: Path) -> EmbeddedWorkflow | Failure | None:
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_file_cut_at_any_byte_gives_an_answer(tmp_path: Path, name: str) -> None:
+def test_file_truncated_at_any_byte_gives_a_result_or_a_failure(tmp_path: Path, name: str) -> None:
     content = SAMPLES[name][1]
     path = tmp_path / "sample"
     path.write_bytes(content)
@@ -41,7 +41,7 @@ def test_a_file_cut_at_any_byte_gives_an_answer(tmp_path: Path, name: str) -> No
 @pytest.mark.slow
 @settings(max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=st.sampled_from(sorted(SAMPLES)), edits=EDITS, evil=st.tuples(st.integers(0, 1 << 20), EVIL))
-def test_a_file_with_any_bytes_changed_gives_an_answer(
+def test_file_with_any_bytes_changed_gives_a_result_or_a_failure(
     tmp_path: Path, name: str, edits: list[tuple[int, bytes]], evil: tuple[int, bytes]
 ) -> None:
     content = bytearray(SAMPLES[name][1])

@@ -8,7 +8,7 @@ from comfywatchman.base.files import open_regular
 from comfywatchman.comfyui.workflow.embedded.media_file import BrokenMediaError, EmbeddedTexts, MediaFile
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_broken(tmp_path: Path) -> None:
+def test_file_that_shrinks_while_it_is_read_is_broken(tmp_path: Path) -> None:
     (tmp_path / "shrunk").write_bytes(b"abc")
     with open_regular(tmp_path / "shrunk") as descriptor:
         source = MediaFile(descriptor, 1000)
@@ -17,7 +17,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_broken(tmp_path: Path) -> None:
             source.read(1, 5)
 
 
-def test_reading_the_same_long_part_again_and_again_ends(tmp_path: Path) -> None:
+def test_reading_the_same_long_part_repeatedly_exceeds_the_budget(tmp_path: Path) -> None:
     path = tmp_path / "sparse"
     with path.open("wb") as stream:
         stream.truncate(40 << 20)
@@ -29,7 +29,7 @@ def test_reading_the_same_long_part_again_and_again_ends(tmp_path: Path) -> None
             source.read(6, 30 << 20)
 
 
-def test_parts_of_a_sparse_file_beyond_four_gigabytes_are_read(tmp_path: Path) -> None:
+def test_parts_beyond_four_gigabytes_are_read(tmp_path: Path) -> None:
     path = tmp_path / "sparse"
     with path.open("wb") as stream:
         stream.seek(5 << 30)
@@ -40,7 +40,7 @@ def test_parts_of_a_sparse_file_beyond_four_gigabytes_are_read(tmp_path: Path) -
         assert source.peek(1 << 63, 8) == b""
 
 
-def test_a_found_text_is_not_replaced() -> None:
+def test_first_text_is_not_replaced() -> None:
     texts = EmbeddedTexts()
     texts.offer("Workflow", b'{"a": 1}\0')
     texts.offer("workflow", b'{"b": 2}')
