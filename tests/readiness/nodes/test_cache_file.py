@@ -23,7 +23,7 @@ ONE = NodePack(
 TWO = NodePack(folder="two", path="/c/two", id="two", enabled=False, complete=False, problems=("broken",))
 
 
-def test_the_packs_are_written_in_order_with_what_is_known(tmp_path: Path) -> None:
+def test_packs_are_sorted_by_path(tmp_path: Path) -> None:
     path = tmp_path / "custom_nodes_cache.json"
     assert write_pack_cache(path, [TWO, ONE])
     content = json.loads(path.read_bytes())
@@ -47,7 +47,7 @@ def test_the_packs_are_written_in_order_with_what_is_known(tmp_path: Path) -> No
     assert (second["enabled"], second["dirty"], second["problems"]) == (False, None, ["broken"])
 
 
-def test_an_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
+def test_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "custom_nodes_cache.json"
     write_pack_cache(path, [ONE, TWO])
     before = path.stat().st_mtime_ns

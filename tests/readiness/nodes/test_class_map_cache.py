@@ -36,7 +36,7 @@ def pass_time(host: Host, seconds: float) -> None:
         os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))
 
 
-def test_the_map_is_fetched_once_and_shown_with_its_age(host: Host, server: LocalServer) -> None:
+def test_map_is_downloaded_once_and_shown_with_its_age(host: Host, server: LocalServer) -> None:
     entry = host.entry("a.json")
     assert entry.status == "MISSING"
     assert "map, fetched 20" in (entry.missing_nodes[0].packages[0].evidence or "")
@@ -46,7 +46,7 @@ def test_the_map_is_fetched_once_and_shown_with_its_age(host: Host, server: Loca
     assert len(server.asked) == 1
 
 
-def test_an_old_copy_is_fetched_again(host: Host, server: LocalServer) -> None:
+def test_old_copy_is_downloaded_again(host: Host, server: LocalServer) -> None:
     host.cycle()
     pass_time(host, 8 * DAY)
     host.cycle()
@@ -54,7 +54,7 @@ def test_an_old_copy_is_fetched_again(host: Host, server: LocalServer) -> None:
 
 
 @pytest.mark.parametrize("reply", [Reply(b"oops", 500), Reply(b"[]"), Reply(b"<html>")])
-def test_a_failed_try_is_a_problem_and_repeated_after_a_day(host: Host, server: LocalServer, reply: Reply) -> None:
+def test_failed_download_is_a_problem_and_repeated_after_a_day(host: Host, server: LocalServer, reply: Reply) -> None:
     server.pages["/map.json"] = reply
     status = host.status()
     assert status.summary.uncertain == 1
@@ -66,7 +66,7 @@ def test_a_failed_try_is_a_problem_and_repeated_after_a_day(host: Host, server: 
     assert host.status().summary.missing == 1
 
 
-def test_a_failed_try_leaves_the_copy_of_before_in_use(host: Host, server: LocalServer) -> None:
+def test_failed_download_leaves_the_old_copy_in_use(host: Host, server: LocalServer) -> None:
     host.cycle()
     pass_time(host, 8 * DAY)
     server.pages["/map.json"] = Reply(b"oops", 500)
@@ -75,20 +75,20 @@ def test_a_failed_try_leaves_the_copy_of_before_in_use(host: Host, server: Local
     assert "status 500" in status.problems[0]
 
 
-def test_times_in_the_future_do_not_keep_it_from_being_fetched(host: Host, server: LocalServer) -> None:
+def test_copy_dated_in_the_future_is_downloaded_again(host: Host, server: LocalServer) -> None:
     host.cycle()
     pass_time(host, -400 * DAY)
     host.cycle()
     assert len(server.asked) == 2
 
 
-def test_a_copy_that_cannot_be_written_is_a_problem_and_no_failure(host: Host) -> None:
+def test_unwritable_copy_is_a_problem(host: Host) -> None:
     host.layout.class_map_folder.parent.mkdir()
     host.layout.class_map_folder.write_bytes(b"")
     assert any("could not be downloaded" in problem for problem in host.status().problems)
 
 
-def test_no_address_fetches_nothing(host: Host, server: LocalServer) -> None:
+def test_empty_url_downloads_nothing(host: Host, server: LocalServer) -> None:
     host.set(nodes__class_map_url="")
     assert host.status().summary.uncertain == 1
     assert server.asked == []

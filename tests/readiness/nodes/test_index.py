@@ -42,7 +42,7 @@ def spoil(database: Database) -> None:
         database.connection.execute("UPDATE pack SET facts = ? WHERE path = ?", (msgspec.msgpack.encode(marked), path))
 
 
-def test_only_a_changed_pack_is_read_again(tmp_path: Path, database: Database) -> None:
+def test_only_changed_packs_are_read_again(tmp_path: Path, database: Database) -> None:
     add(tmp_path, "one")
     add(tmp_path, "two")
     look(tmp_path, database)
@@ -54,14 +54,14 @@ def test_only_a_changed_pack_is_read_again(tmp_path: Path, database: Database) -
     assert look(tmp_path, database) == found
 
 
-def test_a_pack_that_was_disabled_since_is_known_as_disabled(tmp_path: Path, database: Database) -> None:
+def test_pack_disabled_meanwhile_is_disabled(tmp_path: Path, database: Database) -> None:
     folder = add(tmp_path, "one")
     look(tmp_path, database)
     folder.rename(folder.with_name("one.disabled"))
     assert look(tmp_path, database)["one"].enabled is False
 
 
-def test_packs_that_are_gone_are_forgotten_and_the_core_is_not(tmp_path: Path, database: Database) -> None:
+def test_rows_of_removed_packs_are_deleted_but_not_the_core(tmp_path: Path, database: Database) -> None:
     folder = add(tmp_path, "one")
     add(tmp_path, "two")
     (tmp_path / "nodes.py").write_text("NODE_CLASS_MAPPINGS = {'KSampler': None}", "utf-8")
@@ -73,7 +73,7 @@ def test_packs_that_are_gone_are_forgotten_and_the_core_is_not(tmp_path: Path, d
     assert database.connection.execute("SELECT COUNT(*) FROM pack").fetchone() == (2,)
 
 
-def test_the_core_is_read_again_when_a_node_file_or_its_version_changes(tmp_path: Path, database: Database) -> None:
+def test_changed_core_file_or_version_is_read_again(tmp_path: Path, database: Database) -> None:
     nodes = tmp_path / "nodes.py"
     nodes.write_text("NODE_CLASS_MAPPINGS = {'KSampler': None}", "utf-8")
     index = PackIndex(database)
@@ -95,18 +95,18 @@ def test_the_core_is_read_again_when_a_node_file_or_its_version_changes(tmp_path
     assert renamed.version == "0.34.0"
 
 
-def test_without_comfyui_there_is_no_core(tmp_path: Path, database: Database) -> None:
+def test_folder_without_comfyui_has_no_core(tmp_path: Path, database: Database) -> None:
     assert PackIndex(database).read_core(tmp_path, None) is None
 
 
-def test_rows_of_another_version_are_read_anew(tmp_path: Path, database: Database) -> None:
+def test_rows_of_another_version_are_ignored(tmp_path: Path, database: Database) -> None:
     add(tmp_path, "one")
     look(tmp_path, database)
     database.connection.execute("UPDATE pack SET facts = X'00'")
     assert look(tmp_path, database)["one"].classes == {"A"}
 
 
-def test_a_git_change_is_noticed_without_reading_the_source(tmp_path: Path, database: Database) -> None:
+def test_git_change_does_not_read_the_source(tmp_path: Path, database: Database) -> None:
     folder = add(tmp_path, "one")
     look(tmp_path, database)
     spoil(database)
@@ -116,7 +116,7 @@ def test_a_git_change_is_noticed_without_reading_the_source(tmp_path: Path, data
     assert (found.git_commit, found.display_name) == ("a" * 40, "kept")
 
 
-def test_a_git_state_that_says_the_same_is_asked_once(tmp_path: Path, database: Database) -> None:
+def test_unchanged_git_state_is_read_once(tmp_path: Path, database: Database) -> None:
     folder = add(tmp_path, "one")
     (folder / ".git").mkdir()
     (folder / ".git" / "HEAD").write_text("a" * 40, "utf-8")
@@ -127,13 +127,13 @@ def test_a_git_state_that_says_the_same_is_asked_once(tmp_path: Path, database: 
     assert row == (find_packs([tmp_path / "custom_nodes"])[0].git_fingerprint,)
 
 
-def test_names_that_are_no_utf8_are_kept(tmp_path: Path, database: Database) -> None:
+def test_path_that_is_not_utf8_is_stored(tmp_path: Path, database: Database) -> None:
     add(tmp_path, os.fsdecode(b"p\xff"))
     assert list(look(tmp_path, database)) == ["p\\xff"]
     assert list(look(tmp_path, database)) == ["p\\xff"]
 
 
-def test_a_database_that_fails_costs_only_time(tmp_path: Path, database: Database) -> None:
+def test_failing_database_only_costs_time(tmp_path: Path, database: Database) -> None:
     add(tmp_path, "one")
     database.connection.execute("DROP TABLE pack")
     index = PackIndex(database)

@@ -23,12 +23,12 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
-def test_a_model_is_looked_for_where_a_trial_saw_the_pack_list_it(host: Host) -> None:
+def test_model_is_found_in_the_folder_that_a_trial_observed(host: Host) -> None:
     host.model("odd/thing.onnx", b"x")
     assert host.entry("a.json").status.value != "READY"
     assert host.entry("a.json", observed_loaders=TRIED).status.value == "READY"
 
 
-def test_a_model_that_is_not_there_is_missing_in_that_folder(host: Host) -> None:
+def test_absent_model_is_missing_in_the_observed_folder(host: Host) -> None:
     entry = host.entry("a.json", observed_loaders=TRIED)
     assert [(model.name, model.folder) for model in entry.missing_models] == [("thing.onnx", "odd_things")]

@@ -47,7 +47,7 @@ def node(entry: WorkflowEntry) -> MissingNode:
     return found
 
 
-def test_the_registrys_owner_makes_the_class_missing_with_a_package(host: Host, server: LocalServer) -> None:
+def test_class_of_a_registry_package_is_missing(host: Host, server: LocalServer) -> None:
     server.pages[asked_path("MyNode")] = known("my-pack")
     entry = host.entry("a.json")
     assert (entry.status, entry.uncertain_count) == ("MISSING", 0)
@@ -60,7 +60,7 @@ def test_the_registrys_owner_makes_the_class_missing_with_a_package(host: Host, 
     [(known("my-pack"), 30 * DAY), (UNKNOWN, 7 * DAY), (Reply(b"oops", 500), DAY / 24)],
     ids=["package", "nobody", "failure"],
 )
-def test_an_answer_is_remembered_for_its_lifetime(
+def test_registry_answer_is_used_for_its_lifetime(
     host: Host, server: LocalServer, reply: Reply, lifetime: float
 ) -> None:
     server.pages[asked_path("MyNode")] = reply
@@ -75,21 +75,21 @@ def test_an_answer_is_remembered_for_its_lifetime(
     assert len(server.asked) == 2
 
 
-def test_a_class_that_the_registry_does_not_know_is_uncertain(host: Host, server: LocalServer) -> None:
+def test_class_unknown_to_the_registry_is_uncertain(host: Host, server: LocalServer) -> None:
     server.pages[asked_path("MyNode")] = UNKNOWN
     entry = host.entry("a.json")
     assert (entry.status, entry.uncertain_count) == ("UNCERTAIN", 1)
     assert "the Comfy Registry" in (node(entry).evidence or "")
 
 
-def test_a_failing_registry_is_named_and_leaves_it_open(host: Host, server: LocalServer) -> None:
+def test_failing_registry_is_named_and_leaves_the_class_uncertain(host: Host, server: LocalServer) -> None:
     server.pages[asked_path("MyNode")] = Reply(b"oops", 500)
     entry = host.entry("a.json")
     assert (entry.status, entry.uncertain_count) == ("UNCERTAIN", 1)
     assert "status 500" in (node(entry).evidence or "")
 
 
-def test_a_failing_registry_is_asked_once_in_an_hour(host: Host, server: LocalServer) -> None:
+def test_failing_registry_is_queried_once_an_hour(host: Host, server: LocalServer) -> None:
     host.write("b.json", last="OtherNode")
     host.cycle()
     assert len(server.asked) == 1
@@ -101,7 +101,7 @@ def test_a_failing_registry_is_asked_once_in_an_hour(host: Host, server: LocalSe
     assert host.report()["summary"]["missing"] == 2
 
 
-def test_a_hanging_registry_costs_no_more_than_the_budget(host: Host, server: LocalServer) -> None:
+def test_hanging_registry_takes_no_longer_than_the_budget(host: Host, server: LocalServer) -> None:
     server.pages[asked_path("MyNode")] = lambda *_: Reply() if server.leave.wait(20) else None
     host.set(nodes__registry_budget_seconds=0.3)
     for n in range(5):
@@ -137,26 +137,26 @@ def test_slow_answers_share_one_budget(host: Host, server: LocalServer) -> None:
     assert len(server.asked) == 2
 
 
-def test_no_budget_asks_nobody(host: Host, server: LocalServer) -> None:
+def test_no_budget_sends_no_request(host: Host, server: LocalServer) -> None:
     host.set(nodes__registry_budget_seconds=0)
     entry = host.entry("a.json")
     assert server.asked == []
     assert "the next cycle goes on" in (node(entry).evidence or "")
 
 
-def test_a_host_that_lacks_no_class_asks_nobody(host: Host, server: LocalServer) -> None:
+def test_host_with_all_classes_sends_no_request(host: Host, server: LocalServer) -> None:
     host.write("a.json")
     host.cycle()
     assert server.asked == []
 
 
-def test_the_registry_is_not_asked_when_the_settings_say_so(host: Host, server: LocalServer) -> None:
+def test_ask_registry_false_sends_no_request(host: Host, server: LocalServer) -> None:
     host.set(nodes__ask_registry=False)
     host.cycle()
     assert server.asked == []
 
 
-def test_a_damaged_memory_is_asked_again(host: Host, server: LocalServer) -> None:
+def test_damaged_registry_answer_is_requested_again(host: Host, server: LocalServer) -> None:
     server.pages[asked_path("MyNode")] = known("my-pack")
     host.cycle()
     with sqlite3.connect(host.layout.database) as connection:
@@ -176,7 +176,7 @@ MAP: dict[str, object] = {
 }
 
 
-def test_the_installed_managers_map_answers_before_the_registry(host: Host, server: LocalServer) -> None:
+def test_installed_class_map_goes_before_the_registry(host: Host, server: LocalServer) -> None:
     install_map(host.comfyui / "custom_nodes" / "ComfyUI-Manager", MAP)
     host.write("a.json", last="OneOwner")
     entry = host.entry("a.json")
@@ -187,7 +187,7 @@ def test_the_installed_managers_map_answers_before_the_registry(host: Host, serv
     assert host.layout.class_map.is_file()
 
 
-def test_several_owners_are_uncertain_with_the_list(host: Host) -> None:
+def test_class_of_several_packages_is_uncertain_and_lists_them(host: Host) -> None:
     install_map(host.comfyui / "custom_nodes" / "comfyui-manager", MAP)
     host.write("a.json", last="TwoOwners")
     entry = host.entry("a.json")
@@ -198,14 +198,14 @@ def test_several_owners_are_uncertain_with_the_list(host: Host) -> None:
     ]
 
 
-def test_the_managers_map_is_found_among_the_packages_of_comfyuis_own_python(host: Host) -> None:
+def test_class_map_of_a_pip_installed_manager_is_found(host: Host) -> None:
     install_map(host.comfyui / ".venv/lib/python3.12/site-packages/comfyui_manager", MAP)
     host.write("a.json", last="OneOwner")
     assert host.entry("a.json").status == "MISSING"
 
 
 @pytest.mark.parametrize("as_file", [True, False])
-def test_a_configured_map_goes_before_an_installed_one(host: Host, *, as_file: bool) -> None:
+def test_configured_class_map_goes_before_an_installed_one(host: Host, *, as_file: bool) -> None:
     install_map(host.comfyui / "custom_nodes" / "ComfyUI-Manager", {})
     path = install_map(host.folder / "maps", MAP)
     host.set(nodes__class_map=path if as_file else path.parent)
@@ -213,7 +213,7 @@ def test_a_configured_map_goes_before_an_installed_one(host: Host, *, as_file: b
     assert "the configured class map" in (node(host.entry("a.json")).packages[0].evidence or "")
 
 
-def test_a_new_map_changes_the_verdict(host: Host) -> None:
+def test_new_class_map_changes_the_verdict(host: Host) -> None:
     path = install_map(host.folder / "maps", {})
     host.set(nodes__class_map=path, nodes__ask_registry=False)
     assert host.entry("a.json").status == "UNCERTAIN"
@@ -221,7 +221,7 @@ def test_a_new_map_changes_the_verdict(host: Host) -> None:
     assert host.entry("a.json").status == "MISSING"
 
 
-def test_a_map_that_is_none_is_a_problem_and_the_registry_is_asked(host: Host, server: LocalServer) -> None:
+def test_invalid_class_map_is_a_problem_and_the_registry_is_used(host: Host, server: LocalServer) -> None:
     put(host.comfyui / "custom_nodes" / "ComfyUI-Manager" / "extension-node-map.json", b"[]")
     server.pages[asked_path("MyNode")] = UNKNOWN
     host.write("b.json", last="OtherNode")

@@ -50,13 +50,13 @@ def host(tmp_path: Path, server: FakeComfyUI) -> Host:
     return host
 
 
-def test_a_server_of_this_installation_is_said_to_run_with_its_version(host: Host) -> None:
+def test_running_server_is_reported_with_its_version(host: Host) -> None:
     status = host.status()
     assert (status.host.comfyui_running, status.host.comfyui_version) == (True, "0.99.0")
     assert status.summary.ready == 1
 
 
-def test_a_class_that_the_server_does_not_list_is_not_there(host: Host, server: FakeComfyUI) -> None:
+def test_class_that_the_server_does_not_list_is_missing(host: Host, server: FakeComfyUI) -> None:
     assert host.status().summary.ready == 1
     without = nodes()
     del without["KSampler"]
@@ -65,14 +65,14 @@ def test_a_class_that_the_server_does_not_list_is_not_there(host: Host, server: 
     assert [(one.class_type, one.state) for one in entry.missing_nodes] == [("KSampler", "import_failed")]
 
 
-def test_a_class_that_only_the_server_knows_is_there(host: Host, server: FakeComfyUI) -> None:
+def test_class_that_only_the_server_lists_is_present(host: Host, server: FakeComfyUI) -> None:
     host.write("a.json", last="MadeAtRunTime")
     assert host.status().summary.ready == 0
     server.answer_with("/object_info", nodes("MadeAtRunTime"))
     assert host.status().summary.ready == 1
 
 
-def test_a_class_that_the_server_replaces_is_there_only_when_its_successor_is(host: Host, server: FakeComfyUI) -> None:
+def test_replaced_class_is_present_only_with_its_successor(host: Host, server: FakeComfyUI) -> None:
     host.write("a.json", last="OldNode")
     server.answer_with("/node_replacements", {"OldNode": [{"new_node_id": "NewNode"}]})
     assert host.status().summary.ready == 0
@@ -80,7 +80,7 @@ def test_a_class_that_the_server_replaces_is_there_only_when_its_successor_is(ho
     assert host.status().summary.ready == 1
 
 
-def test_what_the_server_offers_decides(host: Host, server: FakeComfyUI) -> None:
+def test_choices_of_the_server_decide_on_models(host: Host, server: FakeComfyUI) -> None:
     host.model("checkpoints/new.safetensors")
     host.write("a.json", checkpoint="new.safetensors")
     (entry,) = host.status().workflows
@@ -91,7 +91,7 @@ def test_what_the_server_offers_decides(host: Host, server: FakeComfyUI) -> None
     assert host.status().summary.ready == 2
 
 
-def test_a_broken_file_is_not_ready_though_the_server_offers_it(host: Host) -> None:
+def test_broken_file_is_not_ready_though_the_server_offers_it(host: Host) -> None:
     host.model(f"checkpoints/{CHECKPOINT}", safetensors()[:-4])
     assert host.status().summary.missing == 1
 
@@ -100,7 +100,7 @@ def not_asked(host: Host, status: MasterStatus) -> bool:
     return not status.host.comfyui_running and status.host.comfyui_version == host.installation.version
 
 
-def test_another_installation_is_not_asked(host: Host, server: FakeComfyUI) -> None:
+def test_server_of_another_installation_is_ignored(host: Host, server: FakeComfyUI) -> None:
     server.start_as("/somewhere/else/main.py")
     status = host.status()
     assert not_asked(host, status)
@@ -108,23 +108,21 @@ def test_another_installation_is_not_asked(host: Host, server: FakeComfyUI) -> N
     assert "/object_info" not in {asked.path for asked in server.asked}
 
 
-def test_a_base_directory_decides_which_installation_it_is(host: Host, server: FakeComfyUI) -> None:
+def test_base_directory_identifies_the_installation(host: Host, server: FakeComfyUI) -> None:
     server.start_as("/opt/comfyui/main.py", "--base-directory", str(host.comfyui))
     assert host.status().host.comfyui_running
     server.start_as(str(host.comfyui / "main.py"), "--base-directory=/data")
     assert not host.status().host.comfyui_running
 
 
-def test_arguments_that_do_not_tell_count_as_this_installation(host: Host, server: FakeComfyUI) -> None:
+def test_server_with_unclear_arguments_is_used(host: Host, server: FakeComfyUI) -> None:
     server.start_as("main.py")
     assert host.status().host.comfyui_running
 
 
 @pytest.mark.parametrize("path", ["/system_stats", "/object_info"])
 @pytest.mark.parametrize("reply", [Reply(b"<html>not me</html>"), Reply(b"[]"), Reply(b"oops", 500)])
-def test_a_server_that_answers_something_else_is_noted_and_not_used(
-    host: Host, server: FakeComfyUI, path: str, reply: Reply
-) -> None:
+def test_server_that_is_not_comfyui_is_a_problem(host: Host, server: FakeComfyUI, path: str, reply: Reply) -> None:
     server.pages[path] = reply
     status = host.status()
     assert not_asked(host, status)
@@ -133,7 +131,7 @@ def test_a_server_that_answers_something_else_is_noted_and_not_used(
 
 
 @pytest.mark.parametrize("path", ["/system_stats", "/object_info", "/node_replacements"])
-def test_a_server_that_hangs_costs_no_more_than_the_timeout(host: Host, server: FakeComfyUI, path: str) -> None:
+def test_hanging_server_takes_no_longer_than_the_timeout(host: Host, server: FakeComfyUI, path: str) -> None:
     server.pages[path] = lambda *_: Reply() if server.leave.wait(30) else None
     host.set(comfyui__timeout_seconds=0.3)
     began = time.monotonic()
@@ -143,19 +141,19 @@ def test_a_server_that_hangs_costs_no_more_than_the_timeout(host: Host, server: 
     assert "could not be asked" in status.problems[0]
 
 
-def test_a_stopped_server_is_no_problem(host: Host) -> None:
+def test_stopped_server_is_not_a_problem(host: Host) -> None:
     host.set(comfyui__url="http://127.0.0.1:1")
     status = host.status()
     assert not_asked(host, status)
     assert status.problems == ()
 
 
-def test_a_sample_host_asks_no_server(host: Host, server: FakeComfyUI) -> None:
+def test_sample_host_queries_no_server(host: Host, server: FakeComfyUI) -> None:
     host.cycle(sample=True)
     assert server.asked == []
 
 
-def test_a_server_that_stops_changes_verdicts_back(host: Host, server: FakeComfyUI) -> None:
+def test_verdicts_change_back_when_the_server_stops(host: Host, server: FakeComfyUI) -> None:
     host.write("a.json", last="MadeAtRunTime")
     server.answer_with("/object_info", nodes("MadeAtRunTime"))
     assert host.status().summary.ready == 1
@@ -187,7 +185,7 @@ def saving(info: dict[str, Any], *, output: bool = True) -> dict[str, Any]:
     return info
 
 
-def test_a_choice_that_the_server_does_not_offer_is_not_ready(host: Host, server: FakeComfyUI) -> None:
+def test_value_that_the_server_does_not_offer_is_missing(host: Host, server: FakeComfyUI) -> None:
     source = (host.comfyui / "nodes.py").read_bytes()
     put(host.comfyui / "nodes.py", source + SOURCE)
     info = saving(nodes())
@@ -212,7 +210,7 @@ def test_a_choice_that_the_server_does_not_offer_is_not_ready(host: Host, server
     assert (entry.last_resolved_at or "") > (first_ready or "")
 
 
-def test_a_workflow_without_an_output_has_nothing_to_run(host: Host, server: FakeComfyUI) -> None:
+def test_workflow_without_an_output_is_invalid(host: Host, server: FakeComfyUI) -> None:
     server.answer_with("/object_info", saving(nodes()))
     assert host.status().summary.ready == 1
     server.answer_with("/object_info", saving(nodes(), output=False))

@@ -78,19 +78,19 @@ def entry(
     )
 
 
-def test_with_nothing_missing_there_is_nothing_to_do() -> None:
+def test_ready_workflows_need_no_action() -> None:
     assert list_actions([]) == ()
     assert list_actions([entry("/a", status=WorkflowStatus.READY)]) == ()
 
 
-def test_a_model_that_several_workflows_lack_is_one_action() -> None:
+def test_model_of_several_workflows_is_one_action() -> None:
     (one,) = list_actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
     assert (one.kind, one.what, one.instruction) == ("model", "a.pt", "Put it there.")
     assert one.because == "a model of loras, missing"
     assert one.workflows == ("/a", "/b")
 
 
-def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action() -> None:
+def test_same_name_in_another_folder_is_another_action() -> None:
     found = list_actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
     assert {one.because for one in found} == {
         "a model of loras, missing",
@@ -100,7 +100,7 @@ def test_the_same_name_in_another_folder_or_with_another_fix_is_another_action()
     assert "" in {one.instruction for one in found}
 
 
-def test_classes_of_one_package_are_one_action_that_names_them() -> None:
+def test_classes_of_one_package_are_one_action() -> None:
     (one,) = list_actions(
         [entry("/a", nodes=(node("B", "pack"), node("A", "pack"))), entry("/b", nodes=(node("A", "pack"),))]
     )
@@ -108,13 +108,13 @@ def test_classes_of_one_package_are_one_action_that_names_them() -> None:
     assert one.workflows == ("/a", "/b")
 
 
-def test_a_class_of_several_packages_is_its_own_action_with_the_choice() -> None:
+def test_class_of_several_packages_is_an_action_of_its_own() -> None:
     found = list_actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
     assert [one.what for one in found] == ["A", "B"]
     assert [package.id for package in found[0].packages] == ["p", "q"]
 
 
-def test_all_classes_of_a_newer_comfyui_are_one_action() -> None:
+def test_classes_of_a_newer_comfyui_are_one_action() -> None:
     state = "needs_newer_comfyui"
     (one,) = list_actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
     assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
@@ -132,18 +132,18 @@ def test_greatest_update_of_comfyui_is_enough_for_all_classes() -> None:
     assert list_actions([entry("/a", nodes=(*nodes, newest))])[0].instruction == "newest"
 
 
-def test_a_class_of_unknown_origin_is_to_be_looked_at() -> None:
+def test_class_of_unknown_origin_is_not_sure() -> None:
     (one,) = list_actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
     assert (one.what, one.instruction, one.is_sure) == ("A", "Find the package that provides it.", False)
     assert one.because == "node classes of unknown origin: A"
 
 
-def test_a_pack_whose_import_failed_says_so() -> None:
+def test_failed_import_is_named_as_the_reason() -> None:
     (one,) = list_actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
     assert one.because == "its import failed: A"
 
 
-def test_what_one_workflow_names_for_sure_is_sure() -> None:
+def test_action_is_sure_when_one_workflow_is() -> None:
     unsure = entry("/a", models=(model(confidence="low"),))
     assert [one.is_sure for one in list_actions([unsure])] == [False]
     sure = entry("/b", models=(model(),))
@@ -153,7 +153,7 @@ def test_what_one_workflow_names_for_sure_is_sure() -> None:
     assert [one.is_sure for one in list_actions([entry("/a", models=(unresolvable,))])] == [False]
 
 
-def test_an_invalid_file_is_an_action_with_its_first_problem() -> None:
+def test_invalid_file_is_an_action_with_its_first_problem() -> None:
     problems = (FileProblem("workflow-not-json", "It is no JSON."), FileProblem("x", "y"))
     found = list_actions(
         [entry("/a", status=WorkflowStatus.INVALID, problems=problems), entry("/b", status=WorkflowStatus.INVALID)]
@@ -164,7 +164,7 @@ def test_an_invalid_file_is_an_action_with_its_first_problem() -> None:
     ]
 
 
-def test_sure_things_first_then_nodes_models_files_then_what_blocks_most() -> None:
+def test_actions_are_sorted_by_certainty_kind_and_workflows() -> None:
     found = list_actions(
         [
             entry("/1", models=(model("once"), model("twice"), model("guess", confidence="low"))),
@@ -175,7 +175,7 @@ def test_sure_things_first_then_nodes_models_files_then_what_blocks_most() -> No
     assert [one.what for one in found] == ["pack", "twice", "once", "/3", "U", "guess"]
 
 
-def test_candidates_come_along() -> None:
+def test_action_holds_the_candidates() -> None:
     candidate = ModelCandidate(source="civitai", url="https://civitai.com/1")
     (one,) = list_actions([entry("/a", models=(model(candidates=(candidate,)),))])
     assert one.candidates == (candidate,)
@@ -185,7 +185,7 @@ def picture(name: str, *, required: bool) -> MissingInput:
     return MissingInput(name, "input", "picture", "LoadImage", "1", "image", "Put it into input.", required=required)
 
 
-def test_a_required_picture_is_one_action_after_the_models() -> None:
+def test_required_picture_is_one_action_after_the_models() -> None:
     found = list_actions(
         [
             entry("/1", inputs=(picture("a.png", required=True),)),
@@ -202,7 +202,7 @@ def test_a_required_picture_is_one_action_after_the_models() -> None:
     )
 
 
-def test_a_picture_that_does_not_count_is_no_action() -> None:
+def test_optional_picture_needs_no_action() -> None:
     assert list_actions([entry("/1", status=WorkflowStatus.READY, inputs=(picture("a.png", required=False),))]) == ()
 
 
@@ -210,7 +210,7 @@ def found(name: str, *, folder: str | None = "loras", state: ModelState = ModelS
     return msgspec.structs.replace(model(name, folder=folder, state=state, fix=f"Fetch {name}."), answer="FOUND")
 
 
-def test_all_that_was_found_is_one_download() -> None:
+def test_found_models_are_one_download() -> None:
     plan = PlanSummary("/home/plans/c1.json", 2, 5 << 30, 0)
     entries = [entry("/a", models=(found("a.pt"), found("b.pt"), model("c.pt"))), entry("/b", models=(found("a.pt"),))]
     together, alone = list_actions(entries, plan)
@@ -222,7 +222,7 @@ def test_all_that_was_found_is_one_download() -> None:
     assert (alone.what, alone.kind) == ("c.pt", "model")
 
 
-def test_a_download_of_unknown_size_says_no_size() -> None:
+def test_download_of_unknown_size_shows_no_size() -> None:
     entries = [entry("/a", models=(found("a.pt"), found("b.pt")))]
     (together,) = list_actions(entries, PlanSummary("/c1.json", 2, 0, 0))
     assert together.instruction == "Fetch all of them: comfywatchman download --plan c1.json"
@@ -249,7 +249,7 @@ def test_failed_environment_checks_come_first_without_warnings() -> None:
     assert found[0].because == "numpy is not there."
 
 
-def test_each_kind_has_its_turn_however_many_wait_for_the_next() -> None:
+def test_kinds_are_sorted_whatever_their_number() -> None:
     away = FileProblem(FOLDER_UNAVAILABLE, "Its folder is away.")
     together = (found("first.pt"), found("second.pt"))
     entries = [
@@ -275,7 +275,7 @@ def test_refused_input_value_is_one_action_for_all_workflows() -> None:
     assert (second.because, second.workflows) == ("nothing feeds this input", ("/a",))
 
 
-def test_a_workflow_with_nothing_to_run_needs_an_output_not_a_repair() -> None:
+def test_workflow_with_nothing_to_run_needs_an_output() -> None:
     problem = FileProblem(NOTHING_TO_RUN, "There is nothing to run: it holds no node.")
     (found,) = list_actions([entry("/a", status=WorkflowStatus.INVALID, problems=(problem,))])
     assert (found.kind, found.because) == ("file", problem.message)

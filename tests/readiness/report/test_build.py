@@ -20,7 +20,7 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_report_holds_until_the_next_cycle_and_its_grace(host: Host) -> None:
+def test_report_is_valid_until_the_next_cycle_and_its_grace(host: Host) -> None:
     host.set(schedule__interval_minutes=30.0, schedule__grace_minutes=5.0)
     status = host.status()
     assert (status.generated_at[11:], status.checked_at) != ("", None)
@@ -32,7 +32,7 @@ def minutes(text: str) -> int:
     return 60 * int(text[11:13]) + int(text[14:16])
 
 
-def test_the_host_is_shown_as_the_driver_and_the_source_say(host: Host) -> None:
+def test_host_summary_holds_gpus_and_version(host: Host) -> None:
     card = GpuDevice(0, "GPU-a", "Card", 24 << 30, 20 << 30, 4 << 30)
     part = GpuDevice(1, "MIG-b", "", None, None, None, mig=True)
     facts = build_host_summary(host.installation, GpuReading("ok", (card, part)), None, sample=True)
@@ -44,7 +44,7 @@ def test_the_host_is_shown_as_the_driver_and_the_source_say(host: Host) -> None:
     assert (facts.comfyui_root, facts.comfyui_version) == (str(host.comfyui), "0.33.0")
 
 
-def test_a_skipped_cycle_changes_only_what_it_knows(host: Host) -> None:
+def test_skipped_cycle_keeps_the_verdicts(host: Host) -> None:
     host.write("a.json", lora="x.safetensors")
     last = host.status()
     host.clock.advance(awake=3600)
@@ -61,7 +61,7 @@ def test_a_skipped_cycle_changes_only_what_it_knows(host: Host) -> None:
     assert status.cycle.trigger == "schedule"
 
 
-def test_only_as_many_acknowledgements_are_shown_as_wanted(host: Host) -> None:
+def test_acknowledgements_are_limited(host: Host) -> None:
     for n in range(5):
         host.write(f"{n}.json")
     host.set(report__intake_entries=2)

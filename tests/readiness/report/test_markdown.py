@@ -80,7 +80,7 @@ def is_one_line(text: str) -> bool:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_is_shown_as_it_stands(text: str) -> None:
+def test_hostile_text_is_shown_literally(text: str) -> None:
     check_escaped(text)
     check_code(text)
 
@@ -88,21 +88,21 @@ def test_hostile_text_is_shown_as_it_stands(text: str) -> None:
 @given(TEXTS)
 @example("\u00a0")
 @example("\u3000")
-def test_any_text_is_shown_as_it_stands(text: str) -> None:
+def test_any_text_is_shown_literally(text: str) -> None:
     check_escaped(text)
 
 
 @given(TEXTS)
-def test_any_text_in_a_code_span_is_shown_as_it_stands(text: str) -> None:
+def test_any_code_span_is_shown_literally(text: str) -> None:
     check_code(text)
 
 
-def test_a_link_after_any_text_stays_a_link() -> None:
+def test_link_after_an_exclamation_mark_stays_a_link() -> None:
     (children,) = inline(PARSER.parse(f"{escape('look!')}{link('https://x.example', 'x')}"))
     assert [child.type for child in children if child.type in {"image", "link_open"}] == ["link_open"]
 
 
-def test_what_websites_make_links_and_pictures_of_is_broken_up() -> None:
+def test_automatic_links_and_emoji_are_escaped() -> None:
     assert escape("https://x.example") == "https\\://x.example"
     assert escape("www.x.example WWW.x") == "www\\.x.example WWW\\.x"
     assert escape(":-") == "\\:-"
@@ -114,7 +114,7 @@ def test_what_websites_make_links_and_pictures_of_is_broken_up() -> None:
 @example("---")
 @example(":-")
 @example("1. x")
-def test_any_text_below_another_line_belongs_to_its_paragraph(text: str) -> None:
+def test_text_below_another_line_stays_in_its_paragraph(text: str) -> None:
     trimmed = text.strip(" ")
     if trimmed:
         tokens = PARSER.parse(f"above\n{escape(trimmed)}\n")
@@ -168,7 +168,7 @@ def cells(row: str) -> list[list[Token]]:
 
 
 @given(st.text(max_size=30))
-def test_nothing_that_cannot_be_seen_is_left(text: str) -> None:
+def test_no_invisible_character_is_left(text: str) -> None:
     assert escape_invisible(text).isprintable()
     assert escape_invisible(escape_invisible(text)) == escape_invisible(text)
 
@@ -179,7 +179,7 @@ def test_bidirectional_and_control_characters_become_escapes() -> None:
     )
 
 
-def test_our_own_markdown_is_not_escaped_again() -> None:
+def test_safe_markdown_is_not_escaped_again() -> None:
     own = escape("*")
     assert isinstance(own, SafeMarkdown)
     assert escape(own) is own
@@ -189,11 +189,11 @@ def test_our_own_markdown_is_not_escaped_again() -> None:
 @pytest.mark.parametrize(
     "text", ["2026-11-20T14:00:00Z", "my_lora-v1.2.safetensors", "missing node classes: A, B (2)", "a/b & c = d! e"]
 )
-def test_ordinary_text_reads_well_without_a_viewer(text: str) -> None:
+def test_ordinary_text_is_not_escaped(text: str) -> None:
     assert escape(text) == text
 
 
-def test_a_plain_https_address_is_a_link() -> None:
+def test_plain_https_url_is_a_link() -> None:
     (children,) = inline(PARSER.parse(link("https://huggingface.co/a/b?x=1&y=2%20", "a_b*")))
     assert (children[0].type, children[-1].type) == ("link_open", "link_close")
     assert children[0].attrs["href"] == "https://huggingface.co/a/b?x=1&y=2%20"
@@ -214,18 +214,18 @@ def test_a_plain_https_address_is_a_link() -> None:
         "",
     ],
 )
-def test_any_other_address_is_only_text(url: str) -> None:
+def test_any_other_url_is_not_a_link(url: str) -> None:
     for children in inline(PARSER.parse(f"a {link(url, 'words')} b")):
         assert {child.type for child in children} <= {"text", "text_special", "code_inline"}
 
 
 @given(TEXTS, TEXTS)
-def test_no_address_or_words_of_a_link_make_anything_else(url: str, text: str) -> None:
+def test_link_is_one_link_or_plain_text(url: str, text: str) -> None:
     (children,) = inline(PARSER.parse(f"a {link('https://x.example/' + url, text)} b\n"))
     assert {child.type for child in children} <= {"text", "text_special", "code_inline", "link_open", "link_close"}
     assert sum(child.type == "link_open" for child in children) <= 1
 
 
-def test_a_sentence_keeps_the_case_of_its_names() -> None:
+def test_capitalize_keeps_the_case_of_names() -> None:
     assert capitalize_first("missing node classes: KSamplerX") == "Missing node classes: KSamplerX"
     assert capitalize_first("") == ""

@@ -35,17 +35,17 @@ def answered(
     return found.missing_models[0]
 
 
-def test_without_answers_the_entries_stay_as_they_are() -> None:
+def test_entries_without_results_stay_unchanged() -> None:
     entries = (entry("/a", models=(model(),)),)
     assert merge_search_results(entries, []) == entries
 
 
-def test_what_lacks_no_model_or_another_one_stays_as_it_is() -> None:
+def test_result_of_another_model_is_ignored() -> None:
     entries = (entry("/a"), entry("/b", models=(model("other.pt"), model(folder="vae"))))
     assert merge_search_results(entries, [answer("FOUND")]) == entries
 
 
-def test_what_lies_here_under_another_spelling_needs_no_search() -> None:
+def test_locally_fixable_model_gets_no_result() -> None:
     missing = model(state=ModelState.CASE)
     assert answered(answer("FOUND", source="civitai"), missing) == missing
 
@@ -60,19 +60,19 @@ def test_what_lies_here_under_another_spelling_needs_no_search() -> None:
         ("$(reboot).pt", "'$(reboot).pt'"),
     ],
 )
-def test_a_found_model_shows_the_command_that_fetches_it(name: str, word: str) -> None:
+def test_found_model_shows_its_download_command(name: str, word: str) -> None:
     found = answered(answer("FOUND", name, source="huggingface"), model(name))
     assert (found.answer, found.fix) == ("FOUND", f"Found on Hugging Face; fetch it: comfywatchman download {word}")
 
 
-def test_a_broken_file_must_go_before_its_model_is_fetched() -> None:
+def test_broken_file_must_be_deleted_before_the_download() -> None:
     found = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix="Delete it."))
     assert found.fix == "Delete it. Found on Civitai; once the broken file is gone: comfywatchman download a.pt"
     found = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix=None))
     assert (found.fix or "").startswith("Found on Civitai; once")
 
 
-def test_what_is_found_and_cannot_be_fetched_says_why() -> None:
+def test_blocked_download_shows_its_reason() -> None:
     plan = PlanSummary("/p.json", 0, 0, 0, (BlockedDownload("a.pt", "loras", "Such files can run code."),))
     found = answered(answer("FOUND", source="civitai"), plan=plan)
     assert found.fix == "Found on Civitai, but it cannot be fetched as things stand: Such files can run code."
@@ -80,7 +80,7 @@ def test_what_is_found_and_cannot_be_fetched_says_why() -> None:
     assert "fetch it" in (answered(answer("FOUND", source="civitai"), plan=other).fix or "")
 
 
-def test_a_doubt_with_a_candidate_that_can_be_taken_shows_the_choice() -> None:
+def test_uncertain_result_with_a_choice_shows_the_command() -> None:
     found = answered(answer("UNCERTAIN", candidates=(CHOOSABLE,)))
     assert found.fix == (
         "Not certain which file is meant. Put it there. "
@@ -99,7 +99,7 @@ def test_a_doubt_with_a_candidate_that_can_be_taken_shows_the_choice() -> None:
         ({"unreachable": ("civitai",)}, "Not certain: Civitai did not answer. "),
     ],
 )
-def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str) -> None:
+def test_uncertain_result_without_a_choice_shows_its_reason(changes: dict[str, Any], words: str) -> None:
     fix = answered(answer("UNCERTAIN", **changes)).fix or ""
     assert words in fix
     assert fix.endswith("Put it there.")
@@ -113,12 +113,12 @@ def test_a_doubt_without_one_says_its_reason(changes: dict[str, Any], words: str
         (("civitai", "huggingface"), "Not found (asked: Civitai, Hugging Face). Put it there."),
     ],
 )
-def test_not_found_names_who_was_asked(backends: tuple[str, ...], fix: str) -> None:
+def test_not_found_names_the_sites(backends: tuple[str, ...], fix: str) -> None:
     result = answer("NOT_FOUND", backends=tuple(asked(backend) for backend in backends))
     assert answered(result).fix == fix
 
 
-def test_an_error_says_that_nobody_could_be_asked_and_when_that_is_tried_again() -> None:
+def test_error_shows_its_reason_and_the_next_attempt() -> None:
     said = answer("ERROR", evidence=("Civitai's search: it is not reachable.",))
     assert answered(said, again="2026-11-20T15:00:00Z").fix == (
         "The search could not ask: Civitai's search: it is not reachable; "
@@ -128,7 +128,7 @@ def test_an_error_says_that_nobody_could_be_asked_and_when_that_is_tried_again()
     assert answered(said).answer == "ERROR"
 
 
-def test_a_name_that_is_none_says_so() -> None:
+def test_invalid_name_shows_its_reason() -> None:
     said = answer("INVALID_FILENAME", evidence=("'a.pt' cannot be looked for: no.",))
     assert answered(said).fix == "'a.pt' cannot be looked for: no. Put it there."
     assert answered(said, model(fix=None)).fix == "'a.pt' cannot be looked for: no."
@@ -144,21 +144,21 @@ def test_a_name_that_is_none_says_so() -> None:
         (SearchCandidate("civitai", "b.pt"), None),
     ],
 )
-def test_a_candidate_says_what_speaks_for_or_against_it(candidate: SearchCandidate, reason: str | None) -> None:
+def test_candidate_shows_its_reasons(candidate: SearchCandidate, reason: str | None) -> None:
     (shown,) = answered(answer("UNCERTAIN", candidates=(candidate,))).candidates
     assert (shown.source, shown.name, shown.reason) == ("civitai", "b.pt", reason)
 
 
-def test_declared_candidates_stay_where_the_search_has_none() -> None:
+def test_declared_candidates_stay_without_search_candidates() -> None:
     declared = model(candidates=answered(answer("UNCERTAIN", candidates=(CHOOSABLE,))).candidates)
     assert answered(answer("NOT_FOUND"), declared).candidates == declared.candidates
 
 
-def test_a_site_without_a_name_of_its_own_is_called_as_it_is() -> None:
+def test_site_without_a_display_name_keeps_its_id() -> None:
     assert [site_name(one) for one in ("civitai", "models.example")] == ["Civitai", "models.example"]
 
 
-def test_sites_that_kept_silent_are_named_and_nothing_else_is_said_of_them() -> None:
+def test_unreachable_sites_are_named() -> None:
     result = answer("ERROR", unreachable=("civitai", "huggingface"), evidence=("Else.",))
     fix = answered(result, again="2026-11-20T15:00:00Z").fix
     when = "it is asked again after 2026-11-20T15:00:00Z"

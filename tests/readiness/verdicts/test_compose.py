@@ -20,7 +20,7 @@ from comfywatchman.readiness.status import (
 from comfywatchman.readiness.verdicts.compose import compose_entry, compose_verdict
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
 from tests.hosts import Host, graph
-from tests.readiness.report.test_write import entry
+from tests.readiness.report.sample_reports import entry
 
 PRODUCTION_FAILS = EnvironmentCheck("production", "fail", "numpy is not there.", "gov init", vital=True)
 BROKEN = Environment("fail", (PRODUCTION_FAILS,))

@@ -62,7 +62,7 @@ def base(tmp_path: Path) -> Path:
     "name",
     ["a.png", "a.png [input]", "sub/b.png", "sub/../a.png", "./a.png", "c.png [output]", "d.png [temp]", "linked.png"],
 )
-def test_what_is_there_is_not_missing(base: Path, name: str) -> None:
+def test_existing_file_is_not_missing(base: Path, name: str) -> None:
     assert not lacks(base, name)
 
 
@@ -73,21 +73,21 @@ def test_what_is_there_is_not_missing(base: Path, name: str) -> None:
         *("a\0.png", "\ud800.png", "x" * 300, "../outside.png", "../input", ".", "sub\\b.png"),
     ],
 )
-def test_what_is_not_there_is_missing(base: Path, name: str) -> None:
+def test_absent_file_is_missing(base: Path, name: str) -> None:
     assert lacks(base, name)
 
 
-def test_an_absolute_name_is_taken_inside_the_folder_only(base: Path) -> None:
+def test_absolute_name_counts_only_inside_the_folder(base: Path) -> None:
     assert not lacks(base, str(base / "input/a.png"))
     assert lacks(base, str(base / "outside.png"))
 
 
-def test_a_folder_of_files_must_be_a_folder(base: Path) -> None:
+def test_folder_input_must_be_a_folder(base: Path) -> None:
     assert not lacks(base, "sub", "folder")
     assert lacks(base, "a.png", "folder")
 
 
-def test_a_finding_says_where_it_was_named(base: Path) -> None:
+def test_missing_input_names_its_node(base: Path) -> None:
     assert look(base, required=True).find_missing([wanted("a.png"), wanted("x.png", path="4:2")]) == (
         MissingInput(
             name="x.png",
@@ -125,19 +125,19 @@ def test_a_finding_says_where_it_was_named(base: Path) -> None:
         ),
     ],
 )
-def test_what_to_do_is_said_in_words(base: Path, name: str, kind: FileKind, words: str) -> None:
+def test_fix_depends_on_the_name(base: Path, name: str, kind: FileKind, words: str) -> None:
     assert fix(base, name, kind) == words
 
 
 @pytest.mark.parametrize(("there", "named"), [("NFC", "NFD"), ("NFD", "NFC")])
-def test_a_name_in_the_other_unicode_form_is_near(base: Path, there: Form, named: Form) -> None:
+def test_other_unicode_form_is_a_near_name(base: Path, there: Form, named: Form) -> None:
     name = "caf\u00e9.png"
     put(base / "input" / unicodedata.normalize(there, name))
     words = fix(base, unicodedata.normalize(named, name))
     assert words == f"It is there as {unicodedata.normalize(there, name)}; choose that name in the node."
 
 
-def test_another_input_folder_is_looked_at_and_named(base: Path, tmp_path: Path) -> None:
+def test_configured_input_folder_is_used_and_named(base: Path, tmp_path: Path) -> None:
     placed = tmp_path / "mine"
     put(placed / "z.png")
     folders = look(base, placed=placed)
@@ -146,13 +146,11 @@ def test_another_input_folder_is_looked_at_and_named(base: Path, tmp_path: Path)
     assert found.fix == f"Put it into {placed}, or choose another picture in the node."
 
 
-def test_a_folder_that_is_the_root_holds_everything(tmp_path: Path) -> None:
+def test_root_as_input_folder_holds_every_file(tmp_path: Path) -> None:
     assert not look(tmp_path, placed=Path("/")).find_missing([wanted(str(put(tmp_path / "q.png")))])
 
 
-def test_what_cannot_be_looked_at_is_not_missing_and_is_reported_once(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_that_cannot_be_checked_is_reported_once(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str) -> os.stat_result:
         raise PermissionError(errno.EACCES, "Permission denied", path)
 
@@ -164,7 +162,7 @@ def test_what_cannot_be_looked_at_is_not_missing_and_is_reported_once(
     ]
 
 
-def test_each_name_is_looked_for_once(base: Path) -> None:
+def test_each_name_is_looked_up_once(base: Path) -> None:
     folders = look(base)
     assert not folders.find_missing([wanted("a.png")])
     (base / "input/a.png").unlink()
@@ -172,7 +170,7 @@ def test_each_name_is_looked_for_once(base: Path) -> None:
     assert look(base).find_missing([wanted("a.png")])
 
 
-def test_needs_are_said_by_kind_each_name_once() -> None:
+def test_missing_inputs_are_described_by_kind() -> None:
     names = ["a.png", "a.png", "b.png", "", "c.png", "d.png"]
     found = [*(missing(name) for name in names), missing("v.mp4", "video")]
     assert describe_missing_inputs(found) == "a picture: a.png, b.png, none chosen and 2 more; a video: v.mp4"
@@ -186,7 +184,7 @@ def entries(host: Host) -> dict[str, WorkflowEntry]:
     return {Path(one.path).name: one for one in host.status().workflows}
 
 
-def test_a_missing_picture_is_listed_and_leaves_the_workflow_ready(tmp_path: Path) -> None:
+def test_missing_picture_leaves_the_workflow_ready(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.write("needs.json", with_picture("a.png"))
     host.write("plain.json")
@@ -224,7 +222,7 @@ def verdicts(host: Host) -> list[tuple[object, ...]]:
         return list(connection.execute("SELECT sha256, context FROM workflow_verdicts ORDER BY sha256"))
 
 
-def test_a_required_picture_makes_a_workflow_missing_until_it_is_there(tmp_path: Path) -> None:
+def test_missing_required_picture_makes_the_workflow_missing(tmp_path: Path) -> None:
     host = Host(tmp_path, workflows__require_inputs=True)
     host.write("needs.json", with_picture("a.png"))
     host.write("broken.json", b"{")
@@ -239,7 +237,7 @@ def test_a_required_picture_makes_a_workflow_missing_until_it_is_there(tmp_path:
     assert found["needs.json"].last_resolved_at is not None
 
 
-def test_a_workflow_that_lacks_more_shows_its_picture_beside_it(tmp_path: Path) -> None:
+def test_missing_picture_is_shown_beside_a_missing_model(tmp_path: Path) -> None:
     host = Host(tmp_path)
     both = orjson.loads(graph(checkpoint="gone.safetensors"))
     both["nodes"].append({"id": 99, "type": "LoadImage", "mode": 0, "widgets_values": ["a.png", "image"]})
@@ -250,7 +248,7 @@ def test_a_workflow_that_lacks_more_shows_its_picture_beside_it(tmp_path: Path) 
     assert "Yours to supply" not in text
 
 
-def test_a_pack_and_its_mark_are_enough_to_know_its_pictures(tmp_path: Path) -> None:
+def test_upload_mark_in_a_pack_makes_an_input_a_picture(tmp_path: Path) -> None:
     host = Host(tmp_path)
     folder = host.pack("Loads")
     source = (folder / "__init__.py").read_text().replace('("IMAGE",)', '(listed(), {"image_upload": True})')

@@ -76,37 +76,37 @@ def state(value: str, *models: Model, folder: str | None = "loras") -> ModelStat
     return judge_reference(reference(value, folder=folder), Inventory(*models)).state
 
 
-def test_a_file_that_the_server_does_not_offer_is_not_ready() -> None:
+def test_file_that_the_server_does_not_offer_is_missing() -> None:
     finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt")), choices=["b.pt"])
     assert (finding.state, finding.path) == (ModelState.MISSING, "/models/loras/a.pt")
     assert finding.fix is not None
     assert "does not offer it" in finding.fix
 
 
-def test_what_the_server_offers_is_ready_wherever_it_lies() -> None:
+def test_file_that_the_server_offers_is_exact_in_any_folder() -> None:
     assert judge_reference(reference("a.pt"), Inventory(), choices=["a.pt"]).state is ModelState.EXACT
     unknown = judge_reference(reference("a.pt", folder=None), Inventory(Model("vae", "a.pt")), choices=["a.pt"])
     assert unknown.state is ModelState.EXACT
 
 
-def test_a_broken_file_is_not_ready_though_the_server_offers_it() -> None:
+def test_broken_file_is_invalid_though_the_server_offers_it() -> None:
     broken = Inventory(Model("loras", "a.pt", "empty file"))
     assert judge_reference(reference("a.pt"), broken, choices=["a.pt"]).state is ModelState.INVALID
 
 
-def test_a_file_that_is_still_fetched_is_to_be_finished() -> None:
+def test_unfinished_download_must_be_finished() -> None:
     finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "a.pt", "still downloading", UNFINISHED)))
     assert finding.state is ModelState.INVALID
     assert finding.fix is not None
     assert "let aria2 finish, or delete both files" in finding.fix
 
 
-def test_what_neither_server_nor_disk_has_keeps_its_near_miss() -> None:
+def test_near_match_stays_when_the_server_offers_nothing() -> None:
     finding = judge_reference(reference("A.pt"), Inventory(Model("loras", "a.pt")), choices=["a.pt"])
     assert finding.state is ModelState.CASE
 
 
-def test_a_loader_may_read_several_folders() -> None:
+def test_loader_may_read_several_folders() -> None:
     both = replace(reference("a.gguf"), also_folders=("vae",))
     assert judge_reference(both, Inventory(Model("vae", "a.gguf"))).state is ModelState.EXACT
     assert judge_reference(both, Inventory(Model("vae", "A.gguf"))).state is ModelState.CASE
@@ -120,7 +120,7 @@ LONG = "x" * 250 + ".safetensors"
     ["a.safetensors", "sub/a.safetensors", "a b .safetensors ", " a", "back\\slash.pt", "模型.pt", "no\u00a0break.pt",
      "123", LONG, "/".join([LONG] * 4), "half\udcff.pt", "new\nline.pt"],
 )  # fmt: skip
-def test_the_very_name_is_exact_however_odd_it_is(name: str) -> None:
+def test_existing_name_is_exact_however_odd(name: str) -> None:
     assert state(name, Model("loras", name)) is ModelState.EXACT
 
 
@@ -152,17 +152,17 @@ def test_the_very_name_is_exact_however_odd_it_is(name: str) -> None:
         ("x" * 1025, "a.pt", ModelState.UNRESOLVABLE),
     ],
 )
-def test_a_name_that_differs_is_not_exact(value: str, there: str, expected: ModelState) -> None:
+def test_differing_name_is_not_exact(value: str, there: str, expected: ModelState) -> None:
     assert state(value, Model("loras", there)) is expected
 
 
-def test_an_empty_name_is_never_exact() -> None:
+def test_empty_name_is_never_exact() -> None:
     empty = reference("", tries=("",))
     assert judge_reference(empty, Inventory(Model("loras", ""))).state is ModelState.UNRESOLVABLE
     assert state("", Model("loras", ""), folder=None) is ModelState.UNRESOLVABLE
 
 
-def test_a_file_of_another_folder_is_not_here() -> None:
+def test_file_of_another_folder_is_in_the_wrong_folder() -> None:
     finding = judge_reference(reference("a.pt"), Inventory(Model("vae", "sub/a.pt")))
     assert finding.state is ModelState.WRONG_FOLDER
     assert finding.path == "/models/vae/sub/a.pt"
@@ -171,13 +171,13 @@ def test_a_file_of_another_folder_is_not_here() -> None:
 
 
 @pytest.mark.parametrize("there", ["a.pt", "sub/a.pt", "A.pt"])
-def test_a_broken_file_is_not_present(there: str) -> None:
+def test_broken_file_is_invalid(there: str) -> None:
     finding = judge_reference(reference("a.pt"), Inventory(Model("loras", there, "empty file")))
     assert finding.state is ModelState.INVALID
     assert finding.fix == f"loras/{there} is there but broken (empty file): delete it and fetch it again."
 
 
-def test_a_whole_file_is_named_before_a_broken_one() -> None:
+def test_healthy_file_goes_before_a_broken_one() -> None:
     finding = judge_reference(
         reference("a.pt"), Inventory(Model("loras", "x/a.pt", "empty file"), Model("loras", "y/a.pt"))
     )
@@ -185,13 +185,13 @@ def test_a_whole_file_is_named_before_a_broken_one() -> None:
     assert finding.fix == "Choose one of these in the node: x/a.pt, y/a.pt."
 
 
-def test_one_file_in_another_subfolder_is_named() -> None:
+def test_file_in_another_subfolder_is_named() -> None:
     finding = judge_reference(reference("a.pt"), Inventory(Model("loras", "sub/a.pt")))
     assert finding.path == "/models/loras/sub/a.pt"
     assert finding.fix == "This host has it as sub/a.pt; choose that name in the node, or rename the file."
 
 
-def test_the_names_that_the_server_tries_are_tried_in_turn() -> None:
+def test_names_are_tried_in_the_order_of_the_server() -> None:
     tried = reference("embed", tries=("embed", "embed.safetensors", "embed.pt"))
     finding = judge_reference(tried, Inventory(Model("loras", "embed.pt"), Model("loras", "embed.safetensors")))
     assert (finding.state, finding.path) == (ModelState.EXACT, "/models/loras/embed.safetensors")
@@ -199,14 +199,14 @@ def test_the_names_that_the_server_tries_are_tried_in_turn() -> None:
     assert near.state is ModelState.CASE
 
 
-def test_missing_classes_are_named_where_a_value_makes_no_sense() -> None:
+def test_unresolvable_value_names_the_missing_classes() -> None:
     finding = judge_reference(reference("42"), Inventory(), unknown_classes=("A", "B", "C", "D"))
     assert finding.state is ModelState.UNRESOLVABLE
     assert finding.fix is not None
     assert "(A, B, C)" in finding.fix
 
 
-def test_a_model_of_an_unknown_folder_waits_for_its_pack() -> None:
+def test_model_of_an_unknown_folder_needs_its_pack_first() -> None:
     wanted = reference("a.pt", folder="sams")
     assert "node pack first" in (judge_reference(wanted, Inventory(), unknown_classes=("A",)).fix or "")
     assert judge_reference(wanted, Inventory()).fix == "Put the file into /data/sams."
@@ -224,11 +224,11 @@ def test_a_model_of_an_unknown_folder_waits_for_its_pack() -> None:
         ("b.pt", "a.pt", ModelState.MISSING),
     ],
 )
-def test_without_a_folder_all_folders_are_looked_at(value: str, there: str, expected: ModelState) -> None:
+def test_reference_without_a_folder_matches_all_folders(value: str, there: str, expected: ModelState) -> None:
     assert state(value, Model("vae", there), folder=None) is expected
 
 
-def test_without_a_folder_a_whole_file_comes_before_a_broken_one() -> None:
+def test_healthy_file_of_any_folder_goes_before_a_broken_one() -> None:
     broken, whole = Model("loras", "a.pt", "empty file"), Model("vae", "a.pt")
     assert state("a.pt", broken, whole, folder=None) is ModelState.FOLDER_UNKNOWN
     assert state("a.pt", broken, folder=None) is ModelState.INVALID
@@ -242,7 +242,7 @@ def finding(model_state: ModelState, confidence: Confidence) -> ModelFinding:
 
 @pytest.mark.parametrize(("model_state", "confidence"), list(itertools.product(ModelState, CONFIDENCES)))
 @pytest.mark.parametrize(("nodes_missing", "nodes_uncertain"), list(itertools.product((False, True), repeat=2)))
-def test_every_state_and_confidence_has_its_verdict(
+def test_status_for_every_state_and_confidence(
     model_state: ModelState, confidence: Confidence, *, nodes_missing: bool, nodes_uncertain: bool
 ) -> None:
     one = finding(model_state, confidence)
@@ -261,7 +261,7 @@ FINDINGS = st.builds(finding, st.sampled_from(ModelState), st.sampled_from(CONFI
 
 
 @given(st.lists(FINDINGS, max_size=6), st.booleans(), st.booleans())
-def test_ready_is_all_exact_and_no_node_trouble(found: list[ModelFinding], missing: bool, uncertain: bool) -> None:  # noqa: FBT001
+def test_ready_needs_exact_models_and_known_nodes(found: list[ModelFinding], missing: bool, uncertain: bool) -> None:  # noqa: FBT001
     verdict = combine_findings(iter(found), nodes_missing=missing, nodes_uncertain=uncertain)
     all_exact = all(one.state is ModelState.EXACT for one in found)
     assert (verdict is WorkflowStatus.READY) == (all_exact and not missing and not uncertain)
@@ -269,18 +269,18 @@ def test_ready_is_all_exact_and_no_node_trouble(found: list[ModelFinding], missi
 
 
 @given(st.text(max_size=20), st.lists(st.text(min_size=1, max_size=20), max_size=4))
-def test_any_name_against_any_files_is_exact_only_when_it_is_there(value: str, there: list[str]) -> None:
+def test_only_an_existing_name_is_exact(value: str, there: list[str]) -> None:
     models = [Model("loras", name) for name in there]
     assert (state(value, *models) is ModelState.EXACT) == (value in there)
     assert (state(value, *models, folder=None) is ModelState.FOLDER_UNKNOWN) == (value in there)
 
 
-def test_the_surest_comes_first() -> None:
+def test_highest_confidence_comes_first() -> None:
     assert sorted(CONFIDENCES, key=confidence_rank) == ["high", "medium", "low"]
 
 
 @pytest.mark.parametrize("folder", ["loras", None])
-def test_a_name_that_looks_the_same_is_said_to_be_written_otherwise(folder: str | None) -> None:
+def test_other_unicode_form_is_explained(folder: str | None) -> None:
     finding = judge_reference(reference("e\u0301.pt", folder=folder), Inventory(Model("loras", "\u00e9.pt")))
     assert (finding.state, finding.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
     assert finding.fix is not None
@@ -288,7 +288,7 @@ def test_a_name_that_looks_the_same_is_said_to_be_written_otherwise(folder: str 
     assert finding.is_sure
 
 
-def test_spelling_is_compared_before_letter_case() -> None:
+def test_unicode_form_goes_before_letter_case() -> None:
     names = ("\u00c9.pt", "\u00e9.pt")
     found = judge_reference(reference("e\u0301.pt"), Inventory(*(Model("loras", name) for name in names)))
     assert (found.state, found.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")

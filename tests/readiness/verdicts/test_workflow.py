@@ -10,25 +10,11 @@ import pytest
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.server.active_nodes import WiredNode
 from comfywatchman.comfyui.server.validation import ValidationRules
-from comfywatchman.comfyui.workflow.document import DeclaredModel
 from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage
 from comfywatchman.readiness.verdicts.findings import InstalledModel
-from comfywatchman.readiness.verdicts.missing_models import find_declared_candidates
 from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, judge_workflow
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
-
-LORA = Reference(
-    node_path="3",
-    node_type="LoraLoader",
-    input="lora_name",
-    value="a.safetensors",
-    folder="loras",
-    active=True,
-    kind="loader",
-    evidence="loader table",
-    confidence="high",
-    tries=("a.safetensors",),
-)
+from tests.readiness.verdicts.test_missing_models import LORA, declared
 
 
 class NoModels:
@@ -63,13 +49,13 @@ def facts(*references: Reference, classes: Sequence[str] = (), **more: object) -
     return WorkflowFacts(container="json", format="ui-1", references=references, classes=uses, **more)  # type: ignore[arg-type]
 
 
-def test_what_holds_no_workflow_is_invalid_with_its_reason() -> None:
+def test_file_without_a_workflow_is_invalid() -> None:
     problem = FileProblem("workflow-not-json", "No.")
     judged = judge_workflow(WorkflowFacts(container="png", failure=problem), NoModels(), state_of)
     assert (judged.status, judged.container, judged.problems) == ("INVALID", "png", (problem,))
 
 
-def test_a_workflow_that_names_nothing_is_ready() -> None:
+def test_workflow_without_requirements_is_ready() -> None:
     assert judge_workflow(facts(classes=["Fine"]), NoModels(), state_of).status == "READY"
 
 
@@ -84,24 +70,24 @@ def test_a_workflow_that_names_nothing_is_ready() -> None:
         (["Fine", "unknown2"], "UNCERTAIN", 1),
     ],
 )
-def test_what_is_open_is_counted(classes: list[str], status: str, uncertain: int) -> None:
+def test_uncertain_findings_are_counted(classes: list[str], status: str, uncertain: int) -> None:
     judged = judge_workflow(facts(classes=classes), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == (status, uncertain)
 
 
 @pytest.mark.parametrize("code", sorted(INCOMPLETE_READ_CODES))
-def test_a_workflow_that_was_not_read_whole_is_never_ready(code: str) -> None:
+def test_incompletely_read_workflow_is_uncertain(code: str) -> None:
     judged = judge_workflow(facts(classes=["Fine"], problems=(FileProblem(code, "No."),)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
 
 
-def test_a_problem_that_hides_nothing_keeps_nobody_from_being_ready() -> None:
+def test_harmless_problem_leaves_the_workflow_ready() -> None:
     problem = FileProblem("duplicate-node-id", "No.")
     judged = judge_workflow(facts(classes=["Fine"], problems=(problem,)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("READY", 0)
 
 
-def test_classes_are_named_in_order_and_only_when_an_active_node_has_them() -> None:
+def test_missing_classes_of_active_nodes_are_sorted() -> None:
     uses = {"missing1": ClassUse(), "missing0": ClassUse(node_paths=("9",)), "import2": ClassUse(node_paths=("1", "2"))}
     judged = judge_workflow(WorkflowFacts(container="json", format="api", classes=uses), NoModels(), state_of)
     assert [(one.class_type, one.node_paths) for one in judged.missing_nodes] == [
@@ -110,7 +96,7 @@ def test_classes_are_named_in_order_and_only_when_an_active_node_has_them() -> N
     ]
 
 
-def test_the_surest_missing_models_come_first_and_guesses_are_uncertain() -> None:
+def test_most_certain_missing_models_come_first() -> None:
     guess = replace(LORA, value="b.safetensors", tries=("b.safetensors",), confidence="low")
     judged = judge_workflow(facts(guess, LORA), NoModels(), state_of)
     assert [one.name for one in judged.missing_models] == ["a.safetensors", "b.safetensors"]
@@ -118,7 +104,7 @@ def test_the_surest_missing_models_come_first_and_guesses_are_uncertain() -> Non
     assert judge_workflow(facts(guess), NoModels(), state_of).status == "UNCERTAIN"
 
 
-def test_what_only_switched_off_nodes_name_stands_apart_and_once() -> None:
+def test_models_of_inactive_nodes_are_listed_apart() -> None:
     off = replace(LORA, active=False, node_path="7")
     other = replace(off, value="b.safetensors", tries=("b.safetensors",))
     judged = judge_workflow(facts(LORA, off, other), NoModels(), state_of)
@@ -128,55 +114,27 @@ def test_what_only_switched_off_nodes_name_stands_apart_and_once() -> None:
     assert (alone.status, alone.models, len(alone.inactive_models)) == ("READY", 0, 1)
 
 
-def test_a_value_that_is_no_name_is_blamed_on_the_missing_classes() -> None:
+def test_unresolvable_value_is_attributed_to_missing_classes() -> None:
     judged = judge_workflow(facts(replace(LORA, value="7", tries=("7",)), classes=["missing1"]), NoModels(), state_of)
     assert "missing1" in (judged.missing_models[0].fix or "")
 
 
-def test_what_the_server_offers_is_ready() -> None:
+def test_model_that_the_server_offers_is_ready() -> None:
     judged = judge_workflow(facts(LORA), NoModels(), state_of, lambda _class, name: {"a.safetensors"} if name else None)
     assert judged.status == "READY"
 
 
-def test_what_an_author_left_in_an_address_is_not_told() -> None:
+def test_secrets_in_declared_urls_are_removed() -> None:
     left = declared(url="https://me:SECRET@x.example/a?token=SECRET")
     (model,) = judge_workflow(facts(LORA, declared=(left,)), NoModels(), state_of).missing_models
     assert [one.url for one in model.candidates] == ["https://x.example/a"]
 
 
-def declared(name: str = "a.safetensors", **changes: str | None) -> DeclaredModel:
-    facts: dict[str, str | None] = {"directory": "loras", "url": "https://x.example/a", "hash": None, "hash_type": None}
-    return DeclaredModel(name=name, node_path=None, **{**facts, **changes})
-
-
-def test_the_authors_proposal_is_a_candidate_of_a_missing_model_only() -> None:
+def test_declared_url_is_a_candidate_of_a_missing_model_only() -> None:
     (model,) = judge_workflow(facts(LORA, declared=(declared(),)), NoModels(), state_of).missing_models
     assert [(one.source, one.url, one.sha256) for one in model.candidates] == [
         ("declared", "https://x.example/a", None)
     ]
-
-
-@pytest.mark.parametrize(
-    ("model", "count"),
-    [
-        (declared(), 1),
-        (declared(directory=None), 1),
-        (declared(directory=""), 1),
-        (declared(directory="vae"), 0),
-        (declared(name="other.safetensors"), 0),
-        (declared(url=None), 0),
-        (declared(url=""), 0),
-    ],
-)
-def test_a_proposal_is_for_this_name_and_folder_and_has_an_address(model: DeclaredModel, count: int) -> None:
-    assert len(find_declared_candidates(replace(LORA, value="sub\\a.safetensors"), [model, model])) == count
-
-
-def test_only_a_sha256_is_taken_as_one() -> None:
-    (found,) = find_declared_candidates(LORA, [declared(hash="F" * 64, hash_type="SHA256")])
-    assert found.sha256 == "F" * 64
-    (found,) = find_declared_candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
-    assert found.sha256 is None
 
 
 @pytest.mark.parametrize(
@@ -187,7 +145,7 @@ def test_only_a_sha256_is_taken_as_one() -> None:
         ({"Label (rgthree)": ClassUse(node_paths=("1",))}, "muted, bypassed or notes"),
     ],
 )
-def test_a_workflow_without_a_node_that_runs_is_invalid(classes: dict[str, ClassUse], said: str) -> None:
+def test_workflow_without_an_active_node_is_invalid(classes: dict[str, ClassUse], said: str) -> None:
     judged = judge_workflow(
         WorkflowFacts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: None
     )
@@ -197,7 +155,7 @@ def test_a_workflow_without_a_node_that_runs_is_invalid(classes: dict[str, Class
     assert said in problem.message
 
 
-def test_a_workflow_that_was_not_read_whole_is_not_said_to_be_empty() -> None:
+def test_incompletely_read_workflow_is_not_called_empty() -> None:
     judged = judge_workflow(facts(problems=(FileProblem("node-unreadable", "No."),)), NoModels(), state_of)
     assert (judged.status, judged.uncertain_count) == ("UNCERTAIN", 1)
 
@@ -210,7 +168,7 @@ RULES = ValidationRules(
 )
 
 
-def test_a_workflow_without_an_output_is_invalid_once_the_server_says_so() -> None:
+def test_workflow_without_an_output_is_invalid_for_a_server() -> None:
     what = facts(classes=["FineLoad"], wiring=(WiredNode("1", "FineLoad"),))
     assert judge_workflow(what, NoModels(), state_of).status == "READY"
     judged = judge_workflow(what, NoModels(), state_of, rules=RULES)
@@ -218,7 +176,7 @@ def test_a_workflow_without_an_output_is_invalid_once_the_server_says_so() -> No
     assert "none of its active nodes is an output" in judged.problems[0].message
 
 
-def test_what_the_server_refuses_is_not_ready_and_says_how_to_mend_it() -> None:
+def test_refused_input_makes_the_workflow_missing_with_a_fix() -> None:
     save = WiredNode("1", "FineSave", texts={"format": "x"}, unfed=("images",))
     judged = judge_workflow(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.uncertain_count) == ("MISSING", 0)
