@@ -1,4 +1,4 @@
-"""`gov rollback`, `gov undo`, `gov snapshot …` and `gov op …`: the past, and going back to it."""
+"""`gov rollback`, `gov undo`, `gov snapshot …` and `gov op …`: earlier states, and restoring them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from comfywatchman.app.session import Session
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, FAILED, print_table, printable
@@ -20,20 +19,20 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_context
 def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
-    """Make packages and the register of nodes those of SNAPSHOT again.
+    """Restore the packages and the node registry of SNAPSHOT.
 
-    It takes a blink and needs no network while the snapshot's environment is kept. The code of custom nodes stays as
-    it is. A snapshot of now is taken first.
+    It takes under a second and needs no network while the snapshot's environment is kept. The code of custom nodes
+    stays as it is. A snapshot of the current state is taken first.
 
     \b
     gov snapshot list
     gov rollback 20261120T120000Z-snap-0a1b2c
     """
-    from comfywatchman.governance.environments.rollback import rollback as go_back
+    from comfywatchman.governance.environments.rollback import rollback as run_rollback
 
-    with open_gov(context.obj, "rollback", words="Going back") as (ground, _tell):
-        operation = go_back(ground, snapshot)
-    _print_operation(context, operation, f"Production is as snapshot {snapshot}.", as_json=as_json)
+    with open_gov(context.obj, "rollback", activity="Restoring the snapshot") as (gov, _progress):
+        operation = run_rollback(gov, snapshot)
+    _print_operation(context, operation, f"Production is restored to snapshot {snapshot}.", as_json=as_json)
 
 
 @click.command(cls=GovCommand)
@@ -41,26 +40,26 @@ def rollback(context: click.Context, snapshot: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def undo(context: click.Context, operation: str, as_json: bool) -> None:
-    """Take OPERATION back, if pyproject.toml, uv.lock and plugins.json are still as it left them.
+    """Undo OPERATION, if pyproject.toml, uv.lock and plugins.json did not change since.
 
     \b
     gov op list
     gov undo 20261120T120000Z-op-0a1b2c
     """
-    from comfywatchman.governance.environments.rollback import undo as take_back
+    from comfywatchman.governance.environments.rollback import undo as run_undo
 
-    with open_gov(context.obj, "undo", words="Going back") as (ground, _tell):
-        done = take_back(ground, operation)
-    _print_operation(context, done, f"Operation {operation} was taken back.", as_json=as_json)
+    with open_gov(context.obj, "undo", activity="Undoing the operation") as (gov, _progress):
+        undo_operation = run_undo(gov, operation)
+    _print_operation(context, undo_operation, f"Operation {operation} was undone.", as_json=as_json)
 
 
-def _print_operation(context: click.Context, operation: Operation, words: str, *, as_json: bool) -> None:
+def _print_operation(context: click.Context, operation: Operation, message: str, *, as_json: bool) -> None:
     if as_json:
         print_result(context, operation)
         return
-    click.echo(printable(words))
-    click.echo(f"To take this back: gov undo {operation.op_id}")
-    click.echo("A ComfyUI that is running keeps its old environment until it is started again.")
+    click.echo(printable(message))
+    click.echo(f"To revert this: gov undo {operation.op_id}")
+    click.echo("A running ComfyUI keeps its old environment until it is restarted.")
 
 
 @click.command("list", cls=GovCommand)
@@ -70,17 +69,18 @@ def list_snapshots(context: click.Context, as_json: bool) -> None:
     """List the kept snapshots, newest first."""
     from comfywatchman.governance.environments import generation, snapshot
 
-    ground = read_gov(context.obj)
-    found = tuple(reversed(snapshot.read_all(ground.layout)))
+    gov = read_gov(context.obj)
+    snapshots = tuple(reversed(snapshot.read_all(gov.layout)))
     if as_json:
-        print_result(context, {"snapshots": found})
+        print_result(context, {"snapshots": snapshots})
         return
     rows = []
-    for one in found:
-        is_kept = generation.read_mark(ground.layout, one.generation) is not None
-        rows.append((one.id, one.created_at, one.reason, one.ref, "kept" if is_kept else "to be built again"))
+    for meta in snapshots:
+        has_environment = generation.read_mark(gov.layout, meta.generation) is not None
+        environment = "kept" if has_environment else "to be rebuilt"
+        rows.append((meta.id, meta.created_at, meta.reason, meta.ref, environment))
     print_table(("Snapshot", "Taken", "Reason", "For", "Environment"), rows, whole="Snapshot", spare=("Taken",))
-    click.echo("To go back: gov rollback SNAPSHOT")
+    click.echo("To restore one: gov rollback SNAPSHOT")
 
 
 @click.command("inspect", cls=GovCommand)
@@ -88,25 +88,31 @@ def list_snapshots(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def inspect_snapshot(context: click.Context, snapshot: str, as_json: bool) -> None:
-    """Show SNAPSHOT, and whether its files are as they were taken. Exits with 1 when they are not."""
+    """Show SNAPSHOT, and whether its files are unchanged. Exits with 1 when they are not."""
     from comfywatchman.base.errors import Failure
     from comfywatchman.governance.environments import snapshot as snapshots
 
-    ground = read_gov(context.obj)
-    meta = snapshots.read(ground.layout, snapshot)
-    trouble = None
+    gov = read_gov(context.obj)
+    meta = snapshots.read(gov.layout, snapshot)
+    damage = None
     try:
-        snapshots.read_contents(ground.layout, snapshot)
+        snapshots.read_contents(gov.layout, snapshot)
     except Failure as failure:
-        trouble = failure.message
+        damage = failure.message
     if as_json:
-        print_result(context, {"meta": meta, "trouble": trouble})
+        print_result(context, {"meta": meta, "trouble": damage})
     else:
-        rows = [("id", meta.id), ("created_at", meta.created_at), ("reason", meta.reason), ("ref", meta.ref)]
-        rows += [("generation", meta.generation or ""), *sorted(meta.sha256.items())]
+        rows = [
+            ("id", meta.id),
+            ("created_at", meta.created_at),
+            ("reason", meta.reason),
+            ("ref", meta.ref),
+            ("generation", meta.generation or ""),
+            *sorted(meta.sha256.items()),
+        ]
         print_table(("Field", "Value"), rows)
-        click.echo(printable(trouble or "Its files are as they were taken."))
-    context.exit(FAILED if trouble else DONE)
+        click.echo(printable(damage or "Its files are unchanged."))
+    context.exit(DONE if damage is None else FAILED)
 
 
 @click.command("list", cls=GovCommand)
@@ -116,12 +122,14 @@ def list_operations(context: click.Context, as_json: bool) -> None:
     """List operations, newest first."""
     from comfywatchman.governance.environments.rollback import read_operations
 
-    session: Session = context.obj
-    found = tuple(reversed(read_operations(read_gov(session).layout)))
+    operations = tuple(reversed(read_operations(read_gov(context.obj).layout)))
     if as_json:
-        print_result(context, {"operations": found})
+        print_result(context, {"operations": operations})
         return
-    rows = [(one.op_id, one.kind, one.ref, one.status, one.ended_at or "", one.note) for one in found]
+    rows = []
+    for operation in operations:
+        ended_at = operation.ended_at or ""
+        rows.append((operation.op_id, operation.kind, operation.ref, operation.status, ended_at, operation.note))
     columns = ("Operation", "Kind", "Of", "Status", "Ended", "Note")
     print_table(columns, rows, whole="Operation", spare=("Ended",))
 
@@ -131,21 +139,25 @@ def list_operations(context: click.Context, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def inspect_operation(context: click.Context, operation: str, as_json: bool) -> None:
-    """Show what OPERATION changed."""
+    """Show the changes that OPERATION made."""
     from comfywatchman.governance.environments.rollback import read_operation
 
-    found = read_operation(read_gov(context.obj).layout, operation)
+    record = read_operation(read_gov(context.obj).layout, operation)
     if as_json:
-        print_result(context, found)
+        print_result(context, record)
         return
-    rows = [("kind", found.kind), ("of", found.ref), ("status", found.status), ("started", found.started_at)]
-    rows += [
-        ("ended", found.ended_at or ""),
-        ("before", found.pre_snapshot or ""),
-        ("after", found.post_snapshot or ""),
+    rows = [
+        ("kind", record.kind),
+        ("of", record.ref),
+        ("status", record.status),
+        ("started", record.started_at),
+        ("ended", record.ended_at or ""),
+        ("before", record.pre_snapshot or ""),
+        ("after", record.post_snapshot or ""),
     ]
-    rows += [("note", found.note)] if found.note else []
+    if record.note:
+        rows.append(("note", record.note))
     print_table(("Field", "Value"), rows)
-    for name, change in sorted(found.files.items()):
-        is_changed = change.pre_sha256 != change.post_sha256
-        click.echo(f"{name}: {'changed' if is_changed else 'not changed'}")
+    for name, change in sorted(record.files.items()):
+        outcome = "unchanged" if change.pre_sha256 == change.post_sha256 else "changed"
+        click.echo(f"{name}: {outcome}")

@@ -47,7 +47,7 @@ def add(
     session: Session = context.obj
     # What is done stands in the lock and on the terminal; a token in an address must not.
     shown = redact_url(target)
-    with open_gov(session, f"node add {shown}", words=f"Adding {shown}") as (ground, tell):
+    with open_gov(session, f"node add {shown}", activity=f"Adding {shown}") as (ground, tell):
         if adopt:
             plugin = node_add.adopt_node(ground, target)
         else:
@@ -131,7 +131,7 @@ def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool
     """
     from comfywatchman.governance.transactions.remove import remove_node as take_away
 
-    with open_gov(context.obj, f"node remove {node_id}", words=f"Removing {node_id}") as (ground, _tell):
+    with open_gov(context.obj, f"node remove {node_id}", activity=f"Removing {node_id}") as (ground, _tell):
         operation = take_away(ground, node_id, purge_code=purge_code)
     if as_json:
         print_result(context, operation)

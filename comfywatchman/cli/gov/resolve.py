@@ -1,4 +1,4 @@
-"""`gov resolve`: pins for packages that cannot be installed together."""
+"""`gov resolve`: resolve a conflict between packages with pins."""
 
 from __future__ import annotations
 
@@ -13,25 +13,21 @@ from comfywatchman.cli.options import json_option
 from comfywatchman.cli.render import DONE, USAGE, printable
 
 if TYPE_CHECKING:
+    from comfywatchman.governance.conflicts.resolve import PinChoice
     from comfywatchman.governance.environments.context import GovContext
 
 
 @click.command(cls=GovCommand)
 @click.argument("txid")
-@click.option(
-    "--pin", "pins", multiple=True, metavar="PACKAGE==VERSION", help="One version that is to hold; repeatable."
-)
-@click.option(
-    "--drop", "drop", multiple=True, metavar="PACKAGE", help="Take the pin of a package away again; repeatable."
-)
+@click.option("--pin", "pins", multiple=True, metavar="PACKAGE==VERSION", help="A version to enforce; repeatable.")
+@click.option("--drop", "drop", multiple=True, metavar="PACKAGE", help="Remove the pin of a package; repeatable.")
 @json_option
 @click.pass_context
 def resolve(context: click.Context, txid: str, pins: tuple[str, ...], drop: tuple[str, ...], as_json: bool) -> None:
-    """Solve the conflict of the transaction TXID with pins; they are tried aside, and production stays as it is.
+    """Resolve the conflict of the transaction TXID with pins. Production is not changed.
 
-    On a terminal without --pin it shows what clashes and asks. Elsewhere, without --pin it only looks whether what
-    went wrong has gone by itself. Pins of earlier calls hold until another one for the same package. Exits with 2
-    while packages still conflict.
+    On a terminal without --pin it shows the conflict and prompts for pins. Elsewhere, without --pin, it only tries
+    again. Pins of earlier calls stay until they are replaced or dropped. Exits with 2 while packages still conflict.
 
     \b
     gov resolve 20261120T120000Z-0a1b2c3d
@@ -39,44 +35,57 @@ def resolve(context: click.Context, txid: str, pins: tuple[str, ...], drop: tupl
     """
     from comfywatchman.governance.conflicts import resolve as conflict_resolve
 
-    if not (pins or drop or as_json) and sys.stdin.isatty() and sys.stdout.isatty():
+    has_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if has_terminal and not (pins or drop or as_json):
         pins = _prompt_for_pins(read_gov(context.obj), txid)
-    with open_gov(context.obj, f"resolve {txid}", words="Trying the pins") as (ground, _tell):
-        done = conflict_resolve.resolve(ground, txid, pins, drop=drop)
-        report = conflict_resolve.read_report(ground.layout, txid) if done.status == "needs_resolution" else None
+    with open_gov(context.obj, f"resolve {txid}", activity="Trying the pins") as (gov, _progress):
+        transaction = conflict_resolve.resolve(gov, txid, pins, drop=drop)
+        report = None
+        if transaction.status == "needs_resolution":
+            report = conflict_resolve.read_report(gov.layout, txid)
     if as_json:
-        print_result(context, {"transaction": done, "conflict": report})
+        print_result(context, {"transaction": transaction, "conflict": report})
     else:
-        if done.status == "resolved":
-            click.echo(f"Resolved with {printable(', '.join(done.resolution_pins)) or 'no pins'}.")
+        if transaction.status == "resolved":
+            click.echo(f"Resolved with {printable(', '.join(transaction.resolution_pins)) or 'no pins'}.")
         if report is not None:
             show_conflict(report)
-        print_next_step(done)
-    context.exit(DONE if done.status == "resolved" else USAGE)
+        print_next_step(transaction)
+    context.exit(DONE if transaction.status == "resolved" else USAGE)
 
 
-def _prompt_for_pins(ground: GovContext, txid: str) -> tuple[str, ...]:
-    """Show what clashes and what can be chosen; return what the person chose."""
+def _prompt_for_pins(gov: GovContext, txid: str) -> tuple[str, ...]:
+    """Show a conflict and its suggested pins; return the pins that the user entered."""
     from comfywatchman.governance.conflicts import resolve as conflict_resolve
     from comfywatchman.governance.transactions import transaction
 
-    transaction.read(ground.layout, txid)
-    report = conflict_resolve.read_report(ground.layout, txid)
+    # Fails for an unknown transaction before anything is asked.
+    transaction.read(gov.layout, txid)
+    report = conflict_resolve.read_report(gov.layout, txid)
     if report is None:
-        click.echo("There is no conflict report of this transaction.")
+        click.echo("The transaction has no conflict report.")
         return ()
     show_conflict(report, with_suggestions=False)
     choices = conflict_resolve.list_choices(report)
     for number, choice in enumerate(choices, start=1):
-        over = f"; gives way: {', '.join(choice.gives_way)}" if choice.gives_way else ""
-        click.echo(f"  {number}: {printable(choice.pin)}{printable(over)}")
+        overruled = f"; overrules {', '.join(choice.overrules)}" if choice.overrules else ""
+        click.echo(f"  {number}: {printable(choice.pin)}{printable(overruled)}")
+    prompt = f"Number or {report.input_hint.removeprefix('Use: ')} (empty to go on)"
     pins: list[str] = []
     while True:
-        words = f"Number or {report.input_hint.removeprefix('Use: ')} (empty to go on)"
-        typed = click.prompt(words, default="", show_default=False).strip()
-        if not typed:
+        answer = click.prompt(prompt, default="", show_default=False).strip()
+        if not answer:
             return tuple(pins)
-        if typed.isdigit() and not 0 < int(typed) <= len(choices):
-            click.echo(f"There is no {typed}.")
-            continue
-        pins.append(choices[int(typed) - 1].pin if typed.isdigit() else typed)
+        pin = _parse_choice(answer, choices)
+        if pin is None:
+            click.echo(f"There is no {answer}.")
+        else:
+            pins.append(pin)
+
+
+def _parse_choice(answer: str, choices: tuple[PinChoice, ...]) -> str | None:
+    """Return the pin that an answer names by number, or the answer itself; None for an unknown number."""
+    if not answer.isdigit():
+        return answer
+    number = int(answer)
+    return choices[number - 1].pin if 0 < number <= len(choices) else None

@@ -37,7 +37,7 @@ def run(context: click.Context, node_id: str, timeout_seconds: float | None, as_
     """
     from comfywatchman.governance.transactions.run import run_transaction
 
-    with open_gov(context.obj, f"tx run {node_id}", words=f"Trying {node_id}") as (ground, tell):
+    with open_gov(context.obj, f"tx run {node_id}", activity=f"Trying {node_id}") as (ground, tell):
         done = run_transaction(ground, node_id, timeout_seconds=timeout_seconds, progress=tell)
     if as_json:
         print_result(context, done)
@@ -129,7 +129,7 @@ def promote(
     if approve_core and not reason:
         raise click.UsageError("--approve-core needs --reason TEXT: it is kept in the record.")
     consent = gates.Consent(approve_core=approve_core, reason=reason, allow_failed_run=allow_failed_run)
-    with open_gov(context.obj, f"tx promote {txid}", words="Promoting") as (ground, tell):
+    with open_gov(context.obj, f"tx promote {txid}", activity="Promoting") as (ground, tell):
         done = promotion.promote(ground, txid, consent, report=conflict_report.report_conflict, progress=tell)
         clash = resolve.read_report(ground.layout, txid) if done.status == "needs_resolution" else None
     if as_json:

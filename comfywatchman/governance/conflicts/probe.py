@@ -1,4 +1,4 @@
-"""Asking uv whether parts of the declared requirements can be met, within a budget of time and of questions."""
+"""Testing with uv which of the declared requirements can be met together, within a budget of time and resolutions."""
 
 from __future__ import annotations
 
@@ -20,96 +20,96 @@ _UNSOLVABLE: Final[frozenset[UvErrorKind]] = frozenset({"conflict", "not_found"}
 
 
 class ProbeUndecided(Exception):
-    """A question could not be answered; the text says why, as the end of a sentence."""
+    """A test could not be decided; the text is the reason, as the end of a sentence."""
 
 
 @dataclass
 class ResolutionProbe:
-    """Resolves parts of a text of pyproject.toml in private folders.
+    """Resolves parts of a pyproject.toml in staging folders.
 
     Attributes:
         context: The context; its lock must be held.
-        project: The text.
-        most_resolutions: How often uv may be asked.
-        most_seconds: How long all of it may take.
+        project: The text of pyproject.toml.
+        max_resolutions: How many resolutions are allowed.
+        max_seconds: How long all of them may take.
     """
 
     context: GovContext
     project: str
-    most_resolutions: int = MAX_RESOLUTIONS
-    most_seconds: float = MAX_SECONDS
-    _asked: int = 0
-    _known: dict[frozenset[DeclaredRequirement], dict[str, str] | str] = field(default_factory=dict)
-    _began: float = field(init=False)
+    max_resolutions: int = MAX_RESOLUTIONS
+    max_seconds: float = MAX_SECONDS
+    _resolutions: int = 0
+    _results: dict[frozenset[DeclaredRequirement], dict[str, str] | str] = field(default_factory=dict)
+    _started: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self._began = self.context.clock.monotonic()
+        self._started = self.context.clock.monotonic()
 
-    def fails(self, lines: Sequence[DeclaredRequirement]) -> bool:
-        """Say whether these lines alone cannot be met together.
-
-        Raises:
-            Undecided: uv had other trouble than that, or the budget is used up.
-        """
-        return self.versions(lines) is None
-
-    def versions(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | None:
-        """Return the versions that meet these lines, by normalised name; None when there are none.
+    def fails(self, requirements: Sequence[DeclaredRequirement]) -> bool:
+        """Return whether these requirements alone cannot be met together.
 
         Raises:
-            Undecided: As for `fails`.
+            ProbeUndecided: uv failed for another reason, or the budget is used up.
         """
-        found = self._answer(lines)
-        return None if isinstance(found, str) else found
+        return self.resolve(requirements) is None
 
-    def words(self, lines: Sequence[DeclaredRequirement]) -> str:
-        """Return what uv says of lines that cannot be met; nothing of ones that can.
+    def resolve(self, requirements: Sequence[DeclaredRequirement]) -> dict[str, str] | None:
+        """Return the versions that meet these requirements, by normalised name; None when there are none.
 
         Raises:
-            Undecided: As for `fails`.
+            ProbeUndecided: As for `fails`.
         """
-        found = self._answer(lines)
-        return found if isinstance(found, str) else ""
+        result = self._resolve_once(requirements)
+        return None if isinstance(result, str) else result
+
+    def read_error(self, requirements: Sequence[DeclaredRequirement]) -> str:
+        """Return uv's message about requirements that cannot be met; empty when they can.
+
+        Raises:
+            ProbeUndecided: As for `fails`.
+        """
+        result = self._resolve_once(requirements)
+        return result if isinstance(result, str) else ""
 
     def is_nonexistent(self, pin: str) -> bool:
-        """Say whether there is no such version, or no such package, for this Python and platform.
+        """Return whether the package or version of a pin does not exist for this Python and platform.
 
         Raises:
-            Undecided: As for `spend`.
+            ProbeUndecided: As for `count_resolution`.
         """
         self.count_resolution()
-        found = trial_resolution.resolve_versions(
-            self.context, set_group(render_subset(self.project, ()), BASE_GROUP, [pin])
-        )
-        return isinstance(found, UvResult) and classify(found.status, found.errors) == "not_found"
+        project = set_group(render_subset(self.project, ()), BASE_GROUP, [pin])
+        result = trial_resolution.resolve_versions(self.context, project)
+        return isinstance(result, UvResult) and classify(result.status, result.errors) == "not_found"
 
     def count_resolution(self) -> None:
-        """Count one resolution.
+        """Take one resolution from the budget.
 
         Raises:
-            Undecided: The budget is used up, or without a network no answer could be trusted.
+            ProbeUndecided: The budget is used up, or results would be unreliable without a network.
         """
         network = self.context.settings.network
         if network.offline and not network.no_index:
-            # A part may need metadata that nobody fetched; offline, uv then blames whoever is left.
+            # A part may need metadata that is not cached; offline, uv then blames the remaining requirements.
             raise ProbeUndecided("the network is off, so parts of them cannot be resolved")
-        seconds = self.context.clock.monotonic() - self._began
-        if self._asked >= self.most_resolutions or seconds >= self.most_seconds:
+        seconds = self.context.clock.monotonic() - self._started
+        if self._resolutions >= self.max_resolutions or seconds >= self.max_seconds:
             raise ProbeUndecided("that would take too many resolutions")
-        self._asked += 1
+        self._resolutions += 1
 
-    def _answer(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
-        key = frozenset(lines)
-        if key not in self._known:
+    def _resolve_once(self, requirements: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
+        """Return the versions, or uv's message when there are none; each set is resolved only once."""
+        key = frozenset(requirements)
+        if key not in self._results:
             self.count_resolution()
-            self._known[key] = self._asked_of_uv(lines)
-        return self._known[key]
+            self._results[key] = self._resolve(requirements)
+        return self._results[key]
 
-    def _asked_of_uv(self, lines: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
-        found = trial_resolution.resolve_versions(self.context, render_subset(self.project, lines))
-        if not isinstance(found, UvResult):
-            return found
-        kind = classify(found.status, found.errors)
+    def _resolve(self, requirements: Sequence[DeclaredRequirement]) -> dict[str, str] | str:
+        result = trial_resolution.resolve_versions(self.context, render_subset(self.project, requirements))
+        if not isinstance(result, UvResult):
+            return result
+        kind = classify(result.status, result.errors)
         if kind not in _UNSOLVABLE:
             raise ProbeUndecided(f"uv could not resolve a part of them for another reason ({kind.replace('_', ' ')})")
-        return found.errors
+        return result.errors

@@ -1,7 +1,7 @@
-"""Finding the smallest set of requirements that clash, by asking of few subsets whether they can be met. Pure.
+"""QuickXplain: find a minimal conflict among requirements by testing few subsets. Pure.
 
 Ulrich Junker, "QuickXplain: Preferred Explanations and Relaxations for Over-Constrained Problems", AAAI 2004: about
-2k·log2(n/k)+2k questions for a clash of k among n.
+2k·log2(n/k)+2k tests for a conflict of k among n.
 """
 
 from __future__ import annotations
@@ -13,40 +13,47 @@ T = TypeVar("T")
 
 
 def minimal_conflict(items: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T, ...]:
-    """Return a smallest part of items that fails: it does not when any one of its items is left out.
+    """Return a minimal subset that fails: without any one of its items it does not.
 
     Args:
-        items: A set that fails; of several clashes the one among the first items is found.
-        fails: Says whether a part fails; with a part, all that contains it fails as well. What it raises passes.
+        items: A set that fails; of several conflicts the one among the first items is found.
+        fails: Whether a subset fails. If one does, all that contain it must fail, too. Its exceptions are propagated.
     """
-    return tuple(_quickxplain([], items, fails, is_grown=False))
+    return tuple(_quickxplain([], items, fails, background_grew=False))
 
 
 def find_needed(parts: Sequence[T], fails: Callable[[Sequence[T]], bool]) -> tuple[T, ...]:
-    """Return parts without which the whole does not fail, found by leaving out one after the other.
+    """Return the parts without which the whole does not fail, found by leaving out one after the other.
 
     Args:
         parts: A set that fails.
-        fails: As in `smallest`.
+        fails: As in `minimal_conflict`.
     """
-    kept = list(parts)
+    needed = list(parts)
     for part in parts:
-        rest = [one for one in kept if one is not part]
+        rest = [other for other in needed if other is not part]
         if rest and fails(rest):
-            kept = rest
-    return tuple(kept)
+            needed = rest
+    return tuple(needed)
 
 
 def _quickxplain(
-    given: list[T], items: Sequence[T], fails: Callable[[Sequence[T]], bool], *, is_grown: bool
+    background: list[T], items: Sequence[T], fails: Callable[[Sequence[T]], bool], *, background_grew: bool
 ) -> list[T]:
-    # `given` holds what belongs to the clash for certain or is still to be judged.
-    if is_grown and fails(given):
+    """Return the items that the background needs to fail.
+
+    Args:
+        background: Items that belong to the conflict, or may still.
+        items: The items to choose from; together with the background they fail.
+        fails: As in `minimal_conflict`.
+        background_grew: Whether the background changed since it was last tested.
+    """
+    if background_grew and fails(background):
         return []
     if len(items) <= 1:
         return list(items)
     half = len(items) // 2
     first, second = list(items[:half]), list(items[half:])
-    of_second = _quickxplain([*given, *first], second, fails, is_grown=True)
-    of_first = _quickxplain([*given, *of_second], first, fails, is_grown=bool(of_second))
-    return [*of_first, *of_second]
+    from_second = _quickxplain([*background, *first], second, fails, background_grew=True)
+    from_first = _quickxplain([*background, *from_second], first, fails, background_grew=bool(from_second))
+    return [*from_first, *from_second]

@@ -1,8 +1,8 @@
-"""Why packages cannot be installed together: read from uv's words, confirmed by resolving few requirements alone.
+"""Conflict reports: why packages cannot be installed together, read from uv's messages and confirmed by resolving.
 
-What uv's words say is only a proposal: they are for people, change with its versions, and show a constraint as if a
-package asked for it. `verified` therefore means that the named requirements were resolved alone and failed, and that
-without any one of them the others did not.
+uv's messages alone are only a proposal: they are written for people, change between versions, and show a constraint as
+if a package required it. `verified` therefore means that the named requirements were resolved alone and failed, and
+that without any one of them the others did not.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
-
-from packaging.utils import canonicalize_name
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.files import read_regular, to_json, write_atomic
@@ -34,173 +32,214 @@ from comfywatchman.governance.uv.declared_requirements import (
     select_named,
 )
 from comfywatchman.governance.uv.error_parser import UvErrorKind
-from comfywatchman.governance.uv.requirement import PIN, is_root
+from comfywatchman.governance.uv.requirement import PIN, is_from_package, is_root, parse_package_name
 
 LockStep = Literal["run", "promote", "resolve"]
 
-_MEANING: Final[dict[UvErrorKind, str]] = {
+_KIND_TEXT: Final[dict[UvErrorKind, str]] = {
     "conflict": "The packages cannot be installed together",
-    "offline_cache_miss": "uv may not use the network, and its cache lacks what is needed",
-    "network": "A package index or repository did not give what was asked for",
-    "build_failed": "A package could not be built from its source",
-    "stale_lock": "uv.lock does not fit pyproject.toml",
-    "not_found": "A package, or the version that is asked for, does not exist for this Python and platform",
-    "bad_input": "uv cannot work with what it was given",
-    "other": "uv failed for a reason that is not known here",
+    "offline_cache_miss": "The network is off, and a package is missing from uv's cache",
+    "network": "A package index or repository could not be read",
+    "build_failed": "A package could not be built from source",
+    "stale_lock": "uv.lock does not match pyproject.toml",
+    "not_found": "A package, or the required version, does not exist for this Python and platform",
+    "bad_input": "uv rejected its input",
+    "other": "uv failed for an unknown reason",
 }
 _MAX_ERROR_CHARACTERS: Final = 300
+_MAX_LINKS: Final = 3
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _ConflictAnalysis:
+    """The result of analysing a failed resolution.
+
+    Attributes:
+        edges: The requirements that uv named.
+        conflict: The minimal conflict; empty when none was confirmed.
+        reason: Why none was confirmed.
+        suggestions: Pins to try.
+        is_bad_pin: Whether the conflict consists of pins that do not exist.
+    """
+
     edges: tuple[RequirementEdge, ...]
-    clash: tuple[DeclaredRequirement, ...] = ()
+    conflict: tuple[DeclaredRequirement, ...] = ()
     reason: str = ""
-    pins: tuple[str, ...] = ()
-    is_pin: bool = False
+    suggestions: tuple[str, ...] = ()
+    is_bad_pin: bool = False
 
 
 def report_conflict(
-    context: GovContext, tried: Transaction, ended: UvResult, project: Path, *, step: LockStep = "promote"
+    context: GovContext, tried: Transaction, failure: UvResult, project: Path, *, step: LockStep = "promote"
 ) -> ConflictReport:
-    """Say why a lock failed, and keep that as `state/conflicts/<txid>.json` beside uv's own words.
+    """Analyse why a lock failed; write the report as `state/conflicts/<txid>.json`, and uv's output beside it.
 
     Args:
         context: The context; its lock must be held.
         tried: The transaction whose promotion or resolution failed.
-        ended: How uv ended.
+        failure: uv's failure.
         project: The folder with the pyproject.toml that could not be locked.
-        step: What was done; part of the log's name.
+        step: The failed step; part of the log's name.
 
     Raises:
         Failure: `state-unwritable`, or `gov-truth-damaged`.
     """
     layout = context.layout
-    raw = layout.logs / f"{tried.txid}.{step}.lock.log"
-    write_atomic(raw, f"{ended.output}\n{ended.errors}".strip().encode() + b"\n", mode=0o600)
+    raw_log = layout.logs / f"{tried.txid}.{step}.lock.log"
+    # Private: an address of an index may contain a token that is not recognised as one.
+    write_atomic(raw_log, f"{failure.output}\n{failure.errors}".strip().encode() + b"\n", mode=0o600)
     text = read_regular(project / "pyproject.toml", max_bytes=MAX_TRUTH_BYTES).decode("utf-8")
-    kind = error_parser.classify(ended.status, ended.errors)
-    tested = pin_tried_versions(tried.post_freeze, but={pin.partition("==")[0] for pin in tried.resolution_pins})
-    lines = parse_declared(text, tested)
-    found = _analyze(ResolutionProbe(context, text), kind, lines, ended.errors, tried)
-    kind = "not_found" if found.is_pin else kind
-    answer = ConflictReport(
+    kind = error_parser.classify(failure.status, failure.errors)
+    pinned_packages = {pin.partition("==")[0] for pin in tried.resolution_pins}
+    requirements = parse_declared(text, pin_tried_versions(tried.post_freeze, but=pinned_packages))
+    analysis = _analyze(ResolutionProbe(context, text), kind, requirements, failure.errors, tried)
+    if analysis.is_bad_pin:
+        kind = "not_found"
+    report = ConflictReport(
         txid=tried.txid,
         node_id=tried.node_id,
         created_at=format_utc(context.clock.now()),
         kind=kind,
-        confidence="verified" if found.clash else "unparsed",
-        summary=_summarize(kind, found, ended.errors, tried.txid),
-        clash=tuple(line.edge for line in found.clash),
-        roots=tuple(edge for edge in found.edges if is_root(edge)),
-        edges=found.edges,
-        detected_packages=_collect_packages(found.edges, found.clash),
-        suggestions=found.pins,
-        raw_log=str(raw),
+        confidence="verified" if analysis.conflict else "unparsed",
+        summary=_summarize(kind, analysis, failure.errors, tried.txid),
+        clash=tuple(requirement.edge for requirement in analysis.conflict),
+        roots=tuple(edge for edge in analysis.edges if is_root(edge)),
+        edges=analysis.edges,
+        detected_packages=_collect_packages(analysis),
+        suggestions=analysis.suggestions,
+        raw_log=str(raw_log),
     )
-    write_atomic(layout.conflicts / f"{tried.txid}.json", to_json(answer))
-    log.info("conflict reported", extra={"txid": tried.txid, "kind": kind, "confidence": answer.confidence})
-    return answer
+    write_atomic(layout.conflicts / f"{tried.txid}.json", to_json(report))
+    log.info("conflict reported", extra={"txid": tried.txid, "kind": kind, "confidence": report.confidence})
+    return report
 
 
 def _analyze(
-    probe: ResolutionProbe, kind: UvErrorKind, lines: Sequence[DeclaredRequirement], words: str, tried: Transaction
+    probe: ResolutionProbe,
+    kind: UvErrorKind,
+    requirements: Sequence[DeclaredRequirement],
+    message: str,
+    tried: Transaction,
 ) -> _ConflictAnalysis:
-    edges = _parse_edges(probe.project, lines, words)
+    edges = _parse_edges(probe.project, requirements, message)
     if kind not in {"conflict", "not_found"}:
         return _ConflictAnalysis(edges)
     try:
-        if nowhere := [DeclaredRequirement(PIN, pin) for pin in tried.resolution_pins if probe.is_nonexistent(pin)]:
-            return _ConflictAnalysis(edges, tuple(nowhere), is_pin=True)
-        clash = _find_conflict(probe, lines, select_named(lines, edges))
-        if not clash:
+        bad_pins = [DeclaredRequirement(PIN, pin) for pin in tried.resolution_pins if probe.is_nonexistent(pin)]
+        if bad_pins:
+            return _ConflictAnalysis(edges, tuple(bad_pins), is_bad_pin=True)
+        conflict = _find_conflict(probe, requirements, select_named(requirements, edges))
+        if not conflict:
             return _ConflictAnalysis(edges, reason="resolved again, they fit")
-        # Of the clash alone uv names the packages between; of the whole it may have named tried versions instead.
-        edges = _parse_edges(probe.project, lines, probe.words(clash)) or edges
+        # For the conflict alone uv names the packages in between; for the whole it may have named tried versions.
+        edges = _parse_edges(probe.project, requirements, probe.read_error(conflict)) or edges
     except ProbeUndecided as undecided:
         return _ConflictAnalysis(edges, reason=str(undecided))
-    declared = [line for line in lines if line.owner != PIN]
-    return _ConflictAnalysis(edges, clash, pins=suggestions.suggest_pins(probe, declared, clash, edges, tried))
+    pins = suggestions.suggest_pins(probe, _without_pins(requirements), conflict, edges, tried)
+    return _ConflictAnalysis(edges, conflict, suggestions=pins)
 
 
-def _parse_edges(project: str, lines: Sequence[DeclaredRequirement], words: str) -> tuple[RequirementEdge, ...]:
-    in_force = [entry for entry in truth.parse_overrides(project) if isinstance(entry, str)]
-    pins = [*in_force, *(line.text for line in lines if line.owner == PIN)]
-    declared = {line.edge for line in lines}
-    return tuple(
-        RequirementEdge(source=PIN, requirement=edge.requirement)
-        if edge.requirement in pins and edge not in declared
-        else edge
-        for edge in restore_owner_names(error_parser.parse_edges(words, pins=pins), lines)
-    )
+def _parse_edges(
+    project: str, requirements: Sequence[DeclaredRequirement], message: str
+) -> tuple[RequirementEdge, ...]:
+    pins = [override for override in truth.parse_overrides(project) if isinstance(override, str)]
+    pins += [requirement.text for requirement in requirements if requirement.owner == PIN]
+    declared = {requirement.edge for requirement in requirements}
+    edges = []
+    for edge in restore_owner_names(error_parser.parse_edges(message, pins=pins), requirements):
+        # The parser leaves sources that look declared; what is declared nowhere else comes from the pin.
+        if edge.requirement in pins and edge not in declared:
+            edges.append(RequirementEdge(source=PIN, requirement=edge.requirement))
+        else:
+            edges.append(edge)
+    return tuple(edges)
 
 
 def _find_conflict(
-    probe: ResolutionProbe, lines: Sequence[DeclaredRequirement], named: Sequence[DeclaredRequirement]
+    probe: ResolutionProbe, requirements: Sequence[DeclaredRequirement], named: Sequence[DeclaredRequirement]
 ) -> tuple[DeclaredRequirement, ...]:
-    """Return the smallest clash: among what uv named if that alone fails, else among the groups that matter."""
-    declared = [line for line in lines if line.owner != PIN]
-    for part in ([line for line in named if line.owner != PIN], declared, lines):
+    """Return a minimal conflict: among the requirements that uv named if these fail alone, else among all."""
+    for part in (_without_pins(named), _without_pins(requirements), list(requirements)):
         if part and probe.fails(part):
             return _minimize(probe, part)
     return ()
 
 
-def _minimize(probe: ResolutionProbe, lines: Sequence[DeclaredRequirement]) -> tuple[DeclaredRequirement, ...]:
-    owners = find_needed(sorted({line.owner for line in lines}), lambda some: probe.fails(_select_owners(lines, some)))
-    return minimal_conflict(_select_owners(lines, owners), probe.fails)
+def _minimize(probe: ResolutionProbe, requirements: Sequence[DeclaredRequirement]) -> tuple[DeclaredRequirement, ...]:
+    # Leaving out whole owners first takes fewer resolutions than single requirements.
+    owners = sorted({requirement.owner for requirement in requirements})
+    needed = find_needed(owners, lambda some: probe.fails(_select_owners(requirements, some)))
+    return minimal_conflict(_select_owners(requirements, needed), probe.fails)
 
 
-def _select_owners(lines: Sequence[DeclaredRequirement], owners: Sequence[str]) -> list[DeclaredRequirement]:
-    return [line for line in lines if line.owner in owners]
+def _select_owners(requirements: Sequence[DeclaredRequirement], owners: Sequence[str]) -> list[DeclaredRequirement]:
+    return [requirement for requirement in requirements if requirement.owner in owners]
 
 
-def _summarize(kind: UvErrorKind, found: _ConflictAnalysis, errors: str, txid: str) -> str:
-    if found.is_pin:
-        named = ", ".join(line.text for line in found.clash)
-        drops = " ".join(f"--drop {line.name}" for line in found.clash)
-        away = f"Give another version, or take the pin away: gov resolve {txid} {drops}"
-        return f"There is no {named}, as was pinned, for this Python and platform. {away}"
-    if found.clash:
-        asked = " and ".join(f"{line.text} ({_owner_text(line.owner)})" for line in found.clash)
-        verb = "does not exist here" if len(found.clash) == 1 and kind == "not_found" else "cannot be met together"
-        return f"{asked} {verb}{_describe_links(found.clash, found.edges)}."
-    said = _first_error_line(errors)
-    note = f" Which requirements clash could not be confirmed: {found.reason}." if found.reason else ""
-    return f"{_MEANING[kind]}{f': {said}' if said else ''}.{note}"
+def _without_pins(requirements: Sequence[DeclaredRequirement]) -> list[DeclaredRequirement]:
+    return [requirement for requirement in requirements if requirement.owner != PIN]
 
 
-def _describe_links(clash: Sequence[DeclaredRequirement], edges: Sequence[RequirementEdge]) -> str:
-    """Say which packages between bring the clash about; the packages of the clash come first."""
-    names = {line.name for line in clash}
-    links = [f"{edge.source} wants {edge.requirement}" for edge in edges if _is_link(edge, names)]
-    return f": {'; '.join(links[:3])}" if links else ""
+def _summarize(kind: UvErrorKind, analysis: _ConflictAnalysis, message: str, txid: str) -> str:
+    if analysis.is_bad_pin:
+        pins = ", ".join(pin.text for pin in analysis.conflict)
+        options = " ".join(f"--drop {pin.name}" for pin in analysis.conflict)
+        return (
+            f"The pinned {pins} does not exist for this Python and platform. Pin another version, or drop the pin: "
+            f"gov resolve {txid} {options}"
+        )
+    if analysis.conflict:
+        names = " and ".join(f"{one.text} ({_describe_owner(one.owner)})" for one in analysis.conflict)
+        if len(analysis.conflict) == 1 and kind == "not_found":
+            return f"{names} does not exist for this Python and platform{_describe_links(analysis)}."
+        return f"{names} cannot be met together{_describe_links(analysis)}."
+    summary = _KIND_TEXT[kind]
+    error = _first_error_line(message)
+    if error:
+        summary += f": {error}"
+    summary += "."
+    if analysis.reason:
+        summary += f" The conflicting requirements could not be confirmed: {analysis.reason}."
+    return summary
 
 
-def _is_link(edge: RequirementEdge, names: set[str]) -> bool:
-    if is_root(edge) or edge.source == PIN:
-        return False
-    return bool({DeclaredRequirement("", edge.source).name, DeclaredRequirement("", edge.requirement).name} & names)
+def _describe_links(analysis: _ConflictAnalysis) -> str:
+    """Return the requirements of packages that link those in the conflict, as the end of a sentence."""
+    names = {requirement.name for requirement in analysis.conflict}
+    links = [edge for edge in analysis.edges if is_from_package(edge) and _is_about(edge, names)]
+    if not links:
+        return ""
+    return ": " + "; ".join(f"{edge.source} requires {edge.requirement}" for edge in links[:_MAX_LINKS])
 
 
-def _owner_text(owner: str) -> str:
+def _is_about(edge: RequirementEdge, names: set[str]) -> bool:
+    return bool(names & {parse_package_name(edge.source), parse_package_name(edge.requirement)})
+
+
+def _describe_owner(owner: str) -> str:
     if owner == truth.BASE_GROUP:
         return "ComfyUI"
-    return "the version that was tried" if owner == PIN else owner
+    return "the tried version" if owner == PIN else owner
 
 
-def _collect_packages(edges: Sequence[RequirementEdge], clash: Sequence[DeclaredRequirement]) -> tuple[str, ...]:
-    names = {line.name for line in clash}
-    for edge in edges:
-        names.add(DeclaredRequirement("", edge.requirement).name)
-        names |= set() if is_root(edge) or edge.source == PIN else {DeclaredRequirement("", edge.source).name}
-    return tuple(sorted(canonicalize_name(name) for name in names if name))
+def _collect_packages(analysis: _ConflictAnalysis) -> tuple[str, ...]:
+    names = {requirement.name for requirement in analysis.conflict}
+    for edge in analysis.edges:
+        names.add(parse_package_name(edge.requirement))
+        if is_from_package(edge):
+            names.add(parse_package_name(edge.source))
+    # Invalid lines have no name.
+    return tuple(sorted(names - {""}))
 
 
-def _first_error_line(errors: str) -> str:
-    lines = [" ".join(line.split()) for line in errors.splitlines()]
-    telling = next((line for line in lines if line.startswith(("error:", "\u00d7", "\u2570"))), "")
-    words = telling.removeprefix("error:").strip(" \u00d7\u2570\u2500\u25b6")
-    return words[:_MAX_ERROR_CHARACTERS].rstrip(" .:")
+def _first_error_line(message: str) -> str:
+    """Return the first line of a uv message that is an error, without its decoration."""
+    for line in message.splitlines():
+        text = " ".join(line.split())
+        # From uv 0.13 on "error:"; before, the first line of a tree.
+        if text.startswith(("error:", "\u00d7", "\u2570")):
+            error = text.removeprefix("error:").strip(" \u00d7\u2570\u2500\u25b6")
+            return error[:_MAX_ERROR_CHARACTERS].rstrip(" .:")
+    return ""

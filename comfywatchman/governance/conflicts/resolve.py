@@ -1,4 +1,4 @@
-"""Solving a conflict with pins that a person chose: tried aside first, and kept for the next promotion."""
+"""Resolving a conflict with pins of the user: tested in a staging folder, and kept for the next promotion."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import msgspec
-from packaging.requirements import InvalidRequirement, Requirement
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state
@@ -25,63 +24,65 @@ from comfywatchman.governance.transactions import gates, promotion, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.uv import overrides
 from comfywatchman.governance.uv.client import UvResult
+from comfywatchman.governance.uv.requirement import parse_requirement
 
 
 @dataclass(frozen=True, slots=True)
 class PinChoice:
-    """A pin that a person may choose.
+    """A pin that the user may choose.
 
     Attributes:
         pin: `package==version`.
-        gives_way: The requirements of the clash that it does not meet, each as `requirement (who asks)`.
+        overrules: The requirements of the conflict that it does not meet, each as `requirement (source)`.
     """
 
     pin: str
-    gives_way: tuple[str, ...]
+    overrules: tuple[str, ...]
 
 
 def list_choices(report: ConflictReport) -> tuple[PinChoice, ...]:
-    """Return the pins that a report suggests, best first, each with what gives way to it."""
+    """Return the pins that a report suggests, best first, each with the requirements that it overrules."""
     return tuple(PinChoice(pin, _find_overruled(pin, report)) for pin in report.suggestions)
 
 
 def read_report(layout: GovLayout, txid: str) -> ConflictReport | None:
-    """Return a transaction's conflict report; None when there is none, or it cannot be read."""
-    found = read_state(layout.conflicts / f"{txid}.json", ConflictReport, only_look=True)
-    return found if isinstance(found, ConflictReport) else None
+    """Return the conflict report of a transaction; None when it is missing or unreadable."""
+    report = read_state(layout.conflicts / f"{txid}.json", ConflictReport, only_look=True)
+    return report if isinstance(report, ConflictReport) else None
 
 
 def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequence[str] = ()) -> Transaction:
-    """Try pins on a transaction's plan in a private folder; production and the truth files stay as they are.
+    """Test pins with a transaction's plan in a staging folder; production and the truth files are not changed.
 
     Args:
         context: The context; its lock must be held.
         txid: The transaction.
-        pins: Further pins, `package==version`, beside those of earlier calls; of two for a package the later holds.
-            None at all asks whether what went wrong has gone by itself.
-        drop: Packages whose pins of earlier calls hold no longer.
+        pins: Pins to add to those of earlier calls, `package==version`; a later pin of a package replaces an earlier
+            one. Without any, it only tries again.
+        drop: Packages whose pins of earlier calls are removed.
 
     Returns:
         The transaction: `resolved`, or `needs_resolution` with a new conflict report.
 
     Raises:
         Failure: `gov-bad-pin`, `gov-transaction-unknown`, `gov-transaction-state`, `gov-node-unknown`,
-            `gov-candidate-stale`: the transaction is as it was then.
+            `gov-candidate-stale`: the transaction is unchanged then.
     """
     tried = transaction.read(context.layout, txid)
     plan = _require_resolvable(tried)
     node_registry.require(context.layout, tried.node_id)
     gates.require_fresh(context.layout, context.custom_nodes / tried.node_id, tried)
-    chosen = overrides.merge_pins(overrides.drop_pins(tried.resolution_pins, drop), pins)
-    pinned = msgspec.structs.replace(tried, resolution_pins=chosen)
+    remaining = overrides.drop_pins(tried.resolution_pins, drop)
+    pinned = msgspec.structs.replace(tried, resolution_pins=overrides.merge_pins(remaining, pins))
     with staging.open_staging(context.layout) as work:
-        entries = _find_entries(context, work, pinned, plan)
-        planned = msgspec.structs.replace(plan, override_additions=tuple(map(overrides.to_record, entries)))
-        promotion.write_plan(work, tried.node_id, planned)
-        ended = promotion.lock_tried_versions(context.uv, context.python, work, pinned)
-        if ended.is_success:
-            return _save_resolved(context, pinned, planned, work)
-        report = conflict_report.report_conflict(context, pinned, ended, work.folder, step="resolve")
+        additions = _find_node_overrides(context, work, pinned, plan)
+        records = tuple(overrides.to_record(override) for override in additions)
+        pinned_plan = msgspec.structs.replace(plan, override_additions=records)
+        promotion.write_plan(work, tried.node_id, pinned_plan)
+        locked = promotion.lock_tried_versions(context.uv, context.python, work, pinned)
+        if locked.is_success:
+            return _save_resolved(context, pinned, pinned_plan, work)
+        report = conflict_report.report_conflict(context, pinned, locked, work.folder, step="resolve")
     return _save_unresolved(context, pinned, report)
 
 
@@ -89,45 +90,47 @@ def _require_resolvable(tried: Transaction) -> PromotionPlan:
     if not is_allowed("resolve", tried.status):
         raise Failure(
             "gov-transaction-state",
-            f"The transaction {tried.txid} is {tried.status}; only one that met a conflict is resolved.",
-            hint=f"See what can be done next: gov tx inspect {tried.txid}",
+            f"The transaction {tried.txid} is {tried.status}; only one with a conflict can be resolved.",
+            hint=f"See the next steps: gov tx inspect {tried.txid}",
         )
     if tried.promotion_plan is None:
         raise Failure(
             "gov-transaction-state",
-            f"The trial {tried.txid} ended before it was known what {tried.node_id} needs.",
+            f"The trial {tried.txid} ended before the requirements of {tried.node_id} were known.",
             hint=f"Try it again: gov tx run {tried.node_id}",
         )
     return tried.promotion_plan
 
 
-def _find_entries(
+def _find_node_overrides(
     context: GovContext, work: StagingDir, pinned: Transaction, plan: PromotionPlan
 ) -> tuple[Override, ...]:
-    """Return the narrowest overrides that these pins work with, those of everybody when none do.
+    """Return the narrowest overrides with which the pins can be resolved; global ones when none can.
 
-    What the node brought with an earlier promotion stays unless a pin is for the same.
+    Overrides that the node has from an earlier promotion stay, unless a pin is for the same package.
     """
-    registry, text, chosen = work.read_registry(), work.read_project(), pinned.resolution_pins
+    registry, project = work.read_registry(), work.read_project()
     earlier = registry.plugins[pinned.node_id].overrides
+    pins = pinned.resolution_pins
 
-    def edited(entries: Sequence[Override]) -> str:
-        both = overrides.merge_node_overrides((), (), [earlier, entries])
-        return overrides.set_node(text, registry, pinned.node_id, lines=plan.direct_additions, overrides=both)
+    def add_overrides(additions: Sequence[Override]) -> str:
+        merged = overrides.merge_node_overrides((), (), [earlier, additions])
+        return overrides.set_node(project, registry, pinned.node_id, lines=plan.direct_additions, overrides=merged)
 
     report = read_report(context.layout, pinned.txid)
-    edges = report.edges if report else ()
-    extras = trial_resolution.find_extras(context.layout, edited(()), environment=pinned.candidate_env)
-    found = trial_resolution.find_overrides(context, chosen, edited, edges=edges, extras=extras)
-    entries = overrides.build_global_overrides(chosen, extras) if isinstance(found, UvResult) else found
-    return overrides.merge_node_overrides((), (), [earlier, entries])
+    edges = () if report is None else report.edges
+    extras = trial_resolution.find_extras(context.layout, add_overrides(()), environment=pinned.candidate_env)
+    additions = trial_resolution.find_overrides(context, pins, add_overrides, edges=edges, extras=extras)
+    if isinstance(additions, UvResult):
+        # The caller locks with these and reports why that fails.
+        additions = overrides.build_global_overrides(pins, extras)
+    return overrides.merge_node_overrides((), (), [earlier, additions])
 
 
 def _save_resolved(context: GovContext, pinned: Transaction, plan: PromotionPlan, work: StagingDir) -> Transaction:
-    """Keep what was found; which core packages change is now told by the lock, no longer by the trial."""
-    before, after = (
-        parse_freeze_lines(path.read_text("utf-8")) for path in (context.layout.lock, work.folder / "uv.lock")
-    )
+    # The pins may change other core packages than the trial did: compare the locks.
+    before = parse_freeze_lines(context.layout.lock.read_text("utf-8"))
+    after = parse_freeze_lines((work.folder / "uv.lock").read_text("utf-8"))
     impact = find_core_changes(before, after, context.settings.policy.core_packages)
     return transaction.save(
         context.layout,
@@ -144,13 +147,11 @@ def _save_unresolved(context: GovContext, pinned: Transaction, report: ConflictR
 
 
 def _find_overruled(pin: str, report: ConflictReport) -> tuple[str, ...]:
-    asked = dict.fromkeys([*report.clash, *report.edges])
-    return tuple(f"{edge.requirement} ({edge.source})" for edge in asked if _is_against(pin, edge))
+    # A dictionary keeps the order and drops duplicates.
+    edges = dict.fromkeys([*report.clash, *report.edges])
+    return tuple(f"{edge.requirement} ({edge.source})" for edge in edges if _is_overruled(edge, pin))
 
 
-def _is_against(pin: str, edge: RequirementEdge) -> bool:
-    try:
-        wanted = Requirement(edge.requirement)
-    except InvalidRequirement:
-        return False
-    return overrides.is_violated_by(wanted, pin)
+def _is_overruled(edge: RequirementEdge, pin: str) -> bool:
+    requirement = parse_requirement(edge.requirement)
+    return requirement is not None and overrides.is_violated_by(requirement, pin)

@@ -1,4 +1,4 @@
-"""Pins that would solve a clash, each resolved before it is suggested."""
+"""Pins that would resolve a conflict, each tested before it is suggested."""
 
 from __future__ import annotations
 
@@ -12,81 +12,94 @@ from comfywatchman.governance.store.records import RequirementEdge, Transaction
 from comfywatchman.governance.store.truth import BASE_GROUP, Override
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.declared_requirements import DeclaredRequirement
+from comfywatchman.governance.uv.requirement import parse_package_name
 
-_MOST: Final = 4
+_MAX_SUGGESTIONS: Final = 4
 
 
 def suggest_pins(
     probe: ResolutionProbe,
-    lines: Sequence[DeclaredRequirement],
-    clash: Sequence[DeclaredRequirement],
+    declared: Sequence[DeclaredRequirement],
+    conflict: Sequence[DeclaredRequirement],
     edges: Sequence[RequirementEdge],
     tried: Transaction,
 ) -> tuple[str, ...]:
     """Return pins, each `package==version`, with which everything can be resolved, best first.
 
-    Best is what gives way in the node that is tried, then in another node, last in what ComfyUI itself needs. For each
-    it is asked which versions come about without that requirement's bounds, or without that requirement.
+    The best ones overrule the tried node, then other nodes, last ComfyUI. Candidates are the versions that result
+    without the bounds of a requirement in the conflict, or without that requirement.
 
     Args:
-        probe: Resolves, within its budget; what is found by its end counts.
-        lines: All declared lines.
-        clash: The smallest clash among them.
-        edges: Who asks for what.
+        probe: The probe; suggestions found before its budget is used up count.
+        declared: All declared requirements.
+        conflict: A minimal conflict among them.
+        edges: The requirements that uv named.
         tried: The transaction.
     """
-    pins: dict[str, None] = {}
+    pins: list[str] = []
     try:
         extras = trial_resolution.find_extras(probe.context.layout, probe.project, environment=tried.candidate_env)
-        for pin in _propose_pins(probe, lines, clash, edges, tried.node_id):
-            if pin not in pins and len(pins) < _MOST and _is_solution(probe, pin, edges, extras):
-                pins[pin] = None
+        for pin in _propose_pins(probe, declared, conflict, edges, tried.node_id):
+            if pin not in pins and _is_solution(probe, pin, edges, extras):
+                pins.append(pin)
+            if len(pins) == _MAX_SUGGESTIONS:
+                break
     except ProbeUndecided:
+        # Out of budget: fewer suggestions are better than none.
         pass
     return tuple(pins)
 
 
-def find_contested_packages(clash: Sequence[DeclaredRequirement], edges: Sequence[RequirementEdge]) -> tuple[str, ...]:
-    """Return the packages that more than one of them wants otherwise, going by what uv said."""
-    wanted: dict[str, set[str]] = {}
-    for source, line in [(edge.source, DeclaredRequirement("", edge.requirement)) for edge in edges]:
-        wanted.setdefault(line.name, set()).add(source)
-    for line in clash:
-        wanted.setdefault(line.name, set()).add(line.owner)
-    return tuple(name for name, sources in wanted.items() if name and len(sources) > 1)
+def find_contested_packages(
+    conflict: Sequence[DeclaredRequirement], edges: Sequence[RequirementEdge]
+) -> tuple[str, ...]:
+    """Return the packages that are required from more than one source."""
+    sources: dict[str, set[str]] = {}
+    for edge in edges:
+        sources.setdefault(parse_package_name(edge.requirement), set()).add(edge.source)
+    for requirement in conflict:
+        sources.setdefault(requirement.name, set()).add(requirement.owner)
+    return tuple(name for name, names in sources.items() if name and len(names) > 1)
 
 
-def sort_by_preference(clash: Sequence[DeclaredRequirement], node_id: str) -> tuple[DeclaredRequirement, ...]:
-    """Return the lines of a clash, that which should give way first: the tried node's, other nodes', ComfyUI's."""
-    return tuple(sorted(clash, key=lambda line: (line.owner == BASE_GROUP, line.owner != f"node {node_id}")))
+def sort_by_preference(conflict: Sequence[DeclaredRequirement], node_id: str) -> tuple[DeclaredRequirement, ...]:
+    """Return the requirements of a conflict in the order to overrule them: the tried node, other nodes, ComfyUI."""
+
+    def rank(requirement: DeclaredRequirement) -> tuple[bool, bool]:
+        return requirement.owner == BASE_GROUP, requirement.owner != f"node {node_id}"
+
+    return tuple(sorted(conflict, key=rank))
 
 
 def _propose_pins(
     probe: ResolutionProbe,
-    lines: Sequence[DeclaredRequirement],
-    clash: Sequence[DeclaredRequirement],
+    declared: Sequence[DeclaredRequirement],
+    conflict: Sequence[DeclaredRequirement],
     edges: Sequence[RequirementEdge],
     node_id: str,
 ) -> Iterator[str]:
-    for line in sort_by_preference(clash, node_id):
-        free = line.without_bounds()
-        if free and (versions := probe.versions([free if one is line else one for one in lines])):
-            yield from _format_pins(versions, [line.name])
-        if versions := probe.versions([one for one in lines if one is not line]):
-            yield from _format_pins(versions, find_contested_packages(clash, edges))
+    for requirement in sort_by_preference(conflict, node_id):
+        unbounded = requirement.without_bounds()
+        if unbounded is not None:
+            replaced = [unbounded if other is requirement else other for other in declared]
+            versions = probe.resolve(replaced)
+            yield from _format_pins(versions, [requirement.name])
+        versions = probe.resolve([other for other in declared if other is not requirement])
+        yield from _format_pins(versions, find_contested_packages(conflict, edges))
 
 
-def _format_pins(versions: dict[str, str], names: Sequence[str]) -> Iterator[str]:
-    return (f"{name}=={versions[name]}" for name in names if name in versions)
+def _format_pins(versions: dict[str, str] | None, names: Sequence[str]) -> list[str]:
+    if versions is None:
+        return []
+    return [f"{name}=={versions[name]}" for name in names if name in versions]
 
 
 def _is_solution(
     probe: ResolutionProbe, pin: str, edges: Sequence[RequirementEdge], extras: dict[str, set[str]]
 ) -> bool:
-    def edited(entries: Sequence[Override]) -> str:
-        return truth.set_overrides(probe.project, [*truth.parse_overrides(probe.project), *entries])
+    def add_overrides(overrides: Sequence[Override]) -> str:
+        return truth.set_overrides(probe.project, [*truth.parse_overrides(probe.project), *overrides])
 
     probe.count_resolution()
-    return not isinstance(
-        trial_resolution.find_overrides(probe.context, [pin], edited, edges=edges, extras=extras), UvResult
-    )
+    result = trial_resolution.find_overrides(probe.context, [pin], add_overrides, edges=edges, extras=extras)
+    return not isinstance(result, UvResult)

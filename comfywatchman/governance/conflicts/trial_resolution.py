@@ -1,10 +1,11 @@
-"""Resolving changed copies of the declared truth aside: what would become of it, without touching it."""
+"""Trial resolution: lock changed copies of the truth files in a staging folder; the root is not changed."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from comfywatchman.governance.environments import staging
 from comfywatchman.governance.environments.context import GovContext
@@ -18,28 +19,30 @@ from comfywatchman.governance.transactions import candidate
 from comfywatchman.governance.uv import overrides
 from comfywatchman.governance.uv.client import UvResult
 
-_PROJECT = "pyproject.toml"
-_LOCK = "uv.lock"
+_PROJECT: Final = "pyproject.toml"
+_LOCK: Final = "uv.lock"
 
 
 def resolve_versions(context: GovContext, project: str) -> dict[str, str] | UvResult:
-    """Resolve a text of pyproject.toml in a private folder.
+    """Resolve a pyproject.toml in a staging folder; locked versions are preferred where they fit.
 
     Args:
         context: The context; its lock must be held.
-        project: The text; what is locked now is preferred where it fits.
+        project: The text of pyproject.toml.
 
     Returns:
-        The locked versions by normalised name; what uv said when there is no solution.
+        The versions by normalised name, or uv's failure when there is no solution.
     """
-    now = read_root_files(context.layout).get(_LOCK)
-    locked = {} if now is None else {_LOCK: now}
-    with staging.open_staging(context.layout, contents={_PROJECT: project.encode("utf-8"), **locked}) as work:
-        ended = work.lock(context.uv, context.python)
-        if not ended.is_success:
-            return ended
+    contents = {_PROJECT: project.encode("utf-8")}
+    lock = read_root_files(context.layout).get(_LOCK)
+    if lock is not None:
+        contents[_LOCK] = lock
+    with staging.open_staging(context.layout, contents=contents) as work:
+        result = work.lock(context.uv, context.python)
+        if not result.is_success:
+            return result
         packages = parse_packages((work.folder / _LOCK).read_text("utf-8"))
-    return {one.name: one.version for one in packages}
+    return {package.name: package.version for package in packages}
 
 
 def find_overrides(
@@ -54,42 +57,52 @@ def find_overrides(
 
     Args:
         context: The context; its lock must be held.
-        pins: Checked pins.
-        edit: Gives the text of pyproject.toml with overrides in it.
-        edges: Who asks for what, as far as uv said.
-        extras: The extras that anybody asks for, by normalised name.
+        pins: Pins in normal form.
+        edit: Returns the text of pyproject.toml with the given overrides.
+        edges: The requirements that uv named.
+        extras: The extras that are required somewhere, by normalised name.
 
     Returns:
-        The overrides; what uv said when there is no solution even with overrides of everybody.
+        The overrides, or uv's failure when not even global overrides have a solution.
     """
-    narrow, wide = overrides.build_scoped_overrides(pins, edges, extras), overrides.build_global_overrides(pins, extras)
-    if narrow != wide and not isinstance(resolve_versions(context, edit(narrow)), UvResult):
-        return narrow
-    found = resolve_versions(context, edit(wide))
-    return found if isinstance(found, UvResult) else wide
+    scoped_overrides = overrides.build_scoped_overrides(pins, edges, extras)
+    global_overrides = overrides.build_global_overrides(pins, extras)
+    if scoped_overrides != global_overrides:
+        result = resolve_versions(context, edit(scoped_overrides))
+        if not isinstance(result, UvResult):
+            return scoped_overrides
+    result = resolve_versions(context, edit(global_overrides))
+    return result if isinstance(result, UvResult) else global_overrides
 
 
 def find_extras(layout: GovLayout, project: str, *, environment: str) -> dict[str, set[str]]:
-    """Return the extras that anybody asks for: declared lines, what is locked, and what a candidate holds.
+    """Return the extras that are required somewhere: by declared lines, by locked packages, or in a candidate.
 
     Args:
         layout: The governed root.
         project: The text of pyproject.toml.
-        environment: The folder of a candidate environment; empty or gone for none.
+        environment: The folder of a candidate environment; empty or missing for none.
     """
-    declared = [line for lines in truth.parse_groups(project).values() for line in lines]
-    lock = read_root_files(layout).get(_LOCK, b"").decode("utf-8", "replace")
-    return overrides.collect_extras([*declared, *_read_locked_extras(lock), *_read_installed_requirements(environment)])
+    lines: list[str] = []
+    for group_lines in truth.parse_groups(project).values():
+        lines += group_lines
+    lines += _read_locked_extras(read_root_files(layout).get(_LOCK, b"").decode("utf-8", "replace"))
+    lines += _read_installed_requirements(environment)
+    return overrides.collect_extras(lines)
 
 
 def _read_locked_extras(lock: str) -> Iterator[str]:
+    """Yield a line such as `package[extra]` for each locked dependency with extras."""
     try:
         packages = tomllib.loads(lock).get("package", ())
     except tomllib.TOMLDecodeError:
+        # A damaged lock is reported by the command that locks.
         return
-    for wanted in (wanted for package in packages for wanted in package.get("dependencies", ())):
-        if extras := wanted.get("extra"):
-            yield f"{wanted['name']}[{','.join(extras)}]"
+    for package in packages:
+        for dependency in package.get("dependencies", ()):
+            extras = dependency.get("extra")
+            if extras:
+                yield f"{dependency['name']}[{','.join(extras)}]"
 
 
 def _read_installed_requirements(environment: str) -> Iterator[str]:

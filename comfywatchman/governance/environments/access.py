@@ -22,7 +22,7 @@ from comfywatchman.governance.environments import commit
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import GovSettings, read_settings
-from comfywatchman.governance.uv.client import Uv, find_uv
+from comfywatchman.governance.uv.client import Uv, find_uv, ignore_progress
 
 __all__ = ["LOCK_WAIT_SECONDS", "GovContext", "find_interpreter", "open_context", "read_context"]
 
@@ -43,6 +43,7 @@ def open_context(
     is_new: bool = False,
     patience_seconds: float = LOCK_WAIT_SECONDS,
     on_wait: Callable[[str], None] | None = None,
+    progress: Callable[[str], None] = ignore_progress,
 ) -> Iterator[GovContext]:
     """Hold the lock of a governed root while the block runs; an interrupted change is finished first.
 
@@ -55,6 +56,7 @@ def open_context(
         is_new: Whether the root may be new (`gov init`).
         patience_seconds: How long to wait for the lock.
         on_wait: Called with a description of the lock's holder before waiting for it.
+        progress: Called with a text when a step that takes long begins.
 
     Raises:
         Failure: `lock-held` after the wait, `gov-not-initialised`, `gov-root-misplaced`, `comfyui-not-found`,
@@ -75,7 +77,7 @@ def open_context(
     with hold_lock(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
         try:
             # The settings are read again: the command that held the lock may have changed them.
-            context = _build_context(layout, comfyui, clock, network, descriptor)
+            context = _build_context(layout, comfyui, clock, network, descriptor=descriptor, progress=progress)
             yield replace(context, note=commit.recover(context) or "")
         finally:
             end_lock_holders(layout.lock_file)
@@ -97,7 +99,7 @@ def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Map
         raise Failure(
             "file-unreadable", f"{printable_path(layout.root)} cannot be read: {os_error_text(error)}."
         ) from error
-    context = _build_context(layout, comfyui, clock, network, None)
+    context = _build_context(layout, comfyui, clock, network)
     if not has_journal:
         return context
     try:
@@ -109,14 +111,20 @@ def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Map
 
 
 def _build_context(
-    layout: GovLayout, comfyui: Path | None, clock: Clock, network: Mapping[str, str], descriptor: int | None
+    layout: GovLayout,
+    comfyui: Path | None,
+    clock: Clock,
+    network: Mapping[str, str],
+    *,
+    descriptor: int | None = None,
+    progress: Callable[[str], None] = ignore_progress,
 ) -> GovContext:
     settings = read_settings(layout.config)
     comfyui_folder = _find_comfyui(layout, settings, comfyui)
     return GovContext(
         layout=layout,
         settings=settings,
-        uv=Uv(find_uv(), network, settings.network, descriptor),
+        uv=Uv(find_uv(), network, settings.network, descriptor, progress),
         clock=clock,
         comfyui=comfyui_folder,
         custom_nodes=comfyui_folder / "custom_nodes",

@@ -6,9 +6,8 @@ another environment than the given one.
 
 from __future__ import annotations
 
-import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +29,9 @@ _SYNC_SECONDS: Final = 7200.0
 _QUERY_SECONDS: Final = 120.0
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]+@")
 
-log = logging.getLogger(__name__)
+
+def ignore_progress(_text: str) -> None:
+    """Show no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,14 @@ class Uv:
         network: Environment variables for network access (`base.config.network_variables`).
         options: The root's `[network]` table.
         lock_descriptor: The descriptor of the root's lock, which a call inherits; None outside a lock.
+        progress: Called with a text when a call that takes long begins.
     """
 
     path: Path
     network: Mapping[str, str]
     options: NetworkTable
     lock_descriptor: int | None = None
+    progress: Callable[[str], None] = ignore_progress
 
     @cached_property
     def version(self) -> str:
@@ -75,7 +78,7 @@ class Uv:
 
     def lock(self, project: Path, *, python: Path) -> UvResult:
         """Resolve a project folder's pyproject.toml into its uv.lock; nothing is installed."""
-        log.info("resolving packages")
+        self.progress("Resolving packages")
         argv = ["lock", *self._index_options(), "--python", str(python), "--project", str(project)]
         return self._run(argv, timeout_seconds=_LOCK_SECONDS, folder=project)
 
@@ -102,7 +105,7 @@ class Uv:
         """
         if environment.is_symlink():
             raise ValueError(f"{environment} is a link")
-        log.info("installing packages")
+        self.progress("Installing packages")
         argv = ["sync", "--locked", "--exact", "--all-groups", *self._index_options(), "--python", str(python)]
         argv += ["--link-mode", link_mode, "--project", str(project)]
         if only_check:
@@ -137,7 +140,7 @@ class Uv:
             constraints: A file of lines that constrain versions.
             timeout_seconds: The time limit; it includes building packages from source.
         """
-        log.info("installing packages")
+        self.progress("Installing packages")
         argv = ["pip", "install", *self._index_options(), "--python", str(_interpreter_path(environment))]
         argv += ["--link-mode", link_mode]
         if constraints is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -9,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.lock import LockHolder, hold_lock, read_holder
 from comfywatchman.cli.gov.main import gov
 from comfywatchman.governance.environments.access import read_context
 from tests.governance.contexts import Site, build_site
@@ -51,7 +54,25 @@ def test_a_comfyui_that_init_was_told_need_not_be_named_again(site: Site) -> Non
 def test_another_comfyui_than_the_governed_one_is_told_not_to_count(site: Site) -> None:
     call(site, "--comfyui", str(site.comfyui), "init")
     assert "--comfyui" not in call(site, "--comfyui", str(site.comfyui), "status").stderr
-    assert "--comfyui is not used" in call(site, "--comfyui", str(site.folder / "other"), "status").stderr
+    assert "--comfyui is ignored" in call(site, "--comfyui", str(site.folder / "other"), "status").stderr
+
+
+def test_waiting_for_the_lock_is_shown_whatever_the_log_says(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    call(site, "--comfyui", str(site.comfyui), "init")
+    monkeypatch.setattr("comfywatchman.governance.environments.access.log.info", lambda *_phrase, **_fields: None)
+    locks = ExitStack()
+    locks.enter_context(hold_lock(site.layout.lock_file, command="gov tx run depth", clock=site.clock))
+    monkeypatch.setattr("comfywatchman.governance.environments.access.read_holder", partial(_release, locks))
+    shown = call(site, "tx", "abort", "nonsense").stderr
+    assert "Waiting for process" in shown
+    assert "(gov tx run depth, since " in shown
+
+
+def _release(locks: ExitStack, path: Path) -> LockHolder | None:
+    """Read the holder of a lock as it is, then let the waiting command have it."""
+    holder = read_holder(path)
+    locks.close()
+    return holder
 
 
 def test_a_root_that_cannot_be_looked_into_is_a_failure_for_the_cycle(site: Site) -> None:

@@ -160,7 +160,7 @@ def test_a_mistyped_command_is_answered_with_the_nearest_one() -> None:
 
 
 def test_init_on_a_governed_root_says_that_nothing_was_to_do(shared: Gov) -> None:
-    assert "Everything is there already" in shared("init").stdout
+    assert "The environment is complete" in shared("init").stdout
     assert shared.json("init")["operation"] is None
 
 
@@ -236,7 +236,7 @@ def test_going_back_says_how_to_take_that_back(gov_on: Gov) -> None:
 
 def test_a_damaged_snapshot_is_said_when_it_is_looked_at(gov_on: Gov) -> None:
     (snapshot,) = gov_on.json("snapshot", "list")["snapshots"]
-    assert "as they were taken" in gov_on("snapshot", "inspect", snapshot["id"]).stdout
+    assert "unchanged" in gov_on("snapshot", "inspect", snapshot["id"]).stdout
     (gov_on.site.layout.snapshots / snapshot["id"] / "uv.lock").write_text("changed")
     assert "uv.lock changed" in gov_on.json("snapshot", "inspect", snapshot["id"], code=1)["trouble"]
 
@@ -339,7 +339,7 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
     write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
     screen = gov_on.on_a_terminal("resolve", TXID, typed="7\n1\n\n")
     assert "node old wants numlet<2" in screen
-    assert "1: numlet==2.0; gives way: numlet<2 (node old)" in screen
+    assert "1: numlet==2.0; overrules numlet<2 (node old)" in screen
     assert "There is no 7." in screen
     assert "gov-transaction-state" in screen
 
@@ -352,7 +352,7 @@ def test_on_a_terminal_resolve_tells_that_there_is_no_report(gov_on: Gov) -> Non
 def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(shared: Gov) -> None:
     screen = shared.on_a_terminal("init", typed="")
     assert "Resolving packages" in screen
-    assert "Everything is there already" in screen
+    assert "The environment is complete" in screen
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["tx", "--help"]])
@@ -394,7 +394,7 @@ def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
 
 
 def test_migrate_says_what_it_did(gov_on: Gov) -> None:
-    assert "Every file is of this version's form." in gov_on("migrate").stdout
+    assert "Every file has the current format." in gov_on("migrate").stdout
     gov_on.site.layout.plugins.write_text('{"plugins": []}')
     assert "gov undo" in gov_on("migrate").stdout
     assert gov_on.json("migrate")["changed"] == []

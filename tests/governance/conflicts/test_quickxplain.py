@@ -19,26 +19,24 @@ def _find_conflict(clashes: list[set[int]], questions: list[Sequence[int]]) -> C
 
 @pytest.mark.parametrize("find", [minimal_conflict, find_needed])
 @given(st.lists(st.sets(st.integers(0, 11), min_size=1), min_size=1))
-def test_what_is_found_fails_and_nothing_of_it_can_be_left_out(
-    find: Callable[..., tuple[int, ...]], clashes: list[set[int]]
-) -> None:
+def test_result_is_a_minimal_conflict(find: Callable[..., tuple[int, ...]], clashes: list[set[int]]) -> None:
     fails = _find_conflict(clashes, [])
     found = find(range(12), fails)
     assert fails(found)
     assert not any(fails([one for one in found if one != left]) for left in found)
 
 
-def test_a_pair_among_many_takes_few_questions() -> None:
+def test_pair_among_many_takes_few_tests() -> None:
     questions: list[Sequence[int]] = []
     assert minimal_conflict(range(64), _find_conflict([{7, 50}], questions)) == (7, 50)
     assert len(questions) <= 20
 
 
-def test_of_several_clashes_the_first_is_found() -> None:
+def test_first_of_several_conflicts_is_found() -> None:
     assert minimal_conflict(range(10), _find_conflict([{8, 9}, {0, 1}], [])) == (0, 1)
 
 
-def test_what_the_question_raises_ends_the_search() -> None:
+def test_exception_of_the_test_is_propagated() -> None:
     def fails(_part: Sequence[int]) -> bool:
         raise TimeoutError
 

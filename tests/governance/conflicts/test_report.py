@@ -57,7 +57,7 @@ def _report(
         return report.report_conflict(context, transaction, ended, work.folder)
 
 
-def test_a_node_that_clashes_with_comfyui_is_named_with_the_package_between(site: Site) -> None:
+def test_conflict_with_comfyui_names_the_linking_package(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-My_Pack": ["midlet>=2", "plainlet"]}, node_id="My_Pack")
     assert (found.kind, found.confidence) == ("conflict", "verified")
@@ -67,23 +67,23 @@ def test_a_node_that_clashes_with_comfyui_is_named_with_the_package_between(site
     assert found.detected_packages == ("midlet", "numlet")
     assert "midlet>=2 (node My_Pack)" in found.summary
     assert "numlet<2 (ComfyUI)" in found.summary
-    assert "midlet>=2.0 wants numlet>=2" in found.summary
+    assert "midlet>=2.0 requires numlet>=2" in found.summary
 
 
-def test_what_is_suggested_gives_way_in_the_node_first(site: Site) -> None:
+def test_suggested_pins_overrule_the_node_first(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["midlet>=2"]})
     assert found.suggestions == ("midlet==1.0", "numlet==1.0", "numlet==2.0")
 
 
-def test_a_pin_that_leaves_another_clash_is_not_suggested(site: Site) -> None:
+def test_pin_that_leaves_another_conflict_is_not_suggested(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["hardlet"]})
     assert found.confidence == "verified"
     assert found.suggestions == ()
 
 
-def test_two_nodes_that_clash_are_both_named(site: Site) -> None:
+def test_conflict_of_two_nodes_names_both(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"base": ["corelet"], "node-a": ["oldlet"], "node-b": ["newlet", "corelet"]})
     assert found.confidence == "verified"
@@ -91,7 +91,7 @@ def test_two_nodes_that_clash_are_both_named(site: Site) -> None:
     assert found.suggestions
 
 
-def test_the_report_and_uvs_own_words_are_kept(site: Site) -> None:
+def test_report_and_uv_output_are_written(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["newlet"]})
     assert read_state(site.layout.conflicts / f"{TXID}.json", ConflictReport) == found
@@ -100,7 +100,7 @@ def test_the_report_and_uvs_own_words_are_kept(site: Site) -> None:
     assert list(site.layout.work.iterdir()) == []
 
 
-def test_a_clash_that_uvs_words_do_not_show_is_found_by_leaving_out(site: Site, tmp_path: Path) -> None:
+def test_conflict_that_uv_does_not_name_is_found(site: Site, tmp_path: Path) -> None:
     with site.opened() as context:
         text = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["newlet", "plainlet"])
         project = tmp_path
@@ -111,29 +111,29 @@ def test_a_clash_that_uvs_words_do_not_show_is_found_by_leaving_out(site: Site, 
     assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node b", "newlet")}
 
 
-def test_a_clash_within_one_node_is_told_to_be_that(site: Site) -> None:
+def test_conflict_within_one_node(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"base": ["corelet"], "node-b": ["oldlet", "newlet"]})
     assert set(found.clash) == {_edge("node b", "oldlet"), _edge("node b", "newlet")}
 
 
-def test_a_version_that_was_tried_and_cannot_be_locked_is_part_of_the_clash(site: Site) -> None:
+def test_tried_version_that_cannot_be_locked_is_in_the_conflict(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["midlet"]}, tried=["midlet==2.0", "plainlet==1.0"])
     assert found.edges == (_edge("midlet>=2.0", "numlet>=2"), _edge("pin", "midlet==2.0"), _edge("base", "numlet<2"))
     asked = {_edge("base", "numlet<2"), _edge("node b", "midlet"), _edge("pin", "midlet==2.0")}
     assert set(found.clash) == asked
-    assert "the version that was tried" in found.summary
+    assert "the tried version" in found.summary
 
 
-def test_the_packages_between_are_named_although_tried_versions_hid_them(site: Site) -> None:
+def test_linking_packages_are_named_despite_tried_versions(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["midlet>=2"]}, tried=["midlet==2.0", "numlet==2.0"])
     assert set(found.clash) == {_edge("base", "numlet<2"), _edge("node b", "midlet>=2")}
     assert _edge("midlet>=2.0", "numlet>=2") in found.edges
 
 
-def test_a_constraint_of_a_person_is_no_wish_of_a_package(site: Site) -> None:
+def test_user_constraint_is_not_attributed_to_a_package(site: Site) -> None:
     with site.opened() as context:
         found = _report(
             context,
@@ -144,22 +144,22 @@ def test_a_constraint_of_a_person_is_no_wish_of_a_package(site: Site) -> None:
     assert _edge("pin", "numlet==9") in found.edges
 
 
-def test_a_package_that_does_not_exist_is_no_conflict(site: Site) -> None:
+def test_missing_package_is_not_a_conflict(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["nosuchlet", "plainlet"]})
     assert (found.kind, found.confidence) == ("not_found", "verified")
     assert found.clash == (_edge("node b", "nosuchlet"),)
-    assert found.summary == "nosuchlet (node b) does not exist here."
+    assert found.summary == "nosuchlet (node b) does not exist for this Python and platform."
     assert found.suggestions == ()
 
 
-def test_for_a_version_that_does_not_exist_one_that_does_is_suggested(site: Site) -> None:
+def test_existing_version_is_suggested_for_a_missing_one(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["plainlet==7"]})
     assert found.suggestions == ("plainlet==1.0",)
 
 
-def test_without_a_network_nobody_is_blamed(site: Site) -> None:
+def test_offline_report_confirms_nothing(site: Site) -> None:
     site.configure(network={"no_index": False, "offline": True})
     try:
         with site.opened() as context:
@@ -172,21 +172,21 @@ def test_without_a_network_nobody_is_blamed(site: Site) -> None:
     assert found.suggestions == ()
 
 
-def test_other_trouble_than_a_conflict_is_told_by_its_kind(site: Site) -> None:
+def test_other_failures_are_reported_by_kind(site: Site) -> None:
     with site.opened() as context:
         found = _report(context, {"node-b": ["plainlet >= two"]})
     assert (found.kind, found.clash, found.suggestions) == ("bad_input", (), ())
-    assert found.summary.startswith("uv cannot work with what it was given: Project `comfy-env`")
+    assert found.summary.startswith("uv rejected its input: Project `comfy-env`")
 
 
-def test_uv_that_says_nothing_is_told_too(site: Site) -> None:
+def test_failure_without_output_is_reported(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         gone = UvResult(-9, "", "")
         found = report.report_conflict(context, Transaction(txid=TXID, node_id="b", started_at=""), gone, work.folder)
-    assert (found.kind, found.summary) == ("other", "uv failed for a reason that is not known here.")
+    assert (found.kind, found.summary) == ("other", "uv failed for an unknown reason.")
 
 
-def test_what_fits_when_it_is_resolved_again_is_no_clash(site: Site) -> None:
+def test_requirements_that_fit_when_resolved_again(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         words = UvResult(1, "", "error: No solution found when resolving dependencies\n  cause: Because of the moon")
         found = report.report_conflict(context, Transaction(txid=TXID, node_id="b", started_at=""), words, work.folder)
@@ -194,30 +194,30 @@ def test_what_fits_when_it_is_resolved_again_is_no_clash(site: Site) -> None:
     assert "resolved again, they fit" in found.summary
 
 
-def test_questions_end_with_their_budget(site: Site) -> None:
+def test_probe_stops_at_its_budget(site: Site) -> None:
     with site.opened() as context:
         text = site.layout.pyproject.read_text()
         lines = parse_declared(text)
-        probe = ResolutionProbe(context, text, most_resolutions=1)
+        probe = ResolutionProbe(context, text, max_resolutions=1)
         assert not probe.fails(lines)
         assert not probe.fails(lines)
         with pytest.raises(ProbeUndecided, match="too many"):
             probe.fails(lines[:1])
         with pytest.raises(ProbeUndecided, match="too many"):
-            ResolutionProbe(context, text, most_seconds=0).fails(lines)
+            ResolutionProbe(context, text, max_seconds=0).fails(lines)
 
 
-def test_suggestions_end_with_the_budget_and_keep_what_was_found(site: Site) -> None:
+def test_suggestions_found_before_the_budget_ends_are_kept(site: Site) -> None:
     with site.opened() as context:
         text = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["midlet>=2"])
         lines = parse_declared(text)
         clash = [line for line in lines if line.name in {"numlet", "midlet"}]
-        probe = ResolutionProbe(context, text, most_resolutions=3)
+        probe = ResolutionProbe(context, text, max_resolutions=3)
         pins = suggest_pins(probe, lines, clash, [], Transaction(txid=TXID, node_id="b", started_at=""))
     assert pins == ("midlet==1.0",)
 
 
-def test_a_part_that_fails_for_another_reason_blames_nobody(site: Site) -> None:
+def test_unrelated_failure_of_a_part_is_undecided(site: Site) -> None:
     with site.opened() as context:
         text = site.layout.pyproject.read_text()
         broken = text.replace('required-version = ">=0.12"', 'required-version = ">=99"')

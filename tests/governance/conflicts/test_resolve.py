@@ -67,7 +67,7 @@ def _resolve(site: Site, txid: str, *pins: str) -> Transaction:
 
 
 @pytest.mark.slow
-def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site) -> None:
+def test_pins_resolve_a_conflict_and_leave_with_the_node(site: Site) -> None:
     clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
     assert clashed.status == "needs_resolution"
     before = {name: site.layout.truth_file(name).read_bytes() for name in ("pyproject.toml", "uv.lock")}
@@ -86,7 +86,7 @@ def test_pins_lead_from_a_conflict_to_production_and_go_with_the_node(site: Site
     assert {name: site.layout.truth_file(name).read_bytes() for name in before} == before
 
 
-def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
+def test_only_the_contradicting_package_is_overruled(
     waiting: tuple[Site, Transaction],
 ) -> None:
     site, clashed = waiting
@@ -95,7 +95,7 @@ def test_only_the_package_that_asks_otherwise_is_overruled_and_its_extras_stay(
     assert resolved.promotion_plan.override_additions == (SCOPED,)
 
 
-def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tuple[Site, Transaction]) -> None:
+def test_extras_are_found_without_a_candidate(waiting: tuple[Site, Transaction]) -> None:
     site, _ = waiting
     with site.opened() as context:
         assert trial_resolution.find_extras(context.layout, "", environment="") == {"fastlet": {"more"}}
@@ -109,7 +109,7 @@ def test_extras_that_production_needs_are_known_without_a_candidate(waiting: tup
 
 
 @pytest.mark.slow
-def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
+def test_pin_against_a_node_is_global(site: Site) -> None:
     found = promote_node(site, try_node(site, "plain", "numlet>=2").txid)
     resolved = _resolve(site, found.txid, "numlet==1.0")
     assert resolved.status == "resolved"
@@ -119,7 +119,7 @@ def test_a_pin_that_a_node_itself_refuses_holds_everywhere(site: Site) -> None:
     assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
 
 
-def test_pins_that_do_not_help_give_a_new_report(waiting: tuple[Site, Transaction]) -> None:
+def test_useless_pins_give_a_new_report(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     first = (site.layout.conflicts / f"{clashed.txid}.json").read_bytes()
     failed = _resolve(site, clashed.txid, "plainlet==9")
@@ -132,7 +132,7 @@ def test_pins_that_do_not_help_give_a_new_report(waiting: tuple[Site, Transactio
     assert _resolve(site, clashed.txid).resolution_pins == ("numlet==1.0", "plainlet==1.0")
 
 
-def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
+def test_later_pin_replaces_an_earlier_one(
     waiting: tuple[Site, Transaction],
 ) -> None:
     site, clashed = waiting
@@ -143,10 +143,10 @@ def test_a_later_pin_replaces_an_earlier_one_and_resolved_may_be_resolved_again(
     assert again.promotion_plan.override_additions == ("numlet[fast]==2.0",)
 
 
-def test_a_pin_that_exists_nowhere_is_named_itself_and_can_be_dropped(waiting: tuple[Site, Transaction]) -> None:
+def test_nonexistent_pin_is_reported_and_can_be_dropped(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     failed = _resolve(site, clashed.txid, "numlet==1!0", "nosuchpkg==1", "plainlet==1.0")
-    assert (failed.error or "").startswith("There is no nosuchpkg==1, numlet==1!0, as was pinned,")
+    assert (failed.error or "").startswith("The pinned nosuchpkg==1, numlet==1!0 does not exist")
     assert f"gov resolve {clashed.txid} --drop nosuchpkg --drop numlet" in (failed.error or "")
     with site.opened() as context:
         report = resolve.read_report(context.layout, clashed.txid)
@@ -158,7 +158,7 @@ def test_a_pin_that_exists_nowhere_is_named_itself_and_can_be_dropped(waiting: t
             resolve.resolve(context, clashed.txid, [], drop=["nosuchpkg"])
 
 
-def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
+def test_core_package_from_an_address_is_a_core_change(
     waiting: tuple[Site, Transaction],
 ) -> None:
     site, clashed = waiting
@@ -190,13 +190,13 @@ def test_a_core_package_that_comes_by_address_in_the_same_version_is_told_anew(
     site.layout.pyproject.write_text(text, "utf-8")
 
 
-def test_without_pins_it_is_only_tried_again(waiting: tuple[Site, Transaction]) -> None:
+def test_resolve_without_pins_tries_again(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     assert _resolve(site, clashed.txid).status == "needs_resolution"
 
 
 @pytest.mark.slow
-def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: Site) -> None:
+def test_removed_node_takes_only_its_own_overrides(site: Site) -> None:
     clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
     _resolve(site, clashed.txid, "numlet==1.0")
     promote_node(site, clashed.txid)
@@ -211,7 +211,7 @@ def test_of_two_nodes_that_overrule_the_same_each_takes_only_its_own_away(site: 
     assert truth.parse_overrides(site.layout.pyproject.read_text()) == ()
 
 
-def test_a_resolution_tells_anew_which_core_packages_change(waiting: tuple[Site, Transaction]) -> None:
+def test_resolution_updates_the_core_changes(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     site.configure(policy={"core_packages": ["numlet", "midlet"]})
     assert _resolve(site, clashed.txid, "numlet==1.0").core_impact == ("midlet none -> 2.0",)
@@ -235,7 +235,7 @@ def test_disagreeing_torch_builds_block_promotion_until_pinned(site: Site) -> No
 
 
 @pytest.mark.parametrize("status", ["running", "completed", "failed", "aborted", "promoted"])
-def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction], status: TransactionStatus) -> None:
+def test_only_a_conflict_can_be_resolved(waiting: tuple[Site, Transaction], status: TransactionStatus) -> None:
     site, clashed = waiting
     with site.opened() as context:
         transaction.save(context.layout, msgspec.structs.replace(clashed, status=status))
@@ -245,7 +245,7 @@ def test_only_what_met_a_conflict_is_resolved(waiting: tuple[Site, Transaction],
         assert transaction.read(site.layout, clashed.txid).resolution_pins == ()
 
 
-def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> None:
+def test_invalid_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with pytest.raises(Failure) as caught:
         _resolve(site, clashed.txid, "numlet==1.0", "numlet>=2")
@@ -254,7 +254,7 @@ def test_what_is_no_pin_changes_nothing(waiting: tuple[Site, Transaction]) -> No
         assert transaction.read(context.layout, clashed.txid) == clashed
 
 
-def test_a_trial_of_another_truth_is_not_resolved(waiting: tuple[Site, Transaction]) -> None:
+def test_stale_trial_is_refused(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as context:
         transaction.save(context.layout, msgspec.structs.replace(clashed, truth_sha256="0" * 64))
@@ -263,7 +263,7 @@ def test_a_trial_of_another_truth_is_not_resolved(waiting: tuple[Site, Transacti
     assert caught.value.code == "gov-candidate-stale"
 
 
-def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tuple[Site, Transaction]) -> None:
+def test_trial_without_a_plan_is_refused(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as context:
         transaction.save(context.layout, msgspec.structs.replace(clashed, promotion_plan=None))
@@ -272,19 +272,19 @@ def test_a_trial_that_ended_before_its_plan_has_nothing_to_resolve(waiting: tupl
     assert caught.value.code == "gov-transaction-state"
 
 
-def test_the_choices_say_what_gives_way_to_each(waiting: tuple[Site, Transaction]) -> None:
+def test_choices_name_the_overruled_requirements(waiting: tuple[Site, Transaction]) -> None:
     site, clashed = waiting
     with site.opened() as context:
         report = resolve.read_report(context.layout, clashed.txid)
         assert resolve.read_report(context.layout, "20261121T120000Z-00000000") is None
     assert report is not None
-    found = {one.pin: one.gives_way for one in resolve.list_choices(report)}
+    found = {one.pin: one.overrules for one in resolve.list_choices(report)}
     assert found["midlet==1.0"] == ("midlet>=2 (node heavy)",)
     assert "numlet<2 (base)" in found["numlet==2.0"]
     assert next(iter(found)) == "midlet==1.0"
 
 
-def test_a_line_that_is_no_requirement_gives_way_to_nothing() -> None:
+def test_invalid_line_is_never_overruled() -> None:
     report = ConflictReport(
         txid="t",
         node_id="n",

@@ -34,6 +34,25 @@ def test_a_second_command_is_told_who_is_at_work(site: Site) -> None:
     assert caught.value.code == "lock-held"
 
 
+def test_waiting_is_reported_with_the_holder_before_it_begins(site: Site) -> None:
+    holders: list[str] = []
+    with hold_lock(site.layout.lock_file, command="gov tx run depth", clock=site.clock):
+        second = open_context(
+            site.root,
+            comfyui=site.comfyui,
+            command="second",
+            clock=site.clock,
+            network={},
+            is_new=True,
+            patience_seconds=0.1,
+            on_wait=holders.append,
+        )
+        with pytest.raises(Failure), second:
+            pass
+    (holder,) = holders
+    assert "(gov tx run depth, since " in holder
+
+
 CHILD = "import sys; print('runs', flush=True); sys.stdin.read()"
 
 
