@@ -91,7 +91,8 @@ def reason_to_refuse(url: str, *, extra_hosts: frozenset[str] = NO_HOSTS) -> str
     address = parse_hub_url(url, extra_hosts=extra_hosts)
     if address is None:
         return "it is not the URL of a model file on an allowed host"
-    base_url = url[: url.index("/", url.index("//") + 2)]
+    parts = urlsplit(url)
+    base_url = f"{parts.scheme}://{parts.netloc}"
     if isinstance(address, HuggingFaceFile):
         canonical = build_hugging_face_url(base_url, address)
     elif address.version_id is None:

@@ -51,7 +51,7 @@ def write(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content))
 
 
-def test_models_are_listed_wherever_a_template_declares_them(templates: Path) -> None:
+def test_models_are_found_at_any_depth_of_a_template(templates: Path) -> None:
     catalogue = read_catalogue([templates], None)
     found = catalogue.find_by_name(["ae.SAFETENSORS", "ae.safetensors"])
     assert [(one.name, one.url, one.directory, one.sha256) for one in found] == [
@@ -62,7 +62,7 @@ def test_models_are_listed_wherever_a_template_declares_them(templates: Path) ->
     assert catalogue.find_by_name(["other.safetensors"]) == ()
 
 
-def test_the_managers_list_names_files_and_addresses(model_list: Path) -> None:
+def test_manager_list_is_parsed(model_list: Path) -> None:
     catalogue = read_catalogue([], model_list)
     (entry,) = catalogue.find_by_name(["flux_vae.safetensors"])
     assert (entry.url, entry.directory, entry.base_model) == (AE, "vae", "FLUX")
@@ -70,7 +70,7 @@ def test_the_managers_list_names_files_and_addresses(model_list: Path) -> None:
     assert catalogue.find_by_name(["y1.pth"])[0].directory is None
 
 
-def test_a_damaged_file_is_told_of_and_hides_no_other(templates: Path, tmp_path: Path) -> None:
+def test_damaged_file_is_reported_and_hides_no_other(templates: Path, tmp_path: Path) -> None:
     (templates / "broken.json").write_text("{")
     write(templates / "list.json", [])
     catalogue = read_catalogue([templates, tmp_path / "absent"], tmp_path / "absent.json")
@@ -82,12 +82,12 @@ def test_a_damaged_file_is_told_of_and_hides_no_other(templates: Path, tmp_path:
         assert read_catalogue([], tmp_path / "list.json").entries == {}
 
 
-def test_deep_nesting_is_no_trouble(templates: Path) -> None:
+def test_deeply_nested_template_is_read(templates: Path) -> None:
     (templates / "deep.json").write_text("[" * 900 + "]" * 900)
     assert read_catalogue([templates], None).problems == ()
 
 
-def test_the_compact_copy_is_used_until_a_file_changes(templates: Path, model_list: Path, tmp_path: Path) -> None:
+def test_cache_is_used_until_a_file_changes(templates: Path, model_list: Path, tmp_path: Path) -> None:
     cache = tmp_path / "catalogue.msgpack"
     first = load_catalogue([templates], model_list, cache=cache)
     written = cache.stat().st_mtime_ns
@@ -99,7 +99,7 @@ def test_the_compact_copy_is_used_until_a_file_changes(templates: Path, model_li
 
 
 @pytest.mark.parametrize("content", [b"", b"\x81\xa1x\x01", b"\xff" * 20])
-def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(
+def test_damaged_cache_is_rebuilt_and_unwritable_cache_is_ignored(
     templates: Path, tmp_path: Path, content: bytes
 ) -> None:
     cache = tmp_path / "catalogue.msgpack"
@@ -109,19 +109,19 @@ def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(
     assert load_catalogue([templates], None, cache=tmp_path / "file" / "c").find_by_name(["ae.safetensors"])
 
 
-def test_the_stamp_notices_a_list_that_is_gone(templates: Path, model_list: Path) -> None:
+def test_stamp_changes_when_the_list_is_deleted(templates: Path, model_list: Path) -> None:
     before = build_catalogue_stamp([templates], model_list)
     model_list.unlink()
     assert build_catalogue_stamp([templates], model_list) != before
 
 
-def test_catalogues_are_found_where_they_are_installed(templates: Path, model_list: Path, tmp_path: Path) -> None:
+def test_installed_catalogues_are_found(templates: Path, model_list: Path, tmp_path: Path) -> None:
     assert find_template_folders([tmp_path, tmp_path / "site-packages"]) == (templates,)
     assert find_model_list([tmp_path, model_list.parent]) == model_list
     assert find_model_list([tmp_path]) is None
 
 
-def test_every_address_of_the_official_templates_is_read(tmp_path: Path) -> None:
+def test_every_url_of_the_official_templates_is_parsed(tmp_path: Path) -> None:
     for name, content in template_files().items():
         (tmp_path / name).write_bytes(content)
     catalogue = read_catalogue([tmp_path], None)

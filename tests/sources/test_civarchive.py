@@ -27,34 +27,34 @@ def archive(server: CivArchiveServer) -> Iterator[CivArchive]:
         yield CivArchive(session, server.url)
 
 
-def test_a_deleted_file_is_remembered_by_its_hash(archive: CivArchive) -> None:
+def test_deleted_file_is_found_by_its_hash(archive: CivArchive) -> None:
     version = archive.find_by_sha256(DIGEST.upper())
     assert version is not None
     assert (version.model_id, version.base_model) == (5, "SDXL 1.0")
     assert [mirror.deleted_at is None for mirror in version.files[0].mirrors] == [True, False]
 
 
-def test_what_is_not_remembered_or_no_hash_is_none(archive: CivArchive, server: CivArchiveServer) -> None:
+def test_unknown_or_invalid_hash_is_none(archive: CivArchive, server: CivArchiveServer) -> None:
     assert archive.find_by_sha256("0" * 64) is None
     assert archive.find_by_sha256("../x") is None
     assert len(server.asked) == 1
 
 
-def test_an_answer_without_the_hash_asked_for_is_not_used(archive: CivArchive, server: CivArchiveServer) -> None:
+def test_version_without_the_hash_is_none(archive: CivArchive, server: CivArchiveServer) -> None:
     other = archived_version("other.safetensors", "cd" * 32)
     server.pages[f"/api/sha256/{DIGEST}"] = Reply(json.dumps(other).encode())
     assert archive.find_by_sha256(DIGEST) is None
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"files": 5}', b"<html>", b'{"version": {"files": []}, "id": []'])
-def test_an_answer_of_another_form_is_a_failure(archive: CivArchive, server: CivArchiveServer, body: bytes) -> None:
+def test_unexpected_response_is_a_failure(archive: CivArchive, server: CivArchiveServer, body: bytes) -> None:
     server.pages[f"/api/sha256/{DIGEST}"] = Reply(body)
     with pytest.raises(Failure) as caught:
         archive.find_by_sha256(DIGEST)
     assert caught.value.code == "http-body"
 
 
-def test_damaged_files_hide_no_other(archive: CivArchive, server: CivArchiveServer) -> None:
+def test_malformed_files_are_skipped(archive: CivArchive, server: CivArchiveServer) -> None:
     version = archived_version("gone.safetensors", DIGEST)
     version["files"] = [5, {"sha256": 5}, *version["files"]]
     server.pages[f"/api/sha256/{DIGEST}"] = Reply(json.dumps(version).encode())

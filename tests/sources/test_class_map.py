@@ -34,39 +34,39 @@ def read(tmp_path: Path, mapped: Any = MAP, listed: Any = LIST) -> ClassMap:
     return read_class_map(folder(tmp_path, mapped, listed), source="the map")
 
 
-def test_a_class_of_one_package_has_one_owner_with_its_registry_id(tmp_path: Path) -> None:
+def test_class_of_one_package_has_its_registry_id(tmp_path: Path) -> None:
     (owner,) = read(tmp_path).find_providers("OnlyOne")
     assert (owner.id, owner.url, owner.title) == ("one-nodes", "https://github.com/a/One", "One Nodes")
     assert owner.evidence == "listed in the map"
 
 
-def test_a_class_of_several_packages_has_them_all(tmp_path: Path) -> None:
+def test_class_of_several_packages_has_all_of_them(tmp_path: Path) -> None:
     assert [owner.id for owner in read(tmp_path).find_providers("Shared")] == ["one-nodes", "two"]
 
 
-def test_a_preferred_package_stands_alone(tmp_path: Path) -> None:
+def test_preferred_package_is_the_only_provider(tmp_path: Path) -> None:
     (owner,) = read(tmp_path).find_providers("Claimed")
     assert (owner.id, owner.evidence) == ("four", "preferred in the map")
 
 
-def test_two_packages_that_are_both_preferred_are_both_named(tmp_path: Path) -> None:
+def test_two_preferred_packages_are_both_providers(tmp_path: Path) -> None:
     both = {f"https://github.com/x/{name}": [["C"], {"preemptions": ["C"]}] for name in ("P", "Q")}
     assert len(read(tmp_path, both).find_providers("C")) == 2
 
 
-def test_a_name_pattern_tells_the_package(tmp_path: Path) -> None:
+def test_name_pattern_finds_the_package(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert [owner.id for owner in found.find_providers("Anything (two)")] == ["two"]
     assert found.find_providers("Anything (two) else") == ()
     assert found.find_providers("x" * 1000 + " (two)") == ()
 
 
-def test_an_unknown_class_has_no_owner(tmp_path: Path) -> None:
+def test_unknown_class_has_no_provider(tmp_path: Path) -> None:
     assert read(tmp_path).find_providers("Nobody's") == ()
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)*$", "[", "a" * 300, "(?=a)b", r"(a)\1", ".*.*.*.*x", "((a*)b)*"])
-def test_dangerous_patterns_are_left_out(pattern: str, tmp_path: Path) -> None:
+def test_unsafe_patterns_are_ignored(pattern: str, tmp_path: Path) -> None:
     mapped = {"https://github.com/x/P": [[], {"nodename_pattern": pattern}]}
     found = read(tmp_path, mapped)
     began = time.perf_counter()
@@ -76,25 +76,25 @@ def test_dangerous_patterns_are_left_out(pattern: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("listed", [[], {"custom_nodes": 3}, "x", None])
-def test_a_list_that_is_none_costs_only_the_ids(listed: Any, tmp_path: Path) -> None:
+def test_invalid_list_loses_only_the_ids(listed: Any, tmp_path: Path) -> None:
     assert read(tmp_path, listed=listed).find_providers("OnlyOne")[0].id == "one"
 
 
-def test_without_a_list_the_map_still_speaks(tmp_path: Path) -> None:
+def test_missing_list_leaves_the_map_usable(tmp_path: Path) -> None:
     folder(tmp_path)
     (tmp_path / "custom-node-list.json").unlink()
     assert read_class_map(tmp_path, source="the map").find_providers("OnlyOne")[0].id == "one"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '"x"'])
-def test_a_map_that_is_none_is_a_failure(text: str, tmp_path: Path) -> None:
+def test_invalid_map_is_a_failure(text: str, tmp_path: Path) -> None:
     (tmp_path / "extension-node-map.json").write_text(text, "utf-8")
     with pytest.raises(Failure) as caught:
         read_class_map(tmp_path, source="x")
     assert caught.value.code == "file-unreadable"
 
 
-def test_the_compact_copy_is_used_until_the_files_change(tmp_path: Path) -> None:
+def test_cache_is_used_until_the_files_change(tmp_path: Path) -> None:
     cache = tmp_path / "state" / "map.bin"
     source = folder(tmp_path)
     first = load_class_map(source, cache=cache, source="the map")
@@ -106,7 +106,7 @@ def test_the_compact_copy_is_used_until_the_files_change(tmp_path: Path) -> None
     assert load_class_map(source, cache=cache, source="the map").find_providers("Fresh")
 
 
-def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(tmp_path: Path) -> None:
+def test_damaged_cache_is_rebuilt_and_unwritable_cache_is_ignored(tmp_path: Path) -> None:
     source = folder(tmp_path)
     cache = tmp_path / "map.bin"
     cache.write_bytes(b"\xff\x00nonsense")
@@ -115,7 +115,7 @@ def test_a_damaged_copy_is_made_anew_and_an_unwritable_one_done_without(tmp_path
     assert load_class_map(source, cache=tmp_path / "file" / "map.bin", source="x").find_providers("OnlyOne")
 
 
-def test_the_managers_folder_is_found(tmp_path: Path) -> None:
+def test_manager_folder_is_found(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     assert find_manager_map_folder([tmp_path / "first", folder(tmp_path / "second")]) == tmp_path / "second"
     assert find_manager_map_folder([tmp_path / "first"]) is None

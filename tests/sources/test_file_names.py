@@ -37,7 +37,7 @@ def test_differences_are_pairs_of_tokens(wanted: str, offered: str, pairs: objec
 
 
 @given(st.text(max_size=40), st.text(max_size=40))
-def test_differences_read_backwards_are_those_of_the_other_side(one: str, other: str) -> None:
+def test_differences_are_symmetric(one: str, other: str) -> None:
     assert find_differing_tokens(one, one) == ()
     assert bool(find_differing_tokens(one, other)) == (tokenize(one) != tokenize(other))
 
@@ -56,19 +56,17 @@ def test_differences_read_backwards_are_those_of_the_other_side(one: str, other:
         ("a_fp8.safetensors", "a_fp8.safetensors", False),
     ],
 )
-def test_another_precision_is_one_difference_between_two_precisions(
-    wanted: str, offered: str, *, variant: bool
-) -> None:
+def test_precision_variant_differs_in_one_precision(wanted: str, offered: str, *, variant: bool) -> None:
     assert is_precision_variant(wanted, offered) is variant
 
 
 @pytest.mark.parametrize("token", "fp16 bf16 fp8_e4m3fn fp8_e5m2 fp8_scaled q4_k_m q8_0 iq2_xxs nf4 nvfp4 int8".split())  # noqa: SIM905
-def test_precisions_are_known(token: str) -> None:
+def test_precisions_are_recognised(token: str) -> None:
     assert is_precision(token)
 
 
 @pytest.mark.parametrize("token", ["q", "4b", "i2v", "8steps", "fp", "v1.0", "bf16x", "e4", ""])
-def test_other_tokens_are_no_precision(token: str) -> None:
+def test_other_tokens_are_not_precisions(token: str) -> None:
     assert not is_precision(token)
 
 
@@ -93,14 +91,14 @@ def test_other_tokens_are_no_precision(token: str) -> None:
         "clip_l.safetensors",
     ],
 )
-def test_names_that_many_models_bear_are_generic(name: str) -> None:
+def test_shared_names_are_generic(name: str) -> None:
     assert is_generic(name)
 
 
 @pytest.mark.parametrize(
     "name", ["sd15.safetensors", "t5xxl_fp16.safetensors", "RealESRGAN_x4plus.pth", "add_detail.safetensors"]
 )
-def test_names_of_one_model_are_not_generic(name: str) -> None:
+def test_specific_names_are_not_generic(name: str) -> None:
     assert not is_generic(name)
 
 
@@ -133,14 +131,14 @@ def test_names_of_one_model_are_not_generic(name: str) -> None:
         "x.safetensors.txt",
     ],
 )
-def test_what_cannot_be_a_models_name_says_why(value: str) -> None:
+def test_invalid_model_name_has_a_reason(value: str) -> None:
     assert reason_invalid_model_name(value)
 
 
 @pytest.mark.parametrize(
     "value", ["x.safetensors", "SDXL\\x.safetensors", "a/b/c d (v1).GGUF", "模型.ckpt", "x-1.0.1.pth", "v1.yaml"]
 )
-def test_what_can_be_a_models_name_passes(value: str) -> None:
+def test_valid_model_name_has_no_reason(value: str) -> None:
     assert reason_invalid_model_name(value) is None
 
 
@@ -158,15 +156,15 @@ def test_what_can_be_a_models_name_passes(value: str) -> None:
         ("_x1.pt", ()),
     ],
 )
-def test_search_terms_go_from_the_models_name_to_all_words(name: str, terms: tuple[str, ...]) -> None:
+def test_search_terms_go_from_the_model_name_to_all_words(name: str, terms: tuple[str, ...]) -> None:
     assert build_search_terms(name) == terms
 
 
-def test_no_search_term_has_more_words_than_the_site_reads() -> None:
+def test_search_terms_have_ten_words_at_most() -> None:
     assert all(len(term.split()) <= 10 for term in build_search_terms("_".join(f"word{n}" for n in range(40)) + ".pt"))
 
 
-def test_names_are_taken_apart() -> None:
+def test_base_name_extension_and_tokens() -> None:
     assert base_name("XL\\sub/x.safetensors") == "x.safetensors"
     assert (extension("x.SafeTensors"), extension("x"), extension(".pt")) == (".safetensors", "", "")
     assert is_same_name("Add_Detail.safetensors", "add_detail.SAFETENSORS")

@@ -40,9 +40,7 @@ def what(answer: object) -> str:
     return answer.what
 
 
-def test_a_file_is_known_by_commit_size_and_hash_without_being_fetched(
-    session: HttpSession, server: HuggingFaceServer
-) -> None:
+def test_head_gives_commit_size_and_hash(session: HttpSession, server: HuggingFaceServer) -> None:
     hub = HuggingFace(session, server.url, TOKEN)
     assert server.cdn is not None
     answer = hub.head_file(REPO, "main", "split files/ae.safetensors")
@@ -56,20 +54,20 @@ def test_a_file_is_known_by_commit_size_and_hash_without_being_fetched(
     assert server.cdn.asked == []
 
 
-def test_a_small_file_has_a_size_and_no_sha256(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_small_file_has_a_size_and_no_sha256(session: HttpSession, server: HuggingFaceServer) -> None:
     assert HuggingFace(session, server.url).head_file(REPO, "main", "config.json") == RemoteFile(
         REPO, COMMIT, "config.json", 2, None
     )
 
 
-def test_a_renamed_repository_is_followed_inside_the_site(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_renamed_repository_is_followed(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["old/name"] = Repo(moved_to=REPO)
     answer = HuggingFace(session, server.url, TOKEN).head_file("old/name", "main", "big.safetensors")
     assert isinstance(answer, RemoteFile)
     assert answer.sha256 == "c" * 64
 
 
-def test_what_is_not_there_is_told_apart(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_missing_repo_revision_and_file_are_distinguished(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["a/down"] = Repo(disabled=True)
     server.repos["a/private"] = Repo({"x.safetensors": HubFile(b"x")}, private=True)
     server.members = {TOKEN}
@@ -85,7 +83,7 @@ def test_what_is_not_there_is_told_apart(session: HttpSession, server: HuggingFa
     assert isinstance(inside, RemoteFile)
 
 
-def test_a_gated_repository_says_so_and_opens_to_members(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_gated_repository_opens_with_a_token(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["a/gated"] = Repo({"x.safetensors": HubFile(b"x")}, gated=True)
     server.members = {TOKEN}
     for token in (None, "another"):
@@ -110,7 +108,7 @@ def test_a_gated_repository_says_so_and_opens_to_members(session: HttpSession, s
         ("a/b?x", "main", "x"),
     ],
 )
-def test_what_is_no_address_is_not_asked(
+def test_invalid_file_address_sends_no_request(
     session: HttpSession, server: HuggingFaceServer, repo: str, revision: str, path: str
 ) -> None:
     hub = HuggingFace(session, server.url, TOKEN)
@@ -118,13 +116,13 @@ def test_what_is_no_address_is_not_asked(
     assert server.asked == []
 
 
-def test_a_repository_that_is_none_is_not_asked(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_invalid_repository_sends_no_request(session: HttpSession, server: HuggingFaceServer) -> None:
     hub = HuggingFace(session, server.url)
     assert what(hub.list_files("a/b/c")) == "address"
     assert server.asked == []
 
 
-def test_repositories_are_searched_by_their_id_only(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_repositories_are_searched_by_id_only(session: HttpSession, server: HuggingFaceServer) -> None:
     server.repos["other/thing"] = Repo()
     hub = HuggingFace(session, server.url, TOKEN)
     assert [repo.id for repo in hub.search_repos("Z_IMAGE")] == [REPO]
@@ -143,7 +141,7 @@ def test_all_pages_of_a_repository_are_read(session: HttpSession, server: Huggin
     assert all(asked.headers["authorization"] == f"Bearer {TOKEN}" for asked in server.asked)
 
 
-def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: HttpSession) -> None:
+def test_endless_or_foreign_pages_are_not_followed(session: HttpSession) -> None:
     with LocalServer({"/x": Reply(b"[]")}) as other, LocalServer() as site:
         hub = HuggingFace(session, site.url, TOKEN)
         path = "/api/models/a/b/tree/main"
@@ -177,13 +175,13 @@ def test_a_next_page_on_another_server_or_without_end_is_not_followed(session: H
         (Reply(headers={"X-Repo-Commit": "main"}), "http-body"),
     ],
 )
-def test_unknown_never_becomes_not_there(session: HttpSession, reply: Reply, code: str) -> None:
+def test_failed_request_never_becomes_not_found(session: HttpSession, reply: Reply, code: str) -> None:
     with LocalServer({"/a/b/resolve/main/x.pt": reply}) as site, pytest.raises(Failure) as caught:
         HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")
     assert caught.value.code == code
 
 
-def test_a_limit_says_when_to_ask_again(session: HttpSession, server: HuggingFaceServer) -> None:
+def test_rate_limit_gives_the_time_to_wait(session: HttpSession, server: HuggingFaceServer) -> None:
     server.limited = 1
     with pytest.raises(Failure) as caught:
         HuggingFace(session, server.url).head_file(REPO, "main", "big.safetensors")
@@ -192,7 +190,7 @@ def test_a_limit_says_when_to_ask_again(session: HttpSession, server: HuggingFac
 
 
 @pytest.mark.parametrize(("body", "status", "code"), [(b"{}", 200, "http-body"), (b"", 503, "source-unavailable")])
-def test_lists_of_another_form_are_failures(session: HttpSession, body: bytes, status: int, code: str) -> None:
+def test_unexpected_lists_are_failures(session: HttpSession, body: bytes, status: int, code: str) -> None:
     reply = Reply(body, status)
     with LocalServer({"/api/models": reply, "/api/models/a/b/tree/main": reply}) as site:
         hub = HuggingFace(session, site.url)
@@ -203,7 +201,7 @@ def test_lists_of_another_form_are_failures(session: HttpSession, body: bytes, s
 
 
 @pytest.mark.parametrize("size", [{}, {"X-Linked-Size": "9" * 5000}, {"X-Linked-Size": "-1"}, {"X-Linked-Size": "²"}])
-def test_a_header_without_a_sensible_size_leaves_it_unknown(session: HttpSession, size: dict[str, str]) -> None:
+def test_invalid_size_header_leaves_the_size_unknown(session: HttpSession, size: dict[str, str]) -> None:
     headers = {**size, "X-Repo-Commit": COMMIT, "X-Linked-Etag": '"no hash"', "Location": "https://cdn.invalid/x"}
     with LocalServer({"/a/b/resolve/main/x.pt": Reply(status=302, headers=headers)}) as site:
         answer = HuggingFace(session, site.url).head_file("a/b", "main", "x.pt")

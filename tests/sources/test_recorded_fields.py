@@ -34,7 +34,7 @@ def fields_read(shape: type[msgspec.Struct]) -> set[str]:
     return {field.encode_name for field in msgspec.structs.fields(shape)}
 
 
-def test_every_field_that_we_read_is_one_that_the_real_answers_hold() -> None:
+def test_every_field_we_read_exists_in_the_recorded_responses() -> None:
     model_files = {name.removeprefix("modelVersions.files.") for name in CIVITAI_MODEL}
     assert fields_read(schema.CivitaiFile) <= model_files
     assert fields_read(schema.FileMetadata) <= {name.removeprefix("metadata.") for name in model_files}
@@ -52,7 +52,7 @@ def answered(session: HttpSession, url: str) -> set[str]:
     return {name for name in field_names(content) if not any(free in name for free in FREE_FORM)}
 
 
-def test_the_civitai_server_answers_with_the_real_field_names(session: HttpSession) -> None:
+def test_civitai_test_server_uses_the_real_field_names(session: HttpSession) -> None:
     file = file_json("a_detail.safetensors")
     version = version_json([file], trainedWords=["detail"])
     model = model_json("Detail", [version])
@@ -69,7 +69,7 @@ def test_the_civitai_server_answers_with_the_real_field_names(session: HttpSessi
         assert answered(session, f"{api}/images?imageId=5") <= CIVITAI_IMAGE
 
 
-def test_the_hugging_face_server_answers_with_the_real_field_names(session: HttpSession) -> None:
+def test_hugging_face_test_server_uses_the_real_field_names(session: HttpSession) -> None:
     files = {"split/ae.safetensors": HubFile(b"x", "xet"), "README.md": HubFile(b"y", "small")}
     with HuggingFaceServer({"o/n": Repo(files)}) as server:
         assert answered(session, f"{server.url}/api/models?search=o") == HF_SEARCH

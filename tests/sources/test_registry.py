@@ -25,7 +25,7 @@ def session() -> Iterator[HttpSession]:
         yield opened
 
 
-def test_the_owner_of_a_class_is_named(session: HttpSession) -> None:
+def test_provider_of_a_class_is_found(session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/Some%20Node%20%2F%20x/node": Reply(json.dumps(NODE).encode())}) as server:
         answer = find_registry_provider(session, server.url + "/", "Some Node / x")
     assert answer.failure is None
@@ -34,14 +34,14 @@ def test_the_owner_of_a_class_is_named(session: HttpSession) -> None:
     assert answer.package.evidence == "listed in the Comfy Registry"
 
 
-def test_a_class_that_the_registry_does_not_know_is_an_answer(session: HttpSession) -> None:
+def test_unknown_class_is_a_result_without_package(session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/X/node": Reply(b'{"message":"Node not found"}', 404)}) as server:
         answer = find_registry_provider(session, server.url, "X")
     assert (answer.package, answer.failure) == (None, None)
 
 
 @pytest.mark.parametrize("status", ["NodeStatusBanned", "NodeStatusDeleted"])
-def test_a_withdrawn_package_is_not_proposed(status: str, session: HttpSession) -> None:
+def test_withdrawn_package_is_not_returned(status: str, session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/X/node": Reply(json.dumps({**NODE, "status": status}).encode())}) as server:
         answer = find_registry_provider(session, server.url, "X")
     assert (answer.package, answer.failure) == (None, None)
@@ -57,7 +57,7 @@ def test_a_withdrawn_package_is_not_proposed(status: str, session: HttpSession) 
         (Reply(b'{"id": 3}'), "http-body"),
     ],
 )
-def test_trouble_is_not_taken_for_an_unknown_class(reply: Reply, code: str, session: HttpSession) -> None:
+def test_failed_request_is_not_an_unknown_class(reply: Reply, code: str, session: HttpSession) -> None:
     with LocalServer({"/comfy-nodes/X/node": reply}) as server:
         answer = find_registry_provider(session, server.url, "X")
     assert answer.package is None
@@ -65,20 +65,20 @@ def test_trouble_is_not_taken_for_an_unknown_class(reply: Reply, code: str, sess
     assert answer.failure.code == code
 
 
-def test_a_registry_out_of_reach_is_a_failure(session: HttpSession) -> None:
+def test_unreachable_registry_is_a_failure(session: HttpSession) -> None:
     answer = find_registry_provider(session, "http://127.0.0.1:9", "X")
     assert answer.failure is not None
     assert answer.failure.code == "http-unreachable"
 
 
-def test_a_pack_is_found_by_its_id(session: HttpSession) -> None:
+def test_pack_is_found_by_its_id(session: HttpSession) -> None:
     with LocalServer({"/nodes/comfyui-impact-pack": Reply(json.dumps(NODE).encode())}) as server:
         known = find_registry_pack(session, server.url, "comfyui-impact-pack")
     assert known.package is not None
     assert known.package.url == "https://github.com/ltdrdata/ComfyUI-Impact-Pack"
 
 
-def test_a_pack_that_the_registry_does_not_know_is_an_answer(session: HttpSession) -> None:
+def test_unknown_pack_is_a_result_without_package(session: HttpSession) -> None:
     with LocalServer({"/nodes/absent": Reply(b'{"message":"Node not found"}', 404)}) as server:
         answer = find_registry_pack(session, server.url, "absent")
     assert (answer.package, answer.failure) == (None, None)

@@ -104,12 +104,12 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("url", HOSTILE)
-def test_a_hostile_address_is_neither_read_nor_allowed(url: str) -> None:
+def test_hostile_url_is_neither_parsed_nor_allowed(url: str) -> None:
     assert parse_hub_url(url) is None
-    assert reason_to_refuse(url) is not None
+    assert reason_to_refuse(url) == "it is not the URL of a model file on an allowed host"
 
 
-def test_more_than_fifty_hostile_addresses_are_tried() -> None:
+def test_more_than_fifty_hostile_urls_are_tried() -> None:
     assert len(set(HOSTILE)) > 50
 
 
@@ -133,7 +133,7 @@ def test_more_than_fifty_hostile_addresses_are_tried() -> None:
         ("https://civitai.com/models/12/a-name?modelVersionId=34", CivitaiAddress(12, 34)),
     ],
 )
-def test_an_address_of_a_model_is_read_for_its_ids(url: str, place: object) -> None:
+def test_model_url_is_parsed_to_its_ids(url: str, place: object) -> None:
     assert parse_hub_url(url) == place
 
 
@@ -145,19 +145,36 @@ def test_an_address_of_a_model_is_read_for_its_ids(url: str, place: object) -> N
         "https://civitai.com/models/12/a/b",
     ],
 )
-def test_parameters_in_the_wrong_place_make_an_address_foreign(url: str) -> None:
+def test_misplaced_parameters_are_refused(url: str) -> None:
     assert parse_hub_url(url) is None
 
 
-def test_only_what_is_written_as_we_write_it_may_be_fetched() -> None:
+def test_only_canonical_urls_are_allowed() -> None:
     assert reason_to_refuse(GOOD) is None
     assert reason_to_refuse("https://civitai.com/api/download/models/5?fileId=7") is None
     for other in (GOOD + "?download=true", GOOD.replace("/resolve/", "/raw/"), GOOD.replace("vae", "%76ae")):
         assert reason_to_refuse(other) == "it is not in canonical form"
-    assert "version" in (reason_to_refuse("https://civitai.com/models/12") or "")
 
 
-def test_another_host_is_allowed_only_by_name_and_port() -> None:
+def test_model_page_without_version_is_refused() -> None:
+    assert reason_to_refuse("https://civitai.com/models/12") == "it names no version"
+    page = "https://civitai.com/models/12?modelVersionId=5"
+    assert reason_to_refuse(page) == "it is not in canonical form"
+
+
+def test_url_of_another_kind_is_refused() -> None:
+    reason = "it is not the URL of a model file on an allowed host"
+    assert reason_to_refuse("https://civitai.com/images/5") == reason
+    assert reason_to_refuse("https://example.com/a.safetensors") == reason
+
+
+def test_canonical_form_depends_on_the_host_of_the_url() -> None:
+    hosts = frozenset({"127.0.0.1:8099"})
+    for base in ("http://127.0.0.1:8099", "https://127.0.0.1:8099", "https://huggingface.co"):
+        assert reason_to_refuse(f"{base}{PATH}", extra_hosts=hosts) is None
+
+
+def test_extra_host_is_allowed_by_name_and_port_only() -> None:
     mine = "http://127.0.0.1:8099/api/download/models/5"
     assert reason_to_refuse(mine) is not None
     assert reason_to_refuse(mine, extra_hosts=frozenset({"127.0.0.1:8099"})) is None
@@ -168,7 +185,7 @@ def test_another_host_is_allowed_only_by_name_and_port() -> None:
 
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
-def test_what_is_no_file_is_not_built_into_an_address(repo: str, revision: str, path: str) -> None:
+def test_invalid_file_builds_no_url(repo: str, revision: str, path: str) -> None:
     file = HuggingFaceFile(repo, revision, path)
     if not is_hugging_face_file(file):
         with pytest.raises(ValueError, match="not a file"):
@@ -179,7 +196,7 @@ _WORD = st.text("ABCabc019._-é %+#?&=;@:~", min_size=1, max_size=12)
 
 
 @given(st.lists(_WORD, min_size=1, max_size=3), st.sampled_from(["main", "a" * 40, "refs/pr/1", "v1.0"]))
-def test_odd_names_survive_the_way_into_an_address_and_back(path: list[str], revision: str) -> None:
+def test_odd_names_round_trip_through_a_url(path: list[str], revision: str) -> None:
     file = HuggingFaceFile("owner/name", revision, "/".join(path))
     if is_hugging_face_file(file):
         url = build_hugging_face_url("https://huggingface.co", file)
@@ -187,18 +204,18 @@ def test_odd_names_survive_the_way_into_an_address_and_back(path: list[str], rev
         assert reason_to_refuse(url) is None
 
 
-def test_repository_names_are_owner_and_name() -> None:
+def test_repository_id_is_owner_and_name() -> None:
     assert is_repo_id("Comfy-Org/z_image.turbo_1")
     for wrong in ("", "a", "a/b/c", "a/..", "a/b--c", "a/b..c", "-a/b", "a/b ", "a/é", "a/b.", f"a/{'b' * 97}"):
         assert not is_repo_id(wrong), wrong
 
 
-def test_a_civitai_address_without_file_leaves_the_choice_to_the_site() -> None:
+def test_civitai_url_with_and_without_file() -> None:
     assert build_civitai_url("https://civitai.com/", 5) == "https://civitai.com/api/download/models/5"
     assert build_civitai_url("https://civitai.com", 5, 7) == "https://civitai.com/api/download/models/5?fileId=7"
 
 
-def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None:
+def test_urls_are_found_without_surrounding_markdown() -> None:
     note = (
         "Model: [ae](https://huggingface.co/a/b/resolve/main/ae.safetensors) and **https://civitai.com/models/12**,\n"
         "<https://x.example/y>. (see https://en.example/wiki/A_(b)) `https://q.example/z` | https://a.example/1|2\n"
@@ -214,7 +231,7 @@ def test_addresses_are_found_in_notes_without_the_markdown_around_them() -> None
     )
 
 
-def test_no_more_addresses_are_taken_from_a_note_than_a_person_would_write() -> None:
+def test_number_of_urls_is_limited() -> None:
     assert len(find_urls(" ".join(f"https://h.example/{n}" for n in range(999)))) == 200
 
 
@@ -235,5 +252,5 @@ def test_no_more_addresses_are_taken_from_a_note_than_a_person_would_write() -> 
         ("no address", "no address"),
     ],
 )
-def test_an_address_is_shown_without_what_its_author_may_have_left_in_it(url: str, shown: str) -> None:
+def test_secrets_are_stripped_from_foreign_urls(url: str, shown: str) -> None:
     assert strip_secrets(url) == shown

@@ -37,9 +37,7 @@ def failure_of(call: object, *arguments: object) -> Failure:
     return caught.value
 
 
-def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(
-    session: HttpSession, server: CivitaiServer
-) -> None:
+def test_exact_name_is_found_in_any_version_of_any_model(session: HttpSession, server: CivitaiServer) -> None:
     old = version_json([file_json("addDetail_v1.safetensors"), file_json("Add_Detail.safetensors")])
     server.models = [model_json("Add detail", [version_json([file_json("addDetail_v2.safetensors")]), old])]
     found = client(session, server).find_by_file_name("add_detail.safetensors")
@@ -49,9 +47,7 @@ def test_a_file_is_found_by_its_exact_name_in_any_version_of_any_model(
     assert found.exact[0].base_url == server.url
 
 
-def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(
-    session: HttpSession, server: CivitaiServer
-) -> None:
+def test_similar_names_are_not_exact_and_precisions_are_variants(session: HttpSession, server: CivitaiServer) -> None:
     names = ["detail_4steps_fp8.safetensors", "detail_8steps_bf16.safetensors", "detail_8steps.sft"]
     server.models = [model_json("Detail", [version_json([file_json(name) for name in names])])]
     found = client(session, server).find_by_file_name("detail_8steps_fp8.safetensors")
@@ -59,17 +55,13 @@ def test_look_alikes_are_not_found_and_other_precisions_are_told_apart(
     assert [hit.file.name for hit in found.variants] == ["detail_8steps_bf16.safetensors"]
 
 
-def test_a_search_shows_mature_models_and_never_mixes_words_with_pages(
-    session: HttpSession, server: CivitaiServer
-) -> None:
+def test_search_includes_mature_models_and_sends_no_page_number(session: HttpSession, server: CivitaiServer) -> None:
     server.models = [model_json("Night detail", [version_json([file_json("night.safetensors")])], nsfwLevel=16)]
     assert [model.name for model in client(session, server).search("night").models] == ["Night detail"]
     assert all("nsfw=true" in asked.path and "page=" not in asked.path for asked in server.asked)
 
 
-def test_a_search_follows_cursors_to_its_bound_and_says_when_there_was_more(
-    session: HttpSession, server: CivitaiServer
-) -> None:
+def test_search_follows_cursors_to_its_limit_and_reports_a_cut(session: HttpSession, server: CivitaiServer) -> None:
     server.models = [
         model_json(f"Detail {n}", [version_json([file_json(f"detail_{n}.safetensors")])]) for n in range(450)
     ]
@@ -83,7 +75,7 @@ def test_a_search_follows_cursors_to_its_bound_and_says_when_there_was_more(
     assert (missed.exact, missed.cut) == ((), ("detail", "detail 449x"))
 
 
-def test_a_cursor_that_comes_again_ends_the_search(session: HttpSession, server: CivitaiServer) -> None:
+def test_repeated_cursor_ends_the_search(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/models"] = Reply(b'{"items": [], "metadata": {"nextCursor": 7}}')
     assert client(session, server).search("abcdef").complete
     assert len(server.asked) == 2
@@ -93,7 +85,28 @@ def test_a_cursor_that_comes_again_ends_the_search(session: HttpSession, server:
     assert len(server.asked) == 4
 
 
-def test_further_terms_are_asked_first(session: HttpSession, server: CivitaiServer) -> None:
+def test_model_of_an_earlier_term_is_not_read_again(session: HttpSession, server: CivitaiServer) -> None:
+    first = model_json("Add", [version_json([file_json("other.safetensors")])], id=7)
+    again = model_json("Add", [version_json([file_json("add_more.safetensors")])], id=7)
+    responses = [[first], [again]]
+    server.pages["/api/v1/models"] = lambda _asked, _handler: Reply(
+        json.dumps({"items": responses.pop(0), "metadata": {}}).encode()
+    )
+    assert client(session, server).find_by_file_name("add_more.safetensors").exact == ()
+    assert responses == []
+
+
+@pytest.mark.parametrize("item", [5, None, [], "text", {"name": "no id"}, {"id": "7"}])
+def test_malformed_model_in_a_later_term_is_skipped(session: HttpSession, server: CivitaiServer, item: object) -> None:
+    model = model_json("Add", [version_json([file_json("add_more.safetensors")])], id=7)
+    responses = [[item], [item, model]]
+    server.pages["/api/v1/models"] = lambda _asked, _handler: Reply(
+        json.dumps({"items": responses.pop(0), "metadata": {}}).encode()
+    )
+    assert len(client(session, server).find_by_file_name("add_more.safetensors").exact) == 1
+
+
+def test_further_terms_are_searched_first(session: HttpSession, server: CivitaiServer) -> None:
     file = file_json("zzz_q7.safetensors")
     server.models = [model_json("Quite another name", [version_json([file])])]
     civitai = client(session, server)
@@ -105,15 +118,13 @@ def test_further_terms_are_asked_first(session: HttpSession, server: CivitaiServ
     assert "query=another&" in server.asked[0].path
 
 
-def test_any_of_several_names_will_do(session: HttpSession, server: CivitaiServer) -> None:
+def test_any_of_several_names_matches(session: HttpSession, server: CivitaiServer) -> None:
     server.models = [model_json("Easy", [version_json([file_json("easy.pt")])], type="TextualInversion")]
     found = client(session, server).find_by_file_name("easy", also=("easy.safetensors", "easy.pt"))
     assert [hit.file.name for hit in found.exact] == ["easy.pt"]
 
 
-def test_the_other_address_is_searched_for_what_the_first_does_not_have(
-    session: HttpSession, server: CivitaiServer
-) -> None:
+def test_fallback_is_searched_only_without_an_exact_hit(session: HttpSession, server: CivitaiServer) -> None:
     file = file_json("mature_thing.safetensors")
     with CivitaiServer([model_json("Mature thing", [version_json([file])])]) as red:
         found = client(session, server, fallback=red).find_by_file_name("mature_thing.safetensors")
@@ -125,7 +136,7 @@ def test_the_other_address_is_searched_for_what_the_first_does_not_have(
         assert red.asked == []
 
 
-def test_a_model_or_version_is_read_by_its_id(session: HttpSession, server: CivitaiServer) -> None:
+def test_model_and_version_are_fetched_by_id(session: HttpSession, server: CivitaiServer) -> None:
     file = file_json("x_name.safetensors")
     version = version_json([file], availability="EarlyAccess", baseModel="Flux.1 D")
     model = model_json("Thing", [version], type="Checkpoint")
@@ -141,7 +152,7 @@ def test_a_model_or_version_is_read_by_its_id(session: HttpSession, server: Civi
     assert one[1].files[0].sha256 == sha256_of("x_name.safetensors").lower()
 
 
-def test_what_both_addresses_deny_is_no_error(session: HttpSession, server: CivitaiServer) -> None:
+def test_not_found_on_both_servers_is_none(session: HttpSession, server: CivitaiServer) -> None:
     with CivitaiServer() as red:
         civitai = client(session, server, fallback=red)
         assert civitai.fetch_model(1) is None
@@ -150,7 +161,7 @@ def test_what_both_addresses_deny_is_no_error(session: HttpSession, server: Civi
         assert len(red.asked) == len(server.asked) == 3
 
 
-def test_unknown_never_becomes_not_found(session: HttpSession, server: CivitaiServer) -> None:
+def test_failed_request_never_becomes_not_found(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/models/1"] = Reply(b'{"error": "Model not found"}', 404)
     server.pages["/api/v1/models/2"] = Reply(b"<html>404</html>", 404)
     assert client(session, server).fetch_model(1) is None
@@ -172,7 +183,9 @@ def test_unknown_never_becomes_not_found(session: HttpSession, server: CivitaiSe
         (400, "http-status"),
     ],
 )
-def test_refusals_are_told_apart(session: HttpSession, server: CivitaiServer, status: int, code: str) -> None:
+def test_error_statuses_have_their_own_codes(
+    session: HttpSession, server: CivitaiServer, status: int, code: str
+) -> None:
     body = json.dumps({"error": "No", "message": "because\nof this"}).encode()
     server.pages["/api/v1/models/1"] = server.pages["/api/v1/models"] = Reply(body, status, {"Retry-After": "30"})
     civitai = client(session, server)
@@ -184,7 +197,7 @@ def test_refusals_are_told_apart(session: HttpSession, server: CivitaiServer, st
 
 
 @pytest.mark.parametrize(("status", "asked_too"), [(401, 0), (403, 0), (429, 0), (502, 1)])
-def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
+def test_fallback_is_used_for_server_errors_only(
     session: HttpSession, server: CivitaiServer, status: int, asked_too: int
 ) -> None:
     server.pages["/api/v1/models/1"] = Reply(b"{}", status)
@@ -200,15 +213,13 @@ def test_only_a_silent_or_broken_server_sends_us_to_the_other_address(
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"[]", b"{}", b'{"items": 5}', b"5"])
-def test_a_search_answer_of_another_form_is_no_empty_result(
-    session: HttpSession, server: CivitaiServer, body: bytes
-) -> None:
+def test_unexpected_response_is_a_failure(session: HttpSession, server: CivitaiServer, body: bytes) -> None:
     server.pages["/api/v1/models"] = server.pages["/api/v1/models/1"] = Reply(body)
     assert failure_of(client(session, server).search, "abc").code == "http-body"
     assert failure_of(client(session, server).fetch_model, 1).code == "http-body"
 
 
-def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: HttpSession, server: CivitaiServer) -> None:
+def test_exact_name_is_returned_despite_a_later_failure(session: HttpSession, server: CivitaiServer) -> None:
     model = model_json("Add", [version_json([file_json("add_more.safetensors")])])
     answers = [Reply(json.dumps({"items": [model], "metadata": {}}).encode()), Reply(b"", 503)]
     server.pages["/api/v1/models"] = lambda _asked, _handler: answers.pop(0)
@@ -216,14 +227,14 @@ def test_an_exact_name_outweighs_trouble_in_the_rest_of_the_search(session: Http
     assert len(found.exact) == 1
 
 
-def test_a_brown_out_is_waited_for(server: CivitaiServer) -> None:
+def test_overloaded_server_is_retried(server: CivitaiServer) -> None:
     server.brown_outs, server.limited = 1, 1
     server.models = [model_json("Detail", [])]
     with HttpSession(timeout_seconds=10, attempts=3, first_wait_seconds=0.001) as patient:
         assert len(client(patient, server).search("detail").models) == 1
 
 
-def test_a_hash_of_any_kind_leads_to_the_file_that_bears_it(session: HttpSession, server: CivitaiServer) -> None:
+def test_hash_of_any_kind_finds_its_file(session: HttpSession, server: CivitaiServer) -> None:
     files = [file_json("a1.safetensors"), file_json("b2.safetensors")]
     server.models = [model_json("Thing", [version_json(files)])]
     civitai = client(session, server)
@@ -234,7 +245,7 @@ def test_a_hash_of_any_kind_leads_to_the_file_that_bears_it(session: HttpSession
         assert answer.hit.file.name == "b2.safetensors"
 
 
-def test_a_hash_whose_file_is_not_in_the_answer_proves_nothing(session: HttpSession, server: CivitaiServer) -> None:
+def test_version_without_the_hash_has_no_hit(session: HttpSession, server: CivitaiServer) -> None:
     files = [file_json("a1.safetensors"), file_json("b2.safetensors")]
     server.models = [model_json("Thing", [version_json(files)])]
     server.by_hash_lies = {sha256_of("b2.safetensors")}
@@ -244,13 +255,13 @@ def test_a_hash_whose_file_is_not_in_the_answer_proves_nothing(session: HttpSess
     assert [file.name for file in answer.version.files] == ["a1.safetensors"]
 
 
-def test_what_is_no_hash_is_not_asked(session: HttpSession, server: CivitaiServer) -> None:
+def test_invalid_hash_sends_no_request(session: HttpSession, server: CivitaiServer) -> None:
     assert client(session, server).find_by_hash("../models/5") is None
     assert client(session, server).identify(["x", "A" * 10]) == FilesByHash({}, None)
     assert server.asked == []
 
 
-def test_many_files_are_identified_a_hundred_at_a_time(session: HttpSession, server: CivitaiServer) -> None:
+def test_hashes_are_sent_in_batches_of_a_hundred(session: HttpSession, server: CivitaiServer) -> None:
     names = [f"file_{n}.safetensors" for n in range(120)]
     server.models = [model_json(name, [version_json([file_json(name), file_json(f"other {name}")])]) for name in names]
     digests = [sha256_of(name) for name in names]
@@ -261,14 +272,14 @@ def test_many_files_are_identified_a_hundred_at_a_time(session: HttpSession, ser
         assert [len(json.loads(asked.body)) for asked in (*server.asked, *red.asked)] == [100, 21, 1]
 
 
-def test_a_batch_answer_of_another_form_is_a_failure(session: HttpSession, server: CivitaiServer) -> None:
+def test_unexpected_batch_response_is_a_failure(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/model-versions/by-hash"] = Reply(b"{}")
     failure = client(session, server).identify(["A" * 64]).failure
     assert failure is not None
     assert failure.code == "http-body"
 
 
-def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: HttpSession, server: CivitaiServer) -> None:
+def test_fallback_identifies_hashes_when_the_first_server_fails(session: HttpSession, server: CivitaiServer) -> None:
     server.pages["/api/v1/model-versions/by-hash"] = Reply(b"", 503)
     with CivitaiServer([model_json("a", [version_json([file_json("a")])])]) as red:
         civitai = client(session, server, fallback=red)
@@ -278,7 +289,7 @@ def test_the_other_server_tells_of_hashes_while_one_is_in_trouble(session: HttpS
     assert partly.failure is not None
 
 
-def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: HttpSession, server: CivitaiServer) -> None:
+def test_key_follows_no_redirect_to_another_origin(session: HttpSession, server: CivitaiServer) -> None:
     with LocalServer({"/stolen": Reply(b"{}")}) as other:
         server.pages["/api/v1/models/1"] = Reply(status=302, headers={"Location": f"{other.url}/stolen"})
         assert failure_of(client(session, server).fetch_model, 1).code == "http-status"
@@ -287,7 +298,7 @@ def test_the_key_goes_to_the_addresses_given_and_along_no_redirect(session: Http
     assert TOKEN not in server.asked[0].path
 
 
-def test_damaged_parts_of_an_answer_hide_no_other_part() -> None:
+def test_malformed_entries_are_skipped() -> None:
     good = file_json("good_1.safetensors")
     version = version_json([good, {"id": "x"}]) | {"paidAccess": None}
     version["files"] += [5, None, {"id": 1, "hashes": []}, {"hashes": {"SHA256": None}, "sizeKB": None}]
@@ -303,7 +314,7 @@ def test_damaged_parts_of_an_answer_hide_no_other_part() -> None:
     assert parse_version({"id": 5, "unheardOf": {}}) is not None
 
 
-def test_sizes_and_hashes_are_read_only_when_they_can_be_true() -> None:
+def test_impossible_sizes_and_hashes_are_none() -> None:
     version = parse_version(
         version_json(
             [

@@ -33,13 +33,13 @@ def server() -> Iterator[CivitaiServer]:
 
 @pytest.mark.parametrize("image_id", [WANTED, str(WANTED), f" {WANTED} "])
 @pytest.mark.parametrize("returned_id", [WANTED, str(WANTED)])
-def test_numbers_and_digits_are_the_same_picture(image_id: int | str, returned_id: int | str) -> None:
+def test_number_and_digits_are_the_same_image(image_id: int | str, returned_id: int | str) -> None:
     answer = validate_civitai_image_response(image_id, {"items": [{"id": returned_id, "url": "u"}]})
     assert answer.status == "FOUND"
     assert answer.item == {"id": returned_id, "url": "u"}
 
 
-def test_every_picture_of_an_answer_is_looked_at() -> None:
+def test_every_image_of_a_response_is_checked() -> None:
     payload = {"items": [{"id": OTHER}, {"id": WANTED, "right": True}, {"id": 5}]}
     answer = validate_civitai_image_response(WANTED, payload)
     assert answer.item == {"id": WANTED, "right": True}
@@ -49,7 +49,7 @@ def test_every_picture_of_an_answer_is_looked_at() -> None:
 @pytest.mark.parametrize(
     "items", [[{"id": OTHER}], [{"id": OTHER}, {"id": OTHER + 1}], [{"id": f"{WANTED}0"}], [{"id": -WANTED}]]
 )
-def test_other_pictures_are_not_used_and_named(items: list[dict[str, Any]]) -> None:
+def test_other_images_are_listed_and_not_used(items: list[dict[str, Any]]) -> None:
     answer = validate_civitai_image_response(WANTED, {"items": items})
     assert (answer.status, answer.item) == ("NOT_FOUND", None)
     assert str(WANTED) in answer.message
@@ -59,7 +59,7 @@ def test_other_pictures_are_not_used_and_named(items: list[dict[str, Any]]) -> N
 @pytest.mark.parametrize(
     "payload", [{"items": []}, {}, None, [], "x", {"items": None}, {"items": {}}, {"items": [5, None]}, {"error": "x"}]
 )
-def test_an_empty_or_strange_answer_is_not_found(payload: object) -> None:
+def test_empty_or_unexpected_response_is_not_found(payload: object) -> None:
     answer = validate_civitai_image_response(WANTED, payload)
     assert answer.status == "NOT_FOUND"
     assert str(WANTED) in answer.message
@@ -68,11 +68,11 @@ def test_an_empty_or_strange_answer_is_not_found(payload: object) -> None:
 @pytest.mark.parametrize(
     ("image_id", "returned"), [(1, True), (1, 1.0), (1, None), ("", ""), ("x", "x"), (0, False), (1, [1])]
 )
-def test_what_only_looks_equal_is_another_picture(image_id: int | str, returned: object) -> None:
+def test_similar_ids_are_other_images(image_id: int | str, returned: object) -> None:
     assert validate_civitai_image_response(image_id, {"items": [{"id": returned}]}).status == "NOT_FOUND"
 
 
-def test_what_was_asked_and_what_came_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_requested_and_returned_ids_are_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "comfywatchman"):
         validate_civitai_image_response(WANTED, {"items": [{"id": OTHER}]}, url="https://civitai.com/x")
     facts = caplog.records[0].__dict__
@@ -81,7 +81,7 @@ def test_what_was_asked_and_what_came_is_logged(caplog: pytest.LogCaptureFixture
     assert caplog.records[0].levelno == logging.DEBUG
 
 
-def test_a_picture_is_asked_for_so_that_the_real_server_shows_it(server: CivitaiServer) -> None:
+def test_request_has_the_parameters_of_the_real_server(server: CivitaiServer) -> None:
     server.feed.append(image_json(WANTED, nsfw_level="X", meta={"prompt": "a"}))
     with HttpSession(timeout_seconds=5) as session:
         answer = fetch_civitai_image(session, WANTED, base_url=server.url, token="k3y")  # noqa: S106
@@ -91,13 +91,13 @@ def test_a_picture_is_asked_for_so_that_the_real_server_shows_it(server: Civitai
     assert server.asked[0].headers["authorization"] == "Bearer k3y"
 
 
-def test_the_feed_instead_of_the_picture_is_not_found(server: CivitaiServer) -> None:
+def test_public_feed_is_not_found(server: CivitaiServer) -> None:
     with HttpSession(timeout_seconds=5) as session:
         feed = session.get_json(f"{server.url}/api/v1/images?ids={WANTED}&nsfw=X&withMeta=true")
         assert validate_civitai_image_response(WANTED, feed).status == "NOT_FOUND"
 
 
-def test_trouble_is_not_not_found(server: CivitaiServer) -> None:
+def test_failed_request_is_a_failure(server: CivitaiServer) -> None:
     with HttpSession(timeout_seconds=5) as session:
         for reply, code in (
             (Reply(b"", 503), "source-unavailable"),
@@ -113,13 +113,13 @@ def test_trouble_is_not_not_found(server: CivitaiServer) -> None:
         assert fetch_civitai_image(session, WANTED, base_url=server.url).status == "NOT_FOUND"
 
 
-def test_no_other_module_knows_the_way_to_pictures() -> None:
+def test_only_this_module_requests_images() -> None:
     package = Path(comfywatchman.__file__).parent
     knowing = [path.name for path in package.rglob("*.py") if "/images" in path.read_text("utf-8")]
     assert knowing == ["images.py"]
 
 
-def test_the_models_of_a_picture_are_listed() -> None:
+def test_models_of_an_image_are_listed() -> None:
     meta = {
         "resources": [{"type": "lora", "name": "detail", "weight": 0.8, "hash": "AB12"}, 5, {"type": None}],
         "civitaiResources": [{"type": "checkpoint", "modelVersionId": 62833}],
@@ -138,11 +138,11 @@ def test_the_models_of_a_picture_are_listed() -> None:
 
 
 @pytest.mark.parametrize("item", [{}, {"meta": None}, {"meta": {"resources": 5, "hashes": []}, "modelVersionIds": 5}])
-def test_a_picture_without_facts_names_no_model(item: dict[str, Any]) -> None:
+def test_image_without_metadata_lists_no_model(item: dict[str, Any]) -> None:
     assert list_image_resources(item) == ()
 
 
-def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
+def test_models_are_listed_from_every_notation() -> None:
     meta = {
         "Model": "dreamshaper_8",
         "Model hash": "F253ABB016",
@@ -170,18 +170,18 @@ def test_models_are_listed_out_of_every_way_of_writing_them() -> None:
 
 
 @pytest.mark.parametrize("number", [0, -5, 10**15, 10**400, True, 1.0])
-def test_a_version_that_no_address_can_hold_is_none(number: object) -> None:
+def test_impossible_version_id_is_none(number: object) -> None:
     item = {"meta": {"civitaiResources": [{"modelVersionId": number}]}, "modelVersionIds": [number]}
     assert list_image_resources(item) == (ImageResource("model"),)
 
 
 @pytest.mark.parametrize("weight", [True, 10**400, float("nan"), float("inf"), "1", None])
-def test_a_weight_that_is_no_number_is_none(weight: object) -> None:
+def test_weight_that_is_not_a_number_is_none(weight: object) -> None:
     (found,) = list_image_resources({"meta": {"resources": [{"name": "x", "weight": weight}]}})
     assert found.weight is None
 
 
-def test_what_a_picture_says_of_its_making_stands_at_two_depths() -> None:
+def test_metadata_is_read_at_two_depths() -> None:
     assert (
         get_image_meta({"meta": {"steps": 5}})
         == {"steps": 5}
@@ -200,7 +200,7 @@ def test_what_a_picture_says_of_its_making_stands_at_two_depths() -> None:
         f"http://127.0.0.1:80/images/{WANTED}",
     ],
 )
-def test_a_number_or_a_page_of_civitai_names_a_picture(text: str) -> None:
+def test_number_or_civitai_page_gives_an_image_id(text: str) -> None:
     assert parse_image_id(text, extra_hosts=frozenset({"127.0.0.1:80"})) == WANTED
 
 
@@ -226,5 +226,5 @@ def test_a_number_or_a_page_of_civitai_names_a_picture(text: str) -> None:
         "5\n",
     ],
 )
-def test_anything_else_names_none(text: str) -> None:
+def test_anything_else_gives_no_image_id(text: str) -> None:
     assert parse_image_id(text) is None

@@ -32,7 +32,7 @@ def failure_of(session: HttpSession, script: Script) -> Failure:
     return caught.value
 
 
-def test_a_model_is_asked_with_a_schema_and_without_tools(session: HttpSession) -> None:
+def test_request_has_a_schema_and_no_tools(session: HttpSession) -> None:
     with ChatServer(picks(2, queries=["wan lora"])) as server:
         model = ChatCompletions(session, base_url=f"{server.base_url}/", model="qwen-max", key=KEY)
         assert model.propose(QUESTION) == LlmProposal((LlmPick(2, "the name is equal"),), ("wan lora",))
@@ -46,7 +46,7 @@ def test_a_model_is_asked_with_a_schema_and_without_tools(session: HttpSession) 
     assert server.questions[0]["results"][1]["title"] == "a/b"
 
 
-def test_a_server_without_schemas_is_asked_more_plainly_and_this_is_remembered(session: HttpSession) -> None:
+def test_unsupported_schema_falls_back_once(session: HttpSession) -> None:
     with ChatServer(f"```json\n{picks(1)}\n```", unknown_forms=frozenset({"json_schema", "json_object"})) as server:
         model = ChatCompletions(session, base_url=server.base_url, model="m")
         for _ in range(2):
@@ -56,7 +56,7 @@ def test_a_server_without_schemas_is_asked_more_plainly_and_this_is_remembered(s
     assert "authorization" not in server.asked[0].headers
 
 
-def test_a_server_that_refuses_every_form_is_a_failure(session: HttpSession) -> None:
+def test_server_that_refuses_every_format_is_a_failure(session: HttpSession) -> None:
     with ChatServer(Reply(b"{}", 400)) as server, pytest.raises(Failure) as caught:
         ChatCompletions(session, base_url=server.base_url, model="m").propose(QUESTION)
     assert caught.value.code == "http-status"
@@ -80,31 +80,31 @@ def test_a_server_that_refuses_every_form_is_a_failure(session: HttpSession) -> 
         (Reply(b"", 307, {"Location": "http://127.0.0.1:9/v1/chat/completions"}), "http-status"),
     ],
 )
-def test_an_answer_that_cannot_be_used_is_a_failure(session: HttpSession, script: Script, code: str) -> None:
+def test_unusable_response_is_a_failure(session: HttpSession, script: Script, code: str) -> None:
     assert failure_of(session, script).code == code
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_refused_key_is_said_so_and_not_shown(session: HttpSession, status: int) -> None:
+def test_refused_key_is_reported_and_not_shown(session: HttpSession, status: int) -> None:
     failure = failure_of(session, Reply(b'{"error": "bad key"}', status))
     assert "LLM_API_KEY" in str(failure.hint)
     assert KEY not in "".join(traceback.format_exception(failure))
 
 
-def test_a_model_that_never_answers_is_left_after_the_timeout() -> None:
+def test_silent_model_times_out() -> None:
     with HttpSession(timeout_seconds=0.3) as session:
         failure = failure_of(session, lambda _question: None)
     assert failure.code == "http-unreachable"
 
 
-def test_a_server_that_is_not_there_is_unreachable(session: HttpSession) -> None:
+def test_missing_server_is_unreachable(session: HttpSession) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(Failure, match="did not answer"):
         ChatCompletions(session, base_url=f"http://127.0.0.1:{port}/v1", model="m").propose(QUESTION)
 
 
-def test_the_key_is_not_carried_to_where_a_redirect_points(session: HttpSession) -> None:
+def test_key_is_not_sent_to_a_redirect_target(session: HttpSession) -> None:
     with LocalServer() as other:
         failure_of(session, Reply(b"", 308, {"Location": other.url + CHAT}))
     assert other.asked == []

@@ -71,14 +71,12 @@ ANSWER = json.loads(picks(2, queries=["wan"]))
     ],
     ids=["events", "events without a schema", "one object", "one object without a schema"],
 )
-def test_both_shapes_of_its_output_are_read(tmp_path: Path, printed: object) -> None:
+def test_both_output_formats_are_parsed(tmp_path: Path, printed: object) -> None:
     found = model(answering(tmp_path, printed)).propose(QUESTION)
     assert found == LlmProposal((LlmPick(2, "the name is equal"),), ("wan",))
 
 
-def test_it_runs_without_tools_in_an_empty_folder_with_a_home_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_runs_without_tools_in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CIVITAI_API_KEY", "canary-civitai")
     monkeypatch.setenv("HF_TOKEN", "canary-hf")
     model(answering(tmp_path, {"structured_result": ANSWER}), base_url="http://127.0.0.1:7/v1").propose(QUESTION)
@@ -99,13 +97,13 @@ def test_it_runs_without_tools_in_an_empty_folder_with_a_home_of_its_own(
     assert secrets == {"OPENAI_API_KEY"}
 
 
-def test_a_budget_used_up_is_said_so(tmp_path: Path) -> None:
+def test_exhausted_budget_is_a_timeout(tmp_path: Path) -> None:
     failure = failure_of(stand_in(tmp_path, "sys.exit(55)"))
     assert failure.code == "child-timeout"
     assert "limit of time or turns" in failure.message
 
 
-def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None:
+def test_hanging_program_is_killed_with_its_children(tmp_path: Path) -> None:
     program = stand_in(tmp_path, "import subprocess; print(subprocess.Popen(['sleep', '60']).pid); time.sleep(60)")
     patient = QwenCommand(command=str(program), base_url="", model="m", timeout_seconds=1, grace_seconds=0)
     with pytest.raises(Failure) as caught:
@@ -130,16 +128,16 @@ def test_a_program_that_hangs_is_ended_with_its_children(tmp_path: Path) -> None
         ({"structured_result": {"picks": [], "queries": [], "x": "y" * 100_000}}, 0, "llm-answer"),
     ],
 )
-def test_what_cannot_be_used_is_a_failure(tmp_path: Path, printed: object, status: int, code: str) -> None:
+def test_unusable_output_is_a_failure(tmp_path: Path, printed: object, status: int, code: str) -> None:
     assert failure_of(answering(tmp_path, printed, status=status)).code == code
 
 
-def test_endless_output_is_no_answer_and_stays_out_of_memory(tmp_path: Path) -> None:
+def test_endless_output_is_a_failure_in_bounded_memory(tmp_path: Path) -> None:
     failure = failure_of(stand_in(tmp_path, "sys.stdout.write('x' * (3 << 20))"))
     assert failure.code == "llm-answer"
 
 
-def test_its_complaint_is_shown_without_the_key(tmp_path: Path) -> None:
+def test_error_output_is_shown_without_the_key(tmp_path: Path) -> None:
     program = stand_in(tmp_path, f"sys.stderr.write('bad key {KEY}\\x1b[31m'); sys.exit(1)")
     failure = failure_of(program)
     assert "bad key …" in failure.message
@@ -147,13 +145,13 @@ def test_its_complaint_is_shown_without_the_key(tmp_path: Path) -> None:
     assert failure.message.isprintable()
 
 
-def test_a_missing_program_is_said_so_with_what_to_do(tmp_path: Path) -> None:
+def test_missing_program_is_reported_with_a_hint(tmp_path: Path) -> None:
     failure = failure_of(tmp_path / "nowhere" / "qwen")
     assert failure.code == "child-failed"
     assert "[llm] command" in str(failure.hint)
 
 
-def test_its_name_tells_model_and_way() -> None:
+def test_name_has_model_and_program() -> None:
     assert model("qwen").name == "qwen3 (qwen command line)"
 
 
@@ -178,7 +176,7 @@ def real_program(monkeypatch: pytest.MonkeyPatch) -> str:
     ],
     ids=["answers", "chats", "hangs"],
 )
-def test_the_real_command_line_gives_its_model_no_tool_and_keeps_to_its_budget(
+def test_real_command_line_has_no_tools_and_keeps_its_budget(
     real_program: str, script: Script, code: str | None
 ) -> None:
     with ChatServer(script) as server:

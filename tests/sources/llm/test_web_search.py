@@ -26,7 +26,7 @@ def session() -> Iterator[HttpSession]:
         yield opened
 
 
-def test_tavily_is_asked_for_model_sites_with_the_key_in_its_header(session: HttpSession) -> None:
+def test_tavily_request_has_model_sites_and_the_key_in_a_header(session: HttpSession) -> None:
     with LocalServer({"/search": Reply(json.dumps(FOUND).encode())}) as server:
         assert search_tavily(session, "wan lora", key="canary", base_url=server.url) == HITS
     body = json.loads(server.asked[0].body)
@@ -35,7 +35,7 @@ def test_tavily_is_asked_for_model_sites_with_the_key_in_its_header(session: Htt
     assert server.asked[0].headers["authorization"] == "Bearer canary"
 
 
-def test_searxng_is_asked_for_json(session: HttpSession) -> None:
+def test_searxng_request_asks_for_json(session: HttpSession) -> None:
     with LocalServer({"/search": Reply(json.dumps(FOUND).encode())}) as server:
         assert search_searxng(session, "wan & lora", base_url=server.url + "/") == HITS
     query = parse_qs(urlsplit(server.asked[0].path).query)
@@ -55,7 +55,7 @@ def test_searxng_is_asked_for_json(session: HttpSession) -> None:
         (Reply(b"", 302, {"Location": "http://127.0.0.1:9/"}), "http-status"),
     ],
 )
-def test_trouble_is_not_taken_for_an_empty_answer(session: HttpSession, reply: Reply, code: str) -> None:
+def test_failed_search_is_not_an_empty_result(session: HttpSession, reply: Reply, code: str) -> None:
     with LocalServer({"/search": reply}) as server:
         with pytest.raises(Failure) as from_tavily:
             search_tavily(session, "x", key="k", base_url=server.url)
