@@ -1,4 +1,4 @@
-"""States of a model reference and of a workflow."""
+"""The states of a model reference and of a workflow."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class ModelState(StrEnum):
-    """What this host has for a reference; only `EXACT` is what the server accepts."""
+    """The state of a model reference on this host; the server accepts only `EXACT`."""
 
     EXACT = "exact"
     SEPARATOR = "separator"
@@ -32,25 +32,22 @@ MODEL_STATE_TEXT = {
     ModelState.UNRESOLVABLE: "not the name of a file",
     ModelState.MISSING: "missing",
 }
-"""What a person is told of each state, after "is"."""
-
+"""Each state for people, as the end of a sentence that begins with "The model is"."""
 
 LOCALLY_FIXABLE_STATES = frozenset(
     {ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE, ModelState.SUBFOLDER, ModelState.WRONG_FOLDER}
 )
-"""States that a person can mend without any download."""
-
+"""States that can be fixed without a download: a file that may be the model is here."""
 
 SEARCHED_STATES = frozenset({ModelState.MISSING, ModelState.INVALID})
-"""States that only another file can mend; what lies here under another name or in another folder needs no search."""
-
+"""States that only another file can fix; models in other states are not searched."""
 
 UNDECIDED_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
-"""States in which it is not known whether something is missing."""
+"""States in which it is not known whether the model is missing."""
 
 
 class WorkflowStatus(StrEnum):
-    """Whether a workflow runs on this host."""
+    """The verdict on a workflow: whether it runs on this host."""
 
     READY = "READY"
     MISSING = "MISSING"
