@@ -1,4 +1,4 @@
-"""`gov`, which is `comfywatchman env`: the group, and the groups in it."""
+"""The command group `gov`, also available as `comfywatchman env`, and its subgroups."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COMMANDS: Final = {
     "snapshot": "comfywatchman.cli.gov.main:snapshot",
     "op": "comfywatchman.cli.gov.main:op",
     "run": "comfywatchman.cli.gov.run:run",
-    "test": "comfywatchman.cli.gov.selftest:test",
+    "test": "comfywatchman.cli.gov.selftest:selftest",
     "migrate": "comfywatchman.cli.gov.root:migrate",
 }
 NODE_COMMANDS: Final = {
@@ -58,24 +58,25 @@ EXIT_CODES: Final = (
 def gov(
     context: click.Context, root: Path | None, home: Path | None, config_file: Path | None, comfyui: Path | None
 ) -> None:
-    """Change the Python environment of ComfyUI as a whole, or not at all.
+    """Change the Python environment of ComfyUI atomically.
 
-    A node is tried in a candidate environment beside production; only what was tried and verified is promoted, and
-    every step can be taken back.
+    A node is tried in a candidate environment; only what was tried and verified is promoted to production, and every
+    change can be undone.
 
     \b
-    gov init                                    take the environment under governance
+    gov init                                    put the environment under governance
     gov node add https://github.com/OWNER/PACK  register a node
-    gov tx run PACK                             try it aside
+    gov tx run PACK                             try it in a candidate environment
     gov tx promote TXID                         put it in production
     """
     from comfywatchman.app.session import Session
 
-    outer = context.obj if isinstance(context.obj, Session) else None
+    # As `comfywatchman env`, it inherits the options that were given before `env`.
+    outer = context.obj if isinstance(context.obj, Session) else Session(None, None)
     context.obj = Session(
-        home_option=home or (outer.home_option if outer else None),
-        config_option=config_file or (outer.config_option if outer else None),
-        comfyui_option=comfyui or (outer.comfyui_option if outer else None),
+        home_option=home or outer.home_option,
+        config_option=config_file or outer.config_option,
+        comfyui_option=comfyui or outer.comfyui_option,
         governed_option=root,
     )
 

@@ -1,4 +1,4 @@
-"""`gov node add`, `gov node list` and `gov node remove`."""
+"""`gov node …`: add, list and remove custom nodes."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from comfywatchman.cli.render import print_table, printable
 
 if TYPE_CHECKING:
     from comfywatchman.governance.nodes.add import FindPack
+    from comfywatchman.governance.nodes.registry import NodeListing
 
 _REGISTRY_SECONDS = 20.0
 
 
 @click.command(cls=GovCommand)
 @click.argument("target", metavar="URL|ID")
-@click.option("--ref", default="", help="Branch, tag or commit; without it the default branch.")
-@click.option("--id", "node_id", default="", help="Name of its folder and here; without it the repository's name.")
-@click.option("--adopt", is_flag=True, help="Register the folder ID that is in custom_nodes already, as it is.")
-@click.option("--allow-local", is_flag=True, help="Let URL be a folder of this machine.")
+@click.option("--ref", default="", help="Branch, tag or commit; by default the default branch.")
+@click.option("--id", "node_id", default="", help="Id and folder name; by default the repository's name.")
+@click.option("--adopt", is_flag=True, help="Register the existing folder ID of custom_nodes as it is.")
+@click.option("--allow-local", is_flag=True, help="Allow a folder of this machine as URL.")
 @json_option
 @click.pass_context
 def add(
@@ -31,8 +32,8 @@ def add(
 ) -> None:
     """Clone a node into custom_nodes and register it; production does not change yet.
 
-    URL is a repository's address, ID an id of the Comfy Registry. Nothing of the node is run, and none of its packages
-    installed, until you try it.
+    URL is the URL of a repository, ID an id of the Comfy Registry. Nothing of the node is run and none of its packages
+    are installed before you try it.
 
     \b
     gov node add https://github.com/OWNER/PACK
@@ -43,40 +44,44 @@ def add(
     from comfywatchman.governance.nodes.identity import redact_url
 
     if adopt and (ref or node_id or allow_local):
-        raise click.UsageError("--adopt takes a folder as it is: without --ref, --id and --allow-local.")
+        raise click.UsageError(
+            "--adopt registers a folder as it is and cannot be combined with --ref, --id and --allow-local."
+        )
     session: Session = context.obj
-    # What is done stands in the lock and on the terminal; a token in an address must not.
-    shown = redact_url(target)
-    with open_gov(session, f"node add {shown}", activity=f"Adding {shown}") as (ground, tell):
+    # The command appears in the lock file and on the terminal: a token in a URL must not.
+    shown_target = redact_url(target)
+    with open_gov(session, f"node add {shown_target}", activity=f"Adding {shown_target}") as (gov, show):
         if adopt:
-            plugin = node_add.adopt_node(ground, target)
+            node = node_add.adopt_node(gov, target)
         else:
-            wish = node_add.AddRequest(target, ref=ref, node_id=node_id, allow_local=allow_local)
-            plugin = node_add.add_node(ground, wish, find_pack=_build_pack_finder(session), progress=tell)
+            request = node_add.AddRequest(target, ref=ref, node_id=node_id, allow_local=allow_local)
+            node = node_add.add_node(gov, request, find_pack=_build_pack_finder(session), progress=show)
     if as_json:
-        print_result(context, plugin)
+        print_result(context, node)
         return
-    click.echo(f"Registered: {printable(plugin.id)} at {(plugin.commit or 'no commit')[:12]}")
-    click.echo(f"Next, try it aside: gov tx run {plugin.id}")
+    click.echo(f"Registered: {printable(node.id)} at {(node.commit or 'no commit')[:12]}")
+    click.echo(f"Next, try it: gov tx run {node.id}")
 
 
 def _build_pack_finder(session: Session) -> FindPack:
-    def find(pack_id: str) -> str | None:
-        from comfywatchman.base.http import HttpSession as Connection
+    """Return a function that looks up a pack's repository in the Comfy Registry."""
+
+    def find_pack(pack_id: str) -> str | None:
+        from comfywatchman.base.http import HttpSession
         from comfywatchman.sources.registry import find_registry_pack
 
         seconds = _REGISTRY_SECONDS
-        with Connection(timeout_seconds=seconds, budget_seconds=seconds, max_bytes=1 << 20) as connection:
-            found = find_registry_pack(connection, session.settings.nodes.registry_url, pack_id)
-        if found.failure is not None:
+        with HttpSession(timeout_seconds=seconds, budget_seconds=seconds, max_bytes=1 << 20) as http:
+            result = find_registry_pack(http, session.settings.nodes.registry_url, pack_id)
+        if result.failure is not None:
             raise Failure(
-                found.failure.code,
-                f"The Comfy Registry could not be asked for {pack_id}: {found.failure.message}",
-                hint="Give the repository's address instead: gov node add https://github.com/OWNER/NAME",
+                result.failure.code,
+                f"The Comfy Registry could not be queried for {pack_id}: {result.failure.message}",
+                hint="Give the repository's URL instead: gov node add https://github.com/OWNER/NAME",
             )
-        return found.package.url if found.package else None
+        return result.package.url if result.package else None
 
-    return find
+    return find_pack
 
 
 @click.command("list", cls=GovCommand)
@@ -87,56 +92,55 @@ def list_nodes(context: click.Context, as_json: bool) -> None:
     from comfywatchman.governance.checks.unregistered_nodes import find_unregistered
     from comfywatchman.governance.nodes import registry
 
-    ground = read_gov(context.obj)
-    found = registry.list_registered(ground.layout, ground.custom_nodes)
-    strangers = find_unregistered(ground.custom_nodes, [node.plugin.id for node in found])
+    gov = read_gov(context.obj)
+    listings = registry.list_registered(gov.layout, gov.custom_nodes)
+    unregistered = find_unregistered(gov.custom_nodes, [listing.plugin.id for listing in listings])
     if as_json:
         nodes = [
-            {"plugin": one.plugin, "code": one.code, "commit": one.commit, "is_dirty": one.is_dirty} for one in found
+            {"plugin": listing.plugin, "code": listing.code, "commit": listing.commit, "is_dirty": listing.is_dirty}
+            for listing in listings
         ]
-        print_result(context, {"nodes": nodes, "unregistered": strangers})
+        print_result(context, {"nodes": nodes, "unregistered": unregistered})
         return
-    if found:
-        rows = [
-            (
-                one.plugin.id,
-                one.code.replace("-", " ") + (", with changed files" if one.is_dirty else ""),
-                (one.commit or "")[:12],
-                str(len(one.plugin.managed_deps)),
-                one.plugin.git_url,
-            )
-            for one in found
-        ]
-        print_table(("Node", "Code", "Commit", "Requirements", "From"), rows)
+    if listings:
+        print_table(("Node", "Code", "Commit", "Requirements", "From"), [_build_row(listing) for listing in listings])
     else:
         click.echo("No node is registered. Register one: gov node add URL")
-    for name in strangers:
+    for name in unregistered:
         click.echo(f"Not registered: {printable(name)}. Register it: gov node add --adopt {printable(name)}")
+
+
+def _build_row(listing: NodeListing) -> tuple[str, ...]:
+    code = listing.code.replace("-", " ")
+    if listing.is_dirty:
+        code = f"{code}, with changed files"
+    node = listing.plugin
+    return node.id, code, (listing.commit or "")[:12], str(len(node.managed_deps)), node.git_url
 
 
 @click.command(cls=GovCommand)
 @click.argument("node_id", metavar="ID")
-@click.option("--purge-code", is_flag=True, help="Delete its folder in custom_nodes, too.")
+@click.option("--purge-code", is_flag=True, help="Also delete its folder in custom_nodes.")
 @json_option
 @click.pass_context
 def remove(context: click.Context, node_id: str, purge_code: bool, as_json: bool) -> None:
-    """Take a node and every package that only it needs away.
+    """Remove a node and the packages only it needs.
 
-    The environment without it is built beside production first. Its code stays in custom_nodes, and ComfyUI goes on
-    loading it, unless you give --purge-code.
+    The environment without it is built beside production first. Its code stays in custom_nodes, and ComfyUI still
+    loads it, unless you give --purge-code.
 
     \b
     gov node remove PACK
     gov node remove PACK --purge-code
     """
-    from comfywatchman.governance.transactions.remove import remove_node as take_away
+    from comfywatchman.governance.transactions.remove import remove_node
 
-    with open_gov(context.obj, f"node remove {node_id}", activity=f"Removing {node_id}") as (ground, _tell):
-        operation = take_away(ground, node_id, purge_code=purge_code)
+    with open_gov(context.obj, f"node remove {node_id}", activity=f"Removing {node_id}") as (gov, _show):
+        operation = remove_node(gov, node_id, purge_code=purge_code)
     if as_json:
         print_result(context, operation)
         return
     click.echo(f"Removed: {printable(node_id)}{' with its code' if purge_code else ''}")
-    click.echo(f"To take this back: gov undo {operation.op_id}")
+    click.echo(f"To undo this: gov undo {operation.op_id}")
     if not purge_code:
-        click.echo("Its code is still in custom_nodes, and ComfyUI loads it; move it away if you do not want that.")
+        click.echo("Its code is still in custom_nodes, and ComfyUI loads it. To prevent that, move the folder away.")

@@ -14,8 +14,8 @@ from comfywatchman.cli.gov.common import GovCommand, read_gov
 def run(context: click.Context, arguments: tuple[str, ...]) -> None:
     """Start ComfyUI in the production environment, in the foreground.
 
-    ARGUMENTS go to ComfyUI's main.py, after those of [run] extra_args. Ctrl-C ends it. A promotion or a rollback while
-    it runs does not touch the environment it runs in; it gets the new one when you start it again.
+    ARGUMENTS are passed to ComfyUI's main.py, after those of [run] extra_args. Ctrl-C ends it. A promotion or a
+    rollback does not change the environment of a running ComfyUI; restart it to use the new one.
 
     \b
     gov run

@@ -1,4 +1,4 @@
-"""Trying the whole chain of governance on a scratch copy: packages of its own, a stand-in for ComfyUI, no network."""
+"""Run the whole chain of governance on a scratch copy: with its own packages, a stand-in for ComfyUI, no network."""
 
 from __future__ import annotations
 
@@ -33,17 +33,26 @@ from comfywatchman.governance.transactions.run import run_transaction
 from comfywatchman.governance.trial.trial import find_production_interpreter
 
 _SECONDS: Final = 60.0
-_PRINT_VERSIONS: Final = "import importlib, sys; print(*[importlib.import_module(n).__version__ for n in sys.argv[1:]])"
+_PRINT_VERSIONS: Final = (
+    "import importlib, sys; print(*[importlib.import_module(name).__version__ for name in sys.argv[1:]])"
+)
+_NOT_IMPORTABLE: Final = "not importable"
 _RETENTION: Final = 3
 
 
 class _StepError(Exception):
-    """A step did not do what it should; the text says what was seen."""
+    """A step has failed; the message holds the observation."""
 
 
 @dataclass(frozen=True, slots=True)
 class SelftestStep:
-    """One step: its name, whether it did what it should (None when it was not tried), and what was seen."""
+    """One step.
+
+    Attributes:
+        name: Its name.
+        ok: Whether it succeeded; None when it was not run.
+        detail: The observation.
+    """
 
     name: str
     ok: bool | None
@@ -52,11 +61,17 @@ class SelftestStep:
 
 @dataclass
 class _SelftestSite:
-    """The scratch copy, and what its steps remember for later ones."""
+    """The scratch copy.
+
+    Attributes:
+        folder: Its folder.
+        clock: The clock.
+        ids: Ids of transactions, snapshots and operations that later steps need, by name.
+    """
 
     folder: Path
     clock: Clock
-    seen: dict[str, str] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
 
     @property
     def layout(self) -> GovLayout:
@@ -67,11 +82,11 @@ class _SelftestSite:
         return self.folder / "ComfyUI"
 
     @contextmanager
-    def opened(self) -> Iterator[GovContext]:
+    def open(self) -> Iterator[GovContext]:
         with open_context(
             self.layout.root, comfyui=self.comfyui, command="gov test", clock=self.clock, network={}, is_new=True
-        ) as ground:
-            yield ground
+        ) as context:
+            yield context
 
     def configure(self, table: str, key: str, value: object) -> None:
         path = self.layout.config
@@ -79,215 +94,218 @@ class _SelftestSite:
         document[table][key] = value
         write_atomic(path, tomlkit.dumps(document).encode("utf-8"))
 
-    def node(self, name: str, requirement: str) -> None:
-        """Put a node into custom_nodes and register it."""
+    def register_node(self, name: str, requirement: str) -> None:
+        """Create a node in custom_nodes and register it."""
         folder = self.comfyui / "custom_nodes" / name
         write_atomic(folder / "__init__.py", b"NODE_CLASS_MAPPINGS = {}\n")
         write_atomic(folder / "requirements.txt", f"{requirement}\n".encode())
-        with self.opened() as ground:
-            add.adopt_node(ground, name)
+        with self.open() as context:
+            add.adopt_node(context, name)
 
-    def tried(self, name: str) -> Transaction:
-        with self.opened() as ground:
-            return run_transaction(ground, name)
+    def try_node(self, name: str) -> Transaction:
+        with self.open() as context:
+            return run_transaction(context, name)
 
-    def promoted(self, txid: str) -> Transaction:
-        with self.opened() as ground:
-            return promotion.promote(ground, txid, Consent(), report=conflict_report.report_conflict)
+    def promote(self, txid: str) -> Transaction:
+        with self.open() as context:
+            return promotion.promote(context, txid, Consent(), report=conflict_report.report_conflict)
 
-    def versions(self, *names: str) -> str:
-        """Return the versions that production imports of some packages."""
+    def read_versions(self, *names: str) -> str:
+        """Return the versions of some packages as production imports them."""
         python = find_production_interpreter(self.layout)
         if python is None:
             raise _StepError("there is no environment in production")
-        ended = run_bounded([str(python), "-I", "-c", _PRINT_VERSIONS, *names], timeout_seconds=_SECONDS)
-        return ended.output.decode("utf-8", "replace").strip() if ended.status == 0 else "not importable"
+        result = run_bounded([str(python), "-I", "-c", _PRINT_VERSIONS, *names], timeout_seconds=_SECONDS)
+        if result.status != 0:
+            return _NOT_IMPORTABLE
+        return result.output.decode("utf-8", "replace").strip()
 
 
 def run_selftest(
     folder: Path, *, clock: Clock, progress: Callable[[str], None] = lambda _name: None
 ) -> tuple[SelftestStep, ...]:
-    """Try every step in a folder that is empty and this program's own.
+    """Run every step in an empty private folder.
 
     Args:
-        folder: Where the scratch copy is made; it stays.
-        clock: The clocks of this machine.
-        progress: Told the name of each step as it begins.
+        folder: The folder for the scratch copy; it is kept.
+        clock: The clock.
+        progress: Receives the name of each step as it begins.
 
     Returns:
-        The steps; those after one that failed were not tried.
+        The steps; those after a failed one were not run.
     """
-    bench = _SelftestSite(folder, clock)
-    _prepare_site(bench)
+    site = _SelftestSite(folder, clock)
+    _prepare_site(site)
     steps: list[SelftestStep] = []
-    for name, act in _STEPS.items():
+    for name, check in _STEPS.items():
+        # Each step builds on the state that the one before left.
         if steps and steps[-1].ok is not True:
-            steps.append(SelftestStep(name, None, "not tried, as a step before it failed"))
+            steps.append(SelftestStep(name, None, "not run, because an earlier step failed"))
             continue
         progress(name)
         try:
-            steps.append(SelftestStep(name, True, act(bench)))
+            steps.append(SelftestStep(name, True, check(site)))
         except (Failure, _StepError) as error:
             steps.append(SelftestStep(name, False, str(error)))
     return tuple(steps)
 
 
-def _prepare_site(bench: _SelftestSite) -> None:
-    wheels = bench.folder / "wheels"
+def _prepare_site(site: _SelftestSite) -> None:
+    """Create the packages and the stand-in for ComfyUI; the left and the right package conflict."""
+    wheels = site.folder / "wheels"
     for version in ("1.0", "2.0"):
         add_wheel(wheels, "base_pack", version)
         add_wheel(wheels, "shared_pack", version)
     add_wheel(wheels, "left_pack", "1.0", requires=["shared_pack<2"])
     add_wheel(wheels, "right_pack", "1.0", requires=["shared_pack>=2"])
     add_wheel(wheels, "extra_pack", "1.0")
-    write_atomic(bench.comfyui / "main.py", b'print("a stand-in for ComfyUI")\n')
-    write_atomic(bench.comfyui / "requirements.txt", b"base_pack==1.0\n")
-    (bench.comfyui / "custom_nodes").mkdir()
-    bench.configure("network", "no_index", value=True)
-    bench.configure("network", "find_links", [str(wheels)])
-    bench.configure("network", "cache_dir", str(bench.folder / "cache"))
-    bench.configure("policy", "core_packages", ["base_pack"])
+    write_atomic(site.comfyui / "main.py", b'print("a stand-in for ComfyUI")\n')
+    write_atomic(site.comfyui / "requirements.txt", b"base_pack==1.0\n")
+    (site.comfyui / "custom_nodes").mkdir()
+    site.configure("network", "no_index", value=True)
+    site.configure("network", "find_links", [str(wheels)])
+    site.configure("network", "cache_dir", str(site.folder / "cache"))
+    site.configure("policy", "core_packages", ["base_pack"])
 
 
-def _check_init(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        init.init(ground)
-        (first,) = snapshot.read_all(ground.layout)
-    bench.seen["first"] = first.id
-    _require_equal(bench.versions("base_pack"), "1.0")
-    return "production imports what ComfyUI requires"
+def _check_init(site: _SelftestSite) -> str:
+    with site.open() as context:
+        init.init(context)
+        (first,) = snapshot.read_all(context.layout)
+    site.ids["first snapshot"] = first.id
+    _require_equal(site.read_versions("base_pack"), "1.0")
+    return "production imports the requirements of ComfyUI"
 
 
-def _check_run(bench: _SelftestSite) -> str:
-    bench.node("left", "left_pack")
-    tried = bench.tried("left")
+def _check_run(site: _SelftestSite) -> str:
+    site.register_node("left", "left_pack")
+    tried = site.try_node("left")
     _require_equal(tried.status, "completed")
-    _require_equal(bench.versions("left_pack"), "not importable")
-    bench.seen["left"] = tried.txid
-    return f"{pluralize(len(tried.diff.added), 'package')} came into the candidate, production did not change"
+    _require_equal(site.read_versions("left_pack"), _NOT_IMPORTABLE)
+    site.ids["left"] = tried.txid
+    return f"{pluralize(len(tried.diff.added), 'package')} added to the candidate, production is unchanged"
 
 
-def _check_promote(bench: _SelftestSite) -> str:
-    done = bench.promoted(bench.seen["left"])
-    _require_equal(done.status, "promoted")
-    _require_equal(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
-    return "production imports what was tried"
+def _check_promote(site: _SelftestSite) -> str:
+    promoted = site.promote(site.ids["left"])
+    _require_equal(promoted.status, "promoted")
+    _require_equal(site.read_versions("left_pack", "shared_pack"), "1.0 1.0")
+    return "production imports the tried packages"
 
 
-def _check_core_packages(bench: _SelftestSite) -> str:
-    bench.node("core", "base_pack==2.0")
-    tried = bench.tried("core")
+def _check_core_packages(site: _SelftestSite) -> str:
+    site.register_node("core", "base_pack==2.0")
+    tried = site.try_node("core")
     try:
-        bench.promoted(tried.txid)
+        site.promote(tried.txid)
     except Failure as failure:
         _require_equal(failure.code, "gov-core-approval")
-        with bench.opened() as ground:
-            registry.unregister(ground, "core", purge_code=True)
-        return "a changed core package needs approval"
+        with site.open() as context:
+            registry.unregister(context, "core", purge_code=True)
+        return "a change of a core package needs approval"
     raise _StepError("a core package was changed without approval")
 
 
-def _check_conflict(bench: _SelftestSite) -> str:
-    bench.node("right", "right_pack")
-    tried = bench.tried("right")
-    done = bench.promoted(tried.txid)
-    _require_equal(done.status, "needs_resolution")
-    bench.seen["right"] = tried.txid
-    with bench.opened() as ground:
-        report = resolve.read_report(ground.layout, tried.txid)
+def _check_conflict(site: _SelftestSite) -> str:
+    site.register_node("right", "right_pack")
+    tried = site.try_node("right")
+    conflicting = site.promote(tried.txid)
+    _require_equal(conflicting.status, "needs_resolution")
+    site.ids["right"] = tried.txid
+    report = resolve.read_report(site.layout, tried.txid)
     if report is None:
         raise _StepError("there is no conflict report")
     return report.summary
 
 
-def _check_resolve(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        solved = resolve.resolve(ground, bench.seen["right"], ["shared_pack==2.0"])
-    _require_equal(solved.status, "resolved")
-    _require_equal(bench.promoted(solved.txid).status, "promoted")
-    _require_equal(bench.versions("left_pack", "right_pack", "shared_pack"), "1.0 1.0 2.0")
-    return "pins made both nodes work together"
+def _check_resolve(site: _SelftestSite) -> str:
+    with site.open() as context:
+        resolved = resolve.resolve(context, site.ids["right"], ["shared_pack==2.0"])
+    _require_equal(resolved.status, "resolved")
+    _require_equal(site.promote(resolved.txid).status, "promoted")
+    _require_equal(site.read_versions("left_pack", "right_pack", "shared_pack"), "1.0 1.0 2.0")
+    return "pins resolved the conflict of both nodes"
 
 
-def _check_smoke_test(bench: _SelftestSite) -> str:
-    bench.node("extra", "extra_pack")
-    tried = bench.tried("extra")
-    before = snapshot.read_root_files(bench.layout)
-    bench.configure("tx", "smoke_test_cmd", "exit 3")
+def _check_smoke_test(site: _SelftestSite) -> str:
+    site.register_node("extra", "extra_pack")
+    tried = site.try_node("extra")
+    before = snapshot.read_root_files(site.layout)
+    site.configure("tx", "smoke_test_cmd", "exit 3")
     try:
-        ended: str = bench.promoted(tried.txid).status
+        outcome: str = site.promote(tried.txid).status
     except Failure as failure:
-        ended = failure.code
-    bench.configure("tx", "smoke_test_cmd", "")
-    if ended == "promoted" or before != snapshot.read_root_files(bench.layout):
-        raise _StepError(f"a failed smoke test gave {ended}, or changed a truth file")
-    bench.seen["extra"] = tried.txid
-    return "a failed smoke test left production as it was"
+        outcome = failure.code
+    site.configure("tx", "smoke_test_cmd", "")
+    if outcome == "promoted" or before != snapshot.read_root_files(site.layout):
+        raise _StepError(f"a failed smoke test ended with {outcome}, or changed a truth file")
+    site.ids["extra"] = tried.txid
+    return "a failed smoke test left production unchanged"
 
 
-def _check_abort(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        done = transaction.abort(ground.layout, ground.clock, bench.seen["extra"])
-    _require_equal(done.status, "aborted")
-    if (bench.layout.candidates / done.txid).exists():
-        raise _StepError("the candidate environment is still there")
-    return "the candidate environment is gone"
+def _check_abort(site: _SelftestSite) -> str:
+    with site.open() as context:
+        aborted = transaction.abort(context.layout, context.clock, site.ids["extra"])
+    _require_equal(aborted.status, "aborted")
+    if (site.layout.candidates / aborted.txid).exists():
+        raise _StepError("the candidate environment still exists")
+    return "the candidate environment was deleted"
 
 
-def _check_remove(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        registry.unregister(ground, "right")
-    _require_equal(bench.versions("right_pack"), "not importable")
-    _require_equal(bench.versions("left_pack", "shared_pack"), "1.0 1.0")
-    return "its packages and its pins are gone"
+def _check_remove(site: _SelftestSite) -> str:
+    with site.open() as context:
+        registry.unregister(context, "right")
+    _require_equal(site.read_versions("right_pack"), _NOT_IMPORTABLE)
+    _require_equal(site.read_versions("left_pack", "shared_pack"), "1.0 1.0")
+    return "its packages and its pins were removed"
 
 
-def _check_rollback(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        operation = rollback.rollback(ground, bench.seen["first"])
-        wanted = snapshot.read_contents(ground.layout, bench.seen["first"])
-    if wanted != snapshot.read_root_files(bench.layout):
-        raise _StepError("the truth files are not those of the snapshot")
-    _require_equal(bench.versions("left_pack"), "not importable")
-    bench.seen["rollback"] = operation.op_id
-    return "truth files and production are those of the first snapshot"
+def _check_rollback(site: _SelftestSite) -> str:
+    first = site.ids["first snapshot"]
+    with site.open() as context:
+        operation = rollback.rollback(context, first)
+    if snapshot.read_contents(site.layout, first) != snapshot.read_root_files(site.layout):
+        raise _StepError("the truth files differ from the snapshot")
+    _require_equal(site.read_versions("left_pack"), _NOT_IMPORTABLE)
+    site.ids["rollback"] = operation.op_id
+    return "truth files and production match the first snapshot"
 
 
-def _check_undo(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        rollback.undo(ground, bench.seen["rollback"])
-    _require_equal(bench.versions("left_pack"), "1.0")
-    return "the rollback was taken back"
+def _check_undo(site: _SelftestSite) -> str:
+    with site.open() as context:
+        rollback.undo(context, site.ids["rollback"])
+    _require_equal(site.read_versions("left_pack"), "1.0")
+    return "the rollback was undone"
 
 
-def _check_retention(bench: _SelftestSite) -> str:
-    bench.configure("rollback", "snapshot_retention", _RETENTION)
-    with bench.opened() as ground:
-        registry.unregister(ground, "extra")
-        kept = len(snapshot.read_all(ground.layout))
-    _require_equal(str(kept), str(_RETENTION))
-    return f"{pluralize(kept, 'snapshot')} kept"
+def _check_retention(site: _SelftestSite) -> str:
+    site.configure("rollback", "snapshot_retention", _RETENTION)
+    with site.open() as context:
+        registry.unregister(context, "extra")
+    count = len(snapshot.read_all(site.layout))
+    _require_equal(str(count), str(_RETENTION))
+    return f"{pluralize(count, 'snapshot')} kept"
 
 
-def _check_checks(bench: _SelftestSite) -> str:
-    with bench.opened() as ground:
-        results = run_checks(ground, driver=GpuDriver(present=False), budget_seconds=None)
-    failed = [f"{one.name}: {one.evidence}" for one in results if one.status == "fail"]
+def _check_checks(site: _SelftestSite) -> str:
+    with site.open() as context:
+        results = run_checks(context, driver=GpuDriver(present=False), budget_seconds=None)
+    failed = [f"{result.name}: {result.evidence}" for result in results if result.status == "fail"]
     if failed:
         raise _StepError("; ".join(failed))
-    return f"{pluralize(len(results), 'check')}, none fails"
+    return f"{pluralize(len(results), 'check')}, none failed"
 
 
-def _require_equal(seen: str, wanted: str) -> None:
-    if seen != wanted:
-        raise _StepError(f"{seen!r} in place of {wanted!r}")
+def _require_equal(actual: str, expected: str) -> None:
+    if actual != expected:
+        raise _StepError(f"got {actual!r} instead of {expected!r}")
 
 
 _STEPS: Final[dict[str, Callable[[_SelftestSite], str]]] = {
     "init": _check_init,
     "tx run": _check_run,
     "tx promote": _check_promote,
-    "core gate": _check_core_packages,
+    "core packages": _check_core_packages,
     "conflict": _check_conflict,
     "resolve": _check_resolve,
     "smoke test": _check_smoke_test,

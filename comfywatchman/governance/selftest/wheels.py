@@ -1,4 +1,4 @@
-"""Packages of a few lines, made on the spot, so that an environment can be tried without any network."""
+"""Build tiny wheels, so that an environment can be tested without any network."""
 
 from __future__ import annotations
 
@@ -14,32 +14,36 @@ _WHEEL_FILE: Final = "Wheel-Version: 1.0\nGenerator: comfywatchman\nRoot-Is-Pure
 
 
 def add_wheel(folder: Path, name: str, version: str, *, requires: Sequence[str] = ()) -> None:
-    """Write a pure wheel whose module, named as the package, says its version (Binary distribution format, PyPA).
+    """Write a pure wheel whose only module has a `__version__` (PyPA specification, Binary distribution format).
 
     Args:
-        folder: Where it goes.
-        name: The package and its module: letters and underscores.
+        folder: The folder for the wheel.
+        name: The name of the package and of its module: letters and underscores.
         version: Its version.
         requires: Its requirement lines.
     """
-    facts = f"{name}-{version}.dist-info"
+    dist_info = f"{name}-{version}.dist-info"
     metadata = ["Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}"]
     metadata += [f"Requires-Dist: {line}" for line in requires]
     files = {
         f"{name}/__init__.py": f'__version__ = "{version}"\n',
-        f"{facts}/METADATA": "\n".join([*metadata, "", ""]),
-        f"{facts}/WHEEL": _WHEEL_FILE,
+        f"{dist_info}/METADATA": "\n".join([*metadata, "", ""]),
+        f"{dist_info}/WHEEL": _WHEEL_FILE,
     }
+    files[f"{dist_info}/RECORD"] = _build_record(files, dist_info)
     folder.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as archive:
-        for path, text in {**files, f"{facts}/RECORD": _build_record(files, facts)}.items():
+        for path, text in files.items():
             archive.writestr(zipfile.ZipInfo(path, _TIMESTAMP), text)
 
 
-def _build_record(files: Mapping[str, str], facts: str) -> str:
+def _build_record(files: Mapping[str, str], dist_info: str) -> str:
     rows = [f"{path},sha256={_hash_text(text)},{len(text)}" for path, text in files.items()]
-    return "\n".join([*rows, f"{facts}/RECORD,,", ""])
+    # RECORD lists itself without a hash.
+    rows.append(f"{dist_info}/RECORD,,")
+    return "\n".join([*rows, ""])
 
 
 def _hash_text(text: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.sha256(text.encode("ascii")).digest()).rstrip(b"=").decode("ascii")
+    digest = hashlib.sha256(text.encode("ascii")).digest()
+    return base64.urlsafe_b64encode(digest).rstrip(b"=").decode("ascii")

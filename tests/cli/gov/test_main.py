@@ -209,7 +209,7 @@ def test_a_node_goes_from_a_folder_to_production_and_back(gov_on: Gov) -> None:
     assert f"Next: gov tx promote {txid}" in tried.stdout
     promoted = gov_on("tx", "promote", txid)
     assert promoted.exit_code == 0, promoted.output
-    assert "To take this back: gov rollback" in promoted.stdout
+    assert "To undo this: gov rollback" in promoted.stdout
     assert gov_on.site.run_in_production("import plainlet; print(plainlet.__version__)") == "1.0"
     assert gov_on.json("tx", "inspect", txid)["transaction"]["status"] == "promoted"
     assert gov_on.json("node", "list")["nodes"][0]["code"] == "as-recorded"
@@ -298,7 +298,7 @@ def test_a_failed_trial_ends_with_1_and_says_where_to_look(gov_on: Gov) -> None:
     (gov_on.site.comfyui / "main.py").write_text("raise SystemExit(3)\n")
     result = gov_on("tx", "run", "depth")
     assert result.exit_code == 1
-    assert "What ComfyUI printed" in result.stdout
+    assert "Output of ComfyUI" in result.stdout
     assert "--allow-failed-run" in result.stdout
     assert gov_on.json("tx", "list")["transactions"][0]["status"] == "failed"
 
@@ -338,7 +338,7 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
     )
     write_atomic(gov_on.site.layout.conflicts / f"{TXID}.json", to_json(report))
     screen = gov_on.on_a_terminal("resolve", TXID, typed="7\n1\n\n")
-    assert "node old wants numlet<2" in screen
+    assert "node old requires numlet<2" in screen
     assert "1: numlet==2.0; overrules numlet<2 (node old)" in screen
     assert "There is no 7." in screen
     assert "gov-transaction-state" in screen
@@ -451,5 +451,5 @@ def test_an_acceptance_that_fails_ends_with_1_and_leaves_nothing(shared: Gov, mo
 
     monkeypatch.setattr(acceptance, "run_selftest", fail)
     assert [step["ok"] for step in shared.json("test", code=1)["steps"]] == [False, None]
-    assert "not tried" in shared("test").stdout
+    assert "not run" in shared("test").stdout
     assert [folder for folder in folders if folder.exists()] == []

@@ -73,6 +73,6 @@ def test_a_promotion_tells_what_does_not_fit_and_what_was_locked_otherwise(capsy
     promotion = Promotion(status="promoted", violations=("numlet wants x",), differences=("numlet 1.0 -> 2.0",))
     tx._print_promoted(Transaction(txid=TXID, node_id="depth", started_at="", status="promoted", promotion=promotion))
     said = capsys.readouterr().out
-    assert "nobody pinned it: numlet wants x" in said
-    assert "than was tried: numlet 1.0 -> 2.0" in said
+    assert "not pinned: numlet wants x" in said
+    assert "than the tried one: numlet 1.0 -> 2.0" in said
     assert "take this back" not in said
