@@ -1,13 +1,16 @@
-"""What import-linter cannot see: doors that are attributes, and the measures of docs and CONTRIBUTING."""
+"""Rules about the code that import-linter and ruff cannot check."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Final, NamedTuple
 
-PACKAGE = Path(__file__).parents[1] / "comfywatchman"
-DOORS = {
+PACKAGE: Final = Path(__file__).parents[1] / "comfywatchman"
+
+OWNERS: Final = {
     "os.environ": {"base/config.py", "base/process.py", "base/failpoints.py"},
     "os.getenv": set(),
     "datetime.now": {"base/clock.py"},
@@ -15,44 +18,82 @@ DOORS = {
     "http.client": {"base/stream.py"},
     "urllib.request": {"base/stream.py"},
 }
-LONGEST_FILE = 400
-LONGEST_FUNCTION = 60
-BROAD_EXCEPTS = 6
+"""The modules that may use an attribute of a module."""
+
+MAX_FILE_LINES: Final = 400
+MAX_FUNCTION_LINES: Final = 60
+MAX_FOLDER_FILES: Final = 24
+MAX_BROAD_EXCEPTS: Final = 6
+
+
+class Module(NamedTuple):
+    name: str
+    text: str
+    tree: ast.Module
 
 
 @cache
-def _modules() -> tuple[tuple[str, str, ast.Module], ...]:
-    texts = {path: path.read_text("utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-    return tuple((path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)) for path, text in texts.items())
+def read_modules() -> tuple[Module, ...]:
+    modules = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        text = path.read_text("utf-8")
+        modules.append(Module(path.relative_to(PACKAGE).as_posix(), text, ast.parse(text)))
+    return tuple(modules)
 
 
-def test_each_outside_thing_has_its_one_door() -> None:
-    users: dict[str, set[str]] = {door: set() for door in DOORS}
-    for name, _text, tree in _modules():
-        for node in ast.walk(tree):
+def find_long_functions(module: Module) -> Iterator[str]:
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if (node.end_lineno or 0) - node.lineno >= MAX_FUNCTION_LINES:
+            yield f"{module.name}:{node.lineno} {node.name}"
+
+
+def is_broad_except(node: ast.AST) -> bool:
+    """Return whether a handler catches every exception and does not raise it again."""
+    if not isinstance(node, ast.ExceptHandler):
+        return False
+    if node.type is not None and ast.unparse(node.type) not in {"Exception", "BaseException"}:
+        return False
+    return not any(isinstance(child, ast.Raise) and child.exc is None for child in ast.walk(node))
+
+
+def test_external_resources_are_used_by_their_owners_only() -> None:
+    others = []
+    for module in read_modules():
+        for node in ast.walk(module.tree):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
-                users.get(f"{node.value.id}.{node.attr}", set()).add(name)
-    assert {door: names - DOORS[door] for door, names in users.items() if names - DOORS[door]} == {}
+                attribute = f"{node.value.id}.{node.attr}"
+                if attribute in OWNERS and module.name not in OWNERS[attribute]:
+                    others.append(f"{module.name}:{node.lineno} {attribute}")
+    assert others == []
 
 
-def test_files_and_functions_stay_short() -> None:
-    long = []
-    for name, text, tree in _modules():
-        if text.count("\n") > LONGEST_FILE:
-            long.append(name)
-        functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-        too_long = [node for node in functions if (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION]
-        long += [f"{name}:{node.lineno} {node.name}" for node in too_long]
-    assert long == []
+def test_files_are_short() -> None:
+    assert [module.name for module in read_modules() if module.text.count("\n") > MAX_FILE_LINES] == []
 
 
-def test_broad_excepts_stand_only_at_the_edges() -> None:
-    broad = [
-        f"{name}:{node.lineno}"
-        for name, _text, tree in _modules()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ExceptHandler)
-        and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
-        and not any(isinstance(one, ast.Raise) and one.exc is None for one in ast.walk(node))
-    ]
-    assert len(broad) <= BROAD_EXCEPTS, broad
+def test_functions_are_short() -> None:
+    assert [name for module in read_modules() for name in find_long_functions(module)] == []
+
+
+def test_folders_have_few_files() -> None:
+    for folder in {path.parent for path in PACKAGE.rglob("*.py")}:
+        files = [path for path in folder.glob("*.py") if path.name != "__init__.py"]
+        assert len(files) <= MAX_FOLDER_FILES, folder
+
+
+def test_class_names_are_unique() -> None:
+    modules: dict[str, set[str]] = {}
+    for module in read_modules():
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef):
+                modules.setdefault(node.name, set()).add(module.name)
+    assert {name: places for name, places in modules.items() if len(places) > 1} == {}
+
+
+def test_broad_excepts_are_rare() -> None:
+    broad = []
+    for module in read_modules():
+        broad += [f"{module.name}:{node.lineno}" for node in ast.walk(module.tree) if is_broad_except(node)]
+    assert len(broad) <= MAX_BROAD_EXCEPTS, broad

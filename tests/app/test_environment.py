@@ -37,14 +37,14 @@ def cycle(host: Host) -> None:
     assert host.invoke("--run-cycle").exit_code == 0
 
 
-def test_without_a_governed_root_the_report_says_how_to_have_one(host: Host) -> None:
+def test_report_shows_how_to_create_a_governed_root(host: Host) -> None:
     host.write("a.json")
     cycle(host)
     assert host.report()["environment"]["state"] == "not governed"
     assert "no governed environment (run gov init)" in host.layout.status_markdown.read_text("utf-8").replace("\\", "")
 
 
-def test_a_governed_environment_that_is_well_is_in_the_report(host: Host, site: Site) -> None:
+def test_healthy_environment_is_in_the_report(host: Host, site: Site) -> None:
     host.write("a.json")
     cycle(host)
     report = host.report()
@@ -54,7 +54,7 @@ def test_a_governed_environment_that_is_well_is_in_the_report(host: Host, site: 
     assert report["summary"]["ready"] == 1
 
 
-def test_a_production_that_lacks_packages_takes_ready_away_and_says_so_first(host: Host, site: Site) -> None:
+def test_missing_packages_make_ready_workflows_uncertain(host: Host, site: Site) -> None:
     host.write("a.json")
     key = generation.current_key(site.layout)
     assert key is not None
@@ -70,7 +70,7 @@ def test_a_production_that_lacks_packages_takes_ready_away_and_says_so_first(hos
     assert markdown.index("Python environment (production)") < markdown.index("## Workflows")
 
 
-def test_a_missing_node_of_a_certain_owner_is_offered_as_a_command(host: Host, site: Site) -> None:
+def test_missing_node_with_known_pack_is_offered_as_a_command(host: Host, site: Site) -> None:
     assert site.layout.pyproject.exists()
     graph = build_text_to_image(last="DepthNode")
     graph["nodes"][-1]["properties"] = {"aux_id": "owner/depth-pack"}
@@ -80,7 +80,7 @@ def test_a_missing_node_of_a_certain_owner_is_offered_as_a_command(host: Host, s
     assert entry["missing_nodes"][0]["fix"] == "Try it aside: gov node add https://github.com/owner/depth-pack"
 
 
-def test_a_broken_configuration_of_the_root_is_unknown_and_ends_no_cycle(host: Host, site: Site) -> None:
+def test_broken_gov_configuration_does_not_end_the_cycle(host: Host, site: Site) -> None:
     host.write("a.json")
     site.layout.config.write_text("[paths]\nnonsense = 1\n")
     cycle(host)
@@ -89,7 +89,7 @@ def test_a_broken_configuration_of_the_root_is_unknown_and_ends_no_cycle(host: H
     assert "nonsense" in environment["checks"][0]["evidence"]
 
 
-def test_a_cycle_and_a_scan_know_what_a_trial_showed_of_loaders(host: Host, site: Site) -> None:
+def test_cycle_and_scan_use_observed_loaders(host: Host, site: Site) -> None:
     host.pack("OddSave")
     host.model("odd/thing.onnx", b"x")
     graph = build_text_to_image(last="OddSave")

@@ -23,21 +23,19 @@ def session(host: Host, text: str = "", **options: Path) -> Session:
     return Session(home_option=host.home, config_option=path, comfyui_option=options.get("comfyui"))
 
 
-def test_the_option_goes_before_the_configuration(host: Host) -> None:
+def test_option_wins_over_the_configuration(host: Host) -> None:
     found = session(host, '[comfyui]\nroot = "/nowhere"\n', comfyui=host.comfyui).installation()
     assert found is not None
     assert (found.root, found.found_by) == (host.comfyui, "--comfyui")
 
 
-def test_a_configured_comfyui_that_is_none_is_a_failure_that_names_its_place(host: Host) -> None:
+def test_configured_folder_without_comfyui_is_a_failure(host: Host) -> None:
     with pytest.raises(Failure, match=r"/nowhere \(named by .*given.toml\)") as raised:
         session(host, '[comfyui]\nroot = "/nowhere"\n').installation()
     assert raised.value.code == "comfyui-not-found"
 
 
-def test_without_a_comfyui_the_sample_host_of_the_first_run_is_offered(
-    host: Host, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sample_host_is_offered_without_a_comfyui(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(host.folder / "nobody"))
     for is_built in (False, True):
         if is_built:
@@ -47,7 +45,7 @@ def test_without_a_comfyui_the_sample_host_of_the_first_run_is_offered(
         assert ("sample host" in (raised.value.hint or "")) == is_built
 
 
-def test_the_folders_it_was_told_to_use_go_with_it(host: Host) -> None:
+def test_installation_has_the_configured_folders(host: Host) -> None:
     text = '[comfyui]\nbase_directory = "base"\nmodels_directory = "m"\nextra_model_paths = ["a.yaml"]\n'
     found = session(host, text, comfyui=host.comfyui).installation()
     assert found is not None
@@ -55,21 +53,21 @@ def test_the_folders_it_was_told_to_use_go_with_it(host: Host) -> None:
     assert found.extra_model_paths == (host.folder / "a.yaml",)
 
 
-def test_without_configured_roots_comfyuis_own_are_watched(host: Host) -> None:
+def test_default_roots_are_those_of_comfyui(host: Host) -> None:
     here = session(host, comfyui=host.comfyui)
     found = here.installation()
     assert found is not None
     assert here.roots(found) == (WatchedRoot(host.workflows, "comfyui"),)
 
 
-def test_configured_roots_stand_alone(host: Host) -> None:
+def test_configured_roots_replace_the_default(host: Host) -> None:
     here = session(host, '[[workflows.roots]]\npath = "w"\nlabel = "mine"\n', comfyui=host.comfyui)
     found = here.installation()
     assert found is not None
     assert here.roots(found) == (WatchedRoot(host.folder / "w", "mine"),)
 
 
-def test_another_call_works_on_the_same_home_settings_and_comfyui(host: Host) -> None:
+def test_arguments_name_home_configuration_and_comfyui(host: Host) -> None:
     here = session(host, comfyui=host.comfyui)
     found = here.installation()
     config = host.folder / "given.toml"

@@ -15,12 +15,12 @@ from comfywatchman.base.errors import Failure
         ("https://a.example./ä", Address("https", "a.example", 443, "/%C3%A4")),
     ],
 )
-def test_an_address_is_taken_apart(url: str, place: Address) -> None:
+def test_address_is_parsed(url: str, place: Address) -> None:
     assert parse_address(url) == place
     assert parse_address(place.url) == place
 
 
-def test_a_relative_redirect_is_taken_from_where_it_was() -> None:
+def test_relative_redirect_starts_at_its_base() -> None:
     base = parse_address("https://a.example:444/b/c?d=e")
     assert parse_address("../x", base=base).url == "https://a.example:444/x"
     assert parse_address("//b.example/y", base=base).url == "https://b.example/y"
@@ -34,20 +34,20 @@ BAD = (
 
 
 @pytest.mark.parametrize("url", ["", "https://a b/", "https://a\n/", "https://a/\t", *BAD.split()])
-def test_what_is_no_plain_address_is_refused(url: str) -> None:
+def test_unusual_address_is_refused(url: str) -> None:
     with pytest.raises(Failure) as raised:
         parse_address(url)
     assert raised.value.code == "download-host-refused"
 
 
-def test_a_refusal_names_the_address_without_its_secrets() -> None:
+def test_refusal_shows_no_secrets() -> None:
     with pytest.raises(Failure, match=r"^https://evil\.example/x is not a plain http or https address\."):
         parse_address("https://user:password@evil.example/x?token=1")
     with pytest.raises(Failure, match=r"^The address is not a plain"):
         parse_address("javascript:alert(1)")
 
 
-def test_addresses_are_shown_without_secrets() -> None:
+def test_printable_url_has_no_secrets() -> None:
     assert printable_url("https://u:p@h:1/a/b?q=1#f") == "https://h:1/a/b"
     assert printable_url("http://[broken") == "an invalid address"
     assert printable_url("http://h/\x1b") == r"'http://h/\x1b'"

@@ -18,25 +18,25 @@ from comfywatchman.base.errors import Failure
 from tests.children import KILLED, in_child
 
 
-def test_a_torn_last_line_does_not_swallow_the_next(tmp_path: Path) -> None:
+def test_torn_last_line_does_not_swallow_the_next(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"a":1}\n{"a":')
     append_line(log, b'{"a":2}')
     assert log.read_bytes() == b'{"a":1}\n{"a":\n{"a":2}\n'
 
 
-def test_a_line_holds_no_newline(tmp_path: Path) -> None:
+def test_line_with_newline_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="newline"):
         append_line(tmp_path / "log", b"a\nb")
     assert not (tmp_path / "log").exists()
 
 
-def test_nothing_to_append_makes_no_file(tmp_path: Path) -> None:
+def test_appending_nothing_creates_no_file(tmp_path: Path) -> None:
     append_lines(tmp_path / "log", [])
     assert not (tmp_path / "log").exists()
 
 
-def test_a_full_disk_while_appending_is_a_failure(tmp_path: Path) -> None:
+def test_full_disk_while_appending_is_a_failure(tmp_path: Path) -> None:
     full = tmp_path / "log.jsonl"
     full.symlink_to("/dev/full")
     with pytest.raises(Failure) as caught:
@@ -44,7 +44,7 @@ def test_a_full_disk_while_appending_is_a_failure(tmp_path: Path) -> None:
     assert caught.value.code == "state-unwritable"
 
 
-def test_a_file_size_limit_while_appending_is_a_failure_and_later_lines_are_whole(tmp_path: Path) -> None:
+def test_lines_after_a_torn_write_are_whole(tmp_path: Path) -> None:
     code = """
 import resource, signal, sys
 from pathlib import Path
@@ -78,7 +78,7 @@ for number in range(count):
 """
 
 
-def test_four_processes_append_and_no_line_is_lost_or_torn(tmp_path: Path) -> None:
+def test_concurrent_lines_are_neither_lost_nor_torn(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     children = [subprocess.Popen([sys.executable, "-c", APPEND, str(log), str(n), "60", "0"]) for n in range(4)]
     assert [child.wait(60) for child in children] == [0] * 4
@@ -87,7 +87,7 @@ def test_four_processes_append_and_no_line_is_lost_or_torn(tmp_path: Path) -> No
     assert len(entries) == 240
 
 
-def test_dropping_old_lines_while_others_append_loses_none_of_theirs(tmp_path: Path) -> None:
+def test_dropping_old_lines_keeps_concurrent_ones(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(b'{"who":"old","number":0}\n' * 500)
     children = [subprocess.Popen([sys.executable, "-c", APPEND, str(log), str(n), "40", "150"]) for n in range(3)]
@@ -97,7 +97,7 @@ def test_dropping_old_lines_while_others_append_loses_none_of_theirs(tmp_path: P
     assert sum(entry["who"] != "old" for entry in entries) == 120
 
 
-def test_a_short_file_keeps_all_its_lines(tmp_path: Path) -> None:
+def test_short_file_keeps_all_lines(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     log.write_bytes(b"1\n2\n3\n")
     keep_last_lines(log, 2, above=3)
@@ -106,19 +106,19 @@ def test_a_short_file_keeps_all_its_lines(tmp_path: Path) -> None:
     assert log.read_bytes() == b"2\n3\n"
 
 
-def test_dropping_lines_of_a_folder_is_a_failure(tmp_path: Path) -> None:
+def test_keeping_last_lines_of_a_folder_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure) as caught:
         keep_last_lines(tmp_path, 1, above=1)
     assert caught.value.code == "state-unwritable"
 
 
-def test_an_append_killed_right_after_is_durable(tmp_path: Path) -> None:
+def test_appended_line_survives_a_kill(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     assert in_child(APPEND, log, "a", "3", "0", failpoints="files.after_append=kill").returncode == KILLED
     assert len(log.read_bytes().splitlines()) == 1
 
 
-def test_a_log_whose_folder_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+def test_folder_of_a_log_that_cannot_be_created_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Failure) as caught:
         append_line(tmp_path / "file" / "log", b"new")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from comfywatchman.base.clock import SystemClock, format_utc, parse_utc
 
 
-def test_the_machines_clocks_go_forward() -> None:
+def test_clocks_advance() -> None:
     clock = SystemClock()
     first = (clock.monotonic(), clock.boottime())
     assert clock.now().utcoffset() == timedelta(0)
@@ -19,21 +19,21 @@ def test_the_machines_clocks_go_forward() -> None:
     assert clock.boottime() >= first[1] > 0
 
 
-def test_the_boot_has_one_name() -> None:
+def test_boot_id_is_constant() -> None:
     assert SystemClock().boot_id() == SystemClock().boot_id() != ""
 
 
-def test_a_time_is_written_in_utc_with_whole_seconds() -> None:
+def test_time_is_formatted_in_utc_with_whole_seconds() -> None:
     moment = datetime(2026, 11, 20, 16, 0, 59, 999999, tzinfo=timezone(timedelta(hours=2)))
     assert format_utc(moment) == "2026-11-20T14:00:59Z"
 
 
 @given(st.datetimes(min_value=datetime(1970, 1, 2), max_value=datetime(2999, 1, 1), timezones=st.just(UTC)))  # noqa: DTZ001
-def test_a_time_comes_back(moment: datetime) -> None:
+def test_time_survives_formatting_and_parsing(moment: datetime) -> None:
     assert parse_utc(format_utc(moment)) == moment.replace(microsecond=0)
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-11-20T14:00:00", "2026-11-20"])
-def test_what_is_no_time_with_an_offset_is_refused(text: str) -> None:
+def test_time_without_offset_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"offset|isoformat"):
         parse_utc(text)

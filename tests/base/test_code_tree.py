@@ -37,7 +37,7 @@ def test_changed_code_changes_the_hash(pack: Path, change: Callable[[Path], obje
     assert hash_code_tree(pack) != before
 
 
-def test_what_running_leaves_behind_does_not_change_the_hash(pack: Path) -> None:
+def test_caches_and_settings_do_not_change_the_hash(pack: Path) -> None:
     before = hash_code_tree(pack)
     (pack / "settings.json").write_text('{"a": 1}')
     for name in ("model.safetensors", "sam.pth", "log.txt"):
@@ -50,13 +50,13 @@ def test_what_running_leaves_behind_does_not_change_the_hash(pack: Path) -> None
     assert before is not None
 
 
-def test_two_copies_have_one_hash(pack: Path, tmp_path: Path) -> None:
+def test_copies_have_the_same_hash(pack: Path, tmp_path: Path) -> None:
     import shutil
 
     shutil.copytree(pack, tmp_path / "other")
     assert hash_code_tree(tmp_path / "other") == hash_code_tree(pack)
 
 
-def test_what_is_no_folder_has_no_hash(pack: Path) -> None:
+def test_file_and_missing_folder_have_no_hash(pack: Path) -> None:
     assert hash_code_tree(pack / "__init__.py") is None
     assert hash_code_tree(pack / "absent") is None

@@ -74,7 +74,7 @@ def settings_keys() -> list[str]:
     ]
 
 
-def test_the_documented_file_is_the_shipped_file() -> None:
+def test_documented_defaults_are_the_shipped_ones() -> None:
     documented = CHECKOUT / "config" / "default.toml"
     assert documented.read_bytes() == (CHECKOUT / "comfywatchman" / "base" / "default.toml").read_bytes()
     assert documented.read_text("utf-8") == read_default_text()
@@ -84,7 +84,7 @@ def test_settings_and_default_file_have_the_same_keys_in_order() -> None:
     assert list(default_keys()) == settings_keys()
 
 
-def test_every_default_stands_under_a_comment() -> None:
+def test_every_default_has_a_comment() -> None:
     lines = read_default_text().splitlines()
     bare = [line for above, line in pairwise(lines) if is_key(line) and not above.startswith("# ")]
     assert bare == []
@@ -95,14 +95,14 @@ def is_key(line: str) -> bool:
     return " = " in line and not line.startswith(("#", "["))
 
 
-def test_with_nothing_configured_every_value_is_the_default(host: Host) -> None:
+def test_defaults_apply_without_configuration(host: Host) -> None:
     configuration = host.load()
     assert {origin.label for origin in configuration.origins.values()} == {"default"}
     assert configuration.settings.schedule.min_vram_gb == 6.0
     assert [key for key, _, _ in configuration.rows()] == settings_keys()
 
 
-def test_each_layer_wins_over_the_one_before(host: Host, tmp_path: Path) -> None:
+def test_later_layers_win(host: Host, tmp_path: Path) -> None:
     text = "[schedule]\nmin_vram_gb = {}\n"
     layers: list[tuple[str, Callable[[], Any]]] = [
         (str(user_config_file(host.environment)), lambda: host.user_config(text.format(1))),
@@ -123,7 +123,7 @@ def test_each_layer_wins_over_the_one_before(host: Host, tmp_path: Path) -> None
     assert last.origins["schedule.min_vram_gb"].label == "environment COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB"
 
 
-def test_the_long_variable_wins_over_the_shorthand(host: Host) -> None:
+def test_long_variable_wins_over_the_shorthand(host: Host) -> None:
     host.current_config('[comfyui]\nroot = "/file"\n')
     assert host.load(COMFYUI_ROOT="/short").settings.comfyui.root == "/short"
     both = host.load(COMFYUI_ROOT="/short", COMFYWATCHMAN_COMFYUI__ROOT="/long")
@@ -152,7 +152,7 @@ def test_the_long_variable_wins_over_the_shorthand(host: Host) -> None:
         ("SCHEDULE__GPU_POLICY", '"all"', "all"),
     ],
 )
-def test_a_variable_gives_each_type_of_key(host: Host, variable: str, text: str, expected: Any) -> None:
+def test_variable_sets_a_key_of_each_type(host: Host, variable: str, text: str, expected: Any) -> None:
     def placed(value: Any) -> Any:
         return value.format(current=host.current, home=host.home) if isinstance(value, str) else value
 
@@ -162,12 +162,12 @@ def test_a_variable_gives_each_type_of_key(host: Host, variable: str, text: str,
     assert getattr(getattr(configuration.settings, section), name) == wanted
 
 
-def test_a_variable_gives_workflow_roots(host: Host) -> None:
+def test_variable_sets_workflow_roots(host: Host) -> None:
     found = host.load(COMFYWATCHMAN_WORKFLOWS__ROOTS='[{path = "~/w", label = "mine"}]').settings.workflows.roots
     assert [(root.path, root.label) for root in found] == [(f"{host.home}/w", "mine")]
 
 
-def test_relative_paths_of_a_file_start_at_its_own_folder(host: Host, tmp_path: Path) -> None:
+def test_relative_paths_start_at_the_folder_of_their_file(host: Host, tmp_path: Path) -> None:
     text = '[comfyui]\nroot = "ComfyUI"\nextra_model_paths = ["x.yaml"]\n[[workflows.roots]]\npath = "w"\nlabel = "a"\n'
     explicit = write(tmp_path / "elsewhere" / "given.toml", text)
     settings = host.load(explicit).settings
@@ -176,7 +176,7 @@ def test_relative_paths_of_a_file_start_at_its_own_folder(host: Host, tmp_path: 
     assert settings.workflows.roots[0].path == str(tmp_path / "elsewhere" / "w")
 
 
-def test_an_unknown_key_is_named_with_its_file_and_the_nearest_known(host: Host) -> None:
+def test_unknown_key_is_refused_with_the_closest_one(host: Host) -> None:
     path = host.current_config("[schedule]\nmin_vram = 3\n")
     failure = host.refuse()
     assert failure.code == "config-unknown-key"
@@ -184,21 +184,21 @@ def test_an_unknown_key_is_named_with_its_file_and_the_nearest_known(host: Host)
     assert failure.hint == "The closest known key is 'schedule.min_vram_gb'."
 
 
-def test_an_unknown_section_is_named(host: Host) -> None:
+def test_unknown_section_is_refused(host: Host) -> None:
     host.user_config("[shedule]\nmin_vram_gb = 3\n")
     failure = host.refuse()
     assert failure.code == "config-unknown-key"
     assert failure.hint == "The closest known key is 'schedule'."
 
 
-def test_a_section_that_is_no_table_is_said_to_be_none(host: Host) -> None:
+def test_section_that_is_not_a_table_is_refused(host: Host) -> None:
     host.current_config("schedule = 3\n")
     failure = host.refuse()
     assert failure.code == "config-wrong-type"
     assert failure.hint == "Write [schedule], and its keys below."
 
 
-def test_an_unknown_variable_is_named(host: Host) -> None:
+def test_unknown_variable_is_refused(host: Host) -> None:
     failure = host.refuse(COMFYWATCHMAN_SCHEDULE__MIN_VRAM="3")
     assert failure.code == "config-unknown-key"
     assert "'COMFYWATCHMAN_SCHEDULE__MIN_VRAM' in the environment" in failure.message
@@ -206,7 +206,7 @@ def test_an_unknown_variable_is_named(host: Host) -> None:
     assert host.refuse(COMFYWATCHMAN_HOM="x").hint == "The closest known key is 'COMFYWATCHMAN_HOME'."
 
 
-def test_the_variables_that_are_no_keys_are_let_be(host: Host) -> None:
+def test_reserved_variables_are_ignored(host: Host) -> None:
     assert host.load(COMFYWATCHMAN_HOME="/x", COMFYWATCHMAN_FAILPOINTS="").settings == host.load().settings
 
 
@@ -240,7 +240,7 @@ def test_the_variables_that_are_no_keys_are_let_be(host: Host) -> None:
         "[report]\nhistory_entries = 0",
     ],
 )
-def test_a_wrong_value_is_named_with_its_key_and_file(host: Host, text: str) -> None:
+def test_wrong_value_is_refused_with_key_and_file(host: Host, text: str) -> None:
     path = host.current_config(text)
     failure = host.refuse()
     assert failure.code == "config-wrong-type"
@@ -268,12 +268,12 @@ def test_a_wrong_value_is_named_with_its_key_and_file(host: Host, text: str) -> 
         ("[secrets]\nhf_token = 5", "is '********': it must be a text in quotes."),
     ],
 )
-def test_what_a_value_must_be_is_said_in_words(host: Host, text: str, words: str) -> None:
+def test_message_describes_the_expected_value(host: Host, text: str, words: str) -> None:
     host.current_config(text)
     assert words in host.refuse().message
 
 
-def test_workflow_roots_may_be_bare_paths_whose_last_name_is_the_label(host: Host) -> None:
+def test_workflow_roots_may_be_bare_paths(host: Host) -> None:
     host.current_config('[workflows]\nroots = ["~/mine", "/", {path = "/x", label = "theirs"}]')
     found = host.load().settings.workflows.roots
     assert [(root.path, root.label) for root in found] == [
@@ -285,35 +285,35 @@ def test_workflow_roots_may_be_bare_paths_whose_last_name_is_the_label(host: Hos
 
 @pytest.mark.parametrize("variable", ["SCHEDULE__MIN_VRAM_GB", "WORKFLOWS__MEDIA", "COMFYUI__EXTRA_MODEL_PATHS"])
 @pytest.mark.parametrize("text", ["", "words", "[", "2024-01-01"])
-def test_a_wrong_variable_is_named(host: Host, variable: str, text: str) -> None:
+def test_wrong_variable_is_refused(host: Host, variable: str, text: str) -> None:
     failure = host.refuse(None, **{f"COMFYWATCHMAN_{variable}": text})
     assert failure.code == "config-wrong-type"
     assert f"in environment COMFYWATCHMAN_{variable}" in failure.message
     assert variable.lower().replace("__", ".") in failure.message
 
 
-def test_a_file_that_is_no_toml_is_unreadable(host: Host) -> None:
+def test_file_that_is_not_toml_is_unreadable(host: Host) -> None:
     path = host.current_config("[schedule\n")
     failure = host.refuse()
     assert failure.code == "config-unreadable"
     assert str(path) in failure.message
 
 
-def test_a_file_that_is_no_text_is_unreadable(host: Host) -> None:
+def test_file_that_is_not_text_is_unreadable(host: Host) -> None:
     host.current_config("").write_bytes(b"\xff\xfe")
     assert host.refuse().code == "config-unreadable"
 
 
-def test_an_explicit_file_must_be_there(host: Host, tmp_path: Path) -> None:
+def test_explicit_file_must_exist(host: Host, tmp_path: Path) -> None:
     assert host.refuse(tmp_path / "absent.toml").code == "config-unreadable"
     assert host.refuse(tmp_path).code == "config-unreadable"
 
 
-def test_a_name_that_cannot_be_looked_up_is_unreadable_not_ignored(host: Host) -> None:
+def test_path_that_cannot_be_examined_is_unreadable(host: Host) -> None:
     assert host.refuse(XDG_CONFIG_HOME="/" + "y" * 300).code == "config-unreadable"
 
 
-def test_a_current_folder_that_is_gone_is_said_to_be(tmp_path: Path) -> None:
+def test_deleted_current_folder_is_unreadable(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     code = """
 import os, sys
@@ -330,7 +330,7 @@ except Failure as failure:
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
-def test_a_secret_in_a_file_that_others_can_read_is_refused(host: Host, mode: int) -> None:
+def test_exposed_secret_is_refused(host: Host, mode: int) -> None:
     path = host.current_config(f'[secrets]\nhf_token = "{CANARY}"\n')
     path.chmod(mode)
     failure = host.refuse()
@@ -341,12 +341,12 @@ def test_a_secret_in_a_file_that_others_can_read_is_refused(host: Host, mode: in
     assert host.load().settings.secrets.hf_token == CANARY
 
 
-def test_an_empty_secret_may_stand_in_an_open_file(host: Host) -> None:
+def test_empty_secret_may_be_in_a_readable_file(host: Host) -> None:
     host.current_config('[secrets]\nhf_token = ""\n').chmod(0o644)
     assert host.load().settings.secrets.hf_token == ""
 
 
-def test_secrets_are_masked_wherever_they_come_from(host: Host) -> None:
+def test_secrets_are_masked(host: Host) -> None:
     configuration = host.load(CIVITAI_API_KEY=CANARY, COMFYWATCHMAN_SECRETS__HF_TOKEN=CANARY)
     assert configuration.settings.secrets.civitai_api_key == CANARY
     assert CANARY not in str(list(configuration.rows()))
@@ -366,26 +366,26 @@ def test_secrets_are_masked_wherever_they_come_from(host: Host) -> None:
         f'[secrets]\nhf_token = "{CANARY}',
     ],
 )
-def test_no_error_shows_a_secret(host: Host, text: str) -> None:
+def test_errors_show_no_secret(host: Host, text: str) -> None:
     host.current_config(text)
     failure = host.refuse()
     assert CANARY not in str(failure)
     assert CANARY not in str(failure.__cause__)
 
 
-def test_a_list_of_words_stays_a_list_of_words(host: Host) -> None:
+def test_list_of_literals_is_read(host: Host) -> None:
     host.current_config('[search]\nbackend_order = ["huggingface", "qwen"]')
     assert host.load().settings.search.backend_order == ("huggingface", "qwen")
     name = "COMFYWATCHMAN_SEARCH__BACKEND_ORDER"
     assert host.load(None, **{name: '["civitai"]'}).settings.search.backend_order == ("civitai",)
 
 
-def test_a_number_given_as_a_secret_is_text(host: Host) -> None:
+def test_number_as_a_secret_is_text(host: Host) -> None:
     for name in ("HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN"):
         assert host.load(None, **{name: "12345"}).settings.secrets == SecretsSection("", "12345", "", "")
 
 
-def test_the_home_is_the_one_named_by_the_option(host: Host) -> None:
+def test_option_names_the_home(host: Host) -> None:
     variables = {**host.environment, "COMFYWATCHMAN_HOME": "/elsewhere"}
     found = find_home(Path("here"), folder=host.current, environment=variables)
     assert found.folder == host.current / "here"
@@ -394,61 +394,61 @@ def test_the_home_is_the_one_named_by_the_option(host: Host) -> None:
     )
 
 
-def test_the_home_is_the_one_named_by_the_variable(host: Host) -> None:
+def test_variable_names_the_home(host: Host) -> None:
     host.current_config("")
     for text, wanted in (("~/x", host.home / "x"), ("/abs", Path("/abs")), ("rel", host.current / "rel")):
         variables = {**host.environment, "COMFYWATCHMAN_HOME": text}
         assert find_home(None, folder=host.current, environment=variables).folder == wanted
 
 
-def test_the_home_of_nobody_is_refused(host: Host) -> None:
+def test_home_of_an_unknown_user_is_refused(host: Host) -> None:
     with pytest.raises(Failure) as caught:
         find_home(Path("~nobody-of-this-name"), folder=host.current, environment=host.environment)
     assert caught.value.code == "config-wrong-type"
 
 
-def test_the_current_folder_is_the_home_when_it_holds_a_configuration(host: Host) -> None:
+def test_current_folder_with_configuration_is_the_home(host: Host) -> None:
     host.current_config("")
     variables = {**host.environment, "COMFYWATCHMAN_HOME": ""}
     assert find_home(None, folder=host.current, environment=variables).folder == host.current
 
 
-def test_the_current_folder_is_the_home_when_it_is_a_checkout(host: Host) -> None:
+def test_checkout_is_the_home(host: Host) -> None:
     assert find_home(None, folder=CHECKOUT, environment=host.environment).folder == CHECKOUT
 
 
 @pytest.mark.parametrize(
     ("named", "wanted"), [(None, ".local/share"), ("", ".local/share"), ("relative", ".local/share"), ("/d", "/d")]
 )
-def test_else_the_home_lies_in_the_users_data_folder(host: Host, named: str | None, wanted: str) -> None:
+def test_default_home_is_in_the_data_folder(host: Host, named: str | None, wanted: str) -> None:
     variables = {**host.environment, **({} if named is None else {"XDG_DATA_HOME": named})}
     found = find_home(None, folder=host.current, environment=variables)
     assert found.folder == host.home / wanted / "comfywatchman"
 
 
-def test_the_users_file_lies_where_the_platform_says(host: Host) -> None:
+def test_user_file_follows_the_xdg_specification(host: Host) -> None:
     assert user_config_file({**host.environment, "XDG_CONFIG_HOME": "/c"}) == Path("/c/comfywatchman/config.toml")
     assert user_config_file(host.environment) == host.home / ".config" / "comfywatchman" / "config.toml"
 
 
-def test_a_child_that_is_this_program_gets_what_this_program_reads() -> None:
+def test_child_of_this_program_gets_its_variables() -> None:
     given = {"HF_TOKEN": "t", "COMFYWATCHMAN_HOME": "/h", "XDG_DATA_HOME": "/d", "OTHER": "x"}
     assert config.variables_for_children(given) == {key: given[key] for key in given if key != "OTHER"}
 
 
-def test_proxies_certificates_and_the_cache_are_how_the_network_is_reached() -> None:
+def test_network_variables_are_proxies_certificates_and_caches() -> None:
     reaching = {"HTTPS_PROXY": "http://p", "no_proxy": "x", "SSL_CERT_FILE": "/c", "UV_CACHE_DIR": "/u"}
     others = {"UV_PYTHON": "/p", "PIP_INDEX_URL": "http://i", "HF_TOKEN": "t", "HTTP_PROXY": ""}
     assert config.network_variables({**reaching, **others}) == reaching
 
 
-def test_systemd_is_found_where_it_looks(host: Host) -> None:
+def test_systemd_folder_is_in_the_config_folder(host: Host) -> None:
     assert config.systemd_user_folder(host.environment) == host.home / ".config" / "systemd" / "user"
     assert config.notify_socket_address({"NOTIFY_SOCKET": "/n"}) == "/n"
     assert config.notify_socket_address({"NOTIFY_SOCKET": ""}) is None
 
 
-def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
+def test_arguments_default_to_the_process(monkeypatch: pytest.MonkeyPatch, host: Host) -> None:
     monkeypatch.chdir(host.current)
     monkeypatch.setattr(os, "environ", {"HOME": str(host.home), "COMFYUI_ROOT": "rel"})
     assert load().settings.comfyui.root == str(host.current / "rel")
@@ -456,7 +456,7 @@ def test_without_arguments_the_process_itself_is_asked(monkeypatch: pytest.Monke
     assert user_config_file() == host.home / ".config/comfywatchman/config.toml"
 
 
-def test_a_comfyui_gets_the_variables_of_gpu_and_network_and_no_keys() -> None:
+def test_comfyui_gets_gpu_and_network_variables_but_no_keys() -> None:
     environment = {
         "CUDA_VISIBLE_DEVICES": "1",
         "https_proxy": "http://proxy:3128",

@@ -34,7 +34,7 @@ print("went on")
     )
 
 
-def test_every_failpoint_stands_somewhere_and_every_one_that_stands_is_registered() -> None:
+def test_registered_failpoints_are_those_in_the_code() -> None:
     placed = {
         name for path in PACKAGE.rglob("*.py") for name in re.findall(r'failpoint\("([^"]+)"\)', path.read_text())
     }
@@ -45,25 +45,25 @@ def test_unarmed_failpoints_do_nothing() -> None:
     assert run("").stdout == "went on\n"
 
 
-def test_a_failpoint_kills() -> None:
+def test_failpoint_kills() -> None:
     assert run("files.before_rename=kill").returncode == -9
 
 
-def test_a_failpoint_raises_the_named_error() -> None:
+def test_failpoint_raises_the_named_error() -> None:
     assert run("files.before_rename=raise:ENOSPC").stdout == "28 No space left on device\nwent on\n"
 
 
-def test_a_failpoint_lets_time_pass() -> None:
+def test_failpoint_sleeps() -> None:
     assert run("index.after_commit=kill,files.before_rename=sleep:0.01").stdout == "went on\n"
 
 
 @pytest.mark.parametrize("setting", ["no.such=kill", "files.before_rename=kill,nor.this=kill"])
-def test_an_unknown_failpoint_is_refused(setting: str) -> None:
+def test_unknown_failpoint_is_refused(setting: str) -> None:
     ended = run(setting)
     assert ended.returncode == 1
     assert "names unknown failpoints" in ended.stderr
 
 
-def test_a_number_after_the_name_counts_the_passings() -> None:
+def test_number_after_the_name_selects_one_hit() -> None:
     assert run("files.before_rename#2=kill").stdout == "went on\n"
     assert run("files.before_rename#1=kill").returncode == -9

@@ -47,7 +47,7 @@ except Failure as failure:
 """
 
 
-def test_a_writer_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
+def test_writer_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     write_atomic(target, b"old")
 
@@ -57,7 +57,7 @@ def test_a_writer_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) -
     assert len(list(tmp_path.glob(".state.json.*.tmp"))) == 1
 
 
-def test_a_writer_killed_after_the_rename_leaves_the_new_file_and_nothing_else(tmp_path: Path) -> None:
+def test_writer_killed_after_the_rename_leaves_the_new_file(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     write_atomic(target, b"old")
 
@@ -68,7 +68,7 @@ def test_a_writer_killed_after_the_rename_leaves_the_new_file_and_nothing_else(t
 
 
 @pytest.mark.parametrize("error", ["ENOSPC", "EIO", "EDQUOT"])
-def test_a_full_disk_is_a_failure_and_the_old_file_stands(tmp_path: Path, error: str) -> None:
+def test_full_disk_is_a_failure_and_keeps_the_old_file(tmp_path: Path, error: str) -> None:
     target = tmp_path / "state.json"
     write_atomic(target, b"old")
 
@@ -79,7 +79,7 @@ def test_a_full_disk_is_a_failure_and_the_old_file_stands(tmp_path: Path, error:
     assert os.listdir(tmp_path) == ["state.json"]
 
 
-def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
+def test_unfinished_file_of_a_killed_writer_is_deleted(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     in_child(WRITE, target, failpoints="files.before_rename=kill")
     (tmp_path / "kept.tmp").write_bytes(b"not ours")
@@ -88,7 +88,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["kept.tmp"]
 
 
-def test_the_sweep_leaves_what_a_living_writer_holds(tmp_path: Path) -> None:
+def test_unfinished_file_of_a_running_writer_stays(tmp_path: Path) -> None:
     unfinished = tmp_path / ".state.json.abc.tmp"
     with unfinished.open("wb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -96,7 +96,7 @@ def test_the_sweep_leaves_what_a_living_writer_holds(tmp_path: Path) -> None:
     assert unfinished.exists()
 
 
-def test_the_sweep_does_not_wait_for_a_fifo_or_follow_a_link(tmp_path: Path) -> None:
+def test_deleting_unfinished_files_skips_fifos_and_links(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"")
     folder = tmp_path / "state"
@@ -109,11 +109,11 @@ def test_the_sweep_does_not_wait_for_a_fifo_or_follow_a_link(tmp_path: Path) -> 
     assert outside.exists()
 
 
-def test_sweeping_a_folder_that_is_not_there_finds_nothing(tmp_path: Path) -> None:
+def test_missing_folder_has_no_unfinished_files(tmp_path: Path) -> None:
     assert delete_unfinished(tmp_path / "absent") == 0
 
 
-def test_writers_and_sweepers_side_by_side_never_fail(tmp_path: Path) -> None:
+def test_concurrent_writers_and_cleanups_never_fail(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
@@ -128,21 +128,21 @@ for number in range(60):
     assert (tmp_path / "state.json").read_bytes() == b"59"
 
 
-def test_missing_folders_are_made(tmp_path: Path) -> None:
+def test_missing_folders_are_created(tmp_path: Path) -> None:
     target = tmp_path / "a" / "b" / "state.json"
     write_atomic(target, b"new", mode=0o600)
     assert target.read_bytes() == b"new"
     assert target.stat().st_mode & 0o777 == 0o600
 
 
-def test_a_folder_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Failure) as caught:
         write_atomic(tmp_path / "file" / "state.json", b"new")
     assert caught.value.code == "state-unwritable"
 
 
-def test_an_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
+def test_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
     target = tmp_path / "state.json"
     assert write_if_changed(target, b"one")
     before = target.stat().st_ino
@@ -152,14 +152,14 @@ def test_an_unchanged_file_is_not_written_again(tmp_path: Path) -> None:
     assert target.read_bytes() == b"two"
 
 
-def test_a_fifo_is_refused_at_once(tmp_path: Path) -> None:
+def test_fifo_is_refused_without_blocking(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(Failure) as caught:
         read_regular(tmp_path / "pipe", max_bytes=10)
     assert caught.value.code == "file-not-regular"
 
 
-def test_an_endless_device_behind_a_link_is_refused(tmp_path: Path) -> None:
+def test_device_behind_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "zero").symlink_to("/dev/zero")
     with pytest.raises(Failure) as caught:
         read_regular(tmp_path / "zero", max_bytes=10)
@@ -167,13 +167,13 @@ def test_an_endless_device_behind_a_link_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["absent", "nul\0name"])
-def test_a_file_that_cannot_be_opened_is_unreadable(tmp_path: Path, name: str) -> None:
+def test_invalid_path_is_unreadable(tmp_path: Path, name: str) -> None:
     with pytest.raises(Failure) as caught:
         read_regular(tmp_path / name, max_bytes=10)
     assert caught.value.code == "file-unreadable"
 
 
-def test_a_link_that_leads_to_itself_is_unreadable(tmp_path: Path) -> None:
+def test_link_to_itself_is_unreadable(tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     with pytest.raises(Failure) as caught:
         read_regular(tmp_path / "loop", max_bytes=10)
@@ -181,7 +181,7 @@ def test_a_link_that_leads_to_itself_is_unreadable(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read files of mode 000, so there is nothing to be refused")
-def test_a_forbidden_file_is_unreadable(tmp_path: Path) -> None:
+def test_forbidden_file_is_unreadable(tmp_path: Path) -> None:
     forbidden = tmp_path / "forbidden"
     forbidden.write_bytes(b"x")
     forbidden.chmod(0)
@@ -199,13 +199,13 @@ def test_only_files_up_to_the_limit_are_read(tmp_path: Path) -> None:
     assert caught.value.code == "file-too-large"
 
 
-def test_a_file_that_grows_without_saying_so_is_not_read_for_ever() -> None:
+def test_endless_file_is_read_up_to_the_limit() -> None:
     with pytest.raises(Failure) as caught:
         read_regular(Path("/proc/self/environ"), max_bytes=3)
     assert caught.value.code == "file-too-large"
 
 
-def test_absent_state_is_none_and_good_state_is_its_value(tmp_path: Path) -> None:
+def test_state_is_read_or_none_when_missing(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     assert read_state(path, Shape) is None
     write_atomic(path, to_json(Shape(3)))
@@ -213,7 +213,7 @@ def test_absent_state_is_none_and_good_state_is_its_value(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"count": "three"}', b"[" * 100_000, b"\xff\xfe", b"null"])
-def test_damaged_state_is_set_aside_and_reported(tmp_path: Path, content: bytes) -> None:
+def test_corrupt_state_is_set_aside(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "state.json"
     path.write_bytes(content)
 
@@ -226,7 +226,7 @@ def test_damaged_state_is_set_aside_and_reported(tmp_path: Path, content: bytes)
     assert not path.exists()
 
 
-def test_state_that_cannot_be_read_is_set_aside_as_well(tmp_path: Path) -> None:
+def test_unreadable_state_is_set_aside(tmp_path: Path) -> None:
     large = tmp_path / "large.json"
     large.write_bytes(b"x" * 100)
     folder = tmp_path / "folder.json"
@@ -240,7 +240,7 @@ def test_state_that_cannot_be_read_is_set_aside_as_well(tmp_path: Path) -> None:
         assert not path.exists()
 
 
-def test_earlier_damaged_files_are_never_overwritten(tmp_path: Path) -> None:
+def test_earlier_corrupt_files_are_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     (tmp_path / "state.json.damaged-2").symlink_to("nowhere")
     names = []
@@ -253,11 +253,11 @@ def test_earlier_damaged_files_are_never_overwritten(tmp_path: Path) -> None:
     assert (tmp_path / "state.json.damaged-1").read_bytes() == b"1"
 
 
-def test_a_file_that_cannot_be_moved_has_no_new_name(tmp_path: Path) -> None:
+def test_file_that_cannot_be_renamed_stays(tmp_path: Path) -> None:
     assert set_aside(tmp_path / "absent") is None
 
 
-def test_when_every_name_is_taken_nothing_is_overwritten(tmp_path: Path) -> None:
+def test_file_stays_when_all_names_are_taken(tmp_path: Path) -> None:
     path = tmp_path / "s"
     path.write_bytes(b"last")
     for number in range(1, 1000):
@@ -281,17 +281,17 @@ def test_when_every_name_is_taken_nothing_is_overwritten(tmp_path: Path) -> None
         ("\U000e0041".encode(), r"\U000e0041"),
     ],
 )
-def test_a_path_is_shown_without_anything_invisible(raw: bytes, shown: str) -> None:
+def test_printable_path_has_no_invisible_characters(raw: bytes, shown: str) -> None:
     assert printable_path(Path(os.fsdecode(raw))) == shown
 
 
 @given(st.binary(max_size=12), st.binary(max_size=12))
-def test_two_paths_never_look_the_same(one: bytes, other: bytes) -> None:
+def test_different_paths_have_different_text(one: bytes, other: bytes) -> None:
     assert printable_path(os.fsdecode(one)).isprintable()
     assert (printable_path(os.fsdecode(one)) == printable_path(os.fsdecode(other))) == (one == other)
 
 
-def test_half_characters_become_escapes_in_json() -> None:
+def test_lone_surrogates_become_escapes_in_json() -> None:
     content = to_json({"b": ["\ud800", 1, None], "a\udcff": {"x": (True, "ok")}})
     assert orjson.loads(content) == {"a\\udcff": {"x": [True, "ok"]}, "b": ["\\ud800", 1, None]}
     assert content.index(b"a\\") < content.index(b'"b"')

@@ -39,23 +39,23 @@ def pack(tmp_path: Path) -> Path:
     return working_copy(tmp_path / "pack")
 
 
-def test_the_commit_is_read_from_a_loose_reference(pack: Path) -> None:
+def test_commit_is_read_from_a_loose_reference(pack: Path) -> None:
     assert read_head(pack) == git(pack, "rev-parse", "HEAD")
 
 
-def test_the_commit_is_read_from_packed_references(pack: Path) -> None:
+def test_commit_is_read_from_packed_references(pack: Path) -> None:
     git(pack, "tag", "-a", "v1", "-m", "v1")
     git(pack, "pack-refs", "--all")
     assert not (pack / ".git/refs/heads/main").exists()
     assert read_head(pack) == git(pack, "rev-parse", "HEAD")
 
 
-def test_a_detached_head_is_its_own_commit(pack: Path) -> None:
+def test_detached_head_is_read(pack: Path) -> None:
     git(pack, "checkout", "-q", "--detach")
     assert read_head(pack) == git(pack, "rev-parse", "HEAD")
 
 
-def test_a_worktree_has_its_own_head_and_the_origin_of_its_repository(pack: Path, tmp_path: Path) -> None:
+def test_worktree_has_its_own_head_and_a_shared_origin(pack: Path, tmp_path: Path) -> None:
     git(pack, "remote", "add", "origin", "https://example.org/a/b.git")
     git(pack, "worktree", "add", "-q", "-b", "side", str(tmp_path / "side"))
     (tmp_path / "side/nodes.py").write_text("NODES = 2\n")
@@ -68,7 +68,7 @@ def test_a_worktree_has_its_own_head_and_the_origin_of_its_repository(pack: Path
     assert dirty(tmp_path / "side") is True
 
 
-def test_a_submodule_is_read_through_its_git_file(pack: Path, tmp_path: Path) -> None:
+def test_submodule_is_read_through_its_git_file(pack: Path, tmp_path: Path) -> None:
     outer = working_copy(tmp_path / "outer")
     git(outer, "submodule", "add", "-q", str(pack), "inner")
     assert (outer / "inner/.git").is_file()
@@ -77,7 +77,7 @@ def test_a_submodule_is_read_through_its_git_file(pack: Path, tmp_path: Path) ->
     assert dirty(outer / "inner") is False
 
 
-def test_a_repository_with_sha256_names_is_read(tmp_path: Path) -> None:
+def test_sha256_repository_is_read(tmp_path: Path) -> None:
     pack = working_copy(tmp_path / "pack", "--object-format=sha256")
     assert read_head(pack) == git(pack, "rev-parse", "HEAD")
     assert dirty(pack) is False
@@ -95,7 +95,7 @@ def test_a_repository_with_sha256_names_is_read(tmp_path: Path) -> None:
         "\xff",
     ],
 )
-def test_a_head_that_leads_nowhere_is_no_commit(pack: Path, head: str) -> None:
+def test_broken_head_gives_no_commit(pack: Path, head: str) -> None:
     (pack / "secret").write_text("0" * 40)
     (pack / ".git/secret").write_text("0" * 40)
     (pack / ".git/refs/heads/main").unlink()
@@ -105,7 +105,7 @@ def test_a_head_that_leads_nowhere_is_no_commit(pack: Path, head: str) -> None:
     assert dirty(pack) is None
 
 
-def test_a_folder_without_git_is_no_working_copy(tmp_path: Path) -> None:
+def test_folder_without_git_has_no_commit(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("no git")
     (tmp_path / "strange").mkdir()
     (tmp_path / "strange/.git").write_text("gitdir: \0")
@@ -132,7 +132,7 @@ def test_a_folder_without_git_is_no_working_copy(tmp_path: Path) -> None:
         ("", None),
     ],
 )
-def test_the_origin_is_shown_without_credentials(pack: Path, url: str, shown: str | None) -> None:
+def test_origin_has_no_credentials(pack: Path, url: str, shown: str | None) -> None:
     (pack / ".git/config").write_text(f'[remote "origin"]\n\turl = "{url}"\n')
     assert read_origin(pack) == shown
 
@@ -147,19 +147,19 @@ def test_the_origin_is_shown_without_credentials(pack: Path, url: str, shown: st
         '[core]\nbare\n= 1\n[[x]\n[remote "origin"]\nurl = https:\\/\\/h/a',
     ],
 )
-def test_gits_configuration_format_is_understood(pack: Path, text: str) -> None:
+def test_git_configuration_format_is_parsed(pack: Path, text: str) -> None:
     (pack / ".git/config").write_text(text)
     assert read_origin(pack) == "https://h/a"
 
 
-def test_a_remote_without_a_value_is_no_address(pack: Path) -> None:
+def test_remote_without_url_gives_none(pack: Path) -> None:
     (pack / ".git/config").write_text('[remote "origin"]\nfetch = x')
     assert read_origin(pack) is None
     (pack / ".git/config").unlink()
     assert read_origin(pack) is None
 
 
-def test_only_changed_tracked_files_make_a_copy_dirty(pack: Path) -> None:
+def test_only_changed_tracked_files_count(pack: Path) -> None:
     assert dirty(pack) is False
     (pack / "new.py").write_text("untracked")
     (pack / "__pycache__/kept.pyc").write_text("changed")
@@ -169,7 +169,7 @@ def test_only_changed_tracked_files_make_a_copy_dirty(pack: Path) -> None:
     assert dirty(pack) is True
 
 
-def test_a_deleted_and_a_staged_file_make_a_copy_dirty(pack: Path) -> None:
+def test_deleted_and_staged_files_are_changes(pack: Path) -> None:
     (pack / "nodes.py").unlink()
     assert dirty(pack) is True
     git(pack, "checkout", "-q", "nodes.py")
@@ -178,28 +178,28 @@ def test_a_deleted_and_a_staged_file_make_a_copy_dirty(pack: Path) -> None:
     assert dirty(pack) is True
 
 
-def test_the_question_changes_nothing_in_the_working_copy(pack: Path) -> None:
+def test_is_dirty_leaves_the_working_copy_unchanged(pack: Path) -> None:
     os.utime(pack / "nodes.py", (1, 1))
     before = {path: path.stat().st_mtime_ns for path in pack.rglob("*")}
     assert dirty(pack) is False
     assert {path: path.stat().st_mtime_ns for path in pack.rglob("*")} == before
 
 
-def test_a_file_mode_that_the_repository_ignores_is_no_change(pack: Path) -> None:
+def test_ignored_file_mode_is_not_a_change(pack: Path) -> None:
     (pack / "nodes.py").chmod(0o755)
     assert dirty(pack) is True
     git(pack, "config", "core.fileMode", "false")
     assert dirty(pack) is False
 
 
-def test_a_git_that_hangs_tells_nothing(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hanging_git_gives_none(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "git").write_text("#!/bin/sh\nexec sleep 100\n")
     (tmp_path / "git").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert is_dirty(pack, timeout_seconds=0.1) is None
 
 
-def test_what_cannot_be_told_is_none(pack: Path, tmp_path: Path) -> None:
+def test_is_dirty_gives_none_when_unknown(pack: Path, tmp_path: Path) -> None:
     shutil.copytree(pack, tmp_path / "no index")
     (tmp_path / "no index/.git/index").unlink()
     assert dirty(tmp_path / "no index") is None
@@ -207,7 +207,7 @@ def test_what_cannot_be_told_is_none(pack: Path, tmp_path: Path) -> None:
     assert dirty(pack) is None
 
 
-def test_without_git_on_the_path_the_answer_is_none(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_is_dirty_gives_none_without_git(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(pack))
     assert dirty(pack) is None
 
@@ -226,7 +226,7 @@ def traces(folder: Path) -> set[str]:
     return found
 
 
-def test_no_program_named_by_the_repository_is_run(pack: Path, tmp_path: Path) -> None:
+def test_program_configured_by_the_repository_is_not_run(pack: Path, tmp_path: Path) -> None:
     lair = tmp_path / "lair"
     lair.mkdir()
     (pack / ".gitattributes").write_text("*.py filter=evil diff=evil\n")
@@ -272,7 +272,7 @@ def test_no_program_named_by_the_repository_is_run(pack: Path, tmp_path: Path) -
     assert traces(lair) == set()
 
 
-def test_no_program_named_by_a_submodule_is_run(pack: Path, tmp_path: Path) -> None:
+def test_program_configured_by_a_submodule_is_not_run(pack: Path, tmp_path: Path) -> None:
     outer = working_copy(tmp_path / "outer")
     git(outer, "submodule", "add", "-q", str(pack), "inner")
     git(outer, "commit", "-q", "-m", "inner")
@@ -285,7 +285,7 @@ def test_no_program_named_by_a_submodule_is_run(pack: Path, tmp_path: Path) -> N
     assert traces(lair) == set()
 
 
-def test_a_program_called_git_inside_the_working_copy_is_not_run(
+def test_program_named_git_in_the_working_copy_is_not_run(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(evil_program(tmp_path, "git"), pack / "git")

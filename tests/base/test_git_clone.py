@@ -49,7 +49,7 @@ def get(pack: Path | str, folder: Path, ref: str = "", **changes: Any) -> str:
     )
 
 
-def test_without_a_ref_the_first_branch_is_checked_out(pack: Path, tmp_path: Path) -> None:
+def test_default_branch_is_checked_out_without_ref(pack: Path, tmp_path: Path) -> None:
     commit = get(pack, tmp_path / "new")
     assert commit == git(pack, "rev-parse", "main") == read_head(tmp_path / "new")
     assert (tmp_path / "new/nodes.py").read_text() == "NODES = 'tagged'\n"
@@ -64,7 +64,7 @@ def test_branches_and_tags_are_checked_out(pack: Path, tmp_path: Path, ref: str,
     assert get(pack, tmp_path / "new", ref) == git(pack, "rev-parse", revision)
 
 
-def test_commits_are_checked_out_whole_short_or_of_no_branch(pack: Path, tmp_path: Path) -> None:
+def test_full_short_and_unreachable_commits_are_checked_out(pack: Path, tmp_path: Path) -> None:
     first = git(pack, "rev-parse", "main~1")
     lost = git(pack, "rev-parse", "refs/hidden/lost")
     assert get(pack, tmp_path / "whole", first) == first
@@ -73,14 +73,14 @@ def test_commits_are_checked_out_whole_short_or_of_no_branch(pack: Path, tmp_pat
 
 
 @pytest.mark.parametrize("ref", ["absent", "0" * 40, "deadbeef"])
-def test_a_ref_that_is_not_there_is_said(pack: Path, tmp_path: Path, ref: str) -> None:
+def test_missing_ref_is_a_failure(pack: Path, tmp_path: Path, ref: str) -> None:
     with pytest.raises(Failure) as caught:
         get(f"file://{pack}", tmp_path / "new", ref)
     assert caught.value.code == "git-failed"
     assert "ls-remote" in str(caught.value) or "not our ref" in str(caught.value)
 
 
-def test_submodules_come_with_their_own(pack: Path, tmp_path: Path) -> None:
+def test_submodules_are_cloned_recursively(pack: Path, tmp_path: Path) -> None:
     outer = working_copy(tmp_path / "outer")
     git(outer, "submodule", "add", "-q", str(pack), "inner")
     git(outer, "commit", "-q", "-m", "with inner")
@@ -88,20 +88,20 @@ def test_submodules_come_with_their_own(pack: Path, tmp_path: Path) -> None:
     assert read_head(tmp_path / "new/inner") == git(pack, "rev-parse", "main")
 
 
-def test_a_repository_without_a_commit_is_said(tmp_path: Path) -> None:
+def test_empty_repository_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     git(tmp_path / "empty", "init", "-q")
     with pytest.raises(Failure, match="no commit yet"):
         get(tmp_path / "empty", tmp_path / "new")
 
 
-def test_what_is_no_repository_is_said_with_gits_own_words(tmp_path: Path) -> None:
+def test_failure_contains_the_error_of_git(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="fatal:"):
         get(tmp_path / "absent", tmp_path / "new")
 
 
 @pytest.mark.parametrize("url", ["ext::touch {marker}", "http://127.0.0.1:9/a", "git://127.0.0.1:9/a"])
-def test_helpers_and_open_protocols_are_off_even_when_no_one_checked(tmp_path: Path, url: str) -> None:
+def test_helpers_and_other_protocols_are_refused(tmp_path: Path, url: str) -> None:
     marker = tmp_path / "ran"
     address = url.format(marker=marker)
     repository = Repository(address if "http" not in address else f"https+{address}", is_local=True)
@@ -110,7 +110,7 @@ def test_helpers_and_open_protocols_are_off_even_when_no_one_checked(tmp_path: P
     assert not marker.exists()
 
 
-def test_a_submodule_cannot_lead_to_this_machine_or_to_a_helper(pack: Path, tmp_path: Path) -> None:
+def test_submodule_cannot_use_local_folders_or_helpers(pack: Path, tmp_path: Path) -> None:
     outer = working_copy(tmp_path / "outer")
     git(outer, "submodule", "add", "-q", str(pack), "inner")
     git(outer, "commit", "-q", "-m", "with inner")
@@ -119,7 +119,7 @@ def test_a_submodule_cannot_lead_to_this_machine_or_to_a_helper(pack: Path, tmp_
         get(url, tmp_path / "new", is_local=False)
 
 
-def test_neither_hooks_nor_filters_nor_the_users_own_settings_run(
+def test_hooks_filters_and_user_settings_are_ignored(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker, home = tmp_path / "ran", tmp_path / "home"
@@ -163,7 +163,7 @@ def served(folder: Path, *, wanted: str = "") -> Iterator[tuple[str, list[str]]]
         server.server_close()
 
 
-def test_a_password_reaches_the_server_and_no_file_argument_or_message(pack: Path, tmp_path: Path) -> None:
+def test_password_reaches_only_the_server(pack: Path, tmp_path: Path) -> None:
     git(pack, "update-server-info")
     wanted = "Basic " + base64.b64encode(f"me:{HIDDEN}".encode()).decode()
     with served(pack / ".git", wanted=wanted) as (url, headers):
@@ -176,14 +176,14 @@ def test_a_password_reaches_the_server_and_no_file_argument_or_message(pack: Pat
     assert not any(HIDDEN.encode() in path.read_bytes() or wanted.encode() in path.read_bytes() for path in kept)
 
 
-def test_a_server_that_asks_for_a_password_is_not_waited_for(pack: Path, tmp_path: Path) -> None:
+def test_password_prompt_is_disabled(pack: Path, tmp_path: Path) -> None:
     git(pack, "update-server-info")
     with served(pack / ".git", wanted="Basic x") as (url, _headers), pytest.raises(Failure) as caught:
         get(url, tmp_path / "new", is_local=False)
     assert caught.value.code == "git-failed"
 
 
-def test_a_clone_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+def test_clone_is_ended_at_the_time_limit(tmp_path: Path) -> None:
     with silent() as url, pytest.raises(Failure) as caught:
         clone_repository(Repository(url), tmp_path / "new", ref="", timeout_seconds=0.5, progress=lambda _line: None)
     assert caught.value.code == "child-timeout"
@@ -198,14 +198,14 @@ def silent() -> Iterator[str]:
         yield f"http://127.0.0.1:{server.getsockname()[1]}/pack.git"
 
 
-def test_without_git_it_is_said(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_git_is_a_failure(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Failure) as caught:
         get(pack, tmp_path / "new")
     assert caught.value.code == "git-missing"
 
 
-def test_git_ends_with_the_program_that_asked(tmp_path: Path) -> None:
+def test_git_dies_with_its_parent(tmp_path: Path) -> None:
     with silent() as url:
         code = (
             "import sys\nfrom pathlib import Path\n"

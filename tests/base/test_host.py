@@ -31,14 +31,14 @@ def seconds_since_resume(clock: FakeClock, mark: SleepMark) -> float | None:
     return read_awake_state(clock, mark, bus=NO_BUS).seconds_since_resume
 
 
-def test_a_machine_that_never_slept_has_no_resume() -> None:
+def test_machine_that_never_slept_has_no_resume() -> None:
     clock = FakeClock()
     first = detect_sleep(clock, None)
     clock.advance(awake=3600)
     assert seconds_since_resume(clock, detect_sleep(clock, first)) is None
 
 
-def test_sleep_under_watch_ends_when_it_is_noticed() -> None:
+def test_sleep_after_a_recent_mark_ends_now() -> None:
     clock = FakeClock()
     mark = detect_sleep(clock, None)
     clock.advance(asleep=7200, awake=30)
@@ -48,14 +48,14 @@ def test_sleep_under_watch_ends_when_it_is_noticed() -> None:
     assert seconds_since_resume(clock, detect_sleep(clock, mark)) == 45
 
 
-def test_sleep_that_nobody_watched_ended_at_the_last_look_at_the_earliest() -> None:
+def test_sleep_after_an_old_mark_ends_at_that_mark() -> None:
     clock = FakeClock()
     mark = detect_sleep(clock, None)
     clock.advance(asleep=14400, awake=7000)
     assert seconds_since_resume(clock, detect_sleep(clock, mark)) == 7000
 
 
-def test_a_second_sleep_counts_anew() -> None:
+def test_second_sleep_is_detected() -> None:
     clock = FakeClock()
     mark = detect_sleep(clock, None)
     for _ in range(2):
@@ -64,14 +64,14 @@ def test_a_second_sleep_counts_anew() -> None:
     assert seconds_since_resume(clock, mark) == 0
 
 
-def test_setting_the_wall_clock_is_no_sleep() -> None:
+def test_setting_the_wall_clock_is_not_sleep() -> None:
     clock = FakeClock()
     mark = detect_sleep(clock, None)
     clock.shift_wall(8 * 3600)
     assert seconds_since_resume(clock, detect_sleep(clock, mark)) is None
 
 
-def test_sleep_of_an_earlier_boot_is_forgotten() -> None:
+def test_sleep_of_an_earlier_boot_is_ignored() -> None:
     clock = FakeClock()
     mark = detect_sleep(clock, None)
     clock.advance(asleep=600, awake=30)
@@ -80,14 +80,14 @@ def test_sleep_of_an_earlier_boot_is_forgotten() -> None:
     assert seconds_since_resume(clock, detect_sleep(clock, mark)) is None
 
 
-def test_a_system_that_names_no_boot_never_claims_sleep() -> None:
+def test_system_without_boot_id_detects_no_sleep() -> None:
     clock = FakeClock(boot="")
     mark = detect_sleep(clock, None)
     clock.advance(asleep=600, awake=30)
     assert seconds_since_resume(clock, detect_sleep(clock, mark)) is None
 
 
-def test_what_was_seen_is_remembered_from_one_process_to_the_next(tmp_path: Path) -> None:
+def test_mark_is_kept_between_processes(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "awake.json"
     update_sleep_mark(path, clock, bus=NO_BUS)
     clock.advance(asleep=600, awake=50)
@@ -97,7 +97,7 @@ def test_what_was_seen_is_remembered_from_one_process_to_the_next(tmp_path: Path
     assert update_sleep_mark(path, clock, bus=NO_BUS)[0].seconds_since_resume == 5
 
 
-def test_a_damaged_memory_is_set_aside_and_reported(tmp_path: Path) -> None:
+def test_corrupt_mark_is_set_aside(tmp_path: Path) -> None:
     clock, path = FakeClock(), tmp_path / "awake.json"
     path.write_bytes(b'{"boot_id": 7')
     awake, trouble = update_sleep_mark(path, clock, bus=NO_BUS)
@@ -108,7 +108,7 @@ def test_a_damaged_memory_is_set_aside_and_reported(tmp_path: Path) -> None:
     assert update_sleep_mark(path, clock, bus=NO_BUS)[1] is None
 
 
-def test_a_memory_that_cannot_be_written_is_reported_and_the_answer_stands(tmp_path: Path) -> None:
+def test_unwritable_mark_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     awake, trouble = update_sleep_mark(tmp_path / "file" / "awake.json", FakeClock(), bus=NO_BUS)
     assert awake.seconds_since_resume is None
@@ -184,31 +184,31 @@ def bus_that_answers(path: Path, answer: Any) -> Iterator[Path]:
     ],
     ids=str,
 )
-def test_logind_is_asked_whether_the_machine_is_about_to_sleep(tmp_path: Path, answer: Any, expected: object) -> None:
+def test_logind_reports_whether_the_machine_is_about_to_sleep(tmp_path: Path, answer: Any, expected: object) -> None:
     with bus_that_answers(tmp_path / "bus", answer) as bus:
         assert is_preparing_for_sleep(bus=bus, timeout_seconds=5) is expected
 
 
 @pytest.mark.parametrize("answer", ["deaf", "mute"])
-def test_a_bus_that_does_not_answer_costs_a_moment_and_no_more(tmp_path: Path, answer: str) -> None:
+def test_silent_bus_is_left_after_the_time_limit(tmp_path: Path, answer: str) -> None:
     began = time.monotonic()
     with bus_that_answers(tmp_path / "bus", answer) as bus:
         assert is_preparing_for_sleep(bus=bus, timeout_seconds=0.1) is None
     assert time.monotonic() - began < 1.5
 
 
-def test_without_a_bus_nobody_can_tell() -> None:
+def test_missing_bus_gives_none() -> None:
     assert is_preparing_for_sleep(bus=NO_BUS) is None
 
 
-def test_a_socket_that_nobody_serves_is_no_bus(tmp_path: Path) -> None:
+def test_dead_bus_socket_gives_none(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as unserved:
         unserved.bind(str(tmp_path / "bus"))
     assert is_preparing_for_sleep(bus=tmp_path / "bus") is None
 
 
 @pytest.mark.parametrize("abstract", ["", "@"])
-def test_the_service_manager_hears_a_notification(tmp_path: Path, abstract: str) -> None:
+def test_service_manager_gets_a_notification(tmp_path: Path, abstract: str) -> None:
     address = f"{abstract}{tmp_path}/notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(address.replace("@", "\0"))
@@ -217,5 +217,5 @@ def test_the_service_manager_hears_a_notification(tmp_path: Path, abstract: str)
 
 
 @pytest.mark.parametrize("address", [None, "", "/no/such/socket"])
-def test_a_service_manager_that_is_not_there_hears_nothing(address: str | None) -> None:
+def test_missing_service_manager_gets_no_notification(address: str | None) -> None:
     assert not notify_service_manager("READY=1", address=address)

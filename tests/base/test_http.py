@@ -41,7 +41,7 @@ def closed_port() -> int:
     return port
 
 
-def test_json_is_returned_and_the_program_names_itself(server: LocalServer) -> None:
+def test_json_is_returned_and_user_agent_sent(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b'{"x": [1, null]}')
     assert get_json(f"{server.url}/a?q=1", timeout_seconds=5) == {"x": [1, None]}
     assert server.asked[0].path == "/a?q=1"
@@ -49,24 +49,24 @@ def test_json_is_returned_and_the_program_names_itself(server: LocalServer) -> N
     assert "authorization" not in server.asked[0].headers
 
 
-def test_numbers_that_json_does_not_know_are_read(server: LocalServer) -> None:
+def test_nan_and_infinity_are_read(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b'{"max": Infinity}')
     assert get_json(f"{server.url}/a", timeout_seconds=5) == {"max": float("inf")}
 
 
-def test_a_packed_answer_is_unpacked(server: LocalServer) -> None:
+def test_gzip_body_is_decompressed(server: LocalServer) -> None:
     server.pages["/a"] = Reply(gzip.compress(b'{"x": 1}'), headers={"Content-Encoding": "gzip"})
     assert get_json(f"{server.url}/a", timeout_seconds=5) == {"x": 1}
 
 
-def test_the_token_travels_in_its_header(server: LocalServer) -> None:
+def test_token_is_sent_as_bearer(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b"1")
     assert get_json(f"{server.url}/a", timeout_seconds=5, token=TOKEN) == 1
     assert server.asked[0].headers["authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_the_token_and_headers_stay_with_their_origin(server: LocalServer, status: int) -> None:
+def test_token_and_headers_stay_with_their_origin(server: LocalServer, status: int) -> None:
     with LocalServer({"/b": Reply(b'"moved"')}) as other:
         server.pages["/a"] = Reply(status=status, headers={"Location": "/near"})
         server.pages["/near"] = Reply(status=status, headers={"Location": f"{other.url}/b"})
@@ -76,7 +76,7 @@ def test_the_token_and_headers_stay_with_their_origin(server: LocalServer, statu
         assert TOKEN not in repr(other.asked)
 
 
-def test_redirects_without_end_or_without_an_address_are_answers(server: LocalServer) -> None:
+def test_endless_or_empty_redirects_are_returned(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=302, headers={"Location": "/a"})
     server.pages["/b"] = Reply(status=302)
     for path in ("/a", "/b"):
@@ -85,19 +85,19 @@ def test_redirects_without_end_or_without_an_address_are_answers(server: LocalSe
 
 
 @pytest.mark.parametrize("target", ["ftp://127.0.0.1/a", "file:///etc/passwd", "http://[broken"])
-def test_a_redirect_to_something_else_than_http_is_refused(server: LocalServer, target: str) -> None:
+def test_redirect_to_another_scheme_is_refused(server: LocalServer, target: str) -> None:
     server.pages["/a"] = Reply(status=302, headers={"Location": target})
     assert failure_of(f"{server.url}/a").code == "http-unreachable"
 
 
-def test_a_redirect_never_leads_out_of_encryption() -> None:
+def test_redirect_from_https_to_http_is_not_followed() -> None:
     answer = HttpResponse("https://h/a", 302, {"location": "http://h/b"}, b"")
     assert _redirect_target(httpx.URL("https://h/a"), answer) is None
     assert _redirect_target(httpx.URL("http://h/a"), answer) == httpx.URL("http://h/b")
 
 
 @pytest.mark.parametrize("status", [400, 401, 404, 429, 500])
-def test_a_status_can_be_told_apart_by_the_caller(server: LocalServer, status: int) -> None:
+def test_error_status_is_returned_to_the_caller(server: LocalServer, status: int) -> None:
     server.pages["/a"] = Reply(b"<html>", status, {"X-Reason": "because"})
     with HttpSession(timeout_seconds=5) as session:
         answer = session.get(f"{server.url}/a?key={TOKEN}")
@@ -110,18 +110,18 @@ def test_a_status_can_be_told_apart_by_the_caller(server: LocalServer, status: i
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b'{"a":', b"[" * 100_000])
-def test_an_answer_that_is_no_json_is_a_failure(server: LocalServer, body: bytes) -> None:
+def test_response_that_is_not_json_is_a_failure(server: LocalServer, body: bytes) -> None:
     server.pages["/a"] = Reply(body)
     assert failure_of(f"{server.url}/a").code == "http-body"
 
 
-def test_an_answer_of_millions_of_values_is_not_parsed() -> None:
+def test_json_with_too_many_values_is_refused() -> None:
     answer = HttpResponse("http://h/a", 200, {}, b"[" + b"[]," * (MAX_JSON_VALUES // 2) + b"0]")
     with pytest.raises(Failure, match=f"more than {MAX_JSON_VALUES} values"):
         answer.parse_json()
 
 
-def test_a_body_that_ends_early_is_a_failure(server: LocalServer) -> None:
+def test_truncated_body_is_a_failure(server: LocalServer) -> None:
     def cut(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n[1, 2]")
 
@@ -133,7 +133,7 @@ def test_a_body_that_ends_early_is_a_failure(server: LocalServer) -> None:
         assert "early" in failure.message
 
 
-def test_a_body_beyond_the_limit_is_not_read_to_its_end(server: LocalServer) -> None:
+def test_body_is_read_up_to_the_limit(server: LocalServer) -> None:
     written: list[int] = []
 
     def endless(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
@@ -150,7 +150,7 @@ def test_a_body_beyond_the_limit_is_not_read_to_its_end(server: LocalServer) -> 
         assert "more than 98 KiB" in failure.message
 
 
-def test_a_packed_body_beyond_the_limit_is_not_unpacked_in_memory(server: LocalServer) -> None:
+def test_decompression_stops_at_the_limit(server: LocalServer) -> None:
     server.pages["/bomb"] = Reply(gzip.compress(bytes(50 << 20)), headers={"Content-Encoding": "gzip"})
     failure_of(server.url + "/bomb", max_bytes=100_000)
     tracemalloc.start()
@@ -161,7 +161,7 @@ def test_a_packed_body_beyond_the_limit_is_not_unpacked_in_memory(server: LocalS
         tracemalloc.stop()
 
 
-def test_a_strange_or_damaged_packing_is_a_failure(server: LocalServer) -> None:
+def test_unknown_or_corrupt_encoding_is_a_failure(server: LocalServer) -> None:
     server.pages["/layers"] = Reply(b"", headers={"Content-Encoding": "gzip, gzip"})
     server.pages["/damaged"] = Reply(b"no gzip", headers={"Content-Encoding": "gzip"})
     for path in ("/layers", "/damaged"):
@@ -169,7 +169,7 @@ def test_a_strange_or_damaged_packing_is_a_failure(server: LocalServer) -> None:
 
 
 @pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\n\r\n["])
-def test_a_server_that_stops_talking_is_left_after_the_timeout(server: LocalServer, start: bytes) -> None:
+def test_stalled_server_is_left_after_the_timeout(server: LocalServer, start: bytes) -> None:
     def stall(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(start)
         handler.wfile.flush()
@@ -181,7 +181,7 @@ def test_a_server_that_stops_talking_is_left_after_the_timeout(server: LocalServ
     assert "0.2 seconds" in failure.message
 
 
-def test_a_body_that_drips_cannot_outlast_the_timeout(server: LocalServer) -> None:
+def test_slow_body_cannot_exceed_the_timeout(server: LocalServer) -> None:
     def drip(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
         with contextlib.suppress(OSError):
@@ -193,13 +193,13 @@ def test_a_body_that_drips_cannot_outlast_the_timeout(server: LocalServer) -> No
     assert failure_of(f"{server.url}/a", timeout_seconds=0.2).code == "http-unreachable"
 
 
-def test_a_refused_connection_says_so() -> None:
+def test_refused_connection_is_reported() -> None:
     failure = failure_of(f"http://user:{TOKEN}@127.0.0.1:{closed_port()}/a?key={TOKEN}#{TOKEN}", token=TOKEN)
     assert failure.code == "http-unreachable"
     assert "refused" in failure.message
 
 
-def test_an_answer_that_is_no_http_is_unreachable(server: LocalServer) -> None:
+def test_response_that_is_not_http_is_unreachable(server: LocalServer) -> None:
     def babble(_asked: Asked, handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b"SSH-2.0-OpenSSH\r\n\r\n")
 
@@ -210,11 +210,11 @@ def test_an_answer_that_is_no_http_is_unreachable(server: LocalServer) -> None:
 @pytest.mark.parametrize(
     "url", ["", "no address", "ftp://h/a", "http://", "http://[::1", "http://h:99999/", "\0", "http://xn--a/"]
 )
-def test_an_address_that_is_none_is_unreachable(url: str) -> None:
+def test_invalid_address_is_unreachable(url: str) -> None:
     assert failure_of(url).code == "http-unreachable"
 
 
-def test_no_message_or_traceback_holds_a_secret(server: LocalServer) -> None:
+def test_messages_and_tracebacks_hold_no_secret(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=500)
     secret_url = server.url.replace("//", f"//user:{TOKEN}@") + f"/a?token={TOKEN}"
     failures = [failure_of(secret_url, token=TOKEN), failure_of(f"{server.url}/a", token=f"{TOKEN}\nX: y")]
@@ -223,7 +223,7 @@ def test_no_message_or_traceback_holds_a_secret(server: LocalServer) -> None:
     assert len(server.asked) == 1
 
 
-def test_a_passing_error_is_tried_again_over_one_connection(server: LocalServer) -> None:
+def test_transient_error_is_retried_over_the_same_connection(server: LocalServer) -> None:
     statuses = [500, 429, 200]
 
     def recover(_asked: Asked, _handler: BaseHTTPRequestHandler) -> Reply:
@@ -235,7 +235,7 @@ def test_a_passing_error_is_tried_again_over_one_connection(server: LocalServer)
     assert len(server.asked) == 3
 
 
-def test_attempts_end_with_the_last_answer_or_failure(server: LocalServer) -> None:
+def test_last_response_or_failure_is_final(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=503)
     with HttpSession(timeout_seconds=5, attempts=2, first_wait_seconds=0.001) as session:
         assert session.get(f"{server.url}/a").status == 503
@@ -244,21 +244,21 @@ def test_attempts_end_with_the_last_answer_or_failure(server: LocalServer) -> No
             session.get(f"http://127.0.0.1:{closed_port()}/")
 
 
-def test_a_wait_longer_than_the_time_left_is_not_begun(server: LocalServer) -> None:
+def test_wait_beyond_the_timeout_is_not_begun(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=429, headers={"Retry-After": "3600"})
     with HttpSession(timeout_seconds=5, attempts=9) as session:
         assert session.get(f"{server.url}/a").status == 429
     assert len(server.asked) == 1
 
 
-def test_an_error_that_does_not_pass_is_not_tried_again(server: LocalServer) -> None:
+def test_permanent_error_is_not_retried(server: LocalServer) -> None:
     server.pages["/a"] = Reply(status=404)
     with HttpSession(timeout_seconds=5, attempts=3) as session:
         assert session.get(f"{server.url}/a").status == 404
     assert len(server.asked) == 1
 
 
-def test_threads_may_share_a_session(server: LocalServer) -> None:
+def test_threads_share_a_session(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b"[]")
     with HttpSession(timeout_seconds=5) as session:
         threads = [threading.Thread(target=session.get, args=(f"{server.url}/a",)) for _ in range(8)]
@@ -269,26 +269,26 @@ def test_threads_may_share_a_session(server: LocalServer) -> None:
     assert len(server.asked) == 8
 
 
-def test_a_local_server_is_asked_past_any_proxy(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_server_bypasses_proxies(server: LocalServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{closed_port()}")
     server.pages["/a"] = Reply(b"[]")
     assert get_json(f"{server.url}/a", timeout_seconds=5) == []
 
 
-def test_a_port_is_found_listening_or_not(server: LocalServer) -> None:
+def test_is_listening_checks_a_port(server: LocalServer) -> None:
     assert is_listening("127.0.0.1", server.port)
     assert not is_listening("127.0.0.1", closed_port())
     assert not is_listening("127.0.0.1", 1 << 20)
     assert not is_listening("." * 300, 80)
 
 
-def test_asking_for_a_listener_needs_no_http_library() -> None:
+def test_is_listening_does_not_import_httpx() -> None:
     code = "import sys; from comfywatchman.base.http import is_listening; is_listening('127.0.0.1', 1)"
     check = "; sys.exit('httpx' in sys.modules or 'tenacity' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code + check], check=False, timeout=30).returncode == 0
 
 
-def test_headers_alone_are_asked_for_with_the_size_of_the_unpacked_content(server: LocalServer) -> None:
+def test_head_returns_the_uncompressed_size(server: LocalServer) -> None:
     server.pages["/a"] = Reply(headers={"Content-Length": "123456789", "X-Linked-Size": "7"})
     with HttpSession(timeout_seconds=5) as session:
         answer = session.head(f"{server.url}/a", token=TOKEN)
@@ -298,7 +298,7 @@ def test_headers_alone_are_asked_for_with_the_size_of_the_unpacked_content(serve
     assert asked.headers["authorization"] == f"Bearer {TOKEN}"
 
 
-def test_a_redirect_to_another_origin_is_returned_and_not_followed_unless_wanted(server: LocalServer) -> None:
+def test_head_follows_redirects_to_other_origins_on_request_only(server: LocalServer) -> None:
     with LocalServer({"/b": Reply(b"there")}) as other:
         server.pages["/a"] = Reply(status=302, headers={"Location": "/near"})
         server.pages["/near"] = Reply(status=302, headers={"Location": f"{other.url}/b"})
@@ -310,7 +310,7 @@ def test_a_redirect_to_another_origin_is_returned_and_not_followed_unless_wanted
             assert session.head(f"{server.url}/a", redirects="any").status == 200
 
 
-def test_a_value_is_posted_as_json_and_never_to_where_a_redirect_points(server: LocalServer) -> None:
+def test_post_sends_json_and_follows_no_redirect(server: LocalServer) -> None:
     server.pages["/a"] = Reply(b"[1]")
     server.pages["/moved"] = Reply(status=307, headers={"Location": "/a"})
     with HttpSession(timeout_seconds=5) as session:
@@ -321,7 +321,7 @@ def test_a_value_is_posted_as_json_and_never_to_where_a_redirect_points(server: 
     assert len(server.asked) == 2
 
 
-def test_a_part_of_a_file_is_asked_for_also_where_a_redirect_leads(server: LocalServer) -> None:
+def test_byte_range_is_sent_along_redirects(server: LocalServer) -> None:
     with LocalServer({"/b": Reply(b"0123", 206)}) as other:
         server.pages["/a"] = Reply(status=302, headers={"Location": f"{other.url}/b"})
         with HttpSession(timeout_seconds=5) as session:

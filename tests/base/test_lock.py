@@ -40,7 +40,7 @@ def holder(path: Path) -> Iterator[subprocess.Popen[str]]:
         child.kill()
 
 
-def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
+def test_failure_names_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "state" / "cycle.lock"
     with holder(path) as child:
         assert is_held(path)
@@ -54,7 +54,7 @@ def test_a_held_lock_names_its_holder(tmp_path: Path) -> None:
         assert named.started_ticks > 0
 
 
-def test_killing_the_holder_frees_the_lock(tmp_path: Path) -> None:
+def test_killed_holder_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with holder(path) as child:
         child.send_signal(signal.SIGKILL)
@@ -68,7 +68,7 @@ def test_killing_the_holder_frees_the_lock(tmp_path: Path) -> None:
     assert not is_held(path)
 
 
-def test_a_lock_whose_file_says_nothing_is_held_by_another_process(tmp_path: Path) -> None:
+def test_lock_without_holder_names_another_process(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with holder(path):
         path.write_bytes(b"{torn")
@@ -80,19 +80,19 @@ def test_a_lock_whose_file_says_nothing_is_held_by_another_process(tmp_path: Pat
         assert caught.value.hint
 
 
-def test_a_lock_that_was_never_taken_is_not_held(tmp_path: Path) -> None:
+def test_missing_lock_is_not_held(tmp_path: Path) -> None:
     assert not is_held(tmp_path / "absent.lock")
     assert read_holder(tmp_path / "absent.lock") is None
 
 
-def test_an_error_inside_the_block_frees_the_lock(tmp_path: Path) -> None:
+def test_exception_releases_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with pytest.raises(KeyError), hold_lock(path, command="x", clock=FakeClock()):
         raise KeyError
     assert not is_held(path)
 
 
-def test_somebody_who_only_asks_does_not_keep_a_cycle_from_starting(tmp_path: Path) -> None:
+def test_is_held_does_not_block_a_holder(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     path.write_bytes(b"")
     stop = threading.Event()
@@ -112,7 +112,7 @@ def test_somebody_who_only_asks_does_not_keep_a_cycle_from_starting(tmp_path: Pa
         asker.join()
 
 
-def test_a_lock_that_cannot_be_made_or_written_is_a_failure(tmp_path: Path) -> None:
+def test_unwritable_lock_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     (tmp_path / "full.lock").symlink_to("/dev/full")
     for path in (tmp_path / "file" / "cycle.lock", tmp_path / "full.lock"):
@@ -122,7 +122,7 @@ def test_a_lock_that_cannot_be_made_or_written_is_a_failure(tmp_path: Path) -> N
         assert caught.value.hint
 
 
-def test_who_has_patience_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> None:
+def test_waiting_process_gets_the_released_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with holder(path) as child:
         ending = threading.Timer(0.2, child.kill)
@@ -132,14 +132,14 @@ def test_who_has_patience_gets_the_lock_when_its_holder_ends(tmp_path: Path) -> 
         ending.join()
 
 
-def test_patience_has_an_end(tmp_path: Path) -> None:
+def test_waiting_ends_after_the_limit(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     patient = hold_lock(path, command="the next", clock=SystemClock(), patience_seconds=0.1)
     with holder(path), pytest.raises(Failure, match="a cycle"), patient:
         pass
 
 
-def test_a_child_that_inherits_the_lock_keeps_it(tmp_path: Path) -> None:
+def test_inherited_descriptor_keeps_the_lock(tmp_path: Path) -> None:
     path = tmp_path / "cycle.lock"
     with hold_lock(path, command="a change", clock=SystemClock()) as descriptor:
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[descriptor])

@@ -44,7 +44,7 @@ def _far_from_utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_far_from_utc")
-def test_each_line_is_one_json_object_with_the_facts_as_fields(tmp_path: Path) -> None:
+def test_line_is_a_json_object_with_facts_as_fields(tmp_path: Path) -> None:
     log = open_log(tmp_path / "log", LARGE)
     log.info("cycle skipped", extra={"reason": "vram\nlow", "path": Path("/x")})
     (line,) = lines(tmp_path / "log")
@@ -61,7 +61,7 @@ def test_each_line_is_one_json_object_with_the_facts_as_fields(tmp_path: Path) -
     assert "/x" in str(line["path"])
 
 
-def test_a_name_that_is_no_utf8_does_not_cost_the_line(tmp_path: Path) -> None:
+def test_name_that_is_not_utf8_is_escaped(tmp_path: Path) -> None:
     log = open_log(tmp_path, LARGE)
     log.info("read", extra={"path": "bad\udcff.json", "all": ["\ud800"], "as_path": Path("bad\udcff")})
     log.info("bad\udcff message")
@@ -71,7 +71,7 @@ def test_a_name_that_is_no_utf8_does_not_cost_the_line(tmp_path: Path) -> None:
     assert second["message"] == "bad\\udcff message"
 
 
-def test_an_exception_is_one_line(tmp_path: Path) -> None:
+def test_exception_is_one_line(tmp_path: Path) -> None:
     log = open_log(tmp_path, LARGE)
     try:
         orjson.loads(b"{")
@@ -81,14 +81,14 @@ def test_an_exception_is_one_line(tmp_path: Path) -> None:
     assert "JSONDecodeError" in str(line["exc_info"])
 
 
-def test_lines_below_the_level_are_left_out(tmp_path: Path) -> None:
+def test_records_below_the_level_are_dropped(tmp_path: Path) -> None:
     log = open_log(tmp_path, LogSection(level="warning", max_mb=1.0, backups=1))
     log.info("no")
     log.warning("yes")
     assert [line["message"] for line in lines(tmp_path)] == ["yes"]
 
 
-def test_the_log_is_rotated_and_bounded(tmp_path: Path) -> None:
+def test_log_is_rotated(tmp_path: Path) -> None:
     log = open_log(tmp_path, SMALL)
     for number in range(100):
         log.info("line", extra={"number": number, "fill": "x" * 100})
@@ -101,14 +101,14 @@ def test_the_log_is_rotated_and_bounded(tmp_path: Path) -> None:
     assert lines(tmp_path)[-1]["number"] == 99
 
 
-def test_the_smallest_size_still_rotates(tmp_path: Path) -> None:
+def test_smallest_size_still_rotates(tmp_path: Path) -> None:
     log = open_log(tmp_path, LogSection(level="info", max_mb=1e-9, backups=1))
     for _ in range(5):
         log.info("line")
     assert len(lines(tmp_path)) == 1
 
 
-def test_a_full_disk_never_becomes_the_programs_trouble(tmp_path: Path) -> None:
+def test_full_disk_does_not_reach_the_program(tmp_path: Path) -> None:
     (tmp_path / "structured.log").symlink_to("/dev/full")
     log = open_log(tmp_path, LARGE)
     log.info("lost")
@@ -117,7 +117,7 @@ def test_a_full_disk_never_becomes_the_programs_trouble(tmp_path: Path) -> None:
     assert [line["message"] for line in lines(tmp_path / "other")] == ["kept"]
 
 
-def test_a_rotation_that_is_refused_never_becomes_the_programs_trouble(tmp_path: Path) -> None:
+def test_failed_rotation_does_not_reach_the_program(tmp_path: Path) -> None:
     log = open_log(tmp_path, SMALL)
     (tmp_path / "structured.log.1").mkdir()
     (tmp_path / "structured.log.1" / "in the way").mkdir()
@@ -128,13 +128,13 @@ def test_a_rotation_that_is_refused_never_becomes_the_programs_trouble(tmp_path:
     assert (tmp_path / "structured.log").exists()
 
 
-def test_opening_it_again_writes_each_line_once(tmp_path: Path) -> None:
+def test_reopened_log_writes_each_line_once(tmp_path: Path) -> None:
     open_log(tmp_path, LARGE)
     open_log(tmp_path, LARGE).info("once")
     assert len(lines(tmp_path)) == 1
 
 
-def test_a_log_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
+def test_log_that_cannot_be_created_is_a_failure(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(Failure) as caught:
         open_log(tmp_path / "file", LARGE)
@@ -142,7 +142,7 @@ def test_a_log_that_cannot_be_made_is_a_failure(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
-def test_a_pipe_in_the_logs_place_is_a_failure_and_not_waited_for(tmp_path: Path) -> None:
+def test_fifo_in_place_of_the_log_is_a_failure(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "structured.log")
     with pytest.raises(Failure, match="a pipe") as caught:
         open_log(tmp_path, LARGE)

@@ -17,7 +17,7 @@ from comfywatchman.base.process import INHERITED_VARIABLES, read_process_identit
 CANARY = "canary-7d1f"
 
 
-def test_a_child_gives_its_status_and_both_outputs() -> None:
+def test_result_has_status_and_both_outputs() -> None:
     ended = run_bounded(
         [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"],
         timeout_seconds=30,
@@ -25,17 +25,17 @@ def test_a_child_gives_its_status_and_both_outputs() -> None:
     assert (ended.status, ended.output, ended.errors) == (3, b"out\n", b"err\n")
 
 
-def test_a_child_that_was_killed_has_a_negative_status() -> None:
+def test_killed_child_has_a_negative_status() -> None:
     ended = run_bounded(["sh", "-c", "kill -9 $$"], timeout_seconds=30)
     assert ended.status == -9
 
 
-def test_a_child_runs_where_it_is_told_and_reads_nothing(tmp_path: Path) -> None:
+def test_child_runs_in_its_folder_with_empty_input(tmp_path: Path) -> None:
     ended = run_bounded(["sh", "-c", "pwd; cat"], timeout_seconds=30, folder=tmp_path)
     assert ended.output == f"{tmp_path}\n".encode()
 
 
-def test_a_child_inherits_the_descriptors_that_are_passed_on() -> None:
+def test_child_inherits_passed_descriptors() -> None:
     readable, writable = os.pipe()
     asked = ["sh", "-c", f"test -e /proc/self/fd/{readable}"]
     assert run_bounded(asked, timeout_seconds=30, pass_on=[readable]).status == 0
@@ -44,7 +44,7 @@ def test_a_child_inherits_the_descriptors_that_are_passed_on() -> None:
     os.close(writable)
 
 
-def test_the_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
+def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -60,7 +60,7 @@ def test_the_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     os.close(reader)
 
 
-def test_a_grandchild_that_left_the_group_and_holds_the_output_does_not_block() -> None:
+def test_grandchild_that_holds_the_output_does_not_block() -> None:
     script = "import os, time; print('out', flush=True); os.fork() or (os.setsid(), time.sleep(5))"
     started = time.monotonic()
     ended = run_bounded([sys.executable, "-c", script], timeout_seconds=30)
@@ -68,7 +68,7 @@ def test_a_grandchild_that_left_the_group_and_holds_the_output_does_not_block() 
     assert time.monotonic() - started < 4
 
 
-def test_an_interrupt_ends_the_child_too(tmp_path: Path) -> None:
+def test_interrupt_ends_the_child(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -87,7 +87,7 @@ run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], time
     os.close(reader)
 
 
-def test_an_interrupt_while_a_child_is_being_started_ends_it_too(tmp_path: Path) -> None:
+def test_interrupt_during_the_start_ends_the_child(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
@@ -112,7 +112,7 @@ run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], time
     os.close(reader)
 
 
-def test_no_secret_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secrets_do_not_reach_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CIVITAI_API_KEY", "HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN", "ANYTHING_ELSE"):
         monkeypatch.setenv(name, CANARY)
 
@@ -132,14 +132,14 @@ def test_no_secret_reaches_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     }
 
 
-def test_a_program_that_is_not_there_is_a_failure() -> None:
+def test_missing_program_is_a_failure() -> None:
     with pytest.raises(Failure) as caught:
         run_bounded(["/no/such/program"], timeout_seconds=1)
     assert caught.value.code == "child-failed"
     assert caught.value.message == "program could not be started: No such file or directory."
 
 
-def test_a_process_is_known_by_its_start() -> None:
+def test_identity_includes_the_start_of_a_process() -> None:
     mine = read_process_identity(os.getpid(), boot_id="boot")
     assert mine == read_process_identity(os.getpid(), boot_id="boot")
     assert mine is not None

@@ -43,7 +43,7 @@ def ready(tmp_path: Path) -> Path:
     return tmp_path / "ready"
 
 
-def test_a_child_gives_its_status_and_the_end_of_what_it_wrote() -> None:
+def test_child_has_a_status_and_output_tails() -> None:
     code = "import sys; print('x' * 9 + 'end'); sys.stderr.write('complaint'); sys.exit(75)"
     with ChildProcess(python(code)) as child:
         assert child.wait(30) == 75
@@ -52,13 +52,13 @@ def test_a_child_gives_its_status_and_the_end_of_what_it_wrote() -> None:
         assert child.errors_tail() == b"complaint"
 
 
-def test_a_child_that_writes_more_than_a_pipe_holds_is_not_held_up() -> None:
+def test_large_output_does_not_block_the_child() -> None:
     with ChildProcess(python("print('x' * 3_000_000)")) as child:
         assert child.wait(30) == 0
         assert len(child.output_tail()) == 64 << 10
 
 
-def test_a_child_sees_what_it_is_given_and_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_child_gets_extra_variables_and_no_secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_TOKEN", "canary")
     code = "import os; print(os.environ.get('HF_TOKEN'), os.environ['GIVEN'], os.getcwd())"
     with ChildProcess(python(code), extra_environment={"GIVEN": "yes"}, folder=tmp_path) as child:
@@ -66,31 +66,31 @@ def test_a_child_sees_what_it_is_given_and_no_secret(monkeypatch: pytest.MonkeyP
         assert child.output_tail().decode().split() == ["None", "yes", str(tmp_path)]
 
 
-def test_a_running_child_has_no_status() -> None:
+def test_running_child_has_no_status() -> None:
     with ChildProcess(python("import time; time.sleep(60)")) as child:
         assert child.wait(0.01) is None
 
 
-def test_a_stop_notice_ends_the_wait_and_not_the_child() -> None:
+def test_stop_event_ends_the_wait_but_not_the_child() -> None:
     with ChildProcess(python("import time; time.sleep(60)")) as child, StopEvent() as stop:
         stop.set()
         assert child.wait(60, also=[stop.fileno()]) is None
         assert not gone(child.pid)
 
 
-def test_leaving_the_block_ends_the_child() -> None:
+def test_child_is_ended_with_the_block() -> None:
     with ChildProcess(python("import time; time.sleep(60)")) as child:
         pass
     assert gone(child.pid)
 
 
-def test_a_child_that_obeys_ends_by_sigterm(ready: Path) -> None:
+def test_child_is_ended_by_sigterm(ready: Path) -> None:
     with ChildProcess(python(READY.format(before="pass"), str(ready))) as child:
         wait_until(ready.exists)
         assert child.end(grace_seconds=30) == -signal.SIGTERM
 
 
-def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(ready: Path) -> None:
+def test_child_that_ignores_sigterm_is_killed(ready: Path) -> None:
     with ChildProcess(python(READY.format(before=DEAF), str(ready))) as child:
         wait_until(ready.exists)
         began = time.monotonic()
@@ -98,7 +98,7 @@ def test_a_child_that_ignores_sigterm_is_killed_after_its_grace(ready: Path) -> 
         assert 0.2 <= time.monotonic() - began < 1
 
 
-def test_what_a_child_leaves_behind_in_its_group_ends_with_it() -> None:
+def test_rest_of_the_group_ends_with_the_child() -> None:
     code = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']).pid)"
     with ChildProcess(python(code)) as child:
         assert child.wait(30) == 0
@@ -106,7 +106,7 @@ def test_what_a_child_leaves_behind_in_its_group_ends_with_it() -> None:
         wait_until(lambda: gone(left))
 
 
-def test_a_program_that_is_not_there_is_a_failure() -> None:
+def test_missing_program_is_a_failure() -> None:
     with pytest.raises(Failure) as raised:
         ChildProcess(["/no/such/program"])
     assert raised.value.code == "child-failed"
@@ -121,13 +121,13 @@ def stranger(code: str, ready: Path) -> tuple[subprocess.Popen[bytes], ProcessId
 
 
 @pytest.mark.parametrize(("before", "status"), [("pass", -signal.SIGTERM), (DEAF, -signal.SIGKILL)])
-def test_a_process_left_by_an_earlier_run_is_ended(ready: Path, before: str, status: int) -> None:
+def test_stray_process_is_ended(ready: Path, before: str, status: int) -> None:
     process, identity = stranger(READY.format(before=before), ready)
     assert end_stray_process(identity, grace_seconds=0.2)
     assert process.wait(10) == status
 
 
-def test_a_process_that_merely_bears_the_number_is_left_alone(ready: Path) -> None:
+def test_process_with_a_reused_pid_is_left_alone(ready: Path) -> None:
     process, identity = stranger(READY.format(before="pass"), ready)
     try:
         other = ProcessIdentity(identity.boot_id, identity.pid, identity.started_ticks - 1)
@@ -138,13 +138,13 @@ def test_a_process_that_merely_bears_the_number_is_left_alone(ready: Path) -> No
         process.wait()
 
 
-def test_a_process_that_has_ended_needs_no_ending() -> None:
+def test_ended_process_is_reported_as_not_running() -> None:
     process = subprocess.Popen(python("pass"))
     process.wait()
     assert not end_stray_process(ProcessIdentity("boot", process.pid, 1), grace_seconds=0.2)
 
 
-def test_an_unkillable_child_is_left_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unkillable_child_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process in an uninterruptible wait cannot be made here; one that no signal reaches looks the same."""
     with ChildProcess(python("import time; time.sleep(60)")) as child:
         monkeypatch.setattr(os, "killpg", lambda _group, _number: None)
@@ -154,7 +154,7 @@ def test_an_unkillable_child_is_left_and_not_waited_for(monkeypatch: pytest.Monk
         monkeypatch.undo()
 
 
-def test_named_logs_hold_what_a_child_wrote_for_its_owner_only(tmp_path: Path) -> None:
+def test_logs_are_private_to_their_owner(tmp_path: Path) -> None:
     logs = tmp_path / "out", tmp_path / "err"
     logs[0].write_text("of an earlier run")
     with ChildProcess(python("import sys; print('said'); sys.stderr.write('bad')"), logs=logs) as child:
@@ -165,13 +165,13 @@ def test_named_logs_hold_what_a_child_wrote_for_its_owner_only(tmp_path: Path) -
     assert {path.stat().st_mode & 0o777 for path in logs} == {0o600}
 
 
-def test_a_log_that_cannot_be_opened_is_said(tmp_path: Path) -> None:
+def test_unwritable_log_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="cannot be written") as caught:
         ChildProcess(python("pass"), logs=(tmp_path / "out", tmp_path / "no folder" / "err"))
     assert caught.value.code == "state-unwritable"
 
 
-def test_a_tied_child_ends_when_we_are_killed(ready: Path) -> None:
+def test_child_dies_with_its_parent(ready: Path) -> None:
     code = (
         "import sys; from comfywatchman.base.process import ChildProcess\n"
         "child = ChildProcess(sys.argv[1:], dies_with_us=True); print(child.pid, flush=True); child.wait(60)"
@@ -185,7 +185,7 @@ def test_a_tied_child_ends_when_we_are_killed(ready: Path) -> None:
     wait_until(lambda: gone(pid))
 
 
-def test_a_tied_program_that_is_not_there_is_said_and_ends_with_127(tmp_path: Path) -> None:
+def test_missing_program_that_dies_with_us_ends_with_127(tmp_path: Path) -> None:
     with ChildProcess([str(tmp_path / "nothing")], dies_with_us=True) as child:
         assert child.wait(30) == 127
         assert b"could not be started" in child.errors_tail()

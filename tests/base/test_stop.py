@@ -8,13 +8,13 @@ import time
 from comfywatchman.base.stop import StopEvent, wait_for_any
 
 
-def test_a_notice_is_not_given_until_somebody_gives_it() -> None:
+def test_new_event_is_not_set() -> None:
     with StopEvent() as stop:
         assert not stop.is_set()
         assert not stop.wait(0.01)
 
 
-def test_a_given_notice_stays_given_for_everybody() -> None:
+def test_event_stays_set_for_all_waiters() -> None:
     with StopEvent() as stop:
         stop.set()
         assert stop.is_set()
@@ -22,14 +22,14 @@ def test_a_given_notice_stays_given_for_everybody() -> None:
         assert wait_for_any([stop.fileno()], 60) == {stop.fileno()}
 
 
-def test_a_notice_may_be_given_more_often_than_a_pipe_holds() -> None:
+def test_event_can_be_set_more_often_than_a_pipe_holds() -> None:
     with StopEvent() as stop:
         for _ in range(70_000):
             stop.set()
         assert stop.is_set()
 
 
-def test_a_signal_gives_the_notice_and_wakes_whoever_waits() -> None:
+def test_signal_sets_the_event_and_wakes_waiters() -> None:
     with StopEvent() as stop:
         stop.set_on_signals(signal.SIGUSR1)
         threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGUSR1)).start()
@@ -39,7 +39,7 @@ def test_a_signal_gives_the_notice_and_wakes_whoever_waits() -> None:
         assert stop.signal == signal.SIGUSR1
 
 
-def test_the_handlers_are_as_before_when_the_notice_is_over() -> None:
+def test_previous_handlers_are_restored() -> None:
     before = signal.getsignal(signal.SIGUSR1)
     with StopEvent() as stop:
         stop.set_on_signals(signal.SIGUSR1)
@@ -47,7 +47,7 @@ def test_the_handlers_are_as_before_when_the_notice_is_over() -> None:
     assert signal.getsignal(signal.SIGUSR1) == before
 
 
-def test_a_signal_that_is_ignored_stays_ignored() -> None:
+def test_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with StopEvent() as stop:

@@ -38,14 +38,14 @@ PRIVATE = (
 
 
 @pytest.mark.parametrize("address", PRIVATE.split())
-def test_addresses_of_private_networks_are_not(address: str) -> None:
+def test_addresses_of_private_networks_are_not_public(address: str) -> None:
     assert not is_public_address(address)
 
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "127.1"]
 )
-def test_a_private_address_is_not_connected_to_however_it_is_written(host: str) -> None:
+def test_private_address_in_any_notation_is_refused(host: str) -> None:
     with LocalServer() as server, ConnectionPool(stall_seconds=1, may_be_private=nowhere) as connections:
         with pytest.raises(Failure) as raised:
             connections.open(parse_address(f"http://{host}:{server.port}/"), {})
@@ -54,7 +54,7 @@ def test_a_private_address_is_not_connected_to_however_it_is_written(host: str) 
         assert server.asked == []
 
 
-def test_a_body_is_read_block_by_block_and_the_connection_kept() -> None:
+def test_connection_is_reused_after_a_whole_body() -> None:
     with FaultServer(b"0123456789") as server, ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
         for _ in range(2):
             with connections.open(parse_address(server.url), {"Range": "bytes=2-"}) as stream:
@@ -69,7 +69,7 @@ def test_a_body_is_read_block_by_block_and_the_connection_kept() -> None:
         assert server.connections == 2
 
 
-def test_an_end_without_a_mark_is_told() -> None:
+def test_response_without_marked_end_is_detected() -> None:
     with (
         FaultServer(b"x", [Fault("no-length"), Fault("chunked")]) as server,
         ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections,
@@ -82,7 +82,7 @@ def test_an_end_without_a_mark_is_told() -> None:
             assert stream.read(9) == b""
 
 
-def test_the_host_header_names_the_port_only_when_it_must() -> None:
+def test_host_header_has_unusual_ports_only() -> None:
     with (
         LocalServer({"/": Reply(b"x")}) as server,
         ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections,
@@ -93,7 +93,7 @@ def test_the_host_header_names_the_port_only_when_it_must() -> None:
 
 
 @pytest.mark.parametrize("kind", ["head-drips", "hang-up", "garbage"])
-def test_an_answer_that_does_not_come_is_a_failure(kind: str) -> None:
+def test_missing_response_is_a_failure(kind: str) -> None:
     began = time.monotonic()
     with (
         FaultServer(b"x", [Fault(kind)] * 3) as server,
@@ -105,7 +105,7 @@ def test_an_answer_that_does_not_come_is_a_failure(kind: str) -> None:
     assert time.monotonic() - began < 5
 
 
-def test_nobody_at_the_port_or_behind_the_name_is_a_failure() -> None:
+def test_closed_port_and_unknown_host_are_failures() -> None:
     with LocalServer() as server:
         port = server.port
     with ConnectionPool(stall_seconds=1, may_be_private=anywhere) as connections:
@@ -115,7 +115,7 @@ def test_nobody_at_the_port_or_behind_the_name_is_a_failure() -> None:
             assert raised.value.code == "http-unreachable"
 
 
-def test_a_reason_is_read_as_far_as_it_comes_soon() -> None:
+def test_beginning_is_read_within_its_limits() -> None:
     with (
         FaultServer(b"y" * 100_000, [Fault("stall", 5)]) as server,
         ConnectionPool(stall_seconds=0.2, may_be_private=anywhere) as connections,
@@ -126,7 +126,7 @@ def test_a_reason_is_read_as_far_as_it_comes_soon() -> None:
             assert len(stream.read_beginning()) == 16 << 10
 
 
-def test_after_an_abort_nothing_is_asked_and_readers_wake() -> None:
+def test_abort_wakes_readers_and_prevents_requests() -> None:
     with (
         FaultServer(b"y" * 1000, [Fault("stall", 5)]) as server,
         ConnectionPool(stall_seconds=60, may_be_private=anywhere) as connections,
@@ -161,7 +161,7 @@ class TlsServer(LocalServer):
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
 
 
-def test_a_certificate_is_checked_against_the_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_certificate_is_checked_against_the_host_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with TlsServer(certificate) as server:
         place = parse_address(f"https://localhost:{server.port}/")
         with ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
@@ -177,7 +177,7 @@ def test_a_certificate_is_checked_against_the_name(certificate: Path, monkeypatc
                 connections.open(parse_address(f"https://127.0.0.1:{server.port}/"), {})
 
 
-def test_a_proxy_is_used_for_public_hosts_and_never_leads_to_private_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_is_used_for_public_hosts_only(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalServer() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
         monkeypatch.delenv("no_proxy", raising=False)

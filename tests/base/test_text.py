@@ -21,11 +21,11 @@ from comfywatchman.base.text import format_size, os_error_text, pluralize
         (24 << 30, "24.00 GiB"),
     ],
 )
-def test_a_size_is_said_in_the_unit_that_fits_it(size_bytes: int, words: str) -> None:
+def test_size_has_a_fitting_unit(size_bytes: int, words: str) -> None:
     assert format_size(size_bytes) == words
 
 
-def test_an_error_is_said_without_its_number() -> None:
+def test_error_text_has_no_number() -> None:
     with pytest.raises(FileNotFoundError) as absent:
         os.stat("/nowhere/at/all")
     with pytest.raises(ValueError, match="null") as impossible:
@@ -35,5 +35,5 @@ def test_an_error_is_said_without_its_number() -> None:
     assert os_error_text(impossible.value) == str(impossible.value)
 
 
-def test_a_noun_is_plural_unless_there_is_one() -> None:
+def test_noun_is_plural_unless_the_number_is_one() -> None:
     assert [pluralize(number, "package") for number in (0, 1, 2)] == ["0 packages", "1 package", "2 packages"]

@@ -36,7 +36,7 @@ def test_every_key_is_shown_with_its_value_and_origin(tmp_path: Path) -> None:
     assert result.output.splitlines()[-1] == f"Home: {tmp_path / 'the home'}"
 
 
-def test_the_same_facts_are_given_as_json(tmp_path: Path) -> None:
+def test_keys_are_printed_as_json(tmp_path: Path) -> None:
     facts = json.loads(config(tmp_path, "--json", text="[schedule]\nmin_vram_gb = 3\n").output)
     assert facts["home"] == str(tmp_path / "the home")
     assert facts["schema_version"] == 1
@@ -56,10 +56,10 @@ def test_secrets_are_masked(tmp_path: Path, arguments: list[str]) -> None:
     assert result.output.count(MASK) == 2
 
 
-def test_the_defaults_are_shown_as_documented(tmp_path: Path) -> None:
+def test_defaults_are_printed_as_documented(tmp_path: Path) -> None:
     assert config(tmp_path, "--defaults").output == read_default_text()
 
 
-def test_looking_at_the_configuration_makes_no_folder(tmp_path: Path) -> None:
+def test_config_creates_no_folder(tmp_path: Path) -> None:
     config(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["given.toml"]

@@ -23,7 +23,7 @@ def host(tmp_path: Path) -> Host:
     return host
 
 
-def test_a_cycle_shows_what_needs_something_and_where_the_report_is(host: Host) -> None:
+def test_cycle_shows_missing_things_and_the_report(host: Host) -> None:
     ended = host.program("--run-cycle")
     assert (ended.returncode, ended.stderr) == (0, b"")
     lines = ended.stdout.decode().splitlines()
@@ -36,7 +36,7 @@ def test_a_cycle_shows_what_needs_something_and_where_the_report_is(host: Host) 
     assert json.loads((host.home / "log/structured.log").read_text().splitlines()[-1])["message"] == "cycle finished"
 
 
-def test_a_cycle_tells_programs_its_record(host: Host) -> None:
+def test_cycle_is_printed_as_json(host: Host) -> None:
     ended = host.invoke("--run-cycle", "--json", "--trigger", "cron")
     facts = json.loads(ended.stdout)
     assert (facts["schema_version"], facts["cycle"]["trigger"], facts["summary"]["ready"]) == (1, "cron", 1)
@@ -44,12 +44,12 @@ def test_a_cycle_tells_programs_its_record(host: Host) -> None:
     assert facts["cycle"]["id"] == host.history()[0].id
 
 
-def test_a_cycle_tells_the_scheduler_one_line(host: Host) -> None:
+def test_note_is_one_line(host: Host) -> None:
     ended = host.invoke("--run-cycle", "--note")
     assert json.loads(ended.stdout) == {"id": host.history()[0].id, "skipped_reason": None, "message": None}
 
 
-def test_a_cycle_that_a_gate_turns_away_ends_with_75(host: Host) -> None:
+def test_skipped_cycle_exits_with_75(host: Host) -> None:
     with hold_lock(host.layout.cycle_lock, command="another cycle", clock=host.clock):
         shown, told, noted = (host.invoke("--run-cycle", *more) for more in ((), ("--json",), ("--note",)))
     assert {shown.exit_code, told.exit_code, noted.exit_code} == {75}
@@ -58,7 +58,7 @@ def test_a_cycle_that_a_gate_turns_away_ends_with_75(host: Host) -> None:
     assert json.loads(noted.stdout)["skipped_reason"] == "cycle-running"
 
 
-def test_an_interrupted_cycle_ends_with_130_and_the_next_one_runs(host: Host) -> None:
+def test_interrupted_cycle_exits_with_130(host: Host) -> None:
     with host.started("--run-cycle", COMFYWATCHMAN_FAILPOINTS="cycle.after_inventory=sleep:60") as process:
         wait_until(lambda: is_held(host.layout.cycle_lock), seconds=30)
         wait_until(host.layout.database.exists, seconds=30)
@@ -71,7 +71,7 @@ def test_an_interrupted_cycle_ends_with_130_and_the_next_one_runs(host: Host) ->
     assert host.cycle().record.success
 
 
-def test_without_a_comfyui_a_sample_host_is_built_and_said_so(host: Host) -> None:
+def test_sample_host_is_built_without_a_comfyui(host: Host) -> None:
     host.variables.pop("COMFYUI_ROOT")
     host.comfyui.rename(host.folder / "hidden")
     ended = host.program("--run-cycle")
@@ -88,20 +88,20 @@ def test_without_a_comfyui_a_sample_host_is_built_and_said_so(host: Host) -> Non
     assert b"Delete" in ended.stderr
 
 
-def test_a_named_comfyui_that_is_none_ends_with_1(host: Host) -> None:
+def test_configured_folder_without_comfyui_exits_with_1(host: Host) -> None:
     ended = host.program("--comfyui", str(host.folder / "absent"), "--run-cycle")
     assert ended.returncode == 1
     assert b"There is no ComfyUI in" in ended.stderr
     assert b"(named by --comfyui)" in ended.stderr
 
 
-def test_the_last_words_of_a_broken_program_are_a_sentence(host: Host) -> None:
+def test_unexpected_error_ends_with_a_message(host: Host) -> None:
     ended = host.program("--run-cycle", COMFYWATCHMAN_FAILPOINTS="no.such=kill")
     assert ended.returncode == 1
     assert b"comfywatchman failed unexpectedly (ValueError)" in ended.stderr
 
 
-def test_a_terminal_shows_a_frame_and_colours_unless_told_not_to(host: Host) -> None:
+def test_table_has_colours_unless_disabled(host: Host) -> None:
     coloured = on_a_terminal(host)
     assert "\x1b[" in coloured
     assert "─" in coloured

@@ -94,7 +94,7 @@ def item(server: FaultServer, name: str = "wan/a.safetensors", folder: str = "lo
     return msgspec.structs.replace(plain, **changes)
 
 
-def test_a_plan_is_fetched_into_the_folder_that_comfyui_reads(host: Host) -> None:
+def test_plan_is_downloaded_into_the_model_folders(host: Host) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         path = host.plan(item(server))
@@ -107,7 +107,7 @@ def test_a_plan_is_fetched_into_the_folder_that_comfyui_reads(host: Host) -> Non
         assert (status, answer["outcomes"][0]["how"], len(server.asked)) == (0, "there", asked)
 
 
-def test_some_are_fetched_by_name(host: Host) -> None:
+def test_named_models_are_downloaded(host: Host) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         host.plan(item(server), item(server, "b.safetensors", sha256=None, size=None))
@@ -119,7 +119,7 @@ def test_some_are_fetched_by_name(host: Host) -> None:
         assert "download-plan-invalid" in errors
 
 
-def test_a_list_shows_what_is_possible_and_fetches_nothing(host: Host) -> None:
+def test_list_downloads_nothing(host: Host) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         host.plan(
@@ -141,7 +141,7 @@ def test_a_list_shows_what_is_possible_and_fetches_nothing(host: Host) -> None:
         assert server.asked == []
 
 
-def test_what_failed_is_told_with_its_reason_and_ends_with_one(host: Host) -> None:
+def test_failed_download_exits_with_1(host: Host) -> None:
     with FaultServer(model(), [Fault("status", 403, {"x-error-code": "GatedRepo"})]) as server:
         host.hosts = (server.host,)
         status, _output, errors = host.run("download", "--plan", host.plan(item(server)))
@@ -151,7 +151,7 @@ def test_what_failed_is_told_with_its_reason_and_ends_with_one(host: Host) -> No
     assert host.queue().unfinished() == ()
 
 
-def test_what_is_not_wanted_any_more_is_forgotten(host: Host) -> None:
+def test_forgotten_downloads_are_removed(host: Host) -> None:
     with FaultServer(model(), [Fault("status", 429, {"retry-after": "900"})] * 2) as server:
         host.hosts = (server.host,)
         host.plan(item(server), item(server, "b.safetensors"), cycle="c7")
@@ -163,14 +163,14 @@ def test_what_is_not_wanted_any_more_is_forgotten(host: Host) -> None:
         assert host.queue().unfinished() == ()
 
 
-def test_without_a_comfyui_nothing_is_fetched(host: Host) -> None:
+def test_download_needs_a_comfyui(host: Host) -> None:
     (host.root / "ComfyUI" / "main.py").unlink()
     status, _output, errors = host.run("download")
     assert status == 1
     assert "comfyui-not-found" in errors
 
 
-def test_without_a_plan_a_cycle_is_asked_for(host: Host) -> None:
+def test_missing_plan_shows_the_next_step(host: Host) -> None:
     assert "--run-cycle" in host.run("download", "x.safetensors")[2]
     assert host.run("download")[0] == 0
 
@@ -182,7 +182,7 @@ def wait_until(condition: Any) -> None:
         time.sleep(0.005)
 
 
-def test_ctrl_c_keeps_what_came_and_the_next_call_goes_on_there(host: Host) -> None:
+def test_download_continues_after_ctrl_c(host: Host) -> None:
     content = model(2_000_000)
     with FaultServer(content, [Fault("stall", 1_000_000)]) as server:
         host.hosts = (server.host,)
@@ -203,7 +203,7 @@ def test_ctrl_c_keeps_what_came_and_the_next_call_goes_on_there(host: Host) -> N
 
 
 @pytest.mark.parametrize("place", ["download.write", "download.before_publish", "download.after_publish"])
-def test_a_kill_at_each_arrow_leaves_a_queue_that_goes_on(host: Host, place: str) -> None:
+def test_download_continues_after_a_kill_at_each_failpoint(host: Host, place: str) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         path = host.plan(item(server))
@@ -218,7 +218,7 @@ def test_a_kill_at_each_arrow_leaves_a_queue_that_goes_on(host: Host, place: str
         assert host.queue().unfinished() == ()
 
 
-def test_a_full_disk_is_said_and_what_came_is_kept(host: Host) -> None:
+def test_full_disk_keeps_the_partial_file(host: Host) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         path = host.plan(item(server))
@@ -230,7 +230,7 @@ def test_a_full_disk_is_said_and_what_came_is_kept(host: Host) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_small_disk_is_refused_before_it_is_filled_and_survives_being_filled(host: Host) -> None:
+def test_small_disk_is_refused_before_it_is_full(host: Host) -> None:
     small = host.models("loras")
     small.mkdir(parents=True)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", small], check=False).returncode:
@@ -252,7 +252,7 @@ def test_a_small_disk_is_refused_before_it_is_filled_and_survives_being_filled(h
         subprocess.run(["umount", small], check=True)
 
 
-def test_two_processes_fetch_one_target_once(host: Host) -> None:
+def test_two_processes_download_one_target_once(host: Host) -> None:
     content = model(3_000_000)
     with FaultServer(content) as server:
         host.hosts = (server.host,)
@@ -268,7 +268,7 @@ def test_two_processes_fetch_one_target_once(host: Host) -> None:
     assert sum(answer.get("received_bytes", 0) for answer in answers) == len(content)
 
 
-def test_two_homes_fetch_one_target_once(host: Host) -> None:
+def test_two_homes_download_one_target_once(host: Host) -> None:
     content = model(3_000_000)
     with FaultServer(content) as server:
         host.hosts = (server.host,)
@@ -283,7 +283,7 @@ def test_two_homes_fetch_one_target_once(host: Host) -> None:
     assert (host.models("loras", "wan", "a.safetensors")).read_bytes() == content
 
 
-def test_a_model_that_is_here_under_another_name_is_linked(host: Host) -> None:
+def test_identical_local_file_is_linked(host: Host) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         here = put(host.models("checkpoints", "other.safetensors"), server.content)
@@ -300,7 +300,7 @@ def test_a_model_that_is_here_under_another_name_is_linked(host: Host) -> None:
         assert (len(found["duplicates"][0]["copies"]), found["not_hashed"]) == (3, 0)
 
 
-def test_several_files_come_at_once_within_a_limit(host: Host) -> None:
+def test_simultaneous_downloads_share_the_speed_limit(host: Host) -> None:
     with ExitStack() as stack:
         servers = [stack.enter_context(FaultServer(model(400_000, seed=n))) for n in range(4)]
         host.hosts = tuple(server.host for server in servers)
@@ -345,17 +345,17 @@ def _kill_at_random_moments(host: Host, kills: int) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_lose_and_spoil_nothing(host: Host) -> None:
+def test_twenty_random_kills_lose_nothing(host: Host) -> None:
     _kill_at_random_moments(host, 20)
 
 
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
-def test_five_hundred_kills_at_random_moments_lose_and_spoil_nothing(host: Host) -> None:
+def test_five_hundred_random_kills_lose_nothing(host: Host) -> None:
     _kill_at_random_moments(host, 500)
 
 
-def test_without_a_plan_it_is_said_whether_a_cycle_has_searched(host: Host) -> None:
+def test_missing_plan_states_whether_a_cycle_has_searched(host: Host) -> None:
     for arguments in (("--list",), ("some.safetensors",)):
         status, _output, errors = host.run("download", *arguments)
         assert (status, "Error (download-no-plan): No cycle has judged this host yet" in errors) == (1, True)
@@ -365,7 +365,7 @@ def test_without_a_plan_it_is_said_whether_a_cycle_has_searched(host: Host) -> N
     assert errors.startswith("No download is unfinished. No cycle has judged this host yet")
 
 
-def test_after_a_cycle_that_lacks_nothing_an_empty_list_is_no_failure(host: Host) -> None:
+def test_empty_list_after_a_complete_cycle_is_not_a_failure(host: Host) -> None:
     assert host.run("--run-cycle", COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB="0")[0] == 0
     status, output, errors = host.run("download", "--list")
     assert (status, output) == (0, "")
@@ -373,7 +373,7 @@ def test_after_a_cycle_that_lacks_nothing_an_empty_list_is_no_failure(host: Host
     assert host.run_json("download", "--list")[1]["items"] == []
 
 
-def test_with_nothing_unfinished_the_newest_plan_is_named(host: Host) -> None:
+def test_newest_plan_is_named_when_nothing_is_unfinished(host: Host) -> None:
     with FaultServer(model()) as server:
         host.hosts = (server.host,)
         path = host.plan(item(server))

@@ -31,13 +31,13 @@ MIB = 1 << 20
         (5 * MIB, 10 * MIB, 0, 0.0, "50 % of 10.0 MiB, 0.0 MiB/s"),
     ],
 )
-def test_progress_says_how_far_how_fast_and_how_long(
+def test_progress_has_share_speed_and_remaining_time(
     have: int, total: int | None, came: int, seconds: float, text: str
 ) -> None:
     assert format_progress(have, total, came, seconds) == text
 
 
-def test_outcomes_say_what_came_of_a_file() -> None:
+def test_outcomes_are_formatted() -> None:
     done = DownloadOutcome(
         "i", "a\x1b", "/x/a", how="downloaded", size=10 * MIB, received_bytes=5 * MIB, resumed_from=5 * MIB, seconds=2.0
     )
@@ -50,7 +50,7 @@ def test_outcomes_say_what_came_of_a_file() -> None:
     assert format_outcome(failed) == "a: failed (download-gone): Gone. Search\\nagain."
 
 
-def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_printed_at_intervals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lines = LineProgress()
     lines.at(ITEM, 0, 10 * MIB)
     lines.at(ITEM, MIB, 10 * MIB)
@@ -62,7 +62,7 @@ def test_lines_come_now_and_then(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "already present" in capsys.readouterr().err
 
 
-def test_bars_are_shown_and_taken_away() -> None:
+def test_bars_are_shown_and_removed() -> None:
     output = io.StringIO()
     progress = Progress(console=Console(file=output, force_terminal=True, width=100))
     bars = BarProgress(progress)
@@ -78,7 +78,7 @@ def test_bars_are_shown_and_taken_away() -> None:
     assert "wan/[b]a\\x1b.safetensors: already present" in output.getvalue()
 
 
-def test_programs_see_no_progress_and_pipes_see_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_no_progress_and_pipes_get_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with show_progress(as_json=True) as watcher:
         assert isinstance(watcher, QuietProgress)
         watcher.at(ITEM, 1, 2)
@@ -88,7 +88,7 @@ def test_programs_see_no_progress_and_pipes_see_lines(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == ""
 
 
-def test_a_terminal_sees_bars(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_gets_bars(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True

@@ -47,7 +47,7 @@ def test_cycles_are_listed_newest_first(layout: ReadinessLayout) -> None:
     ]
 
 
-def test_only_as_many_cycles_as_wanted_are_listed(layout: ReadinessLayout) -> None:
+def test_limit_is_the_number_of_cycles(layout: ReadinessLayout) -> None:
     add_cycles(layout)
     assert [one["id"] for one in json.loads(run(layout, "history", "-n", "2", "--json").output)["cycles"]] == [
         "c3",
@@ -55,7 +55,7 @@ def test_only_as_many_cycles_as_wanted_are_listed(layout: ReadinessLayout) -> No
     ]
 
 
-def test_before_the_first_cycle_the_next_step_is_said(layout: ReadinessLayout) -> None:
+def test_empty_history_shows_the_next_step(layout: ReadinessLayout) -> None:
     assert run(layout, "history").output == "No cycle has run yet. Start one: comfywatchman --run-cycle\n"
     assert json.loads(run(layout, "history", "--json").output) == {"schema_version": 1, "cycles": []}
 
@@ -75,18 +75,18 @@ def test_acknowledgements_are_listed_newest_first(layout: ReadinessLayout, argum
     assert len(lines) == count + 1
 
 
-def test_acknowledgements_are_given_as_json(layout: ReadinessLayout) -> None:
+def test_acknowledgements_are_printed_as_json(layout: ReadinessLayout) -> None:
     add_intake(layout, 1)
     facts = json.loads(run(layout, "--list-intake", "--json").output)
     assert [entry["kind"] for entry in facts["intake"]] == ["renamed", "new"]
     assert facts["intake"][0]["previous_path"] == "/w/a\x1b.json"
 
 
-def test_before_the_first_acknowledgement_the_next_step_is_said(layout: ReadinessLayout) -> None:
+def test_empty_intake_shows_the_next_step(layout: ReadinessLayout) -> None:
     assert run(layout, "--list-intake").output.startswith("No workflow has been acknowledged yet. Run:")
 
 
-def test_looking_makes_no_folder(layout: ReadinessLayout) -> None:
+def test_history_creates_no_folder(layout: ReadinessLayout) -> None:
     run(layout, "history")
     run(layout, "--list-intake")
     assert list(layout.home.folder.iterdir()) == []

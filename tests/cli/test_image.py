@@ -37,7 +37,7 @@ def facts(host: Host, *arguments: str) -> dict[str, Any]:
     return found
 
 
-def test_a_picture_shows_what_of_it_is_here(host: Host, civitai: CivitaiServer) -> None:
+def test_models_of_the_image_are_compared_with_the_host(host: Host, civitai: CivitaiServer) -> None:
     content = safetensors(3)
     host.model("loras/renamed.safetensors", content)
     assert host.invoke("inspect", "--hash", host.comfyui).exit_code == 0
@@ -76,27 +76,27 @@ def test_a_picture_shows_what_of_it_is_here(host: Host, civitai: CivitaiServer) 
     ]
 
 
-def test_nothing_is_written_anywhere(host: Host, civitai: CivitaiServer) -> None:
+def test_image_writes_no_state(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed.append(image_json(WANTED, meta={"models": [LORA]}))
     before = tree(host.folder)
     assert host.program("image", str(WANTED)).returncode == 0
     assert tree(host.folder) == before
 
 
-def test_a_file_of_the_name_with_other_content_is_named(host: Host, civitai: CivitaiServer) -> None:
+def test_file_with_the_same_name_and_other_content_is_shown(host: Host, civitai: CivitaiServer) -> None:
     path = host.model(f"loras/{LORA}")
     host.cycle()
     civitai.feed.append(image_json(WANTED, meta={"hashes": {"lora:detail_tweaker": "0123456789"}}))
     assert f"\tnot here\tother content: {path}\n" in host.invoke("image", str(WANTED)).output
 
 
-def test_what_has_no_hash_yet_is_said(host: Host, civitai: CivitaiServer) -> None:
+def test_models_without_hash_are_counted(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed.append(image_json(WANTED, meta={"hashes": {"lora:detail_tweaker": "0123456789"}}))
     assert "1 model of this host has no hash yet" in host.invoke("image", str(WANTED)).output
 
 
 @pytest.mark.parametrize("items", [[], [image_json(OTHER)], [image_json(OTHER), image_json(WANTED + 1)]])
-def test_another_picture_or_none_is_not_found(host: Host, civitai: CivitaiServer, items: list[Any]) -> None:
+def test_other_or_no_image_is_not_found(host: Host, civitai: CivitaiServer, items: list[Any]) -> None:
     civitai.pages["/api/v1/images"] = Reply(json.dumps({"items": items}).encode())
     ended = host.invoke("image", str(WANTED))
     assert ended.exit_code == 1
@@ -108,7 +108,7 @@ def test_another_picture_or_none_is_not_found(host: Host, civitai: CivitaiServer
     assert len(civitai.asked) == 2
 
 
-def test_the_feed_instead_of_the_picture_is_not_found_and_leads_nowhere(host: Host, civitai: CivitaiServer) -> None:
+def test_feed_instead_of_the_image_is_not_found(host: Host, civitai: CivitaiServer) -> None:
     wrong = image_json(OTHER, meta={"resources": [{"name": "wrong", "hash": "0123456789"}]})
     civitai.pages["/api/v1/images"] = Reply(json.dumps({"items": [wrong] * 100}).encode())
     ended = host.invoke("image", str(WANTED))
@@ -116,7 +116,7 @@ def test_the_feed_instead_of_the_picture_is_not_found_and_leads_nowhere(host: Ho
     assert len(civitai.asked) == 1
 
 
-def test_ids_may_be_digits_and_the_right_picture_need_not_be_the_first(host: Host, civitai: CivitaiServer) -> None:
+def test_requested_image_is_found_among_others(host: Host, civitai: CivitaiServer) -> None:
     right = image_json(WANTED, meta={"models": [LORA]}) | {"id": str(WANTED)}
     civitai.pages["/api/v1/images"] = Reply(json.dumps({"items": [image_json(OTHER), right]}).encode())
     assert facts(host, str(WANTED))["picture"]["models"][0]["name"] == LORA
@@ -132,7 +132,7 @@ def test_ids_may_be_digits_and_the_right_picture_need_not_be_the_first(host: Hos
         (Reply(b"<html>"), "http-body"),
     ],
 )
-def test_trouble_is_an_error_and_not_not_found(host: Host, civitai: CivitaiServer, reply: Reply, code: str) -> None:
+def test_failed_request_is_an_error_not_not_found(host: Host, civitai: CivitaiServer, reply: Reply, code: str) -> None:
     civitai.pages["/api/v1/images"] = reply
     ended = host.program("image", str(WANTED))
     assert ended.returncode == 1
@@ -141,14 +141,14 @@ def test_trouble_is_an_error_and_not_not_found(host: Host, civitai: CivitaiServe
     assert b"Traceback" not in ended.stderr
 
 
-def test_a_server_that_is_not_there_is_an_error(host: Host) -> None:
+def test_unreachable_server_is_an_error(host: Host) -> None:
     with CivitaiServer() as gone:
         pass
     host.set(search__civitai_url=gone.url)
     assert b"http-unreachable" in host.program("image", str(WANTED)).stderr
 
 
-def test_trouble_with_a_model_is_told_beside_the_picture(host: Host, civitai: CivitaiServer) -> None:
+def test_failed_request_for_a_model_is_a_problem(host: Host, civitai: CivitaiServer) -> None:
     image = image_json(WANTED) | {"modelVersionIds": [5]}
     civitai.pages["/api/v1/images"] = Reply(json.dumps({"items": [image]}).encode())
     civitai.pages["/api/v1/model-versions/5"] = Reply(b"", 500)
@@ -158,7 +158,7 @@ def test_trouble_with_a_model_is_told_beside_the_picture(host: Host, civitai: Ci
     assert "Problem: Civitai has a server error" in ended.stderr
 
 
-def test_a_picture_without_facts_says_which_are_lacking(host: Host, civitai: CivitaiServer) -> None:
+def test_missing_metadata_is_explained(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed = [image_json(WANTED) | {"meta": None}, image_json(OTHER, meta={"comfy": json.dumps(COMFY)})]
     assert "Civitai has no metadata for image" in host.invoke("image", str(WANTED)).output
     ended = host.invoke("image", str(OTHER))
@@ -166,7 +166,7 @@ def test_a_picture_without_facts_says_which_are_lacking(host: Host, civitai: Civ
     assert "add --workflow FILE to write it" in ended.output
 
 
-def test_names_of_others_obey_nothing(host: Host, civitai: CivitaiServer) -> None:
+def test_control_characters_are_escaped(host: Host, civitai: CivitaiServer) -> None:
     evil = "a\x1b[31m\n\u202ex\ud800"
     meta = {"resources": [{"type": evil, "name": evil, "hash": evil}], "sampler": evil}
     civitai.pages["/api/v1/images"] = Reply(json.dumps({"items": [image_json(WANTED, meta=meta)]}).encode())
@@ -181,16 +181,14 @@ def test_names_of_others_obey_nothing(host: Host, civitai: CivitaiServer) -> Non
 
 
 @pytest.mark.parametrize("text", ["x", "0", "https://evilcivitai.com/images/5", "https://civitai.com/models/5"])
-def test_what_names_no_picture_is_refused_before_anybody_is_asked(
-    host: Host, civitai: CivitaiServer, text: str
-) -> None:
+def test_invalid_id_is_refused_before_any_request(host: Host, civitai: CivitaiServer, text: str) -> None:
     ended = host.invoke("image", text)
     assert ended.exit_code == 2
     assert "Give the number of an image" in ended.output
     assert civitai.asked == []
 
 
-def test_without_a_comfyui_the_picture_is_shown_and_nothing_compared(tmp_path: Path, civitai: CivitaiServer) -> None:
+def test_image_is_shown_without_a_comfyui(tmp_path: Path, civitai: CivitaiServer) -> None:
     host = Host(tmp_path, search__civitai_url=civitai.url, search__civitai_fallback_url="")
     civitai.feed.append(image_json(WANTED, meta={"models": [LORA]}))
     host.variables.pop("COMFYUI_ROOT")
@@ -202,7 +200,7 @@ def test_without_a_comfyui_the_picture_is_shown_and_nothing_compared(tmp_path: P
     assert b"no hash yet" not in ended.stdout
 
 
-def test_the_key_goes_to_civitai_only_and_is_never_shown(host: Host, civitai: CivitaiServer) -> None:
+def test_key_is_sent_to_civitai_only_and_never_shown(host: Host, civitai: CivitaiServer) -> None:
     host.set(secrets__civitai_api_key="canary-key")
     with CivitaiServer() as evil:
         civitai.pages["/api/v1/images"] = Reply(b"", 302, {"Location": f"{evil.url}/api/v1/images"})
@@ -213,7 +211,7 @@ def test_the_key_goes_to_civitai_only_and_is_never_shown(host: Host, civitai: Ci
     assert b"canary" not in ended.stdout + ended.stderr
 
 
-def test_its_workflow_is_written_and_can_be_judged(host: Host, civitai: CivitaiServer) -> None:
+def test_workflow_is_written_and_can_be_scanned(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed.append(image_json(WANTED, meta={"comfy": json.dumps(COMFY)}))
     target = host.folder / "of a picture.json"
     ended = host.invoke("image", str(WANTED), "--workflow", target)
@@ -223,14 +221,14 @@ def test_its_workflow_is_written_and_can_be_judged(host: Host, civitai: CivitaiS
     assert LORA in host.invoke("scan", target).stdout
 
 
-def test_into_a_folder_it_is_named_by_the_picture(host: Host, civitai: CivitaiServer) -> None:
+def test_workflow_in_a_folder_is_named_after_the_image(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed.append(image_json(WANTED, meta={"comfy": json.dumps(COMFY)}))
     written = str(host.folder / f"civitai_{WANTED}.json")
     assert facts(host, str(WANTED), "--workflow", str(host.folder))["workflow_file"] == written
     assert facts(host, str(WANTED))["workflow_file"] is None
 
 
-def test_no_file_is_ever_replaced_and_nobody_is_asked_for_it(host: Host, civitai: CivitaiServer) -> None:
+def test_existing_file_is_refused_before_any_request(host: Host, civitai: CivitaiServer) -> None:
     target = host.folder / "mine.json"
     target.write_text("{}")
     ended = host.invoke("image", str(WANTED), "--workflow", target)
@@ -238,7 +236,7 @@ def test_no_file_is_ever_replaced_and_nobody_is_asked_for_it(host: Host, civitai
     assert "already exists and is not replaced" in ended.output
 
 
-def test_a_picture_without_a_workflow_leaves_no_file_and_says_so(host: Host, civitai: CivitaiServer) -> None:
+def test_image_without_workflow_writes_no_file(host: Host, civitai: CivitaiServer) -> None:
     civitai.feed.append(image_json(WANTED, meta={"comfy": "{", "steps": 20}))
     target = host.folder / "none.json"
     ended = host.invoke("image", str(WANTED), "--workflow", target)

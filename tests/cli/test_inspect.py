@@ -37,7 +37,7 @@ class Payload:
         return (os.system, (f"touch {self.marker}",))
 
 
-def test_a_whole_file_is_described_and_ends_well(tmp_path: Path) -> None:
+def test_whole_file_is_described(tmp_path: Path) -> None:
     path = put(tmp_path / "a.safetensors", safetensors(3, metadata={"format": "pt"}))
     ended = run(path)
     assert ended.exit_code == 0
@@ -47,7 +47,7 @@ def test_a_whole_file_is_described_and_ends_well(tmp_path: Path) -> None:
     assert facts(path)[0]["header"]["dtypes"] == {"F16": 3}
 
 
-def test_a_broken_file_ends_with_one(tmp_path: Path) -> None:
+def test_broken_file_exits_with_1(tmp_path: Path) -> None:
     path = put(tmp_path / "a.safetensors", safetensors(3)[:-1])
     ended = run(path)
     assert ended.exit_code == 1
@@ -56,13 +56,13 @@ def test_a_broken_file_ends_with_one(tmp_path: Path) -> None:
     assert facts(path)[0]["problem_code"] == "truncated"
 
 
-def test_a_missing_file_is_an_answer(tmp_path: Path) -> None:
+def test_missing_file_is_reported(tmp_path: Path) -> None:
     (found,) = facts(tmp_path / "gone.safetensors", "--hash")
     assert (found["size"], found["problem_code"], found["sha256"]) == (None, "unreadable", None)
     assert run(tmp_path / "gone.safetensors").exit_code == 1
 
 
-def test_a_pickle_is_warned_of_and_never_executed(tmp_path: Path) -> None:
+def test_pickle_gives_a_warning_and_is_never_executed(tmp_path: Path) -> None:
     path = put(tmp_path / "a.ckpt", pickle.dumps(Payload(tmp_path / "PWN")))
     ended = run(path, "--hash")
     assert ended.exit_code == 0
@@ -70,13 +70,13 @@ def test_a_pickle_is_warned_of_and_never_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "PWN").exists()
 
 
-def test_an_unknown_format_is_said_to_be_unknown(tmp_path: Path) -> None:
+def test_unknown_format_gives_a_warning(tmp_path: Path) -> None:
     (found,) = facts(put(tmp_path / "a.xyz", b"hello"))
     assert (found["format"], found["problem"]) == ("unknown", None)
     assert found["warnings"] == ["unknown format; nothing was checked"]
 
 
-def test_hashes_are_shown_when_asked_for(tmp_path: Path) -> None:
+def test_hash_option_shows_hashes(tmp_path: Path) -> None:
     path = put(tmp_path / "a.safetensors", safetensors(3))
     (found,) = facts(path, "--hash")
     assert found["sha256"] == hashlib.sha256(safetensors(3)).hexdigest()
@@ -84,14 +84,14 @@ def test_hashes_are_shown_when_asked_for(tmp_path: Path) -> None:
     assert f"AutoV3 {found['autov3']}" in run(path, "--hash").output
 
 
-def test_what_cannot_be_hashed_is_a_warning(tmp_path: Path) -> None:
+def test_file_that_cannot_be_hashed_gives_a_warning(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo.safetensors")
     (found,) = facts(tmp_path / "fifo.safetensors", "--hash")
     assert found["problem_code"] == "not-regular"
     assert found["warnings"] == ["not hashed: not a regular file"]
 
 
-def test_a_folder_shows_its_models_and_those_below_when_asked(tmp_path: Path) -> None:
+def test_folder_stands_for_its_models(tmp_path: Path) -> None:
     put(tmp_path / "b.safetensors", safetensors())
     put(tmp_path / "a.txt", b"x")
     put(tmp_path / "sub/c.safetensors", safetensors())
@@ -99,13 +99,13 @@ def test_a_folder_shows_its_models_and_those_below_when_asked(tmp_path: Path) ->
     assert [Path(f["path"]).name for f in facts(tmp_path, "--recursive")] == ["b.safetensors", "c.safetensors"]
 
 
-def test_a_folder_without_models_says_so(tmp_path: Path) -> None:
+def test_folder_without_models_is_reported(tmp_path: Path) -> None:
     ended = run(tmp_path)
     assert ended.exit_code == 0
     assert "No model files found" in ended.output
 
 
-def test_sizes_are_shown_in_units_of_people(tmp_path: Path) -> None:
+def test_sizes_have_units(tmp_path: Path) -> None:
     path = tmp_path / "a.bin"
     for size, text in ((5, "5 B"), (5000, "5 KiB"), (5 << 20, "5.0 MiB"), (3 << 30, "3.00 GiB")):
         with path.open("wb") as stream:
@@ -113,7 +113,7 @@ def test_sizes_are_shown_in_units_of_people(tmp_path: Path) -> None:
         assert f"\t{text}\t" in run(path).output
 
 
-def test_names_with_control_characters_obey_nothing(tmp_path: Path) -> None:
+def test_control_characters_are_escaped(tmp_path: Path) -> None:
     path = put(tmp_path / "a\x1b[31m\n.safetensors", safetensors())
     ended = run(path)
     assert "\x1b" not in ended.output
@@ -141,7 +141,7 @@ def identified(host: Host, *paths: Path) -> dict[str, Any]:
     return answer
 
 
-def test_files_are_identified_by_their_hashes_with_one_request(host: Host, civitai: CivitaiServer) -> None:
+def test_files_are_identified_with_one_request(host: Host, civitai: CivitaiServer) -> None:
     renamed = host.model("loras/renamed.safetensors", safetensors(3))
     kept = host.model("loras/kept.safetensors", safetensors(4))
     own = host.model("loras/own.safetensors", safetensors(5))
@@ -160,7 +160,7 @@ def test_files_are_identified_by_their_hashes_with_one_request(host: Host, civit
     assert tree(host.folder) == before
 
 
-def test_what_civitai_says_of_a_file_is_told_to_programs(host: Host, civitai: CivitaiServer) -> None:
+def test_identities_are_printed_as_json(host: Host, civitai: CivitaiServer) -> None:
     path = host.model("loras/renamed.safetensors", safetensors(3))
     civitai.models = [on_civitai("add_detail.safetensors", safetensors(3))]
     answer = identified(host, path, host.model("loras/own.safetensors", safetensors(5)))
@@ -182,7 +182,7 @@ def test_what_civitai_says_of_a_file_is_told_to_programs(host: Host, civitai: Ci
     ]
 
 
-def test_a_version_whose_files_bear_another_hash_identifies_nothing(host: Host, civitai: CivitaiServer) -> None:
+def test_version_with_other_hashes_identifies_nothing(host: Host, civitai: CivitaiServer) -> None:
     path = host.model("loras/a.safetensors", safetensors(3))
     lie = on_civitai("add_detail.safetensors", safetensors(9))["modelVersions"]
     civitai.pages["/api/v1/model-versions/by-hash"] = Reply(json.dumps(lie).encode())
@@ -190,7 +190,7 @@ def test_a_version_whose_files_bear_another_hash_identifies_nothing(host: Host, 
     assert found["civitai"] == []
 
 
-def test_a_civitai_that_does_not_answer_leaves_open_what_a_file_is(host: Host) -> None:
+def test_unreachable_civitai_leaves_files_unknown(host: Host) -> None:
     path = host.model("loras/a.safetensors", safetensors(3))
     with CivitaiServer() as gone:
         host.set(search__civitai_url=gone.url)
@@ -203,7 +203,7 @@ def test_a_civitai_that_does_not_answer_leaves_open_what_a_file_is(host: Host) -
     assert answer["files"][0]["civitai"] is None
 
 
-def test_what_cannot_be_hashed_is_asked_of_nobody(host: Host, civitai: CivitaiServer) -> None:
+def test_file_that_cannot_be_hashed_is_not_looked_up(host: Host, civitai: CivitaiServer) -> None:
     ended = host.invoke("inspect", host.folder / "gone.safetensors", "--identify")
     assert "gone.safetensors\tnot hashed, so not looked up\t" in ended.stdout
     assert civitai.asked == []

@@ -82,7 +82,7 @@ def test_help_imports_no_command() -> None:
     assert result.stderr == "[]\n"
 
 
-def test_unknown_command_is_answered_with_the_closest_one() -> None:
+def test_unknown_command_suggests_the_closest_one() -> None:
     result = CliRunner().invoke(main, ["stats"])
     assert result.exit_code == 2
     assert "No such command 'stats'. Did you mean 'status'?" in result.output

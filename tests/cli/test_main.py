@@ -38,7 +38,7 @@ def comfywatchman(
     )
 
 
-def test_without_arguments_the_help_is_shown() -> None:
+def test_help_is_shown_without_arguments() -> None:
     result = CliRunner().invoke(main, [])
     assert result.exit_code == 0
     assert result.output.startswith("Usage:")
@@ -47,7 +47,7 @@ def test_without_arguments_the_help_is_shown() -> None:
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_names_the_options_and_the_exit_codes(flag: str) -> None:
+def test_help_shows_options_and_exit_codes(flag: str) -> None:
     result = CliRunner().invoke(main, [flag], terminal_width=100)
     assert result.exit_code == 0
     for words in ("--run-cycle", "--scheduler", "--list-intake", "--home", "--config", "75 skipped by a gate"):
@@ -55,13 +55,13 @@ def test_help_names_the_options_and_the_exit_codes(flag: str) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_and_a_summary(name: str) -> None:
+def test_every_command_has_help(name: str) -> None:
     result = CliRunner().invoke(main, [name, "--help"])
     assert result.exit_code == 0, result.output
     assert result.output.startswith(f"Usage: main {name}")
 
 
-def test_the_version_is_the_packages() -> None:
+def test_version_is_that_of_the_package() -> None:
     result = CliRunner().invoke(main, ["--version"])
     assert (result.exit_code, result.output) == (0, f"comfywatchman, version {__version__}\n")
 
@@ -82,7 +82,7 @@ def test_the_version_is_the_packages() -> None:
         ["history", "--limit", "0"],
     ],
 )
-def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
     ended = comfywatchman(tmp_path, *arguments)
     assert ended.returncode == 2
     assert ended.stdout == b""
@@ -91,7 +91,7 @@ def test_wrong_usage_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["config"], ["--run-cycle"]])
-def test_a_configuration_error_ends_with_2_and_names_the_key(tmp_path: Path, arguments: list[str]) -> None:
+def test_configuration_error_exits_with_2(tmp_path: Path, arguments: list[str]) -> None:
     (tmp_path / "config.toml").write_text("[schedule]\nmin_vram = 3\n")
     ended = comfywatchman(tmp_path, *arguments)
     assert ended.returncode == 2, ended.stderr
@@ -100,14 +100,14 @@ def test_a_configuration_error_ends_with_2_and_names_the_key(tmp_path: Path, arg
     assert b"Traceback" not in ended.stderr
 
 
-def test_an_explicit_configuration_file_is_read(tmp_path: Path) -> None:
+def test_config_option_is_read(tmp_path: Path) -> None:
     (tmp_path / "given.toml").write_text('[schedule]\ngpu_policy = "some"\n')
     ended = comfywatchman(tmp_path, "--config", "given.toml", "config")
     assert ended.returncode == 2
     assert b"schedule.gpu_policy in given.toml is 'some'" in ended.stderr
 
 
-def test_an_error_shows_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
+def test_error_has_no_control_characters(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('"\\u001b[2Jx" = 1\n')
     ended = comfywatchman(tmp_path, "config")
     assert ended.returncode == 2
@@ -115,7 +115,7 @@ def test_an_error_shows_nothing_that_a_terminal_obeys(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "ascii"])
-def test_any_name_can_be_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
+def test_names_are_printed_in_any_encoding(tmp_path: Path, encoding: str) -> None:
     root = os.fsdecode("/模".encode() + b"\xff")
     for arguments in (["config"], ["config", "--json"]):
         ended = comfywatchman(tmp_path, *arguments, COMFYUI_ROOT=root, PYTHONIOENCODING=encoding)
@@ -123,7 +123,7 @@ def test_any_name_can_be_printed_in_any_encoding(tmp_path: Path, encoding: str) 
         assert b"udcff" in ended.stdout
 
 
-def test_a_reader_that_went_away_is_no_trouble(tmp_path: Path) -> None:
+def test_closed_reader_of_the_output_exits_with_1(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -133,7 +133,7 @@ def test_a_reader_that_went_away_is_no_trouble(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stderr) == (1, b"")
 
 
-def test_closed_streams_are_no_trouble_and_no_file_takes_their_place(tmp_path: Path) -> None:
+def test_closed_streams_are_replaced(tmp_path: Path) -> None:
     host = Host(tmp_path)
     closed = "exec 0<&- 1>&- 2>&-; exec " + shlex.join(map(os.fsdecode, host.command("--run-cycle")))
     ended = subprocess.run(["sh", "-c", closed], env=host.environment(), cwd=host.folder, timeout=100, check=False)
@@ -141,21 +141,21 @@ def test_closed_streams_are_no_trouble_and_no_file_takes_their_place(tmp_path: P
     assert host.report()["cycle"]["success"]
 
 
-def test_a_full_disk_behind_the_output_is_said_and_ends_with_1(tmp_path: Path) -> None:
+def test_full_disk_behind_the_output_exits_with_1(tmp_path: Path) -> None:
     with open("/dev/full", "wb") as full:
         ended = comfywatchman(tmp_path, "config", stdout=full.fileno())
     assert ended.returncode == 1
     assert ended.stderr == b"The output could not be written: No space left on device. Free space on its disk.\n"
 
 
-def test_an_interrupt_while_the_program_is_loaded_is_said_in_a_word(tmp_path: Path) -> None:
+def test_interrupt_while_loading_exits_with_130(tmp_path: Path) -> None:
     (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
     ended = comfywatchman(tmp_path, "status", PYTHONPATH=f"{tmp_path}:{CHECKOUT}")
     assert (ended.returncode, ended.stderr) == (130, b"Interrupted.\n")
 
 
 @pytest.mark.parametrize("code", CODES)
-def test_each_failure_has_its_exit_code(code: str) -> None:
+def test_failure_codes_have_exit_codes(code: str) -> None:
     not_there = {f"gov-{what}-unknown" for what in ("node", "transaction", "snapshot", "operation")}
     is_usage = code.startswith("config-") or code in not_there or code == "gov-needs-resolution"
     expected = 2 if is_usage else 75 if code == "lock-held" else 1
@@ -163,7 +163,7 @@ def test_each_failure_has_its_exit_code(code: str) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"]])
-def test_it_starts_fast(tmp_path: Path, arguments: list[str]) -> None:
+def test_program_starts_fast(tmp_path: Path, arguments: list[str]) -> None:
     comfywatchman(tmp_path, *arguments)
     seconds = []
     for _ in range(5):
@@ -198,21 +198,21 @@ def read_terminal(descriptor: int) -> bytes:
         return b""  # how Linux says that the other side is closed
 
 
-def test_a_terminal_shows_a_table_and_without_colour_no_colour(tmp_path: Path) -> None:
+def test_table_on_a_terminal_respects_no_color(tmp_path: Path) -> None:
     shown = on_a_terminal(tmp_path, "config", NO_COLOR="1", COLUMNS="160", COMFYUI_ROOT="/a\x1b[31m")
     assert "─".encode() in shown
     assert rb"/a\x1b[31m" in shown
     assert b"\x1b[3" not in shown
 
 
-def test_an_error_on_a_terminal_without_colour_has_none(tmp_path: Path) -> None:
+def test_error_on_a_terminal_respects_no_color(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("x = 1\n")
     shown = on_a_terminal(tmp_path, "config", NO_COLOR="1")
     assert shown.startswith(b"Error (config-unknown-key)")
     assert b"\x1b" not in shown
 
 
-def test_a_traceback_is_followed_by_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_traceback_is_followed_by_a_message(capsys: pytest.CaptureFixture[str]) -> None:
     print_unexpected(KeyError("x"))
     shown = capsys.readouterr().err
     assert shown.startswith("KeyError: 'x'\nError: comfywatchman failed unexpectedly (KeyError).")
@@ -228,9 +228,7 @@ def test_a_traceback_is_followed_by_a_sentence(capsys: pytest.CaptureFixture[str
         (["resolve", "--json"], "usage", 2),
     ],
 )
-def test_a_failure_is_json_too_where_json_is_asked_for(
-    tmp_path: Path, arguments: list[str], code: str, status: int
-) -> None:
+def test_failure_is_printed_as_json(tmp_path: Path, arguments: list[str], code: str, status: int) -> None:
     (tmp_path / "wrong.toml").write_text("schedule = 3\n")
     ended = comfywatchman(tmp_path, *arguments)
     assert ended.returncode == status
@@ -242,11 +240,11 @@ def test_a_failure_is_json_too_where_json_is_asked_for(
     assert comfywatchman(tmp_path, *(one for one in arguments if one != "--json")).stdout == b""
 
 
-def test_a_name_that_looks_like_the_option_asks_for_no_json(tmp_path: Path) -> None:
+def test_argument_named_json_is_not_the_option(tmp_path: Path) -> None:
     assert comfywatchman(tmp_path, "download", "--", "--json").stdout == b""
 
 
-def test_a_failure_that_nobody_reads_is_no_trouble(tmp_path: Path) -> None:
+def test_closed_reader_of_a_json_failure_is_ignored(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     try:
@@ -258,7 +256,7 @@ def test_a_failure_that_nobody_reads_is_no_trouble(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_json_option_is_described_in_the_same_words(name: str) -> None:
+def test_json_options_have_the_same_help(name: str) -> None:
     command = main.get_command(click.Context(main), name)
     assert command is not None
     leaves = list(command.commands.values()) if isinstance(command, click.Group) else [command]

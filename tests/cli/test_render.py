@@ -14,16 +14,16 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable, shorten_list
 
 
-def test_what_a_terminal_obeys_becomes_an_escape() -> None:
+def test_control_characters_become_escapes() -> None:
     assert printable("a\x1b[2J\n\u202e\udcffü模") == r"a\x1b[2J\n\u202e\udcffü模"
 
 
-def test_a_table_that_is_piped_is_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_piped_table_has_one_line_per_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("A", "B"), [("x\ty", "1\n2"), ("\x1b[31m", "")])
     assert capsys.readouterr().out == "A\tB\nx\\ty\t1\\n2\n\\x1b[31m\t\n"
 
 
-def test_on_a_narrow_terminal_spare_columns_go_and_what_is_copied_stays_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spare_columns_are_left_out_on_narrow_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "40")
     seen = on_a_terminal(("Id", "Taken", "Note"), [("20260101T120000Z-snap-0a1b2c", "2026-01-01T12:00:00Z", "q" * 50)])
     assert "20260101T120000Z-snap-0a1b2c" in seen
@@ -32,7 +32,7 @@ def test_on_a_narrow_terminal_spare_columns_go_and_what_is_copied_stays_whole(mo
     assert max(len(line) for line in seen.splitlines()) <= 40
 
 
-def test_on_a_wide_terminal_every_column_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_columns_are_shown_on_wide_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     seen = on_a_terminal(("Id", "Taken", "Note"), [("1", "2026-01-01T12:00:00Z", "q" * 50)])
     assert "2026-01-01T12:00:00Z" in seen
@@ -51,7 +51,7 @@ def on_a_terminal(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
         return click.unstyle(screen.read(65536).decode())
 
 
-def test_a_failure_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failure_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
     print_failure(Failure("lock-held", "It is\x1b held.", hint="Wait."))
     print_failure(Failure("lock-held", "It is held."))
     captured = capsys.readouterr()
@@ -59,7 +59,7 @@ def test_a_failure_is_two_lines_on_standard_error(capsys: pytest.CaptureFixture[
     assert captured.err == "Error (lock-held): It is\\x1b held.\nWait.\nError (lock-held): It is held.\n"
 
 
-def test_what_nobody_thought_of_has_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unexpected_error_has_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     try:
         int("x")
     except ValueError as error:
@@ -69,7 +69,7 @@ def test_what_nobody_thought_of_has_its_traceback(capsys: pytest.CaptureFixture[
     assert "comfywatchman failed unexpectedly (ValueError)" in text
 
 
-def test_json_has_a_version_sorted_keys_and_no_half_characters(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_version_sorted_keys_and_no_surrogates(capsys: pytest.CaptureFixture[str]) -> None:
     print_json(b="\udcff", a=1)
     text = capsys.readouterr().out
     assert list(json.loads(text)) == ["a", "b", "schema_version"]

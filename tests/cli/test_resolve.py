@@ -51,7 +51,7 @@ def results(host: Host, *arguments: str | Path) -> list[dict[str, Any]]:
     return listed
 
 
-def test_every_missing_model_gets_its_answer(host: Host, made: SearchServers) -> None:
+def test_every_missing_model_has_a_result(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(LORA)]
     host.write("a.json", lora=LORA)
     host.write("b.json", lora="XL\\" + LORA)
@@ -69,7 +69,7 @@ def test_every_missing_model_gets_its_answer(host: Host, made: SearchServers) ->
 
 
 @pytest.mark.parametrize(("names", "code"), [((LORA,), 0), ((LORA, OTHER), 1), ((), 0)])
-def test_the_exit_code_says_whether_everything_was_found(
+def test_exit_code_depends_on_missing_results(
     host: Host, made: SearchServers, names: tuple[str, ...], code: int
 ) -> None:
     made.civitai.models = [on_civitai(LORA)]
@@ -81,9 +81,7 @@ def test_the_exit_code_says_whether_everything_was_found(
     assert ("No model is missing." in ended.output) is (not names)
 
 
-def test_what_the_workflow_declares_and_what_its_notes_link_to_is_looked_at_first(
-    host: Host, made: SearchServers
-) -> None:
+def test_declarations_and_notes_of_the_workflow_come_first(host: Host, made: SearchServers) -> None:
     made.hugging_face.repos = {"a/b": Repo({f"x/{LORA}": FILE}), "c/d": Repo({OTHER: FILE})}
     base = made.hugging_face.url
     declaring = json.loads(graph(lora=LORA))
@@ -99,7 +97,7 @@ def test_what_the_workflow_declares_and_what_its_notes_link_to_is_looked_at_firs
     assert made.civitai.asked == []
 
 
-def test_installed_catalogues_are_believed_after_the_workflow(host: Host, made: SearchServers) -> None:
+def test_catalogues_come_after_the_workflow(host: Host, made: SearchServers) -> None:
     made.hugging_face.repos = {"a/b": Repo({LORA: FILE})}
     entry = {"filename": LORA, "url": f"{made.hugging_face.url}/a/b/resolve/main/{LORA}", "save_path": "loras"}
     manager = host.comfyui / "custom_nodes" / "ComfyUI-Manager"
@@ -110,7 +108,7 @@ def test_installed_catalogues_are_believed_after_the_workflow(host: Host, made: 
     assert "ComfyUI-Manager" in found["candidates"][0]["proposed_by"]
 
 
-def test_bytes_that_lie_here_under_another_name_are_noted(host: Host, made: SearchServers) -> None:
+def test_identical_local_file_is_noted(host: Host, made: SearchServers) -> None:
     content = safetensors(3)
     host.model("vae/renamed.safetensors", content)
     host.cycle()
@@ -122,7 +120,7 @@ def test_bytes_that_lie_here_under_another_name_are_noted(host: Host, made: Sear
     assert "vae/renamed.safetensors" in found["evidence"][0]
 
 
-def test_an_answer_is_remembered_until_it_is_asked_for_again(host: Host, made: SearchServers) -> None:
+def test_result_is_stored_until_refresh(host: Host, made: SearchServers) -> None:
     host.write("a.json", lora=LORA)
     assert results(host, "--all")[0]["status"] == "NOT_FOUND"
     made.civitai.models = [on_civitai(LORA)]
@@ -130,7 +128,7 @@ def test_an_answer_is_remembered_until_it_is_asked_for_again(host: Host, made: S
     assert results(host, "--all", "--refresh")[0]["status"] == "FOUND"
 
 
-def test_other_backends_may_be_named_for_one_call(host: Host, made: SearchServers) -> None:
+def test_backends_option_selects_backends(host: Host, made: SearchServers) -> None:
     made.hugging_face.repos = {"a/detail": Repo({LORA: FILE})}
     host.write("a.json", lora=LORA)
     assert results(host, "--all")[0]["status"] == "NOT_FOUND"
@@ -140,7 +138,7 @@ def test_other_backends_may_be_named_for_one_call(host: Host, made: SearchServer
     assert "Unknown backend 'google'. Choose from qwen" in unknown.output
 
 
-def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: SearchServers) -> None:
+def test_candidates_are_numbered_and_a_choice_lasts(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(OTHER, "detail_other.safetensors")]
     host.write("a.json", lora=LORA)
     with ChatServer(picks(1, 2)) as llm:
@@ -161,7 +159,7 @@ def test_a_doubt_is_shown_with_numbers_and_a_choice_lasts(host: Host, made: Sear
     assert again["decision"]["candidate"]["name"] == "detail_other.safetensors"
 
 
-def test_the_qwen_command_line_is_asked_where_the_configuration_names_it(host: Host, made: SearchServers) -> None:
+def test_configured_qwen_program_is_used(host: Host, made: SearchServers) -> None:
     made.civitai.models = [on_civitai(OTHER)]
     host.write("a.json", lora=LORA)
     answer = json.dumps({"type": "result", "is_error": False, "structured_result": json.loads(picks(1))})
@@ -186,24 +184,24 @@ def test_the_qwen_command_line_is_asked_where_the_configuration_names_it(host: H
         (("--all", "a.json"), "does not exist"),
     ],
 )
-def test_a_call_that_means_nothing_is_refused(host: Host, arguments: tuple[str, ...], words: str) -> None:
+def test_contradicting_options_are_refused(host: Host, arguments: tuple[str, ...], words: str) -> None:
     ended = host.invoke("resolve", *arguments)
     assert ended.exit_code == 2
     assert words in ended.output
 
 
-def test_naming_workflows_and_all_is_refused(host: Host) -> None:
+def test_all_excludes_workflows(host: Host) -> None:
     assert host.invoke("resolve", "--all", host.write("a.json")).exit_code == 2
 
 
-def test_a_choice_about_nothing_known_says_what_to_do(host: Host) -> None:
+def test_choice_without_search_shows_the_next_step(host: Host) -> None:
     ended = host.program("resolve", "--choose", LORA, "1")
     assert ended.returncode == 1
     assert b"choice-impossible" in ended.stderr
     assert b"comfywatchman resolve --all" in ended.stderr
 
 
-def test_damaged_choices_are_set_aside_and_the_search_goes_on(host: Host) -> None:
+def test_corrupt_choices_are_set_aside(host: Host) -> None:
     put(host.layout.decisions, b"{broken")
     host.write("a.json", lora=LORA)
     ended = host.invoke("resolve", "--all")
@@ -212,13 +210,13 @@ def test_damaged_choices_are_set_aside_and_the_search_goes_on(host: Host) -> Non
     assert not host.layout.decisions.exists()
 
 
-def test_what_cannot_be_read_is_a_problem(host: Host) -> None:
+def test_unreadable_file_is_a_problem(host: Host) -> None:
     host.workflows.joinpath("gone.json").symlink_to("/nowhere")
     host.write("ready.json")
     assert "Problem: " in host.invoke("resolve", host.workflows).stderr
 
 
-def test_without_a_comfyui_there_is_nothing_to_judge_against(tmp_path: Path) -> None:
+def test_resolve_needs_a_comfyui(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.write("a.json")
     host.variables.pop("COMFYUI_ROOT")
@@ -228,14 +226,14 @@ def test_without_a_comfyui_there_is_nothing_to_judge_against(tmp_path: Path) -> 
     assert b"comfyui-not-found" in ended.stderr
 
 
-def test_names_with_control_characters_obey_nothing(host: Host, made: SearchServers) -> None:
+def test_control_characters_are_escaped(host: Host, made: SearchServers) -> None:
     host.write("a.json", lora="a\x1b[31m.safetensors")
     made.civitai.models = [on_civitai("x\x1b[2J.safetensors")]
     ended = host.invoke("resolve", "--all")
     assert "\x1b" not in ended.output
 
 
-def test_no_key_is_shown_or_kept(host: Host, made: SearchServers) -> None:
+def test_keys_are_neither_shown_nor_stored(host: Host, made: SearchServers) -> None:
     for name in ("civitai_api_key", "hf_token", "llm_api_key", "tavily_api_key"):
         host.set(**{f"secrets__{name}": "canary-key"})
     made.civitai.models = [on_civitai(OTHER)]
@@ -251,7 +249,7 @@ def test_no_key_is_shown_or_kept(host: Host, made: SearchServers) -> None:
     assert not [content for content in kept if b"canary" in content]
 
 
-def test_a_person_at_a_terminal_sees_how_far_it_is(host: Host) -> None:
+def test_progress_is_shown_on_a_terminal(host: Host) -> None:
     host.write("a.json", lora=LORA)
     master, slave = os.openpty()
     ended = subprocess.run(
@@ -272,7 +270,7 @@ def test_a_person_at_a_terminal_sees_how_far_it_is(host: Host) -> None:
     assert b"Looking for" not in ended.stdout
 
 
-def test_a_silent_site_is_told_once_and_what_it_was_to_verify_is_kept(host: Host) -> None:
+def test_unreachable_site_is_reported_once(host: Host) -> None:
     with HuggingFaceServer() as gone:
         pass
     host.set(search__huggingface_url=gone.url, search__backend_order=["civitai"])

@@ -19,13 +19,13 @@ def host(tmp_path: Path) -> Host:
     return Host(tmp_path)
 
 
-def test_a_ready_workflow_ends_with_0(host: Host) -> None:
+def test_ready_workflow_exits_with_0(host: Host) -> None:
     result = host.invoke("scan", host.write("a.json"))
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[1].split("\t")[1:] == ["READY", "0", "0", ""]
 
 
-def test_one_that_is_not_ready_ends_with_1_and_says_what_it_lacks(host: Host) -> None:
+def test_workflow_that_is_not_ready_exits_with_1(host: Host) -> None:
     host.write("a.json", lora="absent.safetensors", last="MyNode")
     host.write("b.json")
     host.write("broken.json", b"{")
@@ -37,7 +37,7 @@ def test_one_that_is_not_ready_ends_with_1_and_says_what_it_lacks(host: Host) ->
     assert rows[2][4]
 
 
-def test_a_scan_agrees_with_a_cycle(host: Host) -> None:
+def test_scan_agrees_with_a_cycle(host: Host) -> None:
     host.write("a.json", lora="absent.safetensors")
     host.write("b.json")
     host.write("c.png", build_png_with_text("workflow", graph(last="MyNode")))
@@ -50,11 +50,11 @@ def test_a_scan_agrees_with_a_cycle(host: Host) -> None:
         assert len(one.get("missing_models", ())) == len(entry["missing_models"])
 
 
-def test_a_folder_without_workflows_ends_with_1(host: Host) -> None:
+def test_folder_without_workflows_exits_with_1(host: Host) -> None:
     assert host.invoke("scan", host.workflows).exit_code == 1
 
 
-def test_what_cannot_be_read_is_a_problem(host: Host) -> None:
+def test_unreadable_file_is_a_problem(host: Host) -> None:
     host.write("a.json")
     os.mkfifo(host.workflows / "pipe.json")
     result = host.invoke("scan", host.workflows)
@@ -63,14 +63,14 @@ def test_what_cannot_be_read_is_a_problem(host: Host) -> None:
     assert "not a regular file" in json.loads(host.invoke("scan", host.workflows, "--json").stdout)["problems"][0]
 
 
-def test_a_name_that_is_no_utf8_and_that_a_terminal_would_obey_is_shown_escaped(host: Host) -> None:
+def test_unusual_file_names_are_escaped(host: Host) -> None:
     host.write(b"\xff\x1b[2J\n.json")
     result = host.invoke("scan", host.workflows)
     assert r"\xff\x1b[2J\n.json" in result.stdout.replace("\\\\", "\\")
     assert "\x1b" not in result.stdout
 
 
-def test_looks_leave_no_trace_and_ask_the_catalogues_all_the_same(host: Host) -> None:
+def test_scan_and_explain_write_no_state(host: Host) -> None:
     registry = Reply(b'{"id": "my-pack", "name": "My pack", "repository": "https://example.org/my-pack"}')
     put(host.comfyui / "custom_nodes/ComfyUI-Manager/extension-node-map.json", b'{"https://x/y": [["Other"], {}]}')
     path = host.write("a.json", last="MyNode", lora="absent.safetensors")
@@ -90,7 +90,7 @@ def test_looks_leave_no_trace_and_ask_the_catalogues_all_the_same(host: Host) ->
     assert tree(host.home, host.comfyui) == before
 
 
-def test_a_look_fetches_no_map(host: Host) -> None:
+def test_scan_downloads_no_class_map(host: Host) -> None:
     with LocalServer({"/map.json": Reply(b'{"https://x/y": [["MyNode"], {}]}')}) as server:
         host.set(nodes__class_map_url=f"{server.url}/map.json")
         before = tree(host.home, host.comfyui)
@@ -100,7 +100,7 @@ def test_a_look_fetches_no_map(host: Host) -> None:
         assert tree(host.home).items() <= before.items()
 
 
-def test_an_explanation_shows_every_reference_and_class(host: Host) -> None:
+def test_explanation_shows_all_references_and_classes(host: Host) -> None:
     path = host.write("a.json", lora="sub\\absent.safetensors", last="MyNode")
     result = host.invoke("explain", path)
     assert result.exit_code == 1
@@ -112,14 +112,14 @@ def test_an_explanation_shows_every_reference_and_class(host: Host) -> None:
     assert any("Put the file into" in line for line in lines)
 
 
-def test_an_explanation_tells_inactive_nodes_apart(host: Host) -> None:
+def test_explanation_marks_inactive_nodes(host: Host) -> None:
     result = host.invoke("explain", host.write("a.json", lora="absent.safetensors", lora_muted=True))
     assert result.exit_code == 0
     assert "missing (inactive)" in result.stdout
     assert "LoraLoader\t0\tinactive" in result.stdout
 
 
-def test_an_explanation_is_given_as_json(host: Host) -> None:
+def test_explanation_is_printed_as_json(host: Host) -> None:
     facts = json.loads(host.invoke("explain", "--json", host.write("a.json", lora="absent.safetensors")).stdout)
     assert {one["value"]: one["state"] for one in facts["references"]} == {
         "sample_model.safetensors": "exact",
@@ -129,18 +129,18 @@ def test_an_explanation_is_given_as_json(host: Host) -> None:
     assert "KSampler" in facts["classes"]
 
 
-def test_an_explanation_of_a_broken_file_says_what_is_wrong(host: Host) -> None:
+def test_explanation_of_a_broken_file_shows_its_problem(host: Host) -> None:
     result = host.invoke("explain", host.write("a.json", b"{"))
     assert result.exit_code == 1
     assert "INVALID (unreadable, json)" in result.stdout
 
 
 @pytest.mark.parametrize("command", ["scan", "explain"])
-def test_a_path_that_is_not_there_ends_with_2(host: Host, command: str) -> None:
+def test_missing_path_exits_with_2(host: Host, command: str) -> None:
     assert host.invoke(command, host.folder / "absent.json").exit_code == 2
 
 
-def test_a_picture_without_a_workflow_cannot_be_explained(host: Host) -> None:
+def test_image_without_workflow_cannot_be_explained(host: Host) -> None:
     ended = host.program("explain", str(host.write("a.png", build_png_with_text("Author", b"me"))))
     assert ended.returncode == 1
     assert b"workflow-not-a-workflow" in ended.stderr
@@ -148,7 +148,7 @@ def test_a_picture_without_a_workflow_cannot_be_explained(host: Host) -> None:
 
 
 @pytest.mark.parametrize("command", ["scan", "explain"])
-def test_without_a_comfyui_there_is_nothing_to_hold_files_against(host: Host, command: str) -> None:
+def test_scan_needs_a_comfyui(host: Host, command: str) -> None:
     path = host.write("a.json")
     host.variables.pop("COMFYUI_ROOT")
     path = path.rename(host.folder / "a.json")
@@ -162,7 +162,7 @@ def test_without_a_comfyui_there_is_nothing_to_hold_files_against(host: Host, co
 PICTURE = b'{"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}'
 
 
-def test_an_explanation_shows_the_files_that_a_person_supplies(host: Host) -> None:
+def test_explanation_shows_input_files(host: Host) -> None:
     path = host.write("a.json", PICTURE)
     result = host.invoke("explain", path)
     assert result.exit_code == 0
@@ -176,7 +176,7 @@ def test_an_explanation_shows_the_files_that_a_person_supplies(host: Host) -> No
     assert "Needs" not in result.stdout
 
 
-def test_a_required_picture_counts_for_a_look_as_for_a_cycle(host: Host) -> None:
+def test_required_input_counts_as_in_a_cycle(host: Host) -> None:
     path = host.write("a.json", PICTURE)
     assert host.invoke("scan", path).exit_code == 0
     host.set(workflows__require_inputs=True)
@@ -188,7 +188,7 @@ def test_a_required_picture_counts_for_a_look_as_for_a_cycle(host: Host) -> None
     assert host.entry("a.json").status == "MISSING"
 
 
-def test_a_configured_input_folder_is_the_one_looked_at(host: Host, tmp_path: Path) -> None:
+def test_configured_input_folder_is_used(host: Host, tmp_path: Path) -> None:
     path = host.write("a.json", PICTURE)
     put(tmp_path / "mine/a.png")
     host.set(comfyui__input_directory=tmp_path / "mine", workflows__require_inputs=True)

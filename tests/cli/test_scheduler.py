@@ -31,7 +31,7 @@ def outcomes(host: Host) -> list[tuple[str, str | None]]:
     return [(one.outcome, one.reason) for one in found.last_outcomes] if found else []
 
 
-def test_the_first_cycle_runs_at_the_start_and_a_second_scheduler_names_the_first(host: Host) -> None:
+def test_first_cycle_runs_at_once_and_second_scheduler_is_refused(host: Host) -> None:
     with host.started("--scheduler", "--comfyui", str(host.comfyui), measured=True) as first:
         wait_until(lambda: outcomes(host), seconds=60)
         assert outcomes(host) == [("ran", None)]
@@ -51,9 +51,7 @@ def test_the_first_cycle_runs_at_the_start_and_a_second_scheduler_names_the_firs
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_in_mid_cycle_ends_everything_within_two_seconds_with_whole_files(
-    host: Host, number: int, code: int
-) -> None:
+def test_signal_during_a_cycle_stops_within_two_seconds(host: Host, number: int, code: int) -> None:
     with host.started("--scheduler", COMFYWATCHMAN_FAILPOINTS="cycle.after_intake=sleep:60") as scheduler:
         wait_until(host.layout.intake_log.exists, seconds=60)
         running = state(host)
@@ -73,7 +71,7 @@ def test_a_signal_in_mid_cycle_ends_everything_within_two_seconds_with_whole_fil
     assert len(host.intake()) == 1
 
 
-def test_a_cycle_that_a_gate_turned_away_is_recorded_with_the_reason(host: Host) -> None:
+def test_skipped_cycle_is_recorded_with_its_reason(host: Host) -> None:
     host.set(comfyui__root="x")
     host.variables["COMFYUI_ROOT"] = str(host.folder / "absent")
     with host.started("--scheduler") as scheduler:

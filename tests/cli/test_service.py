@@ -24,7 +24,7 @@ def run(host: Host, *arguments: str, before: tuple[str, ...] = ()) -> Result:
     return host.invoke(*before, "install-service", *arguments)
 
 
-def test_a_service_names_the_program_the_home_and_the_comfyui(host: Host) -> None:
+def test_unit_names_program_home_and_comfyui(host: Host) -> None:
     result = run(host)
     assert result.exit_code == 0
     assert result.stdout.startswith("# comfywatchman.service\n")
@@ -34,7 +34,7 @@ def test_a_service_names_the_program_the_home_and_the_comfyui(host: Host) -> Non
     assert "--write" in result.stderr
 
 
-def test_the_configuration_file_goes_along(host: Host) -> None:
+def test_unit_names_the_configuration_file(host: Host) -> None:
     path = host.folder / "given.toml"
     path.write_text("[schedule]\ninterval_minutes = 30.0\n")
     result = run(host, "--timer", before=("--config", str(path)))
@@ -44,7 +44,7 @@ def test_the_configuration_file_goes_along(host: Host) -> None:
     assert result.stdout.count("# comfywatchman-cycle.") == 2
 
 
-def test_a_crontab_line_is_one_line(host: Host) -> None:
+def test_crontab_line_is_printed(host: Host) -> None:
     result = run(host, "--cron")
     assert result.exit_code == 0
     (line,) = result.stdout.splitlines()
@@ -55,18 +55,18 @@ def test_a_crontab_line_is_one_line(host: Host) -> None:
 
 
 @pytest.mark.parametrize("other", ["--timer", "--write"])
-def test_cron_goes_with_nothing_else(host: Host, other: str) -> None:
+def test_cron_cannot_be_combined(host: Host, other: str) -> None:
     assert run(host, "--cron", other).exit_code == 2
 
 
-def test_an_interval_that_cron_cannot_express_ends_with_1(host: Host) -> None:
+def test_interval_that_cron_cannot_express_exits_with_1(host: Host) -> None:
     host.set(schedule__interval_minutes=77)
     ended = host.program("install-service", "--cron")
     assert ended.returncode == 1
     assert b"service-impossible" in ended.stderr
 
 
-def test_units_are_written_where_systemd_looks(host: Host) -> None:
+def test_units_are_written_to_the_systemd_folder(host: Host) -> None:
     result = run(host, "--write", "--timer")
     assert result.exit_code == 0
     folder = host.home / ".config" / "systemd" / "user"
@@ -81,13 +81,13 @@ def test_units_are_written_where_systemd_looks(host: Host) -> None:
     assert facts["activation"][0] == "systemctl --user daemon-reload"
 
 
-def test_units_are_given_as_json_and_nothing_is_written(host: Host) -> None:
+def test_units_are_printed_as_json(host: Host) -> None:
     facts = json.loads(run(host, "--json").stdout)
     assert [unit["name"] for unit in facts["units"]] == ["comfywatchman.service"]
     assert list(host.home.iterdir()) == []
 
 
-def test_without_a_comfyui_there_is_nothing_to_install(host: Host) -> None:
+def test_service_needs_a_comfyui(host: Host) -> None:
     host.variables.pop("COMFYUI_ROOT")
     host.comfyui.rename(host.folder / "hidden")
     ended = host.program("install-service")
@@ -95,7 +95,7 @@ def test_without_a_comfyui_there_is_nothing_to_install(host: Host) -> None:
     assert b"comfyui-not-found" in ended.stderr
 
 
-def test_what_was_installed_starts(host: Host) -> None:
+def test_installed_command_starts(host: Host) -> None:
     line = run(host, "--cron").stdout.strip()
     words = shlex.split(line.removesuffix(" >/dev/null"))[5:]
     host.write("a.json")
@@ -104,7 +104,7 @@ def test_what_was_installed_starts(host: Host) -> None:
     assert host.history()[0].trigger == "cron"
 
 
-def test_a_service_out_of_an_environment_that_is_thrown_away_is_warned_of(host: Host, tmp_path: Path) -> None:
+def test_temporary_environment_gives_a_warning(host: Host, tmp_path: Path) -> None:
     environment = tmp_path / ".cache" / "uv" / "archive-v0" / "Zx9"
     venv.create(environment, symlinks=True)
     packages = next(environment.glob("lib/python*/site-packages"))

@@ -24,7 +24,7 @@ def run(host: Host, *arguments: str) -> Result:
     return host.invoke("status", *arguments)
 
 
-def test_before_the_first_cycle_the_folder_looked_in_and_the_next_step_are_said(host: Host) -> None:
+def test_missing_report_shows_folder_and_next_step(host: Host) -> None:
     ended = host.program("status")
     assert (ended.returncode, ended.stdout) == (1, b"")
     assert ended.stderr.decode().splitlines() == [
@@ -34,7 +34,7 @@ def test_before_the_first_cycle_the_folder_looked_in_and_the_next_step_are_said(
     assert json.loads(host.program("status", "--json").stdout)["error"]["code"] == "report-unavailable"
 
 
-def test_a_damaged_report_is_said_and_left_where_it_is(host: Host) -> None:
+def test_corrupt_report_is_left_in_place(host: Host) -> None:
     host.layout.status_json.parent.mkdir(parents=True)
     host.layout.status_json.write_bytes(b"{")
     ended = host.program("status")
@@ -43,7 +43,7 @@ def test_a_damaged_report_is_said_and_left_where_it_is(host: Host) -> None:
     assert host.layout.status_json.read_bytes() == b"{"
 
 
-def test_a_report_shows_what_needs_something_and_what_to_do(host: Host) -> None:
+def test_report_shows_missing_things_and_actions(host: Host) -> None:
     host.write("ready.json")
     host.write("lora.json", lora="absent.safetensors")
     host.write("broken.json", b"{")
@@ -58,20 +58,20 @@ def test_a_report_shows_what_needs_something_and_what_to_do(host: Host) -> None:
     assert len(run(host, "--all").stdout.splitlines()) == len(lines) + 1
 
 
-def test_a_host_where_all_is_well_shows_no_table(host: Host) -> None:
+def test_ready_host_shows_no_table(host: Host) -> None:
     host.write("a.json")
     host.cycle()
     lines = run(host).stdout.splitlines()
     assert lines == ["The only workflow is ready", f"Full report: {host.layout.status_markdown}"]
 
 
-def test_a_report_is_given_as_json(host: Host) -> None:
+def test_report_is_printed_as_json(host: Host) -> None:
     report = host.report_after_cycle()
     facts = json.loads(run(host, "--json").stdout)
     assert (facts["stale"], facts["report"]) == (False, report)
 
 
-def test_a_report_that_is_out_of_date_ends_with_1(host: Host) -> None:
+def test_old_report_exits_with_1(host: Host) -> None:
     host.clock.shift_wall(-timedelta(hours=3).total_seconds())
     host.cycle()
     result = run(host)
@@ -80,7 +80,7 @@ def test_a_report_that_is_out_of_date_ends_with_1(host: Host) -> None:
     assert json.loads(run(host, "--json").stdout)["stale"] is True
 
 
-def test_long_lists_are_cut_and_counted(host: Host) -> None:
+def test_long_lists_are_shortened(host: Host) -> None:
     for n in range(45):
         host.write(f"{n:02}.json", lora=f"absent{n}.safetensors")
     host.cycle()
@@ -90,7 +90,7 @@ def test_long_lists_are_cut_and_counted(host: Host) -> None:
     assert output.count("\tMISSING\t") == SHOWN_WORKFLOWS
 
 
-def test_problems_are_shown_and_nothing_that_a_terminal_obeys(host: Host) -> None:
+def test_problems_have_no_control_characters(host: Host) -> None:
     host.roots = (WatchedRoot(host.folder / "absent\x1b", "x"),)
     host.cycle()
     result = run(host)
@@ -98,7 +98,7 @@ def test_problems_are_shown_and_nothing_that_a_terminal_obeys(host: Host) -> Non
     assert "\x1b" not in result.stderr
 
 
-def test_a_skipped_cycle_is_shown_with_its_reason(host: Host, tmp_path: Path) -> None:
+def test_skipped_cycle_is_shown_with_its_reason(host: Host, tmp_path: Path) -> None:
     host.set(schedule__min_vram_gb=6.0)
     write_nvml_state(build_nvml(tmp_path), "init 0", "gpu GPU-a 0 0 24576 3000 400 -1 Card")
     assert host.program("--run-cycle", LD_LIBRARY_PATH=str(tmp_path)).returncode == 75
@@ -109,7 +109,7 @@ def picture(name: str) -> bytes:
     return json.dumps({"1": {"class_type": "LoadImage", "inputs": {"image": name}}}).encode()
 
 
-def test_pictures_that_a_person_supplies_are_named_below(host: Host) -> None:
+def test_missing_inputs_of_ready_workflows_are_shown(host: Host) -> None:
     host.write("ready.json", picture("a.png"))
     host.write("other.json", picture("b.png"))
     host.cycle()
@@ -120,7 +120,7 @@ def test_pictures_that_a_person_supplies_are_named_below(host: Host) -> None:
     )
 
 
-def test_many_needs_are_cut_and_counted(host: Host) -> None:
+def test_missing_inputs_are_shortened(host: Host) -> None:
     for number in range(SHOWN_INPUTS + 2):
         host.write(f"{number}.json", picture("a.png"))
     host.cycle()
@@ -129,7 +129,7 @@ def test_many_needs_are_cut_and_counted(host: Host) -> None:
     assert "… and 2 more that are ready need pictures or other files of yours; see the report." in text
 
 
-def test_a_required_picture_stands_in_the_table(host: Host) -> None:
+def test_required_input_is_in_the_table(host: Host) -> None:
     host.set(workflows__require_inputs=True)
     host.write("a.json", picture("a.png"))
     host.cycle()

@@ -43,19 +43,19 @@ def _options() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("command", "option"), list(_options()))
-def test_every_command_and_option_stands_in_the_reference(command: str, option: str) -> None:
+def test_every_command_and_option_is_documented(command: str, option: str) -> None:
     text = (REFERENCE / "commands.md").read_text("utf-8")
     section = text.split(f"## `{command}`")
     assert len(section) == 2, f"commands.md has no section of {command}"
     assert f"`{option}" in section[1].split("\n## ")[0]
 
 
-def test_the_reference_names_no_command_that_does_not_exist() -> None:
+def test_documented_commands_exist() -> None:
     named = re.findall(r"^## `comfywatchman ([\w-]+)`", (REFERENCE / "commands.md").read_text("utf-8"), re.MULTILINE)
     assert set(named) == set(COMMANDS)
 
 
-def test_every_failure_code_is_explained_and_no_other() -> None:
+def test_documented_failure_codes_are_the_registered_ones() -> None:
     explained = re.findall(r"^\| `([\w-]+)` \|", (REFERENCE / "failures.md").read_text("utf-8"), re.MULTILINE)
     assert sorted(explained) == sorted(CODES)
 
@@ -67,7 +67,7 @@ def test_every_command_is_shown_with_output() -> None:
             assert "```console\n$ " in section or "```console\n# " in section, section.splitlines()[0]
 
 
-def test_the_reference_names_no_option_that_does_not_exist() -> None:
+def test_documented_options_exist() -> None:
     known = set(_options()) | {(command, "--help") for command, _ in _options()}
     sections = (REFERENCE / "commands.md").read_text("utf-8").split("\n## `")[1:]
     for section in sections:
@@ -76,27 +76,27 @@ def test_the_reference_names_no_option_that_does_not_exist() -> None:
             assert (command, option) in known, f"{command} has no {option}"
 
 
-def test_every_exit_code_is_explained_and_no_other() -> None:
+def test_documented_exit_codes_are_the_used_ones() -> None:
     text = (REFERENCE / "commands.md").read_text("utf-8").split("## Exit codes")[1].split("\n## ")[0]
     explained = [int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)]
     assert explained == [render.DONE, render.FAILED, render.USAGE, render.SKIPPED, render.INTERRUPTED]
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
-def test_what_is_made_from_code_is_up_to_date(path: Path) -> None:
+def test_generated_files_are_up_to_date(path: Path) -> None:
     assert path.read_bytes() == pages()[path], "run: make docs"
 
 
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.name)
-def test_every_schema_is_one(path: Path) -> None:
+def test_schemas_are_valid(path: Path) -> None:
     jsonschema.Draft202012Validator.check_schema(orjson.loads(path.read_bytes()))
 
 
-def test_no_schema_of_a_file_that_is_no_more_is_left() -> None:
+def test_every_schema_file_is_generated() -> None:
     assert set(SCHEMAS.iterdir()) == {path for path in pages() if path.parent == SCHEMAS}
 
 
-def test_every_file_that_is_written_stands_in_the_reference() -> None:
+def test_every_state_file_is_documented() -> None:
     text = (REFERENCE / "state.md").read_text("utf-8")
     layout = ReadinessLayout(Home(Path("/home")))
     names = [name for name, value in vars(ReadinessLayout).items() if isinstance(value, property)]
@@ -112,7 +112,7 @@ def test_every_file_that_is_written_stands_in_the_reference() -> None:
     [*WorkflowStatus, *ModelState, *NodeState, *get_args(SkipCode)],
     ids=lambda name: str(getattr(name, "value", name)),
 )
-def test_every_state_that_the_report_can_hold_is_explained_in_it(name: str) -> None:
+def test_every_state_of_the_report_is_documented(name: str) -> None:
     assert re.search(rf"^\| `{re.escape(str(name))}` \|", (REFERENCE / "report.md").read_text("utf-8"), re.MULTILINE)
 
 
@@ -124,17 +124,17 @@ def _fields() -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("shape", "field"), list(_fields()))
-def test_every_field_of_the_report_is_explained(shape: str, field: str) -> None:
+def test_every_field_of_the_report_is_documented(shape: str, field: str) -> None:
     assert f"`{field}`" in (REFERENCE / "report.md").read_text("utf-8"), f"{shape}.{field}"
 
 
-def test_every_variable_with_a_name_of_its_own_is_explained() -> None:
+def test_shorthand_variables_are_documented() -> None:
     text = (ROOT / "docs" / "how-to" / "configure.md").read_text("utf-8")
     for name in (*SHORTHANDS, "COMFYWATCHMAN_HOME"):
         assert f"`{name}`" in text
 
 
-def test_every_figure_stands_with_a_command_and_a_date() -> None:
+def test_every_figure_has_a_command_and_a_date() -> None:
     text = (ROOT / "docs" / "measurements.md").read_text("utf-8")
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ")][1:]
     assert rows
@@ -162,7 +162,7 @@ def test_every_configuration_key_named_in_the_documentation_exists() -> None:
             assert key in sections.get(section, {}), f"{page.name} names [{section}] {key}"
 
 
-def test_every_package_has_its_row_in_the_architecture() -> None:
+def test_every_package_is_described_in_the_architecture() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     rows = set(re.findall(r"^\| `([a-z_/]+)` \|", text, re.MULTILINE))
     package = ROOT / "comfywatchman"
@@ -170,7 +170,7 @@ def test_every_package_has_its_row_in_the_architecture() -> None:
     assert packages - rows == set(), "add a row under Packages"
 
 
-def test_the_architecture_names_only_modules_that_exist() -> None:
+def test_architecture_names_existing_modules() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for area, rest in re.findall(r"`(base|comfyui|sources|readiness|governance|cli)[./]([\w./]+)`", text):
         place = ROOT.joinpath("comfywatchman", area, *re.split(r"[./]", rest.removesuffix(".py")))
@@ -178,7 +178,7 @@ def test_the_architecture_names_only_modules_that_exist() -> None:
         assert there or (ROOT / "comfywatchman" / area / rest).is_file(), f"{area}.{rest}"
 
 
-def test_every_dependency_has_its_line_with_a_reason_and_no_other() -> None:
+def test_documented_dependencies_are_the_declared_ones() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     groups = (
         project["project"]["dependencies"],
@@ -193,13 +193,13 @@ def test_every_dependency_has_its_line_with_a_reason_and_no_other() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_somewhere(page: Path) -> None:
+def test_relative_links_exist(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
         if "://" not in target:
             assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_the_pages_name_only_commands_and_make_targets_that_exist() -> None:
+def test_pages_name_existing_commands_and_make_targets() -> None:
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     assert set(re.findall(r"[`$] ?make ([a-z]+)\b", text)) <= targets

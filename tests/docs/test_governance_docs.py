@@ -47,7 +47,7 @@ def table(heading: str) -> str:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_a_section_with_output_and_all_of_its_options(name: str) -> None:
+def test_every_command_is_documented_with_output_and_options(name: str) -> None:
     text = section(name)
     assert "```console\n$ gov" in text
     for parameter in COMMANDS[name].params:
@@ -56,34 +56,34 @@ def test_every_command_has_a_section_with_output_and_all_of_its_options(name: st
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_with_its_first_line_in_the_list(name: str) -> None:
+def test_every_command_has_help(name: str) -> None:
     assert COMMANDS[name].help
     assert len(COMMANDS[name].get_short_help_str(200)) > 20
 
 
-def test_no_section_and_no_option_is_of_something_that_does_not_exist() -> None:
+def test_documented_commands_and_options_exist() -> None:
     assert set(re.findall(r"^### `(gov[^`]*)`$", TEXT, re.MULTILINE)) == set(COMMANDS)
     for name, command in COMMANDS.items():
         known = {option for parameter in command.params for option in parameter.opts}
         assert set(re.findall(r"^\| `(--[\w-]+)", section(name), re.MULTILINE)) <= known
 
 
-def test_the_options_before_the_command_are_explained() -> None:
+def test_options_before_the_command_are_documented() -> None:
     before = TEXT.split("### `gov init`", maxsplit=1)[0]
     for parameter in gov.params:
         assert f"| `{max(parameter.opts, key=len)}" in before
 
 
 @pytest.mark.parametrize("status", get_args(TransactionStatus))
-def test_every_status_of_a_transaction_is_explained(status: str) -> None:
+def test_every_transaction_status_is_documented(status: str) -> None:
     assert f"| `{status}` |" in table("Statuses of a transaction")
 
 
-def test_every_check_is_explained_and_no_other() -> None:
+def test_documented_checks_are_the_registered_ones() -> None:
     assert re.findall(r"^\| `([\w-]+)` \|", table("Checks"), re.MULTILINE) == [check.name for check in CHECKS]
 
 
-def test_every_exit_code_is_explained_and_no_other() -> None:
+def test_documented_exit_codes_are_the_used_ones() -> None:
     codes = [int(code) for code in re.findall(r"^\| (\d+) \|", table("Exit codes"), re.MULTILINE)]
     assert codes == [render.DONE, render.FAILED, render.USAGE, render.SKIPPED, render.INTERRUPTED]
 
@@ -98,7 +98,7 @@ def test_every_configuration_key_is_documented_with_its_default() -> None:
             assert tomllib.loads(f"key = {default}")["key"] == tree[section][key], key
 
 
-def test_every_file_of_a_governed_root_is_explained() -> None:
+def test_every_file_of_a_governed_root_is_documented() -> None:
     root = Path("/env")
     layout = GovLayout(root)
     places = [name for name, value in vars(GovLayout).items() if isinstance(value, property)]

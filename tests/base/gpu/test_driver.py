@@ -20,5 +20,5 @@ CARD = GpuDevice(0, "GPU-a", "NVIDIA L4", 24, 20, 4)
     ],
     ids=["a card", "no card", "a driver that hangs"],
 )
-def test_the_driver_says_what_it_serves_and_silence_is_not_absence(reading: GpuReading, driver: GpuDriver) -> None:
+def test_unknown_driver_is_not_a_missing_gpu(reading: GpuReading, driver: GpuDriver) -> None:
     assert read_gpu_driver(lambda: reading) == driver

@@ -57,7 +57,7 @@ def probe_under_coverage(library: Path, *lines: str) -> dict[str, Any]:
     return answer
 
 
-def test_every_gpu_is_read_with_its_memory(ask: Ask) -> None:
+def test_all_gpus_are_read_with_their_memory(ask: Ask) -> None:
     reading = ask(
         "init 0",
         "driver 580.95.05",
@@ -74,18 +74,18 @@ def test_every_gpu_is_read_with_its_memory(ask: Ask) -> None:
     assert (second.index, second.memory_free_bytes) == (1, 1 * MIB)
 
 
-def test_a_driver_without_the_second_form_of_the_memory_call_is_asked_in_the_first(ask: Ask) -> None:
+def test_version_1_of_the_memory_call_is_the_fallback(ask: Ask) -> None:
     reading = ask("init 0", "memory_v2 13", "gpu GPU-a 0 0 100 60 5 -1 Card")
     assert reading.devices[0].memory_free_bytes == 60 * MIB
 
 
-def test_a_partitioned_gpu_is_read_as_its_instances(ask: Ask) -> None:
+def test_mig_instances_replace_their_gpu(ask: Ask) -> None:
     reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100", "mig MIG-1 0 10000 9000", "mig MIG-2 0 20000 500")
     assert [(d.index, d.uuid, d.mig) for d in reading.devices] == [(0, "MIG-1", True), (0, "MIG-2", True)]
     assert [d.memory_free_bytes for d in reading.devices] == [9000 * MIB, 500 * MIB]
 
 
-def test_a_partitioned_gpu_without_an_instance_is_no_gpu(ask: Ask) -> None:
+def test_mig_gpu_without_instances_gives_none(ask: Ask) -> None:
     reading = ask("init 0", "gpu GPU-a 0 0 81920 80000 0 1 H100")
     assert (reading.status, reading.reason) == ("none", "The GPU is in MIG mode without an instance.")
 
@@ -97,18 +97,18 @@ def test_mig_instance_never_gets_the_memory_of_the_machine(ask: Ask) -> None:
     assert reading.devices[0].memory_free_bytes is None
 
 
-def test_a_driver_that_counts_no_gpu_means_none(ask: Ask) -> None:
+def test_driver_without_gpu_gives_none(ask: Ask) -> None:
     assert ask("init 0").status == "none"
 
 
-def test_a_lost_gpu_beside_a_sound_one_is_unknown_for_itself_only(ask: Ask) -> None:
+def test_lost_gpu_does_not_affect_the_others(ask: Ask) -> None:
     reading = ask("init 0", "gpu GPU-a 15 0 100 60 5 -1 Lost", "gpu GPU-b 0 0 100 60 5 -1 Sound")
     assert reading.status == "ok"
     assert (reading.devices[0].memory_free_bytes, reading.devices[0].problem) == (None, "GPU is lost")
     assert reading.devices[1].memory_free_bytes == 60 * MIB
 
 
-def test_a_gpu_lost_while_it_is_read_is_unknown_and_not_empty(ask: Ask) -> None:
+def test_gpu_lost_while_being_read_is_unknown(ask: Ask) -> None:
     reading = ask("init 0", "gpu GPU-a 0 15 100 60 5 -1 Lost")
     assert (reading.status, reading.devices[0].memory_free_bytes) == ("unknown", None)
     assert "GPU is lost" in (reading.reason or "")
@@ -127,11 +127,11 @@ def test_memory_of_the_machine_is_read() -> None:
     assert 0 < available < total
 
 
-def test_a_machine_that_hides_its_memory_leaves_such_a_gpu_unknown(ask: Ask) -> None:
+def test_unified_memory_is_unknown_without_system_memory(ask: Ask) -> None:
     assert ask("init 0", "gpu GPU-a 0 3 0 0 0 -1 GB10").status == "unknown"
 
 
-def test_a_driver_that_is_not_loaded_on_a_machine_without_a_card_means_none(ask: Ask) -> None:
+def test_unloaded_driver_without_card_gives_none(ask: Ask) -> None:
     reading = ask("init 9")
     assert (reading.status, reading.reason) == ("none", "The NVIDIA library is installed, but there is no NVIDIA GPU.")
 
@@ -152,25 +152,25 @@ def write_pci_device(system: Path, *, vendor: str, kind: str) -> None:
         ("0x8086", "0x030000", "none"),
     ],
 )
-def test_a_driver_that_is_not_loaded_is_unknown_only_where_a_card_is_plugged_in(
+def test_unloaded_driver_is_unknown_only_with_an_nvidia_card(
     ask: Ask, tmp_path: Path, vendor: str, kind: str, status: str
 ) -> None:
     write_pci_device(tmp_path, vendor=vendor, kind=kind)
     assert ask("init 9").status == status
 
 
-def test_a_pci_device_that_cannot_be_read_is_no_card(ask: Ask, tmp_path: Path) -> None:
+def test_unreadable_pci_device_is_not_a_card(ask: Ask, tmp_path: Path) -> None:
     (tmp_path / "sys/bus/pci/devices/0000:00:00.0").mkdir(parents=True)
     assert ask("init 9").status == "none"
 
 
-def test_a_driver_of_another_version_than_its_library_is_unknown(ask: Ask) -> None:
+def test_version_mismatch_of_driver_and_library_is_unknown(ask: Ask) -> None:
     reading = ask("init 18")
     assert (reading.status, reading.devices) == ("unknown", ())
     assert "version mismatch" in (reading.reason or "")
 
 
-def test_a_driver_that_hangs_is_unknown_after_the_time_limit(ask: Ask) -> None:
+def test_hanging_driver_is_unknown_after_the_time_limit(ask: Ask) -> None:
     began = time.monotonic()
     reading = ask("init hang", timeout_seconds=0.5)
     assert reading.status == "unknown"
@@ -178,22 +178,22 @@ def test_a_driver_that_hangs_is_unknown_after_the_time_limit(ask: Ask) -> None:
     assert time.monotonic() - began < 2
 
 
-def test_a_driver_that_crashes_takes_only_the_child_with_it(ask: Ask) -> None:
+def test_crashing_driver_is_unknown(ask: Ask) -> None:
     reading = ask("init crash")
     assert (reading.status, "signal 11" in (reading.reason or "")) == ("unknown", True)
 
 
-def test_a_driver_that_prints_does_not_spoil_the_answer(ask: Ask) -> None:
+def test_output_of_the_driver_is_ignored(ask: Ask) -> None:
     assert ask("init chatter", "gpu GPU-a 0 0 100 60 5 -1 Card").status == "ok"
 
 
-def test_a_library_that_is_no_library_is_unknown(tmp_path: Path) -> None:
+def test_invalid_library_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "libnvidia-ml.so.1").write_bytes(b"<html>")
     reading = read_gpus(libraries=(str(tmp_path / "libnvidia-ml.so.1"),), timeout_seconds=10)
     assert (reading.status, "status 1" in (reading.reason or "")) == ("unknown", True)
 
 
-def test_a_library_that_ends_the_child_before_it_answers_is_unknown(tmp_path: Path) -> None:
+def test_library_that_exits_is_unknown(tmp_path: Path) -> None:
     silent = tmp_path / "silent.c"
     silent.write_text("#include <unistd.h>\n__attribute__((constructor)) void f(void){ _exit(0); }\n")
     made = tmp_path / "libsilent.so"
@@ -202,21 +202,21 @@ def test_a_library_that_ends_the_child_before_it_answers_is_unknown(tmp_path: Pa
     assert (reading.status, reading.reason) == ("unknown", "The NVIDIA driver's answer could not be understood.")
 
 
-def test_without_a_library_there_is_no_gpu_and_no_child_is_started(tmp_path: Path) -> None:
+def test_missing_library_starts_no_child(tmp_path: Path) -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt
     reading = read_gpus(libraries=("libno-such-driver.so.1", "/no/such/libnvidia-ml.so.1"), system=tmp_path)
     assert (reading.status, reading.reason) == ("none", "No NVIDIA driver library was found.")
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_minflt == before
 
 
-def test_a_device_without_its_library_is_unknown(tmp_path: Path) -> None:
+def test_device_without_library_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "dev").mkdir()
     (tmp_path / "dev/nvidiactl").touch()
     reading = read_gpus(libraries=("libno-such-driver.so.1",), system=tmp_path)
     assert (reading.status, "was not found" in (reading.reason or "")) == ("unknown", True)
 
 
-def test_the_library_is_found_where_the_loader_looks(library: Path) -> None:
+def test_library_is_found_on_the_loader_path(library: Path) -> None:
     write_nvml_state(library, "init 0", "gpu GPU-a 0 0 100 60 5 -1 Card")
     environment = {**os.environ, "LD_LIBRARY_PATH": str(library.parent)}
     ended = subprocess.run([sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True)
@@ -224,7 +224,7 @@ def test_the_library_is_found_where_the_loader_looks(library: Path) -> None:
     assert LIBRARIES[0] == library.name
 
 
-def test_the_probe_answers_as_json_what_it_was_told(library: Path) -> None:
+def test_probe_prints_json(library: Path) -> None:
     sound = "gpu GPU-b 0 0 100 60 5 0 Sound"
     partitioned = ("gpu GPU-c 0 0 100 60 5 1 Big", "mig MIG-1 0 10 9")
     answer = probe_under_coverage(library, "init 0", "gpu GPU-a 15 0 1 1 1 -1 Lost", sound, *partitioned)
@@ -233,14 +233,14 @@ def test_the_probe_answers_as_json_what_it_was_told(library: Path) -> None:
     assert answer["devices"][0]["code"] == 15
 
 
-def test_the_probe_says_why_the_driver_could_not_be_opened(library: Path) -> None:
+def test_probe_reports_a_failed_initialisation(library: Path) -> None:
     assert probe_under_coverage(library, "init 18") == {
         "code": 18,
         "problem": "RM has detected an NVML/RM version mismatch.",
     }
 
 
-def test_the_probe_says_which_device_kept_its_memory_to_itself(library: Path) -> None:
+def test_probe_reports_a_device_without_memory(library: Path) -> None:
     answer = probe_under_coverage(
         library, "init 0", "driver 1", "cuda 12080", "memory_v2 3", "gpu GPU-a 0 4 1 1 1 -1 Shy"
     )
