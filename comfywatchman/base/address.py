@@ -44,7 +44,7 @@ class Address:
         return f"{self.scheme}://{self.netloc}"
 
     @property
-    def shown(self) -> str:
+    def printable(self) -> str:
         """The URL without its query, which may hold a signature."""
         return self.origin + self.target.partition("?")[0]
 

@@ -60,14 +60,14 @@ class HttpStream:
     """A response whose body has not been read yet.
 
     Attributes:
-        place: The requested address.
+        address: The requested address.
         status: The HTTP status; redirects are not followed.
         headers: Header values by lower-case name.
         end_is_marked: Whether the response has a length or is chunked, so that a truncated body is detected.
     """
 
     def __init__(self, address: Address, response: http.client.HTTPResponse, release: Callable[[], None]) -> None:
-        self.place = address
+        self.address = address
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.getheaders()}
         self.end_is_marked = response.chunked or response.length is not None
@@ -89,9 +89,9 @@ class HttpStream:
         try:
             return self._response.read1(max_bytes)
         except TimeoutError as error:
-            raise Failure("http-unreachable", f"{self.place.shown} stopped sending.") from error
+            raise Failure("http-unreachable", f"{self.address.printable} stopped sending.") from error
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise Failure("http-unreachable", f"{self.place.shown} ended its response early.") from error
+            raise Failure("http-unreachable", f"{self.address.printable} ended its response early.") from error
 
     def read_beginning(self) -> bytes:
         """Return the beginning of the body, as far as it arrives soon; for error responses that state a reason."""
@@ -174,7 +174,7 @@ class ConnectionPool:
     def _request(self, connection: _CheckedConnection, address: Address, headers: Mapping[str, str]) -> HttpStream:
         with self._lock:
             if self._aborted:
-                raise Failure("http-unreachable", f"{address.shown} was not requested: the connections were aborted.")
+                raise Failure("http-unreachable", f"{address.printable} was not requested: the connections were aborted.")
             self._busy.add(connection)
         response = None
         try:
@@ -322,10 +322,10 @@ def _translate_errors(address: Address) -> Iterator[None]:
             hint="Check this machine's clock and its certificates (SSL_CERT_FILE).",
         ) from error
     except TimeoutError as error:
-        raise Failure("http-unreachable", f"{address.shown} did not answer in time.") from error
+        raise Failure("http-unreachable", f"{address.printable} did not answer in time.") from error
     except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
         reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise Failure("http-unreachable", f"{address.shown} did not answer{reason}.") from error
+        raise Failure("http-unreachable", f"{address.printable} did not answer{reason}.") from error
 
 
 def _find_proxy(address: Address) -> Address | None:

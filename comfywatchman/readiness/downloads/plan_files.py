@@ -139,12 +139,12 @@ def _render_table(title: str, items: list[PlanItem]) -> Iterator[str]:
 
 def _format_origin(item: PlanItem) -> str:
     try:
-        place = parse_address(item.url)
+        address = parse_address(item.url)
     except Failure:
         return "an unreadable address"
     # Of a query, only Civitai's file id is worth seeing; anything else might be a secret.
-    file_id = re.search(r"\bfileId=(\d+)", place.target)
-    return place.shown + (f"?{file_id[0]}" if file_id else "")
+    file_id = re.search(r"\bfileId=(\d+)", address.target)
+    return address.printable + (f"?{file_id[0]}" if file_id else "")
 
 
 def _format_free_space(count: int) -> str:

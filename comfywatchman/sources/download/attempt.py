@@ -91,7 +91,7 @@ class Downloader:
         decision = decide_resume(stream.status, stream.headers, stream.length, have=have, expected=request.size)
         if decision is None:
             state.restart()
-            raise TransientFailure(f"{stream.place.shown} returned a different range than requested.")
+            raise TransientFailure(f"{stream.address.printable} returned a different range than requested.")
         if decision.placement is BodyPlacement.NOTHING_LEFT:
             state.is_complete = True
             return
@@ -122,7 +122,7 @@ class Downloader:
             state.received_bytes += state.part.size - before
         # Without an announced length, a truncated body shows by its hash or by its missing end mark.
         if total is not None and state.part.size < total:
-            shown = resolved.stream.place.shown
+            shown = resolved.stream.address.printable
             raise TransientFailure(f"{shown} broke off after {state.part.size} of {total} bytes.")
         state.is_complete = True
 
@@ -130,7 +130,7 @@ class Downloader:
         """Refuse a response that cannot be the requested file; take over the hash that the hub announces."""
         stream = resolved.stream
         announced = AnnouncedFile(
-            stream.place.shown,
+            stream.address.printable,
             stream.headers,
             total=total,
             hub_size=resolved.size,
@@ -146,7 +146,7 @@ class Downloader:
     def _build_failure(self, resolved: ResolvedDownload) -> Failure:
         stream = resolved.stream
         failure = build_status_failure(
-            stream.status, stream.headers, stream.read_beginning(), stream.place.shown, now=self.now()
+            stream.status, stream.headers, stream.read_beginning(), stream.address.printable, now=self.now()
         )
         if resolved.is_other_origin and failure.code == "download-no-access":
             # The hub's signed URL of its storage has expired; the next attempt gets a new one.

@@ -91,7 +91,7 @@ def receive_body(
             if limits.wait(limits.bandwidth.take(len(block))):
                 raise stop_failure()
             if stall.is_stalled(waited_seconds, len(block)):
-                raise TransientFailure(f"{stream.place.shown} sends too slowly.")
+                raise TransientFailure(f"{stream.address.printable} sends too slowly.")
 
 
 def stop_failure() -> Failure:
@@ -125,6 +125,6 @@ def _append_block(part: PartialFile, block: bytes) -> None:
 def _too_large_failure(stream: HttpStream, most_bytes: int) -> Failure:
     return Failure(
         "download-wrong-content",
-        f"{stream.place.shown} sends more than {format_size(most_bytes)}, the size of the requested file.",
+        f"{stream.address.printable} sends more than {format_size(most_bytes)}, the size of the requested file.",
         hint="Search again (comfywatchman resolve --refresh): the file may have been replaced.",
     )

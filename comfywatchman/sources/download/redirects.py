@@ -112,7 +112,7 @@ def resolve_redirects(
             address = _read_redirect_target(address, location, hosts)
     raise Failure(
         "download-host-refused",
-        f"{start.shown} redirects in a loop, or more than {_MAX_REDIRECTS} times.",
+        f"{start.printable} redirects in a loop, or more than {_MAX_REDIRECTS} times.",
         hint="Try again later, or use another source: comfywatchman resolve --refresh",
     )
 
@@ -134,14 +134,14 @@ def _read_redirect_target(address: Address, location: str, hosts: HostPolicy) ->
     if target.scheme != "https" and target.netloc not in hosts.local_hosts:
         raise Failure(
             "download-host-refused",
-            f"{address.shown} redirects to an unencrypted address, {target.shown}.",
+            f"{address.printable} redirects to an unencrypted address, {target.printable}.",
             hint="Use another source: comfywatchman resolve --refresh",
         )
     path = target.target.partition("?")[0]
     if "/login" in path and target.netloc == address.netloc:
         raise Failure(
             "download-no-access",
-            f"{address.shown} requires a login.",
+            f"{address.printable} requires a login.",
             hint="Set a valid key of your account: CIVITAI_API_KEY for Civitai, HF_TOKEN for Hugging Face.",
         )
     return target

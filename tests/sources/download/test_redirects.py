@@ -136,8 +136,8 @@ def test_invalid_token_is_not_quoted() -> None:
 
 def test_signatures_are_not_shown() -> None:
     with LocalServer() as cdn, hub(cdn.url) as first, followed(f"{first.url}/file", first, cdn) as found:
-        assert "Signature" not in found.stream.place.shown
-        assert "Signature" not in repr(found.stream.place)
+        assert "Signature" not in found.stream.address.printable
+        assert "Signature" not in repr(found.stream.address)
 
 
 def test_hugging_face_url_is_pinned_to_its_commit() -> None:
