@@ -6,7 +6,6 @@ They need no key and no network, and an entry is exact: the file name to store u
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,9 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular, write_if_changed
+from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.sources.file_names import base_name
+from comfywatchman.sources.identifiers import parse_sha256
 
 TEMPLATE_PACKAGES: Final = ("comfyui_workflow_templates_json", "comfyui_workflow_templates")
 MODEL_LIST: Final = "model-list.json"
@@ -25,7 +26,6 @@ MODEL_LIST: Final = "model-list.json"
 _FORMAT: Final = 1
 _MAX_FILE_BYTES: Final = 32 << 20
 _MAX_CACHE_BYTES: Final = 64 << 20
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _TEMPLATES: Final = "ComfyUI's workflow templates"
 _MANAGER: Final = "ComfyUI-Manager's model list"
 
@@ -180,7 +180,7 @@ def _find_template_entries(content: Any) -> Iterator[CatalogueEntry]:
     while pending:
         value = pending.pop()
         if isinstance(value, dict):
-            for model in _as_list(value.get("models")):
+            for model in as_list(value.get("models")):
                 entry = _parse_template_entry(model)
                 if entry is not None:
                     yield entry
@@ -190,44 +190,32 @@ def _find_template_entries(content: Any) -> Iterator[CatalogueEntry]:
 
 
 def _parse_template_entry(model: Any) -> CatalogueEntry | None:
-    if not isinstance(model, dict) or not _get_text(model, "name") or not _is_http_url(model.get("url")):
+    if not isinstance(model, dict) or not as_text(model.get("name")) or not _is_http_url(model.get("url")):
         return None
-    digest = (_get_text(model, "hash") or "").lower()
-    is_sha256 = (_get_text(model, "hash_type") or "").lower() == "sha256"
+    is_sha256 = (as_text(model.get("hash_type")) or "").lower() == "sha256"
     return CatalogueEntry(
         name=base_name(model["name"]),
         url=model["url"],
         catalogue=_TEMPLATES,
-        directory=_get_text(model, "directory"),
-        sha256=digest if is_sha256 and _SHA256.fullmatch(digest) else None,
+        directory=as_text(model.get("directory")),
+        sha256=parse_sha256(as_text(model.get("hash"))) if is_sha256 else None,
     )
 
 
 def _parse_manager_list(content: Any) -> Iterator[CatalogueEntry]:
-    if not isinstance(content, dict):
-        return
-    for model in _as_list(content.get("models")):
-        if not isinstance(model, dict) or not _get_text(model, "filename") or not _is_http_url(model.get("url")):
+    for model in as_list(as_mapping(content).get("models")):
+        if not isinstance(model, dict) or not as_text(model.get("filename")) or not _is_http_url(model.get("url")):
             continue
-        folder = (_get_text(model, "save_path") or "").partition("/")[0]
+        folder = (as_text(model.get("save_path")) or "").partition("/")[0]
         yield CatalogueEntry(
             name=base_name(model["filename"]),
             url=model["url"],
             catalogue=_MANAGER,
             # "default" means that the Manager derives the folder from the model's type.
             directory=None if folder in {"", "default"} else folder,
-            base_model=_get_text(model, "base"),
+            base_model=as_text(model.get("base")),
         )
 
 
 def _is_http_url(value: Any) -> bool:
     return isinstance(value, str) and value.startswith(("https://", "http://"))
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
-
-
-def _get_text(mapping: dict[str, Any], name: str) -> str | None:
-    value = mapping.get(name)
-    return value if isinstance(value, str) and value else None

@@ -5,17 +5,16 @@ Its mirrors are on arbitrary hosts, so their URLs are hints for people; nothing 
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.sources.identifiers import parse_sha256
 from comfywatchman.sources.site_responses import convert_entries, convert_or_none, read_content
 
 _SITE: Final = "CivArchive"
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 class Mirror(msgspec.Struct, frozen=True, rename="camel"):
@@ -64,15 +63,15 @@ class CivArchive:
         Raises:
             Failure: The request failed, so nothing is known.
         """
-        digest = digest.lower()
-        if not _SHA256.fullmatch(digest):
+        sha256 = parse_sha256(digest)
+        if sha256 is None:
             return None
-        response = self._session.get(f"{self._base_url}/api/sha256/{digest}", redirects="origin")
+        response = self._session.get(f"{self._base_url}/api/sha256/{sha256}", redirects="origin")
         content = read_content(response, _SITE)
         if content is None:
             return None
         version = _parse_version(content, response)
-        matching = tuple(file for file in version.files if (file.sha256 or "").lower() == digest)
+        matching = tuple(file for file in version.files if parse_sha256(file.sha256) == sha256)
         return msgspec.structs.replace(version, files=matching) if matching else None
 
 

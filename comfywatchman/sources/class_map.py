@@ -14,6 +14,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular, write_if_changed
+from comfywatchman.base.json_values import as_list, as_mapping, as_text
 
 MAP_NAME: Final = "extension-node-map.json"
 LIST_NAME: Final = "custom-node-list.json"
@@ -198,11 +199,8 @@ def _read_package_list(folder: Path) -> Mapping[str, dict[str, Any]]:
         content = _read_json(folder / LIST_NAME)
     except Failure:
         return {}
-    entries = content.get("custom_nodes") if isinstance(content, dict) else None
-    if not isinstance(entries, list):
-        return {}
     by_url: dict[str, dict[str, Any]] = {}
-    for entry in entries:
+    for entry in as_list(as_mapping(content).get("custom_nodes")):
         if not isinstance(entry, dict):
             continue
         urls = _filter_strings(entry.get("files")) + _filter_strings([entry.get("reference")])
@@ -211,29 +209,25 @@ def _read_package_list(folder: Path) -> Mapping[str, dict[str, Any]]:
     return by_url
 
 
-def _parse_map_entry(entry: Any) -> tuple[list[str], dict[str, Any]]:
+def _parse_map_entry(entry: Any) -> tuple[list[str], Mapping[str, object]]:
     """Return the class names of an entry (`[[names], {metadata}]`) and its metadata."""
     if not isinstance(entry, list) or not entry:
         return [], {}
-    metadata = entry[1] if len(entry) > 1 else None
-    return _filter_strings(entry[0]), metadata if isinstance(metadata, dict) else {}
+    metadata = as_mapping(entry[1]) if len(entry) > 1 else {}
+    return _filter_strings(entry[0]), metadata
 
 
 def _build_package(url: str, metadata: Mapping[str, Any]) -> PackageRef:
-    title = metadata.get("title_aux") or metadata.get("title")
-    registry_id = metadata.get("id")
     repository_name = _normalize_repository_url(url).rpartition("/")[2]
     return PackageRef(
-        id=registry_id if isinstance(registry_id, str) and registry_id else repository_name,
+        id=as_text(metadata.get("id")) or repository_name,
         url=url,
-        title=title if isinstance(title, str) else None,
+        title=as_text(metadata.get("title_aux")) or as_text(metadata.get("title")),
     )
 
 
 def _filter_strings(value: Any) -> list[str]:
-    if not isinstance(value, list):
-        return []
-    return [entry for entry in value if isinstance(entry, str)]
+    return [entry for entry in as_list(value) if isinstance(entry, str)]
 
 
 def _normalize_repository_url(url: str) -> str:

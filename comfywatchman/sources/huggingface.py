@@ -14,6 +14,7 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import REDIRECT_STATUSES, HttpResponse, HttpSession
+from comfywatchman.sources.identifiers import parse_commit, parse_sha256, parse_size, read_linked_sha256
 from comfywatchman.sources.site_responses import (
     FORBIDDEN,
     NOT_FOUND,
@@ -26,9 +27,6 @@ from comfywatchman.sources.urls import HuggingFaceFile, build_hugging_face_url, 
 
 _SITE: Final = "Hugging Face"
 _MAX_TREE_PAGES: Final = 20
-_SIZE: Final = re.compile(r"[0-9]{1,18}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _NEXT_LINK: Final = re.compile(r'<([^<>]*)>\s*;[^,]*\brel="?next\b')
 _RATE_LIMIT_RESET: Final = re.compile(r"(?:^|;)\s*t=(\d{1,6})(?=$|[;,\s])")
 _DISABLED: Final = "access to this resource is disabled"
@@ -60,10 +58,7 @@ class TreeFile(msgspec.Struct, frozen=True):
     @property
     def sha256(self) -> str | None:
         """Return the SHA-256 of the content; None for small files, which have a git hash only."""
-        if self.lfs is None:
-            return None
-        digest = self.lfs.oid.lower()
-        return digest if _SHA256.fullmatch(digest) else None
+        return parse_sha256(self.lfs.oid) if self.lfs is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,20 +166,19 @@ class HuggingFace:
         # Large files redirect to the storage server; their headers stand in the redirect.
         if response.status != OK and response.status not in REDIRECT_STATUSES:
             return _classify_absence(response, repo)
-        commit = response.headers.get("x-repo-commit", "")
-        if not _COMMIT.fullmatch(commit):
+        commit = parse_commit(response.headers.get("x-repo-commit"))
+        if commit is None:
             raise _unexpected_response_failure(response)
-        digest = response.headers.get("x-linked-etag", "").strip('"').lower()
-        size = response.headers.get("x-linked-size", "")
+        size = response.headers.get("x-linked-size")
         if not size and response.status == OK:
             # The length of a redirect is that of its own body.
-            size = response.headers.get("content-length", "")
+            size = response.headers.get("content-length")
         return RemoteFile(
             repo=repo,
             commit=commit,
             path=path,
-            size=int(size) if _SIZE.fullmatch(size) else None,
-            sha256=digest if _SHA256.fullmatch(digest) else None,
+            size=parse_size(size),
+            sha256=read_linked_sha256(response.headers),
         )
 
     def _get(self, url: str) -> HttpResponse:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 from urllib.parse import quote
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.base.json_values import as_mapping, as_text
 from comfywatchman.sources.class_map import PackageRef
 
 _OK: Final = 200
@@ -72,18 +73,15 @@ def _read_not_found(response: HttpResponse) -> RegistryResult:
 
 
 def _parse_package(payload: object, url: str) -> PackageRef | None:
-    if not isinstance(payload, dict) or not _get_text(payload, "id"):
+    package = as_mapping(payload)
+    package_id = as_text(package.get("id"))
+    if package_id is None:
         raise Failure("http-body", f"{url} did not respond as the Comfy Registry does.")
-    if payload.get("status") in _WITHDRAWN:
+    if package.get("status") in _WITHDRAWN:
         return None
     return PackageRef(
-        id=payload["id"],
-        url=_get_text(payload, "repository"),
-        title=_get_text(payload, "name"),
+        id=package_id,
+        url=as_text(package.get("repository")),
+        title=as_text(package.get("name")),
         evidence="listed in the Comfy Registry",
     )
-
-
-def _get_text(payload: dict[str, Any], name: str) -> str | None:
-    value = payload.get(name)
-    return value if isinstance(value, str) and value else None

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.loaders.table import NOT_FILES
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Confidence, Reference
 from comfywatchman.comfyui.workflow.document import WorkflowNode
-from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
 
 _EMBEDDING: Final = re.compile(r"embedding:([^\s,:()<>\[\]{}\\]+)")
 _LORA_TAG: Final = re.compile(r"<(?:lora|lyco|lora_stack):([^:<>\n]+)(?::[^<>\n]*)?>")

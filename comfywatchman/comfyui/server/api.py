@@ -11,9 +11,9 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession, is_listening
+from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
-from comfywatchman.comfyui.workflow.graph import as_list, as_mapping, as_text
 
 MAX_OBJECT_INFO_BYTES: Final = 256 << 20
 _BASE_FLAG: Final = "--base-directory"

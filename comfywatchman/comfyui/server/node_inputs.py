@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.static_analysis.widgets import COMBO_TYPES
-from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
 
 UNKNOWN_TYPE: Final = "COMFY_UNKNOWN"
 """Type of an input whose specification has an unknown shape; ComfyUI's own dynamic types begin with `COMFY_` too."""

@@ -8,13 +8,13 @@ from pathlib import PurePosixPath
 
 import msgspec
 
+from comfywatchman.base.json_values import as_mapping, as_text
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, NO_FILE_CHOICES, FileInput
 from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
 from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
 from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, read_rules
 from comfywatchman.comfyui.static_analysis.widgets import get_upload_kind, widget_width
-from comfywatchman.comfyui.workflow.graph import as_mapping, as_text
 
 
 class LiveNodes(msgspec.Struct, frozen=True):

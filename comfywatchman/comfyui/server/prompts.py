@@ -10,8 +10,8 @@ from typing import Any, Final, Literal
 import orjson
 
 from comfywatchman.base.http import HttpSession
+from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.server.log_text import clean_line
-from comfywatchman.comfyui.workflow.graph import as_list, as_mapping
 
 Prompt = dict[str, dict[str, Any]]
 """A workflow in API format: node ids with `class_type` and `inputs`."""

@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import msgspec
 
+from comfywatchman.base.json_values import as_mapping
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS
 from comfywatchman.comfyui.packs.core_classes import parse_version
 from comfywatchman.comfyui.server.active_nodes import WiredNode
 from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
 from comfywatchman.comfyui.static_analysis.widgets import is_socket, widget_width
-from comfywatchman.comfyui.workflow.graph import as_mapping
 
 _CORE_MODULES: Final = ("nodes", "comfy_extras", "comfy_api_nodes")
 _DYNAMIC_OPTIONS: Final = ("remote", "multi_select", "multiselect", "dynamic")

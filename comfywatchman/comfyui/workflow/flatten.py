@@ -8,18 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode, WorkflowProblem
-from comfywatchman.comfyui.workflow.graph import (
-    NOTES,
-    VIRTUAL,
-    InputSlot,
-    RawNode,
-    as_list,
-    as_mapping,
-    as_text,
-    read_graph,
-)
+from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, InputSlot, RawNode, read_graph
 from comfywatchman.comfyui.workflow.links import InputSource, LinkEnd, SourceNode, StoredValue, resolve_link
 from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope, collect_definitions, strip_node_prefixes
 from comfywatchman.comfyui.workflow.widgets import NodeWidgets, read_stored_widgets

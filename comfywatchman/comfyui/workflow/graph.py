@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
 
 SUBGRAPH_INPUT: Final = "-10"
@@ -104,21 +105,6 @@ class Graph:
     outputs: tuple[LinkId | None, ...] = ()
     setters: Mapping[str, RawNode] = field(default_factory=dict)
     widget_inputs: tuple[str, ...] = ()
-
-
-def as_mapping(value: object) -> Mapping[str, object]:
-    """Return the value if it is a JSON object, else an empty one."""
-    return value if isinstance(value, dict) else {}
-
-
-def as_list(value: object) -> list[object]:
-    """Return the value if it is a JSON array, else an empty one."""
-    return value if isinstance(value, list) else []
-
-
-def as_text(value: object) -> str | None:
-    """Return the value if it is a non-empty text, else None."""
-    return value if isinstance(value, str) and value else None
 
 
 def as_id(value: object) -> str | None:

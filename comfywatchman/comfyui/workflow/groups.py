@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import (
@@ -15,8 +16,6 @@ from comfywatchman.comfyui.workflow.graph import (
     LinkId,
     RawNode,
     as_id,
-    as_list,
-    as_mapping,
     read_graph,
 )
 from comfywatchman.comfyui.workflow.widgets import NodeWidgets, read_stored_widgets

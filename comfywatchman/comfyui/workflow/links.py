@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
+from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.workflow.graph import (
     BYPASSED,
     GETTERS,
@@ -18,8 +19,6 @@ from comfywatchman.comfyui.workflow.graph import (
     InputSlot,
     LinkId,
     RawNode,
-    as_list,
-    as_mapping,
     get_first_text,
 )
 from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope

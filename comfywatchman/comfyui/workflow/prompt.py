@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final, TypeGuard
 
+from comfywatchman.base.json_values import as_mapping, as_text
 from comfywatchman.comfyui.workflow.document import WorkflowNode, WorkflowProblem
-from comfywatchman.comfyui.workflow.graph import as_id, as_mapping, as_text
+from comfywatchman.comfyui.workflow.graph import as_id
 from comfywatchman.comfyui.workflow.links import TEXT_PRIMITIVES
 
 _MAX_HOPS: Final = 64

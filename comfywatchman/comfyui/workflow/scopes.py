@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
-from comfywatchman.comfyui.workflow.graph import Graph, RawNode, as_id, as_list, as_mapping, as_text, read_graph
+from comfywatchman.comfyui.workflow.graph import Graph, RawNode, as_id, read_graph
 from comfywatchman.comfyui.workflow.groups import build_group_graph, find_group_definition
 
 MAX_DEPTH: Final = 64

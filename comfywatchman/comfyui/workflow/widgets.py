@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from comfywatchman.base.json_values import as_mapping
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
-from comfywatchman.comfyui.workflow.graph import RawNode, as_mapping
+from comfywatchman.comfyui.workflow.graph import RawNode
 
 _CONTROL: Final = "control_after_generate"
 _CONTROL_VALUES: Final = frozenset({"fixed", "increment", "decrement", "randomize"})

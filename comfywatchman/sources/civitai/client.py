@@ -14,6 +14,7 @@ from urllib.parse import quote, urlencode
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession
+from comfywatchman.base.json_values import as_mapping
 from comfywatchman.sources.civitai.schema import (
     CivitaiFile,
     CivitaiModel,
@@ -22,6 +23,7 @@ from comfywatchman.sources.civitai.schema import (
     parse_version,
 )
 from comfywatchman.sources.file_names import build_search_terms, is_precision_variant, is_same_name
+from comfywatchman.sources.identifiers import parse_sha256
 from comfywatchman.sources.site_responses import read_content
 
 HASHES_PER_REQUEST: Final = 100
@@ -29,7 +31,6 @@ HASHES_PER_REQUEST: Final = 100
 _SITE: Final = "Civitai"
 _PAGE_SIZE: Final = 100
 _ANY_HASH: Final = re.compile(r"[0-9A-Fa-f]{8,64}")
-_SHA256: Final = re.compile(r"[0-9A-Fa-f]{64}")
 _TRANSIENT_CODES: Final = frozenset({"http-unreachable", "http-body", "source-unavailable"})
 
 T = TypeVar("T")
@@ -324,15 +325,12 @@ def _parse_page(response: HttpResponse) -> tuple[list[Any], str | None]:
     content = read_content(response, _SITE)
     if not isinstance(content, dict) or not isinstance(content.get("items"), list):
         raise _unexpected_response_failure(response)
-    metadata = content.get("metadata")
-    cursor = metadata.get("nextCursor") if isinstance(metadata, dict) else None
+    cursor = as_mapping(content.get("metadata")).get("nextCursor")
     return content["items"], str(cursor) if cursor else None
 
 
 def _get_id(item: object) -> int | None:
-    if not isinstance(item, dict):
-        return None
-    model_id = item.get("id")
+    model_id = as_mapping(item).get("id")
     return model_id if isinstance(model_id, int) else None
 
 
@@ -362,7 +360,8 @@ def _is_variant_of_any(hit: CivitaiHit, names: Sequence[str]) -> bool:
 
 
 def _normalize_sha256s(digests: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(digest.lower() for digest in digests if _SHA256.fullmatch(digest)))
+    parsed = (parse_sha256(digest) for digest in digests)
+    return list(dict.fromkeys(digest for digest in parsed if digest is not None))
 
 
 def _split_batches(digests: Sequence[str], size: int) -> Iterator[Sequence[str]]:

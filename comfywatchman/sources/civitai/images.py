@@ -17,6 +17,7 @@ from urllib.parse import urlencode
 from comfywatchman.base.address import printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
+from comfywatchman.base.json_values import as_list, as_text
 from comfywatchman.sources.site_responses import read_content
 from comfywatchman.sources.urls import CIVITAI_HOSTS, NO_HOSTS
 
@@ -133,10 +134,10 @@ def list_image_resources(item: Mapping[str, Any]) -> tuple[ImageResource, ...]:
     meta = get_image_meta(item)
     resources = [*_read_named_resources(meta), *_read_listed_resources(meta), *_read_hashed_resources(meta)]
     known_versions = {resource.version_id for resource in resources}
-    version_ids = item.get("modelVersionIds")
-    if isinstance(version_ids, list):
-        used = (number for number in version_ids if _is_id(number) and number not in known_versions)
-        resources.extend(ImageResource("model", version_id=number) for number in used)
+    for entry in as_list(item.get("modelVersionIds")):
+        version_id = _parse_id(entry)
+        if version_id is not None and version_id not in known_versions:
+            resources.append(ImageResource("model", version_id=version_id))
     return tuple(dict.fromkeys(resources))
 
 
@@ -152,12 +153,11 @@ def get_image_meta(item: Mapping[str, Any]) -> Mapping[str, Any]:
 def _read_named_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
     for key in ("resources", "civitaiResources"):
         for entry in _list_mappings(meta.get(key)):
-            version_id = entry.get("modelVersionId")
             yield ImageResource(
                 type=_get_type(entry),
-                name=_get_text(entry.get("name")) or _get_text(entry.get("modelName")),
-                hash=_get_text(entry.get("hash")),
-                version_id=version_id if _is_id(version_id) else None,
+                name=as_text(entry.get("name")) or as_text(entry.get("modelName")),
+                hash=as_text(entry.get("hash")),
+                version_id=_parse_id(entry.get("modelVersionId")),
                 weight=_parse_weight(entry.get("weight")),
             )
 
@@ -165,16 +165,17 @@ def _read_named_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
 def _read_listed_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
     """Yield the models that other programs list: A1111's `Model hash`, file names of a ComfyUI graph."""
     for key, kind in (("Model", "model"), ("VAE", "vae")):
-        name = _get_text(meta.get(key))
-        digest = _get_text(meta.get(f"{key} hash"))
+        name = as_text(meta.get(key))
+        digest = as_text(meta.get(f"{key} hash"))
         if name or digest:
             yield ImageResource(kind, name, digest)
     for key, kind in _NAME_LISTS:
-        names = meta.get(key)
-        if isinstance(names, list):
-            yield from (ImageResource(kind, name) for name in names if _get_text(name))
+        for entry in as_list(meta.get(key)):
+            name = as_text(entry)
+            if name is not None:
+                yield ImageResource(kind, name)
     for entry in _list_mappings(meta.get("additionalResources")):
-        if _get_text(entry.get("name")):
+        if as_text(entry.get("name")):
             yield _parse_additional_resource(entry)
 
 
@@ -194,18 +195,16 @@ def _read_hashed_resources(meta: Mapping[str, Any]) -> Iterator[ImageResource]:
         return
     for label, digest in hashes.items():
         kind, _, name = str(label).partition(":")
-        if _get_text(digest):
+        if as_text(digest):
             yield ImageResource(type=kind.lower(), name=name or None, hash=digest)
 
 
 def _list_mappings(value: object) -> list[Mapping[str, Any]]:
-    if not isinstance(value, list):
-        return []
-    return [entry for entry in value if isinstance(entry, Mapping)]
+    return [entry for entry in as_list(value) if isinstance(entry, Mapping)]
 
 
 def _get_type(entry: Mapping[str, Any]) -> str:
-    return (_get_text(entry.get("type")) or "model").lower()
+    return (as_text(entry.get("type")) or "model").lower()
 
 
 def _format_id(value: object) -> str:
@@ -213,8 +212,11 @@ def _format_id(value: object) -> str:
     return str(value).strip() if isinstance(value, (int, str)) else repr(value)
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < _MAX_ID
+def _parse_id(value: object) -> int | None:
+    # In Python, a boolean is an integer too.
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if 0 < value < _MAX_ID else None
 
 
 def _parse_weight(value: object) -> float | None:
@@ -222,7 +224,3 @@ def _parse_weight(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < _MAX_ID:
         return None
     return float(value)
-
-
-def _get_text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None

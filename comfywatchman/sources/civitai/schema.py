@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Final
 
 import msgspec
 
+from comfywatchman.base.json_values import as_list
+from comfywatchman.sources.identifiers import parse_sha256
 from comfywatchman.sources.site_responses import convert_entries, convert_or_none
 
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _MAX_SIZE_KB: Final = 1 << 40
 
 
@@ -45,8 +45,7 @@ class CivitaiFile(msgspec.Struct, frozen=True, rename="camel"):
     @property
     def sha256(self) -> str | None:
         """Return the SHA-256 as lower-case hex, or None when missing or malformed."""
-        digest = (self.hashes.get("SHA256") or "").lower()
-        return digest if _SHA256.fullmatch(digest) else None
+        return parse_sha256(self.hashes.get("SHA256"))
 
     @property
     def size_bytes(self) -> int | None:
@@ -138,10 +137,8 @@ def parse_model(payload: Any) -> CivitaiModel | None:
     if model is None:
         return None
     versions: list[CivitaiVersion] = []
-    entries = payload.get("modelVersions")
-    if isinstance(entries, list):
-        for entry in entries:
-            version = parse_version(entry, model)
-            if version is not None:
-                versions.append(version)
+    for entry in as_list(payload.get("modelVersions")):
+        version = parse_version(entry, model)
+        if version is not None:
+            versions.append(version)
     return msgspec.structs.replace(model, versions=tuple(versions))

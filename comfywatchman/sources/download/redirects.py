@@ -11,13 +11,11 @@ from comfywatchman.base.address import Address, parse_address, printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import REDIRECT_STATUSES, TOKEN_PATTERN
 from comfywatchman.base.stream import ConnectionPool, HttpStream
-from comfywatchman.sources.download.responses import read_linked_sha256
+from comfywatchman.sources.identifiers import parse_commit, parse_size, read_linked_sha256
 from comfywatchman.sources.urls import CIVITAI_HOSTS, HUGGING_FACE_HOSTS, NO_HOSTS, reason_to_refuse
 
 _MAX_REDIRECTS: Final = 6
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _RESOLVE_URL: Final = re.compile(r"(https?://[^/]+/[^/]+/[^/]+/resolve/)([^/]+)(/.*)")
-_SIZE: Final = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +118,11 @@ def resolve_redirects(
 def pin_to_commit(url: str, commit: str | None) -> str:
     """Return a Hugging Face URL with its branch replaced by a commit, so that all parts are of the same file."""
     match = _RESOLVE_URL.fullmatch(url)
-    if match is None or commit is None or not _COMMIT.fullmatch(commit):
+    # The commit may come from a note on the disk.
+    valid_commit = parse_commit(commit)
+    if match is None or valid_commit is None:
         return url
-    return f"{match[1]}{commit}{match[3]}"
+    return f"{match[1]}{valid_commit}{match[3]}"
 
 
 def _select_custom_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -164,11 +164,10 @@ def _build_authorization(address: Address, hosts: HostPolicy) -> dict[str, str]:
 def _build_resolved_download(
     stream: HttpStream, hub_headers: Mapping[str, str], *, is_other_origin: bool
 ) -> ResolvedDownload:
-    size = hub_headers.get("x-linked-size", "")
     return ResolvedDownload(
         stream,
         sha256=read_linked_sha256(hub_headers),
-        size=int(size) if _SIZE.fullmatch(size) else None,
-        commit=hub_headers.get("x-repo-commit"),
+        size=parse_size(hub_headers.get("x-linked-size")),
+        commit=parse_commit(hub_headers.get("x-repo-commit")),
         is_other_origin=is_other_origin,
     )

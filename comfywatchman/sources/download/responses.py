@@ -14,6 +14,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http_retry import RETRYABLE_STATUSES
+from comfywatchman.base.json_values import as_mapping
 
 OK: Final = 200
 PARTIAL: Final = 206
@@ -24,7 +25,6 @@ _TOO_MANY_REQUESTS: Final = 429
 _GONE_TEXTS: Final = {404: "was not found", 410: "was removed", 451: "is blocked for legal reasons"}
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _UNSATISFIED_RANGE: Final = re.compile(r"bytes \*/(\d{1,18})")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _ENTITY_TAG: Final = re.compile(r'"[!#-~ ]+"')
 _TEXT_TYPES: Final = frozenset({"text/html", "application/xhtml+xml", "application/json", "application/problem+json"})
 _TEXT_SUFFIXES: Final = (".json", ".yaml", ".yml", ".txt", ".html", ".md")
@@ -142,12 +142,6 @@ def read_strong_etag(headers: Mapping[str, str]) -> str | None:
     return tag if _ENTITY_TAG.fullmatch(tag) else None
 
 
-def read_linked_sha256(headers: Mapping[str, str]) -> str | None:
-    """Return the SHA-256 that Hugging Face announces (`X-Linked-Etag`); None for small files, which have a git hash."""
-    tag = headers.get("x-linked-etag", "").strip().removeprefix("W/").strip('"').lower()
-    return tag if _SHA256.fullmatch(tag) else None
-
-
 def build_status_failure(status: int, headers: Mapping[str, str], body: bytes, shown: str, *, now: datetime) -> Failure:
     """Return the failure for an error status; a `TransientFailure` when another attempt may succeed.
 
@@ -225,10 +219,9 @@ def _read_error_message(headers: Mapping[str, str], body: bytes) -> str:
 
 def _parse_error_object(body: bytes) -> Mapping[str, object]:
     try:
-        content = orjson.loads(body)
+        return as_mapping(orjson.loads(body))
     except orjson.JSONDecodeError:
         return {}
-    return content if isinstance(content, dict) else {}
 
 
 def _to_one_line(text: str) -> str:

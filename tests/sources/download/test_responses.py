@@ -13,7 +13,6 @@ from comfywatchman.sources.download.responses import (
     build_status_failure,
     decide_resume,
     parse_retry_after_seconds,
-    read_linked_sha256,
     read_strong_etag,
     reason_not_model_response,
 )
@@ -88,12 +87,6 @@ def test_json_file_may_have_a_json_type() -> None:
 def test_only_strong_well_formed_etags_are_used(tag: str) -> None:
     assert read_strong_etag({"etag": tag}) is None
     assert read_strong_etag({"etag": ' "abc" '}) == '"abc"'
-
-
-def test_linked_etag_is_a_sha256_or_none() -> None:
-    assert read_linked_sha256({"x-linked-etag": f'"{"AB" * 32}"'}) == "ab" * 32
-    assert read_linked_sha256({"x-linked-etag": f'"{"a" * 40}"'}) is None
-    assert read_linked_sha256({}) is None
 
 
 @pytest.mark.parametrize(
