@@ -49,13 +49,15 @@ def find_long_functions(module: Module) -> Iterator[str]:
             yield f"{module.name}:{node.lineno} {node.name}"
 
 
-def is_broad_except(node: ast.AST) -> bool:
-    """Return whether a handler catches every exception and does not raise it again."""
-    if not isinstance(node, ast.ExceptHandler):
-        return False
-    if node.type is not None and ast.unparse(node.type) not in {"Exception", "BaseException"}:
-        return False
-    return not any(isinstance(child, ast.Raise) and child.exc is None for child in ast.walk(node))
+def find_broad_excepts(module: Module) -> Iterator[str]:
+    """Yield the handlers that catch every exception and do not raise it again."""
+    for node in ast.walk(module.tree):
+        if not isinstance(node, ast.ExceptHandler):
+            continue
+        is_broad = node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"}
+        raises_again = any(isinstance(child, ast.Raise) and child.exc is None for child in ast.walk(node))
+        if is_broad and not raises_again:
+            yield f"{module.name}:{node.lineno}"
 
 
 def test_external_resources_are_used_by_their_owners_only() -> None:
@@ -93,7 +95,5 @@ def test_class_names_are_unique() -> None:
 
 
 def test_broad_excepts_are_rare() -> None:
-    broad = []
-    for module in read_modules():
-        broad += [f"{module.name}:{node.lineno}" for node in ast.walk(module.tree) if is_broad_except(node)]
+    broad = [place for module in read_modules() for place in find_broad_excepts(module)]
     assert len(broad) <= MAX_BROAD_EXCEPTS, broad

@@ -174,9 +174,7 @@ class ConnectionPool:
     def _request(self, connection: _CheckedConnection, address: Address, headers: Mapping[str, str]) -> HttpStream:
         with self._lock:
             if self._aborted:
-                raise Failure(
-                    "http-unreachable", f"{address.printable} was not requested: the connections were aborted."
-                )
+                raise Failure("http-unreachable", f"{address.printable} was not requested: downloads were stopped.")
             self._busy.add(connection)
         response = None
         try:
