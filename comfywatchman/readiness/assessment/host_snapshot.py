@@ -121,7 +121,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
             build_knowledge_key(table),
             *nodes.fingerprints(),
             repr(models.targets),
-            repr(sorted(node_facts.failed)),
+            repr(sorted(node_facts.failed_imports)),
             server.fingerprint,
             providers.fingerprint,
             "governed" if node_facts.governed else "",

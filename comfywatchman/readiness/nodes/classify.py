@@ -36,7 +36,7 @@ def judge_class(
         hints: The pack that the workflow names for it.
         facts: The nodes of this host.
         claims: The providers that catalogues list. None when they were not queried; only a verdict with
-            `wants_claims` needs them.
+            `needs_catalogues` needs them.
     """
     return (
         _judge_present(class_type, facts)
@@ -65,11 +65,11 @@ def build_missing_node(verdict: NodeVerdict, node_paths: Iterable[str]) -> Missi
 
 
 def _judge_present(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
-    if facts.live is not None and class_type in facts.live:
+    if facts.server_classes is not None and class_type in facts.server_classes:
         evidence = "The running ComfyUI lists it."
     elif class_type in facts.replaced:
         evidence = "The running ComfyUI replaces it by a newer class."
-    elif facts.live is None and facts.core is not None and class_type in facts.core.classes:
+    elif facts.server_classes is None and facts.core is not None and class_type in facts.core.classes:
         # With a running server its list decides: it may have been started with some classes switched off.
         evidence = "ComfyUI's own source has it."
     elif class_type in EDITOR_ONLY:
@@ -100,18 +100,18 @@ def _judge_absent_pack(class_type: str, hints: NodePackHints, facts: HostNodeFac
         evidence,
         fix=fix,
         packages=(ProviderPackage(id=hints.pack, url=url, evidence="named by the workflow"),),
-        certain=is_certain,
+        is_certain=is_certain,
     )
 
 
 def _judge_by_catalogues(class_type: str, facts: HostNodeFacts, claims: ProviderClaims | None) -> NodeVerdict:
-    if claims is None or not claims.owners:
+    if claims is None or not claims.providers:
         return _judge_unclaimed(class_type, facts, claims)
-    installed = [pack for pack in facts.packs if _is_any_of(pack, claims.owners)]
+    installed = [pack for pack in facts.packs if _is_any_of(pack, claims.providers)]
     if installed:
-        claimed_by = claims.owners[0].evidence or "a catalogue"
+        claimed_by = claims.providers[0].evidence or "a catalogue"
         return judge_claimed_pack(class_type, installed, facts, claimed_by=claimed_by)
-    packages = tuple(ProviderPackage(owner.id, owner.url, owner.evidence) for owner in claims.owners)
+    packages = tuple(ProviderPackage(provider.id, provider.url, provider.evidence) for provider in claims.providers)
     if len(packages) > 1:
         return NodeVerdict(
             class_type,
@@ -121,14 +121,14 @@ def _judge_by_catalogues(class_type: str, facts: HostNodeFacts, claims: Provider
             packages=packages,
         )
     (package,) = packages
-    name = claims.owners[0].title or package.id
+    name = claims.providers[0].title or package.id
     return NodeVerdict(
         class_type,
         NodeState.MISSING,
         f"No installed pack has it; {name} does ({package.evidence}).",
         fix=_describe_installation(name, package.url or package.id, governed=facts.governed),
         packages=packages,
-        certain=True,
+        is_certain=True,
     )
 
 
@@ -143,14 +143,14 @@ def _describe_installation(name: str, address: str, *, governed: bool) -> str:
 def _judge_unclaimed(class_type: str, facts: HostNodeFacts, claims: ProviderClaims | None) -> NodeVerdict:
     """Judge a class without any known provider."""
     # A running server has imported every pack, so computed class names are no explanation any more.
-    unclear_packs = facts.unclear_packs if facts.live is None else ()
+    unclear_packs = facts.unclear_packs if facts.server_classes is None else ()
     evidence = []
-    if facts.live is not None:
+    if facts.server_classes is not None:
         evidence.append("The running ComfyUI does not list it.")
-    if claims and claims.asked:
-        evidence.append(f"{', '.join(claims.asked)}: nobody brings it.")
-    if claims and claims.silent:
-        evidence.append(f"Could not be asked: {', '.join(claims.silent)}.")
+    if claims and claims.queried:
+        evidence.append(f"{', '.join(claims.queried)}: nobody brings it.")
+    if claims and claims.unavailable:
+        evidence.append(f"Could not be asked: {', '.join(claims.unavailable)}.")
     if unclear_packs:
         evidence.append(f"It may come from {join_pack_names(unclear_packs)}, whose class names are computed.")
         fix = START_HINT
@@ -161,7 +161,7 @@ def _judge_unclaimed(class_type: str, facts: HostNodeFacts, claims: ProviderClai
         NodeState.UNKNOWN,
         " ".join(evidence) or "No installed pack has it.",
         fix=fix,
-        wants_claims=claims is None,
+        needs_catalogues=claims is None,
     )
 
 

@@ -12,7 +12,7 @@ def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | Non
     core = facts.core
     if core is None or class_type not in core.classes | core.possible_classes:
         return None
-    if facts.live is None:
+    if facts.server_classes is None:
         return NodeVerdict(
             class_type,
             NodeState.UNKNOWN,
@@ -41,7 +41,7 @@ def judge_other_core_version(class_type: str, hints: NodePackHints, facts: HostN
     if parse_version(needed):
         origin = f"ComfyUI {needed} has it"
     core = facts.core
-    if facts.live is None and (core is None or not core.complete):
+    if facts.server_classes is None and (core is None or not core.complete):
         return NodeVerdict(
             class_type,
             NodeState.UNKNOWN,
@@ -74,6 +74,6 @@ def _build_needs_newer_verdict(class_type: str, needed: str | None, installed: s
         NodeState.NEEDS_NEWER,
         f"{origin}; {has_not}.",
         fix=f"Update ComfyUI to {target}.",
-        certain=True,
+        is_certain=True,
         comfyui_version=required,
     )

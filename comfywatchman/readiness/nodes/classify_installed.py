@@ -16,7 +16,7 @@ _MAX_NAMED_PACKS: Final = 3
 
 def judge_installed_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     """Judge a class that static analysis finds in the source of installed packs."""
-    owners = facts.mapped.get(class_type, ())
+    owners = facts.packs_by_class.get(class_type, ())
     if not owners:
         return None
     enabled = [pack for pack in owners if pack.enabled]
@@ -25,14 +25,14 @@ def judge_installed_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict 
             class_type, owners, f"The pack {join_pack_names(owners)} maps it, but is disabled."
         )
     certain = [pack for pack in enabled if class_type in pack.classes]
-    if facts.live is not None:
+    if facts.server_classes is not None:
         # The running server does not list the class, or an earlier step would have found it.
         return _build_import_failed_verdict(class_type, certain or enabled, is_conditional=not certain)
     if not certain:
         evidence = f"The installed pack {join_pack_names(enabled)} maps it only under a condition."
         return _build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
-    if all(pack.folder in facts.failed for pack in certain):
-        return _build_last_start_verdict(class_type, certain, facts.failed[certain[0].folder])
+    if all(pack.folder in facts.failed_imports for pack in certain):
+        return _build_last_start_verdict(class_type, certain, facts.failed_imports[certain[0].folder])
     evidence = (
         f"The source of the installed pack {join_pack_names(certain)} maps it; ComfyUI is not running to confirm it."
     )
@@ -72,7 +72,7 @@ def judge_claimed_pack(
         return _build_disabled_verdict(class_type, owners, evidence)
     names = join_pack_names(enabled)
     has_computed_names = any(not pack.complete for pack in enabled)
-    if has_computed_names and facts.live is None:
+    if has_computed_names and facts.server_classes is None:
         evidence = f"It belongs to the installed pack {names} ({claimed_by} says so), which computes its class names."
         return _build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
     if has_computed_names:
@@ -118,4 +118,4 @@ def _build_provider_verdict(
 ) -> NodeVerdict:
     packages = tuple(ProviderPackage(pack.id, pack.url, f"installed in custom_nodes/{pack.folder}") for pack in owners)
     # With several packs it is not known whose class the workflow means.
-    return NodeVerdict(class_type, state, evidence, fix=fix, packages=packages, certain=len(owners) == 1)
+    return NodeVerdict(class_type, state, evidence, fix=fix, packages=packages, is_certain=len(owners) == 1)

@@ -56,14 +56,14 @@ class ProviderClaims:
     """The providers that catalogues list for one class.
 
     Attributes:
-        owners: The packages.
-        asked: Catalogues that answered, for people.
-        silent: Catalogues that could not be queried, with the reason, for people.
+        providers: The packages.
+        queried: Catalogues that answered, for people.
+        unavailable: Catalogues that could not be queried, with the reason, for people.
     """
 
-    owners: tuple[PackageRef, ...] = ()
-    asked: tuple[str, ...] = ()
-    silent: tuple[str, ...] = ()
+    providers: tuple[PackageRef, ...] = ()
+    queried: tuple[str, ...] = ()
+    unavailable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,29 +71,29 @@ class HostNodeFacts:
     """The nodes of this host.
 
     Attributes:
-        live: Classes that the running server of this installation lists; None without a running server.
+        server_classes: Classes that the running server of this installation lists; None without a running server.
         replaced: Classes that the running server replaces by others.
         core: ComfyUI's own classes, from its source; None when there is no source.
         known_core: Classes of all known ComfyUI versions, each with the lowest version that has it.
         packs: Installed node packs, disabled ones too.
-        failed: Folders of packs that the last start could not import and that have not changed since, with the
+        failed_imports: Folders of packs that the last start could not import and that have not changed since, with the
             evidence for people; empty while a server runs.
         governed: Whether `gov` governs the Python environment, so that nodes are to be added with it.
-        mapped: Packs by the classes that they map; computed from `packs`.
+        packs_by_class: Packs by the classes that they map; computed from `packs`.
     """
 
-    live: frozenset[str] | None
+    server_classes: frozenset[str] | None
     replaced: frozenset[str]
     core: NodePack | None
     known_core: Mapping[str, str]
     packs: tuple[NodePack, ...]
-    failed: Mapping[str, str] = field(default_factory=dict)
+    failed_imports: Mapping[str, str] = field(default_factory=dict)
     governed: bool = False
-    mapped: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
+    packs_by_class: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # A frozen dataclass refuses plain assignment.
-        object.__setattr__(self, "mapped", _group_by_class(self.packs))
+        object.__setattr__(self, "packs_by_class", _group_by_class(self.packs))
 
     @property
     def unclear_packs(self) -> tuple[NodePack, ...]:
@@ -111,8 +111,8 @@ class NodeVerdict:
         evidence: Why, for people.
         fix: What to do, for people; None when nothing is to be done.
         packages: Packages that provide it.
-        certain: Whether its provider is certain.
-        wants_claims: Whether catalogues were not queried yet and may know more.
+        is_certain: Whether its provider is certain.
+        needs_catalogues: Whether catalogues were not queried yet and may know more.
         comfyui_version: For `NEEDS_NEWER`, the lowest version of ComfyUI that has it; None when that is not known.
     """
 
@@ -121,8 +121,8 @@ class NodeVerdict:
     evidence: str
     fix: str | None = None
     packages: tuple[ProviderPackage, ...] = ()
-    certain: bool = False
-    wants_claims: bool = False
+    is_certain: bool = False
+    needs_catalogues: bool = False
     comfyui_version: str | None = None
 
 

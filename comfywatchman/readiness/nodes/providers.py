@@ -63,28 +63,28 @@ class NodeProviders:
 
     def claims(self, class_type: str) -> ProviderClaims:
         """Return the listed providers of a class; the registry is queried only when the map lists none."""
-        owners: tuple[PackageRef, ...] = ()
-        asked: tuple[str, ...] = ()
-        silent: tuple[str, ...] = ()
+        providers: tuple[PackageRef, ...] = ()
+        queried: tuple[str, ...] = ()
+        unavailable: tuple[str, ...] = ()
         class_map = self._load_class_map()
         if class_map is not None:
-            owners = class_map.find_providers(class_type)
-            asked = (class_map.source,)
+            providers = class_map.find_providers(class_type)
+            queried = (class_map.source,)
         elif self._map_failure is not None:
-            silent = (self._map_failure.message,)
+            unavailable = (self._map_failure.message,)
         else:
-            silent = ("ComfyUI-Manager's map (not here)",)
-        if owners or not self._section.ask_registry:
-            return ProviderClaims(owners, asked, silent)
+            unavailable = ("ComfyUI-Manager's map (not here)",)
+        if providers or not self._section.ask_registry:
+            return ProviderClaims(providers, queried, unavailable)
         answer = self._registry.find(class_type)
         if answer is None:
             reason = "the time for asking is over; the next cycle goes on"
-            return ProviderClaims((), asked, (*silent, f"{REGISTRY} ({reason})"))
+            return ProviderClaims((), queried, (*unavailable, f"{REGISTRY} ({reason})"))
         if answer.failed:
-            return ProviderClaims((), asked, (*silent, f"{REGISTRY} ({answer.failed})"))
+            return ProviderClaims((), queried, (*unavailable, f"{REGISTRY} ({answer.failed})"))
         if answer.package is not None:
-            owners = (answer.package,)
-        return ProviderClaims(owners, (*asked, REGISTRY), silent)
+            providers = (answer.package,)
+        return ProviderClaims(providers, (*queried, REGISTRY), unavailable)
 
     def close(self) -> None:
         """Close the connection to the registry, if one was opened."""
@@ -116,7 +116,7 @@ def make_node_judge(facts: HostNodeFacts, providers: NodeProviders) -> NodeJudge
         key = (class_type, hints)
         if key not in known:
             verdict = judge_class(class_type, hints, facts)
-            if verdict.wants_claims:
+            if verdict.needs_catalogues:
                 verdict = judge_class(class_type, hints, facts, providers.claims(class_type))
             known[key] = build_missing_node(verdict, ())
         node = known[key]

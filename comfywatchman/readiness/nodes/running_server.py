@@ -82,12 +82,12 @@ def query_server(cycle: CycleContext, folders: Mapping[str, Collection[str]]) ->
         # None means that its arguments do not tell; then it is taken for the watched one.
         if is_server_of(server, request.installation) is False:
             cycle.add_problem(
-                f"Another ComfyUI answers at {url}; it is not asked. Set [comfyui] url to this one's address."
+                f"Another ComfyUI responds at {url} and is ignored. Set [comfyui] url to the URL of the watched one."
             )
             return ServerSnapshot()
         nodes = fetch_nodes(server, folders, timeout_seconds=timeout_seconds)
     except Failure as failure:
-        cycle.add_problem(f"The ComfyUI at {url} could not be asked: {failure.message}")
+        cycle.add_problem(f"The ComfyUI at {url} could not be queried: {failure.message}")
         return ServerSnapshot()
     replaced = server.find_replaceable(nodes.classes)
     return ServerSnapshot(nodes, replaced, server.version, _compute_fingerprint(nodes, replaced))

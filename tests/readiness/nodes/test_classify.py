@@ -34,7 +34,7 @@ def host(
     *packs: NodePack, live: set[str] | None = None, core: NodePack | None = CORE, replaced: str = ""
 ) -> HostNodeFacts:
     return HostNodeFacts(
-        live=None if live is None else frozenset(live),
+        server_classes=None if live is None else frozenset(live),
         replaced=frozenset({replaced} if replaced else ()),
         core=core,
         known_core=KNOWN,
@@ -52,7 +52,7 @@ def judge(
     verdict = judge_class(class_type, hints, facts, claims)
     assert verdict.evidence
     assert bool(verdict.fix) is (verdict.state is not NodeState.PRESENT)
-    assert not verdict.certain or len(verdict.packages) == 1 or verdict.state is NodeState.NEEDS_NEWER
+    assert not verdict.is_certain or len(verdict.packages) == 1 or verdict.state is NodeState.NEEDS_NEWER
     return verdict
 
 
@@ -81,7 +81,7 @@ def test_class_is_present_in_server_core_editor_or_pack(class_type: str, facts: 
 
 def test_absent_pack_of_the_workflow_must_be_installed() -> None:
     verdict = judge("X", host(), NodePackHints(aux_id="someone/Else"))
-    assert (verdict.state, verdict.certain) == (NodeState.MISSING, True)
+    assert (verdict.state, verdict.is_certain) == (NodeState.MISSING, True)
     assert [(package.id, package.url) for package in verdict.packages] == [
         ("someone/Else", "https://github.com/someone/Else")
     ]
@@ -93,8 +93,8 @@ def test_governed_host_adds_a_certain_pack_by_a_gov_command() -> None:
     url = "gov node add https://github.com/someone/Else"
     assert judge("X", governed, NodePackHints(aux_id="someone/Else")).fix == f"Try it aside: {url}"
     assert judge("X", governed, NodePackHints(cnr_id="reg-id")).fix == "Try it aside: gov node add reg-id"
-    assert judge("X", governed, claims=ProviderClaims(owners=(owner("Else"),))).fix == f"Try it aside: {url}"
-    both = ProviderClaims(owners=(owner("One"), owner("Two")))
+    assert judge("X", governed, claims=ProviderClaims(providers=(owner("Else"),))).fix == f"Try it aside: {url}"
+    both = ProviderClaims(providers=(owner("One"), owner("Two")))
     for unsure in (judge("Newer", governed, NodePackHints(cnr_id="reg-id")), judge("X", governed, claims=both)):
         assert "gov" not in (unsure.fix or "")
 
@@ -107,23 +107,23 @@ def test_only_a_plain_address_becomes_a_command(name: str) -> None:
 
 def test_pack_whose_class_moved_into_comfyui_is_not_certain() -> None:
     verdict = judge("Newer", host(), NodePackHints(cnr_id="reg-id"))
-    assert (verdict.state, verdict.certain) == (NodeState.MISSING, False)
+    assert (verdict.state, verdict.is_certain) == (NodeState.MISSING, False)
     assert "0.36.0" in verdict.evidence
     assert "newer ComfyUI" in (verdict.fix or "")
     assert "newer ComfyUI" not in (judge("X", host(), NodePackHints(cnr_id="reg-id")).fix or "")
 
 
 def test_catalogues_are_needed_only_as_the_last_source() -> None:
-    assert judge("X", host()).wants_claims
-    assert not judge("X", host(), claims=ProviderClaims(asked=("the map",))).wants_claims
-    assert not judge("X", host(MAPS_IT)).wants_claims
+    assert judge("X", host()).needs_catalogues
+    assert not judge("X", host(), claims=ProviderClaims(queried=("the map",))).needs_catalogues
+    assert not judge("X", host(MAPS_IT)).needs_catalogues
 
 
 def test_single_provider_is_certain() -> None:
-    single = judge("X", host(), claims=ProviderClaims(owners=(owner("One"),)))
-    assert (single.state, single.certain) == (NodeState.MISSING, True)
-    several = judge("X", host(), claims=ProviderClaims(owners=(owner("One"), owner("Two"))))
-    assert (several.state, several.certain) == (NodeState.MISSING, False)
+    single = judge("X", host(), claims=ProviderClaims(providers=(owner("One"),)))
+    assert (single.state, single.is_certain) == (NodeState.MISSING, True)
+    several = judge("X", host(), claims=ProviderClaims(providers=(owner("One"), owner("Two"))))
+    assert (several.state, several.is_certain) == (NodeState.MISSING, False)
     assert [package.id for package in several.packages] == ["one", "two"]
 
 
@@ -137,19 +137,19 @@ def test_single_provider_is_certain() -> None:
     ],
 )
 def test_installed_provider_is_not_installed_again(installed: NodePack, state: NodeState) -> None:
-    verdict = judge("X", host(installed), claims=ProviderClaims(owners=(owner("Thing"), owner("Other"))))
+    verdict = judge("X", host(installed), claims=ProviderClaims(providers=(owner("Thing"), owner("Other"))))
     assert verdict.state is state
     assert "Install" not in (verdict.fix or "")
 
 
 def test_fork_with_the_same_name_is_another_pack() -> None:
     fork = pack(url="https://github.com/forker/Thing")
-    verdict = judge("X", host(fork), claims=ProviderClaims(owners=(owner("Thing"),)))
+    verdict = judge("X", host(fork), claims=ProviderClaims(providers=(owner("Thing"),)))
     assert (verdict.fix or "").startswith("Install")
 
 
 def test_class_without_provider_names_the_catalogues() -> None:
-    claims = ProviderClaims(asked=("the map of today",), silent=("the registry (no network)",))
+    claims = ProviderClaims(queried=("the map of today",), unavailable=("the registry (no network)",))
     verdict = judge("X", host(pack(complete=False)), claims=claims)
     assert verdict.state is NodeState.UNKNOWN
     for said in ("the map of today", "the registry (no network)", "Thing"):
@@ -178,6 +178,6 @@ def test_class_that_nothing_maps_is_never_present(
     live: set[str] | None, core: NodePack | None, *, complete: bool, hints: NodePackHints
 ) -> None:
     for installed in ((), (pack(complete=complete),), (pack(enabled=False, complete=complete),)):
-        for claims in (None, ProviderClaims(), ProviderClaims(owners=(owner("Thing"),))):
+        for claims in (None, ProviderClaims(), ProviderClaims(providers=(owner("Thing"),))):
             facts = host(*installed, live=live, core=core)
             assert judge("Unheard", facts, hints, claims).state is not NodeState.PRESENT

@@ -42,7 +42,7 @@ def test_conditional_core_class_is_unknown_without_a_server() -> None:
 
 @pytest.mark.parametrize(("class_type", "target"), [("Newer", "0.36.0 or later"), ("Same", "the newest version")])
 def test_class_of_a_later_comfyui_needs_an_update(class_type: str, target: str) -> None:
-    verdict = judge(class_type, host(), claims=ProviderClaims(owners=(owner("Impostor"),)))
+    verdict = judge(class_type, host(), claims=ProviderClaims(providers=(owner("Impostor"),)))
     assert (verdict.state, verdict.packages) == (NodeState.NEEDS_NEWER, ())
     assert verdict.fix == f"Update ComfyUI to {target}."
     assert verdict.evidence == f"ComfyUI {KNOWN[class_type]} has it; the installed 0.33.0 does not."

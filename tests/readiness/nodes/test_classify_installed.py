@@ -10,7 +10,7 @@ from tests.readiness.nodes.test_classify import MAPS_IT, host, judge, pack
 
 def test_class_that_the_server_does_not_list_failed_to_import() -> None:
     verdict = judge("X", host(MAPS_IT, live={"KSampler"}))
-    assert (verdict.state, verdict.certain) == (NodeState.IMPORT_FAILED, True)
+    assert (verdict.state, verdict.is_certain) == (NodeState.IMPORT_FAILED, True)
     assert [package.id for package in verdict.packages] == ["thing"]
 
 
@@ -24,14 +24,14 @@ def test_conditional_class_is_unknown_without_a_server() -> None:
 
 def test_disabled_pack_must_be_enabled() -> None:
     verdict = judge("X", host(pack(enabled=False, classes=frozenset({"X"}))))
-    assert (verdict.state, verdict.certain) == (NodeState.MISSING, True)
+    assert (verdict.state, verdict.is_certain) == (NodeState.MISSING, True)
     assert (verdict.fix or "").startswith("Enable Thing")
 
 
 def test_class_of_two_packs_is_not_certain() -> None:
     facts = host(MAPS_IT, pack("Other", classes=frozenset({"X"})), live={"KSampler"})
     verdict = judge("X", facts)
-    assert (len(verdict.packages), verdict.certain) == (2, False)
+    assert (len(verdict.packages), verdict.is_certain) == (2, False)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_pack_with_computed_names_leaves_the_class_unknown(hints: NodePackHints)
     )
     verdict = judge("X", host(facts), hints)
     assert verdict.state is NodeState.UNKNOWN
-    assert not verdict.wants_claims
+    assert not verdict.needs_catalogues
 
 
 def test_computed_names_do_not_matter_once_a_server_runs() -> None:
@@ -72,7 +72,7 @@ def test_many_packs_are_counted() -> None:
 
 def test_pack_that_failed_at_the_last_start_has_no_classes() -> None:
     pack = MAPS_IT
-    facts = replace(host(pack), failed={pack.folder: "its import failed at the last start"})
+    facts = replace(host(pack), failed_imports={pack.folder: "its import failed at the last start"})
     verdict = judge(next(iter(pack.classes)), facts)
     assert verdict.state is NodeState.IMPORT_FAILED
     assert "last start" in verdict.evidence
@@ -81,5 +81,5 @@ def test_pack_that_failed_at_the_last_start_has_no_classes() -> None:
 def test_running_server_overrules_the_last_start() -> None:
     pack = MAPS_IT
     name = next(iter(pack.classes))
-    facts = replace(host(pack, live={name}), failed={pack.folder: "its import failed at the last start"})
+    facts = replace(host(pack, live={name}), failed_imports={pack.folder: "its import failed at the last start"})
     assert judge(name, facts).state is NodeState.PRESENT

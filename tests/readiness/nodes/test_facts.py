@@ -24,7 +24,7 @@ def test_packs_are_found_by_certain_and_possible_classes() -> None:
     first = pack("First", classes=frozenset({"A"}), possible_classes=frozenset({"B"}))
     second = pack("Second", classes=frozenset({"B"}))
     facts = host(first, second)
-    assert facts.mapped == {"A": (first,), "B": (first, second)}
+    assert facts.packs_by_class == {"A": (first,), "B": (first, second)}
 
 
 def test_only_enabled_packs_can_be_unclear() -> None:

@@ -96,15 +96,15 @@ def test_broken_file_is_not_ready_though_the_server_offers_it(host: Host) -> Non
     assert host.status().summary.missing == 1
 
 
-def not_asked(host: Host, status: MasterStatus) -> bool:
+def is_ignored(host: Host, status: MasterStatus) -> bool:
     return not status.host.comfyui_running and status.host.comfyui_version == host.installation.version
 
 
 def test_server_of_another_installation_is_ignored(host: Host, server: FakeComfyUI) -> None:
     server.start_as("/somewhere/else/main.py")
     status = host.status()
-    assert not_asked(host, status)
-    assert "Another ComfyUI answers at" in status.problems[0]
+    assert is_ignored(host, status)
+    assert "Another ComfyUI responds at" in status.problems[0]
     assert "/object_info" not in {asked.path for asked in server.asked}
 
 
@@ -125,8 +125,8 @@ def test_server_with_unclear_arguments_is_used(host: Host, server: FakeComfyUI) 
 def test_server_that_is_not_comfyui_is_a_problem(host: Host, server: FakeComfyUI, path: str, reply: Reply) -> None:
     server.pages[path] = reply
     status = host.status()
-    assert not_asked(host, status)
-    assert f"The ComfyUI at {server.url} could not be asked" in status.problems[0]
+    assert is_ignored(host, status)
+    assert f"The ComfyUI at {server.url} could not be queried" in status.problems[0]
     assert status.summary.ready == 1
 
 
@@ -137,14 +137,14 @@ def test_hanging_server_takes_no_longer_than_the_timeout(host: Host, server: Fak
     began = time.monotonic()
     status = host.status()
     assert time.monotonic() - began < 2.5
-    assert not_asked(host, status)
-    assert "could not be asked" in status.problems[0]
+    assert is_ignored(host, status)
+    assert "could not be queried" in status.problems[0]
 
 
 def test_stopped_server_is_not_a_problem(host: Host) -> None:
     host.set(comfyui__url="http://127.0.0.1:1")
     status = host.status()
-    assert not_asked(host, status)
+    assert is_ignored(host, status)
     assert status.problems == ()
 
 

@@ -1,5 +1,3 @@
-"""What to do: one action for each cause, the most rewarding first."""
-
 from __future__ import annotations
 
 import msgspec
@@ -84,40 +82,40 @@ def test_ready_workflows_need_no_action() -> None:
 
 
 def test_model_of_several_workflows_is_one_action() -> None:
-    (one,) = list_actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
-    assert (one.kind, one.what, one.instruction) == ("model", "a.pt", "Put it there.")
-    assert one.because == "a model of loras, missing"
-    assert one.workflows == ("/a", "/b")
+    (action,) = list_actions([entry("/a", models=(model(), model())), entry("/b", models=(model(),))])
+    assert (action.kind, action.what, action.instruction) == ("model", "a.pt", "Put it there.")
+    assert action.because == "a model of loras, missing"
+    assert action.workflows == ("/a", "/b")
 
 
 def test_same_name_in_another_folder_is_another_action() -> None:
-    found = list_actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
-    assert {one.because for one in found} == {
+    actions = list_actions([entry("/a", models=(model(), model(folder="vae"), model(fix=None, folder=None)))])
+    assert {action.because for action in actions} == {
         "a model of loras, missing",
         "a model of vae, missing",
         "a model of an unknown folder, missing",
     }
-    assert "" in {one.instruction for one in found}
+    assert "" in {action.instruction for action in actions}
 
 
 def test_classes_of_one_package_are_one_action() -> None:
-    (one,) = list_actions(
+    (action,) = list_actions(
         [entry("/a", nodes=(node("B", "pack"), node("A", "pack"))), entry("/b", nodes=(node("A", "pack"),))]
     )
-    assert (one.kind, one.what, one.because) == ("node", "pack", "missing node classes: A, B")
-    assert one.workflows == ("/a", "/b")
+    assert (action.kind, action.what, action.because) == ("node", "pack", "missing node classes: A, B")
+    assert action.workflows == ("/a", "/b")
 
 
 def test_class_of_several_packages_is_an_action_of_its_own() -> None:
-    found = list_actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
-    assert [one.what for one in found] == ["A", "B"]
-    assert [package.id for package in found[0].packages] == ["p", "q"]
+    actions = list_actions([entry("/a", nodes=(node("A", "p", "q"), node("B", "p", "q")))])
+    assert [action.what for action in actions] == ["A", "B"]
+    assert [package.id for package in actions[0].packages] == ["p", "q"]
 
 
 def test_classes_of_a_newer_comfyui_are_one_action() -> None:
     state = "needs_newer_comfyui"
-    (one,) = list_actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
-    assert (one.what, one.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
+    (action,) = list_actions([entry("/a", nodes=(node("A", state=state), node("B", state=state)))])
+    assert (action.what, action.because) == ("ComfyUI", "node classes of a newer ComfyUI: A, B")
 
 
 def newer(class_type: str, fix: str, comfyui_version: str | None) -> MissingNode:
@@ -133,52 +131,52 @@ def test_greatest_update_of_comfyui_is_enough_for_all_classes() -> None:
 
 
 def test_class_of_unknown_origin_is_not_sure() -> None:
-    (one,) = list_actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
-    assert (one.what, one.instruction, one.is_sure) == ("A", "Find the package that provides it.", False)
-    assert one.because == "node classes of unknown origin: A"
+    (action,) = list_actions([entry("/a", nodes=(node("A", state="unknown", fix=None),))])
+    assert (action.what, action.instruction, action.is_sure) == ("A", "Find the package that provides it.", False)
+    assert action.because == "node classes of unknown origin: A"
 
 
 def test_failed_import_is_named_as_the_reason() -> None:
-    (one,) = list_actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
-    assert one.because == "its import failed: A"
+    (action,) = list_actions([entry("/a", nodes=(node("A", "pack", state="import_failed"),))])
+    assert action.because == "its import failed: A"
 
 
 def test_action_is_sure_when_one_workflow_is() -> None:
     unsure = entry("/a", models=(model(confidence="low"),))
-    assert [one.is_sure for one in list_actions([unsure])] == [False]
+    assert [action.is_sure for action in list_actions([unsure])] == [False]
     sure = entry("/b", models=(model(),))
-    assert [one.is_sure for one in list_actions([unsure, sure])] == [True]
-    assert [one.is_sure for one in list_actions([sure, unsure])] == [True]
+    assert [action.is_sure for action in list_actions([unsure, sure])] == [True]
+    assert [action.is_sure for action in list_actions([sure, unsure])] == [True]
     unresolvable = model(state=ModelState.UNRESOLVABLE)
-    assert [one.is_sure for one in list_actions([entry("/a", models=(unresolvable,))])] == [False]
+    assert [action.is_sure for action in list_actions([entry("/a", models=(unresolvable,))])] == [False]
 
 
 def test_invalid_file_is_an_action_with_its_first_problem() -> None:
     problems = (FileProblem("workflow-not-json", "It is no JSON."), FileProblem("x", "y"))
-    found = list_actions(
+    actions = list_actions(
         [entry("/a", status=WorkflowStatus.INVALID, problems=problems), entry("/b", status=WorkflowStatus.INVALID)]
     )
-    assert [(one.kind, one.what, one.because) for one in found] == [
+    assert [(action.kind, action.what, action.because) for action in actions] == [
         ("file", "/a", "It is no JSON."),
         ("file", "/b", "cannot be read"),
     ]
 
 
 def test_actions_are_sorted_by_certainty_kind_and_workflows() -> None:
-    found = list_actions(
+    actions = list_actions(
         [
             entry("/1", models=(model("once"), model("twice"), model("guess", confidence="low"))),
             entry("/2", models=(model("twice"),), nodes=(node("N", "pack"), node("U", state="unknown"))),
             entry("/3", status=WorkflowStatus.INVALID),
         ]
     )
-    assert [one.what for one in found] == ["pack", "twice", "once", "/3", "U", "guess"]
+    assert [action.what for action in actions] == ["pack", "twice", "once", "/3", "U", "guess"]
 
 
 def test_action_holds_the_candidates() -> None:
     candidate = ModelCandidate(source="civitai", url="https://civitai.com/1")
-    (one,) = list_actions([entry("/a", models=(model(candidates=(candidate,)),))])
-    assert one.candidates == (candidate,)
+    (action,) = list_actions([entry("/a", models=(model(candidates=(candidate,)),))])
+    assert action.candidates == (candidate,)
 
 
 def picture(name: str, *, required: bool) -> MissingInput:
@@ -186,15 +184,15 @@ def picture(name: str, *, required: bool) -> MissingInput:
 
 
 def test_required_picture_is_one_action_after_the_models() -> None:
-    found = list_actions(
+    actions = list_actions(
         [
             entry("/1", inputs=(picture("a.png", required=True),)),
             entry("/2", inputs=(picture("a.png", required=True),), models=(model(),)),
             entry("/3", status=WorkflowStatus.INVALID),
         ]
     )
-    assert [one.kind for one in found] == ["model", "input", "file"]
-    assert (found[1].what, found[1].instruction, found[1].because, found[1].workflows) == (
+    assert [action.kind for action in actions] == ["model", "input", "file"]
+    assert (actions[1].what, actions[1].instruction, actions[1].because, actions[1].workflows) == (
         "a.png",
         "Put it into input.",
         "a picture that is not in ComfyUI's input folder",
@@ -206,13 +204,16 @@ def test_optional_picture_needs_no_action() -> None:
     assert list_actions([entry("/1", status=WorkflowStatus.READY, inputs=(picture("a.png", required=False),))]) == ()
 
 
-def found(name: str, *, folder: str | None = "loras", state: ModelState = ModelState.MISSING) -> MissingModel:
+def found_model(name: str, *, folder: str | None = "loras", state: ModelState = ModelState.MISSING) -> MissingModel:
     return msgspec.structs.replace(model(name, folder=folder, state=state, fix=f"Fetch {name}."), answer="FOUND")
 
 
 def test_found_models_are_one_download() -> None:
     plan = PlanSummary("/home/plans/c1.json", 2, 5 << 30, 0)
-    entries = [entry("/a", models=(found("a.pt"), found("b.pt"), model("c.pt"))), entry("/b", models=(found("a.pt"),))]
+    entries = [
+        entry("/a", models=(found_model("a.pt"), found_model("b.pt"), model("c.pt"))),
+        entry("/b", models=(found_model("a.pt"),)),
+    ]
     together, alone = list_actions(entries, plan)
     assert (together.kind, together.what, together.models) == ("download", "2 models", ("a.pt", "b.pt"))
     assert together.instruction == (
@@ -223,18 +224,18 @@ def test_found_models_are_one_download() -> None:
 
 
 def test_download_of_unknown_size_shows_no_size() -> None:
-    entries = [entry("/a", models=(found("a.pt"), found("b.pt")))]
+    entries = [entry("/a", models=(found_model("a.pt"), found_model("b.pt")))]
     (together,) = list_actions(entries, PlanSummary("/c1.json", 2, 0, 0))
     assert together.instruction == "Fetch all of them: comfywatchman download --plan c1.json"
 
 
 def test_single_blocked_or_broken_model_gets_its_own_action() -> None:
     blocked = PlanSummary("/c1.json", 2, 0, 0, (BlockedDownload("b.pt", "loras", "no"),))
-    two = [entry("/a", models=(found("a.pt"), found("b.pt")))]
-    assert [one.what for one in list_actions(two)] == ["a.pt", "b.pt"]
-    assert [one.what for one in list_actions(two, blocked)] == ["a.pt", "b.pt"]
-    broken = [entry("/a", models=(found("a.pt"), found("b.pt", state=ModelState.INVALID)))]
-    assert {one.what for one in list_actions(broken, PlanSummary("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}
+    two = [entry("/a", models=(found_model("a.pt"), found_model("b.pt")))]
+    assert [action.what for action in list_actions(two)] == ["a.pt", "b.pt"]
+    assert [action.what for action in list_actions(two, blocked)] == ["a.pt", "b.pt"]
+    broken = [entry("/a", models=(found_model("a.pt"), found_model("b.pt", state=ModelState.INVALID)))]
+    assert {action.what for action in list_actions(broken, PlanSummary("/c1.json", 2, 0, 0))} == {"a.pt", "b.pt"}
 
 
 def test_failed_environment_checks_come_first_without_warnings() -> None:
@@ -243,15 +244,15 @@ def test_failed_environment_checks_come_first_without_warnings() -> None:
         EnvironmentCheck("production", "fail", "numpy is not there.", "gov init"),
         EnvironmentCheck("journal", "fail", "A commit was cut off."),
     )
-    found = list_actions([entry("/a", models=(model(),))], environment=Environment("fail", checks))
-    assert [one.kind for one in found] == ["environment", "environment", "model"]
-    assert [one.instruction for one in found[:2]] == ["gov init", "gov check says more."]
-    assert found[0].because == "numpy is not there."
+    actions = list_actions([entry("/a", models=(model(),))], environment=Environment("fail", checks))
+    assert [action.kind for action in actions] == ["environment", "environment", "model"]
+    assert [action.instruction for action in actions[:2]] == ["gov init", "gov check says more."]
+    assert actions[0].because == "numpy is not there."
 
 
 def test_kinds_are_sorted_whatever_their_number() -> None:
     away = FileProblem(FOLDER_UNAVAILABLE, "Its folder is away.")
-    together = (found("first.pt"), found("second.pt"))
+    together = (found_model("first.pt"), found_model("second.pt"))
     entries = [
         entry("/broken", status=WorkflowStatus.INVALID),
         *(entry(f"/{n}", inputs=(picture("a.png", required=True),)) for n in range(6)),
@@ -262,14 +263,14 @@ def test_kinds_are_sorted_whatever_their_number() -> None:
         entry("/1", models=(model("misspelt.pt", state=ModelState.CASE),)),
     ]
     listed = list_actions(entries, PlanSummary("/c1.json", 2, 0, 0))
-    assert [one.kind for one in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
-    assert all(one.is_sure for one in listed)
+    assert [action.kind for action in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
+    assert all(action.is_sure for action in listed)
 
 
 def test_refused_input_value_is_one_action_for_all_workflows() -> None:
-    one = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
+    refused_input = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
     bare = RefusedInput("model", None, "KSampler", "3", "not_given", "Link something to it.")
-    first, second = list_actions([entry("/a", refused=(one, bare)), entry("/b", refused=(one,))])
+    first, second = list_actions([entry("/a", refused=(refused_input, bare)), entry("/b", refused=(refused_input,))])
     assert (first.kind, first.what, first.instruction) == ("choice", "KSampler: sampler_name", "Choose another.")
     assert (first.because, first.workflows) == ("its value is no_such", ("/a", "/b"))
     assert (second.because, second.workflows) == ("nothing feeds this input", ("/a",))
@@ -277,6 +278,6 @@ def test_refused_input_value_is_one_action_for_all_workflows() -> None:
 
 def test_workflow_with_nothing_to_run_needs_an_output() -> None:
     problem = FileProblem(NOTHING_TO_RUN, "There is nothing to run: it holds no node.")
-    (found,) = list_actions([entry("/a", status=WorkflowStatus.INVALID, problems=(problem,))])
-    assert (found.kind, found.because) == ("file", problem.message)
-    assert found.instruction.startswith("Add a node that saves or shows")
+    (action,) = list_actions([entry("/a", status=WorkflowStatus.INVALID, problems=(problem,))])
+    assert (action.kind, action.because) == ("file", problem.message)
+    assert action.instruction.startswith("Add a node that saves or shows")

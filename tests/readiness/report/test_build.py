@@ -36,7 +36,7 @@ def test_host_summary_holds_gpus_and_version(host: Host) -> None:
     card = GpuDevice(0, "GPU-a", "Card", 24 << 30, 20 << 30, 4 << 30)
     part = GpuDevice(1, "MIG-b", "", None, None, None, mig=True)
     facts = build_host_summary(host.installation, GpuReading("ok", (card, part)), None, sample=True)
-    assert [(one.index, one.name, one.memory_free_bytes, one.mig) for one in facts.gpus] == [
+    assert [(gpu.index, gpu.name, gpu.memory_free_bytes, gpu.mig) for gpu in facts.gpus] == [
         (0, "Card", 20 << 30, False),
         (1, "", None, True),
     ]

@@ -90,16 +90,16 @@ def test_failed_checks_come_first_and_have_a_row() -> None:
 
 
 @pytest.mark.parametrize(
-    ("environment", "said"),
+    ("environment", "expected"),
     [
         (NOT_GOVERNED, "not checked: no governed environment (run gov init)"),
         (Environment("unknown"), "not checked yet"),
         (Environment("ok", (EnvironmentCheck("lock", "ok", "Well."),)), "1 check, all ok"),
     ],
 )
-def test_healthy_environment_is_one_line(environment: Environment, said: str) -> None:
+def test_healthy_environment_is_one_line(environment: Environment, expected: str) -> None:
     text = text_of(render_markdown(status(environment=environment)))
-    assert f"Environment: {said}" in text
+    assert f"Environment: {expected}" in text
     assert "What was seen" not in text
 
 
@@ -150,9 +150,9 @@ def test_no_name_changes_the_structure(text: str) -> None:
 
 def test_many_actions_stay_one_list() -> None:
     entries = [entry(f"/w/{n}.json", WorkflowStatus.MISSING, text=f"t{n}", models=1, nodes=1) for n in range(60)]
-    found = blocks(render_markdown(status(*entries)))
-    assert found.count("ordered_list_open") == 1
-    assert "code_block" not in found
+    kinds = blocks(render_markdown(status(*entries)))
+    assert kinds.count("ordered_list_open") == 1
+    assert "code_block" not in kinds
 
 
 def test_paths_are_shown_without_shared_folders() -> None:

@@ -29,10 +29,10 @@ def asked(backend: str, status: str = "NOT_FOUND") -> BackendStatus:
 def answered(
     result: SearchResult, missing: MissingModel | None = None, *, plan: PlanSummary | None = None, again: str = ""
 ) -> MissingModel:
-    (found,) = merge_search_results(
+    (merged,) = merge_search_results(
         [entry("/a", models=(missing or model(),))], [result], plan=plan, ask_again_at=again
     )
-    return found.missing_models[0]
+    return merged.missing_models[0]
 
 
 def test_entries_without_results_stay_unchanged() -> None:
@@ -61,32 +61,35 @@ def test_locally_fixable_model_gets_no_result() -> None:
     ],
 )
 def test_found_model_shows_its_download_command(name: str, word: str) -> None:
-    found = answered(answer("FOUND", name, source="huggingface"), model(name))
-    assert (found.answer, found.fix) == ("FOUND", f"Found on Hugging Face; fetch it: comfywatchman download {word}")
+    model_entry = answered(answer("FOUND", name, source="huggingface"), model(name))
+    assert (model_entry.answer, model_entry.fix) == (
+        "FOUND",
+        f"Found on Hugging Face; fetch it: comfywatchman download {word}",
+    )
 
 
 def test_broken_file_must_be_deleted_before_the_download() -> None:
-    found = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix="Delete it."))
-    assert found.fix == "Delete it. Found on Civitai; once the broken file is gone: comfywatchman download a.pt"
-    found = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix=None))
-    assert (found.fix or "").startswith("Found on Civitai; once")
+    model_entry = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix="Delete it."))
+    assert model_entry.fix == "Delete it. Found on Civitai; once the broken file is gone: comfywatchman download a.pt"
+    model_entry = answered(answer("FOUND", source="civitai"), model(state=ModelState.INVALID, fix=None))
+    assert (model_entry.fix or "").startswith("Found on Civitai; once")
 
 
 def test_blocked_download_shows_its_reason() -> None:
     plan = PlanSummary("/p.json", 0, 0, 0, (BlockedDownload("a.pt", "loras", "Such files can run code."),))
-    found = answered(answer("FOUND", source="civitai"), plan=plan)
-    assert found.fix == "Found on Civitai, but it cannot be fetched as things stand: Such files can run code."
+    model_entry = answered(answer("FOUND", source="civitai"), plan=plan)
+    assert model_entry.fix == "Found on Civitai, but it cannot be fetched as things stand: Such files can run code."
     other = PlanSummary("/p.json", 0, 0, 0, (BlockedDownload("a.pt", "vae", "no"),))
     assert "fetch it" in (answered(answer("FOUND", source="civitai"), plan=other).fix or "")
 
 
 def test_uncertain_result_with_a_choice_shows_the_command() -> None:
-    found = answered(answer("UNCERTAIN", candidates=(CHOOSABLE,)))
-    assert found.fix == (
+    model_entry = answered(answer("UNCERTAIN", candidates=(CHOOSABLE,)))
+    assert model_entry.fix == (
         "Not certain which file is meant. Put it there. "
         "To take one of the candidates: comfywatchman resolve --choose a.pt NUMBER"
     )
-    assert [one.name for one in found.candidates] == ["b.pt"]
+    assert [candidate.name for candidate in model_entry.candidates] == ["b.pt"]
 
 
 @pytest.mark.parametrize(

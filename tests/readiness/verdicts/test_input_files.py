@@ -44,8 +44,8 @@ def lacks(base: Path, name: str, kind: FileKind = "picture") -> bool:
 
 
 def fix(base: Path, name: str, kind: FileKind = "picture") -> str:
-    (found,) = look(base).find_missing([wanted(name, kind)])
-    return found.fix
+    (missing_input,) = look(base).find_missing([wanted(name, kind)])
+    return missing_input.fix
 
 
 @pytest.fixture
@@ -141,9 +141,11 @@ def test_configured_input_folder_is_used_and_named(base: Path, tmp_path: Path) -
     placed = tmp_path / "mine"
     put(placed / "z.png")
     folders = look(base, placed=placed)
-    assert [one.name for one in folders.find_missing([wanted("z.png"), wanted("a.png")])] == ["a.png"]
-    (found,) = folders.find_missing([wanted("a.png")])
-    assert found.fix == f"Put it into {placed}, or choose another picture in the node."
+    assert [missing_input.name for missing_input in folders.find_missing([wanted("z.png"), wanted("a.png")])] == [
+        "a.png"
+    ]
+    (missing_input,) = folders.find_missing([wanted("a.png")])
+    assert missing_input.fix == f"Put it into {placed}, or choose another picture in the node."
 
 
 def test_root_as_input_folder_holds_every_file(tmp_path: Path) -> None:
@@ -172,8 +174,8 @@ def test_each_name_is_looked_up_once(base: Path) -> None:
 
 def test_missing_inputs_are_described_by_kind() -> None:
     names = ["a.png", "a.png", "b.png", "", "c.png", "d.png"]
-    found = [*(missing(name) for name in names), missing("v.mp4", "video")]
-    assert describe_missing_inputs(found) == "a picture: a.png, b.png, none chosen and 2 more; a video: v.mp4"
+    inputs = [*(missing(name) for name in names), missing("v.mp4", "video")]
+    assert describe_missing_inputs(inputs) == "a picture: a.png, b.png, none chosen and 2 more; a video: v.mp4"
 
 
 def with_picture(name: str) -> bytes:
@@ -181,17 +183,17 @@ def with_picture(name: str) -> bytes:
 
 
 def entries(host: Host) -> dict[str, WorkflowEntry]:
-    return {Path(one.path).name: one for one in host.status().workflows}
+    return {Path(entry.path).name: entry for entry in host.status().workflows}
 
 
 def test_missing_picture_leaves_the_workflow_ready(tmp_path: Path) -> None:
     host = Host(tmp_path)
     host.write("needs.json", with_picture("a.png"))
     host.write("plain.json")
-    found = entries(host)
-    assert {name: one.status for name, one in found.items()} == {"needs.json": "READY", "plain.json": "READY"}
-    assert [one.name for one in found["needs.json"].missing_inputs] == ["a.png"]
-    assert found["plain.json"].missing_inputs == ()
+    by_name = entries(host)
+    assert {name: entry.status for name, entry in by_name.items()} == {"needs.json": "READY", "plain.json": "READY"}
+    assert [missing_input.name for missing_input in by_name["needs.json"].missing_inputs] == ["a.png"]
+    assert by_name["plain.json"].missing_inputs == ()
     report = host.report()
     assert report["summary"]["missing_inputs"] == 1
     text = host.layout.status_markdown.read_text("utf-8")
@@ -226,15 +228,15 @@ def test_missing_required_picture_makes_the_workflow_missing(tmp_path: Path) -> 
     host = Host(tmp_path, workflows__require_inputs=True)
     host.write("needs.json", with_picture("a.png"))
     host.write("broken.json", b"{")
-    found = entries(host)
-    assert found["needs.json"].status is WorkflowStatus.MISSING
-    assert found["broken.json"].status is WorkflowStatus.INVALID
-    assert found["needs.json"].last_resolved_at is None
+    by_name = entries(host)
+    assert by_name["needs.json"].status is WorkflowStatus.MISSING
+    assert by_name["broken.json"].status is WorkflowStatus.INVALID
+    assert by_name["needs.json"].last_resolved_at is None
     assert "**`a.png`**: Put it into input" in host.layout.status_markdown.read_text("utf-8")
     put(host.comfyui / "input/a.png")
-    found = entries(host)
-    assert found["needs.json"].status is WorkflowStatus.READY
-    assert found["needs.json"].last_resolved_at is not None
+    by_name = entries(host)
+    assert by_name["needs.json"].status is WorkflowStatus.READY
+    assert by_name["needs.json"].last_resolved_at is not None
 
 
 def test_missing_picture_is_shown_beside_a_missing_model(tmp_path: Path) -> None:
@@ -254,4 +256,4 @@ def test_upload_mark_in_a_pack_makes_an_input_a_picture(tmp_path: Path) -> None:
     source = (folder / "__init__.py").read_text().replace('("IMAGE",)', '(listed(), {"image_upload": True})')
     put(folder / "__init__.py", source.replace('RETURN_TYPES = (listed(), {"image_upload": True})', "").encode())
     host.write("a.json", orjson.dumps({"1": {"class_type": "Loads", "inputs": {"images": "mine.png"}}}))
-    assert [one.name for one in entries(host)["a.json"].missing_inputs] == ["mine.png"]
+    assert [missing_input.name for missing_input in entries(host)["a.json"].missing_inputs] == ["mine.png"]

@@ -50,10 +50,10 @@ def test_declaration_must_match_name_and_folder(model: DeclaredModel, count: int
 
 
 def test_only_a_sha256_hash_is_used() -> None:
-    (found,) = find_declared_candidates(LORA, [declared(hash="F" * 64, hash_type="SHA256")])
-    assert found.sha256 == "F" * 64
-    (found,) = find_declared_candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
-    assert found.sha256 is None
+    (candidate,) = find_declared_candidates(LORA, [declared(hash="F" * 64, hash_type="SHA256")])
+    assert candidate.sha256 == "F" * 64
+    (candidate,) = find_declared_candidates(LORA, [declared(hash="abc", hash_type="CRC32")])
+    assert candidate.sha256 is None
 
 
 def test_model_of_active_nodes_is_not_inactive() -> None:

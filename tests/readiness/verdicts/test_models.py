@@ -49,12 +49,12 @@ class Inventory:
         return f"/data/{folder}"
 
     def exact(self, folder: str, name: str) -> Model | None:
-        return next((one for one in self.models if (one.folder, one.name) == (folder, name)), None)
+        return next((model for model in self.models if (model.folder, model.name) == (folder, name)), None)
 
     def by_basename(self, name_lower: str) -> Sequence[Model]:
         wanted = unicodedata.normalize("NFC", name_lower)
-        names = {one: unicodedata.normalize("NFC", one.name.rpartition("/")[2].lower()) for one in self.models}
-        return [one for one, name in names.items() if name == wanted]
+        names = {model: unicodedata.normalize("NFC", model.name.rpartition("/")[2].lower()) for model in self.models}
+        return [model for model, name in names.items() if name == wanted]
 
 
 def reference(value: str, *, folder: str | None = "loras", tries: tuple[str, ...] | None = None) -> Reference:
@@ -245,7 +245,7 @@ def finding(model_state: ModelState, confidence: Confidence) -> ModelFinding:
 def test_status_for_every_state_and_confidence(
     model_state: ModelState, confidence: Confidence, *, nodes_missing: bool, nodes_uncertain: bool
 ) -> None:
-    one = finding(model_state, confidence)
+    model = finding(model_state, confidence)
     sure = confidence != "low" and model_state not in {ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN}
     lacking = model_state is not ModelState.EXACT
     expected = WorkflowStatus.READY
@@ -253,17 +253,19 @@ def test_status_for_every_state_and_confidence(
         expected = WorkflowStatus.UNCERTAIN
     if nodes_missing or (lacking and sure):
         expected = WorkflowStatus.MISSING
-    assert one.is_sure is sure
-    assert combine_findings([one], nodes_missing=nodes_missing, nodes_uncertain=nodes_uncertain) is expected
+    assert model.is_sure is sure
+    assert combine_findings([model], nodes_missing=nodes_missing, nodes_uncertain=nodes_uncertain) is expected
 
 
 FINDINGS = st.builds(finding, st.sampled_from(ModelState), st.sampled_from(CONFIDENCES))
 
 
-@given(st.lists(FINDINGS, max_size=6), st.booleans(), st.booleans())
-def test_ready_needs_exact_models_and_known_nodes(found: list[ModelFinding], missing: bool, uncertain: bool) -> None:  # noqa: FBT001
-    verdict = combine_findings(iter(found), nodes_missing=missing, nodes_uncertain=uncertain)
-    all_exact = all(one.state is ModelState.EXACT for one in found)
+@given(findings=st.lists(FINDINGS, max_size=6), missing=st.booleans(), uncertain=st.booleans())
+def test_ready_needs_exact_models_and_known_nodes(
+    findings: list[ModelFinding], *, missing: bool, uncertain: bool
+) -> None:
+    verdict = combine_findings(iter(findings), nodes_missing=missing, nodes_uncertain=uncertain)
+    all_exact = all(finding.state is ModelState.EXACT for finding in findings)
     assert (verdict is WorkflowStatus.READY) == (all_exact and not missing and not uncertain)
     assert verdict is not WorkflowStatus.INVALID
 
@@ -290,5 +292,5 @@ def test_other_unicode_form_is_explained(folder: str | None) -> None:
 
 def test_unicode_form_goes_before_letter_case() -> None:
     names = ("\u00c9.pt", "\u00e9.pt")
-    found = judge_reference(reference("e\u0301.pt"), Inventory(*(Model("loras", name) for name in names)))
-    assert (found.state, found.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
+    result = judge_reference(reference("e\u0301.pt"), Inventory(*(Model("loras", name) for name in names)))
+    assert (result.state, result.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")

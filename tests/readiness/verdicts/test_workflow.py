@@ -90,7 +90,7 @@ def test_harmless_problem_leaves_the_workflow_ready() -> None:
 def test_missing_classes_of_active_nodes_are_sorted() -> None:
     uses = {"missing1": ClassUse(), "missing0": ClassUse(node_paths=("9",)), "import2": ClassUse(node_paths=("1", "2"))}
     judged = judge_workflow(WorkflowFacts(container="json", format="api", classes=uses), NoModels(), state_of)
-    assert [(one.class_type, one.node_paths) for one in judged.missing_nodes] == [
+    assert [(node.class_type, node.node_paths) for node in judged.missing_nodes] == [
         ("import2", ("1", "2")),
         ("missing0", ("9",)),
     ]
@@ -99,7 +99,7 @@ def test_missing_classes_of_active_nodes_are_sorted() -> None:
 def test_most_certain_missing_models_come_first() -> None:
     guess = replace(LORA, value="b.safetensors", tries=("b.safetensors",), confidence="low")
     judged = judge_workflow(facts(guess, LORA), NoModels(), state_of)
-    assert [one.name for one in judged.missing_models] == ["a.safetensors", "b.safetensors"]
+    assert [model.name for model in judged.missing_models] == ["a.safetensors", "b.safetensors"]
     assert (judged.status, judged.models, judged.uncertain_count) == ("MISSING", 2, 1)
     assert judge_workflow(facts(guess), NoModels(), state_of).status == "UNCERTAIN"
 
@@ -108,8 +108,8 @@ def test_models_of_inactive_nodes_are_listed_apart() -> None:
     off = replace(LORA, active=False, node_path="7")
     other = replace(off, value="b.safetensors", tries=("b.safetensors",))
     judged = judge_workflow(facts(LORA, off, other), NoModels(), state_of)
-    assert [(one.name, one.node_path) for one in judged.inactive_models] == [("b.safetensors", "7")]
-    assert [one.name for one in judged.missing_models] == ["a.safetensors"]
+    assert [(model.name, model.node_path) for model in judged.inactive_models] == [("b.safetensors", "7")]
+    assert [model.name for model in judged.missing_models] == ["a.safetensors"]
     alone = judge_workflow(facts(off, classes=["Fine"]), NoModels(), state_of)
     assert (alone.status, alone.models, len(alone.inactive_models)) == ("READY", 0, 1)
 
@@ -127,32 +127,32 @@ def test_model_that_the_server_offers_is_ready() -> None:
 def test_secrets_in_declared_urls_are_removed() -> None:
     left = declared(url="https://me:SECRET@x.example/a?token=SECRET")
     (model,) = judge_workflow(facts(LORA, declared=(left,)), NoModels(), state_of).missing_models
-    assert [one.url for one in model.candidates] == ["https://x.example/a"]
+    assert [candidate.url for candidate in model.candidates] == ["https://x.example/a"]
 
 
 def test_declared_url_is_a_candidate_of_a_missing_model_only() -> None:
     (model,) = judge_workflow(facts(LORA, declared=(declared(),)), NoModels(), state_of).missing_models
-    assert [(one.source, one.url, one.sha256) for one in model.candidates] == [
+    assert [(candidate.source, candidate.url, candidate.sha256) for candidate in model.candidates] == [
         ("declared", "https://x.example/a", None)
     ]
 
 
 @pytest.mark.parametrize(
-    ("classes", "said"),
+    ("classes", "reason"),
     [
         ({}, "it holds no node"),
         ({"KSampler": ClassUse()}, "muted, bypassed or notes"),
         ({"Label (rgthree)": ClassUse(node_paths=("1",))}, "muted, bypassed or notes"),
     ],
 )
-def test_workflow_without_an_active_node_is_invalid(classes: dict[str, ClassUse], said: str) -> None:
+def test_workflow_without_an_active_node_is_invalid(classes: dict[str, ClassUse], reason: str) -> None:
     judged = judge_workflow(
         WorkflowFacts(container="json", format="ui-1", classes=classes), NoModels(), lambda *_: None
     )
     assert (judged.status, judged.format) == ("INVALID", "ui-1")
     (problem,) = judged.problems
     assert problem.code == "nothing-to-run"
-    assert said in problem.message
+    assert reason in problem.message
 
 
 def test_incompletely_read_workflow_is_not_called_empty() -> None:
