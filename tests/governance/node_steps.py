@@ -17,19 +17,19 @@ from tests.governance.packs import create_repository
 def register_node(site: Site, name: str, *requirements: str, files: Mapping[str, str] | None = None) -> str:
     """Make a repository of a node, see `packs.repository`, register it, and return its id."""
     pack = create_repository(site.folder / "repositories" / name, *requirements, files=files)
-    with site.opened() as ground:
-        return add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
+    with site.opened() as context:
+        return add_node(context, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None).id
 
 
 def try_node(site: Site, name: str, *requirements: str, files: Mapping[str, str] | None = None) -> Transaction:
     """Try a node, registered before unless its repository is there."""
     if not (site.folder / "repositories" / name).exists():
         register_node(site, name, *requirements, files=files)
-    with site.opened() as ground:
-        return run_transaction(ground, name)
+    with site.opened() as context:
+        return run_transaction(context, name)
 
 
 def promote_node(site: Site, txid: str, **consent: bool | str) -> Transaction:
     """Promote what was tried, with what a person allows, see `Consent`."""
-    with site.opened() as ground:
-        return promotion.promote(ground, txid, Consent(**consent), report=report.report_conflict)  # type: ignore[arg-type]
+    with site.opened() as context:
+        return promotion.promote(context, txid, Consent(**consent), report=report.report_conflict)  # type: ignore[arg-type]

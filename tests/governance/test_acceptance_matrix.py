@@ -58,13 +58,13 @@ def read_installed(site: Site) -> dict[str, str]:
 class TestFirst:
     """A. Init and trials."""
 
-    def test_init_makes_the_production_environment_and_the_lock(self, site: Site) -> None:
+    def test_init_creates_the_environment_and_the_lock(self, site: Site) -> None:
         assert site.layout.production.is_symlink()
         assert site.layout.lock.is_file()
         assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
     @pytest.mark.slow
-    def test_a_trial_writes_a_record_with_all_fields(self, site: Site) -> None:
+    def test_trial_writes_a_complete_record(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet")
         written = json.loads((site.layout.transactions / f"{done.txid}.json").read_bytes())
         assert written.keys() >= FIELDS
@@ -73,16 +73,16 @@ class TestFirst:
         assert Path(written["candidate_env"]).parent == site.layout.candidates
 
     @pytest.mark.slow
-    def test_inspecting_gives_the_same_every_time(self, site: Site) -> None:
+    def test_inspecting_changes_nothing(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet")
         assert transaction.read(site.layout, done.txid) == transaction.read(site.layout, done.txid) == done
 
     @pytest.mark.slow
-    def test_aborting_removes_the_candidate_and_marks_the_status(self, site: Site) -> None:
+    def test_abort_deletes_the_candidate_and_records_the_status(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet")
         assert Path(done.candidate_env).is_dir()
-        with site.opened() as ground:
-            transaction.abort(ground.layout, ground.clock, done.txid)
+        with site.opened() as context:
+            transaction.abort(context.layout, context.clock, done.txid)
         assert not Path(done.candidate_env).exists()
         assert transaction.read(site.layout, done.txid).status == "aborted"
 
@@ -91,7 +91,7 @@ class TestFirst:
 class TestPromotion:
     """B. Promotion and resolution."""
 
-    def test_a_promotion_succeeds_with_snapshots_before_and_after(self, site: Site) -> None:
+    def test_promotion_takes_snapshots_before_and_after(self, site: Site) -> None:
         before = read_truth_and_production(site)
         done = add_to_production(site, "pack", "newlet", files={"install.py": INSTALLER})
         assert done.promotion is not None
@@ -108,13 +108,13 @@ class TestPromotion:
         assert not Path(done.candidate_env).exists()
         assert transaction.read(site.layout, done.txid) == done
 
-    def test_what_was_tried_is_what_is_promoted(self, site: Site) -> None:
+    def test_promotion_locks_the_tried_versions(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet>=1")
         add_wheel(site.wheels, "plainlet", "2.0")
         promote_node(site, done.txid)
         assert read_installed(site)["plainlet"] == "1.0"
 
-    def test_a_conflict_needs_resolution_and_is_reported(self, site: Site) -> None:
+    def test_conflict_needs_resolution_and_is_reported(self, site: Site) -> None:
         add_to_production(site, "old", "oldlet")
         done = try_node(site, "new", "newlet")
         assert done.status == "completed"
@@ -127,11 +127,11 @@ class TestPromotion:
         assert read_truth_and_production(site) == before
         assert staging.read_registry(site.layout).plugins["new"].managed_deps == ()
 
-    def test_valid_pins_resolve_a_conflict_and_can_be_promoted(self, site: Site) -> None:
+    def test_pins_resolve_a_conflict_and_can_be_promoted(self, site: Site) -> None:
         add_to_production(site, "old", "oldlet")
         done = promote_node(site, try_node(site, "new", "newlet").txid)
-        with site.opened() as ground:
-            done = resolve.resolve(ground, done.txid, ["numlet==2.0"])
+        with site.opened() as context:
+            done = resolve.resolve(context, done.txid, ["numlet==2.0"])
         assert done.status == "resolved"
         assert done.resolution_pins == ("numlet==2.0",)
         done = promote_node(site, done.txid)
@@ -140,11 +140,11 @@ class TestPromotion:
         assert done.promotion is not None
         assert any("oldlet" in line for line in done.promotion.accepted_violations)
 
-    def test_a_node_that_was_resolved_is_tried_again_with_its_overrides(self, site: Site) -> None:
+    def test_overrides_of_a_resolved_node_survive_another_trial(self, site: Site) -> None:
         add_to_production(site, "old", "oldlet")
         done = promote_node(site, try_node(site, "new", "newlet").txid)
-        with site.opened() as ground:
-            resolve.resolve(ground, done.txid, ["numlet==1.0"])
+        with site.opened() as context:
+            resolve.resolve(context, done.txid, ["numlet==1.0"])
         promote_node(site, done.txid)
         before = read_truth_and_production(site)
         again = try_node(site, "new")
@@ -169,7 +169,7 @@ class TestPromotion:
         assert done.promotion is not None
         assert done.promotion.reason == "it is meant"
 
-    def test_a_failed_trial_is_promoted_only_when_that_is_asked_for(self, site: Site) -> None:
+    def test_failed_trial_needs_explicit_consent(self, site: Site) -> None:
         (site.comfyui / "main.py").write_text("raise SystemExit(1)\n")
         done = try_node(site, "pack", "plainlet")
         assert done.status == "failed"
@@ -179,18 +179,18 @@ class TestPromotion:
         assert promote_node(site, done.txid, allow_failed_run=True).status == "promoted"
 
     @pytest.mark.parametrize("status", ["promoted", "aborted"])
-    def test_what_is_over_is_not_promoted(self, site: Site, status: str) -> None:
+    def test_closed_transaction_is_not_promoted(self, site: Site, status: str) -> None:
         done = try_node(site, "pack", "plainlet")
         if status == "promoted":
             promote_node(site, done.txid)
         else:
-            with site.opened() as ground:
-                transaction.abort(ground.layout, ground.clock, done.txid)
+            with site.opened() as context:
+                transaction.abort(context.layout, context.clock, done.txid)
         with pytest.raises(Failure) as caught:
             promote_node(site, done.txid, allow_failed_run=True)
         assert caught.value.code == "gov-transaction-state"
 
-    def test_builds_of_torch_that_disagree_stop_before_anything_is_done(self, site: Site) -> None:
+    def test_mismatched_torch_builds_stop_the_promotion(self, site: Site) -> None:
         add_wheel(site.wheels, "torch", "2.8.0+cu128")
         add_wheel(site.wheels, "torchvision", "0.23.0+cpu")
         done = try_node(site, "pack", "torch", "torchvision")
@@ -201,7 +201,7 @@ class TestPromotion:
         assert "gov resolve" in str(done.error)
         assert read_truth_and_production(site) == before
 
-    def test_a_trial_of_another_state_of_the_truth_is_not_promoted(self, site: Site) -> None:
+    def test_trial_of_outdated_truth_files_is_not_promoted(self, site: Site) -> None:
         done = try_node(site, "first", "plainlet")
         add_to_production(site, "second", "numlet")
         with pytest.raises(Failure) as caught:
@@ -210,14 +210,14 @@ class TestPromotion:
         assert "gov tx run first" in str(caught.value)
         assert promote_node(site, try_node(site, "first").txid).status == "promoted"
 
-    def test_code_that_changed_since_its_trial_is_not_promoted(self, site: Site) -> None:
+    def test_code_changed_since_the_trial_is_not_promoted(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet")
         (site.comfyui / "custom_nodes/pack/__init__.py").write_text("import os\n")
         with pytest.raises(Failure) as caught:
             promote_node(site, done.txid)
         assert caught.value.code == "gov-candidate-stale"
 
-    def test_a_node_that_patches_packages_is_promoted_only_when_that_is_asked_for(self, site: Site) -> None:
+    def test_node_that_patches_packages_needs_explicit_consent(self, site: Site) -> None:
         patch = "import corelet\nopen(corelet.__file__, 'a').write('POISON = 1\\n')\n"
         done = try_node(site, "pack", "plainlet", files={"install.py": patch})
         assert done.integrity == "modified"
@@ -235,23 +235,23 @@ INSTALLER = "import subprocess, sys\nsubprocess.run([sys.executable, '-m', 'pip'
 class TestGoingBack:
     """C. Removal and rollback."""
 
-    def test_a_removal_takes_everything_that_only_the_node_needed(self, site: Site) -> None:
+    def test_removal_deletes_packages_only_the_node_needs(self, site: Site) -> None:
         add_to_production(site, "pack", "newlet")
         add_to_production(site, "other", "plainlet")
-        with site.opened() as ground:
-            operation = registry.unregister(ground, "pack")
+        with site.opened() as context:
+            operation = registry.unregister(context, "pack")
         assert read_installed(site) == {"corelet": "1.0", "plainlet": "1.0"}
         assert "pack" not in staging.read_registry(site.layout).plugins
         meta = snapshot.read(site.layout, operation.pre_snapshot or "")
         assert (meta.reason, meta.ref) == ("remove_pre", "pack")
         assert (site.comfyui / "custom_nodes/pack").is_dir()
 
-    def test_adding_and_removing_returns_declaration_and_lock_to_the_same_bytes(self, site: Site) -> None:
+    def test_add_and_remove_restores_identical_truth_files(self, site: Site) -> None:
         add_to_production(site, "other", "plainlet")
         before = read_truth_and_production(site)
         add_to_production(site, "pack", "newlet", "deeplet")
-        with site.opened() as ground:
-            registry.unregister(ground, "pack")
+        with site.opened() as context:
+            registry.unregister(context, "pack")
         after = read_truth_and_production(site)
         assert after[0]["pyproject.toml"] == before[0]["pyproject.toml"]
         assert after[0]["uv.lock"] == before[0]["uv.lock"]
@@ -261,57 +261,57 @@ class TestGoingBack:
         add_to_production(site, "old", "oldlet")
         before = read_truth_and_production(site)
         done = promote_node(site, try_node(site, "new", "newlet").txid)
-        with site.opened() as ground:
-            resolve.resolve(ground, done.txid, ["numlet==2.0"])
+        with site.opened() as context:
+            resolve.resolve(context, done.txid, ["numlet==2.0"])
         promote_node(site, done.txid)
         assert "override-dependencies" in site.layout.pyproject.read_text()
-        with site.opened() as ground:
-            registry.unregister(ground, "new")
+        with site.opened() as context:
+            registry.unregister(context, "new")
         assert read_truth_and_production(site)[0]["pyproject.toml"] == before[0]["pyproject.toml"]
         assert read_truth_and_production(site)[0]["uv.lock"] == before[0]["uv.lock"]
 
-    def test_a_removal_with_its_code_deletes_only_the_nodes_folder(self, site: Site) -> None:
+    def test_purging_code_deletes_only_the_folder_of_the_node(self, site: Site) -> None:
         register_node(site, "pack")
         (site.folder / "elsewhere").mkdir()
         (site.folder / "elsewhere/kept.py").write_text("kept")
         (site.comfyui / "custom_nodes/pack/link").symlink_to(site.folder / "elsewhere")
-        with site.opened() as ground:
-            registry.unregister(ground, "pack", purge_code=True)
+        with site.opened() as context:
+            registry.unregister(context, "pack", purge_code=True)
         assert list((site.comfyui / "custom_nodes").iterdir()) == []
         assert (site.folder / "elsewhere/kept.py").read_text() == "kept"
 
-    def test_of_a_linked_node_only_the_link_is_deleted(self, site: Site) -> None:
+    def test_purging_a_linked_node_deletes_only_the_link(self, site: Site) -> None:
         mine = create_repository(site.folder / "mine")
         os.symlink(mine, site.comfyui / "custom_nodes/mine")
-        with site.opened() as ground:
-            adopt_node(ground, "mine")
-            registry.unregister(ground, "mine", purge_code=True)
+        with site.opened() as context:
+            adopt_node(context, "mine")
+            registry.unregister(context, "mine", purge_code=True)
         assert list((site.comfyui / "custom_nodes").iterdir()) == []
         assert (mine / "__init__.py").is_file()
 
-    def test_an_unknown_node_is_not_removed(self, site: Site) -> None:
+    def test_unknown_node_is_not_removed(self, site: Site) -> None:
         before = read_truth_and_production(site)
-        with site.opened() as ground, pytest.raises(Failure) as caught:
-            registry.unregister(ground, "absent", purge_code=True)
+        with site.opened() as context, pytest.raises(Failure) as caught:
+            registry.unregister(context, "absent", purge_code=True)
         assert caught.value.code == "gov-node-unknown"
         assert read_truth_and_production(site) == before
 
-    def test_a_rollback_restores_truth_and_environment(self, site: Site) -> None:
+    def test_rollback_restores_truth_files_and_environment(self, site: Site) -> None:
         done = add_to_production(site, "pack", "newlet")
         assert done.promotion is not None
         wanted = snapshot.read_contents(site.layout, done.promotion.pre_snapshot or "")
-        with site.opened() as ground:
-            rollback.rollback(ground, done.promotion.pre_snapshot or "")
+        with site.opened() as context:
+            rollback.rollback(context, done.promotion.pre_snapshot or "")
         assert read_truth_and_production(site)[0] == wanted
         assert read_installed(site) == {"corelet": "1.0"}
 
-    def test_the_newest_snapshots_are_kept(self, site: Site) -> None:
+    def test_newest_snapshots_are_kept(self, site: Site) -> None:
         site.configure(rollback={"snapshot_retention": 4})
         pack = create_repository(site.folder / "repositories/pack")
         for number in range(4):
-            with site.opened() as ground:
+            with site.opened() as context:
                 add_node(
-                    ground,
+                    context,
                     AddRequest(str(pack), node_id=f"n{number}", allow_local=True),
                     find_pack=lambda _pack_id: None,
                 )
@@ -325,7 +325,7 @@ class TestGoingBack:
 class TestFailure:
     """D. Failure and recovery."""
 
-    def test_a_promotion_whose_environment_cannot_be_built_leaves_everything(self, site: Site) -> None:
+    def test_failed_build_leaves_everything_unchanged(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet")
         before = read_truth_and_production(site)
         site.configure(tx={"smoke_test_cmd": "python -c 'raise SystemExit(3)'"})
@@ -337,7 +337,7 @@ class TestFailure:
         assert read_truth_and_production(site) == before
         assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
-    def test_a_promotion_whose_packages_are_gone_leaves_everything(self, site: Site) -> None:
+    def test_unavailable_packages_leave_everything_unchanged(self, site: Site) -> None:
         done = try_node(site, "pack", "plainlet")
         before = read_truth_and_production(site)
         (site.wheels / "plainlet-1.0-py3-none-any.whl").rename(site.folder / "away.whl")
@@ -345,7 +345,7 @@ class TestFailure:
         assert done.status == "promote_failed"
         assert read_truth_and_production(site) == before
 
-    def test_a_package_that_vanishes_after_the_lock_leaves_everything(
+    def test_package_missing_after_the_lock_leaves_everything_unchanged(
         self, site: Site, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         done = try_node(site, "pack", "plainlet")
@@ -353,10 +353,10 @@ class TestFailure:
         own = generation.build
         wheel = site.wheels / "plainlet-1.0-py3-none-any.whl"
 
-        def build(ground: GovContext, work: Path) -> GenerationMark | UvResult:
+        def build(context: GovContext, work: Path) -> GenerationMark | UvResult:
             wheel.rename(site.folder / "away.whl")
-            ground.uv.clean_cache(["plainlet"])
-            return own(ground, work)
+            context.uv.clean_cache(["plainlet"])
+            return own(context, work)
 
         monkeypatch.setattr(generation, "build", build)
         done = promote_node(site, done.txid)
@@ -364,31 +364,31 @@ class TestFailure:
         assert "could not build the environment" in str(done.error)
         assert read_truth_and_production(site) == before
 
-    def test_a_damaged_snapshot_is_refused_before_anything_is_touched(self, site: Site) -> None:
+    def test_damaged_snapshot_is_refused_before_any_change(self, site: Site) -> None:
         done = add_to_production(site, "pack", "newlet")
         assert done.promotion is not None
         before = read_truth_and_production(site)
         (site.layout.snapshots / str(done.promotion.pre_snapshot) / "uv.lock").write_text("damaged")
-        with site.opened() as ground, pytest.raises(Failure) as caught:
-            rollback.rollback(ground, str(done.promotion.pre_snapshot))
+        with site.opened() as context, pytest.raises(Failure) as caught:
+            rollback.rollback(context, str(done.promotion.pre_snapshot))
         assert caught.value.code == "gov-snapshot-damaged"
         assert read_truth_and_production(site) == before
 
-    def test_a_rollback_that_cannot_be_built_leaves_everything(self, site: Site) -> None:
+    def test_failed_rollback_leaves_everything_unchanged(self, site: Site) -> None:
         done = add_to_production(site, "pack", "newlet")
         assert done.promotion is not None
-        with site.opened() as ground:
-            rollback.rollback(ground, str(done.promotion.pre_snapshot))
+        with site.opened() as context:
+            rollback.rollback(context, str(done.promotion.pre_snapshot))
         before = read_truth_and_production(site)
         generated = generation.environment_dir(site.layout, str(done.promotion.generation))
         candidate.delete(generated)
         site.configure(network={"offline": True, "find_links": [], "cache_dir": str(site.folder / "empty")})
-        with site.opened() as ground, pytest.raises(Failure) as caught:
-            rollback.rollback(ground, str(done.promotion.post_snapshot))
+        with site.opened() as context, pytest.raises(Failure) as caught:
+            rollback.rollback(context, str(done.promotion.post_snapshot))
         assert caught.value.code == "gov-environment-failed"
         assert read_truth_and_production(site) == before
 
-    def test_what_an_installer_brought_stays_when_the_node_is_promoted_again(self, site: Site) -> None:
+    def test_runtime_additions_survive_a_second_promotion(self, site: Site) -> None:
         add_to_production(site, "pack", "newlet", files={"install.py": INSTALLER})
         before = read_truth_and_production(site)
         commit_files(site.comfyui / "custom_nodes/pack", {"more.py": ""})
@@ -396,7 +396,7 @@ class TestFailure:
         assert read_truth_and_production(site)[0]["uv.lock"] == before[0]["uv.lock"]
         assert read_installed(site)["plainlet"] == "1.0"
 
-    def test_changed_code_is_tried_and_promoted_again(self, site: Site) -> None:
+    def test_changed_code_can_be_tried_and_promoted_again(self, site: Site) -> None:
         add_to_production(site, "pack", "plainlet")
         folder = commit_files(site.comfyui / "custom_nodes/pack", {"requirements.txt": "numlet<2\n"})
         done = add_to_production(site, "pack")

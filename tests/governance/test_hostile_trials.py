@@ -23,9 +23,9 @@ def try_installer(site: Site, installer: str, *requirements: str) -> Transaction
     pack = create_repository(
         site.folder / "repositories" / "hostile", *requirements, files={"install.py": ROOT + installer}
     )
-    with site.opened() as ground:
-        add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
-        return run_transaction(ground, "hostile")
+    with site.opened() as context:
+        add_node(context, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+        return run_transaction(context, "hostile")
 
 
 def is_whole(site: Site) -> bool:
@@ -62,7 +62,7 @@ def test_earlier_changes_of_production_are_not_blamed_on_a_trial(tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Path) -> None:
+def test_truth_files_changed_by_a_trial_are_not_rebuilt(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = site.layout.lock.read_bytes()
     installer = (
@@ -76,7 +76,7 @@ def test_declared_packages_that_a_trial_changed_are_not_taken_over(tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
+def test_install_script_with_endless_output_is_ended(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     ended = try_installer(site, "while True:\n    print('x' * (1 << 20))")
     assert ended.judgement
@@ -85,7 +85,7 @@ def test_an_installer_that_prints_without_end_is_ended(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_files_that_a_trial_closed_to_their_owner_are_opened_again(tmp_path: Path) -> None:
+def test_files_made_unreadable_by_a_trial_are_restored(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     assert try_installer(site, "import corelet\nos.chmod(corelet.__file__, 0)").integrity == "modified"
     assert is_whole(site)

@@ -36,7 +36,7 @@ def package_files(site: Site) -> Path:
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock", "plugins.json"])
-def test_checks_tell_of_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
+def test_checks_report_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
     looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     replace_by_pipe(site.layout.truth_file(name))
     results = run_checks(looked, driver=GpuDriver(present=False), budget_seconds=None)
@@ -45,7 +45,7 @@ def test_checks_tell_of_a_truth_file_that_is_a_pipe(site: Site, name: str) -> No
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["pyproject.toml", "uv.lock"])
-def test_no_trial_begins_with_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
+def test_trial_refuses_a_truth_file_that_is_a_pipe(site: Site, name: str) -> None:
     replace_by_pipe(site.layout.truth_file(name))
     with pytest.raises(Failure, match="not a regular file"):
         transaction.hash_truth_files(site.layout)

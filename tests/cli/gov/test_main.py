@@ -155,23 +155,23 @@ def test_options_before_the_command_win(shared: Gov) -> None:
     assert "Run: gov init" in result.stderr
 
 
-def test_a_mistyped_command_is_answered_with_the_nearest_one() -> None:
+def test_mistyped_command_suggests_the_nearest_one() -> None:
     assert "Did you mean 'promote'?" in CliRunner().invoke(gov, ["tx", "promot"]).output
 
 
-def test_init_on_a_governed_root_says_that_nothing_was_to_do(shared: Gov) -> None:
+def test_init_of_a_complete_root_reports_nothing_to_do(shared: Gov) -> None:
     assert "The environment is complete" in shared("init").stdout
     assert shared.json("init")["operation"] is None
 
 
-def test_init_says_what_is_in_production(tmp_path: Path) -> None:
+def test_init_prints_the_environment_in_production(tmp_path: Path) -> None:
     fresh = Gov(build_site(tmp_path, init=False))
     result = fresh("init")
     assert result.exit_code == 0, result.output
     assert "1 package, all of their files verified" in result.stdout
 
 
-def test_status_says_what_the_first_gov_said_and_more(gov_on: Gov) -> None:
+def test_status_json_keeps_the_fields_of_the_first_gov(gov_on: Gov) -> None:
     gov_on.record("completed")
     found = gov_on.json("status")
     assert (found["prod_env_exists"], found["lock_exists"]) == (True, True)
@@ -182,13 +182,13 @@ def test_status_says_what_the_first_gov_said_and_more(gov_on: Gov) -> None:
     assert TXID in text
 
 
-def test_status_without_production_names_the_command(gov_on: Gov) -> None:
+def test_status_without_production_suggests_init(gov_on: Gov) -> None:
     gov_on.site.layout.production.unlink()
     gov_on.site.layout.lock.unlink()
     assert gov_on("status").stdout.count("Run: gov init") == 2
 
 
-def test_check_ends_with_1_only_when_one_fails(gov_on: Gov) -> None:
+def test_check_exits_with_1_only_after_a_failure(gov_on: Gov) -> None:
     assert gov_on.json("check")["state"] == "ok"
     assert "What to do" not in gov_on("check").stdout
     gov_on.record("needs_resolution")
@@ -198,7 +198,7 @@ def test_check_ends_with_1_only_when_one_fails(gov_on: Gov) -> None:
     assert gov_on.json("check", code=1)["state"] == "fail"
 
 
-def test_a_node_goes_from_a_folder_to_production_and_back(gov_on: Gov) -> None:
+def test_node_is_adopted_tried_promoted_and_removed(gov_on: Gov) -> None:
     gov_on.pack("depth")
     assert "gov node add --adopt depth" in gov_on("node", "list").stdout
     assert "gov tx run depth" in gov_on("node", "add", "--adopt", "depth").stdout
@@ -218,7 +218,7 @@ def test_a_node_goes_from_a_folder_to_production_and_back(gov_on: Gov) -> None:
     assert gov_on.json("op", "list")["operations"][0]["kind"] == "remove"
 
 
-def test_going_back_says_how_to_take_that_back(gov_on: Gov) -> None:
+def test_rollback_prints_how_to_undo_it(gov_on: Gov) -> None:
     gov_on.pack("depth")
     gov_on("node", "add", "--adopt", "depth")
     first = gov_on.json("snapshot", "list")["snapshots"][-1]["id"]
@@ -234,7 +234,7 @@ def test_going_back_says_how_to_take_that_back(gov_on: Gov) -> None:
     assert operation["op_id"] in gov_on("op", "list").stdout
 
 
-def test_a_damaged_snapshot_is_said_when_it_is_looked_at(gov_on: Gov) -> None:
+def test_inspecting_a_damaged_snapshot_reports_it(gov_on: Gov) -> None:
     (snapshot,) = gov_on.json("snapshot", "list")["snapshots"]
     assert "unchanged" in gov_on("snapshot", "inspect", snapshot["id"]).stdout
     (gov_on.site.layout.snapshots / snapshot["id"] / "uv.lock").write_text("changed")
@@ -256,9 +256,7 @@ def test_a_damaged_snapshot_is_said_when_it_is_looked_at(gov_on: Gov) -> None:
         (("op", "inspect", "nonsense"), "gov-operation-unknown"),
     ],
 )
-def test_what_is_not_there_ends_with_2_in_words_and_in_the_envelope(
-    shared: Gov, arguments: tuple[str, ...], code: str
-) -> None:
+def test_unknown_ids_exit_with_2_and_a_json_error(shared: Gov, arguments: tuple[str, ...], code: str) -> None:
     error = shared.json(*arguments, code=2)
     assert error["code"] == code
     result = shared(*arguments)
@@ -275,16 +273,16 @@ def test_what_is_not_there_ends_with_2_in_words_and_in_the_envelope(
         ("tx", "promote"),
     ],
 )
-def test_wrong_usage_ends_with_2_before_anything_happens(shared: Gov, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_exits_with_2_and_changes_nothing(shared: Gov, arguments: tuple[str, ...]) -> None:
     assert shared(*arguments).exit_code == 2
 
 
-def test_a_refused_address_says_what_to_give(shared: Gov) -> None:
+def test_refused_url_suggests_a_valid_one(shared: Gov) -> None:
     result = shared("node", "add", "ext::sh")
     assert (result.exit_code, "gov-bad-url" in result.stderr) == (1, True)
 
 
-def test_a_registry_that_cannot_be_asked_says_to_give_the_address(gov_on: Gov) -> None:
+def test_unreachable_registry_suggests_a_url(gov_on: Gov) -> None:
     gov_on.environment["COMFYWATCHMAN_NODES__REGISTRY_URL"] = "http://127.0.0.1:9"
     error = gov_on.json("node", "add", "some-pack", code=1)
     assert error["code"] == "http-unreachable"
@@ -292,7 +290,7 @@ def test_a_registry_that_cannot_be_asked_says_to_give_the_address(gov_on: Gov) -
 
 
 @pytest.mark.slow
-def test_a_failed_trial_ends_with_1_and_says_where_to_look(gov_on: Gov) -> None:
+def test_failed_trial_exits_with_1_and_names_its_logs(gov_on: Gov) -> None:
     gov_on.pack("depth")
     gov_on("node", "add", "--adopt", "depth")
     (gov_on.site.comfyui / "main.py").write_text("raise SystemExit(3)\n")
@@ -304,7 +302,7 @@ def test_a_failed_trial_ends_with_1_and_says_where_to_look(gov_on: Gov) -> None:
 
 
 @pytest.mark.slow
-def test_a_conflict_is_shown_with_pins_and_ends_with_2(gov_on: Gov) -> None:
+def test_conflict_exits_with_2_and_suggests_pins(gov_on: Gov) -> None:
     for name, requirement in (("old", "oldlet"), ("new", "newlet")):
         gov_on.pack(name, requirement)
         gov_on("node", "add", "--adopt", name)
@@ -321,7 +319,7 @@ def test_a_conflict_is_shown_with_pins_and_ends_with_2(gov_on: Gov) -> None:
     assert "Accepted, because you pinned it" in gov_on("tx", "promote", txid).stdout
 
 
-def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
+def test_resolve_on_a_terminal_prompts_for_pins(gov_on: Gov) -> None:
     gov_on.record("needs_resolution")
     report = ConflictReport(
         txid=TXID,
@@ -344,12 +342,12 @@ def test_on_a_terminal_resolve_shows_the_clash_and_asks(gov_on: Gov) -> None:
     assert "gov-transaction-state" in screen
 
 
-def test_on_a_terminal_resolve_tells_that_there_is_no_report(gov_on: Gov) -> None:
+def test_resolve_on_a_terminal_reports_a_missing_report(gov_on: Gov) -> None:
     gov_on.record("needs_resolution")
     assert "no conflict report" in gov_on.on_a_terminal("resolve", TXID, typed="")
 
 
-def test_on_a_terminal_it_says_what_is_going_on_and_leaves_a_clean_line(shared: Gov) -> None:
+def test_progress_on_a_terminal_leaves_a_clean_line(shared: Gov) -> None:
     screen = shared.on_a_terminal("init", typed="")
     assert "Resolving packages" in screen
     assert "The environment is complete" in screen
@@ -368,13 +366,13 @@ def test_gov_starts_fast(shared: Gov, arguments: list[str]) -> None:
     assert min(seconds) < 0.15
 
 
-def test_aborting_says_that_production_never_changed(gov_on: Gov) -> None:
+def test_abort_reports_that_production_never_changed(gov_on: Gov) -> None:
     gov_on.record("completed")
     assert "production never changed" in gov_on("tx", "abort", TXID).stdout
     assert gov_on.json("tx", "abort", TXID, code=1)["code"] == "gov-transaction-state"
 
 
-def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
+def test_conflict_report_without_requirements_is_printed(gov_on: Gov) -> None:
     gov_on.record("needs_resolution", core_impact=("numpy 1.0 -> 2.0",), error="It clashes.")
     report = ConflictReport(
         txid=TXID,
@@ -393,14 +391,14 @@ def test_a_conflict_report_without_a_clash_is_shown_too(gov_on: Gov) -> None:
     assert "It clashes." in result.stderr
 
 
-def test_migrate_says_what_it_did(gov_on: Gov) -> None:
+def test_migrate_prints_its_changes(gov_on: Gov) -> None:
     assert "Every file has the current format." in gov_on("migrate").stdout
     gov_on.site.layout.plugins.write_text('{"plugins": []}')
     assert "gov undo" in gov_on("migrate").stdout
     assert gov_on.json("migrate")["changed"] == []
 
 
-def test_a_change_that_was_cut_off_is_said_by_the_next_command(gov_on: Gov) -> None:
+def test_next_command_reports_a_finished_commit(gov_on: Gov) -> None:
     gov_on.pack("d")
     child = gov_on.program("node", "add", "--adopt", "d", COMFYWATCHMAN_FAILPOINTS="gov.after_journal=kill")
     assert child.returncode == -9
@@ -411,14 +409,14 @@ def test_a_change_that_was_cut_off_is_said_by_the_next_command(gov_on: Gov) -> N
     assert "d" in [one["id"] for one in gov_on.json("status")["nodes"]]
 
 
-def test_who_is_waited_for_is_said(gov_on: Gov) -> None:
+def test_holder_of_the_lock_is_printed_while_waiting(gov_on: Gov) -> None:
     with hold_lock(gov_on.site.layout.lock_file, command="gov tx run depth", clock=gov_on.site.clock):
         gov_on.site.layout.journal.write_text("{}")
         result = gov_on("status")
     assert "gov tx run depth" in result.stderr
 
 
-def test_run_starts_comfyui_from_the_real_folder_of_production(gov_on: Gov) -> None:
+def test_run_starts_comfyui_from_the_real_environment_folder(gov_on: Gov) -> None:
     (gov_on.site.comfyui / "main.py").write_text("import sys; print(sys.prefix, sys.argv[1:]); sys.exit(7)\n")
     ended = gov_on.program("run", "--", "--port", "8190")
     key = generation.current_key(gov_on.site.layout)
@@ -428,7 +426,7 @@ def test_run_starts_comfyui_from_the_real_folder_of_production(gov_on: Gov) -> N
 
 
 @pytest.mark.slow
-def test_the_scripted_acceptance_passes_and_touches_nothing_of_the_root(gov_on: Gov) -> None:
+def test_selftest_passes_and_leaves_the_root_unchanged(gov_on: Gov) -> None:
     result = gov_on("test", "--keep")
     rows = [line.split("\t") for line in result.stdout.splitlines()[1:-1]]
     folder = Path(result.stdout.splitlines()[-1].removeprefix("The scratch copy is in ").removesuffix("."))
@@ -439,7 +437,7 @@ def test_the_scripted_acceptance_passes_and_touches_nothing_of_the_root(gov_on: 
     assert list(gov_on.site.layout.transactions.iterdir()) == []
 
 
-def test_an_acceptance_that_fails_ends_with_1_and_leaves_nothing(shared: Gov, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_selftest_exits_with_1_and_leaves_no_folder(shared: Gov, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = []
 
     def fail(folder: Path, **_facts: object) -> tuple[acceptance.SelftestStep, ...]:

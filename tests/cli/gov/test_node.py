@@ -4,7 +4,7 @@ from tests.cli.gov.test_main import Gov
 from tests.governance.contexts import KeptSite
 
 
-def test_a_token_in_an_address_is_kept_nowhere_and_said_nowhere(kept_root: KeptSite) -> None:
+def test_token_in_a_url_is_never_stored_or_printed(kept_root: KeptSite) -> None:
     gov = Gov(kept_root.restore())
     for url in ("https://me:t0ken@127.0.0.1:9/a/pack", "https://t0ken@127.0.0.1:9/a/pack?x", "ftp://me:t0ken@host/a"):
         result = gov("node", "add", url, "--json")

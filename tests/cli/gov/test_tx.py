@@ -15,18 +15,18 @@ def gov_on(kept_root: KeptSite) -> Gov:
     return Gov(kept_root.restore())
 
 
-def test_before_the_first_trial_the_list_says_how_to_begin(gov_on: Gov) -> None:
+def test_empty_list_suggests_the_first_trial(gov_on: Gov) -> None:
     assert "gov tx run NODE" in gov_on("tx", "list").stdout
 
 
-def test_the_list_shows_what_came_with_each(gov_on: Gov) -> None:
+def test_list_shows_added_packages(gov_on: Gov) -> None:
     gov_on.record("completed", diff=PackageDiff(added=("plainlet==1.0",)))
     shown = gov_on("tx", "list").stdout
     assert TXID in shown
     assert "plainlet==1.0" in shown
 
 
-def test_of_many_packages_the_first_are_shown_and_a_program_gets_all(gov_on: Gov) -> None:
+def test_inspect_shortens_packages_except_in_json(gov_on: Gov) -> None:
     added = tuple(f"p{number}==1.0" for number in range(10))
     plan = PromotionPlan(unparseable=("-e .",))
     gov_on.record("resolved", diff=PackageDiff(added=added), resolution_pins=("p1==1.0",), promotion_plan=plan)
@@ -39,13 +39,13 @@ def test_of_many_packages_the_first_are_shown_and_a_program_gets_all(gov_on: Gov
     assert gov_on.json("tx", "inspect", TXID)["transaction"]["diff"]["added"] == list(added)
 
 
-def test_aborting_answers_a_program_with_the_record(gov_on: Gov) -> None:
+def test_abort_json_returns_the_record(gov_on: Gov) -> None:
     gov_on.record("completed")
     assert gov_on.json("tx", "abort", TXID)["status"] == "aborted"
 
 
 @pytest.mark.slow
-def test_a_promotion_that_fails_ends_with_1_and_says_what_is_next(gov_on: Gov) -> None:
+def test_failed_promotion_exits_with_1_and_prints_the_next_step(gov_on: Gov) -> None:
     gov_on.pack("depth")
     gov_on("node", "add", "--adopt", "depth")
     txid = gov_on.json("tx", "run", "depth")["txid"]
@@ -57,7 +57,7 @@ def test_a_promotion_that_fails_ends_with_1_and_says_what_is_next(gov_on: Gov) -
 
 
 @pytest.mark.slow
-def test_a_program_is_answered_at_each_step_of_the_chain(gov_on: Gov) -> None:
+def test_every_step_has_json_output(gov_on: Gov) -> None:
     gov_on.pack("depth")
     assert gov_on.json("node", "add", "--adopt", "depth")["id"] == "depth"
     txid = gov_on.json("tx", "run", "depth")["txid"]
@@ -69,7 +69,7 @@ def test_a_program_is_answered_at_each_step_of_the_chain(gov_on: Gov) -> None:
     assert not (gov_on.site.comfyui / "custom_nodes" / "depth").exists()
 
 
-def test_a_promotion_tells_what_does_not_fit_and_what_was_locked_otherwise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_promotion_prints_violations_and_differences(capsys: pytest.CaptureFixture[str]) -> None:
     promotion = Promotion(status="promoted", violations=("numlet wants x",), differences=("numlet 1.0 -> 2.0",))
     tx._print_promoted(Transaction(txid=TXID, node_id="depth", started_at="", status="promoted", promotion=promotion))
     said = capsys.readouterr().out

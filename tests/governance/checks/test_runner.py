@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import pkgutil
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -13,13 +15,13 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_state, to_json, write_atomic
 from comfywatchman.base.gpu.driver import GpuDriver
 from comfywatchman.base.lock import hold_lock
+from comfywatchman.governance import checks
 from comfywatchman.governance.checks import runner
 from comfywatchman.governance.checks.check_cache import CheckCacheFile
 from comfywatchman.governance.checks.context import Check, CheckContext
 from comfywatchman.governance.checks.result import CheckResult
 from comfywatchman.governance.checks.runner import find_worst_status, run_checks
-from comfywatchman.governance.environments import access as grounds
-from comfywatchman.governance.environments import generation, rollback, snapshot, staging
+from comfywatchman.governance.environments import access, generation, rollback, snapshot, staging
 from comfywatchman.governance.nodes import add
 from comfywatchman.governance.store.records import (
     ConflictReport,
@@ -47,8 +49,8 @@ def site(kept: KeptSite) -> Site:
 
 
 def run_checks_on(site: Site, *, budget_seconds: float | None = 5.0) -> Mapping[str, CheckResult]:
-    ground = grounds.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
-    return {one.name: one for one in run_checks(ground, driver=NO_GPU, budget_seconds=budget_seconds)}
+    context = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+    return {one.name: one for one in run_checks(context, driver=NO_GPU, budget_seconds=budget_seconds)}
 
 
 def environment(site: Site) -> Path:
@@ -69,7 +71,17 @@ def record(site: Site, txid: str, status: TransactionStatus) -> None:
     )
 
 
-def test_a_fresh_root_is_well_in_every_respect(site: Site) -> None:
+def test_every_check_module_is_listed() -> None:
+    modules = (
+        importlib.import_module(f"{checks.__name__}.{info.name}") for info in pkgutil.iter_modules(checks.__path__)
+    )
+    by_module = {module.__name__.rpartition(".")[2]: module.CHECK for module in modules if hasattr(module, "CHECK")}
+    assert {check.name: name for name, check in by_module.items()} == {
+        check.name: check.name.replace("-", "_") for check in runner.CHECKS
+    }
+
+
+def test_every_check_of_a_fresh_root_is_ok(site: Site) -> None:
     results = run_checks_on(site)
     assert list(results) == [
         "journal", "lock", "production", "gpu-driver", "deny-list", "nodes", "unregistered-nodes", "transactions",
@@ -79,7 +91,7 @@ def test_a_fresh_root_is_well_in_every_respect(site: Site) -> None:
     assert find_worst_status(tuple(results.values())) == "ok"
 
 
-def test_a_second_look_writes_nothing_and_takes_little_time(site: Site) -> None:
+def test_second_run_writes_nothing_and_is_fast(site: Site) -> None:
     run_checks_on(site)
     before = site.layout.check_cache.stat().st_mtime_ns
     began = time.process_time()
@@ -89,7 +101,7 @@ def test_a_second_look_writes_nothing_and_takes_little_time(site: Site) -> None:
 
 
 @pytest.mark.parametrize(("name", "action"), [("pyproject.toml", "gov snapshot list"), ("uv.lock", "gov init")])
-def test_a_truth_file_that_is_gone_fails_and_names_the_way_back(site: Site, name: str, action: str) -> None:
+def test_missing_truth_file_fails_with_a_command(site: Site, name: str, action: str) -> None:
     site.layout.truth_file(name).rename(site.folder / "away")
     results = run_checks_on(site)
     assert results["lock"].status == "fail"
@@ -127,7 +139,7 @@ def test_overdue_verification_is_unknown(site: Site) -> None:
     assert run_checks_on(site)["production"].status == "fail"
 
 
-def test_packages_that_came_or_went_outside_of_gov_are_named(site: Site) -> None:
+def test_unexpected_and_missing_packages_are_named(site: Site) -> None:
     place = site_packages(site)
     (place / "stranger-1.0.dist-info").mkdir()
     (place / "stranger-1.0.dist-info" / "RECORD").write_text("")
@@ -157,21 +169,21 @@ def test_missing_package_folder_fails_until_restored(site: Site, seconds: float 
     assert run_checks_on(site, budget_seconds=None)["production"].status == "ok"
 
 
-def test_an_installation_that_was_cut_off_is_named(site: Site) -> None:
+def test_interrupted_installation_is_named(site: Site) -> None:
     (site_packages(site) / "corelet-1.0.dist-info" / "RECORD").unlink()
     result = run_checks_on(site)["production"]
     assert result.status == "fail"
     assert "by halves: corelet 1.0" in result.evidence
 
 
-def test_production_that_is_gone_or_unfinished_fails(site: Site) -> None:
+def test_missing_or_incomplete_production_fails(site: Site) -> None:
     (environment(site) / ".gov-complete").unlink()
     assert "never completed" in run_checks_on(site)["production"].evidence
     site.layout.production.unlink()
     assert "leads nowhere" in run_checks_on(site)["production"].evidence
 
 
-def test_nodes_are_held_against_the_register(site: Site) -> None:
+def test_nodes_are_compared_with_the_registry(site: Site) -> None:
     (site.comfyui / "custom_nodes" / "stranger").mkdir()
     (site.comfyui / "custom_nodes" / "single_file.py").write_text("")
     gone = RegisteredNode(id="gone", git_url="", ref="", path="", group="node-gone")
@@ -203,7 +215,7 @@ def test_node_is_rechecked_after_a_change_or_a_day(site: Site) -> None:
     assert run_checks_on(site, budget_seconds=0.0)["nodes"].status == "unknown"
 
 
-def test_a_node_at_another_commit_than_recorded_has_moved(site: Site) -> None:
+def test_node_at_another_commit_is_a_warning(site: Site) -> None:
     commit_files(adopted(site), {"new.py": ""})
     result = run_checks_on(site)["nodes"]
     assert result.evidence == "at another commit than recorded: depth."
@@ -211,7 +223,7 @@ def test_a_node_at_another_commit_than_recorded_has_moved(site: Site) -> None:
     assert result.action.startswith("gov tx run depth")
 
 
-def test_a_node_without_a_recorded_tree_is_asked_of_git(site: Site) -> None:
+def test_node_without_a_recorded_tree_is_compared_by_git(site: Site) -> None:
     folder = adopted(site)
     plugins = staging.read_registry(site.layout)
     bare = msgspec.structs.replace(plugins.plugins["depth"], tree=None)
@@ -221,8 +233,8 @@ def test_a_node_without_a_recorded_tree_is_asked_of_git(site: Site) -> None:
     assert run_checks_on(site)["nodes"].status == "warn"
 
 
-def test_a_commit_under_way_is_unknown_and_named(site: Site) -> None:
-    looked = grounds.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
+def test_running_commit_is_unknown_and_named(site: Site) -> None:
+    looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     operation = rollback.read_operations(site.layout)[0]
     journal = Journal(operation=operation, work="w", generation=None, post_snapshot=snapshot.read_all(site.layout)[0])
     with hold_lock(site.layout.lock_file, command="gov init", clock=site.clock):
@@ -252,19 +264,19 @@ def test_open_transactions_and_conflicts_are_named(site: Site) -> None:
         assert run_checks_on(site)["transactions"].items == ("20261120T120000Z-00000001",)
 
 
-def test_a_damaged_snapshot_is_named(site: Site) -> None:
+def test_damaged_snapshot_is_named(site: Site) -> None:
     (folder,) = site.layout.snapshots.iterdir()
     (folder / "uv.lock").write_text("changed")
     assert run_checks_on(site)["storage"].items == (folder.name,)
 
 
-def test_room_that_nobody_had_time_to_count_is_unknown(site: Site) -> None:
+def test_unmeasured_space_is_unknown(site: Site) -> None:
     assert run_checks_on(site, budget_seconds=0.0)["storage"].status == "unknown"
     run_checks_on(site)
     assert run_checks_on(site, budget_seconds=0.0)["storage"].status == "ok"
 
 
-def test_what_is_denied_is_found_in_production_and_among_the_nodes(site: Site) -> None:
+def test_denied_packages_and_nodes_are_found(site: Site) -> None:
     site.configure(policy={"deny": ["corelet==1.0", "pack:evil"]})
     (site.comfyui / "custom_nodes" / "evil.disabled").mkdir()
     result = run_checks_on(site)["deny-list"]
@@ -283,7 +295,7 @@ def test_check_that_fails_to_run_is_unknown(site: Site, error: Exception, monkey
     assert results["lock"].status == "ok"
 
 
-def test_a_damaged_memory_is_as_good_as_none(site: Site) -> None:
+def test_damaged_cache_counts_as_empty(site: Site) -> None:
     run_checks_on(site)
     site.layout.check_cache.write_text("{")
     assert run_checks_on(site)["production"].status == "ok"

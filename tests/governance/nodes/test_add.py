@@ -20,8 +20,8 @@ def site(kept_root: KeptSite) -> Site:
 
 
 def add_target(site: Site, target: str | Path, **wish: str) -> RegisteredNode:
-    with site.opened() as ground:
-        return add_node(ground, AddRequest(str(target), allow_local=True, **wish), find_pack=lambda _pack_id: None)
+    with site.opened() as context:
+        return add_node(context, AddRequest(str(target), allow_local=True, **wish), find_pack=lambda _pack_id: None)
 
 
 def read_registered(site: Site) -> dict[str, RegisteredNode]:
@@ -88,8 +88,8 @@ def test_id_cannot_escape_custom_nodes(site: Site, tmp_path: Path, node_id: str)
 
 
 def test_local_folder_is_cloned_only_with_permission(site: Site, tmp_path: Path) -> None:
-    with site.opened() as ground, pytest.raises(Failure) as caught:
-        add_node(ground, AddRequest(str(create_repository(tmp_path / "pack"))), find_pack=lambda _pack_id: None)
+    with site.opened() as context, pytest.raises(Failure) as caught:
+        add_node(context, AddRequest(str(create_repository(tmp_path / "pack"))), find_pack=lambda _pack_id: None)
     assert caught.value.code == "gov-bad-url"
 
 
@@ -127,29 +127,29 @@ def test_adopt_registers_a_folder_unchanged(site: Site, tmp_path: Path) -> None:
     folder = site.comfyui / "custom_nodes/pack"
     git(tmp_path, "clone", "-q", str(pack), str(folder))
     git(folder, "remote", "set-url", "origin", "https://me:t0ken@github.com/a/pack")
-    with site.opened() as ground:
-        plugin = adopt_node(ground, "pack")
+    with site.opened() as context:
+        plugin = adopt_node(context, "pack")
     assert read_registered(site) == {"pack": plugin}
     assert plugin.git_url == "https://github.com/a/pack"
     assert plugin.commit == git(folder, "rev-parse", "HEAD")
-    with site.opened() as ground, pytest.raises(Failure, match="already registered"):
-        adopt_node(ground, "pack")
+    with site.opened() as context, pytest.raises(Failure, match="already registered"):
+        adopt_node(context, "pack")
 
 
 def test_adopt_accepts_folders_without_git_and_links(site: Site, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/__init__.py").write_text("")
     (site.comfyui / "custom_nodes/linked").symlink_to(tmp_path / "mine")
-    with site.opened() as ground:
-        plugin = adopt_node(ground, "linked")
+    with site.opened() as context:
+        plugin = adopt_node(context, "linked")
     assert (plugin.git_url, plugin.commit) == ("", None)
     assert plugin.tree
 
 
 @pytest.mark.parametrize(("node_id", "code"), [("absent", "gov-node-unknown"), ("../pack", "gov-bad-id")])
 def test_adopt_refuses_folders_outside_custom_nodes(site: Site, node_id: str, code: str) -> None:
-    with site.opened() as ground, pytest.raises(Failure) as caught:
-        adopt_node(ground, node_id)
+    with site.opened() as context, pytest.raises(Failure) as caught:
+        adopt_node(context, node_id)
     assert caught.value.code == code
 
 
@@ -159,22 +159,22 @@ def test_denied_pack_is_neither_cloned_nor_adopted(site: Site, tmp_path: Path) -
         add_target(site, pack, node_id="innocent")
     assert caught.value.code == "gov-denied"
     (site.comfyui / "custom_nodes/upscaler-4k").mkdir()
-    with site.opened() as ground, pytest.raises(Failure, match="deny list"):
-        adopt_node(ground, "upscaler-4k")
+    with site.opened() as context, pytest.raises(Failure, match="deny list"):
+        adopt_node(context, "upscaler-4k")
     assert read_registered(site) == {}
 
 
 def test_registry_id_is_resolved_through_the_registry(site: Site) -> None:
     asked: list[str] = []
-    with site.opened() as ground:
+    with site.opened() as context:
         with pytest.raises(Failure) as caught:
-            add_node(ground, AddRequest("comfyui-tiny"), find_pack=asked.append)
+            add_node(context, AddRequest("comfyui-tiny"), find_pack=asked.append)
         assert caught.value.code == "gov-pack-unknown"
         with pytest.raises(Failure) as caught:
-            add_node(ground, AddRequest("comfyui-tiny"), find_pack=lambda _pack_id: "ext::sh -c id")
+            add_node(context, AddRequest("comfyui-tiny"), find_pack=lambda _pack_id: "ext::sh -c id")
         assert caught.value.code == "gov-bad-url"
         with pytest.raises(Failure) as caught:
-            add_node(ground, AddRequest("comfyui-tiny"), find_pack=lambda _pack_id: "http://127.0.0.1:9/comfyui-tiny")
+            add_node(context, AddRequest("comfyui-tiny"), find_pack=lambda _pack_id: "http://127.0.0.1:9/comfyui-tiny")
         assert caught.value.code == "git-failed"
     assert asked == ["comfyui-tiny"]
 
@@ -188,10 +188,10 @@ def test_add_prunes_unfinished_clones(site: Site, tmp_path: Path) -> None:
 
 def test_add_can_be_undone(site: Site, tmp_path: Path) -> None:
     add_target(site, create_repository(tmp_path / "only-here"))
-    with site.opened() as ground:
-        (operation,) = (one for one in rollback.read_operations(ground.layout) if one.ref == "only-here")
+    with site.opened() as context:
+        (operation,) = (one for one in rollback.read_operations(context.layout) if one.ref == "only-here")
         assert operation.kind == "node_add"
-        rollback.undo(ground, operation.op_id)
+        rollback.undo(context, operation.op_id)
     assert read_registered(site) == {}
 
 
@@ -201,8 +201,8 @@ def test_failed_registration_leaves_no_folder(site: Site, tmp_path: Path) -> Non
     site.layout.snapshots.rename(aside)
     site.layout.snapshots.write_text("in the way")
     try:
-        with site.opened() as ground, pytest.raises(Failure) as caught:
-            add_node(ground, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
+        with site.opened() as context, pytest.raises(Failure) as caught:
+            add_node(context, AddRequest(str(pack), allow_local=True), find_pack=lambda _pack_id: None)
     finally:
         site.layout.snapshots.unlink()
         aside.rename(site.layout.snapshots)

@@ -21,7 +21,7 @@ HIDDEN = "s3cret"
 
 
 @pytest.mark.parametrize("node_id", ["ComfyUI-KJNodes", "a", "was-node-suite-comfyui", "a.b_c-d", "9nodes", "x" * 100])
-def test_an_ordinary_name_is_an_id(node_id: str) -> None:
+def test_ordinary_names_are_valid_ids(node_id: str) -> None:
     assert check_id(node_id) == node_id
 
 
@@ -41,7 +41,7 @@ def test_unsafe_or_reserved_ids_are_refused(node_id: str) -> None:
 
 
 @given(st.text(max_size=120))
-def test_whatever_is_taken_as_an_id_is_one_plain_name_of_a_folder(text: str) -> None:
+def test_valid_ids_are_plain_folder_names(text: str) -> None:
     try:
         node_id = check_id(text)
     except Failure:
@@ -73,7 +73,7 @@ def test_ids_with_the_same_folder_or_group_conflict(other: str) -> None:
         ("github.com:a/b.git", "git@github.com:a/b.git"),
     ],
 )
-def test_the_addresses_that_packs_have_are_taken(url: str, shown: str) -> None:
+def test_urls_of_packs_are_accepted(url: str, shown: str) -> None:
     origin = parse_origin(url)
     assert origin.url == shown
     assert (origin.user, origin.secret, origin.is_local) == ("", "", False)
@@ -94,7 +94,7 @@ def test_the_addresses_that_packs_have_are_taken(url: str, shown: str) -> None:
         *("https://github.com/" + "a" * 3000, "word", "C:foo\\bar"),
     ],
 )
-def test_options_helpers_open_protocols_and_folders_are_no_addresses(url: str) -> None:
+def test_unsafe_urls_are_refused(url: str) -> None:
     with pytest.raises(Failure) as caught:
         parse_origin(url)
     assert caught.value.code == "gov-bad-url"
@@ -102,14 +102,14 @@ def test_options_helpers_open_protocols_and_folders_are_no_addresses(url: str) -
 
 
 @pytest.mark.parametrize("url", ["file:///srv/b.git", "/srv/b.git"])
-def test_a_folder_of_this_machine_is_taken_only_where_it_is_allowed(url: str) -> None:
+def test_local_folder_needs_allow_local(url: str) -> None:
     assert parse_origin(url, allow_local=True).is_local
     for other in ("./b", "../b", "file://host/srv/b"):
         with pytest.raises(Failure):
             parse_origin(other, allow_local=True)
 
 
-def test_a_folder_of_this_machine_may_have_any_name() -> None:
+def test_local_folder_may_have_any_name() -> None:
     assert parse_origin("/srv/my nodes/ünï", allow_local=True).url == "/srv/my nodes/ünï"
     for other in ("/srv/my nodes", "/srv/a\nb"):
         with pytest.raises(Failure):

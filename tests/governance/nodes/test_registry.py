@@ -27,9 +27,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 
 def node(site: Site, name: str) -> Path:
     """Register a node of this name, and return its folder."""
-    with site.opened() as ground:
+    with site.opened() as context:
         wish = AddRequest(str(create_repository(site.folder / "repositories" / name)), allow_local=True)
-        return ground.custom_nodes / add_node(ground, wish, find_pack=lambda _pack_id: None).id
+        return context.custom_nodes / add_node(context, wish, find_pack=lambda _pack_id: None).id
 
 
 def state(site: Site, name: str) -> tuple[str, bool | None]:
@@ -56,8 +56,8 @@ def test_list_reports_the_code_state_of_a_node(site: Site) -> None:
 def test_folder_without_git_is_neither_clean_nor_dirty(site: Site) -> None:
     folder = site.comfyui / "custom_nodes/plain"
     folder.mkdir()
-    with site.opened() as ground:
-        adopt_node(ground, "plain")
+    with site.opened() as context:
+        adopt_node(context, "plain")
     assert state(site, "plain") == ("as-recorded", None)
 
 
@@ -80,8 +80,8 @@ def test_removing_an_unpromoted_node_keeps_the_lock(site: Site) -> None:
         site.layout.lock.stat().st_mtime_ns,
         generation.current_key(site.layout),
     )
-    with site.opened() as ground:
-        node_registry.unregister(ground, "brief")
+    with site.opened() as context:
+        node_registry.unregister(context, "brief")
     assert "brief" not in staging.read_registry(site.layout).plugins
     assert (
         site.layout.pyproject.read_bytes(),
@@ -95,8 +95,8 @@ def test_removal_is_recorded_and_deletes_code_only_on_request(site: Site, *, pur
     name = f"goes-{purge_code}"
     folder = node(site, name)
     before = snapshot.hash_contents(snapshot.read_root_files(site.layout))
-    with site.opened() as ground:
-        operation = node_registry.unregister(ground, name, purge_code=purge_code)
+    with site.opened() as context:
+        operation = node_registry.unregister(context, name, purge_code=purge_code)
     assert folder.exists() is not purge_code
     assert operation.note == f"{name} was removed{' with its code' if purge_code else ''}"
     assert (operation.kind, operation.ref) == ("remove", name)
@@ -110,16 +110,16 @@ def test_removal_is_recorded_and_deletes_code_only_on_request(site: Site, *, pur
 @pytest.mark.parametrize("missing", ["lock", "environment"])
 def test_failed_removal_changes_nothing(tmp_path: Path, missing: str) -> None:
     site = build_site(tmp_path)
-    with site.opened() as ground:
-        promote(ground, "pack", ["newlet"])
-        promote(ground, "other", ["plainlet"])
+    with site.opened() as context:
+        promote(context, "pack", ["newlet"])
+        promote(context, "other", ["plainlet"])
     truth_before = snapshot.read_root_files(site.layout)
     if missing == "lock":
         site.configure(network={"find_links": [], "cache_dir": str(tmp_path / "empty")})
     else:
         site.configure(tx={"smoke_test_cmd": "exit 3"})
-    with site.opened() as ground, pytest.raises(Failure) as caught:
-        node_registry.unregister(ground, "pack", purge_code=True)
+    with site.opened() as context, pytest.raises(Failure) as caught:
+        node_registry.unregister(context, "pack", purge_code=True)
     assert caught.value.code == ("gov-lock-failed" if missing == "lock" else "gov-smoke-failed")
     assert snapshot.read_root_files(site.layout) == truth_before
     assert "node-pack" in truth.parse_groups(site.layout.pyproject.read_text())

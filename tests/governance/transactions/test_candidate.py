@@ -20,8 +20,8 @@ def site(kept_root: KeptSite) -> Site:
 
 def test_candidate_has_the_packages_of_production_and_pip(site: Site) -> None:
     environment = site.layout.candidates / "tx"
-    with site.opened() as ground:
-        candidate.create(ground, environment)
+    with site.opened() as context:
+        candidate.create(context, environment)
     names = {path.name for path in environment.glob("lib/python*/site-packages/*")}
     assert {"corelet", "pip"} <= names
     assert (environment / "bin" / "uv").read_text().startswith("#!/bin/sh\n")
@@ -31,16 +31,16 @@ def test_candidate_has_the_packages_of_production_and_pip(site: Site) -> None:
 def test_unwritable_candidate_folder_is_reported(site: Site) -> None:
     shutil.rmtree(site.layout.candidates, ignore_errors=True)
     site.layout.candidates.write_text("a file")
-    with site.opened() as ground, pytest.raises(Failure, match="it could not be written") as caught:
-        candidate.create(ground, site.layout.candidates / "tx")
+    with site.opened() as context, pytest.raises(Failure, match="it could not be written") as caught:
+        candidate.create(context, site.layout.candidates / "tx")
     assert caught.value.code == "gov-candidate-failed"
 
 
 def test_unavailable_packages_are_reported(site: Site) -> None:
     shutil.rmtree(site.wheels)
     shutil.rmtree(site.folder / "uv-cache")
-    with site.opened() as ground, pytest.raises(Failure, match="packages of production could not be installed"):
-        candidate.create(ground, site.layout.candidates / "tx")
+    with site.opened() as context, pytest.raises(Failure, match="packages of production could not be installed"):
+        candidate.create(context, site.layout.candidates / "tx")
 
 
 def test_package_without_metadata_has_no_requires(site: Site) -> None:
@@ -72,12 +72,12 @@ def test_modified_files_shared_with_production_are_listed(tmp_path: Path) -> Non
     (module,) = environment.glob("lib/python*/site-packages/corelet/__init__.py")
     module.write_text("changed")
     report = verify(environment, None)
-    with site.opened() as ground:
-        assert candidate.evict_modified(ground.uv, ground.layout, environment, report) == (
+    with site.opened() as context:
+        assert candidate.evict_modified(context.uv, context.layout, environment, report) == (
             str(module.relative_to(environment)),
         )
         site.layout.production.unlink()
-        assert candidate.evict_modified(ground.uv, ground.layout, environment, report) == ()
+        assert candidate.evict_modified(context.uv, context.layout, environment, report) == ()
 
 
 @pytest.mark.parametrize(

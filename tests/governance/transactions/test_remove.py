@@ -11,8 +11,8 @@ def test_removing_a_node_aborts_its_open_transactions(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     site.configure(tx={"probe": False})
     gone, stays = try_node(site, "gone", "plainlet"), try_node(site, "stays", "plainlet")
-    with site.opened() as ground:
-        remove.remove_node(ground, "gone")
+    with site.opened() as context:
+        remove.remove_node(context, "gone")
     assert transaction.read(site.layout, gone.txid).status == "aborted"
     assert not (site.layout.candidates / gone.txid).exists()
     assert transaction.read(site.layout, stays.txid) == stays

@@ -61,9 +61,9 @@ def test_candidate_is_evaluated_with_the_settings_of_its_root(tmp_path: Path) ->
     candidate = tmp_path / "candidate"
     (candidate / "bin").mkdir(parents=True)
     (candidate / "bin" / "python").symlink_to(sys.executable)
-    with site.opened() as ground:
+    with site.opened() as context:
         spec = build_trial_spec(
-            ground, txid="tx", node_id="mine", environment=candidate, nodes=nodes, read_gpu=lambda: GpuReading("none")
+            context, txid="tx", node_id="mine", environment=candidate, nodes=nodes, read_gpu=lambda: GpuReading("none")
         )
         judgement, logs = evaluate(spec)
     assert (judgement.how, judgement.exit_code) == ("server", 0), judgement.findings
@@ -83,9 +83,9 @@ def test_configured_time_limit_is_used(tmp_path: Path) -> None:
     (site.comfyui / "main.py").write_text("import time; time.sleep(600)")
     key = generation.current_key(site.layout)
     assert key is not None
-    with site.opened() as ground:
+    with site.opened() as context:
         environment = generation.environment_dir(site.layout, key)
-        judgement, _ = evaluate(build_trial_spec(ground, txid="tx", node_id="mine", environment=environment, nodes={}))
+        judgement, _ = evaluate(build_trial_spec(context, txid="tx", node_id="mine", environment=environment, nodes={}))
     assert judgement.exit_code == 124
     assert "within 0.5 seconds" in details(judgement, "start")
     assert find_production_interpreter(site.layout) == environment / "bin" / "python"
@@ -101,13 +101,13 @@ def test_changed_node_code_invalidates_the_baseline(tmp_path: Path) -> None:
     for folder in nodes.values():
         folder.mkdir()
     environment = site.layout.production.resolve()
-    with site.opened() as ground:
+    with site.opened() as context:
         for content in ("one", "one", "two"):
             code = nodes["other"] / "__init__.py"
             if not code.exists() or code.read_text() != content:
                 code.write_text(content)
                 os.utime(code, (len(content), 1 if content == "one" else 2))
-            evaluate(build_trial_spec(ground, txid="tx", node_id="mine", environment=environment, nodes=nodes))
+            evaluate(build_trial_spec(context, txid="tx", node_id="mine", environment=environment, nodes=nodes))
     assert (site.layout.root / "starts").read_text().split() == ["2", "1", "2", "2", "1"]
 
 

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from comfywatchman.base.errors import Failure
+from comfywatchman.governance.store.layout import GovLayout
+from comfywatchman.governance.store.records import PromotionPlan, Transaction
+from comfywatchman.governance.transactions import transaction
+from comfywatchman.governance.transactions.gates import (
+    Consent,
+    require_approval,
+    require_fresh,
+    require_promotable,
+    require_tried_torch,
+)
+
+PLAN = PromotionPlan()
+
+
+def build_transaction(**facts: Any) -> Transaction:
+    defaults: dict[str, Any] = {"status": "completed", "promotion_plan": PLAN, "started_at": "2026-11-20T12:00:00Z"}
+    return Transaction(txid="tx", node_id="pack", **{**defaults, **facts})
+
+
+@pytest.mark.parametrize("status", ["completed", "resolved"])
+def test_successful_trial_is_promotable(status: str) -> None:
+    assert require_promotable(build_transaction(status=status), Consent()) == PLAN
+
+
+@pytest.mark.parametrize(
+    ("facts", "is_allowed_with_consent"),
+    [
+        ({"status": "failed"}, True),
+        ({"integrity": "modified", "modified_files": ("a.py",)}, True),
+        ({"status": "failed", "promotion_plan": None}, False),
+        ({"status": "needs_resolution"}, False),
+        ({"status": "promoted"}, False),
+        ({"status": "running"}, False),
+    ],
+)
+def test_other_trials_need_consent_or_are_refused(facts: dict[str, Any], *, is_allowed_with_consent: bool) -> None:
+    with pytest.raises(Failure) as caught:
+        require_promotable(build_transaction(**facts), Consent())
+    assert caught.value.code == "gov-transaction-state"
+    assert caught.value.hint
+    if is_allowed_with_consent:
+        assert require_promotable(build_transaction(**facts), Consent(allow_failed_run=True)) == PLAN
+    else:
+        with pytest.raises(Failure):
+            require_promotable(build_transaction(**facts), Consent(allow_failed_run=True))
+
+
+def test_core_changes_need_approval() -> None:
+    require_approval("tx", (), Consent())
+    require_approval("tx", ("torch 2 -> 3",), Consent(approve_core=True))
+    with pytest.raises(Failure, match="torch 2 -> 3") as caught:
+        require_approval("tx", ("torch 2 -> 3",), Consent())
+    assert caught.value.code == "gov-core-approval"
+
+
+def test_trial_is_outdated_when_truth_files_or_code_changed(tmp_path: Path) -> None:
+    layout = GovLayout(tmp_path)
+    layout.pyproject.write_text("one")
+    layout.lock.write_text("lock")
+    tried = build_transaction(truth_sha256=transaction.hash_truth_files(layout))
+    require_fresh(layout, tmp_path / "pack", tried)
+    with pytest.raises(Failure, match="the node's code changed") as caught:
+        require_fresh(layout, tmp_path / "pack", build_transaction(truth_sha256=tried.truth_sha256, node_tree="1" * 64))
+    assert caught.value.code == "gov-candidate-stale"
+    layout.lock.write_text("other lock")
+    with pytest.raises(Failure, match=r"pyproject\.toml or uv\.lock changed"):
+        require_fresh(layout, tmp_path / "pack", tried)
+
+
+def test_mismatched_torch_of_the_trial_counts_only_without_pins() -> None:
+    freeze = ("torch==2.8.0+cu128", "torchaudio==2.8.0+cpu")
+    with pytest.raises(Failure) as caught:
+        require_tried_torch(build_transaction(post_freeze=freeze))
+    assert caught.value.code == "gov-torch-builds"
+    require_tried_torch(build_transaction(post_freeze=freeze, resolution_pins=("torchaudio==2.8.0",)))
