@@ -36,10 +36,11 @@ def environment_checks(session: Session) -> EnvironmentChecks | None:
         from comfywatchman.governance.environments.access import read_context
         from comfywatchman.readiness.status import Environment, EnvironmentCheck
 
-        ground = read_context(
+        context = read_context(
             root, comfyui=session.find_comfyui_folder(), clock=session.clock, network=network_variables()
         )
-        results = run_checks(ground, driver=read_gpu_driver(lambda: gpus), budget_seconds=BUDGET_SECONDS)
+        results = run_checks(context, driver=read_gpu_driver(lambda: gpus), budget_seconds=BUDGET_SECONDS)
+        # Readiness has a type of its own: it must not import governance.
         checks = msgspec.convert(msgspec.to_builtins(results), tuple[EnvironmentCheck, ...])
         return Environment(state=find_worst_status(results), checks=checks, root=printable_path(root))
 
@@ -57,9 +58,9 @@ def observed_loaders(session: Session) -> ObservedLoaders:
     if not _is_governed(session):
         return NOTHING_OBSERVED
     from comfywatchman.governance.store.layout import GovLayout
-    from comfywatchman.governance.trial.loader_inputs import read_observed_loaders as shown
+    from comfywatchman.governance.trial.loader_inputs import read_observed_loaders
 
-    return shown(GovLayout(session.governed_root))
+    return read_observed_loaders(GovLayout(session.governed_root))
 
 
 def _is_governed(session: Session) -> bool:

@@ -88,7 +88,9 @@ class Session:
         if root is None:
             folders = [("~/ComfyUI", Path("~/ComfyUI").expanduser()), ("the current folder", Path.cwd())]
             installation = find_installation(folders)
-            return _apply_settings(installation, self.settings) if installation else None
+            if installation is None:
+                return None
+            return _apply_settings(installation, self.settings)
         installation = find_installation([(origin, root)], explicit={origin})
         if installation is None:
             raise Failure(
@@ -115,9 +117,10 @@ class Session:
         """
         root, origin = self._configured_root()
         if root is None:
-            installation = self.installation()
-            return installation.root if installation else None
+            found = self.installation()
+            return found.root if found else None
         installation = find_installation([(origin, root)], explicit={origin})
+        # ComfyUI may also be in a folder named `ComfyUI` inside the configured one.
         return installation.root if installation else root
 
     def require_installation(self, purpose: str) -> Installation:
@@ -142,8 +145,7 @@ class Session:
         """Return the configured folder of ComfyUI and where it is configured."""
         if self.comfyui_option is not None:
             return self.comfyui_option.expanduser().absolute(), "--comfyui"
-        root = Path(self.settings.comfyui.root) if self.settings.comfyui.root else None
-        return root, self.configuration.origins["comfyui.root"].label
+        return _optional_path(self.settings.comfyui.root), self.configuration.origins["comfyui.root"].label
 
     def arguments(self, installation: Installation | None) -> tuple[str, ...]:
         """Return the options that start this program from any folder on the same home, configuration and ComfyUI."""
@@ -173,11 +175,15 @@ def _apply_settings(installation: Installation, settings: Settings) -> Installat
     section = settings.comfyui
     return replace(
         installation,
-        base=Path(section.base_directory) if section.base_directory else installation.base,
-        models=Path(section.models_directory) if section.models_directory else None,
+        base=_optional_path(section.base_directory) or installation.base,
+        models=_optional_path(section.models_directory),
         extra_model_paths=tuple(Path(path) for path in section.extra_model_paths),
-        input=Path(section.input_directory) if section.input_directory else None,
+        input=_optional_path(section.input_directory),
     )
+
+
+def _optional_path(text: str) -> Path | None:
+    return Path(text) if text else None
 
 
 def own_command() -> tuple[str, ...]:

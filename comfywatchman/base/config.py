@@ -135,7 +135,7 @@ def load(
     Raises:
         Failure: `config-unreadable`, `config-unknown-key`, `config-wrong-type` or `config-secret-exposed`.
     """
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     folder = folder or _current_folder()
     settings, origins = SCHEMA.build(_read_layers(explicit, folder, environment), environment)
     return Configuration(settings=settings, origins=origins)
@@ -159,7 +159,7 @@ def load_file(
     Raises:
         Failure: `config-unreadable`, `config-unknown-key` or `config-wrong-type`.
     """
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     layers: list[Layer] = [(ConfigOrigin("default", path.parent), schema.parse(defaults, "the defaults"))]
     if os.path.lexists(path):
         if not path.is_file():
@@ -180,7 +180,7 @@ def find_home(
     Raises:
         Failure: `config-wrong-type` when the path begins with `~NAME` and there is no such user.
     """
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     folder = folder or _current_folder()
     named = str(explicit) if explicit else environment.get("COMFYWATCHMAN_HOME")
     if named:
@@ -192,20 +192,20 @@ def find_home(
 
 def user_config_file(environment: Mapping[str, str] | None = None) -> Path:
     """Return the path of the user's configuration file."""
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     return _xdg_folder(environment, "XDG_CONFIG_HOME", ".config") / "comfywatchman" / "config.toml"
 
 
 def variables_for_children(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the variables that this program reads, secrets included, for a child process that is this program."""
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     names = {*SHORTHANDS, "XDG_CONFIG_HOME", "XDG_DATA_HOME"}
     return {name: text for name, text in environment.items() if name in names or name.startswith(PREFIX)}
 
 
 def network_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the user's variables for network access: proxies, certificates, credentials, and uv's cache."""
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     # Proxy variables are in use in upper and lower case, and programs differ in which one they read.
     return {name: text for name, text in environment.items() if name.upper() in _NETWORK_VARIABLES and text}
 
@@ -217,7 +217,7 @@ def comfyui_variables(further: Collection[str] = (), environment: Mapping[str, s
         further: Names of more variables to pass on, as configured.
         environment: The environment; that of this process when None.
     """
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     inherited = {
         name: text
         for name, text in environment.items()
@@ -235,13 +235,17 @@ def systemd_user_folder(environment: Mapping[str, str] | None = None) -> Path:
 
 def notify_socket_address(environment: Mapping[str, str] | None = None) -> str | None:
     """Return the socket for sd_notify(3) messages; None when this process is not a systemd service."""
-    environment = os.environ if environment is None else environment
+    environment = _or_process_environment(environment)
     return environment.get("NOTIFY_SOCKET") or None
 
 
 def read_default_text() -> str:
     """Return default.toml as shipped."""
     return resources.files("comfywatchman.base").joinpath("default.toml").read_text("utf-8")
+
+
+def _or_process_environment(environment: Mapping[str, str] | None) -> Mapping[str, str]:
+    return os.environ if environment is None else environment
 
 
 def _current_folder() -> Path:
