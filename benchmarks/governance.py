@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from comfywatchman.base.config import network_variables
 from comfywatchman.governance.environments import staging
-from comfywatchman.governance.environments.access import GovContext
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.rollback import rollback
 from comfywatchman.governance.nodes.add import adopt_node
 from comfywatchman.governance.transactions import candidate

@@ -1,4 +1,4 @@
-"""Starting ComfyUI in the production environment, in the foreground: ComfyUI takes the place of this program."""
+"""`gov run`: start ComfyUI with the production environment; ComfyUI replaces this process."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from comfywatchman.governance.trial.trial import find_production_interpreter
 
 
 def run_in_foreground(
-    layout: GovLayout, installation: Installation, settings: RunTable, given: Sequence[str] = ()
+    layout: GovLayout, installation: Installation, settings: RunTable, arguments: Sequence[str] = ()
 ) -> NoReturn:
-    """Start ComfyUI with production's interpreter, by its real path, and never return.
+    """Replace this process by ComfyUI, started with the real path of production's interpreter.
 
-    ComfyUI takes this process over, so that signals reach it and its exit status is ours; no lock is held meanwhile.
-    A later promotion leaves its environment alone while it runs.
+    Signals reach ComfyUI, and its exit status is that of the command. No lock is held meanwhile: a later promotion
+    switches production, and leaves the environment of the running ComfyUI alone.
 
     Args:
         layout: The governed root.
         installation: The ComfyUI with its folders.
         settings: The `[run]` table.
-        given: Further arguments of main.py; they come last and win.
+        arguments: Further arguments of main.py; they come last and so take precedence.
 
     Raises:
         Failure: `gov-not-initialised` without a production environment, `comfyui-not-found` without main.py,
@@ -39,28 +39,29 @@ def run_in_foreground(
     if python is None or not python.is_file():
         raise Failure(
             "gov-not-initialised",
-            f"{printable_path(layout.root)} has no environment in production.",
+            f"{printable_path(layout.root)} has no production environment.",
             hint="Run: gov init",
         )
     if not main.is_file():
         raise Failure(
             "comfyui-not-found",
-            f"{printable_path(main)} is not there.",
+            f"{printable_path(main)} does not exist.",
             hint="Name the folder that holds ComfyUI's main.py: --comfyui, COMFYUI_ROOT or [comfyui] root.",
         )
-    command = [str(python), str(main), *build_folder_arguments(installation), *settings.extra_args, *given]
+    command = [str(python), str(main), *build_folder_arguments(installation), *settings.extra_args, *arguments]
     variables = comfyui_variables(settings.environment)
     search_path = build_child_environment().get("PATH", "")
     exec_program(command, extra_environment=build_environment(python, search_path, variables), folder=installation.root)
 
 
 def build_folder_arguments(installation: Installation) -> tuple[str, ...]:
-    """Return the arguments that make ComfyUI use the folders it is known with; none for its own ones."""
+    """Return the arguments for the folders of an installation that are not ComfyUI's defaults."""
+    base = None if installation.base == installation.root else installation.base
     folders: list[tuple[str, Path | None]] = [
-        ("--base-directory", installation.base if installation.base != installation.root else None),
+        ("--base-directory", base),
         ("--models-directory", installation.models),
         ("--output-directory", installation.output),
         ("--input-directory", installation.input),
-        *(("--extra-model-paths-config", path) for path in installation.extra_model_paths),
     ]
+    folders += [("--extra-model-paths-config", path) for path in installation.extra_model_paths]
     return tuple(f"{name}={folder}" for name, folder in folders if folder is not None)

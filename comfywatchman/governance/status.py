@@ -1,8 +1,7 @@
-"""How a governed root stands, in the facts that `gov status` shows."""
+"""The state of a governed root, as `gov status` shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -14,11 +13,11 @@ from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import NodeRegistry, Transaction, TransactionStatus
 from comfywatchman.governance.store.status_policy import PENDING_STATUSES
 
-_RECENT: Final = 8
+_MAX_RECENT: Final = 8
 
 
 class TransactionSummary(msgspec.Struct, frozen=True):
-    """A transaction in a few words."""
+    """A transaction in short."""
 
     txid: str
     node_id: str
@@ -27,7 +26,7 @@ class TransactionSummary(msgspec.Struct, frozen=True):
 
 
 class NodeSummary(msgspec.Struct, frozen=True):
-    """A registered node in a few words: its requirement lines in production, its commit, its last transaction."""
+    """A registered node in short: its number of requirement lines, its commit, its last transaction."""
 
     id: str
     enabled: bool
@@ -37,23 +36,23 @@ class NodeSummary(msgspec.Struct, frozen=True):
 
 
 class GovStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """What `gov status` says.
+    """The state of a governed root.
 
     Attributes:
         root: The governed root.
-        comfyui: The ComfyUI whose environment it is.
-        prod_env_exists: Whether there is an environment in production.
+        comfyui: The governed ComfyUI.
+        prod_env_exists: Whether there is a production environment.
         lock_exists: Whether there is a lock.
-        generation: The name of the environment in production.
-        environment: Its folder; start programs from there.
-        python: Its interpreter's version.
-        packages: How many packages it has.
+        generation: The key of the production environment.
+        environment: Its folder; programs must be started from there.
+        python: The version of its interpreter.
+        packages: The number of its packages.
         nodes: The registered nodes.
-        transactions_total: How many transactions there are.
-        pending: How many of them are not over.
-        recent: The newest of them, newest first.
-        snapshots: How many snapshots are kept.
-        note: What a cut-off change needed, or who works now.
+        transactions_total: The number of transactions.
+        pending: The number of transactions that wait for a decision.
+        recent: The newest transactions, newest first.
+        snapshots: The number of snapshots.
+        note: A message about an interrupted change or a running command; usually empty.
     """
 
     root: str
@@ -73,11 +72,11 @@ class GovStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_status(context: GovContext) -> GovStatus:
-    """Return how a governed root stands."""
+    """Return the state of a governed root."""
     layout = context.layout
     key = generation.current_key(layout)
     mark = generation.read_mark(layout, key)
-    lines = sorted(read_transaction_summaries(layout), key=lambda line: line.txid, reverse=True)
+    transactions = read_transaction_summaries(layout)
     return GovStatus(
         root=printable_path(layout.root),
         comfyui=printable_path(context.comfyui),
@@ -88,27 +87,32 @@ def read_status(context: GovContext) -> GovStatus:
         python=mark.python if mark else None,
         packages=len(mark.packages) if mark else 0,
         nodes=read_node_summaries(layout),
-        transactions_total=len(lines),
-        pending=sum(line.status in PENDING_STATUSES for line in lines),
-        recent=tuple(lines[:_RECENT]),
+        transactions_total=len(transactions),
+        pending=sum(transaction.status in PENDING_STATUSES for transaction in transactions),
+        recent=transactions[:_MAX_RECENT],
         snapshots=len(snapshot.read_all(layout)),
         note=context.note,
     )
 
 
 def read_node_summaries(layout: GovLayout) -> tuple[NodeSummary, ...]:
-    """Return the registered nodes, by id."""
-    found = read_state(layout.plugins, NodeRegistry, only_look=True)
-    plugins = found.plugins if isinstance(found, NodeRegistry) else {}
+    """Return the registered nodes, sorted by id; none when the registry is damaged, which a check reports."""
+    registry = read_state(layout.plugins, NodeRegistry, only_look=True)
+    if not isinstance(registry, NodeRegistry):
+        return ()
+    nodes = sorted(registry.plugins.values(), key=lambda node: node.id.lower())
     return tuple(
-        NodeSummary(one.id, one.enabled, len(one.managed_deps), one.commit, one.last_txid)
-        for one in sorted(plugins.values(), key=lambda one: one.id.lower())
+        NodeSummary(node.id, node.enabled, len(node.managed_deps), node.commit, node.last_txid) for node in nodes
     )
 
 
-def read_transaction_summaries(layout: GovLayout) -> Iterator[TransactionSummary]:
-    """Yield every transaction whose record can be read."""
+def read_transaction_summaries(layout: GovLayout) -> tuple[TransactionSummary, ...]:
+    """Return all readable transactions, newest first."""
+    summaries = []
     for path in layout.transactions.glob("*.json"):
-        found = read_state(path, Transaction, only_look=True)
-        if isinstance(found, Transaction):
-            yield TransactionSummary(found.txid, found.node_id, found.status, found.started_at)
+        record = read_state(path, Transaction, only_look=True)
+        if isinstance(record, Transaction):
+            summaries.append(TransactionSummary(record.txid, record.node_id, record.status, record.started_at))
+    # Ids begin with the time.
+    summaries.sort(key=lambda summary: summary.txid, reverse=True)
+    return tuple(summaries)

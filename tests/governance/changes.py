@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from comfywatchman.base import failpoints
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
-from comfywatchman.governance.environments.access import GovContext
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.init import init
 from comfywatchman.governance.environments.rollback import read_operations, rollback, undo
 from comfywatchman.governance.environments.staging import StagingDir

@@ -14,7 +14,8 @@ import tomlkit
 from comfywatchman.base.clock import Clock, SystemClock
 from comfywatchman.governance.environments import generation
 from comfywatchman.governance.environments import init as environment_init
-from comfywatchman.governance.environments.access import GovContext, open_context
+from comfywatchman.governance.environments.access import open_context
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import read_default_config, read_settings
 from tests.governance.wheels import add_wheel

@@ -24,8 +24,6 @@ from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.settings import GovSettings, read_settings
 from comfywatchman.governance.uv.client import Uv, find_uv, ignore_progress
 
-__all__ = ["LOCK_WAIT_SECONDS", "GovContext", "find_interpreter", "open_context", "read_context"]
-
 LOCK_WAIT_SECONDS: Final = 60.0
 """How long a command waits for the lock."""
 

@@ -1,6 +1,6 @@
-"""The names of what governance keeps: transactions, snapshots, operations.
+"""The ids of transactions, snapshots and operations.
 
-Their digits count the sixteenths of a microsecond within the second, so that names sort in the order of their making.
+Their digits count sixteenths of a microsecond within the second, so that ids sort in the order of their creation.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ _sequence = itertools.count()
 
 
 def make_transaction_id(clock: Clock) -> str:
-    """Return a name for a transaction: `YYYYMMDDTHHMMSSZ-<8 hexadecimal digits>`."""
+    """Return a new transaction id: `YYYYMMDDTHHMMSSZ-<8 hexadecimal digits>`."""
     return _make_id(clock, "") + secrets.token_hex(1)
 
 
 def make_snapshot_id(clock: Clock) -> str:
-    """Return a name for a snapshot: `YYYYMMDDTHHMMSSZ-snap-<6 hexadecimal digits>`."""
+    """Return a new snapshot id: `YYYYMMDDTHHMMSSZ-snap-<6 hexadecimal digits>`."""
     return _make_id(clock, "snap-")
 
 
 def make_operation_id(clock: Clock) -> str:
-    """Return a name for an operation: `YYYYMMDDTHHMMSSZ-op-<6 hexadecimal digits>`."""
+    """Return a new operation id: `YYYYMMDDTHHMMSSZ-op-<6 hexadecimal digits>`."""
     return _make_id(clock, "op-")
 
 
-def _make_id(clock: Clock, kind: str) -> str:
+def _make_id(clock: Clock, infix: str) -> str:
     now = clock.now()
-    # The count keeps names apart that one process makes in the same microsecond.
+    # The sequence keeps ids apart that one process creates in the same microsecond.
     digits = (now.microsecond * 16 + next(_sequence)) % (1 << 24)
-    return f"{now:%Y%m%dT%H%M%SZ}-{kind}{digits:06x}"
+    return f"{now:%Y%m%dT%H%M%SZ}-{infix}{digits:06x}"

@@ -1,4 +1,4 @@
-"""Where governance keeps its files: the governed root and everything below it."""
+"""The files of governance: the governed root and everything below it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 TRUTH_FILES: Final = ("pyproject.toml", "uv.lock", "plugins.json")
-"""The three files that a rollback restores: what is declared, what is locked, which nodes are registered."""
+"""The three files that a rollback restores: the declared and the locked packages, and the registered nodes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,37 +22,37 @@ class GovLayout:
 
     @property
     def config(self) -> Path:
-        """How this root is governed; written by people."""
+        """The settings of this root; users edit them."""
         return self.root / "config.toml"
 
     @property
     def pyproject(self) -> Path:
-        """What is declared."""
+        """The declared packages."""
         return self.root / "pyproject.toml"
 
     @property
     def lock(self) -> Path:
-        """What is locked."""
+        """The locked packages."""
         return self.root / "uv.lock"
 
     @property
     def plugins(self) -> Path:
-        """Which custom nodes are registered."""
+        """The registered custom nodes."""
         return self.root / "state" / "plugins.json"
 
     @property
     def production(self) -> Path:
-        """The link to the generation in production."""
+        """The link to the production environment."""
         return self.root / ".venv-prod"
 
     @property
     def candidates(self) -> Path:
-        """The folder of candidate environments, one for each transaction."""
+        """The folder of candidate environments, one per transaction."""
         return self.root / ".venv-candidate"
 
     @property
     def generations(self) -> Path:
-        """The folder of complete environments, one for each state of the truth files."""
+        """The folder of complete environments, one per state of the truth files."""
         return self.root / "envs"
 
     @property
@@ -72,7 +72,7 @@ class GovLayout:
 
     @property
     def operations(self) -> Path:
-        """The folder of operation records: each change of the truth files, so that it can be undone."""
+        """The folder of operation records: the changes of the truth files, so that they can be undone."""
         return self.root / "state" / "operations"
 
     @property
@@ -82,29 +82,31 @@ class GovLayout:
 
     @property
     def logs(self) -> Path:
-        """The folder of what uv and ComfyUI printed."""
+        """The folder with the output of uv and ComfyUI."""
         return self.root / "state" / "logs"
 
     @property
     def check_cache(self) -> Path:
-        """What checks keep from one time to the next; a cache."""
+        """The cache of checks."""
         return self.root / "state" / "checks.json"
 
     @property
     def work(self) -> Path:
-        """The folder of private copies of the truth files that are being edited."""
+        """The folder of staging folders, private copies of the truth files."""
         return self.root / "state" / "work"
 
     @property
     def journal(self) -> Path:
-        """The record of a commit that has begun; there only while one is under way, or was cut off."""
+        """The journal of a commit; it exists only while one is in progress, or was interrupted."""
         return self.root / "state" / "journal.json"
 
     @property
     def lock_file(self) -> Path:
-        """The lock of every command that writes here."""
+        """The lock that every command that writes here holds."""
         return self.root / "state" / ".lock"
 
     def truth_file(self, name: str) -> Path:
-        """Return where a truth file stands (a name of `TRUTH`)."""
-        return self.plugins if name == "plugins.json" else self.root / name
+        """Return the path of a truth file (a name in `TRUTH_FILES`)."""
+        if name == "plugins.json":
+            return self.plugins
+        return self.root / name

@@ -1,46 +1,53 @@
-"""What a uv.lock holds, read without uv. Pure."""
+"""Reading a uv.lock without uv. Pure."""
 
 from __future__ import annotations
 
 import tomllib
-from typing import Any
+from typing import Any, Final
 
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store.records import InstalledPackage
 
+_ADDRESS_KINDS: Final = ("url", "git", "path", "directory", "editable")
+
 
 def parse_packages(text: str) -> tuple[InstalledPackage, ...]:
-    """Return the packages that a lock would install, sorted; its project, which is no package, left out.
+    """Return the packages that a lock installs, sorted; without the project itself.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    found = (one for one in _parse_entries(text) if "version" in one)
-    return tuple(sorted(InstalledPackage(canonicalize_name(one["name"]), one["version"]) for one in found))
+    # uv leaves out the version of a local folder that computes it when it is built.
+    entries = [entry for entry in _parse_entries(text) if "version" in entry]
+    return tuple(sorted(InstalledPackage(canonicalize_name(entry["name"]), entry["version"]) for entry in entries))
 
 
 def parse_freeze_lines(text: str) -> tuple[str, ...]:
-    """Return what a lock would install as lines of `uv pip freeze`: of the same version an address is another build.
+    """Return the packages that a lock installs as lines of `uv pip freeze`, with addresses where there are any.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    return tuple(sorted(_to_freeze_line(one) for one in _parse_entries(text)))
+    return tuple(sorted(_to_freeze_line(entry) for entry in _parse_entries(text)))
 
 
-def _to_freeze_line(one: dict[str, Any]) -> str:
-    source = one.get("source", {})
-    address = next((source[kind] for kind in ("url", "git", "path", "directory", "editable") if kind in source), None)
-    return f"{one['name']}=={one.get('version', '')}" if address is None else f"{one['name']} @ {address}"
+def _to_freeze_line(entry: dict[str, Any]) -> str:
+    source = entry.get("source", {})
+    for kind in _ADDRESS_KINDS:
+        # Another address is another build, even in the same version.
+        if kind in source:
+            return f"{entry['name']} @ {source[kind]}"
+    return f"{entry['name']}=={entry.get('version', '')}"
 
 
 def _parse_entries(text: str) -> list[dict[str, Any]]:
     try:
-        listed = tomllib.loads(text).get("package", [])
+        entries = tomllib.loads(text).get("package", [])
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise Failure(
-            "gov-truth-damaged", f"uv.lock is no TOML: {error}.", hint="Run: gov rollback SNAPSHOT"
+            "gov-truth-damaged", f"uv.lock is not TOML: {error}.", hint="Run: gov rollback SNAPSHOT"
         ) from error
-    return [one for one in listed if isinstance(one, dict) and "virtual" not in one.get("source", {})]
+    # The project itself has a virtual source.
+    return [entry for entry in entries if isinstance(entry, dict) and "virtual" not in entry.get("source", {})]

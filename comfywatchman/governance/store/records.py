@@ -1,6 +1,6 @@
-"""The shapes of what governance keeps on disk; keys are only ever added.
+"""The records of governance on disk. Keys are only ever added.
 
-Times are UTC in ISO 8601; paths are absolute unless a field says otherwise. Every file carries `schema_version`.
+Times are UTC in ISO 8601; paths are absolute unless a field is documented otherwise. Every file has `schema_version`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ class RegisteredNode(msgspec.Struct, frozen=True, kw_only=True):
     """A registered custom node.
 
     Attributes:
-        id: Its folder in `custom_nodes` and its name here.
-        git_url: Where it was cloned from, without credentials; empty for one that was adopted without an origin.
-        ref: The branch, tag or commit that was asked for; empty for the default branch.
+        id: Its id, the name of its folder in `custom_nodes`.
+        git_url: The repository it was cloned from, without credentials; empty for one adopted without an origin.
+        ref: The requested branch, tag or commit; empty for the default branch.
         path: Its folder.
         group: Its dependency group in pyproject.toml: `node-<id>`.
         enabled: Whether ComfyUI loads it.
         managed_deps: Its requirement lines in the group, sorted.
-        runtime_deps: Those of `managed_deps` that it declares nowhere: it installed them by itself.
-        overrides: The entries of `[tool.uv] override-dependencies` that came with its promotion; they go with it.
-        commit: The commit it was registered or last promoted at; None when it is no git working copy.
-        tree: Hash over its code (`base.code_tree.tree_of`), so that changed code is seen; None when not known.
-        created_at: When it was registered.
-        updated_at: When its record last changed.
-        last_txid: The last transaction of it.
+        runtime_deps: Those of `managed_deps` that it installed by itself without declaring them.
+        overrides: The entries of `[tool.uv] override-dependencies` from its promotion; they are removed with it.
+        commit: The commit when it was registered or last promoted; None when it is not a git working copy.
+        tree: The hash of its code (`base.code_tree.hash_code_tree`), to detect changes; None when unknown.
+        created_at: The time when it was registered.
+        updated_at: The time when its record last changed.
+        last_txid: Its last transaction.
         last_snapshot: The snapshot after its last promotion.
     """
 
@@ -70,14 +70,14 @@ class InstalledPackage(msgspec.Struct, frozen=True, order=True):
 
 
 class PackageDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run changed: lines of `uv pip freeze` that came and went."""
+    """The changes of a run: added and removed lines of `uv pip freeze`."""
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
 
 
 class RunLogs(msgspec.Struct, frozen=True, kw_only=True):
-    """What the run printed (paths), and how it ended (124 at the time limit, 2 without main.py)."""
+    """The output of a run (paths of files), and its exit code (124 at the time limit, 2 without main.py)."""
 
     stdout: str = ""
     stderr: str = ""
@@ -85,12 +85,12 @@ class RunLogs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """One thing that the judging of a candidate saw.
+    """One result of evaluating a candidate.
 
     Attributes:
-        name: What was looked at, such as `import`, `classes`, `probe`, `files`, `models`.
-        status: How it was.
-        detail: What was seen, in words for a person.
+        name: The subject, such as `import`, `classes`, `probe`, `files`, `models`.
+        status: The result.
+        detail: A description for people.
     """
 
     name: str
@@ -99,20 +99,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Judgement(msgspec.Struct, frozen=True, kw_only=True):
-    """How a start of ComfyUI in the candidate went.
+    """The outcome of starting ComfyUI in the candidate.
 
     Attributes:
         how: `exit` when main.py ended by itself, `server` when it served, `none` when it could not be started.
-        exit_code: What the run counts as: 0 is well.
-        findings: What was seen, worst first.
-        classes_added: Node classes that the candidate has and the comparison start had not, by pack.
-        classes_lost: Node classes that the candidate lacks, by pack.
+        exit_code: The exit code that the run counts as: 0 is success.
+        findings: The findings, worst first.
+        classes_added: Node classes that the candidate has and the comparison start lacks, by pack.
+        classes_lost: Node classes that the comparison start has and the candidate lacks, by pack.
         import_failures: Packs whose import failed, each with the last line of its traceback.
-        model_folders: Model folder keys that packs were seen to list, by node class and input; several have commas
-            between. Feeds what readiness knows of loaders.
-        widget_places: Places of those inputs in the editor's list of widget values, by node class and input, as far
-            as they are known.
-        model_directories: Where packs keep models of folders that only they have, relative to `models`, by folder key.
+        model_folders: The keys of the model folders that inputs list, by node class and input; several are separated
+            by commas. Readiness uses them as observed loaders.
+        widget_places: The positions of those inputs in the editor's list of widget values, by node class and input,
+            as far as they are known.
+        model_directories: The folders of packs' own model folder keys, relative to `models`, by folder key.
     """
 
     how: Literal["exit", "server", "none"]
@@ -127,15 +127,15 @@ class Judgement(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PromotionPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """What a promotion would write into pyproject.toml.
+    """The changes that a promotion makes in pyproject.toml.
 
     Attributes:
         direct_additions: Requirement lines for the node's group.
-        override_additions: Entries for `[tool.uv] override-dependencies`, as `gov resolve` found them to work: a
-            requirement line, or `{package = {name = …}, dependencies = […]}` for what one package asks for.
-        runtime_additions: Packages that the node installed by itself and declares nowhere; they are in
-            `direct_additions` too.
-        unparseable: Lines of its requirements that cannot be governed, each with why.
+        override_additions: Entries for `[tool.uv] override-dependencies`, found by `gov resolve`: a requirement line,
+            or `{package = {name = …}, dependencies = […]}` for the requirements of one package.
+        runtime_additions: Packages that the node installed by itself without declaring them; they are in
+            `direct_additions`, too.
+        unparseable: Lines of its requirements that cannot be governed, each with the reason.
     """
 
     direct_additions: tuple[str, ...] = ()
@@ -145,18 +145,18 @@ class PromotionPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Promotion(msgspec.Struct, frozen=True, kw_only=True):
-    """How a promotion went.
+    """The outcome of a promotion.
 
     Attributes:
         status: `promoted`, `promote_failed` or `needs_resolution`.
-        reason: Why the core gate was opened (`--reason`).
+        reason: Why core packages were allowed to change (`--reason`).
         pre_snapshot: The snapshot before.
         post_snapshot: The snapshot after.
-        error: What failed, with the next step.
-        accepted_violations: What `uv pip check` said of pins that were chosen on purpose.
-        violations: What `uv pip check` said beside that.
+        error: The failure, with the next step.
+        accepted_violations: Lines of `uv pip check` that the user's pins cause on purpose.
+        violations: Other lines of `uv pip check`.
         differences: Packages that are locked in another version than was tried, each as `name tried -> locked`.
-        generation: The environment that was put in production.
+        generation: The key of the new production environment.
     """
 
     status: str
@@ -176,25 +176,25 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         txid: `YYYYMMDDTHHMMSSZ-<8 hexadecimal digits>`.
         node_id: The node.
-        started_at: When it began.
-        ended_at: When its run ended.
+        started_at: The time when it began.
+        ended_at: The time when its run ended.
         candidate_env: The candidate's folder.
-        status: Where it stands.
-        pre_freeze: `uv pip freeze` before the run (pip, setuptools and wheel left out).
+        status: Its status.
+        pre_freeze: `uv pip freeze` before the run (without pip, setuptools and wheel).
         post_freeze: The same after the run.
-        diff: What the run changed.
+        diff: The changes of the run.
         core_impact: Core packages that promotion would add, remove or change, each as `name old -> new`.
-        logs: What the run printed and how it ended.
-        conflict_report: The path of the conflict report, when there is one.
-        resolution_pins: Pins chosen with `resolve`, each `package==version`.
-        promotion_plan: What promotion would write.
-        promotion: How promotion went.
+        logs: The output and exit code of the run.
+        conflict_report: The path of the conflict report, if there is one.
+        resolution_pins: Pins chosen with `gov resolve`, each `package==version`.
+        promotion_plan: The changes that promotion makes.
+        promotion: The outcome of promotion.
         uv_version: The uv that built the candidate.
         python: The interpreter's version.
-        truth_sha256: Hash of the truth files the candidate was built from.
-        node_commit: The node's commit when it ran.
-        node_tree: The node's tree when its run had ended.
-        judgement: How the start went.
+        truth_sha256: The hash of the truth files that the candidate was built from.
+        node_commit: The node's commit during the run.
+        node_tree: The hash of the node's code at the end of the run.
+        judgement: The outcome of starting ComfyUI.
         integrity: `verified`, `modified` (files of packages were changed) or `unknown`.
         modified_files: The changed files, relative to the environment.
         error: Why it failed, with the next step.
@@ -228,16 +228,16 @@ class Transaction(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True):
-    """`snapshots/<id>/meta.json`: one kept state of the truth files.
+    """`snapshots/<id>/meta.json`: one snapshot of the truth files.
 
     Attributes:
         id: `YYYYMMDDTHHMMSSZ-snap-<6 hexadecimal digits>`.
-        created_at: When it was taken.
+        created_at: The time when it was taken.
         reason: `init`, `promote_pre`, `promote_post`, `remove_pre`, `remove_post`, `rollback_pre`, `rollback_post`,
             `undo_pre`, `undo_post`.
         ref: The transaction, node or snapshot that it was taken for.
-        generation: The environment that belongs to it; it may have been pruned.
-        sha256: Hash of each truth file, so that a damaged snapshot is seen before it is used.
+        generation: The key of its environment, which may have been pruned.
+        sha256: The hash of each truth file, so that a damaged snapshot is detected before it is used.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -250,14 +250,14 @@ class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotsIndex(msgspec.Struct, frozen=True, kw_only=True):
-    """`state/snapshots_index.json`: the kept snapshots, oldest first."""
+    """`state/snapshots_index.json`: the snapshots, oldest first."""
 
     schema_version: int = SCHEMA_VERSION
     snapshots: tuple[SnapshotMeta, ...] = ()
 
 
 class FileChange(msgspec.Struct, frozen=True, kw_only=True):
-    """A truth file before and after an operation; None where there was none."""
+    """A truth file before and after an operation; None where it did not exist."""
 
     pre_sha256: str | None
     post_sha256: str | None
@@ -268,15 +268,15 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         op_id: `YYYYMMDDTHHMMSSZ-op-<6 hexadecimal digits>`.
-        kind: What was done.
-        ref: The transaction, node, snapshot or operation that it was done to.
+        kind: The kind of change.
+        ref: The transaction, node, snapshot or operation that it applies to.
         status: `success`, or `undone` after an `undo`.
-        started_at: When it began.
-        ended_at: When it was committed.
-        files: Each truth file's hash before and after; `undo` works only while the files are still as after.
-        pre_snapshot: What `undo` goes back to.
-        post_snapshot: The state after.
-        note: What it did, for people.
+        started_at: The time when it began.
+        ended_at: The time when it was committed.
+        files: The hashes of each truth file before and after; `undo` works only while the files are unchanged since.
+        pre_snapshot: The snapshot that `undo` restores.
+        post_snapshot: The snapshot of the state after it.
+        note: A description for people.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -293,16 +293,16 @@ class Operation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Journal(msgspec.Struct, frozen=True, kw_only=True):
-    """`state/journal.json`: a commit that has begun; recovery does the rest of it again.
+    """`state/journal.json`: a commit that has begun; recovery repeats its steps.
 
     Attributes:
-        operation: The operation as it will stand when done.
-        work: The folder below `state/work` that holds the new truth files.
-        generation: The environment that production becomes.
-        post_snapshot: The snapshot to take after, complete but for its place on disk.
-        transaction: The transaction as it will stand when done; None when the operation has none.
+        operation: The record of the operation when it is done.
+        work: The folder below `state/work` with the new truth files.
+        generation: The key of the new production environment.
+        post_snapshot: The snapshot to write at the end.
+        transaction: The record of the transaction when it is done; None when the operation has none.
         undone: The operation that an `undo` marks as undone.
-        removed_node: The node whose code goes, with `--purge-code`; None otherwise.
+        removed_node: The node whose code is deleted, with `--purge-code`; None otherwise.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -316,11 +316,11 @@ class Journal(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequirementEdge(msgspec.Struct, frozen=True, order=True, kw_only=True):
-    """One requirement that takes part in a clash: who asks for what.
+    """One requirement in a conflict, with its source.
 
     Attributes:
-        source: The package or `node <id>` or `base` that asks.
-        requirement: What it asks for, a PEP 508 line.
+        source: The package, `node <id>` or `base` that requires it.
+        requirement: The requirement, a PEP 508 line.
     """
 
     source: str
@@ -333,17 +333,17 @@ class ConflictReport(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         txid: The transaction.
         node_id: Its node.
-        created_at: When it was written.
-        kind: What kind of trouble uv reported.
-        confidence: `verified` when the smallest clash was confirmed by resolving it alone, else `unparsed`.
-        summary: What clashes, in one or two sentences.
-        clash: The smallest set of requirements found that cannot be met together.
+        created_at: The time when it was written.
+        kind: The kind of uv's failure.
+        confidence: `verified` when the minimal conflict was confirmed by resolving it alone, else `unparsed`.
+        summary: The conflict in one or two sentences.
+        clash: The minimal conflict: requirements that cannot be met together, while without any one of them they can.
         roots: The requirements of nodes or of the base that uv named.
-        edges: Everything of which uv said that something asks for it, packages between included.
-        detected_packages: Packages that take part.
+        edges: All requirements that uv named, those of packages included.
+        detected_packages: The packages that take part.
         suggestions: Pins to try, each `package==version`, best first.
-        input_hint: How to give pins.
-        raw_log: The path of what uv printed.
+        input_hint: The format of pins.
+        raw_log: The path of uv's output.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -365,18 +365,18 @@ class ConflictReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GenerationMark(msgspec.Struct, frozen=True, kw_only=True):
-    """`envs/<key>/.gov-complete`: a complete, verified environment; without it a folder is an unfinished build.
+    """`envs/<key>/.gov-complete`: marks a complete, verified environment; without it a folder is an unfinished build.
 
     Attributes:
-        key: Its name: a hash over the truth it was built from, the interpreter and the way files were linked.
-        created_at: When it was complete.
+        key: Its name: a hash over its truth files, the interpreter and the link mode.
+        created_at: The time when it was complete.
         python: The interpreter's version.
         uv_version: The uv that built it.
-        lock_sha256: The lock that it was built from.
-        packages: What is in it.
-        link_mode: How files came there: `clone`, `hardlink` or `copy`.
-        unverifiable: Files that were never as their own package says, relative to the environment: the package was
-            published so.
+        lock_sha256: The hash of its uv.lock.
+        packages: Its packages.
+        link_mode: How its files came from uv's cache: `clone`, `hardlink` or `copy`.
+        unverifiable: Files that never matched their package's RECORD, as the package was published with a wrong one;
+            relative to the environment.
     """
 
     schema_version: int = SCHEMA_VERSION

@@ -1,4 +1,4 @@
-"""The declared truth: edits of pyproject.toml as text that keep what people wrote and come back to the same bytes."""
+"""Edits of pyproject.toml as text: they keep comments and formatting, and undoing one restores the same bytes."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tomlkit.exceptions import TOMLKitError
 from comfywatchman.base.errors import Failure
 
 BASE_GROUP: Final = "base"
-"""The group of what ComfyUI itself needs."""
+"""The dependency group with ComfyUI's own requirements."""
 
 NODE_PREFIX: Final = "node-"
 PROJECT: Final = "comfy-env"
 OVERRIDES_GROUP: Final = "overrides"
-"""A group of this name overrides nothing for uv; its lines are moved to where they do."""
+"""A group of this name has no effect in uv; its lines are moved to `override-dependencies`."""
 
 _SINGLE_MINOR: Final = re.compile(r"==\d+\.\d+\.\*")
 
@@ -31,14 +31,14 @@ def render_project(*, python_version: str, marker: str, base: Sequence[str]) -> 
     """Return a new pyproject.toml.
 
     Args:
-        python_version: Major and minor version, `3.11`: the lock is for this Python alone.
-        marker: The platform that the lock is for, an environment marker.
-        base: Requirement lines of ComfyUI.
+        python_version: Major and minor version, `3.11`: the lock is only for this Python.
+        marker: The platform of the lock, an environment marker.
+        base: ComfyUI's requirement lines.
     """
     return f"""\
-# The declared truth of the governed environment. `gov` edits the groups of nodes and [tool.uv] override-dependencies,
-# and `gov init` reads the group {BASE_GROUP} from ComfyUI's requirements.txt again. Groups of yours stay as you wrote
-# them; after an edit by hand: gov init.
+# The declared packages of the governed environment. `gov` edits the groups of nodes and [tool.uv]
+# override-dependencies, and `gov init` updates the group {BASE_GROUP} from ComfyUI's requirements.txt. Your own groups
+# stay as you wrote them; after a manual edit, run: gov init
 
 [project]
 name = "{PROJECT}"
@@ -57,7 +57,7 @@ environments = [{tomlkit.string(marker).as_string()}]
 
 
 def set_python(text: str, version: str) -> str:
-    """Return the text for another Python, major and minor version; a range that a person wrote stays.
+    """Return the text for another Python, major and minor version; a range that the user wrote stays.
 
     Raises:
         Failure: `gov-truth-damaged`.
@@ -66,13 +66,15 @@ def set_python(text: str, version: str) -> str:
     project = document.get("project", {})
     if not _SINGLE_MINOR.fullmatch(str(project.get("requires-python", ""))):
         return text
-    if project["requires-python"] != f"=={version}.*":
-        project["requires-python"] = f"=={version}.*"
+    required = f"=={version}.*"
+    # Assigning an equal value could still change its quotes.
+    if project["requires-python"] != required:
+        project["requires-python"] = required
     return tomlkit.dumps(document)
 
 
 def node_group(node_id: str) -> str:
-    """Return the name of a node's group."""
+    """Return the name of a node's dependency group."""
     return f"{NODE_PREFIX}{node_id}"
 
 
@@ -82,25 +84,27 @@ def parse_groups(text: str) -> dict[str, tuple[str, ...]]:
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    found = _parse_toml(text).unwrap().get("dependency-groups", {})
-    return {name: tuple(line for line in lines if isinstance(line, str)) for name, lines in found.items()}
+    groups = {}
+    for name, lines in _parse_toml(text).unwrap().get("dependency-groups", {}).items():
+        # Other items are tables that include another group (PEP 735).
+        groups[name] = tuple(line for line in lines if isinstance(line, str))
+    return groups
 
 
 def set_group(text: str, group: str, lines: Sequence[str]) -> str:
-    """Return the text with a group that holds exactly these lines, sorted.
+    """Return the text with a group of exactly these lines, sorted.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
     document = _parse_toml(text)
     table = document.setdefault("dependency-groups", tomlkit.table())
-    name = _find_group_name(table, group)
-    table[name] = _to_toml_array(sorted(lines))
+    table[_find_group_name(table, group)] = _to_toml_array(sorted(lines))
     return tomlkit.dumps(document)
 
 
 def remove_group(text: str, group: str) -> str:
-    """Return the text without a group; the bytes from before `with_group` when it was added last.
+    """Return the text without a group; after `set_group` with a new group, the same bytes as before it.
 
     Raises:
         Failure: `gov-truth-damaged`.
@@ -120,28 +124,26 @@ def parse_overrides(text: str) -> tuple[Override, ...]:
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    return tuple(_parse_toml(text).unwrap().get("tool", {}).get("uv", {}).get("override-dependencies", ()))
+    return _parse_uv_list(text, "override-dependencies")
 
 
-def set_overrides(text: str, entries: Sequence[Override]) -> str:
-    """Return the text with exactly these overrides; without entries the key goes.
+def set_overrides(text: str, overrides: Sequence[Override]) -> str:
+    """Return the text with exactly these overrides; without any, the key is removed.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    return _set_uv_list(text, "override-dependencies", entries)
+    return _set_uv_list(text, "override-dependencies", overrides)
 
 
 def add_constraints(text: str, pins: Sequence[str]) -> str:
-    """Return the text with `[tool.uv] constraint-dependencies` of these pins added to those that it has.
-
-    Only for the first pass of a lock: it keeps the versions that were tested.
+    """Return the text with these pins added to `[tool.uv] constraint-dependencies`.
 
     Raises:
         Failure: `gov-truth-damaged`.
     """
-    own = _parse_toml(text).unwrap().get("tool", {}).get("uv", {}).get("constraint-dependencies", ())
-    return _set_uv_list(text, "constraint-dependencies", [*own, *pins])
+    existing = _parse_uv_list(text, "constraint-dependencies")
+    return _set_uv_list(text, "constraint-dependencies", [*existing, *pins])
 
 
 def convert_overrides_group(text: str) -> str:
@@ -156,41 +158,48 @@ def convert_overrides_group(text: str) -> str:
     return set_overrides(remove_group(text, OVERRIDES_GROUP), [*parse_overrides(text), *lines])
 
 
-def _set_uv_list(text: str, key: str, entries: Sequence[Override]) -> str:
+def _parse_uv_list(text: str, key: str) -> tuple[Override, ...]:
+    tool = _parse_toml(text).unwrap().get("tool", {})
+    return tuple(tool.get("uv", {}).get(key, ()))
+
+
+def _set_uv_list(text: str, key: str, overrides: Sequence[Override]) -> str:
     document = _parse_toml(text)
     tool = document.setdefault("tool", tomlkit.table(is_super_table=True))
     uv = tool.setdefault("uv", tomlkit.table())
-    if entries:
-        uv[key] = _to_toml_array(entries)
+    if overrides:
+        uv[key] = _to_toml_array(overrides)
     elif key in uv:
         del uv[key]
     return tomlkit.dumps(document)
 
 
 def _parse_toml(text: str) -> Any:
-    # Any: tomlkit types an item of a document as a union that no access fits.
+    # Any: tomlkit types an item of a document as a union that allows no access.
     try:
         return tomlkit.parse(text)
     except (TOMLKitError, ValueError, RecursionError) as error:
         raise Failure(
-            "gov-truth-damaged", f"pyproject.toml of the governed root is no TOML: {error}.", hint="Correct the file."
+            "gov-truth-damaged", f"pyproject.toml of the governed root is not TOML: {error}.", hint="Correct the file."
         ) from error
 
 
 def _find_group_name(table: Mapping[str, Any], group: str) -> str:
-    # uv and PEP 735 compare group names in normalised form: `node-My_Pack` and `node-my-pack` are one group.
-    return next((name for name in table if canonicalize_name(name) == canonicalize_name(group)), group)
+    """Return the name of a group as it is written in the table; the given name when the table lacks it."""
+    # uv and PEP 735 compare normalised names: `node-My_Pack` and `node-my-pack` are one group.
+    normalized = canonicalize_name(group)
+    return next((name for name in table if canonicalize_name(name) == normalized), group)
 
 
-def _to_toml_array(entries: Sequence[Override]) -> tomlkit.items.Array:
+def _to_toml_array(overrides: Sequence[Override]) -> tomlkit.items.Array:
     array = tomlkit.array()
-    for entry in entries:
-        array.append(entry if isinstance(entry, str) else _to_inline_table(entry))
-    return array.multiline(bool(entries))
+    for override in overrides:
+        array.append(override if isinstance(override, str) else _to_inline_table(override))
+    return array.multiline(bool(overrides))
 
 
-def _to_inline_table(entry: Mapping[str, Any]) -> tomlkit.items.InlineTable:
+def _to_inline_table(override: Mapping[str, Any]) -> tomlkit.items.InlineTable:
     table = tomlkit.inline_table()
-    for key, value in entry.items():
+    for key, value in override.items():
         table[key] = _to_inline_table(value) if isinstance(value, Mapping) else value
     return table

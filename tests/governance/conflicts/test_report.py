@@ -9,14 +9,11 @@ import pytest
 
 from comfywatchman.base.files import read_state
 from comfywatchman.governance.conflicts import report
-from comfywatchman.governance.conflicts.probe import ProbeUndecided, ResolutionProbe
-from comfywatchman.governance.conflicts.suggestions import suggest_pins
 from comfywatchman.governance.environments import staging
-from comfywatchman.governance.environments.access import GovContext
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction
 from comfywatchman.governance.uv.client import UvResult
-from comfywatchman.governance.uv.declared_requirements import parse_declared
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
@@ -192,34 +189,3 @@ def test_requirements_that_fit_when_resolved_again(site: Site) -> None:
         found = report.report_conflict(context, Transaction(txid=TXID, node_id="b", started_at=""), words, work.folder)
     assert found.confidence == "unparsed"
     assert "resolved again, they fit" in found.summary
-
-
-def test_probe_stops_at_its_budget(site: Site) -> None:
-    with site.opened() as context:
-        text = site.layout.pyproject.read_text()
-        lines = parse_declared(text)
-        probe = ResolutionProbe(context, text, max_resolutions=1)
-        assert not probe.fails(lines)
-        assert not probe.fails(lines)
-        with pytest.raises(ProbeUndecided, match="too many"):
-            probe.fails(lines[:1])
-        with pytest.raises(ProbeUndecided, match="too many"):
-            ResolutionProbe(context, text, max_seconds=0).fails(lines)
-
-
-def test_suggestions_found_before_the_budget_ends_are_kept(site: Site) -> None:
-    with site.opened() as context:
-        text = truth.set_group(site.layout.pyproject.read_text(), "node-b", ["midlet>=2"])
-        lines = parse_declared(text)
-        clash = [line for line in lines if line.name in {"numlet", "midlet"}]
-        probe = ResolutionProbe(context, text, max_resolutions=3)
-        pins = suggest_pins(probe, lines, clash, [], Transaction(txid=TXID, node_id="b", started_at=""))
-    assert pins == ("midlet==1.0",)
-
-
-def test_unrelated_failure_of_a_part_is_undecided(site: Site) -> None:
-    with site.opened() as context:
-        text = site.layout.pyproject.read_text()
-        broken = text.replace('required-version = ">=0.12"', 'required-version = ">=99"')
-        with pytest.raises(ProbeUndecided, match="another reason"):
-            ResolutionProbe(context, broken).fails(parse_declared(text))

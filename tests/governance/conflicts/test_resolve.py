@@ -10,7 +10,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.conflicts import report as conflict_report
-from comfywatchman.governance.conflicts import resolve, trial_resolution
+from comfywatchman.governance.conflicts import resolve
 from comfywatchman.governance.nodes import registry
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction, TransactionStatus
@@ -93,19 +93,6 @@ def test_only_the_contradicting_package_is_overruled(
     resolved = _resolve(site, clashed.txid, "NumLet == 1.0")
     assert resolved.promotion_plan is not None
     assert resolved.promotion_plan.override_additions == (SCOPED,)
-
-
-def test_extras_are_found_without_a_candidate(waiting: tuple[Site, Transaction]) -> None:
-    site, _ = waiting
-    with site.opened() as context:
-        assert trial_resolution.find_extras(context.layout, "", environment="") == {"fastlet": {"more"}}
-        assert trial_resolution.find_extras(context.layout, "", environment=str(site.folder / "gone")) == {
-            "fastlet": {"more"}
-        }
-        locked = site.layout.lock.read_bytes()
-        site.layout.lock.write_text("[[[")
-        assert trial_resolution.find_extras(context.layout, "", environment="") == {}
-        site.layout.lock.write_bytes(locked)
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.environments import generation, integrity, staging
-from comfywatchman.governance.environments.access import GovContext
+from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.store import truth
 from comfywatchman.governance.store.records import GenerationMark, SnapshotMeta
 from comfywatchman.governance.uv.client import UvResult
