@@ -1,4 +1,4 @@
-"""`python -m comfywatchman`, and where both programs begin: Ctrl-C while they are loaded ends them in a word, too."""
+"""`python -m comfywatchman`, and the entry points of both programs."""
 
 import sys
 
