@@ -40,7 +40,7 @@ def test_definitions_nested_in_definitions_are_found() -> None:
     assert list(samples.nodes_of(with_subgraph(node(1, SUB), outer))) == ["1:3:7"]
 
 
-def test_an_instance_without_definition_stays_a_node_of_its_own_and_is_reported() -> None:
+def test_instance_without_definition_stays_a_node_and_is_reported() -> None:
     found = samples.read(graph(node(1, SUB, ["a"])))
     assert [one.class_type for one in found.nodes] == [SUB]
     assert [(problem.code, problem.node_path) for problem in found.problems] == [("subgraph-missing", "1")]

@@ -8,7 +8,7 @@ from tests.comfyui.workflow.samples import Json, graph, node, slot
 SAMPLER = [1, "fixed", 20, 8, "euler", "normal", 1]
 
 
-def test_the_values_of_the_instance_replace_those_of_the_definition() -> None:
+def test_instance_values_replace_those_of_the_definition() -> None:
     found = samples.nodes_of(samples.grouped(["new.safetensors", *SAMPLER, "new-lora.safetensors", 0.5, 1]))
     assert found["4:0"].values == {"ckpt_name": "new.safetensors"}
     assert found["4:2"].values["lora_name"] == "new-lora.safetensors"
@@ -16,20 +16,20 @@ def test_the_values_of_the_instance_replace_those_of_the_definition() -> None:
 
 
 @pytest.mark.parametrize("class_type", ["workflow>Loaders", "workflow/Loaders", "Loaders"])
-def test_an_instance_is_known_by_each_form_of_its_name(class_type: str) -> None:
+def test_instance_is_recognised_by_each_form_of_its_name(class_type: str) -> None:
     raw = samples.grouped([])
     raw["nodes"][0]["type"] = class_type
     assert list(samples.nodes_of(raw)) == ["4:0", "4:1", "4:2"]
 
 
-def test_the_node_managers_name_form_is_known() -> None:
+def test_name_form_of_the_manage_group_dialog_is_recognised() -> None:
     raw = samples.grouped([])
     raw["extra"]["groupNodes"] = {"## Loaders [aa11]": raw["extra"]["groupNodes"]["Loaders"]}
     raw["nodes"][0]["type"] = "workflow>## Loaders [aa11]"
     assert list(samples.nodes_of(raw)) == ["4:0", "4:1", "4:2"]
 
 
-def test_values_that_do_not_fit_leave_the_definitions_and_are_reported() -> None:
+def test_mismatched_instance_values_are_reported_and_ignored() -> None:
     found = samples.read(samples.grouped(["new.safetensors", 1]))
     assert found.nodes[0].values == {"ckpt_name": "old.safetensors"}
     assert [(problem.code, problem.node_path) for problem in found.problems] == [("group-values-unmapped", "4")]
@@ -40,7 +40,7 @@ def test_a_null_of_the_instance_leaves_the_value_of_the_definition() -> None:
     assert found["4:0"].values == {"ckpt_name": "old.safetensors"}
 
 
-def test_names_of_the_definitions_values_go_with_the_instances_values() -> None:
+def test_value_names_of_the_definition_apply_to_instance_values() -> None:
     raw = samples.grouped(["new", *SAMPLER, "new-lora", 1, 1])
     inner = raw["extra"]["groupNodes"]["Loaders"]["nodes"][0]
     inner["type"] = "Unknown"
@@ -57,18 +57,18 @@ def converted(host_inputs: list[Json], host_values: list[object], links: list[ob
 
 
 @pytest.mark.parametrize("name", ["lora_name", "LoraLoader lora_name"])
-def test_a_converted_widget_gets_what_feeds_the_instance(name: str) -> None:
+def test_converted_widget_is_fed_by_the_instance_input(name: str) -> None:
     raw = converted([slot(name, 5)], [0.25, 1], [[5, 1, 0, 4, 0, "STRING"]])
     found = samples.nodes_of(raw)["4:0"]
     assert found.values == {"lora_name": "outside", "strength_model": 0.25, "strength_clip": 1}
 
 
-def test_an_input_listed_for_a_widget_that_nothing_feeds_still_has_a_value() -> None:
+def test_listed_widget_without_link_keeps_its_value() -> None:
     found = samples.nodes_of(converted([], ["new", 1, 1], []))["4:0"]
     assert found.values["lora_name"] == "new"
 
 
-def test_a_text_inside_the_group_that_feeds_a_loader_takes_the_instances_value() -> None:
+def test_inner_text_takes_the_value_of_the_instance() -> None:
     source = node(0, "PrimitiveString", ["inside"], index=0)
     loader = node(0, "VAELoader", ["old"], inputs=[slot("vae_name", 3)], index=1)
     definition = {"nodes": [source, loader, 5], "links": [[0, 0, 1, 0, 3, "STRING"], [None, 0], 7, [None, 0, 1, 0]]}
@@ -76,7 +76,7 @@ def test_a_text_inside_the_group_that_feeds_a_loader_takes_the_instances_value()
     assert samples.nodes_of(raw)["4:1"].values == {"vae_name": "typed"}
 
 
-def test_groups_inside_groups_are_flattened_and_a_group_inside_itself_ends() -> None:
+def test_nested_groups_are_flattened_and_cycles_end() -> None:
     inner = {"nodes": [node(0, "VAELoader", ["a"])], "links": []}
     outer = {"nodes": [node(0, "workflow>inner"), node(1, "workflow>outer")], "links": []}
     found = samples.read(graph(node(4, "workflow>outer"), extra={"groupNodes": {"inner": inner, "outer": outer}}))

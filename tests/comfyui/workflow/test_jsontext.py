@@ -10,7 +10,7 @@ from comfywatchman.comfyui.workflow.jsontext import parse_json
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32"])
-def test_every_encoding_that_json_may_have_is_understood(encoding: str) -> None:
+def test_every_json_encoding_is_decoded(encoding: str) -> None:
     assert parse_json('{"name": "Käse 猫"}'.encode(encoding)) == ({"name": "Käse 猫"}, ())
 
 
@@ -25,7 +25,7 @@ def test_half_a_surrogate_pair_is_replaced_in_names_and_values_at_every_depth() 
     assert problems == ()
 
 
-def test_bytes_that_are_no_text_are_replaced_and_reported() -> None:
+def test_undecodable_bytes_are_replaced_and_reported() -> None:
     value, problems = parse_json(b'{"note": "caf\xe9"}')
     assert value == {"note": "caf�"}
     assert [problem.code for problem in problems] == ["text-not-utf8"]
@@ -38,7 +38,7 @@ def test_the_last_of_two_equal_keys_counts() -> None:
 @pytest.mark.parametrize(
     "content", [b"", b" ", b"{", b'{"a": 1} extra', b"<html>", b"\x00\x01\x02", b"\xff\xfe", b"9" * 5000]
 )
-def test_what_is_not_json_is_said_to_be_so(content: bytes) -> None:
+def test_invalid_json_is_a_failure(content: bytes) -> None:
     with pytest.raises(Failure) as caught:
         parse_json(content)
     assert caught.value.code == "workflow-not-json"

@@ -84,7 +84,7 @@ def test_a_bypassed_node_passes_on_the_input_of_the_same_type() -> None:
 
 
 @pytest.mark.parametrize("outputs", [[], None, [7], [{"type": "MODEL"}]])
-def test_a_bypassed_node_without_a_fitting_input_leaves_the_stored_value(outputs: object) -> None:
+def test_bypassed_node_without_matching_input_leaves_the_stored_value(outputs: object) -> None:
     through = bypassed(slot("text", 1, kind="STRING"), outputs=outputs)
     assert loaded(TEXT, through, links=[[1, 1, 0, 2, 0, "STRING"], [9, 2, 0, 9, 0, "STRING"]]) == "stored"
 
@@ -137,7 +137,7 @@ def test_a_malformed_input_keeps_its_place_among_the_others() -> None:
 
 
 @pytest.mark.parametrize("places", [("0", 0), (0, None), (0.5, 0)])
-def test_a_link_between_no_places_is_none(places: tuple[object, object]) -> None:
+def test_malformed_link_is_ignored(places: tuple[object, object]) -> None:
     assert loaded(TEXT, links=[[9, 1, places[0], 9, places[1], "STRING"]]) == "stored"
 
 

@@ -29,7 +29,7 @@ def test_text_nodes_are_followed_through_each_other_and_a_circle_ends() -> None:
     assert samples.nodes_of(circle)["1"].linked == {"value"}
 
 
-def test_a_wrapped_list_is_a_value_and_an_unwrapped_pair_of_other_things_too() -> None:
+def test_wrapped_lists_and_pairs_that_are_not_links_are_values() -> None:
     raw = {
         "1": {
             "class_type": "X",
@@ -41,7 +41,7 @@ def test_a_wrapped_list_is_a_value_and_an_unwrapped_pair_of_other_things_too() -
     assert found.linked == {"d"}
 
 
-def test_an_entry_that_is_no_node_is_reported_and_the_rest_is_read() -> None:
+def test_malformed_entry_is_reported_and_skipped() -> None:
     found = samples.read({"1": {"class_type": "X", "inputs": 5}, "2": {"inputs": {}}, "meta": 7})
     assert [one.path for one in found.nodes] == ["1"]
     assert [(problem.code, problem.node_path) for problem in found.problems] == [
@@ -56,7 +56,7 @@ def test_the_pack_that_saved_a_node_is_kept() -> None:
     assert (found.cnr_id, found.aux_id, found.version, found.title) == ("pack", "o/r", "1.0", None)
 
 
-def test_a_link_to_a_node_that_is_not_there_is_reported() -> None:
+def test_link_to_a_missing_node_is_reported() -> None:
     inputs = {"a": ["9", 0], "b": ["2", 0], "c": [1, 0], "d": ["1", 0], "e": "9"}
     found = samples.read({"1": {"class_type": "X", "inputs": inputs}, "2": {"inputs": {}}})
     assert [(one.code, one.node_path, one.message[:13]) for one in found.problems] == [

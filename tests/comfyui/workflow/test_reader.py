@@ -35,13 +35,13 @@ def test_an_empty_graph_is_a_workflow_without_nodes() -> None:
         {"a": {"inputs": {}}},
     ],
 )
-def test_json_that_holds_no_workflow_is_not_taken_for_an_empty_one(raw: object) -> None:
+def test_other_json_is_not_an_empty_workflow(raw: object) -> None:
     with pytest.raises(Failure) as caught:
         samples.read(raw)
     assert caught.value.code == "workflow-not-a-workflow"
 
 
-def test_the_refusal_names_what_the_file_is_instead() -> None:
+def test_failure_names_the_kind_of_file() -> None:
     messages = []
     refused: tuple[object, ...] = ({"templates": []}, {"$defs": {}}, [], 1, {})
     for raw in refused:
@@ -51,7 +51,7 @@ def test_the_refusal_names_what_the_file_is_instead() -> None:
     assert len(set(messages)) == 5
 
 
-def test_the_two_versions_of_the_editor_format_are_told_apart() -> None:
+def test_versions_of_the_editor_format_are_distinguished() -> None:
     loader = node("7", "CheckpointLoaderSimple", ["stored.safetensors"], inputs=[slot("ckpt_name", 3)])
     text = node(1, "PrimitiveString", ["linked.safetensors"])
     raw: samples.Json = {
@@ -71,7 +71,7 @@ def test_the_container_is_carried_through() -> None:
     assert read_workflow(content, container="png", table=load_builtin_table()).container == "png"
 
 
-def test_notes_are_text_and_no_nodes() -> None:
+def test_notes_are_text_not_nodes() -> None:
     found = samples.read(
         graph(node(1, "Note", ["see here"]), node(2, "MarkdownNote", {"text": "and here"}), node(3, "Note"))
     )
@@ -87,17 +87,17 @@ def test_models_are_declared_by_the_workflow_and_by_its_nodes() -> None:
     )
 
 
-def test_what_the_author_saved_of_the_pack_and_title_is_kept() -> None:
+def test_pack_and_title_of_a_node_are_kept() -> None:
     properties = {"cnr_id": "comfy-core", "aux_id": "owner/repo", "ver": "0.3.1"}
     found = samples.nodes_of(graph(node(1, "VAELoader", ["a"], properties=properties, title="My VAE")))["1"]
     assert (found.cnr_id, found.aux_id, found.version, found.title) == ("comfy-core", "owner/repo", "0.3.1", "My VAE")
 
 
-def test_a_title_that_only_repeats_the_class_is_no_title() -> None:
+def test_title_that_repeats_the_class_is_ignored() -> None:
     assert samples.nodes_of(graph(node(1, "VAELoader", title="VAELoader")))["1"].title is None
 
 
-def test_entries_that_are_no_nodes_are_reported_and_the_rest_is_read() -> None:
+def test_malformed_entries_are_reported_and_skipped() -> None:
     found = samples.read(
         graph({"id": 1}, node(2, "VAELoader", ["a"]), links=[5, None, ["a"], [1, [], 0, 2, 0], {}]) | {"x": 1}
     )

@@ -61,7 +61,7 @@ def test_values_by_place_go_to_the_inputs_that_feed_a_widget_only() -> None:
     assert found.positional == ("host", 1, 1)
 
 
-def test_a_linked_host_input_is_no_value_even_if_the_host_stores_one() -> None:
+def test_stored_value_of_a_linked_host_input_is_ignored() -> None:
     raw = samples.promoted_checkpoint(widgets_values=["stored"], inputs=[slot("ckpt", 1)])
     raw["nodes"].append(node(8, "SomeSource"))
     raw["links"] = [[1, 8, 0, 2, 0, "COMBO"]]
@@ -85,7 +85,7 @@ def test_the_outermost_host_decides_over_nested_ones() -> None:
     assert found.values["lora_name"] == "outer.safetensors"
 
 
-def test_a_middle_host_decides_when_the_outer_one_is_silent() -> None:
+def test_middle_host_decides_when_the_outer_one_has_no_value() -> None:
     raw = samples.nested_subgraphs()
     raw["nodes"][0]["widgets_values"] = []
     raw["definitions"]["subgraphs"][0]["nodes"][0]["widgets_values"] = ["middle.safetensors"]

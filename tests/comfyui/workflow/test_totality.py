@@ -150,7 +150,7 @@ WORKFLOWS = st.builds(
 @pytest.mark.slow
 @settings(max_examples=80, deadline=None)
 @given(WORKFLOWS)
-def test_graphs_of_the_right_shape_with_wrong_parts_are_read_or_refused(raw: dict[str, object]) -> None:
+def test_malformed_graphs_are_read_or_refused(raw: dict[str, object]) -> None:
     assert outcome(json.dumps(raw).encode())
 
 

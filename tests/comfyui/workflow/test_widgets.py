@@ -52,17 +52,17 @@ def test_the_widget_behind_a_seed_has_a_value_but_no_input(seed: str) -> None:
     assert values(one) == {seed: 7, "control_after_generate": "randomize", "steps": 20}
 
 
-def test_inputs_that_do_not_fit_the_values_leave_the_naming_to_the_loader_table() -> None:
+def test_loader_table_names_values_that_do_not_match_the_inputs() -> None:
     one = node(1, "LoraLoader", ["a", 1.0, 0.5], inputs=[slot("strength_model")])
     assert values(one) == {"lora_name": "a", "strength_model": 1.0, "strength_clip": 0.5}
 
 
-def test_the_loader_table_names_the_places_it_knows() -> None:
+def test_loader_table_names_known_positions() -> None:
     one = node(1, "CheckpointLoader", ["anything.yaml", "a.ckpt"])
     assert values(one) == {"config_name": "anything.yaml", "ckpt_name": "a.ckpt"}
 
 
-def test_a_node_that_nobody_knows_keeps_its_values_by_place() -> None:
+def test_unknown_node_keeps_its_values_by_position() -> None:
     found = samples.nodes_of(graph(node(1, "Unknown", ["a.gguf", 3])))["1"]
     assert (found.values, found.positional, found.widget_names) == ({}, ("a.gguf", 3), ())
 
@@ -76,7 +76,7 @@ def test_deeply_nested_values_are_not_compared() -> None:
 
 
 @pytest.mark.parametrize("stored", ["a.safetensors", 5, True])
-def test_values_of_another_shape_are_reported_of_a_loader_only(stored: object) -> None:
+def test_malformed_values_are_reported_for_loaders_only(stored: object) -> None:
     assert problems({**node(1, "VAELoader"), "widgets_values": stored}) == [("widgets-unreadable", "1")]
     assert problems({**node(1, "Unknown"), "widgets_values": stored}) == []
     assert problems({**node(1, "VAELoader"), "widgets_values": None}) == []

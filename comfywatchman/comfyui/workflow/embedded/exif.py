@@ -49,7 +49,7 @@ def offer_exif(block: bytes, texts: EmbeddedTexts) -> None:
     if exif_directory is not None and not texts.is_complete:
         for tag, value in _iterate_entries(view, exif_directory, order):
             if tag == _USER_COMMENT:
-                _offer_comment(value, order, texts)
+                _offer_comment(value, texts)
                 return
 
 
@@ -80,7 +80,7 @@ def _offer_tag(value: memoryview, texts: EmbeddedTexts) -> None:
         texts.offer_labelled(bytes(value))
 
 
-def _offer_comment(value: memoryview, order: ByteOrder, texts: EmbeddedTexts) -> None:
+def _offer_comment(value: memoryview, texts: EmbeddedTexts) -> None:
     charset = _CHARSETS.get(bytes(value[:_CHARSET_BYTES]))
     if charset is None:
         # Some savers omit the eight bytes that name the character set.
@@ -88,18 +88,14 @@ def _offer_comment(value: memoryview, order: ByteOrder, texts: EmbeddedTexts) ->
         return
     text = bytes(value[_CHARSET_BYTES:])
     if charset == "utf-16":
-        text = text.decode(_guess_utf16_codec(text, order), "replace").encode()
+        text = text.decode(_guess_utf16_codec(text), "replace").encode()
     texts.offer_labelled(text)
 
 
-def _guess_utf16_codec(text: bytes, order: ByteOrder) -> str:
-    # piexif and its users write big-endian text whatever the block's own order is; JSON starts with ASCII, whose other
-    # byte is zero.
-    if text[:1] == b"\0":
-        return "utf-16-be"
-    if text[1:2] == b"\0":
-        return "utf-16-le"
-    return "utf-16-le" if order == "little" else "utf-16-be"
+def _guess_utf16_codec(text: bytes) -> str:
+    # piexif and its users write big-endian text whatever the block's own order is. A label and JSON start with ASCII
+    # characters, of which one byte is zero.
+    return "utf-16-be" if text[:1] == b"\0" else "utf-16-le"
 
 
 def _read_number(view: memoryview, offset: int, width: int, order: ByteOrder) -> int:
