@@ -81,7 +81,7 @@ def _describe_next_step(
             text = _describe_not_found(result)
         case SearchStatus.ERROR:
             text = _describe_error(result, ask_again_at)
-        case SearchStatus.INVALID_FILENAME:
+        case _:
             text = f"{_describe_reason(result)}."
     return f"{text} {local_fix}".strip()
 

@@ -90,7 +90,8 @@ def _find_exact(reference: Reference, models: ModelLookup) -> InstalledModel | N
         if not reference.value:
             return None
         same_basename = models.by_basename(basename(reference.value).lower())
-        return pick_loadable([model for model in same_basename if model.name == reference.value])
+        matches = [model for model in same_basename if model.name == reference.value]
+        return pick_loadable(matches) if matches else None
     for folder in (reference.folder, *reference.also_folders):
         for name in reference.tries:
             model = models.exact(folder, name) if name else None

@@ -50,10 +50,11 @@ def judge_without_folder(reference: Reference, models: ModelLookup) -> ModelFind
     name = to_posix(reference.value)
     same_basename = _find_by_basename([name], models)
     same_name = [model for model in same_basename if model.name == name]
-    model = pick_loadable(same_name) or pick_loadable(same_basename)
-    if model is None:
+    matches = same_name or same_basename
+    if not matches:
         fix = "Which folder the node reads is not known; see its pack's page."
         return ModelFinding(reference, ModelState.MISSING, fix)
+    model = pick_loadable(matches)
     if model.problem is not None:
         return judge_file(reference, model)
     state = compare_names(model.name, [name]) or ModelState.SUBFOLDER
@@ -72,12 +73,12 @@ def judge_file(reference: Reference, model: InstalledModel) -> ModelFinding:
     return ModelFinding(reference, ModelState.INVALID, fix, model.path)
 
 
-def pick_loadable(models: Sequence[InstalledModel]) -> InstalledModel | None:
-    """Return the first healthy file, else the first file, else None."""
+def pick_loadable(models: Sequence[InstalledModel]) -> InstalledModel:
+    """Return the first healthy file of at least one; the first file when all are broken."""
     for model in models:
         if model.problem is None:
             return model
-    return models[0] if models else None
+    return models[0]
 
 
 def compare_names(name: str, wanted_names: Iterable[str]) -> ModelState | None:
@@ -117,7 +118,7 @@ def _find_by_basename(names: Iterable[str], models: ModelLookup) -> list[Install
 
 
 def _build_spelling_finding(reference: Reference, state: ModelState, matches: Sequence[InstalledModel]) -> ModelFinding:
-    model = pick_loadable(matches) or matches[0]
+    model = pick_loadable(matches)
     if model.problem is not None:
         return judge_file(reference, model)
     if state is ModelState.NORMALISATION:
@@ -131,7 +132,7 @@ def _build_spelling_finding(reference: Reference, state: ModelState, matches: Se
 
 
 def _build_subfolder_finding(reference: Reference, matches: Sequence[InstalledModel]) -> ModelFinding:
-    model = pick_loadable(matches) or matches[0]
+    model = pick_loadable(matches)
     if model.problem is not None:
         return judge_file(reference, model)
     if len(matches) > 1:
@@ -143,7 +144,7 @@ def _build_subfolder_finding(reference: Reference, matches: Sequence[InstalledMo
 
 
 def _build_wrong_folder_finding(reference: Reference, matches: Sequence[InstalledModel], target: str) -> ModelFinding:
-    model = pick_loadable(matches) or matches[0]
+    model = pick_loadable(matches)
     if model.problem is not None:
         return judge_file(reference, model)
     wanted = f"{target}/{to_posix(reference.value)}"

@@ -83,3 +83,14 @@ def test_running_server_overrules_the_last_start() -> None:
     name = next(iter(pack.classes))
     facts = replace(host(pack, live={name}), failed_imports={pack.folder: "its import failed at the last start"})
     assert judge(name, facts).state is NodeState.PRESENT
+
+
+def test_provider_names_its_folder() -> None:
+    (package,) = judge("X", host(MAPS_IT, live={"KSampler"})).packages
+    assert (package.id, package.evidence) == ("thing", "installed in custom_nodes/Thing")
+
+
+def test_pack_must_fail_everywhere_to_have_failed() -> None:
+    other = pack("Other", classes=frozenset({"X"}))
+    facts = replace(host(MAPS_IT, other), failed_imports={MAPS_IT.folder: "its import failed"})
+    assert judge("X", facts).state is NodeState.PRESENT

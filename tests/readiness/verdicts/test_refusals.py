@@ -23,7 +23,9 @@ def test_input_without_a_value_is_not_given() -> None:
         "KSampler",
         "12:5",
     )
-    assert "gets nothing" in build_left_out_problem(refused).message
+    problem = build_left_out_problem(refused)
+    assert "model of this KSampler gets nothing" in problem.message
+    assert problem.message.endswith(f" {refused.fix}")
 
 
 @pytest.mark.parametrize(("count", "end"), [(8, "7."), (9, "7 or 1 more."), (20, "7 or 12 more.")])
