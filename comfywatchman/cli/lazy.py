@@ -54,10 +54,10 @@ class LazyGroup(click.Group):
             ctx.fail(message)
         return super().resolve_command(ctx, args)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - click's
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
-            formatter.write_dl([(name, read_summary(location)) for name, location in self.locations.items()])
+            formatter.write_dl([(name, read_summary(self.locations[name])) for name in self.list_commands(ctx)])
 
 
 def read_summary(location: str) -> str:

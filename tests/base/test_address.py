@@ -7,17 +7,17 @@ from comfywatchman.base.errors import Failure
 
 
 @pytest.mark.parametrize(
-    ("url", "place"),
+    ("url", "address"),
     [
         ("https://A.example/b?c=d#e", Address("https", "a.example", 443, "/b?c=d")),
         ("http://a.example:8080", Address("http", "a.example", 8080, "/")),
         ("https://[2001:db8::1]:8443/x y".replace(" ", "%20"), Address("https", "2001:db8::1", 8443, "/x%20y")),
-        ("https://a.example./ä", Address("https", "a.example", 443, "/%C3%A4")),
+        ("https://a.internet./ä", Address("https", "a.internet", 443, "/%C3%A4")),
     ],
 )
-def test_address_is_parsed(url: str, place: Address) -> None:
-    assert parse_address(url) == place
-    assert parse_address(place.url) == place
+def test_address_is_parsed(url: str, address: Address) -> None:
+    assert parse_address(url) == address
+    assert parse_address(address.url) == address
 
 
 def test_relative_redirect_starts_at_its_base() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from comfywatchman.base import code_tree
 from comfywatchman.base.code_tree import hash_code_tree
 
 
@@ -60,3 +61,11 @@ def test_copies_have_the_same_hash(pack: Path, tmp_path: Path) -> None:
 def test_file_and_missing_folder_have_no_hash(pack: Path) -> None:
     assert hash_code_tree(pack / "__init__.py") is None
     assert hash_code_tree(pack / "absent") is None
+
+
+def test_too_many_files_have_no_hash(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    count = sum(1 for _ in code_tree._walk_code(str(pack), ""))
+    monkeypatch.setattr(code_tree, "_MAX_FILES", count)
+    assert hash_code_tree(pack) is not None
+    monkeypatch.setattr(code_tree, "_MAX_FILES", count - 1)
+    assert hash_code_tree(pack) is None

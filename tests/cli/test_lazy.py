@@ -57,7 +57,7 @@ def test_command_without_docstring_has_an_empty_summary(module: str, name: str) 
     group = LazyGroup(name="group", locations={"one": f"{module}:{name}"})
     result = CliRunner().invoke(group, ["--help"])
     assert (result.exit_code, result.exception) == (0, None)
-    assert "\n  one" in result.output
+    assert "Commands:\n  one" in result.output
 
 
 def test_missing_module_has_an_empty_summary() -> None:
