@@ -93,7 +93,7 @@ def list_nodes(context: click.Context, as_json: bool) -> None:
     from comfywatchman.governance.nodes import registry
 
     gov = read_gov(context.obj)
-    listings = registry.list_registered(gov.layout, gov.custom_nodes)
+    listings = registry.list_nodes(gov.layout, gov.custom_nodes)
     unregistered = find_unregistered(gov.custom_nodes, [listing.plugin.id for listing in listings])
     if as_json:
         nodes = [

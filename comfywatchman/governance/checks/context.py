@@ -94,6 +94,7 @@ class CheckContext:
             return None
         folder = generation.environment_dir(self.layout, key)
         mark = generation.read_mark(self.layout, key)
+        # Without a mark the build was interrupted, and its packages mean nothing.
         installed = {} if mark is None else integrity.find_installed(folder)
         return ProductionEnvironment(key, folder, mark, installed)
 

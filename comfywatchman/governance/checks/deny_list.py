@@ -39,8 +39,8 @@ def collect(context: CheckContext) -> tuple[DeniedItem, ...]:
     packages = () if context.production is None else context.production.installed
     folders = list_names(context.gov.custom_nodes)
     return (
-        *_find_denied_packages(deny_list, sorted(packages)),
-        *_find_denied_nodes(deny_list, folders, context.registry),
+        *_find_harmful_packages(deny_list, sorted(packages)),
+        *_find_harmful_nodes(deny_list, folders, context.registry),
     )
 
 
@@ -56,12 +56,13 @@ def judge(items: Sequence[DeniedItem]) -> CheckResult:
         name=CHECK.name,
         status="fail" if is_any_blocked else "warn",
         evidence=evidence,
+        # Several items may have the same action.
         action="; ".join(dict.fromkeys(item.action for item in items)),
         items=tuple(sorted(item.name for item in items)),
     )
 
 
-def _find_denied_packages(deny_list: DenyList, packages: Iterable[InstalledPackage]) -> list[DeniedItem]:
+def _find_harmful_packages(deny_list: DenyList, packages: Iterable[InstalledPackage]) -> list[DeniedItem]:
     denied = []
     for package in packages:
         entry = deny_list.find_package(package.name, package.version)
@@ -70,7 +71,7 @@ def _find_denied_packages(deny_list: DenyList, packages: Iterable[InstalledPacka
     return denied
 
 
-def _find_denied_nodes(deny_list: DenyList, folders: Iterable[str], registry: NodeRegistry) -> list[DeniedItem]:
+def _find_harmful_nodes(deny_list: DenyList, folders: Iterable[str], registry: NodeRegistry) -> list[DeniedItem]:
     denied = []
     for folder in folders:
         # A disabled node is still on the disk, and one rename away from being loaded.

@@ -44,7 +44,7 @@ def collect(context: CheckContext) -> LockFacts:
     """Compare the truth files with the last operation; run uv when they differ and there is no time limit."""
     layout = context.layout
     hashes = {name: hash_file(layout.truth_file(name)) for name in TRUTH_FILES}
-    changed_files = _find_changed_files(layout, hashes)
+    changed_files = _find_changes(layout, hashes)
     has_pyproject = hashes["pyproject.toml"] is not None
     has_lock = hashes["uv.lock"] is not None
     if not (has_pyproject and has_lock and changed_files):
@@ -87,7 +87,7 @@ def hash_file(path: Path) -> str | None:
         return None
 
 
-def _find_changed_files(layout: GovLayout, hashes: dict[str, str | None]) -> tuple[str, ...]:
+def _find_changes(layout: GovLayout, hashes: dict[str, str | None]) -> tuple[str, ...]:
     # Only the snapshot after a change holds the result of an operation; one before it may hold a manual edit.
     results = [meta for meta in snapshot.read_all(layout) if meta.reason == "init" or meta.reason.endswith("_post")]
     if not results:
@@ -101,6 +101,7 @@ def _check_freshness(context: CheckContext, cache_key: str) -> tuple[bool | None
     if cached is not None:
         context.cache.updates["fresh"] = {cache_key: cached}
         return cached, ""
+    # The result for other contents of the two files is of no use any more.
     context.cache.updates["fresh"] = {}
     if not context.budget.is_unlimited:
         return None, "a cycle has no time to ask it"

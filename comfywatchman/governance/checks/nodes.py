@@ -130,11 +130,11 @@ def _read_code_state(context: CheckContext, node: RegisteredNode, listing: PackL
     is_due = cached is None or cached.day != today
     if not context.budget.is_unlimited and not (is_due and context.budget.has_time):
         return cached
-    is_changed = _is_code_changed(node, listing.path)
+    is_changed = _has_code_changes(node, listing.path)
     return None if is_changed is None else NodeCodeState(stamp, today, is_changed)
 
 
-def _is_code_changed(node: RegisteredNode, folder: Path) -> bool | None:
+def _has_code_changes(node: RegisteredNode, folder: Path) -> bool | None:
     if node.tree is not None:
         tree = hash_code_tree(folder)
         if tree is not None:

@@ -66,7 +66,7 @@ def collect(context: CheckContext) -> ProductionFacts:
     expected = set(mark.packages)
     verified = _verify_packages(context, production, mark)
     modified_files = {
-        *_find_modified_files(verified.values(), mark),
+        *_find_modifications(verified.values(), mark),
         *_scan_site_packages(context, production, mark),
         *integrity.find_missing_base_files(production.folder),
     }
@@ -78,7 +78,7 @@ def collect(context: CheckContext) -> ProductionFacts:
         unexpected=_format_packages(production.installed.keys() - expected),
         incomplete=_find_incomplete(production),
         modified_files=tuple(sorted(modified_files)),
-        verified_count=_count_verified_lately(verified, mark, context.gov.clock.now()),
+        verified_count=_count_recent_verifications(verified, mark, context.gov.clock.now()),
         package_count=len(expected),
     )
 
@@ -115,7 +115,7 @@ def _verify_packages(
 ) -> dict[str, VerifiedPackage]:
     """Verify the files of packages while there is time; return the last verification of each package by name."""
     now = context.gov.clock.now()
-    verified = _read_verified(context.cache, production, mark)
+    verified = _read_verifications(context.cache, production, mark)
     oldest_first = sorted(production.installed, key=lambda package: (verified[package.name].at, package.name))
     for package in oldest_first:
         age = now - parse_utc(verified[package.name].at)
@@ -128,7 +128,7 @@ def _verify_packages(
     return verified
 
 
-def _read_verified(
+def _read_verifications(
     cache: CheckCache, production: ProductionEnvironment, mark: GenerationMark
 ) -> dict[str, VerifiedPackage]:
     cached = cache.stored.packages if cache.stored.generation == mark.key else {}
@@ -137,7 +137,7 @@ def _read_verified(
     return {package.name: cached.get(package.name, at_build) for package in production.installed}
 
 
-def _find_modified_files(verified: Iterable[VerifiedPackage], mark: GenerationMark) -> set[str]:
+def _find_modifications(verified: Iterable[VerifiedPackage], mark: GenerationMark) -> set[str]:
     modified: set[str] = set()
     for package in verified:
         modified.update(package.modified)
@@ -145,7 +145,7 @@ def _find_modified_files(verified: Iterable[VerifiedPackage], mark: GenerationMa
     return modified - set(mark.unverifiable)
 
 
-def _count_verified_lately(verified: dict[str, VerifiedPackage], mark: GenerationMark, now: datetime) -> int:
+def _count_recent_verifications(verified: dict[str, VerifiedPackage], mark: GenerationMark, now: datetime) -> int:
     count = 0
     for package in mark.packages:
         last = verified.get(package.name)

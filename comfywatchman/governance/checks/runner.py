@@ -59,7 +59,7 @@ def run_checks(gov: GovContext, *, driver: GpuDriver, budget_seconds: float | No
     """
     cache = CheckCache.read(gov.layout.check_cache)
     context = CheckContext(gov, driver, cache, CheckBudget.start(gov.clock, budget_seconds))
-    results = tuple(_run_guarded(check, context) for check in CHECKS)
+    results = tuple(_run_safely(check, context) for check in CHECKS)
     cache.save()
     return results
 
@@ -69,7 +69,7 @@ def find_worst_status(results: tuple[CheckResult, ...]) -> CheckStatus:
     return min((result.status for result in results), key=_WORST_FIRST.index, default="ok")
 
 
-def _run_guarded(check: Check, context: CheckContext) -> CheckResult:
+def _run_safely(check: Check, context: CheckContext) -> CheckResult:
     try:
         return check.run(context)
     except Failure as failure:

@@ -23,7 +23,7 @@ from comfywatchman.base.git_clone import Repository, clone_repository
 from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import commit, generation, snapshot, staging
 from comfywatchman.governance.environments.context import GovContext
-from comfywatchman.governance.nodes.deny_list import build_deny_list, refuse_denied
+from comfywatchman.governance.nodes.deny_list import build_deny_list, enforce_deny_list
 from comfywatchman.governance.nodes.identity import (
     NodeOrigin,
     check_id,
@@ -85,10 +85,10 @@ def add_node(
     """
     ref = check_ref(request.ref)
     node_id, origin = _resolve_request(request, find_pack)
-    _refuse_denied_pack(context.settings.policy, node_id, origin.url)
+    _enforce_deny_list(context.settings.policy, node_id, origin.url)
     _require_unregistered(context.layout, node_id)
     _require_free_folder(context.custom_nodes, node_id, origin)
-    _prune_unfinished_clones(context.custom_nodes)
+    _prune_partial_clones(context.custom_nodes)
     repository = Repository(origin.url, origin.user, origin.secret, origin.is_local, context.uv.network)
     folder = context.custom_nodes / node_id
     _clone(repository, folder, ref=ref, progress=progress, pass_on=context.pass_on)
@@ -118,7 +118,7 @@ def adopt_node(context: GovContext, node_id: str) -> RegisteredNode:
         )
     _require_unregistered(context.layout, node_id)
     origin_url = read_origin(folder) or ""
-    _refuse_denied_pack(context.settings.policy, node_id, origin_url)
+    _enforce_deny_list(context.settings.policy, node_id, origin_url)
     return _register(context, node_id, origin_url, "", note=f"{node_id} was adopted as it is")
 
 
@@ -141,9 +141,9 @@ def _resolve_request(request: AddRequest, find_pack: FindPack) -> tuple[str, Nod
     return request.node_id or pack_id, parse_origin(url)
 
 
-def _refuse_denied_pack(policy: PolicyTable, node_id: str, url: str) -> None:
+def _enforce_deny_list(policy: PolicyTable, node_id: str, url: str) -> None:
     entry = build_deny_list(policy.deny, policy.allow).find_pack(node_id, url)
-    refuse_denied(entry, f"The pack {node_id}")
+    enforce_deny_list(entry, f"The pack {node_id}")
 
 
 def _require_unregistered(layout: GovLayout, node_id: str) -> None:
@@ -230,7 +230,7 @@ def _register(context: GovContext, node_id: str, url: str, ref: str, *, note: st
     return node
 
 
-def _prune_unfinished_clones(custom_nodes: Path) -> None:
+def _prune_partial_clones(custom_nodes: Path) -> None:
     """Delete the unfinished clones of killed commands; no other command is running, as we hold the root's lock."""
     for path in _list_folder(custom_nodes):
         if path.name.startswith(".") and ".tmp-" in path.name and path.name.endswith(_DISABLED_SUFFIX):

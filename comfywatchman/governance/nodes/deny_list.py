@@ -73,15 +73,15 @@ class DenyList:
     def constraints(self) -> tuple[str, ...]:
         """Return requirement lines that keep a resolver from harmful versions, sorted."""
         lines = []
-        for entry in self._list_blocked_versions():
+        for entry in self._list_version_entries():
             exclusions = ",".join(f"!={version}" for version in entry.versions)
             lines.append(f"{entry.name}{exclusions}")
         return tuple(sorted(lines))
 
-    def find_ruled_out(self, uv_output: str) -> tuple[DenyEntry, ...]:
+    def find_conflicting_entries(self, uv_output: str) -> tuple[DenyEntry, ...]:
         """Return the entries whose exclusion made a resolution fail, according to uv's error message."""
         ruled_out = []
-        for entry in self._list_blocked_versions():
+        for entry in self._list_version_entries():
             name = canonicalize_name(entry.name)
             # uv writes the constraint `name!=1.0` as `name<1.0` or `name>1.0`.
             clauses = [f"{name}{sign}{version}" for version in entry.versions for sign in "<>"]
@@ -89,7 +89,7 @@ class DenyList:
                 ruled_out.append(entry)
         return tuple(ruled_out)
 
-    def _list_blocked_versions(self) -> list[DenyEntry]:
+    def _list_version_entries(self) -> list[DenyEntry]:
         """Return the package entries that block some versions, but not all."""
         return [
             entry for entry in self.entries if entry.kind == "package" and entry.level == "blocked" and entry.versions
@@ -108,14 +108,14 @@ def build_deny_list(deny: Iterable[str] = (), allow: Iterable[str] = ()) -> Deny
         entry = _parse_entry(text)
         allowed |= {_build_key(entry.kind, entry.name, version) for version in entry.versions or ("",)}
     entries = []
-    for entry in (*_load_shipped(), *(_parse_entry(text) for text in deny)):
-        remaining = _remove_allowed(entry, allowed)
+    for entry in (*_load_default_entries(), *(_parse_entry(text) for text in deny)):
+        remaining = _apply_exceptions(entry, allowed)
         if remaining is not None:
             entries.append(remaining)
     return DenyList(tuple(entries))
 
 
-def refuse_denied(entry: DenyEntry | None, subject: str) -> None:
+def enforce_deny_list(entry: DenyEntry | None, subject: str) -> None:
     """Raise when an entry blocks something.
 
     Args:
@@ -137,7 +137,7 @@ def refuse_denied(entry: DenyEntry | None, subject: str) -> None:
 
 
 @cache
-def _load_shipped() -> tuple[DenyEntry, ...]:
+def _load_default_entries() -> tuple[DenyEntry, ...]:
     return msgspec.json.decode(_FILE.read_bytes(), type=_DenyListFile).entries
 
 
@@ -158,7 +158,7 @@ def _build_key(kind: str, name: str, version: str) -> tuple[str, str, str]:
     return kind, normalize_id(name), version
 
 
-def _remove_allowed(entry: DenyEntry, allowed: set[tuple[str, str, str]]) -> DenyEntry | None:
+def _apply_exceptions(entry: DenyEntry, allowed: set[tuple[str, str, str]]) -> DenyEntry | None:
     """Return an entry without its allowed versions; None when nothing of it remains."""
     if _build_key(entry.kind, entry.name, "") in allowed:
         return None

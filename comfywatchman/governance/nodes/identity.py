@@ -145,6 +145,7 @@ def derive_id(url: str) -> str:
     Raises:
         Failure: `gov-bad-id` when the name is no valid id.
     """
+    # The part after the colon in `git@host:owner/name`.
     path = url.partition("://")[2] or url.rpartition(":")[2]
     name = unquote(path.rstrip("/").rpartition("/")[2])
     return check_id(name.removesuffix(".git"))
@@ -160,6 +161,7 @@ def is_same_origin(url: str, other: str) -> bool:
 def redact_url(url: str) -> str:
     """Return a URL without user names, passwords, queries and fragments, fit to be shown."""
     if "://" not in url:
+        # `git@` is the account of every user of a host, not a secret.
         return re.sub(r"^(?!git@)[^@/]*@", "", url)
     try:
         parts = urlsplit(url)

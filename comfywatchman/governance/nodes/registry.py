@@ -42,7 +42,7 @@ class NodeListing:
     is_dirty: bool | None
 
 
-def list_registered(layout: GovLayout, custom_nodes: Path) -> tuple[NodeListing, ...]:
+def list_nodes(layout: GovLayout, custom_nodes: Path) -> tuple[NodeListing, ...]:
     """Return the registered nodes by id, each with the state of its folder.
 
     Raises:
@@ -153,6 +153,7 @@ def _inspect_node(node: RegisteredNode, folder: Path) -> NodeListing:
     if not folder.is_dir():
         return NodeListing(node, "gone", None, None)
     head = read_head(folder)
+    # Records of older versions hold no tree hash: then the commit alone counts.
     is_recorded = head == node.commit and (node.tree is None or hash_code_tree(folder) == node.tree)
     dirty = is_dirty(folder, timeout_seconds=_GIT_SECONDS) if head else None
     return NodeListing(node, "as-recorded" if is_recorded else "changed", head, dirty)

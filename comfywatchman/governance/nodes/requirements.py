@@ -196,10 +196,10 @@ def _parse_line(line: str, collector: _RequirementCollector) -> str | None:
     # `name @ https://…` has an @ before the scheme; a bare URL does not.
     if "://" in text and "@" not in text.split("://", 1)[0]:
         return _parse_address(text, collector)
-    return _parse_named(text, collector)
+    return _parse_requirement(text, collector)
 
 
-def _parse_named(text: str, collector: _RequirementCollector) -> str | None:
+def _parse_requirement(text: str, collector: _RequirementCollector) -> str | None:
     try:
         requirement = Requirement(text)
     except InvalidRequirement:
@@ -224,7 +224,7 @@ def _parse_address(text: str, collector: _RequirementCollector) -> str | None:
     bare_url = _strip_egg(url)
     if name is not None:
         condition = f" ; {marker}" if marker else ""
-        return _parse_named(f"{name} @ {bare_url}{condition}", collector)
+        return _parse_requirement(f"{name} @ {bare_url}{condition}", collector)
     if marker:
         return "a URL without a package name cannot have a condition; write it as `name @ URL ; condition`"
     if not urlsplit(url).scheme.startswith("git+"):

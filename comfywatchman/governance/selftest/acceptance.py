@@ -115,6 +115,7 @@ class _SelftestSite:
         python = find_production_interpreter(self.layout)
         if python is None:
             raise _StepError("there is no environment in production")
+        # Isolated mode: variables and the working folder of the user must not change the imports.
         result = run_bounded([str(python), "-I", "-c", _PRINT_VERSIONS, *names], timeout_seconds=_SECONDS)
         if result.status != 0:
             return _NOT_IMPORTABLE
@@ -254,6 +255,7 @@ def _check_abort(site: _SelftestSite) -> str:
 
 def _check_remove(site: _SelftestSite) -> str:
     with site.open() as context:
+        # Its pin on shared_pack must go with it, or left_pack would keep a version that it does not accept.
         registry.unregister(context, "right")
     _require_equal(site.read_versions("right_pack"), _NOT_IMPORTABLE)
     _require_equal(site.read_versions("left_pack", "shared_pack"), "1.0 1.0")

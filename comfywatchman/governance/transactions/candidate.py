@@ -21,7 +21,7 @@ from comfywatchman.base.process import run_bounded
 from comfywatchman.governance.environments import generation, integrity, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.copy_on_write import install_hook
-from comfywatchman.governance.nodes.deny_list import DenyList, refuse_denied
+from comfywatchman.governance.nodes.deny_list import DenyList, enforce_deny_list
 from comfywatchman.governance.nodes.requirements import NodeRequirements
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.trial.trial import UV_CONFIG_FILE
@@ -78,6 +78,7 @@ def install_requirements(
     lines = [*requirements.lines, *requirements.unnamed]
     if not lines:
         return
+    # Constraints keep uv from harmful versions of dependencies, too, which the deny list check cannot see yet.
     constraints = environment / "gov-constraints.txt"
     constraints.write_text("".join(f"{line}\n" for line in deny_list.constraints()), "utf-8")
     result = context.uv.install(
@@ -90,9 +91,9 @@ def install_requirements(
     )
     if not result.is_success:
         write_atomic(uv_log, f"{result.output}\n{result.errors}".encode(), mode=0o600)
-        for entry in deny_list.find_ruled_out(result.errors):
+        for entry in deny_list.find_conflicting_entries(result.errors):
             versions = " or ".join(entry.versions)
-            refuse_denied(entry, f"{entry.name} {versions}, without which the node cannot be installed,")
+            enforce_deny_list(entry, f"{entry.name} {versions}, without which the node cannot be installed,")
         raise _candidate_failure(f"uv could not install its requirements (see {uv_log}): {_error_excerpt(result)}")
     # uv has written new files, some of them shared with its cache.
     install_hook(environment)
@@ -131,6 +132,7 @@ def evict_modified(uv: Uv, layout: GovLayout, environment: Path, report: integri
     Returns:
         The files of production that share the modification, relative to its environment.
     """
+    # Files with one link belong to the candidate alone: their changes reach nobody else.
     shared = [name for name in report.modified_packages if _has_shared_changes(environment, name)]
     if shared:
         uv.clean_cache(shared)
@@ -140,7 +142,7 @@ def evict_modified(uv: Uv, layout: GovLayout, environment: Path, report: integri
     production = generation.environment_dir(layout, key)
     files: list[str] = []
     for name in shared:
-        files += _find_changed_files(production, name)
+        files += _find_changes(production, name)
     return tuple(files)
 
 
@@ -149,13 +151,13 @@ def _install_pip(uv: Uv, environment: Path, *, python: Path, project: Path) -> N
 
     It comes after the packages: `uv sync` removes what the lock does not hold.
     """
-    pip = _find_bundled_pip(python) or ["pip"]
+    pip = _find_pip_wheel(python) or ["pip"]
     result = uv.install(environment, pip, project=project, link_mode="copy")
     if not result.is_success:
         log.warning("candidate without pip", extra={"reason": _error_excerpt(result)})
 
 
-def _find_bundled_pip(python: Path) -> list[str]:
+def _find_pip_wheel(python: Path) -> list[str]:
     try:
         result = run_bounded([str(python), "-I", "-c", _FIND_BUNDLED_PIP], timeout_seconds=_QUICK_SECONDS)
     except Failure:
@@ -179,7 +181,7 @@ def _write_uv_config(environment: Path, *, no_index: bool) -> None:
 
 
 def _has_shared_changes(environment: Path, name: str) -> bool:
-    return any(_is_shared(environment / file) for file in _find_changed_files(environment, name))
+    return any(_is_shared(environment / file) for file in _find_changes(environment, name))
 
 
 def _is_shared(path: Path) -> bool:
@@ -191,7 +193,7 @@ def _is_shared(path: Path) -> bool:
         return True
 
 
-def _find_changed_files(environment: Path, name: str) -> tuple[str, ...]:
+def _find_changes(environment: Path, name: str) -> tuple[str, ...]:
     files: list[str] = []
     for package, folder in integrity.find_installed(environment).items():
         if package.name == name:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from comfywatchman.governance.nodes.deny_list import DenyList, refuse_denied
+from comfywatchman.governance.nodes.deny_list import DenyList, enforce_deny_list
 from comfywatchman.governance.store.records import InstalledPackage
 
 
@@ -47,7 +47,7 @@ def list_versions(lines: Iterable[str]) -> tuple[InstalledPackage, ...]:
     return tuple(InstalledPackage(package.name, package.version) for package in packages if package.version)
 
 
-def refuse_denied_packages(deny_list: DenyList, lines: Iterable[str], *, subject: str = "The package") -> None:
+def enforce_deny_list_on(deny_list: DenyList, lines: Iterable[str], *, subject: str = "The package") -> None:
     """Raise when a line names a blocked package.
 
     Args:
@@ -60,7 +60,7 @@ def refuse_denied_packages(deny_list: DenyList, lines: Iterable[str], *, subject
     """
     for package in parse_freeze(lines).values():
         entry = deny_list.find_package(package.name, package.version or None)
-        refuse_denied(entry, f"{subject} {package.line}")
+        enforce_deny_list(entry, f"{subject} {package.line}")
 
 
 def _parse_line(line: str) -> FrozenPackage | None:
@@ -72,5 +72,6 @@ def _parse_line(line: str) -> FrozenPackage | None:
         requirement = Requirement(line)
     except InvalidRequirement:
         return None
+    # `uv pip freeze` prints exactly one `==` for each package of an index.
     version = next((specifier.version for specifier in requirement.specifier), "")
     return FrozenPackage(canonicalize_name(requirement.name), version, requirement.url or "", line)

@@ -15,7 +15,7 @@ from comfywatchman.governance.store.settings import PolicyTable
 from comfywatchman.governance.store.status_policy import describe_next_step, is_allowed
 from comfywatchman.governance.transactions import transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes, find_torch_mismatches
-from comfywatchman.governance.transactions.freeze import list_versions, refuse_denied_packages
+from comfywatchman.governance.transactions.freeze import enforce_deny_list_on, list_versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +90,10 @@ def require_fresh(layout: GovLayout, node_folder: Path, tried: Transaction) -> N
         raise _stale_failure(tried, "the node's code changed since the trial, or is missing")
 
 
-def require_tried_torch(tried: Transaction) -> None:
+def check_torch(tried: Transaction) -> None:
     """Raise when the torch packages of the trial cannot work together.
 
-    With pins, what counts is the lock that they lead to (`require_locked_packages`).
+    With pins, what counts is the lock that they lead to (`check_lock`).
 
     Raises:
         Failure: `gov-torch-builds`.
@@ -102,7 +102,7 @@ def require_tried_torch(tried: Transaction) -> None:
         _require_matching_torch(tried.txid, find_torch_mismatches(list_versions(tried.post_freeze)))
 
 
-def require_locked_packages(
+def check_lock(
     new_lock: str,
     tried: Transaction,
     consent: Consent,
@@ -125,7 +125,7 @@ def require_locked_packages(
         Failure: `gov-core-approval`, `gov-torch-builds` or `gov-denied`.
     """
     packages = parse_packages(new_lock)
-    refuse_denied_packages(deny_list, [f"{package.name}=={package.version}" for package in packages])
+    enforce_deny_list_on(deny_list, [f"{package.name}=={package.version}" for package in packages])
     _require_matching_torch(tried.txid, find_torch_mismatches(packages))
     old_lines = parse_freeze_lines(layout.lock.read_text("utf-8"))
     core_changes = find_core_changes(old_lines, parse_freeze_lines(new_lock), policy.core_packages)

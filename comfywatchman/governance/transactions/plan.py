@@ -61,6 +61,7 @@ def build_plan(
     resolved = {url: _resolve_unnamed(url, after) for url in requirements.unnamed}
     direct = [_pin_to_tried_commit(line, after) for line in requirements.lines]
     direct += [line for line in resolved.values() if line is not None]
+    # Covered packages are installed through some declared requirement, and need no line of their own.
     covered = {*known, *(parse_name(line) for line in direct)}
     additions = [package for name, package in after.items() if name not in covered and before.get(name) != package]
     runtime = _list_runtime_lines(requirements.hints, additions)

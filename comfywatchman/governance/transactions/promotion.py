@@ -16,7 +16,7 @@ from comfywatchman.governance.environments import commit, generation, snapshot, 
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes import registry as node_registry
-from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list, refuse_denied
+from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list, enforce_deny_list
 from comfywatchman.governance.store.ids import make_snapshot_id
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import (
@@ -29,7 +29,7 @@ from comfywatchman.governance.store.records import (
 )
 from comfywatchman.governance.store.truth import parse_overrides
 from comfywatchman.governance.transactions import candidate, gates, transaction
-from comfywatchman.governance.transactions.freeze import refuse_denied_packages
+from comfywatchman.governance.transactions.freeze import enforce_deny_list_on
 from comfywatchman.governance.transactions.gates import Consent
 from comfywatchman.governance.transactions.plan import find_version_differences, pin_tried_versions
 from comfywatchman.governance.uv.client import Uv, UvResult
@@ -71,9 +71,9 @@ def promote(
     plan = gates.require_promotable(tried, consent)
     node = node_registry.require(layout, tried.node_id)
     deny_list = build_deny_list(context.settings.policy.deny, context.settings.policy.allow)
-    refuse_denied(deny_list.find_pack(node.id, node.git_url), f"The pack {node.id}")
+    enforce_deny_list(deny_list.find_pack(node.id, node.git_url), f"The pack {node.id}")
     gates.require_approval(txid, tried.core_impact, consent)
-    refuse_denied_packages(deny_list, tried.post_freeze)
+    enforce_deny_list_on(deny_list, tried.post_freeze)
     gates.require_fresh(layout, context.custom_nodes / node.id, tried)
     try:
         with staging.open_staging(layout) as work:
@@ -124,14 +124,14 @@ def _lock_and_build(
     progress: Callable[[str], None],
 ) -> Transaction:
     started_at = format_utc(context.clock.now())
-    gates.require_tried_torch(tried)
+    gates.check_torch(tried)
     write_plan(work, node.id, plan)
     progress("locking")
     result = lock_tried_versions(context.uv, context.python, work, tried)
     if not result.is_success:
         progress("finding the conflicting requirements")
         return _save_conflict(context.layout, tried, consent, report(context, tried, result, work.folder))
-    gates.require_locked_packages(
+    gates.check_lock(
         (work.folder / "uv.lock").read_text("utf-8"),
         tried,
         consent,
@@ -182,6 +182,7 @@ def _commit(
     layout, clock = context.layout, context.clock
     registry = work.read_registry()
     work.write_registry(msgspec.structs.replace(registry, plugins={**registry.plugins, record.id: record}))
+    # uv accepts overrides silently; `uv pip check` shows the requirements that they break.
     violations = context.uv.check(generation.environment_dir(layout, mark.key))
     accepted, unaccepted = split_violations(violations, parse_overrides(work.read_project()))
     pre = snapshot.create(
@@ -215,6 +216,7 @@ def _commit(
         started_at=started_at,
         post_id=record.last_snapshot,
     )
+    # The journal carries the transaction, so that an interrupted commit also completes the record.
     commit.publish(context, msgspec.structs.replace(journal, transaction=promoted))
     candidate.delete(layout.candidates / tried.txid)
     return promoted

@@ -40,7 +40,7 @@ from comfywatchman.governance.store.records import (
 )
 from comfywatchman.governance.transactions import candidate, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
-from comfywatchman.governance.transactions.freeze import refuse_denied_packages
+from comfywatchman.governance.transactions.freeze import enforce_deny_list_on
 from comfywatchman.governance.transactions.install_script import run_install_script
 from comfywatchman.governance.transactions.plan import build_plan, find_closure
 from comfywatchman.governance.trial.evaluate import evaluate
@@ -154,8 +154,8 @@ def _run_steps(
     environment = Path(running.candidate_env)
     deny_list = build_deny_list(context.settings.policy.deny, context.settings.policy.allow)
     requirements = read_requirements(node_folder)
-    # Before uv sees it: uv would only report that no such version exists.
-    refuse_denied_packages(deny_list, requirements.lines, subject="The requirement")
+    # Checked before uv runs: uv would only report that no such version exists.
+    enforce_deny_list_on(deny_list, requirements.lines, subject="The requirement")
     layout.logs.mkdir(parents=True, exist_ok=True)
     progress("creating the candidate environment")
     candidate.create(context, environment)
@@ -185,11 +185,11 @@ def _run_install_script(
     context: GovContext, environment: Path, node_folder: Path, txid: str, deny_list: DenyList
 ) -> Finding | None:
     """Run the install.py of a node; refuse harmful packages before it, and those that it installs."""
-    refuse_denied_packages(deny_list, context.uv.freeze(environment))
+    enforce_deny_list_on(deny_list, context.uv.freeze(environment))
     logs = context.layout.logs / f"{txid}.install.stdout.log", context.layout.logs / f"{txid}.install.stderr.log"
     variables = {**context.uv.network, **build_installer_variables(context.settings.network)}
     exit_status = run_install_script(environment, node_folder, logs, variables=variables)
-    refuse_denied_packages(deny_list, context.uv.freeze(environment))
+    enforce_deny_list_on(deny_list, context.uv.freeze(environment))
     install_hook(environment)
     if exit_status is None:
         return None
@@ -208,6 +208,7 @@ def _record_changes(
     """Return the transaction with the changes of packages and files, and its outcome."""
     environment = Path(tried.candidate_env)
     post_freeze = context.uv.freeze(environment)
+    # Some wheels are published with a wrong hash in their RECORD: such files were not modified by the trial.
     mark = generation.read_mark(context.layout, generation.current_key(context.layout))
     report = integrity.verify(environment, None, known=mark.unverifiable if mark else ())
     error = _evict_modified(context, environment, report)
@@ -230,7 +231,7 @@ def _record_changes(
         error=error,
     )
     try:
-        refuse_denied_packages(deny_list, post_freeze)
+        enforce_deny_list_on(deny_list, post_freeze)
     except Failure as failure:
         return msgspec.structs.replace(ended, status="failed", error=str(failure))
     return ended
@@ -277,6 +278,7 @@ def _evict_modified(context: GovContext, environment: Path, report: IntegrityRep
         return None
     log.warning("trial modified files of production", extra={"files": files[:_MAX_LOGGED_FILES]})
     try:
+        # Production shares the modified bytes, so it is rebuilt from clean packages.
         init.init(context)
     except Failure as failure:
         names = ", ".join(files[:_MAX_NAMED_FILES])

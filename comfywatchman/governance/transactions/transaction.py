@@ -122,6 +122,7 @@ def prune(layout: GovLayout) -> None:
             _delete_record(layout, transaction.txid)
         open_ids = [transaction.txid for transaction in transactions if transaction.status not in CLOSED_STATUSES]
         kept_ids = set(open_ids[-_MAX_CANDIDATES:])
+        # Candidates take gigabytes; only the newest open transactions keep theirs.
         for folder in layout.candidates.iterdir():
             if folder.name not in kept_ids:
                 candidate.delete(folder)

@@ -39,6 +39,7 @@ def evaluate(spec: TrialSpec) -> tuple[Judgement, RunLogs]:
         spec.scratch.mkdir(parents=True, exist_ok=True)
         spec.stdout.parent.mkdir(parents=True, exist_ok=True)
         after = start_comfyui(spec, spec.python, spec.nodes, spec.scratch / "after", (spec.stdout, spec.stderr))
+        # A candidate that never served lists no classes: there is nothing to compare.
         before = _load_or_run_baseline(spec) if after.how == "server" else None
         judgement = build_judgement(spec.node_id, after, before)
         logs = RunLogs(stdout=str(spec.stdout), stderr=str(spec.stderr), run_exit_code=judgement.exit_code)

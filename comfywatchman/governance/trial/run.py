@@ -55,19 +55,21 @@ def start_comfyui(
     """
     for name, path in (("main.py", spec.comfyui / "main.py"), ("the interpreter", python)):
         if not path.is_file():
-            return _build_not_started(f"{name} is missing: {clean_line(str(path))}.")
+            return _build_start_failure(f"{name} is missing: {clean_line(str(path))}.")
     for _attempt in range(_PORT_ATTEMPTS):
         outcome = _start_on_port(spec, python, nodes, base, logs, port=spec.choose_port())
         if outcome is not None:
             return outcome
-    return _build_not_started("Another program took each free port before ComfyUI could listen on it.")
+    return _build_start_failure("Another program took each free port before ComfyUI could listen on it.")
 
 
 def _start_on_port(
     spec: TrialSpec, python: Path, nodes: Mapping[str, Path], base: Path, logs: tuple[Path, Path], *, port: int
 ) -> StartOutcome | None:
     """Start on a port; None when another program took it."""
+    # The base directory is created again for each port, as the attempt before may have written into it.
     markers = create_base_directory(base, nodes)
+    # Processes that leave the session of their parent are found by this variable, which they inherit.
     mark = create_mark()
     variables = build_environment(python, build_child_environment().get("PATH", ""), spec.environment)
     command = build_command(python, spec.comfyui, base, port, use_cpu=spec.use_cpu(), extra=spec.extra_args)
@@ -85,6 +87,7 @@ def _start_on_port(
             if startup.outcome == "port_taken":
                 return None
             outcome = _build_outcome(child, startup, f"http://127.0.0.1:{port}", markers, spec)
+            # Its log is complete only after it has ended.
             failures, imported = _read_import_results(child)
             return msgspec.structs.replace(outcome, failures=failures, imported=imported)
     finally:
@@ -107,6 +110,7 @@ def _build_outcome(
     use_markers = spec.probe and unsupported is None
     outcome = _query_server(child, url, markers if use_markers else None, spec=spec)
     is_connection_lost = outcome.trouble is not None or (outcome.probe is not None and outcome.probe.status == "fail")
+    # A crash closes the connection before the process can be seen to have exited.
     exit_status = child.wait(_DYING_SECONDS if is_connection_lost else 0.0)
     child.end(grace_seconds=_GRACE_SECONDS)
     outcome = msgspec.structs.replace(outcome, unasked=unsupported)
@@ -161,7 +165,7 @@ def _build_probe_failure(detail: str) -> Finding:
     return Finding(name="probe", status="fail", detail=detail)
 
 
-def _build_not_started(reason: str) -> StartOutcome:
+def _build_start_failure(reason: str) -> StartOutcome:
     return StartOutcome(how="none", exit_code=NOT_STARTED, trouble=reason)
 
 

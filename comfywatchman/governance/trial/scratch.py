@@ -48,7 +48,7 @@ class ModelMarkers:
             folders: Directories by model folder key.
         """
         existing = {(marker.directory, marker.suffix) for marker in self._by_name.values()}
-        for directory, suffix in sorted(self._find_wanted(folders) - existing):
+        for directory, suffix in sorted(self._list_targets(folders) - existing):
             name = f"watchman-{len(self._by_name):04}"
             if suffix != FOLDER_EXTENSION:
                 name = f"{name}{suffix}"
@@ -69,7 +69,7 @@ class ModelMarkers:
             )
         return names
 
-    def _find_wanted(self, folders: Mapping[str, Sequence[Path]]) -> set[tuple[Path, str]]:
+    def _list_targets(self, folders: Mapping[str, Sequence[Path]]) -> set[tuple[Path, str]]:
         extensions_by_key = _find_extensions(self.base)
         wanted = set()
         for key, directories in folders.items():

@@ -53,6 +53,7 @@ def build_trial_spec(
         nodes=nodes,
         python=find_interpreter(environment),
         baseline_python=find_production_interpreter(layout),
+        # A promotion or an edit of another node must invalidate the stored baseline.
         baseline_key=f"{generation.current_key(layout)} {code_states}",
         baseline_file=layout.root / "state" / "baseline.json",
         scratch=layout.work / f"trial-{txid}",
@@ -88,6 +89,7 @@ def needs_cpu(reading: GpuReading) -> bool:
     """Return whether a trial must not use the GPU: there is none, its state is unknown, or it is in use."""
     if reading.status != "ok":
         return True
+    # ComfyUI uses the first GPU unless it gets `--cuda-device`.
     first = reading.devices[0]
     if first.memory_free_bytes is None or first.memory_total_bytes is None:
         return True

@@ -30,6 +30,7 @@ def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | No
     added, lost = _compare_classes(after, before)
     return Judgement(
         how=after.how,
+        # A server that runs has no exit code of its own: a failed finding counts as 1.
         exit_code=after.exit_code or int(has_failed),
         findings=tuple(findings),
         classes_added=added,
@@ -82,6 +83,7 @@ def _build_import_findings(node_id: str, after: StartOutcome, before: StartOutco
             detail = f"{detail} (it is unknown whether it could be imported before)"
             findings.append(Finding(name="import", status="warn", detail=detail))
         elif name in before.failures:
+            # Not caused by the node under trial.
             findings.append(Finding(name="import", status="warn", detail=f"{detail} (as before)"))
         else:
             findings.append(Finding(name="import", status="fail", detail=f"{detail} (it could before)"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list, refuse_denied
+from comfywatchman.governance.nodes.deny_list import DenyList, build_deny_list, enforce_deny_list
 
 SHIPPED = build_deny_list()
 
@@ -41,12 +41,12 @@ def test_denied_pack_is_matched_by_normalized_id(node_id: str) -> None:
 
 def test_blocked_entries_are_refused_and_flagged_ones_pass() -> None:
     with pytest.raises(Failure) as caught:
-        refuse_denied(SHIPPED.find_pack("ComfyUI_LLMVISION"), "The pack ComfyUI_LLMVISION")
+        enforce_deny_list(SHIPPED.find_pack("ComfyUI_LLMVISION"), "The pack ComfyUI_LLMVISION")
     assert caught.value.code == "gov-denied"
     assert "https://" in str(caught.value)
     assert "pack:ComfyUI_LLMVISION" in str(caught.value)
-    refuse_denied(SHIPPED.find_pack("ComfyUI-Shell-Executor"), "The pack ComfyUI-Shell-Executor")
-    refuse_denied(None, "anything")
+    enforce_deny_list(SHIPPED.find_pack("ComfyUI-Shell-Executor"), "The pack ComfyUI-Shell-Executor")
+    enforce_deny_list(None, "anything")
 
 
 def test_configuration_adds_entries() -> None:

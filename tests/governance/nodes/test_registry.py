@@ -37,7 +37,7 @@ def state(site: Site, name: str) -> tuple[str, bool | None]:
 
 
 def list_nodes(site: Site) -> tuple[NodeListing, ...]:
-    return node_registry.list_registered(site.layout, site.comfyui / "custom_nodes")
+    return node_registry.list_nodes(site.layout, site.comfyui / "custom_nodes")
 
 
 def test_list_reports_the_code_state_of_a_node(site: Site) -> None:

@@ -5,7 +5,7 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.nodes.deny_list import build_deny_list
 from comfywatchman.governance.store.records import InstalledPackage
-from comfywatchman.governance.transactions.freeze import list_versions, parse_freeze, refuse_denied_packages
+from comfywatchman.governance.transactions.freeze import enforce_deny_list_on, list_versions, parse_freeze
 
 LINES = ("Foo_Bar==1.0", "x @ git+https://example.org/a/b@1234", "-e file:///srv/My_Pack", "y @ file:///srv/y.whl", "?")
 
@@ -27,6 +27,6 @@ def test_only_packages_with_a_version_are_listed() -> None:
 def test_denied_package_is_refused_with_its_line() -> None:
     deny_list = build_deny_list(deny=["foo-bar==1.0"])
     with pytest.raises(Failure, match=r"The requirement Foo_Bar==1\.0 is on the deny list") as caught:
-        refuse_denied_packages(deny_list, LINES, subject="The requirement")
+        enforce_deny_list_on(deny_list, LINES, subject="The requirement")
     assert caught.value.code == "gov-denied"
-    refuse_denied_packages(deny_list, ["foo-bar==2.0", "other==1.0"])
+    enforce_deny_list_on(deny_list, ["foo-bar==2.0", "other==1.0"])

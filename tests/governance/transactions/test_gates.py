@@ -11,10 +11,10 @@ from comfywatchman.governance.store.records import PromotionPlan, Transaction
 from comfywatchman.governance.transactions import transaction
 from comfywatchman.governance.transactions.gates import (
     Consent,
+    check_torch,
     require_approval,
     require_fresh,
     require_promotable,
-    require_tried_torch,
 )
 
 PLAN = PromotionPlan()
@@ -78,6 +78,6 @@ def test_trial_is_outdated_when_truth_files_or_code_changed(tmp_path: Path) -> N
 def test_mismatched_torch_of_the_trial_counts_only_without_pins() -> None:
     freeze = ("torch==2.8.0+cu128", "torchaudio==2.8.0+cpu")
     with pytest.raises(Failure) as caught:
-        require_tried_torch(build_transaction(post_freeze=freeze))
+        check_torch(build_transaction(post_freeze=freeze))
     assert caught.value.code == "gov-torch-builds"
-    require_tried_torch(build_transaction(post_freeze=freeze, resolution_pins=("torchaudio==2.8.0",)))
+    check_torch(build_transaction(post_freeze=freeze, resolution_pins=("torchaudio==2.8.0",)))
