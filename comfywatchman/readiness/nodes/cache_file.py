@@ -62,11 +62,11 @@ def write_pack_cache(path: Path, packs: Iterable[NodePack]) -> bool:
         Failure: `state-unwritable`.
     """
     ordered = sorted(packs, key=lambda pack: pack.path)
-    cache = PackCache(SCHEMA_VERSION, tuple(_to_cached_pack(pack) for pack in ordered))
+    cache = PackCache(SCHEMA_VERSION, tuple(_build_cache_entry(pack) for pack in ordered))
     return write_if_changed(path, to_json(cache))
 
 
-def _to_cached_pack(pack: NodePack) -> CachedPack:
+def _build_cache_entry(pack: NodePack) -> CachedPack:
     return CachedPack(
         folder=pack.folder,
         path=pack.path,

@@ -12,9 +12,9 @@ from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_
 from comfywatchman.readiness.nodes.classify_installed import (
     START_HINT,
     join_pack_names,
-    judge_claimed_pack,
-    judge_hinted_pack,
-    judge_installed_packs,
+    judge_by_claim,
+    judge_by_hints,
+    judge_by_packs,
 )
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict, ProviderClaims
 from comfywatchman.readiness.status import MissingNode, ProviderPackage
@@ -41,8 +41,8 @@ def judge_class(
     return (
         _judge_present(class_type, facts)
         or judge_core_class(class_type, facts)
-        or judge_installed_packs(class_type, facts)
-        or judge_hinted_pack(class_type, hints, facts)
+        or judge_by_packs(class_type, facts)
+        or judge_by_hints(class_type, hints, facts)
         or judge_other_core_version(class_type, hints, facts)
         or _judge_absent_pack(class_type, hints, facts)
         or _judge_by_catalogues(class_type, facts, claims)
@@ -106,11 +106,11 @@ def _judge_absent_pack(class_type: str, hints: NodePackHints, facts: HostNodeFac
 
 def _judge_by_catalogues(class_type: str, facts: HostNodeFacts, claims: ProviderClaims | None) -> NodeVerdict:
     if claims is None or not claims.providers:
-        return _judge_unclaimed(class_type, facts, claims)
+        return _judge_without_provider(class_type, facts, claims)
     installed = [pack for pack in facts.packs if _is_any_of(pack, claims.providers)]
     if installed:
         claimed_by = claims.providers[0].evidence or "a catalogue"
-        return judge_claimed_pack(class_type, installed, facts, claimed_by=claimed_by)
+        return judge_by_claim(class_type, installed, facts, claimed_by=claimed_by)
     packages = tuple(ProviderPackage(provider.id, provider.url, provider.evidence) for provider in claims.providers)
     if len(packages) > 1:
         return NodeVerdict(
@@ -140,7 +140,7 @@ def _describe_installation(name: str, address: str, *, governed: bool) -> str:
     return f"Install {name} with ComfyUI-Manager and restart ComfyUI."
 
 
-def _judge_unclaimed(class_type: str, facts: HostNodeFacts, claims: ProviderClaims | None) -> NodeVerdict:
+def _judge_without_provider(class_type: str, facts: HostNodeFacts, claims: ProviderClaims | None) -> NodeVerdict:
     """Judge a class without any known provider."""
     # A running server has imported every pack, so computed class names are no explanation any more.
     unclear_packs = facts.unclear_packs if facts.server_classes is None else ()

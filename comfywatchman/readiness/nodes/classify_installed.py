@@ -14,7 +14,7 @@ _IMPORT_LOG_HINT: Final = "its log says why, below “Import times for custom no
 _MAX_NAMED_PACKS: Final = 3
 
 
-def judge_installed_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
+def judge_by_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     """Judge a class that static analysis finds in the source of installed packs."""
     owners = facts.packs_by_class.get(class_type, ())
     if not owners:
@@ -39,17 +39,17 @@ def judge_installed_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict 
     return NodeVerdict(class_type, NodeState.PRESENT, evidence)
 
 
-def judge_hinted_pack(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
+def judge_by_hints(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
     """Judge a class whose pack the workflow names and which is installed, but does not map the class."""
     if not hints.pack:
         return None
     named = [pack for pack in facts.packs if pack.is_called(hints.pack)]
     if not named:
         return None
-    return judge_claimed_pack(class_type, named, facts, claimed_by="the workflow", version=hints.version)
+    return judge_by_claim(class_type, named, facts, claimed_by="the workflow", version=hints.version)
 
 
-def judge_claimed_pack(
+def judge_by_claim(
     class_type: str,
     owners: Sequence[NodePack],
     facts: HostNodeFacts,

@@ -41,7 +41,9 @@ class StoredRegistryAnswer(msgspec.Struct, frozen=True, omit_defaults=True):
         """How long the answer counts: a package 30 days, no package 7 days, a failure one hour."""
         if self.failed:
             return DAY_SECONDS / 24
-        return 30 * DAY_SECONDS if self.package else 7 * DAY_SECONDS
+        if self.package is None:
+            return 7 * DAY_SECONDS
+        return 30 * DAY_SECONDS
 
 
 class RegistryLookup:
@@ -72,7 +74,7 @@ class RegistryLookup:
         """Yield texts that change with the stored answers, and when one of them becomes too old."""
         for class_type, asked_at, answer in self._store.read(_SELECT):
             yield f"{class_type} {answer!r}"
-            if self._is_outdated(asked_at, _decode_answer(answer)):
+            if self._is_too_old(asked_at, _decode_answer(answer)):
                 yield f"{class_type} outdated"
 
     def find(self, class_type: str) -> StoredRegistryAnswer | None:
@@ -90,7 +92,9 @@ class RegistryLookup:
         if seconds_left <= 0:
             return None
         result = find_registry_provider(self._open_session(seconds_left), self._section.registry_url, class_type)
-        answer = StoredRegistryAnswer(result.package, result.failure.message if result.failure else None)
+        answer = StoredRegistryAnswer(result.package)
+        if result.failure is not None:
+            answer = StoredRegistryAnswer(failed=result.failure.message)
         if answer.failed and not is_first and self._clock.monotonic() >= self._deadline:
             # Earlier requests succeeded and this one had too little time: that says nothing about the registry.
             return None
@@ -106,7 +110,7 @@ class RegistryLookup:
             self._answers = {}
             for class_type, asked_at, encoded in self._store.read(_SELECT):
                 answer = _decode_answer(encoded)
-                if answer is not None and not self._is_outdated(asked_at, answer):
+                if answer is not None and not self._is_too_old(asked_at, answer):
                     self._answers[class_type] = answer
         return self._answers
 
@@ -125,7 +129,7 @@ class RegistryLookup:
             self._session = self._stack.enter_context(session)
         return self._session
 
-    def _is_outdated(self, asked_at: float, answer: StoredRegistryAnswer | None) -> bool:
+    def _is_too_old(self, asked_at: float, answer: StoredRegistryAnswer | None) -> bool:
         # A negative age means that the clock was set back; the age of such an answer is not known.
         return answer is None or not 0 <= self._now - asked_at <= answer.lifetime_seconds
 

@@ -121,7 +121,9 @@ def build_host_summary(
 def _build_empty_report(cycle: CycleContext, gpus: GpuReading, reason: SkipReason) -> MasterStatus:
     """Build the report of a host whose very first cycle is skipped."""
     request = cycle.request
-    is_governed = request.environment_checks is not None
+    environment = NOT_GOVERNED
+    if request.environment_checks is not None:
+        environment = Environment(state="unknown")
     return MasterStatus(
         generated_at=cycle.now(),
         checked_at=None,
@@ -131,21 +133,23 @@ def _build_empty_report(cycle: CycleContext, gpus: GpuReading, reason: SkipReaso
         summary=Summary(),
         workflows=(),
         intake=_read_intake(cycle),
-        environment=Environment(state="unknown") if is_governed else NOT_GOVERNED,
+        environment=environment,
         problems=(),
     )
 
 
 def _build_cycle_summary(cycle: CycleContext, reason: SkipReason | None) -> CycleSummary:
-    return CycleSummary(
+    summary = CycleSummary(
         id=cycle.id,
         trigger=cycle.request.trigger,
         started_at=format_utc(cycle.started),
         duration_seconds=cycle.seconds(),
         success=reason is None,
-        skipped_reason=reason.code if reason else None,
-        message=reason.message if reason else None,
+        skipped_reason=None,
     )
+    if reason is None:
+        return summary
+    return msgspec.structs.replace(summary, skipped_reason=reason.code, message=reason.message)
 
 
 def _compute_valid_until(cycle: CycleContext) -> str:

@@ -133,6 +133,10 @@ def _render(status: MasterStatus) -> str:
     workflows = sorted(status.workflows, key=lambda entry: (_STATUS_ORDER.index(entry.status), entry.path))
     ready = [entry for entry in workflows if entry.status is WorkflowStatus.READY]
     others = [entry for entry in workflows if entry.status is not WorkflowStatus.READY]
+    command, page = "", ""
+    if status.plan is not None:
+        command = plan_command(status.plan)
+        page = status.plan.file.removesuffix(".json") + ".md"
     return _open_template().render(
         status=status,
         headline=headline(status),
@@ -145,8 +149,8 @@ def _render(status: MasterStatus) -> str:
         max_supplied=_MAX_SUPPLIED,
         names=shorten_paths(entry.path for entry in status.workflows),
         gpu_lines=markdown.SafeMarkdown(_GPUS),
-        plan_command=plan_command(status.plan) if status.plan else "",
-        plan_page=f"{status.plan.file.removesuffix('.json')}.md" if status.plan else "",
+        plan_command=command,
+        plan_page=page,
     )
 
 
