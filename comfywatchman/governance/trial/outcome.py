@@ -13,6 +13,9 @@ TIMED_OUT: Final = 124
 
 NOT_STARTED: Final = 2
 
+CUSTOM_NODES_PREFIX: Final = "custom_nodes."
+"""The beginning of a class's `python_module` in `/object_info` when it comes from a custom node."""
+
 
 class StartOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """One start; the baseline is stored in this form.

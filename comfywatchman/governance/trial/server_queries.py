@@ -12,10 +12,8 @@ from comfywatchman.comfyui.server.api import MAX_OBJECT_INFO_BYTES
 from comfywatchman.comfyui.server.model_folders import fetch_model_folders
 from comfywatchman.comfyui.server.object_info import LiveNodes, find_widget_indexes, read_object_info
 from comfywatchman.governance.trial.model_inputs import find_model_inputs
+from comfywatchman.governance.trial.outcome import CUSTOM_NODES_PREFIX
 from comfywatchman.governance.trial.scratch import ModelMarkers, find_known_folders, find_pack_directories
-
-CUSTOM_NODES_PREFIX: Final = "custom_nodes."
-"""The beginning of `python_module` in `/object_info` for a class of a custom node."""
 
 _REQUEST_SECONDS: Final = 60.0
 

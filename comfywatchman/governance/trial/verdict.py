@@ -7,9 +7,8 @@ from typing import Final
 
 from comfywatchman.base.text import pluralize
 from comfywatchman.governance.store.records import Finding, Judgement
-from comfywatchman.governance.trial.outcome import StartOutcome
+from comfywatchman.governance.trial.outcome import CUSTOM_NODES_PREFIX, StartOutcome
 
-_CUSTOM_NODES_PREFIX: Final = "custom_nodes."
 _STATUS_ORDER: Final = {"fail": 0, "warn": 1, "unknown": 2, "ok": 3}
 _MAX_NAMED: Final = 5
 
@@ -44,8 +43,8 @@ def build_judgement(node_id: str, after: StartOutcome, before: StartOutcome | No
 
 def pack_name(module: str) -> str:
     """Return the pack that a class comes from: the folder in `custom_nodes`, or `ComfyUI` for its own classes."""
-    if module.startswith(_CUSTOM_NODES_PREFIX):
-        return module.removeprefix(_CUSTOM_NODES_PREFIX)
+    if module.startswith(CUSTOM_NODES_PREFIX):
+        return module.removeprefix(CUSTOM_NODES_PREFIX)
     return "ComfyUI"
 
 
