@@ -72,10 +72,15 @@ def is_sentence(text: str) -> bool:
 
 
 def reword(text: str, shift: int) -> str:
-    """Return other words of the same length: each letter is replaced by one further on in the alphabet."""
+    """Return other words of the same length: each letter is replaced by one further on in the alphabet.
+
+    Fields of templates for `str.format`, such as `{name}`, stay.
+    """
     letters = string.ascii_lowercase
     moved = letters[shift:] + letters[:shift]
-    return text.translate(str.maketrans(letters + letters.upper(), moved + moved.upper()))
+    table = str.maketrans(letters + letters.upper(), moved + moved.upper())
+    parts = re.split(r"(\{\w+\})", text)
+    return "".join(part if part.startswith("{") else part.translate(table) for part in parts)
 
 
 class Reworder(ast.NodeTransformer):

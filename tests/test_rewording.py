@@ -41,6 +41,10 @@ def test_everything_but_sentences_stays() -> None:
     assert reworder.count == 2
 
 
+def test_fields_of_templates_stay() -> None:
+    assert reword("Run: gov resolve {txid}", 1) == "Svo: hpw sftpmwf {txid}"
+
+
 def test_equal_sentences_become_different() -> None:
     tree = Reworder().visit(ast.parse('a = "It is there."\nb = "It is there."'))
     first, second = (statement.value.value for statement in tree.body)

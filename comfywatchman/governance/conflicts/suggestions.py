@@ -12,7 +12,7 @@ from comfywatchman.governance.store.records import RequirementEdge, Transaction
 from comfywatchman.governance.store.truth import BASE_GROUP, Override
 from comfywatchman.governance.uv.client import UvResult
 from comfywatchman.governance.uv.declared_requirements import DeclaredRequirement
-from comfywatchman.governance.uv.requirement import parse_package_name
+from comfywatchman.governance.uv.requirement import node_source, parse_package_name
 
 _MAX_SUGGESTIONS: Final = 4
 
@@ -66,7 +66,7 @@ def sort_by_preference(conflict: Sequence[DeclaredRequirement], node_id: str) ->
     """Return the requirements of a conflict in the order to overrule them: the tried node, other nodes, ComfyUI."""
 
     def rank(requirement: DeclaredRequirement) -> tuple[bool, bool]:
-        return requirement.owner == BASE_GROUP, requirement.owner != f"node {node_id}"
+        return requirement.owner == BASE_GROUP, requirement.owner != node_source(node_id)
 
     return tuple(sorted(conflict, key=rank))
 

@@ -33,8 +33,13 @@ def group_source(group: str) -> str:
     if group == BASE_GROUP:
         return BASE_GROUP
     if group.startswith(NODE_PREFIX):
-        return f"node {group.removeprefix(NODE_PREFIX)}"
+        return node_source(group.removeprefix(NODE_PREFIX))
     return f"group {group}"
+
+
+def node_source(node_id: str) -> str:
+    """Return the source of a node's requirement lines: `node <id>`."""
+    return f"node {node_id}"
 
 
 def is_root(edge: RequirementEdge) -> bool:
