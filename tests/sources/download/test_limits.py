@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.sources.download.body import StallDetector
 from comfywatchman.sources.download.limits import Bandwidth, DiskReservation, get_free_bytes
 from comfywatchman.sources.download.retry import RetryPolicy
 from comfywatchman.sources.download.target import DownloadRequest
@@ -74,15 +73,6 @@ def test_disk_filled_by_other_programs_is_noticed(folder: int) -> None:
         with pytest.raises(Failure) as raised:
             release(5)
     assert raised.value.code == "download-no-space"
-
-
-def test_stalled_server_is_told_from_a_slow_one() -> None:
-    stall = StallDetector(10.0)
-    assert not any(stall.is_stalled(1.0, 600) for _ in range(100))
-    stall = StallDetector(10.0)
-    assert [stall.is_stalled(1.0, 1) for _ in range(10)] == [False] * 9 + [True]
-    stall = StallDetector(10.0)
-    assert not any(stall.is_stalled(0.0, 1) for _ in range(1000))
 
 
 def test_large_file_is_hashed_and_its_progress_reported(tmp_path: Path) -> None:
