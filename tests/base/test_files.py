@@ -18,11 +18,13 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import (
     CorruptFile,
     delete_unfinished,
+    is_folder,
     printable_path,
     read_regular,
     read_state,
     set_aside,
     to_json,
+    to_nfc,
     write_atomic,
     write_if_changed,
 )
@@ -296,3 +298,14 @@ def test_lone_surrogates_become_escapes_in_json() -> None:
     assert orjson.loads(content) == {"a\\udcff": {"x": [True, "ok"]}, "b": ["\\ud800", 1, None]}
     assert content.index(b"a\\") < content.index(b'"b"')
     assert content.endswith(b"}\n")
+
+
+def test_decomposed_name_becomes_composed() -> None:
+    assert to_nfc("e\u0301.safetensors") == "\u00e9.safetensors"
+    assert to_nfc("plain") == "plain"
+
+
+def test_path_that_cannot_be_examined_is_not_a_folder(tmp_path: Path) -> None:
+    assert is_folder(tmp_path)
+    assert not is_folder(tmp_path / "missing")
+    assert not is_folder(tmp_path / ("x" * 5000))
