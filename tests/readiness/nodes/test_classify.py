@@ -181,3 +181,11 @@ def test_class_that_nothing_maps_is_never_present(
         for claims in (None, ProviderClaims(), ProviderClaims(providers=(owner("Thing"),))):
             facts = host(*installed, live=live, core=core)
             assert judge("Unheard", facts, hints, claims).state is not NodeState.PRESENT
+
+
+def test_pack_without_a_repository_is_identified_by_its_name() -> None:
+    unknown_origin = pack(url=None)
+    claims = ProviderClaims(providers=(owner("Thing"),))
+    assert (judge("X", host(unknown_origin), claims=claims).fix or "").startswith("Update Thing")
+    other_claims = ProviderClaims(providers=(owner("Other"),))
+    assert (judge("X", host(unknown_origin), claims=other_claims).fix or "").startswith("Install Other")

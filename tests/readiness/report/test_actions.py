@@ -281,3 +281,9 @@ def test_workflow_with_nothing_to_run_needs_an_output() -> None:
     (action,) = list_actions([entry("/a", status=WorkflowStatus.INVALID, problems=(problem,))])
     assert (action.kind, action.because) == ("file", problem.message)
     assert action.instruction.startswith("Add a node that saves or shows")
+
+
+def test_each_refused_value_is_an_action_of_its_own() -> None:
+    first = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
+    second = RefusedInput("sampler_name", "nor_this", "KSampler", "3", "not_offered", "Choose another.")
+    assert len(list_actions([entry("/a", refused=(first,)), entry("/b", refused=(second,))])) == 2

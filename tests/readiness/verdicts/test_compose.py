@@ -80,7 +80,7 @@ def test_missing_input_goes_before_a_broken_environment() -> None:
 
 
 def test_each_uncertain_search_result_counts() -> None:
-    models = (searched("UNCERTAIN"), searched("UNCERTAIN"), searched("NOT_FOUND"), searched(None))
+    models = (searched("UNCERTAIN"), searched("UNCERTAIN"), searched("NOT_FOUND"))
     host = WorkflowVerdict(WorkflowStatus.MISSING, "json", missing_models=models, uncertain_count=2)
     final = compose_verdict(host, ())
     assert (final.status, final.uncertain_count) == (WorkflowStatus.MISSING, 4)
