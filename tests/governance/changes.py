@@ -63,8 +63,8 @@ def commit_change(
     layout = context.layout
     with staging.open_staging(context.layout) as work:
         edit(work)
-        ended = work.lock(context.uv, context.python, pins=pins)
-        assert ended.is_success, ended.errors
+        result = work.lock(context.uv, context.python, pins=pins)
+        assert result.is_success, result.errors
         mark = generation.build(context, work.folder)
         assert not isinstance(mark, UvResult), mark.errors
         pre = snapshot.create(
@@ -93,7 +93,7 @@ def _fail_on_conflict(*_facts: object) -> NoReturn:
 
 def run(site: Site, *change: str, failpoint: str = "") -> int:
     """Make a change in a process of its own; return its exit status, which is that of a kill or 0."""
-    ended = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "tests.governance.changes", site.folder, *change],
         env={**os.environ, "PYTHONPATH": str(CHECKOUT), failpoints.VARIABLE: failpoint},
         capture_output=True,
@@ -101,8 +101,8 @@ def run(site: Site, *change: str, failpoint: str = "") -> int:
         check=False,
         timeout=60,
     )
-    assert ended.returncode in {0, -signal.SIGKILL}, ended.stderr
-    return ended.returncode
+    assert result.returncode in {0, -signal.SIGKILL}, result.stderr
+    return result.returncode
 
 
 def assert_consistent(site: Site) -> None:

@@ -94,8 +94,8 @@ class Site:
         key = generation.current_key(self.layout)
         assert key is not None
         python = generation.environment_dir(self.layout, key) / "bin" / "python"
-        ended = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
-        return ended.stdout.strip()
+        result = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True, timeout=60)
+        return result.stdout.strip()
 
 
 @dataclass(frozen=True)

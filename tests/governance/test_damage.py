@@ -19,7 +19,7 @@ def site(kept_root: KeptSite) -> Site:
     return kept_root.restore()
 
 
-def test_an_environment_in_the_place_of_the_link_is_set_aside(site: Site) -> None:
+def test_environment_instead_of_the_link_is_set_aside(site: Site) -> None:
     site.layout.production.unlink()
     for number in (1, 2):
         site.layout.production.mkdir()
@@ -30,7 +30,7 @@ def test_an_environment_in_the_place_of_the_link_is_set_aside(site: Site) -> Non
         site.layout.production.unlink()
 
 
-def test_a_damaged_lock_is_not_replaced_by_one_with_other_versions(site: Site) -> None:
+def test_damaged_lock_is_not_replaced(site: Site) -> None:
     (kept,) = snapshot.read_all(site.layout)
     before = site.layout.lock.read_bytes()
     site.layout.lock.write_bytes(b"")
@@ -43,7 +43,7 @@ def test_a_damaged_lock_is_not_replaced_by_one_with_other_versions(site: Site) -
 
 
 @pytest.mark.parametrize("name", ["work", "logs", "transactions"])
-def test_a_file_in_the_place_of_a_folder_is_told(site: Site, name: str) -> None:
+def test_file_instead_of_a_folder_is_reported(site: Site, name: str) -> None:
     folder = site.root / "state" / name
     if folder.is_dir():
         folder.rmdir()
@@ -53,7 +53,7 @@ def test_a_file_in_the_place_of_a_folder_is_told(site: Site, name: str) -> None:
     assert caught.value.code == "state-unwritable"
 
 
-def test_the_last_change_can_be_undone_however_few_snapshots_are_kept(site: Site) -> None:
+def test_last_change_can_be_undone_with_one_kept_snapshot(site: Site) -> None:
     site.configure(rollback={"snapshot_retention": 1})
     with site.opened() as context:
         add_node(
@@ -67,7 +67,7 @@ def test_the_last_change_can_be_undone_however_few_snapshots_are_kept(site: Site
 
 
 @pytest.mark.parametrize("place", ["", "custom_nodes", "custom_nodes/env"])
-def test_no_root_is_made_among_comfyuis_own_files(site: Site, place: str) -> None:
+def test_root_inside_comfyui_is_refused(site: Site, place: str) -> None:
     opening = open_context(
         site.comfyui / place, comfyui=site.comfyui, command="init", clock=site.clock, network={}, is_new=True
     )
@@ -77,7 +77,7 @@ def test_no_root_is_made_among_comfyuis_own_files(site: Site, place: str) -> Non
     assert {path.name for path in site.comfyui.rglob("*")} == {"custom_nodes", "main.py", "requirements.txt"}
 
 
-def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
+def test_root_beside_comfyui_files_is_allowed(site: Site) -> None:
     root = site.comfyui / "env"
     (root / "state").mkdir(parents=True)
     (root / "config.toml").write_bytes(site.layout.config.read_bytes())
@@ -87,7 +87,7 @@ def test_a_root_may_lie_beside_comfyuis_files(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["bin/python", "pyvenv.cfg"])
-def test_an_environment_that_cannot_start_is_seen_and_built_anew(site: Site, name: str) -> None:
+def test_environment_that_cannot_start_is_rebuilt(site: Site, name: str) -> None:
     key = generation.current_key(site.layout)
     assert key is not None
     (generation.environment_dir(site.layout, key) / name).unlink()

@@ -59,23 +59,21 @@ def started(layout: GovLayout, comfyui: Path, *given: str) -> subprocess.Popen[s
     )
 
 
-def test_comfyui_takes_our_place_with_productions_interpreter_by_its_real_path(
-    layout: GovLayout, comfyui: Path
-) -> None:
+def test_comfyui_replaces_the_process_with_the_real_interpreter(layout: GovLayout, comfyui: Path) -> None:
     with started(layout, comfyui, "--port", "9000") as process:
-        said = process.communicate(timeout=60)[0].splitlines()
+        output = process.communicate(timeout=60)[0].splitlines()
     environment = layout.generations / "one"
-    assert said[0] == f"{environment}/bin/python --lowvram --port 9000"
-    assert said[1] == f"{comfyui} yes None {environment} {process.pid}"
+    assert output[0] == f"{environment}/bin/python --lowvram --port 9000"
+    assert output[1] == f"{comfyui} yes None {environment} {process.pid}"
 
 
-def test_its_exit_code_is_ours(layout: GovLayout, comfyui: Path) -> None:
+def test_exit_code_is_that_of_comfyui(layout: GovLayout, comfyui: Path) -> None:
     (comfyui / "main.py").write_text("raise SystemExit(3)")
     with started(layout, comfyui) as process:
         assert process.wait(60) == 3
 
 
-def test_signals_reach_it(layout: GovLayout, comfyui: Path) -> None:
+def test_signals_reach_comfyui(layout: GovLayout, comfyui: Path) -> None:
     (comfyui / "main.py").write_text(
         "import signal, sys, time\n"
         "signal.signal(signal.SIGINT, lambda *_: sys.exit(7))\n"
@@ -94,7 +92,7 @@ def refused(layout: GovLayout, comfyui: Path) -> str:
     return caught.value.code
 
 
-def test_what_is_not_there_is_said(layout: GovLayout, comfyui: Path, tmp_path: Path) -> None:
+def test_missing_parts_are_reported(layout: GovLayout, comfyui: Path, tmp_path: Path) -> None:
     assert refused(layout, tmp_path) == "comfyui-not-found"
     python = layout.generations / "one" / "bin" / "python"
     python.unlink()
@@ -103,7 +101,7 @@ def test_what_is_not_there_is_said(layout: GovLayout, comfyui: Path, tmp_path: P
     assert refused(layout, comfyui) == "gov-not-initialised"
 
 
-def test_a_damaged_interpreter_is_said(layout: GovLayout, comfyui: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_interpreter_is_reported(layout: GovLayout, comfyui: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(comfyui)
     python = layout.generations / "one" / "bin" / "python"
     python.unlink()
@@ -111,7 +109,7 @@ def test_a_damaged_interpreter_is_said(layout: GovLayout, comfyui: Path, monkeyp
     assert refused(layout, comfyui) == "child-failed"
 
 
-def test_folders_that_comfyui_is_known_with_are_passed_on() -> None:
+def test_folders_of_the_installation_are_arguments() -> None:
     root = Path("/opt/ComfyUI")
     assert build_folder_arguments(Installation(root=root, version=None, base=root)) == ()
     told = Installation(

@@ -53,19 +53,19 @@ def test_trial_refuses_a_truth_file_that_is_a_pipe(site: Site, name: str) -> Non
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("name", ["corelet/__init__.py", "corelet-1.0.dist-info/RECORD"])
-def test_a_file_of_a_package_that_is_a_pipe_is_modified(site: Site, name: str) -> None:
+def test_pipe_instead_of_a_package_file_is_modified(site: Site, name: str) -> None:
     place = package_files(site)
     replace_by_pipe(place / name)
     assert integrity.verify(place.parents[2], None).status == "modified"
 
 
 @pytest.mark.timeout(20)
-def test_a_hook_that_is_a_pipe_is_a_stranger(tmp_path: Path) -> None:
+def test_pipe_instead_of_the_hook_is_not_recognised(tmp_path: Path) -> None:
     assert not is_own_hook(replace_by_pipe(tmp_path / "_gov_own_copies.pth"))
 
 
 @pytest.mark.timeout(20)
-def test_a_lock_file_that_is_a_pipe_is_held_by_nobody(site: Site) -> None:
+def test_pipe_instead_of_the_lock_is_not_held(site: Site) -> None:
     replace_by_pipe(site.layout.lock_file)
     assert not is_held(site.layout.lock_file)
     assert read_holder(site.layout.lock_file) is None

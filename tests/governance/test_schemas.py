@@ -61,14 +61,14 @@ def validator(name: str) -> jsonschema.Draft202012Validator:
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_what_is_written_keeps_to_its_schema(root: Path, name: str) -> None:
+def test_files_match_their_schema(root: Path, name: str) -> None:
     files = sorted(root.glob(PLACES[name]))
     assert files
     for file in files:
         validator(name).validate(orjson.loads(file.read_bytes()))
 
 
-def test_every_json_file_of_a_root_has_its_schema(root: Path) -> None:
+def test_every_json_file_has_a_schema(root: Path) -> None:
     known = {file for place in PLACES.values() for file in root.glob(place)}
     written = {*root.glob("state/**/*.json"), *root.glob("snapshots/**/*.json"), *root.glob("envs/*/.gov-complete")}
     assert {file for file in written if file.name not in {"baseline.json", "plugins.json"}} <= known

@@ -17,7 +17,7 @@ from tests.governance.contexts import build_site
 
 
 @pytest.mark.slow
-def test_eight_commands_at_the_same_time_lose_no_change(tmp_path: Path) -> None:
+def test_concurrent_changes_lose_no_change(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     wanted = {f"n{number}": ("plainlet", "oldlet", "deeplet")[number % 3] for number in range(8)}
     command = [sys.executable, "-m", "tests.governance.changes", str(site.folder), "promote"]
@@ -32,7 +32,7 @@ def test_eight_commands_at_the_same_time_lose_no_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_eight_commands_of_a_person_at_the_same_time_lose_no_node(tmp_path: Path) -> None:
+def test_concurrent_commands_lose_no_node(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     wanted = [f"n{number}" for number in range(8)]
     for node in wanted:

@@ -26,12 +26,12 @@ def site(tmp_path: Path) -> Site:
 
 
 @pytest.mark.parametrize("command", [["status"], ["check"], ["node", "list"], ["tx", "run", "x"]])
-def test_what_cannot_be_looked_into_is_told(site: Site, command: list[str]) -> None:
+def test_inaccessible_root_is_reported(site: Site, command: list[str]) -> None:
     root = site.folder / UNSEEN / "env"
     called = ["--root", str(root), "--home", str(site.folder / "home"), "--comfyui", str(site.comfyui)]
-    ended = CliRunner().invoke(gov, [*called, *command, "--json"])
-    assert ended.exit_code == 1
-    error = orjson.loads(ended.stdout)["error"]
+    result = CliRunner().invoke(gov, [*called, *command, "--json"])
+    assert result.exit_code == 1
+    error = orjson.loads(result.stdout)["error"]
     assert error["code"] == "file-unreadable"
     assert UNSEEN in error["message"]
 
@@ -43,15 +43,15 @@ def call(site: Site, *arguments: str) -> Result:
     return CliRunner().invoke(gov, [*named, *arguments], env=environment)
 
 
-def test_a_comfyui_that_init_was_told_need_not_be_named_again(site: Site) -> None:
+def test_init_stores_the_comfyui_option(site: Site) -> None:
     assert call(site, "status").exit_code == 1
     assert call(site, "--comfyui", str(site.comfyui), "init").exit_code == 0
-    ended = call(site, "status")
-    assert ended.exit_code == 0, ended.output
-    assert str(site.comfyui) in ended.stdout
+    result = call(site, "status")
+    assert result.exit_code == 0, result.output
+    assert str(site.comfyui) in result.stdout
 
 
-def test_another_comfyui_than_the_governed_one_is_told_not_to_count(site: Site) -> None:
+def test_other_comfyui_option_is_ignored_with_a_note(site: Site) -> None:
     call(site, "--comfyui", str(site.comfyui), "init")
     assert "--comfyui" not in call(site, "--comfyui", str(site.comfyui), "status").stderr
     assert "--comfyui is ignored" in call(site, "--comfyui", str(site.folder / "other"), "status").stderr
@@ -75,7 +75,7 @@ def _release(locks: ExitStack, path: Path) -> LockHolder | None:
     return holder
 
 
-def test_a_root_that_cannot_be_looked_into_is_a_failure_for_the_cycle(site: Site) -> None:
+def test_inaccessible_root_is_a_failure_for_the_cycle(site: Site) -> None:
     with pytest.raises(Failure) as caught:
         read_context(site.folder / UNSEEN, comfyui=site.comfyui, clock=site.clock, network={})
     assert caught.value.code == "file-unreadable"

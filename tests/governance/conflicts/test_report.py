@@ -49,9 +49,9 @@ def _report(
             work.edit_project(lambda text, group=group, lines=lines: truth.set_group(text, group, lines))  # type: ignore[misc]
         if uv:
             work.edit_project(lambda text: text.replace("[tool.uv]\n", f"[tool.uv]\n{uv}\n"))
-        ended = work.lock(context.uv, context.python, pins=tried)
-        assert not ended.is_success
-        return report.report_conflict(context, transaction, ended, work.folder)
+        result = work.lock(context.uv, context.python, pins=tried)
+        assert not result.is_success
+        return report.report_conflict(context, transaction, result, work.folder)
 
 
 def test_conflict_with_comfyui_names_the_linking_package(site: Site) -> None:

@@ -19,7 +19,7 @@ def site(tmp_path: Path) -> Site:
     return build_site(tmp_path, init=False)
 
 
-def test_the_ground_holds_the_lock_as_long_as_it_is_open(site: Site) -> None:
+def test_context_holds_the_lock_while_open(site: Site) -> None:
     with site.opened() as context:
         assert is_held(site.layout.lock_file)
         assert context.lock_descriptor is not None
@@ -27,7 +27,7 @@ def test_the_ground_holds_the_lock_as_long_as_it_is_open(site: Site) -> None:
     assert not is_held(site.layout.lock_file)
 
 
-def test_a_second_command_is_told_who_is_at_work(site: Site) -> None:
+def test_second_command_names_the_lock_holder(site: Site) -> None:
     second = site.opened("second", patience_seconds=0.1)
     with site.opened("promote x"), pytest.raises(Failure, match="promote x") as caught, second:
         pass
@@ -66,7 +66,7 @@ def child_with(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
     return child
 
 
-def test_a_second_command_waits_for_what_a_killed_one_started(site: Site) -> None:
+def test_second_command_waits_for_children_of_a_killed_one(site: Site) -> None:
     with hold_lock(site.layout.lock_file, command="first", clock=site.clock) as descriptor:
         child = child_with((descriptor,))
     with child:
@@ -78,7 +78,7 @@ def test_a_second_command_waits_for_what_a_killed_one_started(site: Site) -> Non
             assert child.wait(10) == 0
 
 
-def test_what_a_command_leaves_running_does_not_keep_the_lock(site: Site) -> None:
+def test_stray_children_do_not_keep_the_lock(site: Site) -> None:
     with site.opened() as context:
         child = child_with(context.pass_on)
         reader = os.open(site.layout.lock_file, os.O_RDONLY)
@@ -93,7 +93,7 @@ def test_what_a_command_leaves_running_does_not_keep_the_lock(site: Site) -> Non
         waiting.stdin.close()
 
 
-def test_a_root_that_was_not_made_is_told(site: Site) -> None:
+def test_missing_root_is_reported(site: Site) -> None:
     with pytest.raises(Failure, match="gov init") as caught:
         read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     assert caught.value.code == "gov-not-initialised"
@@ -102,7 +102,7 @@ def test_a_root_that_was_not_made_is_told(site: Site) -> None:
         pass
 
 
-def test_the_roots_own_comfyui_comes_first(site: Site) -> None:
+def test_configured_comfyui_of_the_root_takes_precedence(site: Site) -> None:
     other = site.folder / "other"
     site.configure(paths={"comfyui_dir": str(other)})
     with site.opened() as context:
@@ -110,21 +110,21 @@ def test_the_roots_own_comfyui_comes_first(site: Site) -> None:
         assert context.custom_nodes == other / "custom_nodes"
 
 
-def test_no_comfyui_at_all_is_told(site: Site) -> None:
+def test_missing_comfyui_is_reported(site: Site) -> None:
     opening = open_context(site.root, comfyui=None, command="x", clock=site.clock, network={}, is_new=True)
     with pytest.raises(Failure) as caught, opening:
         pass
     assert caught.value.code == "comfyui-not-found"
 
 
-def test_a_root_that_cannot_be_written_is_told(site: Site) -> None:
+def test_unwritable_root_is_reported(site: Site) -> None:
     (site.root / "state").write_text("a file, where a folder should be")
     with pytest.raises(Failure) as caught, site.opened():
         pass
     assert caught.value.code == "state-unwritable"
 
 
-def test_looking_takes_no_lock(tmp_path: Path) -> None:
+def test_reading_takes_no_lock(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     with site.opened():
         context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
@@ -152,7 +152,7 @@ def test_configured_interpreter_must_be_executable(tmp_path: Path) -> None:
         assert caught.value.code == "gov-python-missing"
 
 
-def test_a_root_on_a_network_filesystem_is_warned_of(
+def test_network_filesystem_is_logged(
     site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("comfywatchman.governance.environments.access.find_network_filesystem", lambda _folder: "nfs4")
@@ -168,7 +168,7 @@ def _count_up(folder: str) -> None:
 
 
 @pytest.mark.slow
-def test_commands_at_the_same_time_come_one_after_the_other(site: Site) -> None:
+def test_concurrent_commands_run_one_after_the_other(site: Site) -> None:
     (site.folder / "counter").write_text("0")
     context = multiprocessing.get_context("spawn")
     workers = [context.Process(target=_count_up, args=(os.fspath(site.folder),)) for _ in range(4)]

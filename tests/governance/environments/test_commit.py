@@ -43,7 +43,7 @@ def half_done(site: Site) -> Iterator[Journal]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
-def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, point: str) -> None:
+def test_kill_at_any_point_leaves_the_old_or_the_new_state(site: Site, point: str) -> None:
     site.configure(rollback={"snapshot_retention": 2}, runtime={"keep_generations": 1})
     run(site, "promote", "first", "plainlet")
     before = snapshot.hash_contents(snapshot.read_root_files(site.layout))
@@ -57,7 +57,7 @@ def test_a_kill_at_any_point_leaves_the_old_or_the_new_state_whole(site: Site, p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("point", POINTS)
-def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
+def test_killed_first_init_is_finished_by_the_next(tmp_path: Path, point: str) -> None:
     site = build_site(tmp_path, init=False)
     run(site, "init", failpoint=f"{point}=kill")
     site.init()
@@ -66,7 +66,7 @@ def test_a_first_init_that_was_killed_is_finished_by_the_next(tmp_path: Path, po
 
 
 @pytest.mark.parametrize("turn", [1, 2, 3])
-def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) -> None:
+def test_kill_between_truth_files_is_recovered(site: Site, turn: int) -> None:
     assert run(site, "promote", "a", "oldlet", failpoint=f"gov.after_truth#{turn}=kill") == -signal.SIGKILL
     with site.opened() as context:
         assert context.note == "An interrupted promote of a was finished."
@@ -74,7 +74,7 @@ def test_a_kill_after_any_of_the_truth_files_is_finished(site: Site, turn: int) 
     assert site.run_in_production("import oldlet, numlet; print(numlet.__version__)") == "1.0"
 
 
-def test_a_change_puts_truth_environment_and_records_in_place(site: Site) -> None:
+def test_commit_writes_truth_environment_and_records(site: Site) -> None:
     with site.opened() as context:
         operation = changes.promote(context, "a", ["deeplet"])
     assert_consistent(site)
@@ -85,7 +85,7 @@ def test_a_change_puts_truth_environment_and_records_in_place(site: Site) -> Non
     assert snapshot.read(site.layout, operation.pre_snapshot or "").reason == "promote_pre"
 
 
-def test_removing_a_node_returns_every_truth_file_to_the_same_bytes(site: Site) -> None:
+def test_removed_node_restores_the_bytes_of_all_truth_files(site: Site) -> None:
     before = snapshot.read_root_files(site.layout)
     key = generation.current_key(site.layout)
     with site.opened() as context:
@@ -96,7 +96,7 @@ def test_removing_a_node_returns_every_truth_file_to_the_same_bytes(site: Site) 
 
 
 @pytest.mark.slow
-def test_what_was_tested_is_what_is_locked(site: Site) -> None:
+def test_tested_versions_are_locked(site: Site) -> None:
     with site.opened() as context:
         changes.promote(context, "a", ["deeplet"], pins=["numlet==1.0"])
         assert site.run_in_production("import numlet; print(numlet.__version__)") == "1.0"
@@ -105,7 +105,7 @@ def test_what_was_tested_is_what_is_locked(site: Site) -> None:
     assert "constraint" not in site.layout.pyproject.read_text()
 
 
-def test_the_transaction_and_the_undone_operation_are_written_with_the_commit(site: Site) -> None:
+def test_commit_writes_transaction_and_undone_operation(site: Site) -> None:
     with site.opened() as context:
         first = changes.promote(context, "a", ["plainlet"])
         with staging.open_staging(context.layout) as work:
@@ -125,7 +125,7 @@ def test_the_transaction_and_the_undone_operation_are_written_with_the_commit(si
 
 
 @pytest.mark.parametrize("kind", ["folder", "link", "outside", "parent", "gone"])
-def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(site: Site, kind: str) -> None:
+def test_commit_deletes_only_the_code_of_the_removed_node(site: Site, kind: str) -> None:
     nodes = site.comfyui / "custom_nodes"
     precious = site.folder / "precious"
     precious.mkdir()
@@ -145,7 +145,7 @@ def test_the_code_of_a_removed_node_goes_with_the_commit_and_nothing_else_does(s
     assert (site.comfyui / "main.py").is_file()
 
 
-def test_a_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot.read_root_files(site.layout)
     monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
     with site.opened() as context, pytest.raises(Failure) as caught:
@@ -156,9 +156,7 @@ def test_a_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeyp
 
 
 @pytest.mark.parametrize("point", ["gov.after_truth", "files.before_rename"])
-def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
-    site: Site, monkeypatch: pytest.MonkeyPatch, point: str
-) -> None:
+def test_full_disk_after_the_commit_point_is_recovered(site: Site, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     with monkeypatch.context() as patch, site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "mine", ["plainlet"]))
         assert work.lock(context.uv, context.python).is_success
@@ -179,7 +177,7 @@ def test_a_full_disk_after_the_commit_point_is_finished_by_the_next_command(
     assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
-def test_who_only_looks_finishes_what_was_cut_off(site: Site) -> None:
+def test_reading_command_finishes_an_interrupted_commit(site: Site) -> None:
     with half_done(site):
         context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     assert context.note == "An interrupted promote of a was finished."
@@ -187,7 +185,7 @@ def test_who_only_looks_finishes_what_was_cut_off(site: Site) -> None:
     assert_consistent(site)
 
 
-def test_who_only_looks_while_another_works_is_told(site: Site) -> None:
+def test_reading_command_notes_a_running_command(site: Site) -> None:
     with half_done(site) as journal, site.opened():
         site.layout.journal.write_bytes(orjson.dumps(msgspec.to_builtins(journal)))
         context = read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
@@ -195,7 +193,7 @@ def test_who_only_looks_while_another_works_is_told(site: Site) -> None:
     assert context.note.startswith("A change is in progress")
 
 
-def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
+def test_change_with_missing_files_is_reverted(site: Site) -> None:
     before = snapshot.read_root_files(site.layout)
     assert run(site, "promote", "a", "oldlet", failpoint="gov.after_truth=kill") == -signal.SIGKILL
     assert snapshot.read_root_files(site.layout) != before
@@ -206,7 +204,7 @@ def test_a_change_whose_files_are_gone_is_taken_back(site: Site) -> None:
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
-def test_a_change_that_can_go_neither_way_says_what_to_do(site: Site) -> None:
+def test_unrecoverable_change_names_the_next_step(site: Site) -> None:
     with half_done(site):
         shutil.rmtree(site.layout.work)
         shutil.rmtree(site.layout.snapshots)
@@ -216,7 +214,7 @@ def test_a_change_that_can_go_neither_way_says_what_to_do(site: Site) -> None:
     assert site.layout.journal.exists()
 
 
-def test_a_damaged_journal_is_set_aside_and_told(site: Site) -> None:
+def test_damaged_journal_is_set_aside(site: Site) -> None:
     site.layout.journal.write_text("{")
     with site.opened() as context:
         assert "was damaged" in context.note
@@ -224,7 +222,7 @@ def test_a_damaged_journal_is_set_aside_and_told(site: Site) -> None:
     assert site.layout.journal.with_name("journal.json.damaged-1").exists()
 
 
-def test_trouble_with_tidying_up_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_pruning_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.configure(rollback={"snapshot_retention": 1})
     monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
     with site.opened() as context:
@@ -232,7 +230,7 @@ def test_trouble_with_tidying_up_does_not_fail_a_change(site: Site, monkeypatch:
     assert site.run_in_production("import plainlet; print('well')") == "well"
 
 
-def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
+def test_only_the_newest_fifty_snapshots_are_kept(site: Site) -> None:
     with site.opened() as context:
         for number in range(26):
             taken = [
@@ -247,7 +245,7 @@ def test_more_than_fifty_snapshots_keep_the_latest_fifty(site: Site) -> None:
     assert taken[-1].id in {meta.id for meta in metas}
 
 
-def test_every_truth_file_has_its_hash_before_and_after(site: Site) -> None:
+def test_operation_has_hashes_before_and_after(site: Site) -> None:
     with site.opened() as context:
         operation = changes.promote(context, "a", ["plainlet"])
     assert set(operation.files) == set(TRUTH_FILES)

@@ -28,8 +28,8 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     site = build_site(tmp_path_factory.mktemp("site"))
     candidate = site.layout.candidates / "tx"
     with site.opened() as context, staging.open_staging(context.layout) as work:
-        ended = context.uv.sync(work.folder, candidate, python=context.python, link_mode="hardlink")
-        assert ended.is_success
+        result = context.uv.sync(work.folder, candidate, python=context.python, link_mode="hardlink")
+        assert result.is_success
     install_hook(candidate)
     return site.layout.production.resolve(), candidate
 

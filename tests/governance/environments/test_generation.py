@@ -49,7 +49,7 @@ def built(site: Site) -> list[str]:
     return sorted(path.name for path in site.layout.generations.iterdir())
 
 
-def test_a_new_environment_stands_beside_production_complete_and_marked(site: Site) -> None:
+def test_build_creates_a_marked_environment_beside_production(site: Site) -> None:
     before = generation.current_key(site.layout)
     mark = build(site, "oldlet")
     assert [f"{one.name}=={one.version}" for one in mark.packages] == ["corelet==1.0", "numlet==1.0", "oldlet==1.0"]
@@ -59,32 +59,32 @@ def test_a_new_environment_stands_beside_production_complete_and_marked(site: Si
     assert mark.uv_version.split(".")[0].isdigit()
 
 
-def test_the_same_truth_gives_the_same_environment_without_uv(site: Site) -> None:
+def test_same_truth_reuses_the_environment_without_uv(site: Site) -> None:
     first = build(site, "oldlet")
     facts = (site.layout.generations / first.key).stat()
     assert build(site, "oldlet") == first
     assert (site.layout.generations / first.key).stat().st_ino == facts.st_ino
 
 
-def test_a_failing_build_leaves_nothing(site: Site) -> None:
+def test_failed_build_leaves_nothing(site: Site) -> None:
     before = built(site)
     with working(site, "oldlet") as (context, folder):
         for wheel in site.wheels.glob("numlet*"):
             wheel.unlink()
-        ended = generation.build(context, folder)
-    assert isinstance(ended, UvResult)
-    assert ended.status != 0
+        result = generation.build(context, folder)
+    assert isinstance(result, UvResult)
+    assert result.status != 0
     assert built(site) == before
 
 
-def test_a_stale_lock_builds_nothing(site: Site) -> None:
+def test_stale_lock_builds_nothing(site: Site) -> None:
     with working(site, "oldlet") as (context, folder):
         text = (folder / "pyproject.toml").read_text()
         (folder / "pyproject.toml").write_text(truth.set_group(text, "node-a", ["newlet"]))
         assert isinstance(generation.build(context, folder), UvResult)
 
 
-def test_a_failing_smoke_test_leaves_nothing_and_says_why(site: Site) -> None:
+def test_failed_smoke_test_leaves_nothing(site: Site) -> None:
     before = built(site)
     site.configure(tx={"smoke_test_cmd": "echo no such thing >&2; exit 3"})
     with pytest.raises(Failure, match="status 3: no such thing") as caught:
@@ -93,12 +93,12 @@ def test_a_failing_smoke_test_leaves_nothing_and_says_why(site: Site) -> None:
     assert built(site) == before
 
 
-def test_the_smoke_test_runs_the_new_environments_python(site: Site) -> None:
+def test_smoke_test_runs_python_of_the_new_environment(site: Site) -> None:
     site.configure(tx={"smoke_test_cmd": "python -c 'import oldlet, numlet; assert numlet.__version__ == \"1.0\"'"})
     build(site, "oldlet")
 
 
-def test_a_cache_with_changed_files_is_healed(site: Site) -> None:
+def test_modified_cache_is_cleaned(site: Site) -> None:
     first = build(site, "oldlet")
     poisoned = module(site, first.key)
     with poisoned.open("a") as stream:  # in place, so that uv's cache changes with it
@@ -107,7 +107,7 @@ def test_a_cache_with_changed_files_is_healed(site: Site) -> None:
     assert "poison" not in module(site, second.key).read_text()
 
 
-def test_a_package_that_was_published_with_a_wrong_list_is_used_all_the_same(site: Site) -> None:
+def test_package_with_a_wrong_record_is_accepted(site: Site) -> None:
     add_wheel(site.wheels, "sloppy", "1.0", files={"sloppy/x.py": "x = 1\n"}, misrecorded=["sloppy/x.py"])
     mark = build(site, "sloppy")
     assert mark.unverifiable == ("lib/python3.11/site-packages/sloppy/x.py",)
@@ -117,7 +117,7 @@ def test_a_package_that_was_published_with_a_wrong_list_is_used_all_the_same(sit
     assert integrity.verify(environment, mark.packages, known=mark.unverifiable).status == "verified"
 
 
-def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(site: Site) -> None:
+def test_failed_cache_cleaning_fails_the_build(site: Site) -> None:
     poisoned = module(site, build(site, "oldlet").key)
     with poisoned.open("a") as stream:
         stream.write("poison = True\n")
@@ -129,7 +129,7 @@ def test_a_cache_that_cannot_be_cleaned_is_not_taken_for_the_publishers_fault(si
 
 
 @pytest.mark.slow
-def test_a_modified_environment_is_built_again_unless_a_process_uses_it(site: Site) -> None:
+def test_modified_environment_is_rebuilt_unless_in_use(site: Site) -> None:
     mark = build(site, "oldlet")
     module(site, mark.key).write_text("poison = True\n")
     python = site.layout.generations / mark.key / "bin" / "python"
@@ -143,7 +143,7 @@ def test_a_modified_environment_is_built_again_unless_a_process_uses_it(site: Si
     assert "poison" not in module(site, healed.key).read_text()
 
 
-def test_processes_are_seen_by_their_interpreter_folder_and_libraries(site: Site) -> None:
+def test_use_is_detected_by_program_folder_and_libraries(site: Site) -> None:
     mark = build(site, "oldlet")
     folder = site.layout.generations / mark.key
     assert mark.key not in generation.find_in_use(site.layout)
@@ -152,7 +152,7 @@ def test_processes_are_seen_by_their_interpreter_folder_and_libraries(site: Site
         user.communicate(b"\n")
 
 
-def test_a_process_started_through_the_link_protects_every_environment(site: Site) -> None:
+def test_process_started_through_the_link_protects_all(site: Site) -> None:
     build(site, "oldlet")
     python = site.layout.production / "bin" / "python"
     with subprocess.Popen([python, "-c", "input()"], stdin=subprocess.PIPE) as user:
@@ -184,7 +184,7 @@ def test_prune_keeps_production_used_and_newest(site: Site) -> None:
         assert generation.prune(site.layout, snapshots(keys[3]), keep=1, spare=[keys[2]]) == (keys[0],)
 
 
-def test_sweeping_takes_unfinished_builds_only(site: Site) -> None:
+def test_only_unfinished_builds_are_deleted(site: Site) -> None:
     mark = build(site, "oldlet")
     unfinished = site.layout.generations / "0123456789abcdef"
     unfinished.mkdir()
@@ -196,17 +196,17 @@ def test_sweeping_takes_unfinished_builds_only(site: Site) -> None:
 
 
 @pytest.mark.parametrize("key", [None, "", "..", "../x", "nothing"])
-def test_what_is_no_environment_has_no_mark(site: Site, key: str | None) -> None:
+def test_other_folders_have_no_mark(site: Site, key: str | None) -> None:
     assert generation.read_mark(site.layout, key) is None
 
 
-def test_a_mark_of_another_environment_does_not_count(site: Site) -> None:
+def test_copied_mark_is_ignored(site: Site) -> None:
     mark = build(site, "oldlet")
     (site.layout.generations / mark.key).rename(site.layout.generations / "moved")
     assert generation.read_mark(site.layout, "moved") is None
 
 
-def test_the_link_leads_to_what_is_in_production(site: Site) -> None:
+def test_link_leads_to_production(site: Site) -> None:
     mark = build(site, "oldlet")
     generation.switch_production(site.layout, mark.key)
     assert os.readlink(site.layout.production) == f"envs/{mark.key}"
@@ -217,23 +217,23 @@ def test_the_link_leads_to_what_is_in_production(site: Site) -> None:
     assert generation.current_key(site.layout) is None
 
 
-def test_an_interpreter_that_does_not_answer_is_told(tmp_path: Path) -> None:
+def test_broken_interpreter_is_reported(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 7\n")
     broken.chmod(0o755)
-    for path, said in ((broken, "status 7"), (tmp_path / "nothing", "does not run")):
-        with pytest.raises(Failure, match=said) as caught:
+    for path, output in ((broken, "status 7"), (tmp_path / "nothing", "does not run")):
+        with pytest.raises(Failure, match=output) as caught:
             generation.read_python_version(path)
         assert caught.value.code == "gov-python-missing"
 
 
 @pytest.mark.parametrize("mode", ["copy", "clone", "hardlink"])
-def test_the_configured_way_of_linking_is_used(site: Site, mode: str) -> None:
+def test_configured_link_mode_is_used(site: Site, mode: str) -> None:
     site.configure(runtime={"link_mode": mode})
     assert build(site, "oldlet").link_mode == mode
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     from comfywatchman.base import failpoints
 
     before = built(site)

@@ -28,7 +28,7 @@ def init(site: Site) -> Operation | None:
         return environment_init.init(context)
 
 
-def test_init_makes_the_layout_the_lock_and_production(tmp_path: Path) -> None:
+def test_init_creates_layout_lock_and_production(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     site.layout.config.unlink()
     site.configure(network={"no_index": True, "find_links": [str(site.wheels)]})
@@ -44,7 +44,7 @@ def test_init_makes_the_layout_the_lock_and_production(tmp_path: Path) -> None:
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
-def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
+def test_second_init_changes_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     before = snapshot.read_root_files(site.layout)
     assert init(site) is None
@@ -52,21 +52,21 @@ def test_a_second_init_changes_nothing(tmp_path: Path) -> None:
     assert len(snapshot.read_all(site.layout)) == 1
 
 
-def test_init_writes_a_config_that_explains_itself(tmp_path: Path) -> None:
+def test_init_writes_a_commented_config(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=(), init=False)
     site.layout.config.unlink()
     init(site)
     assert site.layout.config.read_text() == read_default_config()
 
 
-def test_a_comfyui_without_requirements_gives_an_empty_environment(tmp_path: Path) -> None:
+def test_comfyui_without_requirements(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     (site.comfyui / "requirements.txt").unlink()
     init(site)
     assert truth.parse_groups(site.layout.pyproject.read_text()) == {"base": ()}
 
 
-def test_a_folder_without_comfyui_is_not_governed(tmp_path: Path) -> None:
+def test_folder_without_comfyui_is_refused(tmp_path: Path) -> None:
     site = build_site(tmp_path, init=False)
     (site.comfyui / "main.py").unlink()
     with pytest.raises(Failure, match="no ComfyUI") as caught:
@@ -75,7 +75,7 @@ def test_a_folder_without_comfyui_is_not_governed(tmp_path: Path) -> None:
     assert not site.layout.pyproject.exists()
 
 
-def test_an_environment_outlives_a_comfyui_that_is_not_mounted(tmp_path: Path) -> None:
+def test_unmounted_comfyui_changes_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     shutil.rmtree(site.comfyui)
     with pytest.raises(Failure, match="no ComfyUI"):
@@ -94,7 +94,7 @@ def test_comfyui_dir_is_stored_once(tmp_path: Path) -> None:
     assert replace_paths(after) == replace_paths(before)
 
 
-def test_an_updated_comfyui_is_followed(tmp_path: Path) -> None:
+def test_updated_requirements_of_comfyui_are_locked(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     (site.comfyui / "requirements.txt").write_text("# needed\n\ncorelet==2.0 # new\n--extra-index-url https://host\n")
     operation = init(site)
@@ -114,7 +114,7 @@ def test_nodes_stay_when_comfyui_is_updated(tmp_path: Path) -> None:
     assert set(read_registry(site.layout).plugins) == {"a"}
 
 
-def test_an_edit_by_hand_is_locked_and_built(tmp_path: Path) -> None:
+def test_manual_edit_is_locked_and_built(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     text = site.layout.pyproject.read_text()
     site.layout.pyproject.write_text(truth.set_group(text, "mine", ["plainlet"]))
@@ -123,7 +123,7 @@ def test_an_edit_by_hand_is_locked_and_built(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_group_named_overrides_is_made_to_override(tmp_path: Path) -> None:
+def test_group_named_overrides_is_converted(tmp_path: Path) -> None:
     site = build_site(tmp_path)
     text = truth.set_group(site.layout.pyproject.read_text(), "node-a", ["oldlet", "newlet"])
     site.layout.pyproject.write_text(truth.set_group(text, "overrides", ["numlet==1.0"]))
@@ -134,7 +134,7 @@ def test_a_group_named_overrides_is_made_to_override(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("harm", ["gone", "modified"])
-def test_an_environment_that_came_to_harm_is_built_again(tmp_path: Path, harm: str) -> None:
+def test_damaged_environment_is_rebuilt(tmp_path: Path, harm: str) -> None:
     site = build_site(tmp_path)
     production = site.layout.production.resolve()
     if harm == "gone":
@@ -145,7 +145,7 @@ def test_an_environment_that_came_to_harm_is_built_again(tmp_path: Path, harm: s
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
-def test_what_cannot_be_resolved_is_told_and_nothing_goes_into_production(tmp_path: Path) -> None:
+def test_unresolvable_requirements_change_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=("oldlet", "newlet"), init=False)
     with pytest.raises(Failure, match="No solution found") as caught:
         init(site)
@@ -154,7 +154,7 @@ def test_what_cannot_be_resolved_is_told_and_nothing_goes_into_production(tmp_pa
     assert not site.layout.pyproject.exists()
 
 
-def test_what_cannot_be_installed_is_told_and_nothing_goes_into_production(tmp_path: Path) -> None:
+def test_uninstallable_requirements_change_nothing(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=("plainlet",), init=False)
     wheel = next(site.wheels.glob("plainlet*"))
     wheel.write_bytes(wheel.read_bytes()[:-200].replace(b"Root-Is-Purelib", b"Root-Is-Nothing"))
@@ -164,14 +164,14 @@ def test_what_cannot_be_installed_is_told_and_nothing_goes_into_production(tmp_p
     assert generation.current_key(site.layout) is None
 
 
-def test_a_line_that_is_no_requirement_is_told(tmp_path: Path) -> None:
+def test_invalid_requirement_line_is_reported(tmp_path: Path) -> None:
     site = build_site(tmp_path, requirements=("corelet ==== 1",), init=False)
     with pytest.raises(Failure, match="corelet ==== 1"):
         init(site)
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "plugins.json"])
-def test_a_lost_truth_file_is_not_replaced_by_one_that_knows_no_nodes(tmp_path: Path, name: str) -> None:
+def test_lost_truth_file_is_not_replaced(tmp_path: Path, name: str) -> None:
     site = build_site(tmp_path)
     site.layout.truth_file(name).unlink()
     with pytest.raises(Failure, match=r"missing.*gov rollback") as caught:

@@ -45,12 +45,12 @@ def test_missing_toplevel_names_only_recorded_modules(tmp_path: Path) -> None:
     assert found == ("lib/python3.11/site-packages/alet", "lib/python3.11/site-packages/one.py")
 
 
-def test_an_environment_as_it_was_installed_is_verified(environment: Path) -> None:
+def test_unchanged_environment_is_verified(environment: Path) -> None:
     assert integrity.verify(environment, HERE) == integrity.IntegrityReport("verified")
     assert integrity.verify(environment, None).describe() == "nothing changed"
 
 
-def test_a_changed_file_is_seen_and_named(environment: Path) -> None:
+def test_changed_file_is_named(environment: Path) -> None:
     with (packages_of(environment) / "corelet" / "__init__.py").open("a") as stream:
         stream.write("poison = True\n")
     report = integrity.verify(environment, HERE)
@@ -60,29 +60,29 @@ def test_a_changed_file_is_seen_and_named(environment: Path) -> None:
     assert "corelet/__init__.py" in report.describe()
 
 
-def test_a_changed_program_is_seen(environment: Path) -> None:
+def test_changed_program_is_found(environment: Path) -> None:
     (environment / "bin" / "plain").write_text("#!/bin/sh\n")
     assert integrity.verify(environment, HERE).modified_files == ("bin/plain",)
 
 
-def test_a_deleted_file_is_seen(environment: Path) -> None:
+def test_deleted_file_is_found(environment: Path) -> None:
     (packages_of(environment) / "corelet" / "__init__.py").unlink()
     assert integrity.verify(environment, HERE).modified_packages == ("corelet",)
 
 
-def test_a_package_without_a_record_is_broken(environment: Path) -> None:
+def test_package_without_a_record_is_modified(environment: Path) -> None:
     (packages_of(environment) / "corelet-1.0.dist-info" / "RECORD").unlink()
     report = integrity.verify(environment, HERE)
     assert (report.status, report.missing_record) == ("modified", ("corelet",))
 
 
-def test_packages_that_came_or_went_are_named(environment: Path) -> None:
+def test_unexpected_and_missing_packages_are_named(environment: Path) -> None:
     report = integrity.verify(environment, [InstalledPackage("corelet", "2.0"), InstalledPackage("plainlet", "1.0")])
     assert (report.unexpected, report.missing) == (("corelet==1.0",), ("corelet==2.0",))
     assert report.status == "modified"
 
 
-def test_compiled_files_and_seeds_do_not_count(environment: Path) -> None:
+def test_bytecode_and_seeds_are_ignored(environment: Path) -> None:
     cache = packages_of(environment) / "corelet" / "__pycache__"
     cache.mkdir()
     (cache / "__init__.cpython-311.pyc").write_bytes(b"anything")
@@ -91,21 +91,21 @@ def test_compiled_files_and_seeds_do_not_count(environment: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["sitecustomize.py", "usercustomize.py", "evil.pth"])
-def test_files_that_run_at_every_start_and_belong_to_nobody_are_seen(environment: Path, name: str) -> None:
+def test_unowned_startup_files_are_found(environment: Path, name: str) -> None:
     (packages_of(environment) / name).write_text("import os\n")
     assert integrity.verify(environment, HERE).modified_files == (f"lib/python3.11/site-packages/{name}",)
 
 
-def test_out_of_time_is_unknown_but_what_was_seen_to_be_wrong_is_told(environment: Path) -> None:
+def test_exhausted_budget_is_unknown_unless_changes_were_found(environment: Path) -> None:
     assert integrity.verify(environment, HERE, budget_seconds=0.0).status == "unknown"
     assert integrity.verify(environment, (), budget_seconds=0.0).status == "modified"
 
 
-def test_a_folder_that_is_no_environment_is_not_verified(tmp_path: Path) -> None:
+def test_other_folder_is_not_verified(tmp_path: Path) -> None:
     assert integrity.verify(tmp_path, None).status == "modified"
 
 
-def test_reading_only_what_was_written_since_sees_new_writes_and_missing_files(environment: Path) -> None:
+def test_incremental_check_finds_new_writes_and_missing_files(environment: Path) -> None:
     mark = environment / generation.MARK
     changed = packages_of(environment) / "corelet" / "__init__.py"
     changed.write_text("poison = True\n")
@@ -118,6 +118,6 @@ def test_reading_only_what_was_written_since_sees_new_writes_and_missing_files(e
     assert integrity.verify(environment, HERE, since=mark).modified_packages == ("corelet",)
 
 
-def test_many_names_are_shortened(environment: Path) -> None:
+def test_long_lists_are_shortened(environment: Path) -> None:
     expected = [InstalledPackage(f"p{number}", "1") for number in range(9)]
     assert integrity.verify(environment, [*HERE, *expected]).describe().endswith("p4==1 and 4 more")

@@ -26,13 +26,13 @@ def write_old_plugins(site: Site, content: object) -> None:
     site.layout.plugins.write_text(json.dumps(content))
 
 
-def test_files_of_this_form_stay_as_they_are(site: Site) -> None:
+def test_current_files_are_unchanged(site: Site) -> None:
     assert migrated(site) == ()
     assert len(rollback.read_operations(site.layout)) == 1
 
 
 @pytest.mark.parametrize("as_list", [False, True])
-def test_a_register_of_the_first_gov_gets_what_its_nodes_lack(site: Site, *, as_list: bool) -> None:
+def test_registry_of_the_first_gov_is_completed(site: Site, *, as_list: bool) -> None:
     node = {"id": "depth", "git_url": "https://example.org/depth", "install_relpath": "depth", "last_txid": None}
     write_old_plugins(site, {"plugins": [node] if as_list else {"depth": node}})
     (line,) = migrated(site)
@@ -43,7 +43,7 @@ def test_a_register_of_the_first_gov_gets_what_its_nodes_lack(site: Site, *, as_
     assert migrated(site) == ()
 
 
-def test_a_group_of_overrides_becomes_overrides_that_override(site: Site) -> None:
+def test_group_of_overrides_is_converted(site: Site) -> None:
     text = site.layout.pyproject.read_text("utf-8")
     text = text.replace("\n[tool.uv]\n", 'overrides = ["numlet==1.0"]\n\n[tool.uv]\n')
     site.layout.pyproject.write_text(text, "utf-8")
@@ -52,7 +52,7 @@ def test_a_group_of_overrides_becomes_overrides_that_override(site: Site) -> Non
     assert "migrate" in {operation.kind for operation in rollback.read_operations(site.layout)}
 
 
-def test_a_production_that_is_a_folder_is_built_anew_and_kept(site: Site) -> None:
+def test_production_folder_is_rebuilt_and_kept(site: Site) -> None:
     site.layout.production.unlink()
     site.layout.production.mkdir()
     (site.layout.production / "mine").write_text("")
@@ -62,7 +62,7 @@ def test_a_production_that_is_a_folder_is_built_anew_and_kept(site: Site) -> Non
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
-def test_records_get_the_keys_that_they_lack_and_damaged_ones_are_named(site: Site) -> None:
+def test_records_are_completed_and_damaged_ones_reported(site: Site) -> None:
     folder = site.layout.transactions
     (folder / "20250101T000000Z-00000001.json").write_text(
         '{"txid": "20250101T000000Z-00000001", "node_id": "depth", "started_at": "2025-01-01T00:00:00Z", '
@@ -77,7 +77,7 @@ def test_records_get_the_keys_that_they_lack_and_damaged_ones_are_named(site: Si
 
 
 @pytest.mark.parametrize("content", [[], {"plugins": [{"git_url": "x"}]}, {"plugins": {"a": 3}}])
-def test_a_register_that_cannot_be_read_is_refused_and_nothing_changes(site: Site, content: object) -> None:
+def test_unreadable_registry_changes_nothing(site: Site, content: object) -> None:
     write_old_plugins(site, content)
     with pytest.raises(Failure) as caught:
         migrated(site)
@@ -85,7 +85,7 @@ def test_a_register_that_cannot_be_read_is_refused_and_nothing_changes(site: Sit
     assert json.loads(site.layout.plugins.read_text()) == content
 
 
-def test_a_migration_whose_packages_cannot_be_resolved_changes_nothing(site: Site) -> None:
+def test_unresolvable_migration_changes_nothing(site: Site) -> None:
     text = site.layout.pyproject.read_text("utf-8")
     text = text.replace("\n[tool.uv]\n", 'overrides = ["nowhere==9"]\n\n[tool.uv]\n')
     site.layout.pyproject.write_text(text.replace("corelet==1.0", "corelet==7.0"), "utf-8")

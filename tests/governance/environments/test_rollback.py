@@ -36,7 +36,7 @@ def state(site: Site) -> tuple[dict[str, bytes], str | None]:
     return snapshot.read_root_files(site.layout), generation.current_key(site.layout)
 
 
-def test_a_rollback_restores_truth_and_environment(site: Site) -> None:
+def test_rollback_restores_truth_and_environment(site: Site) -> None:
     wanted = snapshot.read_contents(site.layout, first(site))
     with site.opened() as context:
         operation = rollback(context, first(site))
@@ -59,7 +59,7 @@ def test_rollback_to_a_kept_environment_needs_no_network(site: Site) -> None:
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
-def test_a_rollback_can_be_rolled_back(site: Site) -> None:
+def test_rollback_can_be_rolled_back(site: Site) -> None:
     before = state(site)
     with site.opened() as context:
         operation = rollback(context, first(site))
@@ -67,7 +67,7 @@ def test_a_rollback_can_be_rolled_back(site: Site) -> None:
     assert state(site) == before
 
 
-def test_a_pruned_environment_is_built_again(site: Site) -> None:
+def test_pruned_environment_is_rebuilt(site: Site) -> None:
     key = snapshot.read(site.layout, first(site)).generation
     assert key
     shutil.rmtree(site.layout.generations / key)
@@ -77,7 +77,7 @@ def test_a_pruned_environment_is_built_again(site: Site) -> None:
     assert site.run_in_production("import corelet; print('well')") == "well"
 
 
-def test_an_environment_that_was_modified_is_built_again(site: Site) -> None:
+def test_modified_environment_is_rebuilt(site: Site) -> None:
     key = snapshot.read(site.layout, first(site)).generation
     module = next((site.layout.generations / (key or "")).glob("lib/python*/site-packages/corelet/__init__.py"))
     module.unlink()
@@ -86,7 +86,7 @@ def test_an_environment_that_was_modified_is_built_again(site: Site) -> None:
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
 
-def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(site: Site) -> None:
+def test_failed_rebuild_changes_nothing(site: Site) -> None:
     before, metas = state(site), snapshot.read_all(site.layout)
     shutil.rmtree(site.layout.generations / (snapshot.read(site.layout, first(site)).generation or ""))
     shutil.rmtree(site.wheels)
@@ -101,7 +101,7 @@ def test_an_environment_that_cannot_be_built_again_leaves_everything_as_it_was(s
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone", "unknown"])
-def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(site: Site, damage: str) -> None:
+def test_damaged_snapshot_is_refused(site: Site, damage: str) -> None:
     before, metas, done = state(site), snapshot.read_all(site.layout), read_operations(site.layout)
     name = first(site)
     if damage == "changed":
@@ -118,7 +118,7 @@ def test_a_snapshot_that_cannot_be_used_is_refused_before_anything_is_touched(si
     assert read_operations(site.layout) == done
 
 
-def test_the_last_operation_can_be_undone_and_that_undone_in_turn(site: Site) -> None:
+def test_undo_can_be_undone(site: Site) -> None:
     before, last = state(site), read_operations(site.layout)[-1]
     with site.opened() as context:
         undoing = undo(context, last.op_id)
@@ -128,7 +128,7 @@ def test_the_last_operation_can_be_undone_and_that_undone_in_turn(site: Site) ->
     assert state(site) == before
 
 
-def test_an_operation_that_something_followed_is_not_undone(site: Site) -> None:
+def test_operation_with_later_changes_is_not_undone(site: Site) -> None:
     before = state(site)
     with site.opened() as context, pytest.raises(Failure, match="changed after it") as caught:
         undo(context, read_operations(site.layout)[-2].op_id)
@@ -136,14 +136,14 @@ def test_an_operation_that_something_followed_is_not_undone(site: Site) -> None:
     assert state(site) == before
 
 
-def test_an_edit_by_hand_keeps_an_operation_from_being_undone(site: Site) -> None:
+def test_manual_edit_prevents_undo(site: Site) -> None:
     with site.layout.pyproject.open("a") as stream:
         stream.write("# mine\n")
     with site.opened() as context, pytest.raises(Failure, match=r"pyproject\.toml changed after it"):
         undo(context, read_operations(site.layout)[-1].op_id)
 
 
-def test_an_operation_is_undone_once(site: Site) -> None:
+def test_operation_is_undone_only_once(site: Site) -> None:
     last = read_operations(site.layout)[-1]
     with site.opened() as context:
         undo(context, last.op_id)
@@ -151,13 +151,13 @@ def test_an_operation_is_undone_once(site: Site) -> None:
             undo(context, last.op_id)
 
 
-def test_the_first_operation_has_nothing_before_it(site: Site) -> None:
+def test_first_operation_cannot_be_undone(site: Site) -> None:
     with site.opened() as context, pytest.raises(Failure, match="nothing before it"):
         undo(context, read_operations(site.layout)[0].op_id)
 
 
 @pytest.mark.parametrize("name", ["", "../x", "20260101T000000Z-op-abcdef"])
-def test_an_operation_that_is_not_there_is_told(site: Site, name: str) -> None:
+def test_unknown_operation_is_reported(site: Site, name: str) -> None:
     with pytest.raises(Failure) as caught:
         read_operation(site.layout, name)
     assert caught.value.code == "gov-operation-unknown"

@@ -25,7 +25,7 @@ def take(layout: GovLayout, ref: str = "x") -> SnapshotMeta:
     return snapshot.create(layout, FakeClock(), reason="promote_pre", ref=ref, generation="abc")
 
 
-def test_a_snapshot_holds_the_three_truth_files_and_its_facts(layout: GovLayout) -> None:
+def test_snapshot_has_truth_files_and_metadata(layout: GovLayout) -> None:
     meta = take(layout)
     assert sorted(path.name for path in (layout.snapshots / meta.id).iterdir()) == [
         "meta.json",
@@ -37,12 +37,12 @@ def test_a_snapshot_holds_the_three_truth_files_and_its_facts(layout: GovLayout)
     assert snapshot.read_contents(layout, meta.id) == {name: f"{name} of now".encode() for name in TRUTH_FILES}
 
 
-def test_snapshots_are_listed_in_the_order_in_which_they_were_taken(layout: GovLayout) -> None:
+def test_snapshots_are_listed_oldest_first(layout: GovLayout) -> None:
     metas = [take(layout, str(number)) for number in range(5)]
     assert snapshot.read_all(layout) == tuple(metas)
 
 
-def test_only_the_newest_stay(layout: GovLayout) -> None:
+def test_prune_keeps_the_newest(layout: GovLayout) -> None:
     metas = [take(layout, str(number)) for number in range(7)]
     assert snapshot.prune(layout, retention=5) == (metas[0].id, metas[1].id)
     assert snapshot.read_all(layout) == tuple(metas[2:])
@@ -51,7 +51,7 @@ def test_only_the_newest_stay(layout: GovLayout) -> None:
 
 
 @pytest.mark.parametrize("name", TRUTH_FILES)
-def test_a_changed_file_is_seen(layout: GovLayout, name: str) -> None:
+def test_changed_file_is_detected(layout: GovLayout, name: str) -> None:
     meta = take(layout)
     (layout.snapshots / meta.id / name).write_text("changed")
     with pytest.raises(Failure, match=name) as caught:
@@ -60,7 +60,7 @@ def test_a_changed_file_is_seen(layout: GovLayout, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [*TRUTH_FILES, "meta.json"])
-def test_a_missing_file_is_seen(layout: GovLayout, name: str) -> None:
+def test_missing_file_is_detected(layout: GovLayout, name: str) -> None:
     meta = take(layout)
     (layout.snapshots / meta.id / name).unlink()
     with pytest.raises(Failure, match=name) as caught:
@@ -68,7 +68,7 @@ def test_a_missing_file_is_seen(layout: GovLayout, name: str) -> None:
     assert caught.value.code == "gov-snapshot-damaged"
 
 
-def test_a_file_that_cannot_be_read_is_told(layout: GovLayout) -> None:
+def test_unreadable_file_is_reported(layout: GovLayout) -> None:
     meta = take(layout)
     (layout.snapshots / meta.id / "uv.lock").unlink()
     (layout.snapshots / meta.id / "uv.lock").mkdir()
@@ -77,7 +77,7 @@ def test_a_file_that_cannot_be_read_is_told(layout: GovLayout) -> None:
     assert caught.value.code == "gov-snapshot-damaged"
 
 
-def test_a_snapshot_of_a_root_without_all_files_cannot_be_gone_back_to(layout: GovLayout) -> None:
+def test_incomplete_snapshot_cannot_be_restored(layout: GovLayout) -> None:
     layout.lock.unlink()
     meta = take(layout)
     with pytest.raises(Failure, match=r"it has no uv\.lock"):
@@ -85,14 +85,14 @@ def test_a_snapshot_of_a_root_without_all_files_cannot_be_gone_back_to(layout: G
 
 
 @pytest.mark.parametrize("name", ["", "..", "../..", "20260101T000000Z-snap-000000", "x/y"])
-def test_a_name_of_no_snapshot_is_told(layout: GovLayout, name: str) -> None:
+def test_unknown_snapshot_is_reported(layout: GovLayout, name: str) -> None:
     with pytest.raises(Failure) as caught:
         snapshot.read(layout, name)
     assert caught.value.code == "gov-snapshot-unknown"
 
 
 @pytest.mark.parametrize("damage", ["{", None])
-def test_a_lost_list_is_made_again_from_the_folders(layout: GovLayout, damage: str | None) -> None:
+def test_lost_index_is_rebuilt_from_folders(layout: GovLayout, damage: str | None) -> None:
     meta = take(layout)
     layout.snapshots_index.unlink()
     if damage:
@@ -102,7 +102,7 @@ def test_a_lost_list_is_made_again_from_the_folders(layout: GovLayout, damage: s
     assert snapshot.read_all(layout) == (meta,)
 
 
-def test_mending_drops_what_was_not_finished_and_what_is_not_listed(layout: GovLayout) -> None:
+def test_repair_deletes_unfinished_and_unlisted_folders(layout: GovLayout) -> None:
     kept, gone, _pruned = take(layout, "kept"), take(layout, "gone"), take(layout, "pruned")
     snapshot._write_index(layout, (kept, gone))
     shutil.rmtree(layout.snapshots / gone.id)
@@ -112,7 +112,7 @@ def test_mending_drops_what_was_not_finished_and_what_is_not_listed(layout: GovL
     assert [path.name for path in layout.snapshots.iterdir()] == [kept.id]
 
 
-def test_a_snapshot_that_is_there_is_not_written_again(layout: GovLayout) -> None:
+def test_existing_snapshot_is_not_rewritten(layout: GovLayout) -> None:
     meta = take(layout)
     snapshot.write(layout, meta, {"uv.lock": b"other"})
     assert snapshot.read_contents(layout, meta.id)["uv.lock"] == b"uv.lock of now"

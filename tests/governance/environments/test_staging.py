@@ -14,7 +14,7 @@ def site(kept_root: KeptSite) -> Site:
     return kept_root.restore()
 
 
-def test_edits_stay_in_the_copy_and_the_copy_goes(site: Site) -> None:
+def test_edits_stay_in_the_copy(site: Site) -> None:
     before = site.layout.pyproject.read_bytes()
     plugin = RegisteredNode(id="a", git_url="", ref="", path="", group="node-a")
     with site.opened() as context, staging.open_staging(context.layout) as work:
@@ -28,7 +28,7 @@ def test_edits_stay_in_the_copy_and_the_copy_goes(site: Site) -> None:
     assert list(site.layout.work.iterdir()) == []
 
 
-def test_pins_hold_the_versions_and_leave_no_trace(site: Site) -> None:
+def test_pins_are_locked_and_leave_no_trace(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet"]))
         text = work.read_project()
@@ -40,7 +40,7 @@ def test_pins_hold_the_versions_and_leave_no_trace(site: Site) -> None:
         assert context.uv.check_lock(work.folder, python=context.python).is_success
 
 
-def test_pins_that_cannot_be_are_told_and_the_text_comes_back(site: Site) -> None:
+def test_impossible_pins_restore_the_text(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["oldlet"]))
         text = work.read_project()
@@ -48,7 +48,7 @@ def test_pins_that_cannot_be_are_told_and_the_text_comes_back(site: Site) -> Non
         assert work.read_project() == text
 
 
-def test_adding_and_removing_a_group_returns_the_lock_to_the_same_bytes(site: Site) -> None:
+def test_removed_group_restores_the_bytes_of_the_lock(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout) as work:
         before = work.contents()
         work.edit_project(lambda text: truth.set_group(text, "node-a", ["deeplet", "oldlet"]))
@@ -59,14 +59,14 @@ def test_adding_and_removing_a_group_returns_the_lock_to_the_same_bytes(site: Si
         assert work.contents() == before
 
 
-def test_a_registry_that_cannot_be_read_is_told(site: Site) -> None:
+def test_unreadable_registry_is_reported(site: Site) -> None:
     site.layout.plugins.write_text("{")
     with pytest.raises(Failure, match=r"plugins\.json") as caught:
         staging.read_registry(site.layout)
     assert caught.value.code == "gov-truth-damaged"
 
 
-def test_a_project_that_is_not_there_is_told(site: Site) -> None:
+def test_missing_project_is_reported(site: Site) -> None:
     with site.opened() as context, staging.open_staging(context.layout, contents={}) as work:
         assert work.read_registry() == NodeRegistry()
         with pytest.raises(Failure) as caught:
@@ -74,7 +74,7 @@ def test_a_project_that_is_not_there_is_told(site: Site) -> None:
     assert caught.value.code == "gov-truth-damaged"
 
 
-def test_a_full_disk_is_told(site: Site) -> None:
+def test_full_disk_is_reported(site: Site) -> None:
     with site.opened() as context:
         site.layout.work.rmdir()
         site.layout.work.write_text("a file, where a folder should be")

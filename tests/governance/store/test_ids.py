@@ -5,13 +5,13 @@ from comfywatchman.governance.store import ids
 from tests.fakes import FakeClock
 
 
-def test_names_say_when_and_sort_in_the_order_of_their_making() -> None:
+def test_ids_sort_in_the_order_of_creation() -> None:
     for clock in (FakeClock(), SystemClock()):
         made = [ids.make_operation_id(clock) for _ in range(100)]
         assert made == sorted(set(made))
 
 
-def test_names_have_the_shapes_that_are_looked_for() -> None:
+def test_ids_match_their_patterns() -> None:
     clock = SystemClock()
     assert ids.SNAPSHOT_ID.fullmatch(ids.make_snapshot_id(clock))
     assert ids.OPERATION_ID.fullmatch(ids.make_operation_id(clock))

@@ -26,12 +26,12 @@ source = { git = "https://example.org/a?rev=main#0123" }
 """
 
 
-def test_the_packages_of_a_lock_are_read_without_its_project() -> None:
+def test_packages_without_the_project() -> None:
     assert parse_packages(LOCK) == (InstalledPackage("from-git", "1.0"), InstalledPackage("num-let", "2.0+cu128"))
     assert parse_packages("version = 1\n") == ()
 
 
-def test_a_lock_that_is_no_toml_is_said() -> None:
+def test_invalid_lock_is_reported() -> None:
     with pytest.raises(Failure) as caught:
         parse_packages("<<<<<<< HEAD")
     assert caught.value.code == "gov-truth-damaged"

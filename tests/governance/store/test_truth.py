@@ -20,7 +20,7 @@ IDS = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,8}[A-Za-z0-9])?", fullmatch=T
 SCOPED = {"package": {"name": "cvlet"}, "dependencies": ["numlet>=1"]}
 
 
-def test_a_new_project_is_for_one_python_and_one_platform() -> None:
+def test_new_project_has_one_python_and_one_platform() -> None:
     project = tomllib.loads(PROJECT)
     assert project["project"]["requires-python"] == "==3.11.*"
     assert project["tool"]["uv"]["environments"] == [MARKER]
@@ -28,7 +28,7 @@ def test_a_new_project_is_for_one_python_and_one_platform() -> None:
 
 
 @given(IDS, LINES)
-def test_a_group_that_is_added_and_removed_leaves_the_same_bytes(node_id: str, lines: list[str]) -> None:
+def test_added_and_removed_group_leaves_the_same_bytes(node_id: str, lines: list[str]) -> None:
     group = truth.node_group(node_id)
     added = truth.set_group(PROJECT, group, lines)
     assert truth.parse_groups(added)[group] == tuple(sorted(lines))
@@ -36,7 +36,7 @@ def test_a_group_that_is_added_and_removed_leaves_the_same_bytes(node_id: str, l
 
 
 @given(st.permutations(["node-a", "node-b", "node-c"]))
-def test_groups_may_go_in_any_order(order: list[str]) -> None:
+def test_groups_can_be_removed_in_any_order(order: list[str]) -> None:
     text = PROJECT
     for group in ("node-a", "node-b", "node-c"):
         text = truth.set_group(text, group, ["numlet"])
@@ -45,30 +45,30 @@ def test_groups_may_go_in_any_order(order: list[str]) -> None:
     assert text == PROJECT
 
 
-def test_what_a_person_wrote_stays() -> None:
+def test_user_text_stays() -> None:
     text = PROJECT.replace("\n[tool.uv]", '\n# mine\nmine = ["plainlet"] # why\n\n[tool.uv]')
     added = truth.set_group(text, "node-a", ["numlet"])
     assert '# mine\nmine = ["plainlet"] # why\n' in added
     assert truth.remove_group(added, "node-a") == text
 
 
-def test_names_that_are_one_group_to_uv_are_one_group_here() -> None:
+def test_group_names_are_compared_normalised() -> None:
     text = truth.set_group(truth.set_group(PROJECT, "node-My_Pack", ["a"]), "node-my-pack", ["b"])
     assert truth.parse_groups(text) == {**truth.parse_groups(PROJECT), "node-My_Pack": ("b",)}
     assert truth.remove_group(text, "node-my.pack") == PROJECT
 
 
-def test_removing_a_group_that_is_not_there_changes_nothing() -> None:
+def test_removing_a_missing_group_changes_nothing() -> None:
     assert truth.remove_group(PROJECT, "node-a") == PROJECT
 
 
-def test_overrides_come_and_go() -> None:
+def test_overrides_are_set_and_removed() -> None:
     text = truth.set_overrides(PROJECT, ["numlet==1", SCOPED])
     assert truth.parse_overrides(text) == ("numlet==1", SCOPED)
     assert truth.set_overrides(text, []) == PROJECT
 
 
-def test_a_group_named_overrides_becomes_overrides() -> None:
+def test_group_named_overrides_is_converted() -> None:
     text = truth.set_overrides(truth.set_group(PROJECT, "overrides", ["numlet==1"]), ["torchlet==2"])
     moved = truth.convert_overrides_group(text)
     assert truth.parse_overrides(moved) == ("torchlet==2", "numlet==1")
@@ -76,7 +76,7 @@ def test_a_group_named_overrides_becomes_overrides() -> None:
     assert truth.convert_overrides_group(PROJECT) == PROJECT
 
 
-def test_constraints_are_added_to_those_that_are_there() -> None:
+def test_constraints_are_added_to_existing_ones() -> None:
     once = truth.add_constraints(PROJECT, ["numlet==1"])
     assert tomllib.loads(truth.add_constraints(once, ["a==1"]))["tool"]["uv"]["constraint-dependencies"] == [
         "numlet==1",
@@ -84,20 +84,20 @@ def test_constraints_are_added_to_those_that_are_there() -> None:
     ]
 
 
-def test_a_file_without_groups_and_tables_gets_them() -> None:
+def test_missing_tables_are_created() -> None:
     bare = '[project]\nname = "x"\nversion = "0"\n'
     text = truth.set_overrides(truth.set_group(bare, "node-a", ["b"]), ["c==1"])
     assert truth.parse_groups(text) == {"node-a": ("b",)}
     assert truth.parse_overrides(text) == ("c==1",)
 
 
-def test_a_file_that_is_no_toml_is_refused() -> None:
+def test_invalid_toml_is_refused() -> None:
     with pytest.raises(Failure) as caught:
         truth.parse_groups("[project")
     assert caught.value.code == "gov-truth-damaged"
 
 
-def test_another_python_narrows_anew_unless_a_person_chose_a_range() -> None:
+def test_python_version_is_updated_unless_it_is_a_range() -> None:
     other = truth.set_python(PROJECT, "3.12")
     assert tomllib.loads(other)["project"]["requires-python"] == "==3.12.*"
     assert truth.set_python(other, "3.11") == PROJECT

@@ -7,7 +7,7 @@ import pytest
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import NetworkTable
-from comfywatchman.governance.uv import client as uv_door
+from comfywatchman.governance.uv import client
 from comfywatchman.governance.uv.client import Uv, find_uv
 from tests.governance.contexts import DEFAULT_SETTINGS, Site, build_site
 from tests.governance.wheels import add_wheel
@@ -24,7 +24,7 @@ def uv(site: Site) -> Uv:
         return Uv(context.uv.path, context.uv.network, context.uv.options)
 
 
-def test_uv_comes_with_the_program() -> None:
+def test_uv_is_installed_with_the_program() -> None:
     assert find_uv().is_file()
     assert Uv(find_uv(), {}, DEFAULT_SETTINGS.network).version >= "0.12"
 
@@ -47,70 +47,70 @@ def test_seeds_are_not_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     assert uv.freeze(tmp_path / "env") == ()
 
 
-def test_what_installed_packages_lack_is_told(site: Site, uv: Uv, tmp_path: Path) -> None:
+def test_unmet_requirements_are_listed(site: Site, uv: Uv, tmp_path: Path) -> None:
     with site.opened() as context:
         assert uv.make_environment(tmp_path / "env", python=context.python, seed=False).is_success
     assert uv.install(tmp_path / "env", ["oldlet", "numlet==1.0"], project=tmp_path, link_mode="copy").is_success
     next((tmp_path / "env").glob("lib/python*/site-packages/numlet-1.0.dist-info")).rename(tmp_path / "away")
-    (said,) = uv.check(tmp_path / "env")
-    assert "oldlet" in said
-    assert "numlet" in said
+    (printed,) = uv.check(tmp_path / "env")
+    assert "oldlet" in printed
+    assert "numlet" in printed
 
 
-def talking(folder: Path, says: str) -> Path:
-    """A program in uv's place that says something."""
-    talker = folder / "uv"
-    talker.write_text(f"#!/bin/sh\n{says}\n")
-    talker.chmod(0o755)
-    return talker
+def write_fake_uv(folder: Path, script: str) -> Path:
+    """Write a program that replaces uv and prints something."""
+    fake_uv = folder / "uv"
+    fake_uv.write_text(f"#!/bin/sh\n{script}\n")
+    fake_uv.chmod(0o755)
+    return fake_uv
 
 
-def test_the_persons_own_settings_do_not_reach_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_user_variables_do_not_reach_uv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     names = ("UV_PYTHON", "UV_INDEX_URL", "PIP_INDEX_URL", "VIRTUAL_ENV", "PYTHONPATH", "CONDA_PREFIX", "HF_TOKEN")
     for name in names:
         monkeypatch.setenv(name, "stray")
-    said = Uv(talking(tmp_path, "env"), {}, DEFAULT_SETTINGS.network).lock(tmp_path, python=Path("/py")).output
-    assert "PATH=" in said
-    assert "stray" not in said
+    printed = Uv(write_fake_uv(tmp_path, "env"), {}, DEFAULT_SETTINGS.network).lock(tmp_path, python=Path("/py")).output
+    assert "PATH=" in printed
+    assert "stray" not in printed
 
 
-def test_it_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
+def test_uv_inherits_the_lock_of_the_root(tmp_path: Path) -> None:
     with (tmp_path / "lock").open("w") as lock:
-        asked = talking(tmp_path, f"test -e /proc/self/fd/{lock.fileno()}")
+        asked = write_fake_uv(tmp_path, f"test -e /proc/self/fd/{lock.fileno()}")
         assert Uv(asked, {}, DEFAULT_SETTINGS.network, lock.fileno()).lock(tmp_path, python=Path("/py")).is_success
         assert not Uv(asked, {}, DEFAULT_SETTINGS.network).lock(tmp_path, python=Path("/py")).is_success
 
 
-def test_the_link_to_production_is_never_synced(site: Site, uv: Uv) -> None:
+def test_production_link_is_never_synced(site: Site, uv: Uv) -> None:
     with pytest.raises(ValueError, match="is a link"):
         uv.sync(site.root, site.layout.production, python=Path("/usr/bin/python3"), link_mode="copy")
 
 
-def test_what_is_no_environment_is_told(uv: Uv, tmp_path: Path) -> None:
+def test_missing_environment_is_reported(uv: Uv, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="uv pip list") as caught:
         uv.packages(tmp_path)
     assert caught.value.code == "gov-uv-failed"
 
 
-def test_credentials_are_left_out_of_what_uv_says(tmp_path: Path) -> None:
-    says = 'echo "numlet @ git+https://me:secret@host/x"; echo "https://tok@host/y failed" >&2'
-    uv = Uv(talking(tmp_path, says), {}, DEFAULT_SETTINGS.network)
+def test_credentials_are_removed_from_output(tmp_path: Path) -> None:
+    script = 'echo "numlet @ git+https://me:secret@host/x"; echo "https://tok@host/y failed" >&2'
+    uv = Uv(write_fake_uv(tmp_path, script), {}, DEFAULT_SETTINGS.network)
     assert uv.freeze(tmp_path) == ("numlet @ git+https://host/x",)
     assert "tok" not in uv.lock(tmp_path, python=Path("/usr/bin/python3")).errors
 
 
-def test_the_roots_network_reaches_it(tmp_path: Path) -> None:
-    talker = talking(tmp_path, 'echo "$@"; env')
+def test_network_settings_reach_uv(tmp_path: Path) -> None:
+    fake_uv = write_fake_uv(tmp_path, 'echo "$@"; env')
     options = NetworkTable(
         offline=True, cache_dir="/c", index_url="https://host/i", no_index=True, find_links=("/a b", "/c")
     )
-    said = Uv(talker, {"HTTPS_PROXY": "http://p"}, options).lock(tmp_path, python=Path("/py")).output
-    assert "--offline --no-index --find-links /a b --find-links /c --python /py" in said
+    printed = Uv(fake_uv, {"HTTPS_PROXY": "http://p"}, options).lock(tmp_path, python=Path("/py")).output
+    assert "--offline --no-index --find-links /a b --find-links /c --python /py" in printed
     for line in ("UV_CACHE_DIR=/c", "UV_DEFAULT_INDEX=https://host/i", "HTTPS_PROXY=http://p", "UV_NO_WRAP=1"):
-        assert f"{line}\n" in said
+        assert f"{line}\n" in printed
 
 
-def test_a_missing_uv_is_told_and_one_on_the_path_is_taken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_uv_on_the_path_is_used_and_a_missing_one_reported(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import uv as package
 
     def missing() -> str:
@@ -126,5 +126,5 @@ def test_a_missing_uv_is_told_and_one_on_the_path_is_taken(monkeypatch: pytest.M
     assert find_uv() == tmp_path / "uv"
 
 
-def test_a_uv_that_says_nothing_is_told() -> None:
-    assert uv_door._last_line("\n \n") == "it printed nothing"
+def test_empty_output_has_a_text() -> None:
+    assert client._last_line("\n \n") == "it printed nothing"

@@ -21,7 +21,7 @@ WITH_OWN = truth.set_group(
 )
 
 
-def test_each_line_has_its_owner_and_comfyuis_come_first() -> None:
+def test_requirements_have_owners_and_comfyui_comes_first() -> None:
     assert parse_declared(truth.set_group(WITH_OWN, "dev", ["pytest"]), ["numpy==2"]) == (
         DeclaredRequirement("base", "six>=1"),
         DeclaredRequirement("base", "attrs"),
@@ -33,7 +33,7 @@ def test_each_line_has_its_owner_and_comfyuis_come_first() -> None:
     )
 
 
-def test_a_part_declares_only_its_lines_and_everything_else_stays() -> None:
+def test_subset_declares_only_its_requirements() -> None:
     lines = parse_declared(WITH_OWN, ["numpy==2"])
     part = tomllib.loads(render_subset(WITH_OWN, [lines[0], lines[3], lines[-1]]))
     assert part["project"]["dependencies"] == ["six>=1"]
@@ -42,23 +42,23 @@ def test_a_part_declares_only_its_lines_and_everything_else_stays() -> None:
     assert part["tool"]["uv"]["required-version"] == ">=0.12"
 
 
-def test_all_lines_declare_the_same_as_before() -> None:
+def test_all_requirements_declare_the_same() -> None:
     for text in (WITH_OWN, PROJECT):
         assert tomllib.loads(render_subset(text, parse_declared(text))) == tomllib.loads(text)
 
 
-def test_a_project_without_groups_has_a_part_too() -> None:
+def test_subset_of_a_project_without_groups() -> None:
     bare = '[project]\nname = "x"\ndependencies = ["a", "b"]\n'
     assert tomllib.loads(render_subset(bare, parse_declared(bare)[:1]))["project"]["dependencies"] == ["a"]
 
 
-def test_what_is_no_toml_is_told() -> None:
+def test_invalid_toml_is_reported() -> None:
     with pytest.raises(Failure) as caught:
         parse_declared("[[[")
     assert caught.value.code == "gov-truth-damaged"
 
 
-def test_lines_are_found_by_the_names_that_uv_writes() -> None:
+def test_named_requirements_are_found_by_uv_names() -> None:
     lines = parse_declared(WITH_OWN)
     edges = [
         RequirementEdge(source="node my-pack", requirement="NumPy>=2.0"),
@@ -81,16 +81,16 @@ def test_lines_are_found_by_the_names_that_uv_writes() -> None:
         ("-r other.txt", None),
     ],
 )
-def test_a_line_without_bounds_keeps_its_extras_and_marker(text: str, free: str | None) -> None:
+def test_removing_bounds_keeps_extras_and_marker(text: str, free: str | None) -> None:
     found = DeclaredRequirement("base", text, "base").without_bounds()
     assert (None if found is None else found.text) == free
 
 
-def test_records_hold_a_line_as_who_asks_for_what() -> None:
+def test_edge_has_owner_and_text() -> None:
     assert DeclaredRequirement("node a", "numpy<2", "node-a").edge == RequirementEdge(
         source="node a", requirement="numpy<2"
     )
 
 
-def test_a_line_that_is_no_requirement_has_no_name() -> None:
+def test_invalid_line_has_no_name() -> None:
     assert (DeclaredRequirement("base", "-r x").name, DeclaredRequirement("base", "A_b>1").name) == ("", "a-b")

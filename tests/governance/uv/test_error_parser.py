@@ -81,86 +81,86 @@ ROOTS: dict[str, set[tuple[str, str]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_version_of_uv_is_understood_to_mean_the_same_kind_of_trouble(kind: str) -> None:
-    meant = {(scene, version): classify(*said) for scene in KINDS[kind] for version, said in TEXTS[scene].items()}
+def test_all_uv_versions_give_the_same_kind(kind: str) -> None:
+    meant = {(scene, version): classify(*output) for scene in KINDS[kind] for version, output in TEXTS[scene].items()}
     assert {key: found for key, found in meant.items() if found != kind} == {}
 
 
 @pytest.mark.parametrize("scene", FEW_VERSIONS)
-def test_what_only_some_versions_say_is_understood_too(scene: str) -> None:
+def test_phrases_of_single_versions_are_known(scene: str) -> None:
     kind, version = FEW_VERSIONS[scene]
     assert classify(*TEXTS[scene][version]) == kind
 
 
 @pytest.mark.parametrize("scene", ROOTS)
-def test_every_version_of_uv_names_the_same_roots(scene: str) -> None:
+def test_all_uv_versions_name_the_same_roots(scene: str) -> None:
     for version, (_, text) in TEXTS[scene].items():
         found = {(edge.source, edge.requirement) for edge in parse_edges(text) if is_root(edge)}
         assert found == ROOTS[scene], version
 
 
-def test_what_uv_concludes_is_no_requirement_that_anybody_has() -> None:
+def test_conclusions_are_not_requirements() -> None:
     for _, text in TEXTS["exact_pair"].values():
         assert RequirementEdge(source="node a", requirement="torch==2.8.0") not in parse_edges(text)
 
 
-def test_the_packages_between_are_named_with_their_versions() -> None:
+def test_linking_packages_have_versions() -> None:
     _, text = TEXTS["node_against_base"]["0.13.9"]
     assert RequirementEdge(source="opencv-python-headless>=4.13.0", requirement="numpy>=2") in parse_edges(text)
 
 
-def test_a_constraint_is_no_wish_of_the_package_that_it_concerns() -> None:
+def test_constraint_is_attributed_to_the_pin() -> None:
     for _, text in TEXTS["constraint"].values():
         found = parse_edges(text, pins=["NumPy == 1.26.4"])
         assert RequirementEdge(source="pin", requirement="numpy==1.26.4") in found
         assert not [edge for edge in found if edge.requirement == "numpy==1.26.4" and edge.source != "pin"]
 
 
-def test_a_group_that_is_no_node_keeps_its_name() -> None:
+def test_other_groups_keep_their_names() -> None:
     text = "No solution found when resolving dependencies\nBecause comfy-env:dev depends on a, we can conclude that"
     assert parse_edges(text) == (RequirementEdge(source="group dev", requirement="a"),)
 
 
-def test_what_uv_knows_from_before_is_no_new_requirement() -> None:
+def test_repeated_facts_are_not_new_requirements() -> None:
     known = "we know from (1) that comfy-env:node-a depends on b"
     text = f"No solution found when resolving\nBecause {known} and c depends on d"
     assert parse_edges(text) == (RequirementEdge(source="c", requirement="d"),)
 
 
-def test_no_solution_means_no_edges_where_uv_never_got_so_far() -> None:
+def test_other_failures_have_no_edges() -> None:
     assert parse_edges(TEXTS["refused"]["0.13.9"][1]) == ()
 
 
-def test_a_version_that_is_missing_for_two_askers_is_a_conflict() -> None:
+def test_version_missing_for_two_declarers_is_a_conflict() -> None:
     missing = "Because there is no version of a==9 and b depends on a==9"
     text = f"No solution found when resolving\n{missing} and comfy-env:node-x depends on b"
     assert classify(1, text) == "not_found"
     assert classify(1, f"{text} and your project depends on a<9, we can conclude that") == "conflict"
 
 
-def test_a_hint_is_no_premise() -> None:
+def test_hints_are_ignored() -> None:
     text = "No solution found when resolving\nBecause a depends on b\n\nhint: Because c depends on d"
     assert parse_edges(text) == (RequirementEdge(source="a", requirement="b"),)
 
 
 @pytest.mark.parametrize("scene", ["deep", "many_roots"])
-def test_colours_change_no_word(scene: str) -> None:
+def test_colours_are_ignored(scene: str) -> None:
     _, text = TEXTS[scene]["0.12.5"]
     coloured = "".join(f"\x1b[36m{part}\x1b[39m" for part in re.split(r"(\s+)", text))
     assert (parse_edges(coloured), classify(1, coloured)) == (parse_edges(text), "conflict")
 
 
-def test_what_a_build_printed_does_not_decide() -> None:
+def test_build_output_is_ignored() -> None:
     text = "error: Failed to build `x==1.0`\n  cause: Call to `build_wheel` failed\n\n  [stderr]\n  dns error\n"
     assert classify(1, text) == "build_failed"
 
 
-def test_success_and_silence_are_no_known_trouble() -> None:
+def test_success_and_empty_output_are_other() -> None:
     assert classify(0, TEXTS["two_nodes"]["0.13.9"][1]) == "other"
     assert classify(-9, "") == "other"
 
 
-def test_the_report_knows_every_kind() -> None:
+def test_schema_has_every_kind() -> None:
     assert set(get_args(UvErrorKind)) == set(get_args(get_type_hints(ConflictReport)["kind"]))
 
 
@@ -187,7 +187,7 @@ WORDS = st.sampled_from(
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.one_of(WORDS, st.text(max_size=12)), max_size=60).map(" ".join), st.integers(-15, 3))
-def test_any_text_has_an_answer_and_every_edge_is_a_requirement(text: str, status: int) -> None:
+def test_any_text_is_classified_and_edges_are_requirements(text: str, status: int) -> None:
     assert classify(status, text) in get_args(UvErrorKind)
     for edge in parse_edges("No solution found when resolving " + text):
         Requirement(edge.requirement)
@@ -196,7 +196,7 @@ def test_any_text_has_an_answer_and_every_edge_is_a_requirement(text: str, statu
 
 @settings(max_examples=150, deadline=None)
 @given(st.data())
-def test_a_torn_text_never_invents_a_root(data: st.DataObject) -> None:
+def test_truncated_text_has_no_invented_roots(data: st.DataObject) -> None:
     scene = data.draw(st.sampled_from(sorted(ROOTS)))
     _, text = TEXTS[scene]["0.12.5"]
     cut = data.draw(st.integers(0, len(text)))
@@ -206,7 +206,7 @@ def test_a_torn_text_never_invents_a_root(data: st.DataObject) -> None:
 
 
 @pytest.mark.slow
-def test_a_huge_text_is_read_in_linear_time() -> None:
+def test_huge_text_is_parsed_in_linear_time() -> None:
     started = time.process_time()
     parse_edges("No solution found when resolving\nBecause " + "numpy depends on a{ and " * 100_000)
     classify(1, "error: " + "│ \u00d7 " * 500_000)

@@ -46,7 +46,7 @@ def _plugins(**entries: list[object]) -> NodeRegistry:
         ("torch==2.8.0+cu128", "torch==2.8.0+cu128"),
     ],
 )
-def test_a_pin_is_a_name_and_one_version(text: str, pin: str) -> None:
+def test_pin_is_a_name_and_one_version(text: str, pin: str) -> None:
     assert parse_pin(text) == pin
 
 
@@ -63,7 +63,7 @@ def test_a_pin_is_a_name_and_one_version(text: str, pin: str) -> None:
         ),
     ],
 )
-def test_anything_else_is_refused_with_the_form_to_use(text: str) -> None:
+def test_invalid_pin_is_refused(text: str) -> None:
     with pytest.raises(Failure) as caught:
         parse_pin(text)
     assert caught.value.code == "gov-bad-pin"
@@ -79,23 +79,23 @@ def test_any_text_is_a_pin_or_a_failure(text: str) -> None:
     assert parse_pin(pin) == pin
 
 
-def test_a_pin_of_endless_length_is_refused_in_few_words() -> None:
+def test_long_pin_is_refused_briefly() -> None:
     with pytest.raises(Failure) as caught:
         parse_pin(f"numlet=={'1' * 100_000}")
     assert caught.value.code == "gov-bad-pin"
     assert len(str(caught.value)) < 200
 
 
-def test_of_two_pins_for_one_package_the_later_holds() -> None:
+def test_later_pin_of_a_package_wins() -> None:
     assert merge_pins(["numpy==1", "b==1"], ["NumPy==2"]) == ("b==1", "numpy==2")
 
 
-def test_the_package_that_asks_otherwise_is_the_only_one_overruled() -> None:
+def test_only_the_contradicting_package_is_overruled() -> None:
     edges = [_edge("opencv>=4.12", "numpy>=2"), _edge("opencv==4.12", "numpy>=2"), _edge("node a", "numpy<2")]
     assert build_scoped_overrides(["numpy==1.26.4"], edges, {}) == (SCOPED,)
 
 
-def test_several_pins_for_one_package_stand_in_one_entry() -> None:
+def test_pins_of_one_package_share_an_entry() -> None:
     edges = [_edge("opencv", "numpy>=2"), _edge("opencv", "six>=2"), _edge("scipy", "six>=2")]
     assert build_scoped_overrides(["numpy==1", "six==1"], edges, {}) == (
         {"package": {"name": "opencv"}, "dependencies": ["numpy==1", "six==1"]},
@@ -114,17 +114,17 @@ def test_several_pins_for_one_package_stand_in_one_entry() -> None:
         [("opencv", "scipy>=2")],
     ],
 )
-def test_a_pin_that_no_package_between_alone_refuses_holds_everywhere(edges: list[tuple[str, str]]) -> None:
+def test_pin_against_a_root_is_global(edges: list[tuple[str, str]]) -> None:
     assert build_scoped_overrides(["numpy==1.26.4"], [_edge(*one) for one in edges], {}) == ("numpy==1.26.4",)
 
 
-def test_a_package_that_wants_another_address_asks_otherwise() -> None:
+def test_address_contradicts_a_pin() -> None:
     assert build_scoped_overrides(["numpy==1.26.4"], [_edge("opencv", "numpy @ https://127.0.0.1/n.whl")], {}) == (
         SCOPED,
     )
 
 
-def test_extras_that_anybody_asks_for_stay() -> None:
+def test_required_extras_are_kept() -> None:
     extras = collect_extras(["uvicorn[standard]>=0.2", "Uvicorn[Fast]", "numpy", "-r other.txt"])
     assert extras == {"uvicorn": {"standard", "Fast"}}
     assert build_global_overrides(["uvicorn==0.30", "numpy==1"], extras) == ("uvicorn[Fast,standard]==0.30", "numpy==1")
@@ -133,13 +133,13 @@ def test_extras_that_anybody_asks_for_stay() -> None:
     )
 
 
-def test_a_persons_own_overrides_stay_whatever_nodes_bring() -> None:
+def test_user_overrides_stay() -> None:
     assert merge_node_overrides(["own==1"], [], [["a==1"]]) == ("own==1", "a==1")
     assert merge_node_overrides(["own==1", "a==1"], [["a==1"]], []) == ("own==1",)
     assert merge_node_overrides(["own==1"], [], [["own==1"]]) == ("own==1",)
 
 
-def test_an_override_that_two_nodes_brought_stays_while_one_of_them_does() -> None:
+def test_shared_override_stays_while_one_node_has_it() -> None:
     assert merge_node_overrides(["a==1"], [["a==1"], ["a==1"]], [["a==1"]]) == ("a==1",)
 
 
@@ -149,7 +149,7 @@ def test_later_node_wins_a_shared_override() -> None:
     assert merge_node_overrides(both, [["a==1"], ["a[x]==2"]], [["a==1"]]) == ("a==1",)
 
 
-def test_lines_that_are_no_requirement_are_told_apart() -> None:
+def test_invalid_lines_are_distinct() -> None:
     assert merge_node_overrides([], [], [["???"], ["!!!"]]) == ("???", "!!!")
 
 
@@ -158,7 +158,7 @@ def test_scoped_overrides_of_one_package_replace_each_other() -> None:
     assert merge_node_overrides([], [], [[SCOPED], [later]]) == (later,)
 
 
-def test_adding_and_removing_a_node_returns_the_same_bytes() -> None:
+def test_added_and_removed_node_leaves_the_same_bytes() -> None:
     none = _plugins()
     text = set_node(PROJECT, none, "a", lines=["opencv"], overrides=[dict(sorted(SCOPED.items())), "six==1"])
     assert '{package = {name = "opencv"}, dependencies = ["numpy==1.26.4"]}' in text
@@ -167,12 +167,12 @@ def test_adding_and_removing_a_node_returns_the_same_bytes() -> None:
     assert remove_node(text, _plugins(a=[SCOPED, "six==1"]), "a") == PROJECT
 
 
-def test_a_node_without_overrides_leaves_those_of_others_as_they_were_written() -> None:
+def test_node_without_overrides_leaves_others_as_written() -> None:
     text = truth.set_overrides(PROJECT, ["own==1"]).replace('    "own==1",\n', '    "own==1",  # mine\n')
     assert "# mine" in set_node(text, _plugins(), "a", lines=["x"], overrides=[])
 
 
-def test_trying_a_node_anew_replaces_what_it_brought() -> None:
+def test_second_promotion_replaces_the_overrides_of_a_node() -> None:
     text = set_node(PROJECT, _plugins(), "a", lines=["x"], overrides=["six==1"])
     assert truth.parse_overrides(set_node(text, _plugins(a=["six==1"]), "a", lines=["x"], overrides=["six==2"])) == (
         "six==2",
@@ -183,7 +183,7 @@ VIOLATION = "The package `opencv` requires `numpy[fast]>=2`, but `1.26.4` is ins
 
 
 @pytest.mark.parametrize("entry", [SCOPED, "numpy==1.26.4", "NumPy[fast]==1.26.4"])
-def test_a_violation_that_an_override_brings_about_is_accepted(entry: truth.Override) -> None:
+def test_violation_caused_by_an_override_is_accepted(entry: truth.Override) -> None:
     assert split_violations([VIOLATION], [entry]) == ((VIOLATION,), ())
 
 
@@ -197,14 +197,14 @@ def test_a_violation_that_an_override_brings_about_is_accepted(entry: truth.Over
         {},
     ],
 )
-def test_other_violations_are_not(entry: truth.Override) -> None:
+def test_other_violations_are_not_accepted(entry: truth.Override) -> None:
     assert split_violations([VIOLATION], [entry]) == ((), (VIOLATION,))
 
 
-def test_a_line_that_names_no_requirement_is_not_accepted() -> None:
+def test_line_without_a_requirement_is_not_accepted() -> None:
     line = "The package `x` is strange"
     assert split_violations([line], ["numpy==1"]) == ((), (line,))
 
 
-def test_records_hold_entries_as_plain_values() -> None:
+def test_records_have_plain_values() -> None:
     assert [to_record("a==1"), to_record(SCOPED)] == ["a==1", SCOPED]
