@@ -30,10 +30,10 @@ _MIB: Final = 1 << 20
 class QuietProgress:
     """Prints nothing."""
 
-    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+    def update(self, item: PlanItem, have: int, total: int | None) -> None:
         """Ignore it."""
 
-    def ended(self, outcome: DownloadOutcome) -> None:
+    def finish(self, outcome: DownloadOutcome) -> None:
         """Ignore it."""
 
 
@@ -45,7 +45,7 @@ class LineProgress:
         self._began: dict[str, tuple[float, int]] = {}
         self._shown: dict[str, float] = {}
 
-    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+    def update(self, item: PlanItem, have: int, total: int | None) -> None:
         """Print a line, at most every ten seconds per file."""
         now = time.monotonic()
         with self._lock:
@@ -55,7 +55,7 @@ class LineProgress:
             self._shown[item.id] = now
         click.echo(f"{printable(item.filename)}: {format_progress(have, total, have - first, now - began)}", err=True)
 
-    def ended(self, outcome: DownloadOutcome) -> None:
+    def finish(self, outcome: DownloadOutcome) -> None:
         """Print the outcome."""
         click.echo(format_outcome(outcome), err=True)
 
@@ -73,7 +73,7 @@ class BarProgress:
         self._bars: dict[str, TaskID] = {}
         self._shown: dict[str, float] = {}
 
-    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+    def update(self, item: PlanItem, have: int, total: int | None) -> None:
         """Move its bar, at most ten times per second."""
         now = time.monotonic()
         with self._lock:
@@ -86,7 +86,7 @@ class BarProgress:
             self._shown[item.id] = now
             self._progress.update(self._bars[item.id], completed=have, total=total)
 
-    def ended(self, outcome: DownloadOutcome) -> None:
+    def finish(self, outcome: DownloadOutcome) -> None:
         """Remove its bar and print the outcome."""
         with self._lock:
             bar = self._bars.pop(outcome.id, None)

@@ -63,14 +63,16 @@ def _find_groups(session: Session, *, with_hashing: bool) -> tuple[tuple[Duplica
     from comfywatchman.readiness.models.inventory import build_inventory
     from comfywatchman.readiness.models.scan import scan_models
 
-    installation = session.require_installation("to look into")
+    installation = session.require_installation("to search for duplicates")
     with closing(open_database(session.layout.database)) as database:
         index = ModelIndex(database)
         # The folders are walked now; the index of earlier cycles supplies the hashes.
         files = list(build_inventory(scan_models(resolve_folders(installation)[0]), index).all_models())
         if with_hashing:
             alike = find_unhashed_lookalikes(files, index.hashes())
-            done = hash_within_budget(alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic)
-            for reason in done.skipped:
+            result = hash_within_budget(
+                alike, index, budget_seconds=_FOREVER_SECONDS, monotonic=session.clock.monotonic
+            )
+            for reason in result.skipped:
                 click.echo(f"Not hashed: {printable(reason)}", err=True)
         return find_duplicates(files, index.hashes()), len(find_unhashed_lookalikes(files, index.hashes()))

@@ -35,22 +35,22 @@ def image(context: click.Context, picture: str, target: Path | None, as_json: bo
     image_id = _parse_image_id(session, picture)
     if target is not None:
         target = _resolve_target(target, image_id)
-    look, not_hashed = _look_up_image(session, image_id)
-    written = _write_workflow(target, look)
+    lookup, not_hashed = _look_up_image(session, image_id)
+    written = _write_workflow(target, lookup)
     if as_json:
         print_json(
-            status=look.answer.status,
-            message=look.answer.message,
-            returned_ids=look.answer.returned_ids,
-            picture=look.picture,
+            status=lookup.answer.status,
+            message=lookup.answer.message,
+            returned_ids=lookup.answer.returned_ids,
+            picture=lookup.picture,
             not_hashed=not_hashed,
-            problems=look.problems,
+            problems=lookup.problems,
             workflow_file=printable_path(written) if written is not None else None,
         )
     else:
-        _print_picture(look, not_hashed)
-        _print_workflow_hint(look, target, written)
-    is_complete = look.picture is not None and written == target
+        _print_picture(lookup, not_hashed)
+        _print_workflow_hint(lookup, target, written)
+    is_complete = lookup.picture is not None and written == target
     context.exit(DONE if is_complete else FAILED)
 
 
@@ -75,10 +75,10 @@ def _resolve_target(target: Path, image_id: int) -> Path:
     return target
 
 
-def _write_workflow(target: Path | None, look: ImageLookup) -> Path | None:
-    if target is None or look.workflow is None:
+def _write_workflow(target: Path | None, lookup: ImageLookup) -> Path | None:
+    if target is None or lookup.workflow is None:
         return None
-    write_atomic(target, look.workflow)
+    write_atomic(target, lookup.workflow)
     return target
 
 
@@ -86,8 +86,8 @@ def _look_up_image(session: Session, image_id: int) -> tuple[ImageLookup, int | 
     from comfywatchman.readiness.search.image import look_up_image
 
     host = _read_host_models(session)
-    look = look_up_image(image_id, session.settings, host, session.clock)
-    return look, host.not_hashed if host is not None else None
+    lookup = look_up_image(image_id, session.settings, host, session.clock)
+    return lookup, host.not_hashed if host is not None else None
 
 
 def _read_host_models(session: Session) -> HostModels | None:
@@ -101,11 +101,11 @@ def _read_host_models(session: Session) -> HostModels | None:
     return read_host_models(session.layout.database, resolve_folders(installation)[0])
 
 
-def _print_picture(look: ImageLookup, not_hashed: int | None) -> None:
-    if look.picture is None:
-        click.echo(f"{look.answer.status}: {printable(look.answer.message)}")
+def _print_picture(lookup: ImageLookup, not_hashed: int | None) -> None:
+    if lookup.picture is None:
+        click.echo(f"{lookup.answer.status}: {printable(lookup.answer.message)}")
         return
-    picture = look.picture
+    picture = lookup.picture
     if picture.models:
         print_table(
             ("Type", "Name", "Hash", "Weight", "State", "Where"), [_model_row(model) for model in picture.models]
@@ -116,17 +116,17 @@ def _print_picture(look: ImageLookup, not_hashed: int | None) -> None:
         click.echo(f"{name}: {printable(str(value))}")
     if not_hashed and any(model.state != "here" for model in picture.models):
         click.echo(_not_hashed_text(not_hashed))
-    for problem in look.problems:
+    for problem in lookup.problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 
-def _print_workflow_hint(look: ImageLookup, target: Path | None, written: Path | None) -> None:
+def _print_workflow_hint(lookup: ImageLookup, target: Path | None, written: Path | None) -> None:
     if written is not None:
         click.echo(f"Workflow written: {printable_path(written)}")
         click.echo(f"To check it on this host: comfywatchman scan {shlex.quote(printable_path(written))}")
-    elif look.workflow is not None:
+    elif lookup.workflow is not None:
         click.echo("Its metadata contains the workflow: add --workflow FILE to write it.")
-    elif look.picture is not None and target is not None:
+    elif lookup.picture is not None and target is not None:
         click.echo("Civitai has no ComfyUI workflow for this image, so no file was written.", err=True)
 
 

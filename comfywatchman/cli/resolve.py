@@ -107,12 +107,12 @@ def _resolve_models(
 
     installation = session.require_installation("to check workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
-    look = scan_files(paths, installation=installation, settings=session.settings, layout=session.layout)
-    missing = [(facts, model) for _path, _sha, facts, judged in look.workflows for model in judged.missing_models]
+    dry_run = scan_files(paths, installation=installation, settings=session.settings, layout=session.layout)
+    missing = [(facts, model) for _path, _sha, facts, judged in dry_run.workflows for model in judged.missing_models]
     with closing(open_database(session.layout.database)) as database, _show_progress(quiet=options.as_json) as progress:
         outcome = resolve_missing(missing, _build_request(session, installation, database, options, progress))
         expire_answers(database)
-    problems = [*look.problems, *(_problem_text(problem) for problem in outcome.problems)]
+    problems = [*dry_run.problems, *(_problem_text(problem) for problem in outcome.problems)]
     return outcome.results, tuple(problems)
 
 

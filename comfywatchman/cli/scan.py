@@ -35,17 +35,17 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 
     Exits with 1 when a workflow is not READY.
     """
-    look = _inspect_workflows(context.obj, paths)
+    result = _inspect_workflows(context.obj, paths)
     if as_json:
         workflows = []
-        for path, sha256, _facts, verdict in look.workflows:
+        for path, sha256, _facts, verdict in result.workflows:
             entry = {"path": printable_path(path), "sha256": sha256, **msgspec.to_builtins(verdict)}
-            workflows.append({**entry, "missing_inputs": look.missing_inputs[sha256]})
-        print_json(workflows=workflows, problems=list(look.problems))
+            workflows.append({**entry, "missing_inputs": result.missing_inputs[sha256]})
+        print_json(workflows=workflows, problems=list(result.problems))
     else:
-        _print_verdicts(look)
-    all_ready = all(verdict.status is WorkflowStatus.READY for _path, _sha256, _facts, verdict in look.workflows)
-    context.exit(DONE if look.workflows and all_ready else FAILED)
+        _print_verdicts(result)
+    all_ready = all(verdict.status is WorkflowStatus.READY for _path, _sha256, _facts, verdict in result.workflows)
+    context.exit(DONE if result.workflows and all_ready else FAILED)
 
 
 @click.command()
@@ -54,28 +54,28 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
 @click.pass_context
 def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     """Show every model reference and node class of one workflow, and why it is or is not ready."""
-    look = _inspect_workflows(context.obj, (workflow,))
-    if not look.workflows:
+    result = _inspect_workflows(context.obj, (workflow,))
+    if not result.workflows:
         raise Failure(
             "workflow-not-a-workflow",
             f"{printable_path(workflow)} contains no workflow.",
-            hint="; ".join(look.problems) or "Save one from ComfyUI's menu, as a file or within an image.",
+            hint="; ".join(result.problems) or "Save one from ComfyUI's menu, as a file or within an image.",
         )
-    path, sha256, facts, verdict = look.workflows[0]
+    path, sha256, facts, verdict = result.workflows[0]
     lacking = tuple(node.class_type for node in verdict.missing_nodes)
-    findings = judge_references(facts.references, look.host.inventory, lacking, look.host.choices)
+    findings = judge_references(facts.references, result.host.inventory, lacking, result.host.choices)
     if as_json:
         print_json(
             path=printable_path(path),
             sha256=sha256,
             judged=verdict,
             references=[_finding_json(finding) for finding in findings],
-            missing_inputs=look.missing_inputs[sha256],
+            missing_inputs=result.missing_inputs[sha256],
             classes=facts.classes,
         )
     else:
         _print_explanation(path, facts, verdict, findings)
-        _print_inputs(verdict, look.missing_inputs[sha256])
+        _print_inputs(verdict, result.missing_inputs[sha256])
     context.exit(DONE if verdict.status is WorkflowStatus.READY else FAILED)
 
 
@@ -91,15 +91,15 @@ def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResul
     )
 
 
-def _print_verdicts(look: DryRunResult) -> None:
+def _print_verdicts(result: DryRunResult) -> None:
     rows = []
-    for path, sha256, _facts, verdict in look.workflows:
-        rows.append(_workflow_row(path, verdict, look.missing_inputs[sha256]))
+    for path, sha256, _facts, verdict in result.workflows:
+        rows.append(_workflow_row(path, verdict, result.missing_inputs[sha256]))
     if rows:
         print_table(("Workflow", "Status", "Models", "Nodes", "Lacks"), rows)
     else:
         click.echo("No workflow was found there.")
-    for problem in look.problems:
+    for problem in result.problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
 

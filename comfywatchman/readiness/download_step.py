@@ -62,11 +62,11 @@ class _CycleProgress:
     def __init__(self, run: CycleContext) -> None:
         self._run = run
 
-    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+    def update(self, item: PlanItem, have: int, total: int | None) -> None:
         share = f" ({100 * have // total} %)" if total else ""
         self._run.request.progress(f"Downloading {item.filename}{share}")
 
-    def ended(self, outcome: DownloadOutcome) -> None:
+    def finish(self, outcome: DownloadOutcome) -> None:
         if outcome.how is None:
             self._run.add_problem(f"{outcome.filename} was not fetched: {outcome.message}")
 

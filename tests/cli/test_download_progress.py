@@ -52,13 +52,13 @@ def test_outcomes_are_formatted() -> None:
 
 def test_lines_are_printed_at_intervals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     lines = LineProgress()
-    lines.at(ITEM, 0, 10 * MIB)
-    lines.at(ITEM, MIB, 10 * MIB)
+    lines.update(ITEM, 0, 10 * MIB)
+    lines.update(ITEM, MIB, 10 * MIB)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(download_progress, "_LINE_SECONDS", 0.0)
-    lines.at(ITEM, 5 * MIB, 10 * MIB)
+    lines.update(ITEM, 5 * MIB, 10 * MIB)
     assert "wan/[b]a\\x1b.safetensors: 50 % of 10.0 MiB" in capsys.readouterr().err
-    lines.ended(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
+    lines.finish(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
     assert "already present" in capsys.readouterr().err
 
 
@@ -66,14 +66,14 @@ def test_bars_are_shown_and_removed() -> None:
     output = io.StringIO()
     progress = Progress(console=Console(file=output, force_terminal=True, width=100))
     bars = BarProgress(progress)
-    bars.at(ITEM, 0, None)
-    bars.at(ITEM, MIB, 10 * MIB)
+    bars.update(ITEM, 0, None)
+    bars.update(ITEM, MIB, 10 * MIB)
     assert progress.tasks[0].completed == 0
     bars._shown.clear()
-    bars.at(ITEM, MIB, 10 * MIB)
+    bars.update(ITEM, MIB, 10 * MIB)
     assert (progress.tasks[0].completed, progress.tasks[0].total) == (MIB, 10 * MIB)
-    bars.ended(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
-    bars.ended(DownloadOutcome("other", "b", code="download-gone"))
+    bars.finish(DownloadOutcome(ITEM.id, ITEM.filename, "/x", how="there", size=MIB))
+    bars.finish(DownloadOutcome("other", "b", code="download-gone"))
     assert progress.tasks == []
     assert "wan/[b]a\\x1b.safetensors: already present" in output.getvalue()
 
@@ -81,8 +81,8 @@ def test_bars_are_shown_and_removed() -> None:
 def test_json_has_no_progress_and_pipes_get_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with show_progress(as_json=True) as watcher:
         assert isinstance(watcher, QuietProgress)
-        watcher.at(ITEM, 1, 2)
-        watcher.ended(DownloadOutcome("i", "a"))
+        watcher.update(ITEM, 1, 2)
+        watcher.finish(DownloadOutcome("i", "a"))
     with show_progress(as_json=False) as watcher:
         assert isinstance(watcher, LineProgress)
     assert capsys.readouterr().err == ""

@@ -154,7 +154,8 @@ def _library_exists(library: str) -> bool:
     try:
         ctypes.CDLL(library)
     except OSError as error:
-        # Any other error (a damaged file, a missing dependency) means that the library exists; the probe reports it.
+        # dlopen(3) gives no error number, only a text. Any other error (a corrupt file, a missing dependency) means
+        # that the library exists; the probe reports it.
         return "No such file" not in str(error)
     return True
 

@@ -44,10 +44,10 @@ _GIB: Final = 1 << 30
 class DownloadWatcher(Protocol):
     """Whoever shows how far downloads are; called from several threads."""
 
-    def at(self, item: PlanItem, have: int, total: int | None) -> None:
+    def update(self, item: PlanItem, have: int, total: int | None) -> None:
         """Note how many bytes of an item are there, of how many (None when nobody knows)."""
 
-    def ended(self, outcome: DownloadOutcome) -> None:
+    def finish(self, outcome: DownloadOutcome) -> None:
         """Note what came of an item."""
 
 
@@ -178,7 +178,7 @@ def _record_finished(
         record_outcomes(path, fresh, clock=work.clock)
         outcomes.update({outcome.id: outcome for outcome in fresh})
         for outcome in fresh:
-            work.watcher.ended(outcome)
+            work.watcher.finish(outcome)
 
 
 class _ItemDownloader:
@@ -242,7 +242,7 @@ class _ItemDownloader:
             wait=work.stop.wait,
             bandwidth=self._bandwidth,
             disk=self._room,
-            report_progress=lambda have, total: work.watcher.at(item, have, total),
+            report_progress=lambda have, total: work.watcher.update(item, have, total),
             monotonic=work.clock.monotonic,
         )
         downloader = Downloader(self._connections, self._rules.allowed, self._patience, limits, work.clock.now)

@@ -34,11 +34,11 @@ class Noted:
         self.most = 0
         self.came = threading.Event()
 
-    def at(self, _item: PlanItem, have: int, _total: int | None) -> None:
+    def update(self, _item: PlanItem, have: int, _total: int | None) -> None:
         self.most = max(self.most, have)
         self.came.set()
 
-    def ended(self, outcome: DownloadOutcome) -> None:
+    def finish(self, outcome: DownloadOutcome) -> None:
         self.outcomes.append(outcome)
 
 
@@ -122,7 +122,7 @@ def test_only_what_is_proved_is_fetched_automatically(tmp_path: Path, stop: Stop
 
 def test_a_trouble_of_our_own_ends_the_run_and_not_the_other_files(tmp_path: Path, stop: StopEvent) -> None:
     class Broken(Noted):
-        def ended(self, outcome: DownloadOutcome) -> None:
+        def finish(self, outcome: DownloadOutcome) -> None:
             raise RuntimeError(outcome.filename)
 
     with FaultServer(model()) as server, pytest.raises(RuntimeError):
