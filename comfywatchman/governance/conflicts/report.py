@@ -191,7 +191,8 @@ def _summarize(kind: UvErrorKind, analysis: _ConflictAnalysis, message: str, txi
             f"gov resolve {txid} {options}"
         )
     if analysis.conflict:
-        names = " and ".join(f"{one.text} ({_describe_owner(one.owner)})" for one in analysis.conflict)
+        parts = [f"{requirement.text} ({_describe_owner(requirement.owner)})" for requirement in analysis.conflict]
+        names = " and ".join(parts)
         if len(analysis.conflict) == 1 and kind == "not_found":
             return f"{names} does not exist for this Python and platform{_describe_links(analysis)}."
         return f"{names} cannot be met together{_describe_links(analysis)}."

@@ -74,15 +74,15 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
     gates.require_fresh(context.layout, context.custom_nodes / tried.node_id, tried)
     remaining = overrides.drop_pins(tried.resolution_pins, drop)
     pinned = msgspec.structs.replace(tried, resolution_pins=overrides.merge_pins(remaining, pins))
-    with staging.open_staging(context.layout) as work:
-        additions = _find_node_overrides(context, work, pinned, plan)
+    with staging.open_staging(context.layout) as staging_dir:
+        additions = _find_node_overrides(context, staging_dir, pinned, plan)
         records = tuple(overrides.to_record(override) for override in additions)
         pinned_plan = msgspec.structs.replace(plan, override_additions=records)
-        promotion.write_plan(work, tried.node_id, pinned_plan)
-        locked = promotion.lock_tried_versions(context.uv, context.python, work, pinned)
+        promotion.write_plan(staging_dir, tried.node_id, pinned_plan)
+        locked = promotion.lock_tried_versions(context.uv, context.python, staging_dir, pinned)
         if locked.is_success:
-            return _save_resolved(context, pinned, pinned_plan, work)
-        report = conflict_report.report_conflict(context, pinned, locked, work.folder, step="resolve")
+            return _save_resolved(context, pinned, pinned_plan, staging_dir)
+        report = conflict_report.report_conflict(context, pinned, locked, staging_dir.folder, step="resolve")
     return _save_unresolved(context, pinned, report)
 
 
@@ -103,13 +103,13 @@ def _require_resolvable(tried: Transaction) -> PromotionPlan:
 
 
 def _find_node_overrides(
-    context: GovContext, work: StagingDir, pinned: Transaction, plan: PromotionPlan
+    context: GovContext, staging_dir: StagingDir, pinned: Transaction, plan: PromotionPlan
 ) -> tuple[Override, ...]:
     """Return the narrowest overrides with which the pins can be resolved; global ones when none can.
 
     Overrides that the node has from an earlier promotion stay, unless a pin is for the same package.
     """
-    registry, project = work.read_registry(), work.read_project()
+    registry, project = staging_dir.read_registry(), staging_dir.read_project()
     earlier = registry.plugins[pinned.node_id].overrides
     pins = pinned.resolution_pins
 
@@ -127,10 +127,12 @@ def _find_node_overrides(
     return overrides.merge_node_overrides((), (), [earlier, additions])
 
 
-def _save_resolved(context: GovContext, pinned: Transaction, plan: PromotionPlan, work: StagingDir) -> Transaction:
+def _save_resolved(
+    context: GovContext, pinned: Transaction, plan: PromotionPlan, staging_dir: StagingDir
+) -> Transaction:
     # The pins may change other core packages than the trial did: compare the locks.
     before = parse_freeze_lines(context.layout.lock.read_text("utf-8"))
-    after = parse_freeze_lines((work.folder / "uv.lock").read_text("utf-8"))
+    after = parse_freeze_lines((staging_dir.folder / "uv.lock").read_text("utf-8"))
     impact = find_core_changes(before, after, context.settings.policy.core_packages)
     return transaction.save(
         context.layout,

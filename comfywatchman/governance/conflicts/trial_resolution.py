@@ -37,11 +37,11 @@ def resolve_versions(context: GovContext, project: str) -> dict[str, str] | UvRe
     lock = read_root_files(context.layout).get(_LOCK)
     if lock is not None:
         contents[_LOCK] = lock
-    with staging.open_staging(context.layout, contents=contents) as work:
-        result = work.lock(context.uv, context.python)
+    with staging.open_staging(context.layout, contents=contents) as staging_dir:
+        result = staging_dir.lock(context.uv, context.python)
         if not result.is_success:
             return result
-        packages = parse_packages((work.folder / _LOCK).read_text("utf-8"))
+        packages = parse_packages((staging_dir.folder / _LOCK).read_text("utf-8"))
     return {package.name: package.version for package in packages}
 
 

@@ -37,14 +37,14 @@ _DEFAULT_SMOKE_TEST: Final = 'python -c "import sys; print(sys.version)"'
 log = logging.getLogger(__name__)
 
 
-def build(context: GovContext, work: Path) -> GenerationMark | UvResult:
-    """Return the complete environment for the truth files in a work folder; build it if it does not exist yet.
+def build(context: GovContext, project: Path) -> GenerationMark | UvResult:
+    """Return the complete environment for the truth files in a folder; build it if it does not exist yet.
 
     Production is not touched. A new environment has been verified file by file and has passed the smoke test.
 
     Args:
         context: The context; its lock must be held.
-        work: A folder with pyproject.toml and uv.lock.
+        project: A folder with pyproject.toml and uv.lock.
 
     Returns:
         The mark of the environment, or uv's result when uv could not build it.
@@ -56,17 +56,17 @@ def build(context: GovContext, work: Path) -> GenerationMark | UvResult:
     mode = choose_link_mode(context.layout.root, context.settings.runtime.link_mode)
     version = read_python_version(context.python)
     layout = context.layout
-    for key in _iter_keys(compute_key(work, python=context.python, version=version, mode=mode)):
+    for key in _iter_keys(compute_key(project, python=context.python, version=version, mode=mode)):
         mark = read_mark(layout, key)
         if mark is None:
-            return _rebuild(context, work, key, version=version, mode=mode)
+            return _rebuild(context, project, key, version=version, mode=mode)
         if is_unmodified(layout, mark):
             return mark
         # A modified environment that is in use can be neither reused nor deleted: the next key takes over.
         if key != current_key(layout) and key not in find_in_use(layout):
             log.warning("environment was modified, built again", extra={"generation": key})
             _delete(layout.generations / key)
-            return _rebuild(context, work, key, version=version, mode=mode)
+            return _rebuild(context, project, key, version=version, mode=mode)
     raise AssertionError("the keys are endless")
 
 
@@ -76,11 +76,11 @@ def is_unmodified(layout: GovLayout, mark: GenerationMark) -> bool:
     return integrity.verify(environment, mark.packages, since=environment / MARK).status == "verified"
 
 
-def compute_key(work: Path, *, python: Path, version: str, mode: LinkMode) -> str:
+def compute_key(project: Path, *, python: Path, version: str, mode: LinkMode) -> str:
     """Return the key of the environment for a folder's truth files, an interpreter and a link mode."""
     digest = hashlib.sha256()
     for name in ("pyproject.toml", "uv.lock"):
-        digest.update(hashlib.sha256((work / name).read_bytes()).digest())
+        digest.update(hashlib.sha256((project / name).read_bytes()).digest())
     digest.update(f"{python}\0{version}\0{mode}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()[:16]
 
@@ -265,12 +265,14 @@ def _iter_keys(key: str) -> Iterator[str]:
         yield f"{key}-{number}"
 
 
-def _rebuild(context: GovContext, work: Path, key: str, *, version: str, mode: LinkMode) -> GenerationMark | UvResult:
+def _rebuild(
+    context: GovContext, project: Path, key: str, *, version: str, mode: LinkMode
+) -> GenerationMark | UvResult:
     environment = context.layout.generations / key
     try:
         shutil.rmtree(environment, ignore_errors=True)
         environment.parent.mkdir(parents=True, exist_ok=True)
-        unverifiable = _install_and_verify(context.uv, context.python, work, environment, mode)
+        unverifiable = _install_and_verify(context.uv, context.python, project, environment, mode)
         if isinstance(unverifiable, UvResult):
             shutil.rmtree(environment, ignore_errors=True)
             return unverifiable
@@ -280,7 +282,7 @@ def _rebuild(context: GovContext, work: Path, key: str, *, version: str, mode: L
             created_at=format_utc(context.clock.now()),
             python=version,
             uv_version=context.uv.version,
-            lock_sha256=hashlib.sha256((work / "uv.lock").read_bytes()).hexdigest(),
+            lock_sha256=hashlib.sha256((project / "uv.lock").read_bytes()).hexdigest(),
             packages=context.uv.packages(environment),
             link_mode=mode,
             unverifiable=unverifiable,
@@ -296,10 +298,10 @@ def _rebuild(context: GovContext, work: Path, key: str, *, version: str, mode: L
 
 
 def _install_and_verify(
-    uv: Uv, python: Path, work: Path, environment: Path, mode: LinkMode
+    uv: Uv, python: Path, project: Path, environment: Path, mode: LinkMode
 ) -> tuple[str, ...] | UvResult:
     """Install and verify an environment; return the files that can never be verified, or uv's failure."""
-    installed = uv.sync(work, environment, python=python, link_mode=mode)
+    installed = uv.sync(project, environment, python=python, link_mode=mode)
     failpoint("gov.build_after_sync")
     if not installed.is_success:
         return installed
@@ -312,7 +314,7 @@ def _install_and_verify(
         cleaned = uv.clean_cache(report.modified_packages)
         if not cleaned.is_success:
             return cleaned
-        installed = uv.sync(work, environment, python=python, link_mode=mode)
+        installed = uv.sync(project, environment, python=python, link_mode=mode)
         if not installed.is_success:
             return installed
         second_report = integrity.verify(environment, None)
@@ -320,7 +322,7 @@ def _install_and_verify(
         report = second_report
     if report.status != "verified" and not unverifiable:
         raise _build_failed(f"its files are not as installed: {report.describe()}")
-    checked = uv.sync(work, environment, python=python, link_mode=mode, only_check=True)
+    checked = uv.sync(project, environment, python=python, link_mode=mode, only_check=True)
     if not checked.is_success:
         raise _build_failed(f"it does not match its lock: {checked.errors.strip()}")
     return unverifiable

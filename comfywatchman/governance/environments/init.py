@@ -44,13 +44,13 @@ def init(context: GovContext) -> Operation | None:
     _require_comfyui(context.comfyui)
     started_at = format_utc(context.clock.now())
     _create_layout(layout)
-    with staging.open_staging(layout) as work:
-        before = work.hashes()
+    with staging.open_staging(layout) as staging_dir:
+        before = staging_dir.hashes()
         _require_truth_files(before)
-        _write_truth(context, work)
-        mark = _build_environment(context, work)
+        _write_truth(context, staging_dir)
+        mark = _build_environment(context, staging_dir)
         current = generation.current_key(layout)
-        if work.hashes() == before and current == mark.key:
+        if staging_dir.hashes() == before and current == mark.key:
             return None
         pre_snapshot = None
         if before:
@@ -58,7 +58,7 @@ def init(context: GovContext) -> Operation | None:
         journal = commit.prepare(
             layout,
             context.clock,
-            work,
+            staging_dir,
             kind="init",
             ref="init",
             key=mark.key,
@@ -156,32 +156,32 @@ def _validate_requirement(line: str) -> str:
     return line
 
 
-def _write_truth(context: GovContext, work: StagingDir) -> None:
+def _write_truth(context: GovContext, staging_dir: StagingDir) -> None:
     """Create the missing truth files and update the base group."""
     version = ".".join(generation.read_python_version(context.python).split(".")[:2])
     base = read_base_requirements(context.comfyui)
-    if not (work.folder / "pyproject.toml").exists():
+    if not (staging_dir.folder / "pyproject.toml").exists():
         marker = f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'"
-        work.write_project(truth.render_project(python_version=version, marker=marker, base=base))
-    work.edit_project(lambda text: truth.set_python(text, version))
-    if not (work.folder / "plugins.json").exists():
-        work.write_registry(NodeRegistry())
-    groups = truth.parse_groups(work.read_project())
+        staging_dir.write_project(truth.render_project(python_version=version, marker=marker, base=base))
+    staging_dir.edit_project(lambda text: truth.set_python(text, version))
+    if not (staging_dir.folder / "plugins.json").exists():
+        staging_dir.write_registry(NodeRegistry())
+    groups = truth.parse_groups(staging_dir.read_project())
     # No lines mean that requirements.txt is missing, not that ComfyUI needs no packages.
     if base and sorted(base) != sorted(groups.get(truth.BASE_GROUP, ())):
-        work.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, base))
+        staging_dir.edit_project(lambda text: truth.set_group(text, truth.BASE_GROUP, base))
     if truth.OVERRIDES_GROUP in groups:
-        work.edit_project(truth.convert_overrides_group)
+        staging_dir.edit_project(truth.convert_overrides_group)
 
 
-def _build_environment(context: GovContext, work: StagingDir) -> GenerationMark:
-    locked = work.lock(context.uv, context.python)
+def _build_environment(context: GovContext, staging_dir: StagingDir) -> GenerationMark:
+    locked = staging_dir.lock(context.uv, context.python)
     if not locked.is_success:
         hint = "Check the network and pyproject.toml of the governed root, then run: gov init"
         if _DAMAGED_LOCK in locked.errors:
             hint = "uv.lock is damaged. Go back to the newest snapshot: gov snapshot list, gov rollback SNAPSHOT."
         raise Failure("gov-lock-failed", f"uv could not resolve the packages: {locked.errors.strip()}", hint=hint)
-    mark = generation.build(context, work.folder)
+    mark = generation.build(context, staging_dir.folder)
     if isinstance(mark, UvResult):
         raise Failure(
             "gov-environment-failed",

@@ -117,7 +117,7 @@ def verify(
         if unexplained:
             changed_files |= unexplained
             modified_packages.add(package_folder.package.name)
-    without_record = [one.package.name for one in installed if not (one.folder / "RECORD").is_file()]
+    without_record = [found.package.name for found in installed if not (found.folder / "RECORD").is_file()]
     unexpected, missing = _compare_packages(installed, expected)
 
     status: Literal["verified", "modified", "unknown"] = "verified"

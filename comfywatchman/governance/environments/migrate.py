@@ -45,21 +45,21 @@ def migrate(context: GovContext) -> tuple[str, ...]:
         Failure: As `gov init`.
     """
     messages = _rewrite_records(context.layout)
-    with staging.open_staging(context.layout) as work:
-        before = work.hashes()
-        work.write_registry(_convert_registry(work.folder / "plugins.json", context.custom_nodes))
-        work.edit_project(truth.convert_overrides_group)
-        if work.hashes() != before or not context.layout.production.is_symlink():
-            messages.append(_commit_truth(context, work))
+    with staging.open_staging(context.layout) as staging_dir:
+        before = staging_dir.hashes()
+        staging_dir.write_registry(_convert_registry(staging_dir.folder / "plugins.json", context.custom_nodes))
+        staging_dir.edit_project(truth.convert_overrides_group)
+        if staging_dir.hashes() != before or not context.layout.production.is_symlink():
+            messages.append(_commit_truth(context, staging_dir))
     return tuple(messages)
 
 
-def _commit_truth(context: GovContext, work: StagingDir) -> str:
+def _commit_truth(context: GovContext, staging_dir: StagingDir) -> str:
     layout, clock = context.layout, context.clock
     started_at = format_utc(clock.now())
-    mark: GenerationMark | UvResult = work.lock(context.uv, context.python)
+    mark: GenerationMark | UvResult = staging_dir.lock(context.uv, context.python)
     if isinstance(mark, UvResult) and mark.is_success:
-        mark = generation.build(context, work.folder)
+        mark = generation.build(context, staging_dir.folder)
     if isinstance(mark, UvResult):
         raise Failure(
             "gov-lock-failed",
@@ -71,7 +71,7 @@ def _commit_truth(context: GovContext, work: StagingDir) -> str:
     journal = commit.prepare(
         layout,
         clock,
-        work,
+        staging_dir,
         kind="migrate",
         ref="migrate",
         key=mark.key,

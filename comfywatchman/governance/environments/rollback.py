@@ -88,14 +88,14 @@ def _restore(
 ) -> Operation:
     layout, clock = context.layout, context.clock
     started_at = format_utc(clock.now())
-    with staging.open_staging(layout, contents=contents) as work:
+    with staging.open_staging(layout, contents=contents) as staging_dir:
         key = _find_kept_generation(layout, snapshot_id, contents["uv.lock"])
         if key is None:
-            key = _rebuild(context, work, snapshot_id)
+            key = _rebuild(context, staging_dir, snapshot_id)
         current = generation.current_key(layout)
         pre_snapshot = snapshot.create(layout, clock, reason=f"{kind}_pre", ref=ref, generation=current)
         journal = commit.prepare(
-            layout, clock, work, kind=kind, ref=ref, key=key, pre_snapshot=pre_snapshot.id, started_at=started_at
+            layout, clock, staging_dir, kind=kind, ref=ref, key=key, pre_snapshot=pre_snapshot.id, started_at=started_at
         )
         return commit.publish(context, msgspec.structs.replace(journal, undone=undone))
 
@@ -108,8 +108,8 @@ def _find_kept_generation(layout: GovLayout, snapshot_id: str, lock: bytes) -> s
     return mark.key if generation.is_unmodified(layout, mark) else None
 
 
-def _rebuild(context: GovContext, work: StagingDir, snapshot_id: str) -> str:
-    mark = generation.build(context, work.folder)
+def _rebuild(context: GovContext, staging_dir: StagingDir, snapshot_id: str) -> str:
+    mark = generation.build(context, staging_dir.folder)
     if isinstance(mark, UvResult):
         raise Failure(
             "gov-environment-failed",

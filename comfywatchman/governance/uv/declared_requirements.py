@@ -74,12 +74,13 @@ def render_subset(project: str, requirements: Sequence[DeclaredRequirement]) -> 
     # Any: tomlkit types an item of a document as a union that allows no access.
     table: Any = document.get("dependency-groups", {})
     for group in groups:
-        table[group] = [one.text for one in requirements if one.group == group]
+        table[group] = [requirement.text for requirement in requirements if requirement.group == group]
     if _parse_project_dependencies(project):
+        ungrouped = [requirement for requirement in requirements if not requirement.group and requirement.owner != PIN]
         project_table: Any = document["project"]
-        project_table["dependencies"] = [one.text for one in requirements if not one.group and one.owner != PIN]
+        project_table["dependencies"] = [requirement.text for requirement in ungrouped]
     text = tomlkit.dumps(document)
-    pins = [one.text for one in requirements if one.owner == PIN]
+    pins = [requirement.text for requirement in requirements if requirement.owner == PIN]
     return add_constraints(text, pins) if pins else text
 
 
@@ -91,14 +92,14 @@ def select_named(
     They are matched by owner and package, as uv writes versions and ids in its own way.
     """
     named = {(_owner_key(edge.source), parse_package_name(edge.requirement)) for edge in edges}
-    return tuple(one for one in declared if (_owner_key(one.owner), one.name) in named)
+    return tuple(requirement for requirement in declared if (_owner_key(requirement.owner), requirement.name) in named)
 
 
 def restore_owner_names(
     edges: Iterable[RequirementEdge], declared: Iterable[DeclaredRequirement]
 ) -> tuple[RequirementEdge, ...]:
     """Return edges with owners as declared: uv writes ids of nodes in lower case, with `-` for `_`."""
-    owners = {_owner_key(one.owner): one.owner for one in declared}
+    owners = {_owner_key(requirement.owner): requirement.owner for requirement in declared}
     restored = []
     for edge in edges:
         owner = owners.get(_owner_key(edge.source), edge.source)
