@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from comfywatchman.sources.urls import (
     CivitaiAddress,
     HuggingFaceFile,
+    build_civitai_page_url,
     build_civitai_url,
     build_hugging_face_url,
     find_urls,
@@ -254,3 +255,7 @@ def test_number_of_urls_is_limited() -> None:
 )
 def test_secrets_are_stripped_from_foreign_urls(url: str, shown: str) -> None:
     assert strip_secrets(url) == shown
+
+
+def test_civitai_page_url_selects_the_version() -> None:
+    assert build_civitai_page_url("https://civitai.com/", 12, 34) == "https://civitai.com/models/12?modelVersionId=34"

@@ -92,3 +92,22 @@ def test_links_of_an_input_in_a_definition_are_objects() -> None:
         node(5, "SomeSource"), node(6, "VAELoader", ["stored"], inputs=[slot("vae_name", 1)]), links=[link(1, 5, 6)]
     )
     assert samples.nodes_of(with_subgraph(node(1, SUB), definition))["1:6"].linked == {"vae_name"}
+
+
+def test_note_texts_of_both_notations_are_kept() -> None:
+    raw = graph(node(1, "Note", ["first", "", 5]), node(2, "MarkdownNote", {"text": "second"}), node(3, "Note", None))
+    assert samples.read(raw).notes == ("first", "second")
+
+
+def test_inputs_without_a_source_are_unfed() -> None:
+    inputs = [slot("model", 1, widget=False), slot("clip", 2, widget=False), slot("vae", None, widget=False)]
+    raw = graph(node(1, "CheckpointLoaderSimple", ["a"]), node(2, "X", inputs=inputs), links=[[1, 1, 0, 2, 0, "MODEL"]])
+    found = samples.nodes_of(raw)["2"]
+    assert found.linked == {"model", "clip"}
+    assert found.sources == ("1",)
+    assert found.unfed == ("clip", "vae")
+
+
+def test_use_everywhere_leaves_no_input_unfed() -> None:
+    raw = graph(node(2, "X", inputs=[slot("vae", None, widget=False)]), extra={"ue_links": [{"downstream": 2}]})
+    assert samples.nodes_of(raw)["2"].unfed == ()

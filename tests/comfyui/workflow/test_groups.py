@@ -88,3 +88,9 @@ def test_nested_groups_are_flattened_and_cycles_end() -> None:
 def test_an_instance_without_usable_definition_stays_a_node(definition: object) -> None:
     raw = graph(node(4, "workflow>g", ["a"]), extra={"groupNodes": {"g": definition}})
     assert [one.class_type for one in samples.read(raw).nodes] == ["workflow>g"]
+
+
+def test_instance_that_lists_linked_widgets_too() -> None:
+    raw = converted([slot("lora_name", 5)], ["stored", 0.25, 1], [[5, 1, 0, 4, 0, "STRING"]])
+    found = samples.nodes_of(raw)["4:0"]
+    assert found.values == {"lora_name": "outside", "strength_model": 0.25, "strength_clip": 1}

@@ -148,3 +148,25 @@ def test_hugging_face_url_is_pinned_to_its_commit() -> None:
         pin_to_commit("https://civitai.com/api/download/models/1", COMMIT)
         == "https://civitai.com/api/download/models/1"
     )
+
+
+def test_redirect_loop_is_refused() -> None:
+    with LocalServer() as server:
+        server.pages = {"/a": Reply(b"", 302, {"Location": "/b"}), "/b": Reply(b"", 302, {"Location": "/a"})}
+        with pytest.raises(Failure) as raised, followed(f"{server.url}/a", server):
+            pass
+        assert raised.value.code == "download-host-refused"
+        assert len(server.asked) == 2
+
+
+@pytest.mark.parametrize(("redirects", "is_followed"), [(5, True), (6, False)])
+def test_number_of_redirects_is_limited(redirects: int, is_followed: bool) -> None:  # noqa: FBT001 - parametrized
+    with LocalServer({f"/{redirects}": Reply(b"bytes")}) as server:
+        for number in range(redirects):
+            server.pages[f"/{number}"] = Reply(b"", 302, {"Location": f"/{number + 1}"})
+        if is_followed:
+            with followed(f"{server.url}/0", server) as found:
+                assert found.stream.read(9) == b"bytes"
+        else:
+            with pytest.raises(Failure, match="more than 6 times"), followed(f"{server.url}/0", server):
+                pass

@@ -166,3 +166,8 @@ def test_server_messages_are_printable_and_short() -> None:
 def test_every_retryable_status_is_a_transient_failure() -> None:
     for status in RETRYABLE_STATUSES:
         assert isinstance(refused(status), TransientFailure), status
+
+
+def test_transient_failure_waits_only_on_request() -> None:
+    assert TransientFailure("cut").wait_seconds == 0
+    assert TransientFailure("cut").code == "download-interrupted"

@@ -45,3 +45,14 @@ def test_item_in_another_place_is_broken() -> None:
     elsewhere = b.avif(EXIF, in_idat=True).replace(b"\0\2\0\1\0\0", b"\0\2\0\2\0\0")
     with pytest.raises(BrokenMediaError, match="not supported"):
         read_texts(read_picture, elsewhere)
+
+
+def test_key_without_a_name_keeps_the_numbers_of_the_others() -> None:
+    assert read_texts(read, b.mp4(b.ilst({"": b"x", "workflow": b"{1}"}))).workflow == b"{1}"
+
+
+@pytest.mark.parametrize("size", [b"\0\0\0\7", b"\0\0\0\x11"])
+def test_broken_key_table(size: bytes) -> None:
+    tags = b.ilst({"workflow": b"{1}"}).replace(b"\0\0\0\x10mdta", size + b"mdta")
+    with pytest.raises(BrokenMediaError, match="tag names"):
+        read_texts(read, b.mp4(tags))
