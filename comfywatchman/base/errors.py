@@ -39,7 +39,7 @@ CODES: Final[dict[str, str]] = {
     "report-unavailable": "There is no report yet, or it cannot be read.",
     "download-no-plan": "There is no download plan yet.",
     "download-plan-invalid": "A download plan cannot be read, or does not contain the requested model.",
-    "search-budget": "The time or request budget of this search is used up; the rest is searched next time.",
+    "search-budget": "The time or request budget of this search is used up; the next search continues.",
     "search-paused": "A server that asked to wait, or a model that failed, is skipped for the rest of this search.",
     "choice-impossible": "A candidate cannot be chosen for a model.",
     "llm-answer": "A language model returned something other than the expected content.",

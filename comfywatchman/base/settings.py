@@ -82,7 +82,7 @@ class NodesSection(Section, frozen=True):
 
 
 class SearchSection(Section, frozen=True):
-    """`[search]`: searching missing models."""
+    """`[search]`: searching for missing models."""
 
     backend_order: tuple[Literal["qwen", "civitai", "huggingface", "civarchive"], ...]
     budget_seconds: NotNegative

@@ -1,4 +1,4 @@
-"""`comfywatchman resolve`: search missing models, and choose among candidates."""
+"""`comfywatchman resolve`: search for missing models, and choose among candidates."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _parse_backends(_context: click.Context, _option: click.Parameter, text: str
 
 @click.command()
 @click.argument("workflows", nargs=-1, type=click.Path(exists=True, path_type=Path), metavar="[WORKFLOW]...")
-@click.option("--all", "every", is_flag=True, help="Search the missing models of all watched workflows.")
+@click.option("--all", "every", is_flag=True, help="Search for the missing models of all watched workflows.")
 @click.option("--refresh", is_flag=True, help="Search again, ignoring stored results.")
 @click.option(
     "--backends",
@@ -74,7 +74,7 @@ def resolve(
     choose: tuple[str, str] | None,
     as_json: bool,
 ) -> None:
-    """Search models that workflows lack, and choose among candidates.
+    """Search for models that workflows lack, and choose among candidates.
 
     Shows the source of each model that is FOUND, and the doubts and candidates for the others. Nothing is downloaded.
     Exits with 1 when a model was not FOUND.
@@ -183,7 +183,7 @@ def _show_progress(*, quiet: bool) -> Iterator[Progress]:
     from rich.console import Console
 
     with progress.Progress(console=Console(stderr=True), transient=True) as bars:
-        bar = bars.add_task("Searching missing models", total=None)
+        bar = bars.add_task("Searching for missing models", total=None)
         yield lambda done, total: bars.update(bar, completed=done, total=total)
 
 

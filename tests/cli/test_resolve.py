@@ -266,7 +266,7 @@ def test_progress_is_shown_on_a_terminal(host: Host) -> None:
     shown = os.read(master, 1 << 16)
     os.close(master)
     assert ended.returncode == 1
-    assert b"Searching missing models" in shown
+    assert b"Searching for missing models" in shown
     assert b"Looking for" not in ended.stdout
 
 
