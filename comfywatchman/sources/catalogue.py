@@ -132,6 +132,7 @@ def build_catalogue_stamp(templates: Sequence[Path], model_list: Path | None) ->
     for folder in templates:
         count = total_bytes = newest = 0
         for path in _list_template_files(folder):
+            # Hundreds of files: their total is enough to notice an update of the package.
             status = path.stat()
             count += 1
             total_bytes += status.st_size

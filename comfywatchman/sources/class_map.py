@@ -25,6 +25,8 @@ _MAX_CLASS_LENGTH: Final = 200
 _MAX_PATTERN_LENGTH: Final = 200
 _MAX_REPETITIONS: Final = 2
 _REPETITION: Final = re.compile(r"[*+{]")
+# A repetition of something that contains a repetition, a back reference, or a group with special meaning. The patterns
+# come from the authors of packages, and such a pattern can take exponential time (ReDoS).
 _REPEATED_GROUP: Final = re.compile(r"[*+}]\)*[)\]][*+{]|\)[*+{]|\\\d|\(\?")
 
 
@@ -138,6 +140,7 @@ def read_class_map(folder: Path, *, source: str, stamp: str = "") -> ClassMap:
     patterns: list[tuple[str, int]] = []
     for url, entry in content.items():
         names, metadata = _parse_map_entry(entry)
+        # The list has the registry id, which the map itself lacks.
         metadata = {**metadata, **listed_packages.get(_normalize_repository_url(url), {})}
         index = len(packages)
         packages.append(_build_package(url, metadata))
@@ -164,6 +167,7 @@ def _read_cached_map(cache: Path, stamp: str, source: str) -> ClassMap | None:
         cached = msgspec.msgpack.decode(read_regular(cache, max_bytes=MAX_MAP_BYTES), type=ClassMap)
     except (Failure, msgspec.DecodeError):
         return None
+    # The source is part of every package's evidence.
     is_current = cached.stamp == stamp and cached.source == source and cached.format == _FORMAT
     return cached if is_current else None
 

@@ -23,14 +23,17 @@ MODEL_EXTENSIONS: Final = PICKLE_EXTENSIONS | {
 }
 """Extensions of the models in workflows; a name with any other is not a model file."""
 
+# Examples: fp8_e4m3fn_scaled, bf16, Q4_K_M, IQ3_XXS, nvfp4, e5m2.
 _PRECISION: Final = (
     r"(?:(?:nv|mx)?(?:fp|float)(?:32|16|8|4)(?:[-_.]?e\dm\d(?:fn(?:uz)?)?)?(?:[-_.](?:scaled|mixed|fast|pure))*"
     r"|e\dm\d(?:fn(?:uz)?)?(?:[-_.](?:scaled|fast))*"
     r"|bf16|f16|f32|tf32|nf4|int8|int4|i?q\d(?:[-_.](?:k|xxs|xs|nl|xl|s|m|l|0|1))*)"
 )
 _WHOLE_PRECISION: Final = re.compile(_PRECISION, re.IGNORECASE)
+# A precision that stands alone, or letters and digits with the dot of a version number.
 _TOKEN: Final = re.compile(rf"(?<![^\W_]){_PRECISION}(?![^\W_])|(?:(?<=\d)\.(?=\d)|[^\W_])+", re.IGNORECASE)
 _CAMEL: Final = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z0-9])(?=[A-Z][a-z])")
+# Names that libraries and trainers give to every model: shards, diffusers' and transformers' fixed names, step counts.
 _GENERIC: Final = re.compile(
     r"(?:.*[-_.])?\d{5}-of-\d{5}"
     r"|(?:open_clip_|clip_)?(?:diffusion_)?pytorch_(?:model|lora_weights)(?:[-_.].*)?"
@@ -45,6 +48,7 @@ _MIN_LETTERS: Final = 6
 _MIN_TERM_CHARS: Final = 3
 _MAX_WORDS: Final = 10
 _MAX_NAME_BYTES: Final = 255
+# Windows device names and forbidden characters: model folders are often shared with Windows machines.
 _RESERVED: Final = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\..*)?", re.IGNORECASE)
 _FORBIDDEN: Final = re.compile(r'[<>:"|?*]')
 

@@ -77,6 +77,7 @@ def _parse_package(payload: object, url: str) -> PackageRef | None:
     package_id = as_text(package.get("id"))
     if package_id is None:
         raise Failure("http-body", f"{url} did not respond as the Comfy Registry does.")
+    # The registry keeps entries of banned and deleted packages; they must not be proposed.
     if package.get("status") in _WITHDRAWN:
         return None
     return PackageRef(

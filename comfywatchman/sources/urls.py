@@ -14,6 +14,7 @@ NO_HOSTS: Final[frozenset[str]] = frozenset()
 
 _MAX_URL_CHARS: Final = 2048
 _MAX_URLS: Final = 200
+# Hugging Face's rule for names (`huggingface_hub.utils.validate_repo_id`); `--` and `..` are checked separately.
 _OWNER_OR_NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?")
 _REVISION: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _URL_START: Final = re.compile(r"https?://[!-~]+", re.IGNORECASE)
@@ -22,6 +23,7 @@ _PUNCTUATION: Final = ".,;:!?'\"*_`>"
 _NUMBER: Final = re.compile(r"[1-9][0-9]{0,17}")
 _DOWNLOAD_PATH: Final = re.compile(r"/api/download/models/([1-9][0-9]{0,17})")
 _MODEL_PAGE_PATH: Final = re.compile(r"/models/([1-9][0-9]{0,17})(?:/[A-Za-z0-9%._~-]*)?")
+# Preferences that select one of a version's files; the file id is more exact, so they are dropped.
 _CIVITAI_CHOICES: Final = frozenset({"type", "format", "size", "fp", "quantType"})
 _CIVITAI_IDS: Final = frozenset({"fileId", "modelVersionId"})
 _PUBLIC_PARAMETERS: Final = _CIVITAI_CHOICES | _CIVITAI_IDS | {"download"}

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
@@ -29,6 +29,8 @@ VIRTUAL: Final = NOTES | REROUTES | GETTERS | SETTERS | {PRIMITIVE}
 _LINK_FIELDS: Final = 5
 
 LinkId = int | str
+
+T = TypeVar("T")
 
 
 class InputSlot(NamedTuple):
@@ -115,6 +117,11 @@ def as_id(value: object) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def get_item(items: Sequence[T], position: int) -> T | None:
+    """Return an item by its position, None if there is none; positions in files may be negative or too large."""
+    return items[position] if 0 <= position < len(items) else None
+
+
 def get_first_text(raw: Mapping[str, object]) -> str | None:
     """Return a node's first widget value if it is text (the name of a Get or Set node)."""
     values = raw.get("widgets_values")
@@ -170,9 +177,8 @@ def _find_widget_inputs(
 
 
 def _has_widget(target: RawNode | None, slot: int) -> bool:
-    if target is None or not 0 <= slot < len(target.slots):
-        return False
-    return target.slots[slot].widget is not None
+    target_slot = get_item(target.slots, slot) if target is not None else None
+    return target_slot is not None and target_slot.widget is not None
 
 
 def _parse_nodes(entries: list[object], problems: list[WorkflowProblem]) -> tuple[RawNode, ...]:

@@ -16,6 +16,7 @@ from comfywatchman.comfyui.workflow.graph import (
     LinkId,
     RawNode,
     as_id,
+    get_item,
     read_graph,
 )
 from comfywatchman.comfyui.workflow.widgets import NodeWidgets, read_stored_widgets
@@ -155,12 +156,8 @@ def _apply_instance_values(
 def _find_listed_positions(
     node: RawNode, widgets: NodeWidgets, is_listed: Callable[[RawNode, str | None], bool]
 ) -> list[int]:
-    positions: list[int] = []
-    for position in range(len(widgets.by_position)):
-        name = widgets.names[position] if position < len(widgets.names) else None
-        if is_listed(node, name):
-            positions.append(position)
-    return positions
+    all_positions = range(len(widgets.by_position))
+    return [position for position in all_positions if is_listed(node, get_item(widgets.names, position))]
 
 
 def _is_not_converted(node: RawNode, name: str | None) -> bool:

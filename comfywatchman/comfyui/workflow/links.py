@@ -20,6 +20,7 @@ from comfywatchman.comfyui.workflow.graph import (
     LinkId,
     RawNode,
     get_first_text,
+    get_item,
 )
 from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope
 from comfywatchman.comfyui.workflow.widgets import read_stored_widgets
@@ -101,8 +102,7 @@ def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions) -> In
 
 
 def _get_input_name(scope: GraphScope, slot: int) -> str:
-    names = scope.graph.inputs
-    return names[slot] if 0 <= slot < len(names) else ""
+    return get_item(scope.graph.inputs, slot) or ""
 
 
 def _step_to_host(scope: GraphScope, name: str) -> _Step:
@@ -156,17 +156,16 @@ def _step_to_slot(scope: GraphScope, slot: InputSlot | None) -> _Step:
 
 
 def _step_to_first_slot(scope: GraphScope, node: RawNode) -> _Step:
-    return _step_to_slot(scope, node.slots[0] if node.slots else None)
+    return _step_to_slot(scope, get_item(node.slots, 0))
 
 
 def _find_bypass_slot(node: RawNode, output: int) -> InputSlot | None:
     """Return the input that a bypassed node passes on to an output."""
     # As in the editor: the input at the output's own position if the types agree, else the first of the same type.
-    outputs = _list_outputs(node)
-    declared = as_mapping(outputs[output]) if 0 <= output < len(outputs) else {}
-    output_type = declared.get("type")
-    if 0 <= output < len(node.slots) and node.slots[output].type == output_type:
-        return node.slots[output]
+    output_type = as_mapping(get_item(_list_outputs(node), output)).get("type")
+    same_position = get_item(node.slots, output)
+    if same_position is not None and same_position.type == output_type:
+        return same_position
     for slot in node.slots:
         if slot.type == output_type:
             return slot
@@ -209,8 +208,7 @@ def _step_into_host(scope: GraphScope, host: RawNode, output: int, known: GraphD
     inner = known.enter_host(scope, host)
     if inner is None:
         return LinkEnd.NODE
-    outputs = inner.graph.outputs
-    link = outputs[output] if 0 <= output < len(outputs) else None
+    link = get_item(inner.graph.outputs, output)
     if link is None:
         return LinkEnd.NODE
     return _LinkPosition(inner, link)

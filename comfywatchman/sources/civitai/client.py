@@ -164,6 +164,7 @@ class Civitai:
             Failure: A part of the search failed and no file of that name was found.
         """
         names = (filename, *also)
+        # The last name is the one with an extension, where the workflow omits it.
         all_terms = tuple(dict.fromkeys((*terms, *build_search_terms(names[-1]))))
         failure: Failure | None = None
         cut: dict[str, None] = {}
@@ -227,6 +228,7 @@ class Civitai:
         wanted = _normalize_sha256s(digests)
         hits: dict[str, tuple[CivitaiHit, ...]] = {}
         failure: Failure | None = None
+        # The second server is asked only about hashes that the first does not know.
         for base_url in self.base_urls:
             missing = [digest for digest in wanted if digest not in hits]
             try:
@@ -295,6 +297,7 @@ class Civitai:
                 if content is not None:
                     return base_url, _require(parse(content), response)
             except Failure as caught:
+                # A refused key or a rate limit concerns the account, which is the same on the other server.
                 if caught.code not in _TRANSIENT_CODES:
                     raise
                 failure = failure or caught

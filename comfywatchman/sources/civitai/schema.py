@@ -10,6 +10,7 @@ from comfywatchman.base.json_values import as_list
 from comfywatchman.sources.identifiers import parse_sha256
 from comfywatchman.sources.site_responses import convert_entries, convert_or_none
 
+# Larger sizes are nonsense, and infinity could not be converted to an integer.
 _MAX_SIZE_KB: Final = 1 << 40
 
 

@@ -43,6 +43,7 @@ def find_mismatch(request: DownloadRequest, announced: AnnouncedFile, *, most_by
     other_content = reason_not_model_response(announced.headers, request.name)
     if other_content is not None:
         return f"{shown} sends {other_content} instead of {request.name}."
+    # The size of a partial response is that of the whole file, so all three must agree.
     sizes = {size for size in (request.size, announced.hub_size, announced.total) if size is not None}
     if sizes and max(sizes) > most_bytes:
         return f"{shown} has {format_size(max(sizes))}, more than any model."

@@ -111,6 +111,7 @@ def _decide_partial(
         return None
     first, last = int(content_range[1]), int(content_range[2])
     total = None if content_range[3] == "*" else int(content_range[3])
+    # RFC 9110, section 14.4: positions are inclusive; `*` is an unknown total.
     if first != have or first > last:
         return None
     if length is not None and length != last - first + 1:
@@ -128,6 +129,7 @@ def reason_not_model_response(headers: Mapping[str, str], name: str) -> str | No
     if encoding not in {"", "identity"}:
         return "a compressed body, which was not requested,"
     media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    # Login and error pages often come with status 200.
     if media_type in _TEXT_TYPES and not name.lower().endswith(_TEXT_SUFFIXES):
         return "a web page" if "html" in media_type else "a JSON document"
     if media_type.startswith("multipart/"):

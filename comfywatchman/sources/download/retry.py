@@ -32,6 +32,7 @@ class RetryPolicy:
 
 def is_progress(received_bytes: int, size: int | None) -> bool:
     """Return whether an attempt received enough to start counting attempts again: 1 MiB, or 1 % of a small file."""
+    # A server that breaks off after a few bytes each time must not keep a download going for ever.
     enough = _PROGRESS_BYTES
     if size:
         enough = min(enough, size // 100 + 1)
@@ -49,6 +50,7 @@ def decide_wait_seconds(policy: RetryPolicy, failure: TransientFailure, fruitles
     Raises:
         Failure: No attempt is left, or the server asks for a longer wait than the policy allows.
     """
+    # A server's `Retry-After` counts when it is longer than our own wait.
     backoff = policy.first_wait_seconds * 2.0 ** max(0, fruitless_attempts - 1)
     wait_seconds = max(failure.wait_seconds, min(backoff, policy.longest_wait_seconds))
     if fruitless_attempts < policy.attempts and wait_seconds <= policy.longest_wait_seconds:

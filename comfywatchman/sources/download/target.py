@@ -77,6 +77,7 @@ def _compare_existing_file(request: DownloadRequest, descriptor: int, may_go_on:
     has_other_size = request.size is not None and request.size != status.st_size
     if request.sha256 is None or has_other_size:
         raise target_taken_failure(request.name, f"a file of {status.st_size} bytes")
+    # Equal size and name prove nothing: versions of a model often differ only in their weights.
     sha256 = hash_descriptor(descriptor, may_go_on)
     if sha256 is None:
         raise stop_failure()

@@ -96,6 +96,7 @@ class ChatCompletions:
         body: dict[str, Any] = {
             "model": self._model,
             "messages": [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}],
+            # The most likely answer: choosing among results needs no variety.
             "temperature": 0,
             "max_tokens": _MAX_TOKENS,
             "stream": False,

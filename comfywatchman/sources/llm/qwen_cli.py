@@ -22,6 +22,7 @@ from comfywatchman.sources.llm.ranking import (
     to_plain_text,
 )
 
+# Exit status of the program when `--max-wall-time` or `--max-session-turns` is exceeded.
 _BUDGET_EXCEEDED: Final = 55
 _MAX_OUTPUT_BYTES: Final = 2 << 20
 _MAX_TURNS: Final = 4
@@ -101,6 +102,7 @@ class QwenCommand:
         """Run the program, and return its exit status, output and error output."""
         with tempfile.TemporaryDirectory(prefix="comfywatchman-qwen-", ignore_cleanup_errors=True) as home:
             working_folder = Path(home, "empty")
+            # Started in an empty folder, the program finds no files to read.
             working_folder.mkdir()
             with self._start(prompt, home, working_folder) as child:
                 status = child.wait(self._timeout_seconds + self._grace_seconds)
@@ -118,6 +120,7 @@ class QwenCommand:
             "HOME": home,
             "TMPDIR": home,
             "XDG_RUNTIME_DIR": home,
+            # The program requires a key, even for a local server that needs none.
             "OPENAI_API_KEY": self._key or "none",
             "NO_COLOR": "1",
         }

@@ -63,6 +63,7 @@ def search_searxng(session: HttpSession, query: str, *, base_url: str) -> tuple[
     Raises:
         Failure: As `search_tavily`.
     """
+    # SearXNG has no parameter for sites. Safe search would hide pages of mature models.
     sites = " OR ".join(f"site:{site}" for site in SITES)
     parameters = urlencode({"q": f"{query} ({sites})", "format": "json", "safesearch": "0"})
     return _parse_hits(session.get(f"{base_url.rstrip('/')}/search?{parameters}", redirects="none"), "SearXNG")

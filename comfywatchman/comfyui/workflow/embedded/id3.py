@@ -84,10 +84,10 @@ def _undo_frame_flags(frame: bytes, flags: int, version: int) -> bytes:
 
 
 def _offer_frame(frame: bytes, texts: EmbeddedTexts) -> None:
-    encoding = frame[0] if frame else None
-    codec = _CODECS.get(encoding) if encoding is not None else None
-    if codec is None:
+    if not frame or frame[0] not in _CODECS:
         return
+    encoding = frame[0]
+    codec = _CODECS[encoding]
     name, text = _split_at_null(frame[1:], 2 if encoding in _TWO_BYTE_CODECS else 1)
     key = name.decode(codec, "replace")
     if texts.wants(key):
