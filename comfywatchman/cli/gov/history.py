@@ -58,7 +58,7 @@ def _print_operation(context: click.Context, operation: Operation, message: str,
         print_result(context, operation)
         return
     click.echo(printable(message))
-    click.echo(f"To revert this: gov undo {operation.op_id}")
+    click.echo(f"To undo this: gov undo {operation.op_id}")
     click.echo("A running ComfyUI keeps its old environment until it is restarted.")
 
 
