@@ -1,4 +1,4 @@
-"""The fetched copy of the Manager's map: one try a day, kept with its age, never in the way."""
+"""The downloaded copy of the Manager's class map: at most one attempt a day, and failures are harmless."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def host(tmp_path: Path, server: LocalServer) -> Host:
 
 
 def pass_time(host: Host, seconds: float) -> None:
-    """Let time pass for the files too, whose times are real."""
+    """Advance the clock and the modification times of the files."""
     for path in host.layout.class_map_folder.iterdir():
         status = path.stat()
         os.utime(path, (status.st_atime - seconds, status.st_mtime - seconds))

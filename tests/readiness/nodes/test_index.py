@@ -1,4 +1,4 @@
-"""Keeping what was read of packs."""
+"""The stored facts of node packs: only changed packs are read again."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def look(tmp_path: Path, database: Database) -> dict[str, NodePack]:
 
 
 def spoil(database: Database) -> None:
-    """Leave a mark in what is kept, so that a pack that is read anew is known by its absence."""
+    """Change the stored facts, so that a pack that is read again can be told apart."""
     rows = database.connection.execute("SELECT path, facts FROM pack").fetchall()
     for path, facts in rows:
         marked = msgspec.structs.replace(msgspec.msgpack.decode(facts, type=NodePack), display_name="kept")

@@ -1,4 +1,4 @@
-"""Who brings a missing class: the Manager's map, then the Comfy Registry, remembered and bounded."""
+"""Providers of a missing class: the Manager's map first, then the Comfy Registry within a time budget."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_hanging_registry_takes_no_longer_than_the_budget(host: Host, server: Lo
 
 
 def test_slow_answers_share_one_budget(host: Host, server: LocalServer) -> None:
-    """Each answer takes most of the budget: the second question must not get all of it again."""
+    """Each answer takes most of the budget: the second request must not get the whole budget again."""
     host.set(nodes__registry_budget_seconds=1.0)
 
     def slowly(*_: object) -> Reply:

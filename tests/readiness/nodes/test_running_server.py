@@ -1,4 +1,4 @@
-"""A running ComfyUI, asked over a real connection: what it lists decides, but only when it is the watched one."""
+"""A running ComfyUI over real HTTP: its lists decide, if it is the server of the watched installation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def nodes(*more: str, checkpoints: tuple[str, ...] = (CHECKPOINT,)) -> dict[str,
 
 
 class FakeComfyUI(LocalServer):
-    """Answers as ComfyUI does, started as the test says."""
+    """A fake ComfyUI with the command line that a test chooses."""
 
     def start_as(self, *argv: str, version: str = "0.99.0") -> None:
         system = {"argv": list(argv), "comfyui_version": version}

@@ -4,8 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.loaders.table import LoaderInput
+from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.scan import find_packs
 from comfywatchman.readiness.nodes.static_analysis import SourceNodes, find_failed_imports
 from tests.model_files import put
@@ -49,3 +52,23 @@ def test_disabled_packs_are_left_out() -> None:
     enabled, disabled = pack("On"), pack("Off", enabled=False)
     assert list(SourceNodes((), (enabled, disabled), CORE, ()).enabled()) == [CORE, enabled]
     assert list(SourceNodes((), (enabled, disabled), None, ()).enabled()) == [enabled]
+
+
+def test_inputs_of_enabled_packs_are_collected() -> None:
+    loader = LoaderInput("Load", "name", "loras", 0, "static analysis", "medium")
+    picture = FileInput("Show", "image", "picture")
+    enabled = pack("On", loader_inputs=(loader,), file_inputs=(picture,))
+    nodes = SourceNodes((), (enabled, pack("Off", enabled=False, loader_inputs=(loader,))), CORE, ())
+    assert (nodes.loader_inputs, nodes.file_inputs) == ((loader,), (picture,))
+
+
+def test_fingerprints_change_with_packs_and_core(comfyui: Path) -> None:
+    listings = tuple(find_packs([comfyui / "custom_nodes"]))
+    fingerprints = {
+        tuple(SourceNodes(listings, (), core, ()).fingerprints())
+        for core in (None, CORE, replace(CORE, version="0.34.0"), replace(CORE, own_checks=frozenset({"X"})))
+    }
+    put(comfyui / "custom_nodes/good/more.py", b"A = 1\n")
+    changed = tuple(find_packs([comfyui / "custom_nodes"]))
+    fingerprints.add(tuple(SourceNodes(changed, (), None, ()).fingerprints()))
+    assert len(fingerprints) == 5

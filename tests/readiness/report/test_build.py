@@ -1,4 +1,4 @@
-"""The top of the report: times, host, and what a skipped cycle leaves as it was."""
+"""The report of a cycle that ran and of one that was skipped."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from comfywatchman.base.gpu.query import GpuDevice, GpuReading
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.gates import SkipReason
 from comfywatchman.readiness.report.build import build_host_summary, build_skipped_report
+from comfywatchman.readiness.status import Environment
 from tests.hosts import Host
 
 NO_GPU = GpuReading("none", ())
@@ -59,6 +60,25 @@ def test_skipped_cycle_keeps_the_verdicts(host: Host) -> None:
         "Too little.",
     )
     assert status.cycle.trigger == "schedule"
+
+
+@pytest.mark.parametrize(("is_governed", "state"), [(False, "not governed"), (True, "unknown")])
+def test_skipped_first_cycle_reports_nothing_as_checked(host: Host, state: str, *, is_governed: bool) -> None:
+    checks = (lambda _gpus: Environment("ok")) if is_governed else None
+    cycle = CycleContext.begin(host.request(environment_checks=checks))
+    status = build_skipped_report(cycle, NO_GPU, SkipReason("vram-low", "Too little."))
+    assert (status.checked_at, status.workflows, status.environment.state) == (None, (), state)
+    assert status.cycle.skipped_reason == "vram-low"
+    assert status.valid_until > status.generated_at
+
+
+def test_damaged_report_is_a_problem_of_the_skipped_cycle(host: Host) -> None:
+    host.cycle()
+    host.layout.status_json.write_bytes(b"{")
+    cycle = CycleContext.begin(host.request())
+    status = build_skipped_report(cycle, NO_GPU, SkipReason("vram-low", "Too little."))
+    assert status.checked_at is None
+    assert "master_status.json was damaged" in status.problems[0]
 
 
 def test_acknowledgements_are_limited(host: Host) -> None:

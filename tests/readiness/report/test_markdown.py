@@ -1,4 +1,4 @@
-"""Whatever a name holds, Markdown shows it and obeys none of it; a real parser says so."""
+"""Escaping, checked with a real Markdown parser: any text is shown literally and changes no structure."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ TEXTS = st.one_of(
 
 
 def inline(tokens: list[Token]) -> list[list[Token]]:
-    """Return the pieces of each line of text: of a paragraph, a heading, a cell."""
+    """Return the inline tokens of each paragraph, heading and cell."""
     return [token.children or [] for token in tokens if token.type == "inline"]
 
 
 def plain(children: list[Token]) -> str:
-    """Return what a reader sees, objecting to anything that is more than text."""
+    """Return the text that a reader sees; fail for anything that is more than text."""
     assert {child.type for child in children} <= {"text", "text_special"}, children
     return "".join(child.content for child in children)
 

@@ -164,7 +164,7 @@ def test_paths_are_shown_without_shared_folders() -> None:
 
 
 class Notes:
-    """A memory that counts how often something new is kept."""
+    """A cache that counts its writes."""
 
     def __init__(self) -> None:
         self.kept: dict[str, str] = {}

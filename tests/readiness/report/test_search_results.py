@@ -1,4 +1,4 @@
-"""What the search says, in words that a person can act on."""
+"""Search results in the report: each missing model gets an answer and a next step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and other files of the person's own: what is not there, what to do, and when it counts."""
+"""Missing pictures and other files of the user: their fixes, and when they count for the verdict."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_added_or_removed_picture_is_noticed_from_cache(tmp_path: Path) -> None:
 
 
 def verdicts(host: Host) -> list[tuple[object, ...]]:
-    """Return which verdicts are kept, and what they were made against."""
+    """Return the stored verdicts with the host that they belong to."""
     import sqlite3
 
     with sqlite3.connect(host.layout.database) as connection:

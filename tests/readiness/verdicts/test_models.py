@@ -1,4 +1,4 @@
-"""Verdicts: exact is only what the server would open, and READY is only what is all exact."""
+"""Verdicts on model references: only a file that the server would open is exact."""
 
 from __future__ import annotations
 

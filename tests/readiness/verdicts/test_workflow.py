@@ -1,4 +1,4 @@
-"""One workflow held against a host: nodes before models, what counts as open, and what the author proposes."""
+"""The verdict on a workflow from its models, nodes and the rules of a server."""
 
 from __future__ import annotations
 
