@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from comfywatchman.governance.checks.deny_list import DeniedItem, judge
+from tests.governance.checks.checked_site import run_checks_on
+from tests.governance.contexts import Site
 
 
 def test_denied_package_fails_with_reason_and_command() -> None:
@@ -19,3 +21,11 @@ def test_flagged_item_is_a_warning() -> None:
     blocked = DeniedItem("pack-y", "steals keys", "gov node remove pack-y")
     assert judge([flagged]).status == "warn"
     assert judge([flagged, blocked]).status == "fail"
+
+
+def test_denied_packages_and_nodes_are_found(site: Site) -> None:
+    site.configure(policy={"deny": ["corelet==1.0", "pack:evil"]})
+    (site.comfyui / "custom_nodes" / "evil.disabled").mkdir()
+    result = run_checks_on(site)["deny-list"]
+    assert (result.status, result.items) == ("fail", ("corelet 1.0", "node evil"))
+    assert "Delete custom_nodes/evil.disabled." in (result.action or "")

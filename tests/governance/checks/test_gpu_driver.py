@@ -44,4 +44,5 @@ def test_cuda_version_is_read_from_torch_or_its_runtime(
 )
 def test_torch_is_compared_with_the_driver(torch: str | None, driver: GpuDriver, status: str) -> None:
     packages = [InstalledPackage("torch", torch)] if torch else []
-    assert judge(packages, driver).status == status
+    result = judge(packages, driver)
+    assert (result.name, result.status, result.vital) == ("gpu-driver", status, True)

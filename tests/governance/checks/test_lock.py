@@ -3,6 +3,8 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.governance.checks.lock import LockFacts, judge
+from tests.governance.checks.checked_site import run_checks_on
+from tests.governance.contexts import Site
 
 
 def test_unchanged_lock_is_ok_without_running_uv() -> None:
@@ -47,3 +49,22 @@ def test_manual_change_without_a_result_of_uv_is_unknown(reason: str) -> None:
     result = judge(facts)
     assert (result.status, result.action) == ("unknown", "gov check")
     assert (reason or "no time") in result.evidence
+
+
+@pytest.mark.parametrize(("name", "action"), [("pyproject.toml", "gov snapshot list"), ("uv.lock", "gov init")])
+def test_missing_truth_file_fails_with_a_command(site: Site, name: str, action: str) -> None:
+    site.layout.truth_file(name).rename(site.folder / "away")
+    results = run_checks_on(site)
+    assert results["lock"].status == "fail"
+    assert (results["lock"].action or "").startswith(action)
+    assert not results["production"].vital or results["production"].status == "ok"
+
+
+def test_manual_edit_is_unknown_until_uv_was_run(site: Site) -> None:
+    path = site.layout.pyproject
+    path.write_text(path.read_text("utf-8") + "\n# a remark\n", "utf-8")
+    assert run_checks_on(site)["lock"].status == "unknown"
+    assert run_checks_on(site, budget_seconds=None)["lock"].status == "warn"
+    assert run_checks_on(site)["lock"].status == "warn"
+    path.write_text(path.read_text("utf-8").replace("corelet==1.0", "corelet==2.0"), "utf-8")
+    assert run_checks_on(site, budget_seconds=None)["lock"].status == "fail"

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from comfywatchman.governance.checks.production import ProductionFacts, judge
+from tests.fakes import FakeClock
+from tests.governance.checks.checked_site import find_environment, find_site_packages, run_checks_on
+from tests.governance.contexts import Site
 
 
 @pytest.mark.parametrize(
@@ -56,3 +61,67 @@ def test_long_lists_of_faults_are_shortened() -> None:
 def test_only_an_environment_that_may_not_start_is_vital() -> None:
     assert judge(ProductionFacts(generation=None)).vital
     assert not judge(ProductionFacts(generation="4f1c", is_complete=True)).vital
+
+
+def test_modified_file_is_found_when_its_package_is_verified(site: Site) -> None:
+    assert isinstance(site.clock, FakeClock)
+    (find_site_packages(site) / "corelet" / "__init__.py").write_text("# changed\n")
+    assert run_checks_on(site)["production"].status == "ok"
+    assert run_checks_on(site, budget_seconds=None)["production"].status == "fail"
+    assert run_checks_on(site)["production"].items == (
+        (find_site_packages(site) / "corelet" / "__init__.py").relative_to(find_environment(site)).as_posix(),
+    )
+
+
+def test_overdue_verification_is_unknown(site: Site) -> None:
+    assert isinstance(site.clock, FakeClock)
+    (find_site_packages(site) / "corelet" / "__init__.py").write_text("# changed\n")
+    site.clock.advance(awake=timedelta(days=8).total_seconds())
+    assert run_checks_on(site, budget_seconds=0.0)["production"].status == "ok"
+    site.clock.advance(awake=timedelta(days=8).total_seconds())
+    assert run_checks_on(site, budget_seconds=0.0)["production"].status == "unknown"
+    assert run_checks_on(site)["production"].status == "fail"
+
+
+def test_unexpected_and_missing_packages_are_named(site: Site) -> None:
+    place = find_site_packages(site)
+    (place / "stranger-1.0.dist-info").mkdir()
+    (place / "stranger-1.0.dist-info" / "RECORD").write_text("")
+    result = run_checks_on(site)["production"]
+    assert (result.status, result.items) == ("warn", ("stranger 1.0",))
+    (place / "corelet-1.0.dist-info").rename(site.folder / "away")
+    assert run_checks_on(site)["production"].items == ("corelet 1.0", "stranger 1.0")
+
+
+def test_unowned_startup_file_is_found_at_once(site: Site) -> None:
+    assert run_checks_on(site)["production"].status == "ok"
+    (find_site_packages(site) / "evil.pth").write_text("import os\n")
+    assert run_checks_on(site)["production"].items == (
+        (find_site_packages(site) / "evil.pth").relative_to(find_environment(site)).as_posix(),
+    )
+
+
+@pytest.mark.parametrize("seconds", [0.0, 5.0, None])
+def test_missing_package_folder_fails_until_restored(site: Site, seconds: float | None) -> None:
+    run_checks_on(site)
+    gone = (find_site_packages(site) / "corelet").rename(site.folder / "away")
+    for _ in range(2):
+        result = run_checks_on(site, budget_seconds=seconds)["production"]
+        assert (result.vital, result.status, result.action) == (True, "fail", "gov init")
+        assert (find_site_packages(site) / "corelet").relative_to(find_environment(site)).as_posix() in result.items
+    gone.rename(find_site_packages(site) / "corelet")
+    assert run_checks_on(site, budget_seconds=None)["production"].status == "ok"
+
+
+def test_interrupted_installation_is_named(site: Site) -> None:
+    (find_site_packages(site) / "corelet-1.0.dist-info" / "RECORD").unlink()
+    result = run_checks_on(site)["production"]
+    assert result.status == "fail"
+    assert "by halves: corelet 1.0" in result.evidence
+
+
+def test_missing_or_incomplete_production_fails(site: Site) -> None:
+    (find_environment(site) / ".gov-complete").unlink()
+    assert "never completed" in run_checks_on(site)["production"].evidence
+    site.layout.production.unlink()
+    assert "leads nowhere" in run_checks_on(site)["production"].evidence

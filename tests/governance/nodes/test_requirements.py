@@ -116,7 +116,7 @@ def test_unsupported_lines_are_reported_without_secrets(line: str, why: str) -> 
     assert found.lines == ("numpy", "scipy")
     assert found.unnamed == ()
     (trouble,) = found.unparseable
-    assert trouble.startswith("requirements.txt: ")
+    assert trouble.startswith(f"requirements.txt: {line[:5]}")
     assert why in trouble
     assert "s3cret" not in trouble
 
@@ -172,3 +172,11 @@ def test_arbitrary_bytes_never_raise(content: bytes) -> None:
 def test_arbitrary_text_never_raises(text: str) -> None:
     for line in read(text).lines:
         Requirement(line)
+
+
+def test_number_of_files_is_limited() -> None:
+    files = {f"r{number}.txt": f"package{number}\n" for number in range(30)}
+    includes = "".join(f"-r {name}\n" for name in files)
+    requirements = read(includes, **files)
+    # requirements.txt itself is the first of twenty.
+    assert requirements.lines == tuple(f"package{number}" for number in range(19))

@@ -6,11 +6,14 @@ from typing import Any
 import pytest
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.governance.nodes.deny_list import build_deny_list
 from comfywatchman.governance.store.layout import GovLayout
 from comfywatchman.governance.store.records import PromotionPlan, Transaction
+from comfywatchman.governance.store.settings import PolicyTable
 from comfywatchman.governance.transactions import transaction
 from comfywatchman.governance.transactions.gates import (
     Consent,
+    check_lock,
     check_torch,
     require_approval,
     require_fresh,
@@ -81,3 +84,37 @@ def test_mismatched_torch_of_the_trial_counts_only_without_pins() -> None:
         check_torch(build_transaction(post_freeze=freeze))
     assert caught.value.code == "gov-torch-builds"
     check_torch(build_transaction(post_freeze=freeze, resolution_pins=("torchaudio==2.8.0",)))
+
+
+def build_lock(**versions: str) -> str:
+    packages = [
+        f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ registry = "x" }}\n'
+        for name, version in versions.items()
+    ]
+    return "version = 1\n\n" + "\n".join(packages)
+
+
+@pytest.mark.parametrize(
+    ("versions", "code"),
+    [
+        ({"numpy": "1.0", "extra": "1.0"}, None),
+        ({"numpy": "2.0"}, "gov-core-approval"),
+        ({}, "gov-core-approval"),
+        ({"numpy": "1.0", "evil": "1.0"}, "gov-denied"),
+        ({"numpy": "1.0", "torch": "2.8.0+cu128", "torchaudio": "2.8.0+cpu"}, "gov-torch-builds"),
+    ],
+)
+def test_new_lock_is_checked(tmp_path: Path, versions: dict[str, str], code: str | None) -> None:
+    layout = GovLayout(tmp_path)
+    layout.lock.write_text(build_lock(numpy="1.0"))
+    inputs: dict[str, Any] = {
+        "layout": layout,
+        "policy": PolicyTable(core_packages=("numpy",), deny=("evil",), allow=()),
+        "deny_list": build_deny_list(deny=["evil"]),
+    }
+    if code is None:
+        check_lock(build_lock(**versions), build_transaction(), Consent(), **inputs)
+        return
+    with pytest.raises(Failure) as caught:
+        check_lock(build_lock(**versions), build_transaction(), Consent(), **inputs)
+    assert caught.value.code == code

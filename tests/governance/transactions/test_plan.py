@@ -125,6 +125,7 @@ def test_closure_follows_extras_and_markers_and_ends_on_cycles() -> None:
     }
     assert find_closure(["A"], requires, HERE) == {"a", "b-b", "d"}
     assert find_closure([], requires, HERE) == frozenset()
+    assert find_closure(["x"], {"x": ('y; extra == ""', 'z; extra != ""')}, HERE) == {"x", "y"}
 
 
 def test_pins_leave_out_packages_that_a_user_pinned() -> None:

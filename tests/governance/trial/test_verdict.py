@@ -73,3 +73,16 @@ def test_prompt_that_only_fails_now_fails() -> None:
     worked = server({}, probe=Finding(name="probe", status="ok", detail="well"))
     assert judge(server({}, probe=failed), worked).exit_code == 1
     assert judge(server({}, probe=failed), server({}, probe=failed)).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("model_folders", "detail"),
+    [
+        ({"Loader": {"name": "vae"}}, "1 input of 1 node class lists model folders."),
+        ({"A": {"x": "vae", "y": "loras"}, "B": {"z": "vae"}}, "3 inputs of 2 node classes list model folders."),
+    ],
+)
+def test_model_inputs_are_counted(model_folders: dict[str, dict[str, str]], detail: str) -> None:
+    judgement = judge(server({}, model_folders=model_folders))
+    assert details(judgement, "models") == detail
+    assert statuses(judgement)["models"] == "ok"
