@@ -114,7 +114,7 @@ class Downloader:
                 state.part,
                 folder=folder,
                 total=total,
-                most_bytes=self.retry.most_bytes if total is None else total,
+                max_bytes=self.retry.max_bytes if total is None else total,
                 stall_seconds=self.retry.stall_seconds,
                 limits=self.limits,
             )
@@ -137,7 +137,7 @@ class Downloader:
             hub_sha256=resolved.sha256,
             has_end_mark=stream.end_is_marked,
         )
-        mismatch = find_mismatch(state.request, announced, most_bytes=self.retry.most_bytes)
+        mismatch = find_mismatch(state.request, announced, max_bytes=self.retry.max_bytes)
         if mismatch is not None:
             raise wrong_content_failure(mismatch)
         if state.request.sha256 is None and resolved.sha256 is not None:

@@ -49,7 +49,7 @@ def receive_body(
     *,
     folder: int,
     total: int | None,
-    most_bytes: int,
+    max_bytes: int,
     stall_seconds: float,
     limits: DownloadLimits,
 ) -> None:
@@ -60,7 +60,7 @@ def receive_body(
         part: The partial file.
         folder: Descriptor of its folder.
         total: Size of the whole file, when known.
-        most_bytes: A file larger than this cannot be the requested one.
+        max_bytes: A file larger than this cannot be the requested one.
         stall_seconds: See `StallDetector`.
         limits: Limits of the run.
 
@@ -80,9 +80,9 @@ def receive_body(
             waited_seconds = limits.monotonic() - began
             if not block:
                 break
-            if part.size + len(block) > most_bytes:
+            if part.size + len(block) > max_bytes:
                 part.clear()
-                raise _too_large_failure(stream, most_bytes)
+                raise _too_large_failure(stream, max_bytes)
             _append_block(part, block)
             limits.report_progress(part.size, total)
             if part.size - checked_size >= _DISK_CHECK_BYTES:
@@ -103,9 +103,9 @@ def stop_failure() -> Failure:
     )
 
 
-def _read_block(stream: HttpStream, most_bytes: int, limits: DownloadLimits) -> bytes:
+def _read_block(stream: HttpStream, max_bytes: int, limits: DownloadLimits) -> bytes:
     try:
-        return stream.read(most_bytes)
+        return stream.read(max_bytes)
     except Failure as failure:
         # A stop cuts the connections, which looks like a network failure here.
         if limits.is_stopped():
@@ -122,9 +122,9 @@ def _append_block(part: PartialFile, block: bytes) -> None:
         raise unwritable_failure("The partial file", error) from error
 
 
-def _too_large_failure(stream: HttpStream, most_bytes: int) -> Failure:
+def _too_large_failure(stream: HttpStream, max_bytes: int) -> Failure:
     return Failure(
         "download-wrong-content",
-        f"{stream.address.printable} sends more than {format_size(most_bytes)}, the size of the requested file.",
+        f"{stream.address.printable} sends more than {format_size(max_bytes)}, the size of the requested file.",
         hint="Search again (comfywatchman resolve --refresh): the file may have been replaced.",
     )

@@ -31,13 +31,13 @@ class AnnouncedFile:
     has_end_mark: bool
 
 
-def find_mismatch(request: DownloadRequest, announced: AnnouncedFile, *, most_bytes: int) -> str | None:
+def find_mismatch(request: DownloadRequest, announced: AnnouncedFile, *, max_bytes: int) -> str | None:
     """Return why the announced file is not the requested one; None when nothing contradicts it.
 
     Args:
         request: The requested file.
         announced: The announcement.
-        most_bytes: Largest file that is accepted.
+        max_bytes: Largest file that is accepted.
     """
     shown = announced.shown
     other_content = reason_not_model_response(announced.headers, request.name)
@@ -45,7 +45,7 @@ def find_mismatch(request: DownloadRequest, announced: AnnouncedFile, *, most_by
         return f"{shown} sends {other_content} instead of {request.name}."
     # The size of a partial response is that of the whole file, so all three must agree.
     sizes = {size for size in (request.size, announced.hub_size, announced.total) if size is not None}
-    if sizes and max(sizes) > most_bytes:
+    if sizes and max(sizes) > max_bytes:
         return f"{shown} has {format_size(max(sizes))}, more than any model."
     if len(sizes) > 1:
         listed = " and ".join(str(size) for size in sorted(sizes))

@@ -20,14 +20,14 @@ class RetryPolicy:
         first_wait_seconds: Wait before the second of them; it doubles with each.
         longest_wait_seconds: Longest wait; the download fails when a server asks for more.
         stall_seconds: Longest time without data from a server.
-        most_bytes: Largest file that is accepted when its size is not known beforehand.
+        max_bytes: Largest file that is accepted when its size is not known beforehand.
     """
 
     attempts: int = 6
     first_wait_seconds: float = 1.0
     longest_wait_seconds: float = 60.0
     stall_seconds: float = 30.0
-    most_bytes: int = 200 << 30
+    max_bytes: int = 200 << 30
 
 
 def is_progress(received_bytes: int, size: int | None) -> bool:

@@ -193,16 +193,16 @@ def parse_proposal(text: str, *, results: int) -> LlmProposal:
     return _limit_answer(answer, min(results, MAX_RESULTS))
 
 
-def to_plain_text(text: str, most_chars: int) -> str:
+def to_plain_text(text: str, max_chars: int) -> str:
     """Return text as one line without control, format and unassigned characters, cut to a number of characters."""
     visible: list[str] = []
-    # Only a multiple of the limit is looked at: results of strangers may be megabytes long.
-    for char in text[: most_chars * 4]:
+    # Only a multiple of the limit is read: results of strangers may be megabytes long.
+    for char in text[: max_chars * 4]:
         if char.isspace():
             visible.append(" ")
         elif _is_visible(char):
             visible.append(char)
-    return " ".join("".join(visible).split())[:most_chars].strip()
+    return " ".join("".join(visible).split())[:max_chars].strip()
 
 
 def _is_visible(char: str) -> bool:

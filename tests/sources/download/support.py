@@ -23,7 +23,7 @@ from comfywatchman.sources.download.target import DownloadRequest, DownloadResul
 from tests.model_files import with_header
 
 QUICK: Final = RetryPolicy(
-    attempts=4, first_wait_seconds=0.0, longest_wait_seconds=5.0, stall_seconds=0.25, most_bytes=20 << 20
+    attempts=4, first_wait_seconds=0.0, longest_wait_seconds=5.0, stall_seconds=0.25, max_bytes=20 << 20
 )
 
 

@@ -25,8 +25,8 @@ class FakeStream:
         self.blocks = list(blocks)
         self.block_sizes: list[int] = []
 
-    def read(self, most_bytes: int) -> bytes:
-        self.block_sizes.append(most_bytes)
+    def read(self, max_bytes: int) -> bytes:
+        self.block_sizes.append(max_bytes)
         block = self.blocks.pop(0) if self.blocks else b""
         if isinstance(block, Failure):
             raise block
@@ -46,8 +46,8 @@ def part(folder: int) -> Iterator[PartialFile]:
         yield opened
 
 
-def receive(part: PartialFile, folder: int, stream: Any, *, limits: DownloadLimits, most_bytes: int = 100) -> None:
-    receive_body(stream, part, folder=folder, total=None, most_bytes=most_bytes, stall_seconds=10.0, limits=limits)
+def receive(part: PartialFile, folder: int, stream: Any, *, limits: DownloadLimits, max_bytes: int = 100) -> None:
+    receive_body(stream, part, folder=folder, total=None, max_bytes=max_bytes, stall_seconds=10.0, limits=limits)
 
 
 def test_blocks_are_appended_and_progress_is_reported(part: PartialFile, folder: int) -> None:
@@ -60,13 +60,13 @@ def test_blocks_are_appended_and_progress_is_reported(part: PartialFile, folder:
 
 def test_body_larger_than_the_file_is_refused_and_cleared(part: PartialFile, folder: int) -> None:
     with pytest.raises(Failure) as raised:
-        receive(part, folder, FakeStream(b"abc", b"de"), limits=build_limits(), most_bytes=4)
+        receive(part, folder, FakeStream(b"abc", b"de"), limits=build_limits(), max_bytes=4)
     assert raised.value.code == "download-wrong-content"
     assert part.size == 0
 
 
 def test_body_of_exactly_the_largest_size_is_received(part: PartialFile, folder: int) -> None:
-    receive(part, folder, FakeStream(b"abc", b"d"), limits=build_limits(), most_bytes=4)
+    receive(part, folder, FakeStream(b"abc", b"d"), limits=build_limits(), max_bytes=4)
     assert part.size == 4
 
 

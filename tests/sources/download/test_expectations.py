@@ -20,7 +20,7 @@ PLAIN = AnnouncedFile(
 
 def mismatch(size: int | None = None, sha256: str | None = None, **announced: object) -> str | None:
     request = DownloadRequest("a.safetensors", "https://hub/file", size, sha256)
-    return find_mismatch(request, replace(PLAIN, **announced), most_bytes=1000)  # type: ignore[arg-type]
+    return find_mismatch(request, replace(PLAIN, **announced), max_bytes=1000)  # type: ignore[arg-type]
 
 
 def test_response_without_contradiction_is_accepted() -> None:

@@ -153,9 +153,9 @@ def _read_element(media: MediaFile, offset: int, end: int) -> _Element:
     return _Element(element_id, start, start + size)
 
 
-def _read_width(first: bytes, most_bytes: int) -> int:
+def _read_width(first: bytes, max_bytes: int) -> int:
     """Return the width of a number, which is the position of the highest bit in its first byte."""
     width = 9 - first[0].bit_length() if first else 9
-    if width > most_bytes:
+    if width > max_bytes:
         raise BrokenMediaError("an element's header is not a number")
     return width
