@@ -48,7 +48,14 @@ def print_table(
         rows: The cells of each row.
         whole: A column whose cells are never wrapped, because people copy them.
         spare: Columns to leave out when the terminal is too narrow, the first one first.
+
+    Raises:
+        ValueError: `whole` or `spare` names an unknown column.
     """
+    unknown = {whole, *spare} - {"", *columns}
+    if unknown:
+        # Checked here, or the mistake would only show on a narrow terminal.
+        raise ValueError(f"unknown columns: {unknown}")
     shown = [[printable(cell) for cell in row] for row in rows]
     if not sys.stdout.isatty():
         for row in (columns, *shown):

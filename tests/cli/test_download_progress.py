@@ -46,6 +46,8 @@ def test_outcomes_are_formatted() -> None:
         format_outcome(DownloadOutcome("i", "a", "/x/a", how="there", size=MIB))
         == "a: already present (1.0 MiB) at /x/a"
     )
+    linked = DownloadOutcome("i", "a", "/x/a", how="linked")
+    assert format_outcome(linked) == "a: linked to a file of this host (size unknown) at /x/a"
     failed = DownloadOutcome("i", "a", code="download-gone", message="Gone.", hint="Search\nagain.")
     assert format_outcome(failed) == "a: failed (download-gone): Gone. Search\\nagain."
 

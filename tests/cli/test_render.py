@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+from typing import Any
 
 import click
 import pytest
@@ -21,6 +22,12 @@ def test_control_characters_become_escapes() -> None:
 def test_piped_table_has_one_line_per_row(capsys: pytest.CaptureFixture[str]) -> None:
     print_table(("A", "B"), [("x\ty", "1\n2"), ("\x1b[31m", "")])
     assert capsys.readouterr().out == "A\tB\nx\\ty\t1\\n2\n\\x1b[31m\t\n"
+
+
+@pytest.mark.parametrize("names", [{"whole": "C"}, {"spare": ("A", "C")}])
+def test_unknown_column_names_are_refused(names: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="unknown columns"):
+        print_table(("A", "B"), [], **names)
 
 
 def test_spare_columns_are_left_out_on_narrow_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
