@@ -1,7 +1,8 @@
-"""Sizes, counts and system errors as text for messages."""
+"""Sizes, counts, lists and system errors as text for messages."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 _KIB: Final = 1 << 10
@@ -35,3 +36,11 @@ def pluralize(number: int, noun: str) -> str:
     """Return a number with its noun, plural unless the number is one: `1 package`, `2 packages`."""
     suffix = "" if number == 1 else "s"
     return f"{number} {noun}{suffix}"
+
+
+def shorten_list(names: Sequence[str], *, most: int = 2, conjunction: str = "and") -> str:
+    """Return the first names of a list, and the number of the others: `a, b and 3 more`."""
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        text += f" {conjunction} {len(names) - most} more"
+    return text

@@ -103,14 +103,6 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
-def shorten_list(names: Sequence[str], *, most: int = 2) -> str:
-    """Return the first names of a list, and the number of the others."""
-    text = ", ".join(names[:most])
-    if len(names) > most:
-        text += f" and {len(names) - most} more"
-    return text
-
-
 def print_failure(failure: Failure) -> None:
     """Print on standard error what happened and the next step."""
     click.echo(f"Error ({failure.code}): {printable(failure.message)}", err=True)

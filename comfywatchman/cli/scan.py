@@ -12,9 +12,10 @@ from comfywatchman.app.environment import environment_checks, observed_loaders
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
+from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.lacks import list_lacks
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput

@@ -11,10 +11,10 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.clock import parse_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import CorruptFile, printable_path
-from comfywatchman.base.text import format_size, pluralize
+from comfywatchman.base.text import format_size, pluralize, shorten_list
 from comfywatchman.cli.lacks import list_lacks
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable, shorten_list
+from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
 from comfywatchman.readiness.report.action_builders import Action, plan_command
 from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths

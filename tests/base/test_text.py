@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from comfywatchman.base.text import format_size, os_error_text, pluralize
+from comfywatchman.base.text import format_size, os_error_text, pluralize, shorten_list
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,10 @@ def test_error_text_has_no_number() -> None:
 
 def test_noun_is_plural_unless_the_number_is_one() -> None:
     assert [pluralize(number, "package") for number in (0, 1, 2)] == ["0 packages", "1 package", "2 packages"]
+
+
+def test_long_list_ends_with_a_count() -> None:
+    assert shorten_list([]) == ""
+    assert shorten_list(["a", "b"]) == "a, b"
+    assert shorten_list(["a", "b", "c"]) == "a, b and 1 more"
+    assert shorten_list(["a", "b", "c"], most=1, conjunction="or") == "a or 2 more"

@@ -12,7 +12,7 @@ import click
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable, shorten_list
+from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable
 
 
 def test_control_characters_become_escapes() -> None:
@@ -81,12 +81,3 @@ def test_json_has_version_sorted_keys_and_no_surrogates(capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert list(json.loads(text)) == ["a", "b", "schema_version"]
     assert text.endswith("}\n")
-
-
-def test_long_lists_are_shortened() -> None:
-    assert [shorten_list(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c", "d"])] == [
-        "",
-        "a",
-        "a, b",
-        "a, b and 2 more",
-    ]

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.gov.common import GovCommand, open_gov, print_result, read_gov
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable, shorten_list
+from comfywatchman.cli.render import DONE, FAILED, USAGE, print_table, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from comfywatchman.base.text import shorten_list
+
 CheckStatus = Literal["ok", "warn", "fail", "unknown"]
 
 _MAX_NAMED: Final = 3
@@ -34,7 +36,4 @@ class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
 
 def shorten_names(names: Sequence[str]) -> str:
     """Return the first three names of a list, and the number of the others."""
-    shown = ", ".join(names[:_MAX_NAMED])
-    if len(names) <= _MAX_NAMED:
-        return shown
-    return f"{shown} and {len(names) - _MAX_NAMED} more"
+    return shorten_list(names, most=_MAX_NAMED)

@@ -22,6 +22,7 @@ from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
+from comfywatchman.base.text import shorten_list
 from comfywatchman.governance.environments.copy_on_write import is_own_hook
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.uv.client import SEEDS
@@ -291,6 +292,4 @@ def _iter_startup_files(site_packages: Path, installed: Iterable[_PackageFolder]
 
 
 def _shorten(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:_MAX_SHOWN])
-    hidden = len(names) - _MAX_SHOWN
-    return f"{shown} and {hidden} more" if hidden > 0 else shown
+    return shorten_list(names, most=_MAX_SHOWN)

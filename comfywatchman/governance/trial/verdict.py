@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from comfywatchman.base.text import pluralize
+from comfywatchman.base.text import pluralize, shorten_list
 from comfywatchman.governance.store.records import Finding, Judgement
 from comfywatchman.governance.trial.outcome import CUSTOM_NODES_PREFIX, StartOutcome
 
@@ -158,6 +158,4 @@ def _format_class_count(number: int) -> str:
 
 
 def _shorten(names: Sequence[str]) -> str:
-    if len(names) <= _MAX_NAMED:
-        return ", ".join(names)
-    return f"{', '.join(names[:_MAX_NAMED])} and {len(names) - _MAX_NAMED} more"
+    return shorten_list(names, most=_MAX_NAMED)

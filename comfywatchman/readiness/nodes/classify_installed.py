@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from comfywatchman.base.text import shorten_list
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
 from comfywatchman.readiness.status import ProviderPackage
@@ -87,10 +88,7 @@ def judge_by_claim(
 def join_pack_names(packs: Iterable[NodePack]) -> str:
     """Return the names of packs for people; of many, the first few and a count."""
     names = list(dict.fromkeys(pack.display_name or pack.folder for pack in packs))
-    joined = ", ".join(names[:_MAX_NAMED_PACKS])
-    if len(names) > _MAX_NAMED_PACKS:
-        joined += f" and {len(names) - _MAX_NAMED_PACKS} more"
-    return joined
+    return shorten_list(names, most=_MAX_NAMED_PACKS)
 
 
 def _build_disabled_verdict(class_type: str, owners: Sequence[NodePack], evidence: str) -> NodeVerdict:

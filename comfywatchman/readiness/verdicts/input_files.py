@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from comfywatchman.base.files import printable_path, to_nfc
+from comfywatchman.base.text import shorten_list
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import FileFolder, InputFile
@@ -139,14 +140,11 @@ def describe_missing_inputs(missing: Iterable[MissingInput], *, most: int = 3) -
     names_by_kind: dict[str, dict[str, None]] = {}
     for missing_input in missing:
         names_by_kind.setdefault(missing_input.kind, {})[missing_input.name] = None
-    return "; ".join(f"a {kind}: {_join_names(list(names), most)}" for kind, names in names_by_kind.items())
-
-
-def _join_names(names: list[str], most: int) -> str:
-    joined = ", ".join(name or "none chosen" for name in names[:most])
-    if len(names) > most:
-        joined += f" and {len(names) - most} more"
-    return joined
+    parts = []
+    for kind, names in names_by_kind.items():
+        shown = shorten_list([name or "none chosen" for name in names], most=most)
+        parts.append(f"a {kind}: {shown}")
+    return "; ".join(parts)
 
 
 def _list_near_names(input_file: InputFile) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal
 
+from comfywatchman.base.text import shorten_list
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.server.validation import RejectedInput, ValidationRules, has_no_output
 from comfywatchman.readiness.status import NOTHING_TO_RUN, FileProblem, RefusedInput
@@ -60,8 +61,5 @@ def _has_anything_to_run(facts: WorkflowFacts) -> bool:
 
 
 def _explain_choices(offered: Sequence[str]) -> str:
-    named = ", ".join(offered[:_MAX_NAMED_CHOICES])
-    unnamed_count = len(offered) - _MAX_NAMED_CHOICES
-    if unnamed_count > 0:
-        named += f" or {unnamed_count} more"
+    named = shorten_list(offered, most=_MAX_NAMED_CHOICES, conjunction="or")
     return f"The running ComfyUI does not offer it; choose one of these in the node: {named}."
