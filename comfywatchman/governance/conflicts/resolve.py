@@ -81,9 +81,17 @@ def resolve(context: GovContext, txid: str, pins: Sequence[str], *, drop: Sequen
         promotion.write_plan(staging_dir, tried.node_id, pinned_plan)
         locked = promotion.lock_tried_versions(context.uv, context.python, staging_dir, pinned)
         if locked.is_success:
-            return _save_resolved(context, pinned, pinned_plan, staging_dir)
+            impact = _find_locked_core_changes(context.layout, staging_dir, context.settings.policy.core_packages)
+            resolved = msgspec.structs.replace(
+                pinned, status="resolved", promotion_plan=pinned_plan, core_impact=impact, error=None
+            )
+            return transaction.save(context.layout, resolved)
         report = conflict_report.report_conflict(context, pinned, locked, staging_dir.folder, step="resolve")
-    return _save_unresolved(context, pinned, report)
+    report_path = str(context.layout.conflicts / f"{txid}.json")
+    unresolved = msgspec.structs.replace(
+        pinned, status="needs_resolution", conflict_report=report_path, error=report.summary
+    )
+    return transaction.save(context.layout, unresolved)
 
 
 def _require_resolvable(tried: Transaction) -> PromotionPlan:
@@ -127,25 +135,13 @@ def _find_node_overrides(
     return overrides.merge_node_overrides((), (), [earlier, additions])
 
 
-def _save_resolved(
-    context: GovContext, pinned: Transaction, plan: PromotionPlan, staging_dir: StagingDir
-) -> Transaction:
-    # The pins may change other core packages than the trial did: compare the locks.
-    before = parse_freeze_lines(context.layout.lock.read_text("utf-8"))
+def _find_locked_core_changes(
+    layout: GovLayout, staging_dir: StagingDir, core_packages: Sequence[str]
+) -> tuple[str, ...]:
+    """Return the core packages that change; with pins these may be others than the trial changed."""
+    before = parse_freeze_lines(layout.lock.read_text("utf-8"))
     after = parse_freeze_lines((staging_dir.folder / "uv.lock").read_text("utf-8"))
-    impact = find_core_changes(before, after, context.settings.policy.core_packages)
-    return transaction.save(
-        context.layout,
-        msgspec.structs.replace(pinned, status="resolved", promotion_plan=plan, core_impact=impact, error=None),
-    )
-
-
-def _save_unresolved(context: GovContext, pinned: Transaction, report: ConflictReport) -> Transaction:
-    path = str(context.layout.conflicts / f"{pinned.txid}.json")
-    return transaction.save(
-        context.layout,
-        msgspec.structs.replace(pinned, status="needs_resolution", conflict_report=path, error=report.summary),
-    )
+    return find_core_changes(before, after, core_packages)
 
 
 def _find_overruled(pin: str, report: ConflictReport) -> tuple[str, ...]:

@@ -47,7 +47,7 @@ def init(context: GovContext) -> Operation | None:
     with staging.open_staging(layout) as staging_dir:
         before = staging_dir.hashes()
         _require_truth_files(before)
-        _write_truth(context, staging_dir)
+        _write_truth(staging_dir, python=context.python, comfyui=context.comfyui)
         mark = _build_environment(context, staging_dir)
         current = generation.current_key(layout)
         if staging_dir.hashes() == before and current == mark.key:
@@ -156,10 +156,10 @@ def _validate_requirement(line: str) -> str:
     return line
 
 
-def _write_truth(context: GovContext, staging_dir: StagingDir) -> None:
+def _write_truth(staging_dir: StagingDir, *, python: Path, comfyui: Path) -> None:
     """Create the missing truth files and update the base group."""
-    version = ".".join(generation.read_python_version(context.python).split(".")[:2])
-    base = read_base_requirements(context.comfyui)
+    version = ".".join(generation.read_python_version(python).split(".")[:2])
+    base = read_base_requirements(comfyui)
     if not (staging_dir.folder / "pyproject.toml").exists():
         marker = f"sys_platform == 'linux' and platform_machine == '{platform.machine()}'"
         staging_dir.write_project(truth.render_project(python_version=version, marker=marker, base=base))
