@@ -84,7 +84,7 @@ class Session:
         Raises:
             Failure: `comfyui-not-found` when one is configured and does not exist.
         """
-        root, origin = self._configured_root()
+        root, origin = self._read_root_setting()
         if root is None:
             folders = [("~/ComfyUI", Path("~/ComfyUI").expanduser()), ("the current folder", Path.cwd())]
             installation = find_installation(folders)
@@ -115,7 +115,7 @@ class Session:
         Raises:
             Failure: A `config-…` code.
         """
-        root, origin = self._configured_root()
+        root, origin = self._read_root_setting()
         if root is None:
             found = self.installation()
             return found.root if found else None
@@ -141,7 +141,7 @@ class Session:
             raise Failure("comfyui-not-found", f"No ComfyUI was found {purpose}.", hint=hint)
         return installation
 
-    def _configured_root(self) -> tuple[Path | None, str]:
+    def _read_root_setting(self) -> tuple[Path | None, str]:
         """Return the configured folder of ComfyUI and where it is configured."""
         if self.comfyui_option is not None:
             return self.comfyui_option.expanduser().absolute(), "--comfyui"

@@ -32,7 +32,7 @@ def append_lines(path: Path, lines: Iterable[bytes]) -> None:
         return
     try:
         make_folder(path.parent)
-        with _open_locked(path) as descriptor:
+        with _lock_file(path) as descriptor:
             size = os.fstat(descriptor).st_size
             ends_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             if ends_torn:
@@ -59,7 +59,7 @@ def keep_last_lines(path: Path, count: int, *, above: int) -> None:
         Failure: `state-unwritable`.
     """
     try:
-        with _open_locked(path) as descriptor:
+        with _lock_file(path) as descriptor:
             lines = read_to_end(descriptor, os.fstat(descriptor).st_size).splitlines(keepends=True)
             if len(lines) > above:
                 write_atomic(path, b"".join(lines[-count:]))
@@ -68,7 +68,7 @@ def keep_last_lines(path: Path, count: int, *, above: int) -> None:
 
 
 @contextlib.contextmanager
-def _open_locked(path: Path) -> Iterator[int]:
+def _lock_file(path: Path) -> Iterator[int]:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:

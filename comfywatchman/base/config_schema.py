@@ -188,7 +188,7 @@ class ConfigSchema(Generic[SettingsT]):
             return _make_absolute(msgspec.to_builtins(typed), info, origin.folder, environment)
         except (msgspec.ValidationError, Failure) as error:
             shown = MASK if self.is_secret(key) else value
-            reason = error.message if isinstance(error, Failure) else f"It must be {describe_expected(annotation)}."
+            reason = error.message if isinstance(error, Failure) else f"It must be {describe_value_type(annotation)}."
             raise Failure(
                 "config-wrong-type",
                 f"{key} in {origin.label} is {shown!r}: {reason[:1].lower()}{reason[1:]}",
@@ -258,7 +258,7 @@ def _unknown_key_failure(key: str, source: str, known: list[str]) -> Failure:
     )
 
 
-def describe_expected(annotation: Any) -> str:
+def describe_value_type(annotation: Any) -> str:
     """Return what a value must be, as the text after "it must be".
 
     Args:

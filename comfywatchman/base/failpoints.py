@@ -55,7 +55,7 @@ _hit_counts: Counter[str] = Counter()
 
 
 @cache
-def _parse_armed() -> dict[str, tuple[int, str]]:
+def _parse_actions() -> dict[str, tuple[int, str]]:
     """Return the hit to act at (0: every hit) and the action of each armed failpoint."""
     armed: dict[str, tuple[int, str]] = {}
     for part in os.environ.get(VARIABLE, "").split(","):
@@ -75,9 +75,9 @@ def failpoint(name: str) -> None:
     Raises:
         OSError: The armed error (`raise:ENOSPC`).
     """
-    if name not in _parse_armed():
+    if name not in _parse_actions():
         return
-    armed_hit, action = _parse_armed()[name]
+    armed_hit, action = _parse_actions()[name]
     _hit_counts[name] += 1
     if armed_hit not in {0, _hit_counts[name]}:
         return

@@ -116,7 +116,7 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
     """
     try:
         make_folder(path.parent)
-        descriptor, name = _open_unfinished(path)
+        descriptor, name = _create_temporary(path)
         try:
             with os.fdopen(descriptor, "wb") as stream:
                 stream.write(content)
@@ -137,13 +137,13 @@ def write_atomic(path: Path, content: bytes, *, mode: int = 0o644, is_lasting: b
         raise unwritable_failure(path, error) from error
 
 
-def delete_unfinished(folder: Path) -> int:
+def delete_temporary_files(folder: Path) -> int:
     """Delete the temporary files of killed writers in a folder, never those of running ones; return how many."""
     deleted = 0
     with contextlib.suppress(FileNotFoundError):
         for path in folder.glob(".*.tmp"):
             with contextlib.suppress(OSError):
-                deleted += _delete_unlocked(path)
+                deleted += _delete_unless_in_use(path)
     return deleted
 
 
@@ -297,8 +297,8 @@ def unwritable_failure(path: str | os.PathLike[str], error: OSError, *, verb: st
     )
 
 
-def _open_unfinished(path: Path) -> tuple[int, str]:
-    # The lock shows that the writer is running. `delete_unfinished` may have deleted the file between creating and
+def _create_temporary(path: Path) -> tuple[int, str]:
+    # The lock shows that the writer is running. `delete_temporary_files` may have deleted the file between creating and
     # locking it; then another one is created.
     while True:
         descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
@@ -311,7 +311,7 @@ def _open_unfinished(path: Path) -> tuple[int, str]:
         os.close(descriptor)
 
 
-def _delete_unlocked(path: Path) -> bool:
+def _delete_unless_in_use(path: Path) -> bool:
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
-from comfywatchman.base.process import run_bounded
+from comfywatchman.base.process import run_with_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def is_dirty(folder: Path, *, timeout_seconds: float) -> bool | None:
         with tempfile.TemporaryDirectory(prefix="comfywatchman-git-") as name:
             private = Path(name)
             _prepare_git_folder(private, commit, git_folder, common)
-            status = run_bounded(
+            status = run_with_timeout(
                 _STATUS_COMMAND,
                 timeout_seconds=timeout_seconds,
                 extra_environment=_build_git_environment(private, folder.absolute(), common / "objects"),
@@ -104,7 +104,7 @@ def is_dirty(folder: Path, *, timeout_seconds: float) -> bool | None:
         return None
     if status.status != 0:
         return None
-    return any(_is_tracked_change(entry) for entry in status.output.split(b"\0"))
+    return any(_is_relevant_change(entry) for entry in status.output.split(b"\0"))
 
 
 def _prepare_git_folder(private: Path, commit: str, git_folder: Path, common: Path) -> None:
@@ -140,7 +140,7 @@ def _build_git_environment(private: Path, folder: Path, objects: Path) -> dict[s
     }
 
 
-def _is_tracked_change(entry: bytes) -> bool:
+def _is_relevant_change(entry: bytes) -> bool:
     # Each entry of `--porcelain -z` is two letters of status, a space and the path; the last entry is empty.
     path = entry[3:]
     return bool(path) and b"__pycache__" not in path.split(b"/")
@@ -177,10 +177,10 @@ def _resolve_commit(git_folder: Path, common: Path) -> str | None:
 def _read_reference(git_folder: Path, common: Path, reference: str) -> str:
     # Only HEAD belongs to the worktree; branches and tags are shared.
     folder = git_folder if reference == "HEAD" else common
-    return _read_text(folder / reference) or _find_packed_commit(common, reference) or ""
+    return _read_text(folder / reference) or _search_packed_refs(common, reference) or ""
 
 
-def _find_packed_commit(common: Path, reference: str) -> str | None:
+def _search_packed_refs(common: Path, reference: str) -> str | None:
     packed = _read_text(common / "packed-refs", max_bytes=_MAX_REFS_BYTES) or ""
     for line in packed.splitlines():
         commit, _, packed_reference = line.partition(" ")

@@ -75,7 +75,7 @@ def build_child_environment(extra: Mapping[str, str] | None = None) -> dict[str,
     return {**inherited, **(extra or {})}
 
 
-def run_bounded(
+def run_with_timeout(
     argv: Sequence[str],
     *,
     timeout_seconds: float,
@@ -102,7 +102,7 @@ def run_bounded(
     with ChildProcess(argv, extra_environment=extra_environment, folder=folder, pass_on=pass_on) as child:
         status = child.wait(timeout_seconds)
         if status is not None:
-            written = child.written_bytes()
+            written = child.count_output_bytes()
             return ProcessResult(status, child.output_tail(max_bytes=written), child.errors_tail(max_bytes=written))
     raise Failure(
         "child-timeout",
@@ -260,7 +260,7 @@ class ChildProcess:
                 self.wait(wait_seconds)
         return self._process.returncode
 
-    def written_bytes(self) -> int:
+    def count_output_bytes(self) -> int:
         """Return the number of bytes in its standard output and standard error."""
         return sum(os.fstat(stream.fileno()).st_size for stream in (self._output, self._errors))
 

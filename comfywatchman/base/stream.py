@@ -37,13 +37,13 @@ def is_public_address(address: str) -> bool:
     # A scope (fe80::1%eth0) is not part of the address.
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
-        embedded = _embedded_ipv4(parsed)
+        embedded = _extract_ipv4(parsed)
         if embedded is not None:
             return is_public_address(str(embedded))
     return parsed.is_global and not parsed.is_multicast
 
 
-def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _extract_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address in _NAT64:
         return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
     if address.ipv4_mapped:

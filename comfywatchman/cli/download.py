@@ -131,7 +131,7 @@ def _select_items(
     if not (names or only_list):
         unfinished = read_queue(queue_file(home))[0].unfinished()
         if not unfinished:
-            _print_nothing_unfinished(session, newest_plan(home))
+            _print_nothing_to_resume(session, newest_plan(home))
         return unfinished
     newest = newest_plan(home)
     if newest is not None:
@@ -148,7 +148,7 @@ def _filter_by_name(plan: DownloadPlan, names: tuple[str, ...]) -> tuple[PlanIte
     return select_items(plan, names) if names else plan.items
 
 
-def _print_nothing_unfinished(session: Session, newest: DownloadPlan | None) -> None:
+def _print_nothing_to_resume(session: Session, newest: DownloadPlan | None) -> None:
     if newest is not None and newest.items:
         step = f"To fetch the newest plan: {session.format_command('download', '--plan', f'{newest.cycle}.json')}"
         click.echo(f"No download is unfinished. {step}", err=True)

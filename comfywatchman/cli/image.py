@@ -115,7 +115,7 @@ def _print_picture(lookup: ImageLookup, not_hashed: int | None) -> None:
     for name, value in picture.settings.items():
         click.echo(f"{name}: {printable(str(value))}")
     if not_hashed and any(model.state != "here" for model in picture.models):
-        click.echo(_not_hashed_text(not_hashed))
+        click.echo(_missing_hashes_text(not_hashed))
     for problem in lookup.problems:
         click.echo(f"Problem: {printable(problem)}", err=True)
 
@@ -130,7 +130,7 @@ def _print_workflow_hint(lookup: ImageLookup, target: Path | None, written: Path
         click.echo("Civitai has no ComfyUI workflow for this image, so no file was written.", err=True)
 
 
-def _not_hashed_text(count: int) -> str:
+def _missing_hashes_text(count: int) -> str:
     if count == 1:
         return "1 model of this host has no hash yet and is compared by name only."
     return f"{count} models of this host have no hash yet and are compared by name only."

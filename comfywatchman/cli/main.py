@@ -159,9 +159,9 @@ def _report_write_error(error: OSError) -> int:
 
 
 def _report_crash(error: Exception) -> int:
-    from comfywatchman.cli.render import print_unexpected
+    from comfywatchman.cli.render import print_crash
 
-    print_unexpected(error)
+    print_crash(error)
     _print_json_error("broken", f"comfywatchman failed unexpectedly ({type(error).__name__}).")
     return 1
 

@@ -117,7 +117,7 @@ def print_error_json(code: str, message: str, hint: str | None = None) -> None:
         print_json(error={"code": code, "message": message, "hint": hint})
 
 
-def print_unexpected(error: BaseException) -> None:
+def print_crash(error: BaseException) -> None:
     """Print a traceback, and that it is a defect of the program."""
     import traceback
 

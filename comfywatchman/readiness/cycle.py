@@ -15,7 +15,7 @@ import msgspec
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
-from comfywatchman.base.files import delete_unfinished
+from comfywatchman.base.files import delete_temporary_files
 from comfywatchman.base.gpu.query import GpuReading, read_gpus
 from comfywatchman.base.host import update_sleep_mark
 from comfywatchman.base.lock import hold_lock
@@ -131,7 +131,7 @@ def _run_full(cycle: CycleContext, gpus: GpuReading, database: Database) -> Cycl
     layout = cycle.request.layout
     # A killed writer leaves its temporary file behind.
     for folder in (layout.home.state, layout.status_json.parent):
-        delete_unfinished(folder)
+        delete_temporary_files(folder)
     for problem in database.problems:
         cycle.add_problem(problem)
     index = WorkflowIndex(database)

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from comfywatchman.base.config_schema import ConfigOrigin, ConfigSchema, describe_expected, expand_user
+from comfywatchman.base.config_schema import ConfigOrigin, ConfigSchema, describe_value_type, expand_user
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import PathText, Secret
 
@@ -130,4 +130,4 @@ def test_home_folder_of_an_unknown_user_is_refused() -> None:
     ],
 )
 def test_each_type_is_described(annotation: Any, text: str) -> None:
-    assert describe_expected(annotation) == text
+    assert describe_value_type(annotation) == text

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import (
     CorruptFile,
-    delete_unfinished,
+    delete_temporary_files,
     is_folder,
     printable_path,
     read_regular,
@@ -86,7 +86,7 @@ def test_unfinished_file_of_a_killed_writer_is_deleted(tmp_path: Path) -> None:
     in_child(WRITE, target, failpoints="files.before_rename=kill")
     (tmp_path / "kept.tmp").write_bytes(b"not ours")
 
-    assert delete_unfinished(tmp_path) == 1
+    assert delete_temporary_files(tmp_path) == 1
     assert os.listdir(tmp_path) == ["kept.tmp"]
 
 
@@ -94,7 +94,7 @@ def test_unfinished_file_of_a_running_writer_stays(tmp_path: Path) -> None:
     unfinished = tmp_path / ".state.json.abc.tmp"
     with unfinished.open("wb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
-        assert delete_unfinished(tmp_path) == 0
+        assert delete_temporary_files(tmp_path) == 0
     assert unfinished.exists()
 
 
@@ -106,23 +106,23 @@ def test_deleting_unfinished_files_skips_fifos_and_links(tmp_path: Path) -> None
     (folder / ".a.tmp").symlink_to(outside)
     os.mkfifo(folder / ".b.tmp")
 
-    delete_unfinished(folder)
+    delete_temporary_files(folder)
 
     assert outside.exists()
 
 
 def test_missing_folder_has_no_unfinished_files(tmp_path: Path) -> None:
-    assert delete_unfinished(tmp_path / "absent") == 0
+    assert delete_temporary_files(tmp_path / "absent") == 0
 
 
 def test_concurrent_writers_and_cleanups_never_fail(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from comfywatchman.base.files import write_atomic, delete_unfinished
+from comfywatchman.base.files import write_atomic, delete_temporary_files
 for number in range(60):
     write_atomic(Path(sys.argv[1]) / "state.json", b"%d" % number)
-    delete_unfinished(Path(sys.argv[1]))
+    delete_temporary_files(Path(sys.argv[1]))
 """
     children = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(3)]
 

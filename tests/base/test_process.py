@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import INHERITED_VARIABLES, read_process_identity, run_bounded
+from comfywatchman.base.process import INHERITED_VARIABLES, read_process_identity, run_with_timeout
 
 CANARY = "canary-7d1f"
 
 
 def test_result_has_status_and_both_outputs() -> None:
-    ended = run_bounded(
+    ended = run_with_timeout(
         [sys.executable, "-c", "import sys; print('out'); print('err', file=sys.stderr); sys.exit(3)"],
         timeout_seconds=30,
     )
@@ -26,20 +26,20 @@ def test_result_has_status_and_both_outputs() -> None:
 
 
 def test_killed_child_has_a_negative_status() -> None:
-    ended = run_bounded(["sh", "-c", "kill -9 $$"], timeout_seconds=30)
+    ended = run_with_timeout(["sh", "-c", "kill -9 $$"], timeout_seconds=30)
     assert ended.status == -9
 
 
 def test_child_runs_in_its_folder_with_empty_input(tmp_path: Path) -> None:
-    ended = run_bounded(["sh", "-c", "pwd; cat"], timeout_seconds=30, folder=tmp_path)
+    ended = run_with_timeout(["sh", "-c", "pwd; cat"], timeout_seconds=30, folder=tmp_path)
     assert ended.output == f"{tmp_path}\n".encode()
 
 
 def test_child_inherits_passed_descriptors() -> None:
     readable, writable = os.pipe()
     asked = ["sh", "-c", f"test -e /proc/self/fd/{readable}"]
-    assert run_bounded(asked, timeout_seconds=30, pass_on=[readable]).status == 0
-    assert run_bounded(asked, timeout_seconds=30).status == 1
+    assert run_with_timeout(asked, timeout_seconds=30, pass_on=[readable]).status == 0
+    assert run_with_timeout(asked, timeout_seconds=30).status == 1
     os.close(readable)
     os.close(writable)
 
@@ -50,7 +50,7 @@ def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     script = f"exec 3>{pipe}; echo up >&3; sleep 1000 & sleep 1000"
     with pytest.raises(Failure) as caught:
-        run_bounded(["sh", "-c", script], timeout_seconds=0.5)
+        run_with_timeout(["sh", "-c", script], timeout_seconds=0.5)
     assert caught.value.code == "child-timeout"
     assert "0.5 seconds" in caught.value.message
     assert os.read(reader, 100) == b"up\n"
@@ -63,7 +63,7 @@ def test_time_limit_ends_the_whole_group(tmp_path: Path) -> None:
 def test_grandchild_that_holds_the_output_does_not_block() -> None:
     script = "import os, time; print('out', flush=True); os.fork() or (os.setsid(), time.sleep(5))"
     started = time.monotonic()
-    ended = run_bounded([sys.executable, "-c", script], timeout_seconds=30)
+    ended = run_with_timeout([sys.executable, "-c", script], timeout_seconds=30)
     assert (ended.status, ended.output) == (0, b"out\n")
     assert time.monotonic() - started < 4
 
@@ -74,8 +74,8 @@ def test_interrupt_ends_the_child(tmp_path: Path) -> None:
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     caller = """
 import sys
-from comfywatchman.base.process import run_bounded
-run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], timeout_seconds=1000)
+from comfywatchman.base.process import run_with_timeout
+run_with_timeout(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], timeout_seconds=1000)
 """
     with subprocess.Popen([sys.executable, "-c", caller, str(pipe)], stderr=subprocess.DEVNULL) as child:
         assert select.select([reader], [], [], 20)[0]
@@ -93,13 +93,13 @@ def test_interrupt_during_the_start_ends_the_child(tmp_path: Path) -> None:
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     caller = """
 import os, signal, subprocess, sys
-from comfywatchman.base.process import run_bounded
+from comfywatchman.base.process import run_with_timeout
 class Interrupted(subprocess.Popen):
     def _execute_child(self, *arguments):
         super()._execute_child(*arguments)
         os.kill(os.getpid(), signal.SIGINT)
 subprocess.Popen = Interrupted
-run_bounded(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], timeout_seconds=1000)
+run_with_timeout(["sh", "-c", f"exec 3>{sys.argv[1]}; echo up >&3; sleep 1000"], timeout_seconds=1000)
 """
     ended = subprocess.run([sys.executable, "-c", caller, str(pipe)], stderr=subprocess.PIPE, check=False, timeout=30)
     assert b"KeyboardInterrupt" in ended.stderr
@@ -116,7 +116,7 @@ def test_secrets_do_not_reach_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CIVITAI_API_KEY", "HF_TOKEN", "COMFYWATCHMAN_SECRETS__HF_TOKEN", "ANYTHING_ELSE"):
         monkeypatch.setenv(name, CANARY)
 
-    ended = run_bounded(["env"], timeout_seconds=30, extra_environment={"OURS": "given"})
+    ended = run_with_timeout(["env"], timeout_seconds=30, extra_environment={"OURS": "given"})
 
     assert CANARY.encode() not in ended.output
     names = {line.split(b"=")[0].decode() for line in ended.output.splitlines()}
@@ -134,7 +134,7 @@ def test_secrets_do_not_reach_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_missing_program_is_a_failure() -> None:
     with pytest.raises(Failure) as caught:
-        run_bounded(["/no/such/program"], timeout_seconds=1)
+        run_with_timeout(["/no/such/program"], timeout_seconds=1)
     assert caught.value.code == "child-failed"
     assert caught.value.message == "program could not be started: No such file or directory."
 

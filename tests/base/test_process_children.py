@@ -159,7 +159,7 @@ def test_logs_are_private_to_their_owner(tmp_path: Path) -> None:
     logs[0].write_text("of an earlier run")
     with ChildProcess(python("import sys; print('said'); sys.stderr.write('bad')"), logs=logs) as child:
         assert child.wait(30) == 0
-        assert child.written_bytes() == 8
+        assert child.count_output_bytes() == 8
         assert child.output_tail() == b"said\n"
     assert [path.read_text() for path in logs] == ["said\n", "bad"]
     assert {path.stat().st_mode & 0o777 for path in logs} == {0o600}

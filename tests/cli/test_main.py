@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from comfywatchman import __version__
 from comfywatchman.base.errors import CODES, Failure
 from comfywatchman.cli.main import COMMANDS, main
-from comfywatchman.cli.render import exit_code, print_unexpected
+from comfywatchman.cli.render import exit_code, print_crash
 from tests.hosts import Host
 
 CHECKOUT = Path(__file__).parents[2]
@@ -213,7 +213,7 @@ def test_error_on_a_terminal_respects_no_color(tmp_path: Path) -> None:
 
 
 def test_traceback_is_followed_by_a_message(capsys: pytest.CaptureFixture[str]) -> None:
-    print_unexpected(KeyError("x"))
+    print_crash(KeyError("x"))
     shown = capsys.readouterr().err
     assert shown.startswith("KeyError: 'x'\nError: comfywatchman failed unexpectedly (KeyError).")
 

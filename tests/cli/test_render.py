@@ -12,7 +12,7 @@ import click
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.cli.render import print_failure, print_json, print_table, print_unexpected, printable
+from comfywatchman.cli.render import print_crash, print_failure, print_json, print_table, printable
 
 
 def test_control_characters_become_escapes() -> None:
@@ -70,7 +70,7 @@ def test_unexpected_error_has_its_traceback(capsys: pytest.CaptureFixture[str]) 
     try:
         int("x")
     except ValueError as error:
-        print_unexpected(error)
+        print_crash(error)
     text = capsys.readouterr().err
     assert text.startswith("Traceback")
     assert "comfywatchman failed unexpectedly (ValueError)" in text

@@ -180,7 +180,7 @@ def test_kill_around_the_commit_leaves_all_or_nothing(tmp_path: Path, point: str
         "database = open_database(Path(sys.argv[1]))\n"
         "import os; armed = sys.argv[2]\n"
         "from comfywatchman.base import failpoints\n"
-        "os.environ[failpoints.VARIABLE] = armed; failpoints._parse_armed.cache_clear()\n"
+        "os.environ[failpoints.VARIABLE] = armed; failpoints._parse_actions.cache_clear()\n"
         "with transaction(database.connection) as connection:\n"
         f'    connection.execute("{WRITE}")\n'
     )

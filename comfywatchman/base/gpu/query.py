@@ -11,7 +11,7 @@ from typing import Final, Literal
 import msgspec
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import ProcessResult, run_bounded
+from comfywatchman.base.process import ProcessResult, run_with_timeout
 
 LIBRARIES: Final = (
     "libnvidia-ml.so.1",
@@ -132,7 +132,7 @@ def read_gpus(
     if library is None:
         return _read_without_library(system)
     try:
-        probe = run_bounded(_probe_command(library), timeout_seconds=timeout_seconds)
+        probe = run_with_timeout(_probe_command(library), timeout_seconds=timeout_seconds)
     except Failure as failure:
         return _unknown_reading(f"The NVIDIA driver did not answer: {failure.message}")
     return _parse_probe(probe, system, system_memory)

@@ -52,7 +52,7 @@ def wait_until_serving(child: ChildProcess, port: int, *, timeout_seconds: float
                 return StartupResult("port_taken")
             reason = f"main.py {describe_exit(child, status)}" if status else None
             return StartupResult("exited", status, reason)
-        if child.written_bytes() > max_log_bytes:
+        if child.count_output_bytes() > max_log_bytes:
             return StartupResult("log_limit", reason=f"It printed more than {max_log_bytes >> 20} MiB.")
         owner = find_port_owner(port, child.pid)
         if owner is PortOwner.FOREIGN:

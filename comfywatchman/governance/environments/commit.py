@@ -17,7 +17,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import (
     CorruptFile,
-    delete_unfinished,
+    delete_temporary_files,
     fsync_file,
     fsync_folder,
     printable_path,
@@ -139,9 +139,9 @@ def delete_stale_files(layout: GovLayout) -> None:
         for folder in layout.work.iterdir():
             shutil.rmtree(folder, ignore_errors=True)
     for folder in (layout.root, layout.root / "state", layout.operations, layout.transactions):
-        delete_unfinished(folder)
+        delete_temporary_files(folder)
     snapshot.repair_index(layout)
-    generation.delete_unfinished(layout)
+    generation.delete_temporary_files(layout)
 
 
 def prune(layout: GovLayout, settings: GovSettings) -> None:

@@ -19,7 +19,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import fsync_folder, printable_path, read_state, to_json, write_atomic
 from comfywatchman.base.filesystem import can_reflink, sync_filesystem
-from comfywatchman.base.process import run_bounded
+from comfywatchman.base.process import run_with_timeout
 from comfywatchman.base.text import os_error_text
 from comfywatchman.governance.environments import integrity
 from comfywatchman.governance.environments.context import GovContext
@@ -92,7 +92,7 @@ def read_python_version(python: Path) -> str:
         Failure: `gov-python-missing`.
     """
     try:
-        result = run_bounded([str(python), "-I", "-c", _VERSION_CODE], timeout_seconds=_VERSION_SECONDS)
+        result = run_with_timeout([str(python), "-I", "-c", _VERSION_CODE], timeout_seconds=_VERSION_SECONDS)
     except Failure as failure:
         raise _python_missing(python, f"does not run: {failure.message}") from failure
     if result.status:
@@ -212,7 +212,7 @@ def prune(
     return tuple(sorted(folder.name for folder in doomed))
 
 
-def delete_unfinished(layout: GovLayout) -> None:
+def delete_temporary_files(layout: GovLayout) -> None:
     """Delete unfinished builds and links. Their makers have ended, as the caller holds the root's lock."""
     _new_link_path(layout).unlink(missing_ok=True)
     for folder in _list_folders(layout):
@@ -342,7 +342,7 @@ def _run_smoke_test(context: GovContext, environment: Path) -> None:
     settings = context.settings.tx
     command = settings.smoke_test_cmd or _DEFAULT_SMOKE_TEST
     # The bin folder is an argument, not part of the script: a path may contain characters of the shell.
-    result = run_bounded(
+    result = run_with_timeout(
         ["/bin/sh", "-c", f'PATH="$1:$PATH"; {command}', "smoke", str(environment / "bin")],
         timeout_seconds=settings.timeout_seconds,
         extra_environment={"VIRTUAL_ENV": str(environment), "PYTHONDONTWRITEBYTECODE": "1"},

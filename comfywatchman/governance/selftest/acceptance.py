@@ -14,7 +14,7 @@ from comfywatchman.base.clock import Clock
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
 from comfywatchman.base.gpu.driver import GpuDriver
-from comfywatchman.base.process import run_bounded
+from comfywatchman.base.process import run_with_timeout
 from comfywatchman.base.text import pluralize
 from comfywatchman.governance.checks.runner import run_checks
 from comfywatchman.governance.conflicts import report as conflict_report
@@ -116,7 +116,7 @@ class _SelftestSite:
         if python is None:
             raise _StepError("there is no environment in production")
         # Isolated mode: variables and the working folder of the user must not change the imports.
-        result = run_bounded([str(python), "-I", "-c", _PRINT_VERSIONS, *names], timeout_seconds=_SECONDS)
+        result = run_with_timeout([str(python), "-I", "-c", _PRINT_VERSIONS, *names], timeout_seconds=_SECONDS)
         if result.status != 0:
             return _NOT_IMPORTABLE
         return result.output.decode("utf-8", "replace").strip()

@@ -17,7 +17,7 @@ from packaging.markers import default_environment
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import write_atomic
-from comfywatchman.base.process import run_bounded
+from comfywatchman.base.process import run_with_timeout
 from comfywatchman.governance.environments import generation, integrity, staging
 from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.copy_on_write import install_hook
@@ -159,7 +159,7 @@ def _install_pip(uv: Uv, environment: Path, *, python: Path, project: Path) -> N
 
 def _find_pip_wheel(python: Path) -> list[str]:
     try:
-        result = run_bounded([str(python), "-I", "-c", _FIND_BUNDLED_PIP], timeout_seconds=_QUICK_SECONDS)
+        result = run_with_timeout([str(python), "-I", "-c", _FIND_BUNDLED_PIP], timeout_seconds=_QUICK_SECONDS)
     except Failure:
         return []
     if result.status != 0:

@@ -74,5 +74,5 @@ def _wait_for_script(child: ChildProcess) -> int | None:
         status = child.wait(max(0.0, min(_POLL_SECONDS, remaining_seconds)))
         if status is not None:
             return status
-        if remaining_seconds <= 0 or child.written_bytes() > _MAX_LOG_BYTES:
+        if remaining_seconds <= 0 or child.count_output_bytes() > _MAX_LOG_BYTES:
             return None

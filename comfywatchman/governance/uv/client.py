@@ -17,7 +17,7 @@ import msgspec
 from packaging.utils import canonicalize_name
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import ProcessResult, run_bounded
+from comfywatchman.base.process import ProcessResult, run_with_timeout
 from comfywatchman.governance.store.records import InstalledPackage
 from comfywatchman.governance.store.settings import LinkMode, NetworkTable
 
@@ -221,7 +221,7 @@ class Uv:
         if self.options.index_url:
             # As a variable: arguments are visible to every user of the machine.
             extra["UV_DEFAULT_INDEX"] = self.options.index_url
-        result = run_bounded(
+        result = run_with_timeout(
             [str(self.path), "--color", "never", "--no-progress", *argv],
             timeout_seconds=timeout_seconds,
             extra_environment=extra,

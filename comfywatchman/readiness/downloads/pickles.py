@@ -8,7 +8,7 @@ import sys
 from typing import Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.process import run_bounded
+from comfywatchman.base.process import run_with_timeout
 from comfywatchman.comfyui.models.file import check_descriptor
 from comfywatchman.comfyui.models.suffixes import get_suffix
 from comfywatchman.sources.download.fetch import FileCheck
@@ -73,7 +73,7 @@ def _scan_pickle(descriptor: int, name: str) -> Failure | None:
     # A child, because what a scanner reads here may be made to break it.
     command = (sys.executable, "-I", "-c", _SCAN_SCRIPT, path, get_suffix(name))
     try:
-        ended = run_bounded(command, timeout_seconds=_SCAN_SECONDS)
+        ended = run_with_timeout(command, timeout_seconds=_SCAN_SECONDS)
     except Failure as failure:
         return _refuse(f"{name} could not be searched for code: {failure.message}")
     found = ended.output.decode("utf-8", "replace").split()

@@ -147,7 +147,7 @@ def test_commit_deletes_only_the_code_of_the_removed_node(site: Site, kind: str)
 
 def test_full_disk_before_the_commit_point_changes_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     before = snapshot.read_root_files(site.layout)
-    monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
+    monkeypatch.setattr(failpoints, "_parse_actions", lambda: {"gov.before_journal": (0, "raise:ENOSPC")})
     with site.opened() as context, pytest.raises(Failure) as caught:
         changes.promote(context, "a", ["plainlet"])
     assert caught.value.code == "state-unwritable"
@@ -167,7 +167,7 @@ def test_full_disk_after_the_commit_point_is_recovered(site: Site, monkeypatch: 
         )
         # The journal itself is the first file that publishing renames.
         turn = failpoints._hit_counts[point] + (2 if point.startswith("files") else 1)
-        patch.setattr(failpoints, "_parse_armed", lambda: {point: (turn, "raise:ENOSPC")})
+        patch.setattr(failpoints, "_parse_actions", lambda: {point: (turn, "raise:ENOSPC")})
         with pytest.raises(Failure, match="committed but not finished") as caught:
             commit.publish(context, journal)
     assert caught.value.code == "gov-commit-unfinished"
@@ -224,7 +224,7 @@ def test_damaged_journal_is_set_aside(site: Site) -> None:
 
 def test_failed_pruning_does_not_fail_a_change(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     site.configure(rollback={"snapshot_retention": 1})
-    monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
+    monkeypatch.setattr(failpoints, "_parse_actions", lambda: {"gov.prune_after_index": (0, "raise:EIO")})
     with site.opened() as context:
         changes.promote(context, "a", ["plainlet"])
     assert site.run_in_production("import plainlet; print('well')") == "well"

@@ -237,7 +237,7 @@ def test_full_disk_leaves_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -
     from comfywatchman.base import failpoints
 
     before = built(site)
-    monkeypatch.setattr(failpoints, "_parse_armed", lambda: {"gov.build_before_mark": (0, "raise:ENOSPC")})
+    monkeypatch.setattr(failpoints, "_parse_actions", lambda: {"gov.build_before_mark": (0, "raise:ENOSPC")})
     with pytest.raises(Failure, match="No space left") as caught:
         build(site, "oldlet")
     assert caught.value.code == "gov-environment-failed"

@@ -126,10 +126,10 @@ def test_full_disk_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     known = index(tmp_path)
     monkeypatch.setenv(failpoints.VARIABLE, "index.before_commit=raise:ENOSPC")
-    failpoints._parse_armed.cache_clear()
+    failpoints._parse_actions.cache_clear()
     known.remember_headers({header(1): FACTS})
     monkeypatch.undo()
-    failpoints._parse_armed.cache_clear()
+    failpoints._parse_actions.cache_clear()
     assert known.problems == ("the model index could not be written: No space left on device",)
     assert index(tmp_path).headers() == {}
 
