@@ -88,11 +88,11 @@ def hash_file(path: Path) -> str | None:
 
 
 def _find_changes(layout: GovLayout, hashes: dict[str, str | None]) -> tuple[str, ...]:
-    # Only the snapshot after a change holds the result of an operation; one before it may hold a manual edit.
-    results = [meta for meta in snapshot.read_all(layout) if meta.reason == "init" or meta.reason.endswith("_post")]
-    if not results:
-        return ()
-    return tuple(name for name in TRUTH_FILES if results[-1].sha256.get(name) != hashes[name])
+    for meta in reversed(snapshot.read_all(layout)):
+        # Only the snapshot after a change holds the result of an operation; one before it may hold a manual edit.
+        if meta.reason == "init" or meta.reason.endswith("_post"):
+            return tuple(name for name in TRUTH_FILES if meta.sha256.get(name) != hashes[name])
+    return ()
 
 
 def _check_freshness(context: CheckContext, cache_key: str) -> tuple[bool | None, str]:

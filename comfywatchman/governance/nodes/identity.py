@@ -143,7 +143,7 @@ def derive_id(url: str) -> str:
     """Return the name of a repository as an id.
 
     Raises:
-        Failure: `gov-bad-id` when the name is no valid id.
+        Failure: `gov-bad-id` when the name is not a valid id.
     """
     # The part after the colon in `git@host:owner/name`.
     path = url.partition("://")[2] or url.rpartition(":")[2]

@@ -58,17 +58,19 @@ def build_plan(
         overrides: The overrides of the last promotion; they are kept until the node is removed.
     """
     before, after = parse_freeze(pre), parse_freeze(post)
-    resolved = {url: _resolve_unnamed(url, after) for url in requirements.unnamed}
-    direct = [_pin_to_tried_commit(line, after) for line in requirements.lines]
-    direct += [line for line in resolved.values() if line is not None]
+    direct, missing = _plan_declared(requirements, after)
     # Covered packages are installed through some declared requirement, and need no line of their own.
     covered = {*known, *(parse_name(line) for line in direct)}
-    additions = [package for name, package in after.items() if name not in covered and before.get(name) != package]
-    runtime = _list_runtime_lines(requirements.hints, additions)
-    # Only what nothing else covers; `after` tells whether it is still installed.
+    additions = []
+    for name, package in after.items():
+        if name not in covered and package != before.get(name):
+            additions.append(package)
     covered |= {package.name for package in additions}
-    runtime += [line for line in earlier if parse_name(line) in after and parse_name(line) not in covered]
-    missing = [f"{url} (not found among the installed packages)" for url, line in resolved.items() if line is None]
+    runtime = _list_runtime_lines(requirements.hints, additions)
+    for line in earlier:
+        name = parse_name(line)
+        if name in after and name not in covered:
+            runtime.append(line)
     return PromotionPlan(
         direct_additions=tuple(sorted({*direct, *runtime})),
         override_additions=tuple(overrides),
@@ -102,6 +104,19 @@ def find_version_differences(post: Sequence[str], locked: Mapping[str, str]) -> 
         if package.version and version is not None and version != package.version:
             differences.append(f"{name} {package.version} -> {version}")
     return tuple(sorted(differences))
+
+
+def _plan_declared(requirements: NodeRequirements, after: Mapping[str, FrozenPackage]) -> tuple[list[str], list[str]]:
+    """Return the declared requirement lines, and descriptions of the URLs whose package was not found."""
+    direct = [_pin_to_tried_commit(line, after) for line in requirements.lines]
+    missing = []
+    for url in requirements.unnamed:
+        line = _resolve_unnamed(url, after)
+        if line is None:
+            missing.append(f"{url} (not found among the installed packages)")
+        else:
+            direct.append(line)
+    return direct, missing
 
 
 def _list_runtime_lines(hints: Iterable[str], additions: Iterable[FrozenPackage]) -> list[str]:

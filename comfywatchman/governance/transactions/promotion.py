@@ -189,21 +189,17 @@ def _commit(
         layout, clock, reason="promote_pre", ref=tried.txid, generation=generation.current_key(layout)
     )
     locked_versions = {package.name: package.version for package in mark.packages}
-    promoted = msgspec.structs.replace(
-        tried,
+    promotion = Promotion(
         status="promoted",
-        error=None,
-        promotion=Promotion(
-            status="promoted",
-            reason=consent.reason,
-            pre_snapshot=pre.id,
-            post_snapshot=record.last_snapshot,
-            accepted_violations=accepted,
-            violations=unaccepted,
-            differences=find_version_differences(tried.post_freeze, locked_versions),
-            generation=mark.key,
-        ),
+        reason=consent.reason,
+        pre_snapshot=pre.id,
+        post_snapshot=record.last_snapshot,
+        accepted_violations=accepted,
+        violations=unaccepted,
+        differences=find_version_differences(tried.post_freeze, locked_versions),
+        generation=mark.key,
     )
+    promoted = msgspec.structs.replace(tried, status="promoted", error=None, promotion=promotion)
     journal = commit.prepare(
         layout,
         clock,

@@ -145,8 +145,9 @@ def _group_missing_by_pack(packs: Mapping[str, str], other: Mapping[str, str]) -
     """Return the classes that the other start has not, by pack."""
     missing: dict[str, list[str]] = {}
     for name in sorted(packs.keys() - other.keys()):
-        missing.setdefault(pack_name(packs[name]), []).append(name)
-    return {pack: tuple(names) for pack, names in sorted(missing.items())}
+        pack = pack_name(packs[name])
+        missing.setdefault(pack, []).append(name)
+    return {pack: tuple(missing[pack]) for pack in sorted(missing)}
 
 
 def _format_classes(names: Sequence[str]) -> str:
