@@ -15,18 +15,27 @@ from tests.readiness.search.servers import SearchServers, search_servers
 from tests.servers.base import Reply
 from tests.servers.civitai import file_json, model_json, version_json
 
+# All of readiness but the sample host, whose strings are program text.
 MODULES = (
-    "comfywatchman.readiness.cycle",
-    "comfywatchman.readiness.context",
-    "comfywatchman.readiness.gates",
     "comfywatchman.readiness.assessment.",
+    "comfywatchman.readiness.context",
+    "comfywatchman.readiness.cycle",
+    "comfywatchman.readiness.database",
+    "comfywatchman.readiness.download_step",
+    "comfywatchman.readiness.downloads.",
+    "comfywatchman.readiness.gates",
+    "comfywatchman.readiness.history",
     "comfywatchman.readiness.models.",
     "comfywatchman.readiness.nodes.",
     "comfywatchman.readiness.report.",
+    "comfywatchman.readiness.scheduler.",
     "comfywatchman.readiness.search.",
     "comfywatchman.readiness.search_step",
     "comfywatchman.readiness.states",
+    "comfywatchman.readiness.status",
     "comfywatchman.readiness.verdicts.",
+    "comfywatchman.readiness.workflow_facts",
+    "comfywatchman.readiness.workflows.",
 )
 TIMES = frozenset({"acknowledged_at", "checked_at", "generated_at", "last_resolved_at", "valid_until", "at", "cycle"})
 PATHS = frozenset({"comfyui_root", "file", "path", "url"})
