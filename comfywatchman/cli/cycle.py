@@ -15,7 +15,7 @@ from comfywatchman.app.environment import environment_checks, observed_loaders
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
-from comfywatchman.cli.render import DONE, FAILED, SKIPPED, print_json
+from comfywatchman.cli.render import SKIPPED, print_json, result_code
 from comfywatchman.cli.status import print_plan, print_report
 from comfywatchman.comfyui.install.install import Installation, find_installation
 from comfywatchman.comfyui.references.observed import NOTHING_OBSERVED
@@ -84,7 +84,7 @@ def run_cycle_command(session: Session, options: CycleOptions) -> int:
         _print_result(session, result, as_json=options.as_json)
     if result.record.skipped_reason:
         return SKIPPED
-    return DONE if result.record.success else FAILED
+    return result_code(success=result.record.success)
 
 
 def _effective_settings(session: Session, options: CycleOptions) -> Settings:

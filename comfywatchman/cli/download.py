@@ -14,7 +14,7 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
 from comfywatchman.base.text import pluralize
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, INTERRUPTED, print_json, print_table
+from comfywatchman.cli.render import DONE, INTERRUPTED, print_json, print_table, result_code
 from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, check_item, select_items
 from comfywatchman.readiness.downloads.queue import DownloadOutcome
 
@@ -74,8 +74,7 @@ def download(
         print_json(outcomes=outcomes)
     if is_stopped:
         context.exit(INTERRUPTED)
-    has_failed = any(outcome.how is None for outcome in outcomes)
-    context.exit(FAILED if has_failed else DONE)
+    context.exit(result_code(success=all(outcome.how is not None for outcome in outcomes)))
 
 
 def _apply_limits(settings: Settings, *, parallel: int | None, limit: float | None) -> Settings:

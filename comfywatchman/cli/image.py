@@ -11,7 +11,7 @@ import click
 from comfywatchman.app.session import Session
 from comfywatchman.base.files import printable_path, write_atomic
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.render import print_json, print_table, printable, result_code
 
 if TYPE_CHECKING:
     from comfywatchman.readiness.search.image import CivitaiPicture, ImageLookup
@@ -50,8 +50,7 @@ def image(context: click.Context, picture: str, target: Path | None, as_json: bo
     else:
         _print_picture(lookup, not_hashed)
         _print_workflow_hint(lookup, target, written)
-    is_complete = lookup.picture is not None and written == target
-    context.exit(DONE if is_complete else FAILED)
+    context.exit(result_code(success=lookup.picture is not None and written == target))
 
 
 def _parse_image_id(session: Session, text: str) -> int:

@@ -77,7 +77,7 @@ def inspect(
 
     Nothing in them is ever executed. Exits with 1 when ComfyUI could not load a file, or Civitai did not answer.
     """
-    from comfywatchman.cli.render import DONE, FAILED, print_json
+    from comfywatchman.cli.render import print_json, result_code
 
     files: list[Path] = []
     for path in paths:
@@ -98,8 +98,7 @@ def inspect(
         click.echo("No model files found. Add --recursive to search subfolders.")
     if identify and not as_json:
         _print_identities(inspected, problems)
-    has_failed = bool(problems) or any(entry.problem for entry in inspected)
-    context.exit(FAILED if has_failed else DONE)
+    context.exit(result_code(success=not problems and not any(entry.problem for entry in inspected)))
 
 
 def inspect_file(path: Path) -> InspectedFile:

@@ -126,6 +126,11 @@ def print_crash(error: BaseException) -> None:
     click.echo("State files are intact. Please report the lines above; log/structured.log may hold more.", err=True)
 
 
+def result_code(*, success: bool) -> int:
+    """Return the exit code of a command that ran to its end."""
+    return DONE if success else FAILED
+
+
 def exit_code(failure: Failure) -> int:
     """Return the exit code for a failure."""
     if failure.code.startswith("config-") or failure.code in _USAGE_CODES:

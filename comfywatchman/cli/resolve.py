@@ -15,7 +15,7 @@ from comfywatchman.app.session import Session
 from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.text import format_size, pluralize
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.render import print_json, print_table, printable, result_code
 from comfywatchman.readiness.search.context import BACKENDS
 from comfywatchman.readiness.search.results import (
     SearchCandidate,
@@ -93,8 +93,7 @@ def resolve(
         print_json(results=results, problems=problems)
     else:
         _print_results(results, problems)
-    all_found = all(result.status is SearchStatus.FOUND for result in results)
-    context.exit(DONE if all_found else FAILED)
+    context.exit(result_code(success=all(result.status is SearchStatus.FOUND for result in results)))
 
 
 def _resolve_models(

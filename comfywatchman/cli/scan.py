@@ -15,7 +15,7 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.base.text import shorten_list
 from comfywatchman.cli.lacks import list_lacks
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.render import print_json, print_table, printable, result_code
 from comfywatchman.readiness.assessment.dry_run import DryRunResult, scan_files
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MissingInput
@@ -46,7 +46,7 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
     else:
         _print_verdicts(result)
     all_ready = all(verdict.status is WorkflowStatus.READY for _path, _sha256, _facts, verdict in result.workflows)
-    context.exit(DONE if result.workflows and all_ready else FAILED)
+    context.exit(result_code(success=bool(result.workflows) and all_ready))
 
 
 @click.command()
@@ -77,7 +77,7 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
     else:
         _print_explanation(path, facts, verdict, findings)
         _print_inputs(verdict, result.missing_inputs[sha256])
-    context.exit(DONE if verdict.status is WorkflowStatus.READY else FAILED)
+    context.exit(result_code(success=verdict.status is WorkflowStatus.READY))
 
 
 def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResult:

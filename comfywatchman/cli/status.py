@@ -14,7 +14,7 @@ from comfywatchman.base.files import CorruptFile, printable_path
 from comfywatchman.base.text import format_size, pluralize, shorten_list
 from comfywatchman.cli.lacks import list_lacks
 from comfywatchman.cli.options import json_option
-from comfywatchman.cli.render import DONE, FAILED, print_json, print_table, printable
+from comfywatchman.cli.render import print_json, print_table, printable, result_code
 from comfywatchman.readiness.report.action_builders import Action, plan_command
 from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.render import describe_environment, headline, shorten_paths
@@ -52,12 +52,15 @@ def status(context: click.Context, as_json: bool, show_all: bool) -> None:
         if stale:
             click.echo(f"This report is out of date since {report.valid_until}.", err=True)
             click.echo(f"Run: {session.format_command('--run-cycle')}", err=True)
-    context.exit(FAILED if stale else DONE)
+    context.exit(result_code(success=not stale))
 
 
 def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
     """Print a report: the headline, workflows that lack something, actions, environment, problems."""
-    click.echo(click.style(headline(report), bold=True) + (" (the sample host)" if report.host.sample else ""))
+    title = click.style(headline(report), bold=True)
+    if report.host.sample:
+        title += " (the sample host)"
+    click.echo(title)
     if report.cycle.skipped_reason:
         click.echo(f"The last cycle was skipped ({report.cycle.skipped_reason}): {report.cycle.message or ''}")
     entries = [entry for entry in report.workflows if show_all or entry.status.value != "READY"]
