@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 from packaging.utils import canonicalize_name
 
-from comfywatchman.base.clock import format_utc
+from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.git import read_head
@@ -147,14 +147,14 @@ def _lock_and_build(
             f"uv could not build the environment: {mark.errors.strip() or mark.output.strip()}",
             hint=f"Check the network and the disk (df -h), then run: gov resolve {tried.txid}, and promote it again.",
         )
-    record = _build_node_record(context, tried, plan, node)
+    record = _build_node_record(node, plan, context.custom_nodes / node.id, context.clock, txid=tried.txid)
     return _commit(context, tried, record, work, mark, consent=consent, started_at=started_at)
 
 
 def _build_node_record(
-    context: GovContext, tried: Transaction, plan: PromotionPlan, node: RegisteredNode
+    node: RegisteredNode, plan: PromotionPlan, folder: Path, clock: Clock, *, txid: str
 ) -> RegisteredNode:
-    folder = context.custom_nodes / node.id
+    """Return the record of a node as it stands after its promotion."""
     return msgspec.structs.replace(
         node,
         managed_deps=plan.direct_additions,
@@ -162,10 +162,10 @@ def _build_node_record(
         overrides=plan.override_additions,
         commit=read_head(folder),
         tree=hash_code_tree(folder),
-        updated_at=format_utc(context.clock.now()),
-        last_txid=tried.txid,
+        updated_at=format_utc(clock.now()),
+        last_txid=txid,
         # The snapshot after the promotion will hold this record itself: its id has to come first.
-        last_snapshot=make_snapshot_id(context.clock),
+        last_snapshot=make_snapshot_id(clock),
     )
 
 
