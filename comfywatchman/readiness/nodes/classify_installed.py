@@ -20,6 +20,7 @@ def judge_by_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     owners = facts.packs_by_class.get(class_type, ())
     if not owners:
         return None
+    # A disabled pack is a fallback only: an enabled one with the same class is the one that ComfyUI loads.
     enabled = [pack for pack in owners if pack.enabled]
     if not enabled:
         return _build_disabled_verdict(
@@ -77,6 +78,7 @@ def judge_by_claim(
         evidence = f"It belongs to the installed pack {names} ({claimed_by} says so), which computes its class names."
         return _build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
     if has_computed_names:
+        # Names are computed at import, so a class that the server does not list was not registered.
         return _build_import_failed_verdict(class_type, enabled, is_conditional=False)
     evidence = f"It belongs to {names} ({claimed_by} says so), but the installed version does not have it."
     if version:

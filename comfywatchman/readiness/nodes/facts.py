@@ -109,7 +109,7 @@ class NodeVerdict:
         class_type: The class.
         state: Its state on this host.
         evidence: Why, for people.
-        fix: What to do, for people; None when nothing is to be done.
+        fix: Next step, for people; None when nothing is to be done.
         packages: Packages that provide it.
         is_certain: Whether its provider is certain.
         needs_catalogues: Whether catalogues were not queried yet and may know more.

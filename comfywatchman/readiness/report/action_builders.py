@@ -41,7 +41,7 @@ class Action:
             `folder` (cannot be read), `node`, `download`, `model`, `choice` (an input that the server refuses), `input`
             or `file`.
         what: Node package, how many models, model name, name of an input file, or workflow file.
-        instruction: What to do with it, for people.
+        instruction: Next step, for people.
         because: The reason, for people.
         workflows: Paths of the workflows that need it.
         candidates: Addresses from which a model may be had.

@@ -52,7 +52,7 @@ def build_report(
         conditions: The GPUs and the Python environment.
         host: The host.
         entries: The workflows with their final verdicts.
-        plan: The downloads for what is missing.
+        plan: The downloads of missing models.
     """
     now = cycle.now()
     request = cycle.request

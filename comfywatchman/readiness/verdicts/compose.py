@@ -61,6 +61,7 @@ def compose_verdict(
     if status is not WorkflowStatus.INVALID and any(missing.required for missing in missing_inputs):
         status = WorkflowStatus.MISSING
     failed_check = _find_vital_failure(environment)
+    # A broken environment makes READY doubtful; every other status has a reason of its own that goes before.
     if status is WorkflowStatus.READY and failed_check is not None and not is_server_running:
         status = WorkflowStatus.UNCERTAIN
         uncertain_count += 1

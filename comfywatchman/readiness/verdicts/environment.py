@@ -14,6 +14,7 @@ def run_environment_checks(cycle: CycleContext, gpus: GpuReading) -> Environment
     if checks is None:
         return NOT_GOVERNED
     with cycle.phase("environment"):
+        # Checks read files that another program may be changing; the report of models and nodes matters more.
         try:
             return checks(gpus)
         except Failure as failure:

@@ -1,4 +1,4 @@
-"""What a model reference is compared with, and the result of that comparison."""
+"""The inventory as verdicts see it, and the finding for one model reference."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class ModelFinding:
 
     Attributes:
         reference: The reference.
-        state: What the host has for it.
-        fix: What to do, for people; None when nothing is to be done.
+        state: Its state on this host.
+        fix: Next step, for people; None when nothing is to be done.
         path: The matching file; None when there is none, or several.
     """
 

@@ -64,7 +64,7 @@ class InputFolders:
         )
 
     def _find_fix(self, input_file: InputFile) -> str | None:
-        """Return what to do about a missing file; None for one that is there."""
+        """Return the next step for a missing file; None for one that is there."""
         key = (input_file.name, input_file.kind)
         if key not in self._fixes:
             is_there = self._has(input_file.folder, input_file.relative, input_file.kind)

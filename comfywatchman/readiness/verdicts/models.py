@@ -33,7 +33,7 @@ def judge_reference(
         models: The inventory.
         unknown_classes: Node classes of the same workflow that this host lacks. Without its class, the inputs of a
             node may be read in the wrong order, so a value that cannot be a file name is unresolvable.
-        choices: What the running server offers for this input; None when no server runs or it has no list for it.
+        choices: The list of the running server for this input; None when no server runs or it has no list.
             The server decides whether the name is accepted, the file whether it can be loaded.
     """
     finding = _judge_by_files(reference, models, unknown_classes)

@@ -105,12 +105,8 @@ def judge_workflow(
         status = WorkflowStatus.INVALID
         problems.insert(0, reason_not_to_run)
     else:
-        status = combine_findings(
-            required,
-            nodes_missing=any(node.state != UNKNOWN_STATE for node in nodes),
-            nodes_uncertain=unread_count > 0 or any(node.state == UNKNOWN_STATE for node in nodes),
-            is_refused=validation.is_whole,
-        )
+        status = _decide_status(required, nodes, is_incomplete=unread_count > 0, is_refused=validation.is_whole)
+    # The server then runs the other outputs, so the verdict stays and only the report names the refused inputs.
     if not validation.is_whole:
         problems += [build_left_out_problem(refused_input) for refused_input in refused]
     return WorkflowVerdict(
@@ -154,6 +150,18 @@ def judge_nodes(classes: Mapping[str, ClassUse], judge_node: NodeJudge) -> tuple
         if node is not None:
             missing.append(node)
     return tuple(missing)
+
+
+def _decide_status(
+    required: Iterable[ModelFinding], nodes: Sequence[MissingNode], *, is_incomplete: bool, is_refused: bool
+) -> WorkflowStatus:
+    unknown_count = sum(node.state == UNKNOWN_STATE for node in nodes)
+    return combine_findings(
+        required,
+        nodes_missing=unknown_count < len(nodes),
+        nodes_uncertain=is_incomplete or unknown_count > 0,
+        is_refused=is_refused,
+    )
 
 
 def _count_uncertain(nodes: Iterable[MissingNode], models: Iterable[ModelFinding]) -> int:
