@@ -97,3 +97,9 @@ def test_class_names_are_unique() -> None:
 def test_broad_excepts_are_rare() -> None:
     broad = [place for module in read_modules() for place in find_broad_excepts(module)]
     assert len(broad) <= MAX_BROAD_EXCEPTS, broad
+
+
+def test_each_listed_decider_exists() -> None:
+    checkout = PACKAGE.parent
+    deciders = (checkout / "scripts" / "deciders.txt").read_text("utf-8").split()
+    assert [path for path in deciders if not (checkout / path).is_file()] == []
