@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="session")
 def kept_root(tmp_path_factory: pytest.TempPathFactory) -> KeptSite:
-    """Return the governed root that every test may have as `gov init` leaves it; see `KeptSite.restored`."""
+    """Return the governed root that every test may have as `gov init` leaves it; see `KeptSite.restore`."""
     from tests.governance.contexts import KeptSite, build_site
 
     return KeptSite.of(build_site(tmp_path_factory.mktemp("governed")))

@@ -112,11 +112,19 @@ def test_damaged_interpreter_is_reported(layout: GovLayout, comfyui: Path, monke
 def test_folders_of_the_installation_are_arguments() -> None:
     root = Path("/opt/ComfyUI")
     assert build_folder_arguments(Installation(root=root, version=None, base=root)) == ()
-    told = Installation(
-        root=root, version=None, base=Path("/data"), input=Path("/pictures"), extra_model_paths=(Path("/a.yaml"),)
+    installation = Installation(
+        root=root,
+        version=None,
+        base=Path("/data"),
+        models=Path("/models"),
+        output=Path("/out"),
+        input=Path("/pictures"),
+        extra_model_paths=(Path("/a.yaml"),),
     )
-    assert build_folder_arguments(told) == (
+    assert build_folder_arguments(installation) == (
         "--base-directory=/data",
+        "--models-directory=/models",
+        "--output-directory=/out",
         "--input-directory=/pictures",
         "--extra-model-paths-config=/a.yaml",
     )

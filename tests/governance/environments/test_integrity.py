@@ -37,7 +37,7 @@ def packages_of(environment: Path) -> Path:
 def test_missing_toplevel_names_only_recorded_modules(tmp_path: Path) -> None:
     place = tmp_path / "lib" / "python3.11" / "site-packages"
     (place / "alet-1.0.dist-info").mkdir(parents=True)
-    names = ("alet/__init__.py", "one.py", "__pycache__/one.pyc", "../../../bin/alet", "tests/never.py", "there/a.py")
+    names = ("there/a.py", "../../../bin/alet", "__pycache__/one.pyc", "tests/never.py", "alet/__init__.py", "one.py")
     (place / "there").mkdir()
     (place / "alet-1.0.dist-info" / "RECORD").write_text("".join(f"{name},sha256=x,1\n" for name in names))
     never = "lib/python3.11/site-packages/tests/never.py"

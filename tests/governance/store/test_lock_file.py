@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.lock_file import parse_packages
+from comfywatchman.governance.store.lock_file import parse_freeze_lines, parse_packages
 from comfywatchman.governance.store.records import InstalledPackage
 
 LOCK = """
@@ -29,6 +29,23 @@ source = { git = "https://example.org/a?rev=main#0123" }
 def test_packages_without_the_project() -> None:
     assert parse_packages(LOCK) == (InstalledPackage("from-git", "1.0"), InstalledPackage("num-let", "2.0+cu128"))
     assert parse_packages("version = 1\n") == ()
+
+
+def test_freeze_lines_have_versions_or_addresses() -> None:
+    lock = (
+        LOCK
+        + """
+[[package]]
+name = "local"
+source = { editable = "../local" }
+"""
+    )
+    assert parse_freeze_lines(lock) == (
+        "Num_Let==2.0+cu128",
+        "from-git @ https://example.org/a?rev=main#0123",
+        "local @ ../local",
+    )
+    assert [package.name for package in parse_packages(lock)] == ["from-git", "num-let"]
 
 
 def test_invalid_lock_is_reported() -> None:

@@ -11,6 +11,7 @@ from comfywatchman.governance.uv.overrides import (
     build_global_overrides,
     build_scoped_overrides,
     collect_extras,
+    drop_pins,
     merge_node_overrides,
     merge_pins,
     parse_pin,
@@ -84,6 +85,13 @@ def test_long_pin_is_refused_briefly() -> None:
         parse_pin(f"numlet=={'1' * 100_000}")
     assert caught.value.code == "gov-bad-pin"
     assert len(str(caught.value)) < 200
+
+
+def test_pins_are_dropped_by_package_and_unknown_ones_reported() -> None:
+    assert drop_pins(["numpy==1", "b==1"], [" NumPy "]) == ("b==1",)
+    with pytest.raises(Failure, match="'torch' is not pinned") as caught:
+        drop_pins(["b==1"], ["torch"])
+    assert (caught.value.code, caught.value.hint) == ("gov-bad-pin", "Pins: b==1.")
 
 
 def test_later_pin_of_a_package_wins() -> None:
