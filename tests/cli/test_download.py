@@ -24,6 +24,8 @@ from tests.model_files import put
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.download.support import model, sha256
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass
 class Host:
@@ -344,7 +346,6 @@ def _kill_at_random_moments(host: Host, kills: int) -> None:
             assert received >= 3
 
 
-@pytest.mark.slow
 def test_twenty_random_kills_lose_nothing(host: Host) -> None:
     _kill_at_random_moments(host, 20)
 

@@ -14,6 +14,8 @@ from tests.model_files import safetensors
 from tests.servers.base import Reply
 from tests.servers.civitai import CivitaiServer, file_json, image_json, model_json, version_json
 
+pytestmark = pytest.mark.slow
+
 WANTED = 96712457
 OTHER = 9173928
 LORA = "detail_tweaker.safetensors"

@@ -13,6 +13,8 @@ from comfywatchman.readiness.scheduler.state import ScheduleState, load_schedule
 from tests.base.test_process_children import gone, wait_until
 from tests.hosts import Host
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:

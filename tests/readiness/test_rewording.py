@@ -15,6 +15,8 @@ from tests.readiness.search.servers import SearchServers, search_servers
 from tests.servers.base import Reply
 from tests.servers.civitai import file_json, model_json, version_json
 
+pytestmark = pytest.mark.slow
+
 # All of readiness but the sample host, whose strings are program text.
 MODULES = (
     "comfywatchman.readiness.assessment.",

@@ -29,6 +29,8 @@ from comfywatchman.governance.selftest import acceptance
 from comfywatchman.governance.store.records import ConflictReport, RequirementEdge, Transaction, TransactionStatus
 from tests.governance.contexts import KeptSite, Site, build_site
 
+pytestmark = pytest.mark.slow
+
 SCHEMAS = Path(__file__).parents[3] / "docs" / "reference" / "schemas"
 TXID = "20261120T120000Z-0000000a"
 
@@ -289,7 +291,6 @@ def test_unreachable_registry_suggests_a_url(gov_on: Gov) -> None:
     assert "gov node add https://" in error["hint"]
 
 
-@pytest.mark.slow
 def test_failed_trial_exits_with_1_and_names_its_logs(gov_on: Gov) -> None:
     gov_on.pack("depth")
     gov_on("node", "add", "--adopt", "depth")
@@ -301,7 +302,6 @@ def test_failed_trial_exits_with_1_and_names_its_logs(gov_on: Gov) -> None:
     assert gov_on.json("tx", "list")["transactions"][0]["status"] == "failed"
 
 
-@pytest.mark.slow
 def test_conflict_exits_with_2_and_suggests_pins(gov_on: Gov) -> None:
     for name, requirement in (("old", "oldlet"), ("new", "newlet")):
         gov_on.pack(name, requirement)
@@ -425,7 +425,6 @@ def test_run_starts_comfyui_from_the_real_environment_folder(gov_on: Gov) -> Non
     assert "['--port', '8190']" in ended.stdout
 
 
-@pytest.mark.slow
 def test_selftest_passes_and_leaves_the_root_unchanged(gov_on: Gov) -> None:
     result = gov_on("test", "--keep")
     rows = [line.split("\t") for line in result.stdout.splitlines()[1:-1]]

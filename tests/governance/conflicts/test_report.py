@@ -17,6 +17,8 @@ from comfywatchman.governance.uv.client import UvResult
 from tests.governance.contexts import Site, build_site
 from tests.governance.wheels import add_wheel
 
+pytestmark = pytest.mark.slow
+
 TXID = "20261121T120000Z-0123abcd"
 
 

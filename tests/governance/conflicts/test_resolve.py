@@ -20,6 +20,8 @@ from tests.governance.contexts import Site, build_site
 from tests.governance.node_steps import promote_node, try_node
 from tests.governance.wheels import add_wheel
 
+pytestmark = pytest.mark.slow
+
 SCOPED = {"package": {"name": "midlet"}, "dependencies": ["numlet[fast]==1.0"]}
 
 
@@ -66,7 +68,6 @@ def _resolve(site: Site, txid: str, *pins: str) -> Transaction:
         return resolve.resolve(context, txid, pins)
 
 
-@pytest.mark.slow
 def test_pins_resolve_a_conflict_and_leave_with_the_node(site: Site) -> None:
     clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
     assert clashed.status == "needs_resolution"
@@ -95,7 +96,6 @@ def test_only_the_contradicting_package_is_overruled(
     assert resolved.promotion_plan.override_additions == (SCOPED,)
 
 
-@pytest.mark.slow
 def test_pin_against_a_node_is_global(site: Site) -> None:
     found = promote_node(site, try_node(site, "plain", "numlet>=2").txid)
     resolved = _resolve(site, found.txid, "numlet==1.0")
@@ -182,7 +182,6 @@ def test_resolve_without_pins_tries_again(waiting: tuple[Site, Transaction]) -> 
     assert _resolve(site, clashed.txid).status == "needs_resolution"
 
 
-@pytest.mark.slow
 def test_removed_node_takes_only_its_own_overrides(site: Site) -> None:
     clashed = promote_node(site, try_node(site, "heavy", "midlet>=2").txid)
     _resolve(site, clashed.txid, "numlet==1.0")
@@ -205,7 +204,6 @@ def test_resolution_updates_the_core_changes(waiting: tuple[Site, Transaction]) 
     assert "numlet 1.0 -> 2.0" in _resolve(site, clashed.txid, "numlet==2.0").core_impact
 
 
-@pytest.mark.slow
 def test_disagreeing_torch_builds_block_promotion_until_pinned(site: Site) -> None:
     for name, version in (("torch", "2.8.0+cu128"), ("torchvision", "0.23.0+cu128"), ("torchvision", "0.23.0+cu121")):
         add_wheel(site.wheels, name, version)

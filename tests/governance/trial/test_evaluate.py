@@ -28,7 +28,7 @@ def nothing_survives(tmp_path: Path) -> Iterator[None]:
     assert left == []
 
 
-pytestmark = pytest.mark.usefixtures("nothing_survives")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("nothing_survives")]
 
 
 def _command(pid: int) -> str:
@@ -125,7 +125,6 @@ def test_failed_import_of_another_pack_fails_only_when_new(site: TrialSite, fail
     assert site.evaluate_with_baseline(build_server(f"FAILED = {failed}")).exit_code == code
 
 
-@pytest.mark.slow
 def test_baseline_is_reused_while_nothing_changed(site: TrialSite) -> None:
     changes = "open(os.path.join(os.path.dirname(BASE), '..', 'starts'), 'a').write(' '.join(PACKS) + '\\n')"
     site.evaluate_with_baseline(build_server(changes), baseline_key="one")
