@@ -15,6 +15,7 @@ import importlib
 import importlib.abc
 import importlib.machinery
 import json
+import os
 import re
 import string
 import subprocess
@@ -27,7 +28,7 @@ from typing import Any, Final
 _CHECKOUT: Final = Path(__file__).parents[1]
 _SENTENCE: Final = re.compile(r"[A-Za-z]{2,}.* |^ .*[A-Za-z]{2,}|[A-Za-z]{2,}[.:,;!?]$", re.DOTALL)
 _SQL: Final = re.compile(r"\b(SELECT|INSERT|DELETE|UPDATE|CREATE|DROP|WHERE|SET|AND|ORDER BY|PRAGMA|BEGIN|VACUUM)\b")
-_ADDRESS: Final = re.compile(r"https?://\S+")
+_ADDRESS: Final = re.compile(r"https?://\S+|:memory:")
 
 TEXT_KEYS: Final = frozenset({"action", "evidence", "fix", "message", "reason", "problems", "because", "instruction"})
 """Keys of our JSON documents that hold texts for people."""
@@ -46,7 +47,10 @@ def run(scenario: str, folder: Path, reworded: Sequence[str] = (), *, seed: int 
         The facts, and how many sentences were reworded.
     """
     command = [sys.executable, "-m", "tests.rewording", scenario, str(folder), str(seed), *reworded]
-    done = subprocess.run(command, cwd=_CHECKOUT, capture_output=True, timeout=120, check=False)
+    # Not in the checkout: a reworded path must leave no file there.
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = {**os.environ, "PYTHONPATH": str(_CHECKOUT)}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr.decode(errors="replace")
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -67,7 +71,8 @@ def _hide(value: Any) -> Any:
 
 
 def is_sentence(text: str) -> bool:
-    """Return whether a string constant is written for people: several words, and neither SQL nor an address."""
+    """Return whether a string constant is written for people: several words, and neither SQL nor an address
+    of a page or database."""
     return bool(_SENTENCE.search(text)) and not _SQL.search(text) and not _ADDRESS.fullmatch(text)
 
 
