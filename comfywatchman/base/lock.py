@@ -1,4 +1,7 @@
-"""Locks that the kernel releases when their holder ends, and that name their holder."""
+"""File locks (flock) that the kernel releases when their holder ends, and that name their holder.
+
+A lock has no lease and no expiry time: it is never taken from a living holder, however old it is.
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def read_status(context: GovContext) -> GovStatus:
         root=printable_path(layout.root),
         comfyui=printable_path(context.comfyui),
         prod_env_exists=mark is not None,
-        lock_exists=layout.lock.is_file(),
+        lock_exists=layout.uv_lock.is_file(),
         generation=key,
         environment=printable_path(generation.environment_dir(layout, key)) if key else None,
         python=mark.python if mark else None,

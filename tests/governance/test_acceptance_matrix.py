@@ -60,7 +60,7 @@ class TestFirst:
 
     def test_init_creates_the_environment_and_the_lock(self, site: Site) -> None:
         assert site.layout.production.is_symlink()
-        assert site.layout.lock.is_file()
+        assert site.layout.uv_lock.is_file()
         assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"
 
     @pytest.mark.slow

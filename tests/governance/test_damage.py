@@ -32,14 +32,14 @@ def test_environment_instead_of_the_link_is_set_aside(site: Site) -> None:
 
 def test_damaged_lock_is_not_replaced(site: Site) -> None:
     (kept,) = snapshot.read_all(site.layout)
-    before = site.layout.lock.read_bytes()
-    site.layout.lock.write_bytes(b"")
+    before = site.layout.uv_lock.read_bytes()
+    site.layout.uv_lock.write_bytes(b"")
     with pytest.raises(Failure) as caught:
         site.init()
     assert "gov rollback" in (caught.value.hint or "")
     with site.opened() as context:
         rollback.rollback(context, kept.id)
-    assert site.layout.lock.read_bytes() == before
+    assert site.layout.uv_lock.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["work", "logs", "transactions"])

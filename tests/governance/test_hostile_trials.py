@@ -64,7 +64,7 @@ def test_earlier_changes_of_production_are_not_blamed_on_a_trial(tmp_path: Path)
 @pytest.mark.slow
 def test_truth_files_changed_by_a_trial_are_not_rebuilt(tmp_path: Path) -> None:
     site = build_site(tmp_path)
-    before = site.layout.lock.read_bytes()
+    before = site.layout.uv_lock.read_bytes()
     installer = (
         "open(root + '/pyproject.toml', 'a').write('[dependency-groups.more]\\n')\n"
         "os.remove(glob.glob(root + '/envs/*/.gov-complete')[0])"
@@ -72,7 +72,7 @@ def test_truth_files_changed_by_a_trial_are_not_rebuilt(tmp_path: Path) -> None:
     ended = try_installer(site, installer)
     assert ended.status == "failed"
     assert "so were pyproject.toml or uv.lock" in (ended.error or "")
-    assert site.layout.lock.read_bytes() == before
+    assert site.layout.uv_lock.read_bytes() == before
 
 
 @pytest.mark.slow

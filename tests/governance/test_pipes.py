@@ -66,6 +66,6 @@ def test_pipe_instead_of_the_hook_is_not_recognised(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(20)
 def test_pipe_instead_of_the_lock_is_not_held(site: Site) -> None:
-    replace_by_pipe(site.layout.lock_file)
-    assert not is_held(site.layout.lock_file)
-    assert read_holder(site.layout.lock_file) is None
+    replace_by_pipe(site.layout.process_lock)
+    assert not is_held(site.layout.process_lock)
+    assert read_holder(site.layout.process_lock) is None

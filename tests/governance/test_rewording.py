@@ -26,7 +26,7 @@ MODULES = (
     "comfywatchman.governance.environments.snapshot",
     "comfywatchman.governance.environments.staging",
     "comfywatchman.governance.status",
-    "comfywatchman.governance.store.lock_file",
+    "comfywatchman.governance.store.uv_lock",
     "comfywatchman.governance.store.records",
     "comfywatchman.governance.store.status_policy",
     "comfywatchman.governance.uv.overrides",

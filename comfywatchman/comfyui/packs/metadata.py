@@ -1,4 +1,4 @@
-"""Read the metadata of a node pack: name, version, repository, requirements, and the nodes it defines."""
+"""Read the metadata of a node pack: name, version, repository, nodes, and requirements (pyproject.toml and others)."""
 
 from __future__ import annotations
 

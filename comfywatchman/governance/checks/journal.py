@@ -35,7 +35,7 @@ def collect(layout: GovLayout) -> JournalFacts:
     operation = ""
     if isinstance(journal, Journal):
         operation = f"{journal.operation.kind} of {journal.operation.ref}"
-    return JournalFacts(exists=True, is_lock_held=is_held(layout.lock_file), operation=operation)
+    return JournalFacts(exists=True, is_lock_held=is_held(layout.process_lock), operation=operation)
 
 
 def judge(facts: JournalFacts) -> CheckResult:

@@ -73,7 +73,7 @@ def collect(context: CheckContext) -> ProductionFacts:
     return ProductionFacts(
         generation=production.key,
         is_complete=True,
-        matches_lock=mark.lock_sha256 == hash_file(context.layout.lock),
+        matches_lock=mark.lock_sha256 == hash_file(context.layout.uv_lock),
         missing=_format_packages(expected - production.installed.keys()),
         unexpected=_format_packages(production.installed.keys() - expected),
         incomplete=_find_incomplete(production),

@@ -25,7 +25,7 @@ class TransactionFacts:
 def read_transaction_facts(layout: GovLayout, cache: CheckCache) -> tuple[TransactionFacts, ...]:
     """Return every readable transaction; records that did not change are taken from the cache."""
     # A transaction runs under the root's lock, so that at most one can be alive.
-    is_alive = is_held(layout.lock_file)
+    is_alive = is_held(layout.process_lock)
     entries: dict[str, tuple[str, str, str]] = {}
     transactions = []
     for name in list_names(layout.transactions):

@@ -16,10 +16,10 @@ from comfywatchman.governance.environments.context import GovContext
 from comfywatchman.governance.environments.staging import StagingDir
 from comfywatchman.governance.nodes import registry as node_registry
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.lock_file import parse_freeze_lines
 from comfywatchman.governance.store.records import ConflictReport, PromotionPlan, RequirementEdge, Transaction
 from comfywatchman.governance.store.status_policy import is_allowed
 from comfywatchman.governance.store.truth import Override
+from comfywatchman.governance.store.uv_lock import parse_freeze_lines
 from comfywatchman.governance.transactions import gates, promotion, transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes
 from comfywatchman.governance.uv import overrides
@@ -139,7 +139,7 @@ def _find_locked_core_changes(
     layout: GovLayout, staging_dir: StagingDir, core_packages: Sequence[str]
 ) -> tuple[str, ...]:
     """Return the core packages that change; with pins these may be others than the trial changed."""
-    before = parse_freeze_lines(layout.lock.read_text("utf-8"))
+    before = parse_freeze_lines(layout.uv_lock.read_text("utf-8"))
     after = parse_freeze_lines((staging_dir.folder / "uv.lock").read_text("utf-8"))
     return find_core_changes(before, after, core_packages)
 

@@ -1,4 +1,4 @@
-"""Opening a governed root for a command: its lock is held, and an interrupted change is finished first."""
+"""Open a governed root for a command: take its process lock, finish an interrupted change, find the interpreter."""
 
 from __future__ import annotations
 
@@ -67,18 +67,18 @@ def open_context(
     _require_valid_location(layout, _find_comfyui(layout, read_settings(layout.config), comfyui).resolve())
     if filesystem := find_network_filesystem(_nearest_existing(layout.root)):
         log.warning("governed root on a network filesystem, locks may not hold", extra={"type": filesystem})
-    if is_held(layout.lock_file):
+    if is_held(layout.process_lock):
         holder = _describe_holder(layout)
         log.info("waiting for another command", extra={"holder": holder})
         if on_wait is not None:
             on_wait(holder)
-    with hold_lock(layout.lock_file, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
+    with hold_lock(layout.process_lock, command=command, clock=clock, patience_seconds=patience_seconds) as descriptor:
         try:
             # The settings are read again: the command that held the lock may have changed them.
             context = _build_context(layout, comfyui, clock, network, descriptor=descriptor, progress=progress)
             yield replace(context, note=commit.recover(context) or "")
         finally:
-            end_lock_holders(layout.lock_file)
+            end_lock_holders(layout.process_lock)
 
 
 def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Mapping[str, str]) -> GovContext:
@@ -101,7 +101,7 @@ def read_context(root: Path, *, comfyui: Path | None, clock: Clock, network: Map
     if not has_journal:
         return context
     try:
-        with hold_lock(layout.lock_file, command="finish an interrupted change", clock=clock):
+        with hold_lock(layout.process_lock, command="finish an interrupted change", clock=clock):
             return replace(context, note=commit.recover(context) or "")
     except Failure as failure:
         note = f"A change is in progress, so the output may show the state before or after it: {failure.message}"
@@ -195,7 +195,7 @@ def _nearest_existing(folder: Path) -> Path:
 
 
 def _describe_holder(layout: GovLayout) -> str:
-    holder = read_holder(layout.lock_file)
+    holder = read_holder(layout.process_lock)
     if holder is None:
         return "another process"
     return f"process {holder.pid} ({holder.command}, since {holder.since})"

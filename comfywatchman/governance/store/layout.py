@@ -31,7 +31,7 @@ class GovLayout:
         return self.root / "pyproject.toml"
 
     @property
-    def lock(self) -> Path:
+    def uv_lock(self) -> Path:
         """The locked packages."""
         return self.root / "uv.lock"
 
@@ -101,7 +101,7 @@ class GovLayout:
         return self.root / "state" / "journal.json"
 
     @property
-    def lock_file(self) -> Path:
+    def process_lock(self) -> Path:
         """The lock that every command that writes here holds."""
         return self.root / "state" / ".lock"
 

@@ -264,7 +264,7 @@ class FileChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Operation(msgspec.Struct, frozen=True, kw_only=True):
-    """`state/operations/<op_id>.json`: one change of the truth files.
+    """`state/operations/<op_id>.json`: one change of the truth files, an entry of the history (audit log).
 
     Attributes:
         op_id: `YYYYMMDDTHHMMSSZ-op-<6 hexadecimal digits>`.

@@ -9,10 +9,10 @@ from comfywatchman.base.code_tree import hash_code_tree
 from comfywatchman.base.errors import Failure
 from comfywatchman.governance.nodes.deny_list import DenyList
 from comfywatchman.governance.store.layout import GovLayout
-from comfywatchman.governance.store.lock_file import parse_freeze_lines, parse_packages
 from comfywatchman.governance.store.records import PromotionPlan, Transaction
 from comfywatchman.governance.store.settings import PolicyTable
 from comfywatchman.governance.store.status_policy import describe_next_step, is_allowed
+from comfywatchman.governance.store.uv_lock import parse_freeze_lines, parse_packages
 from comfywatchman.governance.transactions import transaction
 from comfywatchman.governance.transactions.core_packages import find_core_changes, find_torch_mismatches
 from comfywatchman.governance.transactions.freeze import enforce_deny_list_on, list_versions
@@ -127,7 +127,7 @@ def check_lock(
     packages = parse_packages(new_lock)
     enforce_deny_list_on(deny_list, [f"{package.name}=={package.version}" for package in packages])
     _require_matching_torch(tried.txid, find_torch_mismatches(packages))
-    old_lines = parse_freeze_lines(layout.lock.read_text("utf-8"))
+    old_lines = parse_freeze_lines(layout.uv_lock.read_text("utf-8"))
     core_changes = find_core_changes(old_lines, parse_freeze_lines(new_lock), policy.core_packages)
     require_approval(tried.txid, core_changes, consent)
 

@@ -106,7 +106,7 @@ def hash_truth_files(layout: GovLayout) -> str:
         Failure: `gov-not-initialised`.
     """
     digest = hashlib.sha256()
-    for path in (layout.pyproject, layout.lock):
+    for path in (layout.pyproject, layout.uv_lock):
         try:
             digest.update(hashlib.sha256(read_regular(path, max_bytes=MAX_TRUTH_BYTES)).digest())
         except Failure as failure:
@@ -157,7 +157,7 @@ def _read_record(path: Path) -> Transaction | None:
 
 def _resolve_status(layout: GovLayout, transaction: Transaction) -> Transaction:
     """Return a running transaction as failed when its process has ended: a run holds the lock of the root."""
-    if transaction.status != "running" or is_held(layout.lock_file):
+    if transaction.status != "running" or is_held(layout.process_lock):
         return transaction
     return msgspec.structs.replace(transaction, status="failed", error=describe_interruption(transaction.node_id))
 

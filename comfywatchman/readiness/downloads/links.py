@@ -1,4 +1,4 @@
-"""The same bytes are on this host already: a link instead of a download."""
+"""Find a local model by SHA-256 and link to it instead of downloading the same bytes again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Finds the closest file for a model reference without an exact match. Pure: the inventory is passed in."""
+"""Find the closest file for a model reference without an exact match. Pure: the inventory is passed in.
+
+A file matches nearly when only the letter case, the path separator, the Unicode form, the subfolder or the model folder
+differs from the name in the workflow.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find the workflow files below the watched roots, and tell deleted files from unavailable ones."""
+"""Find the workflow files in the watched workflow folders (roots), and tell deleted files from unavailable ones."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ def test_waiting_for_the_lock_is_shown_whatever_the_log_says(site: Site, monkeyp
     call(site, "--comfyui", str(site.comfyui), "init")
     monkeypatch.setattr("comfywatchman.governance.environments.access.log.info", lambda *_phrase, **_fields: None)
     locks = ExitStack()
-    locks.enter_context(hold_lock(site.layout.lock_file, command="gov tx run depth", clock=site.clock))
+    locks.enter_context(hold_lock(site.layout.process_lock, command="gov tx run depth", clock=site.clock))
     monkeypatch.setattr("comfywatchman.governance.environments.access.read_holder", partial(_release, locks))
     shown = call(site, "tx", "abort", "nonsense").stderr
     assert "Waiting for process" in shown

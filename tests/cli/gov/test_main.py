@@ -186,7 +186,7 @@ def test_status_json_keeps_the_fields_of_the_first_gov(gov_on: Gov) -> None:
 
 def test_status_without_production_suggests_init(gov_on: Gov) -> None:
     gov_on.site.layout.production.unlink()
-    gov_on.site.layout.lock.unlink()
+    gov_on.site.layout.uv_lock.unlink()
     assert gov_on("status").stdout.count("Run: gov init") == 2
 
 
@@ -196,7 +196,7 @@ def test_check_exits_with_1_only_after_a_failure(gov_on: Gov) -> None:
     gov_on.record("needs_resolution")
     result = gov_on("check")
     assert (result.exit_code, f"gov resolve {TXID}" in result.stdout) == (0, True)
-    gov_on.site.layout.lock.unlink()
+    gov_on.site.layout.uv_lock.unlink()
     assert gov_on.json("check", code=1)["state"] == "fail"
 
 
@@ -410,7 +410,7 @@ def test_next_command_reports_a_finished_commit(gov_on: Gov) -> None:
 
 
 def test_holder_of_the_lock_is_printed_while_waiting(gov_on: Gov) -> None:
-    with hold_lock(gov_on.site.layout.lock_file, command="gov tx run depth", clock=gov_on.site.clock):
+    with hold_lock(gov_on.site.layout.process_lock, command="gov tx run depth", clock=gov_on.site.clock):
         gov_on.site.layout.journal.write_text("{}")
         result = gov_on("status")
     assert "gov tx run depth" in result.stderr

@@ -30,7 +30,7 @@ def test_running_commit_is_unknown_and_named(site: Site) -> None:
     looked = access.read_context(site.root, comfyui=site.comfyui, clock=site.clock, network={})
     operation = rollback.read_operations(site.layout)[0]
     journal = Journal(operation=operation, work="w", generation=None, post_snapshot=snapshot.read_all(site.layout)[0])
-    with hold_lock(site.layout.lock_file, command="gov init", clock=site.clock):
+    with hold_lock(site.layout.process_lock, command="gov init", clock=site.clock):
         write_atomic(site.layout.journal, to_json(journal))
         results = run_checks(looked, driver=NO_GPU, budget_seconds=0.5)
     assert (results[0].status, results[0].evidence) == ("unknown", "A commit is under way (init of init).")

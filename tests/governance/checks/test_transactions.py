@@ -49,5 +49,5 @@ def test_open_transactions_and_conflicts_are_named(site: Site) -> None:
         results = run_checks_on(site)
         assert results["transactions"].items == ("20261120T120000Z-00000001", "20261120T120000Z-00000002")
         assert results["conflicts"].items == ("20261120T120000Z-00000001",)
-    with hold_lock(site.layout.lock_file, command="tx run depth", clock=site.clock):
+    with hold_lock(site.layout.process_lock, command="tx run depth", clock=site.clock):
         assert run_checks_on(site)["transactions"].items == ("20261120T120000Z-00000001",)

@@ -66,7 +66,7 @@ def test_extras_are_found_without_a_candidate(site: Site, tmp_path: Path) -> Non
     for environment in ("", str(tmp_path / "missing")):
         assert find_extras(site.layout, "", environment=environment) == {"fastlet": {"more"}}
     assert find_extras(site.layout, '[dependency-groups]\na = ["x[y]"]', environment="")["x"] == {"y"}
-    lock = site.layout.lock.read_bytes()
-    site.layout.lock.write_text("[[[")
+    lock = site.layout.uv_lock.read_bytes()
+    site.layout.uv_lock.write_text("[[[")
     assert find_extras(site.layout, "", environment="") == {}
-    site.layout.lock.write_bytes(lock)
+    site.layout.uv_lock.write_bytes(lock)

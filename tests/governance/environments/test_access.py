@@ -21,10 +21,10 @@ def site(tmp_path: Path) -> Site:
 
 def test_context_holds_the_lock_while_open(site: Site) -> None:
     with site.opened() as context:
-        assert is_held(site.layout.lock_file)
+        assert is_held(site.layout.process_lock)
         assert context.lock_descriptor is not None
         assert context.pass_on == (context.lock_descriptor,)
-    assert not is_held(site.layout.lock_file)
+    assert not is_held(site.layout.process_lock)
 
 
 def test_second_command_names_the_lock_holder(site: Site) -> None:
@@ -36,7 +36,7 @@ def test_second_command_names_the_lock_holder(site: Site) -> None:
 
 def test_waiting_is_reported_with_the_holder_before_it_begins(site: Site) -> None:
     holders: list[str] = []
-    with hold_lock(site.layout.lock_file, command="gov tx run depth", clock=site.clock):
+    with hold_lock(site.layout.process_lock, command="gov tx run depth", clock=site.clock):
         second = open_context(
             site.root,
             comfyui=site.comfyui,
@@ -67,11 +67,11 @@ def child_with(descriptors: tuple[int, ...]) -> subprocess.Popen[bytes]:
 
 
 def test_second_command_waits_for_children_of_a_killed_one(site: Site) -> None:
-    with hold_lock(site.layout.lock_file, command="first", clock=site.clock) as descriptor:
+    with hold_lock(site.layout.process_lock, command="first", clock=site.clock) as descriptor:
         child = child_with((descriptor,))
     with child:
         # The first command is gone without its end, but its child lives: the lock is the child's now.
-        assert is_held(site.layout.lock_file)
+        assert is_held(site.layout.process_lock)
         assert child.stdin
         child.stdin.close()
         with site.opened("second", patience_seconds=30.0):
@@ -81,12 +81,12 @@ def test_second_command_waits_for_children_of_a_killed_one(site: Site) -> None:
 def test_stray_children_do_not_keep_the_lock(site: Site) -> None:
     with site.opened() as context:
         child = child_with(context.pass_on)
-        reader = os.open(site.layout.lock_file, os.O_RDONLY)
+        reader = os.open(site.layout.process_lock, os.O_RDONLY)
         waiting = child_with((reader,))
     os.close(reader)
     with child, waiting:
         assert child.wait(10) < 0
-        assert not is_held(site.layout.lock_file)
+        assert not is_held(site.layout.process_lock)
         # It has the file open, too, but never had the lock.
         assert waiting.poll() is None
         assert waiting.stdin

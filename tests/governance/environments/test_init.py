@@ -38,7 +38,7 @@ def test_init_creates_layout_lock_and_production(tmp_path: Path) -> None:
     for folder in (site.layout.candidates, site.layout.snapshots, site.layout.transactions, site.layout.conflicts):
         assert folder.is_dir()
     assert os.readlink(site.layout.production).startswith("envs/")
-    assert site.layout.lock.is_file()
+    assert site.layout.uv_lock.is_file()
     assert read_registry(site.layout) == NodeRegistry()
     assert [one.reason for one in snapshot.read_all(site.layout)] == ["init"]
     assert site.run_in_production("import corelet; print(corelet.__version__)") == "1.0"

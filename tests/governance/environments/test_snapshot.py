@@ -78,7 +78,7 @@ def test_unreadable_file_is_reported(layout: GovLayout) -> None:
 
 
 def test_incomplete_snapshot_cannot_be_restored(layout: GovLayout) -> None:
-    layout.lock.unlink()
+    layout.uv_lock.unlink()
     meta = take(layout)
     with pytest.raises(Failure, match=r"it has no uv\.lock"):
         snapshot.read_contents(layout, meta.id)

@@ -43,11 +43,11 @@ def test_add_clones_and_registers_a_node(site: Site, tmp_path: Path) -> None:
 
 
 def test_add_changes_neither_pyproject_nor_lock(site: Site, tmp_path: Path) -> None:
-    before = (site.layout.pyproject.read_bytes(), site.layout.lock.read_bytes(), site.layout.production.readlink())
+    before = (site.layout.pyproject.read_bytes(), site.layout.uv_lock.read_bytes(), site.layout.production.readlink())
     add_target(site, create_repository(tmp_path / "pack", "plainlet", files={"install.py": "raise SystemExit(3)\n"}))
     assert (
         site.layout.pyproject.read_bytes(),
-        site.layout.lock.read_bytes(),
+        site.layout.uv_lock.read_bytes(),
         site.layout.production.readlink(),
     ) == before
 

@@ -77,7 +77,7 @@ def test_removing_an_unpromoted_node_keeps_the_lock(site: Site) -> None:
     node(site, "brief")
     before = (
         site.layout.pyproject.read_bytes(),
-        site.layout.lock.stat().st_mtime_ns,
+        site.layout.uv_lock.stat().st_mtime_ns,
         generation.current_key(site.layout),
     )
     with site.opened() as context:
@@ -85,7 +85,7 @@ def test_removing_an_unpromoted_node_keeps_the_lock(site: Site) -> None:
     assert "brief" not in staging.read_registry(site.layout).plugins
     assert (
         site.layout.pyproject.read_bytes(),
-        site.layout.lock.stat().st_mtime_ns,
+        site.layout.uv_lock.stat().st_mtime_ns,
         generation.current_key(site.layout),
     ) == before
 

@@ -67,13 +67,13 @@ def test_core_changes_need_approval() -> None:
 def test_trial_is_outdated_when_truth_files_or_code_changed(tmp_path: Path) -> None:
     layout = GovLayout(tmp_path)
     layout.pyproject.write_text("one")
-    layout.lock.write_text("lock")
+    layout.uv_lock.write_text("lock")
     tried = build_transaction(truth_sha256=transaction.hash_truth_files(layout))
     require_fresh(layout, tmp_path / "pack", tried)
     with pytest.raises(Failure, match="the node's code changed") as caught:
         require_fresh(layout, tmp_path / "pack", build_transaction(truth_sha256=tried.truth_sha256, node_tree="1" * 64))
     assert caught.value.code == "gov-candidate-stale"
-    layout.lock.write_text("other lock")
+    layout.uv_lock.write_text("other lock")
     with pytest.raises(Failure, match=r"pyproject\.toml or uv\.lock changed"):
         require_fresh(layout, tmp_path / "pack", tried)
 
@@ -106,7 +106,7 @@ def build_lock(**versions: str) -> str:
 )
 def test_new_lock_is_checked(tmp_path: Path, versions: dict[str, str], code: str | None) -> None:
     layout = GovLayout(tmp_path)
-    layout.lock.write_text(build_lock(numpy="1.0"))
+    layout.uv_lock.write_text(build_lock(numpy="1.0"))
     inputs: dict[str, Any] = {
         "layout": layout,
         "policy": PolicyTable(core_packages=("numpy",), deny=("evil",), allow=()),

@@ -45,7 +45,7 @@ def production(site: Site) -> dict[str, str]:
 
 
 def test_run_installs_declared_requirements(site: Site) -> None:
-    before = site.layout.pyproject.read_bytes(), site.layout.lock.read_bytes(), production(site)
+    before = site.layout.pyproject.read_bytes(), site.layout.uv_lock.read_bytes(), production(site)
     found = try_node(site, "declares", "newlet", "plainlet==1.0")
     assert (found.status, found.error) == ("completed", None)
     assert found.logs.run_exit_code == 0
@@ -62,7 +62,7 @@ def test_run_installs_declared_requirements(site: Site) -> None:
     assert found.python.startswith(f"{sys.version_info.major}.")
     assert found.node_commit
     assert found.node_tree
-    assert (site.layout.pyproject.read_bytes(), site.layout.lock.read_bytes(), production(site)) == before
+    assert (site.layout.pyproject.read_bytes(), site.layout.uv_lock.read_bytes(), production(site)) == before
     assert transaction.read(site.layout, found.txid) == found
 
 

@@ -65,7 +65,7 @@ def test_damaged_record_is_skipped_and_kept(site: Site) -> None:
 def test_running_transaction_reads_as_failed_without_a_process(site: Site) -> None:
     record = save_record(site, status="running")
     assert transaction.read(site.layout, record.txid).status == "failed"
-    with hold_lock(site.layout.lock_file, command="tx run pack", clock=site.clock):
+    with hold_lock(site.layout.process_lock, command="tx run pack", clock=site.clock):
         assert transaction.read(site.layout, record.txid) == record
 
 

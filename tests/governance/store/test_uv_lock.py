@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.governance.store.lock_file import parse_freeze_lines, parse_packages
 from comfywatchman.governance.store.records import InstalledPackage
+from comfywatchman.governance.store.uv_lock import parse_freeze_lines, parse_packages
 
 LOCK = """
 version = 1
