@@ -1,4 +1,4 @@
-"""What the checks of a governed environment cost a cycle: nothing changed, the first time, and everything anew.
+"""Cost of the environment checks in a cycle: nothing changed, the first time, and everything from scratch.
 
     python benchmarks/checks.py [--packages 66] [--files 380] [--nodes 50]
 

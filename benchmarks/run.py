@@ -40,7 +40,7 @@ class Cost:
         wall: Seconds of wall clock.
         cpu: Seconds of processor.
         peak_mb: Peak memory.
-        work: Seconds that the cycle itself took; 0 for a run that is no cycle.
+        work: Seconds that the cycle itself took; 0 for a run without a cycle.
     """
 
     wall: float

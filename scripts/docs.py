@@ -65,7 +65,7 @@ def state_schema(shape: type[msgspec.Struct]) -> bytes:
 
 
 def main() -> None:
-    """Write what has changed, and delete schemas of shapes that are no more."""
+    """Write what has changed, and delete obsolete schemas."""
     made = pages()
     for path in SCHEMAS.glob("*.json"):
         if path not in made:

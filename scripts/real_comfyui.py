@@ -239,7 +239,7 @@ def running(base: Path, *, arguments: Sequence[str] = (), port: int | None = Non
     """Run ComfyUI on a base folder until the block ends.
 
     Args:
-        base: Holds models, custom_nodes, input, output and user; what lacks is made.
+        base: Holds models, custom_nodes, input, output and user; missing ones are created.
         arguments: More arguments of `main.py`.
         port: Where to listen; a free one when None.
 

@@ -59,7 +59,7 @@ def _judge_other_build(torch: str, driver: GpuDriver) -> CheckResult:
     if "+" in torch and driver.present:
         action = "Add an index with the CUDA build of torch to pyproject.toml."
         return _build_result("warn", f"torch {torch} is not built for CUDA; this host has an NVIDIA GPU.", action)
-    return _build_result("unknown", f"Whether torch {torch} fits the GPU of this host could not be told.")
+    return _build_result("unknown", f"It is unknown whether torch {torch} fits the GPU of this host.")
 
 
 def _judge_cuda_build(torch: str, cuda: tuple[int, int], driver: GpuDriver) -> CheckResult:

@@ -66,13 +66,13 @@ def judge(facts: LockFacts) -> CheckResult:
         action = _INIT if facts.has_pyproject else _LIST_SNAPSHOTS
         return _build_result("fail", f"{' and '.join(missing)} {verb} not there.", action, tuple(missing))
     if facts.is_fresh is False:
-        evidence = "uv.lock does not answer what pyproject.toml declares."
+        evidence = "uv.lock does not match pyproject.toml."
         return _build_result("fail", evidence, _INIT, facts.changed_files)
     if not facts.changed_files:
-        return _build_result("ok", "The lock is the one of what is declared, as the last operation left it.")
+        return _build_result("ok", "uv.lock matches pyproject.toml and is unchanged since the last operation.")
     names = _join_names(facts.changed_files)
     if facts.is_fresh is None:
-        evidence = f"{names} changed outside of gov, and uv could not be asked whether the lock still fits"
+        evidence = f"{names} changed outside of gov, and uv could not check whether the lock still matches"
         reason = facts.reason_not_run or "no time"
         return _build_result("unknown", f"{evidence}: {reason}.", "gov check", facts.changed_files)
     evidence = f"{names} changed outside of gov since the last operation; the lock still answers what is declared."

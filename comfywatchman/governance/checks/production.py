@@ -98,12 +98,12 @@ def judge(facts: ProductionFacts) -> CheckResult:
     if faults:
         items = (*facts.missing, *facts.incomplete, *facts.modified_files, *facts.unexpected)
         is_broken = bool(facts.missing or facts.incomplete or facts.modified_files)
-        evidence = f"Production is not what the lock says: {'; '.join(faults)}."
+        evidence = f"Production differs from uv.lock: {'; '.join(faults)}."
         return _build_result("fail" if is_broken else "warn", evidence, _REBUILD, items)
     if facts.verified_count < facts.package_count:
         overdue = pluralize(facts.package_count - facts.verified_count, "package")
         evidence = (
-            f"Packages and versions equal the lock; the files of {overdue} were not verified lately, for want of time."
+            f"Packages and versions equal the lock; the files of {overdue} were not verified lately, because time ran out."
         )
         return _build_result("unknown", evidence, "gov check")
     evidence = f"{pluralize(facts.package_count, 'package')} as the lock says, with every file as it was installed."

@@ -20,7 +20,7 @@ UV_CONFIG_FILE: Final = "gov-uv.toml"
 
 _MIN_FREE_BYTES: Final = 2 << 30
 _MAX_USED_FRACTION: Final = 0.25
-"""A desktop uses some of a GPU. Whoever uses more is computing, and a trial must not take memory from it."""
+"""A desktop uses some of a GPU. Higher use means a running job, whose memory a trial must not take."""
 
 
 def build_trial_spec(

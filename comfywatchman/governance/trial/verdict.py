@@ -142,7 +142,7 @@ def _compare_classes(after: StartOutcome, before: StartOutcome | None) -> tuple[
 
 
 def _group_missing_by_pack(packs: Mapping[str, str], other: Mapping[str, str]) -> ClassesByPack:
-    """Return the classes that the other start has not, by pack."""
+    """Return the classes that are missing in the other start, by pack."""
     missing: dict[str, list[str]] = {}
     for name in sorted(packs.keys() - other.keys()):
         pack = pack_name(packs[name])

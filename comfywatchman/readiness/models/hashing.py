@@ -28,7 +28,7 @@ AUTOV3_FOLDERS: Final = frozenset({"loras"})
 """Folders whose files get an AutoV3 in the background: images name LoRAs by it, since their metadata gets edited."""
 
 OVERRUN_SECONDS: Final = 120.0
-"""How long a file begun within the budget may continue after it; the first file always gets at least this."""
+"""How long a file started within the budget may continue after it; the first file always gets at least this."""
 
 
 @dataclass(frozen=True, slots=True)

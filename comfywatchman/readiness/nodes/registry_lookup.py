@@ -96,7 +96,7 @@ class RegistryLookup:
         if result.failure is not None:
             answer = StoredRegistryAnswer(failed=result.failure.message)
         if answer.failed and not is_first and self._clock.monotonic() >= self._deadline:
-            # Earlier requests succeeded and this one had too little time: that says nothing about the registry.
+            # Earlier requests succeeded and this one had too little time: that is no sign of trouble at the registry.
             return None
         self._store_answer(_ANY_CLASS if answer.failed else class_type, answer)
         return answer

@@ -33,7 +33,7 @@ FOLDERS_BY_MODEL_TYPE: Final = {
     "ComfyWorkflows": frozenset[str](),
     "AestheticGradient": frozenset[str](),
 }
-"""Folders that fit what Civitai calls a model; a type that is not listed (`Other`) says nothing."""
+"""Model folders for each model type of Civitai; types that are not listed (`Other`) are ignored."""
 
 FOLDERS_BY_FILE_TYPE: Final = {
     "UNet": _DIFFUSION | {"checkpoints"},
@@ -58,7 +58,7 @@ def check_type(model_type: str | None, file_type: str | None, folder: str | None
     """Say how Civitai's types contradict the folder that the loader reads; None when they do not.
 
     Args:
-        model_type: Of the model (`LORA`); a type that we do not know says nothing.
+        model_type: Of the model (`LORA`); unknown types are ignored.
         file_type: Of the file; where it names a kind of its own (`VAE`), it goes before the model's.
         folder: The loader's; None contradicts nothing.
     """

@@ -17,7 +17,7 @@ SITE_NAMES: Final = {
 }
 """Display names of the sources."""
 
-DIFFERING_HASHES: Final = "Different files bear this name; their hashes differ, so a person has to choose."
+DIFFERING_HASHES: Final = "Different files have this name and different hashes: choose one."
 
 _Item = TypeVar("_Item")
 

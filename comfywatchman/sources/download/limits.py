@@ -42,7 +42,7 @@ class Bandwidth:
 
 
 class DiskReservation:
-    """Free disk space, less what running downloads have still to write.
+    """Free disk space, minus the bytes that running downloads still need.
 
     Args:
         keep_free_bytes: Space that must stay free on every disk.
