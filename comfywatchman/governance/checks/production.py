@@ -103,7 +103,7 @@ def judge(facts: ProductionFacts) -> CheckResult:
     if facts.verified_count < facts.package_count:
         overdue = pluralize(facts.package_count - facts.verified_count, "package")
         evidence = (
-            f"Packages and versions equal the lock; the files of {overdue} were not verified lately, because time ran out."
+            f"Packages and versions match uv.lock; the files of {overdue} were not verified lately (time ran out)."
         )
         return _build_result("unknown", evidence, "gov check")
     evidence = f"{pluralize(facts.package_count, 'package')} as the lock says, with every file as it was installed."

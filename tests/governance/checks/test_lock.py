@@ -18,7 +18,7 @@ def test_unchanged_lock_is_ok_without_running_uv() -> None:
         (LockFacts(has_pyproject=True, has_lock=False), "uv.lock is not there"),
         (LockFacts(has_pyproject=False, has_lock=True), "pyproject.toml is not there"),
         (LockFacts(has_pyproject=False, has_lock=False), "pyproject.toml and uv.lock are not there"),
-        (LockFacts(has_pyproject=True, has_lock=True, is_fresh=False), "does not answer"),
+        (LockFacts(has_pyproject=True, has_lock=True, is_fresh=False), "does not match"),
     ],
 )
 def test_missing_or_stale_lock_fails_with_a_command(facts: LockFacts, evidence: str) -> None:
