@@ -46,7 +46,7 @@ CODES: Final[dict[str, str]] = {
     "service-impossible": "A systemd unit or a crontab line cannot express the requested schedule.",
     "comfyui-not-found": "No ComfyUI installation was found.",
     "sample-not-ours": "The folder for the sample host contains other files.",
-    "comfyui-config-invalid": "ComfyUI's extra_model_paths.yaml cannot be read.",
+    "comfyui-config-invalid": "A file that names ComfyUI's model folders cannot be read, so these are not known.",
     "gov-not-initialised": "A folder is not a governed root yet.",
     "gov-root-misplaced": "The governed root is inside a folder that ComfyUI manages.",
     "gov-uv-missing": "uv was not found.",

@@ -53,6 +53,7 @@ def download(
     right; no file is ever replaced. After Ctrl-C the same command continues. Exits with 1 when a download failed.
     """
     from comfywatchman.comfyui.install.folders import resolve_folders
+    from comfywatchman.comfyui.install.start_blockers import require_known_folders
     from comfywatchman.readiness.downloads.links import find_local_models
     from comfywatchman.readiness.downloads.run import build_plan_rules
 
@@ -60,7 +61,8 @@ def download(
     if forget:
         context.exit(_forget(session, names, as_json=as_json))
     settings = _apply_limits(session.settings, parallel=parallel, limit=limit)
-    folders, _failures = resolve_folders(session.require_installation("to download models for"))
+    folders, blockers = resolve_folders(session.require_installation("to download models for"))
+    require_known_folders(blockers)
     local_models: dict[str, ModelFile] = {}
     if settings.downloads.link != "off":
         local_models = find_local_models(session.layout.database, folders)

@@ -123,7 +123,7 @@ def _build_request(
     from comfywatchman.readiness.search.api import SearchRequest
     from comfywatchman.readiness.search.budget import SearchBudget
 
-    folders, _failures = resolve_folders(installation)
+    folders, _blockers = resolve_folders(installation)
 
     def list_local_models() -> dict[str, str]:
         return {sha256: file.path for sha256, file in find_local_models(session.layout.database, folders).items()}

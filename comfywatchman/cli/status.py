@@ -21,7 +21,7 @@ from comfywatchman.readiness.report.render import describe_environment, headline
 from comfywatchman.readiness.report.write import read_report
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import MasterStatus, PlanSummary, WorkflowEntry
-from comfywatchman.readiness.verdicts.compose import ENVIRONMENT_FAILED
+from comfywatchman.readiness.verdicts.compose import COMFYUI_EXITS, ENVIRONMENT_FAILED
 from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 
 SHOWN_WORKFLOWS = 20
@@ -70,7 +70,7 @@ def print_report(report: MasterStatus, *, show_all: bool = False) -> None:
         print_table(columns, [_entry_row(entry, names[entry.path]) for entry in entries[:SHOWN_WORKFLOWS]])
     if len(entries) > SHOWN_WORKFLOWS:
         click.echo(f"… and {len(entries) - SHOWN_WORKFLOWS} more.")
-    print_actions(list_actions(report.workflows, report.plan, report.environment))
+    print_actions(list_actions(report.workflows, report.plan, report.environment, report.start_problems))
     if report.environment.state not in {"ok", "not governed"}:
         click.echo(f"Environment: {printable(describe_environment(report.environment))}")
     ready = [entry for entry in report.workflows if entry.status is WorkflowStatus.READY]
@@ -134,6 +134,7 @@ def _entry_row(entry: WorkflowEntry, name: str) -> tuple[str, str, str, str, str
         refused=entry.refused_inputs,
         inputs=entry.missing_inputs,
     )
+    lacks += ["a ComfyUI that starts" for problem in entry.problems if problem.code == COMFYUI_EXITS]
     lacks += ["a sound Python environment" for problem in entry.problems if problem.code == ENVIRONMENT_FAILED]
     return name, entry.status.value, str(len(entry.missing_models)), str(len(entry.missing_nodes)), shorten_list(lacks)
 

@@ -188,7 +188,8 @@ def _write_report(
             assessment.entries, answers.results, plan=answers.plan, ask_again_at=answers.ask_again_at
         )
         entries = tuple(
-            compose_entry(entry, conditions.environment, is_server_running=host.comfyui_running) for entry in searched
+            compose_entry(entry, conditions.environment, host.start_problems, is_server_running=host.comfyui_running)
+            for entry in searched
         )
         status = build_report(cycle, conditions, host, entries, answers.plan)
         write_report(cycle.request.layout, status, host.models)

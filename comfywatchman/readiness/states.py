@@ -17,6 +17,7 @@ class ModelState(StrEnum):
     FOLDER_UNKNOWN = "folder_unknown"
     INVALID = "present_but_invalid"
     UNRESOLVABLE = "unresolvable_value"
+    UNKNOWN = "unknown"
     MISSING = "missing"
 
 
@@ -30,6 +31,7 @@ MODEL_STATE_TEXT = {
     ModelState.FOLDER_UNKNOWN: "there, but perhaps not where the node looks",
     ModelState.INVALID: "there, but broken",
     ModelState.UNRESOLVABLE: "not the name of a file",
+    ModelState.UNKNOWN: "not known, because not every model folder could be read",
     ModelState.MISSING: "missing",
 }
 """Each state for people, as the end of a sentence that begins with "The model is"."""
@@ -42,7 +44,7 @@ LOCALLY_FIXABLE_STATES = frozenset(
 SEARCHED_STATES = frozenset({ModelState.MISSING, ModelState.INVALID})
 """States that only another file can fix; models in other states are not searched."""
 
-UNDECIDED_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN})
+UNDECIDED_STATES = frozenset({ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN, ModelState.UNKNOWN})
 """States in which it is not known whether the model is missing."""
 
 

@@ -353,6 +353,15 @@ class Environment(msgspec.Struct, frozen=True):
 NOT_GOVERNED = Environment(state="not governed")
 
 
+class StartProblem(msgspec.Struct, frozen=True):
+    """A fault on which ComfyUI exits at its start: the file or folder, its line (null without one), and what to do."""
+
+    path: str
+    line: int | None
+    reason: str
+    fix: str
+
+
 class MasterStatus(msgspec.Struct, frozen=True):
     """`output/reports/status/master_status.json`.
 
@@ -369,6 +378,7 @@ class MasterStatus(msgspec.Struct, frozen=True):
         environment: The checks of the Python environment governed by `gov`.
         problems: Folders and files that could not be checked, as text.
         plan: The download plan; null when nothing was found for the models missing now.
+        start_problems: Faults of the configuration on which ComfyUI exits at its start.
     """
 
     generated_at: str
@@ -383,3 +393,4 @@ class MasterStatus(msgspec.Struct, frozen=True):
     problems: tuple[str, ...]
     schema_version: Literal[1] = 1
     plan: PlanSummary | None = None
+    start_problems: tuple[StartProblem, ...] = ()

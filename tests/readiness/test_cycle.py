@@ -532,11 +532,6 @@ def test_files_left_by_killed_writers_are_removed(host: Host) -> None:
     assert not left.exists()
 
 
-def test_extra_model_paths_that_cannot_be_read_are_a_problem(host: Host) -> None:
-    (host.comfyui / "extra_model_paths.yaml").write_text("a: [\n")
-    assert any("extra_model_paths.yaml" in problem for problem in host.status().problems)
-
-
 def test_model_folder_outside_models_is_named_as_the_target(host: Host) -> None:
     extra = host.folder / "disk"
     extra.mkdir()

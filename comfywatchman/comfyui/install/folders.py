@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
-from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.extra_paths import ExtraPath, read_extra_paths
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.start_blockers import StartBlocker, check_custom_nodes
 
 CUSTOM_NODES: Final = "custom_nodes"
 NOT_MODEL_FOLDERS: Final = frozenset({CUSTOM_NODES, "datasets", "download_model_base"})
@@ -129,24 +130,51 @@ class ModelFolders:
         return replace(self, folders=folders)
 
 
-def resolve_folders(installation: Installation) -> tuple[ModelFolders, tuple[Failure, ...]]:
+def resolve_folders(installation: Installation) -> tuple[ModelFolders, tuple[StartBlocker, ...]]:
     """Work out every model folder as ComfyUI does at its start.
 
     Returns:
-        The folders, and a `comfyui-config-invalid` for each yaml file on which ComfyUI would refuse to start.
+        The folders, and the faults of the files that name them on which ComfyUI would exit.
     """
-    files = list(installation.extra_model_paths)
-    default_file = installation.root / "extra_model_paths.yaml"
-    if os.path.isfile(default_file):
-        files.insert(0, default_file)
     extra_paths: list[ExtraPath] = []
-    problems: list[Failure] = []
-    for path in files:
-        try:
-            extra_paths.extend(read_extra_paths(path))
-        except Failure as failure:
-            problems.append(failure)
-    return _assemble(installation, extra_paths), tuple(problems)
+    blockers: list[StartBlocker] = []
+    for path in _list_extra_files(installation):
+        result = read_extra_paths(path)
+        if isinstance(result, StartBlocker):
+            blockers.append(result)
+            continue
+        blockers += _check_pack_folders(path, result)
+        # No folder has a name with a NUL byte. ComfyUI accepts one for models, and finds nothing there.
+        extra_paths += [extra_path for extra_path in result if "\0" not in str(extra_path.directory)]
+    return _assemble(installation, extra_paths), tuple(blockers)
+
+
+def find_base_blockers(installation: Installation) -> tuple[StartBlocker, ...]:
+    """Return why ComfyUI would exit for its base directory; none when it would not."""
+    path = installation.base / CUSTOM_NODES
+    problem = check_custom_nodes(path)
+    if problem is None:
+        return ()
+    return (StartBlocker(path, None, f"The folder {problem}", "Create the folder, or make it readable."),)
+
+
+def _list_extra_files(installation: Installation) -> Iterator[Path]:
+    # ComfyUI looks beside its real main.py, and relative folders start there; anything but a file is ignored.
+    default_file = Path(os.path.realpath(installation.root / "main.py")).parent / "extra_model_paths.yaml"
+    if os.path.isfile(default_file):
+        yield default_file
+    yield from installation.extra_model_paths
+
+
+def _check_pack_folders(path: Path, extra_paths: Iterable[ExtraPath]) -> Iterator[StartBlocker]:
+    for extra_path in extra_paths:
+        if extra_path.folder != CUSTOM_NODES:
+            continue
+        problem = check_custom_nodes(extra_path.directory)
+        if problem is not None:
+            reason = f"'custom_nodes' names {printable_path(extra_path.directory)}, which {problem}"
+            fix = "Correct this line, create the folder, or mount its disk."
+            yield StartBlocker(path, extra_path.line, reason, fix)
 
 
 def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> ModelFolders:

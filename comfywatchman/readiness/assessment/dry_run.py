@@ -22,7 +22,7 @@ from comfywatchman.readiness.context import CycleContext, CycleRequest, Environm
 from comfywatchman.readiness.database import open_memory_database
 from comfywatchman.readiness.layout import ReadinessLayout
 from comfywatchman.readiness.status import MissingInput
-from comfywatchman.readiness.verdicts.compose import compose_verdict
+from comfywatchman.readiness.verdicts.compose import compose_verdict, describe_start_problem
 from comfywatchman.readiness.verdicts.input_files import resolve_input_folders
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict, judge_workflow
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
@@ -101,6 +101,7 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
     workflows: list[ScannedWorkflow] = []
     missing_inputs: dict[str, tuple[MissingInput, ...]] = {}
     problems = [f"{path}: {reason}" for path, reason in listing.problems]
+    problems += [describe_start_problem(problem) for problem in host.start_problems]
     for file in reader.exclude_plain_media(listing.files, known=()):
         sha256 = reader.hash_file(file.path)
         facts = None
@@ -112,8 +113,10 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
         verdict = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
         missing = folders.find_missing(verdict.inputs)
         missing_inputs[sha256] = missing
-        final = compose_verdict(verdict, missing)
-        verdict = msgspec.structs.replace(verdict, status=final.status)
+        final = compose_verdict(
+            verdict, missing, start_problems=host.start_problems, is_server_running=host.comfyui_running
+        )
+        verdict = msgspec.structs.replace(verdict, status=final.status, problems=final.problems)
         workflows.append(ScannedWorkflow(file.path, sha256, facts, verdict))
     all_problems = (*cycle.problems, *host.problems, *host.providers.problems, *folders.problems, *problems)
     return DryRunResult(host, tuple(workflows), all_problems, missing_inputs)

@@ -9,8 +9,9 @@ from typing import Final
 
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import printable_path
-from comfywatchman.comfyui.install.folders import ModelFolders, resolve_folders
+from comfywatchman.comfyui.install.folders import ModelFolders, find_base_blockers, resolve_folders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from comfywatchman.comfyui.loaders.table import LoaderTable, load_builtin_table
 from comfywatchman.comfyui.packs.core_classes import load_core_classes
 from comfywatchman.comfyui.packs.metadata import NodePack
@@ -28,6 +29,7 @@ from comfywatchman.readiness.nodes.facts import HostNodeFacts
 from comfywatchman.readiness.nodes.providers import NodeProviders, make_node_judge
 from comfywatchman.readiness.nodes.running_server import ServerSnapshot, query_server
 from comfywatchman.readiness.nodes.static_analysis import SourceNodes, find_failed_imports, read_node_sources
+from comfywatchman.readiness.status import StartProblem
 from comfywatchman.readiness.verdicts.workflow import Choices, NodeJudge
 from comfywatchman.readiness.workflow_facts import build_knowledge_key
 
@@ -51,6 +53,7 @@ class HostSnapshot:
         fingerprint: Changes with everything that a verdict depends on.
         comfyui_version: Version of the running server, or of the source.
         comfyui_running: Whether a server of this installation responded.
+        start_problems: Faults of the configuration on which ComfyUI exits at its start.
         problems: Parts of the host that could not be read, as text.
         providers: Catalogues used by `judge_node`; close them after the last verdict.
     """
@@ -66,6 +69,7 @@ class HostSnapshot:
     fingerprint: str
     comfyui_version: str | None
     comfyui_running: bool
+    start_problems: tuple[StartProblem, ...]
     problems: tuple[str, ...]
     providers: NodeProviders
 
@@ -95,18 +99,18 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         database: Cache of earlier cycles.
     """
     request = cycle.request
-    comfyui_folders, folder_failures = resolve_folders(request.installation)
+    comfyui_folders, file_blockers = resolve_folders(request.installation)
+    start_blockers = (*file_blockers, *find_base_blockers(request.installation))
     nodes = read_node_sources(cycle, comfyui_folders, database)
     with cycle.phase("models"):
-        models = _read_models(request, comfyui_folders, nodes, database)
+        models = _read_models(request, comfyui_folders, start_blockers, nodes, database)
     failpoint("cycle.after_inventory")
     with cycle.phase("server"):
         server = query_server(cycle, models.inventory.folders)
     table = _build_loader_table(nodes, request.observed_loaders, server)
-    node_facts = _collect_node_facts(request, nodes, server)
+    node_facts = _collect_node_facts(request, start_blockers, nodes, server)
     providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)
-    problems = [failure.message for failure in folder_failures]
-    problems += [f"{problem.path}: {problem.reason}" for problem in models.inventory.problems]
+    problems = [f"{problem.path}: {problem.reason}" for problem in models.inventory.problems]
     problems += [*nodes.problems, *models.index.problems]
     return HostSnapshot(
         folders=models.folders,
@@ -121,6 +125,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
             build_knowledge_key(table),
             *nodes.fingerprints(),
             repr(models.targets),
+            repr(start_blockers),
             repr(sorted(node_facts.failed_imports)),
             server.fingerprint,
             providers.fingerprint,
@@ -130,25 +135,46 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         rules=server.rules(nodes.enabled()),
         comfyui_version=server.version or request.installation.version,
         comfyui_running=server.nodes is not None,
+        start_problems=tuple(_build_start_problem(blocker) for blocker in start_blockers),
         problems=tuple(problems),
         providers=providers,
     )
 
 
 def _read_models(
-    request: CycleRequest, comfyui_folders: ModelFolders, nodes: SourceNodes, database: Database
+    request: CycleRequest,
+    comfyui_folders: ModelFolders,
+    start_blockers: Sequence[StartBlocker],
+    nodes: SourceNodes,
+    database: Database,
 ) -> _HostModels:
     index = ModelIndex(database)
     # Loaders of packs and trials name further folders below `models`.
     loader_folders = [loader.folder for loader in nodes.loader_inputs]
     folders = request.observed_loaders.extend_folders(comfyui_folders).with_names(loader_folders)
     targets = _find_target_folders(folders, request.installation)
-    inventory = build_inventory(scan_models(folders), index, targets=targets)
+    inventory = build_inventory(
+        scan_models(folders), index, targets=targets, unlisted=_explain_unlisted(start_blockers)
+    )
     index.prune(inventory.header_keys, keep_cycles=ABSENT_MODEL_CYCLES)
     return _HostModels(folders, targets, inventory, index)
 
 
-def _collect_node_facts(request: CycleRequest, nodes: SourceNodes, server: ServerSnapshot) -> HostNodeFacts:
+def _build_start_problem(blocker: StartBlocker) -> StartProblem:
+    return StartProblem(printable_path(blocker.path), blocker.line, blocker.reason, blocker.fix)
+
+
+def _explain_unlisted(start_blockers: Sequence[StartBlocker]) -> str:
+    """Return why not every directory with models is known, with what to do; empty when all are."""
+    for blocker in start_blockers:
+        if blocker.hides_folders:
+            return f"Repair {blocker.location} first: until then it is not known which folders hold models."
+    return ""
+
+
+def _collect_node_facts(
+    request: CycleRequest, start_blockers: Sequence[StartBlocker], nodes: SourceNodes, server: ServerSnapshot
+) -> HostNodeFacts:
     failed_imports: Mapping[str, str] = {}
     # A running server itself lists the classes that it could import; without one, its last start log is read.
     if server.nodes is None:
@@ -161,6 +187,7 @@ def _collect_node_facts(request: CycleRequest, nodes: SourceNodes, server: Serve
         nodes.packs,
         failed_imports,
         governed=request.environment_checks is not None,
+        unlisted=start_blockers[0].location if start_blockers else "",
     )
 
 

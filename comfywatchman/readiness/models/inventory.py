@@ -83,6 +83,7 @@ class Inventory:
         header_keys: Keys of these models in the index.
         read_headers: Number of files opened to build this inventory.
         targets: Where a new model of a folder belongs, when that is not `models/<folder>`.
+        unlisted: Why not every directory with models is known, with what to do; empty when all are.
     """
 
     def __init__(
@@ -93,9 +94,11 @@ class Inventory:
         header_keys: Collection[HeaderKey] = (),
         read_headers: int = 0,
         targets: Mapping[str, str] | None = None,
+        unlisted: str = "",
     ) -> None:
         self.folders = folders
         self._targets = targets or {}
+        self._unlisted = unlisted
         self.problems = problems
         self.header_keys = header_keys
         self.read_headers = read_headers
@@ -107,6 +110,10 @@ class Inventory:
     def target(self, folder: str) -> str:
         """Return where a new model of a folder belongs, as a person would write it."""
         return self._targets.get(folder, f"models/{folder}")
+
+    def incomplete_reason(self) -> str | None:
+        """Return why models of any folder may be missing from this listing, with what to do; None when it is whole."""
+        return self._unlisted or None
 
     def in_folder(self, folder: str) -> Mapping[str, ModelFile]:
         """Return a folder's models by relative name, sorted; empty for an unknown folder."""
@@ -164,6 +171,7 @@ def build_inventory(
     *,
     check: Callable[[str, int], HeaderFacts] = check_header,
     targets: Mapping[str, str] | None = None,
+    unlisted: str = "",
 ) -> Inventory:
     """Combine a listing with the known header facts; only new and changed files are opened.
 
@@ -172,6 +180,7 @@ def build_inventory(
         cache: Header facts of earlier cycles; newly read facts are stored there in one batch.
         check: Reads the header of a path with a size.
         targets: Where a new model of a folder belongs, when that is not `models/<folder>`.
+        unlisted: Why not every directory with models is known, with what to do.
     """
     known = cache.headers()
     new_facts: dict[HeaderKey, HeaderFacts] = {}
@@ -190,7 +199,14 @@ def build_inventory(
             models[name] = _build_model(folder, entry, facts)
     if new_facts:
         cache.remember_headers(new_facts)
-    return Inventory(folders, listing.problems, header_keys=seen, read_headers=len(new_facts), targets=targets)
+    return Inventory(
+        folders,
+        listing.problems,
+        header_keys=seen,
+        read_headers=len(new_facts),
+        targets=targets,
+        unlisted=unlisted,
+    )
 
 
 def _build_header_key(folder: str, entry: ModelEntry) -> HeaderKey:

@@ -44,6 +44,7 @@ def judge_class(
         or judge_by_packs(class_type, facts)
         or judge_by_hints(class_type, hints, facts)
         or judge_other_core_version(class_type, hints, facts)
+        or _judge_unlisted_pack(class_type, facts)
         or _judge_absent_pack(class_type, hints, facts)
         or _judge_by_catalogues(class_type, facts, claims)
     )
@@ -77,6 +78,14 @@ def _judge_present(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     else:
         return None
     return NodeVerdict(class_type, NodeState.PRESENT, evidence)
+
+
+def _judge_unlisted_pack(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
+    """Judge a class of no known pack while not every folder with packs is known; a running server lists them all."""
+    if not facts.unlisted or facts.server_classes is not None:
+        return None
+    evidence = f"No pack that could be read has it, but ComfyUI may find more packs once {facts.unlisted} is repaired."
+    return NodeVerdict(class_type, NodeState.UNKNOWN, evidence, fix=f"Repair {facts.unlisted} first.")
 
 
 def _judge_absent_pack(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:

@@ -79,6 +79,7 @@ class HostNodeFacts:
         failed_imports: Folders of packs that the last start could not import and that have not changed since, with the
             evidence for people; empty while a server runs.
         governed: Whether `gov` governs the Python environment, so that nodes are to be added with it.
+        unlisted: The file or folder because of which not every folder with packs is known; empty when all are.
         packs_by_class: Packs by the classes that they map; computed from `packs`.
     """
 
@@ -89,6 +90,7 @@ class HostNodeFacts:
     packs: tuple[NodePack, ...]
     failed_imports: Mapping[str, str] = field(default_factory=dict)
     governed: bool = False
+    unlisted: str = ""
     packs_by_class: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

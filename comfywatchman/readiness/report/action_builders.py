@@ -18,11 +18,12 @@ from comfywatchman.readiness.status import (
     PlanSummary,
     ProviderPackage,
     RefusedInput,
+    StartProblem,
     WorkflowEntry,
 )
 from comfywatchman.readiness.verdicts.findings import is_certain
 
-ActionKind = Literal["environment", "mend", "folder", "node", "download", "model", "choice", "input", "file"]
+ActionKind = Literal["start", "environment", "mend", "folder", "node", "download", "model", "choice", "input", "file"]
 
 NEEDS_NEWER_COMFYUI: Final = "needs_newer_comfyui"
 _NODE_REASONS: Final = {
@@ -37,9 +38,9 @@ class Action:
     """One recommended action.
 
     Attributes:
-        kind: `environment` (a failed check), `mend` (a model that is here under another name or in another place),
-            `folder` (cannot be read), `node`, `download`, `model`, `choice` (an input that the server refuses), `input`
-            or `file`.
+        kind: `start` (a fault on which ComfyUI exits at its start), `environment` (a failed check), `mend` (a model
+            that is here under another name or in another place), `folder` (cannot be read), `node`, `download`,
+            `model`, `choice` (an input that the server refuses), `input` or `file`.
         what: Node package, how many models, model name, name of an input file, or workflow file.
         instruction: Next step, for people.
         because: The reason, for people.
@@ -64,6 +65,17 @@ class Action:
 def plan_command(plan: PlanSummary) -> str:
     """Return the command that fetches a plan."""
     return f"comfywatchman download --plan {plan.file.rpartition('/')[2]}"
+
+
+def build_start_action(problem: StartProblem) -> Action:
+    """Build the action for a fault on which ComfyUI exits at its start."""
+    line = f"Line {problem.line}: " if problem.line is not None else ""
+    return Action(
+        kind="start",
+        what=problem.path,
+        instruction=f"{line}{problem.fix}",
+        because=f"ComfyUI cannot start with it: {problem.reason}",
+    )
 
 
 def build_environment_action(check: EnvironmentCheck) -> Action:

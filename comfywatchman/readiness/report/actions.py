@@ -19,6 +19,7 @@ from comfywatchman.readiness.report.action_builders import (
     build_input_action,
     build_model_action,
     build_node_action,
+    build_start_action,
 )
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
@@ -28,6 +29,7 @@ from comfywatchman.readiness.status import (
     MissingModel,
     MissingNode,
     PlanSummary,
+    StartProblem,
     WorkflowEntry,
 )
 
@@ -98,14 +100,20 @@ class _ActionGroups:
 
 
 def list_actions(
-    entries: Iterable[WorkflowEntry], plan: PlanSummary | None = None, environment: Environment = NOT_GOVERNED
+    entries: Iterable[WorkflowEntry],
+    plan: PlanSummary | None = None,
+    environment: Environment = NOT_GOVERNED,
+    start_problems: Iterable[StartProblem] = (),
 ) -> tuple[Action, ...]:
-    """Return the actions for all workflows together: failed checks first, then what blocks most workflows.
+    """Return the actions for all workflows together.
+
+    What keeps ComfyUI from starting comes first, then failed checks, then what blocks most workflows.
 
     Args:
         entries: The workflows.
         plan: The downloads; when there is more than one, a single action fetches all of them.
         environment: The checks of the Python environment.
+        start_problems: Faults of the configuration on which ComfyUI exits at its start.
     """
     entries = list(entries)
     plan_models = _find_plan_models(entries, plan)
@@ -116,7 +124,8 @@ def list_actions(
         _add_model_actions(groups, entry, plan, plan_models)
         _add_input_actions(groups, entry)
     failed = [build_environment_action(check) for check in environment.checks if check.status == "fail"]
-    return (*failed, *sorted(groups.build_actions(), key=_sort_key))
+    blocked = [build_start_action(problem) for problem in start_problems]
+    return (*blocked, *failed, *sorted(groups.build_actions(), key=_sort_key))
 
 
 def _sort_key(action: Action) -> tuple[bool, int, int, str]:
@@ -151,6 +160,9 @@ def _add_model_actions(
     groups: _ActionGroups, entry: WorkflowEntry, plan: PlanSummary | None, plan_models: frozenset[_ModelKey]
 ) -> None:
     for model in entry.missing_models:
+        # What makes folders readable is an action of its own, and settles all of these.
+        if model.status is ModelState.UNKNOWN:
+            continue
         if plan is not None and (model.folder, model.name) in plan_models:
             group = groups.add(("download",), build_download_action(plan), entry.path)
             group.models.append(model.name)

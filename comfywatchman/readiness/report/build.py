@@ -68,6 +68,7 @@ def build_report(
         environment=conditions.environment,
         problems=tuple(cycle.problems),
         plan=plan,
+        start_problems=host.start_problems,
     )
 
 

@@ -140,7 +140,7 @@ def _render(status: MasterStatus) -> str:
     return _open_template().render(
         status=status,
         headline=headline(status),
-        actions=list_actions(status.workflows, status.plan, status.environment),
+        actions=list_actions(status.workflows, status.plan, status.environment, status.start_problems),
         environment_text=describe_environment(status.environment),
         entries=workflows,
         # A long list of what is well would bury the rest.

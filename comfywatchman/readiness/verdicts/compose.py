@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,12 +15,16 @@ from comfywatchman.readiness.status import (
     EnvironmentCheck,
     FileProblem,
     MissingInput,
+    StartProblem,
     WorkflowEntry,
 )
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
 
 ENVIRONMENT_FAILED: Final = "environment-failed"
 """Problem code of a workflow that has its models and nodes, in an environment that may not run it."""
+
+COMFYUI_EXITS: Final = "comfyui-exits"
+"""Problem code of a workflow that has its models and nodes, for a ComfyUI that exits at its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ def compose_verdict(
     missing_inputs: Iterable[MissingInput],
     *,
     environment: Environment = NOT_GOVERNED,
+    start_problems: Sequence[StartProblem] = (),
     is_server_running: bool = False,
 ) -> FinalVerdict:
     """Compose the final verdict from models, nodes, inputs, environment and search results.
@@ -52,35 +57,58 @@ def compose_verdict(
             each missing model that has one.
         missing_inputs: Files of the user that are not there; only required ones count.
         environment: The checks of the Python environment.
-        is_server_running: Whether a server of this installation answered. It has proved that its environment starts,
-            so failed checks then leave the verdict alone and only appear at the top of the report.
+        start_problems: Faults of the configuration on which ComfyUI exits at its start.
+        is_server_running: Whether a server of this installation answered. It has proved that it starts, so failed
+            checks and start problems then leave the verdict alone and only appear at the top of the report.
     """
     status, problems = host.status, host.problems
     # The search never changes the status: a file that can be downloaded is still missing here.
     uncertain_count = host.uncertain_count + sum(model.answer == "UNCERTAIN" for model in host.missing_models)
     if status is not WorkflowStatus.INVALID and any(missing.required for missing in missing_inputs):
         status = WorkflowStatus.MISSING
-    failed_check = _find_vital_failure(environment)
-    # A broken environment makes READY doubtful; every other status has a reason of its own that goes before.
-    if status is WorkflowStatus.READY and failed_check is not None and not is_server_running:
+    obstacle = _find_obstacle(environment, start_problems)
+    # An obstacle makes READY doubtful; every other status has a reason of its own that goes before.
+    if status is WorkflowStatus.READY and obstacle is not None and not is_server_running:
         status = WorkflowStatus.UNCERTAIN
         uncertain_count += 1
-        problems = (*problems, _build_environment_problem(failed_check))
+        problems = (*problems, obstacle)
     return FinalVerdict(status, uncertain_count, problems)
 
 
-def compose_entry(entry: WorkflowEntry, environment: Environment, *, is_server_running: bool) -> WorkflowEntry:
+def compose_entry(
+    entry: WorkflowEntry,
+    environment: Environment,
+    start_problems: Sequence[StartProblem] = (),
+    *,
+    is_server_running: bool,
+) -> WorkflowEntry:
     """Return a report entry with its final verdict in place of the one from models and nodes."""
-    final = compose_verdict(entry, entry.missing_inputs, environment=environment, is_server_running=is_server_running)
+    final = compose_verdict(
+        entry,
+        entry.missing_inputs,
+        environment=environment,
+        start_problems=start_problems,
+        is_server_running=is_server_running,
+    )
     return msgspec.structs.replace(
         entry, status=final.status, uncertain_count=final.uncertain_count, problems=final.problems
     )
 
 
-def _find_vital_failure(environment: Environment) -> EnvironmentCheck | None:
+def describe_start_problem(problem: StartProblem) -> str:
+    """Describe a fault on which ComfyUI exits at its start, in one sentence."""
+    line = f", line {problem.line}" if problem.line is not None else ""
+    return f"ComfyUI cannot start with {problem.path}{line}: {problem.reason}."
+
+
+def _find_obstacle(environment: Environment, start_problems: Sequence[StartProblem]) -> FileProblem | None:
+    """Return why ComfyUI may not start or not run properly; None when no reason is known."""
+    if start_problems:
+        message = f"Models and nodes are here, but {describe_start_problem(start_problems[0])}"
+        return FileProblem(COMFYUI_EXITS, message)
     for check in environment.checks:
         if check.vital and check.status == "fail":
-            return check
+            return _build_environment_problem(check)
     return None
 
 

@@ -46,6 +46,9 @@ class ModelLookup(Protocol):
     def target(self, folder: str) -> str:
         """Return where a new model of a folder belongs, as a user would write it."""
 
+    def incomplete_reason(self) -> str | None:
+        """Return why models of any folder may be missing from this listing, with what to do; None when it is whole."""
+
     @property
     def folders(self) -> Mapping[str, object]:
         """The model folders that ComfyUI knows, by canonical name."""

@@ -80,6 +80,10 @@ def _judge_by_files(reference: Reference, models: ModelLookup, unknown_classes: 
         return judge_file(reference, model)
     if not _is_file_name(reference.value):
         return ModelFinding(reference, ModelState.UNRESOLVABLE, _explain_unresolvable(unknown_classes))
+    incomplete_reason = models.incomplete_reason()
+    if incomplete_reason is not None:
+        # Not a near match either: the exact file may lie where this program could not look.
+        return ModelFinding(reference, ModelState.UNKNOWN, incomplete_reason)
     if reference.folder is None:
         return judge_without_folder(reference, models)
     return judge_near_matches(reference, reference.folder, models, unknown_classes)

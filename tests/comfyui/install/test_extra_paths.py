@@ -4,14 +4,23 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.extra_paths import ExtraPath, read_extra_paths
+from comfywatchman.comfyui.install.start_blockers import StartBlocker
+from tests.comfyui.install.extra_paths_cases import ACCEPTED, REFUSED
 from tests.model_files import put
 
 
-def read_yaml(tmp_path: Path, text: str) -> list[tuple[str, str, bool]]:
-    path = put(tmp_path / "extra.yaml", text.encode())
-    return [(e.folder, str(e.directory), e.is_default) for e in read_extra_paths(path)]
+def read_yaml(tmp_path: Path, content: str | bytes) -> list[tuple[str, str, bool]]:
+    raw = content if isinstance(content, bytes) else content.encode()
+    result = read_extra_paths(put(tmp_path / "extra.yaml", raw))
+    assert isinstance(result, tuple), result
+    return [(entry.folder, str(entry.directory), entry.is_default) for entry in result]
+
+
+def read_fault(path: Path) -> StartBlocker:
+    result = read_extra_paths(path)
+    assert isinstance(result, StartBlocker), result
+    return result
 
 
 def test_entries_are_relative_to_the_base_path(tmp_path: Path) -> None:
@@ -60,42 +69,75 @@ NESTED_MERGES = (
 )
 
 
+@pytest.mark.parametrize("name", REFUSED)
+def test_fault_is_reported_with_its_line(tmp_path: Path, name: str) -> None:
+    content, line = REFUSED[name]
+    path = put(tmp_path / "extra.yaml", content)
+    fault = read_fault(path)
+    assert (fault.path, fault.line, fault.hides_folders) == (path, line, True)
+    assert fault.reason
+    assert fault.fix.endswith(".")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ACCEPTED)
+def test_odd_file_that_comfyui_accepts_is_read(tmp_path: Path, name: str) -> None:
+    content, folders = ACCEPTED[name]
+    assert read_yaml(tmp_path, content) == folders
+
+
 @pytest.mark.parametrize(
-    "text",
+    ("name", "reason", "fix"),
     [
-        "",
-        "- a\n",
-        "just text",
-        "x: text\n",
-        "x:\n  vae: [a, b]\n",
-        "x:\n  vae:\n",
-        "x:\n  base_path:\n  vae: v\n",
-        "x:\n  base_path: 3\n  vae: v\n",
-        'x:\n  vae: "a\\0b"\n',
-        'x:\n  base_path: "a\\0b"\n  vae: v\n',
-        "x: {a: [\n",
-        "x: !!python/object/apply:os.system ['touch PWN']\n",
-        "[" * 3000,
-        NESTED_MERGES,
-        "x:\n  vae: |\n" + "    v\n" * 10_001,
-        "\x00",
+        ("only comments", "everything in it is commented out", "Delete the file"),
+        ("no value", "'vae' has no value", "Write a folder there"),
+        ("list", "'loras' is a list instead of a folder", "lines of their own below `|`"),
+        ("numeric base_path", "'base_path' is a number", "in single quotes if it is a number"),
+        ("empty base_path", "'base_path' has no value", "delete the line"),
+        ("Windows path in double quotes", "escape sequence", "without quotes or in single quotes"),
+        ("tab after a colon", "'\\t'", "Replace the tab by spaces"),
+        ("section of text", "section 'x' is text instead of folders", "Correct this line"),
+        ("list of sections", "it is a list instead of sections", "Correct this line"),
+        ("yes", "'vae' is yes or no", "Write a folder there"),
+        ("not UTF-8", "it is not UTF-8 text", "Save the file as UTF-8"),
+        ("control character", "a character that YAML does not allow", "Correct this line"),
     ],
 )
-def test_file_that_comfyui_refuses_raises_failure(tmp_path: Path, text: str) -> None:
-    with pytest.raises(Failure) as caught:
-        read_yaml(tmp_path, text)
-    assert caught.value.code == "comfyui-config-invalid"
-    assert "extra.yaml" in caught.value.message
-    assert list(tmp_path.iterdir()) == [tmp_path / "extra.yaml"]
+def test_fault_is_described(tmp_path: Path, name: str, reason: str, fix: str) -> None:
+    fault = read_fault(put(tmp_path / "extra.yaml", REFUSED[name][0]))
+    assert reason in fault.reason
+    assert fix in fault.fix
 
 
-def test_missing_or_undecodable_file_raises_failure(tmp_path: Path) -> None:
-    for path in (put(tmp_path / "latin.yaml", b"x:\n  vae: \xff\n"), tmp_path / "absent.yaml", tmp_path):
-        with pytest.raises(Failure) as caught:
-            read_extra_paths(path)
-        assert caught.value.code == "comfyui-config-invalid"
+@pytest.mark.parametrize("content", [NESTED_MERGES, "x:\n  vae: |\n" + "    v\n" * 10_001, "#" * 140_000])
+def test_file_beyond_the_limits_is_not_read(tmp_path: Path, content: str) -> None:
+    fault = read_fault(put(tmp_path / "extra.yaml", content.encode()))
+    assert fault.hides_folders
 
 
-def test_entries_with_equal_fields_are_equal(tmp_path: Path) -> None:
-    path = put(tmp_path / "e.yaml", b"x:\n  unet: /u\n")
-    assert read_extra_paths(path) == (ExtraPath("unet", Path("/u"), is_default=False),)
+def test_file_that_cannot_be_opened_is_a_fault_without_line(tmp_path: Path) -> None:
+    for path in (tmp_path / "absent.yaml", tmp_path):
+        fault = read_fault(path)
+        assert (fault.line, fault.location) == (None, str(path))
+        assert fault.hides_folders
+
+
+def test_fault_in_a_line_is_located_there(tmp_path: Path) -> None:
+    path = put(tmp_path / "extra.yaml", REFUSED["list"][0])
+    assert read_fault(path).location == f"{path}, line 3"
+
+
+def test_impossible_user_name_is_a_fault(tmp_path: Path) -> None:
+    fault = read_fault(put(tmp_path / "extra.yaml", b'x:\n  base_path: "~a\\0b"\n  vae: v\n'))
+    assert (fault.line, fault.reason) == (2, "'base_path' is not a possible path")
+
+
+def test_names_that_no_node_asks_for_are_left_out(tmp_path: Path) -> None:
+    assert read_yaml(tmp_path, "x:\n  3: /a\n  true: /b\n  2020-01-01: /c\n  vae: /v\n") == [("vae", "/v", False)]
+
+
+def test_entries_know_their_lines(tmp_path: Path) -> None:
+    path = put(tmp_path / "e.yaml", b"x:\n  unet: /u\ny: &y\n  vae: |\n    /v\n    /w\nz:\n  <<: *y\n")
+    unet, *rest = read_extra_paths(path)  # type: ignore[misc]
+    assert unet == ExtraPath("unet", Path("/u"), is_default=False, line=2)
+    assert [entry.line for entry in rest] == [4] * 4

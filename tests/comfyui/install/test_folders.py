@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from comfywatchman.comfyui.install.folders import ModelFolders, get_canonical_name, resolve_folders
+from comfywatchman.comfyui.install.folders import ModelFolders, find_base_blockers, get_canonical_name, resolve_folders
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.models.suffixes import SAFETENSORS_SUFFIXES, TORCH_SUFFIXES
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS
@@ -114,9 +114,9 @@ def test_gguf_folders_share_the_directories_of_their_owners(tmp_path: Path) -> N
 
 
 def test_folders_without_models_are_not_model_folders(tmp_path: Path) -> None:
-    folders = resolve_model_folders(tmp_path, "x:\n  custom_nodes: /x/n\n  download_model_base: /x\n  datasets: /d\n")
+    folders = resolve_model_folders(tmp_path, "x:\n  custom_nodes: .\n  download_model_base: /x\n  datasets: /d\n")
     assert not {"custom_nodes", "download_model_base", "datasets"} & set(folders.names())
-    assert folders.custom_nodes == (tmp_path / "custom_nodes", Path("/x/n"))
+    assert folders.custom_nodes == (tmp_path / "custom_nodes", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +141,61 @@ def test_unknown_folder_has_no_target(tmp_path: Path) -> None:
 def test_broken_yaml_is_reported_and_the_rest_is_used(tmp_path: Path) -> None:
     put(tmp_path / "extra_model_paths.yaml", b"x: [")
     good = put(tmp_path / "good.yaml", b"x:\n  vae: /v\n")
-    folders, problems = resolve_folders(
+    folders, blockers = resolve_folders(
         Installation(tmp_path, None, tmp_path, extra_model_paths=(tmp_path / "absent.yaml", good))
     )
-    assert [problem.code for problem in problems] == ["comfyui-config-invalid"] * 2
+    assert [(blocker.path.name, blocker.line, blocker.hides_folders) for blocker in blockers] == [
+        ("extra_model_paths.yaml", 1, True),
+        ("absent.yaml", None, True),
+    ]
     assert Path("/v") in get_directories(folders, "vae")
+
+
+def test_default_yaml_must_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "extra_model_paths.yaml").symlink_to("nowhere")
+    assert resolve_folders(Installation(tmp_path, None, tmp_path))[1] == ()
+    (tmp_path / "extra_model_paths.yaml").unlink()
+    (tmp_path / "extra_model_paths.yaml").mkdir()
+    assert resolve_folders(Installation(tmp_path, None, tmp_path))[1] == ()
+
+
+def test_default_yaml_lies_beside_the_real_main(tmp_path: Path) -> None:
+    root = tmp_path / "disk" / "ComfyUI"
+    put(root / "extra_model_paths.yaml", b"x:\n  vae: ../vae\n")
+    put(root / "main.py", b"")
+    (tmp_path / "link").symlink_to(root)
+    folders = resolve_folders(Installation(tmp_path / "link", None, tmp_path / "link"))[0]
+    assert tmp_path / "disk" / "vae" in get_directories(folders, "vae")
+
+
+def test_folder_for_packs_that_cannot_be_listed_blocks_the_start(tmp_path: Path) -> None:
+    put(tmp_path / "file", b"")
+    text = f'x:\n  custom_nodes: |\n    {tmp_path}\n    {tmp_path}/nope\n    {tmp_path}/file\n  vae: "a\\0b"\n'
+    path = put(tmp_path / "extra_model_paths.yaml", text.encode() + b'y:\n  custom_nodes: "a\\0b"\n')
+    folders, blockers = resolve_folders(Installation(tmp_path, None, tmp_path))
+    assert [(blocker.path, blocker.line, blocker.hides_folders) for blocker in blockers] == [
+        (path, 2, False),
+        (path, 2, False),
+        (path, 8, False),
+    ]
+    reasons = [blocker.reason.rpartition(", which ")[2] for blocker in blockers]
+    assert reasons == ["does not exist", "is not a folder", "is not a possible path"]
+    assert not any("\0" in str(directory) for directory in [*folders.custom_nodes, *get_directories(folders, "vae")])
+
+
+def test_base_directory_needs_a_folder_for_packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installation = Installation(tmp_path, None, tmp_path)
+    (blocker,) = find_base_blockers(installation)
+    assert (blocker.location, blocker.reason) == (f"{tmp_path}/custom_nodes", "The folder does not exist")
+    (tmp_path / "custom_nodes").mkdir()
+    assert find_base_blockers(installation) == ()
+
+    def refuse(_path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.scandir", refuse)
+    (blocker,) = find_base_blockers(installation)
+    assert blocker.reason == "The folder cannot be listed: Permission denied"
 
 
 def test_added_names_become_folders_unless_they_leave_the_model_folder(tmp_path: Path) -> None:

@@ -108,4 +108,5 @@ def test_unreadable_folders_are_problems(host: Host) -> None:
     (host.comfyui / "extra_model_paths.yaml").write_text("a: [\n")
     (host.comfyui / "models" / "loras").symlink_to("loras")
     with open_snapshot(host) as snapshot:
-        assert any("extra_model_paths.yaml" in problem for problem in snapshot.problems)
+        (problem,) = snapshot.start_problems
+        assert (problem.path, problem.line) == (str(host.comfyui / "extra_model_paths.yaml"), 2)

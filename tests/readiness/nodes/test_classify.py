@@ -189,3 +189,15 @@ def test_pack_without_a_repository_is_identified_by_its_name() -> None:
     assert (judge("X", host(unknown_origin), claims=claims).fix or "").startswith("Update Thing")
     other_claims = ProviderClaims(providers=(owner("Other"),))
     assert (judge("X", host(unknown_origin), claims=other_claims).fix or "").startswith("Install Other")
+
+
+def test_class_of_an_absent_pack_is_unknown_while_packs_are_not_known() -> None:
+    hints = NodePackHints(aux_id="someone/Thing")
+    unread = replace(host(), unlisted="/c/extra_model_paths.yaml, line 3")
+    verdict = judge("X", unread, hints)
+    assert (verdict.state, verdict.packages, verdict.needs_catalogues) == (NodeState.UNKNOWN, (), False)
+    assert verdict.fix == "Repair /c/extra_model_paths.yaml, line 3 first."
+    assert judge("KSampler", unread).state is NodeState.PRESENT
+    assert judge("Newer", unread).state is NodeState.NEEDS_NEWER
+    running = replace(host(live={"Y"}), unlisted="/c/extra_model_paths.yaml, line 3")
+    assert judge("X", running, hints).state is NodeState.MISSING

@@ -19,6 +19,7 @@ from comfywatchman.readiness.status import (
     PlanSummary,
     ProviderPackage,
     RefusedInput,
+    StartProblem,
     WorkflowEntry,
 )
 
@@ -287,3 +288,18 @@ def test_each_refused_value_is_an_action_of_its_own() -> None:
     first = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
     second = RefusedInput("sampler_name", "nor_this", "KSampler", "3", "not_offered", "Choose another.")
     assert len(list_actions([entry("/a", refused=(first,)), entry("/b", refused=(second,))])) == 2
+
+
+def test_start_problem_comes_before_everything_else() -> None:
+    failed = EnvironmentCheck("production", "fail", "numpy is not there.", "gov init", vital=True)
+    problem = StartProblem("/c/extra.yaml", 3, "'vae' is a list", "Write a folder there.")
+    folder = StartProblem("/c/custom_nodes", None, "The folder does not exist", "Create the folder.")
+    actions = list_actions([entry("/a", models=(model(),))], None, Environment("fail", (failed,)), (problem, folder))
+    assert [action.kind for action in actions] == ["start", "start", "environment", "model"]
+    assert actions[0].instruction == "Line 3: Write a folder there."
+    assert actions[1].instruction == "Create the folder."
+    assert actions[0].because == "ComfyUI cannot start with it: 'vae' is a list"
+
+
+def test_unknown_model_has_no_action_of_its_own() -> None:
+    assert list_actions([entry("/a", status=WorkflowStatus.UNCERTAIN, models=(model(state=ModelState.UNKNOWN),))]) == ()

@@ -15,9 +15,10 @@ from comfywatchman.readiness.status import (
     EnvironmentCheck,
     MissingInput,
     MissingModel,
+    StartProblem,
     WorkflowEntry,
 )
-from comfywatchman.readiness.verdicts.compose import compose_entry, compose_verdict
+from comfywatchman.readiness.verdicts.compose import compose_entry, compose_verdict, describe_start_problem
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
 from tests.hosts import Host, graph
 from tests.readiness.report.sample_reports import entry
@@ -26,6 +27,7 @@ PRODUCTION_FAILS = EnvironmentCheck("production", "fail", "numpy is not there.",
 BROKEN = Environment("fail", (PRODUCTION_FAILS,))
 ODD = Environment("fail", (EnvironmentCheck("deny-list", "fail", "x 1.0: steals keys", "gov node remove x"),))
 WARNED = Environment("warn", (replace(PRODUCTION_FAILS, status="warn"),))
+BROKEN_FILE = StartProblem("/c/extra_model_paths.yaml", 3, "'vae' is a list", "Write a folder there.")
 LOAD_IMAGE = json.dumps({"1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}}}).encode()
 
 
@@ -58,6 +60,25 @@ def test_only_vital_failed_checks_change_the_verdict(environment: Environment) -
 def test_running_server_overrules_failed_checks() -> None:
     ready = entry("/w/a.json")
     assert compose_entry(ready, BROKEN, is_server_running=True) == ready
+
+
+def test_ready_for_a_comfyui_that_exits_is_uncertain() -> None:
+    final = compose_verdict(entry("/w/a.json"), (), environment=BROKEN, start_problems=[BROKEN_FILE])
+    assert (final.status, final.uncertain_count) == (WorkflowStatus.UNCERTAIN, 1)
+    (problem,) = final.problems
+    assert problem.code == "comfyui-exits"
+    assert problem.message.endswith("ComfyUI cannot start with /c/extra_model_paths.yaml, line 3: 'vae' is a list.")
+
+
+def test_running_server_overrules_start_problems() -> None:
+    ready = entry("/w/a.json")
+    assert compose_entry(ready, NOT_GOVERNED, [BROKEN_FILE], is_server_running=True) == ready
+
+
+def test_folder_has_no_line() -> None:
+    assert describe_start_problem(replace(BROKEN_FILE, line=None)) == (
+        "ComfyUI cannot start with /c/extra_model_paths.yaml: 'vae' is a list."
+    )
 
 
 @pytest.mark.parametrize("status", [status for status in WorkflowStatus if status is not WorkflowStatus.READY])

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from comfywatchman.comfyui.references.reference import Confidence, Reference
 from comfywatchman.readiness.models.scan import UNFINISHED
-from comfywatchman.readiness.states import ModelState, WorkflowStatus
+from comfywatchman.readiness.states import UNDECIDED_STATES, ModelState, WorkflowStatus
 from comfywatchman.readiness.verdicts.findings import ModelFinding
 from comfywatchman.readiness.verdicts.models import combine_findings, confidence_rank, judge_reference
 
@@ -47,6 +47,9 @@ class Inventory:
 
     def target(self, folder: str) -> str:
         return f"/data/{folder}"
+
+    def incomplete_reason(self) -> str | None:
+        return None
 
     def exact(self, folder: str, name: str) -> Model | None:
         return next((model for model in self.models if (model.folder, model.name) == (folder, name)), None)
@@ -246,7 +249,7 @@ def test_status_for_every_state_and_confidence(
     model_state: ModelState, confidence: Confidence, *, nodes_missing: bool, nodes_uncertain: bool
 ) -> None:
     model = finding(model_state, confidence)
-    sure = confidence != "low" and model_state not in {ModelState.UNRESOLVABLE, ModelState.FOLDER_UNKNOWN}
+    sure = confidence != "low" and model_state not in UNDECIDED_STATES
     lacking = model_state is not ModelState.EXACT
     expected = WorkflowStatus.READY
     if nodes_uncertain or lacking:
@@ -294,3 +297,25 @@ def test_unicode_form_goes_before_letter_case() -> None:
     names = ("\u00c9.pt", "\u00e9.pt")
     result = judge_reference(reference("e\u0301.pt"), Inventory(*(Model("loras", name) for name in names)))
     assert (result.state, result.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
+
+
+class HalfListed(Inventory):
+    """An inventory that does not know every folder."""
+
+    def incomplete_reason(self) -> str | None:
+        return "Repair the file first."
+
+
+@pytest.mark.parametrize("folder", ["loras", None])
+@pytest.mark.parametrize("there", ["A.pt", "sub/a.pt", "other.pt"])
+def test_model_that_may_lie_in_an_unknown_folder_is_unknown(folder: str | None, there: str) -> None:
+    finding = judge_reference(reference("a.pt", folder=folder), HalfListed(Model("loras", there)))
+    assert (finding.state, finding.fix, finding.path) == (ModelState.UNKNOWN, "Repair the file first.", None)
+    assert not finding.is_sure
+    assert combine_findings([finding], nodes_missing=False, nodes_uncertain=False) is WorkflowStatus.UNCERTAIN
+
+
+def test_unknown_folders_leave_exact_and_impossible_names_alone() -> None:
+    assert judge_reference(reference("a.pt"), HalfListed(Model("loras", "a.pt"))).state is ModelState.EXACT
+    assert judge_reference(reference("a.pt"), HalfListed(), choices=["a.pt"]).state is ModelState.EXACT
+    assert judge_reference(reference("42"), HalfListed()).state is ModelState.UNRESOLVABLE

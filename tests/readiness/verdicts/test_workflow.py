@@ -27,6 +27,9 @@ class NoModels:
     def target(self, folder: str) -> str:
         return f"models/{folder}"
 
+    def incomplete_reason(self) -> str | None:
+        return None
+
     def exact(self, folder: str, name: str) -> InstalledModel | None:
         del folder, name
         return None
