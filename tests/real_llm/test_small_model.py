@@ -112,7 +112,7 @@ def test_asked_as_agents_are_asked_it_invents_an_address_and_nothing_comes_of_it
     invented = _invented(served)
     assert '"FOUND"' in invented
     assert '"https://' in invented
-    with pytest.raises(Failure, match="something else"):
+    with pytest.raises(Failure, match="requested JSON"):
         parse_proposal(invented, results=40)
     with search_servers() as made, ChatServer(invented) as repeating:
         fill(made)
