@@ -69,7 +69,7 @@ def _build_node(node: WorkflowNode, models: Collection[tuple[str, str]], *, is_a
     return WiredNode(
         path=intern(node.path),
         class_type=intern(node.class_type),
-        sources=tuple(map(intern, node.sources)),
+        sources=tuple(dict.fromkeys(intern(link.path) for link in node.links.values())),
         texts=_collect_texts(node, values, models),
         unfed=node.unfed,
         given=given,

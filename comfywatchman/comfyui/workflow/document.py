@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class WorkflowFormat(StrEnum):
@@ -42,6 +43,21 @@ class DeclaredModel:
     node_path: str | None
 
 
+class LinkSource(NamedTuple):
+    """The output that feeds an input in the prompt.
+
+    Attributes:
+        path: Path of the node, as in `WorkflowNode`.
+        slot: Number of its output, as the file writes it.
+        is_certain: False where the editor may find another source: behind a bypassed node of several possible types,
+            or a Get node.
+    """
+
+    path: str
+    slot: int
+    is_certain: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class WorkflowNode:
     """One node as the server would receive it: subgraphs and groups flattened, virtual nodes resolved.
@@ -59,7 +75,9 @@ class WorkflowNode:
         version: Version or commit of that pack, if the file has it.
         title: The author's name for the node, if it differs from the class.
         widget_names: Names of the values of `positional`, None where the file does not give one; may be shorter.
-        sources: Paths of the nodes that feed it.
+        links: The outputs that feed it, by input name, as the server receives them; without inputs whose source is not
+            known. An input that a text primitive feeds is here and in `values`.
+        malformed: Inputs of the API format whose value is a list, but not a link that the server can follow.
         unfed: Names of inputs without a widget that certainly receive nothing: not linked, or linked to a node that
             is not sent.
     """
@@ -75,7 +93,8 @@ class WorkflowNode:
     version: str | None = None
     title: str | None = None
     widget_names: tuple[str | None, ...] = ()
-    sources: tuple[str, ...] = ()
+    links: Mapping[str, LinkSource] = field(default_factory=dict)
+    malformed: frozenset[str] = frozenset()
     unfed: tuple[str, ...] = ()
 
 

@@ -10,7 +10,7 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode, WorkflowProblem
+from comfywatchman.comfyui.workflow.document import DeclaredModel, LinkSource, WorkflowNode, WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, InputSlot, RawNode, read_graph
 from comfywatchman.comfyui.workflow.links import InputSource, LinkEnd, SourceNode, StoredValue, resolve_link
 from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope, collect_definitions, strip_node_prefixes
@@ -104,7 +104,7 @@ def _build_node(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> Wo
         version=as_text(node.properties.get("ver")),
         title=title if isinstance(title, str) and title != node.class_type else None,
         widget_names=widgets.names,
-        sources=tuple(dict.fromkeys(inputs.sources)),
+        links=inputs.links,
         unfed=tuple(inputs.unfed),
     )
 
@@ -114,7 +114,7 @@ class _LinkedInputs:
     """Inputs of one node by their links; see `WorkflowNode`."""
 
     linked: set[str] = field(default_factory=set)
-    sources: list[str] = field(default_factory=list)
+    links: dict[str, LinkSource] = field(default_factory=dict)
     unfed: list[str] = field(default_factory=list)
 
 
@@ -125,8 +125,8 @@ def _follow_links(scope: GraphScope, node: RawNode, widgets: NodeWidgets, known:
         source: InputSource = LinkEnd.NOWHERE
         if slot.link is not None:
             source = resolve_link(scope, slot.link, known)
-        if isinstance(source, SourceNode):
-            inputs.sources.append(source.path)
+        if isinstance(source, StoredValue | SourceNode) and source.link is not None:
+            inputs.links[slot.name] = source.link
         if slot.widget is None and slot.name not in widgets.by_name:
             _add_link_only_input(inputs, slot, source)
         elif slot.link is not None:

@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Final, Literal
 
 from comfywatchman.base.json_values import as_list, as_mapping
+from comfywatchman.comfyui.workflow.document import LinkSource
 from comfywatchman.comfyui.workflow.graph import (
     BYPASSED,
     GETTERS,
@@ -42,16 +43,22 @@ class LinkEnd(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SourceNode:
-    """The path of a node that the server receives and that feeds the link."""
+    """The output of a node that the server receives and that feeds the link."""
 
-    path: str
+    link: LinkSource
 
 
 @dataclass(frozen=True, slots=True)
 class StoredValue:
-    """A value in the file itself."""
+    """A value in the file itself.
+
+    Attributes:
+        value: The value.
+        link: The output of a text primitive that supplies it to the server; None where the editor sends the value.
+    """
 
     value: object
+    link: LinkSource | None = None
 
 
 InputSource = StoredValue | SourceNode | Literal[LinkEnd.NOWHERE, LinkEnd.UNSURE, LinkEnd.NODE]
@@ -70,35 +77,74 @@ class _LinkPosition:
 _Step = _LinkPosition | InputSource
 
 
+@dataclass(slots=True)
+class _LinkTrace:
+    """Facts met on the way to the origin of a link.
+
+    Attributes:
+        fallback: The source if the link leads nowhere from here on.
+        primitive: The output of the first text primitive: a node of the server, so its link ends there.
+        is_certain: Whether the editor certainly goes the same way.
+    """
+
+    fallback: InputSource = LinkEnd.NOWHERE
+    primitive: LinkSource | None = None
+    is_certain: bool = True
+
+    def finish(self, source: InputSource) -> InputSource:
+        """Return the source with what was met on the way."""
+        if source is LinkEnd.NOWHERE:
+            source = self.fallback
+        if self.primitive is not None:
+            return (
+                StoredValue(source.value, self.primitive)
+                if isinstance(source, StoredValue)
+                else SourceNode(self.primitive)
+            )
+        if isinstance(source, SourceNode) and not self.is_certain:
+            return SourceNode(source.link._replace(is_certain=False))
+        return source
+
+
 def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions) -> InputSource:
     """Return the source of the input at the end of a link.
 
     Follows reroutes, Get and Set nodes, bypassed nodes, and the borders of subgraphs. A host's own value for an input
     is used when the link beyond that input leads nowhere.
     """
-    fallback: InputSource = LinkEnd.NOWHERE
+    trace = _LinkTrace()
     step: _Step = _LinkPosition(scope, link)
     # A file can link nodes in a circle; where we give up, a node is the safe assumption.
     for _ in range(_MAX_HOPS):
         if not isinstance(step, _LinkPosition):
-            return fallback if step is LinkEnd.NOWHERE else step
+            return trace.finish(step)
         inner = step.scope
         current = inner.graph.links.get(step.link)
         if current is None:
-            return fallback
+            return trace.finish(LinkEnd.NOWHERE)
         if current.origin == SUBGRAPH_INPUT:
             name = _get_input_name(inner, current.origin_slot)
             if name in inner.promoted:
-                fallback = StoredValue(inner.promoted[name])
+                trace.fallback = StoredValue(inner.promoted[name])
             step = _step_to_host(inner, name)
             continue
         origin = inner.graph.by_id.get(current.origin)
         if origin is None:
-            return fallback
-        if fallback is LinkEnd.NOWHERE and _is_ambiguous(origin):
-            fallback = LinkEnd.UNSURE
+            return trace.finish(LinkEnd.NOWHERE)
+        _note_node(trace, inner, origin, current.origin_slot)
         step = _step_through_node(inner, origin, current.origin_slot, known)
-    return LinkEnd.NODE
+    return trace.finish(LinkEnd.NODE)
+
+
+def _note_node(trace: _LinkTrace, scope: GraphScope, origin: RawNode, output: int) -> None:
+    """Record a node on the way that leaves open where the link goes on, or where it ends for the server."""
+    if _is_ambiguous(origin):
+        trace.is_certain = False
+        if trace.fallback is LinkEnd.NOWHERE:
+            trace.fallback = LinkEnd.UNSURE
+    is_sent = origin.class_type in TEXT_PRIMITIVES and not origin.is_switched_off
+    if is_sent and trace.primitive is None:
+        trace.primitive = LinkSource(scope.prefix + origin.id, output, trace.is_certain)
 
 
 def _get_input_name(scope: GraphScope, slot: int) -> str:
@@ -120,17 +166,17 @@ def _step_through_node(scope: GraphScope, origin: RawNode, output: int, known: G
         return _step_to_slot(scope, _find_bypass_slot(origin, output))
     if origin.class_type not in VIRTUAL | TEXT_PRIMITIVES and known.is_host(origin):
         return _step_into_host(scope, origin, output, known)
-    return _step_through_active_node(scope, origin, known)
+    return _step_through_active_node(scope, origin, output, known)
 
 
-def _step_through_active_node(scope: GraphScope, origin: RawNode, known: GraphDefinitions) -> _Step:
+def _step_through_active_node(scope: GraphScope, origin: RawNode, output: int, known: GraphDefinitions) -> _Step:
     if origin.class_type in REROUTES or origin.class_type in SETTERS:
         return _step_to_first_slot(scope, origin)
     if origin.class_type in GETTERS:
         return _step_to_setter(scope, origin)
     if origin.class_type == PRIMITIVE or origin.class_type in TEXT_PRIMITIVES:
         return _read_primitive(scope, origin, known)
-    return SourceNode(scope.prefix + origin.id)
+    return SourceNode(LinkSource(scope.prefix + origin.id, output))
 
 
 def _is_ambiguous(origin: RawNode) -> bool:

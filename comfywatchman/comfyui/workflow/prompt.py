@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final, TypeGuard
 
 from comfywatchman.base.json_values import as_mapping, as_text
-from comfywatchman.comfyui.workflow.document import WorkflowNode, WorkflowProblem
+from comfywatchman.comfyui.workflow.document import LinkSource, WorkflowNode, WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import as_id
 from comfywatchman.comfyui.workflow.links import TEXT_PRIMITIVES
 
@@ -58,11 +58,14 @@ def _parse_node(
 ) -> WorkflowNode:
     values: dict[str, object] = {}
     linked: set[str] = set()
-    sources: list[str] = []
+    links: dict[str, LinkSource] = {}
+    malformed: set[str] = set()
     for name, value in as_mapping(entry.get("inputs")).items():
-        origin = _get_link_origin(value)
-        if origin is not None:
-            sources.append(origin)
+        link = _parse_link(value)
+        if link is not None:
+            links[name] = link
+        elif isinstance(value, list) and not _has_link_shape(value):
+            malformed.add(name)
         is_known, resolved = _resolve_value(value, prompt)
         if is_known:
             values[name] = resolved
@@ -80,7 +83,8 @@ def _parse_node(
         aux_id=as_text(meta.get("aux_id")),
         version=as_text(meta.get("ver")),
         title=title if title != class_type else None,
-        sources=tuple(dict.fromkeys(sources)),
+        links=links,
+        malformed=frozenset(malformed),
     )
 
 
@@ -96,6 +100,18 @@ def _resolve_value(value: object, prompt: Mapping[str, object]) -> tuple[bool, o
             return False, None
         value = inputs["value"]
     return False, None
+
+
+def _parse_link(value: object) -> LinkSource | None:
+    """Return a link that the server can follow."""
+    if not isinstance(value, list) or not _has_link_shape(value) or _get_link_origin(value) is None:
+        return None
+    return LinkSource(value[0], value[1])
+
+
+def _has_link_shape(value: list[object]) -> bool:
+    # The server looks the node up as written, so a number finds no node.
+    return len(value) == _LINK_FIELDS and isinstance(value[0], str) and isinstance(value[1], int)
 
 
 def _get_link_origin(value: object) -> str | None:

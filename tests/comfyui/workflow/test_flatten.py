@@ -104,7 +104,7 @@ def test_inputs_without_a_source_are_unfed() -> None:
     raw = graph(node(1, "CheckpointLoaderSimple", ["a"]), node(2, "X", inputs=inputs), links=[[1, 1, 0, 2, 0, "MODEL"]])
     found = samples.nodes_of(raw)["2"]
     assert found.linked == {"model", "clip"}
-    assert found.sources == ("1",)
+    assert found.links == {"model": ("1", 0, True)}
     assert found.unfed == ("clip", "vae")
 
 

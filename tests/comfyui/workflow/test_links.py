@@ -157,3 +157,39 @@ def test_a_bypassed_node_prefers_the_input_at_the_place_of_its_output() -> None:
     through = node(2, "Anything", mode=4, inputs=inputs, outputs=[{"type": "STRING"}, {"type": "STRING"}])
     links = [[1, 1, 0, 2, 1, "STRING"], [2, 3, 0, 2, 0, "STRING"], [9, 2, 1, 9, 0, "STRING"]]
     assert loaded(TEXT, node(3, "PrimitiveString", ["other"]), through, links=links) == "text.safetensors"
+
+
+def find_link(*nodes: Json, links: list[list[object]], **more: object) -> object:
+    """Give the output that feeds the VAELoader of `loaded` in the prompt."""
+    loader = node(9, "VAELoader", ["stored"], inputs=[slot("vae_name", 9)])
+    return samples.nodes_of(graph(*nodes, loader, links=links, **more))["9"].links.get("vae_name")
+
+
+@pytest.mark.parametrize("origin_slot", [0, 3])
+def test_link_names_the_output_of_its_node(origin_slot: int) -> None:
+    assert find_link(node(1, "X"), links=[[9, 1, origin_slot, 9, 0, "*"]]) == ("1", origin_slot, True)
+
+
+def test_text_primitive_is_linked_although_its_value_is_known() -> None:
+    assert find_link(TEXT, links=[[9, 1, 0, 9, 0, "STRING"]]) == ("1", 0, True)
+    second = node(2, "PrimitiveString", ["unused"], inputs=[slot("value", 1)])
+    both = [[1, 1, 0, 2, 0, "STRING"], [9, 2, 0, 9, 0, "STRING"]]
+    assert find_link(TEXT, second, links=both) == ("2", 0, True)
+    assert find_link(node(1, "X"), second, links=both) == ("2", 0, True)
+    assert find_link(node(1, "PrimitiveString"), links=both[1:]) is None
+    assert find_link(node(2, "PrimitiveString"), links=both[1:]) == ("2", 0, True)
+
+
+@pytest.mark.parametrize("mode", [2, 4])
+def test_inactive_text_primitive_feeds_nothing(mode: int) -> None:
+    assert find_link(node(1, "PrimitiveString", ["x"], mode=mode), links=[[9, 1, 0, 9, 0, "STRING"]]) is None
+
+
+def test_primitive_node_is_not_linked() -> None:
+    assert find_link(node(1, "PrimitiveNode", ["x"]), links=[[9, 1, 0, 9, 0, "STRING"]]) is None
+
+
+def test_link_through_an_ambiguous_bypass_is_not_certain() -> None:
+    through = bypassed(slot("any", 1, widget=False, kind="*"), outputs=[{"type": "*"}])
+    assert find_link(node(1, "X"), through, links=[[1, 1, 2, 2, 0, "*"], [9, 2, 0, 9, 0, "*"]]) == ("1", 2, False)
+    assert find_link(TEXT, through, links=[[1, 1, 0, 2, 0, "*"], [9, 2, 0, 9, 0, "*"]]) == ("1", 0, False)

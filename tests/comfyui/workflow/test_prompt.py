@@ -39,6 +39,15 @@ def test_wrapped_lists_and_pairs_that_are_not_links_are_values() -> None:
     found = samples.nodes_of(raw)["1"]
     assert found.values == {"a": ["1", 0], "b": ["x", "y"], "c": ["1", True]}
     assert found.linked == {"d"}
+    assert found.malformed == {"b", "d"}
+
+
+def test_links_keep_their_output_slot() -> None:
+    inputs = {"a": ["2", 1], "b": ["2", -1], "c": ["3", 0]}
+    raw = {"1": {"class_type": "X", "inputs": inputs}, "3": {"class_type": "PrimitiveString", "inputs": {"value": "x"}}}
+    found = samples.nodes_of(raw)["1"]
+    assert found.links == {"a": ("2", 1, True), "b": ("2", -1, True), "c": ("3", 0, True)}
+    assert found.values == {"c": "x"}
 
 
 def test_malformed_entry_is_reported_and_skipped() -> None:
