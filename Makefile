@@ -7,7 +7,7 @@ BIN := .venv/bin
 # Compiled modules are kept: without them each of the tests' many child processes compiles the package again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup run test check torture bench docs lock clean
+.PHONY: setup run test check truth torture bench docs lock clean
 
 $(UV):
 	$(PYTHON) -m venv .tools
@@ -31,6 +31,10 @@ test: setup
 
 check: setup
 	PATH="$(CURDIR)/$(BIN):$$PATH" QUICK_TESTS="$(QUICK_TESTS)" bash scripts/check.sh
+
+# Verdicts beside a real ComfyUI; COMFYWATCHMAN_TEST_COMFYUI names another one than that of PyPI.
+truth: setup
+	$(BIN)/pytest -m truth tests/real_comfyui/test_truth.py -n 0
 
 torture: setup
 	$(BIN)/pytest -m torture --timeout 3600

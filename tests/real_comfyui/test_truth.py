@@ -1,130 +1,98 @@
-"""No workflow is called READY that a real server would refuse."""
+"""READY is what a real server accepts: official workflows and mutants of them, with the server asked and not asked."""
 
 from __future__ import annotations
 
-import json
-import random
-import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import load_builtin_table
-from comfywatchman.comfyui.workflow.reader import read_workflow
-from scripts.real_comfyui import Installed, start
-from tests.real_comfyui.sandbox import FOLDERS, write_model
-from tests.real_comfyui.truth import SENTINEL, ask, corpus, named_models, place_models, place_pictures, with_separators
+from tests.real_comfyui.truth import Comparison, HostKind, compare_host
+
+if TYPE_CHECKING:
+    from scripts.real_comfyui import Installed
 
 pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 
-SPELLINGS = ("\\", "/", None)
-"""How workflows name a model of a subfolder: as on Windows, as the server does, or without the subfolder."""
+SAMPLE: Final = {
+    "60 % of the models": HostKind(models=0.6, seed=1, every=2, mutants=6),
+    "90 % of the models": HostKind(models=0.9, seed=2, every=2, mutants=6),
+    "97 % of the models": HostKind(models=0.97, seed=3, every=2, mutants=6),
+    "97 % of the models, pictures required": HostKind(models=0.97, pictures=0.6, are_required=True, seed=4, mutants=2),
+}
+"""Hosts of `make check`."""
+
+WHOLE: Final = {
+    "60 % of the models, all": HostKind(models=0.6, seed=5, mutants=60),
+    "90 % of the models, all": HostKind(models=0.9, seed=6, mutants=60),
+    "97 % of the models, all": HostKind(models=0.97, seed=7, mutants=60),
+    "90 % of the models, pictures required, all": HostKind(
+        models=0.9, pictures=0.6, are_required=True, seed=8, mutants=60
+    ),
+}
+"""Hosts of `make truth`."""
+
+PREDICTED: Final = {
+    "asked": {
+        "custom_validation_failed",
+        "missing_node_type",
+        "prompt_no_outputs",
+        "value_not_in_list model",
+    },
+    "not asked": {"custom_validation_failed", "missing_node_type", "value_not_in_list model"},
+}
+"""Reasons of a server, as it names them, for which no workflow may be READY; `model` where the input lists models."""
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What the product and the server say of the same workflows.
-
-    Attributes:
-        statuses: The product's verdict by file name.
-        refusals: Why the server would refuse, by file name; empty where it would not.
-        known: Names of those whose node classes the server knows, all of them.
-    """
-
-    statuses: dict[str, str]
-    refusals: dict[str, list[str]]
-    known: set[str]
-
-    def table(self) -> Counter[tuple[str, str]]:
-        """Return how many workflows have each pair of verdicts."""
-        return Counter((self.statuses[name], "refused" if why else "accepted") for name, why in self.refusals.items())
+LISTED: Final = 10
+"""How many of the wrong verdicts are printed with their names."""
 
 
 @pytest.fixture(
     scope="module",
-    params=[(1, 0.6, False, False), (2, 0.97, False, False), (1, 0.6, True, False), (3, 0.97, False, True)],
-    ids=[
-        "60 % of the models",
-        "97 % of the models",
-        "60 % of the models, the server asked",
-        "97 % of the models, pictures required",
+    params=[
+        *[pytest.param(kind, id=name) for name, kind in SAMPLE.items()],
+        *[pytest.param(kind, id=name, marks=pytest.mark.truth) for name, kind in WHOLE.items()],
     ],
 )
-def judged(
+def host(
     request: pytest.FixtureRequest, real_comfyui_installed: Installed, tmp_path_factory: pytest.TempPathFactory
-) -> Judged:
-    seed, share, is_asked, are_required = request.param
+) -> dict[str, Comparison]:
     base, home = tmp_path_factory.mktemp("base"), tmp_path_factory.mktemp("home")
-    contents = fill(base, real_comfyui_installed, seed=seed, share=share)
-    server = start(real_comfyui_installed, base)
-    try:
-        truth = ask(server)
-        statuses = verdicts(
-            real_comfyui_installed, base, home, url=server.url if is_asked else "", require_inputs=are_required
-        )
-    finally:
-        server.stop()
-    table = load_builtin_table()
-    read = {name: read_workflow(content, table=table) for name, content in contents.items()}
-    refusals = {name: truth.refusals(workflow) for name, workflow in read.items()}
-    if are_required:
-        refusals = {name: [*why, *truth.input_refusals(read[name])] for name, why in refusals.items()}
-    known = {name for name, why in refusals.items() if not any("unknown class" in reason for reason in why)}
-    return Judged(statuses, refusals, known)
+    return compare_host(real_comfyui_installed, request.param, base, home)
 
 
-def fill(base: Path, installed: Installed, *, seed: int, share: float) -> dict[str, bytes]:
-    """Write models and workflows; return the workflows."""
-    for folder in FOLDERS:
-        write_model(base / "models" / folder / SENTINEL)
-    contents = corpus(installed.templates)
-    models = named_models(contents.values())
-    inner = place_models(base, models, share=share, chance=random.Random(seed))  # noqa: S311 - a repeatable choice
-    place_pictures(base, contents.values(), share=0.6, chance=random.Random(seed))  # noqa: S311 - the same
-    workflows = base / "user" / "default" / "workflows"
-    workflows.mkdir(parents=True)
-    for number, (name, content) in enumerate(contents.items()):
-        separator = SPELLINGS[number % len(SPELLINGS)]
-        if separator is not None:
-            contents[name] = with_separators(content, inner, separator=separator)
-        (workflows / name).write_bytes(contents[name])
-    return contents
+@pytest.mark.parametrize("mode", sorted(PREDICTED))
+def test_no_ready_workflow_is_refused(
+    host: dict[str, Comparison], mode: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lies = host[mode].find_lies()
+    with capsys.disabled():
+        sys.stdout.write(_describe(mode, host[mode], lies))
+    assert {name: sorted(kinds) for name, kinds in lies.items() if kinds & PREDICTED[mode]} == {}
 
 
-def verdicts(installed: Installed, base: Path, home: Path, *, url: str, require_inputs: bool) -> dict[str, str]:
-    """Run one cycle as a person would and return the status of each workflow by file name."""
-    config = home / "test.toml"
-    config.write_text(
-        f'[comfyui]\nroot = "{installed.tree}"\nbase_directory = "{base}"\nurl = "{url}"\n'
-        '[nodes]\nask_registry = false\nclass_map_url = ""\n[schedule]\nmin_vram_gb = 0.0\n'
-        "[search]\nbudget_seconds = 0.0\n"
-        f"[workflows]\nrequire_inputs = {str(require_inputs).lower()}\n"
+@pytest.mark.parametrize("mode", sorted(PREDICTED))
+def test_accepted_workflows_are_ready_or_named(host: dict[str, Comparison], mode: str) -> None:
+    assert host[mode].find_denials() == {}
+
+
+def test_the_comparison_has_both_sides(host: dict[str, Comparison]) -> None:
+    for comparison in host.values():
+        assert comparison.entries.keys() == comparison.answers.keys()
+        table = comparison.table()
+        assert table["READY", "accepted"] >= 100
+        assert sum(count for (_, answer), count in table.items() if answer == "refused") >= 100
+    assert {"asked", "not asked"} == host.keys()
+
+
+def _describe(mode: str, comparison: Comparison, lies: dict[str, set[str]]) -> str:
+    counts = Counter(kind for kinds in lies.values() for kind in kinds)
+    rows = [f"  {kind}: {count}" for kind, count in sorted(counts.items())]
+    table = ", ".join(f"{status} {answer} {count}" for (status, answer), count in sorted(comparison.table().items()))
+    title = f"\nserver {mode}: {len(comparison.answers)} workflows ({table}); READY but refused: {len(lies)}"
+    return (
+        "\n".join([title, *rows, *(f"    {name}: {sorted(kinds)}" for name, kinds in sorted(lies.items())[:LISTED])])
+        + "\n"
     )
-    program = Path(sys.executable).with_name("comfywatchman")
-    command = [program, "--run-cycle", "--home", home, "--config", config]
-    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    report = json.loads((home / "output" / "reports" / "status" / "master_status.json").read_bytes())
-    assert report["host"]["comfyui_running"] is bool(url)
-    return {Path(entry["path"]).name: entry["status"] for entry in report["workflows"]}
-
-
-def test_no_workflow_is_called_ready_that_the_server_would_refuse(judged: Judged) -> None:
-    lies = {name: why for name, why in judged.refusals.items() if why and judged.statuses[name] == "READY"}
-    assert lies == {}
-
-
-def test_every_workflow_that_the_server_accepts_is_called_ready(judged: Judged) -> None:
-    denied = {name for name, why in judged.refusals.items() if not why and judged.statuses[name] != "READY"}
-    assert denied == set()
-
-
-def test_the_comparison_is_large_and_has_both_sides(judged: Judged) -> None:
-    accepted_and_ready = judged.table()["READY", "accepted"]
-    assert judged.statuses.keys() == judged.refusals.keys()
-    assert len(judged.known) >= 200
-    assert accepted_and_ready >= 100
-    assert len(judged.refusals) - accepted_and_ready >= 100

@@ -1,106 +1,208 @@
-"""What a server would say of a workflow, from its /object_info alone: no table, no judge and no listing of ours."""
+"""Hosts for comparing verdicts with a real server: workflows, models, pictures, and one cycle of the product."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import random
+import subprocess
+import sys
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
-from tests.real_comfyui.sandbox import write_model
+from comfywatchman.comfyui.server.node_inputs import list_node_inputs
+from scripts.real_comfyui import Installed, start
+from tests.real_comfyui.editor import Editor
+from tests.real_comfyui.mutations import Classes, mutate_files, mutate_prompts
+from tests.real_comfyui.sandbox import FOLDERS, write_model
+from tests.real_comfyui.validation_pack import Answer, Refusal, ask_server, write_validation_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterable
 
-    from comfywatchman.comfyui.workflow.document import Workflow, WorkflowNode
-    from scripts.real_comfyui import Server
+Json = dict[str, Any]
 
 SENTINEL: Final = "zz_sentinel_of_a_folder.safetensors"
-"""Lies in every model folder of the sandbox: an input that offers it lists that folder."""
-
-INPUT_SENTINELS: Final = frozenset(
-    {*(f"zz_sentinel.{suffix}" for suffix in ("png", "mp4", "wav", "latent", "txt")), "3d/zz_sentinel.glb", "zz_folder"}
-)
-"""Lie in the input folder of the sandbox: a list that offers one of them lists that folder."""
+"""Lies in every model folder of the sandbox, so that no two folders of a server offer the same files."""
 
 INNER_FOLDER: Final = "inner"
+
+SPELLINGS: Final = ("\\", "/", None)
+"""How workflows name a model of a subfolder: as on Windows, as the server does, or without the subfolder."""
 
 _MEDIA: Final = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".mp4", ".webm", ".mov", ".mp3", ".wav", ".flac", ".m4a")
 
 
 @dataclass(frozen=True)
-class ServerTruth:
-    """What one reading of /object_info says.
+class HostKind:
+    """One host to compare on.
 
     Attributes:
-        classes: Every class that the server knows, with its answer for it.
+        models: Share of the named models that lie where they belong.
+        pictures: Share of the named pictures, sounds and videos that are in the input folder.
+        are_required: Whether missing ones count (`[workflows] require_inputs`).
+        seed: Of every choice on this host.
+        every: Takes one in so many workflows.
+        mutants: How many of each kind of mutant.
     """
 
-    classes: Mapping[str, Any]
-
-    def refusals(self, workflow: Workflow) -> list[str]:
-        """Return why the server would not run a workflow, model inputs and classes only; empty when it would."""
-        return [reason for node in workflow.nodes if node.active for reason in self._of_node(node)]
-
-    def input_refusals(self, workflow: Workflow) -> list[str]:
-        """Return the files of the input folder that the server does not offer, though a workflow names them."""
-        return [
-            f"{node.path} {node.class_type}.{name}: {value!r} is not offered"
-            for node, name, value, options in self._refused(workflow)
-            if INPUT_SENTINELS & set(options)
-        ]
-
-    def other_refusals(self, workflow: Workflow) -> list[str]:
-        """Return values that the server does not offer in lists of neither models nor input files."""
-        return [
-            f"{node.class_type}.{name}: {value!r}"
-            for node, name, value, options in self._refused(workflow)
-            if SENTINEL not in options and not INPUT_SENTINELS & set(options)
-        ]
-
-    def _refused(self, workflow: Workflow) -> Iterator[tuple[WorkflowNode, str, object, list[Any]]]:
-        for node in workflow.nodes:
-            if not node.active or node.class_type not in self.classes:
-                continue
-            for name, _, options in self._combos(node.class_type):
-                value = node.values.get(name, _first(node) if INPUT_SENTINELS & set(options) else None)
-                if value is not None and name not in node.linked and value not in options:
-                    yield node, name, value, options
-
-    def _of_node(self, node: WorkflowNode) -> Iterator[str]:
-        if node.class_type not in self.classes:
-            yield f"{node.path} {node.class_type}: unknown class"
-            return
-        for name, is_required, options in self._combos(node.class_type):
-            if SENTINEL not in options or name in node.linked:
-                continue
-            if name not in node.values:
-                if is_required:
-                    yield f"{node.path} {node.class_type}.{name}: required and absent"
-            elif node.values[name] not in options:
-                yield f"{node.path} {node.class_type}.{name}: {node.values[name]!r} is not offered"
-
-    def _combos(self, class_type: str) -> Iterator[tuple[str, bool, list[Any]]]:
-        inputs = self.classes[class_type]["input"]
-        for group in ("required", "optional"):
-            for name, spec in inputs.get(group, {}).items():
-                if isinstance(spec[0], list):
-                    yield name, group == "required", spec[0]
-                elif spec[0] == "COMBO":
-                    yield name, group == "required", spec[1].get("options", [])
+    models: float
+    pictures: float = 1.0
+    are_required: bool = False
+    seed: int = 1
+    every: int = 1
+    mutants: int = 20
 
 
-def _first(node: WorkflowNode) -> object:
-    """Return the first widget's value where the file gives no names; in each node that lists input files it is it."""
-    return node.positional[0] if node.positional and not any(node.widget_names) else None
+@dataclass(frozen=True)
+class Comparison:
+    """What the product and the server say of the same workflows.
+
+    Attributes:
+        entries: The product's report by file name.
+        answers: The server's answer by file name.
+        classes: The server's answer to `/object_info`.
+    """
+
+    entries: dict[str, Json]
+    answers: dict[str, Answer]
+    classes: Json
+
+    def table(self) -> Counter[tuple[str, str]]:
+        """Return how many workflows have each pair of verdicts."""
+        return Counter(
+            (self.entries[name]["status"], "accepted" if answer.is_accepted else "refused")
+            for name, answer in self.answers.items()
+        )
+
+    def find_lies(self) -> dict[str, set[str]]:
+        """Return the workflows that are called READY though the server would not run all of them.
+
+        Returns:
+            The kinds of the server's reasons by file name. A READY that names the outputs that are left out is none.
+        """
+        lies: dict[str, set[str]] = {}
+        for name, answer in self.answers.items():
+            entry = self.entries[name]
+            is_named = any(problem["code"] == "output-left-out" for problem in entry["problems"])
+            if entry["status"] == "READY" and not answer.is_accepted and not is_named:
+                lies[name] = {self._classify(refusal) for refusal in answer.refusals}
+        return lies
+
+    def find_denials(self) -> dict[str, Json]:
+        """Return the workflows that the server accepts whole and that are not READY, without a reason in the report."""
+        return {
+            name: self.entries[name]
+            for name, answer in self.answers.items()
+            if answer.is_accepted
+            and self.entries[name]["status"] != "READY"
+            and not self._names_reason(self.entries[name])
+        }
+
+    def _classify(self, refusal: Refusal) -> str:
+        """Return the server's name for a reason; with `model` where the input lists a model folder."""
+        is_model = SENTINEL in self._offered(refusal.class_type, refusal.input)
+        return f"{refusal.type} model" if is_model else refusal.type
+
+    def _names_reason(self, entry: Json) -> bool:
+        """Return whether a verdict says what is in doubt, or names files that the server does not offer.
+
+        ComfyUI 0.3.75 accepts every value of a combo of the newer notation, and the run then ends at the missing file;
+        and it looks at no node that leads to no output.
+        """
+        if entry["status"] == "UNCERTAIN":
+            return bool(entry["problems"] or entry["missing_models"] or entry["missing_nodes"])
+        files = [(model["node_type"], model["input"], model["name"]) for model in entry["missing_models"]]
+        files += [(one["node_type"], one["input"], one["name"]) for one in entry["missing_inputs"] if one["required"]]
+        if not files or entry["missing_nodes"] or entry["refused_inputs"]:
+            return False
+        return all(name not in self._offered(node_type, input_name) for node_type, input_name, name in files)
+
+    def _offered(self, class_type: str, name: str) -> list[Any]:
+        for one in list_node_inputs(self.classes.get(class_type)):
+            if one.name == name and isinstance(one.choices, list):
+                return one.choices
+        return []
 
 
-def ask(server: Server) -> ServerTruth:
-    """Ask a server for its classes and what their inputs offer now."""
-    return ServerTruth(server.get("/object_info")[1])
+def compare_host(installed: Installed, kind: HostKind, base: Path, home: Path) -> dict[str, Comparison]:
+    """Build a host, ask its server, and run one cycle beside the server and one that may not ask it.
+
+    Returns:
+        The two comparisons: `asked` and `not asked`.
+    """
+    chance = random.Random(kind.seed)  # noqa: S311 - a repeatable choice, no secret
+    contents = fill(base, installed, kind, chance=chance)
+    write_validation_pack(base)
+    server = start(installed, base)
+    try:
+        classes = server.get("/object_info")[1]
+        editor = Editor(classes)
+        files = {name: json.loads(content) for name, content in contents.items()}
+        prompts = {name: editor.build_prompt(file) for name, file in files.items()}
+        accepted = sorted(name for name, answer in ask_server(server, prompts).items() if answer.is_accepted)
+        known = Classes(classes)
+        mutants = mutate_prompts(
+            {name: prompts[name] for name in accepted}, known, per_kind=kind.mutants, chance=chance
+        )
+        mutated_files = mutate_files(
+            {name: files[name] for name in accepted}, editor, known, per_kind=kind.mutants, chance=chance
+        )
+        write_workflows(base, mutants | mutated_files)
+        prompts |= mutants | {name: editor.build_prompt(file) for name, file in mutated_files.items()}
+        answers = ask_server(server, prompts)
+        return {
+            "asked": Comparison(run_cycle(installed, base, home / "asked", kind, url=server.url), answers, classes),
+            "not asked": Comparison(run_cycle(installed, base, home / "not_asked", kind, url=""), answers, classes),
+        }
+    finally:
+        server.stop()
+
+
+def fill(base: Path, installed: Installed, kind: HostKind, *, chance: random.Random) -> dict[str, bytes]:
+    """Write models, pictures and workflows; return the workflows."""
+    for folder in FOLDERS:
+        write_model(base / "models" / folder / SENTINEL)
+    contents = corpus(installed.templates)
+    contents = {name: contents[name] for name in sorted(contents)[:: kind.every]}
+    inner = place_models(base, named_models(contents.values()), share=kind.models, chance=chance)
+    place_pictures(base, contents.values(), share=kind.pictures, chance=chance)
+    for number, (name, content) in enumerate(contents.items()):
+        separator = SPELLINGS[number % len(SPELLINGS)]
+        if separator is not None:
+            contents[name] = with_separators(content, inner, separator=separator)
+    workflows = base / "user" / "default" / "workflows"
+    workflows.mkdir(parents=True)
+    for name, content in contents.items():
+        (workflows / name).write_bytes(content)
+    return contents
+
+
+def write_workflows(base: Path, workflows: dict[str, Json]) -> None:
+    """Write workflows where ComfyUI keeps its user's."""
+    for name, workflow in workflows.items():
+        (base / "user" / "default" / "workflows" / name).write_text(json.dumps(workflow))
+
+
+def run_cycle(installed: Installed, base: Path, home: Path, kind: HostKind, *, url: str) -> dict[str, Json]:
+    """Run one cycle as a person would and return the report's entries by file name; an empty URL asks no server."""
+    home.mkdir()
+    config = home / "test.toml"
+    config.write_text(
+        f'[comfyui]\nroot = "{installed.tree}"\nbase_directory = "{base}"\nurl = "{url}"\n'
+        '[nodes]\nask_registry = false\nclass_map_url = ""\n[schedule]\nmin_vram_gb = 0.0\n'
+        "[search]\nbudget_seconds = 0.0\n"
+        f"[workflows]\nrequire_inputs = {str(kind.are_required).lower()}\n"
+    )
+    program = Path(sys.executable).with_name("comfywatchman")
+    command = [program, "--run-cycle", "--home", home, "--config", config]
+    done = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads((home / "output" / "reports" / "status" / "master_status.json").read_bytes())
+    assert report["host"]["comfyui_running"] is bool(url)
+    return {Path(entry["path"]).name: entry for entry in report["workflows"]}
 
 
 def corpus(folders: Iterable[Path]) -> dict[str, bytes]:
@@ -157,9 +259,6 @@ def place_models(base: Path, models: Iterable[tuple[str, str]], *, share: float,
 
 def place_pictures(base: Path, contents: Iterable[bytes], *, share: float, chance: random.Random) -> None:
     """Put a share of the pictures, sounds and videos that some workflows name into the input folder."""
-    for name in INPUT_SENTINELS - {"zz_folder"}:
-        write_model(base / "input" / name)
-    (base / "input" / "zz_folder").mkdir()
     found: set[str] = set()
     waiting: list[Any] = [json.loads(content) for content in contents]
     while waiting:

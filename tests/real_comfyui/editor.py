@@ -1,0 +1,296 @@
+"""The prompt that ComfyUI's editor sends for a workflow file, written after the editor and not after our reader.
+
+The editor builds each node from `/object_info`, restores the positional values, and then follows the links; values of
+bypassed, muted and virtual nodes and of subgraph instances go where `graphToPrompt` puts them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from comfywatchman.comfyui.server.node_inputs import list_node_inputs
+from comfywatchman.comfyui.static_analysis.widgets import widget_width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from comfywatchman.comfyui.server.node_inputs import NodeInput
+
+Json = dict[str, Any]
+Source = tuple[str, Any]
+"""`("link", [path, output])`, or `("value", value)`."""
+
+MUTED: Final = 2
+BYPASSED: Final = 4
+NOTES: Final = frozenset({"Note", "MarkdownNote"})
+_PASSED_ON: Final = frozenset({"Reroute", "PrimitiveNode"})
+_SUBGRAPH_INPUT: Final = "-10"
+_SUBGRAPH_OUTPUT: Final = "-20"
+_DEFAULTS: Final = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One graph of the file with the subgraph instance around it.
+
+    Attributes:
+        nodes: Its nodes by id.
+        links: Origin, output, target and input position by link id.
+        prefix: Path of the instance with a final `:`.
+        outer: The graph around it.
+        host: The instance.
+        definition: The subgraph.
+        promoted: Values of the instance by name of the subgraph's input.
+        overrides: Values of the instance by inner node and widget.
+    """
+
+    nodes: Mapping[str, Json]
+    links: Mapping[Any, tuple[str, int, str, int]]
+    prefix: str = ""
+    outer: Scope | None = None
+    host: Json = field(default_factory=dict)
+    definition: Json = field(default_factory=dict)
+    promoted: Mapping[str, Any] = field(default_factory=dict)
+    overrides: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+class Editor:
+    """The editor beside one server."""
+
+    def __init__(self, classes: Mapping[str, Any]) -> None:
+        """Take the server's answer to `/object_info`."""
+        self._inputs = {name: list(list_node_inputs(entry)) for name, entry in classes.items()}
+
+    def build_prompt(self, workflow: Json) -> Json:
+        """Return what the editor sends for a workflow of its own format."""
+        subgraphs = {entry["id"]: entry for entry in workflow.get("definitions", {}).get("subgraphs", [])}
+        prompt: Json = {}
+        for scope, node in self._walk(_open_graph(workflow), subgraphs):
+            prompt[scope.prefix + str(node["id"])] = {
+                "class_type": node["type"],
+                "inputs": self._build_inputs(scope, node, subgraphs),
+            }
+        # The editor removes links to nodes that it does not send.
+        for node in prompt.values():
+            node["inputs"] = {
+                name: value
+                for name, value in node["inputs"].items()
+                if not (isinstance(value, list) and value[0] not in prompt)
+            }
+        return prompt
+
+    def _walk(self, scope: Scope, subgraphs: Mapping[str, Json]) -> Iterator[tuple[Scope, Json]]:
+        for node in scope.nodes.values():
+            if node["type"] in NOTES | _PASSED_ON or node.get("mode") in {MUTED, BYPASSED}:
+                continue
+            if node["type"] in subgraphs:
+                yield from self._walk(_open_instance(scope, node, subgraphs[node["type"]]), subgraphs)
+            else:
+                yield scope, node
+
+    def _build_inputs(self, scope: Scope, node: Json, subgraphs: Mapping[str, Json]) -> Json:
+        inputs: Json = {}
+        values = {**self.list_values(node), **scope.overrides.get(str(node["id"]), {})}
+        for name, value in values.items():
+            inputs[name] = {"__value__": value} if isinstance(value, list) else value
+        for slot in node.get("inputs") or []:
+            source = _resolve(scope, slot.get("link"), slot.get("type"), subgraphs)
+            if source is not None:
+                inputs[slot["name"]] = source[1]
+        return inputs
+
+    def list_values(self, node: Json) -> Json:
+        """Return the widget values of a node by input name, before links."""
+        stored = node.get("widgets_values")
+        specifications = self._inputs.get(node["type"])
+        if specifications is None:
+            return _name_by_slots(node)
+        if isinstance(stored, dict):
+            positions = list(stored.values())
+            named: Json = dict(stored)
+        else:
+            positions = _drop_forced_inputs(stored or [], specifications)
+            named = dict(node.get("widgets_values_named") or _name_by_slots(node))
+        values: Json = {}
+        index: int | None = 0
+        for one in specifications:
+            width = widget_width(one.name, one.type, one.options)
+            if width == 0:
+                continue
+            if index is None or width is None:
+                # The editor expands this input itself; the file's names are the nearest to that.
+                index = None
+                values.update({name: value for name, value in named.items() if name.split(".")[0] == one.name})
+                continue
+            if isinstance(stored, dict):
+                values[one.name] = stored.get(one.name, _default(one))
+            else:
+                values[one.name] = positions[index] if index < len(positions) else _default(one)
+            index += width
+        return values
+
+    def widget_positions(self, class_type: str) -> dict[str, int]:
+        """Return the positions of a class's widgets in `widgets_values`; none when an input has no fixed width."""
+        places: dict[str, int] = {}
+        index = 0
+        for one in self._inputs.get(class_type, []):
+            width = widget_width(one.name, one.type, one.options)
+            if width is None:
+                return {}
+            if width:
+                places[one.name] = index
+            index += width
+        return places
+
+
+def _open_graph(graph: Json, **around: Any) -> Scope:
+    links: dict[Any, tuple[str, int, str, int]] = {}
+    for link in graph.get("links") or []:
+        fields = link
+        if isinstance(link, dict):
+            fields = [link[key] for key in ("id", "origin_id", "origin_slot", "target_id", "target_slot")]
+        if fields is not None:
+            links[fields[0]] = (str(fields[1]), fields[2], str(fields[3]), fields[4])
+    return Scope({str(node["id"]): node for node in graph["nodes"]}, links, **around)
+
+
+def _open_instance(outer: Scope, host: Json, definition: Json) -> Scope:
+    inner = _open_graph(definition)
+    promoted: Json = {}
+    overrides: dict[str, Json] = {}
+    values = host.get("widgets_values") or []
+    if isinstance(values, dict):
+        promoted = dict(values)
+    else:
+        proxies = host.get("properties", {}).get("proxyWidgets")
+        keys = [(str(one[0]), one[1]) for one in proxies] if proxies else _list_widget_inputs(inner, definition)
+        for (node_id, name), value in zip(keys, values, strict=False):
+            if node_id == "-1":
+                promoted[name] = value
+            elif value is not None:
+                overrides.setdefault(node_id, {})[name] = value
+    for name, value in outer.overrides.get(str(host["id"]), {}).items():
+        promoted[name] = value
+    return Scope(
+        nodes=inner.nodes,
+        links=inner.links,
+        prefix=f"{outer.prefix}{host['id']}:",
+        outer=outer,
+        host=host,
+        definition=definition,
+        promoted={name: value for name, value in promoted.items() if value is not None},
+        overrides=overrides,
+    )
+
+
+def _list_widget_inputs(inner: Scope, definition: Json) -> list[tuple[str, str]]:
+    found = []
+    for slot, one in enumerate(definition.get("inputs") or []):
+        for origin, output, target, position in inner.links.values():
+            inputs = inner.nodes.get(target, {}).get("inputs") or []
+            if (
+                origin == _SUBGRAPH_INPUT
+                and output == slot
+                and position < len(inputs)
+                and inputs[position].get("widget")
+            ):
+                found.append(("-1", one["name"]))
+                break
+    return found
+
+
+def _resolve(  # noqa: PLR0911 - one return for each kind of origin
+    scope: Scope, link: Any, wanted: Any, subgraphs: Mapping[str, Json]
+) -> Source | None:
+    """Return where an input gets its value from; None when its own widget counts."""
+    if link is None or link not in scope.links:
+        return None
+    origin, output, _, _ = scope.links[link]
+    if origin == _SUBGRAPH_INPUT:
+        return _resolve_outside(scope, output, wanted, subgraphs)
+    node = scope.nodes.get(origin)
+    if node is None or node.get("mode") == MUTED:
+        return None
+    if node["type"] == "PrimitiveNode":
+        values = node.get("widgets_values") or []
+        return ("value", values[0]) if values else None
+    if node["type"] == "Reroute" or node.get("mode") == BYPASSED:
+        inputs = node.get("inputs") or []
+        passed = _find_bypass(node, output, wanted) if node["type"] != "Reroute" else 0
+        return _resolve(scope, inputs[passed].get("link"), wanted, subgraphs) if inputs and passed is not None else None
+    if node["type"] in subgraphs:
+        return _resolve_inside(_open_instance(scope, node, subgraphs[node["type"]]), output, wanted, subgraphs)
+    return "link", [scope.prefix + origin, output]
+
+
+def _resolve_inside(inner: Scope, output: int, wanted: Any, subgraphs: Mapping[str, Json]) -> Source | None:
+    for link, (_, _, target, slot) in inner.links.items():
+        if (target, slot) == (_SUBGRAPH_OUTPUT, output):
+            return _resolve(inner, link, wanted, subgraphs)
+    return None
+
+
+def _resolve_outside(scope: Scope, slot: int, wanted: Any, subgraphs: Mapping[str, Json]) -> Source | None:
+    inputs = scope.definition.get("inputs") or []
+    if scope.outer is None or slot >= len(inputs):
+        return None
+    name = inputs[slot]["name"]
+    for outside in scope.host.get("inputs") or []:
+        if outside.get("name") == name and outside.get("link") is not None:
+            return _resolve(scope.outer, outside["link"], wanted, subgraphs)
+    return ("value", scope.promoted[name]) if name in scope.promoted else None
+
+
+def _find_bypass(node: Json, output: int, wanted: Any) -> int | None:
+    """Return the position of the input that a bypassed node passes on to an output."""
+    inputs, outputs = node.get("inputs") or [], node.get("outputs") or []
+    if not inputs:
+        return None
+    output_type = outputs[output].get("type") if output < len(outputs) else wanted
+    if "*" in (wanted, output_type):
+        return output if output < len(inputs) else 0
+    if (
+        output < len(inputs)
+        and _fits(inputs[output].get("type"), output_type)
+        and _fits(inputs[output].get("type"), wanted)
+    ):
+        return output
+    exact = [place for place, one in enumerate(inputs) if one.get("type") == wanted]
+    return exact[0] if exact else None
+
+
+def _fits(one: Any, other: Any) -> bool:
+    if "*" in (one, other):
+        return True
+    return not set(str(one).upper().split(",")).isdisjoint(str(other).upper().split(","))
+
+
+def _name_by_slots(node: Json) -> Json:
+    """Return the stored values of a node that the server does not know, by the names of its input slots."""
+    values = node.get("widgets_values") or []
+    if isinstance(values, dict):
+        return dict(values)
+    names = [slot["widget"]["name"] for slot in node.get("inputs") or [] if slot.get("widget")]
+    return dict(zip(names, values, strict=False))
+
+
+def _drop_forced_inputs(stored: list[Any], specifications: list[NodeInput]) -> list[Any]:
+    """Drop the values of inputs that have lost their widget, as the editor does when the number shows them."""
+    is_forced: list[bool] = []
+    for one in specifications:
+        forced = bool(one.options.get("forceInput"))
+        width = widget_width(one.name, one.type, {**one.options, "forceInput": False} if forced else one.options)
+        if width:
+            is_forced += [forced] + [False] * (width - 1)
+    if len(is_forced) != len(stored):
+        return stored
+    return [value for value, forced in zip(stored, is_forced, strict=True) if not forced]
+
+
+def _default(one: NodeInput) -> Any:
+    if "default" in one.options:
+        return one.options["default"]
+    if one.choices:
+        return one.choices[0]
+    return _DEFAULTS.get(one.type)
