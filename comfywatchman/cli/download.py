@@ -20,7 +20,7 @@ from comfywatchman.readiness.downloads.queue import DownloadOutcome
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.install.folders import ModelFolders
-    from comfywatchman.readiness.downloads.explain_no_plan import MissingPlan
+    from comfywatchman.readiness.downloads.explain_no_plan import PlanAbsence
     from comfywatchman.readiness.models.inventory import ModelFile
 
 
@@ -55,7 +55,7 @@ def download(
     from comfywatchman.comfyui.install.folders import resolve_folders
     from comfywatchman.comfyui.install.start_blockers import require_known_folders
     from comfywatchman.readiness.downloads.links import find_local_models
-    from comfywatchman.readiness.downloads.run import build_plan_rules
+    from comfywatchman.readiness.downloads.rules import build_plan_rules
 
     session: Session = context.obj
     if forget:
@@ -102,7 +102,8 @@ def _run_downloads(
 
     from comfywatchman.base.stop import StopEvent
     from comfywatchman.cli.download_progress import show_progress
-    from comfywatchman.readiness.downloads.run import DownloadContext, run_downloads
+    from comfywatchman.readiness.downloads.item_downloader import DownloadContext
+    from comfywatchman.readiness.downloads.run import run_downloads
 
     with StopEvent() as stop, show_progress(as_json=as_json) as watcher:
         stop.set_on_signals(signal.SIGINT, signal.SIGTERM)
@@ -113,7 +114,7 @@ def _run_downloads(
             clock=session.clock,
             stop=stop,
             watcher=watcher,
-            here=local_models,
+            local_models=local_models,
         )
         return run_downloads(items, download_context), stop.is_set()
 
@@ -121,7 +122,7 @@ def _run_downloads(
 def _select_items(
     session: Session, names: tuple[str, ...], plan_file: Path | None, *, only_list: bool
 ) -> tuple[PlanItem, ...]:
-    from comfywatchman.readiness.downloads.plan_files import newest_plan, plans_folder, read_plan
+    from comfywatchman.readiness.downloads.plan_files import plans_folder, read_newest_plan, read_plan
     from comfywatchman.readiness.downloads.queue import queue_file, read_queue
 
     home = session.layout.home
@@ -132,13 +133,13 @@ def _select_items(
     if not (names or only_list):
         unfinished = read_queue(queue_file(home))[0].unfinished()
         if not unfinished:
-            _print_nothing_to_resume(session, newest_plan(home))
+            _print_nothing_to_resume(session, read_newest_plan(home))
         return unfinished
-    newest = newest_plan(home)
+    newest = read_newest_plan(home)
     if newest is not None:
         return _filter_by_name(newest, names)
     missing = _explain_missing_plan(session)
-    if names or not missing.is_answer:
+    if names or not missing.is_final:
         raise Failure("download-no-plan", missing.reason, hint=_next_step(session, missing))
     # `--list` of nothing is not an error when a cycle found nothing to download.
     click.echo(missing.reason, err=True)
@@ -158,7 +159,7 @@ def _print_nothing_to_resume(session: Session, newest: DownloadPlan | None) -> N
     click.echo(f"No download is unfinished. {missing.reason}\n{_next_step(session, missing)}", err=True)
 
 
-def _explain_missing_plan(session: Session) -> MissingPlan:
+def _explain_missing_plan(session: Session) -> PlanAbsence:
     from comfywatchman.readiness.downloads.explain_no_plan import explain_no_plan
     from comfywatchman.readiness.report.write import read_report
     from comfywatchman.readiness.status import MasterStatus
@@ -167,8 +168,8 @@ def _explain_missing_plan(session: Session) -> MissingPlan:
     return explain_no_plan(report if isinstance(report, MasterStatus) else None)
 
 
-def _next_step(session: Session, missing: MissingPlan) -> str:
-    return f"Run: {session.format_command('status' if missing.is_answer else '--run-cycle')}"
+def _next_step(session: Session, missing: PlanAbsence) -> str:
+    return f"Run: {session.format_command('status' if missing.is_final else '--run-cycle')}"
 
 
 def _forget(session: Session, names: tuple[str, ...], *, as_json: bool) -> int:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from rich.progress import Progress, TaskID
 
+    from comfywatchman.readiness.downloads.item_downloader import DownloadWatcher
     from comfywatchman.readiness.downloads.plan import PlanItem
     from comfywatchman.readiness.downloads.queue import DownloadOutcome
-    from comfywatchman.readiness.downloads.run import DownloadWatcher
 
 _LINE_SECONDS: Final = 10.0
 _BAR_SECONDS: Final = 0.1

@@ -1,4 +1,4 @@
-"""From what the search found to a plan a person can start, or to downloads that nobody has to start."""
+"""The download step of a cycle: writes a plan of the found models, and downloads them if that is configured."""
 
 from __future__ import annotations
 
@@ -12,31 +12,33 @@ from comfywatchman.base.files import printable_path
 from comfywatchman.base.stop import StopEvent
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.context import CycleContext
+from comfywatchman.readiness.downloads.item_downloader import DownloadContext
 from comfywatchman.readiness.downloads.links import index_by_hash
 from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, PlanRules, build_item, build_plan
-from comfywatchman.readiness.downloads.plan_files import newest_plan, plans_folder, write_plan
+from comfywatchman.readiness.downloads.plan_files import plans_folder, read_newest_plan, write_plan
 from comfywatchman.readiness.downloads.queue import DownloadOutcome
-from comfywatchman.readiness.downloads.run import DownloadContext, download_automatically
+from comfywatchman.readiness.downloads.run import download_automatically
 from comfywatchman.readiness.search.results import SearchResult
 from comfywatchman.readiness.status import BlockedDownload, PlanSummary
 
 
-def plan_downloads(run: CycleContext, host: HostSnapshot, results: Sequence[SearchResult]) -> PlanSummary | None:
-    """Write a plan where it differs from the newest one, and return what it holds; None when there is nothing to plan.
+def plan_downloads(cycle: CycleContext, host: HostSnapshot, results: Sequence[SearchResult]) -> PlanSummary | None:
+    """Write a plan if it differs from the newest one, and return its summary; None if there is nothing to plan.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    with run.phase("plan"), _open_downloads(run, host) as work:
-        rules = work.rules
-        plan = build_plan(results, rules, cycle=run.id, made_at=run.now())
+    with cycle.phase("plan"), _open_downloads(cycle, host) as context:
+        rules = context.rules
+        plan = build_plan(results, rules, cycle=cycle.id, made_at=cycle.now())
         if not plan.items and not plan.to_choose:
             return None
-        name = _find_same_plan(run, plan)
+        home = cycle.request.layout.home
+        name = _find_same_plan(cycle, plan)
         if name is None:
-            name = write_plan(run.request.layout.home, plan).name
+            name = write_plan(home, plan).name
         return PlanSummary(
-            file=printable_path(plans_folder(run.request.layout.home) / name),
+            file=printable_path(plans_folder(home) / name),
             downloads=sum(item.blocked is None for item in plan.items),
             total_bytes=plan.total_bytes,
             to_choose=len(plan.to_choose),
@@ -45,38 +47,36 @@ def plan_downloads(run: CycleContext, host: HostSnapshot, results: Sequence[Sear
 
 
 def run_automatic_downloads(
-    run: CycleContext, host: HostSnapshot, results: Sequence[SearchResult]
+    cycle: CycleContext, host: HostSnapshot, results: Sequence[SearchResult]
 ) -> tuple[DownloadOutcome, ...]:
-    """Fetch what is proved by a hash and needs no person; what does not come is noted in the cycle.
+    """Download the models that need no decision of a person. Failed downloads become problems of the cycle.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    with run.phase("downloads"), _open_downloads(run, host) as work:
-        return download_automatically(build_plan(results, work.rules, cycle=run.id, made_at=run.now()), work)
+    with cycle.phase("downloads"), _open_downloads(cycle, host) as context:
+        plan = build_plan(results, context.rules, cycle=cycle.id, made_at=cycle.now())
+        return download_automatically(plan, context)
 
 
 class _CycleProgress:
-    """Tells the cycle's progress how far downloads are."""
+    """Reports downloads as progress and problems of a cycle."""
 
-    def __init__(self, run: CycleContext) -> None:
-        self._run = run
+    def __init__(self, cycle: CycleContext) -> None:
+        self._cycle = cycle
 
-    def update(self, item: PlanItem, have: int, total: int | None) -> None:
-        share = f" ({100 * have // total} %)" if total else ""
-        self._run.request.progress(f"Downloading {item.filename}{share}")
+    def update(self, item: PlanItem, done: int, total: int | None) -> None:
+        share = f" ({100 * done // total} %)" if total else ""
+        self._cycle.request.progress(f"Downloading {item.filename}{share}")
 
     def finish(self, outcome: DownloadOutcome) -> None:
         if outcome.how is None:
-            self._run.add_problem(f"{outcome.filename} was not fetched: {outcome.message}")
+            self._cycle.add_problem(f"{outcome.filename} was not downloaded: {outcome.message}")
 
 
 @contextmanager
-def _open_downloads(run: CycleContext, host: HostSnapshot) -> Iterator[DownloadContext]:
-    request = run.request
-    here = {}
-    if request.settings.downloads.link != "off":
-        here = index_by_hash(host.inventory.all_models(), host.models.hashes())
+def _open_downloads(cycle: CycleContext, host: HostSnapshot) -> Iterator[DownloadContext]:
+    request = cycle.request
     with StopEvent() as stop:
         yield DownloadContext(
             home=request.layout.home,
@@ -84,22 +84,23 @@ def _open_downloads(run: CycleContext, host: HostSnapshot) -> Iterator[DownloadC
             folders=host.folders,
             clock=request.clock,
             stop=stop,
-            watcher=_CycleProgress(run),
-            here=here,
+            watcher=_CycleProgress(cycle),
+            local_models=index_by_hash(host.inventory.all_models(), host.models.hashes()),
         )
 
 
-def _find_same_plan(run: CycleContext, plan: DownloadPlan) -> str | None:
-    """Return the file name of the newest plan when it says the same; a damaged one says nothing."""
+def _find_same_plan(cycle: CycleContext, plan: DownloadPlan) -> str | None:
+    """Return the file name of the newest plan if it is the same; a damaged plan becomes a problem of the cycle."""
     try:
-        newest = newest_plan(run.request.layout.home)
+        newest = read_newest_plan(cycle.request.layout.home)
     except Failure as failure:
-        run.add_problem(failure)
+        cycle.add_problem(failure)
         return None
     if newest is None:
         return None
-    same = msgspec.structs.replace(newest, cycle=plan.cycle, made_at=plan.made_at, disks=plan.disks)
-    return f"{newest.cycle}.json" if plan == same else None
+    # Free space changes all the time and is no reason for another plan.
+    comparable = msgspec.structs.replace(newest, cycle=plan.cycle, made_at=plan.made_at, disks=plan.disks)
+    return f"{newest.cycle}.json" if plan == comparable else None
 
 
 def _list_blocked(results: Sequence[SearchResult], rules: PlanRules) -> Iterator[BlockedDownload]:

@@ -359,18 +359,18 @@ def test_five_hundred_random_kills_lose_nothing(host: Host) -> None:
 def test_missing_plan_states_whether_a_cycle_has_searched(host: Host) -> None:
     for arguments in (("--list",), ("some.safetensors",)):
         status, _output, errors = host.run("download", *arguments)
-        assert (status, "Error (download-no-plan): No cycle has judged this host yet" in errors) == (1, True)
+        assert (status, "Error (download-no-plan): No cycle has checked this host yet" in errors) == (1, True)
         assert f"Run: comfywatchman --home {host.home.folder} --comfyui {host.root / 'ComfyUI'} --run-cycle" in errors
     status, output, errors = host.run("download")
     assert (status, output) == (0, "")
-    assert errors.startswith("No download is unfinished. No cycle has judged this host yet")
+    assert errors.startswith("No download is unfinished. No cycle has checked this host yet")
 
 
 def test_empty_list_after_a_complete_cycle_is_not_a_failure(host: Host) -> None:
     assert host.run("--run-cycle", COMFYWATCHMAN_SCHEDULE__MIN_VRAM_GB="0")[0] == 0
     status, output, errors = host.run("download", "--list")
     assert (status, output) == (0, "")
-    assert "found no model to be missing, so there is nothing to download." in errors
+    assert "found no missing model, so there is nothing to download." in errors
     assert host.run_json("download", "--list")[1]["items"] == []
 
 

@@ -88,7 +88,7 @@ def test_a_damaged_plan_is_a_problem_and_another_one_is_written(made: Scenario) 
     available(made, LORA)
     put(made.host.home / "output" / "plans" / "old.json", b"{broken")
     assert plan(made)["downloads"] == 1
-    assert any("is no download plan" in one for one in made.host.report()["problems"])
+    assert any("is not a valid download plan" in one for one in made.host.report()["problems"])
 
 
 def test_what_waits_for_a_choice_or_is_blocked_is_counted(made: Scenario) -> None:
@@ -177,7 +177,7 @@ def test_what_does_not_come_is_a_problem_of_the_report(made: Scenario) -> None:
     available(made, LORA)
     next(iter(made.cdn.blobs.values())).forever = "html"
     assert plan(made)["fetched"] == 0
-    assert any(one.startswith(f"{LORA} was not fetched: ") for one in made.host.report()["problems"])
+    assert any(one.startswith(f"{LORA} was not downloaded: ") for one in made.host.report()["problems"])
     assert not (made.host.comfyui / "models" / "loras" / LORA).exists()
     assert made.host.history()[-1].errors == 1
 

@@ -1,4 +1,4 @@
-"""Models that this host holds more than once. Pure."""
+"""Finds model files that this host has more than once. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class DuplicateCopy(msgspec.Struct, frozen=True):
     Attributes:
         path: As ComfyUI lists it.
         folder: Its model folder.
-        shares: Whether its bytes are those of an earlier copy already (hard link or symbolic link).
+        shares: Whether it is a hard or symbolic link to an earlier copy, so that it takes no space.
     """
 
     path: str
@@ -25,14 +25,14 @@ class DuplicateCopy(msgspec.Struct, frozen=True):
 
 
 class DuplicateGroup(msgspec.Struct, frozen=True):
-    """Files of the same bytes.
+    """Files with the same content.
 
     Attributes:
         sha256: Their hash.
-        size: Of each, in bytes.
+        size: Size of each, in bytes.
         copies: In path order.
-        linkable_bytes: What hard links would free: all but one copy on each disk.
-        other_disk_bytes: What symbolic links would free beyond that, over disks.
+        linkable_bytes: Bytes that hard links would free: all but one copy on each disk.
+        other_disk_bytes: Further bytes that symbolic links between disks would free.
     """
 
     sha256: str
@@ -43,42 +43,51 @@ class DuplicateGroup(msgspec.Struct, frozen=True):
 
 
 def find_duplicates(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> tuple[DuplicateGroup, ...]:
-    """Return the groups of equal models that take more room than one copy, what frees most first.
+    """Return the groups of equal models that take more space than one copy, the largest savings first.
 
     Args:
         files: Models of an inventory; a file that several folders list counts once.
-        hashes: What is known of their bytes; a file without a hash is in no group (see `unhashed_alike`).
+        hashes: Known hashes; a file without a hash is in no group (see `find_unhashed_lookalikes`).
     """
-    groups: dict[tuple[str, int], dict[str, ModelFile]] = {}
+    by_content: dict[tuple[str, int], dict[str, ModelFile]] = {}
     for file in files:
-        known = hashes.get(file.key)
-        if known is not None and file.size:
-            groups.setdefault((known.sha256, file.size), {})[file.path] = file
-    found = [_build_group(sha256, size, sorted(one.values(), key=_path_key)) for (sha256, size), one in groups.items()]
-    wasteful = [group for group in found if group.linkable_bytes or group.other_disk_bytes]
-    return tuple(sorted(wasteful, key=lambda group: (-group.linkable_bytes - group.other_disk_bytes, group.sha256)))
+        file_hashes = hashes.get(file.key)
+        if file_hashes is not None and file.size:
+            by_content.setdefault((file_hashes.sha256, file.size), {})[file.path] = file
+    groups = []
+    for (sha256, size), by_path in by_content.items():
+        group = _build_group(sha256, size, [by_path[path] for path in sorted(by_path)])
+        if group.linkable_bytes or group.other_disk_bytes:
+            groups.append(group)
+    groups.sort(key=lambda group: (-group.linkable_bytes - group.other_disk_bytes, group.sha256))
+    return tuple(groups)
 
 
 def find_unhashed_lookalikes(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> tuple[ModelFile, ...]:
-    """Return healthy files without a hash that have the size of another file: what must be hashed to be sure."""
+    """Return the healthy files without a hash that have the size of another file, so that they may be duplicates."""
     by_size: dict[int, dict[tuple[int, int], ModelFile]] = {}
     for file in files:
         if file.problem is None and file.size:
             by_size.setdefault(file.size, {})[file.device, file.inode] = file
-    alike = [group for group in by_size.values() if len(group) > 1]
-    return tuple(file for group in alike for file in group.values() if file.key not in hashes)
+    unhashed: list[ModelFile] = []
+    for same_size in by_size.values():
+        if len(same_size) > 1:
+            unhashed.extend(file for file in same_size.values() if file.key not in hashes)
+    return tuple(unhashed)
 
 
 def _build_group(sha256: str, size: int, files: list[ModelFile]) -> DuplicateGroup:
-    seen: set[tuple[int, int]] = set()
+    inodes: set[tuple[int, int]] = set()
     copies = []
     for file in files:
-        place = (file.device, file.inode)
-        copies.append(DuplicateCopy(file.path, file.folder, place in seen))
-        seen.add(place)
-    disks = {device for device, _inode in seen}
-    return DuplicateGroup(sha256, size, tuple(copies), (len(seen) - len(disks)) * size, (len(disks) - 1) * size)
-
-
-def _path_key(file: ModelFile) -> str:
-    return file.path
+        inode = (file.device, file.inode)
+        copies.append(DuplicateCopy(file.path, file.folder, shares=inode in inodes))
+        inodes.add(inode)
+    disks = {device for device, _inode in inodes}
+    return DuplicateGroup(
+        sha256,
+        size,
+        tuple(copies),
+        linkable_bytes=(len(inodes) - len(disks)) * size,
+        other_disk_bytes=(len(disks) - 1) * size,
+    )

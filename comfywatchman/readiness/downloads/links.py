@@ -20,39 +20,52 @@ from comfywatchman.sources.download.partial_file import build_partial_name
 from comfywatchman.sources.download.target import target_taken_failure
 
 LinkMethod = Literal["hard", "reflink", "symlink", "off"]
-"""How equal files share their bytes: one file with two names, a copy that shares blocks until written to, a pointer."""
+"""How equal files share their bytes: one file with two names, a copy-on-write clone, or a symbolic link."""
 
 _FICLONE: Final = 0x40049409
+"""The ioctl that clones a file, from linux/fs.h."""
 
 
 def index_by_hash(files: Iterable[ModelFile], hashes: Mapping[FileKey, FileHashes]) -> dict[str, ModelFile]:
-    """Return one healthy file for each hash."""
-    found: dict[str, ModelFile] = {}
+    """Return one healthy file for each SHA-256."""
+    by_hash: dict[str, ModelFile] = {}
     for file in files:
-        known = hashes.get(file.key)
-        if known is not None and file.problem is None:
-            found.setdefault(known.sha256, file)
-    return found
+        file_hashes = hashes.get(file.key)
+        if file_hashes is not None and file.problem is None:
+            by_hash.setdefault(file_hashes.sha256, file)
+    return by_hash
 
 
-def link_file(source: ModelFile, folder: int, name: str, *, way: LinkMethod, check: FileCheck) -> bool:
-    """Give a file of this host a second name, whole or not at all.
+def find_local_models(database: Path, folders: ModelFolders) -> dict[str, ModelFile]:
+    """Return one healthy model file of this host for each known SHA-256.
 
     Args:
-        source: The file; it must still be the one that was hashed.
+        database: The index of earlier cycles.
+        folders: The model folders of this ComfyUI.
+    """
+    with closing(open_database(database)) as opened:
+        index = ModelIndex(opened)
+        inventory = build_inventory(scan_models(folders), index)
+        return index_by_hash(inventory.all_models(), index.hashes())
+
+
+def link_file(source: ModelFile, folder: int, name: str, *, method: LinkMethod, check: FileCheck) -> bool:
+    """Link a file of this host under a second name, whole or not at all.
+
+    Args:
+        source: The file; its content must not have changed since it was hashed.
         folder: Descriptor of the folder of the new name.
-        name: The new name; an existing file of that name stays.
-        way: How.
-        check: Looks at the file as it would be under its new name.
+        name: The new name; an existing file is never replaced.
+        method: Kind of link.
+        check: Checks the file as it would be under its new name.
 
     Returns:
-        Whether it was done; False when this filesystem cannot, or the file is another one by now, so that it has to be
-        downloaded.
+        False if the file has changed, or this filesystem does not support the method; then it must be downloaded.
 
     Raises:
-        Failure: `download-target-taken`, or what the check found.
+        Failure: `download-target-taken`, or the failure of the check.
     """
-    if way == "off":
+    if method == "off":
         return False
     try:
         descriptor = os.open(source.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -64,20 +77,21 @@ def link_file(source: ModelFile, folder: int, name: str, *, way: LinkMethod, che
         failure = check(descriptor, name, source.size)
         if failure is not None:
             raise failure
-        return _link(descriptor, source, folder, name, way)
+        return _link(descriptor, source, folder, name, method)
     finally:
         os.close(descriptor)
 
 
-def _link(descriptor: int, source: ModelFile, folder: int, name: str, way: LinkMethod) -> bool:
-    unfinished = build_partial_name(name, url=f"link:{way}", sha256=None)
+def _link(descriptor: int, source: ModelFile, folder: int, name: str, method: LinkMethod) -> bool:
+    # Made under the name of an unfinished download first, which ComfyUI does not list.
+    unfinished = build_partial_name(name, url=f"link:{method}", sha256=None)
     with suppress(FileNotFoundError):
         os.unlink(unfinished, dir_fd=folder)
     try:
-        if way == "hard":
-            # By descriptor, so that what was checked is what gets the name.
+        if method == "hard":
+            # By descriptor, so that the checked file gets the name even if its path was swapped meanwhile.
             os.link(f"/proc/self/fd/{descriptor}", unfinished, dst_dir_fd=folder, follow_symlinks=True)
-        elif way == "symlink":
+        elif method == "symlink":
             os.symlink(os.path.realpath(source.path), unfinished, dir_fd=folder)
         else:
             _clone(descriptor, folder, unfinished)
@@ -101,15 +115,3 @@ def _clone(descriptor: int, folder: int, unfinished: str) -> None:
         os.fsync(copy)
     finally:
         os.close(copy)
-
-
-def find_local_models(database: Path, folders: ModelFolders) -> dict[str, ModelFile]:
-    """Return a healthy file for every hash that is known of this host's models.
-
-    Args:
-        database: The index of earlier cycles.
-        folders: The model folders of this ComfyUI.
-    """
-    with closing(open_database(database)) as opened:
-        index = ModelIndex(opened)
-        return index_by_hash(build_inventory(scan_models(folders), index).all_models(), index.hashes())

@@ -1,4 +1,4 @@
-"""What is let through under a model's name: whole files of known formats, pickles only by choice and after a scan."""
+"""Checks a downloaded file before it gets its name: format, completeness, and pickles only after a scan."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ sys.stdout.buffer.write(" ".join(["bad" if found.issues_count else "clean", *sor
 
 
 def build_file_check(*, allow_pickle: bool) -> FileCheck:
-    """Return the look at a finished file before it gets its name: its header first, and whether it is a pickle.
+    """Return the check of a finished download: whether its header is valid, and whether it is a pickle.
 
     Args:
-        allow_pickle: Whether formats that can run code may pass; each is scanned, and a scanner that is missing or
-            stumbles lets nothing pass. The scan is a hint, not a proof.
+        allow_pickle: Accept formats that can run code, after a scan. Without a working scanner none is accepted. The
+            scan is a hint, not a proof.
     """
 
     def check(descriptor: int, name: str, size: int) -> Failure | None:
-        facts = check_descriptor(descriptor, name, size)
-        if facts.problem is not None:
+        file_info = check_descriptor(descriptor, name, size)
+        if file_info.problem is not None:
             return Failure(
                 "download-wrong-content",
-                f"{name} is no model that ComfyUI could load: {facts.problem}.",
-                hint="Search again (comfywatchman resolve --refresh): there may be a whole one elsewhere.",
+                f"ComfyUI could not load {name}: {file_info.problem}.",
+                hint="Search again (comfywatchman resolve --refresh): there may be an intact file elsewhere.",
             )
-        safe = facts.format == "safetensors" or (
-            facts.format not in _PICKLES and get_suffix(name) not in PICKLE_EXTENSIONS
-        )
-        if safe:
+        if file_info.format == "safetensors":
+            return None
+        # A pickle under another extension is a pickle, and PyTorch may read any file of a pickle extension as one.
+        is_pickle = file_info.format in _PICKLES or get_suffix(name) in PICKLE_EXTENSIONS
+        if not is_pickle:
             return None
         return _scan_pickle(descriptor, name) if allow_pickle else _refuse_pickle(name)
 
@@ -57,8 +58,8 @@ def build_file_check(*, allow_pickle: bool) -> FileCheck:
 def _refuse_pickle(name: str) -> Failure:
     return Failure(
         "download-pickle-refused",
-        f"{name} can run code when it is opened, and such files were not allowed.",
-        hint="Look for a safetensors file of it; else set [downloads] allow_pickle, if you trust whoever made it.",
+        f"{name} can run code when it is opened, and such files are not allowed.",
+        hint="Look for a safetensors file of it; else set [downloads] allow_pickle, if you trust its author.",
     )
 
 
@@ -66,22 +67,22 @@ def _scan_pickle(descriptor: int, name: str) -> Failure | None:
     if importlib.util.find_spec("picklescan") is None:
         return Failure(
             "download-pickle-refused",
-            f"{name} can run code when it is opened, and there is no picklescan to look for that.",
+            f"{name} can run code when it is opened, and picklescan is not installed to check it.",
             hint='Install it: pip install "comfywatchman[picklescan]"',
         )
     path = f"/proc/{os.getpid()}/fd/{descriptor}"
-    # A child, because what a scanner reads here may be made to break it.
+    # In a child process, because the file may be made to break its scanner.
     command = (sys.executable, "-I", "-c", _SCAN_SCRIPT, path, get_suffix(name))
     try:
-        ended = run_with_timeout(command, timeout_seconds=_SCAN_SECONDS)
+        result = run_with_timeout(command, timeout_seconds=_SCAN_SECONDS)
     except Failure as failure:
-        return _refuse(f"{name} could not be searched for code: {failure.message}")
-    found = ended.output.decode("utf-8", "replace").split()
-    if ended.status or not found:
-        return _refuse(f"{name} could not be searched for code that it would run.")
-    if found[0] != "clean":
-        bad = ", ".join(found[1:])[:300]
-        return _refuse(f"{name} would run code when it is opened: {bad or 'unknown'}.")
+        return _refuse(f"{name} could not be scanned for code: {failure.message}")
+    words = result.output.decode("utf-8", "replace").split()
+    if result.status or not words:
+        return _refuse(f"{name} could not be scanned for code that it would run.")
+    if words[0] != "clean":
+        dangerous = ", ".join(words[1:])[:300]
+        return _refuse(f"{name} would run code when it is opened: {dangerous or 'unknown'}.")
     return None
 
 

@@ -1,10 +1,10 @@
-"""Plans on disk: JSON for programs, Markdown for people."""
+"""Download plans on disk: JSON for programs, Markdown for people."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,8 @@ from comfywatchman.base.address import parse_address
 from comfywatchman.base.config import Home
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular, to_json, write_if_changed
-from comfywatchman.base.text import format_size
-from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, will_fetch
+from comfywatchman.base.text import format_size, pluralize
+from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem, needs_download
 
 _MAX_PLANS: Final = 20
 _MAX_BYTES: Final = 32 << 20
@@ -36,17 +36,18 @@ def write_plan(home: Home, plan: DownloadPlan) -> Path:
         Failure: `state-unwritable`.
     """
     path = plans_folder(home) / f"{plan.cycle}.json"
+    # The JSON comes last: it is what makes the plan known.
     write_if_changed(path.with_suffix(".md"), render_markdown(plan).encode("utf-8", "backslashreplace"))
     write_if_changed(path, to_json(plan))
-    for old in _list_newest_first(home)[_MAX_PLANS:]:
-        for page in (old, old.with_suffix(".md")):
+    for old_plan in _list_newest_first(home)[_MAX_PLANS:]:
+        for old_file in (old_plan, old_plan.with_suffix(".md")):
             with suppress(OSError):
-                page.unlink()
+                old_file.unlink()
     return path
 
 
 def read_plan(path: Path) -> DownloadPlan:
-    """Read a plan that a person may have edited.
+    """Read a plan, which a person may have edited.
 
     Raises:
         Failure: `download-plan-invalid`, or one of `read_regular`.
@@ -56,13 +57,13 @@ def read_plan(path: Path) -> DownloadPlan:
     except (ValueError, RecursionError) as error:
         raise Failure(
             "download-plan-invalid",
-            f"{printable_path(path)} is no download plan: {error}.",
+            f"{printable_path(path)} is not a valid download plan: {error}.",
             hint="Correct the line, or have a new plan written: comfywatchman --run-cycle",
         ) from error
 
 
-def newest_plan(home: Home) -> DownloadPlan | None:
-    """Return the newest plan; None when there is none.
+def read_newest_plan(home: Home) -> DownloadPlan | None:
+    """Return the newest plan; None if there is none.
 
     Raises:
         Failure: As `read_plan`.
@@ -72,51 +73,55 @@ def newest_plan(home: Home) -> DownloadPlan | None:
 
 
 def render_markdown(plan: DownloadPlan) -> str:
-    """Return a plan for people; whatever a name or an address holds stays text."""
+    """Return a plan as Markdown; markup in names and URLs is escaped."""
     return "\n".join(_render_lines(plan)) + "\n"
 
 
 def format_item_size(item: PlanItem) -> str:
-    """Return how large an item is, for people."""
+    """Return the size of an item, for people."""
     if item.size is not None:
         return format_size(item.size)
-    return "unknown" if item.about_bytes is None else f"about {format_size(item.about_bytes)}"
+    if item.about_bytes is not None:
+        return f"about {format_size(item.about_bytes)}"
+    return "unknown"
 
 
 def _render_lines(plan: DownloadPlan) -> Iterator[str]:
-    fetched = [item for item in plan.items if will_fetch(item)]
+    downloads = [item for item in plan.items if needs_download(item)]
     linked = [item for item in plan.items if item.blocked is None and item.same_as is not None]
-    blocked = [item for item in plan.items if item.blocked is not None]
     yield f"# Download plan {_escape_markdown(plan.cycle)}"
     yield ""
-    yield (
-        f"Made at {plan.made_at}. {len(fetched)} {'file' if len(fetched) == 1 else 'files'}, {_format_total(fetched)}."
-    )
-    yield "Nothing was fetched. To fetch all of it, or only some:"
+    yield f"Made at {plan.made_at}. {pluralize(len(downloads), 'file')}, {_format_total(downloads)}."
+    yield "Nothing is downloaded yet. To download all of it, or only some:"
     yield ""
     yield f"    comfywatchman download --plan {plan.cycle}.json"
     yield "    comfywatchman download NAME..."
-    yield from _render_table("To fetch", fetched)
+    yield from _render_table("To download", downloads)
     yield from _render_table("Here already under another name: will be linked", linked)
-    if blocked:
-        yield from ("", "## Not possible as things stand", "")
-        yield from (f"- {_escape_markdown(item.filename)}: {_escape_markdown(item.blocked or '')}" for item in blocked)
-    if plan.to_choose:
-        yield from ("", "## To be chosen by a person (`comfywatchman resolve --choose`)", "")
-        yield from (f"- {_escape_markdown(name)}" for name in plan.to_choose)
+    blocked = [f"{item.filename}: {item.blocked}" for item in plan.items if item.blocked is not None]
+    yield from _render_list("Not possible at present", blocked)
+    yield from _render_list("To be chosen by a person (`comfywatchman resolve --choose`)", plan.to_choose)
     if plan.disks:
         yield from ("", "## Disks", "", "| folder | free now | free afterwards |", "|---|---|---|")
-        for disk in plan.disks:
-            yield (
-                f"| {_escape_markdown(disk.folder)} | {format_size(disk.free_bytes)} | "
-                f"{_format_free_space(disk.free_after_bytes)} |"
-            )
+    for disk in plan.disks:
+        free_after = _format_free_space(disk.free_after_bytes)
+        yield f"| {_escape_markdown(disk.folder)} | {format_size(disk.free_bytes)} | {free_after} |"
 
 
 def _format_total(items: list[PlanItem]) -> str:
+    total = format_size(sum(item.likely_bytes for item in items))
     unknown = sum(item.likely_bytes == 0 for item in items)
-    known = format_size(sum(item.likely_bytes for item in items))
-    return f"{known} and {unknown} of unknown size" if unknown else f"about {known}"
+    if unknown:
+        return f"{total} and {unknown} of unknown size"
+    return f"about {total}"
+
+
+def _render_list(title: str, lines: Sequence[str]) -> Iterator[str]:
+    if not lines:
+        return
+    yield from ("", f"## {title}", "")
+    for line in lines:
+        yield f"- {_escape_markdown(line)}"
 
 
 def _render_table(title: str, items: list[PlanItem]) -> Iterator[str]:
@@ -132,7 +137,7 @@ def _render_table(title: str, items: list[PlanItem]) -> Iterator[str]:
             item.same_as or _format_origin(item),
             item.licence or "unknown",
             item.base_model or "unknown",
-            item.sha256 or "not known: only the header is checked",
+            item.sha256 or "unknown: only the header is checked",
         )
         yield "| " + " | ".join(_escape_markdown(cell) for cell in cells) + " |"
 
@@ -141,14 +146,16 @@ def _format_origin(item: PlanItem) -> str:
     try:
         address = parse_address(item.url)
     except Failure:
-        return "an unreadable address"
+        return "an unreadable URL"
     # Of a query, only Civitai's file id is worth seeing; anything else might be a secret.
     file_id = re.search(r"\bfileId=(\d+)", address.target)
     return address.printable + (f"?{file_id[0]}" if file_id else "")
 
 
 def _format_free_space(count: int) -> str:
-    return format_size(count) if count >= 0 else f"too little: {format_size(-count)} more are needed"
+    if count >= 0:
+        return format_size(count)
+    return f"too little: {format_size(-count)} more are needed"
 
 
 def _escape_markdown(text: str) -> str:
@@ -157,7 +164,11 @@ def _escape_markdown(text: str) -> str:
 
 def _list_newest_first(home: Home) -> list[Path]:
     try:
-        found = [(entry.stat().st_mtime_ns, entry.name) for entry in os.scandir(plans_folder(home))]
+        plans = [
+            (entry.stat().st_mtime_ns, entry.name)
+            for entry in os.scandir(plans_folder(home))
+            if entry.name.endswith(".json")
+        ]
     except OSError:
         return []
-    return [plans_folder(home) / name for _, name in sorted(found, reverse=True) if name.endswith(".json")]
+    return [plans_folder(home) / name for _modified, name in sorted(plans, reverse=True)]

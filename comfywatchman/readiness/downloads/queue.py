@@ -1,4 +1,4 @@
-"""What is to be fetched and what came of it, in `state/downloads.json`; survives whatever ends the program."""
+"""The download queue in `state/downloads.json`: items and their outcomes, kept across crashes."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ RETRYABLE_CODES: Final = frozenset(
         "state-unwritable",
     }
 )
-"""Failures that time, space or a connection may mend; the others need a person first."""
+"""Failures after which the same download may succeed later; all others need a person first."""
 
 DownloadMethod = Literal["downloaded", "linked", "there"]
 
 
 class DownloadOutcome(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What came of one item.
+    """The outcome of one item.
 
     Attributes:
-        id: The item's.
+        id: Id of the item.
         filename: As the workflow names it.
-        target: Where it is, or would be.
-        how: `downloaded`, `linked` to the same bytes elsewhere, or `there` already; null when it failed.
-        size: Of the file, in bytes.
-        sha256: Of its bytes.
-        received_bytes: What came over the network for it.
-        resumed_from: How many of its bytes an earlier run had fetched.
-        seconds: How long it took.
-        code: Of the failure; null when there is none.
-        message: What happened, for people.
-        hint: What to do.
+        target: Path of the file.
+        how: `downloaded`, `linked` to the same bytes elsewhere, or `there` already; null if it failed.
+        size: Size of the file in bytes.
+        sha256: Hash of the file.
+        received_bytes: Bytes received over the network in this run.
+        resumed_from: Bytes received by an earlier run.
+        seconds: Duration.
+        code: Code of the failure; null without a failure.
+        message: The outcome, for people.
+        hint: The next step, for people.
     """
 
     id: str
@@ -69,10 +69,10 @@ class QueueEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One item of the queue.
 
     Attributes:
-        item: What is to be fetched.
+        item: The model to download.
         added_at: UTC.
-        ended_at: When its outcome was recorded, UTC; null while it waits.
-        outcome: Null while it waits or is under way.
+        ended_at: Time of its outcome, UTC; null before it has one.
+        outcome: Null while it waits or is downloaded.
     """
 
     item: PlanItem
@@ -88,79 +88,87 @@ class DownloadQueue(msgspec.Struct, frozen=True):
     schema_version: Literal[1] = 1
 
     def unfinished(self) -> tuple[PlanItem, ...]:
-        """Return what waits, was under way when the program ended, or failed in a way that may pass; oldest first."""
+        """Return the items without an outcome, and those that failed in a way that may pass; the oldest first."""
         waiting = [
             entry for entry in self.entries.values() if entry.outcome is None or entry.outcome.code in RETRYABLE_CODES
         ]
-        return tuple(entry.item for entry in sorted(waiting, key=lambda entry: (entry.added_at, entry.item.id)))
+        waiting.sort(key=lambda entry: (entry.added_at, entry.item.id))
+        return tuple(entry.item for entry in waiting)
 
 
 def queue_file(home: Home) -> Path:
-    """Return the file of the queue."""
+    """Return the path of the queue."""
     return home.state / "downloads.json"
 
 
 def read_queue(path: Path) -> tuple[DownloadQueue, CorruptFile | None]:
-    """Read the queue; a damaged one is set aside, reported, and begun anew."""
-    found = read_state(path, DownloadQueue)
-    return (found, None) if isinstance(found, DownloadQueue) else (DownloadQueue(), found)
+    """Read the queue. A corrupt file is set aside and reported, and the queue is empty."""
+    stored = read_state(path, DownloadQueue)
+    if isinstance(stored, DownloadQueue):
+        return stored, None
+    return DownloadQueue(), stored
 
 
 def add_items(path: Path, items: Iterable[PlanItem], *, clock: Clock) -> None:
-    """Put items into the queue as waiting, also those that are in it with an outcome.
+    """Add items to the queue; items that already have an outcome wait again.
 
     Raises:
         Failure: `state-unwritable`.
     """
     now = format_utc(clock.now())
-    _update_queue(path, lambda entries: entries | {item.id: QueueEntry(item, now) for item in items})
+    new_entries = {item.id: QueueEntry(item, now) for item in items}
+    _update_queue(path, lambda entries: entries | new_entries)
 
 
 def record_outcomes(path: Path, outcomes: Iterable[DownloadOutcome], *, clock: Clock) -> None:
-    """Write down what came of items; those that somebody took out of the queue meanwhile stay out.
+    """Record outcomes of items; items that were removed from the queue meanwhile stay removed.
 
     Raises:
         Failure: `state-unwritable`.
     """
     now = format_utc(clock.now())
+    recorded = list(outcomes)
 
-    def change(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:
-        ended = {one.id: one for one in outcomes}
-        return {
-            key: msgspec.structs.replace(entry, ended_at=now, outcome=ended[key]) if key in ended else entry
-            for key, entry in entries.items()
-        }
+    def set_outcomes(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:
+        for outcome in recorded:
+            entry = entries.get(outcome.id)
+            if entry is not None:
+                entries[outcome.id] = msgspec.structs.replace(entry, ended_at=now, outcome=outcome)
+        return entries
 
-    _update_queue(path, change)
+    _update_queue(path, set_outcomes)
 
 
 def remove_items(path: Path, ids: Iterable[str]) -> None:
-    """Take items out of the queue; their unfinished files stay until they are fetched again or deleted by hand.
+    """Remove items from the queue; their unfinished files stay until they are downloaded again or deleted by hand.
 
     Raises:
         Failure: `state-unwritable`.
     """
-    gone = set(ids)
-    _update_queue(path, lambda entries: {key: entry for key, entry in entries.items() if key not in gone})
+    removed = set(ids)
+    _update_queue(path, lambda entries: {key: entry for key, entry in entries.items() if key not in removed})
 
 
-def _update_queue(path: Path, change: Callable[[dict[str, QueueEntry]], dict[str, QueueEntry]]) -> None:
+def _update_queue(path: Path, update: Callable[[dict[str, QueueEntry]], dict[str, QueueEntry]]) -> None:
+    """Read, change and write the queue under its lock; `update` gets a copy of the entries."""
     with _hold_lock(path.with_suffix(".lock")):
-        before, _damaged = read_queue(path)
-        entries = _prune_entries(change(dict(before.entries)))
-        if entries != before.entries or _damaged is not None:
+        queue, corrupt_file = read_queue(path)
+        entries = _prune_entries(update(dict(queue.entries)))
+        if entries != queue.entries or corrupt_file is not None:
             write_atomic(path, to_json(DownloadQueue(entries)))
 
 
 def _prune_entries(entries: dict[str, QueueEntry]) -> dict[str, QueueEntry]:
-    ended = sorted((entry.ended_at, key) for key, entry in entries.items() if entry.ended_at is not None)
-    gone = {key for _, key in ended[: max(0, len(ended) - _MAX_ENDED)]}
-    return {key: entry for key, entry in entries.items() if key not in gone}
+    """Drop the oldest outcomes beyond the limit."""
+    ended = [(entry.ended_at, key) for key, entry in entries.items() if entry.ended_at is not None]
+    ended.sort()
+    dropped = {key for _ended_at, key in ended[: max(0, len(ended) - _MAX_ENDED)]}
+    return {key: entry for key, entry in entries.items() if key not in dropped}
 
 
 @contextmanager
 def _hold_lock(path: Path) -> Iterator[None]:
-    """Hold a lock for the few milliseconds of a change; others wait."""
+    """Hold a lock for the few milliseconds of a change, and wait for others to release it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)

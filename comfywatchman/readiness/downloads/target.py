@@ -1,4 +1,4 @@
-"""Where a model belongs: which name in which folder, and a way there that leaves no folder by a link."""
+"""Decides the file name and folder of a model, and opens that folder without following links."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from comfywatchman.sources.file_names import MODEL_EXTENSIONS, extension, reason
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """The place of a model.
+    """The path of a model, in parts.
 
     Attributes:
-        directory: The one that ComfyUI reads for the folder, as configured; it may be a link.
-        below: Folders below it, from the workflow's name; never links.
+        directory: Configured directory of the model folder; it may be a link.
+        below: Subfolders from the name in the workflow; never links.
         name: File name.
     """
 
@@ -36,22 +36,22 @@ class Target:
 
 
 def decide_target(filename: str, folder: str | None, folders: ModelFolders) -> Target:
-    """Return the place of a model that a workflow names. Pure.
+    """Return the target of a model that a workflow names. Pure.
 
     Args:
         filename: As the workflow writes it, with either kind of slash.
-        folder: What its loader reads.
-        folders: Those of this ComfyUI.
+        folder: Model folder of the loader.
+        folders: Model folders of this ComfyUI.
 
     Raises:
-        Failure: `download-name-unsafe` when the name could not, or should not, be a file below that folder.
+        Failure: `download-name-unsafe` if the name cannot, or must not, be a file below that folder.
     """
     known = folders.get(folder) if folder else None
     if known is None or not known.directories:
-        raise _unsafe_name(filename, "its model folder is not known")
+        raise _unsafe_name(filename, "its model folder is unknown")
     reason = reason_to_refuse_name(filename, known.extensions)
     if known.name == DIFFUSERS:
-        reason = "models of this folder are folders of several files"
+        reason = "models in this folder are folders of several files"
     if reason is not None:
         raise _unsafe_name(filename, reason)
     *below, name = filename.replace("\\", "/").split("/")
@@ -59,48 +59,51 @@ def decide_target(filename: str, folder: str | None, folders: ModelFolders) -> T
 
 
 def reason_to_refuse_name(filename: str, extensions: frozenset[str]) -> str | None:
-    """Say why a name cannot be a file below a model folder; None when it can.
+    """Return why a name cannot be a file below a model folder; None if it can.
 
     Args:
         filename: As the workflow writes it.
-        extensions: What the folder holds; empty when that is not known.
+        extensions: File extensions of the folder; empty if unknown.
     """
     reason = reason_invalid_model_name(filename)
     if reason is not None:
         return reason
     segments = filename.replace("\\", "/").split("/")
     if any(segment.startswith((".", "~")) for segment in segments):
-        return "it would be hidden"
+        return "the file or a folder of it would be hidden"
     allowed = (extensions - {""}) or MODEL_EXTENSIONS
-    end = extension(segments[-1])
-    return None if end in allowed else f"{end} is no kind of file that this folder holds"
+    suffix = extension(segments[-1])
+    if suffix not in allowed:
+        return f"this folder holds no {suffix} files"
+    return None
 
 
 @contextmanager
 def open_folder(target: Target) -> Iterator[int]:
-    """Open the folder of a target, making what is missing of it, and give its descriptor.
+    """Open the folder of a target, create missing folders, and yield its descriptor.
 
-    The configured directory may be a link; below it every step is taken without following one, so that nothing is
-    written elsewhere, also when somebody swaps a folder for a link meanwhile.
+    The configured directory may be a link. Below it no link is followed, so that nothing is written elsewhere, even if
+    a folder is replaced by a link meanwhile.
 
     Raises:
-        Failure: `download-name-unsafe` for a link on the way, `state-unwritable`.
+        Failure: `download-name-unsafe` for a link below the directory, `state-unwritable`.
     """
-    at = target.directory
+    path = target.directory
     try:
-        at.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(at, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for segment in target.below:
-            at /= segment
+            path /= segment
             descriptor = _open_subfolder(descriptor, segment)
     except OSError as error:
+        # What O_NOFOLLOW and O_DIRECTORY report for a link or a file.
         if error.errno in {errno.ELOOP, errno.ENOTDIR}:
             raise Failure(
                 "download-name-unsafe",
-                f"{printable_path(at)} is a link or no folder; nothing is written through links inside a model folder.",
-                hint="Name the folder it leads to in extra_model_paths.yaml, or make it a real folder.",
+                f"{printable_path(path)} is a link or not a folder; links inside a model folder are not followed.",
+                hint="Name the linked folder in extra_model_paths.yaml, or make it a real folder.",
             ) from error
-        raise unwritable_failure(at, error, verb="opened") from error
+        raise unwritable_failure(path, error, verb="opened") from error
     try:
         yield descriptor
     finally:
@@ -108,6 +111,7 @@ def open_folder(target: Target) -> Iterator[int]:
 
 
 def _open_subfolder(descriptor: int, segment: str) -> int:
+    """Open a subfolder and close the descriptor of its parent."""
     try:
         with suppress(FileExistsError):
             os.mkdir(segment, dir_fd=descriptor)
@@ -120,5 +124,5 @@ def _unsafe_name(filename: str, reason: str) -> Failure:
     return Failure(
         "download-name-unsafe",
         f"{printable_path(filename[:300])} cannot be downloaded: {reason}.",
-        hint="Choose the model anew in the workflow, or fetch it by hand.",
+        hint="Choose the model again in the workflow, or download it by hand.",
     )

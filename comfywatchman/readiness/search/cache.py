@@ -148,11 +148,11 @@ def _decode(encoded: bytes) -> SearchResult | None:
     try:
         stored = msgspec.json.decode(encoded, type=_StoredResult)
     except msgspec.MsgspecError:
-        return _decode_unversioned(encoded)
+        return _decode_old_form(encoded)
     return stored.result if stored.schema_version == RESULT_SCHEMA_VERSION else None
 
 
-def _decode_unversioned(encoded: bytes) -> SearchResult | None:
+def _decode_old_form(encoded: bytes) -> SearchResult | None:
     """Return a result stored before there were schema versions, if it is a FOUND.
 
     The others kept facts in sentences (postponed, unreachable), so they are dropped; a FOUND is complete without them.

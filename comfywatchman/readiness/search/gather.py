@@ -16,7 +16,7 @@ from comfywatchman.readiness.search.results import (
     HubIds,
     SearchResult,
     add_doubts,
-    describe_truncated_search,
+    describe_truncation,
 )
 from comfywatchman.readiness.search.verify import SearchPolicy, decide_result, reason_invalid
 from comfywatchman.sources.civarchive import CivArchive
@@ -82,7 +82,7 @@ def fetch_records(proposal: Proposal, query: ModelQuery, hubs: Hubs) -> tuple[Hu
         if names_civitai and hubs.civitai is not None:
             return tuple(_read_civitai_records(proposal, hubs.civitai))
     except Failure as failure:
-        return (_build_unanswered_record(proposal, _hub_name(ids), failure, _build_url(ids, hubs)),)
+        return (_build_failure_record(proposal, _hub_name(ids), failure, _build_url(ids, hubs)),)
     reason = "its host states no hash before a download, so it cannot be verified"
     if ids != NO_HUB_IDS:
         reason = "its hub is switched off"
@@ -109,9 +109,9 @@ def search_civitai(
         hits, truncated_terms = _find_civitai_hits(query, hubs.civitai, terms)
         records = [_build_civitai_record(proposal, hit) for hit in hits]
     except Failure as failure:
-        records = [_build_unanswered_record(proposal, "civitai", failure)]
+        records = [_build_failure_record(proposal, "civitai", failure)]
     result = decide_result(query, records, policy=policy, searched_at=searched_at)
-    return add_doubts(result, describe_truncated_search("civitai", truncated_terms))
+    return add_doubts(result, describe_truncation("civitai", truncated_terms))
 
 
 def search_hugging_face(
@@ -144,9 +144,9 @@ def search_hugging_face(
                 elif record.state is not HubState.ABSENT:
                     records.append(record)
     except Failure as failure:
-        records.append(_build_unanswered_record(Proposal("search", "Hugging Face's search"), "huggingface", failure))
+        records.append(_build_failure_record(Proposal("search", "Hugging Face's search"), "huggingface", failure))
     result = decide_result(query, records, policy=policy, searched_at=searched_at)
-    truncated = describe_truncated_search("huggingface", found.truncated_terms)
+    truncated = describe_truncation("huggingface", found.truncated_terms)
     return add_doubts(result, (*truncated, *closed_repos))
 
 
@@ -158,7 +158,7 @@ def search_civarchive(query: ModelQuery, hubs: Hubs, *, policy: SearchPolicy, se
         try:
             records = _read_archive_records(proposal, query, hubs.civarchive, query.sha256)
         except Failure as failure:
-            records = [_build_unanswered_record(proposal, "civarchive", failure)]
+            records = [_build_failure_record(proposal, "civarchive", failure)]
     return decide_result(query, records, policy=policy, searched_at=searched_at)
 
 
@@ -255,7 +255,7 @@ def _read_hugging_face_records(proposal: Proposal, query: ModelQuery, hub: Huggi
         reason = f"{repo} has no file of that name."
         yield HubRecord(proposal, HubState.ABSENT, "huggingface", ids=ids, reason=reason)
     # A repository may hold the same model in a dozen precisions; the wanted name is read first.
-    paths.sort(key=lambda path: not _has_wanted_name(query, base_name(path)))
+    paths.sort(key=lambda path: not _has_same_name(query, base_name(path)))
     for path in paths[:_MAX_FILES_PER_REPO]:
         yield _read_hugging_face_file(proposal, hub, HuggingFaceFile(repo, revision, path))
 
@@ -305,7 +305,7 @@ def _read_archive_records(proposal: Proposal, query: ModelQuery, archive: CivArc
     return records
 
 
-def _build_unanswered_record(proposal: Proposal, source: str, failure: Failure, url: str | None = None) -> HubRecord:
+def _build_failure_record(proposal: Proposal, source: str, failure: Failure, url: str | None = None) -> HubRecord:
     name = base_name(proposal.ids.path or "") or proposal.name
     is_unreachable = failure.code == "http-unreachable"
     return HubRecord(
@@ -331,10 +331,10 @@ def _build_url(ids: HubIds, hubs: Hubs) -> str | None:
 
 
 def _may_match(query: ModelQuery, name: str) -> bool:
-    return _has_wanted_name(query, name) or any(is_precision_variant(wanted, name) for wanted in query.names)
+    return _has_same_name(query, name) or any(is_precision_variant(wanted, name) for wanted in query.names)
 
 
-def _has_wanted_name(query: ModelQuery, name: str) -> bool:
+def _has_same_name(query: ModelQuery, name: str) -> bool:
     return any(is_same_name(wanted, name) for wanted in query.names)
 
 

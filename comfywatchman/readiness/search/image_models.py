@@ -168,7 +168,7 @@ def compare_with_host(entry: ResourceVersion, host: HostModels | None) -> UsedMo
     all_names = (base_name(entry.resource.name or ""), *used.files)
     names = [name for name in all_names if name and not is_generic(name)]
     other_path: str | None = None
-    for file in _find_files_named(names, used.type, host):
+    for file in _find_files_by_name(names, used.type, host):
         if not _has_other_bytes(file, digests, host):
             path = printable_path(file.path)
             return msgspec.structs.replace(used, state=Presence.BY_NAME, found_by="file name", path=path)
@@ -276,7 +276,7 @@ def _list_query_digests(resource: ImageResource, files: Iterable[CivitaiFile]) -
                 yield digest.lower()
 
 
-def _find_files_named(names: Iterable[str], model_type: str, host: HostModels) -> Iterator[ModelFile]:
+def _find_files_by_name(names: Iterable[str], model_type: str, host: HostModels) -> Iterator[ModelFile]:
     folders = _FOLDERS.get(model_type)
     for name in names:
         for file in host.by_name.get(_name_key(name), ()):

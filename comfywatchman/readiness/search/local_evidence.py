@@ -31,7 +31,7 @@ def build_reference_query(reference: Reference, workflow: Workflow | None = None
     query = build_query(reference.value, reference.folder, tries=reference.tries)
     digests = set()
     for model in workflow.declared if workflow is not None else ():
-        digest = _read_declared_sha256(model)
+        digest = _parse_sha256(model)
         if digest is not None and _is_declaration_of(model, query):
             digests.add(digest)
     if len(digests) != 1:
@@ -80,7 +80,7 @@ def _read_declarations(
         if not model.url or not _is_declaration_of(model, query):
             continue
         origin = f"the workflow's node {model.node_path}" if model.node_path else "the workflow's list of models"
-        name, sha256 = base_name(model.name), _read_declared_sha256(model)
+        name, sha256 = base_name(model.name), _parse_sha256(model)
         yield _build_proposal("workflow", origin, model.url, extra_hosts=extra_hosts, name=name, sha256=sha256)
 
 
@@ -132,7 +132,7 @@ def _is_declaration_of(model: DeclaredModel, query: ModelQuery) -> bool:
     return any(is_same_name(base_name(model.name), name) for name in query.names)
 
 
-def _read_declared_sha256(model: DeclaredModel) -> str | None:
+def _parse_sha256(model: DeclaredModel) -> str | None:
     if model.hash and (model.hash_type or "").lower() == "sha256":
         return model.hash.lower()
     return None

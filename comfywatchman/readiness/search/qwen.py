@@ -23,7 +23,7 @@ from comfywatchman.readiness.search.results import (
     SearchResult,
     SearchStatus,
     add_doubts,
-    describe_truncated_search,
+    describe_truncation,
     merge_results,
 )
 from comfywatchman.readiness.search.verify import SearchPolicy, reason_invalid
@@ -89,7 +89,7 @@ class _ModelFindings:
             self.results.setdefault(result.ids, result)
         self.truncated.extend(page.truncated)
 
-    def propose_named(self, query: ModelQuery) -> list[Proposal]:
+    def propose_by_name(self, query: ModelQuery) -> list[Proposal]:
         """Return the results with the wanted name; the hub verifies these whatever the language model picks."""
         return [
             Proposal("search", "our search", result.ids, result.name)
@@ -133,14 +133,14 @@ class ModelSearch:
         for _ in range(self.rounds):
             self._run_searches(terms, hubs, policy, findings)
             # Files of the exact name may settle it without the language model.
-            named = findings.propose_named(query)
+            named = findings.propose_by_name(query)
             result = verify_proposals(query, named, hubs, policy=policy, searched_at=searched_at)
             if result.status is SearchStatus.FOUND:
                 return result
             terms = self._rank(query, findings, budget)
             if not terms:
                 break
-        proposals = (*findings.propose_named(query), *findings.picked.values())
+        proposals = (*findings.propose_by_name(query), *findings.picked.values())
         result = verify_proposals(query, proposals, hubs, policy=policy, searched_at=searched_at)
         return _add_account(result, findings)
 
@@ -198,7 +198,7 @@ def _search_civitai(term: str, hubs: Hubs) -> _ResultPage:
     for model in found.models:
         files.extend(_list_files(model))
     truncated_terms = () if found.complete else (term,)
-    return _ResultPage(files, describe_truncated_search("civitai", truncated_terms))
+    return _ResultPage(files, describe_truncation("civitai", truncated_terms))
 
 
 def _list_files(model: CivitaiModel) -> Iterator[_HubResult]:
@@ -221,7 +221,7 @@ def _search_hugging_face(term: str, hubs: Hubs) -> _ResultPage:
             listed = LlmSearchResult("huggingface", repo.id, ", ".join(repo.tags[:8]))
             results.append(_HubResult(listed, HubIds(repo=repo.id)))
     truncated_terms = (term,) if len(found) > _REPOS_PER_TERM else ()
-    return _ResultPage(results, describe_truncated_search("huggingface", truncated_terms))
+    return _ResultPage(results, describe_truncation("huggingface", truncated_terms))
 
 
 def _search_web(web: WebSearch, term: str, policy: SearchPolicy) -> _ResultPage:

@@ -176,7 +176,7 @@ def describe_unreachable(source: str) -> str:
     return f"{SITE_NAMES.get(source, source)} did not answer."
 
 
-def describe_truncated_search(source: str, terms: Iterable[str]) -> tuple[str, ...]:
+def describe_truncation(source: str, terms: Iterable[str]) -> tuple[str, ...]:
     """Return the sentence for search terms with more results than were read; empty without such terms."""
     quoted_terms = ", ".join(f'"{term}"' for term in terms)
     if not quoted_terms:

@@ -169,10 +169,10 @@ def _check_name(query: ModelQuery, record: HubRecord) -> str | None:
         # The declared bytes are the model, under whatever name.
         return None
     proposal = record.proposal
-    own_name = _find_wanted_name(query, record.name)
+    own_name = _find_matching_name(query, record.name)
     # A declaration or a catalogue may call a file otherwise than its hub does. Searches, notes and language models
     # may not: they would turn any file into the wanted one.
-    claimed_name = _find_wanted_name(query, proposal.name)
+    claimed_name = _find_matching_name(query, proposal.name)
     if own_name is None:
         if claimed_name is None or proposal.by not in {"workflow", "catalogue"}:
             return "its name differs"
@@ -183,7 +183,7 @@ def _check_name(query: ModelQuery, record: HubRecord) -> str | None:
     return None
 
 
-def _find_wanted_name(query: ModelQuery, name: str) -> str | None:
+def _find_matching_name(query: ModelQuery, name: str) -> str | None:
     for wanted_name in query.names:
         if is_same_name(wanted_name, name):
             return wanted_name
@@ -254,7 +254,7 @@ def _rate_confidence(query: ModelQuery, record: HubRecord) -> MatchConfidence:
         return MatchConfidence.HASH
     if record.name in query.names:
         return MatchConfidence.EXACT_NAME
-    if _find_wanted_name(query, record.name) is not None:
+    if _find_matching_name(query, record.name) is not None:
         return MatchConfidence.OTHER_CASE
     return MatchConfidence.DECLARED
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from comfywatchman.readiness.downloads.explain_no_plan import MissingPlan, explain_no_plan
+from comfywatchman.readiness.downloads.explain_no_plan import PlanAbsence, explain_no_plan
 from comfywatchman.readiness.states import ModelState
 from comfywatchman.readiness.status import MasterStatus
 from tests.hosts import Host
@@ -32,27 +32,27 @@ def answered(report: MasterStatus, *answers: str | None, status: ModelState = Mo
 
 
 def test_before_the_first_cycle_nobody_has_searched(report: MasterStatus) -> None:
-    said = MissingPlan("No cycle has judged this host yet, so no model was searched for.", is_answer=False)
+    said = PlanAbsence("No cycle has checked this host yet, so no model was searched for.", is_final=False)
     assert explain_no_plan(None) == said
     assert explain_no_plan(msgspec.structs.replace(report, checked_at=None)) == said
 
 
 def test_a_host_that_lacks_nothing_has_nothing_to_download(report: MasterStatus) -> None:
-    said = f"The cycle of {report.checked_at} found no model to be missing, so there is nothing to download."
-    assert explain_no_plan(msgspec.structs.replace(report, workflows=())) == MissingPlan(said, is_answer=True)
+    said = f"The cycle of {report.checked_at} found no missing model, so there is nothing to download."
+    assert explain_no_plan(msgspec.structs.replace(report, workflows=())) == PlanAbsence(said, is_final=True)
     mended_here = answered(report, None, None, None, status=ModelState.WRONG_FOLDER)
-    assert explain_no_plan(mended_here) == MissingPlan(said, is_answer=True)
+    assert explain_no_plan(mended_here) == PlanAbsence(said, is_final=True)
 
 
 def test_missing_models_that_nobody_has_searched_for_are_no_answer(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, None, None, None))
-    assert not found.is_answer
+    assert not found.is_final
     assert "found 2 missing models, but no cycle has searched for them yet" in found.reason
 
 
 def test_what_a_search_said_is_counted_once_for_each_model(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "UNCERTAIN"))
-    assert found.is_answer
+    assert found.is_final
     said = "searched for 2 missing models and found nothing to download (1 NOT_FOUND, 1 UNCERTAIN)."
     assert found.reason == f"The cycle of {report.checked_at} {said}"
 
@@ -60,10 +60,10 @@ def test_what_a_search_said_is_counted_once_for_each_model(report: MasterStatus)
 def test_where_a_site_did_not_answer_the_next_step_is_said(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "NOT_FOUND", "NOT_FOUND", "ERROR"))
     assert found.reason.endswith(
-        "(1 ERROR, 1 NOT_FOUND). ERROR: a site did not answer; `comfywatchman resolve --all` asks again."
+        "(1 ERROR, 1 NOT_FOUND). ERROR: a site did not respond; `comfywatchman resolve --all` searches again."
     )
 
 
 def test_a_plan_that_somebody_deleted_is_no_answer(report: MasterStatus) -> None:
     found = explain_no_plan(answered(report, "FOUND", "FOUND", "NOT_FOUND"))
-    assert (found.is_answer, found.reason.endswith("wrote a plan, but it is no longer there.")) == (False, True)
+    assert (found.is_final, found.reason.endswith("wrote a plan, but the file no longer exists.")) == (False, True)

@@ -50,7 +50,7 @@ def folder(tmp_path: Path) -> Iterator[int]:
 @pytest.mark.parametrize("way", ["hard", "symlink"])
 def test_a_file_gets_a_second_name(tmp_path: Path, folder: int, way: LinkMethod) -> None:
     source = put(tmp_path / "a.safetensors", safetensors())
-    assert link_file(model_file(source), folder, "b.safetensors", way=way, check=check)
+    assert link_file(model_file(source), folder, "b.safetensors", method=way, check=check)
     linked = tmp_path / "target" / "b.safetensors"
     assert linked.samefile(source)
     assert linked.is_symlink() == (way == "symlink")
@@ -59,7 +59,7 @@ def test_a_file_gets_a_second_name(tmp_path: Path, folder: int, way: LinkMethod)
 
 def test_a_reflink_is_made_or_left_to_a_download(tmp_path: Path, folder: int) -> None:
     source = put(tmp_path / "a.safetensors", safetensors())
-    done = link_file(model_file(source), folder, "b.safetensors", way="reflink", check=check)
+    done = link_file(model_file(source), folder, "b.safetensors", method="reflink", check=check)
     assert os.listdir(folder) == (["b.safetensors"] if done else [])
     if done:
         assert (tmp_path / "target" / "b.safetensors").read_bytes() == source.read_bytes()
@@ -69,20 +69,20 @@ def test_a_file_that_changed_since_it_was_hashed_is_not_linked(tmp_path: Path, f
     source = put(tmp_path / "a.safetensors", safetensors())
     known = model_file(source)
     source.write_bytes(safetensors(5))
-    assert not link_file(known, folder, "b.safetensors", way="hard", check=check)
+    assert not link_file(known, folder, "b.safetensors", method="hard", check=check)
     source.unlink()
-    assert not link_file(known, folder, "b.safetensors", way="hard", check=check)
-    assert not link_file(known, folder, "b.safetensors", way="off", check=check)
+    assert not link_file(known, folder, "b.safetensors", method="hard", check=check)
+    assert not link_file(known, folder, "b.safetensors", method="off", check=check)
     assert os.listdir(folder) == []
 
 
 def test_a_taken_name_stays_and_a_wrong_one_is_refused(tmp_path: Path, folder: int) -> None:
     source = model_file(put(tmp_path / "a.safetensors", safetensors()))
     with pytest.raises(Failure, match="named as"):
-        link_file(source, folder, "b.ckpt", way="hard", check=check)
+        link_file(source, folder, "b.ckpt", method="hard", check=check)
     put(tmp_path / "target" / "b.safetensors", b"mine")
     with pytest.raises(Failure) as raised:
-        link_file(source, folder, "b.safetensors", way="hard", check=check)
+        link_file(source, folder, "b.safetensors", method="hard", check=check)
     assert raised.value.code == "download-target-taken"
     assert (tmp_path / "target" / "b.safetensors").read_bytes() == b"mine"
     assert os.listdir(folder) == ["b.safetensors"]
@@ -94,7 +94,7 @@ def test_over_disks_a_hard_link_is_left_to_a_download(tmp_path: Path) -> None:
     other = os.open(SHARED_MEMORY, os.O_RDONLY)
     try:
         assert os.fstat(other).st_dev != source.device
-        assert not link_file(source, other, "comfywatchman-test.safetensors", way="hard", check=check)
+        assert not link_file(source, other, "comfywatchman-test.safetensors", method="hard", check=check)
     finally:
         os.close(other)
 

@@ -22,8 +22,8 @@ from comfywatchman.readiness.downloads.plan import (
 )
 from comfywatchman.readiness.downloads.plan_files import (
     format_item_size,
-    newest_plan,
     plans_folder,
+    read_newest_plan,
     read_plan,
     render_markdown,
     write_plan,
@@ -43,8 +43,8 @@ def rules(**changes: Any) -> PlanRules:
         "folders": folders(MODELS),
         "allowed": HostPolicy(),
         "allow_pickle": False,
-        "same_bytes": {},
-        "disk_of": lambda directory: (directory.parts[1], 10 << 30),
+        "local_copies": {},
+        "find_disk": lambda directory: (directory.parts[1], 10 << 30),
     }
     return PlanRules(**{**facts, **changes})
 
@@ -114,7 +114,7 @@ def test_without_a_hash_nothing_is_fetched_automatically() -> None:
 
 
 def test_what_is_here_already_is_linked_and_takes_no_room() -> None:
-    plan = plan_of(found(), same_bytes={SHA: "/here/x.safetensors"})
+    plan = plan_of(found(), local_copies={SHA: "/here/x.safetensors"})
     assert plan.items[0].same_as == "/here/x.safetensors"
     assert (plan.total_bytes, plan.disks) == (0, ())
     assert "will be linked" in render_markdown(plan)
@@ -168,11 +168,11 @@ def test_an_embedding_is_planned_under_its_whole_name(name: str, there: str, pla
 
 def test_a_plan_is_kept_and_read_again_and_old_ones_go(tmp_path: Path) -> None:
     home = Home(tmp_path)
-    assert newest_plan(home) is None
+    assert read_newest_plan(home) is None
     for number in range(25):
         path = write_plan(home, msgspec.structs.replace(plan_of(found()), cycle=f"c{number:02}"))
     assert read_plan(path).cycle == "c24"
-    assert (newest_plan(home) or plan_of()).cycle == "c24"
+    assert (read_newest_plan(home) or plan_of()).cycle == "c24"
     assert len(list(plans_folder(home).glob("*.json"))) == len(list(plans_folder(home).glob("*.md"))) == 20
 
 

@@ -13,15 +13,11 @@ from comfywatchman.base.config import Home, load
 from comfywatchman.base.settings import Settings
 from comfywatchman.base.stop import StopEvent
 from comfywatchman.comfyui.install.folders import ModelFolder, ModelFolders
+from comfywatchman.readiness.downloads.item_downloader import DownloadContext
 from comfywatchman.readiness.downloads.plan import DownloadPlan, PlanItem
 from comfywatchman.readiness.downloads.queue import DownloadOutcome, queue_file, read_queue
-from comfywatchman.readiness.downloads.run import (
-    DownloadContext,
-    build_allowlist,
-    download_automatically,
-    find_disk,
-    run_downloads,
-)
+from comfywatchman.readiness.downloads.rules import build_allowlist, find_disk
+from comfywatchman.readiness.downloads.run import download_automatically, run_downloads
 from tests.servers.faults import Fault, FaultServer
 from tests.sources.download.support import QUICK, model, sha256
 
@@ -63,7 +59,7 @@ def work(tmp_path: Path, server: FaultServer, stop: StopEvent, **changes: Any) -
         "clock": SystemClock(),
         "stop": stop,
         "watcher": Noted(),
-        "patience": QUICK,
+        "retry_policy": QUICK,
     }
     return DownloadContext(**{**facts, **changes})
 
@@ -94,7 +90,7 @@ def test_each_item_has_its_outcome_in_order_and_in_the_queue(tmp_path: Path, sto
 def test_a_stop_ends_what_is_under_way_and_begins_nothing_more(tmp_path: Path, stop: StopEvent) -> None:
     with FaultServer(model(), [Fault("stall", 1000)] * 3) as server:
         slow = type(QUICK)(stall_seconds=60.0)
-        now = work(tmp_path, server, stop, patience=slow)
+        now = work(tmp_path, server, stop, retry_policy=slow)
         assert isinstance(now.watcher, Noted)
         came = now.watcher.came
 

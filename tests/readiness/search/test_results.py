@@ -16,7 +16,7 @@ from comfywatchman.readiness.search.results import (
     SkippedBackend,
     add_doubts,
     describe_backends,
-    describe_truncated_search,
+    describe_truncation,
     merge_results,
 )
 
@@ -63,9 +63,9 @@ def test_an_error_hides_no_answer_and_keeps_not_found_open() -> None:
 
 
 def test_what_was_not_looked_through_doubts_not_found_and_nothing_else() -> None:
-    (line,) = describe_truncated_search("civitai", ["wan", "wan i2v"])
+    (line,) = describe_truncation("civitai", ["wan", "wan i2v"])
     assert line == 'Civitai has more results for "wan", "wan i2v" than were read.'
-    assert describe_truncated_search("civitai", ()) == ()
+    assert describe_truncation("civitai", ()) == ()
     doubt = add_doubts(result(NOT_FOUND), [line, line])
     assert (doubt.status, doubt.candidates, doubt.evidence) == (UNCERTAIN, (), ("said NOT_FOUND", line))
     assert add_doubts(result(NOT_FOUND), ()).status is NOT_FOUND
