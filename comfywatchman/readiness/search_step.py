@@ -90,7 +90,8 @@ def read_known_answers(cycle: CycleContext, host: HostSnapshot, assessment: Asse
     age_seconds = cycle.request.clock.now().timestamp() - stored.asked_at
     # A negative age means that the clock was set back, so the real age is unknown.
     is_current = has_same_digest and 0 <= age_seconds < stored.lifetime_seconds
-    may_search = cycle.request.settings.search.budget_seconds > 0
+    section = cycle.request.settings.search
+    may_search = section.budget_seconds > 0 and bool(section.backend_order)
     answers = stored if has_same_digest else msgspec.structs.replace(stored, plan=None)
     return KnownAnswers(answers, digest, must_ask=may_search and not is_current)
 

@@ -36,10 +36,13 @@ def query_backends(item: SearchItem, search: SearchContext, backends: Sequence[B
     """Verify the known proposals of a model, then query the backends up to the first FOUND.
 
     A FOUND by name alone does not end the search: the other catalogue may have different bytes under that name.
+    Without backends no site is asked, not even about the proposals.
     """
     refusal = search.budget.refusal()
     if refusal is not None:
         return build_error(item.query, refusal, now)
+    if not backends:
+        return build_error(item.query, "The search is switched off ([search] backend_order is empty).", now)
     skipped = []
     usable = []
     for backend in backends:

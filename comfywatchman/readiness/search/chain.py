@@ -120,7 +120,9 @@ class _SearchRun:
         chosen = context.decisions.find_result(item.query, context.policy, now)
         if chosen is not None:
             return chosen
-        if cached.result is None or cached.needs_recheck or cached.result.status in self.refresh:
+        if cached.result is None or cached.result.status in self.refresh:
+            return None
+        if cached.needs_recheck and self.backends:
             return None
         return merge_results([cached.result, *cached.doubts])
 

@@ -182,11 +182,21 @@ def test_the_archive_is_asked_only_where_a_hash_is_declared() -> None:
     assert [entry.backend for entry in both.backends] == ["civitai"]
 
 
-def test_no_backend_at_all_knows_only_what_is_declared() -> None:
-    with search_servers() as made, made.search(backend_order=()) as search:
+def test_without_backends_no_site_is_asked(database: Database) -> None:
+    with search_servers(picks()) as made:
         made.hugging_face.repos = {"a/b": Repo({NAME: FILE})}
-        assert one(search, search_item(NAME, "loras", declared())).status is SearchStatus.FOUND
-        assert one(search).status is SearchStatus.ERROR
+        item = search_item(NAME, "loras", declared())
+        with made.search(database=database) as search:
+            assert one(search, item).status is SearchStatus.FOUND
+        asked = len(made.hugging_face.asked)
+        made.clock.advance(awake=30 * DAY_SECONDS)
+        with made.search(database=database, backend_order=()) as search:
+            # Not even to verify an old result again, or what a workflow declares.
+            assert one(search, item).status is SearchStatus.FOUND
+            other = one(search, search_item(OTHER, "loras", declared(path=OTHER)))
+        assert (other.status, other.backends) == (SearchStatus.ERROR, ())
+        assert other.evidence == ("The search is switched off ([search] backend_order is empty).",)
+        assert (len(made.hugging_face.asked), made.civitai.asked, made.evil.asked) == (asked, [], [])
 
 
 def test_the_archive_of_deleted_models_is_asked_by_hash_when_it_is_named() -> None:
