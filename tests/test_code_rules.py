@@ -15,8 +15,8 @@ OWNERS: Final = {
     "os.getenv": set(),
     "datetime.now": {"base/clock.py"},
     "time.time": {"base/clock.py"},
-    "http.client": {"base/stream.py"},
-    "urllib.request": {"base/stream.py"},
+    "http.client": {"base/stream.py", "base/network/tunnel.py"},
+    "urllib.request": set(),
 }
 """The modules that may use an attribute of a module."""
 

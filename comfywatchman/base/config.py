@@ -27,14 +27,11 @@ GOV_PREFIX: Final = "COMFYWATCHMAN_GOV__"
 """The prefix of the variables that set keys of a governed root's config.toml."""
 
 SCHEMA: Final = ConfigSchema(Settings, prefix=PREFIX, reserved=RESERVED, reserved_prefixes=(GOV_PREFIX,))
-_NETWORK_VARIABLES: Final = frozenset(
+_CONNECTION_VARIABLES: Final = frozenset(
+    {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
+)
+_NETWORK_VARIABLES: Final = _CONNECTION_VARIABLES | frozenset(
     {
-        "HTTP_PROXY",
-        "HTTPS_PROXY",
-        "ALL_PROXY",
-        "NO_PROXY",
-        "SSL_CERT_FILE",
-        "SSL_CERT_DIR",
         "REQUESTS_CA_BUNDLE",
         "NETRC",
         "SSH_AUTH_SOCK",
@@ -208,6 +205,13 @@ def network_variables(environment: Mapping[str, str] | None = None) -> dict[str,
     environment = _or_process_environment(environment)
     # Proxy variables are in use in upper and lower case, and programs differ in which one they read.
     return {name: text for name, text in environment.items() if name.upper() in _NETWORK_VARIABLES and text}
+
+
+def connection_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the variables for proxies and certificates that our own connections follow; they may hold passwords."""
+    environment = _or_process_environment(environment)
+    # Empty ones are kept: an empty lower-case variable overrides the one in upper case.
+    return {name: text for name, text in environment.items() if name.upper() in _CONNECTION_VARIABLES}
 
 
 def comfyui_variables(further: Collection[str] = (), environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -18,6 +18,7 @@ CODES: Final[dict[str, str]] = {
     "child-timeout": "A child process did not end within its time limit.",
     "child-failed": "A child process could not be started or failed.",
     "http-unreachable": "A server did not answer.",
+    "network-settings": "A proxy or certificate variable of the environment cannot be used.",
     "http-status": "A server answered with an error status.",
     "http-body": "A server returned something other than the expected content.",
     "source-unauthorized": "A model site requires a valid key for this request.",

@@ -12,7 +12,6 @@ import re
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self
@@ -20,11 +19,13 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 import orjson
 
 from comfywatchman import __version__
-from comfywatchman.base.address import printable_url
+from comfywatchman.base.address import PORTS, printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http_retry import build_retrying
 from comfywatchman.base.json_limits import MAX_JSON_VALUES, has_too_many_values
-from comfywatchman.base.text import format_size
+from comfywatchman.base.network.bodies import BodyLimits, build_timeout_failure, read_body
+from comfywatchman.base.network.proxies import UNAUTHENTICATED, Proxy, build_refusal
+from comfywatchman.base.network.settings import NetworkSettings
 
 if TYPE_CHECKING:
     import ssl
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 _MAX_REDIRECTS: Final = 5
 TOKEN_PATTERN: Final = re.compile(r"[!-~]+")
-_LOOPBACK: Final = re.compile(r"localhost|127\.[0-9.]+|::1")
-_GZIP: Final = zlib.MAX_WBITS | 16
-"""The window bits with which zlib expects a gzip header."""
 _OK: Final = range(200, 300)
 
 Redirects = Literal["any", "origin", "none"]
@@ -133,7 +131,8 @@ class HttpSession:
         self._max_bytes = max_bytes
         self._attempts = attempts
         self._first_wait_seconds = first_wait_seconds
-        self._clients: dict[tuple[bool, bool], httpx.Client] = {}
+        self._network = NetworkSettings()
+        self._clients: dict[tuple[bool, Proxy | None], httpx.Client] = {}
         self._opening = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -247,60 +246,60 @@ class HttpSession:
     def _exchange(self, request: _Request, url: httpx.URL, *, is_own_origin: bool, deadline: float) -> HttpResponse:
         import httpx
 
+        if url.scheme not in PORTS or not url.host:
+            raise httpx.UnsupportedProtocol("not an http or https address")
         shown = printable_url(str(url))
         headers = {"User-Agent": f"comfywatchman/{__version__}", "Accept-Encoding": "gzip", **request.shared}
         if is_own_origin:
             headers |= request.own
         timeout = httpx.Timeout(max(0.001, deadline - time.monotonic()))
+        proxy = self._network.find_proxy(url.scheme, url.host, url.port or PORTS[url.scheme])
         has_responded = False
         try:
-            with self._client(url).stream(
+            with self._client(url, proxy).stream(
                 request.method, url, headers=headers, timeout=timeout, content=request.content
             ) as response:
                 has_responded = True
-                body = self._read_body(response, shown, deadline)
+                if proxy is not None and response.status_code == UNAUTHENTICATED:
+                    raise build_refusal(proxy, response.status_code)
+                limits = BodyLimits(self._max_bytes, deadline, self._timeout_seconds)
+                encoding = response.headers.get("content-encoding", "identity")
+                body = read_body(response.iter_raw(), encoding, shown, limits)
                 return HttpResponse(shown, response.status_code, response.headers, body)
         except httpx.UnsupportedProtocol:
             raise
         except httpx.TimeoutException as error:
-            raise _timeout_failure(shown, self._timeout_seconds) from error
+            raise build_timeout_failure(shown, self._timeout_seconds) from error
         except httpx.TransportError as error:
             if has_responded:
                 raise Failure("http-body", f"{shown} ended its response early.") from error
-            # Other errors of httpx may quote a header, and with it a token.
-            reason = f": {error}" if isinstance(error, httpx.ConnectError) else ""
-            raise Failure("http-unreachable", f"{shown} did not answer{reason}.") from error
+            raise self._build_connection_failure(error, shown, url.host, proxy) from error
 
-    def _client(self, url: httpx.URL) -> httpx.Client:
+    def _build_connection_failure(
+        self, error: httpx.TransportError, shown: str, host: str, proxy: Proxy | None
+    ) -> Failure:
         import httpx
 
-        # Loading certificates takes 70 ms and is not needed for http. Requests to this machine bypass proxies.
-        is_plain = url.scheme == "http"
-        is_local = _LOOPBACK.fullmatch(url.host) is not None
-        with self._opening:
-            if (is_plain, is_local) not in self._clients:
-                self._clients[is_plain, is_local] = httpx.Client(verify=not is_plain, trust_env=not is_local)
-            return self._clients[is_plain, is_local]
+        if isinstance(error, httpx.ProxyError) and proxy is not None:
+            # httpx gives the status of a refused CONNECT at the beginning of its message only.
+            status = str(error)[:3]
+            return build_refusal(proxy, int(status) if status.isdigit() else None)
+        distrust = _find_certificate_error(error)
+        if distrust is not None:
+            return Failure("http-unreachable", self._network.describe_distrust(host, distrust))
+        # Other errors of httpx may quote a header, and with it a token.
+        reason = f": {error}" if isinstance(error, httpx.ConnectError) else ""
+        through = f" through the {proxy}" if proxy is not None else ""
+        return Failure("http-unreachable", f"{shown} did not answer{through}{reason}.")
 
-    def _read_body(self, response: httpx.Response, shown: str, deadline: float) -> bytes:
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in {"identity", "gzip"}:
-            raise Failure("http-body", f"{shown} used the encoding {encoding[:40]!r}, which was not requested.")
-        # httpx would decompress without a limit, so a small response could fill the memory.
-        decompressor = zlib.decompressobj(_GZIP) if encoding == "gzip" else None
-        body = bytearray()
-        for part in response.iter_raw():
-            if decompressor is None:
-                body += part
-            else:
-                body += _decompress(decompressor, part, self._max_bytes + 1 - len(body), shown)
-            if len(body) > self._max_bytes:
-                raise Failure("http-body", f"{shown} returned more than {format_size(self._max_bytes)}.")
-            if time.monotonic() > deadline:
-                raise _timeout_failure(shown, self._timeout_seconds)
-        if decompressor is not None and body and not decompressor.eof:
-            raise Failure("http-body", f"{shown} ended its response early.")
-        return bytes(body)
+    def _client(self, url: httpx.URL, proxy: Proxy | None) -> httpx.Client:
+        # Loading certificates takes 70 ms and is not needed for http.
+        needs_tls = url.scheme == "https" or (proxy is not None and proxy.scheme == "https")
+        with self._opening:
+            if (needs_tls, proxy) not in self._clients:
+                tls = self._network.tls_context() if needs_tls else None
+                self._clients[needs_tls, proxy] = _create_client(proxy, tls)
+            return self._clients[needs_tls, proxy]
 
 
 def get_json(
@@ -322,13 +321,6 @@ def get_json(
         return session.get_json(url, token=token)
 
 
-def create_tls_context() -> ssl.SSLContext:
-    """Return the TLS settings for connections of other modules; loading the certificates takes 70 ms."""
-    import httpx
-
-    return httpx.create_ssl_context()
-
-
 def is_listening(host: str, port: int, *, timeout_seconds: float = 0.2) -> bool:
     """Return whether a port accepts connections; fast enough to call before every request."""
     try:
@@ -336,6 +328,41 @@ def is_listening(host: str, port: int, *, timeout_seconds: float = 0.2) -> bool:
             return True
     except (OSError, OverflowError, UnicodeError):
         return False
+
+
+def _create_client(proxy: Proxy | None, tls: ssl.SSLContext | None) -> httpx.Client:
+    import httpx
+
+    # httpx would read the environment again, in its own way, and raises errors of many types for values it rejects.
+    if proxy is None:
+        return httpx.Client(verify=tls or False, trust_env=False)
+    if proxy.scheme == "socks5":
+        return httpx.Client(transport=_create_socks_transport(proxy, tls), trust_env=False)
+    auth = (proxy.user, proxy.password) if proxy.user or proxy.password else None
+    proxy_tls = tls if proxy.scheme == "https" else None
+    settings = httpx.Proxy(f"{proxy.scheme}://{proxy.netloc}", ssl_context=proxy_tls, auth=auth)
+    return httpx.Client(verify=tls or False, trust_env=False, proxy=settings)
+
+
+def _create_socks_transport(proxy: Proxy, tls: ssl.SSLContext | None) -> httpx.HTTPTransport:
+    import httpcore
+    import httpx
+
+    from comfywatchman.base.network.socks_backend import SocksBackend
+
+    transport = httpx.HTTPTransport(verify=tls or False, trust_env=False)
+    pool = httpcore.ConnectionPool(ssl_context=tls, network_backend=SocksBackend(proxy))
+    transport._pool = pool  # noqa: SLF001 - httpx has no argument for it
+    return transport
+
+
+def _find_certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """Return the certificate error that caused an error of httpx; None for another cause."""
+    import ssl
+
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _authorization_header(token: str | None) -> dict[str, str]:
@@ -364,14 +391,3 @@ def _redirect_target(url: httpx.URL, response: HttpResponse) -> httpx.URL | None
 
 def _origin(url: httpx.URL) -> tuple[str, str, int | None]:
     return url.scheme, url.host, url.port
-
-
-def _decompress(decompressor: zlib._Decompress, part: bytes, max_bytes: int, shown: str) -> bytes:
-    try:
-        return decompressor.decompress(part, max_bytes)
-    except zlib.error as error:
-        raise Failure("http-body", f"{shown} returned a corrupt gzip body.") from error
-
-
-def _timeout_failure(shown: str, timeout_seconds: float) -> Failure:
-    return Failure("http-unreachable", f"{shown} did not answer within {timeout_seconds:g} seconds.")

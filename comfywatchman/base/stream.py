@@ -13,13 +13,15 @@ import socket
 import ssl
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final, Self
+from typing import Final, Self, cast
 
 from comfywatchman import __version__
-from comfywatchman.base.address import PORTS, Address, parse_address
+from comfywatchman.base.address import PORTS, Address
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.network.proxies import Proxy
+from comfywatchman.base.network.settings import NetworkSettings
+from comfywatchman.base.network.tunnel import NestedTlsSocket, open_tunnel
 
 # RFC 6052: the last 32 bits are an IPv4 address.
 _NAT64: Final = ipaddress.ip_network("64:ff9b::/96")
@@ -127,7 +129,7 @@ class ConnectionPool:
         self._idle: dict[str, list[_CheckedConnection]] = {}
         self._busy: set[_CheckedConnection] = set()
         self._aborted = False
-        self._tls: ssl.SSLContext | None = None
+        self._network = NetworkSettings()
 
     def open(self, address: Address, headers: Mapping[str, str]) -> HttpStream:
         """Request an address and return the response as soon as its header is there.
@@ -178,7 +180,7 @@ class ConnectionPool:
             self._busy.add(connection)
         response = None
         try:
-            with _translate_errors(address), connection.limit_time(self._stall_seconds):
+            with _translate_errors(address, self._network), connection.limit_time(self._stall_seconds):
                 connection.request("GET", address.target, headers=dict(headers))
                 response = connection.getresponse()
         except BaseException:
@@ -215,26 +217,15 @@ class ConnectionPool:
 
     def _create_connection(self, address: Address) -> _CheckedConnection:
         may_be_private = self._may_be_private(address.netloc)
-        proxy = None if may_be_private else _find_proxy(address)
+        tls = self._network.tls_context() if address.scheme == "https" else None
+        # The user's own servers are reached directly.
+        proxy = None if may_be_private else self._network.find_proxy(address.scheme, address.host, address.port)
         if proxy is None:
-            return _CheckedConnection(
-                address, self._stall_seconds, self._tls_context(address), may_be_private=may_be_private
-            )
+            return _CheckedConnection(address, self._stall_seconds, tls, may_be_private=may_be_private)
         # The proxy resolves the name, so its addresses cannot be checked here.
         _refuse_private_name(address)
-        connection = _CheckedConnection(proxy, self._stall_seconds, None, may_be_private=True)
-        connection.tunnel_to(address, self._tls_context(address))
-        return connection
-
-    def _tls_context(self, address: Address) -> ssl.SSLContext | None:
-        if address.scheme == "http":
-            return None
-        with self._lock:
-            if self._tls is None:
-                from comfywatchman.base.http import create_tls_context
-
-                self._tls = create_tls_context()
-            return self._tls
+        proxy_tls = self._network.tls_context() if proxy.scheme == "https" else None
+        return _ProxiedConnection(address, self._stall_seconds, tls, proxy=proxy, proxy_tls=proxy_tls)
 
 
 class _CheckedConnection(http.client.HTTPConnection):
@@ -247,27 +238,17 @@ class _CheckedConnection(http.client.HTTPConnection):
         # The Host header names the port unless it is this one; signatures of storage servers cover that header.
         self.default_port = PORTS[address.scheme]
         self._address = address
-        self._tls_name = address.host
         self._tls = tls
         self._may_be_private = may_be_private
-        self._tunnel_to: Address | None = None
         self._raw: socket.socket | None = None
         self._is_cut = False
-
-    def tunnel_to(self, address: Address, tls: ssl.SSLContext | None) -> None:
-        """Make this connection to a proxy a tunnel to another server."""
-        self.set_tunnel(address.host, address.port)
-        self._tunnel_to, self._tls, self._tls_name = address, tls, address.host
-        self.default_port = PORTS[address.scheme]
 
     def connect(self) -> None:
         """Connect to the first address that accepts; all of them are checked before."""
         self.sock = self._raw = _connect(self._address, self.timeout or 0.0, may_be_private=self._may_be_private)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if self._tunnel_to is not None:
-            self._tunnel()  # type: ignore[attr-defined]
         if self._tls is not None:
-            self.sock = self._raw = self._tls.wrap_socket(self.sock, server_hostname=self._tls_name)
+            self.sock = self._raw = self._tls.wrap_socket(self.sock, server_hostname=self._address.host)
 
     @contextlib.contextmanager
     def limit_time(self, seconds: float) -> Iterator[None]:
@@ -293,6 +274,50 @@ class _CheckedConnection(http.client.HTTPConnection):
                 socket.socket.shutdown(self._raw, socket.SHUT_RDWR)
 
 
+class _ProxiedConnection(_CheckedConnection):
+    """A connection through a proxy, which resolves the server's name itself."""
+
+    def __init__(
+        self,
+        address: Address,
+        timeout_seconds: float,
+        tls: ssl.SSLContext | None,
+        *,
+        proxy: Proxy,
+        proxy_tls: ssl.SSLContext | None,
+    ) -> None:
+        super().__init__(address, timeout_seconds, tls, may_be_private=True)
+        self._proxy = proxy
+        self._proxy_tls = proxy_tls
+
+    def connect(self) -> None:
+        """Connect to the proxy, and through it to the server."""
+        try:
+            tunnel = self._open_tunnel()
+        except (OSError, http.client.HTTPException) as error:
+            reason = _describe_error(error)
+            message = f"{self._address.printable} did not answer through the {self._proxy}{reason}."
+            raise Failure("http-unreachable", message) from error
+        if self._tls is None:
+            return
+        if isinstance(tunnel, ssl.SSLSocket):
+            nested = NestedTlsSocket(tunnel, self._tls, self._address.host)
+            self.sock = cast("socket.socket", nested)
+        else:
+            self.sock = self._raw = self._tls.wrap_socket(tunnel, server_hostname=self._address.host)
+
+    def _open_tunnel(self) -> socket.socket:
+        # Each step is stored at once, so that another thread can cut it, and the caller close it.
+        tunnel = socket.create_connection((self._proxy.host, self._proxy.port), self.timeout)
+        self.sock = self._raw = tunnel
+        tunnel.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._proxy_tls is not None:
+            tunnel = self._proxy_tls.wrap_socket(tunnel, server_hostname=self._proxy.host)
+            self.sock = self._raw = tunnel
+        open_tunnel(tunnel, self._proxy, self._address.host, self._address.port)
+        return tunnel
+
+
 def _connect(address: Address, timeout_seconds: float, *, may_be_private: bool) -> socket.socket:
     resolved = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     if not may_be_private and not all(is_public_address(str(target[0])) for *_, target in resolved):
@@ -312,29 +337,25 @@ def _connect(address: Address, timeout_seconds: float, *, may_be_private: bool) 
 
 
 @contextlib.contextmanager
-def _translate_errors(address: Address) -> Iterator[None]:
+def _translate_errors(address: Address, network: NetworkSettings) -> Iterator[None]:
     try:
         yield
     except ssl.SSLCertVerificationError as error:
         raise Failure(
             "download-host-refused",
-            f"The certificate of {address.host} is not trusted: {error.verify_message}.",
+            network.describe_distrust(address.host, error),
             hint="Check this machine's clock and its certificates (SSL_CERT_FILE).",
         ) from error
     except TimeoutError as error:
         raise Failure("http-unreachable", f"{address.printable} did not answer in time.") from error
     except (OSError, http.client.HTTPException, UnicodeError, ValueError) as error:
-        reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise Failure("http-unreachable", f"{address.printable} did not answer{reason}.") from error
+        raise Failure("http-unreachable", f"{address.printable} did not answer{_describe_error(error)}.") from error
 
 
-def _find_proxy(address: Address) -> Address | None:
-    if address.scheme != "https" or urllib.request.proxy_bypass(address.host):
-        return None
-    proxy = urllib.request.getproxies().get("https")
-    if not proxy:
-        return None
-    return parse_address(proxy if "://" in proxy else f"http://{proxy}")
+def _describe_error(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f": {error.strerror}"
+    return ""
 
 
 def _refuse_private_name(address: Address) -> None:

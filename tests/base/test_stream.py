@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import ssl
-import subprocess
 import threading
 import time
 from pathlib import Path
@@ -12,6 +10,7 @@ from comfywatchman.base.address import parse_address
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.stream import ConnectionPool, is_public_address
 from tests.servers.base import LocalServer, Reply
+from tests.servers.certificates import TlsServer, make_certificate
 from tests.servers.faults import Fault, FaultServer
 
 
@@ -143,26 +142,11 @@ def test_abort_wakes_readers_and_prevents_requests() -> None:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-    files = f"-addext subjectAltName=DNS:localhost -keyout {tmp_path}/key.pem -out {tmp_path}/cert.pem"
-    made = subprocess.run(f"{command} {files}".split(), check=False, capture_output=True)
-    if made.returncode:
-        pytest.skip("no openssl here")
-    return tmp_path / "cert.pem"
-
-
-class TlsServer(LocalServer):
-    """The same over TLS."""
-
-    def __init__(self, certificate: Path) -> None:
-        super().__init__({"/": Reply(b"secret")})
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, certificate.with_name("key.pem"))
-        self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
+    return make_certificate(tmp_path, "localhost")
 
 
 def test_certificate_is_checked_against_the_host_name(certificate: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with TlsServer(certificate) as server:
+    with TlsServer(certificate, {"/": Reply(b"secret")}) as server:
         place = parse_address(f"https://localhost:{server.port}/")
         with ConnectionPool(stall_seconds=2, may_be_private=anywhere) as connections:
             with pytest.raises(Failure) as raised:
@@ -177,15 +161,12 @@ def test_certificate_is_checked_against_the_host_name(certificate: Path, monkeyp
                 connections.open(parse_address(f"https://127.0.0.1:{server.port}/"), {})
 
 
-def test_proxy_is_used_for_public_hosts_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_hosts_are_refused_through_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalServer() as proxy:
         monkeypatch.setenv("https_proxy", proxy.url)
-        monkeypatch.delenv("no_proxy", raising=False)
         with ConnectionPool(stall_seconds=2, may_be_private=nowhere) as connections:
-            with pytest.raises(Failure) as raised:
-                connections.open(parse_address("https://hub.example/x"), {})
-            assert raised.value.code == "http-unreachable"
-            for host in ("169.254.169.254", "router", "nas.local", "[::1]"):
+            for host in ("169.254.169.254", "router", "nas.local", "[fd00::1]"):
                 with pytest.raises(Failure) as raised:
                     connections.open(parse_address(f"https://{host}/x"), {})
                 assert raised.value.code == "download-host-refused"
+        assert proxy.asked == []

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from comfywatchman.base.config import connection_variables
 from comfywatchman.readiness.database import open_database
 from comfywatchman.readiness.models.index import ModelIndex
 from comfywatchman.readiness.search_step import ANSWERS_SCHEMA_VERSION, StoredAnswers, expire_answers
@@ -157,6 +158,51 @@ def test_a_budget_of_nothing_asks_nobody_and_forgets_nothing(host: Host, made: S
     assert answer(host) == "FOUND"
     host.set(search__budget_seconds=0)
     assert answer(host) == "FOUND"
+
+
+def test_empty_backend_order_asks_nobody_and_forgets_nothing(host: Host, made: SearchServers) -> None:
+    made.civitai.models = [on_civitai(LORA)]
+    host.set(search__backend_order=[])
+    assert requests(made, host.cycle) == 0
+    assert missing(host.report())[0]["answer"] is None
+    host.set(search__backend_order=["civitai"])
+    assert answer(host) == "FOUND"
+    host.set(search__backend_order=[])
+    assert requests(made, lambda: host.cycle(pass_seconds=30 * 24 * HOUR)) == 0
+    assert answer(host) == "FOUND"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("ALL_PROXY", "garbage://"),
+        ("HTTPS_PROXY", "http://me:hunter2#@proxy:1"),
+        ("https_proxy", "socks5://me:hunter2@127.0.0.1:9"),
+        ("SSL_CERT_FILE", "/absent/hunter2.pem"),
+        ("SSL_CERT_DIR", "/absent"),
+    ],
+)
+def test_verdicts_are_written_whatever_the_environment_says(
+    host: Host, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    for name in connection_variables():
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("NO_PROXY", "[::1],[,*.[")
+    monkeypatch.setenv(variable, value)
+    host.set(
+        search__civitai_url="https://civitai.example",
+        search__timeout_seconds=2,
+        nodes__ask_registry=True,
+        nodes__registry_url="https://registry.example",
+        nodes__class_map_url="https://map.example",
+    )
+    host.write("b.json", last="NoSuchNode")
+    report = host.report_after_cycle()
+    assert host.history()[-1].success
+    assert sorted(entry["status"] for entry in report["workflows"]) == ["MISSING", "UNCERTAIN"]
+    assert {one["answer"] for one in missing(report)} == {"ERROR"}
+    assert any(variable in problem for problem in report["problems"])
+    assert "hunter2" not in json.dumps(report).replace(value, "")
 
 
 def test_offline_nothing_is_said_to_be_nowhere(host: Host) -> None:

@@ -25,6 +25,7 @@ RETRYABLE_CODES: Final = frozenset(
         "download-stopped",
         "http-unreachable",
         "lock-held",
+        "network-settings",
         "state-unwritable",
     }
 )

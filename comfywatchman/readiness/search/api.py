@@ -121,7 +121,7 @@ def _describe_unreachable_sites(
     }
     for source, count in waiting.items():
         hosts = [urlsplit(url).netloc for url in urls.get(source, ())]
-        reasons = [unreachable_hosts[host].rstrip(".") for host in hosts if host in unreachable_hosts]
+        reasons = dict.fromkeys(unreachable_hosts[host].rstrip(".") for host in hosts if host in unreachable_hosts)
         models = "1 model was" if count == 1 else f"{count} models were"
         why = f" ({'; '.join(reasons)})" if reasons else ""
         yield f"{describe_unreachable(source).rstrip('.')}, so {models} not verified there{why}."

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from comfywatchman.base.address import printable_url
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpResponse, HttpSession, Redirects
+from comfywatchman.base.network.settings import UNREACHABLE_CODES
 
 if TYPE_CHECKING:
     from comfywatchman.base.clock import Clock
@@ -31,7 +32,7 @@ class SearchBudget:
 
     Attributes:
         requests: Number of requests so far.
-        unreachable: Servers that did not respond (host and port), with the reason of their first failure.
+        unreachable: Servers that did not respond (host and port), with their first failure as a sentence.
     """
 
     def __init__(self, clock: Clock, *, seconds: float | None = None, requests: int | None = None) -> None:
@@ -152,13 +153,13 @@ class BudgetedSession(HttpSession):
         host = urlsplit(url).netloc
         paused = self._paused.get(host)
         if paused is not None:
-            raise Failure(paused.code, paused.message)
+            raise Failure(paused.code, paused.message, hint=paused.hint)
         self._budget.take()
         try:
             response = request()
         except Failure as failure:
-            if failure.code == "http-unreachable":
-                self._count_timeout(host, failure.message.removeprefix(printable_url(url)))
+            if failure.code in UNREACHABLE_CODES:
+                self._record_unreachable(host, url, failure)
             raise
         self._timeouts.pop(host, None)
         if response.status == _TOO_MANY_REQUESTS:
@@ -166,10 +167,15 @@ class BudgetedSession(HttpSession):
             self._paused[host] = Failure("search-paused", message)
         return response
 
-    def _count_timeout(self, host: str, reason: str) -> None:
-        self._timeouts[host] = self._timeouts.get(host, 0) + 1
+    def _record_unreachable(self, host: str, url: str, failure: Failure) -> None:
         # Without the URL, whose query may hold a secret.
-        self._budget.unreachable.setdefault(host, f"{host}{reason}")
+        reason = failure.message.replace(printable_url(url), host)
+        self._budget.unreachable.setdefault(host, reason)
+        if failure.code == "network-settings":
+            # Neither a proxy nor a certificate changes during a search.
+            self._paused[host] = failure
+            return
+        self._timeouts[host] = self._timeouts.get(host, 0) + 1
         if self._timeouts[host] >= _MAX_TIMEOUTS:
             message = f"{host} did not respond before, so it is paused for this search."
             self._paused[host] = Failure("http-unreachable", message)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.network.settings import UNREACHABLE_CODES
 from comfywatchman.readiness.search.claims import HubRecord, HubState, ModelQuery, Proposal
 from comfywatchman.readiness.search.results import (
     NO_HUB_IDS,
@@ -307,7 +308,7 @@ def _read_archive_records(proposal: Proposal, query: ModelQuery, archive: CivArc
 
 def _build_failure_record(proposal: Proposal, source: str, failure: Failure, url: str | None = None) -> HubRecord:
     name = base_name(proposal.ids.path or "") or proposal.name
-    is_unreachable = failure.code == "http-unreachable"
+    is_unreachable = failure.code in UNREACHABLE_CODES
     return HubRecord(
         proposal=proposal,
         state=HubState.UNREACHABLE if is_unreachable else HubState.FAILED,

@@ -106,6 +106,17 @@ def test_first_timeout_reason_is_kept_without_the_url() -> None:
     assert budget.unreachable == {silent: f"{silent} did not answer: [Errno 111] Connection refused."}
 
 
+def test_unusable_proxy_pauses_its_servers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "garbage://")
+    budget = SearchBudget(FakeClock())
+    with BudgetedSession(budget, timeout_seconds=5) as session:
+        for number in range(2):
+            assert code_of(session, f"https://hub.example/{number}?key=x") == "network-settings"
+    assert budget.requests == 1
+    reason = "HTTPS_PROXY is not the address of an http, https or socks5 proxy."
+    assert budget.unreachable == {"hub.example": reason}
+
+
 def test_one_silence_between_answers_is_forgiven() -> None:
     with (
         LocalServer({"/a": Reply(b"1")}) as server,
