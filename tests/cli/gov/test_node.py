@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tests.cli.gov.test_main import Gov
+from tests.cli.gov.calls import Gov
 from tests.governance.contexts import KeptSite
 
 

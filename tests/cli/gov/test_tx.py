@@ -6,13 +6,7 @@ import pytest
 
 from comfywatchman.cli.gov import tx
 from comfywatchman.governance.store.records import PackageDiff, Promotion, PromotionPlan, Transaction
-from tests.cli.gov.test_main import TXID, Gov
-from tests.governance.contexts import KeptSite
-
-
-@pytest.fixture
-def gov_on(kept_root: KeptSite) -> Gov:
-    return Gov(kept_root.restore())
+from tests.cli.gov.calls import TXID, Gov
 
 
 def test_empty_list_suggests_the_first_trial(gov_on: Gov) -> None:

@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.cli.gov.calls import Gov
+
+pytestmark = pytest.mark.slow
+
+
+def test_rollback_prints_how_to_undo_it(gov_on: Gov) -> None:
+    gov_on.pack("depth")
+    gov_on("node", "add", "--adopt", "depth")
+    first = gov_on.json("snapshot", "list")["snapshots"][-1]["id"]
+    result = gov_on("rollback", first)
+    assert result.exit_code == 0, result.output
+    (operation,) = (one for one in gov_on.json("op", "list")["operations"] if one["kind"] == "rollback")
+    assert f"gov undo {operation['op_id']}" in result.stdout
+    assert "plugins.json: changed" in gov_on("op", "inspect", operation["op_id"]).stdout
+    assert gov_on.json("op", "inspect", operation["op_id"])["kind"] == "rollback"
+    assert gov_on.json("undo", operation["op_id"])["kind"] == "undo"
+    assert gov_on.json("undo", operation["op_id"], code=1)["code"] == "gov-undo-refused"
+    assert first in gov_on("snapshot", "list").stdout
+    assert operation["op_id"] in gov_on("op", "list").stdout
+
+
+def test_inspecting_a_damaged_snapshot_reports_it(gov_on: Gov) -> None:
+    (snapshot,) = gov_on.json("snapshot", "list")["snapshots"]
+    assert "unchanged" in gov_on("snapshot", "inspect", snapshot["id"]).stdout
+    (gov_on.site.layout.snapshots / snapshot["id"] / "uv.lock").write_text("changed")
+    assert "uv.lock changed" in gov_on.json("snapshot", "inspect", snapshot["id"], code=1)["trouble"]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.gov.calls import TXID, Gov
+from tests.governance.contexts import build_site
+
+pytestmark = pytest.mark.slow
+
+
+def test_init_of_a_complete_root_reports_nothing_to_do(shared: Gov) -> None:
+    assert "The environment is complete" in shared("init").stdout
+    assert shared.json("init")["operation"] is None
+
+
+def test_init_prints_the_environment_in_production(tmp_path: Path) -> None:
+    fresh = Gov(build_site(tmp_path, init=False))
+    result = fresh("init")
+    assert result.exit_code == 0, result.output
+    assert "1 package, all of their files verified" in result.stdout
+
+
+def test_status_json_keeps_the_fields_of_the_first_gov(gov_on: Gov) -> None:
+    gov_on.record("completed")
+    found = gov_on.json("status")
+    assert (found["prod_env_exists"], found["lock_exists"]) == (True, True)
+    assert (found["transactions_total"], found["pending"]) == (1, 1)
+    assert [one["txid"] for one in found["recent"]] == [TXID]
+    text = gov_on("status").stdout
+    assert "Nodes:      none registered. Register one: gov node add URL" in text
+    assert TXID in text
+
+
+def test_status_without_production_suggests_init(gov_on: Gov) -> None:
+    gov_on.site.layout.production.unlink()
+    gov_on.site.layout.uv_lock.unlink()
+    assert gov_on("status").stdout.count("Run: gov init") == 2
+
+
+def test_check_exits_with_1_only_after_a_failure(gov_on: Gov) -> None:
+    assert gov_on.json("check")["state"] == "ok"
+    assert "What to do" not in gov_on("check").stdout
+    gov_on.record("needs_resolution")
+    result = gov_on("check")
+    assert (result.exit_code, f"gov resolve {TXID}" in result.stdout) == (0, True)
+    gov_on.site.layout.uv_lock.unlink()
+    assert gov_on.json("check", code=1)["state"] == "fail"
+
+
+def test_migrate_prints_its_changes(gov_on: Gov) -> None:
+    assert "Every file has the current format." in gov_on("migrate").stdout
+    gov_on.site.layout.plugins.write_text('{"plugins": []}')
+    assert "gov undo" in gov_on("migrate").stdout
+    assert gov_on.json("migrate")["changed"] == []
