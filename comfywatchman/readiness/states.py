@@ -31,7 +31,7 @@ MODEL_STATE_TEXT = {
     ModelState.FOLDER_UNKNOWN: "there, but perhaps not where the node looks",
     ModelState.INVALID: "there, but broken",
     ModelState.UNRESOLVABLE: "not the name of a file",
-    ModelState.UNKNOWN: "not known, because not every model folder could be read",
+    ModelState.UNKNOWN: "not known to be there or missing, because it could not be looked for",
     ModelState.MISSING: "missing",
 }
 """Each state for people, as the end of a sentence that begins with "The model is"."""

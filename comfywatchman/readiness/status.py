@@ -6,9 +6,11 @@ from typing import Literal
 
 import msgspec
 
+from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import FileFolder
 from comfywatchman.comfyui.references.reference import Confidence
+from comfywatchman.readiness.host_summary import CycleSummary, HostSummary, RecentAcknowledgement
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 
 SCHEMA_VERSION = 1
@@ -48,6 +50,7 @@ class MissingModel(msgspec.Struct, frozen=True):
         confidence: Confidence in that evidence.
         candidates: Possible sources.
         answer: Result of the search: FOUND, UNCERTAIN, NOT_FOUND, …; null without a search.
+        obstacle: Why it could not be looked for; null unless `status` is `unknown`.
     """
 
     name: str
@@ -61,6 +64,7 @@ class MissingModel(msgspec.Struct, frozen=True):
     confidence: Confidence
     candidates: tuple[ModelCandidate, ...] = ()
     answer: Answer | None = None
+    obstacle: Obstacle | None = None
 
 
 class BlockedDownload(msgspec.Struct, frozen=True):
@@ -248,50 +252,11 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
     refused_inputs: tuple[RefusedInput, ...] = ()
 
 
-class CycleSummary(msgspec.Struct, frozen=True):
-    """The cycle that wrote the report; `skipped_reason` is the code of the gate that skipped it."""
-
-    id: str
-    trigger: str
-    started_at: str
-    duration_seconds: float
-    success: bool
-    skipped_reason: str | None
-    message: str | None = None
-
-
-class GpuSummary(msgspec.Struct, frozen=True):
-    """One GPU or MIG instance: memory in bytes, null when the driver does not report it."""
-
-    index: int
-    name: str | None
-    memory_total_bytes: int | None
-    memory_free_bytes: int | None
-    mig: bool = False
-
-
-class HostSummary(msgspec.Struct, frozen=True):
-    """The host at the time of the cycle.
-
-    Attributes:
-        gpus: NVIDIA GPUs; empty when there is none or the driver did not respond (see `gpu_status`).
-        gpu_status: `ok`, `none` or `unknown`.
-        comfyui_root: The watched installation.
-        comfyui_version: Its version; null when unknown.
-        comfyui_running: Whether a server of this installation responded.
-        sample: Whether this is the sample host of a first run.
-    """
-
-    gpus: tuple[GpuSummary, ...]
-    gpu_status: str
-    comfyui_root: str | None
-    comfyui_version: str | None
-    comfyui_running: bool
-    sample: bool
-
-
 class Summary(msgspec.Struct, frozen=True):
-    """Counts: workflows by verdict, and the distinct missing models, node classes and input files of all of them."""
+    """Counts: workflows by verdict, and the distinct missing models, node classes and input files of all of them.
+
+    `unknown_models` could not be looked for; they are no part of `missing_models`.
+    """
 
     workflows: int = 0
     ready: int = 0
@@ -301,16 +266,7 @@ class Summary(msgspec.Struct, frozen=True):
     missing_models: int = 0
     missing_nodes: int = 0
     missing_inputs: int = 0
-
-
-class RecentAcknowledgement(msgspec.Struct, frozen=True):
-    """One recent acknowledgement."""
-
-    at: str
-    kind: str
-    path: str
-    source: str
-    previous_path: str | None
+    unknown_models: int = 0
 
 
 EnvironmentState = Literal["not governed", "ok", "warn", "fail", "unknown"]

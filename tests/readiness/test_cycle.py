@@ -22,7 +22,7 @@ from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.sample.workflows import build_png_with_text
 from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import CHECKPOINT, Host, graph
-from tests.model_files import safetensors
+from tests.model_files import put, safetensors
 from tests.nvml.library import build_nvml, write_nvml_state
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
@@ -534,7 +534,7 @@ def test_files_left_by_killed_writers_are_removed(host: Host) -> None:
 
 def test_model_folder_outside_models_is_named_as_the_target(host: Host) -> None:
     extra = host.folder / "disk"
-    extra.mkdir()
+    put(extra / "readme.txt")
     (host.comfyui / "extra_model_paths.yaml").write_text(f"x:\n  base_path: {extra}\n  is_default: true\n  loras: l\n")
     host.write("a.json", lora="absent.safetensors")
     (model,) = host.entry("a.json").missing_models

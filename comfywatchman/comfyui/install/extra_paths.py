@@ -38,12 +38,14 @@ class ExtraPath:
         directory: The directory with the models, absolute and normalised.
         is_default: ComfyUI searches this directory first, and writes to it.
         line: The line that names it, from 1; None when it is not known.
+        base: The `base_path` or the file's folder, when the directory lies in it; else the directory itself.
     """
 
     folder: str
     directory: Path
     is_default: bool
     line: int | None = None
+    base: Path | None = None
 
 
 class _InvalidExtraPaths(Exception):
@@ -165,7 +167,13 @@ def _read_section(settings: dict[Any, Any], node: yaml.Node | None, yaml_folder:
             continue
         for entry in value.split("\n"):
             if entry:
-                yield ExtraPath(folder, Path(os.path.normpath(os.path.join(base, entry))), is_default, line)
+                yield _build_extra_path(folder, entry, base, is_default=is_default, line=line)
+
+
+def _build_extra_path(folder: str, entry: str, base: Path, *, is_default: bool, line: int | None) -> ExtraPath:
+    base = Path(os.path.normpath(base))
+    directory = Path(os.path.normpath(base / entry))
+    return ExtraPath(folder, directory, is_default, line, base if directory.is_relative_to(base) else directory)
 
 
 def _resolve_base_folder(value: Any, line: int | None, yaml_folder: Path) -> Path:

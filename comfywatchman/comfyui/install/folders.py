@@ -84,16 +84,26 @@ class ModelFolders:
         folders: The folders by canonical name.
         defaults: The directory that new models go to, by folder; only for folders with an `is_default` entry.
         custom_nodes: The directories with custom node packs.
+        bases: The configured folder that a directory lies in, for each directory of a yaml file, and for
+            `models_directory`. It holds something for certain, so when it does not exist its disk is not mounted.
     """
 
     models_directory: Path
     folders: Mapping[str, ModelFolder]
     defaults: Mapping[str, Path] = field(default_factory=dict)
     custom_nodes: tuple[Path, ...] = ()
+    bases: Mapping[Path, Path] = field(default_factory=dict)
 
     def get(self, name: str) -> ModelFolder | None:
         """Return a folder by its name or alias; None for an unknown name."""
         return self.folders.get(get_canonical_name(name))
+
+    def find_base(self, directory: Path) -> Path | None:
+        """Return the configured folder that a directory lies in; None when the directory need not exist."""
+        base = self.bases.get(directory)
+        if base is None and directory.is_relative_to(self.models_directory):
+            base = self.bases.get(self.models_directory)
+        return base
 
     def names(self) -> tuple[str, ...]:
         """Return the canonical names, sorted."""
@@ -181,8 +191,11 @@ def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> M
     """Put directories in ComfyUI's order: its own, those of the yaml files, then those below the output folder."""
     directories = _list_base_directories(installation)
     defaults: dict[str, Path] = {}
+    bases = {installation.models_directory: installation.models or installation.base}
     for extra_path in extra_paths:
         name = get_canonical_name(extra_path.folder)
+        if extra_path.base is not None:
+            bases[extra_path.directory] = extra_path.base
         _add_directory(directories.setdefault(name, []), extra_path.directory, is_default=extra_path.is_default)
         if extra_path.is_default:
             defaults[name] = extra_path.directory
@@ -197,7 +210,7 @@ def _assemble(installation: Installation, extra_paths: Iterable[ExtraPath]) -> M
     for name, folder_directories in directories.items():
         if name not in NOT_MODEL_FOLDERS:
             folders[name] = ModelFolder(name, tuple(folder_directories), _get_extensions(name))
-    return ModelFolders(installation.models_directory, folders, defaults, tuple(directories[CUSTOM_NODES]))
+    return ModelFolders(installation.models_directory, folders, defaults, tuple(directories[CUSTOM_NODES]), bases)
 
 
 def _list_base_directories(installation: Installation) -> dict[str, list[Path]]:

@@ -190,7 +190,9 @@ def _mark_resolved(
         if verdict is None or verdict.status is WorkflowStatus.INVALID:
             continue
         is_missing = _lacks_something(verdict, inputs.get(workflow.sha256, ()))
-        if workflow.was_missing is is_missing:
+        # A model that could not be looked for changes nothing: mounting its disk again is no repair of the workflow.
+        is_unknown = not is_missing and any(model.obstacle is not None for model in verdict.missing_models)
+        if is_unknown or workflow.was_missing is is_missing:
             continue
         # `was_missing` is None before the first verdict: a workflow that was complete from the start is no repair.
         if workflow.was_missing:
@@ -201,7 +203,9 @@ def _mark_resolved(
 
 
 def _lacks_something(verdict: WorkflowVerdict, inputs: tuple[MissingInput, ...]) -> bool:
-    if verdict.missing_models or verdict.missing_nodes or verdict.refused_inputs:
+    if verdict.missing_nodes or verdict.refused_inputs:
+        return True
+    if any(model.obstacle is None for model in verdict.missing_models):
         return True
     return any(missing.required for missing in inputs)
 

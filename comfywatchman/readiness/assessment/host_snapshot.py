@@ -11,6 +11,7 @@ from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.folders import ModelFolders, find_base_blockers, resolve_folders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from comfywatchman.comfyui.loaders.table import LoaderTable, load_builtin_table
 from comfywatchman.comfyui.packs.core_classes import load_core_classes
@@ -154,7 +155,7 @@ def _read_models(
     folders = request.observed_loaders.extend_folders(comfyui_folders).with_names(loader_folders)
     targets = _find_target_folders(folders, request.installation)
     inventory = build_inventory(
-        scan_models(folders), index, targets=targets, unlisted=_explain_unlisted(start_blockers)
+        scan_models(folders), index, targets=targets, hidden=_find_hidden_folders(start_blockers)
     )
     index.prune(inventory.header_keys, keep_cycles=ABSENT_MODEL_CYCLES)
     return _HostModels(folders, targets, inventory, index)
@@ -164,12 +165,13 @@ def _build_start_problem(blocker: StartBlocker) -> StartProblem:
     return StartProblem(printable_path(blocker.path), blocker.line, blocker.reason, blocker.fix)
 
 
-def _explain_unlisted(start_blockers: Sequence[StartBlocker]) -> str:
-    """Return why not every directory with models is known, with what to do; empty when all are."""
+def _find_hidden_folders(start_blockers: Sequence[StartBlocker]) -> Obstacle | None:
+    """Return why not every directory with models is known; None when all are."""
     for blocker in start_blockers:
         if blocker.hides_folders:
-            return f"Repair {blocker.location} first: until then it is not known which folders hold models."
-    return ""
+            fix = f"Repair {blocker.location} first: until then it is not known which folders hold models."
+            return Obstacle(ObstacleKind.CONFIGURATION, printable_path(blocker.path), fix)
+    return None
 
 
 def _collect_node_facts(

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Final, Protocol
+from typing import Protocol
 
 import msgspec
 
-from comfywatchman.base.files import to_nfc
+from comfywatchman.base.files import printable_path, to_nfc
 from comfywatchman.comfyui.install.folders import DIFFUSERS
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.models.file import HeaderFacts, check_header
 from comfywatchman.comfyui.models.suffixes import get_suffix
-from comfywatchman.readiness.models.scan import ModelEntry, ModelListing, ModelListingProblem
+from comfywatchman.readiness.models.entry import UNREADABLE, ModelEntry
+from comfywatchman.readiness.models.listing import CompleteListing, FolderListing, find_obstacle
+from comfywatchman.readiness.models.scan import ModelListing, ModelListingProblem
 
 HeaderKey = tuple[int, int, int, int, str]
 """Device, inode, size, mtime_ns and suffix. The suffix counts because it decides how ComfyUI loads the file."""
 
 FileKey = tuple[int, int, int, int]
 """Device, inode, size and mtime_ns: while these stay the same, the content counts as unchanged."""
-
-# A file that could not be read is read again in each cycle: permissions and disks change without the file changing.
-_NOT_CACHED: Final = frozenset({"unreadable", "unfinished"})
 
 
 def build_file_key(status: os.stat_result) -> FileKey:
@@ -44,7 +44,8 @@ class ModelFile(msgspec.Struct, frozen=True, gc=False):
         inode: `st_ino`.
         format: See `HeaderFacts.format`.
         problem: Why it cannot be loaded, for people; None means healthy or unknown.
-        problem_code: A code of `HeaderFacts.problem_code`, or `unreadable` or `unfinished` from the scan.
+        problem_code: A code of `HeaderFacts.problem_code`, or of `ModelEntry.problem_code` from the scan.
+        obstacle: Why it could not be looked at; only for `unreadable`.
     """
 
     folder: str
@@ -57,6 +58,7 @@ class ModelFile(msgspec.Struct, frozen=True, gc=False):
     format: str
     problem: str | None
     problem_code: str | None
+    obstacle: Obstacle | None = None
 
     @property
     def key(self) -> FileKey:
@@ -83,7 +85,8 @@ class Inventory:
         header_keys: Keys of these models in the index.
         read_headers: Number of files opened to build this inventory.
         targets: Where a new model of a folder belongs, when that is not `models/<folder>`.
-        unlisted: Why not every directory with models is known, with what to do; empty when all are.
+        listings: What was listed of each folder; a folder without an entry was not looked for.
+        hidden: Why not every directory with models is known; None when all are.
     """
 
     def __init__(
@@ -94,11 +97,13 @@ class Inventory:
         header_keys: Collection[HeaderKey] = (),
         read_headers: int = 0,
         targets: Mapping[str, str] | None = None,
-        unlisted: str = "",
+        listings: Mapping[str, FolderListing] | None = None,
+        hidden: Obstacle | None = None,
     ) -> None:
         self.folders = folders
         self._targets = targets or {}
-        self._unlisted = unlisted
+        self._listings = listings or {}
+        self._hidden = hidden
         self.problems = problems
         self.header_keys = header_keys
         self.read_headers = read_headers
@@ -111,9 +116,21 @@ class Inventory:
         """Return where a new model of a folder belongs, as a person would write it."""
         return self._targets.get(folder, f"models/{folder}")
 
-    def incomplete_reason(self) -> str | None:
-        """Return why models of any folder may be missing from this listing, with what to do; None when it is whole."""
-        return self._unlisted or None
+    def check_listing(self, folders: Sequence[str], names: Sequence[str]) -> CompleteListing | Obstacle:
+        """Return the proof that folders were listed wherever one of some names may be, or why they were not.
+
+        Args:
+            folders: Canonical folder names; all folders when there are none.
+            names: Names of models, with `/`.
+        """
+        if self._hidden is not None:
+            return self._hidden
+        wanted = folders or tuple(self._listings)
+        for folder in wanted:
+            if folder not in self._listings:
+                return Obstacle(ObstacleKind.FOLDER_NOT_KNOWN, self.target(folder))
+        listings = tuple(self._listings[folder] for folder in wanted)
+        return find_obstacle(names, listings) or CompleteListing(tuple(names), listings)
 
     def in_folder(self, folder: str) -> Mapping[str, ModelFile]:
         """Return a folder's models by relative name, sorted; empty for an unknown folder."""
@@ -140,6 +157,8 @@ class Inventory:
         for folder, models in self.folders.items():
             rows = [_build_fingerprint_row(model) for model in models.values()]
             digest.update(encode((folder, rows)))
+        gaps = {folder: listing.gaps for folder, listing in self._listings.items() if listing.gaps}
+        digest.update(encode((gaps, self._hidden)))
         return digest.hexdigest()
 
     @cached_property
@@ -162,6 +181,7 @@ def _build_fingerprint_row(model: ModelFile) -> tuple[object, ...]:
         model.format,
         model.problem,
         model.problem_code,
+        model.obstacle,
     )
 
 
@@ -171,7 +191,7 @@ def build_inventory(
     *,
     check: Callable[[str, int], HeaderFacts] = check_header,
     targets: Mapping[str, str] | None = None,
-    unlisted: str = "",
+    hidden: Obstacle | None = None,
 ) -> Inventory:
     """Combine a listing with the known header facts; only new and changed files are opened.
 
@@ -180,7 +200,7 @@ def build_inventory(
         cache: Header facts of earlier cycles; newly read facts are stored there in one batch.
         check: Reads the header of a path with a size.
         targets: Where a new model of a folder belongs, when that is not `models/<folder>`.
-        unlisted: Why not every directory with models is known, with what to do.
+        hidden: Why not every directory with models is known; None when all are.
     """
     known = cache.headers()
     new_facts: dict[HeaderKey, HeaderFacts] = {}
@@ -191,10 +211,14 @@ def build_inventory(
         for name, entry in entries.items():
             key = _build_header_key(folder, entry)
             seen.add(key)
+            # Permissions, links and control files change without the file: no fact of an earlier cycle goes before.
+            if entry.problem is not None:
+                models[name] = _build_model(folder, entry, HeaderFacts("unknown", entry.problem, entry.problem_code))
+                continue
             facts = known.get(key) or new_facts.get(key)
             if facts is None:
                 facts = _read_header(folder, entry, check)
-                if facts.problem_code not in _NOT_CACHED:
+                if facts.problem_code != UNREADABLE:
                     new_facts[key] = facts
             models[name] = _build_model(folder, entry, facts)
     if new_facts:
@@ -205,7 +229,8 @@ def build_inventory(
         header_keys=seen,
         read_headers=len(new_facts),
         targets=targets,
-        unlisted=unlisted,
+        listings=listing.listings,
+        hidden=hidden,
     )
 
 
@@ -218,14 +243,15 @@ def _build_header_key(folder: str, entry: ModelEntry) -> HeaderKey:
 
 
 def _read_header(folder: str, entry: ModelEntry, check: Callable[[str, int], HeaderFacts]) -> HeaderFacts:
-    if entry.problem is not None:
-        return HeaderFacts("unknown", entry.problem, entry.problem_code)
     if folder == DIFFUSERS:
         return HeaderFacts("diffusers")
     return check(entry.path, entry.size)
 
 
 def _build_model(folder: str, entry: ModelEntry, facts: HeaderFacts) -> ModelFile:
+    obstacle = entry.obstacle
+    if facts.problem_code == UNREADABLE and obstacle is None:
+        obstacle = Obstacle(ObstacleKind.UNREADABLE, printable_path(entry.path), facts.problem or "")
     return ModelFile(
         folder,
         entry.name,
@@ -237,4 +263,5 @@ def _build_model(folder: str, entry: ModelEntry, facts: HeaderFacts) -> ModelFil
         facts.format,
         facts.problem,
         facts.problem_code,
+        obstacle,
     )

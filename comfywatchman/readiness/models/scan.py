@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
 from comfywatchman.base.files import is_folder, printable_path
 from comfywatchman.comfyui.install.folders import FOLDER_EXTENSION, ModelFolder, ModelFolders
+from comfywatchman.comfyui.install.reachability import (
+    Obstacle,
+    ObstacleKind,
+    build_link_obstacle,
+    build_mount_obstacle,
+    describe_problem,
+    explain_error,
+    explain_missing_folder,
+    find_mount_obstacle,
+    list_unmounted,
+)
+from comfywatchman.readiness.models.entry import (
+    IMPOSSIBLE_TARGET,
+    NO_SUCH_TARGET,
+    UNFINISHED,
+    ModelEntry,
+    is_skipped,
+    read_entry,
+)
+from comfywatchman.readiness.models.listing import FolderListing, ListingGap
 
 MAX_FOLDERS: Final = 200_000
 """Limit on the directories of one scan: symbolic links that fan out can turn any small tree into a huge one."""
-
-EntryProblemCode = Literal["unreadable", "unfinished"]
-
-UNREADABLE: Final = "unreadable"
-"""Problem code of a name that cannot be opened: a broken link, a FIFO, a missing permission."""
-
-UNFINISHED: Final = "unfinished"
-"""Problem code of a file that aria2 is still downloading."""
 
 _UNFINISHED_TEXT: Final = "aria2 has not finished downloading it: its control file is still there"
 
@@ -33,30 +44,6 @@ _UNFINISHED_SUFFIXES: Final = frozenset(
 )
 _DIFFUSERS_INDEX: Final = "model_index.json"
 _ARIA2_SUFFIX: Final = ".aria2"
-
-
-class ModelEntry(msgspec.Struct, frozen=True, gc=False):
-    """One name in a model folder.
-
-    Attributes:
-        name: Relative to the directory, with `/`, as ComfyUI lists it.
-        path: Absolute path; symbolic links are not resolved.
-        size: Size in bytes of the link's target.
-        mtime_ns: Modification time of the link's target.
-        device: `st_dev`.
-        inode: `st_ino`.
-        problem: Why the file cannot be used, for people; None for a regular file that is complete.
-        problem_code: `unreadable` or `unfinished`, set together with `problem`.
-    """
-
-    name: str
-    path: str
-    size: int
-    mtime_ns: int
-    device: int
-    inode: int
-    problem: str | None = None
-    problem_code: EntryProblemCode | None = None
 
 
 class ModelListingProblem(msgspec.Struct, frozen=True):
@@ -72,24 +59,50 @@ class ModelListingProblem(msgspec.Struct, frozen=True):
 
 
 class ModelListing(msgspec.Struct, frozen=True):
-    """Result of a scan: the entries of each folder by name, sorted, and the problems met."""
+    """Result of a scan.
+
+    Attributes:
+        folders: The entries of each folder by name, sorted.
+        problems: The problems met.
+        listings: What of each folder was listed, and what not.
+    """
 
     folders: dict[str, dict[str, ModelEntry]]
     problems: tuple[ModelListingProblem, ...]
+    listings: dict[str, FolderListing]
 
 
-def scan_models(folders: ModelFolders) -> ModelListing:
+def scan_models(folders: ModelFolders, *, unmounted: Iterable[str] | None = None) -> ModelListing:
     """List every model file as ComfyUI would, without opening any.
 
     Links are followed; a link to a directory that contains it is skipped and reported. When a folder has several
     directories, the first one that has a name wins, but a broken link or FIFO never hides a file, as in ComfyUI.
+
+    Args:
+        folders: The model folders.
+        unmounted: Mount points without their disks; None for those of this host.
     """
-    walk = _ModelWalk(_collect_suffixes(folders))
+    mount_points = list_unmounted() if unmounted is None else tuple(unmounted)
+    walk = _ModelWalk(_collect_suffixes(folders), _find_bases(folders), mount_points)
     entries_by_folder: dict[str, dict[str, ModelEntry]] = {}
+    listings: dict[str, FolderListing] = {}
     for name in folders.names():
-        entries = _list_entries(folders.folders[name], walk)
-        entries_by_folder[name] = dict(sorted(entries.items()))
-    return ModelListing(entries_by_folder, tuple(walk.problems))
+        folder = folders.folders[name]
+        entries_by_folder[name] = dict(sorted(_list_entries(folder, walk).items()))
+        directories = [str(directory) for directory in folder.directories]
+        gaps = [gap for directory in directories for gap in walk.tree(directory).gaps]
+        listings[name] = FolderListing(tuple(directories), tuple(dict.fromkeys(gaps)))
+    return ModelListing(entries_by_folder, tuple(walk.problems), listings)
+
+
+def _find_bases(folders: ModelFolders) -> dict[str, str]:
+    bases: dict[str, str] = {}
+    for folder in folders.folders.values():
+        for directory in folder.directories:
+            base = folders.find_base(directory)
+            if base is not None:
+                bases[str(directory)] = str(base)
+    return bases
 
 
 def _collect_suffixes(folders: ModelFolders) -> dict[str, frozenset[str] | None]:
@@ -121,7 +134,7 @@ def _list_entries(folder: ModelFolder, walk: _ModelWalk) -> dict[str, ModelEntry
 def _list_files(folder: ModelFolder, walk: _ModelWalk) -> dict[str, ModelEntry]:
     entries: dict[str, ModelEntry] = {}
     for directory in folder.directories:
-        by_suffix = walk.files_by_suffix(str(directory))
+        by_suffix = walk.tree(str(directory)).by_suffix
         for suffix in _strip_dots(folder.extensions) or by_suffix.keys():
             _add_entries(entries, by_suffix.get(suffix, ()))
     return entries
@@ -130,7 +143,7 @@ def _list_files(folder: ModelFolder, walk: _ModelWalk) -> dict[str, ModelEntry]:
 def _list_diffusers(folder: ModelFolder, walk: _ModelWalk) -> dict[str, ModelEntry]:
     entries: dict[str, ModelEntry] = {}
     for directory in folder.directories:
-        json_files = walk.files_by_suffix(str(directory)).get("json", ())
+        json_files = walk.tree(str(directory)).by_suffix.get("json", ())
         _add_entries(entries, _find_diffusers_models(json_files))
     return entries
 
@@ -147,7 +160,7 @@ def _add_entries(known: dict[str, ModelEntry], entries: Iterable[ModelEntry]) ->
     for entry in entries:
         earlier = known.setdefault(entry.name, entry)
         # ComfyUI skips a name that it cannot open and takes the next directory's file.
-        if earlier.problem_code == UNREADABLE and entry.problem is None:
+        if is_skipped(earlier) and entry.problem is None:
             known[entry.name] = entry
 
 
@@ -157,11 +170,13 @@ class _ModelTree:
 
     Attributes:
         wanted: Suffixes to keep; None for all.
-        by_suffix: Kept files by suffix without dot.
+        by_suffix: Kept files by lower-case suffix without dot.
         unfinished: Relative names of the files that have an aria2 control file beside them.
+        gaps: Folders that could not be listed.
     """
 
     wanted: frozenset[str] | None
+    gaps: list[ListingGap] = field(default_factory=list)
     by_suffix: dict[str, list[ModelEntry]] = field(default_factory=dict)
     unfinished: set[str] = field(default_factory=set)
 
@@ -169,19 +184,26 @@ class _ModelTree:
 class _ModelWalk:
     """Directory trees, each listed once, however many folders share them."""
 
-    def __init__(self, wanted: dict[str, frozenset[str] | None]) -> None:
+    def __init__(
+        self,
+        wanted: Mapping[str, frozenset[str] | None],
+        bases: Mapping[str, str],
+        unmounted: tuple[str, ...],
+    ) -> None:
         self.problems: list[ModelListingProblem] = []
         self._wanted = wanted
-        self._trees: dict[str, dict[str, list[ModelEntry]]] = {}
+        self._bases = bases
+        self._unmounted = unmounted
+        self._trees: dict[str, _ModelTree] = {}
         self._entered = 0
 
-    def files_by_suffix(self, directory: str) -> dict[str, list[ModelEntry]]:
-        """Return the files below a directory by lower-case suffix without dot; empty when it does not exist."""
+    def tree(self, directory: str) -> _ModelTree:
+        """Return the files below a directory; none when it does not exist."""
         if directory not in self._trees:
             self._trees[directory] = self._list_tree(directory)
         return self._trees[directory]
 
-    def _list_tree(self, directory: str) -> dict[str, list[ModelEntry]]:
+    def _list_tree(self, directory: str) -> _ModelTree:
         wanted = self._wanted[directory]
         if wanted is not None and FOLDER_EXTENSION in wanted:
             wanted |= {"json"}  # a diffusers model is recognised by its index file
@@ -191,19 +213,40 @@ class _ModelWalk:
             path, prefix = pending.pop()
             self._entered += 1
             if self._entered > MAX_FOLDERS:
-                self._report(directory, f"more than {MAX_FOLDERS} folders; the rest was not listed")
+                reason = f"more than {MAX_FOLDERS} folders; the rest was not listed"
+                self._add_gap(tree, "", Obstacle(ObstacleKind.TOO_MANY_FOLDERS, printable_path(directory), reason))
                 break
             try:
                 pending.extend(self._list_folder(path, prefix, tree))
-            except FileNotFoundError:
-                continue
             except OSError as error:
-                # ComfyUI ignores a file in the place of a model folder, too.
-                if path != directory or not isinstance(error, NotADirectoryError):
-                    self._report(path, f"cannot be listed: {error.strerror}")
+                # A subfolder that does not exist was deleted during the scan; ComfyUI ignores a file in the place of
+                # a model folder.
+                if error.errno not in NO_SUCH_TARGET:
+                    self._add_gap(tree, prefix, explain_error(path, error))
+        self._add_hidden_disks(directory, tree)
         if tree.unfinished:
             _mark_unfinished(tree)
-        return tree.by_suffix
+        return tree
+
+    def _add_hidden_disks(self, directory: str, tree: _ModelTree) -> None:
+        """Add gaps for the models that may lie on disks that are not mounted."""
+        resolved = os.path.realpath(directory)
+        for mount_point in self._unmounted:
+            if mount_point.startswith(f"{resolved}/"):
+                prefix = f"{mount_point.removeprefix(resolved).lstrip('/')}/"
+                self._add_gap(tree, prefix, build_mount_obstacle(mount_point))
+        # Nothing at all is listed for a directory that does not exist, too.
+        if not tree.by_suffix and not tree.gaps:
+            obstacle = explain_missing_folder(directory, self._bases.get(directory))
+        else:
+            obstacle = None
+        obstacle = obstacle or find_mount_obstacle(resolved, self._unmounted)
+        if obstacle is not None:
+            self._add_gap(tree, "", obstacle)
+
+    def _add_gap(self, tree: _ModelTree, prefix: str, obstacle: Obstacle) -> None:
+        tree.gaps.append(ListingGap(prefix, obstacle))
+        self._report(obstacle.path, describe_problem(obstacle))
 
     def _list_folder(self, path: str, prefix: str, tree: _ModelTree) -> Iterator[tuple[str, str]]:
         """Add the files of one folder to the tree; yield the path and name prefix of each subfolder to enter."""
@@ -218,8 +261,24 @@ class _ModelWalk:
                     tree.unfinished.add(prefix + name.removesuffix(_ARIA2_SUFFIX))
                     continue
                 suffix = _match_suffix(name, tree.wanted)
-                if suffix is not None and self._is_usable_name(item):
-                    tree.by_suffix.setdefault(suffix, []).append(_read_entry(item, prefix + name))
+                if suffix is None:
+                    self._add_broken_folder_link(item, prefix, tree)
+                elif self._is_usable_name(item):
+                    entry = read_entry(item, prefix + name, self._unmounted)
+                    if entry is not None:
+                        tree.by_suffix.setdefault(suffix, []).append(entry)
+
+    def _add_broken_folder_link(self, item: os.DirEntry[str], prefix: str, tree: _ModelTree) -> None:
+        """Add a gap for a link that may lead to a folder, but whose target cannot be looked at."""
+        if not item.is_symlink():
+            return
+        try:
+            item.stat()
+        except OSError as error:
+            if error.errno in NO_SUCH_TARGET:
+                self._add_gap(tree, f"{prefix}{item.name}/", build_link_obstacle(item.path))
+            elif error.errno not in IMPOSSIBLE_TARGET:
+                self._add_gap(tree, f"{prefix}{item.name}/", explain_error(os.path.realpath(item.path), error))
 
     def _may_enter(self, item: os.DirEntry[str], *, depth: int) -> bool:
         """Return whether a directory does not contain itself; only a symbolic link can."""
@@ -249,7 +308,10 @@ class _ModelWalk:
         return True
 
     def _report(self, path: str, reason: str) -> None:
-        self.problems.append(ModelListingProblem(printable_path(path), reason))
+        problem = ModelListingProblem(printable_path(path), reason)
+        # One unmounted disk holds directories of many model folders.
+        if problem not in self.problems:
+            self.problems.append(problem)
 
 
 def _match_suffix(name: str, wanted: frozenset[str] | None) -> str | None:
@@ -282,21 +344,3 @@ def _mark_unfinished(tree: _ModelTree) -> None:
         for position, entry in enumerate(entries):
             if entry.name in tree.unfinished and entry.problem is None:
                 entries[position] = msgspec.structs.replace(entry, problem=_UNFINISHED_TEXT, problem_code=UNFINISHED)
-
-
-def _read_entry(item: os.DirEntry[str], name: str) -> ModelEntry:
-    try:
-        status = item.stat()
-    except OSError as error:
-        return ModelEntry(name, item.path, 0, 0, 0, 0, _describe_stat_error(item, error), UNREADABLE)
-    problem: str | None = None
-    code: EntryProblemCode | None = None
-    if not stat.S_ISREG(status.st_mode):
-        problem, code = "not a regular file", UNREADABLE
-    return ModelEntry(name, item.path, status.st_size, status.st_mtime_ns, status.st_dev, status.st_ino, problem, code)
-
-
-def _describe_stat_error(item: os.DirEntry[str], error: OSError) -> str:
-    if isinstance(error, FileNotFoundError) and item.is_symlink():
-        return f"a link to {printable_path(os.readlink(item.path))}, which does not exist"
-    return f"cannot be read: {error.strerror}"

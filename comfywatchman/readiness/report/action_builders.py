@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from comfywatchman.base.text import format_size
+from comfywatchman.comfyui.install.reachability import Obstacle, describe_remedy
 from comfywatchman.readiness.states import LOCALLY_FIXABLE_STATES, MODEL_STATE_TEXT
 from comfywatchman.readiness.status import (
     NOTHING_TO_RUN,
@@ -126,6 +127,16 @@ def build_model_action(model: MissingModel) -> Action:
         because=f"a model of {model.folder or 'an unknown folder'}, {MODEL_STATE_TEXT[model.status]}",
         candidates=model.candidates,
         is_sure=is_certain(model.confidence, model.status),
+    )
+
+
+def build_model_folder_action(obstacle: Obstacle) -> Action:
+    """Build the action for a place where models could not be looked for."""
+    return Action(
+        kind="folder",
+        what=obstacle.path,
+        instruction=describe_remedy(obstacle),
+        because="whether models are there is not known, so none of them is searched or fetched",
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.packs.core_classes import parse_version
 from comfywatchman.readiness.report.action_builders import (
     NEEDS_NEWER_COMFYUI,
@@ -18,6 +19,7 @@ from comfywatchman.readiness.report.action_builders import (
     build_folder_action,
     build_input_action,
     build_model_action,
+    build_model_folder_action,
     build_node_action,
     build_start_action,
 )
@@ -36,7 +38,7 @@ from comfywatchman.readiness.status import (
 _GroupKey = tuple[str, ...]
 _ModelKey = tuple[str | None, str]
 
-_KIND_ORDER: Final = ("mend", "folder", "node", "download", "model", "choice", "input", "file")
+_KIND_ORDER: Final = ("folder", "mend", "node", "download", "model", "choice", "input", "file")
 _NEWER_COMFYUI: Final[_GroupKey] = ("node", NEEDS_NEWER_COMFYUI)
 
 
@@ -160,16 +162,21 @@ def _add_model_actions(
     groups: _ActionGroups, entry: WorkflowEntry, plan: PlanSummary | None, plan_models: frozenset[_ModelKey]
 ) -> None:
     for model in entry.missing_models:
-        # What makes folders readable is an action of its own, and settles all of these.
-        if model.status is ModelState.UNKNOWN:
-            continue
-        if plan is not None and (model.folder, model.name) in plan_models:
+        if model.obstacle is not None and model.obstacle.kind is not ObstacleKind.FOLDER_NOT_KNOWN:
+            _add_obstacle_action(groups, entry, model.obstacle)
+        elif plan is not None and (model.folder, model.name) in plan_models:
             group = groups.add(("download",), build_download_action(plan), entry.path)
             group.models.append(model.name)
         else:
             # The instruction is a part of the key, because one action can show only one.
             key = ("model", model.folder or "", model.name, model.fix or "")
             groups.add(key, build_model_action(model), entry.path)
+
+
+def _add_obstacle_action(groups: _ActionGroups, entry: WorkflowEntry, obstacle: Obstacle) -> None:
+    # The repair of a file on which ComfyUI exits is an action of its own.
+    if obstacle.kind is not ObstacleKind.CONFIGURATION:
+        groups.add(("folder", obstacle.path), build_model_folder_action(obstacle), entry.path)
 
 
 def _add_input_actions(groups: _ActionGroups, entry: WorkflowEntry) -> None:

@@ -14,19 +14,9 @@ from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.gates import SkipReason
+from comfywatchman.readiness.host_summary import CycleSummary, GpuSummary, HostSummary, RecentAcknowledgement
 from comfywatchman.readiness.report.write import read_report, summarise
-from comfywatchman.readiness.status import (
-    NOT_GOVERNED,
-    CycleSummary,
-    Environment,
-    GpuSummary,
-    HostSummary,
-    MasterStatus,
-    PlanSummary,
-    RecentAcknowledgement,
-    Summary,
-    WorkflowEntry,
-)
+from comfywatchman.readiness.status import NOT_GOVERNED, Environment, MasterStatus, PlanSummary, Summary, WorkflowEntry
 from comfywatchman.readiness.workflows.intake import read_last_entries
 
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import msgspec
 
 from comfywatchman import __version__
+from comfywatchman.readiness.host_summary import HostSummary
 from comfywatchman.readiness.report import markdown
 from comfywatchman.readiness.report.action_builders import plan_command
 from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.report.search_results import site_name
 from comfywatchman.readiness.states import MODEL_STATE_TEXT, WorkflowStatus
-from comfywatchman.readiness.status import Environment, HostSummary, MasterStatus
+from comfywatchman.readiness.status import Environment, MasterStatus
 from comfywatchman.readiness.verdicts.input_files import describe_missing_inputs
 
 if TYPE_CHECKING:

@@ -19,11 +19,13 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
     """Count workflows by verdict, and distinct missing models, node classes and input files."""
     by_status = dict.fromkeys(WorkflowStatus, 0)
     models: set[tuple[str | None, str]] = set()
+    unknown_models: set[tuple[str | None, str]] = set()
     nodes: set[str] = set()
     inputs: set[tuple[str, str]] = set()
     for entry in entries:
         by_status[entry.status] += 1
-        models |= {(model.folder, model.name) for model in entry.missing_models}
+        for model in entry.missing_models:
+            (models if model.obstacle is None else unknown_models).add((model.folder, model.name))
         nodes |= {node.class_type for node in entry.missing_nodes}
         inputs |= {(missing.folder, missing.name) for missing in entry.missing_inputs}
     return Summary(
@@ -35,6 +37,7 @@ def summarise(entries: Iterable[WorkflowEntry]) -> Summary:
         missing_models=len(models),
         missing_nodes=len(nodes),
         missing_inputs=len(inputs),
+        unknown_models=len(unknown_models),
     )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from comfywatchman.comfyui.install.reachability import Obstacle, describe_obstacle
 from comfywatchman.comfyui.references.reference import Confidence, Reference
+from comfywatchman.readiness.models.listing import Absence, CompleteListing
 from comfywatchman.readiness.states import UNDECIDED_STATES, ModelState
 
 
@@ -33,6 +35,10 @@ class InstalledModel(Protocol):
     def problem_code(self) -> str | None:
         """The same for programs."""
 
+    @property
+    def obstacle(self) -> Obstacle | None:
+        """Why the file could not be looked at; None for one that could."""
+
 
 class ModelLookup(Protocol):
     """The queries of an inventory that verdicts need."""
@@ -46,8 +52,13 @@ class ModelLookup(Protocol):
     def target(self, folder: str) -> str:
         """Return where a new model of a folder belongs, as a user would write it."""
 
-    def incomplete_reason(self) -> str | None:
-        """Return why models of any folder may be missing from this listing, with what to do; None when it is whole."""
+    def check_listing(self, folders: Sequence[str], names: Sequence[str]) -> CompleteListing | Obstacle:
+        """Return the proof that folders were listed wherever one of some names may be, or why they were not.
+
+        Args:
+            folders: Canonical folder names; all folders when there are none.
+            names: Names of models, with `/`.
+        """
 
     @property
     def folders(self) -> Mapping[str, object]:
@@ -63,17 +74,42 @@ class ModelFinding:
         state: Its state on this host.
         fix: Next step, for people; None when nothing is to be done.
         path: The matching file; None when there is none, or several.
+        absence: The proof that it is missing; for `MISSING` only.
+        obstacle: Why it could not be looked for; for `UNKNOWN` only.
+
+    Raises:
+        ValueError: A model is called missing without proof, or unknown without a reason.
     """
 
     reference: Reference
     state: ModelState
     fix: str | None = None
     path: str | None = None
+    absence: Absence | None = None
+    obstacle: Obstacle | None = None
+
+    def __post_init__(self) -> None:
+        if (self.state is ModelState.MISSING) != (self.absence is not None):
+            raise ValueError("MISSING needs a proof of absence, and no other state has one")
+        if (self.state is ModelState.UNKNOWN) != (self.obstacle is not None):
+            raise ValueError("UNKNOWN needs an obstacle, and no other state has one")
 
     @property
     def is_sure(self) -> bool:
         """Whether a reference that is not ready is certainly missing its model."""
         return is_certain(self.reference.confidence, self.state)
+
+
+def build_missing_finding(reference: Reference, absence: Absence, fix: str, *, path: str | None = None) -> ModelFinding:
+    """Build the finding of a model that is proved to be missing."""
+    return ModelFinding(reference, ModelState.MISSING, fix, path, absence=absence)
+
+
+def build_unknown_finding(
+    reference: Reference, obstacle: Obstacle, fix: str = "", *, path: str | None = None
+) -> ModelFinding:
+    """Build the finding of a model that could not be looked for; the next step is that of the obstacle without one."""
+    return ModelFinding(reference, ModelState.UNKNOWN, fix or describe_obstacle(obstacle), path, obstacle=obstacle)
 
 
 def is_certain(confidence: Confidence, state: ModelState) -> bool:

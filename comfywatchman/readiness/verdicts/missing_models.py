@@ -84,4 +84,5 @@ def _build_missing_model(finding: ModelFinding, declared: Sequence[DeclaredModel
         evidence=reference.evidence,
         confidence=reference.confidence,
         candidates=find_declared_candidates(reference, declared) if is_absent else (),
+        obstacle=finding.obstacle,
     )

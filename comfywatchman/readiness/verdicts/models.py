@@ -4,11 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.references.reference import Confidence, Reference
+from comfywatchman.readiness.models.listing import ServerList
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
-from comfywatchman.readiness.verdicts.findings import InstalledModel, ModelFinding, ModelLookup
+from comfywatchman.readiness.verdicts.findings import (
+    InstalledModel,
+    ModelFinding,
+    ModelLookup,
+    build_missing_finding,
+    build_unknown_finding,
+)
 from comfywatchman.readiness.verdicts.near_matches import (
     basename,
+    check_reference_listing,
+    is_broken,
     judge_file,
     judge_near_matches,
     judge_without_folder,
@@ -37,14 +47,14 @@ def judge_reference(
             The server decides whether the name is accepted, the file whether it can be loaded.
     """
     finding = _judge_by_files(reference, models, unknown_classes)
-    if choices is None or finding.state is ModelState.INVALID:
+    if choices is None or _is_about_unusable_file(finding):
         return finding
     if reference.value in choices:
         return ModelFinding(reference, ModelState.EXACT, path=finding.path)
     if finding.state is not ModelState.EXACT:
         return finding
     fix = "The file is there, but the running ComfyUI does not offer it: restart it, or see which folders it reads."
-    return ModelFinding(reference, ModelState.MISSING, fix, finding.path)
+    return build_missing_finding(reference, ServerList(reference.input, len(choices)), fix, path=finding.path)
 
 
 def combine_findings(
@@ -71,19 +81,25 @@ def confidence_rank(confidence: Confidence) -> int:
     return ("high", "medium", "low").index(confidence)
 
 
+def _is_about_unusable_file(finding: ModelFinding) -> bool:
+    """Return whether the very file is broken or could not be looked at; a server offers such files, too."""
+    unusable = {ModelState.INVALID, ModelState.MISSING, ModelState.UNKNOWN}
+    return finding.path is not None and finding.state in unusable
+
+
 def _judge_by_files(reference: Reference, models: ModelLookup, unknown_classes: Sequence[str]) -> ModelFinding:
     model = _find_exact(reference, models)
     if model is not None:
         # A file of the right name in some folder proves nothing while the node's folder is not known.
         if reference.folder is None and model.problem is None:
             return _build_unknown_folder_finding(reference, model)
+        listing = check_reference_listing(reference, models) if is_broken(model) else None
+        if isinstance(listing, Obstacle) and listing.kind is not ObstacleKind.FOLDER_NOT_KNOWN:
+            # A file that was not looked at may go before the broken one.
+            return build_unknown_finding(reference, listing)
         return judge_file(reference, model)
     if not _is_file_name(reference.value):
         return ModelFinding(reference, ModelState.UNRESOLVABLE, _explain_unresolvable(unknown_classes))
-    incomplete_reason = models.incomplete_reason()
-    if incomplete_reason is not None:
-        # Not a near match either: the exact file may lie where this program could not look.
-        return ModelFinding(reference, ModelState.UNKNOWN, incomplete_reason)
     if reference.folder is None:
         return judge_without_folder(reference, models)
     return judge_near_matches(reference, reference.folder, models, unknown_classes)

@@ -9,10 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from comfywatchman.base.files import to_nfc
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.readiness.models.scan import UNFINISHED
+from comfywatchman.readiness.models.entry import LINK_BROKEN, UNFINISHED
+from comfywatchman.readiness.models.listing import BrokenLink, CompleteListing
 from comfywatchman.readiness.states import ModelState
-from comfywatchman.readiness.verdicts.findings import InstalledModel, ModelFinding, ModelLookup
+from comfywatchman.readiness.verdicts.findings import (
+    InstalledModel,
+    ModelFinding,
+    ModelLookup,
+    build_missing_finding,
+    build_unknown_finding,
+)
 
 _NAME_DIFFERENCES = (ModelState.SEPARATOR, ModelState.NORMALISATION, ModelState.CASE)
 """The closest first."""
@@ -30,6 +38,10 @@ def judge_near_matches(
         unknown_classes: Node classes of the same workflow that this host lacks.
     """
     names = [to_posix(name) for name in reference.tries]
+    listing = check_reference_listing(reference, models)
+    if isinstance(listing, Obstacle) and listing.kind is not ObstacleKind.FOLDER_NOT_KNOWN:
+        # Not a near match either: the exact file may be where this program could not look.
+        return build_unknown_finding(reference, listing)
     same_basename = _find_by_basename(names, models)
     readable_folders = {folder, *reference.also_folders}
     in_folder = [model for model in same_basename if model.folder in readable_folders]
@@ -42,24 +54,35 @@ def judge_near_matches(
         return _build_subfolder_finding(reference, in_folder)
     if same_basename:
         return _build_wrong_folder_finding(reference, same_basename, target)
-    if unknown_classes and folder not in models.folders:
+    if isinstance(listing, CompleteListing):
+        return build_missing_finding(reference, listing, f"Put the file into {target}.")
+    fix = f"This ComfyUI has no model folder {folder}: install the pack or the version that adds it."
+    if unknown_classes:
         # ComfyUI learns of such a folder when the pack that registers it is imported.
         fix = f"Install the missing node pack first; then put the file into {target}."
-        return ModelFinding(reference, ModelState.MISSING, fix)
-    return ModelFinding(reference, ModelState.MISSING, f"Put the file into {target}.")
+    return build_unknown_finding(reference, listing, fix)
+
+
+def check_reference_listing(reference: Reference, models: ModelLookup) -> CompleteListing | Obstacle:
+    """Return the proof that a reference's folders were listed wherever its model may be, or why they were not."""
+    folders = () if reference.folder is None else (reference.folder, *reference.also_folders)
+    return models.check_listing(folders, [to_posix(name) for name in reference.tries or (reference.value,)])
 
 
 def judge_without_folder(reference: Reference, models: ModelLookup) -> ModelFinding:
     """Judge a reference whose folder is not known by the files of all folders."""
     name = to_posix(reference.value)
+    listing = check_reference_listing(reference, models)
+    if isinstance(listing, Obstacle):
+        return build_unknown_finding(reference, listing)
     same_basename = _find_by_basename([name], models)
     same_name = [model for model in same_basename if model.name == name]
     matches = same_name or same_basename
     if not matches:
         fix = "Which folder the node reads is not known; see its pack's page."
-        return ModelFinding(reference, ModelState.MISSING, fix)
+        return build_missing_finding(reference, listing, fix)
     model = pick_loadable(matches)
-    if model.problem is not None:
+    if is_broken(model):
         return judge_file(reference, model)
     state = compare_names(model.name, [name]) or ModelState.SUBFOLDER
     fix = f"This host has {model.folder}/{model.name}; choose it in the node."
@@ -70,6 +93,11 @@ def judge_file(reference: Reference, model: InstalledModel) -> ModelFinding:
     """Judge a reference by the very file that the server would open for it."""
     if model.problem is None:
         return ModelFinding(reference, ModelState.EXACT, path=model.path)
+    if model.obstacle is not None:
+        return build_unknown_finding(reference, model.obstacle, path=model.path)
+    if model.problem_code == LINK_BROKEN:
+        fix = f"{model.folder}/{model.name} is {model.problem}: put the model there, or point the link to it."
+        return build_missing_finding(reference, BrokenLink(model.path, model.problem), fix, path=model.path)
     if model.problem_code == UNFINISHED:
         fix = f"{model.folder}/{model.name} is not whole yet ({model.problem}): let aria2 finish, or delete both files."
     else:
@@ -83,6 +111,11 @@ def pick_loadable(models: Sequence[InstalledModel]) -> InstalledModel:
         if model.problem is None:
             return model
     return models[0]
+
+
+def is_broken(model: InstalledModel) -> bool:
+    """Return whether a file was looked at and cannot be loaded."""
+    return model.problem is not None and model.obstacle is None
 
 
 def compare_names(name: str, wanted_names: Iterable[str]) -> ModelState | None:
@@ -118,12 +151,14 @@ def basename(name: str) -> str:
 def _find_by_basename(names: Iterable[str], models: ModelLookup) -> list[InstalledModel]:
     # Several names may share a basename; each file is to be offered once.
     basenames = dict.fromkeys(basename(name).lower() for name in names)
-    return [model for basename_lower in basenames for model in models.by_basename(basename_lower)]
+    found = [model for basename_lower in basenames for model in models.by_basename(basename_lower)]
+    # A link to a file that does not exist is no near match.
+    return [model for model in found if model.problem_code != LINK_BROKEN]
 
 
 def _build_spelling_finding(reference: Reference, state: ModelState, matches: Sequence[InstalledModel]) -> ModelFinding:
     model = pick_loadable(matches)
-    if model.problem is not None:
+    if is_broken(model):
         return judge_file(reference, model)
     if state is ModelState.NORMALISATION:
         fix = (
@@ -137,7 +172,7 @@ def _build_spelling_finding(reference: Reference, state: ModelState, matches: Se
 
 def _build_subfolder_finding(reference: Reference, matches: Sequence[InstalledModel]) -> ModelFinding:
     model = pick_loadable(matches)
-    if model.problem is not None:
+    if is_broken(model):
         return judge_file(reference, model)
     if len(matches) > 1:
         # Files of one name in several subfolders are often different models, so none is proposed.
@@ -149,7 +184,7 @@ def _build_subfolder_finding(reference: Reference, matches: Sequence[InstalledMo
 
 def _build_wrong_folder_finding(reference: Reference, matches: Sequence[InstalledModel], target: str) -> ModelFinding:
     model = pick_loadable(matches)
-    if model.problem is not None:
+    if is_broken(model):
         return judge_file(reference, model)
     wanted = f"{target}/{to_posix(reference.value)}"
     fix = f"A file of this name lies in {model.folder}; if it is the same model, move or link it to {wanted}."

@@ -22,7 +22,7 @@ from comfywatchman.readiness.verdicts.refusals import (
 )
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
 
-JUDGE_VERSION: Final = 8
+JUDGE_VERSION: Final = 9
 """To be raised when a verdict changes for the same facts; cached verdicts of other versions are not used."""
 
 UNKNOWN_STATE: Final = "unknown"

@@ -139,5 +139,18 @@ def test_names_that_no_node_asks_for_are_left_out(tmp_path: Path) -> None:
 def test_entries_know_their_lines(tmp_path: Path) -> None:
     path = put(tmp_path / "e.yaml", b"x:\n  unet: /u\ny: &y\n  vae: |\n    /v\n    /w\nz:\n  <<: *y\n")
     unet, *rest = read_extra_paths(path)  # type: ignore[misc]
-    assert unet == ExtraPath("unet", Path("/u"), is_default=False, line=2)
+    assert unet == ExtraPath("unet", Path("/u"), is_default=False, line=2, base=Path("/u"))
     assert [entry.line for entry in rest] == [4] * 4
+
+
+def test_entries_know_the_folder_that_they_lie_in(tmp_path: Path) -> None:
+    content = b"far:\n  base_path: /disk/x/..\n  vae: vae\n  loras: |\n    /elsewhere\n    ../up\nnear:\n  unet: unet\n"
+    paths = read_extra_paths(put(tmp_path / "e.yaml", content))
+    assert not isinstance(paths, StartBlocker)
+    bases = {path.folder + str(path.directory): path.base for path in paths}
+    assert bases == {
+        "vae/disk/vae": Path("/disk"),
+        "loras/elsewhere": Path("/elsewhere"),
+        "loras/up": Path("/up"),
+        f"unet{tmp_path}/unet": tmp_path,
+    }

@@ -61,7 +61,7 @@ def test_broken_file_is_listed_with_its_problem(tmp_path: Path) -> None:
     put(tmp_path / "models/vae/a.safetensors", safetensors()[:-1])
     (tmp_path / "models/vae/b.safetensors").symlink_to("gone")
     inventory = build(tmp_path)
-    assert [m.problem_code for m in inventory.in_folder("vae").values()] == ["truncated", "unreadable"]
+    assert [m.problem_code for m in inventory.in_folder("vae").values()] == ["truncated", "link-broken"]
 
 
 def test_only_new_and_changed_files_are_opened(tmp_path: Path) -> None:

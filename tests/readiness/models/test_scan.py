@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 
 from comfywatchman.comfyui.install.folders import resolve_folders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.reachability import ObstacleKind
 from comfywatchman.readiness.models import scan as scan_module
+from comfywatchman.readiness.models.entry import LINK_BROKEN, NOT_REGULAR, UNREADABLE
 from comfywatchman.readiness.models.scan import ModelListing, scan_models
+from tests.closed_paths import close_paths
 from tests.model_files import put
 
 
@@ -28,7 +32,8 @@ def reasons(listing: ModelListing) -> list[str]:
     return [problem.reason for problem in listing.problems]
 
 
-def test_empty_root_lists_nothing(tmp_path: Path) -> None:
+def test_root_without_models_lists_nothing(tmp_path: Path) -> None:
+    put(tmp_path / "main.py")
     listing = scan(tmp_path)
     assert not any(listing.folders.values())
     assert listing.problems == ()
@@ -99,7 +104,7 @@ def test_broken_link_or_fifo_hides_no_file(tmp_path: Path) -> None:
     assert [(entry.size, entry.problem) for entry in entries.values()] == [(4, None), (4, None)]
 
 
-def test_broken_links_and_fifos_are_listed_as_unreadable(tmp_path: Path) -> None:
+def test_broken_links_and_fifos_are_listed_with_their_problem(tmp_path: Path) -> None:
     folder = tmp_path / "models/loras"
     folder.mkdir(parents=True)
     (folder / "gone.safetensors").symlink_to(tmp_path / "nowhere\n")
@@ -107,9 +112,10 @@ def test_broken_links_and_fifos_are_listed_as_unreadable(tmp_path: Path) -> None
     os.mkfifo(folder / "fifo.safetensors")
     entries = scan(tmp_path).folders["loras"]
     assert entries["gone.safetensors"].problem == f"a link to {tmp_path}/nowhere\\n, which does not exist"
-    assert "cannot be read" in (entries["self.safetensors"].problem or "")
+    assert entries["self.safetensors"].problem == f"a link to {folder}/self.safetensors, which does not exist"
     assert entries["fifo.safetensors"].problem == "not a regular file"
-    assert {entry.problem_code for entry in entries.values()} == {"unreadable"}
+    codes = {name: entry.problem_code for name, entry in entries.items()}
+    assert codes == {"fifo.safetensors": NOT_REGULAR, "gone.safetensors": LINK_BROKEN, "self.safetensors": LINK_BROKEN}
 
 
 def test_links_to_files_and_folders_are_followed(tmp_path: Path) -> None:
@@ -172,16 +178,6 @@ def test_git_folders_are_not_entered(tmp_path: Path) -> None:
     assert names(scan(tmp_path), "loras") == [".cache/y.safetensors"]
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_unreadable_folder_is_reported(tmp_path: Path) -> None:
-    put(tmp_path / "models/loras/ok.safetensors")
-    locked = tmp_path / "models/loras/locked"
-    locked.mkdir(mode=0)
-    listing = scan(tmp_path)
-    assert names(listing, "loras") == ["ok.safetensors"]
-    assert reasons(listing) == ["cannot be listed: Permission denied"]
-
-
 def test_folder_with_too_long_a_path_is_reported(tmp_path: Path) -> None:
     put(tmp_path / "models/loras/ok.safetensors")
     descriptor = os.open(tmp_path / "models/loras", os.O_RDONLY)
@@ -230,3 +226,109 @@ def test_diffusers_index_at_the_top_is_the_folder_itself(tmp_path: Path) -> None
 def test_file_in_the_place_of_a_model_folder_is_ignored(tmp_path: Path) -> None:
     put(tmp_path / "models/loras")
     assert names(scan(tmp_path), "loras") == []
+
+
+def gaps(listing: ModelListing, folder: str) -> list[tuple[str, ObstacleKind, str]]:
+    return [(gap.prefix, gap.obstacle.kind, gap.obstacle.path) for gap in listing.listings[folder].gaps]
+
+
+def test_listing_of_whole_folders_has_no_gap(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/a.safetensors")
+    listing = scan(tmp_path)
+    assert not any(listing.listings[folder].gaps for folder in listing.folders)
+    assert listing.listings["loras"].directories == (str(tmp_path / "models/loras"), str(tmp_path / "output/loras"))
+
+
+@pytest.mark.parametrize("error", [errno.EACCES, errno.EIO, errno.ENOTCONN, errno.ESTALE])
+def test_folder_that_cannot_be_listed_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int) -> None:
+    put(tmp_path / "models/loras/ok.safetensors")
+    put(tmp_path / "models/vae/locked/a.safetensors")
+    close_paths(monkeypatch, tmp_path / "models/loras", tmp_path / "models/vae/locked", error=error)
+    listing = scan(tmp_path)
+    assert gaps(listing, "loras") == [("", ObstacleKind.UNREADABLE, str(tmp_path / "models/loras"))]
+    assert gaps(listing, "vae") == [("locked/", ObstacleKind.UNREADABLE, str(tmp_path / "models/vae/locked"))]
+    assert set(reasons(listing)) == {f"cannot be listed: {os.strerror(error)}"}
+
+
+def test_broken_link_in_the_place_of_a_folder_is_a_gap(tmp_path: Path) -> None:
+    (tmp_path / "models/loras").mkdir(parents=True)
+    (tmp_path / "models/checkpoints").symlink_to(tmp_path / "mnt/checkpoints")
+    (tmp_path / "models/loras/far").symlink_to(tmp_path / "mnt/loras")
+    (tmp_path / "models/loras/loop").symlink_to("loop")
+    (tmp_path / "models/loras/notes").symlink_to(put(tmp_path / "notes.txt"))
+    listing = scan(tmp_path)
+    assert gaps(listing, "checkpoints") == [("", ObstacleKind.BROKEN_LINK, str(tmp_path / "models/checkpoints"))]
+    assert gaps(listing, "loras") == [("far/", ObstacleKind.BROKEN_LINK, str(tmp_path / "models/loras/far"))]
+
+
+@pytest.mark.parametrize("entry", ["models/checkpoints", ".", "{disk}/checkpoints"])
+@pytest.mark.parametrize("has_mount_point", [False, True])
+def test_folder_of_a_disk_that_is_not_mounted_is_a_gap(tmp_path: Path, entry: str, *, has_mount_point: bool) -> None:
+    disk = tmp_path / "mnt/disk"
+    if has_mount_point:
+        disk.mkdir(parents=True)
+    listing = scan(tmp_path, f"far:\n  base_path: {disk}\n  checkpoints: {entry.format(disk=disk)}\n")
+    assert gaps(listing, "checkpoints") == [("", ObstacleKind.NOT_MOUNTED, str(disk))]
+    assert gaps(listing, "loras") == []
+    assert len(listing.problems) == 1
+
+
+def test_folder_that_a_mounted_disk_lacks_is_no_gap(tmp_path: Path) -> None:
+    put(tmp_path / "mnt/disk/other/a.safetensors")
+    yaml = f"far:\n  base_path: {tmp_path}/mnt/disk\n  checkpoints: none\nnear:\n  loras: nowhere/loras\n"
+    listing = scan(tmp_path, yaml)
+    assert gaps(listing, "checkpoints") == gaps(listing, "loras") == []
+
+
+def test_missing_base_directory_is_a_gap_of_all_its_folders(tmp_path: Path) -> None:
+    base = tmp_path / "mnt/base"
+    listing = scan_models(resolve_folders(Installation(tmp_path, None, base))[0])
+    assert gaps(listing, "loras") == gaps(listing, "sams") == [("", ObstacleKind.NOT_MOUNTED, str(base))]
+    models = scan_models(resolve_folders(Installation(tmp_path, None, tmp_path, models=base))[0])
+    assert gaps(models, "loras") == gaps(models, "unet_gguf")[:1] == [("", ObstacleKind.NOT_MOUNTED, str(base))]
+
+
+def test_mount_point_without_its_disk_is_a_gap(tmp_path: Path) -> None:
+    put(tmp_path / "models/loras/local.safetensors")
+    folders, _ = resolve_folders(Installation(tmp_path, None, tmp_path))
+    models = tmp_path / "models"
+    listing = scan_models(folders, unmounted=[str(models / "checkpoints"), str(models / "loras/far")])
+    assert gaps(listing, "checkpoints") == [("", ObstacleKind.NOT_MOUNTED, str(models / "checkpoints"))]
+    assert gaps(listing, "loras") == [("far/", ObstacleKind.NOT_MOUNTED, str(models / "loras/far"))]
+    assert gaps(listing, "vae") == []
+
+
+def test_rest_of_too_many_folders_is_a_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "MAX_FOLDERS", 3)
+    for n in range(8):
+        put(tmp_path / "models/loras" / str(n) / "x.safetensors")
+    assert ("", ObstacleKind.TOO_MANY_FOLDERS, str(tmp_path / "models/loras")) in gaps(scan(tmp_path), "loras")
+
+
+def test_link_to_a_file_is_broken_only_when_its_folder_lacks_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "models/loras"
+    for directory in (folder, tmp_path / "near", tmp_path / "locked"):
+        directory.mkdir(parents=True)
+    for name in ("near", "far", "locked"):
+        (folder / f"{name}.safetensors").symlink_to(tmp_path / name / "a.safetensors")
+    close_paths(monkeypatch, tmp_path / "locked")
+    entries = scan(tmp_path).folders["loras"]
+    codes = {name: (entry.problem_code, entry.obstacle and entry.obstacle.kind) for name, entry in entries.items()}
+    assert codes == {
+        "far.safetensors": (UNREADABLE, ObstacleKind.BROKEN_LINK),
+        "locked.safetensors": (UNREADABLE, ObstacleKind.UNREADABLE),
+        "near.safetensors": (LINK_BROKEN, None),
+    }
+
+
+def test_file_that_nobody_may_read_is_unreadable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = tmp_path / "models/unet/a.safetensors", tmp_path / "models/diffusion_models/a.safetensors"
+    put(first).chmod(0)
+    put(second)
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    entry = scan(tmp_path).folders["diffusion_models"]["a.safetensors"]
+    assert (entry.path, entry.problem_code) == (str(first), UNREADABLE)
+    monkeypatch.setattr(os, "access", lambda _path, _mode: True)
+    assert scan(tmp_path).folders["diffusion_models"]["a.safetensors"].problem is None

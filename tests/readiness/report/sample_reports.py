@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from comfywatchman.readiness.host_summary import CycleSummary, GpuSummary, HostSummary, RecentAcknowledgement
 from comfywatchman.readiness.report.write import summarise
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
     NOT_GOVERNED,
-    CycleSummary,
     Environment,
     EnvironmentCheck,
     FileProblem,
-    GpuSummary,
-    HostSummary,
     InactiveModel,
     LastAcknowledgement,
     MasterStatus,
@@ -21,7 +19,6 @@ from comfywatchman.readiness.status import (
     MissingNode,
     ModelCandidate,
     ProviderPackage,
-    RecentAcknowledgement,
     WorkflowEntry,
 )
 

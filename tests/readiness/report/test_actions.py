@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import msgspec
 
+from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.references.reference import Confidence
+from comfywatchman.readiness.report.action_builders import Action
 from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import (
@@ -264,7 +266,7 @@ def test_kinds_are_sorted_whatever_their_number() -> None:
         entry("/1", models=(model("misspelt.pt", state=ModelState.CASE),)),
     ]
     listed = list_actions(entries, PlanSummary("/c1.json", 2, 0, 0))
-    assert [action.kind for action in listed] == ["mend", "folder", "node", "download", "model", "input", "file"]
+    assert [action.kind for action in listed] == ["folder", "mend", "node", "download", "model", "input", "file"]
     assert all(action.is_sure for action in listed)
 
 
@@ -301,5 +303,29 @@ def test_start_problem_comes_before_everything_else() -> None:
     assert actions[0].because == "ComfyUI cannot start with it: 'vae' is a list"
 
 
-def test_unknown_model_has_no_action_of_its_own() -> None:
-    assert list_actions([entry("/a", status=WorkflowStatus.UNCERTAIN, models=(model(state=ModelState.UNKNOWN),))]) == ()
+def unknown_model(kind: ObstacleKind, path: str = "/disk") -> MissingModel:
+    return msgspec.structs.replace(model(state=ModelState.UNKNOWN), fix="Do it.", obstacle=Obstacle(kind, path, "why"))
+
+
+def list_unknown_actions(*models: MissingModel) -> tuple[Action, ...]:
+    return list_actions([entry("/a", status=WorkflowStatus.UNCERTAIN, models=models)])
+
+
+def test_model_of_folders_that_are_not_known_has_no_action_of_its_own() -> None:
+    assert list_unknown_actions(unknown_model(ObstacleKind.CONFIGURATION)) == ()
+
+
+def test_closed_folder_is_one_action_for_all_its_models() -> None:
+    first, second = list_unknown_actions(
+        unknown_model(ObstacleKind.NOT_MOUNTED),
+        msgspec.structs.replace(unknown_model(ObstacleKind.NOT_MOUNTED), name="b.pt"),
+        unknown_model(ObstacleKind.UNREADABLE, "/other"),
+    )
+    assert (first.kind, first.what, first.is_sure, first.workflows) == ("folder", "/disk", True, ("/a",))
+    assert first.instruction.startswith("Mount its disk")
+    assert (second.what, second.instruction.startswith("Permit this user")) == ("/other", True)
+
+
+def test_model_of_a_folder_that_comfyui_lacks_keeps_its_own_instruction() -> None:
+    (action,) = list_unknown_actions(unknown_model(ObstacleKind.FOLDER_NOT_KNOWN))
+    assert (action.kind, action.instruction, action.is_sure) == ("model", "Do it.", False)

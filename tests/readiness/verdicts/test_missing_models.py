@@ -13,6 +13,7 @@ from comfywatchman.readiness.verdicts.missing_models import (
     find_declared_candidates,
     find_inactive_models,
 )
+from tests.readiness.verdicts.proofs import build_finding
 
 LORA = Reference(
     node_path="3",
@@ -58,8 +59,8 @@ def test_only_a_sha256_hash_is_used() -> None:
 
 def test_model_of_active_nodes_is_not_inactive() -> None:
     muted = replace(LORA, active=False)
-    active = ModelFinding(LORA, ModelState.MISSING)
-    inactive = ModelFinding(replace(muted, node_path="4"), ModelState.MISSING)
+    active = build_finding(LORA, ModelState.MISSING)
+    inactive = build_finding(replace(muted, node_path="4"), ModelState.MISSING)
     other = ModelFinding(replace(muted, value="b.safetensors"), ModelState.EXACT)
     assert find_inactive_models([active, inactive]) == ()
     assert [(model.name, model.status) for model in find_inactive_models([active, inactive, other])] == [
@@ -69,6 +70,6 @@ def test_model_of_active_nodes_is_not_inactive() -> None:
 
 @pytest.mark.parametrize("state", [state for state in ModelState if state is not ModelState.EXACT])
 def test_only_a_missing_model_has_declared_candidates(state: ModelState) -> None:
-    (model,) = build_missing_models([ModelFinding(LORA, state, "Do it.")], [declared()])
+    (model,) = build_missing_models([replace(build_finding(LORA, state), fix="Do it.")], [declared()])
     assert (model.name, model.status, model.fix, model.node_path) == ("a.safetensors", state, "Do it.", "3")
     assert bool(model.candidates) is (state is ModelState.MISSING)

@@ -12,11 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.references.reference import Confidence, Reference
-from comfywatchman.readiness.models.scan import UNFINISHED
+from comfywatchman.readiness.models.entry import LINK_BROKEN, UNFINISHED, UNREADABLE
+from comfywatchman.readiness.models.listing import BrokenLink, CompleteListing
 from comfywatchman.readiness.states import UNDECIDED_STATES, ModelState, WorkflowStatus
 from comfywatchman.readiness.verdicts.findings import ModelFinding
 from comfywatchman.readiness.verdicts.models import combine_findings, confidence_rank, judge_reference
+from tests.readiness.verdicts.proofs import CLOSED, build_finding, list_folders
 
 CONFIDENCES: tuple[Confidence, ...] = get_args(Confidence)
 
@@ -29,6 +32,7 @@ class Model:
     name: str
     problem: str | None = None
     problem_code: str | None = None
+    obstacle: Obstacle | None = None
 
     @property
     def path(self) -> str:
@@ -48,8 +52,8 @@ class Inventory:
     def target(self, folder: str) -> str:
         return f"/data/{folder}"
 
-    def incomplete_reason(self) -> str | None:
-        return None
+    def check_listing(self, folders: Sequence[str], names: Sequence[str]) -> CompleteListing | Obstacle:
+        return list_folders(folders, names, known=("loras", "vae"))
 
     def exact(self, folder: str, name: str) -> Model | None:
         return next((model for model in self.models if (model.folder, model.name) == (folder, name)), None)
@@ -212,7 +216,9 @@ def test_unresolvable_value_names_the_missing_classes() -> None:
 def test_model_of_an_unknown_folder_needs_its_pack_first() -> None:
     wanted = reference("a.pt", folder="sams")
     assert "node pack first" in (judge_reference(wanted, Inventory(), unknown_classes=("A",)).fix or "")
-    assert judge_reference(wanted, Inventory()).fix == "Put the file into /data/sams."
+    finding = judge_reference(wanted, Inventory())
+    assert finding.state is ModelState.UNKNOWN
+    assert finding.fix == "This ComfyUI has no model folder sams: install the pack or the version that adds it."
     known = judge_reference(reference("a.pt"), Inventory(), unknown_classes=("A",))
     assert known.fix == "Put the file into /data/loras."
 
@@ -240,7 +246,7 @@ def test_healthy_file_of_any_folder_goes_before_a_broken_one() -> None:
 
 
 def finding(model_state: ModelState, confidence: Confidence) -> ModelFinding:
-    return ModelFinding(replace(reference("a.pt"), confidence=confidence), model_state)
+    return build_finding(replace(reference("a.pt"), confidence=confidence), model_state)
 
 
 @pytest.mark.parametrize(("model_state", "confidence"), list(itertools.product(ModelState, CONFIDENCES)))
@@ -299,23 +305,80 @@ def test_unicode_form_goes_before_letter_case() -> None:
     assert (result.state, result.path) == (ModelState.NORMALISATION, "/models/loras/\u00e9.pt")
 
 
-class HalfListed(Inventory):
-    """An inventory that does not know every folder."""
+class Closed(Inventory):
+    """An inventory of a folder that could not be listed."""
 
-    def incomplete_reason(self) -> str | None:
-        return "Repair the file first."
+    def check_listing(self, folders: Sequence[str], names: Sequence[str]) -> CompleteListing | Obstacle:
+        del folders, names
+        return CLOSED
+
+
+REMEDY = (
+    "/models/loras could not be looked at. Permit this user to read it, or mount its disk again (Permission denied)."
+)
 
 
 @pytest.mark.parametrize("folder", ["loras", None])
 @pytest.mark.parametrize("there", ["A.pt", "sub/a.pt", "other.pt"])
-def test_model_that_may_lie_in_an_unknown_folder_is_unknown(folder: str | None, there: str) -> None:
-    finding = judge_reference(reference("a.pt", folder=folder), HalfListed(Model("loras", there)))
-    assert (finding.state, finding.fix, finding.path) == (ModelState.UNKNOWN, "Repair the file first.", None)
+def test_model_that_could_not_be_looked_for_is_unknown(folder: str | None, there: str) -> None:
+    finding = judge_reference(reference("a.pt", folder=folder), Closed(Model("loras", there)))
+    assert (finding.state, finding.fix, finding.path) == (ModelState.UNKNOWN, REMEDY, None)
     assert not finding.is_sure
     assert combine_findings([finding], nodes_missing=False, nodes_uncertain=False) is WorkflowStatus.UNCERTAIN
 
 
-def test_unknown_folders_leave_exact_and_impossible_names_alone() -> None:
-    assert judge_reference(reference("a.pt"), HalfListed(Model("loras", "a.pt"))).state is ModelState.EXACT
-    assert judge_reference(reference("a.pt"), HalfListed(), choices=["a.pt"]).state is ModelState.EXACT
-    assert judge_reference(reference("42"), HalfListed()).state is ModelState.UNRESOLVABLE
+def test_closed_folder_leaves_exact_and_impossible_names_alone() -> None:
+    assert judge_reference(reference("a.pt"), Closed(Model("loras", "a.pt"))).state is ModelState.EXACT
+    assert judge_reference(reference("a.pt"), Closed(), choices=["a.pt"]).state is ModelState.EXACT
+    assert judge_reference(reference("42"), Closed()).state is ModelState.UNRESOLVABLE
+
+
+def test_list_of_a_server_that_may_not_look_either_proves_nothing() -> None:
+    assert judge_reference(reference("a.pt"), Closed(), choices=["b.pt"]).state is ModelState.UNKNOWN
+
+
+def test_broken_file_is_unknown_while_another_directory_is_closed() -> None:
+    broken = Model("loras", "a.pt", "empty file", "empty")
+    assert judge_reference(reference("a.pt"), Closed(broken)).state is ModelState.UNKNOWN
+
+
+def test_broken_link_is_missing_with_the_link_named() -> None:
+    link = Model("loras", "a.pt", "a link to /disk/a.pt, which does not exist", LINK_BROKEN)
+    finding = judge_reference(reference("a.pt"), Inventory(link))
+    assert finding.state is ModelState.MISSING
+    assert finding.absence == BrokenLink("/models/loras/a.pt", "a link to /disk/a.pt, which does not exist")
+    assert finding.fix == (
+        "loras/a.pt is a link to /disk/a.pt, which does not exist: put the model there, or point the link to it."
+    )
+
+
+def test_server_that_offers_a_broken_link_does_not_make_it_exact() -> None:
+    link = Model("loras", "a.pt", "a link to /disk/a.pt, which does not exist", LINK_BROKEN)
+    assert judge_reference(reference("a.pt"), Inventory(link), choices=["a.pt"]).state is ModelState.MISSING
+    closed = Model("loras", "a.pt", "cannot be read", UNREADABLE, CLOSED)
+    assert judge_reference(reference("a.pt"), Inventory(closed), choices=["a.pt"]).state is ModelState.UNKNOWN
+
+
+def test_unreadable_file_is_unknown_and_still_a_near_match() -> None:
+    closed = Model("loras", "a.pt", "cannot be read", UNREADABLE, CLOSED)
+    finding = judge_reference(reference("a.pt"), Inventory(closed))
+    assert (finding.state, finding.path, finding.fix) == (ModelState.UNKNOWN, closed.path, REMEDY)
+    assert judge_reference(reference("A.pt"), Inventory(closed)).state is ModelState.CASE
+    assert judge_reference(reference("sub/a.pt"), Inventory(closed)).state is ModelState.SUBFOLDER
+
+
+def test_broken_link_is_no_near_match() -> None:
+    link = Model("vae", "a.pt", "a link to /disk/a.pt, which does not exist", LINK_BROKEN)
+    assert judge_reference(reference("a.pt"), Inventory(link)).fix == "Put the file into /data/loras."
+
+
+@pytest.mark.parametrize("state", list(ModelState))
+def test_missing_needs_a_proof_and_unknown_an_obstacle(state: ModelState) -> None:
+    finding = build_finding(reference("a.pt"), state)
+    if state in {ModelState.MISSING, ModelState.UNKNOWN}:
+        with pytest.raises(ValueError, match="needs"):
+            ModelFinding(reference("a.pt"), state)
+    else:
+        assert finding == ModelFinding(reference("a.pt"), state)
+    with pytest.raises(ValueError, match="no other state has one"):
+        ModelFinding(reference("a.pt"), state, absence=BrokenLink("/a", "x"), obstacle=CLOSED)

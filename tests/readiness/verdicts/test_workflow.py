@@ -7,13 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.references.reference import Reference
 from comfywatchman.comfyui.server.active_nodes import WiredNode
 from comfywatchman.comfyui.server.validation import ValidationRules
+from comfywatchman.readiness.models.listing import CompleteListing
 from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage
 from comfywatchman.readiness.verdicts.findings import InstalledModel
 from comfywatchman.readiness.verdicts.workflow import INCOMPLETE_READ_CODES, judge_workflow
 from comfywatchman.readiness.workflow_facts import ClassUse, WorkflowFacts
+from tests.readiness.verdicts.proofs import list_folders
 from tests.readiness.verdicts.test_missing_models import LORA, declared
 
 
@@ -27,8 +30,8 @@ class NoModels:
     def target(self, folder: str) -> str:
         return f"models/{folder}"
 
-    def incomplete_reason(self) -> str | None:
-        return None
+    def check_listing(self, folders: Sequence[str], names: Sequence[str]) -> CompleteListing | Obstacle:
+        return list_folders(folders, names, known=("loras", "checkpoints"))
 
     def exact(self, folder: str, name: str) -> InstalledModel | None:
         del folder, name
