@@ -44,7 +44,7 @@ _PROMPT_EVERY: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class GeneratedHost:
-    """What was made.
+    """The generated host.
 
     Attributes:
         root: The ComfyUI folder.

@@ -70,7 +70,7 @@ def parse_address(url: str, *, base: Address | None = None) -> Address:
         host, port = (parts.hostname or "").lower(), parts.port
     except ValueError as error:
         raise _invalid_address_failure(url) from error
-    # Parsers disagree about spaces, backslashes and several @; what one of them accepts another sends elsewhere.
+    # Parsers disagree about spaces, backslashes and several @; two parsers can read different hosts from one URL.
     is_plain = url.isprintable() and not set(url) & set(" \\") and "@" not in parts.netloc
     if not is_plain or parts.scheme not in PORTS or not _HOST.fullmatch(host) or port == 0:
         raise _invalid_address_failure(url)

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, validated reads of state files, reads with limits."""
+"""Files that are whole or absent: atomic writes, JSON state files validated when read, reads with limits."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ def _clone_environment(repository: Repository) -> dict[str, str]:
     if repository.is_local:
         protocols.append("file")
     environment |= {
-        # Applies to submodules as well, whose addresses nobody has checked.
+        # Applies to submodules as well, whose addresses were not checked.
         "GIT_ALLOW_PROTOCOL": ":".join(protocols),
         "GIT_CONFIG_NOSYSTEM": "1",
         "GIT_CONFIG_GLOBAL": "/dev/null",

@@ -64,7 +64,7 @@ def _parse_image_id(session: Session, text: str) -> int:
 
 
 def _resolve_target(target: Path, image_id: int) -> Path:
-    """Return the file to write; checked before Civitai is asked."""
+    """Return the file to write; checked before Civitai is queried."""
     if target.is_dir():
         target = target / f"civitai_{image_id}.json"
     if target.exists() or target.is_symlink():

@@ -1,4 +1,4 @@
-"""The gates: decide from one reading of the host whether a cycle may start."""
+"""The gates: may a cycle start, by free GPU memory, GPU load, sleep and other cycles? Pure decisions on one reading."""
 
 from __future__ import annotations
 

@@ -193,7 +193,7 @@ def _check_torch_file(descriptor: int, head: bytes, suffix: str, size: int, cont
         return HeaderFacts("safetensors", f"safetensors named as {suffix}", "wrong-container")
     if container == "zip-pickle" and not _has_zip_end(descriptor, size):
         return HeaderFacts("zip-pickle", "cut off: the zip archive has no end", "truncated")
-    # `.bin` is a generic suffix: anything may stand there.
+    # `.bin` is a generic suffix: its content can be anything.
     if suffix == ".bin":
         return HeaderFacts(_get_format(container))
     if container is None and _is_text(head):

@@ -165,7 +165,7 @@ def measure_minimum_size(read: ReadBytes, tensors: int, pairs: int) -> int | Non
         try:
             return _measure_content(content, tensors, pairs)
         except HEADER_TOO_SHORT:
-            # The header goes on behind the bytes that were read. At the end of the file that means: it is cut off.
+            # The header continues after the bytes read. At the end of the file that means: it is cut off.
             if len(content) < count:
                 return len(content) + 1
     return None

@@ -78,13 +78,13 @@ def _find_in_other_values(
         name, value = widget.name, widget.value
         if isinstance(value, str):
             in_text = [*find_embeddings(node, name, value), *find_lora_tags(node, name, value)]
-            # LoRA Manager writes its list into its text as well; the list knows what is switched off.
+            # LoRA Manager writes its list into its text as well; the list states which entries are off.
             yield from (reference for reference in in_text if reference.value not in listed_names)
             if in_text or not is_file_name(value):
                 continue
         if is_plain_text(node) or _is_exempt(table, node.class_type, widget):
             continue
-        # A value with a name is not the input whose index nobody knows: that one has another name.
+        # A value with a name is not the input with an unknown index: that one has another name.
         possible_folder = None if name in node.values else only_folder
         yield from guess_references(node, name, value, declared, possible_folder)
 

@@ -70,7 +70,7 @@ def build_loader_references(node: WorkflowNode, loader_input: LoaderInput, widge
 def _is_not_file(loader_input: LoaderInput, value: object) -> bool:
     if isinstance(value, str):
         return value in loader_input.not_files
-    # Where the choices are known exactly, null is none of them: the server refuses it, so it is reported.
+    # Where the choices are known exactly, null is not among them: the server refuses it, so it is reported.
     has_exact_choices = loader_input.not_files is not NOT_FILES
     return value is None and not has_exact_choices
 

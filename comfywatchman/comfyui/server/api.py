@@ -1,4 +1,4 @@
-"""HTTP client for a running ComfyUI: its identity and its nodes."""
+"""HTTP client for a running ComfyUI: its identity (`/system_stats`) and its nodes (`/object_info`)."""
 
 from __future__ import annotations
 

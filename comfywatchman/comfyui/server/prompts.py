@@ -106,7 +106,7 @@ def parse_history(entry: object) -> PromptResult | None:
 def _parse_error(status: dict[str, Any]) -> str:
     """Return the last error among the messages of a history entry, each of which is `[event, facts]`.
 
-    Of the events, `execution_error` and its kin carry an `exception_type`.
+    Of the events, `execution_error` and similar events carry an `exception_type`.
     """
     for message in reversed(as_list(status.get("messages"))):
         _event, raw_facts, *_others = [*as_list(message), None, None]

@@ -57,7 +57,7 @@ def widget_width(name: str, input_type: str, options: Mapping[str, Any]) -> int 
 
 
 def is_socket(input_type: str, options: Mapping[str, Any]) -> bool:
-    """Return whether only a link can feed an input: its type has no widget, or the class wants none."""
+    """Return whether only a link can feed an input: its type has no widget, or the class disables it."""
     if _is_link_forced(options):
         return True
     if input_type in WIDGET_TYPES or input_type in _WIDTH_UNKNOWN or input_type.startswith(_DYNAMIC_PREFIX):

@@ -1,4 +1,4 @@
-"""Flatten the editor's graphs into the nodes that a server would receive."""
+"""Flatten the editor's graphs, with subgraphs, group nodes, muted and bypassed nodes, into the server's nodes."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class _LinkedInputs:
 
 
 def _follow_links(scope: GraphScope, node: RawNode, widgets: NodeWidgets, known: GraphDefinitions) -> _LinkedInputs:
-    """Find the source of every input of a node, and set the widget values that links bring."""
+    """Find the source of every input of a node, and set the widget values that come through links."""
     inputs = _LinkedInputs()
     for slot in node.slots:
         source: InputSource = LinkEnd.NOWHERE

@@ -1,4 +1,4 @@
-"""Follow a link to its origin: a value in the file, or a node whose output is known only at run time."""
+"""Follow a link to its origin, through reroutes and bypassed nodes: a value in the file, or a node's output."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class _LinkTrace:
     is_certain: bool = True
 
     def finish(self, source: InputSource) -> InputSource:
-        """Return the source with what was met on the way."""
+        """Return the source with the facts collected along the link."""
         if source is LinkEnd.NOWHERE:
             source = self.fallback
         if self.primitive is not None:
@@ -137,7 +137,7 @@ def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions) -> In
 
 
 def _note_node(trace: _LinkTrace, scope: GraphScope, origin: RawNode, output: int) -> None:
-    """Record a node on the way that leaves open where the link goes on, or where it ends for the server."""
+    """Record a node after which the rest of the link is uncertain, or where it ends for the server."""
     if _is_ambiguous(origin):
         trace.is_certain = False
         if trace.fallback is LinkEnd.NOWHERE:

@@ -1,4 +1,4 @@
-"""Check `conflicts`: is a conflict between packages unresolved?"""
+"""Check `conflicts`: is a version conflict between packages, found by uv, unresolved?"""
 
 from __future__ import annotations
 

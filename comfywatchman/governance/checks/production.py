@@ -33,7 +33,7 @@ class ProductionFacts:
     """The state of the environment in production.
 
     Attributes:
-        generation: The environment that the link leads to; None when it leads nowhere.
+        generation: The environment that the link leads to; None when it points to a missing folder.
         is_complete: Whether its build was completed and verified.
         matches_lock: Whether it was built from the present lock.
         missing: Packages that it was built with and has no longer, as `name version`.
@@ -86,7 +86,8 @@ def collect(context: CheckContext) -> ProductionFacts:
 def judge(facts: ProductionFacts) -> CheckResult:
     """Judge whether production matches the lock: packages, versions and the content of their files."""
     if facts.generation is None:
-        return _build_result("fail", "There is no environment in production: .venv-prod leads nowhere.", _REBUILD)
+        evidence = "There is no environment in production: .venv-prod points to a missing folder."
+        return _build_result("fail", evidence, _REBUILD)
     if not facts.is_complete:
         evidence = f"The environment in production ({facts.generation}) was never completed."
         return _build_result("fail", evidence, _REBUILD)
@@ -106,7 +107,7 @@ def judge(facts: ProductionFacts) -> CheckResult:
             f"Packages and versions match uv.lock; the files of {overdue} were not verified lately (time ran out)."
         )
         return _build_result("unknown", evidence, "gov check")
-    evidence = f"{pluralize(facts.package_count, 'package')} as the lock says, with every file as it was installed."
+    evidence = f"{pluralize(facts.package_count, 'package')} match uv.lock; no installed file was changed."
     return _build_result("ok", evidence)
 
 

@@ -1,4 +1,4 @@
-"""Conflict reports: why packages cannot be installed together, read from uv's messages and confirmed by resolving.
+"""Conflict reports: why package versions cannot be installed together, from uv's messages, confirmed by resolving.
 
 uv's messages alone are only a proposal: they are written for people, change between versions, and show a constraint as
 if a package required it. `verified` therefore means that the named requirements were resolved alone and failed, and

@@ -62,7 +62,7 @@ def build(context: GovContext, project: Path) -> GenerationMark | UvResult:
             return _rebuild(context, project, key, version=version, mode=mode)
         if is_unmodified(layout, mark):
             return mark
-        # A modified environment that is in use can be neither reused nor deleted: the next key takes over.
+        # A modified environment that is in use can be neither reused nor deleted: the next key is used.
         if key != current_key(layout) and key not in find_in_use(layout):
             log.warning("environment was modified, built again", extra={"generation": key})
             _delete(layout.generations / key)

@@ -162,7 +162,8 @@ def prune(layout: GovLayout, *, retention: int) -> tuple[str, ...]:
     snapshots = read_all(layout)
     deleted = tuple(snapshot.id for snapshot in snapshots[:-retention])
     if deleted:
-        # The index first: a kill in between leaves unlisted folders, which are deleted later, not listed ghosts.
+        # The index first: a kill in between leaves unlisted folders, which are deleted later. The other way round it
+        # would leave index entries without a folder.
         _write_index(layout, snapshots[-retention:])
         failpoint("gov.prune_after_index")
     for snapshot_id in deleted:

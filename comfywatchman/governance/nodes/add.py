@@ -137,7 +137,7 @@ def _resolve_request(request: AddRequest, find_pack: FindPack) -> tuple[str, Nod
             f"The Comfy Registry has no pack {pack_id!r}, or no repository for it.",
             hint="Give the repository's URL: gov node add https://github.com/OWNER/NAME",
         )
-    # A registry is no more trusted than a user: local folders stay refused.
+    # URLs from the registry are validated like those of the user: local folders are refused.
     return request.node_id or pack_id, parse_origin(url)
 
 

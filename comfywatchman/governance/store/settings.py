@@ -1,4 +1,4 @@
-"""The settings of a governed root: its own `config.toml`, read like any other configuration."""
+"""The settings of a governed root (`config.toml`): interpreter, package indexes, time limits, retention."""
 
 from __future__ import annotations
 

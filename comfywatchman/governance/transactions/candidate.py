@@ -132,7 +132,7 @@ def evict_modified(uv: Uv, layout: GovLayout, environment: Path, report: integri
     Returns:
         The files of production that share the modification, relative to its environment.
     """
-    # Files with one link belong to the candidate alone: their changes reach nobody else.
+    # Files with one link belong to the candidate alone: changing them affects no other environment.
     shared = [name for name in report.modified_packages if _has_shared_changes(environment, name)]
     if shared:
         uv.clean_cache(shared)

@@ -1,4 +1,4 @@
-"""Read the lines of `uv pip freeze`."""
+"""Read the lines of `uv pip freeze`, to compare the packages of two environments."""
 
 from __future__ import annotations
 

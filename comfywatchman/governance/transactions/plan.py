@@ -1,4 +1,8 @@
-"""Plan a promotion: the requirement lines of a tried node, and the packages that it installed by itself. Pure."""
+"""Plan a promotion. Pure.
+
+The requirement lines of a tried node, with git requirements pinned to the commit that was tried; the packages that it
+installed by itself; and the version differences between two environments.
+"""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def promote(
                 context, tried, plan, node, work, consent=consent, deny_list=deny_list, report=report, progress=progress
             )
     except Failure as failure:
-        # The commit is finished by the next command, and approval needs no new trial: neither is a failed promotion.
+        # Neither counts as a failed promotion: the next command finishes the commit, and approval needs no new trial.
         if failure.code in {"gov-commit-unfinished", "gov-core-approval"}:
             raise
         return _save_failure(layout, tried, consent, str(failure))

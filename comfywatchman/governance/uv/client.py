@@ -1,4 +1,4 @@
-"""The uv client: every call of uv goes through it.
+"""The uv client: every call of uv, with its package indexes, cache and time limits, goes through it.
 
 uv gets its environment from an allow-list: a `UV_PYTHON`, `PIP_*` or `VIRTUAL_ENV` of the user would make it work on
 another environment than the given one.

@@ -125,8 +125,8 @@ def merge_node_overrides(
 ) -> tuple[Override, ...]:
     """Return the new `override-dependencies` when the overrides of nodes change.
 
-    Overrides that belong to no node were written by the user and stay. One of two nodes stays while either has it; of
-    two for the same package the later one wins.
+    Overrides that belong to no node were written by the user and stay. An entry of two nodes stays while either node
+    has it; of two entries for the same package the later one takes precedence.
 
     Args:
         current: The present overrides.

@@ -78,7 +78,7 @@ class NodeProviders:
             return ProviderClaims(providers, queried, unavailable)
         answer = self._registry.find(class_type)
         if answer is None:
-            reason = "the time for asking is over; the next cycle goes on"
+            reason = "the time budget is spent; the next cycle continues"
             return ProviderClaims((), queried, (*unavailable, f"{REGISTRY} ({reason})"))
         if answer.failed:
             return ProviderClaims((), queried, (*unavailable, f"{REGISTRY} ({answer.failed})"))

@@ -1,4 +1,4 @@
-"""Queries the running ComfyUI of the watched installation for its nodes, lists and validation rules."""
+"""Queries the running ComfyUI of the watched installation (`/object_info`) for nodes, lists and validation rules."""
 
 from __future__ import annotations
 

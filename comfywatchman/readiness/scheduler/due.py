@@ -18,7 +18,7 @@ class Moment(msgspec.Struct, frozen=True):
 
     Attributes:
         wall: UTC; shown to people, and compared across a reboot.
-        boottime: CLOCK_BOOTTIME in seconds; compared within one boot, because nobody can set it.
+        boottime: CLOCK_BOOTTIME in seconds; compared within one boot, because it cannot be set.
         boot_id: The boot that `boottime` belongs to; empty when the system has no boot id.
     """
 

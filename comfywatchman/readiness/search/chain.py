@@ -70,7 +70,7 @@ def _list_statuses_to_refresh(*, refresh: bool, retry_errors: bool) -> frozenset
 
 
 class _Recheck(Enum):
-    """What became of an old FOUND."""
+    """The result of rechecking a stored FOUND."""
 
     CONFIRMED = auto()
     UNANSWERED = auto()

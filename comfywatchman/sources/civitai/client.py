@@ -66,7 +66,7 @@ class FilesByHash:
 
     Attributes:
         hits: Files by lower-case SHA-256; hashes without a file are left out.
-        failure: Why one of the servers could not be asked about the missing hashes; None when all of them could.
+        failure: Why one of the servers could not be queried about the missing hashes; None when all of them could.
     """
 
     hits: dict[str, tuple[CivitaiHit, ...]]
@@ -120,7 +120,7 @@ class Civitai:
         session: HTTP session.
         base_url: Address of the API.
         fallback: A second address of the same service, used with the same key for everything that the first does not
-            have or cannot be asked about; empty or None for none.
+            have or cannot be queried about; empty or None for none.
         token: The account's API key.
         max_pages: Pages of 100 models to read for one search term at most.
     """
@@ -228,7 +228,7 @@ class Civitai:
         wanted = _normalize_sha256s(digests)
         hits: dict[str, tuple[CivitaiHit, ...]] = {}
         failure: Failure | None = None
-        # The second server is asked only about hashes that the first does not know.
+        # The second server is queried only about hashes that the first does not know.
         for base_url in self.base_urls:
             missing = [digest for digest in wanted if digest not in hits]
             try:

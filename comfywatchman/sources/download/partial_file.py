@@ -1,4 +1,4 @@
-"""The partial file beside a download's target: locked by one process, hashed as it grows, published by one rename."""
+"""The partial file of a download: resumed, locked by one process, hashed as it grows, published by one rename."""
 
 from __future__ import annotations
 

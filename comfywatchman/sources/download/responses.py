@@ -1,4 +1,4 @@
-"""Interpret a server's response to a request for a file. Pure functions."""
+"""Interpret a server's response to a request for a file: resume, start again, retry or fail. Pure functions."""
 
 from __future__ import annotations
 

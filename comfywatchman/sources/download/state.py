@@ -1,4 +1,4 @@
-"""Progress of one download: its partial file, and what is known about the bytes in it."""
+"""State of one download: its partial file, and whether the bytes in it can be resumed."""
 
 from __future__ import annotations
 

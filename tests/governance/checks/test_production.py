@@ -13,7 +13,7 @@ from tests.governance.contexts import Site
 @pytest.mark.parametrize(
     ("facts", "evidence"),
     [
-        (ProductionFacts(generation=None), "leads nowhere"),
+        (ProductionFacts(generation=None), "points to a missing folder"),
         (ProductionFacts(generation="4f1c"), "never completed"),
         (ProductionFacts(generation="4f1c", is_complete=True), "another lock"),
         (ProductionFacts("4f1c", is_complete=True, matches_lock=True, missing=("numpy 2.2",)), "not there: numpy 2.2"),
@@ -124,4 +124,4 @@ def test_missing_or_incomplete_production_fails(site: Site) -> None:
     (find_environment(site) / ".gov-complete").unlink()
     assert "never completed" in run_checks_on(site)["production"].evidence
     site.layout.production.unlink()
-    assert "leads nowhere" in run_checks_on(site)["production"].evidence
+    assert "points to a missing folder" in run_checks_on(site)["production"].evidence
