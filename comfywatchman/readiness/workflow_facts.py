@@ -21,7 +21,7 @@ from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import find_urls
 
-READER_VERSION: Final = 8
+READER_VERSION: Final = 9
 """Raise this when the reading of workflows changes, so that stored facts of older versions are read again."""
 
 # A note can contain any number of links; the search would look at only a few of them.
@@ -36,12 +36,14 @@ class ClassUse(msgspec.Struct, frozen=True, omit_defaults=True):
         cnr_id: Comfy Registry id of its pack, as the file states it.
         aux_id: GitHub `owner/repository` of its pack, as the file states it.
         version: Version of its pack, as the file states it.
+        in_prompt: Whether all its active nodes stand in a prompt of the API format with their `_meta`.
     """
 
     node_paths: tuple[str, ...] = ()
     cnr_id: str | None = None
     aux_id: str | None = None
     version: str | None = None
+    in_prompt: bool = False
 
 
 class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -114,17 +116,23 @@ def _find_links(notes: tuple[str, ...]) -> tuple[str, ...]:
 def _collect_class_uses(nodes: tuple[WorkflowNode, ...]) -> dict[str, ClassUse]:
     active_paths: dict[str, list[str]] = {}
     hints: dict[str, WorkflowNode] = {}
+    without_meta: set[str] = set()
     for node in nodes:
         paths = active_paths.setdefault(node.class_type, [])
         if node.active:
             paths.append(node.path)
+        if not node.has_meta:
+            without_meta.add(node.class_type)
         # Nodes of one class come from one pack, so the first node that names it is enough.
         if node.cnr_id or node.aux_id:
             hints.setdefault(node.class_type, node)
-    return {name: _build_class_use(tuple(paths), hints.get(name)) for name, paths in active_paths.items()}
+    uses: dict[str, ClassUse] = {}
+    for name, paths in active_paths.items():
+        uses[name] = _build_class_use(tuple(paths), hints.get(name), in_prompt=name not in without_meta)
+    return uses
 
 
-def _build_class_use(paths: tuple[str, ...], hint: WorkflowNode | None) -> ClassUse:
+def _build_class_use(paths: tuple[str, ...], hint: WorkflowNode | None, *, in_prompt: bool) -> ClassUse:
     if hint is None:
-        return ClassUse(node_paths=paths)
-    return ClassUse(node_paths=paths, cnr_id=hint.cnr_id, aux_id=hint.aux_id, version=hint.version)
+        return ClassUse(node_paths=paths, in_prompt=in_prompt)
+    return ClassUse(paths, hint.cnr_id, hint.aux_id, hint.version, in_prompt)

@@ -41,6 +41,16 @@ def test_facts_contain_the_pack_of_each_class() -> None:
     assert (use.cnr_id, use.aux_id, use.version) == ("my-pack", None, "1.2.3")
 
 
+def test_prompt_is_told_from_a_file_of_the_editor() -> None:
+    node = {"class_type": "Old", "inputs": {}}
+    for others, expected in (([], True), ([node], False)):
+        nodes = [{**node, "_meta": {}}, *others]
+        content = json.dumps({str(number): entry for number, entry in enumerate(nodes)}).encode()
+        facts = read_workflow_facts(content, container="json", table=TABLE)
+        assert facts.classes["Old"].in_prompt is expected
+    assert not read_workflow_facts(graph(), container="json", table=TABLE).classes["KSampler"].in_prompt
+
+
 def test_facts_survive_encoding() -> None:
     for content in (graph(lora="a.safetensors"), b"{", graph(last="MyNode")):
         facts = read_workflow_facts(content, container="json", table=TABLE)

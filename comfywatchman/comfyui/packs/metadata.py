@@ -18,7 +18,7 @@ from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_definitions
 from comfywatchman.comfyui.packs.scan import PackListing
 
-READER_VERSION: Final = 4
+READER_VERSION: Final = 5
 """Part of the key under which packs are cached. Raise it whenever a pack may be read differently."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0
@@ -68,6 +68,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
         own_checks: Those of the classes that check some input by a function of their own, or may.
         complete: Whether these are all its classes; False when names are computed, so that absence proves nothing.
         problems: Files that could not be read, for people.
+        replacements: Of ComfyUI itself, new class by old class; None for a version without any, and for packs.
     """
 
     folder: str
@@ -88,6 +89,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
     own_checks: frozenset[str] = frozenset()
     complete: bool = True
     problems: tuple[str, ...] = ()
+    replacements: dict[str, str] | None = None
 
     @property
     def repository(self) -> str | None:
@@ -150,9 +152,22 @@ def refresh_pack(pack: NodePack, listing: PackListing, git: GitState) -> NodePac
     )
 
 
-def build_core_pack(definitions: NodeDefinitions, *, root: Path, version: str | None) -> NodePack:
+def build_core_pack(
+    definitions: NodeDefinitions,
+    *,
+    root: Path,
+    version: str | None,
+    replacements: dict[str, str] | None = None,
+) -> NodePack:
     """Return ComfyUI's own classes as a pack, so that they are cached and compared in the same way."""
-    pack = NodePack(folder="comfyui", path=printable_path(root), id="comfy-core", enabled=True, version=version)
+    pack = NodePack(
+        folder="comfyui",
+        path=printable_path(root),
+        id="comfy-core",
+        enabled=True,
+        version=version,
+        replacements=replacements,
+    )
     return _add_definitions(pack, definitions)
 
 

@@ -19,6 +19,7 @@ MAX_OBJECT_INFO_BYTES: Final = 256 << 20
 _BASE_FLAG: Final = "--base-directory"
 _PORTS: Final = {"http": 80, "https": 443}
 _OK: Final = 200
+_NOT_FOUND: Final = 404
 
 
 class RunningComfyUI(msgspec.Struct, frozen=True):
@@ -28,17 +29,13 @@ class RunningComfyUI(msgspec.Struct, frozen=True):
         url: Its address.
         version: The version that it reports; None when it reports none.
         argv: The arguments that it was started with.
-        replacements: New class names by the old name that the server replaces.
+        replacements: New class names by the old name that the server replaces; None for a version that does not.
     """
 
     url: str
     version: str | None
     argv: tuple[str, ...]
-    replacements: dict[str, str]
-
-    def find_replaceable(self, classes: Collection[str]) -> frozenset[str]:
-        """Return the old names that still run, because the server has their replacement."""
-        return frozenset(old for old, new in self.replacements.items() if new in classes)
+    replacements: dict[str, str] | None
 
 
 def probe_server(url: str, *, timeout_seconds: float = 10.0) -> RunningComfyUI | None:
@@ -116,9 +113,11 @@ def _endpoint_url(url: str, route: str) -> str:
     return f"{url.rstrip('/')}/{route}"
 
 
-def _fetch_replacements(session: HttpSession, url: str) -> dict[str, str]:
-    """Return new class names by old name; empty for an older server, which has no such route."""
+def _fetch_replacements(session: HttpSession, url: str) -> dict[str, str] | None:
+    """Return new class names by old name; None for an older server, which has no such route."""
     response = session.get(_endpoint_url(url, "node_replacements"))
+    if response.status == _NOT_FOUND:
+        return None
     if response.status != _OK:
         return {}
     try:

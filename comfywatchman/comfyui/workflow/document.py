@@ -80,6 +80,7 @@ class WorkflowNode:
         malformed: Inputs of the API format whose value is a list, but not a link that the server can follow.
         unfed: Names of inputs without a widget that certainly receive nothing: not linked, or linked to a node that
             is not sent.
+        has_meta: Whether it stands in a prompt of the API format with its `_meta`.
     """
 
     path: str
@@ -96,6 +97,7 @@ class WorkflowNode:
     links: Mapping[str, LinkSource] = field(default_factory=dict)
     malformed: frozenset[str] = frozenset()
     unfed: tuple[str, ...] = ()
+    has_meta: bool = False
 
 
 @dataclass(frozen=True, slots=True)

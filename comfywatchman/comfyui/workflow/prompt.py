@@ -82,6 +82,7 @@ def _parse_node(
         cnr_id=as_text(meta.get("cnr_id")),
         aux_id=as_text(meta.get("aux_id")),
         version=as_text(meta.get("ver")),
+        has_meta=isinstance(entry.get("_meta"), dict),
         title=title if title != class_type else None,
         links=links,
         malformed=frozenset(malformed),

@@ -16,6 +16,7 @@ from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from comfywatchman.comfyui.loaders.table import LoaderTable, load_builtin_table
 from comfywatchman.comfyui.packs.core_classes import load_core_classes
 from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements, choose_replacements
 from comfywatchman.comfyui.references.observed import ObservedLoaders
 from comfywatchman.comfyui.server.validation import ValidationRules
 from comfywatchman.readiness.context import CycleContext, CycleRequest
@@ -183,7 +184,7 @@ def _collect_node_facts(
         failed_imports = find_failed_imports(request.installation, nodes.listings)
     return HostNodeFacts(
         server.classes,
-        server.replaced,
+        _find_replacements(nodes, server),
         nodes.core,
         load_core_classes(),
         nodes.packs,
@@ -191,6 +192,14 @@ def _collect_node_facts(
         governed=request.environment_checks is not None,
         unlisted=start_blockers[0].location if start_blockers else "",
     )
+
+
+def _find_replacements(nodes: SourceNodes, server: ServerSnapshot) -> ClassReplacements:
+    if server.nodes is not None:
+        return server.replacements
+    if nodes.core is None:
+        return NO_REPLACEMENTS
+    return choose_replacements(nodes.core.replacements, nodes.core.classes)
 
 
 def write_caches(cycle: CycleContext, host: HostSnapshot) -> int:

@@ -8,7 +8,7 @@ from typing import Final
 
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.packs.metadata import NodePack, normalize_url, parse_repository
-from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_other_core_version
+from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_other_core_version, judge_replaced_class
 from comfywatchman.readiness.nodes.classify_installed import (
     START_HINT,
     join_pack_names,
@@ -41,6 +41,7 @@ def judge_class(
     return (
         _judge_present(class_type, facts)
         or judge_core_class(class_type, facts)
+        or judge_replaced_class(class_type, hints, facts)
         or judge_by_packs(class_type, facts)
         or judge_by_hints(class_type, hints, facts)
         or judge_other_core_version(class_type, hints, facts)
@@ -68,8 +69,6 @@ def build_missing_node(verdict: NodeVerdict, node_paths: Iterable[str]) -> Missi
 def _judge_present(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     if facts.server_classes is not None and class_type in facts.server_classes:
         evidence = "The running ComfyUI lists it."
-    elif class_type in facts.replaced:
-        evidence = "The running ComfyUI replaces it by a newer class."
     elif facts.server_classes is None and facts.core is not None and class_type in facts.core.classes:
         # With a running server its list decides: it may have been started with some classes switched off.
         evidence = "ComfyUI's own source has it."

@@ -28,6 +28,30 @@ def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | Non
     )
 
 
+def judge_replaced_class(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
+    """Judge a class that ComfyUI does not have any more, and that it or its editor replaces by another."""
+    if facts.server_classes is None and any(pack.enabled for pack in facts.packs_by_class.get(class_type, ())):
+        return None  # ComfyUI replaces only classes that it does not have
+    replacements = facts.replacements
+    if not hints.in_prompt and class_type in replacements.in_editor:
+        evidence = f"The editor opens it as {replacements.in_editor[class_type]}."
+        return NodeVerdict(class_type, NodeState.PRESENT, evidence)
+    successor = replacements.in_prompts.get(class_type)
+    if successor is None:
+        return None
+    if hints.in_prompt:
+        return NodeVerdict(
+            class_type, NodeState.PRESENT, f"ComfyUI replaces it by {successor} before it runs a prompt."
+        )
+    return NodeVerdict(
+        class_type,
+        NodeState.MISSING,
+        f"ComfyUI replaces it by {successor} only in prompts of the API format that carry _meta; the editor sends the "
+        "old node without a class.",
+        fix=f"Open the workflow in the editor, replace the node by {successor}, and save it.",
+    )
+
+
 def judge_other_core_version(class_type: str, hints: NodePackHints, facts: HostNodeFacts) -> NodeVerdict | None:
     """Judge a class that another version of ComfyUI has.
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Final
 
 from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.comfyui.packs.replacements import ClassReplacements
 from comfywatchman.readiness.status import ProviderPackage
 from comfywatchman.sources.class_map import PackageRef
 
@@ -32,11 +33,13 @@ class NodePackHints:
         cnr_id: Comfy Registry id; `comfy-core` for ComfyUI itself.
         aux_id: `owner/repository` of packs that are not in the registry.
         version: Version or commit of the pack when the workflow was saved.
+        in_prompt: Whether the nodes stand in a prompt of the API format, where the server replaces classes.
     """
 
     cnr_id: str | None = None
     aux_id: str | None = None
     version: str | None = None
+    in_prompt: bool = False
 
     @property
     def is_core(self) -> bool:
@@ -72,7 +75,7 @@ class HostNodeFacts:
 
     Attributes:
         server_classes: Classes that the running server of this installation lists; None without a running server.
-        replaced: Classes that the running server replaces by others.
+        replacements: Replacements of classes that ComfyUI or its editor applies.
         core: ComfyUI's own classes, from its source; None when there is no source.
         known_core: Classes of all known ComfyUI versions, each with the lowest version that has it.
         packs: Installed node packs, disabled ones too.
@@ -84,7 +87,7 @@ class HostNodeFacts:
     """
 
     server_classes: frozenset[str] | None
-    replaced: frozenset[str]
+    replacements: ClassReplacements
     core: NodePack | None
     known_core: Mapping[str, str]
     packs: tuple[NodePack, ...]

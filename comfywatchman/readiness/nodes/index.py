@@ -18,6 +18,7 @@ from comfywatchman.comfyui.packs.metadata import (
     read_pack,
     refresh_pack,
 )
+from comfywatchman.comfyui.packs.replacements import read_replacements
 from comfywatchman.comfyui.packs.scan import PackListing, fingerprint_files
 from comfywatchman.readiness.database import Database, TableStore
 
@@ -82,7 +83,9 @@ class PackIndex:
         stored_row = self._read_rows(f"{_SELECT} WHERE path = ?", (key,)).get(key)
         if stored_row is not None and stored_row.fingerprint == fingerprint and stored_row.pack.version == version:
             return stored_row.pack
-        core = build_core_pack(read_core_definitions(root), root=root, version=version)
+        core = build_core_pack(
+            read_core_definitions(root), root=root, version=version, replacements=read_replacements(root)
+        )
         self._write_rows({key: _PackRow(fingerprint, "", core)}, removed=[])
         return core
 

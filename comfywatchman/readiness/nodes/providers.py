@@ -112,7 +112,7 @@ def make_node_judge(facts: HostNodeFacts, providers: NodeProviders) -> NodeJudge
     known: dict[tuple[str, NodePackHints], MissingNode | None] = {}
 
     def judge_node(class_type: str, use: ClassUse) -> MissingNode | None:
-        hints = NodePackHints(use.cnr_id, use.aux_id, use.version)
+        hints = NodePackHints(use.cnr_id, use.aux_id, use.version, use.in_prompt)
         key = (class_type, hints)
         if key not in known:
             verdict = judge_class(class_type, hints, facts)

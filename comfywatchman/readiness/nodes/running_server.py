@@ -11,6 +11,7 @@ import orjson
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements, choose_replacements
 from comfywatchman.comfyui.server.object_info import LiveNodes
 from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, keep_server_checked_lists
 from comfywatchman.readiness.context import CycleContext
@@ -22,13 +23,13 @@ class ServerSnapshot:
 
     Attributes:
         nodes: Its nodes; None when no server of this installation answered.
-        replaced: Old class names that it replaces by classes it has.
+        replacements: Replacements that it or its editor applies.
         version: Its version.
         fingerprint: Changes with all of these.
     """
 
     nodes: LiveNodes | None = None
-    replaced: frozenset[str] = frozenset()
+    replacements: ClassReplacements = NO_REPLACEMENTS
     version: str | None = None
     fingerprint: str = ""
 
@@ -89,11 +90,14 @@ def query_server(cycle: CycleContext, folders: Mapping[str, Collection[str]]) ->
     except Failure as failure:
         cycle.add_problem(f"The ComfyUI at {url} could not be queried: {failure.message}")
         return ServerSnapshot()
-    replaced = server.find_replaceable(nodes.classes)
-    return ServerSnapshot(nodes, replaced, server.version, _compute_fingerprint(nodes, replaced))
+    replacements = choose_replacements(server.replacements, nodes.classes)
+    return ServerSnapshot(nodes, replacements, server.version, _compute_fingerprint(nodes, replacements))
 
 
-def _compute_fingerprint(nodes: LiveNodes, replaced: frozenset[str]) -> str:
-    facts = orjson.dumps([sorted(nodes.classes), sorted(replaced), nodes.combos], option=orjson.OPT_SORT_KEYS)
+def _compute_fingerprint(nodes: LiveNodes, replacements: ClassReplacements) -> str:
+    facts = orjson.dumps(
+        [sorted(nodes.classes), replacements.in_prompts, replacements.in_editor, nodes.combos],
+        option=orjson.OPT_SORT_KEYS,
+    )
     facts += msgspec.json.encode(nodes.rules, order="deterministic")
     return hashlib.blake2b(facts, digest_size=16).hexdigest()

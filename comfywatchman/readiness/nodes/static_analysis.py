@@ -54,6 +54,7 @@ class SourceNodes:
         if core is not None:
             # Sets are sorted, because their order differs between processes.
             yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
+            yield f"{core.replacements}"
 
     def enabled(self) -> Iterator[NodePack]:
         """Yield ComfyUI itself and the packs that it would load."""

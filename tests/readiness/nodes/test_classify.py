@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements
 from comfywatchman.readiness.nodes.classify import build_missing_node, judge_class
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict, ProviderClaims
 from comfywatchman.sources.class_map import PackageRef
@@ -31,11 +32,14 @@ def pack(folder: str = "Thing", **facts: Any) -> NodePack:
 
 
 def host(
-    *packs: NodePack, live: set[str] | None = None, core: NodePack | None = CORE, replaced: str = ""
+    *packs: NodePack,
+    live: set[str] | None = None,
+    core: NodePack | None = CORE,
+    replacements: ClassReplacements = NO_REPLACEMENTS,
 ) -> HostNodeFacts:
     return HostNodeFacts(
         server_classes=None if live is None else frozenset(live),
-        replaced=frozenset({replaced} if replaced else ()),
+        replacements=replacements,
         core=core,
         known_core=KNOWN,
         packs=packs,
@@ -64,7 +68,6 @@ MAPS_IT = pack(classes=frozenset({"X"}))
     [
         ("X", host(live={"X"}, core=None)),
         ("Newer", host(live={"Newer"})),
-        ("X", host(live={"Y"}, replaced="X")),
         ("KSampler", host()),
         ("Fast Groups Bypasser (rgthree)", host()),
         ("MarkdownNote", host(live={"KSampler"})),

@@ -73,11 +73,20 @@ def test_class_that_only_the_server_lists_is_present(host: Host, server: FakeCom
 
 
 def test_replaced_class_is_present_only_with_its_successor(host: Host, server: FakeComfyUI) -> None:
-    host.write("a.json", last="OldNode")
+    host.write("a.json", orjson.dumps({"1": {"class_type": "OldNode", "inputs": {}, "_meta": {"title": "Old"}}}))
     server.answer_with("/node_replacements", {"OldNode": [{"new_node_id": "NewNode"}]})
     assert host.status().summary.ready == 0
     server.answer_with("/object_info", nodes("NewNode"))
     assert host.status().summary.ready == 1
+
+
+def test_class_that_only_a_prompt_can_have_replaced_is_missing(host: Host, server: FakeComfyUI) -> None:
+    server.answer_with("/object_info", nodes("NewNode"))
+    server.answer_with("/node_replacements", {"OldNode": [{"new_node_id": "NewNode"}]})
+    host.write("a.json", last="OldNode")
+    (entry,) = host.status().workflows
+    assert entry.status == "MISSING"
+    assert "replace the node by NewNode" in (entry.missing_nodes[0].fix or "")
 
 
 def test_choices_of_the_server_decide_on_models(host: Host, server: FakeComfyUI) -> None:
