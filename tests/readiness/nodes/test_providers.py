@@ -141,7 +141,7 @@ def test_no_budget_sends_no_request(host: Host, server: LocalServer) -> None:
     host.set(nodes__registry_budget_seconds=0)
     entry = host.entry("a.json")
     assert server.asked == []
-    assert "the next cycle goes on" in (node(entry).evidence or "")
+    assert "the next cycle continues" in (node(entry).evidence or "")
 
 
 def test_host_with_all_classes_sends_no_request(host: Host, server: LocalServer) -> None:
