@@ -170,6 +170,13 @@ def test_every_package_is_described_in_the_architecture() -> None:
     assert packages - rows == set(), "add a row under Packages"
 
 
+def test_module_index_names_existing_files() -> None:
+    text = (ROOT / "docs" / "module-index.md").read_text("utf-8")
+    named = re.findall(r"`([a-z]\w*/[\w/]+\.(?:py|toml))`", text)
+    assert len(named) > 100
+    assert [path for path in named if not (ROOT / "comfywatchman" / path).is_file()] == []
+
+
 def test_architecture_names_existing_modules() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
     for area, rest in re.findall(r"`(base|comfyui|sources|readiness|governance|cli)[./]([\w./]+)`", text):

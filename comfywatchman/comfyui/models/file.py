@@ -1,4 +1,4 @@
-"""Check a model file by a few of its bytes: its format, and whether ComfyUI could load it. Nothing is executed."""
+"""Check a model file by a few of its bytes: its format, and whether it is truncated or corrupt. Nothing is executed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Submit a prompt to a running ComfyUI, wait for its end, and interrupt it at a time limit."""
+"""Submit a prompt to a running ComfyUI, wait for its end by polling, and interrupt it at a time limit."""
 
 from __future__ import annotations
 

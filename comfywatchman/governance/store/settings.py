@@ -1,4 +1,4 @@
-"""The settings of a governed root (`config.toml`): interpreter, package indexes, time limits, retention."""
+"""The settings of a governed root (`config.toml`): interpreter, package indexes, core packages, limits, retention."""
 
 from __future__ import annotations
 

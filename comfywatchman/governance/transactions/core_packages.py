@@ -1,4 +1,4 @@
-"""Core packages such as torch: what a change does to them, and whether they work together. Pure."""
+"""Core (protected) packages such as torch: upgrades, downgrades and removals by a change, and broken builds. Pure."""
 
 from __future__ import annotations
 

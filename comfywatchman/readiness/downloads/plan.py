@@ -1,4 +1,4 @@
-"""The download plan: which models would be downloaded, from where, into which folder. Pure; a person reviews it."""
+"""The download plan: which models, from where, into which folder, and the disk space. Pure; a person reviews it."""
 
 from __future__ import annotations
 
