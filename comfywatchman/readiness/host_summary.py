@@ -36,6 +36,7 @@ class HostSummary(msgspec.Struct, frozen=True):
         comfyui_root: The watched installation.
         comfyui_version: Its version; null when unknown.
         comfyui_running: Whether a server of this installation responded.
+        ignored_server: Why the ComfyUI at `[comfyui] url` is not queried; null when none is ignored.
         sample: Whether this is the sample host of a first run.
     """
 
@@ -45,6 +46,7 @@ class HostSummary(msgspec.Struct, frozen=True):
     comfyui_version: str | None
     comfyui_running: bool
     sample: bool
+    ignored_server: str | None = None
 
 
 class RecentAcknowledgement(msgspec.Struct, frozen=True):

@@ -1,9 +1,8 @@
-"""HTTP client for a running ComfyUI: its identity (`/system_stats`) and its nodes (`/object_info`)."""
+"""HTTP client for a running ComfyUI: its version and arguments (`/system_stats`) and its nodes (`/object_info`)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Final, TypeGuard
 from urllib.parse import urlsplit
 
@@ -12,11 +11,9 @@ import msgspec
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession, is_listening
 from comfywatchman.base.json_values import as_list, as_mapping, as_text
-from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.server.object_info import LiveNodes, read_object_info
 
 MAX_OBJECT_INFO_BYTES: Final = 256 << 20
-_BASE_FLAG: Final = "--base-directory"
 _PORTS: Final = {"http": 80, "https": 443}
 _OK: Final = 200
 _NOT_FOUND: Final = 404
@@ -81,21 +78,6 @@ def fetch_nodes(
     return read_object_info(payload, folders, version=running.version)
 
 
-def is_server_of(running: RunningComfyUI, installation: Installation) -> bool | None:
-    """Return whether a server runs the watched installation, by its arguments; None when they do not show it.
-
-    `--base-directory` decides; without it the folder of an absolute `main.py` does.
-    """
-    # The working directory of the server is unknown, so a relative path identifies nothing.
-    base = _find_option(running.argv, _BASE_FLAG)
-    program = Path(running.argv[0]) if running.argv else Path()
-    if base is not None and Path(base).is_absolute():
-        return _is_same(Path(base), installation.base)
-    if base is None and program.is_absolute():
-        return _is_same(program.parent, installation.root)
-    return None
-
-
 def _not_comfyui_failure(reason: str) -> Failure:
     return Failure("http-body", reason, hint="Another program may listen there: correct [comfyui] url.")
 
@@ -132,22 +114,6 @@ def _fetch_replacements(session: HttpSession, url: str) -> dict[str, str] | None
             if isinstance(new, str):
                 replacements[old] = new
     return replacements
-
-
-def _find_option(argv: Sequence[str], name: str) -> str | None:
-    for index, argument in enumerate(argv):
-        if argument.startswith(f"{name}="):
-            return argument.removeprefix(f"{name}=")
-        if argument == name and index + 1 < len(argv):
-            return argv[index + 1]
-    return None
-
-
-def _is_same(path: Path, folder: Path) -> bool:
-    try:
-        return path.resolve() == folder.resolve()
-    except (OSError, RuntimeError, ValueError):
-        return False
 
 
 def _is_text(value: object) -> TypeGuard[str]:

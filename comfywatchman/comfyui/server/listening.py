@@ -20,11 +20,14 @@ LOOPBACK: Final = "127.0.0.1"
 _MAIN: Final = "main.py"
 _EVERY_ADDRESS: Final = "0.0.0.0,::"
 """The meaning of `--listen` without a value (`comfy/cli_args.py`)."""
+_WILDCARDS: Final = frozenset({"0.0.0.0", "::"})  # noqa: S104 - compared, not bound
+_MAPPED_PREFIX: Final = "::ffff:"
+"""How a socket for both families shows an IPv4 address."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServerProcess:
-    """A process that runs the `main.py` of a ComfyUI.
+    """A process that listens at an address, or runs the `main.py` of a ComfyUI.
 
     Attributes:
         pid: Its process id.
@@ -93,6 +96,33 @@ def find_session_pids(leader: int) -> tuple[int, ...]:
     return tuple(pid for pid in psutil.pids() if _get_session(pid) == leader)
 
 
+def find_listeners(host: str, port: int) -> tuple[ServerProcess, ...]:
+    """Return the processes that listen at an address of this machine.
+
+    None for an address of another machine, and where another user's processes cannot be seen.
+    """
+    import psutil
+
+    addresses = _find_local_addresses(host, port)
+    if not addresses:
+        return ()
+    exact: set[int] = set()
+    wildcard: set[int] = set()
+    for connection in psutil.net_connections("tcp"):
+        if connection.status != psutil.CONN_LISTEN or connection.pid is None:
+            continue
+        if not connection.laddr or connection.laddr.port != port:
+            continue
+        address = connection.laddr.ip.removeprefix(_MAPPED_PREFIX)
+        if address in addresses:
+            exact.add(connection.pid)
+        elif address in _WILDCARDS:
+            wildcard.add(connection.pid)
+    # The kernel prefers a socket that is bound to the very address.
+    processes = (_read_process(pid) for pid in sorted(exact or wildcard))
+    return tuple(process for process in processes if process is not None)
+
+
 def find_exposures(comfyui: Path) -> tuple[Exposure, ...]:
     """Return where a running ComfyUI of this folder can be reached from other machines."""
     return judge_exposures(_find_servers(comfyui))
@@ -126,6 +156,27 @@ def parse_listen_argument(argv: Sequence[str]) -> str | None:
         far = [address for address in value.split(",") if address and not _is_loopback(address)]
         return ",".join(far) or None
     return None
+
+
+def _find_local_addresses(host: str, port: int) -> frozenset[str]:
+    """Return the addresses of a host that belong to this machine."""
+    import psutil
+
+    try:
+        resolved = {str(info[4][0]) for info in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
+    except (OSError, OverflowError, UnicodeError):
+        return frozenset()
+    own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
+    return frozenset(address for address in resolved if address in own or _is_loopback(address))
+
+
+def _read_process(pid: int) -> ServerProcess | None:
+    import psutil
+
+    try:
+        return ServerProcess(pid, tuple(psutil.Process(pid).cmdline()))
+    except psutil.Error:
+        return None
 
 
 def _find_servers(comfyui: Path) -> list[ServerProcess]:

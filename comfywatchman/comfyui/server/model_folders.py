@@ -1,4 +1,4 @@
-"""The model folders of a running ComfyUI (`/internal/folder_paths`)."""
+"""The folders of a running ComfyUI (`/internal/folder_paths`)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.http import HttpSession
+from comfywatchman.base.json_values import as_mapping
 from comfywatchman.comfyui.install.folders import NOT_MODEL_FOLDERS
 
 
@@ -15,20 +16,28 @@ def fetch_model_folders(session: HttpSession, url: str) -> dict[str, tuple[Path,
     Raises:
         Failure: `http-unreachable`.
     """
+    folders = fetch_folder_paths(session, url)
+    return {key: paths for key, paths in folders.items() if key not in NOT_MODEL_FOLDERS}
+
+
+def fetch_folder_paths(session: HttpSession, url: str) -> dict[str, tuple[Path, ...]]:
+    """Return the directories of each folder, those of node packs included; none when the server does not list them.
+
+    Raises:
+        Failure: `http-unreachable`.
+    """
     response = session.get(f"{url}/internal/folder_paths")
     try:
-        return parse_model_folders(response.parse_json())
+        return parse_folder_paths(response.parse_json())
     except Failure:
         # The route is internal: an older or newer server may not have it.
         return {}
 
 
-def parse_model_folders(answer: object) -> dict[str, tuple[Path, ...]]:
-    """Return the directories of each model folder in a response; none for a response of another shape."""
-    if not isinstance(answer, dict):
-        return {}
+def parse_folder_paths(answer: object) -> dict[str, tuple[Path, ...]]:
+    """Return the directories of each folder in a response; none for a response of another shape."""
     folders = {}
-    for key, paths in answer.items():
-        if isinstance(key, str) and isinstance(paths, list) and key not in NOT_MODEL_FOLDERS:
+    for key, paths in as_mapping(answer).items():
+        if isinstance(paths, list):
             folders[key] = tuple(Path(path) for path in paths if isinstance(path, str))
     return folders

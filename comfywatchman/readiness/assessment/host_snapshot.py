@@ -55,6 +55,7 @@ class HostSnapshot:
         fingerprint: Changes with everything that a verdict depends on.
         comfyui_version: Version of the running server, or of the source.
         comfyui_running: Whether a server of this installation responded.
+        ignored_server: Why the server that responded is not queried, as text; None when none is ignored.
         start_problems: Faults of the configuration on which ComfyUI exits at its start.
         problems: Parts of the host that could not be read, as text.
         providers: Catalogues used by `judge_node`; close them after the last verdict.
@@ -71,6 +72,7 @@ class HostSnapshot:
     fingerprint: str
     comfyui_version: str | None
     comfyui_running: bool
+    ignored_server: str | None
     start_problems: tuple[StartProblem, ...]
     problems: tuple[str, ...]
     providers: NodeProviders
@@ -108,7 +110,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         models = _read_models(request, comfyui_folders, start_blockers, nodes, database)
     failpoint("cycle.after_inventory")
     with cycle.phase("server"):
-        server = query_server(cycle, models.inventory.folders)
+        server = query_server(cycle, comfyui_folders, models.inventory.folders)
     table = _build_loader_table(nodes, request.observed_loaders, server)
     node_facts = _collect_node_facts(request, start_blockers, nodes, server)
     providers = NodeProviders(cycle, comfyui_folders.custom_nodes, database)
@@ -137,6 +139,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         rules=server.rules(nodes.enabled()),
         comfyui_version=server.version or request.installation.version,
         comfyui_running=server.nodes is not None,
+        ignored_server=server.ignored,
         start_problems=tuple(_build_start_problem(blocker) for blocker in start_blockers),
         problems=tuple(problems),
         providers=providers,

@@ -5,16 +5,24 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
 
 import msgspec
 import orjson
 
 from comfywatchman.base.errors import Failure
+from comfywatchman.base.files import printable_path
+from comfywatchman.comfyui.install.folders import ModelFolders
+from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements, choose_replacements
 from comfywatchman.comfyui.server.object_info import LiveNodes
 from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, keep_server_checked_lists
 from comfywatchman.readiness.context import CycleContext
+
+if TYPE_CHECKING:
+    from comfywatchman.comfyui.server.identity import Identification
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +34,14 @@ class ServerSnapshot:
         replacements: Replacements that it or its editor applies.
         version: Its version.
         fingerprint: Changes with all of these.
+        ignored: Why the server that responded is not queried, as text; None when none is ignored.
     """
 
     nodes: LiveNodes | None = None
     replacements: ClassReplacements = NO_REPLACEMENTS
     version: str | None = None
     fingerprint: str = ""
+    ignored: str | None = None
 
     @property
     def classes(self) -> frozenset[str] | None:
@@ -61,12 +71,13 @@ class ServerSnapshot:
         return keep_server_checked_lists(self.nodes.rules, analysed - self_checking)
 
 
-def query_server(cycle: CycleContext, folders: Mapping[str, Collection[str]]) -> ServerSnapshot:
+def query_server(cycle: CycleContext, folders: ModelFolders, names: Mapping[str, Collection[str]]) -> ServerSnapshot:
     """Query the server of the watched installation; any failure becomes a problem and counts as no server.
 
     Args:
         cycle: The cycle.
-        folders: File names by canonical model folder.
+        folders: The model folders, without those that only packs have.
+        names: File names by canonical model folder.
     """
     request = cycle.request
     url, timeout_seconds = request.settings.comfyui.url, request.settings.comfyui.timeout_seconds
@@ -74,24 +85,41 @@ def query_server(cycle: CycleContext, folders: Mapping[str, Collection[str]]) ->
     if not url or request.sample:
         return ServerSnapshot()
     # Imported here, because the HTTP client is slow to load.
-    from comfywatchman.comfyui.server.api import fetch_nodes, is_server_of, probe_server
+    from comfywatchman.comfyui.server.api import fetch_nodes, probe_server
+    from comfywatchman.comfyui.server.identity import ServerIdentity, WatchedComfyUI, identify_server
 
     try:
         server = probe_server(url, timeout_seconds=timeout_seconds)
         if server is None:
             return ServerSnapshot()
-        # None means that its arguments do not tell; then it is taken for the watched one.
-        if is_server_of(server, request.installation) is False:
-            cycle.add_problem(
-                f"Another ComfyUI responds at {url} and is ignored. Set [comfyui] url to the URL of the watched one."
-            )
-            return ServerSnapshot()
-        nodes = fetch_nodes(server, folders, timeout_seconds=timeout_seconds)
+
+        @cache
+        def load_nodes() -> LiveNodes:
+            return fetch_nodes(server, names, timeout_seconds=timeout_seconds)
+
+        watched = WatchedComfyUI(request.installation, folders, names)
+        identification = identify_server(server, watched, lambda: load_nodes().packs, timeout_seconds=timeout_seconds)
+        if identification.identity is not ServerIdentity.WATCHED:
+            note = _describe_ignored_server(url, identification, request.installation)
+            cycle.add_problem(note)
+            return ServerSnapshot(ignored=note)
+        nodes = load_nodes()
     except Failure as failure:
         cycle.add_problem(f"The ComfyUI at {url} could not be queried: {failure.message}")
         return ServerSnapshot()
     replacements = choose_replacements(server.replacements, nodes.classes)
     return ServerSnapshot(nodes, replacements, server.version, _compute_fingerprint(nodes, replacements))
+
+
+def _describe_ignored_server(url: str, identification: Identification, installation: Installation) -> str:
+    base = printable_path(installation.base)
+    if identification.identity == "other":
+        text = f"Another ComfyUI responds at {url} and is ignored: {identification.reason}."
+        return f"{text} The watched one is in {base}: set [comfyui] url to its URL."
+    return (
+        f"The ComfyUI at {url} is ignored, because it is not known whether it is the one in {base}: "
+        f"{identification.reason}. Run comfywatchman as the user that runs ComfyUI, or correct [comfyui] url."
+    )
 
 
 def _compute_fingerprint(nodes: LiveNodes, replacements: ClassReplacements) -> str:

@@ -93,8 +93,9 @@ def build_host_summary(
         host: The host; None for a skipped cycle, which did not inspect it and takes ComfyUI as not running.
         sample: Whether this is the sample host of a first run.
     """
-    version, is_running = installation.version, False
+    version, is_running, ignored_server = installation.version, False, None
     if host is not None:
+        ignored_server = host.ignored_server
         version, is_running = host.comfyui_version or version, host.comfyui_running
     return HostSummary(
         gpus=tuple(
@@ -106,6 +107,7 @@ def build_host_summary(
         comfyui_version=version,
         comfyui_running=is_running,
         sample=sample,
+        ignored_server=ignored_server,
     )
 
 

@@ -43,6 +43,7 @@ REFUSED: Final[dict[str, tuple[bytes, int | None]]] = {
     "UTF-16": ("x:\n  vae: v\n".encode("utf-16"), 1),
     "control character": (b"x:\n  vae: a\x07b\n", 2),
     "NUL": (b"\x00", 1),
+    "section with a name that is no text": (b"yes:\n  vae: 5\n", None),
     "alias of a section without its base_path": (b"x: &x\n  base_path: 7\n  vae: v\ny: *x\n", 2),
 }
 """Files on which ComfyUI's loader raises, and the line that is to be repaired."""

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.install.folders import ModelFolders, find_base_blockers, get_canonical_name, resolve_folders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.start_blockers import StartBlocker, require_known_folders
 from comfywatchman.comfyui.models.suffixes import SAFETENSORS_SUFFIXES, TORCH_SUFFIXES
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS
 from tests.model_files import put
@@ -210,3 +213,11 @@ def test_model_suffixes_are_the_same_everywhere(tmp_path: Path) -> None:
     checkpoints = resolve_model_folders(tmp_path).get("checkpoints")
     assert checkpoints is not None
     assert checkpoints.extensions == TORCH_SUFFIXES | SAFETENSORS_SUFFIXES == frozenset(MODEL_EXTENSIONS)
+
+
+def test_folders_of_packs_do_not_keep_models_from_being_downloaded(tmp_path: Path) -> None:
+    blocker = StartBlocker(tmp_path / "custom_nodes", None, "The folder does not exist", "Create the folder.")
+    require_known_folders([blocker])
+    with pytest.raises(Failure) as caught:
+        require_known_folders([blocker, replace(blocker, hides_folders=True)])
+    assert (caught.value.code, caught.value.hint) == ("comfyui-config-invalid", "Create the folder.")

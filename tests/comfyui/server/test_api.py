@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.comfyui.server.api import RunningComfyUI, fetch_nodes, is_server_of, probe_server
+from comfywatchman.comfyui.server.api import fetch_nodes, probe_server
 from tests.servers.base import LocalServer, Reply
 
 STATS: dict[str, Any] = {
@@ -21,10 +19,6 @@ STATS: dict[str, Any] = {
 
 def json_reply(value: Any, status: int = 200) -> Reply:
     return Reply(json.dumps(value).encode(), status)
-
-
-def build_running(*argv: str) -> RunningComfyUI:
-    return RunningComfyUI(url="", version=None, argv=argv, replacements={})
 
 
 def test_port_without_listener_has_no_server() -> None:
@@ -106,22 +100,3 @@ def test_empty_list_of_nodes_raises_failure(payload: Any) -> None:
         assert running is not None
         with pytest.raises(Failure):
             fetch_nodes(running, {})
-
-
-def test_arguments_identify_the_watched_installation(tmp_path: Path) -> None:
-    root, base = tmp_path / "ComfyUI", tmp_path / "base"
-    root.mkdir()
-    base.mkdir()
-    (tmp_path / "link").symlink_to(root)
-    at_root = Installation(root=root, version=None, base=root)
-    apart = Installation(root=root, version=None, base=base)
-    assert is_server_of(build_running(str(root / "main.py")), at_root) is True
-    assert is_server_of(build_running(str(tmp_path / "link" / "main.py")), at_root) is True
-    assert is_server_of(build_running("/elsewhere/main.py"), at_root) is False
-    assert is_server_of(build_running("main.py", "--cpu"), at_root) is None
-    assert is_server_of(build_running(), at_root) is None
-    assert is_server_of(build_running("main.py", "--base-directory", str(base)), apart) is True
-    assert is_server_of(build_running("main.py", f"--base-directory={base}"), at_root) is False
-    assert is_server_of(build_running("main.py", "--base-directory", "here"), apart) is None
-    assert is_server_of(build_running("main.py", "--base-directory"), apart) is None
-    assert is_server_of(build_running("main.py", "--base-directory=/a\0b"), apart) is False

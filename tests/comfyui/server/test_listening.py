@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import pytest
 
 from comfywatchman.comfyui.server.listening import (
@@ -15,6 +16,7 @@ from comfywatchman.comfyui.server.listening import (
     ServerProcess,
     find_exposures,
     find_free_port,
+    find_listeners,
     find_port_owner,
     find_session_pids,
     judge_exposures,
@@ -101,3 +103,35 @@ def test_arguments_decide_where_no_socket_is_seen() -> None:
 
 def test_machine_without_comfyui_has_no_exposures(tmp_path: Path) -> None:
     assert find_exposures(tmp_path) == ()
+
+
+@pytest.mark.parametrize(("address", "host"), [("127.0.0.1", "localhost"), ("0.0.0.0", "127.0.0.1")])  # noqa: S104
+def test_process_that_listens_at_an_address_is_found(tmp_path: Path, address: str, host: str) -> None:
+    port = find_free_port()
+    with serving(tmp_path / "ComfyUI", address, port) as pid:
+        (process,) = find_listeners(host, port)
+    assert (process.pid, process.argv[1:]) == (pid, ("main.py", address, str(port)))
+
+
+def test_process_that_listens_at_another_address_is_left_out(tmp_path: Path) -> None:
+    port = find_free_port()
+    with serving(tmp_path / "own", "127.0.0.2", port), serving(tmp_path / "all", "127.0.0.1", port) as pid:
+        assert [process.pid for process in find_listeners("127.0.0.1", port)] == [pid]
+
+
+@pytest.mark.parametrize("host", ["", "192.0.2.1", "no such host", "a" * 300])
+def test_address_of_another_machine_has_no_listeners_here(tmp_path: Path, host: str) -> None:
+    port = find_free_port()
+    with serving(tmp_path / "ComfyUI", "0.0.0.0", port):  # noqa: S104
+        assert find_listeners(host, port) == ()
+
+
+def test_process_that_ended_is_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    port = find_free_port()
+
+    def refuse(_pid: int) -> None:
+        raise psutil.NoSuchProcess(1)
+
+    with serving(tmp_path / "ComfyUI", "127.0.0.1", port):
+        monkeypatch.setattr(psutil, "Process", refuse)
+        assert find_listeners("127.0.0.1", port) == ()

@@ -31,6 +31,13 @@ class FakeComfyUI(LocalServer):
         system = {"argv": list(argv), "comfyui_version": version}
         self.answer_with("/system_stats", {"system": system, "devices": [{"type": "cuda", "name": "x"}]})
 
+    def read_folders_of(self, base: Path) -> None:
+        """Read the folders of a base directory, and find the checkpoint there."""
+        folders = {"custom_nodes": [f"{base}/custom_nodes"]}
+        folders["checkpoints"] = [f"{base}/models/checkpoints", f"{base}/output/checkpoints"]
+        self.answer_with("/internal/folder_paths", folders)
+        self.answer_with("/models/checkpoints", [CHECKPOINT])
+
     def answer_with(self, path: str, payload: object) -> None:
         self.pages[path] = Reply(orjson.dumps(payload))
 
@@ -45,7 +52,8 @@ def server() -> Iterator[FakeComfyUI]:
 @pytest.fixture
 def host(tmp_path: Path, server: FakeComfyUI) -> Host:
     host = Host(tmp_path, comfyui__url=server.url)
-    server.start_as(str(host.comfyui / "main.py"))
+    server.start_as("main.py")
+    server.read_folders_of(host.comfyui)
     host.write("a.json")
     return host
 
@@ -91,6 +99,7 @@ def test_class_that_only_a_prompt_can_have_replaced_is_missing(host: Host, serve
 
 def test_choices_of_the_server_decide_on_models(host: Host, server: FakeComfyUI) -> None:
     host.model("checkpoints/new.safetensors")
+    server.answer_with("/models/checkpoints", [CHECKPOINT, "new.safetensors"])
     host.write("a.json", checkpoint="new.safetensors")
     (entry,) = host.status().workflows
     assert entry.status == "MISSING"
@@ -110,23 +119,50 @@ def is_ignored(host: Host, status: MasterStatus) -> bool:
 
 
 def test_server_of_another_installation_is_ignored(host: Host, server: FakeComfyUI) -> None:
-    server.start_as("/somewhere/else/main.py")
+    # Its classes would make this workflow READY.
+    host.write("a.json", last="OnlyThere")
+    server.answer_with("/object_info", nodes("OnlyThere"))
+    assert host.status().summary.ready == 1
+    server.read_folders_of(host.folder / "other")
     status = host.status()
     assert is_ignored(host, status)
-    assert "Another ComfyUI responds at" in status.problems[0]
+    assert status.summary.ready == 0
+    (note,) = status.problems
+    assert note.startswith(f"Another ComfyUI responds at {server.url} and is ignored: it reads node packs from")
+    assert status.host.ignored_server == note
+    assert f"Problem: {note}" in host.invoke("status").output
+    assert "unidentified one, responds at its URL" in host.layout.status_markdown.read_text()
+
+
+def test_unidentified_server_is_ignored(host: Host, server: FakeComfyUI) -> None:
+    # Its arguments name the watched one, but may come from another machine.
+    server.start_as(str(host.comfyui / "main.py"))
+    del server.pages["/internal/folder_paths"]
+    status = host.status()
+    assert is_ignored(host, status)
+    (note,) = status.problems
+    assert note.startswith(f"The ComfyUI at {server.url} is ignored, because it is not known whether it is the one in")
+    assert status.host.ignored_server == note
     assert "/object_info" not in {asked.path for asked in server.asked}
 
 
-def test_base_directory_identifies_the_installation(host: Host, server: FakeComfyUI) -> None:
-    server.start_as("/opt/comfyui/main.py", "--base-directory", str(host.comfyui))
-    assert host.status().host.comfyui_running
-    server.start_as(str(host.comfyui / "main.py"), "--base-directory=/data")
+def test_server_with_other_models_is_ignored(host: Host, server: FakeComfyUI) -> None:
+    server.answer_with("/models/checkpoints", ["other.safetensors"])
+    status = host.status()
+    assert is_ignored(host, status)
+    assert "not the same content (checkpoints/" in status.problems[0]
+
+
+def test_stated_base_directory_must_be_the_watched_one(host: Host, server: FakeComfyUI) -> None:
+    server.start_as("main.py", "--base-directory=/data")
     assert not host.status().host.comfyui_running
 
 
-def test_server_with_unclear_arguments_is_used(host: Host, server: FakeComfyUI) -> None:
-    server.start_as("main.py")
-    assert host.status().host.comfyui_running
+def test_ignored_server_is_no_longer_reported_once_it_is_gone(host: Host, server: FakeComfyUI) -> None:
+    server.read_folders_of(host.folder)
+    assert host.status().host.ignored_server
+    host.set(comfyui__url="")
+    assert host.status().host.ignored_server is None
 
 
 @pytest.mark.parametrize("path", ["/system_stats", "/object_info"])
