@@ -49,7 +49,7 @@ def flatten_workflow(raw: Mapping[str, object], table: LoaderTable) -> Flattened
         table: Gives the widget order in files without names.
 
     Raises:
-        Failure: `workflow-too-deep` when subgraphs multiply to more nodes than any real workflow has.
+        Failure: `workflow-too-deep` when subgraphs expand to more nodes than any real workflow has.
     """
     known = collect_definitions(raw, table)
     flat = FlattenedWorkflow(problems=known.problems)
@@ -64,7 +64,7 @@ def flatten_workflow(raw: Mapping[str, object], table: LoaderTable) -> Flattened
 def _flatten_scope(scope: GraphScope, known: GraphDefinitions, flat: FlattenedWorkflow) -> None:
     flat.visited += len(scope.graph.nodes)
     if flat.visited > MAX_NODES:
-        raise Failure("workflow-too-deep", f"The workflow's subgraphs multiply to more than {MAX_NODES} nodes.")
+        raise Failure("workflow-too-deep", f"The workflow's subgraphs expand to more than {MAX_NODES} nodes.")
     for node in scope.graph.nodes:
         if node.class_type in NOTES:
             flat.notes.extend(_get_note_texts(node))

@@ -163,7 +163,7 @@ def _find_comfyui(layout: GovLayout, settings: GovSettings, configured: Path | N
     if configured is None:
         raise Failure(
             "comfyui-not-found",
-            "The governed root has no ComfyUI: none is configured.",
+            "No ComfyUI is configured for this governed root.",
             hint=f"Name its folder: --comfyui, COMFYUI_ROOT, or comfyui_dir in {printable_path(layout.config)}.",
         )
     return configured.absolute()

@@ -59,7 +59,7 @@ def require_promotable(tried: Transaction, consent: Consent) -> PromotionPlan:
         raise Failure(
             "gov-transaction-state",
             f"While {tried.node_id} was tried, files of installed packages were modified: {files}.",
-            hint="It would do so in production, too. Inspect them; to promote it all the same: --allow-failed-run.",
+            hint="It would do the same in production. Inspect the files; to promote anyway, use --allow-failed-run.",
         )
     return tried.promotion_plan
 

@@ -58,7 +58,7 @@ def read_plan(path: Path) -> DownloadPlan:
         raise Failure(
             "download-plan-invalid",
             f"{printable_path(path)} is not a valid download plan: {error}.",
-            hint="Correct the line, or have a new plan written: comfywatchman --run-cycle",
+            hint="Correct the line, or write a new plan: comfywatchman --run-cycle",
         ) from error
 
 

@@ -138,7 +138,7 @@ def find_stored_result(name: str, results: Iterable[SearchResult]) -> SearchResu
             return msgspec.structs.replace(same_model[0], candidates=tuple(candidates))
     raise Failure(
         "choice-impossible",
-        f"No search result is known for a missing model {name}.",
+        f"There is no search result for the missing model {name}.",
         hint="Search for it first: comfywatchman resolve --all",
     )
 

@@ -344,7 +344,7 @@ def _require(value: T | None, response: HttpResponse) -> T:
 
 
 def _unexpected_response_failure(response: HttpResponse) -> Failure:
-    return Failure("http-body", f"{response.url} did not respond as Civitai does.")
+    return Failure("http-body", f"The response of {response.url} is not one of Civitai's API.")
 
 
 def _iterate_files(base_url: str, models: Iterable[CivitaiModel]) -> Iterator[CivitaiHit]:

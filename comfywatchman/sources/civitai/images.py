@@ -96,7 +96,7 @@ def fetch_civitai_image(
     url = f"{base_url.rstrip('/')}{_PATH}?{query}"
     payload = read_content(session.get(url, token=token, redirects="origin"), "Civitai")
     if payload is not None and not (isinstance(payload, dict) and isinstance(payload.get("items"), list)):
-        raise Failure("http-body", f"{printable_url(url)} did not respond as Civitai does.")
+        raise Failure("http-body", f"{printable_url(url)} did not send a response of Civitai's API.")
     return validate_civitai_image_response(image_id, payload, url=url)
 
 

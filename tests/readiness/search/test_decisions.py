@@ -193,5 +193,5 @@ def test_a_name_that_several_models_bear_must_be_written_out() -> None:
 
 
 def test_a_name_that_nobody_looked_for_is_not_known() -> None:
-    with pytest.raises(Failure, match="No search result is known"):
+    with pytest.raises(Failure, match="There is no search result"):
         find_stored_result("other.safetensors", [result()])
