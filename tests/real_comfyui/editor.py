@@ -58,19 +58,24 @@ class Scope:
 class Editor:
     """The editor beside one server."""
 
-    def __init__(self, classes: Mapping[str, Any]) -> None:
-        """Take the server's answer to `/object_info`."""
+    def __init__(self, classes: Mapping[str, Any], *, renames: Mapping[str, str] | None = None) -> None:
+        """Take the server's answer to `/object_info`, and the classes that this version of the editor renames."""
         self._inputs = {name: list(list_node_inputs(entry)) for name, entry in classes.items()}
+        self._renames = renames or {}
 
     def build_prompt(self, workflow: Json) -> Json:
         """Return what the editor sends for a workflow of its own format."""
         subgraphs = {entry["id"]: entry for entry in workflow.get("definitions", {}).get("subgraphs", [])}
         prompt: Json = {}
-        for scope, node in self._walk(_open_graph(workflow), subgraphs):
-            prompt[scope.prefix + str(node["id"])] = {
-                "class_type": node["type"],
+        for scope, file_node in self._walk(_open_graph(workflow), subgraphs):
+            node = {**file_node, "type": self._renames.get(file_node["type"], file_node["type"])}
+            sent = prompt[scope.prefix + str(node["id"])] = {
                 "inputs": self._build_inputs(scope, node, subgraphs),
+                "_meta": {"title": node["type"]},
             }
+            # The editor knows the classes of its server only, and sends a node of any other without a class.
+            if node["type"] in self._inputs:
+                sent["class_type"] = node["type"]
         # The editor removes links to nodes that it does not send.
         for node in prompt.values():
             node["inputs"] = {

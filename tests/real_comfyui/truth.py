@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import random
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final
 
+from comfywatchman.comfyui.packs.replacements import EDITOR_RENAMES
 from comfywatchman.comfyui.server.node_inputs import list_node_inputs
 from scripts.real_comfyui import Installed, start
 from tests.real_comfyui.editor import Editor
@@ -20,7 +22,9 @@ from tests.real_comfyui.sandbox import FOLDERS, write_model
 from tests.real_comfyui.validation_pack import Answer, Refusal, ask_server, write_validation_pack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    from scripts.real_comfyui import Server
 
 Json = dict[str, Any]
 
@@ -139,7 +143,7 @@ def compare_host(installed: Installed, kind: HostKind, base: Path, home: Path) -
     server = start(installed, base)
     try:
         classes = server.get("/object_info")[1]
-        editor = Editor(classes)
+        editor = Editor(classes, renames=get_editor_renames(server))
         files = {name: json.loads(content) for name, content in contents.items()}
         prompts = {name: editor.build_prompt(file) for name, file in files.items()}
         accepted = sorted(name for name, answer in ask_server(server, prompts).items() if answer.is_accepted)
@@ -159,6 +163,11 @@ def compare_host(installed: Installed, kind: HostKind, base: Path, home: Path) -
         }
     finally:
         server.stop()
+
+
+def get_editor_renames(server: Server) -> Mapping[str, str]:
+    """Return the classes that the editor of a server renames: none where the server replaces them itself."""
+    return EDITOR_RENAMES if server.get("/node_replacements")[0] == http.client.NOT_FOUND else {}
 
 
 def fill(base: Path, installed: Installed, kind: HostKind, *, chance: random.Random) -> dict[str, bytes]:

@@ -49,7 +49,9 @@ async def judge_all(request):
     return web.json_response(answers, dumps=lambda value: __import__("json").dumps(value, default=repr))
 """
 _BATCH: Final = 100
-_MISSING_CLASS: Final = re.compile(r"Cannot execute because node .* does not exist|Node .* not found", re.DOTALL)
+_MISSING_CLASS: Final = re.compile(
+    r"Cannot execute because (node .* does not exist|a node is missing the class_type)|Node .* not found", re.DOTALL
+)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,10 @@ from functools import cache
 from pathlib import Path
 from typing import Final, Literal, TypedDict
 
+import msgspec
 import orjson
 
+from comfywatchman.comfyui.loaders.tiny_vaes import BUILTIN_TINY_VAES, CORE_LOADER, TinyVaes
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, FileInput, FileInputTable
 
 NOT_FILES: Final = (
@@ -70,6 +72,7 @@ class LoaderTable:
         auto_downloads: Indexes and names of inputs whose files the node downloads itself.
         displays: Classes that show a value; they store the value of their last run.
         file_inputs: Inputs that take a file of the input folder.
+        tiny_vaes: Approximations of a VAE that a class offers, by class.
     """
 
     __slots__ = (
@@ -82,6 +85,7 @@ class LoaderTable:
         "_presets",
         "_widget_names",
         "file_inputs",
+        "tiny_vaes",
     )
 
     def __init__(
@@ -94,6 +98,7 @@ class LoaderTable:
         auto_downloads: Mapping[str, Iterable[_Place]] | None = None,
         displays: Iterable[str] = (),
         file_inputs: FileInputTable = BUILTIN_FILE_INPUTS,
+        tiny_vaes: Mapping[str, TinyVaes] = BUILTIN_TINY_VAES,
     ) -> None:
         self._inputs = _group_by_class(inputs)
         self._widget_names = {class_type: tuple(names) for class_type, names in (widget_names or {}).items()}
@@ -102,6 +107,7 @@ class LoaderTable:
         self._auto_downloads = _freeze(auto_downloads)
         self._displays = frozenset(displays)
         self.file_inputs = file_inputs
+        self.tiny_vaes = tiny_vaes
         self._names: dict[str, tuple[str | None, ...]] = {}
         self._fingerprint: str | None = None
 
@@ -146,6 +152,7 @@ class LoaderTable:
         widget_names: Mapping[str, Sequence[str | None]] | None = None,
         override: bool = False,
         file_inputs: Iterable[FileInput] = (),
+        tiny_vaes: TinyVaes | None = None,
     ) -> LoaderTable:
         """Return a table that also holds new knowledge.
 
@@ -154,6 +161,7 @@ class LoaderTable:
             widget_names: Names by index, for classes of which this table has no full list.
             override: Let the new inputs and names win (those of a running server do).
             file_inputs: Inputs that take a file of the input folder; those of this table stay.
+            tiny_vaes: Approximations of a VAE that ComfyUI's own loader offers, if they are known.
         """
         merged: dict[_InputKey, LoaderInput] = {}
         for class_inputs in self._inputs.values():
@@ -177,6 +185,7 @@ class LoaderTable:
             auto_downloads=self._auto_downloads,
             displays=self._displays,
             file_inputs=self.file_inputs.merge(file_inputs),
+            tiny_vaes={**self.tiny_vaes, CORE_LOADER: tiny_vaes} if tiny_vaes else self.tiny_vaes,
         )
 
     @property
@@ -190,7 +199,8 @@ class LoaderTable:
 
     def _list_content(self) -> list[object]:
         exceptions = [_sort_places(classes) for classes in (self._pickers, self._presets, self._auto_downloads)]
-        return [self._inputs, self._widget_names, exceptions, sorted(self._displays), self.file_inputs.by_class]
+        others = [self.file_inputs.by_class, msgspec.to_builtins(self.tiny_vaes)]
+        return [self._inputs, self._widget_names, exceptions, sorted(self._displays), *others]
 
     def _collect_widget_names(self, class_type: str) -> tuple[str | None, ...]:
         names = list(self._widget_names.get(class_type, ()))

@@ -14,11 +14,12 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path, read_regular
 from comfywatchman.base.git import is_dirty, read_head, read_origin
 from comfywatchman.comfyui.loaders.table import LoaderInput
+from comfywatchman.comfyui.loaders.tiny_vaes import TinyVaes
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_definitions
 from comfywatchman.comfyui.packs.scan import PackListing
 
-READER_VERSION: Final = 5
+READER_VERSION: Final = 6
 """Part of the key under which packs are cached. Raise it whenever a pack may be read differently."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0
@@ -69,6 +70,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
         complete: Whether these are all its classes; False when names are computed, so that absence proves nothing.
         problems: Files that could not be read, for people.
         replacements: Of ComfyUI itself, new class by old class; None for a version without any, and for packs.
+        tiny_vaes: Of ComfyUI itself, the approximations of a VAE that its loader offers; None where unknown.
     """
 
     folder: str
@@ -90,6 +92,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
     complete: bool = True
     problems: tuple[str, ...] = ()
     replacements: dict[str, str] | None = None
+    tiny_vaes: TinyVaes | None = None
 
     @property
     def repository(self) -> str | None:
@@ -158,6 +161,7 @@ def build_core_pack(
     root: Path,
     version: str | None,
     replacements: dict[str, str] | None = None,
+    tiny_vaes: TinyVaes | None = None,
 ) -> NodePack:
     """Return ComfyUI's own classes as a pack, so that they are cached and compared in the same way."""
     pack = NodePack(
@@ -167,6 +171,7 @@ def build_core_pack(
         enabled=True,
         version=version,
         replacements=replacements,
+        tiny_vaes=tiny_vaes,
     )
     return _add_definitions(pack, definitions)
 

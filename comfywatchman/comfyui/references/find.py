@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable
+from comfywatchman.comfyui.loaders.tiny_vaes import NO_TINY_VAES
 from comfywatchman.comfyui.references.heuristics import guess_references, is_file_name
 from comfywatchman.comfyui.references.loader_values import build_loader_references, find_loader_values
 from comfywatchman.comfyui.references.prompt_text import (
@@ -48,6 +49,7 @@ def find_references(workflow: Workflow, table: LoaderTable) -> tuple[Reference, 
 def _find_in_node(node: WorkflowNode, table: LoaderTable, declared: Mapping[str, str]) -> Iterator[Reference]:
     # Names and indexes of the widgets that were read; two inputs of a table may mean the same widget.
     taken: set[int | str] = set()
+    tiny_vaes = table.tiny_vaes.get(node.class_type, NO_TINY_VAES)
     for loader_input in table.inputs(node.class_type):
         for widget in find_loader_values(node, loader_input):
             if widget.name in taken or widget.index in taken:
@@ -56,7 +58,7 @@ def _find_in_node(node: WorkflowNode, table: LoaderTable, declared: Mapping[str,
             if widget.index is not None:
                 taken.add(widget.index)
             if not _is_exempt(table, node.class_type, widget):
-                yield from build_loader_references(node, loader_input, widget)
+                yield from build_loader_references(node, loader_input, widget, tiny_vaes=tiny_vaes)
     yield from _find_in_other_values(node, table, taken, declared)
 
 

@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from typing import Final
 
 from comfywatchman.comfyui.loaders.table import NOT_FILES, LoaderInput
+from comfywatchman.comfyui.loaders.tiny_vaes import NO_TINY_VAES, TinyVaes
 from comfywatchman.comfyui.references.prompt_text import WidgetValue
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS, Reference
 from comfywatchman.comfyui.workflow.document import WorkflowNode
 
 NUMBER_PLACEHOLDER: Final = ".N."
 """Stands in an input name for any number (`loras.N.lora_name`)."""
-
-_VAE_LOADERS: Final = frozenset({"VAELoader", "VAELoaderKJ"})
-_TINY_VAES: Final = frozenset({"taesd", "taesdxl", "taesd3", "taef1", "taef2"})
-_TINY_VIDEO_VAES: Final = ("taehv", "lighttae", "taeltx_2", "taeh3")
 
 
 def find_loader_values(node: WorkflowNode, loader_input: LoaderInput) -> Iterator[WidgetValue]:
@@ -43,12 +40,21 @@ def _find_values_by_number(node: WorkflowNode, name: str) -> Iterator[WidgetValu
             yield WidgetValue(value_name, None, value)
 
 
-def build_loader_references(node: WorkflowNode, loader_input: LoaderInput, widget: WidgetValue) -> Iterator[Reference]:
-    """Yield the references that the value of a loader input stands for; none for a choice that is not a file."""
+def build_loader_references(
+    node: WorkflowNode, loader_input: LoaderInput, widget: WidgetValue, *, tiny_vaes: TinyVaes = NO_TINY_VAES
+) -> Iterator[Reference]:
+    """Yield the references that the value of a loader input stands for; none for a choice that is not a file.
+
+    Args:
+        node: The node.
+        loader_input: Its input.
+        widget: The value.
+        tiny_vaes: Approximations of a VAE that its class offers beside the files of the folder.
+    """
     if _is_not_file(loader_input, widget.value):
         return
     text = _format_value(widget.value)
-    for folder, tries in _resolve_files(node.class_type, loader_input.folder, text):
+    for folder, tries in _resolve_files(loader_input.folder, text, tiny_vaes):
         also_folders = loader_input.also_folders
         if folder != loader_input.folder:
             also_folders = ()
@@ -75,16 +81,16 @@ def _is_not_file(loader_input: LoaderInput, value: object) -> bool:
     return value is None and not has_exact_choices
 
 
-def _resolve_files(class_type: str, folder: str, value: str) -> list[tuple[str, tuple[str, ...]]]:
+def _resolve_files(folder: str, value: str, tiny_vaes: TinyVaes) -> list[tuple[str, tuple[str, ...]]]:
     """Return folder and file names to try of each file that the server opens for a value."""
-    if class_type in _VAE_LOADERS and value in _TINY_VAES:
+    if value in tiny_vaes.images:
         # The server builds these from two files of vae_approx, found by name whatever their extension.
         files: list[tuple[str, tuple[str, ...]]] = []
         for part in ("encoder", "decoder"):
             tries = tuple(f"{value}_{part}{extension}" for extension in MODEL_EXTENSIONS)
             files.append(("vae_approx", tries))
         return files
-    if class_type in _VAE_LOADERS and value.startswith(_TINY_VIDEO_VAES):
+    if value.startswith(tiny_vaes.videos):
         return [("vae_approx", (value,))]
     # The nodes of Impact Pack put the subfolder in front of the file name.
     if folder.startswith("ultralytics_") and value.startswith(("bbox/", "segm/")):

@@ -236,7 +236,8 @@ def _describe_skipped(skipped: Sequence[str]) -> str:
 
 def _build_loader_table(nodes: SourceNodes, observed: ObservedLoaders, server: ServerSnapshot) -> LoaderTable:
     """Combine the knowledge of loaders: trials override the built-in table and sources, a server overrides all."""
-    shipped = load_builtin_table().merge(nodes.loader_inputs, file_inputs=nodes.file_inputs)
+    tiny_vaes = nodes.core.tiny_vaes if nodes.core is not None else None
+    shipped = load_builtin_table().merge(nodes.loader_inputs, file_inputs=nodes.file_inputs, tiny_vaes=tiny_vaes)
     table = observed.extend_table(shipped)
     if server.nodes is None:
         return table

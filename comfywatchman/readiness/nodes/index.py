@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from comfywatchman.comfyui.loaders.tiny_vaes import read_tiny_vaes
 from comfywatchman.comfyui.packs.definitions import list_core_files, read_core_definitions
 from comfywatchman.comfyui.packs.metadata import (
     READER_VERSION,
@@ -84,7 +85,11 @@ class PackIndex:
         if stored_row is not None and stored_row.fingerprint == fingerprint and stored_row.pack.version == version:
             return stored_row.pack
         core = build_core_pack(
-            read_core_definitions(root), root=root, version=version, replacements=read_replacements(root)
+            read_core_definitions(root),
+            root=root,
+            version=version,
+            replacements=read_replacements(root),
+            tiny_vaes=read_tiny_vaes(root),
         )
         self._write_rows({key: _PackRow(fingerprint, "", core)}, removed=[])
         return core

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable
+from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
+from comfywatchman.comfyui.loaders.tiny_vaes import TinyVaes
 from comfywatchman.comfyui.references.reference import MODEL_EXTENSIONS
 from tests.comfyui.references.finding import find_in, read_api, summarize
 from tests.comfyui.workflow.samples import node, slot
@@ -32,6 +33,31 @@ def test_tiny_vaes_need_an_encoder_and_a_decoder() -> None:
         ("taesdxl", "vae_approx", "taesdxl_decoder.safetensors"),
     ]
     assert {len(reference.tries) for reference in references} == {len(MODEL_EXTENSIONS)}
+
+
+@pytest.mark.parametrize(
+    ("value", "folder"),
+    [
+        ("taeltx_2_3.safetensors", "vae_approx"),
+        ("taeh3.safetensors", "vae_approx"),
+        ("lighttaew2_1.safetensors", "vae_approx"),
+        ("lighttae.safetensors", "vae"),
+        ("taesd_encoder.safetensors", "vae"),
+        ("my_own_approximation.safetensors", "vae"),
+    ],
+)
+def test_only_known_approximations_are_in_vae_approx(value: str, folder: str) -> None:
+    (reference,) = find_in(node(1, "VAELoader", [value]))
+    assert (reference.folder, reference.also_folders) == (folder, ())
+
+
+def test_approximations_are_those_of_the_installed_version() -> None:
+    table = load_builtin_table()
+    older = table.merge([], tiny_vaes=TinyVaes(("taesd",), ("taehv",)))
+    loader = node(1, "VAELoader", ["taeltx_2.safetensors"])
+    assert [reference.folder for reference in find_in(loader, table=table)] == ["vae_approx"]
+    assert [reference.folder for reference in find_in(loader, table=older)] == ["vae"]
+    assert older.merge([]).fingerprint == older.fingerprint != table.fingerprint
 
 
 def test_pixel_space_vae_needs_no_file() -> None:
