@@ -87,6 +87,9 @@ def test_windows_paths_are_kept_as_they_are_written() -> None:
             if isinstance(values, list):
                 node["widgets_values"] = [_windows(value) for value in values]
             node.pop("widgets_values_named", None)
+            for entry in (node.get("properties") or {}).get("proxyWidgetErrorQuarantine", []):
+                if "hostValue" in entry:
+                    entry["hostValue"] = _windows(entry["hostValue"])
         expected = {(path, name, _windows(value), folder, active) for path, name, value, folder, active in before}
         assert reread(raw) == expected
 

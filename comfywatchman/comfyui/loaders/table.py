@@ -122,6 +122,10 @@ class LoaderTable:
             names = self._names[class_type] = self._collect_widget_names(class_type)
         return names
 
+    def has_all_widget_names(self, class_type: str) -> bool:
+        """Return whether the names of all widgets of a class are known, in order."""
+        return class_type in self._widget_names and None not in self._widget_names[class_type]
+
     def is_picker(self, class_type: str, name: str) -> bool:
         """Return whether an input only inserts a model name into a text."""
         return name in self._pickers.get(class_type, ())

@@ -16,8 +16,8 @@ def find_missing_names(
     """Yield the inputs of active loaders whose model name is computed at run time, or left out.
 
     A computed name counts only if no other node of the workflow names a model of the same folder: a selector node
-    does, and the name that it computes is that one. A name that is left out counts only in the API format, since the
-    editor fills it in.
+    does, and the name that it computes is that one. Where a name is left out, the server refuses the API format, and
+    the editor takes the first model that the server offers, whatever the author meant.
 
     Args:
         workflow: The workflow.
@@ -35,8 +35,14 @@ def find_missing_names(
             if name in node.linked and folder not in named_folders:
                 message = f"Which model of {folder} {name} gets is known only when the workflow runs."
                 yield WorkflowProblem("model-name-computed", message, node.path)
-            elif workflow.format is WorkflowFormat.API and _is_left_out(node, loader_input):
-                yield WorkflowProblem("model-name-absent", f"Its required input {name} is left out.", node.path)
+            elif _is_left_out(node, loader_input):
+                yield WorkflowProblem("model-name-absent", _explain_absence(workflow, name), node.path)
+
+
+def _explain_absence(workflow: Workflow, name: str) -> str:
+    if workflow.format is WorkflowFormat.API:
+        return f"Its required input {name} is left out."
+    return f"The file gives no value for {name} that the editor restores: it takes the first model that is offered."
 
 
 def _is_left_out(node: WorkflowNode, loader_input: LoaderInput) -> bool:

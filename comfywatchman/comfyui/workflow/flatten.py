@@ -13,8 +13,8 @@ from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import DeclaredModel, LinkSource, WorkflowNode, WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import NOTES, VIRTUAL, InputSlot, RawNode, read_graph
 from comfywatchman.comfyui.workflow.links import InputSource, LinkEnd, SourceNode, StoredValue, resolve_link
-from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope, collect_definitions, strip_node_prefixes
-from comfywatchman.comfyui.workflow.widgets import NodeWidgets, read_stored_widgets
+from comfywatchman.comfyui.workflow.scopes import GraphDefinitions, GraphScope, collect_definitions
+from comfywatchman.comfyui.workflow.widgets import NodeWidgets, is_widget_slot, read_stored_widgets
 
 MAX_NODES: Final = 50_000
 """Most nodes, hosts included, that a workflow may expand to; the largest real ones stay below 2,000."""
@@ -89,7 +89,7 @@ def _build_node(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> Wo
     path = scope.prefix + node.id
     widgets = read_stored_widgets(node, known.table, path=path, problems=known.problems)
     for name, value in scope.overrides.get(node.id, {}).items():
-        widgets.set_value(strip_node_prefixes(name), value)
+        widgets.set_value(name, value)
     inputs = _follow_links(scope, node, widgets, known)
     title = node.raw.get("title")
     return WorkflowNode(
@@ -122,19 +122,33 @@ def _follow_links(scope: GraphScope, node: RawNode, widgets: NodeWidgets, known:
     """Find the source of every input of a node, and set the widget values that come through links."""
     inputs = _LinkedInputs()
     for slot in node.slots:
+        has_widget = is_widget_slot(slot, node.class_type, known.table) or slot.name in widgets.by_name
         source: InputSource = LinkEnd.NOWHERE
         if slot.link is not None:
-            source = resolve_link(scope, slot.link, known)
+            source = resolve_link(scope, slot.link, known, has_widget=has_widget)
+        if source is LinkEnd.BROKEN:
+            if scope.active and not node.is_switched_off:
+                known.problems.append(_build_broken_link_problem(slot.name, scope.prefix + node.id))
+            source = LinkEnd.NOWHERE
         if isinstance(source, StoredValue | SourceNode) and source.link is not None:
             inputs.links[slot.name] = source.link
-        if slot.widget is None and slot.name not in widgets.by_name:
-            _add_link_only_input(inputs, slot, source)
+        if not has_widget:
+            _add_link_only_input(inputs, slot, source, widgets)
         elif slot.link is not None:
             _apply_to_widget(inputs, slot, source, widgets)
     return inputs
 
 
-def _add_link_only_input(inputs: _LinkedInputs, slot: InputSlot, source: InputSource) -> None:
+def _build_broken_link_problem(name: str, path: str) -> WorkflowProblem:
+    message = f"The input {name!r:.80} is linked to nothing that exists: the editor cannot send this workflow."
+    return WorkflowProblem("link-to-nowhere", message, path)
+
+
+def _add_link_only_input(inputs: _LinkedInputs, slot: InputSlot, source: InputSource, widgets: NodeWidgets) -> None:
+    if isinstance(source, StoredValue) and source.link is None:
+        # A promoted widget of the host feeds this input too; the editor sends its value instead of a link.
+        widgets.by_name[slot.name] = source.value
+        return
     if slot.link is not None:
         inputs.linked.add(slot.name)
     if source is LinkEnd.NOWHERE:

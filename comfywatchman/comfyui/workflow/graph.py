@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, TypeVar
 
@@ -95,18 +95,31 @@ class Graph:
         by_id: The same by id; the first one with a repeated id.
         links: Links by id.
         inputs: Names of the subgraph's own inputs by slot; empty for the outermost graph.
+        input_links: For each of the subgraph's own inputs, the ids of the links that it lists.
         outputs: For each of the subgraph's own outputs, the id of the link that feeds it.
         setters: SetNode by the name under which it publishes.
-        widget_inputs: Names of the subgraph's own inputs that feed a widget, in order: a host gives values for those.
     """
 
     nodes: tuple[RawNode, ...]
     by_id: Mapping[str, RawNode]
     links: Mapping[LinkId, GraphLink]
     inputs: tuple[str, ...] = ()
+    input_links: tuple[tuple[LinkId, ...], ...] = ()
     outputs: tuple[LinkId | None, ...] = ()
     setters: Mapping[str, RawNode] = field(default_factory=dict)
-    widget_inputs: tuple[str, ...] = ()
+
+    def find_target(self, link_id: LinkId) -> tuple[RawNode, InputSlot] | None:
+        """Return the node and the input at which a link ends; None if there is no such input."""
+        link = self.links[link_id]
+        node = self.by_id.get(link.target)
+        if node is None:
+            return None
+        # The slot number of a link can be stale: editors reorder inputs.
+        for slot in node.slots:
+            if slot.link == link_id:
+                return node, slot
+        slot_at_position = get_item(node.slots, link.target_slot)
+        return (node, slot_at_position) if slot_at_position is not None else None
 
 
 def as_id(value: object) -> str | None:
@@ -141,6 +154,7 @@ def read_graph(raw: Mapping[str, object], problems: list[WorkflowProblem]) -> Gr
     """
     nodes = _parse_nodes(as_list(raw.get("nodes")), problems)
     links = _parse_links(as_list(raw.get("links")), problems)
+    nodes = _connect_slots(nodes, links)
     by_id: dict[str, RawNode] = {}
     setters: dict[str, RawNode] = {}
     for node in nodes:
@@ -151,34 +165,50 @@ def read_graph(raw: Mapping[str, object], problems: list[WorkflowProblem]) -> Gr
         name = get_first_text(node.raw) if node.class_type in SETTERS else None
         if name is not None:
             setters[name] = node
-    inputs = tuple(_get_slot_name(slot) for slot in as_list(raw.get("inputs")))
+    inputs = as_list(raw.get("inputs"))
     return Graph(
         nodes=nodes,
         by_id=by_id,
         links=links,
-        inputs=inputs,
-        outputs=_parse_outputs(as_list(raw.get("outputs")), links),
+        inputs=tuple(_get_slot_name(slot) for slot in inputs),
+        input_links=tuple(tuple(_list_links(slot, links)) for slot in inputs),
+        outputs=tuple(next(_list_links(slot, links), None) for slot in as_list(raw.get("outputs"))),
         setters=setters,
-        widget_inputs=_find_widget_inputs(inputs, links, by_id),
     )
 
 
-def _find_widget_inputs(
-    inputs: tuple[str, ...], links: Mapping[LinkId, GraphLink], by_id: Mapping[str, RawNode]
-) -> tuple[str, ...]:
-    """Return the names of a subgraph's own inputs that are linked to an inner widget."""
-    if not inputs:
-        return ()
-    widget_slots: set[int] = set()
-    for link in links.values():
-        if link.origin == SUBGRAPH_INPUT and _has_widget(by_id.get(link.target), link.target_slot):
-            widget_slots.add(link.origin_slot)
-    return tuple(name for slot, name in enumerate(inputs) if slot in widget_slots)
+def _connect_slots(nodes: tuple[RawNode, ...], links: Mapping[LinkId, GraphLink]) -> tuple[RawNode, ...]:
+    """Return the nodes with the links that the editor restores: those of the link list, where it ends at the node.
+
+    A slot's own link id only tells which of several slots or links is meant.
+    """
+    links_by_node: dict[str, dict[LinkId, GraphLink]] = {}
+    for link_id, link in links.items():
+        links_by_node.setdefault(link.target, {})[link_id] = link
+    connected: list[RawNode] = []
+    for node in nodes:
+        slots = _find_slot_links(node.slots, links_by_node.get(node.id, {}))
+        connected.append(RawNode(node.id, node.class_type, node.mode, slots, node.raw))
+    return tuple(connected)
 
 
-def _has_widget(target: RawNode | None, slot: int) -> bool:
-    target_slot = get_item(target.slots, slot) if target is not None else None
-    return target_slot is not None and target_slot.widget is not None
+def _find_slot_links(slots: tuple[InputSlot, ...], links: Mapping[LinkId, GraphLink]) -> tuple[InputSlot, ...]:
+    """Return a node's slots with the links that end at them, of all links that end at the node."""
+    kept = [slot if slot.link is None or slot.link in links else slot._replace(link=None) for slot in slots]
+    named = {slot.link for slot in kept}
+    for link_id, link in links.items():
+        slot = get_item(kept, link.target_slot)
+        if link_id not in named and slot is not None and slot.link is None:
+            kept[link.target_slot] = slot._replace(link=link_id)
+    return tuple(kept)
+
+
+def _list_links(raw_slot: object, links: Mapping[LinkId, GraphLink]) -> Iterator[LinkId]:
+    """Yield the links that a subgraph's own input or output lists, without those that do not exist."""
+    # The editor goes by this list, not by the ends of the links.
+    for link_id in as_list(as_mapping(raw_slot).get("linkIds")):
+        if isinstance(link_id, (int, str)) and link_id in links:
+            yield link_id
 
 
 def _parse_nodes(entries: list[object], problems: list[WorkflowProblem]) -> tuple[RawNode, ...]:
@@ -217,14 +247,6 @@ def _get_widget_name(slot: Mapping[str, object]) -> str | None:
 
 def _get_slot_name(raw: object) -> str:
     return as_text(as_mapping(raw).get("name")) or ""
-
-
-def _parse_outputs(entries: list[object], links: Mapping[LinkId, GraphLink]) -> tuple[LinkId | None, ...]:
-    link_by_slot: dict[int, LinkId] = {}
-    for link_id, link in links.items():
-        if link.target == SUBGRAPH_OUTPUT:
-            link_by_slot[link.target_slot] = link_id
-    return tuple(link_by_slot.get(slot) for slot in range(len(entries)))
 
 
 def _parse_links(entries: list[object], problems: list[WorkflowProblem]) -> dict[LinkId, GraphLink]:

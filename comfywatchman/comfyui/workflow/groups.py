@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from comfywatchman.base.json_values import as_list, as_mapping
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
 from comfywatchman.comfyui.workflow.graph import (
+    PRIMITIVE,
     SUBGRAPH_INPUT,
+    VIRTUAL,
     Graph,
     GraphLink,
     InputSlot,
     LinkId,
     RawNode,
     as_id,
-    get_item,
     read_graph,
 )
-from comfywatchman.comfyui.workflow.widgets import NodeWidgets, read_stored_widgets
+from comfywatchman.comfyui.workflow.widgets import (
+    CONTROL,
+    build_disagreement_problem,
+    has_conflict,
+    read_stored_widgets,
+)
 
 _PREFIXES: Final = ("workflow>", "workflow/")
 _LINK_FIELDS: Final = 4
@@ -55,7 +61,7 @@ def build_group_graph(
     inner = read_graph({"nodes": _assign_node_ids(definition)}, problems)
     links = _parse_inner_links(definition)
     nodes = _connect_inputs(inner.nodes, links, host)
-    nodes = _apply_instance_values(host, nodes, table, path=path, problems=problems)
+    nodes = _apply_instance_values(host, nodes, links, table, path=path, problems=problems)
     input_names = tuple(slot.name for slot in host.slots)
     return Graph(nodes, {node.id: node for node in nodes}, links, input_names, setters=inner.setters)
 
@@ -130,69 +136,115 @@ def _link_from_host(
 def _apply_instance_values(
     host: RawNode,
     nodes: tuple[RawNode, ...],
+    links: Mapping[LinkId, GraphLink],
     table: LoaderTable,
     *,
     path: str,
     problems: list[WorkflowProblem],
 ) -> tuple[RawNode, ...]:
-    """Return the inner nodes with the values of the instance, matched by their number."""
+    """Return the inner nodes with the values of the instance, in the order in which the editor lists their widgets.
+
+    The values of the definition count only for widgets that an inner link feeds. A widget for which the instance has
+    no value gets the default of its class.
+    """
     values = as_list(host.raw.get("widgets_values"))
-    if not values:
-        return nodes
-    widgets_by_node = [read_stored_widgets(node, table, path=path, problems=[]) for node in nodes]
-    # Editor versions differ in which converted widgets an instance still lists; the number of values tells.
-    for is_listed in (_is_not_converted, _is_not_linked, _is_widget):
-        positions_by_node = [
-            _find_listed_positions(node, widgets, is_listed)
-            for node, widgets in zip(nodes, widgets_by_node, strict=True)
-        ]
-        if sum(len(positions) for positions in positions_by_node) == len(values):
-            return _distribute_values(values, nodes, positions_by_node)
-    message = f"The values of the group node {host.class_type} do not match its definition, whose values are used."
-    problems.append(WorkflowProblem("group-values-unmapped", message, path))
-    return nodes
+    listed = _list_instance_widgets(nodes, links, table)
+    named = as_mapping(host.raw.get("widgets_values_named"))
+    if named and has_conflict([widget.name for widget in listed], values, named):
+        problems.append(build_disagreement_problem("group node", path))
+    # Editors before 2025 did not list converted widgets.
+    converted_count = sum(widget.is_converted for widget in listed)
+    if len(values) not in (len(listed), len(listed) - converted_count):
+        problems.append(_build_unmapped_problem(host, path))
+
+    values_by_node: list[dict[int, object]] = [{} for _ in nodes]
+    for widget, value in zip(listed, values, strict=False):
+        values_by_node[widget.node_index][widget.position] = value
+    listed_by_node: list[set[int]] = [set() for _ in nodes]
+    for widget in listed:
+        listed_by_node[widget.node_index].add(widget.position)
+    return tuple(
+        _replace_values(node, table, listed_by_node[index], values_by_node[index]) for index, node in enumerate(nodes)
+    )
 
 
-def _find_listed_positions(
-    node: RawNode, widgets: NodeWidgets, is_listed: Callable[[RawNode, str | None], bool]
-) -> list[int]:
-    all_positions = range(len(widgets.by_position))
-    return [position for position in all_positions if is_listed(node, get_item(widgets.names, position))]
+def _build_unmapped_problem(host: RawNode, path: str) -> WorkflowProblem:
+    message = (
+        f"The group node {host.class_type} has another number of widget values than its definition has widgets: the "
+        "editor assigns them in order, and defaults to the rest."
+    )
+    return WorkflowProblem("group-values-unmapped", message, path)
 
 
-def _is_not_converted(node: RawNode, name: str | None) -> bool:
-    return name is None or all(slot.widget != name for slot in node.slots)
+class _InstanceWidget(NamedTuple):
+    """A widget that an instance shows: of which inner node, at which of its positions, and under which name."""
+
+    node_index: int
+    position: int
+    name: str | None
+    is_converted: bool
 
 
-def _is_not_linked(node: RawNode, name: str | None) -> bool:
-    return name is None or all(slot.widget != name or slot.link is None for slot in node.slots)
+def _list_instance_widgets(
+    nodes: tuple[RawNode, ...], links: Mapping[LinkId, GraphLink], table: LoaderTable
+) -> list[_InstanceWidget]:
+    """Return the widgets of an instance in the editor's order: those that were converted to inputs come last.
+
+    Converted widgets that an inner link feeds are left out.
+    """
+    fed = {(link.target, link.target_slot) for link in links.values() if link.origin != SUBGRAPH_INPUT}
+    origins = {link.origin for link in links.values()}
+    listed: list[_InstanceWidget] = []
+    for index, node in enumerate(nodes):
+        if node.class_type == PRIMITIVE and node.id not in origins:
+            continue
+        if node.class_type in VIRTUAL - {PRIMITIVE}:
+            continue
+        slot_numbers = {slot.widget: number for number, slot in enumerate(node.slots) if slot.widget is not None}
+        number: int | None = None
+        for position, name in enumerate(_list_widget_names(node, table)):
+            # The widget "control after generate" goes with the seed in front of it.
+            if name != CONTROL:
+                number = slot_numbers.get(name) if name is not None else None
+            if number is None or (node.id, number) not in fed:
+                listed.append(_InstanceWidget(index, position, name, number is not None))
+    return sorted(listed, key=lambda widget: widget.is_converted)
 
 
-def _is_widget(_node: RawNode, _name: str | None) -> bool:
-    return True
+def _list_widget_names(node: RawNode, table: LoaderTable) -> list[str | None]:
+    """Return the names of an inner node's widgets, None where unknown."""
+    widgets = read_stored_widgets(node, table, path="", problems=[])
+    names: list[str | None] = list(widgets.names or table.widget_names(node.class_type))
+    count = max(len(names), len(widgets.by_position))
+    if table.has_all_widget_names(node.class_type):
+        names = list(table.widget_names(node.class_type))
+        count = len(names)
+    return names + [None] * (count - len(names))
 
 
-def _distribute_values(
-    values: list[object], nodes: tuple[RawNode, ...], positions_by_node: list[list[int]]
-) -> tuple[RawNode, ...]:
-    """Give each inner node its part of the instance's values, in order."""
-    remaining = iter(values)
-    updated: list[RawNode] = []
-    for node, positions in zip(nodes, positions_by_node, strict=True):
-        instance_values = {position: next(remaining) for position in positions}
-        updated.append(_replace_values(node, instance_values))
-    return tuple(updated)
+def _replace_values(
+    node: RawNode, table: LoaderTable, listed: set[int], instance_values: Mapping[int, object]
+) -> RawNode:
+    """Return an inner node with the values of the instance.
 
-
-def _replace_values(node: RawNode, instance_values: Mapping[int, object]) -> RawNode:
-    """Return a node with the values of the instance; a null leaves the value of the definition."""
-    values = list(as_list(node.raw.get("widgets_values")))
-    for position, value in instance_values.items():
-        if value is not None:
-            values[position] = value
-    raw = {**node.raw, "widgets_values": values}
-    # The names still belong to their positions, but the values under them are the definition's.
-    named = as_mapping(raw.pop("widgets_values_named", None))
-    if len(named) == len(values):
-        raw["widgets_values_named"] = {name: values[position] for position, name in enumerate(named)}
+    Args:
+        node: The node.
+        table: Gives the widget order of loader classes.
+        listed: Positions of the widgets that the instance shows.
+        instance_values: Value by position; a widget that is shown without a value gets the default of its class.
+    """
+    names = _list_widget_names(node, table)
+    stored = read_stored_widgets(node, table, path="", problems=[]).by_position
+    values: dict[int, object] = dict(enumerate(stored[: len(names)]))
+    for position in listed:
+        values.pop(position, None)
+    values |= instance_values
+    raw = {key: value for key, value in node.raw.items() if key != "widgets_values_named"}
+    if list(values) == sorted(values) and len(values) == len(names):
+        raw["widgets_values"] = list(values.values())
+        if None not in names:
+            raw["widgets_values_named"] = dict(zip(names, values.values(), strict=True))
+    else:
+        # A list cannot leave a value out.
+        raw["widgets_values"] = {name: values[i] for i, name in enumerate(names) if name is not None and i in values}
     return RawNode(node.id, node.class_type, node.mode, node.slots, raw)

@@ -34,11 +34,16 @@ _ANY_TYPE: Final = frozenset({"", "*"})
 
 
 class LinkEnd(Enum):
-    """How a link ended without a value; `UNSURE` where the editor may follow it in a way that we do not."""
+    """How a link ended without a value.
+
+    `UNSURE` where the editor may follow it in a way that we do not, `BROKEN` where the editor raises an error instead
+    of sending the workflow.
+    """
 
     NOWHERE = "nowhere"
     UNSURE = "unsure"
     NODE = "node"
+    BROKEN = "broken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class StoredValue:
     link: LinkSource | None = None
 
 
-InputSource = StoredValue | SourceNode | Literal[LinkEnd.NOWHERE, LinkEnd.UNSURE, LinkEnd.NODE]
+InputSource = StoredValue | SourceNode | Literal[LinkEnd.NOWHERE, LinkEnd.UNSURE, LinkEnd.NODE, LinkEnd.BROKEN]
 """Source of an input: a value, a node's output (with the node's path where it is known), or nothing, so that the
 stored widget value counts."""
 
@@ -106,11 +111,16 @@ class _LinkTrace:
         return source
 
 
-def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions) -> InputSource:
+def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions, *, has_widget: bool) -> InputSource:
     """Return the source of the input at the end of a link.
 
-    Follows reroutes, Get and Set nodes, bypassed nodes, and the borders of subgraphs. A host's own value for an input
-    is used when the link beyond that input leads nowhere.
+    Follows reroutes, Get and Set nodes, bypassed nodes, and the borders of subgraphs.
+
+    Args:
+        scope: The scope of the input.
+        link: The link; one that does not exist leads nowhere.
+        known: Definitions of the file.
+        has_widget: Whether the input has a widget.
     """
     trace = _LinkTrace()
     step: _Step = _LinkPosition(scope, link)
@@ -118,25 +128,34 @@ def resolve_link(scope: GraphScope, link: LinkId, known: GraphDefinitions) -> In
     for _ in range(_MAX_HOPS):
         if not isinstance(step, _LinkPosition):
             return trace.finish(step)
-        inner = step.scope
-        current = inner.graph.links.get(step.link)
-        if current is None:
-            return trace.finish(LinkEnd.NOWHERE)
-        if current.origin == SUBGRAPH_INPUT:
-            name = _get_input_name(inner, current.origin_slot)
-            if name in inner.promoted:
-                trace.fallback = StoredValue(inner.promoted[name])
-            step = _step_to_host(inner, name)
-            continue
-        origin = inner.graph.by_id.get(current.origin)
-        if origin is None:
-            return trace.finish(LinkEnd.NOWHERE)
-        _note_node(trace, inner, origin, current.origin_slot)
-        step = _step_through_node(inner, origin, current.origin_slot, known)
+        # A PrimitiveNode writes into the widgets of its own graph; it has no output for the server.
+        reads_primitives = has_widget and step.scope is scope
+        step = _step_along(step, trace, known, reads_primitives=reads_primitives)
     return trace.finish(LinkEnd.NODE)
 
 
-def _note_node(trace: _LinkTrace, scope: GraphScope, origin: RawNode, output: int) -> None:
+def _step_along(
+    position: _LinkPosition, trace: _LinkTrace, known: GraphDefinitions, *, reads_primitives: bool
+) -> _Step:
+    """Continue behind the origin of a link."""
+    scope = position.scope
+    link = scope.graph.links.get(position.link)
+    if link is None:
+        return LinkEnd.NOWHERE
+    if link.origin == SUBGRAPH_INPUT:
+        return _step_to_host(scope, link.origin_slot, known)
+    origin = scope.graph.by_id.get(link.origin)
+    if origin is None:
+        # The editor takes group nodes apart and only leaves such a link out.
+        is_group = scope.outer is not None and scope.kind not in known.subgraphs
+        return LinkEnd.NOWHERE if is_group else LinkEnd.BROKEN
+    if origin.class_type == PRIMITIVE and not reads_primitives:
+        return LinkEnd.NOWHERE
+    _note_node(trace, scope, origin, link.origin_slot, known)
+    return _step_through_node(scope, origin, link.origin_slot, known)
+
+
+def _note_node(trace: _LinkTrace, scope: GraphScope, origin: RawNode, output: int, known: GraphDefinitions) -> None:
     """Record a node after which the rest of the link is uncertain, or where it ends for the server."""
     if _is_ambiguous(origin):
         trace.is_certain = False
@@ -145,17 +164,22 @@ def _note_node(trace: _LinkTrace, scope: GraphScope, origin: RawNode, output: in
     is_sent = origin.class_type in TEXT_PRIMITIVES and not origin.is_switched_off
     if is_sent and trace.primitive is None:
         trace.primitive = LinkSource(scope.prefix + origin.id, output, trace.is_certain)
+        trace.fallback = _read_own_value(scope, origin, known)
 
 
-def _get_input_name(scope: GraphScope, slot: int) -> str:
-    return get_item(scope.graph.inputs, slot) or ""
-
-
-def _step_to_host(scope: GraphScope, name: str) -> _Step:
-    """Continue outside a subgraph, at the host's input of that name."""
-    if scope.outer is None or scope.host is None:
+def _step_to_host(scope: GraphScope, input_slot: int, known: GraphDefinitions) -> _Step:
+    """Continue outside a subgraph at the host's input, or end at the value that the host has for it."""
+    name = get_item(scope.graph.inputs, input_slot)
+    if scope.outer is None or scope.host is None or name is None:
         return LinkEnd.NOWHERE
-    return _step_to_slot(scope.outer, scope.host.find_slot(name))
+    slot = scope.host.find_slot(name)
+    # An input that is linked has no value of its own, even if the link brings nothing.
+    if slot is not None and slot.link in scope.outer.graph.links:
+        return _step_to_slot(scope.outer, slot)
+    if not known.is_promoted(scope, name):
+        return LinkEnd.NOWHERE
+    shown = known.read_shown_value(scope, name)
+    return StoredValue(shown[0]) if shown is not None else LinkEnd.UNSURE
 
 
 def _step_through_node(scope: GraphScope, origin: RawNode, output: int, known: GraphDefinitions) -> _Step:
@@ -174,14 +198,16 @@ def _step_through_active_node(scope: GraphScope, origin: RawNode, output: int, k
         return _step_to_first_slot(scope, origin)
     if origin.class_type in GETTERS:
         return _step_to_setter(scope, origin)
-    if origin.class_type == PRIMITIVE or origin.class_type in TEXT_PRIMITIVES:
-        return _read_primitive(scope, origin, known)
+    if origin.class_type == PRIMITIVE:
+        return _read_own_value(scope, origin, known)
+    if origin.class_type in TEXT_PRIMITIVES:
+        return _step_into_text(scope, origin, known)
     return SourceNode(LinkSource(scope.prefix + origin.id, output))
 
 
 def _is_ambiguous(origin: RawNode) -> bool:
     """Return whether the editor may continue from a node in another way: through a type that matches several inputs."""
-    if origin.class_type in GETTERS or origin.class_type == PRIMITIVE:
+    if origin.class_type in GETTERS:
         return True
     if origin.mode != BYPASSED:
         return False
@@ -234,27 +260,41 @@ def _step_to_setter(scope: GraphScope, getter: RawNode) -> _Step:
     return LinkEnd.NOWHERE
 
 
-def _read_primitive(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> _Step:
-    """Return the value of a primitive node: from its own link, from the host, or as stored."""
+def _step_into_text(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> _Step:
+    """Continue at the link that feeds a text node, or end at its own value."""
     slot = node.find_slot("value")
-    if slot is not None and slot.link is not None:
-        return _LinkPosition(scope, slot.link)
+    if slot is not None and slot.link in scope.graph.links:
+        return _step_to_slot(scope, slot)
+    return _read_own_value(scope, node, known)
+
+
+def _read_own_value(scope: GraphScope, node: RawNode, known: GraphDefinitions) -> InputSource:
+    """Return the value of a primitive or text node: from the host, or as stored."""
     overrides = scope.overrides.get(node.id)
     if overrides:
         return StoredValue(next(iter(overrides.values())))
     stored = read_stored_widgets(node, known.table, path="", problems=[])
     values = stored.by_position or list(stored.by_name.values())
-    if not values or values[0] is None:
+    if values and values[0] is not None:
+        return StoredValue(values[0])
+    if node.class_type == PRIMITIVE:
         return LinkEnd.NOWHERE
-    return StoredValue(values[0])
+    # The server receives the text node; its default text is not in the file.
+    return LinkEnd.NODE
 
 
 def _step_into_host(scope: GraphScope, host: RawNode, output: int, known: GraphDefinitions) -> _Step:
     """Continue inside a subgraph, at the link that feeds the output."""
     inner = known.enter_host(scope, host)
-    if inner is None:
+    if inner is None or host.class_type not in known.subgraphs:
         return LinkEnd.NODE
-    link = get_item(inner.graph.outputs, output)
+    if not 0 <= output < len(inner.graph.outputs):
+        return LinkEnd.BROKEN
+    link = inner.graph.outputs[output]
     if link is None:
-        return LinkEnd.NODE
+        # The output lists no link that exists.
+        return LinkEnd.NOWHERE
+    if inner.graph.links[link].origin == SUBGRAPH_INPUT:
+        # The editor cannot send an output that is linked straight to an input.
+        return LinkEnd.BROKEN
     return _LinkPosition(inner, link)

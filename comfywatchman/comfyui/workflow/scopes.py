@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -11,18 +10,19 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.json_values import as_list, as_mapping, as_text
 from comfywatchman.comfyui.loaders.table import LoaderTable
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
-from comfywatchman.comfyui.workflow.graph import Graph, RawNode, as_id, read_graph
+from comfywatchman.comfyui.workflow.graph import Graph, InputSlot, RawNode, read_graph
 from comfywatchman.comfyui.workflow.groups import build_group_graph, find_group_definition
+from comfywatchman.comfyui.workflow.promotion import (
+    HostValues,
+    Overrides,
+    PromotedInput,
+    ProxyWidget,
+    read_host_values,
+)
+from comfywatchman.comfyui.workflow.widgets import is_widget_slot, read_stored_widgets
 
 MAX_DEPTH: Final = 64
 """Deepest nesting of instances; real files stay below 6."""
-
-_OWN_INPUT: Final = "-1"
-_PROXY_FIELDS: Final = 2
-_NESTED_NAME: Final = re.compile(r"(\d+): (.+)", re.DOTALL)
-
-Overrides = dict[str, dict[str, object]]
-"""Values by id of an inner node, then by widget name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class GraphScope:
         host: The host node; None for the outermost graph.
         kind: Name of the graph's definition, to detect a graph inside itself.
         promoted: Values that the host gives, by name of the graph's own input.
-        overrides: Values that the host sets directly on inner widgets.
+        overrides: Values that the host sets on inner widgets that no own input feeds.
         depth: Number of hosts around it.
     """
 
@@ -75,6 +75,7 @@ class GraphDefinitions:
     groups: Mapping[str, object]
     problems: list[WorkflowProblem] = field(default_factory=list)
     _graphs: dict[str, Graph] = field(default_factory=dict)
+    _promoted_inputs: dict[str, tuple[PromotedInput, ...]] = field(default_factory=dict)
     _inner_scopes: dict[tuple[str, str], GraphScope | None] = field(default_factory=dict)
 
     def is_host(self, node: RawNode) -> bool:
@@ -104,7 +105,7 @@ class GraphDefinitions:
         if scope.depth >= MAX_DEPTH:
             raise Failure("workflow-too-deep", f"The workflow nests subgraphs deeper than {MAX_DEPTH} levels.")
         graph = self._read_inner_graph(host, path)
-        promoted, overrides = self._read_host_values(scope, host, graph)
+        values = self._read_host_values(scope, host, graph, path)
         return GraphScope(
             graph=graph,
             prefix=f"{path}:",
@@ -112,33 +113,117 @@ class GraphDefinitions:
             outer=scope,
             host=host,
             kind=host.class_type,
-            promoted=promoted,
-            overrides=overrides,
+            promoted=values.promoted,
+            overrides=values.overrides,
             depth=scope.depth + 1,
         )
 
     def _read_inner_graph(self, host: RawNode, path: str) -> Graph:
-        definition = self.subgraphs.get(host.class_type)
-        if definition is None:
+        if host.class_type not in self.subgraphs:
             # Every group instance has a graph of its own, because its values are part of the graph.
             group = find_group_definition(host.class_type, self.groups) or {}
             return build_group_graph(host, group, self.table, path=path, problems=self.problems)
-        if host.class_type not in self._graphs:
-            self._graphs[host.class_type] = read_graph(definition, self.problems)
-        return self._graphs[host.class_type]
+        return self._read_subgraph(host.class_type)
 
-    def _read_host_values(self, scope: GraphScope, host: RawNode, graph: Graph) -> tuple[dict[str, object], Overrides]:
+    def _read_subgraph(self, subgraph_id: str) -> Graph:
+        if subgraph_id not in self._graphs:
+            self._graphs[subgraph_id] = read_graph(self.subgraphs[subgraph_id], self.problems)
+        return self._graphs[subgraph_id]
+
+    def _read_host_values(self, scope: GraphScope, host: RawNode, graph: Graph, path: str) -> HostValues:
         """Return the values that a host gives, those that an outer host sets on it included."""
         if host.class_type not in self.subgraphs:
-            return {}, {}
-        promoted, overrides = read_promoted_values(host, graph)
+            return HostValues(())
+
+        def find_widget(proxy: ProxyWidget) -> str:
+            return self._find_proxied_widget(graph, proxy)
+
+        inputs = self.list_promoted_inputs(host.class_type)
+        values = read_host_values(host, inputs, find_widget, path=path, problems=self.problems)
         for name, value in scope.overrides.get(host.id, {}).items():
-            nested = _NESTED_NAME.fullmatch(name)
-            if nested and name not in graph.inputs:
-                overrides.setdefault(nested[1], {})[nested[2]] = value
+            values.set_own(name, value)
+        return values
+
+    def list_promoted_inputs(self, class_type: str, depth: int = 0) -> tuple[PromotedInput, ...]:
+        """Return the promoted inputs of a subgraph, in order; none for any other class.
+
+        Args:
+            class_type: The subgraph.
+            depth: How deep it is inside the one first asked for; a workflow that nests deeper is not read at all.
+        """
+        if class_type not in self.subgraphs or depth > MAX_DEPTH:
+            return ()
+        if class_type not in self._promoted_inputs:
+            # Subgraphs that contain each other in a circle find no promoted inputs in one another.
+            self._promoted_inputs[class_type] = ()
+            self._promoted_inputs[class_type] = tuple(
+                self._find_promoted_inputs(self._read_subgraph(class_type), depth)
+            )
+        return self._promoted_inputs[class_type]
+
+    def _find_promoted_inputs(self, graph: Graph, depth: int) -> Iterator[PromotedInput]:
+        for name, links in zip(graph.inputs, graph.input_links, strict=True):
+            for link_id in links:
+                target = graph.find_target(link_id)
+                widget = self._find_widget(*target, depth) if target is not None else None
+                if target is not None and widget is not None:
+                    yield PromotedInput(name, target[0].id, widget)
+                    break
+
+    def _find_widget(self, node: RawNode, slot: InputSlot, depth: int) -> str | None:
+        """Return the name of the widget behind an input; None for an input that takes links only."""
+        if node.class_type in self.subgraphs:
+            inputs = self.list_promoted_inputs(node.class_type, depth + 1)
+            return slot.name if any(inner.name == slot.name for inner in inputs) else None
+        return (slot.widget or slot.name) if is_widget_slot(slot, node.class_type, self.table) else None
+
+    def _find_proxied_widget(self, graph: Graph, proxy: ProxyWidget) -> str:
+        """Return the widget that a proxy means; for a widget of an inner instance, that instance's input."""
+        node = graph.by_id.get(proxy.node_id)
+        for inner in self.list_promoted_inputs(node.class_type) if node is not None else ():
+            if proxy.inner_id is not None:
+                is_meant = (inner.node_id, inner.widget) == (proxy.inner_id, proxy.widget)
             else:
-                promoted[name] = value
-        return promoted, overrides
+                is_meant = proxy.widget in (inner.name, inner.widget)
+            if is_meant:
+                return inner.name
+        return proxy.widget
+
+    def read_shown_value(self, scope: GraphScope, name: str) -> tuple[object] | None:
+        """Return the value that a promoted input shows while its host stores none: that of the widget inside.
+
+        Args:
+            scope: The scope inside the host.
+            name: Name of the own input.
+
+        Returns:
+            The value in a tuple, so that a null can be told from no value; None if the widget has no stored value.
+        """
+        for _ in range(MAX_DEPTH):
+            if name in scope.promoted:
+                return (scope.promoted[name],)
+            shown = self._find_promoted_input(scope, name)
+            node = scope.graph.by_id.get(shown.node_id) if shown is not None else None
+            if shown is None or node is None:
+                return None
+            if not self.is_host(node):
+                widgets = read_stored_widgets(node, self.table, path="", problems=[])
+                return (widgets.by_name[shown.widget],) if shown.widget in widgets.by_name else None
+            inner = self.enter_host(scope, node)
+            if inner is None:
+                return None
+            scope, name = inner, shown.widget
+        return None
+
+    def is_promoted(self, scope: GraphScope, name: str) -> bool:
+        """Return whether an own input of the graph in a scope is a promoted one."""
+        return self._find_promoted_input(scope, name) is not None
+
+    def _find_promoted_input(self, scope: GraphScope, name: str) -> PromotedInput | None:
+        for promoted_input in self.list_promoted_inputs(scope.kind):
+            if promoted_input.name == name:
+                return promoted_input
+        return None
 
 
 def collect_definitions(raw: Mapping[str, object], table: LoaderTable) -> GraphDefinitions:
@@ -155,47 +240,3 @@ def collect_definitions(raw: Mapping[str, object], table: LoaderTable) -> GraphD
                 pending.append(definition)
     groups = as_mapping(as_mapping(raw.get("extra")).get("groupNodes"))
     return GraphDefinitions(table, subgraphs, groups)
-
-
-def read_promoted_values(host: RawNode, graph: Graph) -> tuple[dict[str, object], Overrides]:
-    """Return the values that a subgraph instance sets: by own input name, and directly on inner nodes.
-
-    There are three notations, the newest first: names with values, `proxyWidgets` beside the value list, and the list
-    alone in the order of the inputs that feed a widget. A null leaves the inner value.
-    """
-    values = host.raw.get("widgets_values")
-    named = as_mapping(host.raw.get("widgets_values_named")) or as_mapping(values)
-    if named:
-        return _drop_nulls(named.items()), {}
-    proxies = host.properties.get("proxyWidgets")
-    if isinstance(proxies, list):
-        return _read_proxy_values(proxies, as_list(values))
-    return _drop_nulls(zip(graph.widget_inputs, as_list(values), strict=False)), {}
-
-
-def _drop_nulls(pairs: Iterable[tuple[str, object]]) -> dict[str, object]:
-    return {name: value for name, value in pairs if value is not None}
-
-
-def _read_proxy_values(proxies: list[object], values: list[object]) -> tuple[dict[str, object], Overrides]:
-    """Assign values to `proxyWidgets`, which are `[inner node id, widget name]`."""
-    promoted: dict[str, object] = {}
-    overrides: Overrides = {}
-    for proxy, value in zip(proxies, values, strict=False):
-        if value is None or not isinstance(proxy, list) or len(proxy) < _PROXY_FIELDS:
-            continue
-        node_id, name = as_id(proxy[0]), proxy[1]
-        if node_id is None or not isinstance(name, str):
-            continue
-        if node_id == _OWN_INPUT:
-            promoted[name] = value
-        else:
-            overrides.setdefault(node_id, {})[name] = value
-    return promoted, overrides
-
-
-def strip_node_prefixes(name: str) -> str:
-    """Return a widget name without the node prefixes (`12: ckpt_name`) of older files."""
-    while nested := _NESTED_NAME.fullmatch(name):
-        name = nested[2]
-    return name

@@ -84,9 +84,9 @@ def test_further_folders_of_a_loader_are_kept() -> None:
 
 
 def test_input_known_by_index_gets_its_name_from_the_workflow() -> None:
-    named = {"switch": "On", "which": "a.safetensors", "m": 1, "c": 1}
-    loader_node = node(1, "CR Load LoRA", list(named.values()), widgets_values_named=named)
-    assert summarize(loader_node) == [("which", "a.safetensors", "loras", True)]
+    named = {"which": "a.ckpt", "m": 1}
+    loader_node = node(1, "TripoSRModelLoader_Zho", list(named.values()), widgets_values_named=named)
+    assert summarize(loader_node) == [("which", "a.ckpt", "triposr", True)]
     assert summarize(node(1, "TripoSRModelLoader_Zho", ["a.ckpt", 8192])) == [("#0", "a.ckpt", "triposr", True)]
 
 
@@ -96,9 +96,9 @@ def test_every_input_of_a_stack_is_read() -> None:
 
 
 def test_linked_input_known_by_index_has_no_reference() -> None:
-    inputs = [slot("switch"), slot("which", 5)]
-    loader_node = node(2, "CR Load LoRA", ["On", "a.safetensors"], inputs=inputs)
-    assert summarize(node(1, "Source"), loader_node, links=[[5, 1, 0, 2, 1, "*"]]) == []
+    inputs = [slot("which", 5), slot("m")]
+    loader_node = node(2, "TripoSRModelLoader_Zho", ["a.ckpt", 1], inputs=inputs)
+    assert summarize(node(1, "Source"), loader_node, links=[[5, 1, 0, 2, 0, "*"]]) == []
 
 
 def test_index_with_another_name_is_not_the_known_input() -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from comfywatchman.comfyui.loaders.table import LoaderInput, LoaderTable, load_builtin_table
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.references.missing_names import find_missing_names
@@ -25,8 +27,21 @@ def test_omitted_required_name_is_reported() -> None:
     assert list_unnamed(build_prompt(ckpt_name="a.ckpt")) == []
 
 
-def test_optional_or_editor_filled_inputs_may_be_omitted() -> None:
-    assert list_unnamed(graph(node(1, "CheckpointLoaderSimple"))) == []
+@pytest.mark.parametrize(
+    "stored",
+    [
+        {},
+        {"widgets_values": []},
+        {"widgets_values_named": {"ckpt_name": "named.safetensors"}},
+        {"widgets_values": [], "widgets_values_named": {"ckpt_name": "named.safetensors"}},
+    ],
+)
+def test_name_that_the_editor_does_not_restore_is_reported(stored: Json) -> None:
+    assert list_unnamed(graph(node(1, "CheckpointLoaderSimple", **stored))) == [("model-name-absent", "1")]
+    assert list_unnamed(graph(node(1, "CheckpointLoaderSimple", mode=4, **stored))) == []
+
+
+def test_optional_inputs_may_be_omitted() -> None:
     live = [LoaderInput("X", "which", "vae", 0, "a running server", "high")]
     assert list_unnamed(build_prompt(ckpt_name="a.ckpt"), load_builtin_table().merge(live, override=True)) == []
 

@@ -47,9 +47,26 @@ def link(identity: int, origin: object, target: object, *, origin_slot: int = 0,
 
 
 def subgraph(*nodes: Json, inputs: tuple[str, ...] = (), links: list[Json] | None = None, **more: object) -> Json:
-    """Write a subgraph definition with the id SUB."""
-    named = [{"id": name, "name": name, "type": "COMBO"} for name in inputs]
-    return {"id": SUB, "version": 1, "inputs": named, "outputs": [], "nodes": list(nodes), "links": links or []} | more
+    """Write a subgraph definition with the id SUB, whose inputs and outputs list their links."""
+    links = links or []
+    own_inputs: list[Json] = [{"id": name, "name": name, "type": "COMBO"} for name in inputs]
+    for slot_number, own_input in enumerate(own_inputs):
+        own_input["linkIds"] = [
+            one["id"] for one in links if (one["origin_id"], one["origin_slot"]) == (-10, slot_number)
+        ]
+    raw: Json = {
+        "id": SUB,
+        "version": 1,
+        "inputs": own_inputs,
+        "outputs": [],
+        "nodes": list(nodes),
+        "links": links,
+    } | more
+    for slot_number, own_output in enumerate(raw["outputs"]):
+        own_output["linkIds"] = [
+            one["id"] for one in links if (one["target_id"], one["target_slot"]) == (-20, slot_number)
+        ]
+    return raw
 
 
 def with_subgraph(host: Json, *definitions: Json) -> Json:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from comfywatchman.comfyui.workflow.document import WorkflowProblem
@@ -30,7 +32,8 @@ def test_malformed_link_is_reported(link: object) -> None:
 
 
 def test_malformed_slot_keeps_its_position() -> None:
-    graph, _ = read({"nodes": [node(1, "A", inputs=[None, slot("model", 7, widget=False, kind="MODEL")])]})
+    inputs = [None, slot("model", 7, widget=False, kind="MODEL")]
+    graph, _ = read({"nodes": [node(1, "A", inputs=inputs)], "links": [[7, 2, 0, 1, 1, "MODEL"]]})
     assert graph.nodes[0].slots == (InputSlot("", "", None, None), InputSlot("model", "MODEL", 7, None))
 
 
@@ -47,18 +50,49 @@ def test_node_without_id_or_class() -> None:
     assert problems == ["node-unreadable", "node-unreadable", "node-without-id"]
 
 
-def test_outputs_name_the_links_that_feed_them() -> None:
-    graph, _ = read({"outputs": [{}, {}], "links": [[7, 1, 0, -20, 1, "MODEL"]]})
-    assert graph.outputs == (None, 7)
+def test_output_is_fed_by_the_first_listed_link_that_exists() -> None:
+    outputs = [{}, {"linkIds": [8, 7]}, {"linkIds": [8]}, {"linkIds": 7}]
+    graph, _ = read({"outputs": outputs, "links": [[7, 1, 0, -20, 0, "MODEL"]]})
+    assert graph.outputs == (None, 7, None, None)
 
 
-def test_only_inputs_that_feed_a_widget_take_host_values() -> None:
-    raw = {
-        "inputs": [{"name": "model"}, {"name": "ckpt"}],
-        "nodes": [node(1, "A", inputs=[slot("model", 7, widget=False), slot("ckpt_name", 8)])],
-        "links": [[7, -10, 0, 1, 0, "MODEL"], [8, -10, 1, 1, 1, "COMBO"]],
-    }
-    assert read(raw)[0].widget_inputs == ("ckpt",)
+def test_input_lists_its_links_without_missing_ones() -> None:
+    raw = {"inputs": [{"name": "a", "linkIds": [8, 7, None]}, {"name": "b"}], "links": [[7, -10, 0, 1, 0, "MODEL"]]}
+    graph, _ = read(raw)
+    assert (graph.inputs, graph.input_links) == (("a", "b"), ((7,), ()))
+
+
+@pytest.mark.parametrize(
+    ("slot_links", "link", "expected"),
+    [
+        ([None, None], [7, 2, 0, 1, 1, "*"], [None, 7]),
+        ([7, None], [7, 2, 0, 1, 1, "*"], [7, None]),
+        ([7, None], [7, 2, 0, 3, 0, "*"], [None, None]),
+        ([None, None], [7, 2, 0, 1, 5, "*"], [None, None]),
+        ([9, 9], [7, 2, 0, 1, 0, "*"], [7, None]),
+    ],
+)
+def test_link_list_decides_which_slots_are_linked(
+    slot_links: list[int | None], link: list[object], expected: list[int | None]
+) -> None:
+    inputs = [slot("a", slot_links[0]), slot("b", slot_links[1])]
+    graph, _ = read({"nodes": [node(1, "A", inputs=inputs)], "links": [link]})
+    assert [entry.link for entry in graph.nodes[0].slots] == expected
+
+
+@pytest.mark.parametrize(
+    ("link", "expected"),
+    [
+        ([7, 2, 0, 1, 1, "*"], "b"),
+        ([8, 2, 0, 1, 0, "*"], "a"),
+        ([8, 2, 0, 1, 5, "*"], None),
+        ([8, 2, 0, 3, 0, "*"], None),
+    ],
+)
+def test_link_target_is_the_slot_that_names_it(link: list[Any], expected: str | None) -> None:
+    graph, _ = read({"nodes": [node(1, "A", inputs=[slot("a"), slot("b", 7)])], "links": [link]})
+    target = graph.find_target(link[0])
+    assert (target[1].name if target else None) == expected
 
 
 def test_setters_are_found_by_the_name_they_publish() -> None:

@@ -29,15 +29,39 @@ def test_name_form_of_the_manage_group_dialog_is_recognised() -> None:
     assert list(samples.nodes_of(raw)) == ["4:0", "4:1", "4:2"]
 
 
-def test_mismatched_instance_values_are_reported_and_ignored() -> None:
+def test_short_list_of_an_instance_is_assigned_in_order_and_reported() -> None:
     found = samples.read(samples.grouped(["new.safetensors", 1]))
-    assert found.nodes[0].values == {"ckpt_name": "old.safetensors"}
+    assert [one.values for one in found.nodes] == [{"ckpt_name": "new.safetensors"}, {"seed": 1}, {}]
     assert [(problem.code, problem.node_path) for problem in found.problems] == [("group-values-unmapped", "4")]
 
 
-def test_a_null_of_the_instance_leaves_the_value_of_the_definition() -> None:
+@pytest.mark.parametrize("stored", [None, [], {"ckpt_name": "map.safetensors"}])
+def test_instance_without_a_list_has_no_value_of_the_file(stored: object) -> None:
+    raw = samples.grouped([])
+    raw["nodes"][0]["widgets_values"] = stored
+    found = samples.read(raw)
+    assert [one.values for one in found.nodes] == [{}, {}, {}]
+    assert [problem.code for problem in found.problems] == ["group-values-unmapped"]
+
+
+def test_null_of_the_instance_is_a_value() -> None:
     found = samples.nodes_of(samples.grouped([None, *SAMPLER, "new-lora.safetensors", 1, 1]))
-    assert found["4:0"].values == {"ckpt_name": "old.safetensors"}
+    assert found["4:0"].values == {"ckpt_name": None}
+
+
+def test_known_class_without_stored_values_still_takes_its_part() -> None:
+    raw = samples.grouped(["new.safetensors", *SAMPLER, "new-lora.safetensors", 0.5, 1])
+    for inner in raw["extra"]["groupNodes"]["Loaders"]["nodes"]:
+        del inner["widgets_values"]
+    found = samples.nodes_of(raw)
+    assert found["4:0"].values == {"ckpt_name": "new.safetensors"}
+    assert found["4:2"].values["lora_name"] == "new-lora.safetensors"
+
+
+def test_unlinked_primitive_of_a_group_has_no_widget() -> None:
+    inner = [node(0, "PrimitiveNode", ["x", "fixed"]), node(0, "VAELoader", ["old"])]
+    raw = graph(node(4, "workflow>g", ["new"]), extra={"groupNodes": {"g": {"nodes": inner, "links": []}}})
+    assert samples.nodes_of(raw)["4:1"].values == {"vae_name": "new"}
 
 
 def test_value_names_of_the_definition_apply_to_instance_values() -> None:
@@ -64,7 +88,7 @@ def test_converted_widget_is_fed_by_the_instance_input(name: str) -> None:
 
 
 def test_listed_widget_without_link_keeps_its_value() -> None:
-    found = samples.nodes_of(converted([], ["new", 1, 1], []))["4:0"]
+    found = samples.nodes_of(converted([], [1, 1, "new"], []))["4:0"]
     assert found.values["lora_name"] == "new"
 
 
@@ -78,8 +102,10 @@ def test_inner_text_takes_the_value_of_the_instance() -> None:
 
 def test_nested_groups_are_flattened_and_cycles_end() -> None:
     inner = {"nodes": [node(0, "VAELoader", ["a"])], "links": []}
-    outer = {"nodes": [node(0, "workflow>inner"), node(1, "workflow>outer")], "links": []}
-    found = samples.read(graph(node(4, "workflow>outer"), extra={"groupNodes": {"inner": inner, "outer": outer}}))
+    outer = {"nodes": [node(0, "workflow>inner", ["b"]), node(1, "workflow>outer")], "links": []}
+    found = samples.read(
+        graph(node(4, "workflow>outer", ["c"]), extra={"groupNodes": {"inner": inner, "outer": outer}})
+    )
     assert [one.path for one in found.nodes] == ["4:0:0"]
     assert [problem.code for problem in found.problems] == ["subgraph-cycle"]
 
@@ -91,6 +117,6 @@ def test_an_instance_without_usable_definition_stays_a_node(definition: object) 
 
 
 def test_instance_that_lists_linked_widgets_too() -> None:
-    raw = converted([slot("lora_name", 5)], ["stored", 0.25, 1], [[5, 1, 0, 4, 0, "STRING"]])
+    raw = converted([slot("lora_name", 5)], [0.25, 1, "stored"], [[5, 1, 0, 4, 0, "STRING"]])
     found = samples.nodes_of(raw)["4:0"]
     assert found.values == {"lora_name": "outside", "strength_model": 0.25, "strength_clip": 1}

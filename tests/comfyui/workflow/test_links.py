@@ -93,7 +93,7 @@ def test_a_value_that_comes_out_of_a_subgraph_is_found() -> None:
     definition = subgraph(node(3, "PrimitiveString", ["inside"]), links=[link(4, 3, -20)], outputs=[{"name": "text"}])
     raw = {"definitions": {"subgraphs": [definition]}}
     assert loaded(node(1, SUB), links=[[9, 1, 0, 9, 0, "*"]], **raw) == "inside"
-    assert loaded(node(1, SUB), links=[[9, 1, 5, 9, 0, "*"]], **raw) is None
+    assert loaded(node(1, SUB), links=[[9, 1, 5, 9, 0, "*"]], **raw) == "stored"
 
 
 def test_a_value_that_goes_through_a_subgraph_is_found() -> None:

@@ -26,14 +26,51 @@ def test_the_list_wins_over_the_named_values_and_the_disagreement_is_reported() 
     assert problems(one) == [("widget-names-disagree", "1")]
 
 
-def test_the_named_values_count_when_the_lengths_differ() -> None:
-    one = node(1, "VAELoader", ["list.safetensors", "more"], widgets_values_named={"vae_name": "named.safetensors"})
-    assert values(one) == {"vae_name": "named.safetensors"}
+@pytest.mark.parametrize(
+    ("stored", "expected"),
+    [
+        (["list.safetensors", "more"], {"vae_name": "list.safetensors"}),
+        ([], {}),
+        (None, {}),
+    ],
+)
+def test_list_wins_over_the_named_values_of_another_length(stored: object, expected: Json) -> None:
+    one = node(1, "VAELoader", stored, widgets_values_named={"vae_name": "named.safetensors"})
+    assert values(one) == expected
     assert problems(one) == [("widget-names-disagree", "1")]
 
 
-def test_named_values_alone_are_enough() -> None:
-    assert values(node(1, "VAELoader", widgets_values_named={"vae_name": "a"})) == {"vae_name": "a"}
+@pytest.mark.parametrize(
+    "named",
+    [
+        {"strength_clip": 0.25, "lora_name": "list.safetensors", "strength_model": 0.5},
+        {"a": "list.safetensors", "b": 0.5, "c": 0.25},
+    ],
+)
+def test_names_of_a_known_class_do_not_depend_on_the_file(named: Json) -> None:
+    one = node(1, "LoraLoader", ["list.safetensors", 0.5, 0.25], widgets_values_named=named)
+    assert values(one) == {"lora_name": "list.safetensors", "strength_model": 0.5, "strength_clip": 0.25}
+    assert problems(one) == []
+
+
+def test_names_beyond_the_known_ones_come_from_the_file() -> None:
+    one = node(1, "VAELoader", ["list", "cpu", 7], widgets_values_named={"vae_name": "named", "device": "cpu"})
+    assert values(one) == {"vae_name": "list", "device": "cpu"}
+    again = node(1, "VAELoader", ["list", "x"], widgets_values_named={"device": "x", "vae_name": "named"})
+    assert values(again) == {"vae_name": "list"}
+
+
+def test_sorted_names_of_an_unknown_class_are_matched_by_their_values() -> None:
+    one = node(1, "Unknown", ["z", 1, [2], 1], widgets_values_named={"b": 1, "d": 1, "list": [3], "text": "z"})
+    found = samples.nodes_of(graph(one))["1"]
+    assert (found.values, found.widget_names) == ({"text": "z", "list": [2]}, ("text", None, "list", None))
+    assert problems(one) == []
+
+
+def test_disagreement_is_found_whatever_the_order_of_the_names() -> None:
+    one = node(1, "DualCLIPLoader", ["a", "b"], widgets_values_named={"clip_name2": "a", "clip_name1": "b"})
+    assert values(one) == {"clip_name1": "a", "clip_name2": "b"}
+    assert problems(one) == [("widget-names-disagree", "1")]
 
 
 def test_values_written_by_name_are_taken_as_they_are() -> None:
