@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 from comfywatchman.app.session import Session
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from comfywatchman.base.gpu.query import GpuReading
     from comfywatchman.comfyui.references.observed import ObservedLoaders
     from comfywatchman.readiness.context import EnvironmentChecks
@@ -61,6 +63,22 @@ def observed_loaders(session: Session) -> ObservedLoaders:
     from comfywatchman.governance.trial.loader_inputs import read_observed_loaders
 
     return read_observed_loaders(GovLayout(session.governed_root))
+
+
+def production_folder(session: Session) -> Path | None:
+    """Return the folder of the Python environment in production; None when no environment is governed, or built.
+
+    Raises:
+        Failure: A `config-…` code.
+    """
+    if not _is_governed(session):
+        return None
+    from comfywatchman.governance.environments.generation import current_key, environment_dir
+    from comfywatchman.governance.store.layout import GovLayout
+
+    layout = GovLayout(session.governed_root)
+    key = current_key(layout)
+    return None if key is None else environment_dir(layout, key)
 
 
 def _is_governed(session: Session) -> bool:

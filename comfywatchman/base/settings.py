@@ -29,6 +29,7 @@ class ComfyUISection(Section, frozen=True):
     models_directory: PathText
     input_directory: PathText
     extra_model_paths: tuple[NeededPath, ...]
+    python: PathText
     url: Text
     timeout_seconds: Positive
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import click
 import msgspec
 
-from comfywatchman.app.environment import environment_checks, observed_loaders
+from comfywatchman.app.environment import environment_checks, observed_loaders, production_folder
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.settings import Settings
@@ -75,6 +75,7 @@ def run_cycle_command(session: Session, options: CycleOptions) -> int:
                 progress=progress,
                 environment_checks=None if is_sample else environment_checks(session),
                 observed_loaders=NOTHING_OBSERVED if is_sample else observed_loaders(session),
+                production=None if is_sample else production_folder(session),
             )
         )
     if options.as_note:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import msgspec
 
-from comfywatchman.app.environment import environment_checks, observed_loaders
+from comfywatchman.app.environment import environment_checks, observed_loaders, production_folder
 from comfywatchman.app.session import Session
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
@@ -89,6 +89,7 @@ def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResul
         layout=session.layout,
         environment_checks=environment_checks(session),
         observed_loaders=observed_loaders(session),
+        production=production_folder(session),
     )
 
 

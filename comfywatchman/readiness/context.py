@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 
 from comfywatchman.base.clock import Clock, format_utc
 from comfywatchman.base.errors import Failure
@@ -44,6 +45,7 @@ class CycleRequest:
         may_write: Whether state files may be written; False for a dry run.
         environment_checks: Checks the governed environment; None when no environment is governed.
         observed_loaders: Loader inputs observed by trials in the governed environment.
+        production: Folder of the Python environment in production; None when no environment is governed.
     """
 
     trigger: str
@@ -58,6 +60,7 @@ class CycleRequest:
     may_write: bool = True
     environment_checks: EnvironmentChecks | None = None
     observed_loaders: ObservedLoaders = NOTHING_OBSERVED
+    production: Path | None = None
 
 
 @dataclass(slots=True)

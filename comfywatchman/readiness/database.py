@@ -55,6 +55,9 @@ MIGRATIONS: Final[tuple[str, ...]] = (
         PRIMARY KEY (model, context)
     ) WITHOUT ROWID
     """,
+    """
+    CREATE TABLE import_fact (key BLOB PRIMARY KEY, stamp TEXT NOT NULL, value BLOB NOT NULL)
+    """,
 )
 """Scripts that migrate a database from version N to N + 1 (`PRAGMA user_version`). Add new ones at the end, never
 change old ones. Statements are split at `;`, so no statement may contain one."""

@@ -114,7 +114,7 @@ class MissingNode(msgspec.Struct, frozen=True):
 
     Attributes:
         class_type: The class.
-        state: `missing`, `import_failed`, `needs_newer_comfyui` or `unknown`.
+        state: `missing`, `import_failed`, `not_listed`, `needs_newer_comfyui` or `unknown`.
         node_paths: Active nodes of this class.
         packages: Packages that provide it; with more than one, a person must choose.
         fix: Next step for a person.

@@ -110,3 +110,16 @@ def test_cycle_and_scan_use_observed_loaders(host: Host, site: Site) -> None:
     assert host.invoke("scan", str(workflow)).exit_code == 0
     cycle(host)
     assert host.report()["summary"]["ready"] == 1
+
+
+def test_packages_of_production_decide_which_packs_can_be_imported(host: Host, site: Site) -> None:
+    folder = host.pack("Mine")
+    (folder / "__init__.py").write_text("import corelet\n" + (folder / "__init__.py").read_text())
+    host.write("a.json", last="Mine")
+    cycle(host)
+    assert host.report()["summary"]["ready"] == 1
+    (folder / "__init__.py").write_text("import not_in_the_lock\n" + (folder / "__init__.py").read_text())
+    cycle(host)
+    (node,) = host.report()["workflows"][0]["missing_nodes"]
+    assert node["state"] == "import_failed"
+    assert str(site.layout.generations) in node["evidence"]

@@ -17,8 +17,10 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
-from comfywatchman.comfyui.static_analysis.import_errors import cannot_be_imported
+from comfywatchman.comfyui.packs.outline import OutlineCollector
+from comfywatchman.comfyui.static_analysis.import_steps import NO_OUTLINE, ClassNeeds, PackOutline
 from comfywatchman.comfyui.static_analysis.inputs import has_input_checks, read_inputs
+from comfywatchman.comfyui.static_analysis.module_names import build_module_name
 from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES, SourceTree
 from comfywatchman.comfyui.static_analysis.statements import AbstractInterpreter
 from comfywatchman.comfyui.static_analysis.values import (
@@ -30,6 +32,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     DeferredImport,
     DeferredValue,
     FuncRef,
+    Mark,
     NodeSchema,
     SourceModule,
     Value,
@@ -53,12 +56,13 @@ class NodeDefinitions:
     """The nodes that a pack defines, as far as its source shows.
 
     Attributes:
-        classes: Names that it certainly maps; none if its source shows that it cannot be imported.
+        classes: Names that it certainly maps, provided that what `outline` lists succeeds.
         possible_classes: Names that it maps under a condition that static analysis cannot decide.
         loader_inputs: Inputs that take a model name.
         file_inputs: Inputs that take a file of the input folder.
         own_checks: Those of the classes that check some input by a function of their own, or may.
         complete: Whether there are no further classes; False when names are computed.
+        outline: What must succeed for the pack to be imported, and for its classes to be mapped.
         problems: Files that could not be read, for people.
     """
 
@@ -68,6 +72,7 @@ class NodeDefinitions:
     file_inputs: list[FileInput] = field(default_factory=list)
     own_checks: set[str] = field(default_factory=set)
     complete: bool = True
+    outline: PackOutline = NO_OUTLINE
     problems: list[str] = field(default_factory=list)
 
 
@@ -82,11 +87,11 @@ def read_pack_definitions(root: Path, sources: Iterable[str], *, label: str) -> 
     if os.path.isfile(root):
         tree = SourceTree(root.parent, frozenset())
         tree.add_file((), root)
-        return _read_pack(tree, [], label)
+        return _read_pack(tree, [], label, is_file=True)
     names = sorted(name for name in sources if name.endswith(".py"))
     top_names = {name.partition("/")[0].removesuffix(".py") for name in names}
     tree = SourceTree(root, frozenset(top_names - _COMFYUI_NAMES - sys.stdlib_module_names))
-    return _read_pack(tree, names, label)
+    return _read_pack(tree, names, label, is_file=False)
 
 
 def list_core_files(comfyui_root: Path) -> list[Path]:
@@ -114,19 +119,15 @@ def read_core_definitions(comfyui_root: Path) -> NodeDefinitions:
     return _finish(reader.definitions, tree)
 
 
-def _read_pack(tree: SourceTree, sources: list[str], label: str) -> NodeDefinitions:
-    reader = _DefinitionReader(tree, label)
+def _read_pack(tree: SourceTree, sources: list[str], label: str, *, is_file: bool) -> NodeDefinitions:
+    collector = OutlineCollector(tree, is_file=is_file)
+    reader = _DefinitionReader(tree, label, collector)
     definitions = reader.definitions
-    is_broken = False
     with _closing(tree):
         reader.read_root(())
-        is_broken = cannot_be_imported(tree)
         if not definitions.complete:
             reader.read_loose_modules(sources)
-    if is_broken:
-        definitions.possible_classes |= definitions.classes
-        definitions.classes.clear()
-        tree.problems.append("its own source shows that it cannot be imported")
+        definitions.outline = collector.finish()
     return _finish(definitions, tree)
 
 
@@ -167,10 +168,12 @@ class _DefinitionReader:
     Args:
         tree: The pack's source.
         label: The pack's name in the evidence of its inputs.
+        collector: Outlines the modules of a pack; None for ComfyUI itself.
     """
 
-    def __init__(self, tree: SourceTree, label: str) -> None:
+    def __init__(self, tree: SourceTree, label: str, collector: OutlineCollector | None = None) -> None:
         self._tree = tree
+        self._collector = collector
         self._interpreter = AbstractInterpreter(tree)
         self._evidence = f"source of {label}"
         self.definitions = NodeDefinitions()
@@ -192,6 +195,8 @@ class _DefinitionReader:
             if parts == ("__init__",) or parts in followed or not _mentions_nodes(path):
                 continue
             if self._tree.held_bytes > _MAX_HELD_BYTES:
+                if self._collector is not None:
+                    self._collector.add_modules()
                 self._tree.forget(())
             # Its folder may have no name that Python could import; then only its path leads to it.
             module = self._tree.get_module(parts) or self._tree.add_file(parts, path)
@@ -225,6 +230,7 @@ class _DefinitionReader:
         for name, value in mappings.entries.items():
             if isinstance(name, str):
                 self._add_class(name, value, is_certain=name not in mappings.possible_keys)
+                self._add_needs(name, value, mappings.marks.get(name, frozenset()))
 
     def _read_entrypoint(self, entrypoint: Value) -> None:
         """Read a V3 extension: `comfy_entrypoint()` returns an object whose `get_node_list()` returns the classes."""
@@ -248,6 +254,7 @@ class _DefinitionReader:
                 continue
             seen.add(node_id)
             self._add_class(node_id, value, is_certain=True)
+            self._add_needs(node_id, value, frozenset())
 
     def _call(self, function: Value) -> Value:
         if not isinstance(function, FuncRef):
@@ -277,6 +284,23 @@ class _DefinitionReader:
             inputs = read_inputs(name, value, self._read_schema(value), self._interpreter, self._evidence)
             definitions.loader_inputs.extend(inputs.models)
             definitions.file_inputs.extend(inputs.files)
+
+    def _add_needs(self, name: str, value: Value, marks: frozenset[Mark]) -> None:
+        """Record what must succeed for a class to be mapped."""
+        if self._collector is None:
+            return
+        module, inputs = None, None
+        if isinstance(value, ClassRef):
+            module = build_module_name(value.scope.module.parts)
+            inputs = self._collector.add_function(self._find_inputs_function(value))
+        self._collector.add_needs(name, ClassNeeds(module, tuple(sorted(marks)), inputs))
+
+    def _find_inputs_function(self, node_class: ClassRef) -> Value:
+        for name in ("define_schema", "INPUT_TYPES"):
+            function = self._interpreter.get_attribute(node_class, name)
+            if isinstance(function, FuncRef):
+                return function
+        return UNKNOWN
 
 
 def _mentions_nodes(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +20,10 @@ from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_definitions
 from comfywatchman.comfyui.packs.scan import PackListing
 
-READER_VERSION: Final = 6
-"""Part of the key under which packs are cached. Raise it whenever a pack may be read differently."""
+READER_VERSION: Final = f"7.{sys.version_info.major}.{sys.version_info.minor}"
+"""Part of the key under which packs are cached. Raise it whenever a pack may be read differently.
+
+A newer Python parses source that an older one does not."""
 
 GIT_TIMEOUT_SECONDS: Final = 10.0
 """How long `git status` of one pack may take; after that it is unknown whether the pack was modified."""
@@ -68,6 +71,8 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
         file_inputs: Inputs that take a file of the input folder.
         own_checks: Those of the classes that check some input by a function of their own, or may.
         complete: Whether these are all its classes; False when names are computed, so that absence proves nothing.
+        outline: What must succeed for the pack to be imported: a `PackOutline`, encoded as MessagePack. It is large and
+            seldom needed.
         problems: Files that could not be read, for people.
         replacements: Of ComfyUI itself, new class by old class; None for a version without any, and for packs.
         tiny_vaes: Of ComfyUI itself, the approximations of a VAE that its loader offers; None where unknown.
@@ -90,6 +95,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
     file_inputs: tuple[FileInput, ...] = ()
     own_checks: frozenset[str] = frozenset()
     complete: bool = True
+    outline: bytes = b""
     problems: tuple[str, ...] = ()
     replacements: dict[str, str] | None = None
     tiny_vaes: TinyVaes | None = None
@@ -185,6 +191,7 @@ def _add_definitions(pack: NodePack, definitions: NodeDefinitions) -> NodePack:
         file_inputs=tuple(definitions.file_inputs),
         own_checks=frozenset(definitions.own_checks),
         complete=definitions.complete,
+        outline=msgspec.msgpack.encode(definitions.outline),
         problems=(*pack.problems, *definitions.problems),
     )
 

@@ -79,7 +79,7 @@ def get_elements(value: Value) -> AbstractList:
     if isinstance(value, AbstractList):
         return value
     if isinstance(value, AbstractDict):
-        return AbstractList(list(value.entries), is_open=_may_have_other_keys(value))
+        return AbstractList(list(value.entries), is_open=_may_have_other_keys(value), marks=value.list_marks())
     return AbstractList(is_open=True)
 
 

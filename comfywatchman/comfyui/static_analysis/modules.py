@@ -20,6 +20,8 @@ MAX_SOURCE_BYTES: Final = 2 << 20
 MAX_TREE_BYTES: Final = 3 << 20
 """The most source that is parsed at once: syntax trees take about 45 times as much memory."""
 
+_MODULE_SUFFIXES: Final = frozenset({".py", ".pyc", ".pyd", ".so"})
+
 
 @dataclass(slots=True)
 class SourceTree:
@@ -31,6 +33,9 @@ class SourceTree:
         problems: Files that could not be read, for people.
         modules: The modules parsed so far; None for one that does not exist.
         held_bytes: Size of the source whose syntax trees are in memory.
+        syntax_errors: Why a module is not valid Python, for people.
+        followed_imports: Modules that `importlib.import_module` loads, by importing module and line of the call.
+        marks: Lines of guarded statements that register nodes, by module.
     """
 
     root: Path
@@ -38,6 +43,9 @@ class SourceTree:
     problems: list[str] = field(default_factory=list)
     modules: dict[tuple[str, ...], SourceModule | None] = field(default_factory=dict)
     held_bytes: int = 0
+    syntax_errors: dict[tuple[str, ...], str] = field(default_factory=dict)
+    followed_imports: dict[tuple[str, ...], dict[int, list[str]]] = field(default_factory=dict)
+    marks: dict[tuple[str, ...], set[int]] = field(default_factory=dict)
 
     def get_module(self, parts: tuple[str, ...]) -> SourceModule | None:
         """Return the module with a dotted name, parsed at most once; None if it does not exist."""
@@ -72,14 +80,12 @@ class SourceTree:
             return self.get_module(parts)
         return None
 
-    def is_missing(self, importer: SourceModule, dotted: str, level: int) -> bool:
-        """Return whether a relative import certainly names a module that the pack does not have."""
-        if level - 1 > len(importer.package):
-            return False
-        base = importer.package[: len(importer.package) - level + 1]
-        path = self.root.joinpath(*base, *dotted.split("."))
-        # Any suffix counts: the module may be compiled.
-        return not os.path.isdir(path) and not any(path.parent.glob(f"{path.name}.*"))
+    def is_missing(self, parts: tuple[str, ...]) -> bool:
+        """Return whether the pack certainly has no module of this name."""
+        path = self.root.joinpath(*parts)
+        # The module may be compiled: `name.cpython-312-x86_64-linux-gnu.so`.
+        files = path.parent.glob(f"{path.name}.*")
+        return not os.path.isdir(path) and not any(file.suffix in _MODULE_SUFFIXES for file in files)
 
     def forget(self, keep: Collection[tuple[str, ...]]) -> None:
         """Free the memory of all modules except some."""
@@ -88,23 +94,35 @@ class SourceTree:
                 continue
             module = self.modules.pop(parts)
             if module is not None:
-                # The garbage collector is paused during the analysis, so reference cycles are cut here.
-                _clear_scope(module.scope)
-                module.tree.body.clear()
+                _clear_module(module)
         self.held_bytes = 0
 
-    def _find(self, parts: tuple[str, ...]) -> SourceModule | None:
-        if not all(part.isidentifier() for part in parts):
-            return None
+    def release(self, parts: tuple[str, ...]) -> None:
+        """Free the memory of one module."""
+        module = self.modules.pop(parts, None)
+        if module is not None:
+            self.held_bytes -= len(module.content)
+            _clear_module(module)
+
+    def find_file(self, parts: tuple[str, ...]) -> Path | None:
+        """Return the file of a module; None for one that does not exist, or has no file."""
         folder = self.root.joinpath(*parts)
         candidates = [folder / "__init__.py"]
         if parts:
             candidates.append(folder.with_name(f"{parts[-1]}.py"))
         for path in candidates:
             if os.path.isfile(path):
-                return self._parse(parts, path, is_package=path.name == "__init__.py")
+                return path
+        return None
+
+    def _find(self, parts: tuple[str, ...]) -> SourceModule | None:
+        if not all(part.isidentifier() for part in parts):
+            return None
+        path = self.find_file(parts)
+        if path is not None:
+            return self._parse(parts, path, is_package=path.name == "__init__.py")
         # A folder without `__init__.py` is a namespace package.
-        if parts and os.path.isdir(folder):
+        if parts and os.path.isdir(self.root.joinpath(*parts)):
             return SourceModule(parts=parts, is_package=True, tree=ast.Module(body=[], type_ignores=[]))
         return None
 
@@ -120,10 +138,13 @@ class SourceTree:
             tree = parse_source(content)
         except Failure as failure:
             self.problems.append(f"{name}: {failure.message}")
-        except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        except (SyntaxError, ValueError) as error:
+            self.syntax_errors[parts] = _describe_syntax_error(error)
+            self.problems.append(f"{name} is not readable Python: {_first_line(error)}")
+        except (RecursionError, MemoryError) as error:
             self.problems.append(f"{name} is not readable Python: {_first_line(error)}")
         else:
-            return SourceModule(parts=parts, is_package=is_package, tree=tree)
+            return SourceModule(parts=parts, is_package=is_package, tree=tree, path=path, content=content)
         return None
 
 
@@ -142,11 +163,24 @@ def parse_source(content: bytes) -> ast.Module:
         return ast.parse(content)
 
 
+def _clear_module(module: SourceModule) -> None:
+    # The garbage collector is paused during the analysis, so reference cycles are cut here.
+    _clear_scope(module.scope)
+    module.tree.body.clear()
+    module.content = b""
+
+
 def _clear_scope(scope: NameScope) -> None:
     for value in scope.names.values():
         if isinstance(value, ClassRef) and value.body is not None:
             value.body.names.clear()
     scope.names.clear()
+
+
+def _describe_syntax_error(error: SyntaxError | ValueError) -> str:
+    if not isinstance(error, SyntaxError):
+        return _first_line(error)
+    return f"line {error.lineno or '?'}: {error.msg}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 from comfywatchman.comfyui.static_analysis import builtins
 from comfywatchman.comfyui.static_analysis.comprehensions import visit_comprehension, visit_dict_comprehension
 from comfywatchman.comfyui.static_analysis.expressions import ExpressionEvaluator, decide_any, decide_truth
+from comfywatchman.comfyui.static_analysis.module_names import build_module_name
 from comfywatchman.comfyui.static_analysis.texts import limit_text
 from comfywatchman.comfyui.static_analysis.values import (
     UNKNOWN,
@@ -70,7 +71,10 @@ def _visit_call(interpreter: ExpressionEvaluator, node: ast.Call, scope: NameSco
     if isinstance(function, ExternalName) and arguments:
         if function.name in _IMPORT_FUNCTIONS:
             package = arguments[1] if len(arguments) > 1 else keywords.get("package", UNKNOWN)
-            return interpreter.import_module(arguments[0], package, scope)
+            module = interpreter.import_module(arguments[0], package, scope)
+            if isinstance(module, ModuleRef) and interpreter.is_certain:
+                _record_import(interpreter, module, node, scope)
+            return module
         if len(arguments) > 1 and isinstance(arguments[1], str):
             if function.name == "builtins.getattr":
                 return _call_getattr(interpreter, *arguments[:3])
@@ -79,6 +83,15 @@ def _visit_call(interpreter: ExpressionEvaluator, node: ast.Call, scope: NameSco
                 is_unknown = interpreter.get_attribute(arguments[0], arguments[1]) is UNKNOWN
                 return UNKNOWN if is_unknown else True
     return interpreter.call(function, arguments, keywords)
+
+
+def _record_import(interpreter: ExpressionEvaluator, module: ModuleRef, node: ast.Call, scope: NameScope) -> None:
+    """Record the module that a call loads, whose name the source does not show."""
+    lines = interpreter.tree.followed_imports.setdefault(scope.module.parts, {})
+    names = lines.setdefault(node.lineno, [])
+    name = build_module_name(module.module.parts)
+    if name not in names:
+        names.append(name)
 
 
 def _call_getattr(interpreter: ExpressionEvaluator, owner: Value, name: str, *default: Value) -> Value:

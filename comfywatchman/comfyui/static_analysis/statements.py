@@ -10,6 +10,12 @@ from typing import Final
 
 from comfywatchman.comfyui.static_analysis import builtins
 from comfywatchman.comfyui.static_analysis.expressions import MAX_DEPTH, ExpressionEvaluator
+from comfywatchman.comfyui.static_analysis.guarded_keys import (
+    add_marks,
+    list_dict_keys,
+    list_handler_targets,
+    mark_new_keys,
+)
 from comfywatchman.comfyui.static_analysis.imports import visit_import, visit_import_from
 from comfywatchman.comfyui.static_analysis.modules import SourceTree
 from comfywatchman.comfyui.static_analysis.operators import EXPRESSION_VISITORS, combine_values
@@ -25,6 +31,7 @@ from comfywatchman.comfyui.static_analysis.values import (
     Value,
     is_constant,
     join_values,
+    join_with_previous,
 )
 
 MAX_LOOPS: Final = 2_000
@@ -51,6 +58,7 @@ class AbstractInterpreter(ExpressionEvaluator):
         super().__init__(tree)
         self.frames: list[_CallFrame] = []
         self.loop_depth = 0
+        self.guard_depth = 0
         self.active: list[ast.AST] = []
 
     def run(self, module: SourceModule) -> NameScope:
@@ -58,10 +66,10 @@ class AbstractInterpreter(ExpressionEvaluator):
         if not module.has_run:
             # Set before the statements run, so that an import cycle ends here.
             module.has_run = True
-            before = self.undecided_depth, self.loop_depth, self.frames
-            self.undecided_depth, self.loop_depth, self.frames = 0, 0, []
+            before = self.undecided_depth, self.loop_depth, self.guard_depth, self.frames
+            self.undecided_depth, self.loop_depth, self.guard_depth, self.frames = 0, 0, 0, []
             self.execute(module.tree.body, module.scope)
-            self.undecided_depth, self.loop_depth, self.frames = before
+            self.undecided_depth, self.loop_depth, self.guard_depth, self.frames = before
         return module.scope
 
     def read_class_body(self, owner: ClassRef) -> NameScope:
@@ -146,7 +154,7 @@ class AbstractInterpreter(ExpressionEvaluator):
         if name in scope.names.get(_GLOBALS, ()):
             scope = scope.module.scope
         if self.undecided_depth:
-            value = _join_with_previous(scope.names.get(name), value)
+            value = join_with_previous(scope.names.get(name), value)
         scope.names[name] = value
 
     def bind_target(self, target: ast.expr, value: Value, scope: NameScope) -> None:
@@ -187,18 +195,6 @@ class AbstractInterpreter(ExpressionEvaluator):
             scope.names[signature.kwarg.arg] = AbstractDict(other_keywords)
 
 
-def _join_with_previous(previous: Value, value: Value) -> Value:
-    if isinstance(previous, AbstractList | AbstractDict):
-        # A copy: the branch may change the new value, and must not change the previous one with it.
-        copy = previous.copy()
-        if isinstance(value, AbstractList | AbstractDict):
-            return join_values([copy, value])
-        return copy
-    if isinstance(previous, str | int | float):
-        return join_values([previous, value])
-    return value
-
-
 def _visit_assign(interpreter: AbstractInterpreter, node: ast.Assign, scope: NameScope) -> bool:
     match node.targets:
         case [ast.Name(id=name)] if _can_defer(interpreter, node.value, name):
@@ -212,7 +208,8 @@ def _visit_assign(interpreter: AbstractInterpreter, node: ast.Assign, scope: Nam
 
 def _can_defer(interpreter: AbstractInterpreter, value: ast.expr, name: str) -> bool:
     """Return whether a call can wait until its result is used: most calls of a module do not concern its nodes."""
-    is_top_level = not interpreter.frames and not interpreter.loop_depth and interpreter.is_certain
+    is_nested = interpreter.frames or interpreter.loop_depth or interpreter.guard_depth
+    is_top_level = not is_nested and interpreter.is_certain
     if not is_top_level or not isinstance(value, ast.Call):
         return False
     # `x = f(x)` needs the previous value of `x`, which the deferred one would replace.
@@ -250,6 +247,11 @@ def _visit_return(interpreter: AbstractInterpreter, node: ast.Return, scope: Nam
     return True
 
 
+def _visit_raise(interpreter: AbstractInterpreter, _node: ast.Raise, _scope: NameScope) -> bool:
+    # What a module maps after its error is read all the same: the outline of its import says that it fails.
+    return bool(interpreter.frames)
+
+
 def _visit_end(_interpreter: AbstractInterpreter, _node: ast.stmt, _scope: NameScope) -> bool:
     return True
 
@@ -268,9 +270,13 @@ def _visit_if(interpreter: AbstractInterpreter, node: ast.If, scope: NameScope) 
 def _visit_for(interpreter: AbstractInterpreter, node: ast.For | ast.AsyncFor, scope: NameScope) -> bool:
     elements = builtins.get_elements(interpreter.evaluate(node.iter, scope))
     with interpreter.in_loop():
-        for value in elements.values[:MAX_LOOPS]:
+        for position, value in enumerate(elements.values[:MAX_LOOPS]):
             interpreter.assign(node.target, value, scope)
+            marks = elements.marks.get(position)
+            before = list_dict_keys(scope) if marks else {}
             interpreter.execute(node.body, scope)
+            if marks:
+                add_marks(scope, before, marks)
         if elements.is_open or len(elements.values) > MAX_LOOPS:
             # The elements that are not known may lead to one more round.
             interpreter.assign(node.target, UNKNOWN, scope)
@@ -294,26 +300,34 @@ def _visit_with(interpreter: AbstractInterpreter, node: ast.With | ast.AsyncWith
 
 def _visit_try(interpreter: AbstractInterpreter, node: ast.Try, scope: NameScope) -> bool:
     """Follow the body as if nothing failed; of the handlers only imports, and constants that they would change."""
-    body_ends = interpreter.execute([*node.body, *node.orelse], scope)
+    body_ends = _execute_guarded(interpreter, [*node.body, *node.orelse], scope)
     names_of_body = dict(scope.names)
     for handler in node.handlers:
         imports = [part for part in handler.body if isinstance(part, ast.ImportFrom | ast.Import)]
         interpreter.execute_branch(imports, scope)
     # Names that only a handler imports stay; those that the body bound win.
     scope.names.update(names_of_body)
-    for name in _list_targets(node.handlers):
+    for name in list_handler_targets(node.handlers):
         if is_constant(scope.names.get(name)):
             scope.names[name] = UNKNOWN
     return interpreter.execute(node.finalbody, scope) or body_ends
 
 
-def _list_targets(handlers: Sequence[ast.ExceptHandler]) -> set[str]:
-    names: set[str] = set()
-    for handler in handlers:
-        for part in ast.walk(handler):
-            if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                names.add(part.id)
-    return names
+def _execute_guarded(interpreter: AbstractInterpreter, body: Sequence[ast.stmt], scope: NameScope) -> bool:
+    """Execute statements whose errors are caught; at the top level of a module, mark the dict keys that they add."""
+    # In a loop one statement adds the keys of several rounds, so that its line says nothing about a single key.
+    if interpreter.frames or interpreter.loop_depth:
+        return interpreter.execute(body, scope)
+    interpreter.guard_depth += 1
+    try:
+        for statement in body:
+            before = list_dict_keys(scope)
+            if interpreter.execute([statement], scope):
+                return True
+            mark_new_keys(scope, before, statement.lineno, interpreter.tree)
+        return False
+    finally:
+        interpreter.guard_depth -= 1
 
 
 def _visit_global(_interpreter: AbstractInterpreter, node: ast.Global, scope: NameScope) -> bool:
@@ -356,7 +370,7 @@ _STATEMENT_VISITORS: Final[dict[type, Callable[..., bool]]] = {
     ast.AugAssign: _visit_aug_assign,
     ast.Expr: _visit_expression,
     ast.Return: _visit_return,
-    ast.Raise: _visit_end,
+    ast.Raise: _visit_raise,
     ast.Break: _visit_end,
     ast.Continue: _visit_end,
     ast.If: _visit_if,

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
+
+Mark = tuple[str, int]
+"""A guarded statement that registers nodes: the dotted name of its module, and its line."""
 
 Value = Any
 """A plain constant (str, int, float, bool, None, bytes) or one of the classes below."""
@@ -46,11 +50,13 @@ class AbstractList:
         values: The known elements, in order.
         is_open: Whether there may be further elements.
         folders: Model folders whose file names are among the elements.
+        marks: For the keys, values or items of a dict: its marks, by position.
     """
 
     values: list[Value] = field(default_factory=list)
     is_open: bool = False
     folders: frozenset[str] = frozenset()
+    marks: dict[int, frozenset[Mark]] = field(default_factory=dict)
 
     def extend(self, other: Value) -> None:
         """Add the elements of another value; one that is not a list leaves this list open."""
@@ -67,7 +73,7 @@ class AbstractList:
 
     def copy(self) -> AbstractList:
         """Return a new list with the same elements."""
-        return AbstractList(list(self.values), self.is_open, self.folders)
+        return AbstractList(list(self.values), self.is_open, self.folders, dict(self.marks))
 
 
 @dataclass(slots=True, eq=False)
@@ -78,11 +84,13 @@ class AbstractDict:
         entries: The known entries, in order.
         possible_keys: Keys of entries that only an undecided branch adds.
         is_open: Whether there may be further keys.
+        marks: The guarded statements (inside `try`) that add a key; none for a key that is added without a guard.
     """
 
     entries: dict[Value, Value] = field(default_factory=dict)
     possible_keys: set[Value] = field(default_factory=set)
     is_open: bool = False
+    marks: dict[Value, frozenset[Mark]] = field(default_factory=dict)
 
     def put(self, key: Value, value: Value, *, is_certain: bool) -> None:
         """Set a key; one that is not a plain constant leaves the dict open.
@@ -97,6 +105,7 @@ class AbstractDict:
             return
         if is_certain:
             self.possible_keys.discard(key)
+            self.marks.pop(key, None)
         elif key not in self.entries:
             self.possible_keys.add(key)
         self.entries[key] = value
@@ -107,12 +116,21 @@ class AbstractDict:
             self.is_open = True
             return
         for key, value in list(other.entries.items()):
+            is_guarded = key in other.marks and (key not in self.entries or key in self.marks)
             self.put(key, value, is_certain=is_certain and key not in other.possible_keys)
+            if is_guarded:
+                self.marks[key] = other.marks[key]
         self.is_open = self.is_open or other.is_open
+
+    def list_marks(self) -> dict[int, frozenset[Mark]]:
+        """Return the marks of the keys, by their position."""
+        if not self.marks:
+            return {}
+        return {position: self.marks[key] for position, key in enumerate(self.entries) if key in self.marks}
 
     def copy(self) -> AbstractDict:
         """Return a new dict with the same entries."""
-        return AbstractDict(dict(self.entries), set(self.possible_keys), self.is_open)
+        return AbstractDict(dict(self.entries), set(self.possible_keys), self.is_open, dict(self.marks))
 
 
 @dataclass(slots=True, eq=False)
@@ -123,6 +141,8 @@ class SourceModule:
         parts: Its dotted name inside the pack; empty for the pack itself.
         is_package: Whether it is an `__init__.py`, where one leading dot means itself.
         tree: Its syntax tree.
+        path: Its file; None for a folder without `__init__.py`.
+        content: Its source.
         scope: Its names, once `has_run`.
         has_run: Whether its statements were analysed, or are being analysed in an import cycle.
     """
@@ -130,6 +150,8 @@ class SourceModule:
     parts: tuple[str, ...]
     is_package: bool
     tree: ast.Module
+    path: Path | None = None
+    content: bytes = b""
     has_run: bool = False
     scope: NameScope = field(init=False)
 
@@ -264,6 +286,19 @@ def join_values(values: list[Value]) -> Value:
     return UNKNOWN
 
 
+def join_with_previous(previous: Value, value: Value) -> Value:
+    """Return the value of a name that an undecided branch binds again."""
+    if isinstance(previous, AbstractList | AbstractDict):
+        # A copy: the branch may change the new value, and must not change the previous one with it.
+        copy = previous.copy()
+        if isinstance(value, AbstractList | AbstractDict):
+            return join_values([copy, value])
+        return copy
+    if isinstance(previous, str | int | float):
+        return join_values([previous, value])
+    return value
+
+
 def _join_dicts(dicts: list[AbstractDict], *, is_open: bool) -> AbstractDict:
     keys: dict[Value, None] = {}
     for table in dicts:
@@ -276,6 +311,8 @@ def _join_dicts(dicts: list[AbstractDict], *, is_open: bool) -> AbstractDict:
         is_possible_only = any(key in table.possible_keys for table in owners)
         value = join_values([table.entries[key] for table in owners])
         joined.put(key, value, is_certain=len(owners) == len(dicts) and not is_possible_only)
+        if all(key in table.marks for table in owners):
+            joined.marks[key] = owners[0].marks[key]
     return joined
 
 

@@ -70,6 +70,7 @@ def scan_files(
     layout: ReadinessLayout,
     environment_checks: EnvironmentChecks | None = None,
     observed_loaders: ObservedLoaders = NOTHING_OBSERVED,
+    production: Path | None = None,
 ) -> DryRunResult:
     """Judge workflow files, or all workflows in the given folders, against a host; its environment is not checked."""
     request = CycleRequest(
@@ -84,6 +85,7 @@ def scan_files(
         may_write=False,
         environment_checks=environment_checks,
         observed_loaders=observed_loaders,
+        production=production,
     )
     cycle = CycleContext.begin(request)
     with closing(open_memory_database()) as database:

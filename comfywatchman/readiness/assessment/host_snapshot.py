@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,7 +30,12 @@ from comfywatchman.readiness.nodes.cache_file import write_pack_cache
 from comfywatchman.readiness.nodes.facts import HostNodeFacts
 from comfywatchman.readiness.nodes.providers import NodeProviders, make_node_judge
 from comfywatchman.readiness.nodes.running_server import ServerSnapshot, query_server
-from comfywatchman.readiness.nodes.static_analysis import SourceNodes, find_failed_imports, read_node_sources
+from comfywatchman.readiness.nodes.static_analysis import (
+    LastImports,
+    SourceNodes,
+    read_last_imports,
+    read_node_sources,
+)
 from comfywatchman.readiness.status import StartProblem
 from comfywatchman.readiness.verdicts.workflow import Choices, NodeJudge
 from comfywatchman.readiness.workflow_facts import build_knowledge_key
@@ -131,6 +136,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
             repr(models.targets),
             repr(start_blockers),
             repr(sorted(node_facts.failed_imports)),
+            repr(sorted(node_facts.proven_imports)),
             server.fingerprint,
             providers.fingerprint,
             "governed" if node_facts.governed else "",
@@ -140,7 +146,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         comfyui_version=server.version or request.installation.version,
         comfyui_running=server.nodes is not None,
         ignored_server=server.ignored,
-        start_problems=tuple(_build_start_problem(blocker) for blocker in start_blockers),
+        start_problems=tuple(_build_start_problem(blocker) for blocker in (*start_blockers, *nodes.start_blockers)),
         problems=tuple(problems),
         providers=providers,
     )
@@ -181,17 +187,20 @@ def _find_hidden_folders(start_blockers: Sequence[StartBlocker]) -> Obstacle | N
 def _collect_node_facts(
     request: CycleRequest, start_blockers: Sequence[StartBlocker], nodes: SourceNodes, server: ServerSnapshot
 ) -> HostNodeFacts:
-    failed_imports: Mapping[str, str] = {}
+    last = LastImports({}, frozenset())
     # A running server itself lists the classes that it could import; without one, its last start log is read.
     if server.nodes is None:
-        failed_imports = find_failed_imports(request.installation, nodes.listings)
+        last = read_last_imports(request.installation, nodes)
     return HostNodeFacts(
         server.classes,
         _find_replacements(nodes, server),
         nodes.core,
         load_core_classes(),
         nodes.packs,
-        failed_imports,
+        last.failed,
+        last.imported,
+        nodes.imports,
+        server.packs,
         governed=request.environment_checks is not None,
         unlisted=start_blockers[0].location if start_blockers else "",
     )

@@ -9,14 +9,10 @@ from typing import Final
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.packs.metadata import NodePack, normalize_url, parse_repository
 from comfywatchman.readiness.nodes.classify_core import judge_core_class, judge_other_core_version, judge_replaced_class
-from comfywatchman.readiness.nodes.classify_installed import (
-    START_HINT,
-    join_pack_names,
-    judge_by_claim,
-    judge_by_hints,
-    judge_by_packs,
-)
+from comfywatchman.readiness.nodes.classify_imports import build_fix, describe_broken_pack, find_broken_pack
+from comfywatchman.readiness.nodes.classify_installed import judge_by_claim, judge_by_hints, judge_by_packs
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict, ProviderClaims
+from comfywatchman.readiness.nodes.pack_verdicts import START_HINT, join_pack_names
 from comfywatchman.readiness.status import MissingNode, ProviderPackage
 from comfywatchman.sources.class_map import PackageRef
 
@@ -159,7 +155,11 @@ def _judge_without_provider(class_type: str, facts: HostNodeFacts, claims: Provi
         evidence.append(f"{', '.join(claims.queried)}: nobody brings it.")
     if claims and claims.unavailable:
         evidence.append(f"Could not be asked: {', '.join(claims.unavailable)}.")
-    if unclear_packs:
+    broken = find_broken_pack(unclear_packs, facts)
+    if broken is not None:
+        evidence.append(f"It may come from {describe_broken_pack(*broken)}.")
+        fix = build_fix(*broken, facts)
+    elif unclear_packs:
         evidence.append(f"It may come from {join_pack_names(unclear_packs)}, whose class names are computed.")
         fix = START_HINT
     else:

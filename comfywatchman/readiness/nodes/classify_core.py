@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from comfywatchman.comfyui.packs.core_classes import parse_version
-from comfywatchman.readiness.nodes.classify_installed import START_HINT
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
+from comfywatchman.readiness.nodes.pack_verdicts import START_HINT
 
 
 def judge_core_class(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from comfywatchman.base.text import shorten_list
 from comfywatchman.comfyui.packs.metadata import NodePack
+from comfywatchman.readiness.nodes.classify_imports import (
+    build_unlisted_verdict,
+    judge_by_imports,
+    judge_claim_by_imports,
+)
 from comfywatchman.readiness.nodes.facts import HostNodeFacts, NodePackHints, NodeState, NodeVerdict
-from comfywatchman.readiness.status import ProviderPackage
-
-START_HINT: Final = "Start ComfyUI and run the check again: the running server says which classes it has."
-_IMPORT_LOG_HINT: Final = "its log says why, below “Import times for custom nodes”"
-_MAX_NAMED_PACKS: Final = 3
+from comfywatchman.readiness.nodes.pack_verdicts import START_HINT, build_provider_verdict, join_pack_names
 
 
 def judge_by_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
@@ -29,12 +28,13 @@ def judge_by_packs(class_type: str, facts: HostNodeFacts) -> NodeVerdict | None:
     certain = [pack for pack in enabled if class_type in pack.classes]
     if facts.server_classes is not None:
         # The running server does not list the class, or an earlier step would have found it.
-        return _build_import_failed_verdict(class_type, certain or enabled, is_conditional=not certain)
+        return build_unlisted_verdict(class_type, certain or enabled, facts, is_conditional=not certain)
+    verdict = judge_by_imports(class_type, certain or enabled, facts)
+    if verdict is not None:
+        return verdict
     if not certain:
         evidence = f"The installed pack {join_pack_names(enabled)} maps it only under a condition."
-        return _build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
-    if all(pack.folder in facts.failed_imports for pack in certain):
-        return _build_last_start_verdict(class_type, certain, facts.failed_imports[certain[0].folder])
+        return build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
     evidence = (
         f"The source of the installed pack {join_pack_names(certain)} maps it; ComfyUI is not running to confirm it."
     )
@@ -74,48 +74,22 @@ def judge_by_claim(
         return _build_disabled_verdict(class_type, owners, evidence)
     names = join_pack_names(enabled)
     has_computed_names = any(not pack.complete for pack in enabled)
+    verdict = judge_claim_by_imports(class_type, enabled, facts) if facts.server_classes is None else None
+    if verdict is not None:
+        return verdict
     if has_computed_names and facts.server_classes is None:
         evidence = f"It belongs to the installed pack {names} ({claimed_by} says so), which computes its class names."
-        return _build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
-    if has_computed_names:
+        return build_provider_verdict(class_type, NodeState.UNKNOWN, enabled, evidence, fix=START_HINT)
+    if has_computed_names and not any(pack.folder in facts.server_packs for pack in enabled):
         # Names are computed at import, so a class that the server does not list was not registered.
-        return _build_import_failed_verdict(class_type, enabled, is_conditional=False)
+        return build_unlisted_verdict(class_type, enabled, facts, is_conditional=True)
     evidence = f"It belongs to {names} ({claimed_by} says so), but the installed version does not have it."
     if version:
         evidence += f" The workflow was saved with version {version}."
     fix = f"Update {names} and restart ComfyUI."
-    return _build_provider_verdict(class_type, NodeState.MISSING, enabled, evidence, fix=fix)
-
-
-def join_pack_names(packs: Iterable[NodePack]) -> str:
-    """Return the names of packs for people; of many, the first few and a count."""
-    names = list(dict.fromkeys(pack.display_name or pack.folder for pack in packs))
-    return shorten_list(names, most=_MAX_NAMED_PACKS)
+    return build_provider_verdict(class_type, NodeState.MISSING, enabled, evidence, fix=fix)
 
 
 def _build_disabled_verdict(class_type: str, owners: Sequence[NodePack], evidence: str) -> NodeVerdict:
     fix = f"Enable {join_pack_names(owners)} (ComfyUI-Manager, or take “.disabled” away) and restart ComfyUI."
-    return _build_provider_verdict(class_type, NodeState.MISSING, owners, evidence, fix=fix)
-
-
-def _build_import_failed_verdict(class_type: str, owners: Sequence[NodePack], *, is_conditional: bool) -> NodeVerdict:
-    names = join_pack_names(owners)
-    condition = " under a condition" if is_conditional else ""
-    evidence = f"The installed pack {names} maps it{condition}, but the running ComfyUI does not list it."
-    fix = f"Restart ComfyUI. If the class is still absent, {names} could not be imported: {_IMPORT_LOG_HINT}."
-    return _build_provider_verdict(class_type, NodeState.IMPORT_FAILED, owners, evidence, fix=fix)
-
-
-def _build_last_start_verdict(class_type: str, owners: Sequence[NodePack], reason: str) -> NodeVerdict:
-    names = join_pack_names(owners)
-    evidence = f"The installed pack {names} maps it, but {reason}."
-    fix = f"Start ComfyUI and see why {names} cannot be imported: {_IMPORT_LOG_HINT}. Often a Python package lacks."
-    return _build_provider_verdict(class_type, NodeState.IMPORT_FAILED, owners, evidence, fix=fix)
-
-
-def _build_provider_verdict(
-    class_type: str, state: NodeState, owners: Sequence[NodePack], evidence: str, *, fix: str
-) -> NodeVerdict:
-    packages = tuple(ProviderPackage(pack.id, pack.url, f"installed in custom_nodes/{pack.folder}") for pack in owners)
-    # With several packs it is not known whose class the workflow means.
-    return NodeVerdict(class_type, state, evidence, fix=fix, packages=packages, is_certain=len(owners) == 1)
+    return build_provider_verdict(class_type, NodeState.MISSING, owners, evidence, fix=fix)

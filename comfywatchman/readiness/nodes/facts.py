@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from msgspec import structs
+
+from comfywatchman.comfyui.imports.problems import NO_PROBLEMS, ImportProblem, PackImports
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.replacements import ClassReplacements
 from comfywatchman.readiness.status import ProviderPackage
@@ -20,6 +23,7 @@ class NodeState(StrEnum):
 
     PRESENT = "present"
     IMPORT_FAILED = "import_failed"
+    NOT_LISTED = "not_listed"
     MISSING = "missing"
     NEEDS_NEWER = "needs_newer_comfyui"
     UNKNOWN = "unknown"
@@ -79,8 +83,12 @@ class HostNodeFacts:
         core: ComfyUI's own classes, from its source; None when there is no source.
         known_core: Classes of all known ComfyUI versions, each with the lowest version that has it.
         packs: Installed node packs, disabled ones too.
-        failed_imports: Folders of packs that the last start could not import and that have not changed since, with the
-            evidence for people; empty while a server runs.
+        failed_imports: Folders of packs that the last start could not import, as far as nothing has changed since, with
+            the evidence for people; empty while a server runs.
+        proven_imports: Folders of packs that the last start imported, as far as nothing has changed since.
+        import_problems: What keeps packs and their classes from being used, as far as files show it, by the path of the
+            pack.
+        server_packs: Folders of packs of which the running server lists a class.
         governed: Whether `gov` governs the Python environment, so that nodes are to be added with it.
         unlisted: The file or folder because of which not every folder with packs is known; empty when all are.
         packs_by_class: Packs by the classes that they map; computed from `packs`.
@@ -92,6 +100,9 @@ class HostNodeFacts:
     known_core: Mapping[str, str]
     packs: tuple[NodePack, ...]
     failed_imports: Mapping[str, str] = field(default_factory=dict)
+    proven_imports: frozenset[str] = frozenset()
+    import_problems: Mapping[str, PackImports] = field(default_factory=dict)
+    server_packs: frozenset[str] = frozenset()
     governed: bool = False
     unlisted: str = ""
     packs_by_class: Mapping[str, tuple[NodePack, ...]] = field(init=False, repr=False)
@@ -99,6 +110,26 @@ class HostNodeFacts:
     def __post_init__(self) -> None:
         # A frozen dataclass refuses plain assignment.
         object.__setattr__(self, "packs_by_class", _group_by_class(self.packs))
+
+    def find_pack_problem(self, pack: NodePack) -> ImportProblem | None:
+        """Return why ComfyUI cannot import a pack; None when nothing speaks against it."""
+        if pack.folder in self.server_packs:
+            return None
+        problem = self.import_problems.get(pack.path, NO_PROBLEMS).problem
+        if problem is None or pack.folder not in self.proven_imports:
+            return problem
+        # The last start imported it: that settles a doubt, and leaves one where the files say otherwise.
+        return structs.replace(problem, is_certain=False) if problem.is_certain else None
+
+    def find_class_problem(self, pack: NodePack, class_type: str) -> ImportProblem | None:
+        """Return why a pack does not bring a class that its source maps; None when nothing speaks against it."""
+        pack_problem = self.find_pack_problem(pack)
+        if pack_problem is not None and pack_problem.is_certain:
+            return pack_problem
+        class_problem = self.import_problems.get(pack.path, NO_PROBLEMS).classes.get(class_type)
+        if class_problem is not None and class_problem.is_certain:
+            return class_problem
+        return pack_problem or class_problem
 
     @property
     def unclear_packs(self) -> tuple[NodePack, ...]:

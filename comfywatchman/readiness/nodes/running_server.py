@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import orjson
@@ -23,6 +23,9 @@ from comfywatchman.readiness.context import CycleContext
 
 if TYPE_CHECKING:
     from comfywatchman.comfyui.server.identity import Identification
+
+_PACK_PREFIX: Final = "custom_nodes."
+"""Begins the module of a pack's class in `/object_info`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,12 @@ class ServerSnapshot:
     def classes(self) -> frozenset[str] | None:
         """The classes that it lists; None without a server."""
         return None if self.nodes is None else self.nodes.classes
+
+    @property
+    def packs(self) -> frozenset[str]:
+        """Folders of the packs whose classes it lists."""
+        modules = () if self.nodes is None else self.nodes.packs.values()
+        return frozenset(name.removeprefix(_PACK_PREFIX) for name in modules if name.startswith(_PACK_PREFIX))
 
     def choices(self, class_type: str, name: str) -> Collection[str] | None:
         """Return its list for an input; None when it has none."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NamedTuple
 
 from comfywatchman.base.clock import format_utc
 from comfywatchman.base.failpoints import failpoint
+from comfywatchman.comfyui.imports.environment import PythonEnvironment, find_environment_folder, read_environment
+from comfywatchman.comfyui.imports.problems import PackImports
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.install.start_blockers import StartBlocker
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.metadata import NodePack
@@ -17,7 +22,11 @@ from comfywatchman.comfyui.packs.scan import PackListing, find_packs
 from comfywatchman.comfyui.server.start_log import read_last_start
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.database import Database
+from comfywatchman.readiness.nodes.import_check import ImportCheck
 from comfywatchman.readiness.nodes.index import PackIndex
+
+_CORE_PATHS: Final = ("main.py", "nodes.py", "execution.py", "comfyui_version.py", "comfy", "comfy_extras")
+"""Files and folders of ComfyUI of which at least one changes with every update."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +38,18 @@ class SourceNodes:
         packs: The facts of each pack.
         core: ComfyUI's own classes; None without its source.
         problems: Problems of the index of packs, for people.
+        imports: What keeps packs and their classes from being used, by the path of the pack.
+        environments: The Python environments that may be ComfyUI's.
+        start_blockers: Imports on which ComfyUI exits at its start.
     """
 
     listings: tuple[PackListing, ...]
     packs: tuple[NodePack, ...]
     core: NodePack | None
     problems: tuple[str, ...]
+    imports: Mapping[str, PackImports] = field(default_factory=dict)
+    environments: tuple[PythonEnvironment, ...] = ()
+    start_blockers: tuple[StartBlocker, ...] = ()
 
     @property
     def loader_inputs(self) -> tuple[LoaderInput, ...]:
@@ -55,6 +70,9 @@ class SourceNodes:
             # Sets are sorted, because their order differs between processes.
             yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
             yield f"{core.replacements}"
+
+        for path, imports in sorted(self.imports.items()):
+            yield f"{path} {imports!r}"
 
     def enabled(self) -> Iterator[NodePack]:
         """Yield ComfyUI itself and the packs that it would load."""
@@ -79,21 +97,57 @@ def read_node_sources(cycle: CycleContext, folders: ModelFolders, database: Data
         index = PackIndex(database)
         packs = index.read_packs(listings)
         core = index.read_core(installation.root, installation.version)
+        check = ImportCheck(installation, _find_python_folder(cycle), database)
+        imports = check.run(listings, packs)
     failpoint("cycle.after_nodes")
-    return SourceNodes(listings, packs, core, index.problems)
+    problems = (*index.problems, *check.problems)
+    return SourceNodes(
+        listings, packs, core, problems, imports.problems, check.environments, start_blockers=imports.blockers
+    )
 
 
-def find_failed_imports(installation: Installation, listings: tuple[PackListing, ...]) -> dict[str, str]:
-    """Return the folders of packs that the last start of ComfyUI could not import, with the evidence for people."""
+def _find_python_folder(cycle: CycleContext) -> Path | None:
+    """Return the Python environment that is known to be ComfyUI's; None when it has to be looked for."""
+    configured = cycle.request.settings.comfyui.python
+    if not configured:
+        return cycle.request.production
+    folder = find_environment_folder(Path(configured))
+    if read_environment(folder) is None:
+        cycle.add_problem(f"[comfyui] python names {configured}, which is no interpreter with packages of its own.")
+    return folder
+
+
+class LastImports(NamedTuple):
+    """The packs that the last start of ComfyUI failed to import, with the evidence for people, and those it imported.
+
+    A pack counts only if nothing that its import depends on has changed since.
+    """
+
+    failed: Mapping[str, str]
+    imported: frozenset[str]
+
+
+def read_last_imports(installation: Installation, nodes: SourceNodes) -> LastImports:
+    """Return what the last start of ComfyUI tells about the packs as they are now."""
     start = read_last_start(installation.base)
-    if start is None:
-        return {}
+    if start is None or start.logged_ns <= _find_newest_change(installation, nodes.environments):
+        return LastImports({}, frozenset())
     logged_at = format_utc(datetime.fromtimestamp(start.logged_ns / 1e9, UTC))
     evidence = f"its import failed at the last start of ComfyUI (log of {logged_at})"
-    failed = {}
-    for listing in listings:
-        # A pack that has changed since may well be repaired.
-        has_changed = listing.newest_ns >= start.logged_ns
-        if listing.folder in start.failed and not has_changed:
-            failed[listing.folder] = evidence
-    return failed
+    # A pack that has changed since may well be repaired.
+    unchanged = {listing.folder for listing in nodes.listings if listing.newest_ns < start.logged_ns}
+    return LastImports(dict.fromkeys(sorted(unchanged & start.failed), evidence), frozenset(unchanged & start.imported))
+
+
+def _find_newest_change(installation: Installation, environments: Iterable[PythonEnvironment]) -> int:
+    """Return when ComfyUI or the packages of its Python changed last, in nanoseconds."""
+    paths = [installation.root / name for name in _CORE_PATHS]
+    for environment in environments:
+        paths += environment.paths
+    newest = 0
+    for path in paths:
+        try:
+            newest = max(newest, path.stat().st_mtime_ns)
+        except OSError:
+            continue  # that part does not exist here
+    return newest

@@ -30,6 +30,7 @@ NEEDS_NEWER_COMFYUI: Final = "needs_newer_comfyui"
 _NODE_REASONS: Final = {
     "missing": "missing node classes",
     "import_failed": "its import failed",
+    "not_listed": "ComfyUI does not list its classes",
     NEEDS_NEWER_COMFYUI: "node classes of a newer ComfyUI",
 }
 

@@ -49,15 +49,33 @@ def test_imports_are_resolved_inside_the_pack_only(
     assert (None if module is None else module.parts) == parts
 
 
-def test_missing_module_is_certain_for_relative_imports_only(tmp_path: Path) -> None:
+def test_module_may_be_compiled_or_a_folder(tmp_path: Path) -> None:
     tree = build_tree(tmp_path)
     (tmp_path / "compiled.cpython-311-x86_64-linux-gnu.so").touch()
     (tmp_path / "folder").mkdir()
-    root = get_root(tree)
-    assert tree.is_missing(root, "gone", 1)
-    assert not tree.is_missing(root, "compiled", 1)
-    assert not tree.is_missing(root, "folder", 1)
-    assert not tree.is_missing(root, "gone", 2)
+    (tmp_path / "data.json").touch()
+    assert tree.is_missing(("gone",))
+    assert tree.is_missing(("data",))
+    assert not tree.is_missing(("compiled",))
+    assert not tree.is_missing(("folder",))
+
+
+def test_syntax_errors_are_kept_with_their_line(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, inner="\ndef (:", nul="x = 1\0")
+    assert tree.get_module(("inner",)) is None
+    assert tree.get_module(("nul",)) is None
+    assert tree.syntax_errors[("inner",)] == "line 2: invalid syntax"
+    assert "null bytes" in tree.syntax_errors[("nul",)]
+
+
+def test_released_module_frees_its_share_of_the_limit(tmp_path: Path) -> None:
+    tree = build_tree(tmp_path, inner="a = 1")
+    get_root(tree)
+    before = tree.held_bytes
+    assert tree.get_module(("inner",)) is not None
+    tree.release(("inner",))
+    tree.release(("inner",))
+    assert (tree.held_bytes, ("inner",) in tree.modules) == (before, False)
 
 
 def test_forgotten_modules_are_parsed_again(tmp_path: Path) -> None:

@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from comfywatchman.comfyui.imports.environment import PythonEnvironment
+from comfywatchman.comfyui.imports.problems import ImportProblem, PackImports, ProblemKind
 from comfywatchman.comfyui.install.install import Installation
 from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.scan import find_packs
-from comfywatchman.readiness.nodes.static_analysis import SourceNodes, find_failed_imports
+from comfywatchman.readiness.nodes.static_analysis import LastImports, SourceNodes, read_last_imports
 from tests.model_files import put
 from tests.readiness.nodes.test_classify import CORE, pack
 
@@ -30,8 +32,13 @@ def comfyui(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def last_imports(comfyui: Path, *environments: PythonEnvironment) -> LastImports:
+    nodes = SourceNodes(find_packs([comfyui / "custom_nodes"]), (), None, (), environments=environments)
+    return read_last_imports(Installation(comfyui, None, comfyui), nodes)
+
+
 def failed(comfyui: Path) -> dict[str, str]:
-    return find_failed_imports(Installation(comfyui, None, comfyui), tuple(find_packs([comfyui / "custom_nodes"])))
+    return dict(last_imports(comfyui).failed)
 
 
 def test_failed_import_is_found_with_the_time_of_the_log(comfyui: Path) -> None:
@@ -41,6 +48,28 @@ def test_failed_import_is_found_with_the_time_of_the_log(comfyui: Path) -> None:
 def test_pack_that_changed_after_the_start_may_be_repaired(comfyui: Path) -> None:
     os.utime(comfyui / "custom_nodes/bad/__init__.py", (2_000, 2_000))
     assert failed(comfyui) == {}
+
+
+def test_import_that_succeeded_is_found(comfyui: Path) -> None:
+    assert last_imports(comfyui).imported == {"good"}
+    os.utime(comfyui / "custom_nodes/good/__init__.py", (2_000, 2_000))
+    assert last_imports(comfyui).imported == frozenset()
+
+
+def test_start_before_an_update_of_comfyui_proves_nothing(comfyui: Path) -> None:
+    os.utime(put(comfyui / "main.py", b""), (1_000, 1_000))
+    assert failed(comfyui)
+    os.utime(put(comfyui / "nodes.py", b""), (3_000, 3_000))
+    assert last_imports(comfyui) == LastImports({}, frozenset())
+
+
+def test_start_before_a_change_of_python_packages_proves_nothing(comfyui: Path, tmp_path: Path) -> None:
+    packages = put(tmp_path / "venv" / "site-packages" / "torch.py", b"").parent
+    environment = PythonEnvironment(tmp_path / "venv", (3, 12), (packages,), frozenset(), {})
+    os.utime(packages, (1_000, 1_000))
+    assert last_imports(comfyui, environment).imported
+    os.utime(packages, (3_000, 3_000))
+    assert last_imports(comfyui, environment) == LastImports({}, frozenset())
 
 
 def test_host_without_a_log_has_no_failed_imports(comfyui: Path) -> None:
@@ -72,3 +101,11 @@ def test_fingerprints_change_with_packs_and_core(comfyui: Path) -> None:
     changed = tuple(find_packs([comfyui / "custom_nodes"]))
     fingerprints.add(tuple(SourceNodes(changed, (), None, ()).fingerprints()))
     assert len(fingerprints) == 5
+
+
+def test_fingerprints_change_with_import_problems() -> None:
+    problem = ImportProblem(
+        ProblemKind.RAISED, "ValueError", "__init__.py", 1, "", "it raises ValueError", is_certain=True
+    )
+    with_problem = SourceNodes((), (), None, (), {"/p": PackImports(problem)})
+    assert tuple(with_problem.fingerprints()) != tuple(SourceNodes((), (), None, ()).fingerprints())

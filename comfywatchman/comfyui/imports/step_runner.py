@@ -1,0 +1,289 @@
+"""Follow the steps of an outline: what fails, what is caught, and what does not happen because of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec.structs import replace as replace_problem
+
+from comfywatchman.comfyui.imports.conditions import ConditionReader
+from comfywatchman.comfyui.imports.errors import catches
+from comfywatchman.comfyui.imports.problems import ImportProblem, ProblemKind
+from comfywatchman.comfyui.static_analysis.import_steps import (
+    RERAISE,
+    AttributeStep,
+    BindStep,
+    BranchStep,
+    CallStep,
+    HandlerSteps,
+    ImportStep,
+    LoopStep,
+    MarkStep,
+    RaiseStep,
+    ReturnStep,
+    Step,
+    TryStep,
+    UseStep,
+)
+
+
+@dataclass(slots=True)
+class Frame:
+    """The state of following one module or function.
+
+    Attributes:
+        file: Path of its file below the pack's folder, for people.
+        bound: Names that import statements have bound so far.
+        lost: Names that stay unbound, or may, each with the reason.
+        marks: The guarded statements that were met, with what keeps them from running.
+        doubt: What may fail in the blocks followed at the moment.
+        caught: The error that the present `except` clause handles.
+        has_returned: Whether the function that is followed has ended.
+    """
+
+    file: str
+    bound: set[str] = field(default_factory=set)
+    lost: dict[str, ImportProblem] = field(default_factory=dict)
+    marks: dict[int, ImportProblem | None] = field(default_factory=dict)
+    doubt: ImportProblem | None = None
+    caught: ImportProblem | None = None
+    has_returned: bool = False
+
+
+class StepRunner(ABC):
+    """Follows steps; a subclass knows the modules of the pack and of the host.
+
+    Args:
+        conditions: Decides conditions.
+    """
+
+    def __init__(self, conditions: ConditionReader) -> None:
+        self._conditions = conditions
+
+    @abstractmethod
+    def run_import(self, step: ImportStep, frame: Frame) -> ImportProblem | None:
+        """Return why an import fails."""
+
+    @abstractmethod
+    def run_attribute(self, step: AttributeStep, frame: Frame) -> ImportProblem | None:
+        """Return why a module of ComfyUI lacks an attribute."""
+
+    @abstractmethod
+    def list_star_names(self, module: str) -> frozenset[str]:
+        """Return the names that `from … import *` takes from a module of the pack."""
+
+    def run_block(self, steps: Sequence[Step], frame: Frame) -> ImportProblem | None:
+        """Follow steps; return the first certain problem, else the first possible one."""
+        doubt: ImportProblem | None = None
+        for position, step in enumerate(steps):
+            problem = self.run_step(step, frame)
+            if problem is not None and problem.is_certain:
+                self._skip(steps[position:], problem, frame)
+                return problem
+            doubt = doubt or problem
+            frame.doubt = frame.doubt or problem
+            if frame.has_returned:
+                break
+        return doubt
+
+    def _skip(self, steps: Iterable[Step], problem: ImportProblem, frame: Frame) -> None:
+        """Note what does not happen because of a problem: names stay unbound, guarded statements do not run."""
+        for step in iter_steps(steps):
+            if isinstance(step, MarkStep):
+                frame.marks.setdefault(step.line, problem)
+            for name in self._list_bound_names(step):
+                if name not in frame.bound:
+                    frame.lost.setdefault(name, problem)
+
+    def run_step(self, step: Step, frame: Frame) -> ImportProblem | None:
+        """Follow one step."""
+        run = _RUNNERS.get(type(step))
+        return None if run is None else run(self, step, frame)
+
+    def _bind(self, step: Step, doubt: ImportProblem | None, frame: Frame) -> None:
+        doubt = doubt or frame.doubt
+        for name in self._list_bound_names(step):
+            frame.bound.add(name)
+            if doubt is None:
+                frame.lost.pop(name, None)
+            else:
+                frame.lost.setdefault(name, doubt)
+
+    def _list_bound_names(self, step: Step) -> Iterable[str]:
+        match step:
+            case BindStep():
+                return step.names
+            case ImportStep(binds=("*",)):
+                return self.list_star_names(step.module)
+            case ImportStep():
+                return step.binds
+        return ()
+
+    def follow_branch(self, step: BranchStep, frame: Frame) -> ImportProblem | None:
+        """Follow an `if` statement."""
+        truth, asks_host = self._conditions.decide(step.test)
+        if truth is not None:
+            return self.run_block(step.body if truth else step.orelse, frame)
+        problems = []
+        returned = []
+        for block in (step.body, step.orelse):
+            frame.has_returned = False
+            problems.append(self.run_block(block, frame))
+            returned.append(frame.has_returned)
+        # What comes after a `return` that may have been reached is not known to run.
+        frame.has_returned = any(returned)
+        problem = pick_worst(problems)
+        if problem is None:
+            return None
+        self._forget_losses((*step.body, *step.orelse), frame)
+        # A condition that has nothing to do with the host is most likely chosen so that nothing fails.
+        return replace_problem(problem, is_certain=False) if asks_host else None
+
+    def follow_loop(self, step: LoopStep, frame: Frame) -> ImportProblem | None:
+        """Follow a loop."""
+        problem = self.run_block(step.body, frame)
+        frame.has_returned = False
+        if problem is None:
+            return None
+        followed = {inner.line for inner in iter_steps(step.body) if isinstance(inner, ImportStep) and inner.is_certain}
+        if followed:
+            return problem
+        self._forget_losses(step.body, frame)
+        return None
+
+    def _forget_losses(self, steps: Iterable[Step], frame: Frame) -> None:
+        for step in iter_steps(steps):
+            for name in self._list_bound_names(step):
+                frame.lost.pop(name, None)
+                frame.bound.add(name)
+
+    def follow_try(self, step: TryStep, frame: Frame) -> ImportProblem | None:
+        """Follow a `try` statement."""
+        outer_doubt, frame.doubt = frame.doubt, None
+        problem = self.run_block(step.body, frame)
+        if problem is None or not problem.is_certain:
+            # The handlers do not catch what fails here.
+            after = self.run_block(step.orelse, frame)
+        else:
+            after = None
+            self._skip(step.orelse, problem, frame)
+        frame.doubt = outer_doubt
+        if problem is not None:
+            problem = self._run_handlers(step.handlers, problem, frame)
+        return pick_worst([problem, after, self.run_block(step.final, frame)])
+
+    def _run_handlers(
+        self, handlers: Sequence[HandlerSteps], problem: ImportProblem, frame: Frame
+    ) -> ImportProblem | None:
+        for handler in handlers:
+            is_caught = catches(handler.catches, problem.error)
+            if is_caught is None:
+                return replace_problem(problem, is_certain=False)
+            if is_caught:
+                outer, frame.caught = frame.caught, problem
+                raised = self.run_block(handler.body, frame)
+                frame.caught = outer
+                if raised is None:
+                    return None
+                # The first error says more than the one that is raised in its place.
+                reason = problem if raised.kind is ProblemKind.RAISED else raised
+                return replace_problem(reason, error=raised.error, is_certain=problem.is_certain and raised.is_certain)
+        return problem
+
+    def follow_import(self, step: ImportStep, frame: Frame) -> ImportProblem | None:
+        """Follow an import."""
+        problem = self.run_import(step, frame)
+        if problem is None or not problem.is_certain:
+            self._bind(step, problem, frame)
+        return problem
+
+    def follow_attribute(self, step: AttributeStep, frame: Frame) -> ImportProblem | None:
+        """Follow the reading of an attribute."""
+        return self.run_attribute(step, frame)
+
+    def follow_binding(self, step: BindStep, frame: Frame) -> None:
+        """Follow the binding of names."""
+        self._bind(step, None, frame)
+
+    def follow_call(self, step: CallStep, frame: Frame) -> ImportProblem | None:
+        """Follow a call."""
+        problem = self.run_block(step.body, frame)
+        frame.has_returned = False
+        return problem
+
+    def follow_mark(self, step: MarkStep, frame: Frame) -> None:
+        """Follow a guarded statement."""
+        frame.marks[step.line] = frame.doubt
+
+    def follow_return(self, _step: ReturnStep, frame: Frame) -> None:
+        """Follow a `return` statement."""
+        frame.has_returned = True
+
+    def follow_use(self, step: UseStep, frame: Frame) -> ImportProblem | None:
+        """Follow the use of names."""
+        return _find_unbound(step, frame)
+
+    def follow_raise(self, step: RaiseStep, frame: Frame) -> ImportProblem | None:
+        """Follow a `raise` statement."""
+        return _build_raised_problem(step, frame)
+
+
+def _build_raised_problem(step: RaiseStep, frame: Frame) -> ImportProblem:
+    if step.error == RERAISE and frame.caught is not None:
+        return frame.caught
+    error = step.error or "RuntimeError"
+    explanation = f"it raises {error.rpartition('.')[2]}"
+    if step.text:
+        explanation += f": {step.text}"
+    return ImportProblem(ProblemKind.RAISED, error, frame.file, step.line, "", explanation, is_certain=True)
+
+
+def _find_unbound(step: UseStep, frame: Frame) -> ImportProblem | None:
+    for name in step.names:
+        reason = frame.lost.get(name)
+        if reason is not None:
+            explanation = f"{name} is not defined there, because {reason.summary}"
+            return replace_problem(
+                reason, error="NameError", file=frame.file, line=step.line, statement=name, explanation=explanation
+            )
+    return None
+
+
+def pick_worst(problems: Iterable[ImportProblem | None]) -> ImportProblem | None:
+    """Return the first certain problem, else the first possible one."""
+    found = [problem for problem in problems if problem is not None]
+    return next((problem for problem in found if problem.is_certain), found[0] if found else None)
+
+
+def iter_steps(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield steps and the steps inside them."""
+    for step in steps:
+        yield step
+        match step:
+            case TryStep():
+                yield from iter_steps((*step.body, *step.orelse, *step.final))
+                for handler in step.handlers:
+                    yield from iter_steps(handler.body)
+            case BranchStep():
+                yield from iter_steps((*step.body, *step.orelse))
+            case LoopStep() | CallStep():
+                yield from iter_steps(step.body)
+
+
+_RUNNERS: Final[Mapping[type, Callable[..., ImportProblem | None]]] = {
+    ImportStep: StepRunner.follow_import,
+    AttributeStep: StepRunner.follow_attribute,
+    BindStep: StepRunner.follow_binding,
+    CallStep: StepRunner.follow_call,
+    BranchStep: StepRunner.follow_branch,
+    LoopStep: StepRunner.follow_loop,
+    TryStep: StepRunner.follow_try,
+    MarkStep: StepRunner.follow_mark,
+    ReturnStep: StepRunner.follow_return,
+    UseStep: StepRunner.follow_use,
+    RaiseStep: StepRunner.follow_raise,
+}
+"""The method that follows each type of step."""

@@ -1,0 +1,532 @@
+"""Whether ComfyUI can import a pack: the pack, ComfyUI and the Python environment are files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.comfyui.imports.host import PackEffects
+from comfywatchman.comfyui.imports.problems import ProblemKind
+from tests.comfyui.imports.hosts import ImportCase
+
+INNER = {"inner.py": "from .deep import thing\nclass A: pass", "deep.py": "thing = 1", "folder/data.txt": ""}
+
+
+def init(tmp_path: Path, source: str, **files: str) -> ImportCase:
+    pack = {
+        "__init__.py": source,
+        **INNER,
+        **{name.replace("__in__", "/") + ".py": text for name, text in files.items()},
+    }
+    return ImportCase(tmp_path, pack)
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("from .inner import A", "ok"),
+        ("from . import inner", "ok"),
+        ("from .folder import data", "fails"),
+        ("from . import folder", "ok"),
+        ("from .inner import *", "ok"),
+        ("from .inner import gone", "fails"),
+        ("from .inner import thing", "ok"),
+        ("from .gone import A", "fails"),
+        ("from . import gone", "fails"),
+        ("from .inner.more import A", "fails"),
+        ("import importlib\nimportlib.import_module('.gone', __name__)", "fails"),
+        ("import importlib\nimportlib.import_module('.inner', __package__)", "ok"),
+        ("import importlib\nfor name in ['inner', 'gone']:\n    importlib.import_module(f'.{name}', __name__)", "ok"),
+        ("from .. import above", "fails"),
+        ("from ..other.nodes import A", "fails"),
+        ("from .inner import __name__ as name", "ok"),
+    ],
+)
+def test_own_module_must_exist(tmp_path: Path, source: str, verdict: str) -> None:
+    assert init(tmp_path, source).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("raise RuntimeError('too old')", "fails"),
+        ("assert False", "fails"),
+        ("assert True", "ok"),
+        ("import sys\nsys.exit(1)", "fails"),
+        ("exit()", "fails"),
+        ("def f():\n    raise RuntimeError", "ok"),
+        ("def f():\n    raise RuntimeError\nf()", "fails"),
+        ("def f(x):\n    if x:\n        return\n    raise RuntimeError\nf(compute())", "ok"),
+        ("def f():\n    yield\n    raise RuntimeError\nf()", "ok"),
+        ("if True:\n    raise RuntimeError", "fails"),
+        ("if compute():\n    raise RuntimeError", "ok"),
+        ("for x in compute():\n    raise RuntimeError", "ok"),
+        ("with compute():\n    raise RuntimeError", "ok"),
+        ("with open('x'):\n    raise RuntimeError", "fails"),
+        ("from contextlib import suppress\nwith suppress(RuntimeError):\n    raise RuntimeError", "ok"),
+        ("from contextlib import suppress\nwith suppress(ImportError):\n    raise RuntimeError", "fails"),
+        ("if __name__ == '__main__':\n    raise RuntimeError", "ok"),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import gone", "ok"),
+        ("class A:\n    import gone", "ok"),
+        ("try:\n    pass\nfinally:\n    raise RuntimeError", "fails"),
+        ("match compute():\n    case 1:\n        raise RuntimeError", "ok"),
+    ],
+)
+def test_errors_count_only_where_they_certainly_happen(tmp_path: Path, source: str, verdict: str) -> None:
+    assert init(tmp_path, source).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("try:\n    import gone\nexcept ImportError:\n    gone = None", "ok"),
+        ("try:\n    import gone\nexcept:\n    pass", "ok"),
+        ("try:\n    import gone\nexcept (OSError, ImportError):\n    pass", "ok"),
+        ("try:\n    import gone\nexcept ValueError:\n    pass", "fails"),
+        ("try:\n    import gone\nexcept ImportError as error:\n    raise error", "fails"),
+        ("try:\n    import gone\nexcept ImportError:\n    raise", "fails"),
+        (
+            "try:\n    import gone\nexcept ImportError as error:\n    raise RuntimeError('install it') from error",
+            "fails",
+        ),
+        ("try:\n    import gone\nexcept ImportError:\n    import gone_too", "fails"),
+        ("try:\n    import gone\nexcept ImportError:\n    import torch", "ok"),
+        ("try:\n    import gone\nexcept custom.Error:\n    pass", "fails"),
+        ("try:\n    raise custom.Error\nexcept custom.Error:\n    pass", "ok"),
+        ("try:\n    raise custom.Error\nexcept Exception:\n    pass", "ok"),
+        ("try:\n    raise custom.Error\nexcept ValueError:\n    pass", "may fail"),
+        ("try:\n    import torch\nexcept ImportError:\n    pass\nelse:\n    import gone", "fails"),
+        ("try:\n    from comfy.samplers import gone\nexcept ModuleNotFoundError:\n    pass", "fails"),
+        ("try:\n    from comfy.gone import x\nexcept ModuleNotFoundError:\n    pass", "ok"),
+        ("try:\n    import sys\n    sys.exit(1)\nexcept Exception:\n    pass", "fails"),
+        ("try:\n    import comfy\n    comfy.samplers.gone\nexcept AttributeError:\n    pass", "ok"),
+        ("try:\n    from .broken import x\nexcept ImportError:\n    pass", "fails"),
+        ("try:\n    from .broken import x\nexcept Exception:\n    pass", "ok"),
+    ],
+)
+def test_caught_errors_do_not_count(tmp_path: Path, source: str, verdict: str) -> None:
+    assert init(tmp_path, source, broken="def (:").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("import comfy.samplers", "ok"),
+        ("import comfy.gone", "fails"),
+        ("from comfy import samplers, gone", "fails"),
+        ("from comfy.samplers import KSampler", "ok"),
+        ("from comfy.samplers import name_that_is_gone", "fails"),
+        ("from comfy.samplers import prepare_noise", "ok"),
+        ("from comfy.samplers import fix_empty", "fails"),
+        ("from comfy.utils import sqrt", "ok"),
+        ("from comfy.ops import anything", "ok"),
+        ("from comfy.native import anything", "ok"),
+        ("import comfy.samplers as s\nclass A(s.KSampler): pass", "ok"),
+        ("import comfy.samplers as s\nclass A(s.Gone): pass", "fails"),
+        ("import comfy.samplers\nx = comfy.samplers.gone.more", "fails"),
+        ("import comfy.samplers\nx = comfy.samplers.gone if y else None", "ok"),
+        ("import comfy.samplers\ncomfy.samplers.gone = 1", "ok"),
+        ("import comfy.samplers\nf = lambda: comfy.samplers.gone", "ok"),
+        ("import comfy.samplers\ndef f(x=comfy.samplers.gone): pass", "fails"),
+        ("import comfy.samplers\ndef f(x: comfy.samplers.Gone): pass", "fails"),
+        ("from __future__ import annotations\nimport comfy.samplers\ndef f(x: comfy.samplers.Gone): pass", "ok"),
+        ("from comfy_api.latest import io\nx = io.Schema", "ok"),
+        ("from comfy_api.latest import IO\nx = IO.Gone", "fails"),
+        ("import folder_paths\nfolder_paths.__file__\nfolder_paths.base_path", "ok"),
+        ("from folder_paths import gone", "fails"),
+        ("from nodes import NODE_CLASS_MAPPINGS, folder_paths", "ok"),
+        ("from nodes import Gone", "fails"),
+        ("from utils.extra_config import yaml", "ok"),
+        ("from utils.helpers import x", "fails"),
+        ("import server", "may fail"),
+        ("import execution", "fails"),
+        ("import custom_nodes", "ok"),
+        ("import custom_nodes.other", "fails"),
+    ],
+)
+def test_names_of_comfyui_are_looked_up_in_its_source(tmp_path: Path, source: str, verdict: str) -> None:
+    (tmp_path / "ComfyUI" / "custom_nodes").mkdir(parents=True)
+    if source == "import server":
+        # This ComfyUI has none, but one of the packs has a file of that name.
+        case = ImportCase(tmp_path, {"__init__.py": source}, effects=PackEffects(sources=(("server.py",),)))
+    else:
+        case = init(tmp_path, source)
+    assert case.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("import torch", "ok"),
+        ("import cv2", "fails"),
+        ("import cv2.aruco as aruco", "fails"),
+        ("from cv2 import imread", "fails"),
+        ("import plain.more", "may fail"),
+        ("import lazy.more", "ok"),
+        ("import plain.there", "ok"),
+        ("import single.more", "ok"),
+        ("import native", "ok"),
+        ("import space.inner", "ok"),
+        ("import os.path, xml.etree.ElementTree", "ok"),
+        ("import tomllib, distutils", "ok"),
+        ("import imp", "ok"),
+        ("import compression", "fails"),
+        ("import __future__", "ok"),
+        ("def f():\n    import cv2", "ok"),
+    ],
+)
+def test_python_packages_are_looked_up_on_disk(tmp_path: Path, source: str, verdict: str) -> None:
+    packages = {
+        "plain/__init__.py": "x = 1",
+        "plain/there.py": "",
+        "lazy/__init__.py": "import sys\nsys.modules['lazy.more'] = sys",
+        "single.py": "",
+        "native.cpython-311-x86_64-linux-gnu.so": "",
+        "space/inner/x.py": "",
+    }
+    case = ImportCase(tmp_path, {"__init__.py": source}, packages)
+    assert case.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    "effects",
+    [
+        PackEffects(sources=(("modules/cv2/__init__.py",),)),
+        PackEffects(sets_names=frozenset({"cv2"})),
+        PackEffects(installer="other-pack"),
+    ],
+)
+def test_package_that_another_pack_may_provide_is_a_doubt(tmp_path: Path, effects: PackEffects) -> None:
+    case = ImportCase(tmp_path, {"__init__.py": "import cv2"}, effects=effects)
+    assert case.verdict == "may fail"
+    assert "unless" in case.problem.summary if case.problem else False
+
+
+@pytest.mark.parametrize("name", ["hook.pth", "sitecustomize.py"])
+def test_package_that_a_hook_may_provide_is_a_doubt(tmp_path: Path, name: str) -> None:
+    case = ImportCase(tmp_path, {"__init__.py": "import cv2"}, {name: "import hook\n"})
+    assert case.verdict == "may fail"
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict"),
+    [
+        ("import sys\nsys.path.append('modules')\nimport own.config", "ok"),
+        ("import sys\nsys.path.append('modules')\nimport own.gone", "may fail"),
+        ("import own.config", "may fail"),
+        ("import subprocess\nsubprocess.run(['pip', 'install', 'cv2'])\nimport cv2", "may fail"),
+    ],
+)
+def test_pack_that_provides_modules_to_itself(tmp_path: Path, source: str, verdict: str) -> None:
+    files = {"__init__.py": source, "modules/own/config.py": ""}
+    effects = PackEffects(sources=(tuple(files),))
+    assert ImportCase(tmp_path, files, effects=effects).verdict == verdict
+
+
+def test_without_a_known_environment_no_package_is_missing(tmp_path: Path) -> None:
+    assert ImportCase(tmp_path, {"__init__.py": "import cv2"}, environment=None).verdict == "ok"
+
+
+def test_without_the_source_of_comfyui_none_of_its_names_is_missing(tmp_path: Path) -> None:
+    source = "from comfy.samplers import gone"
+    assert ImportCase(tmp_path, {"__init__.py": source}, environment=None, core=None).verdict == "ok"
+
+
+@pytest.mark.parametrize("effects", [PackEffects(sets_names=frozenset({"gone"}))])
+def test_name_of_comfyui_that_a_pack_may_set_is_a_doubt(tmp_path: Path, effects: PackEffects) -> None:
+    case = ImportCase(tmp_path, {"__init__.py": "from comfy.samplers import gone"}, effects=effects)
+    assert case.verdict == "may fail"
+
+
+def test_folder_of_the_same_name_on_the_path_makes_a_missing_module_a_doubt(tmp_path: Path) -> None:
+    case = ImportCase(tmp_path, {"__init__.py": "import comfy.gone"}, {"comfy/gone.py": ""})
+    assert case.verdict == "may fail"
+
+
+def test_one_file_pack_belongs_to_no_package(tmp_path: Path) -> None:
+    from comfywatchman.comfyui.imports.checker import ImportChecker
+    from comfywatchman.comfyui.imports.host import ImportHost
+    from comfywatchman.comfyui.packs.definitions import read_pack_definitions
+
+    pack = tmp_path / "pack.py"
+    pack.write_text("from . import other\nNODE_CLASS_MAPPINGS = {}")
+    definitions = read_pack_definitions(pack, ["pack.py"], label="pack")
+    problem = ImportChecker(definitions.outline, ImportHost(None, None, (), PackEffects()), ["pack.py"]).check_pack()
+    assert problem is not None
+    assert (problem.error, problem.place) == ("ImportError", "pack.py, line 1")
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"nodes.py": ""}, "no __init__.py"),
+        ({"Pack-main/__init__.py": "", "Pack-main/nodes.py": ""}, "one folder deeper, in Pack-main"),
+        ({"__init__.py": "from .nodes import A", "nodes.py": "def (:"}, "not valid Python (line 1: invalid syntax)"),
+        ({"__init__.py": "\n\nfrom .nodes import A"}, "`from .nodes import A` fails (__init__.py, line 3)"),
+        ({"__init__.py": "from .nodes import A", "nodes.py": ""}, "nodes.py has no A"),
+        ({"__init__.py": "raise ImportError('ComfyUI is too old')"}, "it raises ImportError: ComfyUI is too old"),
+        ({"__init__.py": "import cv2"}, "has no module cv2"),
+        ({"__init__.py": "import comfy.gone"}, "ComfyUI 0.3.75 has no module comfy.gone"),
+        (
+            {"__init__.py": "try:\n    import cv2\nexcept ImportError:\n    pass\ncv2.x"},
+            "`cv2` fails (__init__.py, line 5)",
+        ),
+    ],
+)
+def test_reason_names_the_place_and_what_is_missing(tmp_path: Path, files: dict[str, str], words: str) -> None:
+    problem = ImportCase(tmp_path, files).problem
+    assert problem is not None
+    assert words in problem.summary
+
+
+def test_kinds_of_problems(tmp_path: Path) -> None:
+    sources = {
+        "a": ("import cv2", ProblemKind.PYTHON_PACKAGE),
+        "b": ("import comfy.gone", ProblemKind.COMFYUI_VERSION),
+        "c": ("from .gone import x", ProblemKind.PACK_FILES),
+        "d": ("raise ValueError", ProblemKind.RAISED),
+        "e": ("try:\n    import cv2\nexcept ImportError:\n    raise RuntimeError", ProblemKind.PYTHON_PACKAGE),
+    }
+    for name, (source, kind) in sources.items():
+        problem = ImportCase(tmp_path / name, {"__init__.py": source}).problem
+        assert problem is not None
+        assert problem.kind is kind
+
+
+@pytest.mark.parametrize(("python", "verdict"), [("3.11.7", "fails"), ("3.14.0", "may fail")])
+def test_syntax_of_a_newer_python_is_a_doubt(tmp_path: Path, python: str, verdict: str) -> None:
+    case = ImportCase(tmp_path, {"__init__.py": "type X = int("}, python=python)
+    assert case.verdict == verdict
+
+
+@pytest.mark.parametrize(("python", "verdict"), [("3.13.1", "fails"), ("3.14.0", "ok")])
+def test_annotations_are_evaluated_before_python_3_14(tmp_path: Path, python: str, verdict: str) -> None:
+    source = "import comfy.samplers\ndef f() -> comfy.samplers.Gone: pass\nx: comfy.samplers.Gone"
+    assert ImportCase(tmp_path, {"__init__.py": source}, python=python).verdict == verdict
+
+
+def test_annotations_are_a_doubt_with_an_unknown_python(tmp_path: Path) -> None:
+    source = "import comfy.samplers\ndef f() -> comfy.samplers.Gone: pass"
+    assert ImportCase(tmp_path, {"__init__.py": source}, environment=None).verdict == "may fail"
+
+
+@pytest.mark.parametrize(
+    ("test", "verdict"),
+    [
+        ("sys.version_info < (3, 12)", "fails"),
+        ("sys.version_info < (3, 10)", "ok"),
+        ("sys.version_info < (3, 11, 2)", "may fail"),
+        ("not sys.version_info >= (3, 12)", "fails"),
+        ("sys.version_info.minor < 12", "fails"),
+        ("not hasattr(comfy.samplers, 'gone')", "fails"),
+        ("not hasattr(comfy.samplers, 'KSampler')", "ok"),
+        ("version.parse(comfyui_version.__version__) < version.parse('0.4')", "fails"),
+        ("Version(__version__) < Version('0.3')", "ok"),
+        ("tuple(map(int, __version__.split('.'))) < (0, 4, 0)", "fails"),
+        ("NUMBERS < (0, 4, 0)", "fails"),
+        ("importlib.util.find_spec('cv2') is None", "fails"),
+        ("importlib.util.find_spec('torch') is None", "ok"),
+        ("importlib.metadata.version('torch') < '2.0'", "fails"),
+        ("importlib.metadata.version('cv2') < '2.0'", "may fail"),
+        ("torch.__version__.startswith('1.')", "fails"),
+        ("platform.system() == 'Linux' and sys.version_info < (3, 12)", "fails"),
+        ("os.environ.get('X')", "ok"),
+        ("not URL.endswith('.svg')", "ok"),
+    ],
+)
+def test_version_guards_are_decided_by_the_host(tmp_path: Path, test: str, verdict: str) -> None:
+    source = f"""
+        import importlib.metadata, importlib.util, os, platform, sys
+        import comfy.samplers, comfyui_version, torch
+        from comfyui_version import __version__
+        from packaging import version
+        from packaging.version import Version
+        NUMBERS = [int(part) for part in __version__.split(".")[:3]]
+        URL = compute()
+        if {test}:
+            raise ImportError("too old")
+    """
+    packages = {"packaging/version.py": "", "torch-1.13.1.dist-info/METADATA": ""}
+    assert ImportCase(tmp_path, {"__init__.py": source}, packages).verdict == verdict
+
+
+def test_name_that_only_a_failed_import_binds_is_not_defined(tmp_path: Path) -> None:
+    source = """
+        try:
+            from .nodes import *
+            from .more import Other as Another
+        except ImportError:
+            print("no nodes")
+        NODE_CLASS_MAPPINGS = {"A": A, "B": Another}
+    """
+    files = {"__init__.py": source, "nodes.py": "import cv2\nclass A: pass", "more.py": "class Other: pass"}
+    problem = ImportCase(tmp_path, files).problem
+    assert problem is not None
+    assert (problem.error, problem.place, problem.is_certain) == ("NameError", "__init__.py, line 7", True)
+
+
+@pytest.mark.parametrize(
+    "handler", ["A = None", "from .other import A", "class A: pass", "def A(): pass", "for A in (1,): pass"]
+)
+def test_name_that_the_handler_binds_is_defined(tmp_path: Path, handler: str) -> None:
+    source = f"try:\n    from .nodes import A\nexcept ImportError:\n    {handler}\nNODE_CLASS_MAPPINGS = {{'A': A}}"
+    files = {"__init__.py": source, "nodes.py": "import cv2\nclass A: pass", "other.py": "class A: pass"}
+    assert ImportCase(tmp_path, files).verdict == "ok"
+
+
+def test_import_cycle_is_no_error(tmp_path: Path) -> None:
+    files = {"__init__.py": "from .a import x", "a.py": "from .b import y\nx = 1", "b.py": "from . import a\ny = 1"}
+    assert ImportCase(tmp_path, files).verdict == "ok"
+
+
+def test_name_that_other_code_may_set_is_no_error(tmp_path: Path) -> None:
+    files = {"__init__.py": "from .a import x", "a.py": "globals()['x'] = 1"}
+    assert ImportCase(tmp_path / "1", files).verdict == "ok"
+    files = {"__init__.py": "from .b import y\nfrom .a import x", "a.py": "", "b.py": "from . import a\ny = 1\na.x = 2"}
+    assert ImportCase(tmp_path / "2", files).verdict == "ok"
+    files = {"__init__.py": "from .a import x", "a.py": "from torch import *"}
+    assert ImportCase(tmp_path / "3", files).verdict == "ok"
+
+
+GUARDED = """
+try:
+    import {name}
+    from .extra import Extra
+    NODE_CLASS_MAPPINGS = {{"Extra": Extra}}
+    from .gone import Last
+    NODE_CLASS_MAPPINGS["Last"] = Last
+except ImportError:
+    NODE_CLASS_MAPPINGS = {{}}
+class Base: pass
+NODE_CLASS_MAPPINGS["Base"] = Base
+"""
+
+
+@pytest.mark.parametrize(("name", "verdict"), [("torch", "ok"), ("cv2", "fails"), ("own", "may fail")])
+def test_class_that_a_guarded_statement_maps_needs_what_comes_before(tmp_path: Path, name: str, verdict: str) -> None:
+    files = {"__init__.py": GUARDED.format(name=name), "extra.py": "class Extra: pass", "x/own.py": ""}
+    case = ImportCase(tmp_path, files, effects=PackEffects(sources=(tuple(files),)))
+    assert case.verdict == "ok"
+    assert case.class_verdict("Extra") == verdict
+    assert case.class_verdict("Last") in {"fails", verdict}
+    assert case.class_verdict("Base") == "ok"
+
+
+@pytest.mark.parametrize(
+    "registration",
+    [
+        "NODE_CLASS_MAPPINGS.update(EXTRA)",
+        "NODE_CLASS_MAPPINGS = {**NODE_CLASS_MAPPINGS, **EXTRA}",
+        "CONFIG.update(EXTRA)",
+    ],
+)
+def test_guard_is_kept_when_mappings_are_merged(tmp_path: Path, registration: str) -> None:
+    source = f"""
+        from .extra import EXTRA
+        class Base: pass
+        NODE_CLASS_MAPPINGS = {{"Base": Base}}
+        CONFIG = {{}}
+        try:
+            import cv2
+            {registration}
+        except ImportError:
+            pass
+        for key, value in CONFIG.items():
+            NODE_CLASS_MAPPINGS[key] = value
+        NODE_CLASS_MAPPINGS.update({{key: value for key, value in CONFIG.items()}})
+    """
+    files = {"__init__.py": source, "extra.py": "class Extra: pass\nEXTRA = {'Extra': Extra}"}
+    case = ImportCase(tmp_path, files)
+    assert (case.class_verdict("Base"), case.class_verdict("Extra")) == ("ok", "fails")
+
+
+def test_class_of_a_module_that_cannot_be_imported_is_not_mapped(tmp_path: Path) -> None:
+    source = """
+        import importlib
+        NODE_CLASS_MAPPINGS = {}
+        for name in ["good", "bad"]:
+            try:
+                module = importlib.import_module(f".{name}", __name__)
+                NODE_CLASS_MAPPINGS.update(module.NODE_CLASS_MAPPINGS)
+            except Exception as error:
+                print(error)
+    """
+    node = "class {0}: pass\nNODE_CLASS_MAPPINGS = {{'{0}': {0}}}\n"
+    files = {"__init__.py": source, "good.py": node.format("Good"), "bad.py": "import cv2\n" + node.format("Bad")}
+    case = ImportCase(tmp_path, files)
+    assert case.verdict == "ok"
+    assert (case.class_verdict("Good"), case.class_verdict("Bad")) == ("ok", "fails")
+
+
+def test_followed_import_in_an_unguarded_loop_can_fail(tmp_path: Path) -> None:
+    source = """
+        import importlib
+        NODE_CLASS_MAPPINGS = {}
+        for name in ["bad"]:
+            module = importlib.import_module(f".{name}", __name__)
+            NODE_CLASS_MAPPINGS.update(module.NODE_CLASS_MAPPINGS)
+    """
+    assert (
+        ImportCase(tmp_path, {"__init__.py": source, "bad.py": "import cv2\nNODE_CLASS_MAPPINGS = {}"}).verdict
+        == "fails"
+    )
+
+
+INPUTS = {
+    "raise NotImplementedError": "fails",
+    "return {'required': {}}": "ok",
+    "if compute():\n            raise ValueError\n        return {}": "ok",
+    "return {'required': {'s': (comfy.samplers.KSampler.SAMPLERS,)}}": "ok",
+    "return {'required': {'s': (comfy.samplers.Gone.SAMPLERS,)}}": "fails",
+    "import cv2\n        return {}": "fails",
+    "from .gone import x\n        return {}": "fails",
+    "comfy = compute()\n        return comfy.samplers.Gone": "ok",
+    "assert False": "fails",
+}
+
+
+@pytest.mark.parametrize(("body", "verdict"), INPUTS.items(), ids=INPUTS)
+def test_class_whose_inputs_cannot_be_listed(tmp_path: Path, body: str, verdict: str) -> None:
+    source = f"""
+import comfy.samplers
+class A:
+    @classmethod
+    def INPUT_TYPES(cls):
+        {body}
+class B:
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {{}}
+NODE_CLASS_MAPPINGS = {{"A": A, "B": B}}
+"""
+    case = ImportCase(tmp_path, {"__init__.py": source})
+    assert case.verdict == "ok"
+    assert (case.class_verdict("A"), case.class_verdict("B")) == (verdict, "ok")
+
+
+def test_v3_schema_that_uses_a_name_of_a_newer_comfyui(tmp_path: Path) -> None:
+    source = """
+        from comfy_api.latest import ComfyExtension, io
+        class Old(io.ComfyNode):
+            @classmethod
+            def define_schema(cls):
+                return io.Schema(node_id="Old", inputs=[io.Int.Input("a")])
+        class New(io.ComfyNode):
+            @classmethod
+            def define_schema(cls):
+                return io.Schema(node_id="New", inputs=[io.DynamicCombo.Input("a")])
+        class Extension(ComfyExtension):
+            async def get_node_list(self):
+                return [Old, New]
+        async def comfy_entrypoint():
+            return Extension()
+    """
+    latest = "from . import _io as io\nclass ComfyExtension: pass"
+    api = {
+        "comfy_api/latest/__init__.py": latest,
+        "comfy_api/latest/_io.py": "class ComfyNode: pass\nclass Schema: pass\nclass Int: pass",
+    }
+    case = ImportCase(tmp_path, {"__init__.py": source}, core=api)
+    assert case.verdict == "ok"
+    assert (case.class_verdict("Old"), case.class_verdict("New")) == ("ok", "fails")

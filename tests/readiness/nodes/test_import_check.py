@@ -1,0 +1,130 @@
+"""The check of the imports of a host: what it finds, and when it reads files again."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from comfywatchman.comfyui.install.install import Installation
+from comfywatchman.comfyui.packs.metadata import GitState, read_pack
+from comfywatchman.comfyui.packs.scan import find_packs
+from comfywatchman.readiness.database import Database, open_database
+from comfywatchman.readiness.nodes import import_check
+from comfywatchman.readiness.nodes.import_check import ImportCheck, ImportFindings
+from tests.comfyui.imports.hosts import CORE, write_environment, write_files
+
+
+@pytest.fixture
+def comfyui(tmp_path: Path) -> Path:
+    root = write_files(tmp_path / "ComfyUI", CORE)
+    packages = {"aiohttp.py": "", "yaml.py": ""}
+    write_environment(root / "venv", packages)
+    write_files(root / "custom_nodes", {"pack/__init__.py": "from comfy.samplers import KSampler\nimport cv2"})
+    return root
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    with closing(open_database(tmp_path / "index.sqlite")) as database:
+        yield database
+
+
+def check(comfyui: Path, database: Database, *, python: Path | None = None) -> ImportFindings:
+    listings = find_packs([comfyui / "custom_nodes"])
+    packs = [read_pack(listing, GitState()) for listing in listings]
+    return ImportCheck(Installation(comfyui, "0.3.75", comfyui), python, database).run(listings, packs)
+
+
+def reasons(findings: ImportFindings) -> list[str]:
+    return [imports.problem.explanation for imports in findings.problems.values() if imports.problem is not None]
+
+
+def test_problems_are_found_by_pack(comfyui: Path, database: Database) -> None:
+    findings = check(comfyui, database)
+    assert list(findings.problems) == [str(comfyui / "custom_nodes" / "pack")]
+    assert "cv2" in reasons(findings)[0]
+    assert findings.blockers == ()
+
+
+def test_unchanged_host_is_not_checked_again(
+    comfyui: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = check(comfyui, database)
+    monkeypatch.setattr(import_check, "check_packs", lambda *_: pytest.fail("checked again"))
+    assert check(comfyui, database) == first
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("venv/lib/python3.11/site-packages/cv2.py", "", []),
+        ("comfy/samplers.py", "class Other: pass", ["has no KSampler in comfy.samplers"]),
+        ("custom_nodes/pack/__init__.py", "import comfy.gone", ["has no module comfy.gone"]),
+        ("custom_nodes/other/__init__.py", "import sys\nsys.modules['cv2'] = sys", ["unless one of the packs"]),
+    ],
+)
+def test_change_of_anything_that_was_read_counts(
+    comfyui: Path, database: Database, file: str, text: str, words: list[str]
+) -> None:
+    check(comfyui, database)
+    path = comfyui / file
+    write_files(comfyui, {file: text})
+    os.utime(path, (1_000, 1_000))
+    found = reasons(check(comfyui, database))
+    assert len(found) == len(words)
+    assert all(word in reason for word, reason in zip(words, found, strict=True))
+
+
+def test_names_of_unchanged_modules_are_not_parsed_again(
+    comfyui: Path, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check(comfyui, database)
+    write_files(comfyui, {"custom_nodes/pack/__init__.py": "from comfy.samplers import KSampler"})
+    monkeypatch.setattr(import_check, "parse_source", lambda _content: pytest.fail("parsed again"))
+    assert check(comfyui, database).problems == {}
+
+
+@pytest.mark.parametrize("key", [b"result", b"names:"])
+def test_damaged_results_are_computed_again(comfyui: Path, database: Database, key: bytes) -> None:
+    first = check(comfyui, database)
+    query = "UPDATE import_fact SET value = x'00' WHERE substr(key, 1, 6) = substr(?, 1, 6)"
+    database.connection.execute(query, (key,))
+    database.connection.execute(
+        "UPDATE import_fact SET stamp = '' WHERE key = ? AND ? = 'names:'", (b"result", key.decode())
+    )
+    assert check(comfyui, database) == first
+
+
+def test_module_of_comfyui_that_cannot_be_parsed_may_have_any_name(comfyui: Path, database: Database) -> None:
+    write_files(
+        comfyui, {"comfy/samplers.py": "def (:", "custom_nodes/pack/__init__.py": "from comfy.samplers import x"}
+    )
+    assert check(comfyui, database).problems == {}
+
+
+def test_folder_without_comfyui_is_checked_for_packages_only(comfyui: Path, database: Database, tmp_path: Path) -> None:
+    installation = Installation(tmp_path / "base", None, tmp_path / "base")
+    (tmp_path / "base").mkdir()
+    listings = find_packs([comfyui / "custom_nodes"])
+    packs = [read_pack(listing, GitState()) for listing in listings]
+    findings = ImportCheck(installation, comfyui / "venv", database).run(listings, packs)
+    assert "cv2" in reasons(findings)[0]
+
+
+def test_missing_package_of_comfyui_itself_is_a_blocker(comfyui: Path, database: Database) -> None:
+    write_files(comfyui, {"nodes.py": "import requests"})
+    (blocker,) = check(comfyui, database).blockers
+    assert "requests" in blocker.reason
+    # The packs are judged as if ComfyUI had what it needs.
+    write_files(comfyui, {"custom_nodes/pack/__init__.py": "import requests"})
+    assert check(comfyui, database).problems == {}
+
+
+def test_pack_that_ends_comfyui_is_a_blocker(comfyui: Path, database: Database) -> None:
+    write_files(comfyui, {"custom_nodes/pack/__init__.py": "import sys\nsys.exit()"})
+    (blocker,) = check(comfyui, database).blockers
+    assert "pack" in blocker.reason
