@@ -107,7 +107,9 @@ def _resolve_models(
     installation = session.require_installation("to check workflows against")
     paths = workflows or tuple(root.path for root in session.roots(installation))
     dry_run = scan_files(paths, installation=installation, settings=session.settings, layout=session.layout)
-    missing = [(facts, model) for _path, _sha, facts, judged in dry_run.workflows for model in judged.missing_models]
+    missing = []
+    for workflow in dry_run.workflows:
+        missing += [(workflow.facts, model) for model in workflow.verdict.missing_models]
     with closing(open_database(session.layout.database)) as database, _show_progress(quiet=options.as_json) as progress:
         outcome = resolve_missing(missing, _build_request(session, installation, database, options, progress))
         expire_answers(database)

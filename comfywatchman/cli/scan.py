@@ -39,13 +39,13 @@ def scan(context: click.Context, paths: tuple[Path, ...], as_json: bool) -> None
     result = _inspect_workflows(context.obj, paths)
     if as_json:
         workflows = []
-        for path, sha256, _facts, verdict in result.workflows:
+        for path, sha256, _facts, verdict, missing_inputs in result.workflows:
             entry = {"path": printable_path(path), "sha256": sha256, **msgspec.to_builtins(verdict)}
-            workflows.append({**entry, "missing_inputs": result.missing_inputs[sha256]})
+            workflows.append({**entry, "missing_inputs": missing_inputs})
         print_json(workflows=workflows, problems=list(result.problems))
     else:
         _print_verdicts(result)
-    all_ready = all(verdict.status is WorkflowStatus.READY for _path, _sha256, _facts, verdict in result.workflows)
+    all_ready = all(workflow.verdict.status is WorkflowStatus.READY for workflow in result.workflows)
     context.exit(result_code(success=bool(result.workflows) and all_ready))
 
 
@@ -62,7 +62,7 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
             f"{printable_path(workflow)} contains no workflow.",
             hint="; ".join(result.problems) or "Save one from ComfyUI's menu, as a file or within an image.",
         )
-    path, sha256, facts, verdict = result.workflows[0]
+    path, sha256, facts, verdict, missing_inputs = result.workflows[0]
     lacking = tuple(node.class_type for node in verdict.missing_nodes)
     findings = judge_references(facts.references, result.host.inventory, lacking, result.host.choices)
     if as_json:
@@ -71,12 +71,12 @@ def explain(context: click.Context, workflow: Path, as_json: bool) -> None:
             sha256=sha256,
             judged=verdict,
             references=[_finding_json(finding) for finding in findings],
-            missing_inputs=result.missing_inputs[sha256],
+            missing_inputs=missing_inputs,
             classes=facts.classes,
         )
     else:
         _print_explanation(path, facts, verdict, findings)
-        _print_inputs(verdict, result.missing_inputs[sha256])
+        _print_inputs(verdict, missing_inputs)
     context.exit(result_code(success=verdict.status is WorkflowStatus.READY))
 
 
@@ -94,9 +94,7 @@ def _inspect_workflows(session: Session, paths: tuple[Path, ...]) -> DryRunResul
 
 
 def _print_verdicts(result: DryRunResult) -> None:
-    rows = []
-    for path, sha256, _facts, verdict in result.workflows:
-        rows.append(_workflow_row(path, verdict, result.missing_inputs[sha256]))
+    rows = [_workflow_row(workflow.path, workflow.verdict, workflow.missing_inputs) for workflow in result.workflows]
     if rows:
         print_table(("Workflow", "Status", "Models", "Nodes", "Lacks"), rows)
     else:

@@ -58,6 +58,13 @@ MIGRATIONS: Final[tuple[str, ...]] = (
     """
     CREATE TABLE import_fact (key BLOB PRIMARY KEY, stamp TEXT NOT NULL, value BLOB NOT NULL)
     """,
+    """
+    DROP TABLE plain_media;
+    CREATE TABLE plain_media (
+        device INTEGER NOT NULL, inode INTEGER NOT NULL, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+        reader INTEGER NOT NULL, PRIMARY KEY (device, inode, size, mtime_ns)
+    ) WITHOUT ROWID
+    """,
 )
 """Scripts that migrate a database from version N to N + 1 (`PRAGMA user_version`). Add new ones at the end, never
 change old ones. Statements are split at `;`, so no statement may contain one."""

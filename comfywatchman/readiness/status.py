@@ -220,7 +220,7 @@ class WorkflowEntry(msgspec.Struct, frozen=True):
         source: Label of its root.
         format: `ui-0.4`, `ui-1` or `api`; null for a file that could not be read.
         container: `json`, or the media type of the file that contains it.
-        sha256: Hash of the content.
+        sha256: SHA-256 of the file.
         status: The verdict.
         models: Number of model references in active nodes.
         missing_models: References that are not ready.

@@ -21,7 +21,7 @@ from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
 from comfywatchman.sources.urls import find_urls
 
-READER_VERSION: Final = 9
+READER_VERSION: Final = 10
 """Raise this when the reading of workflows changes, so that stored facts of older versions are read again."""
 
 # A note can contain any number of links; the search would look at only a few of them.
@@ -101,9 +101,14 @@ def build_failed_facts(container: str, failure: Failure) -> WorkflowFacts:
     return WorkflowFacts(container=container, failure=FileProblem(failure.code, failure.message))
 
 
-def build_knowledge_key(table: LoaderTable) -> str:
-    """Return a key that changes when the same content would give different facts."""
-    return f"{READER_VERSION}:{table.fingerprint}"
+def build_knowledge_key(table: LoaderTable, *, max_bytes: int) -> str:
+    """Return a key that changes when the same file would give different facts.
+
+    Args:
+        table: Knowledge of loaders.
+        max_bytes: Size above which a JSON file is not parsed.
+    """
+    return f"{READER_VERSION}:{max_bytes}:{table.fingerprint}"
 
 
 def _find_links(notes: tuple[str, ...]) -> tuple[str, ...]:

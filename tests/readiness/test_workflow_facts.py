@@ -57,7 +57,9 @@ def test_facts_survive_encoding() -> None:
         assert msgspec.json.decode(msgspec.json.encode(facts), type=WorkflowFacts) == facts
 
 
-def test_knowledge_key_depends_on_the_loader_table() -> None:
+def test_knowledge_key_depends_on_loader_table_and_size_limit() -> None:
     more = TABLE.merge([LoaderInput("MyLoader", "x", "loras", 0, "a pack", "high")])
-    assert build_knowledge_key(more) != build_knowledge_key(TABLE)
-    assert build_knowledge_key(load_builtin_table()) == build_knowledge_key(TABLE)
+    key = build_knowledge_key(TABLE, max_bytes=1)
+    assert build_knowledge_key(more, max_bytes=1) != key
+    assert build_knowledge_key(TABLE, max_bytes=2) != key
+    assert build_knowledge_key(load_builtin_table(), max_bytes=1) == key

@@ -10,7 +10,7 @@ import msgspec
 from comfywatchman.base.files import printable_path
 from comfywatchman.readiness.assessment.host_snapshot import HostSnapshot
 from comfywatchman.readiness.assessment.index import WorkflowIndex
-from comfywatchman.readiness.assessment.reader import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader
+from comfywatchman.readiness.assessment.reader import JSON_SUFFIXES, MEDIA_SUFFIXES, WorkflowReader, build_content_key
 from comfywatchman.readiness.context import CycleContext
 from comfywatchman.readiness.states import WorkflowStatus
 from comfywatchman.readiness.status import (
@@ -144,18 +144,18 @@ def _list_watched_roots(cycle: CycleContext) -> tuple[WatchedRoot, ...]:
 def _judge_workflows(
     known: Mapping[str, KnownWorkflow], reader: WorkflowReader, host: HostSnapshot, index: WorkflowIndex
 ) -> dict[str, WorkflowVerdict]:
-    """Return the verdicts by content hash; only contents without a stored verdict for this host are judged."""
+    """Return the verdicts by content key; only contents without a stored verdict for this host are judged."""
     context = f"{JUDGE_VERSION}:{host.fingerprint}"
     stored = index.verdicts(context)
     new: dict[str, WorkflowVerdict] = {}
     for path, workflow in known.items():
-        sha256 = workflow.sha256
+        key = build_content_key(path, workflow.sha256)
         # Copies of a workflow share one verdict.
-        if sha256 in stored or sha256 in new:
+        if key in stored or key in new:
             continue
-        facts = reader.facts(sha256, intake.decode_path(path, workflow.raw_path))
+        facts = reader.facts(workflow.sha256, intake.decode_path(path, workflow.raw_path))
         if facts is not None:
-            new[sha256] = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
+            new[key] = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
     if new:
         index.add_verdicts(context, new)
     return {**stored, **new}
@@ -164,14 +164,15 @@ def _judge_workflows(
 def _find_missing_inputs(
     cycle: CycleContext, known: Mapping[str, KnownWorkflow], verdicts: Mapping[str, WorkflowVerdict]
 ) -> dict[str, tuple[MissingInput, ...]]:
-    """Return the missing input files by content hash; input files are checked in each cycle, never cached."""
+    """Return the missing input files by content key; input files are checked in each cycle, never cached."""
     request = cycle.request
     folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
     missing: dict[str, tuple[MissingInput, ...]] = {}
-    for workflow in known.values():
-        verdict = verdicts.get(workflow.sha256)
-        if verdict is not None and verdict.inputs and workflow.sha256 not in missing:
-            missing[workflow.sha256] = folders.find_missing(verdict.inputs)
+    for path, workflow in known.items():
+        key = build_content_key(path, workflow.sha256)
+        verdict = verdicts.get(key)
+        if verdict is not None and verdict.inputs and key not in missing:
+            missing[key] = folders.find_missing(verdict.inputs)
     cycle.problems += folders.problems
     return missing
 
@@ -186,10 +187,11 @@ def _mark_resolved(
     updated = dict(known)
     resolved = 0
     for path, workflow in known.items():
-        verdict = verdicts.get(workflow.sha256)
+        key = build_content_key(path, workflow.sha256)
+        verdict = verdicts.get(key)
         if verdict is None or verdict.status is WorkflowStatus.INVALID:
             continue
-        is_missing = _lacks_something(verdict, inputs.get(workflow.sha256, ()))
+        is_missing = _lacks_something(verdict, inputs.get(key, ()))
         # A model that could not be looked for changes nothing: mounting its disk again is no repair of the workflow.
         is_unknown = not is_missing and any(model.obstacle is not None for model in verdict.missing_models)
         if is_unknown or workflow.was_missing is is_missing:
@@ -226,12 +228,13 @@ def _build_entries(
     for path, workflow in known.items():
         if path in problems:
             continue
-        verdict = verdicts.get(workflow.sha256)
+        key = build_content_key(path, workflow.sha256)
+        verdict = verdicts.get(key)
         if verdict is None:
             reason = "The file changed while it was read; the next cycle looks again."
             entries.append(_build_unreadable_entry(path, workflow, FileProblem("file-changed", reason)))
         else:
-            entries.append(_build_entry(path, workflow, verdict, inputs.get(workflow.sha256, ())))
+            entries.append(_build_entry(path, workflow, verdict, inputs.get(key, ())))
     for path, problem in problems.items():
         entries.append(_build_unreadable_entry(path, known.get(path), problem))
     return tuple(sorted(entries, key=lambda entry: entry.path))

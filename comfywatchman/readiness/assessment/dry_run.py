@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,15 +34,17 @@ class ScannedWorkflow(NamedTuple):
 
     Attributes:
         path: Absolute path.
-        sha256: Content hash.
+        sha256: Hash of the file.
         facts: Its references and requirements.
         verdict: Its final verdict.
+        missing_inputs: Its missing input files.
     """
 
     path: str
     sha256: str
     facts: WorkflowFacts
     verdict: WorkflowVerdict
+    missing_inputs: tuple[MissingInput, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,11 @@ class DryRunResult:
         host: The host that the workflows were judged against.
         workflows: The judged workflows, in path order.
         problems: Files and folders that could not be read, as text.
-        missing_inputs: The missing input files by content hash.
     """
 
     host: HostSnapshot
     workflows: tuple[ScannedWorkflow, ...]
     problems: tuple[str, ...]
-    missing_inputs: Mapping[str, tuple[MissingInput, ...]]
 
 
 def scan_files(
@@ -101,7 +101,6 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
     listing = list_workflows(request.roots, suffixes=JSON_SUFFIXES | MEDIA_SUFFIXES)
     folders = resolve_input_folders(request.installation, required=request.settings.workflows.require_inputs)
     workflows: list[ScannedWorkflow] = []
-    missing_inputs: dict[str, tuple[MissingInput, ...]] = {}
     problems = [f"{path}: {reason}" for path, reason in listing.problems]
     problems += [describe_start_problem(problem) for problem in host.start_problems]
     for file in reader.exclude_plain_media(listing.files, known=()):
@@ -114,11 +113,10 @@ def _judge_files(cycle: CycleContext, host: HostSnapshot) -> DryRunResult:
             continue
         verdict = judge_workflow(facts, host.inventory, host.judge_node, host.choices, host.rules)
         missing = folders.find_missing(verdict.inputs)
-        missing_inputs[sha256] = missing
         final = compose_verdict(
             verdict, missing, start_problems=host.start_problems, is_server_running=host.comfyui_running
         )
         verdict = msgspec.structs.replace(verdict, status=final.status, problems=final.problems)
-        workflows.append(ScannedWorkflow(file.path, sha256, facts, verdict))
+        workflows.append(ScannedWorkflow(file.path, sha256, facts, verdict, missing))
     all_problems = (*cycle.problems, *host.problems, *host.providers.problems, *folders.problems, *problems)
-    return DryRunResult(host, tuple(workflows), all_problems, missing_inputs)
+    return DryRunResult(host, tuple(workflows), all_problems)

@@ -131,7 +131,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
         # Every input of a verdict must be in here, or stored verdicts would be used for a changed host.
         fingerprint=_hash_parts(
             models.inventory.fingerprint,
-            build_knowledge_key(table),
+            build_knowledge_key(table, max_bytes=request.settings.workflows.max_file_mb << 20),
             *nodes.fingerprints(),
             repr(models.targets),
             repr(start_blockers),

@@ -1,4 +1,4 @@
-"""Workflow facts and verdicts by content hash in the index database; a cache that may be deleted."""
+"""Workflow facts and verdicts by content key in the index database; a cache that may be deleted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 from comfywatchman.readiness.database import Database, TableStore, to_signed, to_unsigned
 from comfywatchman.readiness.verdicts.workflow import WorkflowVerdict
-from comfywatchman.readiness.workflow_facts import WorkflowFacts
+from comfywatchman.readiness.workflow_facts import READER_VERSION, WorkflowFacts
 
 Signature = tuple[int, int, int, int]
 
@@ -24,12 +24,12 @@ class WorkflowIndex(TableStore):
         super().__init__(database, name="workflow index")
 
     def facts(self, knowledge: str) -> Mapping[str, bytes]:
-        """Return the stored facts (encoded) for one knowledge key, by content hash."""
+        """Return the stored facts (encoded) for one knowledge key, by content key."""
         # Decoding is left to the caller: most cycles need the facts of no workflow, since its verdict is stored.
         return dict(self.read("SELECT sha256, facts FROM workflow_facts WHERE knowledge = ?", (knowledge,)))
 
     def verdicts(self, context: str) -> dict[str, WorkflowVerdict]:
-        """Return the stored verdicts for one state of the host, by content hash, without damaged rows."""
+        """Return the stored verdicts for one state of the host, by content key, without damaged rows."""
         verdicts = {}
         decoder = msgspec.json.Decoder(WorkflowVerdict)
         rows = self.read("SELECT sha256, judged FROM workflow_verdicts WHERE context = ?", (context,))
@@ -43,7 +43,8 @@ class WorkflowIndex(TableStore):
     def plain_media(self) -> set[Signature]:
         """Return the signatures of media files that contain no workflow."""
         signatures = set()
-        for device, inode, size, mtime_ns in self.read("SELECT device, inode, size, mtime_ns FROM plain_media"):
+        query = "SELECT device, inode, size, mtime_ns FROM plain_media WHERE reader = ?"
+        for device, inode, size, mtime_ns in self.read(query, (READER_VERSION,)):
             signatures.add((to_unsigned(device), to_unsigned(inode), size, mtime_ns))
         return signatures
 
@@ -69,8 +70,15 @@ class WorkflowIndex(TableStore):
 
     def add_plain_media(self, signatures: Iterable[Signature]) -> None:
         """Store the signatures of media files that contain no workflow."""
-        rows = [(to_signed(device), to_signed(inode), size, mtime_ns) for device, inode, size, mtime_ns in signatures]
-        self.write([("INSERT OR IGNORE INTO plain_media VALUES (?, ?, ?, ?)", rows)])
+        rows = []
+        for device, inode, size, mtime_ns in signatures:
+            rows.append((to_signed(device), to_signed(inode), size, mtime_ns, READER_VERSION))
+        self.write(
+            [
+                ("DELETE FROM plain_media WHERE reader <> ?", [(READER_VERSION,)]),
+                ("INSERT OR IGNORE INTO plain_media VALUES (?, ?, ?, ?, ?)", rows),
+            ]
+        )
 
 
 def decode_facts(encoded: bytes) -> WorkflowFacts | None:

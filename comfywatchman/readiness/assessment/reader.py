@@ -12,7 +12,7 @@ from typing import Final
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import open_regular, printable_path, read_regular
 from comfywatchman.comfyui.loaders.table import LoaderTable
-from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, EmbeddedWorkflow, extract_workflow
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES, extract_workflow
 from comfywatchman.readiness.assessment.index import Signature, WorkflowIndex, decode_facts
 from comfywatchman.readiness.workflow_facts import (
     WorkflowFacts,
@@ -28,15 +28,29 @@ _INVALID_CONTENT_CODES: Final = frozenset({"file-too-large", "workflow-embedded-
 """Codes of files that can be opened but contain no readable workflow."""
 
 
-@dataclass(frozen=True, slots=True)
-class _WorkflowText:
-    """A workflow's text and its container.
+def build_content_key(path: str, sha256: str) -> str:
+    """Return the key of what was read from a file: its content and how it was read.
 
-    The hash is that of the text, so that an image and a JSON file with the same workflow have the same hash.
+    The same bytes may hold a workflow as `a.json` and none as `a.png`, and a broken file is of the kind in its name.
+    """
+    return f"{sha256}:{_get_suffix(path)}" if _is_media(path) else sha256
+
+
+@dataclass(frozen=True, slots=True)
+class _MediaContent:
+    """The workflow in a media file.
+
+    Attributes:
+        signature: The file's signature before it was read; None when it cannot be examined.
+        container: The kind of file.
+        text: The workflow, or the API prompt when there is only that; None when it has neither.
+        failure: Why the file cannot be read.
     """
 
-    container: str
-    content: bytes
+    signature: Signature | None
+    container: str = ""
+    text: bytes | None = None
+    failure: Failure | None = None
 
 
 @dataclass(slots=True)
@@ -56,7 +70,7 @@ class WorkflowReader:
     max_bytes: int
     read: int = 0
     failures: dict[str, Failure] = field(default_factory=dict)
-    # Encoded facts of earlier cycles by content hash; they are decoded only when needed.
+    # Facts by content key; those of earlier cycles are encoded, and decoded only when needed.
     _stored: dict[str, bytes] = field(default_factory=dict)
     _new_facts: dict[str, WorkflowFacts] = field(default_factory=dict)
     # Content hashes of files read in this cycle, by path.
@@ -66,8 +80,13 @@ class WorkflowReader:
 
     def __post_init__(self) -> None:
         if self.index is not None:
-            self._stored = dict(self.index.facts(build_knowledge_key(self.table)))
+            self._stored = dict(self.index.facts(self.knowledge_key))
             self._plain_media = self.index.plain_media()
+
+    @property
+    def knowledge_key(self) -> str:
+        """Changes when the same file would give different facts."""
+        return build_knowledge_key(self.table, max_bytes=self.max_bytes)
 
     def exclude_plain_media(
         self, files: Iterable[WorkflowFile], *, known: Iterable[tuple[int, ...]]
@@ -82,13 +101,19 @@ class WorkflowReader:
         return [file for file in files if not self._is_plain_media(file, workflows)]
 
     def hash_file(self, path: str) -> str | None:
-        """Return the SHA-256 of a file's workflow text and keep its facts; None when it cannot be opened."""
+        """Return a file's SHA-256 and keep its facts; None when it cannot be opened."""
         if path in self._hashes:
             return self._hashes[path]
+        if _is_media(path):
+            return self._hash_media(path, self._open_media(path))
+        self.read += 1
         try:
-            return self._hash_text(self._read_text(path))
+            content = read_regular(Path(path), max_bytes=self.max_bytes)
         except Failure as failure:
             return self._hash_unparsed(path, failure)
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._keep_facts(path, sha256, content, container="json")
+        return sha256
 
     def describe_failure(self, shown: str) -> str:
         """Return why a file could not be opened, by its shown path."""
@@ -98,96 +123,109 @@ class WorkflowReader:
         return "The file cannot be read."
 
     def facts(self, sha256: str, path: str) -> WorkflowFacts | None:
-        """Return the facts of a content hash, reading the file when they are not stored.
+        """Return the facts of a file with this content, reading it when they are not stored.
 
         None when the file has changed or cannot be opened any more.
         """
-        facts = self._new_facts.get(sha256)
-        if facts is None and sha256 in self._stored:
-            facts = decode_facts(self._stored[sha256])
+        key = build_content_key(path, sha256)
+        facts = self._new_facts.get(key)
+        if facts is None and key in self._stored:
+            facts = decode_facts(self._stored[key])
         if facts is not None:
             return facts
         # A damaged row must not count as stored, or `hash_file` would not parse the file again.
-        self._stored.pop(sha256, None)
+        self._stored.pop(key, None)
         self._hashes.pop(path, None)
         if self.hash_file(path) != sha256:
             return None
-        return self._new_facts.get(sha256)
+        return self._new_facts.get(key)
 
     def save(self) -> None:
         """Store new facts in the index, in one transaction for each kind."""
         if self.index is None:
             return
         if self._new_facts:
-            self.index.add_facts(build_knowledge_key(self.table), self._new_facts)
+            self.index.add_facts(self.knowledge_key, self._new_facts)
         if self._new_plain_media:
             self.index.add_plain_media(self._new_plain_media)
 
     def _is_plain_media(self, file: WorkflowFile, workflows: set[tuple[int, ...]]) -> bool:
-        if _get_suffix(file.path) not in MEDIA_SUFFIXES or file.signature in workflows:
+        if not _is_media(file.path) or file.signature in workflows:
             return False
         if file.signature in self._plain_media:
             return True
-        self.read += 1
-        try:
-            text = _find_embedded_text(extract_workflow(Path(file.path)))
-        except Failure as failure:
-            sha256 = self._hash_unparsed(file.path, failure)
-        else:
-            if text is None:
-                self._new_plain_media.add(file.signature)
-                return True
-            sha256 = self._hash_text(text)
+        media = self._open_media(file.path)
+        if media.text is None and media.failure is None:
+            self._new_plain_media.add(file.signature)
+            return True
+        sha256 = self._hash_media(file.path, media)
         # Kept for `hash_file`, so that the file is not opened twice.
         if sha256 is not None:
             self._hashes[file.path] = sha256
         return False
 
-    def _read_text(self, path: str) -> _WorkflowText:
+    def _open_media(self, path: str) -> _MediaContent:
         self.read += 1
-        if _get_suffix(path) not in MEDIA_SUFFIXES:
-            return _WorkflowText("json", read_regular(Path(path), max_bytes=self.max_bytes))
-        text = _find_embedded_text(extract_workflow(Path(path)))
-        if text is None:
-            raise Failure("workflow-not-a-workflow", "The file no longer contains a workflow.")
-        return text
+        signature = _read_signature(path)
+        try:
+            embedded = extract_workflow(Path(path))
+        except Failure as failure:
+            return _MediaContent(signature, failure=failure)
+        if embedded is None:
+            return _MediaContent(signature)
+        # Most media files have both; the API prompt lacks what is muted.
+        return _MediaContent(signature, embedded.container, embedded.workflow or embedded.prompt or None)
 
-    def _hash_text(self, text: _WorkflowText) -> str:
-        sha256 = hashlib.sha256(text.content).hexdigest()
-        if sha256 not in self._stored and sha256 not in self._new_facts:
-            facts = read_workflow_facts(text.content, container=text.container, table=self.table)
-            self._new_facts[sha256] = facts
+    def _hash_media(self, path: str, media: _MediaContent) -> str | None:
+        """Return the SHA-256 of a media file and keep its facts; None when it cannot be opened or has no workflow."""
+        failure = media.failure
+        if failure is None and media.text is None:
+            failure = Failure("workflow-not-a-workflow", "The file no longer contains a workflow.")
+        if failure is not None:
+            return self._hash_unparsed(path, failure)
+        sha256 = self._hash_whole_file(path)
+        # Otherwise the workflow is that of an older content; the next look at the file reads both.
+        if sha256 is not None and media.text is not None and _read_signature(path) == media.signature:
+            self._keep_facts(path, sha256, media.text, container=media.container)
         return sha256
 
     def _hash_unparsed(self, path: str, failure: Failure) -> str | None:
-        """Return the hash of a whole file that contains no readable workflow; None when it cannot be opened."""
+        """Return the hash of a file that contains no readable workflow; None when it cannot be opened."""
         if failure.code not in _INVALID_CONTENT_CODES:
             self.failures[path] = failure
             return None
-        try:
-            sha256 = _hash_whole_file(path)
-        except Failure as read_failure:
-            self.failures[path] = read_failure
-            return None
-        suffix = _get_suffix(path)
-        container = suffix.lstrip(".") if suffix in MEDIA_SUFFIXES else "json"
-        self._new_facts[sha256] = build_failed_facts(container, failure)
+        sha256 = self._hash_whole_file(path)
+        if sha256 is not None:
+            container = _get_suffix(path).lstrip(".") if _is_media(path) else "json"
+            if failure.code == "file-too-large":
+                failure = Failure(failure.code, f"The file is larger than {self.max_bytes >> 20} MiB.")
+            self._new_facts[build_content_key(path, sha256)] = build_failed_facts(container, failure)
         return sha256
 
+    def _hash_whole_file(self, path: str) -> str | None:
+        try:
+            with open_regular(Path(path)) as descriptor, open(descriptor, "rb", closefd=False) as stream:
+                return hashlib.file_digest(stream, "sha256").hexdigest()
+        except Failure as failure:
+            self.failures[path] = failure
+            return None
 
-def _find_embedded_text(embedded: EmbeddedWorkflow | None) -> _WorkflowText | None:
-    """Return the workflow in a media file, or its API prompt when there is only that; None when it has neither."""
-    if embedded is None:
+    def _keep_facts(self, path: str, sha256: str, content: bytes, *, container: str) -> None:
+        key = build_content_key(path, sha256)
+        if key not in self._stored and key not in self._new_facts:
+            self._new_facts[key] = read_workflow_facts(content, container=container, table=self.table)
+
+
+def _read_signature(path: str) -> Signature | None:
+    try:
+        status = os.stat(path)
+    except OSError:
         return None
-    content = embedded.workflow or embedded.prompt
-    if not content:
-        return None
-    return _WorkflowText(embedded.container, content)
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _hash_whole_file(path: str) -> str:
-    with open_regular(Path(path)) as descriptor, open(descriptor, "rb", closefd=False) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _is_media(path: str) -> bool:
+    return _get_suffix(path) in MEDIA_SUFFIXES
 
 
 def _get_suffix(path: str) -> str:

@@ -19,9 +19,11 @@ from comfywatchman.base.append_log import append_lines
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.failpoints import failpoint
 from comfywatchman.base.files import CorruptFile, open_regular, printable_path, read_state, to_json, write_if_changed
+from comfywatchman.comfyui.workflow.embedded.extract import SUFFIXES as MEDIA_SUFFIXES
 from comfywatchman.readiness.workflows.discovery import WorkflowFile
 
 SCHEMA_VERSION: Final = 1
+_UNKNOWN_HASH: Final = ""
 IntakeKind = Literal["new", "updated", "renamed", "removed"]
 
 
@@ -33,7 +35,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, omit_defaults=True):
         kind: `new`, `updated`, `renamed` or `removed`.
         path: The file; bytes that are not UTF-8 and control characters are escaped.
         source: Intake source: the label of the configured root, `cli` or `api`.
-        sha256: Hash of the content; of the last known content when removed.
+        sha256: SHA-256 of the file; of the last known content when removed.
         cycle: Id of the cycle that acknowledged it.
         raw_path: The path's bytes in hexadecimal, when `path` had to be escaped.
         previous_path: The old path of a renamed file.
@@ -53,7 +55,7 @@ class KnownWorkflow(msgspec.Struct, frozen=True, omit_defaults=True):
     """One acknowledged workflow.
 
     Attributes:
-        sha256: Hash of the acknowledged content.
+        sha256: SHA-256 of the acknowledged file; empty when it is to be hashed anew.
         kind: Kind of the last acknowledgement.
         source: Intake source.
         acknowledged_at: Time of the last acknowledgement, UTC.
@@ -79,11 +81,14 @@ class KnownWorkflows(msgspec.Struct, frozen=True):
 
     Attributes:
         schema_version: 1.
+        hash_of: `file`: every hash is that of the whole file. Absent in files of older versions, where the hash of a
+            media file is that of the workflow in it.
         intake_log_bytes: Byte offset up to which the intake log is applied.
         workflows: Acknowledged workflows by path.
     """
 
     schema_version: Literal[1] = 1
+    hash_of: Literal["", "file"] = ""
     intake_log_bytes: int = 0
     workflows: dict[str, KnownWorkflow] = {}
 
@@ -109,6 +114,8 @@ def load_known_workflows(state: Path, log: Path) -> tuple[dict[str, KnownWorkflo
     if stored is None:
         stored = KnownWorkflows()
     known = dict(stored.workflows)
+    if stored.hash_of != "file":
+        known = {path: _forget_text_hash(path, workflow) for path, workflow in known.items()}
     from_byte = stored.intake_log_bytes
     newest = ""
     if _get_size(log) < from_byte:
@@ -119,6 +126,13 @@ def load_known_workflows(state: Path, log: Path) -> tuple[dict[str, KnownWorkflo
         if entry.at > newest:
             _apply_entry(known, entry)
     return known, damaged
+
+
+def _forget_text_hash(path: str, workflow: KnownWorkflow) -> KnownWorkflow:
+    """Let a media file be hashed again, without an acknowledgement: only the meaning of its hash has changed."""
+    if os.path.splitext(path)[1].lower() not in MEDIA_SUFFIXES:
+        return workflow
+    return msgspec.structs.replace(workflow, sha256=_UNKNOWN_HASH, signature=())
 
 
 def read_log(log: Path, *, from_byte: int = 0) -> Iterator[Acknowledgement]:
@@ -203,9 +217,9 @@ def compare_files(
             unreadable.append(shown)
             if old is not None:
                 listed[shown] = old
-        elif old is not None and old.sha256 == sha256:
+        elif old is not None and old.sha256 in {sha256, _UNKNOWN_HASH}:
             # Touched, moved to another disk or copied back: the content is the acknowledged one.
-            listed[shown] = msgspec.structs.replace(old, signature=file.signature, source=file.source)
+            listed[shown] = msgspec.structs.replace(old, sha256=sha256, signature=file.signature, source=file.source)
         else:
             entry = _build_entry(file, shown, "updated" if old else "new", sha256, at=at, cycle=cycle)
             added.append(entry)
@@ -251,7 +265,8 @@ def save_known_workflows(state: Path, log: Path, known: Mapping[str, KnownWorkfl
         Failure: `state-unwritable`.
     """
     failpoint("cycle.after_intake")
-    return write_if_changed(state, to_json(KnownWorkflows(intake_log_bytes=_get_size(log), workflows=dict(known))))
+    content = KnownWorkflows(hash_of="file", intake_log_bytes=_get_size(log), workflows=dict(known))
+    return write_if_changed(state, to_json(content))
 
 
 def _apply_entry(known: dict[str, KnownWorkflow], entry: Acknowledgement) -> None:

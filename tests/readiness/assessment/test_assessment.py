@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from comfywatchman.readiness.cycle import CycleResult, run_cycle
+from comfywatchman.readiness.sample.workflows import build_png_with_text
 from comfywatchman.readiness.status import WorkflowEntry
 from comfywatchman.readiness.workflows.discovery import WatchedRoot
 from tests.hosts import Host, graph
@@ -91,3 +94,50 @@ def test_source_label_survives_renaming_the_root(host: Host) -> None:
     assert entry.source == "first"
     host.write("a.json", lora="x.safetensors")
     assert host.entry("a.json").source == "second"
+
+
+@pytest.mark.parametrize("order", [("good.json", "copy.png"), ("copy.png", "good.json")])
+def test_verdict_belongs_to_the_file_and_not_to_its_bytes(host: Host, order: tuple[str, str]) -> None:
+    for name in order:
+        host.write(name)
+        host.cycle()
+    for _ in range(2):
+        status = {os.path.basename(entry.path): entry for entry in host.status().workflows}
+        assert (status["good.json"].status, status["good.json"].container) == ("READY", "json")
+        assert (status["copy.png"].status, status["copy.png"].container) == ("INVALID", "png")
+        assert "copy.png" not in status["copy.png"].problems[0].message
+    (host.workflows / "copy.png").unlink()
+    assert host.entry("good.json").status == "READY"
+
+
+def test_copies_in_other_containers_have_their_own_hash_and_container(host: Host) -> None:
+    files = {"a.json": graph(), "b.png": build_png_with_text("workflow", graph()), "c.json": graph()}
+    for name, content in files.items():
+        host.write(name, content)
+    for entry in host.status().workflows:
+        name = os.path.basename(entry.path)
+        assert (entry.status, entry.container) == ("READY", name.rpartition(".")[2])
+        assert entry.sha256 == hashlib.sha256(files[name]).hexdigest()
+
+
+def test_raised_size_limit_is_used_at_once(host: Host) -> None:
+    host.set(workflows__max_file_mb=1)
+    host.write("a.json", b" " * (1 << 20) + graph())
+    assert host.entry("a.json").status == "INVALID"
+    host.set(workflows__max_file_mb=2)
+    assert host.entry("a.json").status == "READY"
+
+
+def test_hashes_of_older_versions_are_replaced_without_an_acknowledgement(host: Host) -> None:
+    path = host.write("a.png", build_png_with_text("workflow", graph()))
+    host.write("b.json", lora="x.safetensors")
+    host.cycle()
+    state = json.loads(host.layout.known_workflows.read_bytes())
+    del state["hash_of"]
+    state["workflows"][str(path)]["sha256"] = hashlib.sha256(graph()).hexdigest()
+    host.layout.known_workflows.write_text(json.dumps(state))
+    acknowledged = len(host.intake())
+    entry = host.entry("a.png")
+    assert (entry.status, entry.sha256) == ("READY", hashlib.sha256(path.read_bytes()).hexdigest())
+    assert len(host.intake()) == acknowledged
+    assert host.cycle().record.read == 0

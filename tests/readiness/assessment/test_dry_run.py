@@ -55,7 +55,7 @@ def test_required_input_file_makes_a_workflow_missing(host: Host, tmp_path: Path
     host.set(workflows__require_inputs=True)
     result = scan(host, path)
     assert statuses(result) == {"a.json": WorkflowStatus.MISSING}
-    assert [missing.name for missing in result.missing_inputs[result.workflows[0].sha256]] == ["me.png"]
+    assert [missing.name for missing in result.workflows[0].missing_inputs] == ["me.png"]
 
 
 def test_unreadable_file_is_a_problem(host: Host, tmp_path: Path) -> None:
@@ -77,6 +77,15 @@ def test_dry_run_and_cycle_give_the_same_verdicts(host: Host) -> None:
     result = scan(host, host.workflows)
     of_dry_run = {}
     for workflow in result.workflows:
-        of_dry_run[Path(workflow.path).name] = (workflow.verdict.status, result.missing_inputs[workflow.sha256])
+        of_dry_run[Path(workflow.path).name] = (workflow.verdict.status, workflow.missing_inputs)
     assert of_dry_run == of_cycle
     assert {status for status, _inputs in of_cycle.values()} == set(WorkflowStatus)
+
+
+def test_missing_inputs_belong_to_the_file_and_not_to_its_bytes(host: Host, tmp_path: Path) -> None:
+    prompt = json.dumps({"1": {"class_type": "LoadImage", "inputs": {"image": "me.png"}}}).encode()
+    put(tmp_path / "good.json", prompt)
+    put(tmp_path / "zcopy.png", prompt)
+    result = scan(host, tmp_path / "good.json", tmp_path / "zcopy.png")
+    inputs = {Path(workflow.path).name: len(workflow.missing_inputs) for workflow in result.workflows}
+    assert inputs == {"good.json": 1, "zcopy.png": 0}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from comfywatchman.base.errors import Failure
-from comfywatchman.base.files import open_regular, printable_path
+from comfywatchman.base.files import open_regular
 from comfywatchman.comfyui.workflow.embedded import (
     ebml,
     id3,
@@ -75,23 +75,23 @@ def extract_workflow(path: Path) -> EmbeddedWorkflow | None:
         media = MediaFile(descriptor, os.fstat(descriptor).st_size)
         container, reader = _detect_format(media.peek(0, _HEAD_BYTES))
         if reader is None:
-            raise _invalid_media_failure(path, "it is not a media file of a kind that carries workflows")
+            raise _invalid_media_failure("it is not a media file of a kind that carries workflows")
         # The editor lets a later chunk of a PNG replace an earlier one (its `getFromPngBuffer`).
         texts = EmbeddedTexts(last_counts=reader is png.read)
         try:
             reader(media, texts)
         except BrokenMediaError as error:
             if texts.workflow is None:
-                raise _invalid_media_failure(path, f"its {container} structure is damaged: {error}") from error
+                raise _invalid_media_failure(f"its {container} structure is damaged: {error}") from error
     if texts.workflow is None and texts.prompt is None:
         return None
     return EmbeddedWorkflow(container=container, workflow=texts.workflow, prompt=texts.prompt)
 
 
-def _invalid_media_failure(path: Path, reason: str) -> Failure:
+def _invalid_media_failure(reason: str) -> Failure:
     return Failure(
         "workflow-embedded-invalid",
-        f"No workflow can be read from {printable_path(path)}: {reason}.",
+        f"No workflow can be read from the file: {reason}.",
         hint="Save it again from ComfyUI, or move it out of the workflow folders.",
     )
 

@@ -124,10 +124,11 @@ def test_id3_unsynchronisation_compression_and_extended_headers(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_damage_before_a_workflow_is_a_failure_that_names_the_file(tmp_path: Path, name: str) -> None:
+def test_damage_before_a_workflow_is_a_failure_that_fits_every_copy(tmp_path: Path, name: str) -> None:
     failure = failure_of(write(tmp_path, BROKEN[name], "damaged\nfile"))
     assert failure.code == "workflow-embedded-invalid"
-    assert "damaged\\nfile" in failure.message
+    assert failure.message.startswith("No workflow can be read from the file: ")
+    assert "damaged\\nfile" not in failure.message
 
 
 @pytest.mark.timeout(10)
