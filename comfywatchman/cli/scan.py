@@ -130,9 +130,8 @@ def _print_explanation(path: str, facts: WorkflowFacts, verdict: WorkflowVerdict
     for problem in verdict.problems:
         click.echo(f"  {printable(problem.message)}")
     for refused in verdict.refused_inputs:
-        problem_text = "has no value" if refused.value is None else f"is {refused.value!r}"
         where = f"Node {refused.node_path}: {refused.input} of {refused.node_type}"
-        click.echo(f"  {where} {printable(problem_text)}. {printable(refused.fix)}")
+        click.echo(f"  {where} {printable(refused.problem)}. {printable(refused.fix)}")
     if findings:
         click.echo("\nModels:")
         columns = ("Node", "Class", "Input", "Folder", "Name", "State", "Evidence")

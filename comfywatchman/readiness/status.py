@@ -10,6 +10,7 @@ from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.loaders.upload_inputs import FileKind
 from comfywatchman.comfyui.references.input_files import FileFolder
 from comfywatchman.comfyui.references.reference import Confidence
+from comfywatchman.comfyui.validation.rejection import RejectionReason
 from comfywatchman.readiness.host_summary import CycleSummary, HostSummary, RecentAcknowledgement
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 
@@ -193,23 +194,25 @@ class MissingInput(msgspec.Struct, frozen=True):
 
 
 class RefusedInput(msgspec.Struct, frozen=True):
-    """One input for which the running server refuses a workflow that has all its models and nodes.
+    """One input for which ComfyUI refuses a workflow that has all its models and nodes.
 
     Attributes:
         input: Input name.
-        value: The workflow's value, exactly; null when the input has neither value nor link.
+        value: The workflow's value as text, a long one cut; null for a link, and when there is no value.
         node_type: Class of the node.
         node_path: Ids of that node from the outside in, joined by `:`.
-        reason: `not_offered` (the value is not in the server's list) or `not_given` (there is no value or link).
+        reason: Why, as ComfyUI's validation finds it.
         fix: Next step for a person.
+        problem: What is wrong, for people, as the end of a sentence that begins with the input.
     """
 
     input: str
     value: str | None
     node_type: str
     node_path: str
-    reason: Literal["not_offered", "not_given"]
+    reason: RejectionReason
     fix: str
+    problem: str = ""
 
 
 class WorkflowEntry(msgspec.Struct, frozen=True):

@@ -11,11 +11,12 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.comfyui.loaders.table import LoaderTable
+from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
 from comfywatchman.comfyui.references.find import find_references
 from comfywatchman.comfyui.references.input_files import InputFile, find_required_files
 from comfywatchman.comfyui.references.missing_names import find_missing_names
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.server.active_nodes import WiredNode, build_wiring
+from comfywatchman.comfyui.validation.prompt import PromptNode, build_prompt
 from comfywatchman.comfyui.workflow.document import DeclaredModel, WorkflowNode
 from comfywatchman.comfyui.workflow.reader import read_workflow
 from comfywatchman.readiness.status import FileProblem
@@ -57,7 +58,7 @@ class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
         declared: Models declared by the author.
         links: URLs in its notes, where a model may be available.
         inputs: Files of the input, output and temp folders that active nodes name.
-        wiring: Inputs of its active nodes, as a server validates them.
+        prompt: Its active nodes as the server receives them.
         problems: Problems met while reading it.
         failure: Why the file contains no workflow; None when it could be read.
     """
@@ -69,7 +70,7 @@ class WorkflowFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     declared: tuple[DeclaredModel, ...] = ()
     links: tuple[str, ...] = ()
     inputs: tuple[InputFile, ...] = ()
-    wiring: tuple[WiredNode, ...] = ()
+    prompt: tuple[PromptNode, ...] = ()
     problems: tuple[FileProblem, ...] = ()
     failure: FileProblem | None = None
 
@@ -91,7 +92,7 @@ def read_workflow_facts(content: bytes, *, container: str, table: LoaderTable) -
         declared=workflow.declared,
         links=_find_links(workflow.notes),
         inputs=find_required_files(workflow, table.file_inputs),
-        wiring=build_wiring(workflow, model_inputs),
+        prompt=build_prompt(workflow, model_inputs, not_sent=EDITOR_ONLY),
         problems=tuple(FileProblem(problem.code, problem.message, problem.node_path) for problem in problems),
     )
 

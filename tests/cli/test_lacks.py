@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from comfywatchman.cli.lacks import list_lacks, missing_model_text
+from comfywatchman.comfyui.validation.rejection import RejectionReason
 from comfywatchman.readiness.states import ModelState
 from comfywatchman.readiness.status import MissingInput, MissingModel, MissingNode, RefusedInput
 
@@ -39,7 +40,7 @@ def test_everything_that_is_missing_is_listed_in_order() -> None:
         nodes=[MissingNode("TeaNode", "missing", ("3",))],
         models=[model("ink.safetensors")],
         problems=["It is not JSON."],
-        refused=[RefusedInput(node_type="Save", node_path="4", input="prefix", value=None, reason="not_given", fix="")],
+        refused=[RefusedInput("prefix", None, "Save", "4", RejectionReason.NOT_GIVEN, "")],
         inputs=[input_file("cat.png", required=True), input_file("dog.png", required=False)],
     )
     assert lacks == ["TeaNode", "ink.safetensors", "It is not JSON.", "Save: prefix", "cat.png"]

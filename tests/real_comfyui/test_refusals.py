@@ -6,12 +6,14 @@ import http.client
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from comfywatchman.comfyui.loaders.table import load_builtin_table
 from comfywatchman.comfyui.packs.definitions import read_core_definitions
 from comfywatchman.comfyui.server.object_info import read_object_info
-from comfywatchman.comfyui.server.validation import ValidationRules, keep_server_checked_lists
+from comfywatchman.comfyui.static_analysis.server_checks import read_server_checks
+from comfywatchman.comfyui.validation.rules import ValidationRules
 from comfywatchman.readiness.verdicts.workflow import judge_workflow
 from comfywatchman.readiness.workflow_facts import read_workflow_facts
 from tests.readiness.verdicts.test_workflow import NoModels
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.real_comfyui, pytest.mark.slow]
 
 PICTURE = {"class_type": "EmptyImage", "inputs": {"width": 8, "height": 8, "batch_size": 1, "color": 0}}
 SHOW = {"class_type": "PreviewImage", "inputs": {"images": ["2", 0]}}
+TEXT = {"class_type": "PrimitiveString", "inputs": {"value": "disabled"}}
 SCALED = {"image": ["1", 0], "upscale_method": "bilinear", "width": 8, "height": 8, "crop": "disabled"}
 
 
@@ -44,6 +47,22 @@ CASES: dict[str, dict[str, Any]] = {
         "3": SHOW,
         "4": {"class_type": "PreviewImage", "inputs": {"images": ["1", 0]}},
     },
+    "text for a number": {"1": PICTURE, "2": scale(width="many"), "3": SHOW},
+    "a number as text": {"1": PICTURE, "2": scale(width=" 8 "), "3": SHOW},
+    "null for a number": {"1": PICTURE, "2": scale() | {"inputs": SCALED | {"width": None}}, "3": SHOW},
+    "a number below the minimum": {"1": PICTURE, "2": scale(width=-1), "3": SHOW},
+    "a number above the maximum": {"1": PICTURE, "2": scale(width=1 << 20), "3": SHOW},
+    "an output that does not exist": {"1": PICTURE, "2": scale(image=["1", 1]), "3": SHOW},
+    "an output counted from the end": {"1": PICTURE, "2": scale(image=["1", -1]), "3": SHOW},
+    "an output of another type": {"1": PICTURE, "2": scale(image=["4", 0]), "3": SHOW, "4": TEXT},
+    "an output of another type for a choice": {"1": PICTURE, "2": scale(crop=["4", 0]), "3": SHOW, "4": TEXT},
+    "any type": {"1": PICTURE, "4": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}},
+    "a node that does not exist": {"1": PICTURE, "2": scale(image=["9", 0]), "3": SHOW},
+    "a node by number": {"1": PICTURE, "2": scale(image=[1, 0]), "3": SHOW},
+    "a list that is no link": {"1": PICTURE, "2": scale(image=["1", 0, 0]), "3": SHOW},
+    "a circle": {"2": scale(image=["2", 0]), "3": SHOW},
+    "a larger circle": {"1": scale(image=["2", 0]), "2": scale(), "3": SHOW},
+    "a bad input that the class does not declare": {"1": PICTURE, "2": scale(mask=["9", 0]), "3": SHOW},
     "a choice of the newer notation": {
         "1": {"class_type": "StringTrim", "inputs": {"string": "x", "mode": "no_such"}},
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
@@ -56,7 +75,11 @@ def rules(real_comfyui: Server, real_comfyui_installed: Installed) -> Validation
     version = real_comfyui.get("/system_stats")[1]["system"]["comfyui_version"]
     nodes = read_object_info(real_comfyui.get("/object_info")[1], {}, version=version)
     specs = read_core_definitions(real_comfyui_installed.tree)
-    return keep_server_checked_lists(nodes.rules, specs.classes - specs.own_checks)
+    classes = {
+        name: msgspec.structs.replace(signature, own_checks=() if name not in specs.own_checks else None)
+        for name, signature in nodes.signatures.items()
+    }
+    return ValidationRules(classes, read_server_checks(real_comfyui_installed.tree), is_live=True)
 
 
 def is_accepted(server: Server, prompt: dict[str, Any]) -> bool:

@@ -35,9 +35,18 @@ WHOLE: Final = {
 
 PREDICTED: Final = {
     "asked": {
+        "bad_linked_input",
         "custom_validation_failed",
+        "dependency_cycle",
+        "exception_during_inner_validation",
+        "exception_during_validation",
+        "invalid_input_type",
         "missing_node_type",
         "prompt_no_outputs",
+        "prompt_outputs_failed_validation",
+        "required_input_missing",
+        "return_type_mismatch",
+        "value_not_in_list",
         "value_not_in_list model",
     },
     "not asked": {"custom_validation_failed", "missing_node_type", "value_not_in_list model"},

@@ -19,8 +19,10 @@ from comfywatchman.comfyui.loaders.tiny_vaes import TinyVaes
 from comfywatchman.comfyui.loaders.upload_inputs import FileInput
 from comfywatchman.comfyui.packs.definitions import NodeDefinitions, read_pack_definitions
 from comfywatchman.comfyui.packs.scan import PackListing
+from comfywatchman.comfyui.static_analysis.server_checks import read_server_checks
+from comfywatchman.comfyui.validation.rules import UNKNOWN_CHECKS, ServerChecks
 
-READER_VERSION: Final = f"7.{sys.version_info.major}.{sys.version_info.minor}"
+READER_VERSION: Final = f"8.{sys.version_info.major}.{sys.version_info.minor}"
 """Part of the key under which packs are cached. Raise it whenever a pack may be read differently.
 
 A newer Python parses source that an older one does not."""
@@ -73,6 +75,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
         complete: Whether these are all its classes; False when names are computed, so that absence proves nothing.
         outline: What must succeed for the pack to be imported: a `PackOutline`, encoded as MessagePack. It is large and
             seldom needed.
+        server_checks: For ComfyUI itself, the checks that its version makes of a prompt.
         problems: Files that could not be read, for people.
         replacements: Of ComfyUI itself, new class by old class; None for a version without any, and for packs.
         tiny_vaes: Of ComfyUI itself, the approximations of a VAE that its loader offers; None where unknown.
@@ -96,6 +99,7 @@ class NodePack(msgspec.Struct, frozen=True, omit_defaults=True):
     own_checks: frozenset[str] = frozenset()
     complete: bool = True
     outline: bytes = b""
+    server_checks: ServerChecks = UNKNOWN_CHECKS
     problems: tuple[str, ...] = ()
     replacements: dict[str, str] | None = None
     tiny_vaes: TinyVaes | None = None
@@ -178,6 +182,7 @@ def build_core_pack(
         version=version,
         replacements=replacements,
         tiny_vaes=tiny_vaes,
+        server_checks=read_server_checks(root),
     )
     return _add_definitions(pack, definitions)
 

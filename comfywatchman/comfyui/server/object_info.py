@@ -13,8 +13,9 @@ from comfywatchman.comfyui.loaders.table import LoaderInput
 from comfywatchman.comfyui.loaders.upload_inputs import BUILTIN_FILE_INPUTS, NO_FILE_CHOICES, FileInput
 from comfywatchman.comfyui.models.suffixes import MODEL_SUFFIXES
 from comfywatchman.comfyui.server.node_inputs import NodeInput, list_node_inputs
-from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, read_rules
+from comfywatchman.comfyui.server.signatures import read_signatures
 from comfywatchman.comfyui.static_analysis.widgets import get_upload_kind, widget_width
+from comfywatchman.comfyui.validation.signature import NodeSignature
 
 
 class LiveNodes(msgspec.Struct, frozen=True):
@@ -26,14 +27,14 @@ class LiveNodes(msgspec.Struct, frozen=True):
         combos: Text choices by class and input, as the server lists them at this moment; without the lists of
             the input folder, which change with every upload.
         file_inputs: Inputs that take a file of the input folder.
-        rules: Rules by which the server validates a prompt.
+        signatures: What the server checks of each class; `own_checks` is not known.
     """
 
     packs: dict[str, str]
     loader_inputs: tuple[LoaderInput, ...]
     combos: dict[str, dict[str, tuple[str, ...]]]
     file_inputs: tuple[FileInput, ...] = ()
-    rules: ValidationRules = NO_RULES
+    signatures: dict[str, NodeSignature] = {}
 
     @property
     def classes(self) -> frozenset[str]:
@@ -95,7 +96,7 @@ def read_object_info(payload: object, folders: Mapping[str, Collection[str]], *,
             if match is not None:
                 loader_inputs.append(match.build_input(class_type, name, index, evidence=evidence))
     packs = {class_type: _get_module(entry) for class_type, entry in entries.items()}
-    return LiveNodes(packs, tuple(loader_inputs), combos, tuple(file_inputs), read_rules(entries, version))
+    return LiveNodes(packs, tuple(loader_inputs), combos, tuple(file_inputs), read_signatures(entries))
 
 
 def find_widget_indexes(payload: object, wanted: Mapping[str, Collection[str]]) -> dict[str, dict[str, int]]:

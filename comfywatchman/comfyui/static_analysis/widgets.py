@@ -23,6 +23,9 @@ _WIDTH_UNKNOWN: Final = frozenset(
 _DYNAMIC_PREFIX: Final = "COMFY_"
 """Begins the types that the editor expands into several inputs."""
 
+_MATCH_TYPE: Final = "COMFY_MATCHTYPE_V3"
+"""The one such type that stands for a single socket."""
+
 _UPLOAD_BUTTONS: Final = frozenset({"image_upload", "video_upload", "audio_upload", "animated_image_upload", "upload"})
 _SEEDS: Final = frozenset({"seed", "noise_seed"})
 
@@ -37,11 +40,11 @@ def widget_width(name: str, input_type: str, options: Mapping[str, Any]) -> int 
         input_type: Its type as a server (`INT`, `COMBO`) or the source of a V3 node (`Int`, `Combo`) names it.
         options: The options of the input.
     """
-    if input_type in _WIDTH_UNKNOWN or input_type.startswith(_DYNAMIC_PREFIX):
+    if is_link_forced(options):
+        return None if options.get("forceInput") is UNKNOWN else 0
+    if input_type in _WIDTH_UNKNOWN or _is_expanded(input_type) or _has_other_widget(input_type, options):
         return None
-    if options.get("forceInput") is UNKNOWN:
-        return None
-    if input_type not in WIDGET_TYPES or _is_link_forced(options):
+    if input_type not in WIDGET_TYPES:
         return 0
     has_control = options.get("control_after_generate")
     if has_control is None:
@@ -58,11 +61,11 @@ def widget_width(name: str, input_type: str, options: Mapping[str, Any]) -> int 
 
 def is_socket(input_type: str, options: Mapping[str, Any]) -> bool:
     """Return whether only a link can feed an input: its type has no widget, or the class disables it."""
-    if _is_link_forced(options):
+    if is_link_forced(options):
         return True
-    if input_type in WIDGET_TYPES or input_type in _WIDTH_UNKNOWN or input_type.startswith(_DYNAMIC_PREFIX):
+    if input_type in WIDGET_TYPES or input_type in _WIDTH_UNKNOWN or _is_expanded(input_type):
         return False
-    return options.get("socketless") is not True
+    return not _has_other_widget(input_type, options)
 
 
 def get_upload_kind(options: Mapping[Any, Any]) -> FileKind | None:
@@ -73,5 +76,17 @@ def get_upload_kind(options: Mapping[Any, Any]) -> FileKind | None:
     return None
 
 
-def _is_link_forced(options: Mapping[str, Any]) -> bool:
+def _has_other_widget(input_type: str, options: Mapping[str, Any]) -> bool:
+    """Return whether options show a widget that the type does not."""
+    if options.get("widgetType") or options.get("widget_type"):
+        return True
+    return input_type not in WIDGET_TYPES and "socketless" in options
+
+
+def _is_expanded(input_type: str) -> bool:
+    return input_type.startswith(_DYNAMIC_PREFIX) and input_type != _MATCH_TYPE
+
+
+def is_link_forced(options: Mapping[str, Any]) -> bool:
+    """Return whether a class wants a link for an input whose type has a widget."""
     return bool(options.get("forceInput") or options.get("force_input"))

@@ -18,7 +18,7 @@ from comfywatchman.comfyui.packs.core_classes import load_core_classes
 from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements, choose_replacements
 from comfywatchman.comfyui.references.observed import ObservedLoaders
-from comfywatchman.comfyui.server.validation import ValidationRules
+from comfywatchman.comfyui.validation.rules import ValidationRules
 from comfywatchman.readiness.context import CycleContext, CycleRequest
 from comfywatchman.readiness.database import Database
 from comfywatchman.readiness.models.cache_file import write_model_cache
@@ -36,6 +36,7 @@ from comfywatchman.readiness.nodes.static_analysis import (
     read_last_imports,
     read_node_sources,
 )
+from comfywatchman.readiness.nodes.validation_rules import build_validation_rules
 from comfywatchman.readiness.status import StartProblem
 from comfywatchman.readiness.verdicts.workflow import Choices, NodeJudge
 from comfywatchman.readiness.workflow_facts import build_knowledge_key
@@ -142,7 +143,7 @@ def inspect_host(cycle: CycleContext, database: Database) -> HostSnapshot:
             "governed" if node_facts.governed else "",
         ),
         choices=server.choices,
-        rules=server.rules(nodes.enabled()),
+        rules=build_validation_rules(server, nodes),
         comfyui_version=server.version or request.installation.version,
         comfyui_running=server.nodes is not None,
         ignored_server=server.ignored,

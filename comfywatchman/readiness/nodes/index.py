@@ -21,6 +21,7 @@ from comfywatchman.comfyui.packs.metadata import (
 )
 from comfywatchman.comfyui.packs.replacements import read_replacements
 from comfywatchman.comfyui.packs.scan import PackListing, fingerprint_files
+from comfywatchman.comfyui.static_analysis.server_checks import list_check_files
 from comfywatchman.readiness.database import Database, TableStore
 
 _DECODER: Final = msgspec.msgpack.Decoder(NodePack)
@@ -80,7 +81,7 @@ class PackIndex:
         if not files:
             return None
         key = _CORE_PREFIX + os.fsencode(root)
-        fingerprint = _add_reader_version(fingerprint_files(files))
+        fingerprint = _add_reader_version(fingerprint_files([*files, *list_check_files(root)]))
         stored_row = self._read_rows(f"{_SELECT} WHERE path = ?", (key,)).get(key)
         if stored_row is not None and stored_row.fingerprint == fingerprint and stored_row.pack.version == version:
             return stored_row.pack

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -15,10 +15,8 @@ from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import printable_path
 from comfywatchman.comfyui.install.folders import ModelFolders
 from comfywatchman.comfyui.install.install import Installation
-from comfywatchman.comfyui.packs.metadata import NodePack
 from comfywatchman.comfyui.packs.replacements import NO_REPLACEMENTS, ClassReplacements, choose_replacements
 from comfywatchman.comfyui.server.object_info import LiveNodes
-from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, keep_server_checked_lists
 from comfywatchman.readiness.context import CycleContext
 
 if TYPE_CHECKING:
@@ -62,22 +60,6 @@ class ServerSnapshot:
         if self.nodes is None:
             return None
         return self.nodes.combos.get(class_type, {}).get(name)
-
-    def rules(self, sources: Iterable[NodePack]) -> ValidationRules:
-        """Return its validation rules; empty without a server.
-
-        Args:
-            sources: ComfyUI and its packs as static analysis finds them. Only the source shows which classes check
-                their inputs themselves, and a list says nothing about those.
-        """
-        if self.nodes is None:
-            return NO_RULES
-        analysed: set[str] = set()
-        self_checking: set[str] = set()
-        for pack in sources:
-            analysed |= pack.classes | pack.possible_classes
-            self_checking |= pack.own_checks
-        return keep_server_checked_lists(self.nodes.rules, analysed - self_checking)
 
 
 def query_server(cycle: CycleContext, folders: ModelFolders, names: Mapping[str, Collection[str]]) -> ServerSnapshot:
@@ -136,5 +118,5 @@ def _compute_fingerprint(nodes: LiveNodes, replacements: ClassReplacements) -> s
         [sorted(nodes.classes), replacements.in_prompts, replacements.in_editor, nodes.combos],
         option=orjson.OPT_SORT_KEYS,
     )
-    facts += msgspec.json.encode(nodes.rules, order="deterministic")
+    facts += msgspec.json.encode(nodes.signatures, order="deterministic")
     return hashlib.blake2b(facts, digest_size=16).hexdigest()

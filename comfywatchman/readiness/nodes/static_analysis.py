@@ -70,6 +70,7 @@ class SourceNodes:
             # Sets are sorted, because their order differs between processes.
             yield f"{core.version} {sorted(core.classes)} {sorted(core.possible_classes)} {sorted(core.own_checks)}"
             yield f"{core.replacements}"
+            yield repr(core.server_checks)
 
         for path, imports in sorted(self.imports.items()):
             yield f"{path} {imports!r}"

@@ -147,7 +147,8 @@ def build_choice_action(refused: RefusedInput) -> Action:
         kind="choice",
         what=f"{refused.node_type}: {refused.input}",
         instruction=refused.fix,
-        because="nothing feeds this input" if refused.value is None else f"its value is {refused.value}",
+        # Reports of earlier versions do not describe the problem.
+        because=f"this input {refused.problem or 'is refused'}",
     )
 
 

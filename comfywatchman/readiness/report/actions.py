@@ -181,7 +181,7 @@ def _add_obstacle_action(groups: _ActionGroups, entry: WorkflowEntry, obstacle: 
 
 def _add_input_actions(groups: _ActionGroups, entry: WorkflowEntry) -> None:
     for refused in entry.refused_inputs:
-        key = ("choice", refused.node_type, refused.input, refused.value or "")
+        key = ("choice", refused.node_type, refused.input, refused.problem)
         groups.add(key, build_choice_action(refused), entry.path)
     for missing in entry.missing_inputs:
         if missing.required:

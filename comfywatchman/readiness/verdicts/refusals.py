@@ -1,13 +1,16 @@
-"""Report entries for inputs and workflows that a running server would refuse."""
+"""Report entries for inputs and workflows that ComfyUI would refuse."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Literal
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from comfywatchman.base.text import shorten_list
 from comfywatchman.comfyui.packs.core_classes import EDITOR_ONLY
-from comfywatchman.comfyui.server.validation import RejectedInput, ValidationRules, has_no_output
+from comfywatchman.comfyui.validation.rejection import LinkedOutput, RejectedInput, RejectionReason
+from comfywatchman.comfyui.validation.rules import ValidationRules
+from comfywatchman.comfyui.validation.signature import LIST_PREFIX, Scalar
+from comfywatchman.comfyui.validation.validate import has_no_output
 from comfywatchman.readiness.status import NOTHING_TO_RUN, FileProblem, RefusedInput
 from comfywatchman.readiness.workflow_facts import WorkflowFacts
 
@@ -15,42 +18,83 @@ _MAX_NAMED_CHOICES: Final = 8
 OUTPUT_LEFT_OUT: Final = "output-left-out"
 """Problem code of an input for which the server leaves out some outputs of a workflow and runs the others."""
 
+INPUT_DOUBTFUL: Final = "input-doubtful"
+"""Problem code of an input for which the server may refuse the workflow, or leave out some of its outputs."""
+
+_PROBLEMS: Final = {
+    RejectionReason.NOT_GIVEN: "gets nothing",
+    RejectionReason.NOT_OFFERED: "is {value}",
+    RejectionReason.NOT_A_NUMBER: "is {value}, which is not a number",
+    RejectionReason.TOO_SMALL: "is {value}, less than the lowest value {limit}",
+    RejectionReason.TOO_LARGE: "is {value}, more than the highest value {limit}",
+    RejectionReason.BAD_LINK: "has a list that is not a link",
+    RejectionReason.NO_SUCH_NODE: "is linked to node {node}, which is not in the workflow",
+    RejectionReason.NO_SUCH_OUTPUT: "is linked to output {slot} of node {node}, which does not exist",
+    RejectionReason.WRONG_TYPE: "takes {wanted}, but node {node} gives {received}",
+    RejectionReason.CYCLE: "is linked in a circle, so that its node waits for itself",
+}
+"""What is wrong, as the end of a sentence that begins with the input."""
+
+_FIXES: Final = {
+    RejectionReason.NOT_GIVEN: "Link something to it; if it is linked, a node on the way is muted.",
+    RejectionReason.NOT_A_NUMBER: "Enter a number in the node.",
+    RejectionReason.TOO_SMALL: "Enter {limit} or more in the node.",
+    RejectionReason.TOO_LARGE: "Enter {limit} or less in the node.",
+    RejectionReason.BAD_LINK: "Export the workflow again from the editor: a link is [node id, output number].",
+    RejectionReason.NO_SUCH_NODE: "Export the workflow again from the editor, or link the input to another node.",
+    RejectionReason.NO_SUCH_OUTPUT: "Link the input again: the node's class has changed since the workflow was saved.",
+    RejectionReason.WRONG_TYPE: "Link an output of type {wanted}.",
+    RejectionReason.CYCLE: "Cut one of the links of the circle.",
+}
+"""The next step; for `NOT_OFFERED` it names the choices."""
+
 
 def find_reason_not_to_run(facts: WorkflowFacts, rules: ValidationRules) -> FileProblem | None:
     """Return why the server would find nothing to run; None unless that is certain."""
     if not _has_anything_to_run(facts):
         why = "all its nodes are muted, bypassed or notes" if facts.classes else "it holds no node"
         return FileProblem(NOTHING_TO_RUN, f"There is nothing to run: {why}.")
-    if has_no_output(facts.wiring, rules):
+    if has_no_output(facts.prompt, rules):
         why = "none of its active nodes is an output (one that saves or shows something)"
         return FileProblem(NOTHING_TO_RUN, f"There is nothing to run: {why}.")
     return None
 
 
-def build_refused_input(rejected: RejectedInput) -> RefusedInput:
-    """Build the report's entry of an input for which the server refuses a prompt."""
-    reason: Literal["not_given", "not_offered"]
-    if rejected.value is None:
-        reason, fix = "not_given", "Link something to it; if it is linked, a node on the way is muted."
-    else:
-        reason, fix = "not_offered", _explain_choices(rejected.offered)
+def build_refused_input(rejected: RejectedInput, *, is_live: bool) -> RefusedInput:
+    """Build the report's entry of an input for which the server refuses a prompt.
+
+    Args:
+        rejected: The input.
+        is_live: Whether the running server gave the choices, and not its source.
+    """
     return RefusedInput(
         input=rejected.input,
-        value=rejected.value,
+        value=_write_value(rejected.value),
         node_type=rejected.node.class_type,
         node_path=rejected.node.path,
-        reason=reason,
-        fix=fix,
+        reason=rejected.reason,
+        fix=_describe_fix(rejected, is_live=is_live),
+        problem=_describe_problem(rejected),
     )
 
 
 def build_left_out_problem(refused: RefusedInput) -> FileProblem:
     """Build the problem of an input for which the server runs the other outputs only."""
-    gets = "gets nothing" if refused.value is None else f"is {refused.value!r}"
-    message = (
-        f"ComfyUI will run its other outputs only: {refused.input} of this {refused.node_type} {gets}. {refused.fix}"
-    )
+    message = f"ComfyUI will run its other outputs only: {_describe_input(refused)}"
     return FileProblem(OUTPUT_LEFT_OUT, message, refused.node_path)
+
+
+def build_doubtful_problem(refused: RefusedInput) -> FileProblem:
+    """Build the problem of an input that the server may refuse."""
+    message = f"ComfyUI may refuse this, which only a run can show: {_describe_input(refused)}"
+    return FileProblem(INPUT_DOUBTFUL, message, refused.node_path)
+
+
+def build_refusal_problems(refused: Iterable[RefusedInput], doubtful: Iterable[RefusedInput]) -> list[FileProblem]:
+    """Build the problems of inputs that do not decide the verdict, left-out outputs first."""
+    problems = [build_left_out_problem(refused_input) for refused_input in refused]
+    problems += [build_doubtful_problem(refused_input) for refused_input in doubtful]
+    return problems
 
 
 def _has_anything_to_run(facts: WorkflowFacts) -> bool:
@@ -60,6 +104,45 @@ def _has_anything_to_run(facts: WorkflowFacts) -> bool:
     return any(use.node_paths for name, use in facts.classes.items() if name not in EDITOR_ONLY)
 
 
-def _explain_choices(offered: Sequence[str]) -> str:
-    named = shorten_list(offered, most=_MAX_NAMED_CHOICES, conjunction="or")
-    return f"The running ComfyUI does not offer it; choose one of these in the node: {named}."
+def _describe_input(refused: RefusedInput) -> str:
+    return f"{refused.input} of this {refused.node_type} {refused.problem}. {refused.fix}"
+
+
+def _describe_problem(rejected: RejectedInput) -> str:
+    """Describe what is wrong, as the end of a sentence that begins with the input."""
+    return _fill(_PROBLEMS[rejected.reason], rejected)
+
+
+def _describe_fix(rejected: RejectedInput, *, is_live: bool) -> str:
+    if rejected.reason is RejectionReason.NOT_OFFERED:
+        return _explain_choices(rejected.offered, is_live=is_live)
+    return _fill(_FIXES[rejected.reason], rejected)
+
+
+def _fill(template: str, rejected: RejectedInput) -> str:
+    output = rejected.output or LinkedOutput("", 0)
+    node = f"{output.path} ({output.class_type})" if output.class_type else output.path
+    return template.format(
+        value="empty" if rejected.value is None else repr(rejected.value),
+        limit=rejected.limit,
+        wanted=_name_type(rejected.wanted),
+        received=_name_type(output.type),
+        node=node,
+        slot=output.slot,
+    )
+
+
+def _write_value(value: Scalar) -> str | None:
+    return value if isinstance(value, str | None) else str(value)
+
+
+def _name_type(data_type: str | None) -> str:
+    return "a list of choices" if data_type is None or data_type.startswith(LIST_PREFIX) else data_type
+
+
+def _explain_choices(offered: Sequence[Scalar], *, is_live: bool) -> str:
+    named = shorten_list([str(choice) for choice in offered], most=_MAX_NAMED_CHOICES, conjunction="or")
+    who = "The running ComfyUI" if is_live else "The source of this ComfyUI"
+    if not offered:
+        return f"{who} offers nothing there: restart it after adding what the node lists."
+    return f"{who} does not offer it; choose one of these in the node: {named}."

@@ -9,14 +9,15 @@ import msgspec
 
 from comfywatchman.comfyui.references.input_files import InputFile
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.server.validation import NO_RULES, ValidationRules, validate_prompt
+from comfywatchman.comfyui.validation.rules import NO_RULES, ValidationRules
+from comfywatchman.comfyui.validation.validate import NOTHING_REJECTED, PromptValidation, validate_prompt
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
 from comfywatchman.readiness.status import FileProblem, InactiveModel, MissingModel, MissingNode, RefusedInput
 from comfywatchman.readiness.verdicts.findings import ModelFinding, ModelLookup
 from comfywatchman.readiness.verdicts.missing_models import build_missing_models, find_inactive_models
 from comfywatchman.readiness.verdicts.models import combine_findings, judge_reference
 from comfywatchman.readiness.verdicts.refusals import (
-    build_left_out_problem,
+    build_refusal_problems,
     build_refused_input,
     find_reason_not_to_run,
 )
@@ -27,12 +28,14 @@ JUDGE_VERSION: Final = 9
 
 UNKNOWN_STATE: Final = "unknown"
 
+LINK_TO_NOWHERE: Final = "link-to-nowhere"
+
 INCOMPLETE_READ_CODES: Final = frozenset(
     {
         "node-unreadable",
         "subgraph-cycle",
         "group-values-unmapped",
-        "link-to-nowhere",
+        LINK_TO_NOWHERE,
         "model-name-absent",
         "model-name-computed",
         "widgets-unreadable",
@@ -78,14 +81,14 @@ def judge_workflow(
     choices: Choices = no_choices,
     rules: ValidationRules = NO_RULES,
 ) -> WorkflowVerdict:
-    """Judge a workflow by its models, its nodes and the rules of a running server.
+    """Judge a workflow by its models, its nodes and the rules by which ComfyUI validates a prompt.
 
     Args:
         facts: The workflow.
         models: The inventory.
         judge_node: Judges one node class.
         choices: The lists of a running server.
-        rules: The validation rules of a running server.
+        rules: The validation rules of ComfyUI.
     """
     if facts.failure is not None:
         return WorkflowVerdict(status=WorkflowStatus.INVALID, container=facts.container, problems=(facts.failure,))
@@ -94,21 +97,25 @@ def judge_workflow(
     findings = judge_references(facts.references, models, [node.class_type for node in nodes], choices)
     required = [finding for finding in findings if finding.reference.active]
     not_ready = [finding for finding in required if finding.state is not ModelState.EXACT]
-    unread_count = sum(problem.code in INCOMPLETE_READ_CODES for problem in facts.problems)
+    unread_count = _count_unread(facts, rules)
     # An incompletely read workflow may hold the output that seems to be missing.
     reason_not_to_run = find_reason_not_to_run(facts, rules) if unread_count == 0 else None
-    validation = validate_prompt(facts.wiring, rules)
-    refused = tuple(build_refused_input(rejected) for rejected in validation.inputs)
+    validation = _validate(facts, nodes, rules)
+    refused, doubtful = (
+        tuple(build_refused_input(rejected, is_live=rules.is_live) for rejected in inputs)
+        for inputs in (validation.inputs, validation.doubtful)
+    )
 
     problems = list(facts.problems)
     if reason_not_to_run is not None:
         status = WorkflowStatus.INVALID
         problems.insert(0, reason_not_to_run)
     else:
-        status = _decide_status(required, nodes, is_incomplete=unread_count > 0, is_refused=validation.is_whole)
+        is_doubtful = unread_count > 0 or validation.is_doubtful
+        status = _decide_status(required, nodes, is_doubtful=is_doubtful, is_refused=validation.is_whole)
     # The server then runs the other outputs, so the verdict stays and only the report names the refused inputs.
     if not validation.is_whole:
-        problems += [build_left_out_problem(refused_input) for refused_input in refused]
+        problems += build_refusal_problems(refused, doubtful)
     return WorkflowVerdict(
         status=status,
         container=facts.container,
@@ -117,11 +124,31 @@ def judge_workflow(
         missing_models=build_missing_models(not_ready, facts.declared),
         missing_nodes=nodes,
         inactive_models=find_inactive_models(findings),
-        uncertain_count=_count_uncertain(nodes, not_ready) + unread_count,
+        uncertain_count=_count_uncertain(nodes, not_ready) + unread_count + _count_doubts(validation),
         problems=tuple(problems),
         inputs=facts.inputs,
         refused_inputs=refused if validation.is_whole else (),
     )
+
+
+def _count_unread(facts: WorkflowFacts, rules: ValidationRules) -> int:
+    """Count the problems that hide a part of what the workflow needs."""
+    classes = {node.path: node.class_type for node in facts.prompt}
+    count = 0
+    for problem in facts.problems:
+        # Where the inputs of the class are known, the validation decides about a link to nowhere.
+        is_validated = problem.code == LINK_TO_NOWHERE and classes.get(problem.node_path or "") in rules.classes
+        count += problem.code in INCOMPLETE_READ_CODES and not is_validated
+    return count
+
+
+def _validate(facts: WorkflowFacts, nodes: Sequence[MissingNode], rules: ValidationRules) -> PromptValidation:
+    # The server refuses a prompt with a missing class before it looks at any input.
+    return NOTHING_REJECTED if nodes else validate_prompt(facts.prompt, rules)
+
+
+def _count_doubts(validation: PromptValidation) -> int:
+    return len(validation.doubtful) if validation.is_doubtful else 0
 
 
 def judge_references(
@@ -153,13 +180,13 @@ def judge_nodes(classes: Mapping[str, ClassUse], judge_node: NodeJudge) -> tuple
 
 
 def _decide_status(
-    required: Iterable[ModelFinding], nodes: Sequence[MissingNode], *, is_incomplete: bool, is_refused: bool
+    required: Iterable[ModelFinding], nodes: Sequence[MissingNode], *, is_doubtful: bool, is_refused: bool
 ) -> WorkflowStatus:
     unknown_count = sum(node.state == UNKNOWN_STATE for node in nodes)
     return combine_findings(
         required,
         nodes_missing=unknown_count < len(nodes),
-        nodes_uncertain=is_incomplete or unknown_count > 0,
+        nodes_uncertain=is_doubtful or unknown_count > 0,
         is_refused=is_refused,
     )
 

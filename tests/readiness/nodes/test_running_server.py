@@ -225,6 +225,8 @@ NODE_CLASS_MAPPINGS = {"KSampler": Sampler, "SaveImage": Save}
 
 
 def saving(info: dict[str, Any], *, output: bool = True) -> dict[str, Any]:
+    info["SaveImage"]["input"] = {"required": {"images": ["IMAGE", {}], "filename_prefix": ["STRING", {}]}}
+    info["VAEDecode"]["input"] = {"required": {"samples": ["LATENT", {}], "vae": ["VAE", {}]}}
     for name, one in info.items():
         one["output_node"] = output and name == "SaveImage"
     return info

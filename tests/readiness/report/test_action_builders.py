@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from comfywatchman.comfyui.validation.rejection import RejectionReason
 from comfywatchman.readiness.report.action_builders import (
     build_choice_action,
     build_download_action,
@@ -50,11 +51,11 @@ def test_each_builder_makes_its_kind() -> None:
     assert "picture" in input_action.because
     folder_action = build_folder_action(entry("/disk/w/a.json"))
     assert (folder_action.kind, folder_action.what) == ("folder", "/disk/w")
-    refused = RefusedInput("sampler_name", "x", "KSampler", "3", "not_offered", "Choose another.")
+    refused = RefusedInput("model", None, "KSampler", "3", RejectionReason.NOT_GIVEN, "Link it.", "gets nothing")
     choice_action = build_choice_action(refused)
-    assert (choice_action.kind, choice_action.what) == ("choice", "KSampler: sampler_name")
-    assert choice_action.because == "its value is x"
-    assert build_choice_action(replace(refused, value=None)).because == "nothing feeds this input"
+    assert (choice_action.kind, choice_action.what) == ("choice", "KSampler: model")
+    assert (choice_action.because, choice_action.instruction) == ("this input gets nothing", "Link it.")
+    assert build_choice_action(replace(refused, problem="")).because == "this input is refused"
 
 
 def test_download_shows_its_size_and_command() -> None:

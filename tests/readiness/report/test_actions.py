@@ -4,6 +4,7 @@ import msgspec
 
 from comfywatchman.comfyui.install.reachability import Obstacle, ObstacleKind
 from comfywatchman.comfyui.references.reference import Confidence
+from comfywatchman.comfyui.validation.rejection import RejectionReason
 from comfywatchman.readiness.report.action_builders import Action
 from comfywatchman.readiness.report.actions import list_actions
 from comfywatchman.readiness.states import ModelState, WorkflowStatus
@@ -271,12 +272,12 @@ def test_kinds_are_sorted_whatever_their_number() -> None:
 
 
 def test_refused_input_value_is_one_action_for_all_workflows() -> None:
-    refused_input = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
-    bare = RefusedInput("model", None, "KSampler", "3", "not_given", "Link something to it.")
+    refused_input = RefusedInput("name", "a", "KSampler", "3", RejectionReason.NOT_OFFERED, "Choose another.", "is 'a'")
+    bare = RefusedInput("model", None, "KSampler", "3", RejectionReason.NOT_GIVEN, "Link it.", "gets nothing")
     first, second = list_actions([entry("/a", refused=(refused_input, bare)), entry("/b", refused=(refused_input,))])
-    assert (first.kind, first.what, first.instruction) == ("choice", "KSampler: sampler_name", "Choose another.")
-    assert (first.because, first.workflows) == ("its value is no_such", ("/a", "/b"))
-    assert (second.because, second.workflows) == ("nothing feeds this input", ("/a",))
+    assert (first.kind, first.what, first.instruction) == ("choice", "KSampler: name", "Choose another.")
+    assert (first.because, first.workflows) == ("this input is 'a'", ("/a", "/b"))
+    assert (second.because, second.workflows) == ("this input gets nothing", ("/a",))
 
 
 def test_workflow_with_nothing_to_run_needs_an_output() -> None:
@@ -287,8 +288,8 @@ def test_workflow_with_nothing_to_run_needs_an_output() -> None:
 
 
 def test_each_refused_value_is_an_action_of_its_own() -> None:
-    first = RefusedInput("sampler_name", "no_such", "KSampler", "3", "not_offered", "Choose another.")
-    second = RefusedInput("sampler_name", "nor_this", "KSampler", "3", "not_offered", "Choose another.")
+    first = RefusedInput("name", "a", "KSampler", "3", RejectionReason.NOT_OFFERED, "Choose another.", "is 'a'")
+    second = RefusedInput("name", "b", "KSampler", "3", RejectionReason.NOT_OFFERED, "Choose another.", "is 'b'")
     assert len(list_actions([entry("/a", refused=(first,)), entry("/b", refused=(second,))])) == 2
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 
 from comfywatchman.comfyui.install.reachability import Obstacle
 from comfywatchman.comfyui.references.reference import Reference
-from comfywatchman.comfyui.server.active_nodes import WiredNode
-from comfywatchman.comfyui.server.validation import ValidationRules
+from comfywatchman.comfyui.validation.prompt import PromptNode
+from comfywatchman.comfyui.validation.rules import ServerChecks, ValidationRules
+from comfywatchman.comfyui.validation.signature import InputSignature, NodeSignature
+from comfywatchman.comfyui.workflow.document import LinkSource
 from comfywatchman.readiness.models.listing import CompleteListing
 from comfywatchman.readiness.status import FileProblem, MissingNode, ProviderPackage
 from comfywatchman.readiness.verdicts.findings import InstalledModel
@@ -167,15 +170,24 @@ def test_incompletely_read_workflow_is_not_called_empty() -> None:
 
 
 RULES = ValidationRules(
-    outputs={"FineLoad": False, "FineSave": True},
-    core=frozenset({"FineLoad", "FineSave"}),
-    required={"FineSave": {"images": True}},
-    lists={"FineSave": {"format": tuple("abcdefghij")}},
+    {
+        "FineLoad": NodeSignature(is_output=False, own_checks=(), has_editor_code=False),
+        "FineSave": NodeSignature(
+            (
+                InputSignature("images", "IMAGE", is_required=True, is_socket=True),
+                InputSignature("format", "COMBO", width=1, choices=tuple("abcdefghij")),
+            ),
+            is_output=True,
+            own_checks=(),
+            has_editor_code=False,
+        ),
+    },
+    ServerChecks(new_combos=True),
 )
 
 
-def test_workflow_without_an_output_is_invalid_for_a_server() -> None:
-    what = facts(classes=["FineLoad"], wiring=(WiredNode("1", "FineLoad"),))
+def test_workflow_without_an_output_is_invalid() -> None:
+    what = facts(classes=["FineLoad"], prompt=(PromptNode("1", "FineLoad"),))
     assert judge_workflow(what, NoModels(), state_of).status == "READY"
     judged = judge_workflow(what, NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.problems[0].code) == ("INVALID", "nothing-to-run")
@@ -183,19 +195,62 @@ def test_workflow_without_an_output_is_invalid_for_a_server() -> None:
 
 
 def test_refused_input_makes_the_workflow_missing_with_a_fix() -> None:
-    save = WiredNode("1", "FineSave", texts={"format": "x"}, unfed=("images",))
-    judged = judge_workflow(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of, rules=RULES)
+    save = PromptNode("1", "FineSave", values={"format": "x"}, unfed=("images",))
+    judged = judge_workflow(facts(classes=["FineSave"], prompt=(save,)), NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.uncertain_count) == ("MISSING", 0)
     open_, choice = judged.refused_inputs
     assert (open_.input, open_.value, open_.reason, open_.node_path) == ("images", None, "not_given", "1")
     assert (choice.input, choice.value, choice.reason, choice.node_type) == ("format", "x", "not_offered", "FineSave")
+    assert choice.fix.startswith("The source of this ComfyUI does not offer it")
     assert "choose one of these in the node: a, b, c, d, e, f, g, h or 2 more." in choice.fix
-    assert judge_workflow(facts(classes=["FineSave"], wiring=(save,)), NoModels(), state_of).status == "READY"
+    assert judge_workflow(facts(classes=["FineSave"], prompt=(save,)), NoModels(), state_of).status == "READY"
+    live = judge_workflow(
+        facts(classes=["FineSave"], prompt=(save,)),
+        NoModels(),
+        state_of,
+        rules=msgspec.structs.replace(RULES, is_live=True),
+    )
+    assert live.refused_inputs[1].fix.startswith("The running ComfyUI does not offer it")
 
 
 def test_workflow_with_one_refused_output_is_ready_and_reports_it() -> None:
-    nodes = (WiredNode("1", "FineSave", unfed=("images",)), WiredNode("2", "FineSave"))
-    judged = judge_workflow(facts(classes=["FineSave"], wiring=nodes), NoModels(), state_of, rules=RULES)
+    nodes = (PromptNode("1", "FineSave", unfed=("images",)), PromptNode("2", "FineSave", linked=("images",), unfed=()))
+    judged = judge_workflow(facts(classes=["FineSave"], prompt=nodes), NoModels(), state_of, rules=RULES)
     assert (judged.status, judged.refused_inputs) == ("READY", ())
     (problem,) = judged.problems
     assert (problem.code, problem.node_path) == ("output-left-out", "1")
+
+
+def test_doubtful_input_makes_the_workflow_uncertain() -> None:
+    rules = msgspec.structs.replace(RULES, checks=ServerChecks())
+    save = PromptNode("1", "FineSave", values={"format": "x"}, linked=("images",), unfed=())
+    what = facts(classes=["FineSave"], prompt=(save,))
+    judged = judge_workflow(what, NoModels(), state_of, rules=rules)
+    assert (judged.status, judged.uncertain_count, judged.refused_inputs) == ("UNCERTAIN", 1, ())
+    assert [(problem.code, problem.node_path) for problem in judged.problems] == [("input-doubtful", "1")]
+    sound = PromptNode("2", "FineSave", linked=("images",), unfed=())
+    judged = judge_workflow(facts(classes=["FineSave"], prompt=(save, sound)), NoModels(), state_of, rules=rules)
+    assert (judged.status, judged.uncertain_count) == ("READY", 0)
+    assert [problem.code for problem in judged.problems] == ["input-doubtful"]
+
+
+def test_missing_class_comes_before_refused_inputs() -> None:
+    save = PromptNode("1", "FineSave", values={"format": "x"}, unfed=("images",))
+    what = facts(classes=["FineSave", "missing1"], prompt=(save,))
+    judged = judge_workflow(what, NoModels(), state_of, rules=RULES)
+    assert (judged.status, judged.refused_inputs, judged.problems) == ("MISSING", (), ())
+
+
+def test_link_to_nowhere_is_decided_by_the_validation_of_a_known_class() -> None:
+    problem = FileProblem("link-to-nowhere", "No.", "1")
+    links = {"images": LinkSource("9", 0)}
+    save = PromptNode("1", "FineSave", links, given=("images",))
+    what = facts(classes=["FineSave"], prompt=(save,), problems=(problem,))
+    assert judge_workflow(what, NoModels(), state_of).status == "UNCERTAIN"
+    judged = judge_workflow(what, NoModels(), state_of, rules=RULES)
+    assert judged.status == "MISSING"
+    assert [refused.reason for refused in judged.refused_inputs] == ["no_such_node"]
+    undeclared = PromptNode("1", "FineLoad", links, given=("images",))
+    save = PromptNode("2", "FineSave", linked=("images",), given=("images",))
+    what = facts(classes=["FineSave", "FineLoad"], prompt=(undeclared, save), problems=(problem,))
+    assert judge_workflow(what, NoModels(), state_of, rules=RULES).status == "READY"

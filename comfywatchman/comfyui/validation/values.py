@@ -1,0 +1,88 @@
+"""Check the value of an input as ComfyUI does: convert numbers, compare limits and choices."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from comfywatchman.comfyui.validation.prompt import CUT_MARK, MAX_TEXT, PromptNode, is_cut
+from comfywatchman.comfyui.validation.rejection import RejectedInput, RejectionReason
+from comfywatchman.comfyui.validation.rules import ServerChecks
+from comfywatchman.comfyui.validation.signature import ALL_INPUTS, InputSignature, NodeSignature, Scalar
+
+_INT: Final = "INT"
+_FLOAT: Final = "FLOAT"
+
+
+def check_value(
+    node: PromptNode, owner: NodeSignature, signature: InputSignature, value: Scalar, checks: ServerChecks
+) -> RejectedInput | None:
+    """Return why ComfyUI rejects a value; None for a value that it accepts, or may accept for all that is known.
+
+    Args:
+        node: The node.
+        owner: The signature of its class.
+        signature: The signature of the input.
+        value: The value, as it reaches the server.
+        checks: The checks of the server's version.
+    """
+    number = value
+    if signature.type in (_INT, _FLOAT):
+        number = _convert_number(value, signature.type)
+        if number is None:
+            return _reject_number(node, owner, signature, RejectionReason.NOT_A_NUMBER, value)
+    if signature.is_file and node.given is not None and value is None:
+        # The class's own check raises on anything but text.
+        return RejectedInput(node, signature.name, RejectionReason.NOT_GIVEN)
+    # A class that checks the value itself leaves only the conversion to the server.
+    if owner.own_checks is None or owner.own_checks == ALL_INPUTS or signature.name in owner.own_checks:
+        return None
+    if isinstance(number, int | float):
+        if signature.minimum is not None and number < signature.minimum:
+            return _reject_number(node, owner, signature, RejectionReason.TOO_SMALL, value)
+        if signature.maximum is not None and number > signature.maximum:
+            return _reject_number(node, owner, signature, RejectionReason.TOO_LARGE, value)
+    return _check_choice(node, signature, value, checks)
+
+
+def _convert_number(value: Scalar, input_type: str) -> int | float | None:
+    """Return the number that ComfyUI makes of a value, in Python as well; None when it cannot."""
+    if value is None:
+        return None
+    try:
+        return int(value) if input_type == _INT else float(value)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _reject_number(
+    node: PromptNode, owner: NodeSignature, signature: InputSignature, reason: RejectionReason, value: Scalar
+) -> RejectedInput:
+    limit = {RejectionReason.TOO_SMALL: signature.minimum, RejectionReason.TOO_LARGE: signature.maximum}.get(reason)
+    # Code of packs in the editor computes numbers when a workflow is sent, such as a seed from -1.
+    is_certain = node.given is not None or not owner.has_editor_code
+    return RejectedInput(
+        node, signature.name, reason, value, limit=limit, wanted=signature.type or "", is_certain=is_certain
+    )
+
+
+def _check_choice(
+    node: PromptNode, signature: InputSignature, value: Scalar, checks: ServerChecks
+) -> RejectedInput | None:
+    choices = signature.choices
+    if choices is None or not signature.is_combo or signature.name in node.models or value in choices:
+        return None
+    is_checked = True if signature.is_legacy_combo else checks.new_combos
+    # The editor replaces null by the first choice.
+    is_replaced = value is None and node.given is None
+    if is_checked is False or is_replaced or _may_be_cut_choice(value, choices):
+        return None
+    return RejectedInput(
+        node, signature.name, RejectionReason.NOT_OFFERED, value, offered=choices, is_certain=is_checked is True
+    )
+
+
+def _may_be_cut_choice(value: Scalar, choices: tuple[Scalar, ...]) -> bool:
+    if not isinstance(value, str) or not is_cut(value):
+        return False
+    start = value.removesuffix(CUT_MARK)
+    return any(isinstance(choice, str) and choice[:MAX_TEXT] == start for choice in choices)

@@ -1,0 +1,186 @@
+"""Values of inputs. The cases were asked of `execution.validate_prompt` of ComfyUI 0.3.75, 0.7, 0.28 and 0.33."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from comfywatchman.comfyui.server.signatures import read_signatures
+from comfywatchman.comfyui.validation.prompt import PromptNode
+from comfywatchman.comfyui.validation.rejection import RejectedInput
+from comfywatchman.comfyui.validation.rules import ServerChecks
+from comfywatchman.comfyui.validation.signature import ALL_INPUTS, InputSignature, NodeSignature, Scalar
+from comfywatchman.comfyui.validation.values import check_value
+from tests.comfyui.validation.classes import NEWEST, build_entry
+
+API_NODE = PromptNode("1", "N", given=("x",))
+FILE_NODE = PromptNode("1", "N", unfed=())
+CORE = NodeSignature(own_checks=(), has_editor_code=False)
+
+
+def read_input(specification: Any) -> InputSignature:
+    (signature,) = read_signatures({"N": build_entry(x=specification)})["N"].inputs
+    return signature
+
+
+def check(
+    specification: Any,
+    value: Scalar,
+    *,
+    node: PromptNode = API_NODE,
+    owner: NodeSignature = CORE,
+    checks: ServerChecks = NEWEST,
+) -> str | None:
+    rejected = check_value(node, owner, read_input(specification), value, checks)
+    return None if rejected is None else rejected.reason.value
+
+
+@pytest.mark.parametrize("value", [20, 20.6, True, "20", " 20 ", "1_0", -5])
+def test_whatever_python_makes_an_integer_of_is_accepted(value: Scalar) -> None:
+    assert check(["INT", {}], value) is None
+
+
+@pytest.mark.parametrize("value", ["many", "1.5", "", None, "{…}"])
+def test_text_that_is_no_integer_is_rejected(value: Scalar) -> None:
+    assert check(["INT", {"min": 0}], value) == "not_a_number"
+
+
+@pytest.mark.parametrize(("value", "reason"), [("1e3", None), ("nan", None), (5, None), ("x", "not_a_number")])
+def test_text_that_is_no_number_is_rejected(value: Scalar, reason: str | None) -> None:
+    assert check(["FLOAT", {}], value) == reason
+
+
+def test_a_file_of_the_editor_sends_null_for_a_number() -> None:
+    assert check(["INT", {}], None, node=FILE_NODE) == "not_a_number"
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(0, None), (-1, "too_small"), (10, None), (11, "too_large"), ("11", "too_large"), (-0.5, None), (10.9, None)],
+)
+def test_limits_apply_to_the_converted_number(value: Scalar, reason: str | None) -> None:
+    assert check(["INT", {"min": 0, "max": 10}], value) == reason
+
+
+def test_limits_of_a_union_of_types_apply_to_numbers() -> None:
+    specification = ["FLOAT,INT", {"min": 1.0, "max": 2.0}]
+    assert check(specification, 0.5) == "too_small"
+    assert check(specification, 1.5) is None
+
+
+@pytest.mark.parametrize("limit", ["0", None, True, [0]])
+def test_limits_of_another_kind_are_ignored(limit: object) -> None:
+    assert check(["INT", {"min": limit}], -1) is None
+
+
+@pytest.mark.parametrize("kind", ["STRING", "BOOLEAN", "*", "MODEL"])
+@pytest.mark.parametrize("value", [None, "x", 5])
+def test_other_types_take_any_value(kind: str, value: Scalar) -> None:
+    assert check([kind, {}], value) is None
+
+
+@pytest.mark.parametrize("specification", [[["a", 1, None], {}], ["COMBO", {"options": ["a", 1, None]}]])
+def test_a_combo_takes_its_choices_only(specification: Any) -> None:
+    for value in ("a", 1, 1.0, True, None):
+        assert check(specification, value) is None
+    for value in ("b", "1", 2, "", "A"):
+        assert check(specification, value) == "not_offered"
+
+
+def test_an_empty_list_takes_nothing() -> None:
+    assert check([[], {}], "a") == "not_offered"
+
+
+def test_choices_in_the_newer_notation_depend_on_the_version() -> None:
+    specification = ["COMBO", {"options": ["a"]}]
+    assert check(specification, "b", checks=ServerChecks(new_combos=False)) is None
+    signature = read_input(specification)
+    rejected = check_value(API_NODE, CORE, signature, "b", ServerChecks())
+    assert rejected is not None
+    assert not rejected.is_certain
+    assert check([["a"], {}], "b", checks=ServerChecks(new_combos=False)) == "not_offered"
+
+
+@pytest.mark.parametrize(
+    "specification",
+    [
+        [[["a"], 1], {}],
+        ["COMBO", {"options": ["a"], "remote": {"route": "/x"}}],
+        ["COMBO", {"options": ["a"], "multi_select": True}],
+        ["COMBO", {"options": ["a"], "multiselect": True}],
+        ["COMBO", {"options": ["a"], "image_upload": True}],
+        ["COMBO", {"options": ["a"], "file_upload": True}],
+        ["COMBO", {}],
+        ["COMFY_DYNAMICCOMBO_V3", {"options": ["a"]}],
+    ],
+)
+def test_dynamic_lists_reject_nothing(specification: Any) -> None:
+    assert check(specification, "b") is None
+
+
+def test_the_editor_replaces_null_by_the_first_choice() -> None:
+    assert check([["a"], {}], None, node=FILE_NODE) is None
+    assert check([["a"], {}], None) == "not_offered"
+
+
+def test_a_model_is_judged_elsewhere() -> None:
+    assert check([["a"], {}], "b", node=PromptNode("1", "N", given=("x",), models=("x",))) is None
+
+
+@pytest.mark.parametrize(("choice", "reason"), [("x" * 70, None), ("y" * 70, "not_offered"), (5, "not_offered")])
+def test_a_cut_text_may_be_a_long_choice(choice: object, reason: str | None) -> None:
+    assert check([[choice], {}], "x" * 64 + "…") == reason
+
+
+@pytest.mark.parametrize("own_checks", [None, ALL_INPUTS, ("y", "x")])
+def test_a_class_with_own_checks_leaves_only_the_conversion(own_checks: tuple[str, ...] | None) -> None:
+    owner = NodeSignature(own_checks=own_checks, has_editor_code=False)
+    assert check([["a"], {}], "b", owner=owner) is None
+    assert check(["INT", {"min": 0, "max": 5}], -1, owner=owner) is None
+    assert check(["INT", {"min": 0, "max": 5}], 6, owner=owner) is None
+    assert check(["INT", {}], "many", owner=owner) == "not_a_number"
+
+
+def test_own_checks_of_other_inputs_do_not_count() -> None:
+    assert check([["a"], {}], "b", owner=NodeSignature(own_checks=("y",), has_editor_code=False)) == "not_offered"
+
+
+def find(value: Scalar, node: PromptNode, owner: NodeSignature) -> RejectedInput:
+    rejected = check_value(node, owner, read_input(["INT", {"min": 0, "max": 9}]), value, NEWEST)
+    assert rejected is not None
+    return rejected
+
+
+@pytest.mark.parametrize("value", [-1, 10, "x"])
+def test_code_of_a_pack_in_the_editor_may_compute_a_number(value: Scalar) -> None:
+    pack = NodeSignature(own_checks=(), has_editor_code=True)
+    assert not find(value, FILE_NODE, pack).is_certain
+    assert find(value, API_NODE, pack).is_certain
+    assert find(value, FILE_NODE, CORE).is_certain
+
+
+def test_a_rejected_number_names_its_limit_and_type() -> None:
+    assert [(one.value, one.limit, one.wanted) for one in (find(v, API_NODE, CORE) for v in (-1, 10, "x"))] == [
+        (-1, 0, "INT"),
+        (10, 9, "INT"),
+        ("x", None, "INT"),
+    ]
+
+
+def test_a_rejected_choice_names_what_is_offered() -> None:
+    rejected = check_value(API_NODE, CORE, read_input([["a", 1], {}]), "b", NEWEST)
+    assert rejected is not None
+    assert (rejected.value, rejected.offered, rejected.is_certain) == ("b", ("a", 1), True)
+
+
+def test_null_for_a_file_of_the_user_is_rejected() -> None:
+    (signature,) = read_signatures({"LoadImage": build_entry(image=[["a.png"], {"image_upload": True}])})[
+        "LoadImage"
+    ].inputs
+    owner = NodeSignature(own_checks=("image",), has_editor_code=False)
+    rejected = check_value(API_NODE, owner, signature, None, NEWEST)
+    assert rejected is not None
+    assert rejected.reason.value == "not_given"
+    assert check_value(FILE_NODE, owner, signature, None, NEWEST) is None
+    assert check_value(API_NODE, owner, signature, "gone.png", NEWEST) is None
