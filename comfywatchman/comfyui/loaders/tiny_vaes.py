@@ -11,7 +11,9 @@ import msgspec
 
 from comfywatchman.base.errors import Failure
 from comfywatchman.base.files import read_regular
-from comfywatchman.comfyui.static_analysis.modules import MAX_SOURCE_BYTES
+
+_MAX_SOURCE_BYTES: Final = 2 << 20
+"""The largest `nodes.py` that is read, as for all source files."""
 
 CORE_LOADER: Final = "VAELoader"
 """ComfyUI's own VAE loader."""
@@ -48,7 +50,7 @@ _IMAGES, _VIDEOS = "image_taes", "video_taes"
 def read_tiny_vaes(comfyui_root: Path) -> TinyVaes | None:
     """Return the approximations that the VAE loader of a ComfyUI knows, from `nodes.py`; None if it does not show."""
     try:
-        tree = ast.parse(read_regular(comfyui_root / "nodes.py", max_bytes=MAX_SOURCE_BYTES))
+        tree = ast.parse(read_regular(comfyui_root / "nodes.py", max_bytes=_MAX_SOURCE_BYTES))
     except (Failure, SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     for node in tree.body:
