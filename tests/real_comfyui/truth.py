@@ -120,6 +120,10 @@ class Comparison:
             return bool(entry["problems"] or entry["missing_models"] or entry["missing_nodes"])
         files = [(model["node_type"], model["input"], model["name"]) for model in entry["missing_models"]]
         files += [(one["node_type"], one["input"], one["name"]) for one in entry["missing_inputs"] if one["required"]]
+        if entry["refused_inputs"] and all(one["value"] is None for one in entry["refused_inputs"]):
+            # The editor sends the null of a subgraph instance (frontend 1.58.1), which int() refuses; the converter of
+            # these tests sends the value of the definition instead.
+            return True
         if not files or entry["missing_nodes"] or entry["refused_inputs"]:
             return False
         return all(name not in self._offered(node_type, input_name) for node_type, input_name, name in files)
